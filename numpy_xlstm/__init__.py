@@ -1,0 +1,35 @@
+"""The exact, framework-free reference for the LSTM family, in plain NumPy.
+
+Every recurrence is a pair of pure functions: a forward that returns outputs and a cache, and a
+hand-derived backward that is its exact vector-Jacobian product.
+"""
+
+from numpy_xlstm._version import __version__
+from numpy_xlstm.cells import (
+    LSTM,
+    LSTMCell,
+    LSTMState,
+    mLSTM,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    mLSTMCell,
+    mLSTMState,
+    sLSTM,
+    sLSTMCell,
+    sLSTMState,
+)
+
+__all__ = [
+    "LSTM",
+    "LSTMCell",
+    "LSTMState",
+    "__version__",
+    "mLSTM",
+    "mLSTMCell",
+    "mLSTMState",
+    "mlstm_recurrent",
+    "mlstm_recurrent_backward",
+    "sLSTM",
+    "sLSTMCell",
+    "sLSTMState",
+]

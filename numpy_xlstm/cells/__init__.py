@@ -1,0 +1,20 @@
+"""The recurrences: one folder each, forward and backward next to each other."""
+
+from numpy_xlstm.cells.lstm import LSTM, LSTMCell
+from numpy_xlstm.cells.mlstm import mLSTM, mlstm_recurrent, mlstm_recurrent_backward, mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTM, sLSTMCell
+from numpy_xlstm.cells.states import LSTMState, mLSTMState, sLSTMState
+
+__all__ = [
+    "LSTM",
+    "LSTMCell",
+    "LSTMState",
+    "mLSTM",
+    "mLSTMCell",
+    "mLSTMState",
+    "mlstm_recurrent",
+    "mlstm_recurrent_backward",
+    "sLSTM",
+    "sLSTMCell",
+    "sLSTMState",
+]

@@ -1,0 +1,295 @@
+"""What LSTM and sLSTM share: four gates, a recurrent matrix, a step and a sequence.
+
+Both are g = W x + R h₋ + b followed by a pointwise map; only the map and the state differ.
+The step (:class:`GatedCell`) is the specification. The sequence (:class:`GatedSequence`) is the
+same equations with every product that does not depend on h₋ taken out of the time loop.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells.gates import GateView, gate_major, head_major
+from numpy_xlstm.cells.scan import Memory, Pointwise, ScanCache, per_head, scan, scan_backward
+from numpy_xlstm.cells.sequence import SequenceLayer
+from numpy_xlstm.cells.states import LSTMState, sLSTMState
+from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype
+from numpy_xlstm.parameters import Parameterised
+
+State = TypeVar("State", LSTMState, sLSTMState)
+Grads = dict[str, Array]
+
+
+class GatedLayer(Parameterised, Generic[State]):
+    """Parameters W, R, b of four gates, and the conversions between public and inner layout."""
+
+    state_type: ClassVar[type[Any]]
+    pointwise: Pointwise[Any]
+
+    W_i, W_f, W_z, W_o = (GateView("W", gate) for gate in "ifzo")
+    R_i, R_f, R_z, R_o = (GateView("R", gate) for gate in "ifzo")
+    b_i, b_f, b_z, b_o = (GateView("b", gate) for gate in "ifzo")
+    r_i, r_f, r_z, r_o = R_i, R_f, R_z, R_o
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int,
+        dtype: npt.DTypeLike,
+        rng: np.random.Generator | None,
+    ) -> None:
+        self.input_size = check_positive("input_size", input_size)
+        self.hidden_size = check_positive("hidden_size", hidden_size)
+        self.num_heads = check_positive("num_heads", num_heads)
+        if hidden_size % num_heads:
+            raise OptionError(
+                f"num_heads: expected a divisor of hidden_size = {hidden_size}; got {num_heads}"
+            )
+        self.head_dim = hidden_size // num_heads
+        to = checked_dtype(dtype)
+        params = self._initial_params(np.random.default_rng() if rng is None else rng)
+        self.params = {name: array.astype(to) for name, array in params.items()}
+
+    def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:
+        raise NotImplementedError
+
+    def init_state(self, batch_size: int) -> State:
+        """Return the empty state: zeros, and m = −inf where there is an m."""
+        shape = (check_positive("batch_size", batch_size), self.hidden_size)
+        fields = [np.zeros(shape, self.dtype) for _ in self.state_type._fields]
+        if self.state_type is sLSTMState:
+            fields[-1] -= np.inf
+        return cast(State, self.state_type(*fields))
+
+    def _check_state(self, state: Sequence[Any], batch_size: int, name: str, hint: str) -> State:
+        fields = self.state_type._fields
+        if not isinstance(state, tuple | list) or len(state) != len(fields):
+            got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
+            raise ShapeError(f"{name}: expected a tuple ({', '.join(fields)}); got {got}")
+        shape = (batch_size, self.hidden_size)
+        return cast(
+            State,
+            self.state_type(
+                *(
+                    check_array(
+                        f"{name}.{field}",
+                        array,
+                        shape,
+                        self.dtype,
+                        allow_minus_inf=field == "m",
+                        hint=hint,
+                    )
+                    for field, array in zip(fields, state, strict=True)
+                )
+            ),
+        )
+
+    def _split_heads(self, state: State) -> tuple[Array, Memory]:
+        """State of (B, H) arrays to h and memory of (B, NH, DH) arrays."""
+        h, *memory = (array.reshape(-1, self.num_heads, self.head_dim) for array in state)
+        return h, tuple(memory)
+
+    def _join_heads(self, h: Array, memory: Memory) -> State:
+        """Output h and memory of (B, NH, DH) arrays to a state of fresh (B, H) arrays."""
+        joined = (array.reshape(len(array), self.hidden_size).copy() for array in (h, *memory))
+        return cast(State, self.state_type(*joined))
+
+    def _zero_cotangent(self, batch_size: int) -> State:
+        shape = (batch_size, self.hidden_size)
+        return cast(
+            State, self.state_type(*(np.zeros(shape, self.dtype) for _ in self.state_type._fields))
+        )
+
+    @property
+    def _R(self) -> Array:
+        """The recurrent matrices as (NH, 4·DH, DH)."""
+        return self.params["R"].reshape(self.num_heads, 4 * self.head_dim, self.head_dim)
+
+
+class CellCache(NamedTuple):
+    """What one step keeps for its backward."""
+
+    x: Array
+    h_prev: Array
+    step: Any
+    first: Memory
+    last: Memory
+    W: Array
+    R: Array
+
+
+class GatedCell(GatedLayer[State]):
+    """One step, written as the equations: the specification of the sequence."""
+
+    def forward(
+        self, x: Array, state: Sequence[Array] | None = None
+    ) -> tuple[Array, State, CellCache]:
+        """Take one step.
+
+        Parameters
+        ----------
+        x : np.ndarray
+            Input x_t, shape (B, D).
+        state : tuple of np.ndarray, optional
+            State after the previous step; the empty state if omitted.
+
+        Returns
+        -------
+        h : np.ndarray
+            Output h_t, shape (B, H).
+        state : LSTMState or sLSTMState
+            State after this step.
+        cache : CellCache
+            What :meth:`backward` needs.
+        """
+        check_array("x", x, ("batch", self.input_size), self.dtype)
+        state = self._start(state, len(x))
+        W, R, b = self.params["W"], self._R, self.params["b"]
+        h_prev, first = self._split_heads(state)
+        g = (x @ W.T + b).reshape(len(x), 4, self.num_heads, self.head_dim).swapaxes(1, 2)
+        g = g + per_head(h_prev, R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
+        h, last, step = self.pointwise.forward(g, first)
+        after = self._join_heads(h, last)
+        return after.h.copy(), after, CellCache(x, h_prev, step, first, last, W, R)
+
+    def backward(
+        self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
+    ) -> tuple[Array, State, Grads]:
+        """Take one step back.
+
+        Parameters
+        ----------
+        dh : np.ndarray
+            Cotangent of h_t, shape (B, H).
+        cache : CellCache
+            From :meth:`forward`.
+        dstate : tuple of np.ndarray, optional
+            Cotangent of the state after this step; zero if omitted.
+
+        Returns
+        -------
+        dx : np.ndarray
+            Gradient of x_t, shape (B, D).
+        dstate0 : LSTMState or sLSTMState
+            Gradient of the state before this step.
+        grads : dict[str, np.ndarray]
+            Gradients of the parameters.
+        """
+        B, NH, DH = cache.h_prev.shape
+        check_array("dh", dh, (B, self.hidden_size), self.dtype)
+        dh_state, dlast = self._split_heads(self._finish(dstate, B))
+        dg = np.empty((B, NH, 4, DH), self.dtype)
+        dmemory = self.pointwise.backward(
+            dh.reshape(B, NH, DH) + dh_state,
+            self.pointwise.enter_backward(dlast, cache.last),
+            cache.step,
+            dg,
+        )
+        dfirst = self.pointwise.leave_backward(dmemory, cache.first)
+        dg_heads = dg.reshape(B, NH, 4 * DH)
+        dg_gates = dg.swapaxes(1, 2).reshape(B, -1)
+        dh_prev = per_head(dg_heads, cache.R)  # [rec.2]
+        dx = dg_gates @ cache.W  # [rec.3]
+        dR = dg_heads.transpose(1, 2, 0) @ cache.h_prev.swapaxes(0, 1)  # [rec.5]
+        grads = {
+            "W": dg_gates.T @ cache.x,  # [rec.4]
+            "R": dR.reshape(self.params["R"].shape),
+            "b": dg_gates.sum(0),  # [rec.6]
+        }
+        return dx, self._join_heads(dh_prev, dfirst), grads
+
+    def _start(self, state: Sequence[Array] | None, batch_size: int) -> State:
+        if state is None:
+            return self.init_state(batch_size)
+        return self._check_state(state, batch_size, "state", "")
+
+    def _finish(self, dstate: Sequence[Array] | None, batch_size: int) -> State:
+        if dstate is None:
+            return self._zero_cotangent(batch_size)
+        return self._check_state(dstate, batch_size, "dstate", "")
+
+
+class SequenceCache(NamedTuple):
+    """What a sequence keeps for its backward."""
+
+    x: Array
+    """Time-major and flattened: (T·B, D)."""
+    W: Array
+    """Head-major rows: (4H, D)."""
+    scan: ScanCache[Any]
+    stacked: bool
+    """Whether the states have PyTorch's leading axis of layers."""
+
+
+class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
+    """A whole sequence, with the products that do not depend on h₋ outside of the time loop."""
+
+    def _forward(
+        self, x: Array, state: Sequence[Array] | None
+    ) -> tuple[Array, State, SequenceCache]:
+        """Time-major forward: x (T, B, D) to y (T, B, H)."""
+        T, B, _ = x.shape
+        stacked, state = self._start(state, B)
+        W = head_major(self.params["W"], self.num_heads)
+        b = head_major(self.params["b"], self.num_heads)
+        flat = np.ascontiguousarray(x).reshape(T * B, -1)
+        pre = flat @ W.T
+        pre += b
+        h, memory = self._split_heads(state)
+        cache = scan(
+            pre.reshape(T, B, self.num_heads, 4, self.head_dim), self._R, h, memory, self.pointwise
+        )
+        after = self._join_heads(cache.hs[-1], cache.last)
+        y = cache.hs[1:].reshape(T, B, self.hidden_size)
+        return y, self._restack(after, stacked), SequenceCache(flat, W, cache, stacked)
+
+    def _backward(
+        self, dy: Array, cache: SequenceCache, dstate: Sequence[Array] | None
+    ) -> tuple[Array, State, Grads]:
+        """Time-major backward: dy (T, B, H) to dx (T, B, D)."""
+        T, B, _ = dy.shape
+        dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
+        dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
+        dpre, dh, dmemory, dR = scan_backward(dhs, dh, dmemory, cache.scan, self.pointwise)
+        dg = dpre.reshape(T * B, 4 * self.hidden_size)
+        dx = (dg @ cache.W).reshape(T, B, self.input_size)  # [rec.3]
+        grads = {
+            "W": gate_major(dg.T @ cache.x, self.num_heads),  # [rec.4]
+            "R": dR.reshape(self.params["R"].shape),
+            "b": gate_major(dg.sum(0), self.num_heads),  # [rec.6]
+        }
+        return dx, self._restack(self._join_heads(dh, dmemory), cache.stacked), grads
+
+    def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
+        return len(cache.scan.steps), cache.scan.hs.shape[1]
+
+    def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:
+        if state is None:
+            return False, self.init_state(batch_size)
+        stacked, state = _unstack(state)
+        order = "batch, time, input" if self.batch_first else "time, batch, input"
+        hint = f"x is read as ({order}), see batch_first"
+        return stacked, self._check_state(state, batch_size, "state", hint)
+
+    def _finish(self, dstate: Sequence[Array] | None, batch_size: int, stacked: bool) -> State:
+        if dstate is None:
+            return self._zero_cotangent(batch_size)
+        if stacked:
+            _, dstate = _unstack(dstate)
+        return self._check_state(dstate, batch_size, "dstate", "")
+
+    def _restack(self, state: State, stacked: bool) -> State:
+        if not stacked:
+            return state
+        return cast(State, self.state_type(*(array[None] for array in state)))
+
+
+def _unstack(state: Sequence[Array]) -> tuple[bool, Sequence[Array]]:
+    """Drop PyTorch's leading axis of size num_layers = 1, where every array has one."""
+    if isinstance(state, tuple | list) and all(np.ndim(a) == 3 and len(a) == 1 for a in state):
+        return True, tuple(array[0] for array in state)
+    return False, state

@@ -1,0 +1,95 @@
+"""What all forms of mLSTM take: checked arrays, states and cotangents."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm.gates import Options
+from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import Array, check_array
+
+
+class Inputs(NamedTuple):
+    """q, k (B, NH, T, DK), v (B, NH, T, DV) and pre-activations i, f (B, NH, T)."""
+
+    q: Array
+    k: Array
+    v: Array
+    i: Array
+    f: Array
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """B, NH, T, DK, DV."""
+        B, NH, T, DK = self.q.shape
+        return B, NH, T, DK, self.v.shape[-1]
+
+
+def check_inputs(q: Array, k: Array, v: Array, i: Array, f: Array) -> Inputs:
+    """Return the inputs, or raise an error that names the one which does not fit."""
+    check_array("q", q, ("batch", "heads", "time", "DK"))
+    B, NH, T, DK = q.shape
+    check_array("k", k, (B, NH, T, DK), q.dtype)
+    check_array("v", v, (B, NH, T, "DV"), q.dtype)
+    check_array("i", i, (B, NH, T), q.dtype)
+    check_array("f", f, (B, NH, T), q.dtype)
+    if 0 in (B, NH, DK, v.shape[-1]):
+        raise ShapeError(
+            f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
+        )
+    return Inputs(q, k, v, i, f)
+
+
+def scale_keys(k: Array) -> Array:
+    """K / √DK, so that the factor is inside C and n  [mlstm.3]."""
+    scaled: Array = k * _key_scale(k)
+    return scaled
+
+
+def unscale_key_gradient(dk: Array) -> Array:
+    """Gradient of k from that of k / √DK."""
+    return scale_keys(dk)
+
+
+def _key_scale(k: Array) -> Any:
+    return k.real.dtype.type(k.shape[-1]) ** -0.5
+
+
+def empty_state(
+    B: int, NH: int, DK: int, DV: int, dtype: np.dtype[Any], options: Options
+) -> mLSTMState:
+    """C = n = 0 and m = −inf."""
+    C = np.zeros((B, NH, DK, DV), dtype)
+    if not options.normalised:
+        return mLSTMState(C, None, None)
+    return mLSTMState(C, np.zeros((B, NH, DK), dtype), np.full((B, NH), -np.inf, dtype))
+
+
+def check_state(
+    name: str, state: Sequence[Any] | None, inputs: Inputs, options: Options
+) -> mLSTMState:
+    """Return the state or its cotangent, or raise an error that says what it should have been.
+
+    For ``None`` that is the empty state, or a cotangent of zero if ``name`` is "dstate".
+    """
+    B, NH, _, DK, DV = inputs.sizes
+    dtype = inputs.q.dtype
+    is_cotangent = name == "dstate"
+    if state is None:
+        empty = empty_state(B, NH, DK, DV, dtype, options)
+        zero_m = is_cotangent and empty.m is not None
+        return empty._replace(m=np.zeros((B, NH), dtype)) if zero_m else empty
+    if not isinstance(state, tuple | list) or len(state) != 3:
+        got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
+        raise ShapeError(f"{name}: expected a tuple (C, n, m); got {got}")
+    C, n, m = state
+    check_array(f"{name}.C", C, (B, NH, DK, DV), dtype)
+    if not options.normalised:
+        if n is not None or m is not None:
+            raise ShapeError(f"{name}: expected n = m = None with a sigmoid input gate; got arrays")
+        return mLSTMState(C, None, None)
+    check_array(f"{name}.n", n, (B, NH, DK), dtype)
+    check_array(f"{name}.m", m, (B, NH), dtype, allow_minus_inf=not is_cotangent)
+    return mLSTMState(C, n, m)

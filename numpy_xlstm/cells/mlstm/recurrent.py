@@ -1,0 +1,187 @@
+"""mLSTM step by step: the recurrent form, forward and backward.
+
+It is the loop over :mod:`numpy_xlstm.cells.mlstm.step`. The forward keeps the states at about √T
+places; the backward recomputes those in between, one segment at a time.
+"""
+
+from collections.abc import Sequence
+from math import isqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm.gates import Options, check_options
+from numpy_xlstm.cells.mlstm.inputs import (
+    Inputs,
+    check_inputs,
+    check_state,
+    scale_keys,
+    unscale_key_gradient,
+)
+from numpy_xlstm.cells.mlstm.step import (
+    StepInputs,
+    enter_backward,
+    leave_backward,
+    step,
+    step_backward,
+)
+from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.numerics import Array, check_array
+
+
+class RecurrentCache(NamedTuple):
+    """What the backward of the recurrent form needs."""
+
+    inputs: Inputs
+    """With k already divided by √DK."""
+    options: Options
+    segment: int
+    """Steps between two kept states."""
+    kept: list[mLSTMState]
+    """The states before steps 0, segment, 2·segment, …"""
+    last: mLSTMState
+
+
+def mlstm_recurrent(
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: Sequence[Array | None] | None = None,
+    *,
+    eps: float = 1e-6,
+    forget_gate: str = "sigmoid",
+    input_gate: str = "exp",
+) -> tuple[Array, mLSTMState, RecurrentCache]:
+    """mLSTM, one step after the other.
+
+    ::
+
+        m_t = max(log f_t + m_{t−1}, ĩ_t);  i′ = e^(ĩ_t − m_t);  f′ = e^(log f_t + m_{t−1} − m_t)
+        C_t = f′ C_{t−1} + i′ k_t v_tᵀ / √DK                    (xLSTM paper, Eq 19, transposed)
+        n_t = f′ n_{t−1} + i′ k_t / √DK                         (Eq 20)
+        h_t = C_tᵀ q_t / (max(|q_t·n_t|, e^(−m_t)) + eps)       (Eq 21)
+
+    With a sigmoid input gate (mLSTMsig of the TFLA paper) i = σ(ĩ), there is no n and no m, and
+    h_t = C_tᵀ q_t.
+
+    Parameters
+    ----------
+    q, k : np.ndarray
+        Queries and keys, shape (B, NH, T, DK), T ≥ 0.
+    v : np.ndarray
+        Values, shape (B, NH, T, DV).
+    i, f : np.ndarray
+        Pre-activations ĩ and f̃ of the gates, shape (B, NH, T).
+    state : mLSTMState, optional
+        C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
+        m = −inf, if omitted.
+    eps : float, default 1e-6
+        Added to the denominator; 0 is the paper.
+    forget_gate : {"sigmoid", "exp"}
+        What the forget gate is.
+    input_gate : {"exp", "sigmoid"}
+        What the input gate is.
+
+    Returns
+    -------
+    h : np.ndarray
+        Outputs, shape (B, NH, T, DV).
+    state : mLSTMState
+        State after the last step.
+    cache : RecurrentCache
+        What :func:`mlstm_recurrent_backward` needs.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
+
+    Notes
+    -----
+    C here is the transpose of the paper's, keys × values. The stabiliser is the recurrence that
+    the paper gives for sLSTM (Eqs 15–17). With an exponential forget gate beside a sigmoid input
+    gate nothing bounds C: that combination overflows where its mathematics does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
+    >>> i, f = rng.standard_normal((2, 1, 2, 5))
+    >>> h, state, cache = mlstm_recurrent(q, k, v, i, f)
+    >>> dq, dk, dv, di, df, dstate0 = mlstm_recurrent_backward(np.ones_like(h), cache)
+    >>> h.shape, state.C.shape, di.shape
+    ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
+    """
+    options = check_options(eps, forget_gate, input_gate)
+    inputs = check_inputs(q, k, v, i, f)
+    now = check_state("state", state, inputs, options)
+    inputs = inputs._replace(k=scale_keys(inputs.k))
+    B, NH, T, _, DV = inputs.sizes
+    segment = max(1, isqrt(T))
+    h = np.empty((B, NH, T, DV), q.dtype)
+    kept = []
+    for t in range(T):
+        if t % segment == 0:
+            kept.append(now)
+        h[:, :, t], now, _ = step(_at(inputs, t), now, options)
+    last = _own(now)
+    return h, last, RecurrentCache(inputs, options, segment, kept or [last], last)
+
+
+def mlstm_recurrent_backward(
+    dh: Array, cache: RecurrentCache, dstate: Sequence[Array | None] | None = None
+) -> tuple[Array, Array, Array, Array, Array, mLSTMState]:
+    """Vector-Jacobian product of :func:`mlstm_recurrent`.
+
+    Parameters
+    ----------
+    dh : np.ndarray
+        Cotangent of h, shape (B, NH, T, DV).
+    cache : RecurrentCache
+        From the forward. It is not changed, and can be used again.
+    dstate : mLSTMState, optional
+        Cotangents of C, n and m after the last step; zero if omitted.
+
+    Returns
+    -------
+    dq, dk, dv, di, df : np.ndarray
+        Gradients of the inputs, in their shapes.
+    dstate0 : mLSTMState
+        Gradients of C, n and m before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError
+        If ``dh`` or ``dstate`` is not as described.
+    """
+    inputs, options, segment, kept, last = cache
+    B, NH, T, _, DV = inputs.sizes
+    check_array("dh", dh, (B, NH, T, DV), inputs.q.dtype)
+    d = enter_backward(check_state("dstate", dstate, inputs, options), last)
+    grads = Inputs(*(np.empty_like(array) for array in inputs))
+    for start in reversed(range(0, T, segment)):
+        steps, now = [], kept[start // segment]
+        for t in range(start, min(start + segment, T)):
+            _, now, one = step(_at(inputs, t), now, options)
+            steps.append(one)
+        for t in reversed(range(start, start + len(steps))):
+            dinputs, d = step_backward(dh[:, :, t], d, steps[t - start], options)
+            for grad, value in zip(grads, dinputs, strict=True):
+                grad[:, :, t] = value
+    dstate0 = _own(leave_backward(d, kept[0]))
+    return grads.q, unscale_key_gradient(grads.k), grads.v, grads.i, grads.f, dstate0
+
+
+def _at(inputs: Inputs, t: int) -> StepInputs:
+    """The inputs of step t."""
+    return StepInputs(*(array[:, :, t] for array in inputs))
+
+
+def _own(state: mLSTMState) -> mLSTMState:
+    """The same state in arrays that nobody else holds."""
+    n, m = (None if array is None else array.copy() for array in state[1:])
+    return mLSTMState(state.C.copy(), n, m)

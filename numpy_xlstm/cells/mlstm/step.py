@@ -1,0 +1,129 @@
+"""One step of mLSTM: the equations, forward and backward. The specification of all forms.
+
+Derived in ``docs/derivations/mlstm.md``, whose tags are cited here. Shapes: q, k (B, NH, DK),
+v (B, NH, DV), gates (B, NH), C (B, NH, DK, DV), n (B, NH, DK). k is already divided by √DK.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm.gates import Gates, Options, forget_slope, gates, input_slope
+from numpy_xlstm.cells.mlstm.normalizer import Denominator, denominator
+from numpy_xlstm.cells.stabilizer import split_residual
+from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.numerics import Array
+
+
+class StepInputs(NamedTuple):
+    """What comes in at one step."""
+
+    q: Array
+    k: Array
+    v: Array
+    i_pre: Array
+    f_pre: Array
+
+
+class StepCache(NamedTuple):
+    """What one step keeps for its backward."""
+
+    inputs: StepInputs
+    gates: Gates
+    previous: mLSTMState
+    n: Array | None
+    h: Array
+    den: Denominator | None
+
+
+def step(
+    inputs: StepInputs, previous: mLSTMState, options: Options
+) -> tuple[Array, mLSTMState, StepCache]:
+    """Take one step: h (B, NH, DV) and the state after it."""
+    q, k, v, i_pre, f_pre = inputs
+    gate = gates(i_pre, f_pre, previous.m, options)
+    i, f = gate.i[..., None], gate.f[..., None]
+    C = f[..., None] * previous.C
+    C += (i * k)[..., :, None] * v[..., None, :]  # [mlstm.6]
+    h = (q[..., None, :] @ C)[..., 0, :]  # [mlstm.8]
+    if previous.n is None or gate.m is None:
+        return h, mLSTMState(C, None, None), StepCache(inputs, gate, previous, None, h, None)
+    n = f * previous.n + i * k  # [mlstm.7]
+    den = denominator((q * n).sum(-1), gate.m, options.eps)
+    h = h / den.value[..., None]  # [mlstm.10]
+    return h, mLSTMState(C, n, gate.m), StepCache(inputs, gate, previous, n, h, den)
+
+
+class StateCotangent(NamedTuple):
+    """Cotangent (δC, δn, r) of a state; the gauge residual r stands for δm."""
+
+    C: Array
+    n: Array | None
+    r: Array | None
+
+
+def step_backward(
+    dh: Array, dstate: StateCotangent, cache: StepCache, options: Options
+) -> tuple[StepInputs, StateCotangent]:
+    """Take one step back: gradients of the inputs and of the state before the step."""
+    q, k, v, i_pre, f_pre = cache.inputs
+    i, f = cache.gates.i[..., None], cache.gates.f[..., None]
+    dnum, dqn, dr = _denominator_backward(dh, cache)
+    dC = dstate.C + q[..., :, None] * dnum[..., None, :]  # [mlstm.13]
+    kv = (v * dnum).sum(-1, keepdims=True)
+    dq = f * _times(cache.previous.C, dnum) + i * k * kv  # [mlstm.15]
+    dk = i * _times(dC, v)
+    dv = i * (k[..., None, :] @ dC)[..., 0, :]  # [mlstm.17]
+    dlog_f = (cache.previous.C * dC).sum((-2, -1))
+    dn = r = None
+    if dstate.n is not None and dqn is not None:
+        dn = dstate.n + dqn[..., None] * q  # [mlstm.14]
+        dq += dqn[..., None] * cache.n
+        dk += i * dn  # [mlstm.16]
+        dlog_f += (cache.previous.n * dn).sum(-1)
+        dn = f * dn
+    dlog_i = (k * dk).sum(-1)  # [mlstm.18]
+    dlog_f = dlog_f * cache.gates.f  # [mlstm.19]
+    if dstate.r is not None and cache.gates.carries is not None:
+        r, to_input = split_residual(dstate.r - dr, cache.gates.carries)  # [mlstm.12]
+        dlog_i += to_input
+        dlog_f += r
+    di = dlog_i * input_slope(i_pre, options)
+    df = dlog_f * forget_slope(f_pre, options)
+    return StepInputs(dq, dk, dv, di, df), StateCotangent(f[..., None] * dC, dn, r)
+
+
+def _denominator_backward(dh: Array, cache: StepCache) -> tuple[Array, Array | None, Array | int]:
+    """δ(Cᵀq), δ(q·n) and the loss of gauge residual, from δh  [mlstm.11]."""
+    if cache.den is None:
+        return dh, None, 0
+    dh_h = (dh * cache.h).sum(-1)
+    dqn = -cache.den.sign * dh_h / cache.den.value
+    dr = 0 if cache.den.residual is None else dh_h * cache.den.residual
+    return dh / cache.den.value[..., None], dqn, dr
+
+
+def enter_backward(dstate: mLSTMState, state: mLSTMState) -> StateCotangent:
+    """Cotangent of a state to (δC, δn, r): r = δm − ⟨C, δC⟩ − ⟨n, δn⟩  [stab.6]."""
+    if dstate.n is None or dstate.m is None:
+        return StateCotangent(dstate.C, None, None)
+    return StateCotangent(dstate.C, dstate.n, dstate.m - _inner(state, dstate.C, dstate.n))
+
+
+def leave_backward(dstate: StateCotangent, state: mLSTMState) -> mLSTMState:
+    """(δC, δn, r) back to a cotangent: δm = r + ⟨C, δC⟩ + ⟨n, δn⟩  [stab.8]."""
+    if dstate.n is None or dstate.r is None:
+        return mLSTMState(dstate.C, None, None)
+    return mLSTMState(dstate.C, dstate.n, dstate.r + _inner(state, dstate.C, dstate.n))
+
+
+def _inner(state: mLSTMState, dC: Array, dn: Array) -> Array:
+    """⟨C, δC⟩ + ⟨n, δn⟩ per batch row and head."""
+    inner: Array = (state.C * dC).sum((-2, -1)) + (state.n * dn).sum(-1)
+    return inner
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    """Matrix (DK, DV) times vector (DV,), for each batch row and head."""
+    product: Array = np.matmul(matrix, vector[..., None])
+    return product[..., 0]

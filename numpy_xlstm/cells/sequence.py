@@ -1,0 +1,135 @@
+"""What every sequence layer offers its caller: checked input, either layout, evaluation in blocks.
+
+The recurrences themselves are time-major. Here is the one place where a layer meets the
+caller's layout, and where evaluation is cut into blocks so that it needs no more memory for a
+long sequence than for a short one.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import Array, check_array
+
+State = TypeVar("State")
+Cache = TypeVar("Cache")
+Grads = dict[str, Array]
+
+EVALUATION_BLOCK = 128
+"""Steps for which evaluation holds intermediate results at once."""
+
+
+class SequenceLayer(Generic[State, Cache]):
+    """Public forward, backward and evaluation over a time-major ``_forward``, ``_backward``.
+
+    Attributes
+    ----------
+    batch_first : bool
+        Whether arrays are (batch, time, features), or (time, batch, features) as is PyTorch's
+        default.
+    """
+
+    batch_first: bool
+    input_size: int
+    hidden_size: int
+    dtype: Any
+
+    def _forward(self, x: Array, state: Any) -> tuple[Array, State, Cache]:
+        raise NotImplementedError
+
+    def _backward(self, dy: Array, cache: Cache, dstate: Any) -> tuple[Array, State, Grads]:
+        raise NotImplementedError
+
+    def _shape_of(self, cache: Cache) -> tuple[int, int]:
+        """T and B of the call that made the cache."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, state: Sequence[Any] | None = None) -> tuple[Array, State, Cache]:
+        """Run over a sequence and keep what the backward needs.
+
+        Parameters
+        ----------
+        x : np.ndarray
+            Inputs, shape (B, T, D) with B ≥ 1 and T ≥ 0; (T, B, D) if not ``batch_first``.
+        state : tuple of np.ndarray, optional
+            State before the first step; the empty state if omitted.
+
+        Returns
+        -------
+        y : np.ndarray
+            Outputs h_1 … h_T, shape (B, T, H); (T, B, H) if not ``batch_first``.
+        state : NamedTuple
+            State after the last step, to be passed to the next call.
+        cache
+            What :meth:`backward` needs.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If ``x`` or ``state`` is not as described.
+        """
+        y, after, cache = self._forward(self._time_major(self._check_x(x)), state)
+        return np.array(self._time_major(y), order="C"), after, cache
+
+    def backward(
+        self, dy: Array, cache: Cache, dstate: Sequence[Any] | None = None
+    ) -> tuple[Array, State, Grads]:
+        """Vector-Jacobian product of :meth:`forward`.
+
+        Parameters
+        ----------
+        dy : np.ndarray
+            Cotangent of the outputs, in their shape.
+        cache
+            From :meth:`forward`. It is not changed, and can be used again.
+        dstate : tuple of np.ndarray, optional
+            Cotangent of the state after the last step; zero if omitted.
+
+        Returns
+        -------
+        dx : np.ndarray
+            Gradient of the inputs, in their shape.
+        dstate0 : NamedTuple
+            Gradient of the state before the first step.
+        grads : dict[str, np.ndarray]
+            Gradients of the parameters, under the names of ``params``.
+        """
+        T, B = self._shape_of(cache)
+        shape = (B, T) if self.batch_first else (T, B)
+        check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
+        dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)
+        return np.array(self._time_major(dx), order="C"), dstate0, grads
+
+    def __call__(self, x: Array, state: Any = None) -> tuple[Array, State]:
+        """Evaluate: :meth:`forward` without a cache, block by block.
+
+        Apart from the outputs, the memory used does not depend on T. The arguments are those of
+        :meth:`forward`.
+
+        Returns
+        -------
+        y : np.ndarray
+            Outputs.
+        state : NamedTuple
+            State after the last step.
+        """
+        x = self._time_major(self._check_x(x))
+        T, B, _ = x.shape
+        y = np.empty((T, B, self.hidden_size), self.dtype)
+        for start in range(0, max(T, 1), EVALUATION_BLOCK):
+            block = slice(start, start + EVALUATION_BLOCK)
+            y[block], state, _ = self._forward(x[block], state)
+        return np.ascontiguousarray(self._time_major(y)), state
+
+    def _check_x(self, x: Array) -> Array:
+        order = ("batch", "time") if self.batch_first else ("time", "batch")
+        check_array("x", x, (*order, self.input_size), self.dtype)
+        if x.shape[order.index("batch")] == 0:
+            raise ShapeError(f"x: expected a batch of at least 1; got shape {x.shape}")
+        return x
+
+    def _time_major(self, array: Array) -> Array:
+        """Swap batch and time where the caller's layout is batch-first: its own inverse."""
+        return array.swapaxes(0, 1) if self.batch_first else array

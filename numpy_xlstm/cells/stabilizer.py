@@ -1,0 +1,50 @@
+"""The stabiliser m of exponential gates, and what its freedom of choice costs in the backward.
+
+Derived in ``docs/derivations/stabiliser.md``, whose tags are cited here. Gates are stored divided
+by e^m, and m is chosen at each step so that no exponential can overflow. (c, n, m) and
+(c·e^a, n·e^a, m − a) mean the same, for any a: m is a gauge.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array, log_sigmoid, log_sigmoid_slope, maximum
+
+FORGET_GATES = ("sigmoid", "exp")
+
+
+class StabilisedGates(NamedTuple):
+    """Input and forget gate of one step, divided by e^m."""
+
+    i: Array
+    f: Array
+    m: Array
+    carries: Array
+    """Where log f + m₋ is the larger argument of the maximum, or a tie."""
+
+
+def log_forget(f_pre: Array, forget_gate: str) -> Array:
+    """Log of the forget gate: log σ(f̃) or f̃, a fresh array  [stab.1]."""
+    return log_sigmoid(f_pre) if forget_gate == "sigmoid" else f_pre.copy()
+
+
+def log_forget_slope(f_pre: Array, forget_gate: str) -> Array | int:
+    """Derivative of :func:`log_forget`: σ(−f̃) or 1  [stab.2]."""
+    return log_sigmoid_slope(f_pre) if forget_gate == "sigmoid" else 1
+
+
+def stabilise(i_pre: Array, f_pre: Array, m_prev: Array, forget_gate: str) -> StabilisedGates:
+    """Choose m, and divide both gates by e^m; m₋ = −inf says that there is no past."""
+    carried = log_forget(f_pre, forget_gate)
+    carried += m_prev
+    carries = carried.real >= i_pre.real
+    m = maximum(carried, i_pre, carries)  # [stab.3]
+    i = np.exp(i_pre - m)  # [stab.4]
+    f = np.exp(np.subtract(carried, m, out=carried))  # [stab.5]
+    return StabilisedGates(i, f, m, carries)
+
+
+def split_residual(r: Array, carries: Array) -> tuple[Array, Array]:
+    """Route the gauge residual through the maximum: to log f + m₋, or to ĩ  [stab.7]."""
+    return np.where(carries, r, 0), np.where(carries, 0, r)

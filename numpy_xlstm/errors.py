@@ -1,0 +1,25 @@
+"""The exceptions that bad input raises, each saying what was expected and what came.
+
+All derive from the built-in exception that a caller would already catch: a wrong shape, a
+wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``.
+"""
+
+
+class ShapeError(ValueError):
+    """An array has the wrong number of dimensions or the wrong size along one of them."""
+
+
+class DTypeError(TypeError):
+    """An array has a dtype that is not supported, or not the one of its companions."""
+
+
+class NonFiniteError(ValueError):
+    """An array holds NaN or infinity where finite numbers are needed."""
+
+
+class OptionError(ValueError):
+    """An option has a value outside its set, such as an unknown gate name."""
+
+
+class TextError(ValueError):
+    """A text cannot be learned from: empty, binary, not UTF-8, or shorter than one window."""

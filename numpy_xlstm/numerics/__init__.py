@@ -1,0 +1,31 @@
+"""Activations, dtype rules and input checks: what every other layer of the package stands on."""
+
+from numpy_xlstm.numerics.activations import (
+    log_sigmoid,
+    log_sigmoid_slope,
+    maximum,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
+from numpy_xlstm.numerics.arrays import (
+    Array,
+    check_array,
+    check_choice,
+    check_positive,
+    checked_dtype,
+)
+
+__all__ = [
+    "Array",
+    "check_array",
+    "check_choice",
+    "check_positive",
+    "checked_dtype",
+    "log_sigmoid",
+    "log_sigmoid_slope",
+    "maximum",
+    "sigmoid",
+    "sigmoid_slope",
+    "tanh_slope",
+]

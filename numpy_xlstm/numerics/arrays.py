@@ -1,0 +1,115 @@
+"""What an array must be before any work is done on it, and the errors that say so."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+
+Array = npt.NDArray[Any]
+"""A NumPy array of one of :data:`SUPPORTED_DTYPES`."""
+
+SUPPORTED_DTYPES = tuple(
+    np.dtype(t) for t in (np.float32, np.float64, np.longdouble, np.complex128, np.clongdouble)
+)
+"""Real dtypes to compute in, and the complex ones that carry a complex step through a forward."""
+
+
+def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype`` as a ``np.dtype``, or raise :class:`DTypeError` if it is not supported."""
+    found = np.dtype(dtype)
+    if found not in SUPPORTED_DTYPES:
+        expected = ", ".join(d.name for d in SUPPORTED_DTYPES)
+        raise DTypeError(f"dtype: expected one of {expected}; got {found.name}")
+    return found
+
+
+def check_array(
+    name: str,
+    value: Any,
+    shape: tuple[int | str, ...],
+    dtype: np.dtype[Any] | None = None,
+    *,
+    allow_minus_inf: bool = False,
+    hint: str = "",
+) -> Array:
+    """Return ``value`` if it is an array as described, else raise an error that says what it is.
+
+    Parameters
+    ----------
+    name
+        What the array is called in the message.
+    value
+        The array.
+    shape
+        One entry per dimension: an ``int`` must be matched, a ``str`` names a free size.
+    dtype
+        The dtype that is expected; any supported one if omitted.
+    allow_minus_inf
+        Admit −inf, which the stabiliser ``m`` of an empty state holds.
+    hint
+        A sentence to add to the message about a wrong shape.
+
+    Raises
+    ------
+    DTypeError
+        If ``value`` is not an array of a supported dtype, or not of ``dtype``.
+    ShapeError
+        If the rank or a size differs.
+    NonFiniteError
+        If NaN or an infinity is found.
+    """
+    _check_dtype(name, value, dtype)
+    _check_shape(name, value, shape, hint)
+    finite = np.isfinite(value)
+    if allow_minus_inf:
+        finite |= value == -np.inf
+    if not finite.all():
+        where = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise NonFiniteError(
+            f"{name}: expected finite numbers; got {value[where]} at index {where} "
+            f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
+        )
+    array: Array = value
+    return array
+
+
+def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
+    if value.dtype not in SUPPORTED_DTYPES:
+        hint = f"; write {name}.astype(np.float64)" if value.dtype.kind in "iub" else ""
+        names = ", ".join(d.name for d in SUPPORTED_DTYPES)
+        raise DTypeError(f"{name}: expected one of {names}; got {value.dtype.name}{hint}")
+    if dtype is not None and value.dtype != dtype:
+        raise DTypeError(
+            f"{name}: expected {dtype.name}, the dtype of the other arrays; got {value.dtype.name}"
+        )
+
+
+def _check_shape(name: str, value: Array, shape: tuple[int | str, ...], hint: str) -> None:
+    fits = value.ndim == len(shape) and all(
+        isinstance(want, str) or want == got for want, got in zip(shape, value.shape, strict=True)
+    )
+    if not fits:
+        expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+        raise ShapeError(
+            f"{name}: expected shape {expected}; got {value.shape}{hint and '; '}{hint}"
+        )
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise :class:`OptionError`."""
+    if not isinstance(value, str) or value not in choices:
+        expected = ", ".join(repr(c) for c in choices)
+        raise OptionError(f"{name}: expected one of {expected}; got {value!r}")
+    return value
+
+
+def check_positive(name: str, value: Any) -> int:
+    """Return ``value`` if it is a whole number ≥ 1, else raise :class:`OptionError`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise OptionError(f"{name}: expected a whole number, at least 1; got {value!r}")
+    return int(value)
