@@ -18,12 +18,14 @@ from numpy_xlstm.cells import (
     sLSTMCell,
     sLSTMState,
 )
+from numpy_xlstm.gradcheck import gradcheck
 
 __all__ = [
     "LSTM",
     "LSTMCell",
     "LSTMState",
     "__version__",
+    "gradcheck",
     "mLSTM",
     "mLSTMCell",
     "mLSTMState",

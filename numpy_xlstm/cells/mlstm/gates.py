@@ -3,7 +3,6 @@
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,7 +29,7 @@ class Options(NamedTuple):
 
 def check_options(eps: Any, forget_gate: str, input_gate: str) -> Options:
     """Return the options, or raise :class:`OptionError`."""
-    if not isinstance(eps, Real) or not 0 <= eps < np.inf:
+    if not isinstance(eps, int | float | np.floating) or not 0 <= eps < np.inf:
         raise OptionError(f"eps: expected a finite number, at least 0; got {eps!r}")
     return Options(
         float(eps),

@@ -1,0 +1,149 @@
+"""The check itself: which methods, which tolerances, and the report."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.gradcheck.adjoint import adjoint_rows
+from numpy_xlstm.gradcheck.compare import tensor_rows
+from numpy_xlstm.gradcheck.contract import contract_rows
+from numpy_xlstm.gradcheck.point import Point
+from numpy_xlstm.gradcheck.problem import Problem
+from numpy_xlstm.gradcheck.report import Report
+
+METHODS = ("complex", "difference", "adjoint")
+
+TOLERANCES = {
+    "float64": {"complex": 1e-12, "adjoint": 1e-12, "difference": 1e-7},
+    "float32": {"complex": 1e-4, "adjoint": 1e-4, "difference": 1e-4},
+}
+"""Accepted errors by dtype of the backward; references are computed in float64 for both."""
+
+
+def gradcheck(
+    target: Any,
+    *inputs: Any,
+    rng: np.random.Generator | int | None = None,
+    methods: Sequence[str] = METHODS,
+    rtol: float | None = None,
+    max_entries: int = 64,
+    directions: int = 8,
+) -> Report:
+    """Check a backward against three independent references.
+
+    For random cotangents ȳ on every output and every part of the final state, the backward must
+    give g = ∂⟨ȳ, outputs⟩/∂tensor for every parameter, every input and every part of the initial
+    state. The references ĝ are
+
+    - ``"complex"``: the complex step, Im f(x + ih)/h, exact to rounding;
+    - ``"difference"``: central differences with Richardson extrapolation;
+    - ``"adjoint"``: ⟨ȳ, J v⟩ = ⟨g, v⟩ for random directions v over all tensors at once, J v by
+      complex step (or by differences if the forward takes no complex numbers), and the linearity
+      of the backward in ȳ.
+
+    Parameters
+    ----------
+    target : layer or (forward, backward)
+        What to check. Either protocol will do, from a class with ``params`` or from two functions::
+
+            y, cache        = forward(x)          dx, grads          = backward(dy, cache)
+            y, state, cache = forward(x, state)   dx, dstate0, grads = backward(dy, cache, dstate)
+
+        Functions may take several inputs, return one gradient for each, and have no ``grads``.
+        A layer of yours is evaluated over other parameters by ``with_params(params)`` if it has
+        that method, else by a copy whose attribute ``params`` is replaced.
+    *inputs : array or nested tuple of arrays
+        The arguments of the forward: x, and a state if its gradient is to be checked. Integer
+        arrays are passed through, without a gradient.
+    rng : np.random.Generator or int, optional
+        Source of cotangents and directions, or its seed. The report shows the seed.
+    methods : sequence of str
+        Which references to use.
+    rtol : float, optional
+        Accepted error of the complex and adjoint methods, instead of 1e-12 (1e-4 for float32).
+    max_entries : int, default 64
+        Tensors up to this size are checked entry by entry, larger ones along random directions.
+    directions : int, default 8
+        How many directions.
+
+    Returns
+    -------
+    Report
+        ``report.passed``, ``report.max_error``, ``str(report)`` is a table.
+
+    Raises
+    ------
+    OptionError
+        If a method is unknown or ``rtol`` is not positive.
+    TypeError
+        If the target does not follow a protocol.
+
+    Notes
+    -----
+    The error of a tensor is max |g − ĝ| / max |ĝ|. A tensor whose gradient is zero, or nearly so
+    beside the others, is measured on the scale of rounding instead. NaN is a failure. Where a
+    difference contradicts the backward and a kink (|·| at 0, a tie of a maximum) lies within its
+    step, the entry is counted as being on a kink: neither passed nor failed.
+
+    Examples
+    --------
+    A product whose backward forgot a factor, caught and located:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import gradcheck
+    >>> def forward(x):
+    ...     return x**3, x
+    >>> def backward(dy, x):
+    ...     dx = 3 * x**2 * dy
+    ...     dx[1] *= 1 + 1e-6
+    ...     return dx
+    >>> report = gradcheck((forward, backward), np.array([1.0, 2.0, 3.0]), rng=0)
+    >>> report.passed
+    False
+    >>> report.failures[0].note.split(":")[0]
+    'worst at [1]'
+    """
+    seed, generator = _seeded(rng)
+    _check_options(methods, rtol)
+    point = Point(Problem(target, inputs), generator)
+    rows = list(contract_rows(point))
+    if rows:
+        return Report(tuple(rows), seed)
+    tolerances = TOLERANCES["float32" if point.dtype == np.float32 else "float64"]
+    if rtol is not None:
+        tolerances = tolerances | {"complex": rtol, "adjoint": rtol}
+    notes, methods = _possible(methods, point)
+    for method in methods:
+        if method == "adjoint":
+            rows += adjoint_rows(point, directions, tolerances)
+        else:
+            rows += tensor_rows(point, method, tolerances[method], max_entries, directions)
+    return Report(tuple(rows), seed, notes)
+
+
+def _possible(methods: Sequence[str], point: Point) -> tuple[tuple[str, ...], Sequence[str]]:
+    """Replace the complex step by differences where the forward takes no complex numbers."""
+    if not point.why_no_complex or "complex" not in methods:
+        return (), methods
+    note = f"no complex step, differences instead: {point.why_no_complex}"
+    return (note,), [m for m in METHODS if m != "complex" and (m in methods or m == "difference")]
+
+
+def _seeded(rng: np.random.Generator | int | None) -> tuple[int, np.random.Generator]:
+    if isinstance(rng, np.random.Generator):
+        seed = int(rng.integers(2**63))
+    elif rng is None:
+        seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
+    else:
+        seed = int(rng)
+    return seed, np.random.default_rng(seed)
+
+
+def _check_options(methods: Sequence[str], rtol: float | None) -> None:
+    for method in methods:
+        if method not in METHODS:
+            raise OptionError(f"methods: expected some of {', '.join(METHODS)}; got {method!r}")
+    if rtol is not None and not rtol > 0:
+        raise OptionError(f"rtol: expected a positive number; got {rtol!r}")

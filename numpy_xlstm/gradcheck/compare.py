@@ -1,0 +1,83 @@
+"""Every tensor's gradient against a reference: entry by entry, or along random directions."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.gradcheck.point import Point
+from numpy_xlstm.gradcheck.reference import Scalar, at_kink, complex_step, stencil
+from numpy_xlstm.gradcheck.report import Row, Status
+
+NEGLIGIBLE = 1e-3
+"""A gradient smaller than this times the largest of all tensors is measured as if it were so large.
+
+The tolerance times this is what rounding does to sums of terms of the largest size.
+"""
+
+
+class Probe(NamedTuple):
+    """A claimed derivative along one line, and its reference."""
+
+    place: str
+    claimed: float
+    reference: float
+    f: Scalar
+
+
+def tensor_rows(
+    point: Point, method: str, rtol: float, max_entries: int, directions: int
+) -> list[Row]:
+    """One row per tensor."""
+    probes = {name: _probes(point, name, method, max_entries, directions) for name in point.tensors}
+    largest = max((abs(p.reference) for ps in probes.values() for p in ps), default=0.0)
+    floor = NEGLIGIBLE * largest
+    if method == "difference":
+        floor += 16 * stencil_noise(point) / rtol
+    return [_row(point, name, method, ps, rtol, floor) for name, ps in probes.items()]
+
+
+def stencil_noise(point: Point) -> float:
+    """What rounding does to a difference with the usual step."""
+    return stencil(lambda step: 0.0, point.rounding).noise
+
+
+def _probes(point: Point, name: str, method: str, max_entries: int, directions: int) -> list[Probe]:
+    probes = []
+    for place, line in point.lines(name, max_entries, directions):
+        f = point.along({name: line})
+        claimed = float((point.gradients[name] * line).sum())
+        reference = complex_step(f) if method == "complex" else stencil(f, point.rounding).slope
+        probes.append(Probe(place, claimed, reference, f))
+    return probes
+
+
+def _row(
+    point: Point, name: str, method: str, probes: list[Probe], rtol: float, floor: float
+) -> Row:
+    """Judge one tensor."""
+    shape = point.tensors[name].shape
+    scale = max([floor, *(abs(p.reference) for p in probes)])
+    kinks = [
+        p
+        for p in probes
+        if method == "difference"
+        and distance(p) > rtol * scale
+        and at_kink(p.f, p.claimed, rtol * scale, point.rounding)
+    ]
+    judged = [p for p in probes if p not in kinks]
+    worst = max(judged, key=distance, default=None)
+    error = 0.0 if worst is None or scale == 0 else distance(worst) / scale
+    status: Status = "ok" if error <= rtol else "FAIL"
+    if probes and not judged:
+        status = "kink"
+    notes = [f"{len(kinks)} of {len(probes)} at a kink"] if kinks else []
+    if status == "FAIL" and worst is not None:
+        notes.append(f"worst at {worst.place}: {worst.claimed:.9g}, not {worst.reference:.9g}")
+    what = "directions" if probes and probes[0].place.startswith("direction") else "entries"
+    return Row(name, shape, method, f"{len(probes)} {what}", error, rtol, status, "; ".join(notes))
+
+
+def distance(probe: Probe) -> float:
+    """|g − ĝ|, infinite if that is NaN."""
+    distance = abs(probe.claimed - probe.reference)
+    return float(np.inf if np.isnan(distance) else distance)

@@ -1,0 +1,92 @@
+"""One problem with one set of random cotangents: the scalar function that is differentiated."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.gradcheck.problem import Arrays, Problem
+from numpy_xlstm.gradcheck.reference import Scalar
+from numpy_xlstm.numerics import Array
+
+
+class Point:
+    """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients that the backward claims.
+
+    Attributes
+    ----------
+    gradients : dict[str, np.ndarray]
+        From the backward under test.
+    tensors : dict[str, np.ndarray]
+        Where the references are evaluated, in float64 or better.
+    rounding : float
+        Bound of the rounding error of one value of the function.
+    why_no_complex : str
+        Empty if the forward carries complex numbers through, else what it did instead.
+    """
+
+    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+        self.problem, self.rng = problem, rng
+        self.dtype = next(iter(problem.tensors.values())).dtype
+        self.cotangents = self.random_cotangents()
+        self.gradients = problem.backward(self.cotangents)
+        precise = np.longdouble if self.dtype == np.longdouble else np.float64
+        self.tensors = {name: array.astype(precise) for name, array in problem.tensors.items()}
+        self.rounding = float(4 * np.finfo(precise).eps * self._size_of_terms())
+        self.why_no_complex = self._why_no_complex()
+
+    def random_cotangents(self) -> Arrays:
+        """Normal cotangents of all outputs; zero beside −inf, the m of an empty state."""
+        return {
+            name: np.asarray(
+                np.where(array == -np.inf, 0, self.rng.standard_normal(array.shape))
+            ).astype(array.dtype)
+            for name, array in self.problem.outputs.items()
+        }
+
+    def along(self, directions: Arrays) -> Scalar:
+        """Restrict the function to a line through the point."""
+
+        def f(step: complex) -> complex:
+            moved = {
+                name: self.tensors[name] + np.where(direction == 0, 0, step * direction)
+                for name, direction in directions.items()
+            }
+            dtype = np.clongdouble if self.dtype == np.longdouble else np.complex128
+            tensors = self.tensors | moved
+            if isinstance(step, complex):
+                tensors = {name: array.astype(dtype) for name, array in tensors.items()}
+            return complex(self._paired(self.problem.evaluate(tensors)).sum())
+
+        return f
+
+    def lines(self, name: str, max_entries: int, directions: int) -> Iterable[tuple[str, Array]]:
+        """Unit vectors of a small tensor, random directions of a large one, and what they are."""
+        shape = self.tensors[name].shape
+        if self.tensors[name].size > max_entries:
+            for n in range(directions):
+                yield f"direction {n}", self.rng.standard_normal(shape)
+            return
+        for index in np.ndindex(shape):
+            unit = np.zeros(shape)
+            unit[index] = 1
+            yield f"[{', '.join(map(str, index))}]", unit
+
+    def _paired(self, outputs: Arrays) -> Array:
+        """The terms cotangent × output, without those of outputs that are −inf."""
+        terms = [
+            (c * np.where(c == 0, 0, outputs[name])).ravel() for name, c in self.cotangents.items()
+        ]
+        return np.concatenate(terms)
+
+    def _size_of_terms(self) -> Any:
+        return np.abs(self._paired(self.problem.outputs)).sum()
+
+    def _why_no_complex(self) -> str:
+        tensors = {name: array.astype(np.complex128) for name, array in self.tensors.items()}
+        try:
+            outputs = self.problem.evaluate(tensors)
+        except Exception as error:  # a forward under test may raise anything
+            return f"the forward raised {type(error).__name__}: {error}"
+        real = [name for name, array in outputs.items() if array.dtype.kind != "c"]
+        return f"the forward gave a real {real[0]} for complex inputs" if real else ""
