@@ -16,7 +16,7 @@ from numpy_xlstm.cells.scan import Memory, Pointwise, ScanCache, per_head, scan,
 from numpy_xlstm.cells.sequence import SequenceLayer
 from numpy_xlstm.cells.states import LSTMState, sLSTMState
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive, checked_dtype
 from numpy_xlstm.parameters import Parameterised
 
 State = TypeVar("State", LSTMState, sLSTMState)
@@ -89,8 +89,9 @@ class GatedLayer(Parameterised, Generic[State]):
         )
 
     def _split_heads(self, state: State) -> tuple[Array, Memory]:
-        """State of (B, H) arrays to h and memory of (B, NH, DH) arrays."""
-        h, *memory = (array.reshape(-1, self.num_heads, self.head_dim) for array in state)
+        """State of (B, H) arrays to h and memory of fresh (B, NH, DH) arrays."""
+        split = (len(state[0]), self.num_heads, self.head_dim)
+        h, *memory = (array.reshape(split).copy() for array in state)
         return h, tuple(memory)
 
     def _join_heads(self, h: Array, memory: Memory) -> State:
@@ -147,6 +148,7 @@ class GatedCell(GatedLayer[State]):
             What :meth:`backward` needs.
         """
         check_array("x", x, ("batch", self.input_size), self.dtype)
+        check_batch("x", x)
         state = self._start(state, len(x))
         W, R, b = self.params["W"], self._R, self.params["b"]
         h_prev, first = self._split_heads(state)
@@ -236,7 +238,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         stacked, state = self._start(state, B)
         W = head_major(self.params["W"], self.num_heads)
         b = head_major(self.params["b"], self.num_heads)
-        flat = np.ascontiguousarray(x).reshape(T * B, -1)
+        flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
         pre = flat @ W.T
         pre += b
         h, memory = self._split_heads(state)

@@ -10,8 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, check_batch
 
 State = TypeVar("State")
 Cache = TypeVar("Cache")
@@ -126,8 +125,7 @@ class SequenceLayer(Generic[State, Cache]):
     def _check_x(self, x: Array) -> Array:
         order = ("batch", "time") if self.batch_first else ("time", "batch")
         check_array("x", x, (*order, self.input_size), self.dtype)
-        if x.shape[order.index("batch")] == 0:
-            raise ShapeError(f"x: expected a batch of at least 1; got shape {x.shape}")
+        check_batch("x", x, axis=order.index("batch"))
         return x
 
     def _time_major(self, array: Array) -> Array:

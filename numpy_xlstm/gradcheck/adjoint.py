@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.compare import Probe, distance, stencil_noise
+from numpy_xlstm.gradcheck.compare import Probe, distance, relative, settle, stencil_noise
 from numpy_xlstm.gradcheck.point import Point
-from numpy_xlstm.gradcheck.reference import at_kink, complex_step, stencil
+from numpy_xlstm.gradcheck.reference import complex_step, stencil
 from numpy_xlstm.gradcheck.report import Row, Status
 
 
@@ -21,13 +21,11 @@ def _identity(point: Point, directions: int, tolerances: dict[str, float]) -> Ro
     errors, kinks = [], 0
     for _ in range(directions):
         probe, scale = _probe(point, by_differences, rtol)
-        tolerance = rtol * scale
-        error = distance(probe)
-        suspect = by_differences and error > tolerance
-        if suspect and at_kink(probe.f, probe.claimed, tolerance, point.rounding):
+        probe, kink = settle(point, probe, rtol * scale) if by_differences else (probe, False)
+        if kink:
             kinks += 1
         else:
-            errors.append(error / scale if scale else error)
+            errors.append(relative(distance(probe), scale))
     row = _row("⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩", f"{directions} directions", max(errors, default=0.0), rtol)
     if kinks:
         status: Status = row.status if errors else "kink"
@@ -45,11 +43,10 @@ def _probe(point: Point, by_differences: bool, rtol: float) -> tuple[Probe, floa
     f = point.along(v)
     scale = float(np.abs(terms).sum())
     if by_differences:
-        slope = stencil(f, point.rounding).slope
+        seen = stencil(f, point.rounding)
         scale += 16 * stencil_noise(point) / rtol
-    else:
-        slope = complex_step(f)
-    return Probe("v", float(terms.sum()), slope, f), scale
+        return Probe("v", float(terms.sum()), seen.slope, f, seen.smooth), scale
+    return Probe("v", float(terms.sum()), complex_step(f), f), scale
 
 
 def _linearity(point: Point, rtol: float) -> Row:
@@ -66,7 +63,7 @@ def _linearity(point: Point, rtol: float) -> Row:
         ),
         default=0,
     )
-    return _row("linear in ȳ", "all entries", float(error / scale if scale else error), 8 * rtol)
+    return _row("linear in ȳ", "all entries", relative(float(error), float(scale)), 8 * rtol)
 
 
 def _row(what: str, checked: str, error: float, rtol: float) -> Row:

@@ -8,7 +8,6 @@ Central differences D(h) = (f(h) − f(−h))/2h with one Richardson extrapolati
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import NamedTuple
 
 COMPLEX_STEP = 1e-100
@@ -34,6 +33,16 @@ class Stencil(NamedTuple):
     """One-sided differences, with half the step."""
     noise: float
     """What rounding may have done to the differences."""
+    correction: float
+    """By how much the extrapolation changed the central difference: its truncation error."""
+
+    wide_jump: float
+    """The jump of one-sided differences with the whole step."""
+
+    @property
+    def smooth(self) -> bool:
+        """Whether the jump shrinks with the step, as far as one can see above the rounding."""
+        return self.jump < max(0.7 * self.wide_jump, 16 * self.noise)
 
     @property
     def jump(self) -> float:
@@ -45,37 +54,37 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
     """Evaluate ``f`` at 0, ±step/2 and ±step; ``rounding`` bounds the error of one value."""
     far_left, left, middle, right, far_right = (f(s * step).real for s in (-1, -0.5, 0, 0.5, 1))
     wide, narrow = (far_right - far_left) / (2 * step), (right - left) / step
+    slope = float((4 * narrow - wide) / 3)
     return Stencil(
-        float((4 * narrow - wide) / 3),
+        slope,
         float((middle - left) / (step / 2)),
         float((right - middle) / (step / 2)),
         8 * rounding / step,
+        abs(slope - float(narrow)),
+        float(abs(far_right - 2 * middle + far_left) / step),
     )
 
 
-def at_kink(f: Scalar, claimed: float, tolerance: float, rounding: float) -> bool:
+def closer_look(f: Scalar, rounding: float) -> list[Stencil]:
+    """Stencils of ever shorter steps, for a function that the usual step does not settle."""
+    return [stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n) for n in range(SHRINKS + 1)]
+
+
+def best_slope(seen: list[Stencil]) -> float:
+    """Slope of the stencil with the least error by its own account."""
+    return min(seen, key=lambda s: s.correction + s.noise).slope
+
+
+def at_kink(seen: list[Stencil], claimed: float, tolerance: float) -> bool:
     """Tell whether a kink excuses that differences contradict the claimed derivative.
 
     A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. As the step
     is shortened, the jump between the one-sided slopes shrinks in proportion where the function is
-    smooth. At a kink it stays; once the step no longer reaches the kink it collapses. The claim is
-    excused only in the latter two cases, and only if it lies between the one-sided slopes.
+    smooth, and stays where it is not. The claim is excused if even the shortest step sees a kink,
+    and if the claim lies between the one-sided slopes.
     """
-    steps = [DIFFERENCE_STEP / SHRINK**n for n in range(SHRINKS + 1)]
-    seen = [stencil(f, rounding, step) for step in steps]
-    return any(
-        _not_smooth(wider, narrower) and _between(narrower, claimed, tolerance)
-        for wider, narrower in pairwise(seen)
-    )
-
-
-def _not_smooth(wider: Stencil, narrower: Stencil) -> bool:
-    stays = narrower.jump > max(wider.jump / 4, narrower.noise)
-    collapses = narrower.jump + narrower.noise < wider.jump / (2 * SHRINK)
-    return stays or (collapses and wider.jump > wider.noise)
-
-
-def _between(at: Stencil, claimed: float, tolerance: float) -> bool:
-    low, high = sorted((at.left, at.right))
-    slack = tolerance + at.noise + at.jump / SHRINK
-    return low - slack <= claimed <= high + slack
+    *_, before, last = seen
+    stays = last.wide_jump > max(before.wide_jump / 4, last.noise)
+    low, high = sorted((last.left, last.right))
+    slack = tolerance + last.noise + last.jump / SHRINK
+    return stays and low - slack <= claimed <= high + slack

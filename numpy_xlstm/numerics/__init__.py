@@ -5,12 +5,13 @@ from numpy_xlstm.numerics.activations import (
     log_sigmoid_slope,
     maximum,
     sigmoid,
-    sigmoid_slope,
+    sigmoid_and_slope,
     tanh_slope,
 )
 from numpy_xlstm.numerics.arrays import (
     Array,
     check_array,
+    check_batch,
     check_choice,
     check_positive,
     checked_dtype,
@@ -19,6 +20,7 @@ from numpy_xlstm.numerics.arrays import (
 __all__ = [
     "Array",
     "check_array",
+    "check_batch",
     "check_choice",
     "check_positive",
     "checked_dtype",
@@ -26,6 +28,6 @@ __all__ = [
     "log_sigmoid_slope",
     "maximum",
     "sigmoid",
-    "sigmoid_slope",
+    "sigmoid_and_slope",
     "tanh_slope",
 ]

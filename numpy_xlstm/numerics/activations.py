@@ -1,8 +1,11 @@
-"""Gate activations and their derivatives, exact at any magnitude, analytic in complex numbers.
+"""Gate activations and their derivatives, with small relative errors in the tails as well.
 
-A real array takes the fast path. A complex array takes the same branch that its real part would
-take, and nothing here conjugates or takes a modulus, so that an infinitesimal imaginary part
-carries the derivative: this is what the complex-step method needs.
+A slope is never formed as y (1 − y) or 1 − y² from the value: where a gate is saturated that is all
+cancellation. Subnormal results are rounded to 0 or to the smallest normal number.
+
+A real array takes the fast path. A complex array takes the branch that its real part would take,
+and nothing here conjugates or takes a modulus, so that an infinitesimal imaginary part carries the
+derivative: this is what the complex-step method needs.
 """
 
 from typing import Any
@@ -12,46 +15,42 @@ import numpy as np
 from numpy_xlstm.numerics.arrays import Array
 
 
-def sigmoid(x: Array, out: Array | None = None) -> Array:
-    """Logistic function σ(x) = 1 / (1 + e^−x), with full relative precision in both tails."""
-    if x.dtype.kind == "c":
-        x = np.where(x.real < _lowest_exponent(x.dtype), _lowest_exponent(x.dtype), x)
-    y: Array = np.negative(x, out=out)
-    with np.errstate(over="ignore"):  # e^−x = inf gives σ = 0, which is its rounded value
-        np.exp(y, out=y)
-    y += 1
-    return np.divide(1, y, out=y)
+def sigmoid(x: Array) -> Array:
+    """Logistic function σ(x) = 1 / (1 + e^−x)."""
+    return 1 / (1 + _exp_minus(x))
 
 
-def sigmoid_slope(y: Array) -> Array:
-    """σ′ = σ (1 − σ), from the value y = σ(x)."""
-    slope: Array = 1 - y
+def sigmoid_and_slope(x: Array) -> tuple[Array, Array]:
+    """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²."""
+    slope = _exp_minus(x)
+    y: Array = slope + 1
+    np.divide(1, y, out=y)
     slope *= y
-    return slope
+    slope *= y
+    return y, slope
 
 
-def tanh_slope(y: Array) -> Array:
-    """tanh′ = 1 − tanh², from the value y = tanh(x)."""
-    slope: Array = y * y
-    return np.subtract(1, slope, out=slope)
+def tanh_slope(x: Array) -> Array:
+    """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
+    e: Array = np.exp(_minus_modulus(x) * 2)
+    y = e + 1
+    y *= y
+    e *= 4
+    e /= y
+    return e
 
 
 def log_sigmoid(x: Array) -> Array:
     """Log σ(x) = min(x, 0) − log(1 + e^−|x|), stable at any magnitude."""
-    if x.dtype.kind == "c":
-        negative = x.real < 0
-        tail, bounded = np.where(negative, x, -x), np.where(negative, x, 0)
-    else:
-        tail, bounded = np.abs(x), np.minimum(x, 0)
-        np.negative(tail, out=tail)
+    tail = _minus_modulus(x)
     np.exp(tail, out=tail)
     np.log1p(tail, out=tail)
-    result: Array = np.subtract(bounded, tail, out=tail)
-    return result
+    bounded = np.where(x.real < 0, x, 0) if x.dtype.kind == "c" else np.minimum(x, 0)
+    return np.subtract(bounded, tail, out=tail)
 
 
 def log_sigmoid_slope(x: Array) -> Array:
-    """(log σ)′ = 1 − σ(x) = σ(−x)."""
+    """(log σ)′(x) = 1 − σ(x) = σ(−x)."""
     return sigmoid(-x)
 
 
@@ -63,5 +62,18 @@ def maximum(a: Array, b: Array, first: Array) -> Array:
     return larger
 
 
-def _lowest_exponent(dtype: np.dtype[Any]) -> Any:
-    return np.log(np.finfo(dtype).tiny)
+def _exp_minus(x: Array) -> Array:
+    """e^−x, for x so negative that it would overflow the largest that does not."""
+    lowest: Any = np.log(np.finfo(x.dtype).tiny)
+    bounded = np.where(x.real < lowest, lowest, x) if x.dtype.kind == "c" else np.maximum(x, lowest)
+    np.negative(bounded, out=bounded)
+    result: Array = np.exp(bounded, out=bounded)
+    return result
+
+
+def _minus_modulus(x: Array) -> Array:
+    """−|x|, with the sign of the real part."""
+    if x.dtype.kind == "c":
+        return np.where(x.real < 0, x, -x)
+    modulus: Array = np.abs(x)
+    return np.negative(modulus, out=modulus)

@@ -65,7 +65,7 @@ def check_array(
     _check_shape(name, value, shape, hint)
     finite = np.isfinite(value)
     if allow_minus_inf:
-        finite |= value == -np.inf
+        finite |= value.real == -np.inf
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise NonFiniteError(
@@ -98,6 +98,12 @@ def _check_shape(name: str, value: Array, shape: tuple[int | str, ...], hint: st
         raise ShapeError(
             f"{name}: expected shape {expected}; got {value.shape}{hint and '; '}{hint}"
         )
+
+
+def check_batch(name: str, array: Array, axis: int = 0) -> None:
+    """Raise :class:`ShapeError` if the batch is empty."""
+    if array.shape[axis] == 0:
+        raise ShapeError(f"{name}: expected a batch of at least 1; got shape {array.shape}")
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:

@@ -8,17 +8,22 @@ from typing import NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.scan import Memory
-from numpy_xlstm.numerics import Array, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
 
 
 class LSTMStepCache(NamedTuple):
-    """What one step of LSTM keeps for its backward; every array is (B, NH, DH)."""
+    """What one step of LSTM keeps for its backward; arrays are (B, NH, DH)."""
 
-    i: Array
-    f: Array
+    i_f: Array
+    """Gates i and f, shape (B, NH, 2, DH)."""
+    i_f_slope: Array
+    """σ′ of both."""
+    z_pre: Array
     z: Array
     o: Array
+    o_slope: Array
     c_prev: Array
+    c: Array
     tanh_c: Array
 
 
@@ -28,24 +33,28 @@ class LSTMPointwise:
     def forward(self, g: Array, memory: Memory) -> tuple[Array, Memory, LSTMStepCache]:
         """One step; ``g`` (..., 4, DH) holds the pre-activations of i, f, z, o."""
         (c_prev,) = memory
-        i_f, o = sigmoid(g[..., :2, :]), sigmoid(g[..., 3, :])  # [lstm.1]
+        i_f, i_f_slope = sigmoid_and_slope(g[..., :2, :])  # [lstm.1]
+        o, o_slope = sigmoid_and_slope(g[..., 3, :])
         i, f = i_f[..., 0, :], i_f[..., 1, :]
-        z = np.tanh(g[..., 2, :])  # [lstm.2]
+        z_pre = g[..., 2, :].copy()
+        z = np.tanh(z_pre)  # [lstm.2]
         c = f * c_prev
         c += i * z  # [lstm.3]
         tanh_c = np.tanh(c)
         h = o * tanh_c  # [lstm.4]
-        return h, (c,), LSTMStepCache(i, f, z, o, c_prev, tanh_c)
+        cache = LSTMStepCache(i_f, i_f_slope, z_pre, z, o, o_slope, c_prev, c, tanh_c)
+        return h, (c,), cache
 
     def backward(self, dh: Array, dmemory: Memory, cache: LSTMStepCache, dg: Array) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of c₋."""
-        i, f, z, o, c_prev, tanh_c = cache
+        i_f, i_f_slope, z_pre, z, o, o_slope, c_prev, c, tanh_c = cache
+        i, f = i_f[..., 0, :], i_f[..., 1, :]
         (dc,) = dmemory
-        dc = dc + dh * o * tanh_slope(tanh_c)  # [lstm.5]
-        np.multiply(dc * z, sigmoid_slope(i), out=dg[..., 0, :])  # [lstm.6]
-        np.multiply(dc * c_prev, sigmoid_slope(f), out=dg[..., 1, :])  # [lstm.7]
-        np.multiply(dc * i, tanh_slope(z), out=dg[..., 2, :])  # [lstm.8]
-        np.multiply(dh * tanh_c, sigmoid_slope(o), out=dg[..., 3, :])  # [lstm.9]
+        dc = dc + dh * o * tanh_slope(c)  # [lstm.5]
+        np.multiply(dc * z, i_f_slope[..., 0, :], out=dg[..., 0, :])  # [lstm.6]
+        np.multiply(dc * c_prev, i_f_slope[..., 1, :], out=dg[..., 1, :])  # [lstm.7]
+        np.multiply(dc * i, tanh_slope(z_pre), out=dg[..., 2, :])  # [lstm.8]
+        np.multiply(dh * tanh_c, o_slope, out=dg[..., 3, :])  # [lstm.9]
         dc *= f  # [lstm.10]
         return (dc,)
 

@@ -44,7 +44,7 @@ def check_inputs(q: Array, k: Array, v: Array, i: Array, f: Array) -> Inputs:
 
 def scale_keys(k: Array) -> Array:
     """K / √DK, so that the factor is inside C and n  [mlstm.3]."""
-    scaled: Array = k * _key_scale(k)
+    scaled: Array = k * key_scale(k.shape[-1], k.dtype)
     return scaled
 
 
@@ -53,8 +53,9 @@ def unscale_key_gradient(dk: Array) -> Array:
     return scale_keys(dk)
 
 
-def _key_scale(k: Array) -> Any:
-    return k.real.dtype.type(k.shape[-1]) ** -0.5
+def key_scale(DK: int, dtype: np.dtype[Any]) -> Any:
+    """1/√DK in the precision of ``dtype``."""
+    return 1 / np.sqrt(np.finfo(dtype).dtype.type(DK))
 
 
 def empty_state(
@@ -65,6 +66,12 @@ def empty_state(
     if not options.normalised:
         return mLSTMState(C, None, None)
     return mLSTMState(C, np.zeros((B, NH, DK), dtype), np.full((B, NH), -np.inf, dtype))
+
+
+def own(state: mLSTMState) -> mLSTMState:
+    """The same state in arrays that nobody else holds."""
+    n, m = (None if array is None else array.copy() for array in state[1:])
+    return mLSTMState(state.C.copy(), n, m)
 
 
 def check_state(

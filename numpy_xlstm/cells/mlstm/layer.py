@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm.gates import check_options
-from numpy_xlstm.cells.mlstm.inputs import Inputs, check_state, empty_state, scale_keys
+from numpy_xlstm.cells.mlstm.inputs import (
+    Inputs,
+    check_state,
+    empty_state,
+    key_scale,
+    own,
+    scale_keys,
+)
 from numpy_xlstm.cells.mlstm.recurrent import mlstm_recurrent, mlstm_recurrent_backward
 from numpy_xlstm.cells.mlstm.step import (
     StepCache,
@@ -26,11 +33,11 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import (
     Array,
     check_array,
+    check_batch,
     check_choice,
     check_positive,
     checked_dtype,
-    sigmoid,
-    sigmoid_slope,
+    sigmoid_and_slope,
 )
 from numpy_xlstm.parameters import Parameterised
 
@@ -41,7 +48,7 @@ Grads = dict[str, Array]
 
 
 class Projections(NamedTuple):
-    """What x is mapped to, per row: q, k (N, NH, DK), v (N, NH, DV), i, f (N, NH), o (N, H)."""
+    """Gradients of what x is mapped to: q, k (N, NH, DK), v (N, NH, DV), i, f (N, NH), o (N, H)."""
 
     q: Array
     k: Array
@@ -49,6 +56,17 @@ class Projections(NamedTuple):
     i: Array
     f: Array
     o: Array
+
+
+class OutputGate(NamedTuple):
+    """o and σ′(õ), shape (N, H)."""
+
+    o: Array
+    slope: Array
+
+    def backward(self, dy: Array, h: Array) -> tuple[Array, Array]:
+        """δh̃ = o ∘ δh and δõ = h̃ ∘ σ′(õ) ∘ δh  [mlstm.25]."""
+        return dy * self.o, dy * h * self.slope
 
 
 class _mLSTMLayer(Parameterised):
@@ -101,34 +119,39 @@ class _mLSTMLayer(Parameterised):
         """DK and DV: the widths of a head's keys and values."""
         return self.qk_dim // self.num_heads, self.hidden_size // self.num_heads
 
+    @property
+    def _key_scale(self) -> Any:
+        return key_scale(self.head_dims[0], self.dtype)
+
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state: C = n = 0, m = −inf."""
         B = check_positive("batch_size", batch_size)
         return empty_state(B, self.num_heads, *self.head_dims, self.dtype, self.options)
 
-    def _project(self, x: Array) -> Projections:
-        """Rows x (N, D) to q, k, v, the gates' pre-activations and o."""
+    def _project(self, x: Array) -> tuple[Sequence[Array], OutputGate]:
+        """Rows x (N, D) to q, k, v, the pre-activations of i and f, and the output gate."""
         out = {g: x @ self.params[f"W_{g}"].T + self._bias(g) for g in "qkvifo"}
-        out["o"] = sigmoid(out["o"])  # [mlstm.5]
-        for g in "qkv":
-            out[g] = out[g].reshape(len(x), self.num_heads, -1)
-        return Projections(**out)
+        gate = OutputGate(*sigmoid_and_slope(out.pop("o")))  # [mlstm.5]
+        DK, DV = self.head_dims
+        for g, width in (("q", DK), ("k", DK), ("v", DV)):
+            out[g] = out[g].reshape(len(x), self.num_heads, width)
+        return tuple(out.values()), gate
 
     def _bias(self, g: str) -> Array:
         """Bias of one map; √DK·b_k for keys: √DK divides it later, and the paper does not."""
-        scale = self.head_dims[0] ** 0.5 if g == "k" else 1
-        return self.params[f"b_{g}"] * scale  # [mlstm.1] [mlstm.2] [mlstm.4]
+        b = self.params[f"b_{g}"]
+        return b / self._key_scale if g == "k" else b  # [mlstm.1] [mlstm.2] [mlstm.4]
 
     def _project_backward(self, d: Projections, x: Array) -> tuple[Array, Grads]:
         """Gradients of x and of the parameters from those of the pre-activations."""
         dx = np.zeros_like(x)
         grads = {}
         for g, rows in zip("qkvifo", d, strict=True):
-            flat = rows.reshape(len(x), -1)
+            flat = rows.reshape(len(x), self.params[f"b_{g}"].size)
             dx += flat @ self.params[f"W_{g}"]  # [mlstm.22]
             grads[f"W_{g}"] = flat.T @ x  # [mlstm.23]
             grads[f"b_{g}"] = flat.sum(0)  # [mlstm.24]
-        grads["b_k"] *= self.head_dims[0] ** 0.5
+        grads["b_k"] /= self._key_scale
         return dx, {name: grads[name] for name in self.params}
 
 
@@ -136,7 +159,7 @@ class CellCache(NamedTuple):
     """What one step of the layer keeps for its backward."""
 
     x: Array
-    o: Array
+    gate: OutputGate
     step: StepCache
     last: mLSTMState
 
@@ -218,13 +241,14 @@ class mLSTMCell(_mLSTMLayer):
             What :meth:`backward` needs.
         """
         check_array("x", x, ("batch", self.input_size), self.dtype)
-        *to_memory, o = self._project(x)
-        previous = check_state("state", state, _one_step(*to_memory), self.options)
+        check_batch("x", x)
+        to_memory, gate = self._project(x)
+        previous = own(check_state("state", state, _one_step(*to_memory), self.options))
         inputs = StepInputs(*to_memory)
         inputs = inputs._replace(k=scale_keys(inputs.k))  # [mlstm.3]
         h_tilde, after, cache = step(inputs, previous, self.options)
-        h = o * h_tilde.reshape(o.shape)  # [mlstm.21]
-        return h, after, CellCache(x, o, cache, after)
+        h = gate.o * h_tilde.reshape(gate.o.shape)  # [mlstm.21]
+        return h, own(after), CellCache(x, gate, cache, after)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array | None] | None = None
@@ -249,9 +273,10 @@ class mLSTMCell(_mLSTMLayer):
         grads : dict[str, np.ndarray]
             Gradients of the parameters.
         """
-        check_array("dh", dh, cache.o.shape, self.dtype)
+        shape = cache.gate.o.shape
+        check_array("dh", dh, shape, self.dtype)
         dlast = check_state("dstate", dstate, _one_step(*cache.step.inputs), self.options)
-        dh_tilde, do_pre = _output_gate_backward(dh, cache.o, cache.step.h.reshape(cache.o.shape))
+        dh_tilde, do_pre = cache.gate.backward(dh, cache.step.h.reshape(shape))
         d, dstate0 = step_backward(
             dh_tilde.reshape(cache.step.h.shape),
             enter_backward(dlast, cache.last),
@@ -268,8 +293,7 @@ class SequenceCache(NamedTuple):
 
     x: Array
     """Time-major and flattened: (T·B, D)."""
-    o: Array
-    """Output gate, (T·B, H)."""
+    gate: OutputGate
     h: Array
     """Before the output gate, (T·B, H)."""
     form: Any
@@ -335,37 +359,32 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
     ) -> tuple[Array, mLSTMState, SequenceCache]:
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
-        flat = np.ascontiguousarray(x).reshape(T * B, -1)
-        *to_memory, o = self._project(flat)
+        flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
+        to_memory, gate = self._project(flat)
         inputs = (_to_heads(rows, T, B) for rows in to_memory)
         forward, _ = FORMS[self.form]
         h, after, cache = forward(*inputs, state, **self.options._asdict())
-        h = _from_heads(h).reshape(o.shape)
-        y = (o * h).reshape(T, B, -1)  # [mlstm.21]
-        return y, after, SequenceCache(flat, o, h, cache)
+        h = _from_heads(h).reshape(gate.o.shape)
+        y = (gate.o * h).reshape(T, B, self.hidden_size)  # [mlstm.21]
+        return y, after, SequenceCache(flat, gate, h, cache)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array | None] | None
     ) -> tuple[Array, mLSTMState, Grads]:
         """Time-major backward: dy (T, B, H) to dx (T, B, D)."""
         T, B, _ = dy.shape
-        dh, do_pre = _output_gate_backward(dy.reshape(cache.o.shape), cache.o, cache.h)
-        dh_heads = _to_heads(dh.reshape(T * B, self.num_heads, -1), T, B)
+        dh, do_pre = cache.gate.backward(dy.reshape(cache.h.shape), cache.h)
+        dh_heads = _to_heads(dh.reshape(T * B, self.num_heads, self.head_dims[1]), T, B)
         _, backward = FORMS[self.form]
         *dinputs, dstate0 = backward(dh_heads, cache.form, dstate)
         q, k, v, i, f = map(_from_heads, dinputs)
         d = Projections(q, k, v, i, f, do_pre)
         dx, grads = self._project_backward(d, cache.x)
-        return dx.reshape(T, B, -1), dstate0, grads
+        return dx.reshape(T, B, self.input_size), dstate0, grads
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
         B, _, T, _, _ = cache.form.inputs.sizes
         return T, B
-
-
-def _output_gate_backward(dy: Array, o: Array, h: Array) -> tuple[Array, Array]:
-    """δh̃ = o ∘ δh and δõ = h̃ ∘ o(1−o) ∘ δh  [mlstm.25]."""
-    return dy * o, dy * h * sigmoid_slope(o)
 
 
 def _one_step(q: Array, k: Array, v: Array, i: Array, f: Array) -> Inputs:

@@ -23,7 +23,8 @@ class Denominator(NamedTuple):
 def denominator(qn: Array, m: Array, eps: float) -> Denominator:
     """Form max(|q·n|, e^−m) + eps  [mlstm.9].
 
-    e^−m is kept between two bounds so that neither it nor a quotient by it can overflow, for any m.
+    e^−m is kept between two bounds, so that neither it nor a quotient by it can overflow for any m.
+    That changes h only where |q·n| and e^−m are both below 1/√(largest number) and eps is 0.
     """
     low, high = _bounds(m.dtype)
     clipped = (m.real < low) | (m.real > high)

@@ -15,6 +15,7 @@ from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
     check_inputs,
     check_state,
+    own,
     scale_keys,
     unscale_key_gradient,
 )
@@ -118,7 +119,7 @@ def mlstm_recurrent(
     """
     options = check_options(eps, forget_gate, input_gate)
     inputs = check_inputs(q, k, v, i, f)
-    now = check_state("state", state, inputs, options)
+    now = own(check_state("state", state, inputs, options))
     inputs = inputs._replace(k=scale_keys(inputs.k))
     B, NH, T, _, DV = inputs.sizes
     segment = max(1, isqrt(T))
@@ -128,8 +129,7 @@ def mlstm_recurrent(
         if t % segment == 0:
             kept.append(now)
         h[:, :, t], now, _ = step(_at(inputs, t), now, options)
-    last = _own(now)
-    return h, last, RecurrentCache(inputs, options, segment, kept or [last], last)
+    return h, own(now), RecurrentCache(inputs, options, segment, kept or [now], now)
 
 
 def mlstm_recurrent_backward(
@@ -172,16 +172,10 @@ def mlstm_recurrent_backward(
             dinputs, d = step_backward(dh[:, :, t], d, steps[t - start], options)
             for grad, value in zip(grads, dinputs, strict=True):
                 grad[:, :, t] = value
-    dstate0 = _own(leave_backward(d, kept[0]))
+    dstate0 = own(leave_backward(d, kept[0]))
     return grads.q, unscale_key_gradient(grads.k), grads.v, grads.i, grads.f, dstate0
 
 
 def _at(inputs: Inputs, t: int) -> StepInputs:
     """The inputs of step t."""
     return StepInputs(*(array[:, :, t] for array in inputs))
-
-
-def _own(state: mLSTMState) -> mLSTMState:
-    """The same state in arrays that nobody else holds."""
-    n, m = (None if array is None else array.copy() for array in state[1:])
-    return mLSTMState(state.C.copy(), n, m)

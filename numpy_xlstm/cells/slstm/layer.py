@@ -83,9 +83,10 @@ class sLSTMCell(_sLSTMLayer, GatedCell[sLSTMState]):
     gate's bias runs from 3 to 6 over each head.
 
     The first step of an empty state has m = ĩ, hence i′ = 1: the empty state has m = −inf, in
-    each entry on its own. Where the maximum is a tie, its derivative is that of log f + m₋. Where
-    n would underflow to 0, which takes a state with n = 0 beside a finite m, the entry is taken
-    for empty.
+    each entry on its own. Where the maximum is a tie, its derivative is that of log f + m₋. A
+    state with c = n = 0 is empty whatever its m; where a step from it would underflow, it is taken
+    with m = −inf. n is never negative in a state that a forward has returned; none is expected in
+    one that is passed in.
 
     Examples
     --------

@@ -1,0 +1,172 @@
+"""Bad input is refused before any work, by an error that says what was expected and what came."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    LSTM,
+    LSTMCell,
+    LSTMState,
+    mLSTM,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    mLSTMState,
+    sLSTM,
+)
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from tests.variants import VARIANTS, Sizes, Variant, make
+
+S = Sizes(2, 4, 3, 2, 2, 2, True, 1e-6, 0)
+
+
+def _case(variant: Variant) -> Any:
+    return make(variant, S)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda x: x[0], ShapeError, "x: expected shape (batch, time, 3); got (4, 3)"),
+        (lambda x: x[..., :2], ShapeError, "x: expected shape (batch, time, 3); got (2, 4, 2)"),
+        (lambda x: x[:0], ShapeError, "x: expected a batch of at least 1; got shape (0, 4, 3)"),
+        (lambda x: x.astype(int), DTypeError, "got int64; write x.astype(np.float64)"),
+        (lambda x: x.astype(np.float32), DTypeError, "x: expected float64, the dtype of the"),
+        (lambda x: x.astype(np.float16), DTypeError, "x: expected one of float32, float64"),
+        (lambda x: x.tolist(), DTypeError, "x: expected a NumPy array; got list"),
+        (lambda x: np.where(x == x[1, 2, 0], np.nan, x), NonFiniteError, "got nan at index (1, 2"),
+        (lambda x: x + np.inf, NonFiniteError, "24 of 24 entries are not finite"),
+    ],
+)
+def test_input(variant: Variant, spoil: Any, error: type[Exception], message: str) -> None:
+    case = _case(variant)
+    for call in (case.layer.forward, case.layer):
+        with pytest.raises(error, match=re.escape(message)):
+            call(spoil(case.x), case.state)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda s: s[:1], ShapeError, "state: expected a tuple ("),
+        (lambda s: 3, ShapeError, "got int"),
+        (lambda s: type(s)(s[0][:1], *s[1:]), ShapeError, "; got (1, "),
+        (lambda s: type(s)(s[0].astype(np.float32), *s[1:]), DTypeError, "got float32"),
+        (lambda s: type(s)(s[0] * np.nan, *s[1:]), NonFiniteError, "expected finite numbers"),
+        (lambda s: type(s)(s[0] - np.inf, *s[1:]), NonFiniteError, "expected finite numbers"),
+    ],
+)
+def test_state(variant: Variant, spoil: Any, error: type[Exception], message: str) -> None:
+    case = _case(variant)
+    with pytest.raises(error, match=re.escape(message)):
+        case.layer.forward(case.x, spoil(case.state))
+    dy, dstate = case.cotangents()
+    _, _, cache = case.layer.forward(case.x, case.state)
+    with pytest.raises(error, match=re.escape(message.replace("state", "dstate"))):
+        case.layer.backward(dy, cache, spoil(dstate))
+    with pytest.raises(ShapeError, match="dy: expected shape"):
+        case.layer.backward(dy[:, :1], cache, dstate)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_step(variant: Variant) -> None:
+    case = make(variant, S, step=True)
+    with pytest.raises(ShapeError, match=re.escape("x: expected shape (batch, 3); got (2, 1, 3)")):
+        case.layer.forward(case.x[:, None], case.state)
+    with pytest.raises(ShapeError, match="expected a batch of at least 1"):
+        case.layer.forward(case.x[:0])
+    _, _, cache = case.layer.forward(case.x, case.state)
+    with pytest.raises(ShapeError, match="dh: expected shape"):
+        case.layer.backward(np.ones((1, 4)), cache)
+
+
+def test_a_state_of_another_batch_size_hints_at_the_layout() -> None:
+    lstm = LSTM(5, 5)
+    h = np.zeros((1, 10, 5))
+    with pytest.raises(ShapeError, match=r"expected shape \(2, 5\); got \(10, 5\); x is read as"):
+        lstm.forward(np.zeros((2, 10, 5)), (h, h))
+
+
+@pytest.mark.parametrize(
+    ("make_layer", "message"),
+    [
+        (lambda: sLSTM(3, 4, 3), "num_heads: expected a divisor of hidden_size = 4; got 3"),
+        (lambda: mLSTM(3, 4, 2, qk_dim=5), "num_heads: expected a divisor of qk_dim = 5; got 2"),
+        (lambda: mLSTM(3, 5, 2), "num_heads: expected a divisor of hidden_size = 5; got 2"),
+        (lambda: sLSTM(3, 4, forget_gate="tanh"), "'sigmoid', 'exp'; got 'tanh'"),
+        (lambda: mLSTM(3, 4, forget_gate="relu"), "'sigmoid', 'exp'; got 'relu'"),
+        (lambda: mLSTM(3, 4, input_gate="tanh"), "input_gate: expected one of 'exp', 'sigmoid'"),
+        (lambda: mLSTM(3, 4, form="quadratic"), "form: expected one of"),
+        (lambda: mLSTM(3, 4, eps=-1.0), "eps: expected a finite number, at least 0; got -1.0"),
+        (lambda: mLSTM(3, 4, eps=np.nan), "eps: expected a finite number, at least 0; got nan"),
+        (lambda: LSTM(0, 4), "input_size: expected a whole number, at least 1; got 0"),
+        (lambda: LSTM(3, 4.0), "hidden_size: expected a whole number, at least 1; got 4.0"),  # type: ignore[arg-type]
+        (lambda: LSTM(3, 4, 2), "num_layers: expected 1"),
+        (lambda: LSTMCell(3, 4).init_state(0), "batch_size: expected a whole number"),
+    ],
+)
+def test_options(make_layer: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(message)):
+        make_layer()
+
+
+@pytest.mark.parametrize("dtype", [int, np.float16, bool])
+def test_dtypes_of_layers(dtype: Any) -> None:
+    with pytest.raises(DTypeError, match="dtype: expected one of float32"):
+        LSTM(3, 4, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "error", "message"),
+    [
+        ("q", lambda a: a[0], ShapeError, "q: expected shape (batch, heads, time, DK)"),
+        ("k", lambda a: a[..., :2], ShapeError, "k: expected shape (2, 1, 4, 3)"),
+        ("v", lambda a: a[:, :, :3], ShapeError, "v: expected shape (2, 1, 4, DV)"),
+        ("i", lambda a: a[..., None], ShapeError, "i: expected shape (2, 1, 4)"),
+        ("f", lambda a: a.astype(np.float32), DTypeError, "f: expected float64"),
+        ("v", lambda a: a[..., :0], ShapeError, "expected at least 1 along"),
+        ("f", lambda a: a * np.inf, NonFiniteError, "f: expected finite numbers"),
+    ],
+)
+def test_mlstm_function(name: str, spoil: Any, error: type[Exception], message: str) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {n: rng.standard_normal((2, 1, 4, 3)) for n in "qkv"}
+    arrays |= {n: rng.standard_normal((2, 1, 4)) for n in "if"}
+    arrays[name] = spoil(arrays[name])
+    with pytest.raises(error, match=re.escape(message)):
+        mlstm_recurrent(arrays["q"], arrays["k"], arrays["v"], arrays["i"], arrays["f"])
+
+
+def test_mlstm_states_fit_their_gates() -> None:
+    q = np.ones((1, 1, 2, 3))
+    i = np.ones((1, 1, 2))
+    C = np.zeros((1, 1, 3, 3))
+    with pytest.raises(ShapeError, match="expected n = m = None with a sigmoid input gate"):
+        mlstm_recurrent(q, q, q, i, i, mLSTMState(C, q[:, :, 0], i[..., 0]), input_gate="sigmoid")
+    with pytest.raises(
+        DTypeError, match=re.escape("state.n: expected a NumPy array; got NoneType")
+    ):
+        mlstm_recurrent(q, q, q, i, i, mLSTMState(C, None, None))
+    h, _, cache = mlstm_recurrent(q, q, q, i, i)
+    with pytest.raises(NonFiniteError, match=re.escape("dstate.m: expected finite numbers")):
+        mlstm_recurrent_backward(h, cache, mLSTMState(C, q[:, :, 0], i[..., 0] - np.inf))
+
+
+def test_parameters_must_fit() -> None:
+    lstm = LSTM(3, 4)
+    with pytest.raises(ShapeError, match=re.escape("params: expected ['b'] too")):
+        lstm.with_params({"W": lstm.params["W"], "R": lstm.params["R"]})
+    with pytest.raises(ShapeError, match=re.escape("got ['c']")):
+        lstm.with_params(lstm.params | {"c": np.zeros(3)})
+    with pytest.raises(ShapeError, match=re.escape("b: expected shape (16,); got (3,)")):
+        lstm.with_params(lstm.params | {"b": np.zeros(3)})
+
+
+def test_the_right_state_is_accepted_as_a_plain_tuple() -> None:
+    lstm = LSTM(3, 4)
+    _, state, _ = lstm.forward(np.ones((2, 1, 3)), (np.ones((2, 4)), np.ones((2, 4))))
+    assert isinstance(state, LSTMState)

@@ -1,0 +1,65 @@
+"""Every gradient of every cell against independent references, over random shapes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm import gradcheck
+from tests.variants import VARIANTS, Sizes, Variant, make, sizes, variants
+
+
+@given(variant=variants, s=sizes, step=st.booleans())
+def test_complex_step_and_adjoint_agree_to_1e_12(variant: Variant, s: Sizes, step: bool) -> None:
+    case = make(variant, s, step=step)
+    report = gradcheck(
+        case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=24
+    )
+    assert report.passed, str(report)
+    assert {row.tolerance for row in report.rows if row.method == "complex"} == {1e-12}
+
+
+@given(variant=variants, s=sizes, step=st.booleans())
+def test_differences_agree_to_1e_7(variant: Variant, s: Sizes, step: bool) -> None:
+    case = make(variant, s, step=step)
+    report = gradcheck(
+        case.layer, *case.inputs, rng=s.seed, methods=["difference"], max_entries=24, directions=4
+    )
+    assert not report.failures, str(report)
+    assert {row.tolerance for row in report.rows} == {1e-7}
+
+
+@given(variant=variants, s=sizes, step=st.booleans())
+def test_float32_gradients_agree_with_float64_references(
+    variant: Variant, s: Sizes, step: bool
+) -> None:
+    case = make(variant, s, step=step, dtype=np.float32, scale=0.5)
+    report = gradcheck(
+        case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=16
+    )
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_an_explicit_zero_state_has_gradients_of_its_own(variant: Variant) -> None:
+    """A state that is learned starts at zero, m = 0 included; its gradient is not zero there."""
+    case = make(variant, Sizes(2, 4, 3, 2, 2, 3, False, 1e-6, 3))
+    zeros = case.layer.init_state(2)
+    zeros = type(zeros)(*(None if a is None else np.zeros_like(a) for a in zeros))
+    report = gradcheck(case.layer, case.x, zeros, rng=1)
+    assert report.passed, str(report)
+    _, dstate0, _ = case.layer.backward(case.cotangents()[0], case.layer.forward(case.x, zeros)[2])
+    assert np.abs(dstate0.C if variant.is_mlstm else dstate0.c).min() > 0
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_the_empty_state_as_an_argument_is_the_default(variant: Variant) -> None:
+    case = make(variant, Sizes(2, 4, 3, 2, 2, 3, False, 1e-6, 4))
+    empty = case.layer.init_state(2)
+    report = gradcheck(case.layer, case.x, empty, rng=1)
+    assert report.passed, str(report)
+    y, state, _ = case.layer.forward(case.x)
+    y_empty, state_empty, _ = case.layer.forward(case.x, empty)
+    assert np.array_equal(y, y_empty)
+    for a, b in zip(state, state_empty, strict=True):
+        assert np.array_equal(a, b)

@@ -1,0 +1,223 @@
+"""What a user of the layers relies on: names, views, layouts, starting values, T = 0, long runs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    LSTM,
+    LSTMState,
+    gradcheck,
+    mLSTM,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    sLSTM,
+    sLSTMState,
+)
+from numpy_xlstm.gradcheck.trees import leaves
+from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
+
+
+def test_the_notebook_call() -> None:
+    """``nn.LSTM(5, 5, 1)`` on (2, 10, 5), sequence first, with (1, 10, 5) states."""
+    rng = np.random.default_rng(0)
+    lstm = LSTM(5, 5, 1, batch_first=False, rng=rng)
+    x, (h0, c0) = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 1, 10, 5))
+    out, (h, c) = lstm(x, (h0, c0))
+    assert out.shape == (2, 10, 5)
+    assert h.shape == c.shape == (1, 10, 5)
+    y, state, cache = lstm.forward(x, (h0, c0))
+    assert np.array_equal(y, out)
+    assert np.array_equal(state.h[0], y[-1])
+    _, dstate0, _ = lstm.backward(y, cache, LSTMState(h, c))
+    assert dstate0.h.shape == (1, 10, 5)
+    flat, flat_state = lstm(x, (h0[0], c0[0]))
+    assert np.array_equal(flat, out)
+    assert flat_state.h.shape == (10, 5)
+
+
+@pytest.mark.parametrize("variant", VARIANTS[:3], ids=str)
+def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
+    layer = make(variant, Sizes(1, 1, 3, 2, 2, 2, False, 0.0, 0)).layer
+    H = layer.hidden_size
+    for n, gate in enumerate("ifzo"):
+        rows = slice(n * H, (n + 1) * H)
+        assert np.array_equal(getattr(layer, f"W_{gate}"), layer.params["W"][rows])
+        assert np.array_equal(getattr(layer, f"b_{gate}"), layer.params["b"][rows])
+        R = getattr(layer, f"r_{gate}")
+        assert np.shares_memory(R, layer.params["R"])
+        assert np.array_equal(R, getattr(layer, f"R_{gate}"))
+    DH = layer.head_dim
+    expected = layer.params["R"].reshape(layer.num_heads, 4, DH, DH)[:, 2].reshape(layer.r_z.shape)
+    assert np.array_equal(layer.r_z, expected)
+    layer.W_z = np.full((H, 3), 7.0)
+    assert (layer.params["W"][2 * H : 3 * H] == 7).all()
+    layer.b_o[...] = 5
+    assert (layer.params["b"][3 * H :] == 5).all()
+
+
+def test_per_gate_weights_are_the_equations() -> None:
+    """One step by hand with the names of the notebook."""
+    rng = np.random.default_rng(1)
+    cell = LSTM(3, 4, rng=rng)
+    x, h, c = rng.standard_normal(3), rng.standard_normal(4), rng.standard_normal(4)
+
+    def sigma(a: Any) -> Any:
+        return 1 / (1 + np.exp(-a))
+
+    z = np.tanh(cell.W_z @ x + cell.r_z @ h + cell.b_z)
+    i = sigma(cell.W_i @ x + cell.r_i @ h + cell.b_i)
+    f = sigma(cell.W_f @ x + cell.r_f @ h + cell.b_f)
+    o = sigma(cell.W_o @ x + cell.r_o @ h + cell.b_o)
+    c = f * c + i * z
+    y, state = cell(x[None, None], LSTMState(h[None], (c / f - i * z / f)[None]))
+    np.testing.assert_allclose(state.c[0], c, rtol=1e-13)
+    np.testing.assert_allclose(y[0, 0], o * np.tanh(c), rtol=1e-13)
+
+
+def test_heads_of_an_slstm_do_not_see_each_other() -> None:
+    layer = make(VARIANTS[1], Sizes(1, 6, 3, 2, 2, 2, False, 0.0, 0)).layer
+    x = np.random.default_rng(0).standard_normal((1, 6, 3))
+    first = np.zeros((1, 4))
+    second = np.array([[0.0, 0.0, 1.0, 1.0]])
+    y, _ = layer(x, layer.init_state(1)._replace(h=first))
+    moved, _ = layer(x, layer.init_state(1)._replace(h=second))
+    assert np.array_equal(y[..., :2], moved[..., :2])
+    assert np.abs(y[..., 2:] - moved[..., 2:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("with_state", [True, False])
+def test_an_empty_sequence_passes_the_state_and_its_cotangent_through(
+    variant: Variant, with_state: bool
+) -> None:
+    case = make(variant, Sizes(2, 0, 3, 2, 2, 2, with_state, 0.0, 0))
+    y, state, cache = case.layer.forward(case.x, case.state)
+    assert y.shape == (2, 0, case.layer.hidden_size)
+    before = case.layer.init_state(2) if case.state is None else case.state
+    assert_close(state, before, 0.0)
+    dy, dstate = case.cotangents()
+    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+    assert dx.shape == case.x.shape
+    assert_close(dstate0, dstate, 1e-15, 1e-15)
+    assert all(not g.any() for g in grads.values())
+    assert_close(case.layer(case.x, case.state)[1], before, 0.0)
+
+
+def test_starting_values() -> None:
+    rng = np.random.default_rng(0)
+    lstm = LSTM(30, 40, rng=rng)
+    assert np.abs(lstm.params["W"]).max() <= 1 / np.sqrt(40)
+    assert (lstm.b_f == 1).all()
+    slstm = sLSTM(30, 40, 4, rng=rng)
+    assert np.abs(slstm.params["W"].std() - np.sqrt(2 / (5 * 30))) < 5e-3
+    assert slstm.b_f.reshape(4, 10)[1].tolist() == np.linspace(3, 6, 10).tolist()
+    assert not sLSTM(30, 40, 4, forget_gate="exp", rng=rng).b_f.any()
+    mlstm = mLSTM(30, 40, 4, rng=rng)
+    assert not mlstm.params["W_i"].any()
+    assert mlstm.params["b_f"].tolist() == np.linspace(3, 6, 4).tolist()
+    assert mlstm.params["b_i"].std() > 0
+    same = [LSTM(3, 4, rng=np.random.default_rng(7)).params["W"] for _ in range(2)]
+    assert np.array_equal(same[0], same[1])
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v.stabilised], ids=str)
+def test_the_first_step_of_an_empty_row_does_not_depend_on_the_row_beside_it(
+    variant: Variant,
+) -> None:
+    """A fresh row with ĩ = −120 beside a live one: NaN where emptiness is decided per batch."""
+    case = make(variant, Sizes(2, 1, 3, 2, 2, 2, True, 0.0, 0), dtype=np.float32)
+    empty = case.layer.init_state(1)
+    state = type(case.state)(
+        *(np.concatenate([e, s[1:]]) for e, s in zip(empty, case.state, strict=True))
+    )
+    for name in ("W_i", "W", "R"):
+        if name in case.layer.params:
+            case.layer.params[name] *= 0
+    if variant.is_mlstm:
+        case.layer.params["b_i"][...] = -120
+    else:
+        case.layer.b_i[...] = -120
+    y, _ = case.layer(case.x, state)
+    alone, _ = case.layer(case.x[:1])
+    assert np.isfinite(y).all()
+    np.testing.assert_allclose(y[:1], alone, rtol=1e-6, atol=1e-44)
+    assert np.abs(y[0]).max() > (0 if variant.is_mlstm else 0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("i_pre", [-60, -80, -95, -103, -104, -110, -710, -735, -744.5, -745, -2e3])
+def test_an_explicit_zero_state_is_empty_however_small_the_input_gate(
+    i_pre: float, dtype: Any
+) -> None:
+    """n = 0 beside m = 0, and i′ = e^(ĩ − m) small, subnormal or 0: as with m = −∞."""
+    layer = sLSTM(1, 1, rng=np.random.default_rng(0), dtype=dtype)
+    layer.W_i[...], layer.R_i[...] = 0, 0
+    layer.b_i[...], layer.b_f[...], layer.b_o[...] = i_pre, 5, 0
+    zero = np.zeros((1, 1), dtype)
+    x = np.ones((1, 2, 1), dtype)
+    y, _, cache = layer.forward(x, sLSTMState(zero, zero, zero, zero))
+    fresh, _, fresh_cache = layer.forward(x)
+    np.testing.assert_allclose(y, fresh, rtol=1e-5 if dtype == np.float32 else 1e-12)
+    dy = np.array([[[1.0], [-2.0]]], dtype)
+    dx, dstate0, grads = layer.backward(dy, cache, layer.init_state(1)._replace(m=zero + 1))
+    for name, array in leaves("", (dx, dstate0, tuple(grads.values()))):
+        assert np.isfinite(array).all(), name
+    dx, _, _ = layer.backward(dy, cache)
+    dx_fresh, _, _ = layer.backward(dy, fresh_cache)
+    np.testing.assert_allclose(dx, dx_fresh, rtol=1e-4 if dtype == np.float32 else 1e-11)
+
+
+@pytest.mark.parametrize("bias", [5.0, 15.0, 25.0, 36.0, 100.0])
+@pytest.mark.parametrize("gate", "ifzo")
+def test_gradients_of_saturated_gates_keep_their_digits(gate: str, bias: float) -> None:
+    """σ′ and tanh′ far out are tiny, not 0: every gradient is right relative to itself."""
+    lstm = LSTM(1, 1, rng=np.random.default_rng(0))
+    getattr(lstm, f"b_{gate}")[...] = bias
+    report = gradcheck(lstm, np.array([[[0.3]]]), rng=0, methods=["complex"])
+    assert report.passed, str(report)
+    _, _, cache = lstm.forward(np.array([[[0.3], [-0.2]]]))
+    _, _, grads = lstm.backward(np.array([[[1.0], [-2.0]]]), cache)
+    row = "ifzo".index(gate)
+    point = lstm.astype(np.complex128)
+    point.params["b"][row] += 1e-200j
+    moved, _ = point(np.array([[[0.3 + 0j], [-0.2]]]))
+    expected = (moved * np.array([[[1.0], [-2.0]]])).sum().imag / 1e-200
+    assert expected != 0
+    assert abs(grads["b"][row] - expected) <= 1e-12 * abs(expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("eps", [0.0, 1e-6])
+def test_mlstm_with_a_query_that_meets_no_key(eps: float, dtype: Any) -> None:
+    """q·n exactly 0, with m from −1000 to 1000, forward and backward."""
+    rng = np.random.default_rng(0)
+    for i_pre in (-1000, -120, -90, 0, 90, 1000):
+        q = np.tile(np.array([1, -1], dtype), (1, 1, 3, 1))
+        k, v = np.ones((1, 1, 3, 2), dtype), rng.standard_normal((1, 1, 3, 2)).astype(dtype)
+        i, f = np.full((1, 1, 3), i_pre, dtype), np.zeros((1, 1, 3), dtype)
+        h, state, cache = mlstm_recurrent(q, k, v, i, f, eps=eps)
+        dstate = state._replace(m=np.ones((1, 1), dtype))
+        found = mlstm_recurrent_backward(v, cache, dstate)
+        for name, array in leaves("", (h, state, found)):
+            assert np.isfinite(array).all(), (name, i_pre)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_a_hundred_thousand_steps(variant: Variant) -> None:
+    """T = 100,000 with gates up to ±50: no NaN, no infinity, no warning, forward and backward."""
+    if variant.options == {"forget_gate": "exp", "input_gate": "sigmoid"}:
+        pytest.skip("nothing bounds C in this variant")
+    T = 100_000
+    case = make(variant, Sizes(1, 1, 2, 1, 2, 2, False, 1e-6, 3), dtype=np.float32)
+    for name in ("W", "W_i", "W_f", "W_o"):
+        if name in case.layer.params:
+            case.layer.params[name][...] = 50 * np.sign(case.layer.params[name])
+    x = np.zeros((1, T, 2), np.float32)
+    x[0, np.arange(T), case.rng.integers(2, size=T)] = case.rng.uniform(-1, 1, T)
+    y, state, cache = case.layer.forward(x)
+    dy = case.rng.standard_normal(y.shape).astype(np.float32)
+    dx, dstate0, grads = case.layer.backward(dy, cache, case.like(state))
+    for name, array in leaves("", (y, state, dx, dstate0, tuple(grads.values()))):
+        assert np.isfinite(array).all(), name

@@ -1,0 +1,223 @@
+"""What holds for every cell, whatever its shape and its numbers."""
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.gradcheck.trees import leaves
+from numpy_xlstm.numerics import Array
+from tests.variants import (
+    VARIANTS,
+    Sizes,
+    Variant,
+    assert_close,
+    largest,
+    make,
+    random_state,
+    sizes,
+    variants,
+)
+
+
+def _plus(a: dict[str, Array], b: dict[str, Array]) -> dict[str, Array]:
+    return {name: a[name] + b[name] for name in a}
+
+
+@given(variant=variants, s=sizes, cut=st.integers(0, 7))
+def test_two_calls_equal_one(variant: Variant, s: Sizes, cut: int) -> None:
+    """A sequence cut anywhere has the same outputs, the same last state and the same gradients."""
+    case, cut = make(variant, s), min(cut, s.T)
+    dy, dstate = case.cotangents()
+    y, state, cache = case.layer.forward(case.x, case.state)
+    whole = case.layer.backward(dy, cache, dstate)
+
+    y1, middle, cache1 = case.layer.forward(case.x[:, :cut], case.state)
+    y2, last, cache2 = case.layer.forward(case.x[:, cut:], middle)
+    dx2, dmiddle, grads2 = case.layer.backward(np.ascontiguousarray(dy[:, cut:]), cache2, dstate)
+    dx1, dstate0, grads1 = case.layer.backward(np.ascontiguousarray(dy[:, :cut]), cache1, dmiddle)
+
+    assert_close((np.concatenate([y1, y2], axis=1), last), (y, state), 1e-13, 1e-15)
+    parts = (np.concatenate([dx1, dx2], axis=1), dstate0, tuple(_plus(grads1, grads2).values()))
+    expected = (whole[0], whole[1], tuple(whole[2].values()))
+    assert_close(parts, expected, 1e-12, 1e-13 * largest(expected))
+
+
+bounded = variants.filter(lambda v: v.options != {"forget_gate": "exp", "input_gate": "sigmoid"})
+"""Without the one variant whose C has no bound: it overflows where its mathematics does."""
+
+
+@given(variant=bounded, s=sizes)
+def test_a_row_does_not_know_its_neighbours(variant: Variant, s: Sizes) -> None:
+    """Each row alone gives what it gives in the batch, even beside rows of extreme numbers."""
+    case = make(variant, s)
+    x, state = case.x.copy(), case.state
+    x[1:] *= 1e4
+    dy, dstate = case.cotangents()
+    y, last, cache = case.layer.forward(x, state)
+    dx, dstate0, _ = case.layer.backward(dy, cache, dstate)
+
+    def first(tree: Any) -> Any:
+        return None if tree is None else type(tree)(*(None if a is None else a[:1] for a in tree))
+
+    y1, last1, cache1 = case.layer.forward(x[:1], first(state))
+    dx1, dstate01, _ = case.layer.backward(dy[:1], cache1, first(dstate))
+    assert_close((y1, last1), (y[:1], first(last)), 1e-13, 1e-15)
+    expected = (dx[:1], first(dstate0))
+    assert_close((dx1, dstate01), expected, 1e-12, 1e-13 * largest(expected))
+
+
+@given(variant=variants.filter(lambda v: v.stabilised), s=sizes, shift=st.floats(-20, 20))
+def test_the_stabiliser_is_a_gauge(variant: Variant, s: Sizes, shift: float) -> None:
+    """(c, n, m) and (c·e^a, n·e^a, m − a) are one state, for outputs and for what follows."""
+    case = make(variant, Sizes(**{**s.__dict__, "eps": 0.0}))
+    state = random_state(case, s.B)
+    scale = np.exp(shift)
+    if variant.is_mlstm:
+        moved = type(state)(state.C * scale, state.n * scale, state.m - shift)
+    else:
+        moved = type(state)(state.h, state.c * scale, state.n * scale, state.m - shift)
+    y, last, cache = case.layer.forward(case.x, state)
+    y_moved, last_moved, cache_moved = case.layer.forward(case.x, moved)
+    assert_close(y_moved, y, 1e-11, 1e-14)
+
+    memory, memory_moved = (t.C if variant.is_mlstm else t.c for t in (last, last_moved))
+    by = last_moved.m - last.m
+    by = by[..., None, None] if variant.is_mlstm else by
+    assert_close(memory_moved * np.exp(by), memory, 1e-10, 1e-13)
+
+    dy = case.cotangents()[0]
+    dx, _, grads = case.layer.backward(dy, cache)
+    dx_moved, dstate0, grads_moved = case.layer.backward(dy, cache_moved)
+    scale_of_gradients = largest((dx, tuple(grads.values())))
+    assert_close(
+        (dx_moved, tuple(grads_moved.values())),
+        (dx, tuple(grads.values())),
+        1e-10,
+        1e-12 * scale_of_gradients,
+    )
+    inner = moved.C * dstate0.C if variant.is_mlstm else moved.c * dstate0.c
+    if variant.is_mlstm:
+        inner = inner.sum((-2, -1)) + (moved.n * dstate0.n).sum(-1)
+    else:
+        inner = inner + moved.n * dstate0.n
+    assert_close(dstate0.m, inner, 1e-9, 1e-11 * (1 + largest(inner)))
+
+
+@given(
+    variant=bounded,
+    s=sizes,
+    size=st.sampled_from([50.0, 1e3, 1e4]),
+    dtype=st.sampled_from([np.float32, np.float64]),
+)
+def test_extreme_gates_are_finite(variant: Variant, s: Sizes, size: float, dtype: Any) -> None:
+    """No NaN, no infinity, no warning, with pre-activations of every gate up to ±1e4."""
+    case = make(variant, s, dtype=dtype)
+    params = case.layer.params
+    for name, array in params.items():
+        if name == "W" or name in ("W_i", "W_f", "W_o"):
+            array[...] = size * np.sign(array)
+        if name == "R":
+            array[...] *= size
+        if name in ("b_i", "b_f", "b"):
+            array[...] = 0
+    case.x[...] = np.sign(case.x) * case.rng.choice([0, 1], size=case.x.shape)
+    dy, dstate = case.cotangents()
+    y, state, cache = case.layer.forward(case.x, case.state)
+    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+    for name, array in leaves("", (y, dx, dstate0, tuple(grads.values()))):
+        assert np.isfinite(array).all(), name
+    for name, array in leaves("", state):
+        assert (np.isfinite(array) | np.isneginf(array)).all(), name
+
+
+@given(variant=variants, s=sizes)
+def test_a_sequence_is_its_steps(variant: Variant, s: Sizes) -> None:
+    """The sequence equals the single step, repeated: outputs, states and gradients."""
+    case = make(variant, s)
+    cell = make(variant, s, step=True).layer.with_params(case.layer.params)
+    dy, dstate = case.cotangents()
+    y, last, cache = case.layer.forward(case.x, case.state)
+    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+
+    state, steps, outputs = case.state, [], np.empty_like(y)
+    for t in range(s.T):
+        outputs[:, t], state, one = cell.forward(np.ascontiguousarray(case.x[:, t]), state)
+        steps.append(one)
+    if s.T == 0:
+        return
+    assert_close((outputs, state), (y, last), 1e-13, 1e-15)
+    d, total = dstate, {name: np.zeros_like(a) for name, a in grads.items()}
+    dx_steps = np.empty_like(dx)
+    for t in reversed(range(s.T)):
+        dx_steps[:, t], d, some = cell.backward(np.ascontiguousarray(dy[:, t]), steps[t], d)
+        total = _plus(total, some)
+    expected = (dx, dstate0, tuple(grads.values()))
+    assert_close((dx_steps, d, tuple(total.values())), expected, 1e-12, 1e-13 * largest(expected))
+
+
+@given(
+    variant=variants,
+    s=sizes,
+    step=st.booleans(),
+    dtype=st.sampled_from([np.float32, np.float64, np.longdouble, np.complex128]),
+)
+def test_dtype_is_kept_and_inputs_are_left_alone(
+    variant: Variant, s: Sizes, step: bool, dtype: Any
+) -> None:
+    case = make(variant, s, step=step, dtype=dtype)
+    dy, dstate = case.cotangents()
+    before = copy.deepcopy((case.x, case.state, dy, dstate, tuple(case.layer.params.values())))
+    y, state, cache = case.layer.forward(case.x, case.state)
+    out = case.layer.backward(dy, cache, dstate)
+    again = case.layer.backward(dy, cache, dstate)
+    for _, array in leaves("", (y, state, out[0], out[1], tuple(out[2].values()))):
+        assert array.dtype == dtype
+    after = (case.x, case.state, dy, dstate, tuple(case.layer.params.values()))
+    for (_, a), (_, b) in zip(leaves("", before), leaves("", after), strict=True):
+        assert np.array_equal(a, b)
+    assert out[2].keys() == case.layer.params.keys()
+    first, second = ((o[0], o[1], tuple(o[2].values())) for o in (out, again))
+    for (_, a), (_, b) in zip(leaves("", first), leaves("", second), strict=True):
+        assert np.array_equal(a, b)
+
+
+@given(variant=variants, s=sizes)
+def test_evaluation_in_blocks_equals_forward(variant: Variant, s: Sizes) -> None:
+    # Small weights: large recurrent ones are chaotic, and amplify a rounding without limit.
+    case = make(variant, Sizes(**{**s.__dict__, "T": s.T * 40}), scale=0.3)
+    y, state, _ = case.layer.forward(case.x, case.state)
+    assert_close(case.layer(case.x, case.state), (y, state), 1e-12, 1e-14)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_what_comes_out_shares_no_memory_with_what_went_in(variant: Variant) -> None:
+    """Changing an output or a state afterwards must not change what the backward gives."""
+    case = make(variant, Sizes(2, 3, 3, 2, 2, 2, True, 0.1, 5))
+    dy, dstate = case.cotangents()
+    y, state, cache = case.layer.forward(case.x, case.state)
+    expected = case.layer.backward(dy, cache, dstate)
+    for _, array in leaves("", (y, state)):
+        array[...] = np.nan
+    got = case.layer.backward(dy, cache, dstate)
+    assert np.array_equal(got[0], expected[0])
+    assert_close(got[1], expected[1], 0.0)
+    for name, gradient in expected[2].items():
+        assert np.array_equal(got[2][name], gradient)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_time_major_is_batch_major_transposed(variant: Variant) -> None:
+    case = make(variant, Sizes(2, 4, 3, 2, 2, 2, True, 0.1, 6))
+    other = copy.copy(case.layer)
+    other.batch_first = False
+    dy, dstate = case.cotangents()
+    y, state, cache = case.layer.forward(case.x, case.state)
+    dx, dstate0, _ = case.layer.backward(dy, cache, dstate)
+    y_t, state_t, cache_t = other.forward(case.x.swapaxes(0, 1), case.state)
+    dx_t, dstate0_t, _ = other.backward(dy.swapaxes(0, 1), cache_t, dstate)
+    assert_close((y_t.swapaxes(0, 1), state_t), (y, state), 1e-14)
+    assert_close((dx_t.swapaxes(0, 1), dstate0_t), (dx, dstate0), 1e-14)

@@ -1,0 +1,198 @@
+"""The checker on small functions whose derivatives are known."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.numerics import Array
+
+
+def square(x: Array) -> tuple[Array, Array]:
+    return x**2, x
+
+
+def square_backward(dy: Array, x: Array) -> Array:
+    return 2 * x * dy
+
+
+def modulus(x: Array) -> tuple[Array, Array]:
+    return np.where(x.real >= 0, x, -x), x
+
+
+def modulus_backward(dy: Array, x: Array) -> Array:
+    return np.where(x >= 0, dy, -dy)
+
+
+X = np.array([[0.5, -1.0], [2.0, 3.0]])
+
+
+def test_a_pair_of_functions() -> None:
+    report = gradcheck((square, square_backward), X, rng=0)
+    assert report.passed
+    assert [row.method for row in report.rows] == ["complex", "difference", "adjoint", "adjoint"]
+    assert report.max_error < 1e-9
+    assert report.error("complex") < 1e-15
+
+
+def test_the_seed_repeats_the_check() -> None:
+    first = gradcheck((square, square_backward), X)
+    second = gradcheck((square, square_backward), X, rng=first.seed)
+    assert first.rows == second.rows
+    assert str(first.seed) in str(first)
+    other = gradcheck((square, square_backward), X, rng=np.random.default_rng(3))
+    assert other.rows == gradcheck((square, square_backward), X, rng=other.seed).rows
+
+
+def test_several_inputs_and_integers() -> None:
+    def forward(a: Array, index: Array, b: Array) -> tuple[Array, Any]:
+        return a[index] * b, (a, index, b)
+
+    def backward(dy: Array, cache: Any) -> tuple[Array, None, Array]:
+        a, index, b = cache
+        da = np.zeros_like(a)
+        np.add.at(da, index, dy * b)
+        return da, None, dy * a[index]
+
+    report = gradcheck((forward, backward), X[0], np.array([1, 1, 0]), np.arange(3.0) + 1, rng=0)
+    assert report.passed, str(report)
+    assert {row.tensor for row in report.rows} >= {"a", "b"}
+
+
+def test_a_layer_without_with_params() -> None:
+    class Scale:
+        def __init__(self) -> None:
+            self.params = {"w": np.array([1.5, -2.0])}
+
+        def forward(self, x: Array) -> tuple[Array, Array]:
+            return x * self.params["w"], x
+
+        def backward(self, dy: Array, x: Array) -> tuple[Array, dict[str, Array]]:
+            return dy * self.params["w"], {"w": (dy * x).sum(0)}
+
+    layer = Scale()
+    report = gradcheck(layer, X, rng=0)
+    assert report.passed, str(report)
+    assert layer.params["w"].tolist() == [1.5, -2.0]
+
+
+def test_a_scalar_output() -> None:
+    def forward(x: Array) -> tuple[Any, Array]:
+        return (x**2).sum(), x
+
+    assert gradcheck((forward, lambda dy, x: 2 * x * dy), X, rng=0).passed
+
+
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e-7])
+def test_a_kink_is_neither_passed_nor_failed(distance: float) -> None:
+    at_kink = np.array([distance])
+    report = gradcheck((modulus, modulus_backward), at_kink, rng=0, methods=["difference"])
+    assert report.rows[0].status == "kink"
+    assert not report.passed
+    assert not report.failures
+    assert "kink" in str(report)
+
+
+def test_a_kink_is_no_excuse_for_a_slope_outside_of_both_sides() -> None:
+    def wrong(dy: Array, x: Array) -> Array:
+        return 1.5 * modulus_backward(dy, x)
+
+    report = gradcheck((modulus, wrong), np.array([0.0]), rng=0, methods=["difference"])
+    assert report.rows[0].status == "FAIL"
+
+
+@pytest.mark.parametrize("distance", [1e-4, 1e-5])
+def test_near_a_kink_a_shorter_step_decides(distance: float) -> None:
+    near = np.array([1.0, distance])
+    right = gradcheck((modulus, modulus_backward), near, rng=0, methods=["difference"])
+    assert right.passed, str(right)
+
+    def wrong(dy: Array, x: Array) -> Array:
+        spoiled: Array = modulus_backward(dy, x) * np.array([1.0, 1 + 1e-4])
+        return spoiled
+
+    assert gradcheck((modulus, wrong), near, rng=0, methods=["difference"]).failures
+
+
+def test_the_complex_step_takes_the_branch_of_the_forward_at_a_kink() -> None:
+    report = gradcheck((modulus, modulus_backward), np.array([0.0]), rng=0, methods=["complex"])
+    assert report.passed
+
+
+def test_steep_functions_are_not_called_wrong() -> None:
+    """1/x at 1e-2 changes so fast that the usual step sees its fifth derivative."""
+
+    def forward(x: Array) -> tuple[Array, Array]:
+        return 1 / x, x
+
+    steep = np.array([1e-2, 1.0])
+    report = gradcheck((forward, lambda dy, x: -dy / x**2), steep, rng=0, methods=["difference"])
+    assert report.passed, str(report)
+    wrong = gradcheck(
+        (forward, lambda dy, x: -dy / x**2 * (1 + 1e-6)), steep, rng=0, methods=["difference"]
+    )
+    assert wrong.failures
+
+
+def test_without_complex_numbers_differences_are_used() -> None:
+    def forward(x: Array) -> tuple[Array, Array]:
+        return np.abs(x), x
+
+    report = gradcheck((forward, lambda dy, x: dy * np.sign(x)), X, rng=0, methods=["complex"])
+    assert report.passed
+    assert {row.method for row in report.rows} == {"difference"}
+    assert "no complex step" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "complaint"),
+    [
+        (lambda x: None, "no gradient"),
+        (lambda x: 2 * x[:1], "shape (2, 2); got (1, 2)"),
+        (lambda x: (2 * x).astype(np.float32), "dtype float64; got float32"),
+        (lambda x: np.full_like(x, np.nan), "the gradient is nan at [0, 0]"),
+        (lambda x: np.full_like(x, np.inf), "the gradient is inf at [0, 0]"),
+        (lambda x: 2 * x * np.random.default_rng().random(), "a second backward"),
+    ],
+)
+def test_what_is_no_gradient_fails(gradient: Any, complaint: str) -> None:
+    report = gradcheck((square, lambda dy, x: gradient(x)), X, rng=0)
+    assert not report.passed
+    assert complaint in report.failures[0].note
+
+
+def test_nan_in_the_output_fails() -> None:
+    report = gradcheck((lambda x: (x * np.nan, x), lambda dy, x: dy), X, rng=0)
+    assert "NaN" in report.failures[0].note
+    assert report.max_error == np.inf
+
+
+def test_a_backward_that_is_not_linear_fails() -> None:
+    report = gradcheck((square, lambda dy, x: 2 * x * dy + 0.1), X, rng=0, methods=["adjoint"])
+    assert any(row.tensor == "linear in ȳ" for row in report.failures)
+
+
+def test_json_is_plain() -> None:
+    found = gradcheck((square, square_backward), X, rng=5)
+    text = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert text["passed"] is True
+    assert text["seed"] == 5
+    assert text["rows"][0]["tensor"] == "x"
+    nan = gradcheck((square, lambda dy, x: x * np.nan), X, rng=5)
+    assert "inf" in json.dumps(nan.to_dict(), allow_nan=False)
+
+
+def test_wrong_calls_say_so() -> None:
+    with pytest.raises(
+        OptionError, match=r"expected some of complex, difference, adjoint; got 'x'"
+    ):
+        gradcheck((square, square_backward), X, methods=["x"])
+    with pytest.raises(OptionError, match="positive number; got 0"):
+        gradcheck((square, square_backward), X, rtol=0)
+    with pytest.raises(DTypeError, match="expected a floating-point input"):
+        gradcheck((square, square_backward), np.arange(3))
+    with pytest.raises(TypeError, match=r"expected forward to return \(y, cache\)"):
+        gradcheck((lambda x: x, square_backward), X)

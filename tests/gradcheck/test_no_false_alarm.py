@@ -1,0 +1,21 @@
+"""A right layer never fails, over 500 random shapes, by any method."""
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from tests.variants import VARIANTS, Sizes, make
+
+SHAPES, PARTS = 500, 10
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_500_random_shapes(part: int) -> None:
+    for seed in range(part, SHAPES, PARTS):
+        rng = np.random.default_rng([2024, seed])
+        B, T, D, NH, DH, DK = (int(n) for n in rng.integers((1, 0, 1, 1, 1, 1), (5, 9, 6, 4, 4, 4)))
+        s = Sizes(B, T, D, NH, DH, DK, bool(rng.integers(2)), float(rng.choice([0, 1e-6])), seed)
+        variant = VARIANTS[seed % len(VARIANTS)]
+        case = make(variant, s, step=bool(rng.integers(2)))
+        report = gradcheck(case.layer, *case.inputs, rng=seed, max_entries=8, directions=3)
+        assert not report.failures, f"{variant} {s}\n{report}"

@@ -1,0 +1,236 @@
+"""Wrong backwards of many kinds, planted into each of the three cells: all must be caught.
+
+Two ways of planting: a wrapper spoils what a right backward returns, or a patch spoils a line of
+the cell itself. Every plant is checked to change the gradients, so that none is caught by chance.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.cells.mlstm import recurrent, step
+from numpy_xlstm.cells.mlstm.gates import input_slope
+from numpy_xlstm.cells.mlstm.normalizer import denominator
+from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
+from numpy_xlstm.cells.slstm import pointwise as slstm
+from numpy_xlstm.numerics import Array
+from tests.variants import VARIANTS, Case, Sizes, Variant, make
+
+CELLS = {str(v): v for v in VARIANTS}
+THREE = [CELLS["LSTM"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
+SIZES = Sizes(2, 4, 3, 2, 2, 2, True, 1e-2, 11)
+
+Backward = tuple[Array, Any, dict[str, Array]]
+Plant = Callable[[Any, Backward], Backward]
+
+
+class Spoiled:
+    """A layer whose backward is right, and then spoiled."""
+
+    def __init__(self, layer: Any, plant: Plant) -> None:
+        self.layer, self.plant = layer, plant
+        self.params = layer.params
+
+    def with_params(self, params: dict[str, Array]) -> "Spoiled":
+        return Spoiled(self.layer.with_params(params), self.plant)
+
+    def forward(self, x: Array, state: Any = None) -> Any:
+        return self.layer.forward(x, state)
+
+    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Backward:
+        return self.plant(self.layer, self.layer.backward(dy, cache, dstate))
+
+
+def _grad(name: str, change: Callable[[Array], Any]) -> Plant:
+    """Change the gradient of one parameter; ``name`` is that of LSTM and sLSTM, or W_q's kin."""
+
+    def plant(layer: Any, result: Backward) -> Backward:
+        dx, dstate0, grads = result
+        key = name if name in grads else {"W": "W_f", "R": "W_k", "b": "b_i"}[name]
+        return dx, dstate0, grads | {key: change(grads[key])}
+
+    return plant
+
+
+def _state(index: int, change: Callable[[Array], Any]) -> Plant:
+    def plant(layer: Any, result: Backward) -> Backward:
+        dx, dstate0, grads = result
+        parts = list(dstate0)
+        parts[index] = change(parts[index])
+        return dx, type(dstate0)(*parts), grads
+
+    return plant
+
+
+def _input(change: Callable[[Array], Array]) -> Plant:
+    return lambda layer, result: (change(result[0]), *result[1:])
+
+
+def _swap_halves(g: Array) -> Array:
+    """The gradients of two gates in each other's place."""
+    half = len(g) // 2
+    return np.concatenate([g[half:], g[:half]])
+
+
+def _one_entry(g: Array) -> Array:
+    g = g.copy()
+    g.flat[g.size // 2] *= 1 + 1e-6
+    return g
+
+
+PLANTS: dict[str, Plant] = {
+    "a weight's gradient times 1 + 1e-6": _grad("W", lambda g: g * (1 + 1e-6)),
+    "one entry times 1 + 1e-6": _grad("R", _one_entry),
+    "a bias' gradient halved": _grad("b", lambda g: g / 2),
+    "two gates swapped": _grad("b", _swap_halves),
+    "a matrix transposed": _grad(
+        "R", lambda g: g.swapaxes(-1, -2).reshape(g.shape) if g.ndim > 1 else g
+    ),
+    "a sign": _grad("W", lambda g: -g),
+    "a parameter without gradient": lambda layer, r: (
+        *r[:2],
+        dict(list(r[2].items())[1:]),
+    ),
+    "a gradient of another shape": _grad("W", lambda g: g[:-1]),
+    "a gradient of another dtype": _grad("W", lambda g: g.astype(np.float32)),
+    "NaN in one entry": _grad("W", lambda g: np.where(g == g.flat[0], np.nan, g)),
+    "the input's gradient of the first step dropped": _input(
+        lambda dx: np.where(np.arange(dx.shape[1])[:, None] == 0, 0, dx)
+    ),
+    "the input's gradient averaged over the batch": _input(
+        lambda dx: np.broadcast_to(dx.mean(0), dx.shape).copy()
+    ),
+    "time reversed": _input(lambda dx: np.ascontiguousarray(dx[:, ::-1])),
+    "an initial state without gradient": _state(0, lambda _: None),
+    "the memory's initial gradient zero": _state(-1, np.zeros_like),
+    "noise of 1e-9": _grad("W", lambda g: g + 1e-9 * np.abs(g).max()),
+}
+
+
+@pytest.mark.parametrize("cell", THREE, ids=str)
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS.keys())
+def test_spoiled_results_are_caught(plant: Plant, cell: Variant) -> None:
+    case = make(cell, SIZES)
+    report = gradcheck(Spoiled(case.layer, plant), *case.inputs, rng=1)
+    assert not report.passed, str(report)
+    assert report.failures
+
+
+def _without(record: Any, **changes: Any) -> Callable[..., Any]:
+    """A function that calls ``record`` and replaces fields of the named tuple it returns."""
+    return lambda *args, **kw: record(*args, **kw)._replace(**changes)
+
+
+def _scaled_slope(factor: float, slope: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: factor * slope(*args)
+
+
+LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
+    "sLSTM: the residual of the stabiliser dropped": (
+        "sLSTM-exp",
+        lambda mp: mp.setattr(
+            slstm.sLSTMPointwise,
+            "enter_backward",
+            lambda self, d, memory: (d[0], d[1], np.zeros_like(d[2])),
+        ),
+    ),
+    "sLSTM: the residual sent to the wrong side of the maximum": (
+        "sLSTM-sigmoid",
+        lambda mp: mp.setattr(
+            slstm, "split_residual", lambda r, carries: (np.where(carries, 0, r), r * carries)
+        ),
+    ),
+    "sLSTM: the forget gate's slope of exp, not of sigmoid": (
+        "sLSTM-sigmoid",
+        lambda mp: mp.setattr(slstm, "log_forget_slope", lambda f_pre, kind: 1),
+    ),
+    "sLSTM: tanh' without the square": (
+        "sLSTM-sigmoid",
+        lambda mp: mp.setattr(slstm, "tanh_slope", lambda z: 1 - np.abs(z)),
+    ),
+    "mLSTM: the gradient of the normaliser dropped": (
+        "mLSTM-sigmoid-exp",
+        lambda mp: mp.setattr(step, "denominator", _without(denominator, sign=np.array(0.0))),
+    ),
+    "mLSTM: what eps adds to the residual dropped": (
+        "mLSTM-sigmoid-exp",
+        lambda mp: mp.setattr(step, "denominator", _without(denominator, residual=None)),
+    ),
+    "mLSTM: |q·n| treated as q·n": (
+        "mLSTM-sigmoid-exp",
+        lambda mp: mp.setattr(
+            step,
+            "denominator",
+            lambda qn, m, eps, old=denominator: (lambda den: den._replace(sign=np.abs(den.sign)))(
+                old(qn, m, eps)
+            ),
+        ),
+    ),
+    "mLSTM: the keys' factor 1/√DK forgotten": (
+        "mLSTM-sigmoid-exp",
+        lambda mp: mp.setattr(recurrent, "unscale_key_gradient", lambda dk: dk),
+    ),
+    "mLSTM: the cotangent of the final n ignored": (
+        "mLSTM-exp-exp",
+        lambda mp: mp.setattr(
+            recurrent,
+            "enter_backward",
+            lambda d, last, old=enter_backward: old(d._replace(n=np.zeros_like(d.n)), last),
+        ),
+    ),
+    "mLSTM: the gradient of the initial m zero": (
+        "mLSTM-exp-exp",
+        lambda mp: mp.setattr(
+            recurrent,
+            "leave_backward",
+            lambda d, first, old=leave_backward: old(d, first)._replace(m=np.zeros_like(first.m)),
+        ),
+    ),
+    "mLSTMsig: the input gate's slope wrong": (
+        "mLSTM-sigmoid-sigmoid",
+        lambda mp: mp.setattr(step, "input_slope", _scaled_slope(1.001, input_slope)),
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "patch"), LINES.values(), ids=LINES.keys())
+def test_spoiled_lines_are_caught(
+    cell: str, patch: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make(CELLS[cell], SIZES)
+    assert gradcheck(case.layer, *case.inputs, rng=1).passed
+    patch(monkeypatch)
+    report = gradcheck(case.layer, *case.inputs, rng=1)
+    assert report.failures, str(report)
+    assert {row.method for row in report.failures} >= {"complex", "difference", "adjoint"}
+
+
+def test_the_worst_entry_is_named() -> None:
+    case = make(CELLS["LSTM"], SIZES)
+
+    def plant(layer: Any, result: Backward) -> Backward:
+        result[2]["W"][3, 2] += 0.01
+        return result
+
+    report = gradcheck(Spoiled(case.layer, plant), *case.inputs, rng=1, methods=["complex"])
+    assert [row.tensor for row in report.failures] == ["W"]
+    assert report.failures[0].note.startswith("worst at [3, 2]: ")
+
+
+@pytest.mark.parametrize("method", ["complex", "difference"])
+def test_large_tensors_are_checked_along_directions(method: str) -> None:
+    case: Case = make(CELLS["LSTM"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
+    assert gradcheck(case.layer, *case.inputs, rng=1, methods=[method]).passed
+    spoiled = Spoiled(case.layer, _grad("W", _one_entry_of_many))
+    report = gradcheck(spoiled, *case.inputs, rng=1, methods=[method])
+    assert [row.tensor for row in report.failures] == ["W"]
+    assert report.failures[0].checked == "8 directions"
+
+
+def _one_entry_of_many(g: Array) -> Array:
+    g = g.copy()
+    g[17, 3] += 1e-3 * np.abs(g).max()
+    return g

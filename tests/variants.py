@@ -1,0 +1,154 @@
+"""Every cell in every variant, at random points that no mistake can hide behind."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from numpy_xlstm import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm.gradcheck.trees import leaves, rebuild
+from numpy_xlstm.numerics import Array
+
+FORGET = ("sigmoid", "exp")
+INPUT = ("exp", "sigmoid")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A family of cells with its options."""
+
+    step: type[Any]
+    sequence: type[Any]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "-".join([self.sequence.__name__, *map(str, self.options.values())])
+
+    @property
+    def has_heads(self) -> bool:
+        return self.sequence is not LSTM
+
+    @property
+    def is_mlstm(self) -> bool:
+        return self.sequence is mLSTM
+
+    @property
+    def stabilised(self) -> bool:
+        return self.has_heads and self.options.get("input_gate") != "sigmoid"
+
+
+VARIANTS = [
+    Variant(LSTMCell, LSTM),
+    *(Variant(sLSTMCell, sLSTM, {"forget_gate": f}) for f in FORGET),
+    *(
+        Variant(mLSTMCell, mLSTM, {"forget_gate": f, "input_gate": i})
+        for f in FORGET
+        for i in INPUT
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of one random case, and the seed of its numbers."""
+
+    B: int
+    T: int
+    D: int
+    NH: int
+    DH: int
+    DK: int
+    with_state: bool
+    eps: float
+    seed: int
+
+
+sizes = st.builds(
+    Sizes,
+    B=st.integers(1, 3),
+    T=st.integers(0, 7),
+    D=st.integers(1, 4),
+    NH=st.integers(1, 3),
+    DH=st.integers(1, 3),
+    DK=st.integers(1, 3),
+    with_state=st.booleans(),
+    eps=st.sampled_from([0.0, 1e-6, 0.3]),
+    seed=st.integers(0, 2**32 - 1),
+)
+variants = st.sampled_from(VARIANTS)
+
+
+@dataclass
+class Case:
+    """A layer with random parameters, an input and a state, and cotangents for what comes out."""
+
+    layer: Any
+    x: Array
+    state: Any
+    rng: np.random.Generator
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        return (self.x,) if self.state is None else (self.x, self.state)
+
+    def cotangents(self) -> tuple[Array, Any]:
+        """Random cotangents of the outputs and of the final state."""
+        y, state, _ = self.layer.forward(self.x, self.state)
+        dy = self.rng.standard_normal(y.shape).astype(y.dtype)
+        return dy, self.like(state)
+
+    def like(self, tree: Any) -> Any:
+        """A tree of normal numbers in the shapes of ``tree``."""
+        values: Iterator[Array] = (
+            self.rng.standard_normal(a.shape).astype(a.dtype) for _, a in leaves("", tree)
+        )
+        return rebuild(tree, values)
+
+
+def make(
+    variant: Variant, s: Sizes, *, step: bool = False, dtype: Any = np.float64, scale: float = 1.0
+) -> Case:
+    """Build a case; all parameters, biases too, and all states are random."""
+    rng = np.random.default_rng(s.seed)
+    NH = s.NH if variant.has_heads else 1
+    options = dict(variant.options)
+    if variant.has_heads:
+        options["num_heads"] = NH
+    if variant.is_mlstm:
+        options |= {"qk_dim": NH * s.DK, "eps": s.eps}
+    cls = variant.step if step else variant.sequence
+    layer = cls(s.D, NH * s.DH, **options, dtype=dtype, rng=rng)
+    for array in layer.params.values():
+        array[...] = scale * rng.standard_normal(array.shape)
+    x = rng.standard_normal((s.B, s.D) if step else (s.B, s.T, s.D)).astype(dtype)
+    case = Case(layer, x, None, rng)
+    if s.with_state:
+        case.state = random_state(case, s.B)
+    return case
+
+
+def random_state(case: Case, batch_size: int) -> Any:
+    """A random state; n > 0 in an sLSTM, as it always is."""
+    state = case.like(case.layer.init_state(batch_size))
+    if hasattr(state, "h") and hasattr(state, "n"):
+        state = state._replace(n=np.abs(state.n) + state.n.dtype.type(0.1))
+    return state
+
+
+def largest(tree: Any) -> float:
+    """Largest modulus in a tree of arrays."""
+    return max((float(np.abs(a).max(initial=0)) for _, a in leaves("", tree)), default=0.0)
+
+
+def assert_close(got: Any, expected: Any, rtol: float, atol: float = 0.0) -> None:
+    """Compare trees of arrays: max |a − b| ≤ rtol·max |b| + atol in each; −inf equals −inf."""
+    pairs = zip(leaves("", got), leaves("", expected), strict=True)
+    for (name, a), (_, b) in pairs:
+        assert a.shape == b.shape, name
+        same_inf = np.isneginf(a) & np.isneginf(b)
+        a, b = np.where(same_inf, 0, a), np.where(same_inf, 0, b)
+        assert np.isfinite(a).all(), name
+        distance, scale = np.abs(a - b).max(initial=0), np.abs(b).max(initial=0)
+        assert distance <= rtol * scale + atol, f"{name}: {distance:.2e} of {scale:.2e}"
