@@ -21,7 +21,7 @@ class Row:
     checked : str
         How many entries, or random directions, were compared.
     error : float
-        max |g − ĝ| / max |ĝ| over what was compared, g from the backward and ĝ the reference.
+        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference.
     tolerance : float
         Largest error that is accepted.
     status : {"ok", "FAIL", "kink"}
