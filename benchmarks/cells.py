@@ -1,23 +1,33 @@
-"""Forward + backward of LSTM and sLSTM beside PyTorch, in one run: ``python -m benchmarks.cells``.
+"""Forward + backward of the cells beside PyTorch: ``python -m benchmarks.cells``.
 
-The peers are optional: without PyTorch or ``xlstm`` only our own times and the time of the matrix
-products alone are shown. The last column is the ratio to our time: above 1, we are faster.
+The peers are optional: without PyTorch or ``xlstm`` only our own times and that of the matrix
+products alone are shown. The second column is the ratio to our time: above 1, we are faster.
 """
 
 import argparse
 import importlib.util
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Work, show, side_by_side
+from benchmarks.timing import Setup, Work, child, side_by_side
 from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.numerics import Array
 
-OURS = "numpy_xlstm"
+OURS, PRODUCTS = "numpy_xlstm", "matrix products alone"
 
 
-def ours(layer: Any, x: Array, dy: Array) -> Work:
+def arrays(B: int, T: int, D: int, H: int) -> tuple[Array, Array]:
+    rng = np.random.default_rng(0)
+    x, dy = (rng.standard_normal((B, T, n)).astype(np.float32) for n in (D, H))
+    return x, dy
+
+
+def ours(cell: type[Any], B: int, T: int, D: int, H: int, *heads: int) -> Work:
+    x, dy = arrays(B, T, D, H)
+    layer = cell(D, H, *heads, dtype=np.float32, rng=np.random.default_rng(0))
+
     def work() -> None:
         _, _, cache = layer.forward(x)
         layer.backward(dy, cache)
@@ -25,31 +35,31 @@ def ours(layer: Any, x: Array, dy: Array) -> Work:
     return work
 
 
-def products(B: int, T: int, D: int, H: int, NH: int) -> Work:
-    """The matrix products of a forward and a backward, and nothing else."""
-    f32 = np.float32
+def products(B: int, T: int, D: int, H: int, NH: int = 1) -> Work:
+    """The matrix products of a forward and a backward of LSTM or sLSTM, and nothing else."""
+    f32, DH = np.float32, H // NH
     x, g, W = np.ones((T * B, D), f32), np.ones((T * B, 4 * H), f32), np.ones((4 * H, D), f32)
-    DH = H // NH
     R, h = np.ones((NH, 4 * DH, DH), f32), np.ones((NH, B, DH), f32)
     gh, hs = np.ones((NH, B, 4 * DH), f32), np.ones((NH, T * B, DH), f32)
     gs = np.ones((NH, T * B, 4 * DH), f32)
 
     def work() -> None:
-        x @ W.T
+        np.matmul(x, W.T)
         for _ in range(T):
-            h @ R.swapaxes(1, 2)
-            gh @ R
-        g.T @ x
-        g @ W
-        gs.swapaxes(1, 2) @ hs
+            np.matmul(h, R.swapaxes(1, 2))
+            np.matmul(gh, R)
+        np.matmul(g.T, x)
+        np.matmul(g, W)
+        np.matmul(gs.swapaxes(1, 2), hs)
 
     return work
 
 
-def torch_lstm(x: Array, dy: Array, H: int) -> Work:
+def torch_lstm(B: int, T: int, D: int, H: int) -> Work:
     import torch
 
-    layer = torch.nn.LSTM(x.shape[-1], H, batch_first=True)
+    x, dy = arrays(B, T, D, H)
+    layer = torch.nn.LSTM(D, H, batch_first=True)
     tx, tdy = torch.tensor(x, requires_grad=True), torch.tensor(dy)
 
     def work() -> None:
@@ -59,8 +69,8 @@ def torch_lstm(x: Array, dy: Array, H: int) -> Work:
     return work
 
 
-def xlstm_slstm(x: Array, dy: Array, H: int, NH: int, *, with_input_product: bool) -> Work:
-    """The vanilla sLSTM of ``xlstm``, whose input is what W x + b is in ours."""
+def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) -> Work:
+    """The vanilla sLSTM of ``xlstm``, whose input is what W x is in ours."""
     import torch
     from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
 
@@ -72,56 +82,61 @@ def xlstm_slstm(x: Array, dy: Array, H: int, NH: int, *, with_input_product: boo
         enable_automatic_mixed_precision=False,
         **f32,
     )
-    cell, linear = sLSTMCell(config), torch.nn.Linear(x.shape[-1], 4 * H, bias=False)
-    B, T, _ = x.shape
+    cell, linear = sLSTMCell(config), torch.nn.Linear(D, 4 * H, bias=False)
+    x, dy = arrays(B, T, D, H)
     tx, pre = torch.tensor(x, requires_grad=True), torch.randn(B, T, 4 * H, requires_grad=True)
     tdy = torch.tensor(dy).reshape(B, T, NH, H // NH).transpose(1, 2)
 
     def work() -> None:
-        out, _ = cell(linear(tx) if with_input_product else pre)
+        out, _ = cell(linear(tx) if input_product else pre)
         out.backward(tdy.reshape(out.shape))
 
     return work
 
 
-def lstm_table(B: int, T: int, D: int, H: int, runs: int) -> None:
-    rng = np.random.default_rng(0)
-    x, dy = (rng.standard_normal((B, T, n)).astype(np.float32) for n in (D, H))
-    works = {OURS: ours(LSTM(D, H, dtype=np.float32, rng=rng), x, dy)}
-    works["matrix products alone"] = products(B, T, D, H, 1)
+def lstm_contenders(*sizes: int) -> dict[str, Setup]:
+    found: dict[str, Setup] = {
+        OURS: partial(ours, LSTM, *sizes),
+        PRODUCTS: partial(products, *sizes),
+    }
     if importlib.util.find_spec("torch"):
-        works["torch.nn.LSTM"] = torch_lstm(x, dy, H)
-    show(f"LSTM, B {B}, T {T}, D {D}, H {H}, float32", side_by_side(works, runs), OURS)
+        found["torch.nn.LSTM"] = partial(torch_lstm, *sizes)
+    return found
 
 
-def slstm_table(B: int, T: int, H: int, NH: int, runs: int) -> None:
-    rng = np.random.default_rng(0)
-    x, dy = rng.standard_normal((2, B, T, H)).astype(np.float32)
-    works = {OURS: ours(sLSTM(H, H, NH, dtype=np.float32, rng=rng), x, dy)}
-    works["matrix products alone"] = products(B, T, H, H, NH)
-    if importlib.util.find_spec("xlstm") and importlib.util.find_spec("torch"):
-        for extra in (False, True):
-            name = "xlstm vanilla sLSTM" + (" + input product" if extra else "")
-            works[name] = xlstm_slstm(x, dy, H, NH, with_input_product=extra)
-    show(f"sLSTM, B {B}, T {T}, H {H}, {NH} heads, float32", side_by_side(works, runs), OURS)
+def slstm_contenders(*sizes: int) -> dict[str, Setup]:
+    found: dict[str, Setup] = {
+        OURS: partial(ours, sLSTM, *sizes),
+        PRODUCTS: partial(products, *sizes),
+    }
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("xlstm"):
+        found["xlstm vanilla, without input product"] = partial(xlstm_slstm, False, *sizes)
+        found["xlstm vanilla, with input product"] = partial(xlstm_slstm, True, *sizes)
+    return found
 
 
-def mlstm_table(B: int, T: int, H: int, NH: int, runs: int) -> None:
-    rng = np.random.default_rng(0)
-    x, dy = rng.standard_normal((2, B, T, H)).astype(np.float32)
-    works = {OURS: ours(mLSTM(H, H, NH, dtype=np.float32, rng=rng), x, dy)}
-    show(f"mLSTM, B {B}, T {T}, H {H}, {NH} heads, float32", side_by_side(works, runs), OURS)
+TABLES: dict[str, dict[str, Setup]] = {
+    "LSTM, B 1, T 128, D 64, H 64": lstm_contenders(1, 128, 64, 64),
+    "LSTM, B 32, T 128, D 256, H 256": lstm_contenders(32, 128, 256, 256),
+    "sLSTM, B 1, T 128, D 64, H 64, 4 heads": slstm_contenders(1, 128, 64, 64, 4),
+    "sLSTM, B 32, T 128, D 256, H 256, 4 heads": slstm_contenders(32, 128, 256, 256, 4),
+    "mLSTM, B 8, T 128, D 256, H 256, 4 heads": {OURS: partial(ours, mLSTM, 8, 128, 256, 256, 4)},
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=15, help="counted runs of each (default: 15)")
-    runs = parser.parse_args().runs
-    lstm_table(1, 128, 64, 64, runs)
-    lstm_table(32, 128, 256, 256, runs)
-    slstm_table(1, 128, 64, 4, runs)
-    slstm_table(32, 128, 256, 4, max(3, runs // 3))
-    mlstm_table(8, 128, 256, 4, max(3, runs // 3))
+    parser.add_argument("--runs", type=int, default=5, help="runs per process (default: 5)")
+    parser.add_argument("--turns", type=int, default=3, help="processes each (default: 3)")
+    parser.add_argument("--child", nargs=2, metavar=("TABLE", "NAME"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        table, name = arguments.child
+        child(TABLES, table, name, arguments.runs)
+        return
+    print("forward + backward, float32: median, ratio to ours, range")
+    for table, contenders in TABLES.items():
+        side_by_side("benchmarks.cells", table, list(contenders), arguments.turns, arguments.runs)
 
 
 if __name__ == "__main__":

@@ -1,26 +1,45 @@
-"""Time pieces of work side by side: in turns, so that a slow moment of the machine hits all."""
+"""Time pieces of work side by side: in turns, each turn in a process of its own.
 
+Two libraries in one process have two pools of threads, which wait for work by spinning and take the
+cores from each other: the slowdown can be a hundredfold. Turns spread a slow moment of the machine
+over all contenders.
+"""
+
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
 
 Work = Callable[[], object]
+Setup = Callable[[], Work]
+"""Makes the arrays and layers, and returns what is to be timed."""
 
 
-def side_by_side(works: Mapping[str, Work], runs: int = 15, warmup: int = 2) -> dict[str, float]:
-    """Median seconds of each piece of work, all of them run once per turn."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(warmup + runs):
-        for name, work in works.items():
-            started = time.perf_counter()
-            work()
-            if turn >= warmup:
-                times[name].append(time.perf_counter() - started)
-    return {name: median(values) for name, values in times.items()}
+def side_by_side(module: str, table: str, names: list[str], turns: int, runs: int) -> None:
+    """Print medians in ms, and how many times longer than the first each contender took."""
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(turns):
+        for name in names:
+            command = [sys.executable, "-W", "ignore", "-m", module, "--child", table, name]
+            out = subprocess.check_output([*command, "--runs", str(runs)], text=True)
+            times[name] += json.loads(out.splitlines()[-1])
+    medians = {name: median(values) for name, values in times.items()}
+    print(f"\n{table}")
+    for name, value in medians.items():
+        spread = f"{min(times[name]) * 1e3:.1f} … {max(times[name]) * 1e3:.1f}"
+        ratio = value / medians[names[0]]
+        print(f"  {name:40s} {value * 1e3:9.1f} ms   {ratio:6.2f}   ({spread})", flush=True)
 
 
-def show(title: str, seconds: Mapping[str, float], reference: str) -> None:
-    """Print medians, and how many times longer than ``reference`` each took."""
-    print(f"\n{title}")
-    for name, value in seconds.items():
-        print(f"  {name:42s} {value * 1e3:9.1f} ms   {value / seconds[reference]:6.2f}")
+def child(tables: Mapping[str, Mapping[str, Setup]], table: str, name: str, runs: int) -> None:
+    """Time one contender in this process and print the seconds of each run."""
+    work = tables[table][name]()
+    times = []
+    for turn in range(runs + 2):
+        started = time.perf_counter()
+        work()
+        if turn >= 2:
+            times.append(time.perf_counter() - started)
+    print(json.dumps(times))

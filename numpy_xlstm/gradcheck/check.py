@@ -84,8 +84,8 @@ def gradcheck(
     -----
     The error of a tensor is ``max|g − ĝ| / max|ĝ|``. A tensor whose gradient is zero, or nearly so
     beside the others, is measured on the scale of rounding instead. NaN is a failure. Where a
-    difference contradicts the backward and a kink (a modulus at 0, a tie of a maximum) lies within its
-    step, the entry is counted as being on a kink: neither passed nor failed.
+    difference contradicts the backward and a kink (a modulus at 0, a tie of a maximum) lies within
+    its step, the entry is counted as being on a kink: neither passed nor failed.
 
     Examples
     --------

@@ -42,9 +42,7 @@ def tanh_slope(x: Array) -> Array:
 
 def log_sigmoid(x: Array) -> Array:
     """Log σ(x) = min(x, 0) − log(1 + e^−|x|), stable at any magnitude."""
-    tail = _minus_modulus(x)
-    np.exp(tail, out=tail)
-    np.log1p(tail, out=tail)
+    tail = _log1p(np.exp(_minus_modulus(x)))
     bounded = np.where(x.real < 0, x, 0) if x.dtype.kind == "c" else np.minimum(x, 0)
     return np.subtract(bounded, tail, out=tail)
 
@@ -60,6 +58,19 @@ def maximum(a: Array, b: Array, first: Array) -> Array:
         return np.where(first, a, b)
     larger: Array = np.maximum(a, b)
     return larger
+
+
+def _log1p(x: Array) -> Array:
+    """log(1 + x) = log u + (x − (u − 1))/u with u = 1 + x, which is faster than ``np.log1p``."""
+    if x.dtype.kind == "c":
+        return np.log1p(x)
+    u: Array = x + 1
+    lost = u - 1
+    np.subtract(x, lost, out=lost)
+    lost /= u
+    np.log(u, out=u)
+    u += lost
+    return u
 
 
 def _exp_minus(x: Array) -> Array:
