@@ -1,10 +1,15 @@
-"""The examples in README and docs, and in docstrings, are tests: they run and print what they say."""
+"""The examples in README, docs and docstrings are tests: they run and print what they say."""
 
+import os
 from doctest import ELLIPSIS
 
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
+
+# Tests run in several processes. If each has threads of its own for its small matrix products, they
+# take the cores from each other. This must be set before NumPy is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 pytest_collect_file = (
     Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)], patterns=["*.md"])

@@ -19,12 +19,25 @@ from numpy_xlstm.cells import (
     sLSTMState,
 )
 from numpy_xlstm.gradcheck import gradcheck
+from numpy_xlstm.layers import (
+    Embedding,
+    Linear,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+)
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import AdamW, clip_grad_norm
 
 __all__ = [
     "LSTM",
+    "AdamW",
+    "Embedding",
     "LSTMCell",
     "LSTMState",
+    "LanguageModel",
+    "Linear",
     "__version__",
+    "clip_grad_norm",
     "gradcheck",
     "mLSTM",
     "mLSTMCell",
@@ -34,4 +47,6 @@ __all__ = [
     "sLSTM",
     "sLSTMCell",
     "sLSTMState",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_backward",
 ]

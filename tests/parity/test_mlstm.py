@@ -51,7 +51,8 @@ def test_recurrent_form(shape: tuple[int, int, int, int, int], zero: bool) -> No
         return_last_states=True,
         dtype_state=torch.float64,
     )
-    ours, last, cache = mlstm_recurrent(*inputs, state)
+    q, k, v, i, f = inputs
+    ours, last, cache = mlstm_recurrent(q, k, v, i, f, state)
     found = (h, C / root, n / root, m[..., 0])
     assert_close((ours, *last), tuple(t.detach().numpy() for t in found), 1e-12)
 
@@ -70,7 +71,8 @@ def test_parallel_form(shape: tuple[int, int, int, int, int]) -> None:
     inputs, rng = _inputs(2, *shape)
     theirs = [torch.tensor(a, requires_grad=True) for a in inputs]
     h = parallel.mlstm_parallel__native_autograd(*theirs)
-    ours, _, cache = mlstm_recurrent(*inputs)
+    q, k, v, i, f = inputs
+    ours, _, cache = mlstm_recurrent(q, k, v, i, f)
     assert_close(ours, h.detach().numpy(), 1e-12)
     dh = rng.standard_normal(ours.shape)
     (torch.tensor(dh) * h).sum().backward()

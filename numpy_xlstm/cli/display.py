@@ -1,0 +1,114 @@
+"""What ``numpy-xlstm train`` shows: the setup, the progress, the results, a sample.
+
+Progress and setup go to standard error, results and the sample to standard output. Where
+standard error is no terminal, the progress is a plain line now and then instead of a bar.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from numpy_xlstm.experiments import Record, TextSplit
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import Progress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+Show = Callable[[Record], None]
+
+
+def show_setup(cell: str, model: LanguageModel, split: TextSplit) -> None:
+    """Print what is about to be trained on what."""
+    print(
+        f"{cell}: {model.cell.hidden_size} wide, {model.num_parameters:,} parameters, "
+        f"{model.dtype.name}\n"
+        f"text: {len(split.train):,} characters to learn from, {len(split.validation):,} held "
+        f"out, {len(split.vocabulary.symbols)} different ones",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def progress_display() -> Iterator[Show]:
+    """Within the block, show every record that the function is called with."""
+    console = Console(stderr=True, highlight=False)
+    if console.is_terminal:
+        with _bar(console) as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Show]:
+    columns = (BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[stats]}"))
+    with Bar(*columns, console=console, expand=True) as bar:
+        task = bar.add_task("training", total=1.0, stats="")
+
+        def show(record: Record) -> None:
+            bar.update(task, completed=record.progress.fraction, stats=_stats(record))
+            if record.validation is not None:
+                console.print(_validation(record))
+
+        yield show
+
+
+def _lines() -> Show:
+    due = time.monotonic()
+
+    def show(record: Record) -> None:
+        nonlocal due
+        now = time.monotonic()
+        if now >= due or record.progress.fraction >= 1:
+            due = now + SECONDS_BETWEEN_LINES
+            percent = f"{record.progress.fraction:4.0%}"
+            print(f"step {record.progress.step}  {percent}  {_stats(record)}", file=sys.stderr)
+        if record.validation is not None:
+            print(_validation(record), file=sys.stderr)
+
+    return show
+
+
+def _stats(record: Record) -> str:
+    progress = record.progress
+    return (
+        f"loss {progress.loss:.3f}  {record.bits:.2f} bits/char  |g| {progress.grad_norm:.2f}  "
+        f"{progress.tokens_per_second:,.0f} tokens/s  {_clock(progress.seconds_left)} left"
+    )
+
+
+def _validation(record: Record) -> str:
+    return f"step {record.progress.step}  validation {record.validation:.3f} bits/char"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{seconds:02}"
+
+
+def show_results(bits: Mapping[str, float], progress: Progress | None) -> None:
+    """Print the table of bits per character on the held-out text and of what was trained."""
+    table = Table("", "", "", show_header=False, title="results on the held-out text")
+    table.columns[1].justify = "right"
+    for name, value in bits.items():
+        table.add_row(name, f"{value:.3f}", "bits/char")
+    if progress is not None:
+        table.add_section()
+        table.add_row("training", _clock(progress.elapsed), "minutes")
+        table.add_row("steps", f"{progress.step:,}", "")
+        table.add_row("tokens seen", f"{progress.tokens:,}", "")
+        table.add_row("speed", f"{progress.tokens_per_second:,.0f}", "tokens/s")
+    Console(highlight=False).print(table)
+
+
+def show_sample(prompt: str, sample: str) -> None:
+    """Print the prompt and what the model made of it."""
+    text = f"\nsample:\n{prompt}{sample}"
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding))

@@ -1,0 +1,104 @@
+"""The command ``numpy-xlstm gradcheck``."""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm import __version__
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.gradcheck import Report, gradcheck
+from numpy_xlstm.gradcheck.check import METHODS
+
+DESCRIPTION = """\
+Check the hand-derived backward pass of every cell and layer against references that know nothing of
+it: the complex step, central differences with Richardson extrapolation, and the adjoint identity.
+Every parameter, every input and every part of the initial state is checked, under random cotangents
+on every output and every part of the final state. The exit code is 0 only if all pass."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the parser."""
+    parser = subparsers.add_parser(
+        "gradcheck",
+        help="check every backward against independent references",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "names", nargs="*", help="what to check, such as sLSTM or mLSTM/exp-exp (default: all)"
+    )
+    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
+    parser.add_argument(
+        "--method", choices=METHODS, action="append", help="may be repeated (default: all three)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports there")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show every tensor, not one line per case"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the checks and print a table."""
+    from numpy_xlstm.cli.suite import cases, select
+
+    available = cases()
+    names = select(arguments.names, available)
+    if arguments.seed < 0:
+        raise OptionError(f"--seed: expected a number, at least 0; got {arguments.seed}")
+    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--json: expected an existing folder; got {arguments.json}")
+    methods = arguments.method or METHODS
+    reports, started = {}, time.perf_counter()
+    for name in names:
+        reports[name] = _check(available[name], arguments.seed, arguments.dtype, methods)
+    passed = all(report.passed for report in reports.values())
+    _show(reports, methods, arguments, time.perf_counter() - started)
+    if arguments.json is not None:
+        found = {name: report.to_dict() for name, report in reports.items()}
+        result = {"version": __version__, "dtype": arguments.dtype, "passed": passed}
+        text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
+        arguments.json.write_text(text, encoding="utf-8")
+    return 0 if passed else 1
+
+
+def _check(case: Any, seed: int, dtype: str, methods: Any) -> Report:
+    import numpy as np
+
+    target, inputs = case(np.random.default_rng(seed), np.dtype(dtype))
+    return gradcheck(target, *inputs, rng=seed, methods=methods)
+
+
+def _show(
+    reports: dict[str, Report], methods: Any, arguments: argparse.Namespace, seconds: float
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(title=f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
+    table.add_column("checked", no_wrap=True)
+    table.add_column("tensors", justify="right")
+    for method in methods:
+        table.add_column(method, justify="right")
+    table.add_column("status")
+    for name, report in reports.items():
+        tensors = {row.tensor for row in report.rows if row.method != "adjoint"}
+        errors = [f"{report.error(method):.1e}" for method in methods]
+        table.add_row(name, str(len(tensors)), *errors, _status(report))
+    console.print(table)
+    for name, report in reports.items():
+        if arguments.verbose or not report.passed:
+            console.print(f"\n{name}\n{report}", markup=False, highlight=False, soft_wrap=True)
+    failed = sum(not report.passed for report in reports.values())
+    verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
+    console.print(f"{verdict} in {seconds:.1f} s, seed {arguments.seed}", highlight=False)
+
+
+def _status(report: Report) -> str:
+    if report.passed:
+        return "[green]ok[/green]"
+    return "[bold red]FAIL[/bold red]" if report.failures else "[yellow]kink[/yellow]"

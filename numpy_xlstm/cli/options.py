@@ -1,0 +1,39 @@
+"""Types of command-line options: each turns a string into a value or says what was expected."""
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def whole(minimum: int) -> Callable[[str], int]:
+    """Return the type of a whole number, at least ``minimum``."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = minimum - 1
+        if value < minimum:
+            raise argparse.ArgumentTypeError(
+                f"expected a whole number, at least {minimum}; got {text!r}"
+            )
+        return value
+
+    return parse
+
+
+def real(minimum: float, *, exclusive: bool = False) -> Callable[[str], float]:
+    """Return the type of a finite number, at least ``minimum`` or above it."""
+    bound = f"{'above' if exclusive else 'at least'} {minimum:g}"
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        large_enough = value > minimum if exclusive else value >= minimum
+        if not (large_enough and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"expected a number {bound}; got {text!r}")
+        return value
+
+    return parse

@@ -1,0 +1,147 @@
+"""What ``numpy-xlstm gradcheck`` checks: every cell and variant, at a random point.
+
+A case is a name and a function of (rng, dtype) that gives a target and its inputs. Nothing is zero
+at that point, neither a bias nor a state, so that no mistake can hide behind a zero.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.cells import (
+    LSTM,
+    LSTMCell,
+    mLSTM,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    mLSTMCell,
+    mLSTMState,
+    sLSTM,
+    sLSTMCell,
+)
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.gradcheck.trees import leaves, rebuild
+from numpy_xlstm.layers import (
+    Embedding,
+    Linear,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+)
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.numerics import Array
+
+Target = tuple[Any, tuple[Any, ...]]
+Case = Callable[[np.random.Generator, Any], Target]
+
+B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
+FORGET = ("sigmoid", "exp")
+INPUT = ("exp", "sigmoid")
+
+
+def cases() -> dict[str, Case]:
+    """All cases by name, in the order in which they are checked."""
+    found: dict[str, Case] = {"LSTMCell": _step(LSTMCell, D, H), "LSTM": _sequence(LSTM, D, H)}
+    for forget in FORGET:
+        options = {"num_heads": NH, "forget_gate": forget}
+        found[f"sLSTMCell/{forget}"] = _step(sLSTMCell, D, H, **options)
+        found[f"sLSTM/{forget}"] = _sequence(sLSTM, D, H, **options)
+    for forget, input_gate in product(FORGET, INPUT):
+        options = {"num_heads": NH, "forget_gate": forget, "input_gate": input_gate, "qk_dim": QK}
+        name = f"{forget}-{input_gate}"
+        found[f"mLSTMCell/{name}"] = _step(mLSTMCell, D, H, **options)
+        found[f"mLSTM/{name}"] = _sequence(mLSTM, D, H, **options)
+        found[f"mlstm_recurrent/{name}"] = _recurrent(forget, input_gate)
+    found["Linear"] = _linear
+    found["Embedding"] = _embedding
+    found["softmax_cross_entropy"] = _loss
+    for cell in (LSTM, sLSTM, mLSTM):
+        found[f"LanguageModel/{cell.__name__}"] = _language_model(cell)
+    return found
+
+
+def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        layer = _filled(cell(*sizes, **options, dtype=dtype), rng)
+        return layer, (_x(rng, dtype)[:, 0], random_state(layer.init_state(B), rng))
+
+    return case
+
+
+def _sequence(sequence: type[Any], *sizes: int, **options: Any) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        layer = _filled(sequence(*sizes, **options, dtype=dtype), rng)
+        return layer, (_x(rng, dtype), random_state(layer.init_state(B), rng))
+
+    return case
+
+
+def _recurrent(forget_gate: str, input_gate: str) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        def forward(q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState) -> Any:
+            gates = {"forget_gate": forget_gate, "input_gate": input_gate}
+            return mlstm_recurrent(q, k, v, i, f, state, eps=1e-2, **gates)
+
+        q, k = rng.standard_normal((2, B, NH, T, 3)).astype(dtype)
+        v = rng.standard_normal((B, NH, T, 2)).astype(dtype)
+        i, f = rng.standard_normal((2, B, NH, T)).astype(dtype)
+        empty = mLSTM(1, 4, NH, qk_dim=6, input_gate=input_gate, dtype=dtype).init_state(B)
+        return (forward, mlstm_recurrent_backward), (q, k, v, i, f, random_state(empty, rng))
+
+    return case
+
+
+def _linear(rng: np.random.Generator, dtype: Any) -> Target:
+    return _filled(Linear(D, H, dtype=dtype), rng), (_x(rng, dtype),)
+
+
+def _embedding(rng: np.random.Generator, dtype: Any) -> Target:
+    return _filled(Embedding(5, D, dtype=dtype), rng), (rng.integers(5, size=(B, T)),)
+
+
+def _loss(rng: np.random.Generator, dtype: Any) -> Target:
+    logits = rng.standard_normal((B, T, 5)).astype(dtype)
+    pair = (softmax_cross_entropy, softmax_cross_entropy_backward)
+    return pair, (logits, rng.integers(5, size=(B, T)))
+
+
+def _language_model(cell: type[Any]) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        sequence = cell(D, H, dtype=dtype) if cell is LSTM else cell(D, H, NH, dtype=dtype)
+        model = _filled(LanguageModel(5, D, sequence), rng)
+        state = random_state(sequence.init_state(B), rng)
+        return model, (rng.integers(5, size=(B, T)), state)
+
+    return case
+
+
+def _x(rng: np.random.Generator, dtype: Any) -> Array:
+    x: Array = rng.standard_normal((B, T, D)).astype(dtype)
+    return x
+
+
+def _filled(layer: Any, rng: np.random.Generator) -> Any:
+    """Overwrite all parameters, biases too, by normal numbers."""
+    for array in layer.params.values():
+        array[...] = rng.standard_normal(array.shape)
+    return layer
+
+
+def random_state(empty: Any, rng: np.random.Generator) -> Any:
+    """A state like ``empty`` with normal numbers, and a positive n in sLSTM, as it always is."""
+    values = {name: rng.standard_normal(a.shape).astype(a.dtype) for name, a in leaves("", empty)}
+    if ".h" in values and ".n" in values:
+        values[".n"] = np.abs(values[".n"]) + values[".n"].dtype.type(0.1)
+    return rebuild(empty, iter(values.values()))
+
+
+def select(names: list[str], available: Mapping[str, Case]) -> list[str]:
+    """Cases whose name, or whose part before the slash, is asked for in any letter case."""
+    labels = {name: {name.lower(), name.lower().split("/")[0]} for name in available}
+    wanted = {name.lower() for name in names}
+    chosen = [name for name in available if not wanted or labels[name] & wanted]
+    if unknown := sorted(wanted - set().union(*labels.values())):
+        groups = sorted({name.split("/")[0] for name in available})
+        raise OptionError(f"gradcheck: expected some of {', '.join(groups)}; got {unknown[0]!r}")
+    return chosen

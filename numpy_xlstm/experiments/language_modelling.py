@@ -1,0 +1,186 @@
+"""Character-level language modelling: build a model, train it on a text, validate it."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.experiments.text import TextSplit
+from numpy_xlstm.experiments.windows import NOTHING, parallel_rows, random_windows
+from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
+from numpy_xlstm.numerics import check_choice
+from numpy_xlstm.training import AdamW, Budget, Progress, constant, train
+from numpy_xlstm.training.schedules import Schedule
+
+
+class CellKind(NamedTuple):
+    """A cell to build a model with."""
+
+    layer: Callable[..., Any]
+    options: tuple[str, ...]
+    """Which of the options it takes that not all cells have."""
+
+
+CELLS = {
+    "lstm": CellKind(LSTM, ()),
+    "slstm": CellKind(sLSTM, ("num_heads", "forget_gate")),
+    "mlstm": CellKind(mLSTM, ("num_heads", "forget_gate", "input_gate")),
+}
+"""The cells by name."""
+
+
+def build_model(
+    cell: str,
+    vocab_size: int,
+    *,
+    embedding_size: int,
+    hidden_size: int,
+    dtype: npt.DTypeLike = np.float64,
+    rng: np.random.Generator | None = None,
+    **options: Any,
+) -> LanguageModel:
+    """Build embedding, cell and head.
+
+    Parameters
+    ----------
+    cell : str
+        ``"lstm"``, ``"slstm"`` or ``"mlstm"``.
+    vocab_size, embedding_size, hidden_size : int
+        Number of tokens, width of their vectors, width of the cell.
+    dtype : dtype
+        The dtype of everything.
+    rng : np.random.Generator, optional
+        Draws all parameters.
+    **options
+        ``num_heads``, ``forget_gate``, ``input_gate`` as the cell takes them; ``None`` leaves the
+        cell's default.
+
+    Raises
+    ------
+    OptionError
+        If the cell is unknown or has no such option, or an option is out of range.
+
+    Examples
+    --------
+    >>> model = build_model("slstm", 10, embedding_size=4, hidden_size=8, num_heads=2)
+    >>> model.params["head.weight"].shape
+    (10, 8)
+    """
+    layer, known = CELLS[check_choice("cell", cell, CELLS)]
+    given = {name: value for name, value in options.items() if value is not None}
+    if foreign := [name for name in given if name not in known]:
+        expected = f"only {', '.join(known)}" if known else "none of its own"
+        raise OptionError(f"options of {cell}: expected {expected}; got {', '.join(foreign)}")
+    built = cast(RecurrentCell, layer(embedding_size, hidden_size, dtype=dtype, rng=rng, **given))
+    return LanguageModel(vocab_size, embedding_size, built, rng=rng)
+
+
+def validation_bits(
+    model: RecurrentModel, ids: IndexArray, *, rows: int = 32, window: int = 128
+) -> float:
+    """Bits per character over a whole sequence, the state carried from window to window.
+
+    Parameters
+    ----------
+    model : RecurrentModel
+        Maps tokens (B, T) and a state to logits (B, T, V) and a state.
+    ids : np.ndarray
+        The sequence, shape (N,). Every id is predicted but the first of each row.
+    rows : int
+        In how many rows the sequence is read side by side: more is faster, but each starts
+        without context.
+    window : int
+        How many steps at once: more is faster and takes more memory, and the result is the same.
+
+    Raises
+    ------
+    ShapeError
+        If there is nothing to predict.
+    """
+    inputs, targets = parallel_rows(ids, rows)
+    state: Any = None
+    nats = 0.0
+    for start in range(0, inputs.shape[1], window):
+        part = slice(start, start + window)
+        logits, state = model(inputs[:, part], state)
+        if count := np.count_nonzero(targets[:, part] != NOTHING):
+            loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=NOTHING)
+            nats += float(loss) * count
+    return nats / np.count_nonzero(targets != NOTHING) / math.log(2)
+
+
+class Record(NamedTuple):
+    """The progress of training, with a validation now and then."""
+
+    progress: Progress
+    validation: float | None
+    """Validation bits per character if they have just been measured."""
+
+    @property
+    def bits(self) -> float:
+        """The step's loss in bits per character."""
+        return self.progress.loss / math.log(2)
+
+
+def learn(
+    model: LanguageModel,
+    split: TextSplit,
+    budget: Budget,
+    *,
+    batch_size: int,
+    window: int,
+    lr: float,
+    rng: np.random.Generator,
+    weight_decay: float = 0.01,
+    max_norm: float = 1.0,
+    schedule: Schedule = constant,
+    validate_every: float = 15.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[Record]:
+    """Train a model on random windows of a text, reporting every step.
+
+    Parameters
+    ----------
+    model : LanguageModel
+        Is trained in place.
+    split : TextSplit
+        The text.
+    budget : Budget
+        When to stop.
+    batch_size, window : int
+        Size of a batch, (B, T).
+    lr, weight_decay, max_norm, schedule
+        For :class:`AdamW`, :func:`clip_grad_norm` and the learning rate.
+    rng : np.random.Generator
+        Draws the windows.
+    validate_every : float
+        Seconds between two validations; longer where one takes more than a twentieth of that.
+    clock : Callable[[], float]
+        Seconds from any origin.
+
+    Yields
+    ------
+    Record
+        One per step.
+    """
+    optimizer = AdamW(model.params, lr=lr, weight_decay=weight_decay)
+    batches = random_windows(split.train_ids, batch_size, window, rng)
+    held_out = split.validation_ids
+    steps = train(
+        model, optimizer, batches, budget, schedule=schedule, max_norm=max_norm, clock=clock
+    )
+    due = clock() + validate_every
+    for progress in steps:
+        bits, began = None, clock()
+        if began >= due:
+            bits = validation_bits(model, held_out)
+            now = clock()
+            due = now + max(validate_every, 20 * (now - began))
+        yield Record(progress, bits)

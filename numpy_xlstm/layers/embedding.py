@@ -1,0 +1,107 @@
+"""Table lookup, and its transpose: a scatter-add. Derived in ``docs/derivations/layers.md``."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype
+from numpy_xlstm.parameters import Parameterised
+
+
+class EmbeddingCache(NamedTuple):
+    """What the backward of :class:`Embedding` needs."""
+
+    tokens: IndexArray
+    """The ids that were looked up."""
+
+
+class Embedding(Parameterised):
+    r"""One learned vector per token.
+
+    .. math:: y_n = W_{k_n}
+
+    Parameters
+    ----------
+    num_embeddings : int
+        Number V of tokens.
+    embedding_dim : int
+        Width D of each vector.
+    dtype : dtype
+        The dtype of the parameters and so of the output.
+    rng : np.random.Generator, optional
+        Draws the vectors; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` is W, shape (V, D), drawn from N(0, 1), as ``torch.nn.Embedding`` does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Embedding(5, 2, rng=np.random.default_rng(0))
+    >>> y, cache = layer.forward(np.array([[1, 4, 1]]))
+    >>> y.shape
+    (1, 3, 2)
+    >>> _, grads = layer.backward(np.ones_like(y), cache)
+    >>> grads["weight"][:, 0]
+    array([0., 2., 0., 0., 1.])
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.num_embeddings = check_positive("num_embeddings", num_embeddings)
+        self.embedding_dim = check_positive("embedding_dim", embedding_dim)
+        to, rng = checked_dtype(dtype), rng or np.random.default_rng()
+        shape = (self.num_embeddings, self.embedding_dim)
+        self.params = {"weight": rng.standard_normal(shape).astype(to)}
+
+    def __call__(self, tokens: IndexArray) -> Array:
+        """Evaluate: the vectors alone."""
+        return self.forward(tokens)[0]
+
+    def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
+        """Map token ids (...) to vectors (..., D).
+
+        Raises
+        ------
+        DTypeError
+            If ``tokens`` is not an array of integers.
+        IndexError
+            If a token is not between 0 and V − 1.
+        """
+        check_indices("tokens", tokens, self.num_embeddings)
+        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
+
+    def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, dict[str, Array]]:
+        """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If ``dy`` is not like the output of that forward, or not finite.
+        """
+        weight, tokens = self.params["weight"], cache.tokens
+        check_array("dy", dy, (*tokens.shape, self.embedding_dim), weight.dtype)
+        return None, {"weight": _scatter_add(weight, tokens, dy)}
+
+
+def _scatter_add(table: Array, tokens: IndexArray, dy: Array) -> Array:
+    """Sum the vectors of each token into that token's row of a table of zeros.
+
+    Flat indices, because ``np.add.at`` is several times slower on rows: 0.8 ms against 3.5 ms
+    for 4096 tokens of 64 numbers each.
+    """
+    V, D = table.shape
+    dW = np.zeros(V * D, table.dtype)
+    flat = tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
+    np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
+    return dW.reshape(V, D)

@@ -1,0 +1,60 @@
+"""What an array of class or token ids must be before anything is looked up with it."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import DTypeError, ShapeError
+
+IndexArray = npt.NDArray[np.integer[Any]]
+"""An array of integers, each of which names a row or a class."""
+
+
+def check_indices(
+    name: str,
+    value: Any,
+    size: int,
+    *,
+    shape: tuple[int, ...] | None = None,
+    except_for: int | None = None,
+) -> IndexArray:
+    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, else say what it is.
+
+    Parameters
+    ----------
+    name
+        What the array is called in the message.
+    value
+        The array; any shape, unless ``shape`` is given.
+    size
+        The number of ids.
+    shape
+        The shape that is expected.
+    except_for
+        One more id that is allowed, such as the one that a loss ignores.
+
+    Raises
+    ------
+    DTypeError
+        If ``value`` is not an array of integers.
+    ShapeError
+        If the shape differs.
+    IndexError
+        If an id is out of range.
+    """
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
+    if value.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")
+    if shape is not None and value.shape != shape:
+        raise ShapeError(f"{name}: expected shape {shape}; got {value.shape}")
+    outside = (value < 0) | (value >= size)
+    if except_for is not None:
+        outside &= value != except_for
+    if outside.any():
+        where = tuple(int(i) for i in np.argwhere(outside)[0])
+        raise IndexError(
+            f"{name}: expected ids from 0 to {size - 1}; got {value[where]} at index {where}"
+        )
+    return value

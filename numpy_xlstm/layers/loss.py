@@ -1,0 +1,132 @@
+"""Softmax cross-entropy, a pure pair. Derived in ``docs/derivations/layers.md``."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.shapes import leading_shape
+from numpy_xlstm.numerics import Array, check_array
+
+
+class SoftmaxCrossEntropyCache(NamedTuple):
+    """What :func:`softmax_cross_entropy_backward` needs."""
+
+    p: Array
+    """The probabilities, shape (..., V)."""
+    targets: IndexArray
+    """The classes, shape (...); 0 where the position does not count."""
+    counted: npt.NDArray[np.bool_]
+    """Which positions count, shape (...)."""
+
+
+def softmax_cross_entropy(
+    logits: Array, targets: IndexArray, *, ignore_index: int | None = None
+) -> tuple[Array, SoftmaxCrossEntropyCache]:
+    r"""Mean negative log-likelihood of the targets, in nats.
+
+    .. math:: L = \frac{1}{N} \sum_n \Big( \log \sum_j e^{x_{nj}} - x_{n t_n} \Big)
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        x, shape (..., V).
+    targets : np.ndarray
+        t, integers of shape (...), from 0 to V − 1.
+    ignore_index : int, optional
+        Positions with this target do not count: neither in the sum nor in N.
+
+    Returns
+    -------
+    loss : np.ndarray
+        L, shape (), of the dtype of ``logits``.
+    cache : SoftmaxCrossEntropyCache
+        For the backward.
+
+    Raises
+    ------
+    ShapeError
+        If ``targets`` has another shape than ``logits`` without its last axis, or if no position
+        counts, so that there is no mean.
+    DTypeError, NonFiniteError
+        If ``logits`` is not a floating-point array of finite numbers, ``targets`` not of integers.
+    IndexError
+        If a target is not between 0 and V − 1.
+
+    Notes
+    -----
+    Stable at any magnitude, and accurate to a relative rounding error even where the loss is far
+    below the rounding unit: with M the largest real part of a row, the largest exponential is 1
+    and only the rest is summed, so log Σ e^(x − M) = log1p(rest).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> loss, cache = softmax_cross_entropy(np.log([[0.5, 0.25, 0.25]]), np.array([1]))
+    >>> round(float(loss), 6)  # log 4
+    1.386294
+    >>> softmax_cross_entropy_backward(1.0, cache).round(6)
+    array([[ 0.5 , -0.75,  0.25]])
+    """
+    check_array("logits", logits, (*leading_shape(logits), "V"))
+    *leading, V = logits.shape
+    check_indices("targets", targets, V, shape=tuple(leading), except_for=ignore_index)
+    counted = np.ones(leading, bool) if ignore_index is None else targets != ignore_index
+    if not counted.any():
+        raise ShapeError(
+            f"targets: expected at least one position that counts; got 0 of {targets.size}"
+        )
+    targets = np.where(counted, targets, 0).astype(np.intp)
+    shifted = logits - logits.real.max(axis=-1, keepdims=True)  # [loss.1]
+    p, log_z = _softmax(shifted)
+    losses = log_z - np.take_along_axis(shifted, targets[..., None], axis=-1)  # [loss.3]
+    loss = losses[counted].sum() / int(np.count_nonzero(counted))  # [loss.4]
+    return np.asarray(loss, logits.dtype), SoftmaxCrossEntropyCache(p, targets, counted)
+
+
+def _softmax(shifted: Array) -> tuple[Array, Array]:
+    """Probabilities (..., V) and log Σ e^x (..., 1) of logits whose largest real part is 0."""
+    top = shifted.real.argmax(axis=-1)[..., None]
+    e = np.exp(shifted)
+    e_top = np.take_along_axis(e, top, axis=-1)
+    np.put_along_axis(e, top, e_top - 1, axis=-1)
+    rest = e.sum(axis=-1, keepdims=True)
+    np.put_along_axis(e, top, e_top, axis=-1)
+    e /= 1 + rest
+    return e, np.log1p(rest)  # [loss.2]
+
+
+def softmax_cross_entropy_backward(
+    dloss: float | complex | Array, cache: SoftmaxCrossEntropyCache
+) -> Array:
+    r"""Gradient of the logits, from the cotangent of the loss.
+
+    .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
+
+    Parameters
+    ----------
+    dloss : float or np.ndarray
+        δL, a number or an array of shape ().
+    cache : SoftmaxCrossEntropyCache
+        What the forward returned.
+
+    Returns
+    -------
+    np.ndarray
+        δx, shape (..., V); 0 where a position does not count.
+
+    Raises
+    ------
+    ShapeError, NonFiniteError
+        If ``dloss`` is not one finite number.
+    """
+    p, targets, counted = cache
+    scale = check_array("dloss", np.asarray(dloss, p.dtype), ())
+    dlogits: Array = p * (counted * (scale / int(np.count_nonzero(counted))))[..., None]
+    target = targets[..., None]
+    np.put_along_axis(dlogits, target, 0, axis=-1)
+    others = dlogits.sum(axis=-1, keepdims=True)
+    np.put_along_axis(dlogits, target, -others, axis=-1)  # [loss.5]
+    return dlogits

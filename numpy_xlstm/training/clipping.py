@@ -1,0 +1,75 @@
+"""Clipping the norm of all gradients together."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.numerics import Array
+
+
+def global_norm(grads: Mapping[str, Array]) -> float:
+    """Euclidean norm of all arrays together, without overflow or underflow on the way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
+    5e+300
+    """
+    peak = max((float(np.abs(g).max(initial=0)) for g in grads.values()), default=0.0)
+    if peak == 0 or not np.isfinite(peak):
+        return peak
+    scaled = (g.astype(np.float64) / peak for g in grads.values())
+    return peak * float(np.sqrt(sum(float(np.vdot(s, s)) for s in scaled)))  # [clip.1]
+
+
+def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
+    r"""Scale the gradients down so that their common norm is at most ``max_norm``.
+
+    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
+
+    Parameters
+    ----------
+    grads : Mapping[str, np.ndarray]
+        The gradients, which are not modified.
+    max_norm : float
+        The largest norm to let through; ``inf`` lets everything through that is finite.
+
+    Returns
+    -------
+    clipped : dict[str, np.ndarray]
+        The scaled gradients; the very same arrays where nothing had to be scaled.
+    norm : float
+        The norm before.
+
+    Raises
+    ------
+    NonFiniteError
+        If the norm is not finite: a step along such a gradient would destroy the parameters.
+    OptionError
+        If ``max_norm`` is not a positive number.
+
+    Notes
+    -----
+    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
+    ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
+    """
+    if not max_norm > 0:
+        raise OptionError(f"max_norm: expected a number above 0; got {max_norm!r}")
+    norm = global_norm(grads)
+    if not np.isfinite(norm):
+        bad = [name for name, g in grads.items() if not np.isfinite(g).all()]
+        raise NonFiniteError(
+            f"gradients: expected a finite norm; got {norm} "
+            f"(in {', '.join(bad) or 'the sum of squares'})"
+        )
+    if norm <= max_norm:
+        return dict(grads), norm
+    factor = max_norm / norm
+    return {name: g * g.dtype.type(factor) for name, g in grads.items()}, norm  # [clip.2]

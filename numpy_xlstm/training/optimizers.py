@@ -1,0 +1,132 @@
+"""AdamW. The equations are in ``docs/derivations/layers.md``."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.parameters import check_same_parameters
+
+DecayRule = Callable[[str, Array], bool]
+"""Says by name and array whether a parameter decays."""
+
+
+def is_matrix(name: str, array: Array) -> bool:
+    """Weights decay and biases do not: whether ``array`` has two axes or more."""
+    return array.ndim >= 2
+
+
+class AdamW:
+    r"""Adam with decoupled weight decay.
+
+    At step t, for every parameter θ with gradient g:
+
+    .. math::
+        θ &← θ - η λ θ \\
+        m &← β_1 m + (1 - β_1) g \\
+        v &← β_2 v + (1 - β_2) g^2 \\
+        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v / (1 - β_2^t)} + ε}
+
+    Parameters
+    ----------
+    params : Mapping[str, np.ndarray]
+        The parameters that :meth:`step` will be called with, for their names and shapes.
+    lr : float
+        Learning rate η, unless a step is given another.
+    betas : tuple[float, float]
+        β₁ and β₂, in [0, 1).
+    eps : float
+        ε, outside of the root.
+    weight_decay : float
+        λ; the decay is η·λ per step.
+    decays : Callable[[str, np.ndarray], bool]
+        Which parameters decay, by name and array: matrices by default.
+
+    Attributes
+    ----------
+    m, v : dict[str, np.ndarray]
+        First and second moment of each parameter's gradient.
+    t : int
+        How many steps have been taken.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of range.
+
+    Notes
+    -----
+    Update rule and defaults are those of ``torch.optim.AdamW``.
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
+    Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"w": np.array([[1.0, -2.0]])}
+    >>> optimizer = AdamW(params, lr=0.1, weight_decay=0.0)
+    >>> optimizer.step(params, {"w": np.array([[3.0, -0.5]])})
+    >>> params["w"].round(6)
+    array([[ 0.9, -1.9]])
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Array],
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        decays: DecayRule = is_matrix,
+    ) -> None:
+        self.lr = _in_range("lr", lr, np.inf)
+        self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
+        self.eps = _in_range("eps", eps, np.inf)
+        self.weight_decay = _in_range("weight_decay", weight_decay, np.inf)
+        self.decays = decays
+        self.m = {name: np.zeros_like(array) for name, array in params.items()}
+        self.v = {name: np.zeros_like(array) for name, array in params.items()}
+        self.t = 0
+
+    def step(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
+    ) -> None:
+        """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError, OptionError
+            If names, shapes or dtypes are not those of the optimiser's moments, a gradient is not
+            finite, or ``lr`` is negative; nothing has been updated then.
+        """
+        lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
+        check_same_parameters(self.m, params)
+        check_same_parameters(self.m, grads)
+        for name, moment in self.m.items():
+            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+        self.t += 1
+        for name, parameter in params.items():
+            self._update(name, parameter, grads[name], lr)
+
+    def _update(self, name: str, parameter: Array, grad: Array, lr: float) -> None:
+        (beta1, beta2), m, v = self.betas, self.m[name], self.v[name]
+        if self.decays(name, parameter):
+            parameter *= 1 - lr * self.weight_decay  # [adam.1]
+        m += (1 - beta1) * (grad - m)  # [adam.2]
+        v *= beta2
+        v += (1 - beta2) * grad * grad  # [adam.3]
+        root = np.sqrt(v)
+        root /= (1 - beta2**self.t) ** 0.5
+        root += self.eps
+        parameter -= lr / (1 - beta1**self.t) * m / root  # [adam.4]
+
+
+def _in_range(name: str, value: float, below: float) -> float:
+    if not 0 <= value < below:
+        raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
+    return float(value)

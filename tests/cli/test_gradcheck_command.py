@@ -1,0 +1,79 @@
+"""The command ``gradcheck``: its table, its exit codes, its report as JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells.slstm import pointwise
+from numpy_xlstm.cli import main
+from numpy_xlstm.cli.suite import cases
+
+pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+
+
+def test_one_cell_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gradcheck", "LSTMCell", "slstm", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "LSTMCell" in out
+    assert "sLSTM/exp" in out
+    assert "mLSTM" not in out
+    assert "all 3 passed" in out
+    assert "seed 3" in out
+
+
+def test_every_case_passes_in_both_dtypes() -> None:
+    assert main(["gradcheck"]) == 0
+    assert main(["gradcheck", "--dtype", "float32", "--method", "adjoint"]) == 0
+
+
+def test_the_suite_covers_every_variant() -> None:
+    names = set(cases())
+    assert len(names) >= 24
+    for forget in ("sigmoid", "exp"):
+        assert {f"sLSTM/{forget}", f"sLSTMCell/{forget}"} <= names
+        for input_gate in ("exp", "sigmoid"):
+            for layer in ("mLSTM", "mLSTMCell", "mlstm_recurrent"):
+                assert f"{layer}/{forget}-{input_gate}" in names
+
+
+def test_a_wrong_backward_fails_and_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pointwise, "tanh_slope", lambda z: 1 - np.abs(z))
+    assert main(["gradcheck", "sLSTM/exp"]) == 1
+    out = capsys.readouterr().out
+    assert "FAIL" in out
+    assert "1 of 1 did not pass" in out
+    assert "worst at" in out
+
+
+def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "report.json"
+    arguments = ["gradcheck", "LSTM", "--dtype", "float32", "--method", "complex"]
+    assert main([*arguments, "--json", str(file)]) == 0
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    assert found["passed"] is True
+    assert found["dtype"] == "float32"
+    assert {row["method"] for row in found["reports"]["LSTM"]["rows"]} == {"complex"}
+    assert {row["tensor"] for row in found["reports"]["LSTM"]["rows"]} >= {"W", "R", "b", "x"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "expected some of"),
+        (["--seed", "-1"], "--seed: expected a number, at least 0; got -1"),
+        (["--json", "no/such/folder/file.json"], "--json: expected an existing folder"),
+    ],
+)
+def test_wrong_calls_exit_with_2_and_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["gradcheck", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""

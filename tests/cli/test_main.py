@@ -1,0 +1,69 @@
+import subprocess
+import sys
+
+import pytest
+
+from numpy_xlstm._version import __version__
+from numpy_xlstm.cli import main
+
+HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"numpy-xlstm {__version__}\n"
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    assert "train" in capsys.readouterr().out
+    assert main(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "--hidden-size N" in out
+    assert "(default: 0.01)" in out
+    assert "None" not in out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--steps", "3"], ["learn"], ["train", "--speed", "3"]])
+def test_a_bad_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("numpy-xlstm: error: ")
+    assert err.count("\n") == 1
+
+
+def test_without_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    assert main(["train", "--steps", "1"]) == 2
+    assert capsys.readouterr() == ("", HINT)
+    assert main(["--version"]) == 0
+    assert main(["--help"]) == 0
+    assert main(["train", "--help"]) == 0
+    assert main(["train", "--steps", "none"]) == 2
+    assert "argument --steps" in capsys.readouterr().err
+
+
+def loaded_by(code: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded after running ``code``."""
+    report = f"import sys\n{code}\nprint('loaded:', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", report], capture_output=True, text=True, check=True
+    )
+    return set(done.stdout.splitlines()[-1].split())
+
+
+def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
+    assert "rich" not in loaded_by("import numpy_xlstm")
+    loaded = loaded_by("from numpy_xlstm.cli import main; main(['--version'])")
+    assert "argparse" in loaded
+    assert not loaded & {"rich", "numpy_xlstm.training", "numpy_xlstm.experiments"}
+
+
+def test_as_a_module() -> None:
+    command = [sys.executable, "-m", "numpy_xlstm"]
+    done = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"numpy-xlstm {__version__}\n")
+    done = subprocess.run([*command, "train", "/no"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "numpy-xlstm: error: text: expected a file; /no does not exist\n"

@@ -1,0 +1,25 @@
+import argparse
+
+import pytest
+
+from numpy_xlstm.cli.options import real, whole
+
+
+def test_whole_numbers() -> None:
+    assert whole(1)("12") == 12
+    assert whole(0)("0") == 0
+    for text in ("0", "-3", "1.5", "many", ""):
+        with pytest.raises(argparse.ArgumentTypeError) as raised:
+            whole(1)(text)
+        assert str(raised.value) == f"expected a whole number, at least 1; got {text!r}"
+
+
+def test_real_numbers() -> None:
+    assert real(0)("0") == 0.0
+    assert real(0, exclusive=True)("1e-3") == 0.001
+    for text in ("-1", "nan", "inf", "fast"):
+        with pytest.raises(argparse.ArgumentTypeError) as raised:
+            real(0)(text)
+        assert str(raised.value) == f"expected a number at least 0; got {text!r}"
+    with pytest.raises(argparse.ArgumentTypeError, match="expected a number above 0; got '0'"):
+        real(0, exclusive=True)("0")

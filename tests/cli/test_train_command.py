@@ -1,0 +1,231 @@
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numpy_xlstm.cli import main
+from numpy_xlstm.experiments import (
+    bigram_entropy,
+    default_text,
+    language_modelling,
+    split_text,
+    unigram_entropy,
+)
+from numpy_xlstm.training import loop
+
+SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
+SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(default_text()[:20_000], encoding="utf-8")
+    return path
+
+
+def train(text_file: Path, *options: str) -> int:
+    return main(["train", str(text_file), *SMALL, *options])
+
+
+def table(out: str) -> dict[str, float]:
+    rows = re.findall(r"^. (\w[\w ]*?) +. +([\d.]+) . bits/char .$", out, re.MULTILINE)
+    return {name: float(value) for name, value in rows}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "slstm", "mlstm"])
+def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(text_file, "--cell", cell, "--steps", "5", "--prompt", "The") == 0
+    out, err = capsys.readouterr()
+    held_out = split_text(default_text()[:20_000], window=16).validation
+    rows = table(out)
+    assert rows["unigram entropy"] == round(unigram_entropy(held_out), 3)
+    assert rows["bigram entropy"] == round(bigram_entropy(held_out), 3)
+    assert 3 < rows[f"{cell} model"] < 8
+    assert re.search(r"steps +. +5 .*\n. tokens seen +. +320 ", out)
+    assert re.search(r"speed +. +[\d,]+ . tokens/s", out)
+    assert re.search(r"\n\nsample:\nThe(.|\n){30}\n$", out)
+    assert f"{cell}: 16 wide" in err
+    assert "18,000 characters to learn from, 2,000 held out" in err
+    assert re.search(r"^step 5  100%  loss [\d.]+  [\d.]+ bits/char  \|g\| [\d.]+  ", err, re.M)
+    assert "\x1b" not in out + err
+
+
+def test_the_default_text_learns(capsys: pytest.CaptureFixture[str]) -> None:
+    options = "--cell lstm --hidden-size 64 --embedding-size 32 --batch-size 16 --window 32"
+    assert main(["train", *options.split(), "--steps", "80", "--lr", "0.02"]) == 0
+    rows = table(capsys.readouterr().out)
+    assert rows["lstm model"] < rows["unigram entropy"]
+
+
+def test_a_seed_repeats_a_run(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def results(*options: str) -> tuple[dict[str, float], str]:
+        assert train(text_file, "--steps", "3", *options) == 0
+        out = capsys.readouterr().out
+        return table(out), out.partition("sample:")[2]
+
+    assert results("--seed", "5") == results("--seed", "5")
+    assert results("--seed", "5") != results("--seed", "6")
+
+
+@pytest.mark.parametrize("size", ["15", "20"])
+def test_the_default_number_of_heads_divides_any_size(
+    size: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for cell in ("slstm", "mlstm"):
+        assert train(text_file, "--steps", "1", "--hidden-size", size, "--cell", cell) == 0
+        assert f"{cell}: {size} wide" in capsys.readouterr().err
+
+
+def test_it_ends_in_time(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(text_file, "--minutes", "0.005", "--sample-length", "0") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"training +. +0:00 . minutes", out)
+    assert "sample" not in out
+
+
+def test_a_terminal_gets_a_bar(
+    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert train(text_file, "--steps", "5") == 0
+    err = capsys.readouterr().err
+    assert "━" in err
+    assert "100%" in err
+    assert "\nstep 5 " not in err
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_validation_while_training(
+    terminal: bool,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    defaults: dict[str, Any] = language_modelling.learn.__kwdefaults__  # type: ignore[assignment]
+    monkeypatch.setitem(defaults, "validate_every", 0.0)
+    assert train(text_file, "--steps", "3") == 0
+    assert re.search(r"step 1  validation \d\.\d{3} bits/char", capsys.readouterr().err)
+
+
+def interrupting(times: int) -> Callable[..., Any]:
+    """A training step that is interrupted as often as said when it is called for the third time."""
+    calls, original = [0], loop.train_step
+
+    def step(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    return step
+
+
+def test_ctrl_c_ends_the_training_and_still_shows_the_results(
+    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train_step", interrupting(times=1))
+    before = signal.getsignal(signal.SIGINT)
+    assert train(text_file, "--cell", "slstm", "--steps", "500") == 130
+    out = capsys.readouterr().out
+    assert re.search(r"steps +. +3 .*\n. tokens seen +. +192 ", out)
+    assert 3 < table(out)["slstm model"] < 8
+    assert "sample:" in out
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_twice_leaves_at_once(
+    text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "train_step", interrupting(times=2))
+    assert train(text_file, "--steps", "500") == 130
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.endswith("numpy-xlstm: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--cell gru", "argument --cell: invalid choice: 'gru'"),
+        ("--hidden-size 0", "argument --hidden-size: expected a whole number, at least 1; got '0'"),
+        ("--embedding-size x", "argument --embedding-size: expected a whole number.*got 'x'"),
+        ("--heads 0", "argument --heads: expected a whole number, at least 1; got '0'"),
+        ("--heads 3", "num_heads: .*16.*got 3"),
+        ("--cell lstm --heads 2", "options of lstm: expected none of its own; got num_heads"),
+        ("--forget-gate tanh", "argument --forget-gate: invalid choice: 'tanh'"),
+        ("--cell slstm --input-gate exp", "options of slstm: .*got input_gate"),
+        ("--input-gate tanh", "argument --input-gate: invalid choice: 'tanh'"),
+        ("--batch-size 1.5", "argument --batch-size: expected a whole number.*got '1.5'"),
+        ("--window -1", "argument --window: expected a whole number.*got '-1'"),
+        (
+            "--window 2000",
+            "text: expected a validation part of at least 2001 characters .*got 2000 of 20000",
+        ),
+        ("--lr 0", "argument --lr: expected a number above 0; got '0'"),
+        ("--lr nan", "argument --lr: expected a number above 0; got 'nan'"),
+        ("--weight-decay -0.1", "argument --weight-decay: expected a number at least 0"),
+        ("--clip -1", "argument --clip: expected a number at least 0; got '-1'"),
+        ("--steps 0", "argument --steps: expected a whole number, at least 1; got '0'"),
+        ("--minutes 0", "argument --minutes: expected a number above 0; got '0'"),
+        ("--minutes inf", "argument --minutes: expected a number above 0; got 'inf'"),
+        ("--dtype float16", "argument --dtype: invalid choice: 'float16'"),
+        ("--seed -1", "argument --seed: expected a whole number, at least 0; got '-1'"),
+        ("--sample-length -1", "argument --sample-length: expected a whole number"),
+        ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
+        ("--prompt ÿ", "prompt: expected characters of the training text; got 'ÿ'"),
+        ("--prompt=", "prompt: expected at least one character; got an empty string"),
+    ],
+)
+def test_bad_options(
+    options: str, message: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(text_file, *options.split()) == 2
+    assert_one_line(capsys, message)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (None, "text: expected a file; .*text.txt does not exist"),
+        (b"", "text: expected characters to learn from; .* is empty"),
+        (b"a\0b", "text: expected a text file; .* is binary"),
+        (b"\xff\xfe", "text: expected UTF-8; .* is binary or in another encoding"),
+        (b"short", "text: expected a training part of at least 17 characters .*got 5 of 5"),
+    ],
+)
+def test_bad_files(
+    data: bytes | None, message: str, text_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text_file.unlink()
+    if data is not None:
+        text_file.write_bytes(data)
+    assert train(text_file) == 2
+    assert_one_line(capsys, message)
+
+
+def test_a_directory(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(text_file.parent) == 2
+    assert_one_line(capsys, "text: expected a file; .* is a directory")
+
+
+def test_a_training_that_diverges(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(text_file, "--cell", "lstm", "--lr", "1e38", "--clip", "0", "--steps", "50") == 2
+    _, err = capsys.readouterr()
+    message = r"numpy-xlstm: error: training diverged at step \d+ \(.*\); lower the learning rate"
+    assert re.fullmatch(message, err.splitlines()[-1])
+    assert "Warning" not in err
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", err)

@@ -1,0 +1,141 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.experiments import (
+    Record,
+    TextSplit,
+    build_model,
+    default_text,
+    learn,
+    split_text,
+    unigram_entropy,
+    validation_bits,
+)
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import Budget
+
+CELLS = ("lstm", "slstm", "mlstm")
+
+
+def build(cell: str, vocab_size: int = 6, dtype: Any = np.float64) -> LanguageModel:
+    rng = np.random.default_rng(0)
+    return build_model(cell, vocab_size, embedding_size=4, hidden_size=8, dtype=dtype, rng=rng)
+
+
+def nats_one_by_one(model: LanguageModel, ids: list[int], starts: set[int]) -> float:
+    """The mean loss of a text read id by id, the state emptied at the starts of rows."""
+    state: Any = None
+    total = 0.0
+    for t in range(len(ids) - 1):
+        if t in starts:
+            state = None
+        logits, state = model(np.array([[ids[t]]]), state)
+        if t + 1 not in starts:
+            p = np.exp(logits[0, 0]) / np.exp(logits[0, 0]).sum()
+            total -= float(np.log(p[ids[t + 1]]))
+    return total / (len(ids) - len(starts))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("window", [1, 4, 100])
+def test_validation_carries_the_state_and_scores_every_character(cell: str, window: int) -> None:
+    model = build(cell)
+    ids = np.random.default_rng(1).integers(0, 6, 23)
+    expected = nats_one_by_one(model, ids.tolist(), starts={0, 8, 16}) / np.log(2)
+    assert validation_bits(model, ids, rows=3, window=window) == pytest.approx(expected, rel=1e-12)
+
+
+def test_validation_of_nothing() -> None:
+    with pytest.raises(ShapeError, match="ids: expected at least 2"):
+        validation_bits(build("lstm"), np.array([1]), rows=3, window=4)
+
+
+@pytest.mark.parametrize(
+    ("cell", "layer", "heads"), [("lstm", LSTM, None), ("slstm", sLSTM, 2), ("mlstm", mLSTM, 4)]
+)
+def test_the_cell_is_the_one_that_was_asked_for(cell: str, layer: type, heads: int | None) -> None:
+    model = build_model(cell, 6, embedding_size=4, hidden_size=8, num_heads=heads, dtype=np.float32)
+    assert isinstance(model.cell, layer)
+    assert model.dtype == np.float32
+    assert heads is None or model.cell.num_heads == heads  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("cell", "options", "message"),
+    [
+        ("gru", {}, "cell: expected one of 'lstm', 'slstm', 'mlstm'; got 'gru'"),
+        ("lstm", {"num_heads": 2}, "options of lstm: expected none of its own; got num_heads"),
+        (
+            "slstm",
+            {"input_gate": "exp", "num_heads": 2},
+            "options of slstm: expected only num_heads, forget_gate; got input_gate",
+        ),
+        ("mlstm", {"num_heads": 3}, "num_heads: .*8.*got 3"),
+        ("slstm", {"forget_gate": "tanh"}, "forget_gate: .*got 'tanh'"),
+    ],
+)
+def test_bad_options(cell: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        build_model(cell, 6, embedding_size=4, hidden_size=8, **options)
+
+
+def train_a_little(cell: str, steps: int) -> tuple[LanguageModel, TextSplit, list[Record]]:
+    split = split_text(default_text()[:50_000], window=32)
+    rng = np.random.default_rng(0)
+    model = build_model(
+        cell,
+        split.vocabulary.size,
+        embedding_size=32,
+        hidden_size=64,
+        num_heads=None if cell == "lstm" else 4,
+        dtype=np.float32,
+        rng=rng,
+    )
+    options = {"batch_size": 16, "window": 32, "lr": 2e-2, "rng": rng}
+    records = list(learn(model, split, Budget(steps=steps), **options))  # type: ignore[arg-type]
+    return model, split, records
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str) -> None:
+    model, split, records = train_a_little(cell, 60)
+    bits = validation_bits(model, split.validation_ids, rows=16, window=32)
+    assert records[0].bits > 6
+    assert bits < unigram_entropy(split.validation)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_same_seed_gives_the_same_model_bit_for_bit(cell: str) -> None:
+    one, _, first = train_a_little(cell, 3)
+    two, _, second = train_a_little(cell, 3)
+    assert [r.progress.loss for r in first] == [r.progress.loss for r in second]
+    for name, array in one.params.items():
+        np.testing.assert_array_equal(array, two.params[name])
+
+
+def test_validations_come_now_and_then() -> None:
+    split = split_text("the cat sat on the mat. " * 20, window=4)
+    rng = np.random.default_rng(0)
+    model = build("lstm", split.vocabulary.size)
+    ticks = iter(range(10_000))
+    records = list(
+        learn(
+            model,
+            split,
+            Budget(steps=12),
+            batch_size=2,
+            window=4,
+            lr=0.01,
+            rng=rng,
+            validate_every=10,
+            clock=lambda: float(next(ticks)),
+        )
+    )
+    due = [r.progress.step for r in records if r.validation is not None]
+    # 4 readings a step; the first is due after 10 and the next after 20 times its cost of 1
+    assert due == [3, 8]
+    assert all(1 < r.validation < 6 for r in records if r.validation is not None)

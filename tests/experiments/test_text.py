@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import TextError
+from numpy_xlstm.experiments import Vocabulary, default_text, read_text, split_text
+
+
+def test_the_default_text_is_long_and_english() -> None:
+    text = read_text()
+    assert text == default_text()
+    assert len(text) > 400_000
+    assert text.count(" the ") > 3000
+
+
+def test_a_file_is_read_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "text"
+    path.write_bytes("one\r\nzwölf €\n".encode())
+    assert read_text(path) == read_text(str(path)) == "one\r\nzwölf €\n"
+    path.write_bytes(b"\xef\xbb\xbfafter a byte order mark")
+    assert read_text(path) == "after a byte order mark"
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"^text: expected a file; .*nothing does not exist"
+    ):
+        read_text(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", r"text: expected characters to learn from; .* is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"abc\0def", r"text: expected a text file; .* is binary \(a NUL byte at 3\)"),
+        (b"caf\xe9 latin-1", r"text: expected UTF-8; .* \(byte 0xe9 at 3\)"),
+    ],
+)
+def test_a_file_that_is_no_text(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    with pytest.raises(TextError, match=message):
+        read_text(path)
+
+
+def test_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"text: expected a file; .* is a directory"):
+        read_text(tmp_path)
+
+
+@given(st.text(min_size=1))
+def test_ids_and_characters(text: str) -> None:
+    vocabulary = Vocabulary.of(text)
+    ids = vocabulary.encode(text)
+    assert vocabulary.size == len(set(text)) + 1
+    assert [vocabulary.symbols[i] for i in ids] == list(text)
+    assert vocabulary.decode(ids) == text
+
+
+@given(st.text(min_size=1), st.text())
+def test_characters_that_are_not_in_the_vocabulary(known: str, text: str) -> None:
+    vocabulary = Vocabulary.of(known)
+    for character, k in zip(text, vocabulary.encode(text), strict=True):
+        assert (k == vocabulary.unknown) == (character not in known)
+    assert vocabulary.decode(np.array([vocabulary.unknown])) == "\ufffd"
+
+
+def test_the_split_is_contiguous_and_its_vocabulary_is_of_the_training_part() -> None:
+    split = split_text("ab" * 45 + "abcdefghij", window=5)
+    assert split.train == "ab" * 45
+    assert split.validation == "abcdefghij"
+    assert split.vocabulary.symbols == "ab"
+    assert split.train_ids.tolist() == [0, 1] * 45
+    assert split.validation_ids.tolist() == [0, 1] + [2] * 8
+
+
+def test_the_shortest_text_there_is() -> None:
+    split = split_text("x" * 60, window=5)
+    assert len(split.validation) == 6
+    message = (
+        r"text: expected a validation part of at least 6 characters \(one window of 5 and the "
+        r"character after it\); got 5 of 59; use a longer text or a smaller window"
+    )
+    with pytest.raises(TextError, match=message):
+        split_text("x" * 59, window=5)
+
+
+def test_too_little_to_train_on() -> None:
+    with pytest.raises(TextError, match=r"a training part of at least 6 .*got 2 of 10"):
+        split_text("x" * 10, window=5, validation_fraction=0.8)

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.experiments import parallel_rows, random_windows
+
+
+def test_windows_are_contiguous_and_reach_both_ends() -> None:
+    ids = 10 + np.arange(12)
+    batches = random_windows(ids, 4, 5, np.random.default_rng(0))
+    firsts, lasts = set(), set()
+    for _ in range(100):
+        inputs, targets = next(batches)
+        assert inputs.shape == targets.shape == (4, 5)
+        assert (np.diff(inputs) == 1).all()
+        assert (targets == inputs + 1).all()
+        firsts |= set(inputs[:, 0].tolist())
+        lasts |= set(targets[:, -1].tolist())
+    assert firsts == set(range(10, 17))
+    assert max(lasts) == 21
+
+
+def test_the_only_window_there_is() -> None:
+    batch = next(random_windows(np.arange(6), 2, 5, np.random.default_rng(0)))
+    assert batch.inputs.tolist() == [[0, 1, 2, 3, 4]] * 2
+    with pytest.raises(ShapeError, match=r"ids: expected at least 6, .*; got 5"):
+        next(random_windows(np.arange(5), 2, 5, np.random.default_rng(0)))
+
+
+def test_the_same_generator_gives_the_same_windows() -> None:
+    one, two = (next(random_windows(np.arange(99), 3, 4, np.random.default_rng(7))) for _ in "ab")
+    np.testing.assert_array_equal(one.inputs, two.inputs)
+
+
+@given(st.integers(2, 60), st.integers(1, 70))
+def test_rows_predict_every_id_but_the_first_of_each(n: int, rows: int) -> None:
+    inputs, targets = parallel_rows(np.arange(n), rows)
+    assert inputs.shape == targets.shape
+    assert len(inputs) == min(rows, n // 2)
+    predicted = targets != -1
+    np.testing.assert_array_equal(targets[predicted], inputs[predicted] + 1)
+    expected = sorted(set(range(n)) - set(inputs[:, 0].tolist()))
+    assert sorted(targets[predicted].tolist()) == expected
+    assert (inputs[:, 1:] == targets[:, :-1])[predicted[:, :-1]].all()
+    assert predicted.any(axis=1).all()
+    assert (~predicted).sum(axis=1).max() <= 1
+    assert inputs.min() >= 0
+    assert inputs.max() < n
+
+
+def test_nothing_to_predict() -> None:
+    with pytest.raises(ShapeError, match=r"ids: expected at least 2, .*got 1"):
+        parallel_rows(np.arange(1), 3)

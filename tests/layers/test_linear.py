@@ -1,0 +1,137 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import Linear
+from numpy_xlstm.numerics import Array
+from tests.layers.complex_step import assert_close, gradient
+
+LEADING: list[tuple[int, ...]] = [(), (4,), (2, 3), (2, 1, 3)]
+
+
+def layer_with_params(bias: bool = True) -> Linear:
+    return Linear(3, 2, bias, rng=np.random.default_rng(1))
+
+
+def value(layer: Linear, x: Array, dy: Array) -> Any:
+    return (dy * layer(x)).sum()
+
+
+def test_a_product_by_hand() -> None:
+    layer = layer_with_params().with_params(
+        {"weight": np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]]), "bias": np.array([10.0, -2.0])}
+    )
+    y, _ = layer.forward(np.array([[1.0, -1.0, 2.0]]))
+    assert y.tolist() == [[15.0, -3.5]]
+
+
+@pytest.mark.parametrize("leading", LEADING)
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_by_complex_step(leading: tuple[int, ...], bias: bool) -> None:
+    rng = np.random.default_rng(2)
+    layer = layer_with_params(bias)
+    x, dy = rng.standard_normal((*leading, 3)), rng.standard_normal((*leading, 2))
+    y, cache = layer.forward(x)
+    dx, grads = layer.backward(dy, cache)
+    assert y.shape == dy.shape
+    wide = layer.astype(np.complex128)
+    assert_close(dx, gradient(lambda z: value(wide, z, dy), x))
+    assert grads.keys() == layer.params.keys()
+    for name, grad in grads.items():
+
+        def moved(parameter: Array, name: str = name) -> Any:
+            changed = wide.with_params(wide.params | {name: parameter})
+            return value(changed, x.astype(complex), dy)
+
+        assert_close(grad, gradient(moved, layer.params[name]))
+
+
+def test_strided_input_equals_contiguous_input() -> None:
+    rng = np.random.default_rng(3)
+    layer, x, dy = (
+        layer_with_params(),
+        rng.standard_normal((3, 5, 4)),
+        rng.standard_normal((4, 5, 2)),
+    )
+    strided = x.T
+    for got, expected in zip(
+        flat(layer, strided, dy), flat(layer, strided.copy(), dy), strict=True
+    ):
+        np.testing.assert_array_equal(got, expected)
+
+
+def flat(layer: Linear, x: Array, dy: Array) -> list[Array]:
+    y, cache = layer.forward(x)
+    dx, grads = layer.backward(dy, cache)
+    return [y, dx, *grads.values()]
+
+
+def test_no_rows_give_zero_gradients() -> None:
+    layer = layer_with_params()
+    y, dx, dweight, dbias = flat(layer, np.empty((2, 0, 3)), np.empty((2, 0, 2)))
+    assert y.shape == (2, 0, 2)
+    assert dx.shape == (2, 0, 3)
+    assert not dweight.any()
+    assert not dbias.any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_dtype_is_kept(dtype: Any) -> None:
+    layer = Linear(3, 2, dtype=dtype, rng=np.random.default_rng(4))
+    arrays = flat(layer, np.full((4, 3), 0.5, dtype), np.full((4, 2), -0.25, dtype))
+    assert {a.dtype for a in arrays} == {np.dtype(dtype)}
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    rng = np.random.default_rng(5)
+    layer, x, dy = layer_with_params(), rng.standard_normal((4, 3)), rng.standard_normal((4, 2))
+    before = [a.copy() for a in (x, dy, *layer.params.values())]
+    first = flat(layer, x, dy)
+    second = flat(layer, x, dy)
+    for a, b in zip(first + before, [*second, x, dy, *layer.params.values()], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_initial_values_are_uniform_as_in_torch() -> None:
+    layer = Linear(400, 300, rng=np.random.default_rng(6))
+    for array in layer.params.values():
+        assert 0.99 / 20 < np.abs(array).max() <= 1 / 20
+        assert abs(array.std() * 20 - 3**-0.5) < 0.05
+    again = Linear(400, 300, rng=np.random.default_rng(6))
+    np.testing.assert_array_equal(layer.params["weight"], again.params["weight"])
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.zeros((2, 4)), ShapeError, r"x: expected shape \(2, 3\); got \(2, 4\)"),
+        (np.zeros(()), ShapeError, r"x: expected shape \(3,\); got \(\)"),
+        (np.zeros((2, 3), int), DTypeError, r"got int64; write x.astype\(np.float64\)"),
+        (np.zeros((2, 3), np.float32), DTypeError, "x: expected float64.*got float32"),
+        ([[1.0, 2.0, 3.0]], DTypeError, "x: expected a NumPy array; got list"),
+        (np.array([[0.0, np.nan, 0.0]]), NonFiniteError, r"got nan at index \(0, 1\)"),
+    ],
+)
+def test_bad_input(x: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        layer_with_params().forward(x)
+
+
+def test_bad_cotangent() -> None:
+    layer = layer_with_params()
+    _, cache = layer.forward(np.zeros((4, 3)))
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(4, 2\); got \(4, 3\)"):
+        layer.backward(np.zeros((4, 3)), cache)
+    with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
+        layer.backward(np.full((4, 2), np.inf), cache)
+
+
+def test_bad_sizes() -> None:
+    with pytest.raises(OptionError, match="in_features: expected a whole number"):
+        Linear(0, 2)
+    with pytest.raises(OptionError, match=r"out_features: .*got 2\.5"):
+        Linear(3, 2.5)  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int32"):
+        Linear(3, 2, dtype=np.int32)

@@ -1,0 +1,167 @@
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
+from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
+from numpy_xlstm.numerics import Array
+from tests.layers.complex_step import assert_close, gradient
+
+TINY = 1e-300
+SHAPES: list[tuple[int, ...]] = [(4,), (1, 1), (3, 5), (2, 3, 4)]
+
+
+def problem(shape: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    return scale * rng.standard_normal(shape), np.asarray(rng.integers(0, shape[-1], shape[:-1]))
+
+
+def exact(logits: Array, targets: Array) -> tuple[Any, list[list[Any]]]:
+    """The plain equations, for logits (N, V), with digits enough: the loss and its gradient."""
+    total, rows = mpmath.mpf(0), []
+    with mpmath.workdps(60 + int(np.ptp(logits))):
+        for x, t in zip(logits.tolist(), targets.tolist(), strict=True):
+            e = [mpmath.exp(mpmath.mpf(v)) for v in x]
+            z = mpmath.fsum(e)
+            total += mpmath.log(z) - mpmath.mpf(x[t])
+            rows.append([(v / z - (j == t)) / len(targets) for j, v in enumerate(e)])
+        return total / len(targets), rows
+
+
+def test_by_hand() -> None:
+    # probabilities 1/2, 1/4, 1/4 and 1/5, 4/5, 0: -log(1/4), -log(4/5)
+    logits = np.array([[0.0, -np.log(2), -np.log(2)], [0.0, np.log(4), -800.0]])
+    loss, cache = softmax_cross_entropy(logits, np.array([2, 1]))
+    assert float(loss) == pytest.approx((np.log(4) + np.log(1.25)) / 2, rel=1e-15)
+    np.testing.assert_allclose(
+        softmax_cross_entropy_backward(2.0, cache),
+        [[0.5, 0.25, -0.75], [0.2, -0.2, 0.0]],
+        atol=1e-15,
+    )
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_gradient_by_complex_step(shape: tuple[int, ...], scale: float) -> None:
+    logits, targets = problem(shape, scale)
+    _, cache = softmax_cross_entropy(logits, targets)
+    expected = gradient(lambda x: -1.7 * softmax_cross_entropy(x, targets)[0], logits)
+    assert_close(softmax_cross_entropy_backward(-1.7, cache), expected)
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 300.0, 1e3])
+def test_every_digit_at_any_magnitude(scale: float) -> None:
+    logits, targets = problem((20, 6), scale, seed=int(scale))
+    targets[:10] = logits[:10].argmax(axis=1)  # confident and right: tiny losses
+    for row, target in zip(logits, targets, strict=True):
+        loss, cache = softmax_cross_entropy(row[None], np.array([target]))
+        value, (slopes,) = exact(row[None], np.array([target]))
+        tolerance = 1e-15 * max(10, scale)  # of the rounding of the exponents
+        assert abs(float(loss) - value) <= tolerance * value + TINY
+        got = softmax_cross_entropy_backward(1.0, cache)[0]
+        for mine, true in zip(got.tolist(), slopes, strict=True):
+            assert abs(mine - true) <= tolerance * abs(true) + TINY
+
+
+def test_a_certain_and_wrong_prediction() -> None:
+    loss, cache = softmax_cross_entropy(np.array([[1e4, -1e4]]), np.array([1]))
+    assert loss == 2e4
+    assert softmax_cross_entropy_backward(1.0, cache).tolist() == [[1.0, -1.0]]
+
+
+@given(st.floats(-1e3, 1e3), st.integers(0, 2**32))
+def test_a_shift_of_all_logits_changes_nothing(shift: float, seed: int) -> None:
+    logits, targets = problem((3, 5), 3.0, seed)
+    here, here_cache = softmax_cross_entropy(logits, targets)
+    there, there_cache = softmax_cross_entropy(logits + shift, targets)
+    np.testing.assert_allclose(there, here, rtol=0, atol=1e-11)
+    dlogits = softmax_cross_entropy_backward(1.0, there_cache)
+    np.testing.assert_allclose(dlogits, softmax_cross_entropy_backward(1.0, here_cache), atol=1e-12)
+    np.testing.assert_allclose(dlogits.sum(axis=-1), 0, atol=1e-16)
+
+
+def test_ignored_positions_do_not_count() -> None:
+    logits, targets = problem((2, 4, 5), seed=3)
+    counted = np.array([[True, False, True, True], [False, False, True, False]])
+    loss, cache = softmax_cross_entropy(logits, np.where(counted, targets, -100), ignore_index=-100)
+    alone, alone_cache = softmax_cross_entropy(logits[counted], targets[counted])
+    np.testing.assert_allclose(loss, alone, rtol=1e-15)
+    dlogits = softmax_cross_entropy_backward(0.3, cache)
+    assert not dlogits[~counted].any()
+    np.testing.assert_allclose(
+        dlogits[counted], softmax_cross_entropy_backward(0.3, alone_cache), rtol=1e-14
+    )
+
+
+def test_an_ignored_class_within_the_range() -> None:
+    logits, targets = problem((6, 4), seed=4)
+    targets[2:4] = 0
+    loss, _ = softmax_cross_entropy(logits, targets, ignore_index=0)
+    alone, _ = softmax_cross_entropy(logits[targets != 0], targets[targets != 0])
+    np.testing.assert_allclose(loss, alone, rtol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+def test_dtype_is_kept(dtype: Any) -> None:
+    logits, targets = problem((2, 3, 4))
+    loss, cache = softmax_cross_entropy(logits.astype(dtype), targets, ignore_index=3)
+    assert loss.shape == ()
+    assert loss.dtype == dtype
+    for dloss in (0.5, np.array(0.5, dtype)):
+        assert softmax_cross_entropy_backward(dloss, cache).dtype == dtype
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    logits, targets = problem((3, 4), seed=5)
+    before = logits.copy(), targets.copy()
+    _, cache = softmax_cross_entropy(logits, targets)
+    first = softmax_cross_entropy_backward(1.0, cache)
+    np.testing.assert_array_equal(first, softmax_cross_entropy_backward(1.0, cache))
+    np.testing.assert_array_equal(logits, before[0])
+    np.testing.assert_array_equal(targets, before[1])
+
+
+@pytest.mark.parametrize(
+    ("logits", "targets", "error", "message"),
+    [
+        (
+            np.zeros((2, 3)),
+            np.array([0, 3]),
+            IndexError,
+            "targets: expected ids from 0 to 2; got 3",
+        ),
+        (np.zeros((2, 3)), np.array([0, -1]), IndexError, "got -1"),
+        (
+            np.zeros((2, 3)),
+            np.array([0]),
+            ShapeError,
+            r"targets: expected shape \(2,\); got \(1,\)",
+        ),
+        (np.zeros((2, 3)), np.array([0.0, 1.0]), DTypeError, "targets: expected an array of integ"),
+        (np.zeros((2, 3), int), np.array([0, 1]), DTypeError, "logits: .*got int64"),
+        (np.array([[0.0, np.nan]]), np.array([0]), NonFiniteError, r"logits: .*index \(0, 1\)"),
+        (np.array([[0.0, -np.inf]]), np.array([0]), NonFiniteError, "logits: .*-inf"),
+        (np.zeros(()), np.array(0), ShapeError, r"logits: expected shape \(V,\); got \(\)"),
+        (np.zeros((2, 0, 3)), np.zeros((2, 0), int), ShapeError, "one position.*got 0 of 0"),
+    ],
+)
+def test_bad_input(logits: Any, targets: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        softmax_cross_entropy(logits, targets)
+
+
+def test_a_mean_over_nothing() -> None:
+    with pytest.raises(ShapeError, match="at least one position that counts; got 0 of 2"):
+        softmax_cross_entropy(np.zeros((2, 3)), np.array([9, 9]), ignore_index=9)
+
+
+def test_bad_cotangent() -> None:
+    _, cache = softmax_cross_entropy(*problem((2, 3)))
+    with pytest.raises(ShapeError, match="dloss"):
+        softmax_cross_entropy_backward(np.ones(2), cache)
+    with pytest.raises(NonFiniteError, match="dloss"):
+        softmax_cross_entropy_backward(float("nan"), cache)

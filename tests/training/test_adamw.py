@@ -1,0 +1,155 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training import AdamW, is_matrix
+
+SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
+
+
+def draw(seed: int, dtype: Any = np.float64) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal(shape).astype(dtype) for name, shape in SHAPES.items()}
+
+
+def test_two_steps_by_hand() -> None:
+    """β = 0.9, 0.99, η = λ = 0.1, gradients 1/2 and −1/4.
+
+    Step 1: θ = 1·0.99, m = 0.05, v = 0.0025, corrected 0.5 and 0.25, so θ −= 0.1·0.5/0.5.
+    Step 2: θ = 0.89·0.99, m = 0.02, v = 0.0031, corrected 0.02/0.19 and 0.0031/0.0199.
+    """
+    params = {"w": np.array([[1.0]])}
+    optimizer = AdamW(params, lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.1)
+    optimizer.step(params, {"w": np.array([[0.5]])})
+    assert params["w"][0, 0] == pytest.approx(0.89000000199999996, rel=1e-15)
+    optimizer.step(params, {"w": np.array([[-0.25]])})
+    assert params["w"][0, 0] == pytest.approx(0.854430059747933469, rel=1e-15)
+    assert optimizer.m["w"][0, 0] == pytest.approx(0.02, rel=1e-15)
+    assert optimizer.v["w"][0, 0] == pytest.approx(0.0031, rel=1e-15)
+    assert optimizer.t == 2
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lr": 0.1, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.3},
+        {"betas": (0.0, 0.0), "weight_decay": 0.0},
+    ],
+)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_torch_does_the_same(options: dict[str, Any], dtype: Any) -> None:
+    torch = pytest.importorskip("torch")
+    params = draw(0, dtype)
+    theirs = {name: torch.nn.Parameter(torch.tensor(array)) for name, array in params.items()}
+    reference = torch.optim.AdamW(theirs.values(), **options)
+    optimizer = AdamW(params, decays=lambda name, array: True, **options)
+    for seed in range(1, 30):
+        grads = draw(seed, dtype)
+        for name, parameter in theirs.items():
+            parameter.grad = torch.tensor(grads[name])
+        reference.step()
+        optimizer.step(params, grads)
+    tolerance = 50 * np.finfo(dtype).eps
+    for name, array in params.items():
+        assert array.dtype == dtype
+        np.testing.assert_allclose(array, theirs[name].detach().numpy(), tolerance, tolerance)
+
+
+def test_the_defaults_are_those_of_torch() -> None:
+    torch = pytest.importorskip("torch")
+    theirs = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))]).defaults
+    ours = AdamW(draw(0))
+    assert (ours.lr, ours.betas, ours.eps, ours.weight_decay) == tuple(
+        theirs[name] for name in ("lr", "betas", "eps", "weight_decay")
+    )
+
+
+def test_matrices_decay_and_vectors_do_not() -> None:
+    params, before = draw(0), draw(0)
+    zeros = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    AdamW(params, lr=0.5, weight_decay=0.2).step(params, zeros)
+    for name in ("weight", "heads"):
+        np.testing.assert_allclose(params[name], 0.9 * before[name], rtol=1e-15)
+    np.testing.assert_array_equal(params["bias"], before["bias"])
+    assert is_matrix("bias", np.ones((1, 1)))
+    assert not is_matrix("weight", np.ones(3))
+
+
+def test_a_rule_by_name() -> None:
+    params, before = draw(0), draw(0)
+    zeros = {name: np.zeros(shape) for name, shape in SHAPES.items()}
+    optimizer = AdamW(params, lr=0.5, weight_decay=0.2, decays=lambda name, _: name == "bias")
+    optimizer.step(params, zeros)
+    np.testing.assert_allclose(params["bias"], 0.9 * before["bias"], rtol=1e-15)
+    np.testing.assert_array_equal(params["weight"], before["weight"])
+
+
+def test_a_learning_rate_for_one_step() -> None:
+    params, others = draw(0), draw(0)
+    AdamW(params, lr=0.3).step(params, draw(1), lr=0.05)
+    AdamW(others, lr=0.05).step(others, draw(1))
+    for name, array in params.items():
+        np.testing.assert_array_equal(array, others[name])
+    unmoved = draw(0)
+    AdamW(unmoved).step(unmoved, draw(1), lr=0.0)
+    np.testing.assert_array_equal(unmoved["weight"], draw(0)["weight"])
+
+
+def test_arrays_stay_the_same_objects_and_gradients_stay_as_they_were() -> None:
+    params, grads = draw(0), draw(1)
+    arrays = dict(params)
+    AdamW(params).step(params, grads)
+    assert all(params[name] is array for name, array in arrays.items())
+    for name, grad in draw(1).items():
+        np.testing.assert_array_equal(grads[name], grad)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"bias": np.ones(4)}, ShapeError, r"bias: expected shape \(5,\); got \(4,\)"),
+        ({"extra": np.ones(4)}, ShapeError, r"got \['extra'\]"),
+        ({"bias": np.ones(5, np.float32)}, DTypeError, "grads.*bias.*expected float64"),
+        ({"bias": np.array([1, 2, np.nan, 4, 5])}, NonFiniteError, r"grads.*bias.*index \(2,\)"),
+    ],
+)
+def test_bad_gradients_update_nothing(
+    change: dict[str, Array], error: type[Exception], message: str
+) -> None:
+    params = draw(0)
+    optimizer = AdamW(params)
+    with pytest.raises(error, match=message):
+        optimizer.step(params, draw(1) | change)
+    with pytest.raises(ShapeError, match=r"expected \['bias'\] too"):
+        optimizer.step(params, {name: g for name, g in draw(1).items() if name != "bias"})
+    assert optimizer.t == 0
+    assert not any(moment.any() for moment in (optimizer.m | optimizer.v).values())
+    for name, array in draw(0).items():
+        np.testing.assert_array_equal(params[name], array)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lr": -1e-3}, r"lr: expected a number in \[0, inf\); got -0.001"),
+        ({"lr": float("nan")}, "lr: .*got nan"),
+        ({"betas": (0.9, 1.0)}, r"betas: expected a number in \[0, 1\); got 1.0"),
+        ({"eps": -1.0}, "eps: .*got -1.0"),
+        ({"weight_decay": float("inf")}, "weight_decay: .*got inf"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        AdamW(draw(0), **options)
+
+
+def test_a_bad_learning_rate_updates_nothing() -> None:
+    params = draw(0)
+    optimizer = AdamW(params)
+    with pytest.raises(OptionError, match=r"lr: .*got -1"):
+        optimizer.step(params, draw(1), lr=-1)
+    np.testing.assert_array_equal(params["weight"], draw(0)["weight"])

@@ -1,0 +1,87 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training import clip_grad_norm, global_norm
+
+
+def draw(seed: int, scale: float = 1.0) -> dict[str, Array]:
+    rng = np.random.default_rng(seed)
+    return {"W": scale * rng.standard_normal((3, 4)), "b": scale * rng.standard_normal(5)}
+
+
+def test_by_hand() -> None:
+    grads = {"a": np.array([[2.0, 0.0], [0.0, -6.0]]), "b": np.array([3.0])}
+    clipped, norm = clip_grad_norm(grads, 3.5)
+    assert norm == 7.0
+    assert clipped["a"].tolist() == [[1.0, 0.0], [0.0, -3.0]]
+    assert clipped["b"].tolist() == [1.5]
+
+
+@given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+def test_the_norm_ends_at_the_limit_and_the_direction_stays(
+    seed: int, scale: float, limit: float
+) -> None:
+    grads = draw(seed, scale)
+    joined = np.concatenate([g.ravel() for g in grads.values()])
+    clipped, norm = clip_grad_norm(grads, limit)
+    result = np.concatenate([g.ravel() for g in clipped.values()])
+    assert norm == pytest.approx(np.linalg.norm(joined), rel=1e-14)
+    np.testing.assert_allclose(result, joined * min(1, limit / norm), rtol=1e-14)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])
+def test_no_overflow_and_no_underflow(scale: float) -> None:
+    plain = global_norm(draw(0))
+    assert global_norm(draw(0, scale)) == pytest.approx(scale * plain, rel=1e-14)
+
+
+def test_float32_beyond_the_squares_of_float32() -> None:
+    grads = {"a": np.array([3e30, 4e30], np.float32)}
+    clipped, norm = clip_grad_norm(grads, 1.0)
+    assert norm == pytest.approx(5e30, rel=1e-6)
+    assert clipped["a"].dtype == np.float32
+    np.testing.assert_allclose(clipped["a"], [0.6, 0.8], rtol=1e-6)
+
+
+def test_nothing_to_clip() -> None:
+    grads = draw(1)
+    clipped, _ = clip_grad_norm(grads, float("inf"))
+    assert clipped is not grads
+    for name, grad in draw(1).items():
+        np.testing.assert_array_equal(clipped[name], grad)
+    assert clip_grad_norm({"a": np.zeros(3)}, 1.0)[1] == 0.0
+    assert clip_grad_norm({}, 1.0) == ({}, 0.0)
+    assert global_norm({"a": np.zeros((0, 3))}) == 0.0
+
+
+def test_gradients_stay_as_they_were() -> None:
+    grads = draw(2)
+    clip_grad_norm(grads, 1e-3)
+    for name, grad in draw(2).items():
+        np.testing.assert_array_equal(grads[name], grad)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_norm_that_is_not_finite(value: float, first: bool) -> None:
+    grads = draw(3)
+    grads["W" if first else "b"].flat[2] = value
+    with pytest.raises(NonFiniteError, match=f"finite norm; got .*in {'W' if first else 'b'}\\)"):
+        clip_grad_norm(grads, float("inf"))
+
+
+def test_a_sum_that_is_not_finite() -> None:
+    with pytest.raises(NonFiniteError, match=r"got inf \(in the sum of squares\)"):
+        clip_grad_norm({"a": np.full(100, 1e308)}, 1.0)
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
+def test_a_bad_limit(limit: Any) -> None:
+    with pytest.raises(OptionError, match="max_norm: expected a number above 0; got"):
+        clip_grad_norm(draw(0), limit)

@@ -1,0 +1,53 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.training import constant, warmup_cosine
+
+
+def test_by_hand() -> None:
+    schedule = warmup_cosine(warmup=0.25, final=0.2)
+    expected = {
+        0.0: 0.0,
+        0.125: 0.5,
+        0.25: 1.0,
+        0.5: 0.2 + 0.8 * (1 + math.cos(math.pi / 3)) / 2,
+        0.625: 0.6,
+        1.0: 0.2,
+        1.5: 0.2,
+    }
+    for progress, factor in expected.items():
+        assert schedule(progress) == pytest.approx(factor, abs=1e-15)
+
+
+@given(st.floats(0, 0.99), st.floats(0, 1), st.floats(0, 1), st.floats(0, 1))
+def test_it_rises_and_then_falls(warmup: float, final: float, p: float, q: float) -> None:
+    schedule = warmup_cosine(warmup, final)
+    p, q = min(p, q), max(p, q)
+    if q < warmup:
+        assert 0 <= schedule(p) <= schedule(q) <= 1
+    if p >= warmup:
+        assert 1 + 1e-15 >= schedule(p) >= schedule(q) >= final - 1e-15
+
+
+def test_without_warmup_and_without_fall() -> None:
+    assert warmup_cosine(warmup=0.0)(0.0) == 1.0
+    assert warmup_cosine(warmup=0.0, final=1.0)(0.7) == 1.0
+    assert constant(0.3) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("warmup", "final", "message"),
+    [
+        (1.0, 0.1, r"warmup: expected a number in \[0, 1\); got 1.0"),
+        (-0.1, 0.1, "warmup: .*got -0.1"),
+        (0.1, 1.1, r"final: expected a number in \[0, 1\]; got 1.1"),
+        (0.1, float("nan"), "final: .*got nan"),
+    ],
+)
+def test_bad_options(warmup: float, final: float, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        warmup_cosine(warmup, final)
