@@ -126,8 +126,9 @@ TABLES: dict[str, dict[str, Setup]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="runs per process (default: 5)")
+    parser.add_argument("--runs", type=int, default=10, help="runs per process (default: 10)")
     parser.add_argument("--turns", type=int, default=3, help="processes each (default: 3)")
+    parser.add_argument("--only", default="", help="tables whose title contains this")
     parser.add_argument("--child", nargs=2, metavar=("TABLE", "NAME"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -136,7 +137,9 @@ def main() -> None:
         return
     print("forward + backward, float32: median, ratio to ours, range")
     for table, contenders in TABLES.items():
-        side_by_side("benchmarks.cells", table, list(contenders), arguments.turns, arguments.runs)
+        if arguments.only in table:
+            names = list(contenders)
+            side_by_side("benchmarks.cells", table, names, arguments.turns, arguments.runs)
 
 
 if __name__ == "__main__":

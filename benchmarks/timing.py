@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from statistics import median
 
+WARMUP = 5
+"""Runs that do not count: until then a process still gets its memory from the system."""
+
 Work = Callable[[], object]
 Setup = Callable[[], Work]
 """Makes the arrays and layers, and returns what is to be timed."""
@@ -37,9 +40,9 @@ def child(tables: Mapping[str, Mapping[str, Setup]], table: str, name: str, runs
     """Time one contender in this process and print the seconds of each run."""
     work = tables[table][name]()
     times = []
-    for turn in range(runs + 2):
+    for turn in range(WARMUP + runs):
         started = time.perf_counter()
         work()
-        if turn >= 2:
+        if turn >= WARMUP:
             times.append(time.perf_counter() - started)
     print(json.dumps(times))

@@ -12,7 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import GateView, gate_major, head_major
-from numpy_xlstm.cells.scan import Memory, Pointwise, ScanCache, per_head, scan, scan_backward
+from numpy_xlstm.cells.scan import (
+    Memory,
+    Pointwise,
+    ScanCache,
+    at,
+    per_head,
+    scan,
+    scan_backward,
+)
 from numpy_xlstm.cells.sequence import SequenceLayer
 from numpy_xlstm.cells.states import LSTMState, sLSTMState
 from numpy_xlstm.errors import OptionError, ShapeError
@@ -116,7 +124,7 @@ class CellCache(NamedTuple):
 
     x: Array
     h_prev: Array
-    step: Any
+    record: Any
     first: Memory
     last: Memory
     W: Array
@@ -154,9 +162,11 @@ class GatedCell(GatedLayer[State]):
         h_prev, first = self._split_heads(state)
         g = (x @ W.T + b).reshape(len(x), 4, self.num_heads, self.head_dim).swapaxes(1, 2)
         g = g + per_head(h_prev, R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
-        h, last, step = self.pointwise.forward(g, first)
-        after = self._join_heads(h, last)
-        return after.h.copy(), after, CellCache(x, h_prev, step, first, last, W, R)
+        h, *last = (np.empty_like(h_prev) for _ in state)
+        record = self.pointwise.record(h.shape, h.dtype)
+        self.pointwise.forward(g, first, h, tuple(last), record)
+        after = self._join_heads(h, tuple(last))
+        return after.h.copy(), after, CellCache(x, h_prev, record, first, tuple(last), W, R)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -188,7 +198,9 @@ class GatedCell(GatedLayer[State]):
         dmemory = self.pointwise.backward(
             dh.reshape(B, NH, DH) + dh_state,
             self.pointwise.enter_backward(dlast, cache.last),
-            cache.step,
+            cache.first,
+            cache.last,
+            cache.record,
             dg,
         )
         dfirst = self.pointwise.leave_backward(dmemory, cache.first)
@@ -222,7 +234,7 @@ class SequenceCache(NamedTuple):
     """Time-major and flattened: (T·B, D)."""
     W: Array
     """Head-major rows: (4H, D)."""
-    scan: ScanCache[Any]
+    scan: ScanCache
     stacked: bool
     """Whether the states have PyTorch's leading axis of layers."""
 
@@ -245,7 +257,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         cache = scan(
             pre.reshape(T, B, self.num_heads, 4, self.head_dim), self._R, h, memory, self.pointwise
         )
-        after = self._join_heads(cache.hs[-1], cache.last)
+        after = self._join_heads(cache.hs[-1], at(cache.memories, T))
         y = cache.hs[1:].reshape(T, B, self.hidden_size)
         return y, self._restack(after, stacked), SequenceCache(flat, W, cache, stacked)
 
@@ -267,7 +279,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return dx, self._restack(self._join_heads(dh, dmemory), cache.stacked), grads
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
-        return len(cache.scan.steps), cache.scan.hs.shape[1]
+        T_plus_1, B = cache.scan.hs.shape[:2]
+        return T_plus_1 - 1, B
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:
         if state is None:

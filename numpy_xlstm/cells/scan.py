@@ -9,31 +9,41 @@ Everything that does not depend on h_{t−1} is done for all steps at once, outs
 Arrays are time-major and head-major: pre (T, B, NH, 4, DH), h (B, NH, DH), R (NH, 4·DH, DH).
 """
 
-from collections.abc import Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.numerics import Array
 
-StepCache = TypeVar("StepCache")
 Memory = tuple[Array, ...]
 """What a cell carries besides h: (c,) for LSTM, (c, n, m) for sLSTM."""
 
+Record = TypeVar("Record", bound=tuple[Array, ...])
+"""A named tuple of arrays that a pointwise map fills: those of one step, or stacked over steps."""
 
-class Pointwise(Protocol[StepCache]):
-    """What happens between two matrix products: a pure pair, and no parameters.
 
-    The backward may carry the cotangent of the memory in coordinates of its own;
-    ``enter_backward`` and ``leave_backward`` translate.
+class Pointwise(Protocol[Record]):
+    """What happens between two matrix products: a pair of pure maps, and no parameters.
+
+    Results are written to arrays that the caller has made. The backward may carry the cotangent of
+    the memory in coordinates of its own; ``enter_backward`` and ``leave_backward`` translate.
     """
 
-    def forward(self, g: Array, memory: Memory) -> tuple[Array, Memory, StepCache]:
-        """Map pre-activations g (..., 4, DH) and the memory to h (..., DH) and the new memory."""
+    def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Record:
+        """Make the arrays for what the backward needs, of the shape (…, B, NH, DH) of h.
+
+        They are parts of one block: the system hands out a large block many times faster.
+        """
         ...
 
-    def backward(self, dh: Array, dmemory: Memory, cache: StepCache, dg: Array) -> Memory:
-        """Write the gradient of g into ``dg`` and return that of the previous memory."""
+    def forward(self, g: Array, before: Memory, h: Array, after: Memory, record: Record) -> None:
+        """Map pre-activations g (…, 4, DH) and the memory before to h and the memory after."""
+        ...
+
+    def backward(
+        self, dh: Array, dmemory: Memory, before: Memory, after: Memory, record: Record, dg: Array
+    ) -> Memory:
+        """Write the gradient of g to ``dg`` and return that of the memory before."""
         ...
 
     def enter_backward(self, dmemory: Memory, memory: Memory) -> Memory:
@@ -45,36 +55,39 @@ class Pointwise(Protocol[StepCache]):
         ...
 
 
-class ScanCache(NamedTuple, Generic[StepCache]):
-    """What the backward of a scan needs."""
+class ScanCache(NamedTuple):
+    """What the backward of a scan needs, for all steps."""
 
     hs: Array
     """h_0 … h_T, shape (T+1, B, NH, DH)."""
-    steps: Sequence[StepCache]
-    """One cache per step."""
+    memories: Memory
+    """The memory at each step, likewise."""
+    record: tuple[Array, ...]
+    """What the pointwise map has recorded, (T, …)."""
     R: Array
-    first: Memory
-    """The memory before the first step."""
-    last: Memory
-    """The memory after the last step."""
 
 
-def scan(
-    pre: Array, R: Array, h: Array, memory: Memory, pointwise: Pointwise[StepCache]
-) -> ScanCache[StepCache]:
-    """Run the recurrence over ``pre``; the outputs are ``hs[1:]`` of what is returned."""
-    hs = np.empty((len(pre) + 1, *h.shape), pre.dtype)
-    hs[0] = h
-    first, steps = memory, []
-    for t, pre_t in enumerate(pre):
-        g = pre_t + per_head(hs[t], R.swapaxes(1, 2)).reshape(pre_t.shape)  # [rec.1]
-        hs[t + 1], memory, cache = pointwise.forward(g, memory)
-        steps.append(cache)
-    return ScanCache(hs, steps, R, first, memory)
+def at(arrays: Record, t: int) -> Record:
+    """One step of stacked arrays, as views."""
+    views = (array[t] for array in arrays)
+    return type(arrays)(*views) if hasattr(arrays, "_fields") else type(arrays)(views)
+
+
+def scan(pre: Array, R: Array, h: Array, memory: Memory, pointwise: Pointwise[Any]) -> ScanCache:
+    """Run the recurrence over ``pre``, which is overwritten; the outputs are ``hs[1:]``."""
+    T = len(pre)
+    states = np.empty((1 + len(memory), T + 1, *h.shape), h.dtype)  # one block: see `record`
+    states[:, 0] = h, *memory
+    cache = ScanCache(states[0], tuple(states[1:]), pointwise.record((T, *h.shape), h.dtype), R)
+    for t, g in enumerate(pre):
+        g += per_head(cache.hs[t], R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
+        before, after = at(cache.memories, t), at(cache.memories, t + 1)
+        pointwise.forward(g, before, cache.hs[t + 1], after, at(cache.record, t))
+    return cache
 
 
 def scan_backward(
-    dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache[Any], pointwise: Pointwise[Any]
+    dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache, pointwise: Pointwise[Any]
 ) -> tuple[Array, Array, Memory, Array]:
     """Run back through a scan.
 
@@ -83,11 +96,13 @@ def scan_backward(
     """
     T, B, NH, DH = dhs.shape
     dpre = np.empty((T, B, NH, 4, DH), dhs.dtype)
-    dmemory = pointwise.enter_backward(dmemory, cache.last)
+    dmemory = pointwise.enter_backward(dmemory, at(cache.memories, T))
     for t in reversed(range(T)):
-        dmemory = pointwise.backward(dhs[t] + dh, dmemory, cache.steps[t], dpre[t])
+        before, after = at(cache.memories, t), at(cache.memories, t + 1)
+        record = at(cache.record, t)
+        dmemory = pointwise.backward(dhs[t] + dh, dmemory, before, after, record, dpre[t])
         dh = per_head(dpre[t].reshape(B, NH, 4 * DH), cache.R)  # [rec.2]
-    dmemory = pointwise.leave_backward(dmemory, cache.first)
+    dmemory = pointwise.leave_backward(dmemory, at(cache.memories, 0))
     dg = dpre.reshape(T * B, NH, 4 * DH).transpose(1, 2, 0)
     dR = dg @ cache.hs[:-1].reshape(T * B, NH, DH).swapaxes(0, 1)  # [rec.5]
     return dpre, dh, dmemory, dR

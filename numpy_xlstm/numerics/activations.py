@@ -20,10 +20,12 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + _exp_minus(x))
 
 
-def sigmoid_and_slope(x: Array) -> tuple[Array, Array]:
-    """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²."""
-    slope = _exp_minus(x)
-    y: Array = slope + 1
+def sigmoid_and_slope(
+    x: Array, out: tuple[Array | None, Array | None] = (None, None)
+) -> tuple[Array, Array]:
+    """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²; written to ``out`` if that is given."""
+    slope = _exp_minus(x, out[1])
+    y: Array = np.add(slope, 1, out=out[0])
     np.divide(1, y, out=y)
     slope *= y
     slope *= y
@@ -32,7 +34,9 @@ def sigmoid_and_slope(x: Array) -> tuple[Array, Array]:
 
 def tanh_slope(x: Array) -> Array:
     """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
-    e: Array = np.exp(_minus_modulus(x) * 2)
+    e = _minus_modulus(x)
+    e *= 2
+    np.exp(e, out=e)
     y = e + 1
     y *= y
     e *= 4
@@ -73,13 +77,16 @@ def _log1p(x: Array) -> Array:
     return u
 
 
-def _exp_minus(x: Array) -> Array:
+def _exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
     lowest: Any = np.log(np.finfo(x.dtype).tiny)
-    bounded = np.where(x.real < lowest, lowest, x) if x.dtype.kind == "c" else np.maximum(x, lowest)
-    np.negative(bounded, out=bounded)
-    result: Array = np.exp(bounded, out=bounded)
-    return result
+    y: Array
+    if x.dtype.kind == "c":
+        y = np.negative(np.where(x.real < lowest, lowest, x), out=out)
+    else:
+        y = np.maximum(x, lowest, out=out)
+        np.negative(y, out=y)
+    return np.exp(y, out=y)
 
 
 def _minus_modulus(x: Array) -> Array:

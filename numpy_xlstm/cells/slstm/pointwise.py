@@ -12,8 +12,8 @@ from numpy_xlstm.cells.stabilizer import log_forget_slope, split_residual, stabi
 from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
 
 
-class sLSTMStepCache(NamedTuple):
-    """What one step of sLSTM keeps for its backward; every array is (B, NH, DH)."""
+class sLSTMRecord(NamedTuple):
+    """What a step of sLSTM keeps for its backward; arrays are (…, DH)."""
 
     f_pre: Array
     z_pre: Array
@@ -25,13 +25,8 @@ class sLSTMStepCache(NamedTuple):
     o: Array
     o_slope: Array
     """σ′ of the output gate."""
-    c_prev: Array
-    n_prev: Array
-    n: Array
     ratio: Array
     """c / n."""
-    carries: Array
-    """Where log f + m₋ is the larger argument of the maximum that gives m."""
 
 
 class sLSTMPointwise:
@@ -44,28 +39,41 @@ class sLSTMPointwise:
     def __init__(self, forget_gate: str) -> None:
         self.forget_gate = forget_gate
 
-    def forward(self, g: Array, memory: Memory) -> tuple[Array, Memory, sLSTMStepCache]:
-        """One step; ``g`` (..., 4, DH) holds the pre-activations of i, f, z, o."""
-        c_prev, n_prev, m_prev = memory
-        i_pre, f_pre, z_pre = g[..., 0, :], g[..., 1, :], g[..., 2, :]
-        i, f, m, carries = stabilise(i_pre, f_pre, m_prev, self.forget_gate)
-        n = f * n_prev
+    def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> sLSTMRecord:
+        """Make the arrays for what the backward needs."""
+        return sLSTMRecord(*np.empty((8, *shape), dtype))
+
+    def forward(
+        self, g: Array, before: Memory, h: Array, after: Memory, record: sLSTMRecord
+    ) -> None:
+        """One step; ``g`` (…, 4, DH) holds the pre-activations of i, f, z, o."""
+        f_pre, z_pre, i, f, z, o, o_slope, ratio = record
+        (c_prev, n_prev, m_prev), (c, n, m) = before, after
+        i_pre, f_pre[...], z_pre[...] = g[..., 0, :], g[..., 1, :], g[..., 2, :]
+        i[...], f[...], m[...], _ = stabilise(i_pre, f_pre, m_prev, self.forget_gate)
+        np.multiply(f, n_prev, out=n)
         n += i  # [slstm.4]
         if n.real.min() < _lost_below(n.dtype):
-            i, f, n, m, carries = _start_afresh(i_pre, n_prev, i, f, n, m, carries)
-        z = np.tanh(z_pre)  # [slstm.1]
-        o, o_slope = sigmoid_and_slope(g[..., 3, :])  # [slstm.2]
-        c = f * c_prev
+            _start_afresh(i_pre, n_prev, i, f, n, m)
+        np.tanh(z_pre, out=z)  # [slstm.1]
+        sigmoid_and_slope(g[..., 3, :], out=(o, o_slope))  # [slstm.2]
+        np.multiply(f, c_prev, out=c)
         c += i * z  # [slstm.3]
-        ratio = c / n
-        h = o * ratio  # [slstm.5]
-        cache = sLSTMStepCache(f_pre, z_pre, i, f, z, o, o_slope, c_prev, n_prev, n, ratio, carries)
-        return h, (c, n, m), cache
+        np.divide(c, n, out=ratio)
+        np.multiply(o, ratio, out=h)  # [slstm.5]
 
-    def backward(self, dh: Array, dmemory: Memory, cache: sLSTMStepCache, dg: Array) -> Memory:
+    def backward(
+        self,
+        dh: Array,
+        dmemory: Memory,
+        before: Memory,
+        after: Memory,
+        record: sLSTMRecord,
+        dg: Array,
+    ) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
-        f_pre, z_pre, i, f, z, o, o_slope, c_prev, n_prev, n, ratio, carries = cache
-        dc, dn, r = dmemory
+        f_pre, z_pre, i, f, z, o, o_slope, ratio = record
+        (dc, dn, r), (c_prev, n_prev, _), (_, n, _) = dmemory, before, after
         np.multiply(dh * ratio, o_slope, out=dg[..., 3, :])  # [slstm.6]
         dread = dh * o
         dread /= n
@@ -80,7 +88,7 @@ class sLSTMPointwise:
         dlog_f = c_prev * dc
         dlog_f += n_prev * dn  # [slstm.11]
         if r.any():
-            r, to_input = split_residual(r, carries)
+            r, to_input = split_residual(r, f.real == 1)
             di_pre += to_input
             dlog_f += r
         dg[..., 0, :] = di_pre
@@ -103,18 +111,11 @@ def _lost_below(dtype: np.dtype[Any]) -> Any:
     return np.finfo(dtype).tiny / np.finfo(dtype).eps
 
 
-def _start_afresh(i_pre: Array, n_prev: Array, *step: Array) -> tuple[Array, ...]:
+def _start_afresh(i_pre: Array, n_prev: Array, i: Array, f: Array, n: Array, m: Array) -> None:
     """Take entries for empty in which n underflows because nothing of it came from the past.
 
     That needs n₋ = 0 beside an m₋ far above ĩ. A state with c₋ = n₋ = 0 is empty whatever its m,
     so that the step is exact with m₋ = −inf: i′ = 1, f′ = 0, n = 1, m = ĩ  [stab.9].
     """
-    i, f, n, m, carries = step
     lost = (n_prev == 0) & (n.real < _lost_below(n.dtype))
-    return (
-        np.where(lost, 1, i),
-        np.where(lost, 0, f),
-        np.where(lost, 1, n),
-        np.where(lost, i_pre, m),
-        carries & ~lost,
-    )
+    i[lost], f[lost], n[lost], m[lost] = 1, 0, 1, i_pre[lost]
