@@ -16,6 +16,7 @@ from numpy_xlstm.cells.scan import (
     Memory,
     Pointwise,
     ScanCache,
+    Step,
     at,
     per_head,
     scan,
@@ -124,9 +125,7 @@ class CellCache(NamedTuple):
 
     x: Array
     h_prev: Array
-    record: Any
-    first: Memory
-    last: Memory
+    step: Step[Any]
     W: Array
     R: Array
 
@@ -166,7 +165,8 @@ class GatedCell(GatedLayer[State]):
         record = self.pointwise.record(h.shape, h.dtype)
         self.pointwise.forward(g, first, h, tuple(last), record)
         after = self._join_heads(h, tuple(last))
-        return after.h.copy(), after, CellCache(x, h_prev, record, first, tuple(last), W, R)
+        step = Step(g, first, tuple(last), record)
+        return after.h.copy(), after, CellCache(x, h_prev, step, W, R)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -197,13 +197,11 @@ class GatedCell(GatedLayer[State]):
         dg = np.empty((B, NH, 4, DH), self.dtype)
         dmemory = self.pointwise.backward(
             dh.reshape(B, NH, DH) + dh_state,
-            self.pointwise.enter_backward(dlast, cache.last),
-            cache.first,
-            cache.last,
-            cache.record,
+            self.pointwise.enter_backward(dlast, cache.step.after),
+            cache.step,
             dg,
         )
-        dfirst = self.pointwise.leave_backward(dmemory, cache.first)
+        dfirst = self.pointwise.leave_backward(dmemory, cache.step.before)
         dg_heads = dg.reshape(B, NH, 4 * DH)
         dg_gates = dg.swapaxes(1, 2).reshape(B, -1)
         dh_prev = per_head(dg_heads, cache.R)  # [rec.2]

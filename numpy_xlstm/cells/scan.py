@@ -9,7 +9,7 @@ Everything that does not depend on h_{t−1} is done for all steps at once, outs
 Arrays are time-major and head-major: pre (T, B, NH, 4, DH), h (B, NH, DH), R (NH, 4·DH, DH).
 """
 
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -40,9 +40,7 @@ class Pointwise(Protocol[Record]):
         """Map pre-activations g (…, 4, DH) and the memory before to h and the memory after."""
         ...
 
-    def backward(
-        self, dh: Array, dmemory: Memory, before: Memory, after: Memory, record: Record, dg: Array
-    ) -> Memory:
+    def backward(self, dh: Array, dmemory: Memory, at: "Step[Record]", dg: Array) -> Memory:
         """Write the gradient of g to ``dg`` and return that of the memory before."""
         ...
 
@@ -55,8 +53,21 @@ class Pointwise(Protocol[Record]):
         ...
 
 
+class Step(NamedTuple, Generic[Record]):
+    """One step, as its backward sees it."""
+
+    g: Array
+    """Pre-activations, (…, 4, DH)."""
+    before: Memory
+    after: Memory
+    record: Record
+
+
 class ScanCache(NamedTuple):
     """What the backward of a scan needs, for all steps."""
+
+    pre: Array
+    """Pre-activations, with the recurrent part, (T, B, NH, 4, DH)."""
 
     hs: Array
     """h_0 … h_T, shape (T+1, B, NH, DH)."""
@@ -73,16 +84,23 @@ def at(arrays: Record, t: int) -> Record:
     return type(arrays)(*views) if hasattr(arrays, "_fields") else type(arrays)(views)
 
 
+def step(cache: ScanCache, t: int) -> Step[Any]:
+    """Step t of a scan, as views."""
+    memories = cache.memories
+    return Step(cache.pre[t], at(memories, t), at(memories, t + 1), at(cache.record, t))
+
+
 def scan(pre: Array, R: Array, h: Array, memory: Memory, pointwise: Pointwise[Any]) -> ScanCache:
     """Run the recurrence over ``pre``, which is overwritten; the outputs are ``hs[1:]``."""
     T = len(pre)
     states = np.empty((1 + len(memory), T + 1, *h.shape), h.dtype)  # one block: see `record`
     states[:, 0] = h, *memory
-    cache = ScanCache(states[0], tuple(states[1:]), pointwise.record((T, *h.shape), h.dtype), R)
+    record = pointwise.record((T, *h.shape), h.dtype)
+    cache = ScanCache(pre, states[0], tuple(states[1:]), record, R)
     for t, g in enumerate(pre):
         g += per_head(cache.hs[t], R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
-        before, after = at(cache.memories, t), at(cache.memories, t + 1)
-        pointwise.forward(g, before, cache.hs[t + 1], after, at(cache.record, t))
+        _, before, after, now = step(cache, t)
+        pointwise.forward(g, before, cache.hs[t + 1], after, now)
     return cache
 
 
@@ -98,9 +116,7 @@ def scan_backward(
     dpre = np.empty((T, B, NH, 4, DH), dhs.dtype)
     dmemory = pointwise.enter_backward(dmemory, at(cache.memories, T))
     for t in reversed(range(T)):
-        before, after = at(cache.memories, t), at(cache.memories, t + 1)
-        record = at(cache.record, t)
-        dmemory = pointwise.backward(dhs[t] + dh, dmemory, before, after, record, dpre[t])
+        dmemory = pointwise.backward(dhs[t] + dh, dmemory, step(cache, t), dpre[t])
         dh = per_head(dpre[t].reshape(B, NH, 4 * DH), cache.R)  # [rec.2]
     dmemory = pointwise.leave_backward(dmemory, at(cache.memories, 0))
     dg = dpre.reshape(T * B, NH, 4 * DH).transpose(1, 2, 0)

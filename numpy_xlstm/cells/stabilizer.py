@@ -5,23 +5,11 @@ by e^m, and m is chosen at each step so that no exponential can overflow. (c, n,
 (c·e^a, n·e^a, m − a) mean the same, for any a: m is a gauge.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from numpy_xlstm.numerics import Array, log_sigmoid, log_sigmoid_slope, maximum
 
 FORGET_GATES = ("sigmoid", "exp")
-
-
-class StabilisedGates(NamedTuple):
-    """Input and forget gate of one step, divided by e^m."""
-
-    i: Array
-    f: Array
-    m: Array
-    carries: Array
-    """Where log f + m₋ is the larger argument of the maximum, or a tie."""
 
 
 def log_forget(f_pre: Array, forget_gate: str) -> Array:
@@ -34,17 +22,29 @@ def log_forget_slope(f_pre: Array, forget_gate: str) -> Array | int:
     return log_sigmoid_slope(f_pre) if forget_gate == "sigmoid" else 1
 
 
-def stabilise(i_pre: Array, f_pre: Array, m_prev: Array, forget_gate: str) -> StabilisedGates:
-    """Choose m, and divide both gates by e^m; m₋ = −inf says that there is no past."""
+def stabilise(
+    i_pre: Array,
+    f_pre: Array,
+    m_prev: Array,
+    forget_gate: str,
+    out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
+) -> tuple[Array, Array, Array]:
+    """Choose m and divide both gates by e^m: i′, f′ and m, written to ``out`` if that is given.
+
+    m₋ = −inf says that there is no past.
+    """
     carried = log_forget(f_pre, forget_gate)
     carried += m_prev
-    carries = carried.real >= i_pre.real
-    m = maximum(carried, i_pre, carries)  # [stab.3]
-    i = np.exp(i_pre - m)  # [stab.4]
-    f = np.exp(np.subtract(carried, m, out=carried))  # [stab.5]
-    return StabilisedGates(i, f, m, carries)
+    m = maximum(carried, i_pre, out[2])  # [stab.3]
+    i = np.subtract(i_pre, m, out=out[0])
+    f = np.subtract(carried, m, out=out[1])
+    return np.exp(i, out=i), np.exp(f, out=f), m  # [stab.4] [stab.5]
 
 
-def split_residual(r: Array, carries: Array) -> tuple[Array, Array]:
-    """Route the gauge residual through the maximum: to log f + m₋, or to ĩ  [stab.7]."""
+def split_residual(r: Array, f: Array) -> tuple[Array, Array]:
+    """Route the gauge residual through the maximum: to log f + m₋, or to ĩ  [stab.7].
+
+    log f + m₋ has won, or tied, where f′ = 1.
+    """
+    carries = f.real == 1
     return np.where(carries, r, 0), np.where(carries, 0, r)

@@ -56,12 +56,16 @@ def log_sigmoid_slope(x: Array) -> Array:
     return sigmoid(-x)
 
 
-def maximum(a: Array, b: Array, first: Array) -> Array:
-    """Larger of ``a`` and ``b``, where ``first`` says at which entries that is ``a``."""
-    if a.dtype.kind == "c":
-        return np.where(first, a, b)
-    larger: Array = np.maximum(a, b)
-    return larger
+def maximum(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Larger of ``a`` and ``b``, by their real parts; ``a`` where they tie."""
+    if a.dtype.kind != "c":
+        larger: Array = np.maximum(a, b, out=out)
+        return larger
+    chosen = np.where(a.real >= b.real, a, b)
+    if out is None:
+        return chosen
+    out[...] = chosen
+    return out
 
 
 def _log1p(x: Array) -> Array:

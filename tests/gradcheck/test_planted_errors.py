@@ -140,7 +140,7 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "sLSTM: the residual sent to the wrong side of the maximum": (
         "sLSTM-sigmoid",
         lambda mp: mp.setattr(
-            slstm, "split_residual", lambda r, carries: (np.where(carries, 0, r), r * carries)
+            slstm, "split_residual", lambda r, f: (np.where(f == 1, 0, r), r * (f == 1))
         ),
     ),
     "sLSTM: the forget gate's slope of exp, not of sigmoid": (

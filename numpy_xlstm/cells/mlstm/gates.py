@@ -39,12 +39,11 @@ def check_options(eps: Any, forget_gate: str, input_gate: str) -> Options:
 
 
 class Gates(NamedTuple):
-    """Input and forget gate of one step, shape (B, NH); m and carries where stabilised."""
+    """Input and forget gate of one step, shape (B, NH), and m where they are stabilised."""
 
     i: Array
     f: Array
     m: Array | None
-    carries: Array | None
 
 
 def gates(i_pre: Array, f_pre: Array, m_prev: Array | None, options: Options) -> Gates:
@@ -52,7 +51,7 @@ def gates(i_pre: Array, f_pre: Array, m_prev: Array | None, options: Options) ->
     if m_prev is not None:
         return Gates(*stabilise(i_pre, f_pre, m_prev, options.forget_gate))
     f = np.exp(log_forget(f_pre, options.forget_gate))
-    return Gates(sigmoid(i_pre), f, None, None)  # [mlstm.20]
+    return Gates(sigmoid(i_pre), f, None)  # [mlstm.20]
 
 
 def input_slope(i_pre: Array, options: Options) -> Array | int:

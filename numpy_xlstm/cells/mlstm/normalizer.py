@@ -32,7 +32,7 @@ def denominator(qn: Array, m: Array, eps: float) -> Denominator:
     sign = np.sign(qn.real)
     size = sign * qn
     active = size.real >= floor.real
-    larger = maximum(size, floor, active)
+    larger = maximum(size, floor)
     value = larger + eps
     residual = None
     if eps or clipped.any():

@@ -84,8 +84,8 @@ def step_backward(
         dn = f * dn
     dlog_i = (k * dk).sum(-1)  # [mlstm.18]
     dlog_f = dlog_f * cache.gates.f  # [mlstm.19]
-    if dstate.r is not None and cache.gates.carries is not None:
-        r, to_input = split_residual(dstate.r - dr, cache.gates.carries)  # [mlstm.12]
+    if dstate.r is not None:
+        r, to_input = split_residual(dstate.r - dr, cache.gates.f)  # [mlstm.12]
         dlog_i += to_input
         dlog_f += r
     di = dlog_i * input_slope(i_pre, options)

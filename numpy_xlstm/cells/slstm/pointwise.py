@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.scan import Memory
+from numpy_xlstm.cells.scan import Memory, Step
 from numpy_xlstm.cells.stabilizer import log_forget_slope, split_residual, stabilise
 from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
 
@@ -15,8 +15,6 @@ from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
 class sLSTMRecord(NamedTuple):
     """What a step of sLSTM keeps for its backward; arrays are (…, DH)."""
 
-    f_pre: Array
-    z_pre: Array
     i: Array
     """Stabilised input gate i′."""
     f: Array
@@ -41,39 +39,32 @@ class sLSTMPointwise:
 
     def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> sLSTMRecord:
         """Make the arrays for what the backward needs."""
-        return sLSTMRecord(*np.empty((8, *shape), dtype))
+        return sLSTMRecord(*np.empty((6, *shape), dtype))
 
     def forward(
         self, g: Array, before: Memory, h: Array, after: Memory, record: sLSTMRecord
     ) -> None:
         """One step; ``g`` (…, 4, DH) holds the pre-activations of i, f, z, o."""
-        f_pre, z_pre, i, f, z, o, o_slope, ratio = record
+        i, f, z, o, o_slope, ratio = record
         (c_prev, n_prev, m_prev), (c, n, m) = before, after
-        i_pre, f_pre[...], z_pre[...] = g[..., 0, :], g[..., 1, :], g[..., 2, :]
-        i[...], f[...], m[...], _ = stabilise(i_pre, f_pre, m_prev, self.forget_gate)
+        i_pre, f_pre = g[..., 0, :], g[..., 1, :]
+        stabilise(i_pre, f_pre, m_prev, self.forget_gate, out=(i, f, m))
         np.multiply(f, n_prev, out=n)
         n += i  # [slstm.4]
         if n.real.min() < _lost_below(n.dtype):
             _start_afresh(i_pre, n_prev, i, f, n, m)
-        np.tanh(z_pre, out=z)  # [slstm.1]
+        np.tanh(g[..., 2, :], out=z)  # [slstm.1]
         sigmoid_and_slope(g[..., 3, :], out=(o, o_slope))  # [slstm.2]
         np.multiply(f, c_prev, out=c)
         c += i * z  # [slstm.3]
         np.divide(c, n, out=ratio)
         np.multiply(o, ratio, out=h)  # [slstm.5]
 
-    def backward(
-        self,
-        dh: Array,
-        dmemory: Memory,
-        before: Memory,
-        after: Memory,
-        record: sLSTMRecord,
-        dg: Array,
-    ) -> Memory:
+    def backward(self, dh: Array, dmemory: Memory, at: Step[sLSTMRecord], dg: Array) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
-        f_pre, z_pre, i, f, z, o, o_slope, ratio = record
-        (dc, dn, r), (c_prev, n_prev, _), (_, n, _) = dmemory, before, after
+        i, f, z, o, o_slope, ratio = at.record
+        (dc, dn, r), (c_prev, n_prev, _), (_, n, _) = dmemory, at.before, at.after
+        f_pre, z_pre = at.g[..., 1, :], at.g[..., 2, :]
         np.multiply(dh * ratio, o_slope, out=dg[..., 3, :])  # [slstm.6]
         dread = dh * o
         dread /= n
@@ -88,7 +79,7 @@ class sLSTMPointwise:
         dlog_f = c_prev * dc
         dlog_f += n_prev * dn  # [slstm.11]
         if r.any():
-            r, to_input = split_residual(r, f.real == 1)
+            r, to_input = split_residual(r, f)
             di_pre += to_input
             dlog_f += r
         dg[..., 0, :] = di_pre
