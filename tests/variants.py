@@ -68,7 +68,7 @@ class Sizes:
 sizes = st.builds(
     Sizes,
     B=st.integers(1, 3),
-    T=st.integers(0, 7),
+    T=st.integers(0, 9),
     D=st.integers(1, 4),
     NH=st.integers(1, 3),
     DH=st.integers(1, 3),

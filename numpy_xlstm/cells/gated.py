@@ -60,7 +60,7 @@ class GatedLayer(Parameterised, Generic[State]):
             )
         self.head_dim = hidden_size // num_heads
         to = checked_dtype(dtype)
-        params = self._initial_params(np.random.default_rng() if rng is None else rng)
+        params = self._initial_params(np.random.default_rng(rng))
         self.params = {name: array.astype(to) for name, array in params.items()}
 
     def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -166,7 +166,7 @@ class GatedCell(GatedLayer[State]):
         self.pointwise.forward(g, first, h, tuple(last), record)
         after = self._join_heads(h, tuple(last))
         step = Step(g, first, tuple(last), record)
-        return after.h.copy(), after, CellCache(x, h_prev, step, W, R)
+        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, W.copy(), R.copy())
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -246,14 +246,18 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
         stacked, state = self._start(state, B)
-        W = head_major(self.params["W"], self.num_heads)
+        W = head_major(self.params["W"], self.num_heads).copy()
         b = head_major(self.params["b"], self.num_heads)
-        flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
+        flat = np.array(x, order="C").reshape(T * B, self.input_size)
         pre = flat @ W.T
         pre += b
         h, memory = self._split_heads(state)
         cache = scan(
-            pre.reshape(T, B, self.num_heads, 4, self.head_dim), self._R, h, memory, self.pointwise
+            pre.reshape(T, B, self.num_heads, 4, self.head_dim),
+            self._R.copy(),
+            h,
+            memory,
+            self.pointwise,
         )
         after = self._join_heads(cache.hs[-1], at(cache.memories, T))
         y = cache.hs[1:].reshape(T, B, self.hidden_size)

@@ -62,7 +62,8 @@ class SequenceLayer(Generic[State, Cache]):
         state : NamedTuple
             State after the last step, to be passed to the next call.
         cache
-            What :meth:`backward` needs.
+            What :meth:`backward` needs. It is independent of what happens to ``x``, to ``state``
+            and to the parameters afterwards.
 
         Raises
         ------

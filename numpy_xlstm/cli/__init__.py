@@ -6,6 +6,7 @@ and work without the ``cli`` extra.
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["train", "--steps", "0"])
     2
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
+            stream.reconfigure(errors="replace")
     try:
         args = _parser().parse_args(argv)
         return _run(args)

@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     names = select(arguments.names, available)
     if arguments.seed < 0:
         raise OptionError(f"--seed: expected a number, at least 0; got {arguments.seed}")
-    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--json: expected an existing folder; got {arguments.json}")
+    if arguments.json is not None:
+        _check_writable(arguments.json)
     methods = arguments.method or METHODS
     reports, started = {}, time.perf_counter()
     for name in names:
@@ -63,6 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
         text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
         arguments.json.write_text(text, encoding="utf-8")
     return 0 if passed else 1
+
+
+def _check_writable(file: Path) -> None:
+    """Raise an error now, not after all the work, if the file cannot be written."""
+    if not file.absolute().parent.is_dir():
+        raise FileNotFoundError(f"--json: expected an existing folder; got {file}")
+    if file.is_dir():
+        raise IsADirectoryError(f"--json: expected a file; got the folder {file}")
+    file.open("a", encoding="utf-8").close()
 
 
 def _check(case: Any, seed: int, dtype: str, methods: Any) -> Report:
@@ -80,15 +89,13 @@ def _show(
 
     console = Console()
     table = Table(title=f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
-    table.add_column("checked", no_wrap=True)
-    table.add_column("tensors", justify="right")
+    table.add_column("checked", overflow="fold")
     for method in methods:
-        table.add_column(method, justify="right")
-    table.add_column("status")
+        table.add_column(method, justify="right", no_wrap=True, min_width=7)
+    table.add_column("status", no_wrap=True)
     for name, report in reports.items():
-        tensors = {row.tensor for row in report.rows if row.method != "adjoint"}
         errors = [f"{report.error(method):.1e}" for method in methods]
-        table.add_row(name, str(len(tensors)), *errors, _status(report))
+        table.add_row(name, *errors, _status(report))
     console.print(table)
     for name, report in reports.items():
         if arguments.verbose or not report.passed:

@@ -55,7 +55,8 @@ class Problem:
     def backward(self, cotangents: Mapping[str, Array]) -> Arrays:
         """Gradients of all tensors as the backward under test gives them.
 
-        A tensor for which there is no gradient is left out.
+        A tensor for which there is no gradient is left out. What is returned beyond the tensors
+        is kept, but for the gradient of a state that was not given, or of integers.
         """
         values = iter([cotangents[name] for name in self.outputs])
         dy, *dstate = (rebuild(tree, values) for tree in self._results)
@@ -68,9 +69,17 @@ class Problem:
         if self._params:
             *found, grads = found
             gradients |= grads
-        for name, tree in zip(self._names, found, strict=False):
+        omitted = ["dstate0"] if dstate and len(found) > len(self._names) else []
+        names = [*self._names, *omitted]
+        names += [f"gradient {n}" for n in range(len(names), len(found))]
+        for name, tree in zip(names, found, strict=False):
             gradients.update(leaves(name, tree))
-        return {name: np.asarray(g) for name, g in gradients.items() if name in self.tensors}
+        constant = {*self._names, *omitted}
+        return {
+            name: np.asarray(gradient)
+            for name, gradient in gradients.items()
+            if name in self.tensors or name.split(".")[0] not in constant
+        }
 
     def _forward(self, tensors: Mapping[str, Array]) -> tuple[Any, ...]:
         def replaced(name: str, tree: Any) -> Any:

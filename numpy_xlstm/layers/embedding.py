@@ -60,7 +60,7 @@ class Embedding(Parameterised):
     ) -> None:
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
-        to, rng = checked_dtype(dtype), rng or np.random.default_rng()
+        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
         shape = (self.num_embeddings, self.embedding_dim)
         self.params = {"weight": rng.standard_normal(shape).astype(to)}
 

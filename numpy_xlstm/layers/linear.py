@@ -69,7 +69,7 @@ class Linear(Parameterised):
     ) -> None:
         self.in_features = check_positive("in_features", in_features)
         self.out_features = check_positive("out_features", out_features)
-        to, rng = checked_dtype(dtype), rng or np.random.default_rng()
+        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
         bound = self.in_features**-0.5
         shape = (self.out_features, self.in_features)
         self.params = {"weight": rng.uniform(-bound, bound, shape).astype(to)}

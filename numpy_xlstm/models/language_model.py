@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.protocols import RecurrentCell
@@ -46,6 +46,8 @@ class LanguageModel(Composite):
     ------
     ShapeError
         If the cell is not ``embedding_size`` wide at its input.
+    OptionError
+        If the cell is time-major.
 
     Examples
     --------
@@ -76,7 +78,9 @@ class LanguageModel(Composite):
                 f"cell: expected input_size {self.embedding_size}, the width of the embedding; "
                 f"got {cell.input_size}"
             )
-        rng = rng or np.random.default_rng()
+        if not getattr(cell, "batch_first", True):
+            raise OptionError("cell: expected batch_first=True, tokens are (B, T); got False")
+        rng = np.random.default_rng(rng)
         self.children = {
             "embedding": Embedding(vocab_size, embedding_size, dtype=cell.dtype, rng=rng),
             "cell": cast(Parameterised, cell),

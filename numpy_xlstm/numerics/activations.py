@@ -86,10 +86,10 @@ def _exp_minus(x: Array, out: Array | None = None) -> Array:
     lowest: Any = np.log(np.finfo(x.dtype).tiny)
     y: Array
     if x.dtype.kind == "c":
-        y = np.negative(np.where(x.real < lowest, lowest, x), out=out)
+        y = np.multiply(np.where(x.real < lowest, lowest, x), -1, out=out)
     else:
         y = np.maximum(x, lowest, out=out)
-        np.negative(y, out=y)
+        y *= -1  # not np.negative, which NumPy 2.4 gets wrong in place on some strides
     return np.exp(y, out=y)
 
 
@@ -98,4 +98,5 @@ def _minus_modulus(x: Array) -> Array:
     if x.dtype.kind == "c":
         return np.where(x.real < 0, x, -x)
     modulus: Array = np.abs(x)
-    return np.negative(modulus, out=modulus)
+    modulus *= -1
+    return modulus

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array, check_array
 from numpy_xlstm.parameters import check_same_parameters
 
@@ -102,13 +102,16 @@ class AdamW:
         ------
         ShapeError, DTypeError, NonFiniteError, OptionError
             If names, shapes or dtypes are not those of the optimiser's moments, a gradient is not
-            finite, or ``lr`` is negative; nothing has been updated then.
+            finite or so large that its square is not, or ``lr`` is negative; nothing has been
+            updated then.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads)
         for name, moment in self.m.items():
-            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            grad = check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            check_array(name, params[name], moment.shape, moment.dtype)
+            _check_squares(name, grad)
         self.t += 1
         for name, parameter in params.items():
             self._update(name, parameter, grads[name], lr)
@@ -124,6 +127,15 @@ class AdamW:
         root /= (1 - beta2**self.t) ** 0.5
         root += self.eps
         parameter -= lr / (1 - beta1**self.t) * m / root  # [adam.4]
+
+
+def _check_squares(name: str, grad: Array) -> None:
+    """A square that overflows would stay in the second moment, and stop the parameter, for ever."""
+    largest = np.abs(grad).max(initial=0)
+    if largest > np.sqrt(np.finfo(grad.dtype).max) / 2:
+        raise NonFiniteError(
+            f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+        )
 
 
 def _in_range(name: str, value: float, below: float) -> float:

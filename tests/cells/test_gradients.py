@@ -1,5 +1,7 @@
 """Every gradient of every cell against independent references, over random shapes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +39,16 @@ def test_float32_gradients_agree_with_float64_references(
     report = gradcheck(
         case.layer, *case.inputs, rng=s.seed, methods=["complex", "adjoint"], max_entries=16
     )
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("T", [4, 8, 16, 32])
+def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> None:
+    """One row of one unit: steps lie T entries apart, at which vectorised loops have had bugs."""
+    case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 1e-6, T), dtype=dtype, scale=0.5)
+    report = gradcheck(case.layer, *case.inputs, rng=1, methods=["complex"], max_entries=16)
     assert report.passed, str(report)
 
 

@@ -1,6 +1,7 @@
 """What a user of the layers relies on: names, views, layouts, starting values, T = 0, long runs."""
 
-from typing import Any
+import copy
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from numpy_xlstm import (
     sLSTMState,
 )
 from numpy_xlstm.gradcheck.trees import leaves
+from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
 
 
@@ -202,6 +204,91 @@ def test_mlstm_with_a_query_that_meets_no_key(eps: float, dtype: Any) -> None:
         found = mlstm_recurrent_backward(v, cache, dstate)
         for name, array in leaves("", (h, state, found)):
             assert np.isfinite(array).all(), (name, i_pre)
+
+
+def test_the_gradient_where_the_floor_of_the_denominator_is_clipped() -> None:
+    """q·n = 0, eps = 0 and e^−m below its bound: there h does change with the gauge."""
+    rng = np.random.default_rng(0)
+    q, k = np.array([[[[1.0, -1.0]]]]), np.ones((1, 1, 1, 2))
+    v, i, f = rng.standard_normal((1, 1, 1, 2)), np.full((1, 1, 1), 900.0), np.ones((1, 1, 1))
+
+    def forward(v: Array, i: Array, f: Array) -> Any:
+        return mlstm_recurrent(
+            q.astype(v.dtype), k.astype(v.dtype), v, i, f, odd.astype(v.dtype), eps=0
+        )
+
+    class Odd(NamedTuple):
+        """A state of which C is not that of equal keys, so that Cᵀq is not 0."""
+
+        C: Array
+        n: Array
+        m: Array
+
+        def astype(self, dtype: Any) -> "Odd":
+            return Odd(*(a.astype(dtype) for a in self))
+
+    odd = Odd(rng.standard_normal((1, 1, 2, 2)), np.zeros((1, 1, 2)), np.full((1, 1), 899.0))
+
+    def backward(dh: Array, cache: Any, dstate: Any) -> Any:
+        return mlstm_recurrent_backward(dh, cache, dstate)[2:5]
+
+    h, _, _ = forward(v, i, f)
+    assert np.abs(h).max() > 1e100
+    report = gradcheck((forward, backward), v, i, f, rng=0, methods=["complex"])
+    assert report.passed, str(report)
+
+
+def test_the_gradients_of_a_state_taken_for_empty_are_zero() -> None:
+    layer = sLSTM(1, 1, rng=np.random.default_rng(0))
+    layer.W_i[...], layer.R_i[...], layer.b_i[...] = 0, 0, -2000
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    x = np.ones((1, 1, 1))
+    _, _, cache = layer.forward(x, sLSTMState(zero, zero, zero, zero))
+    dstate = sLSTMState(one, 2 * one, -3 * one, 0.5 * one)
+    _, dstate0, grads = layer.backward(np.array([[[1.0]]]), cache, dstate)
+    assert dstate0.c == dstate0.n == dstate0.m == 0
+    assert grads["b"][1] == 0
+    assert grads["b"][0] == pytest.approx(
+        0.5, rel=1e-14
+    )  # δĩ = δm: m = ĩ there, and c and n do not depend on ĩ
+
+
+def test_stacked_states_have_the_gradients_of_flat_ones() -> None:
+    rng = np.random.default_rng(0)
+    lstm = LSTM(5, 4, batch_first=False, rng=rng)
+    x, dy = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 10, 4))
+    state, dstate = (LSTMState(*rng.standard_normal((2, 1, 10, 4))) for _ in range(2))
+    _, _, cache = lstm.forward(x, state)
+    dx, dstate0, grads = lstm.backward(dy, cache, dstate)
+    _, _, cache = lstm.forward(x, LSTMState(*(a[0] for a in state)))
+    dx_flat, dstate0_flat, grads_flat = lstm.backward(dy, cache, LSTMState(*(a[0] for a in dstate)))
+    assert np.array_equal(dx, dx_flat)
+    assert np.array_equal(dstate0.h[0], dstate0_flat.h)
+    assert np.array_equal(dstate0.c[0], dstate0_flat.c)
+    assert all(np.array_equal(grads[name], grads_flat[name]) for name in grads)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=str)
+def test_changing_parameters_or_inputs_after_the_forward_changes_no_gradient(
+    variant: Variant,
+) -> None:
+    case = make(variant, Sizes(2, 3, 3, 2, 2, 2, True, 0.1, 5))
+    for batch_first in (True, False):
+        layer = copy.copy(case.layer)
+        layer.batch_first = batch_first
+        layer.params = {name: array.copy() for name, array in case.layer.params.items()}
+        x = case.x.copy() if batch_first else case.x.swapaxes(0, 1).copy()
+        y, _, cache = layer.forward(x, case.state)
+        dy = np.cos(y)
+        dx, _, grads = layer.backward(dy, cache)
+        x[...] = 0
+        for array in (*layer.params.values(), *(a for a in case.state if a is not None)):
+            array *= 2
+        dx_after, _, grads_after = layer.backward(dy, cache)
+        for array in (a for a in case.state if a is not None):
+            array /= 2
+        assert np.array_equal(dx, dx_after)
+        assert all(np.array_equal(grads[name], grads_after[name]) for name in grads)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

@@ -1,6 +1,10 @@
 """The command ``gradcheck``: its table, its exit codes, its report as JSON."""
 
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +54,15 @@ def test_a_wrong_backward_fails_and_is_shown(
     assert "worst at" in out
 
 
+def test_numbers_are_whole_on_a_narrow_terminal_without_unicode() -> None:
+    environment = os.environ | {"COLUMNS": "80", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "numpy_xlstm", "gradcheck", "mlstm_recurrent", "--verbose"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.split("all 4 passed")[0].split("\nmlstm_recurrent/sigmoid-exp")[0]
+    assert len(re.findall(r"\d\.\de-\d\d", table)) == 4 * 3
+
+
 def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "report.json"
     arguments = ["gradcheck", "LSTM", "--dtype", "float32", "--method", "complex"]
@@ -67,6 +80,7 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["nonsense"], "expected some of"),
         (["--seed", "-1"], "--seed: expected a number, at least 0; got -1"),
         (["--json", "no/such/folder/file.json"], "--json: expected an existing folder"),
+        (["--json", "."], "--json: expected a file; got the folder"),
     ],
 )
 def test_wrong_calls_exit_with_2_and_one_line(

@@ -164,6 +164,32 @@ def test_what_is_no_gradient_fails(gradient: Any, complaint: str) -> None:
     assert complaint in report.failures[0].note
 
 
+def test_a_surplus_gradient_fails() -> None:
+    class Typo:
+        params: dict[str, Array] = {"w": np.array([1.5, -2.0])}  # noqa: RUF012
+
+        def forward(self, x: Array) -> tuple[Array, Array]:
+            return x * self.params["w"], x
+
+        def backward(self, dy: Array, x: Array) -> tuple[Array, dict[str, Array]]:
+            return dy * self.params["w"], {"w": (dy * x).sum(0), "v": np.ones(9)}
+
+    report = gradcheck(Typo(), X, rng=0)
+    assert [row.tensor for row in report.failures] == ["v"]
+    pair = (square, lambda dy, x: (2 * x * dy, np.ones(5)))
+    assert [row.tensor for row in gradcheck(pair, X, rng=0).failures] == ["gradient 1"]
+
+
+def test_a_forward_that_is_not_analytic_is_suspected() -> None:
+    def softsign(x: Array) -> tuple[Array, Array]:
+        return x / (1 + np.abs(x)), x
+
+    report = gradcheck((softsign, lambda dy, x: dy / (1 + np.abs(x)) ** 2), X, rng=0)
+    assert not report.passed
+    assert "is the forward analytic as written?" in str(report)
+    assert "analytic" not in str(gradcheck((square, square_backward), X, rng=0))
+
+
 def test_nan_in_the_output_fails() -> None:
     report = gradcheck((lambda x: (x * np.nan, x), lambda dy, x: dy), X, rng=0)
     assert "NaN" in report.failures[0].note
@@ -190,8 +216,15 @@ def test_wrong_calls_say_so() -> None:
         OptionError, match=r"expected some of complex, difference, adjoint; got 'x'"
     ):
         gradcheck((square, square_backward), X, methods=["x"])
-    with pytest.raises(OptionError, match="positive number; got 0"):
-        gradcheck((square, square_backward), X, rtol=0)
+    for rtol in (0, -1, np.inf, np.nan):
+        with pytest.raises(OptionError, match="rtol: expected a positive number; got"):
+            gradcheck((square, square_backward), X, rtol=rtol)
+    for methods in ((), "complex"):
+        with pytest.raises(OptionError, match="methods: expected a list of complex, difference"):
+            gradcheck((square, square_backward), X, methods=methods)
+    for bad in ({"directions": 0}, {"directions": -1}, {"max_entries": -1}):
+        with pytest.raises(OptionError, match="expected a whole number, at least 1"):
+            gradcheck((square, square_backward), X, **bad)  # type: ignore[arg-type]
     with pytest.raises(DTypeError, match="expected a floating-point input"):
         gradcheck((square, square_backward), np.arange(3))
     with pytest.raises(TypeError, match=r"expected forward to return \(y, cache\)"):

@@ -70,6 +70,18 @@ def test_no_overflow_at_any_magnitude(name: str, dtype: Any) -> None:
     assert np.isfinite(ours(x)).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("stride", range(1, 20))
+def test_outputs_may_have_any_stride(stride: int, dtype: Any) -> None:
+    """NumPy 2.4's ``np.negative`` is wrong in place at strides of 32 and 64 bytes."""
+    x = np.array([0.5, 2.0, -1.0], dtype)
+    y, slope = (np.zeros(3 * stride, dtype)[::stride] for _ in range(2))
+    sigmoid_and_slope(x, out=(y, slope))
+    expected_y, expected_slope = sigmoid_and_slope(x)
+    assert np.array_equal(y, expected_y)
+    assert np.array_equal(slope, expected_slope)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_argument_is_left_alone(name: str) -> None:
     x = X.copy()

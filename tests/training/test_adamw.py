@@ -153,3 +153,16 @@ def test_a_bad_learning_rate_updates_nothing() -> None:
     with pytest.raises(OptionError, match=r"lr: .*got -1"):
         optimizer.step(params, draw(1), lr=-1)
     np.testing.assert_array_equal(params["weight"], draw(0)["weight"])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(np.float32, 1e20), (np.float64, 1e200)])
+def test_a_gradient_whose_square_overflows_is_refused_and_nothing_is_updated(
+    dtype: Any, size: float
+) -> None:
+    params = {"w": np.ones(2, dtype)}
+    optimizer = AdamW(params)
+    with pytest.raises(NonFiniteError, match="expected entries whose squares are finite"):
+        optimizer.step(params, {"w": np.array([1, size], dtype)})
+    assert params["w"].tolist() == [1, 1]
+    assert optimizer.t == 0
+    assert not optimizer.v["w"].any()

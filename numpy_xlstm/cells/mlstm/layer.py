@@ -58,6 +58,15 @@ class Projections(NamedTuple):
     o: Array
 
 
+class Source(NamedTuple):
+    """Where the projections came from."""
+
+    x: Array
+    """Rows (N, D)."""
+    weights: dict[str, Array]
+    """W_q … W_o, by the letter of the map."""
+
+
 class OutputGate(NamedTuple):
     """o and σ′(õ), shape (N, H)."""
 
@@ -96,7 +105,7 @@ class _mLSTMLayer(Parameterised):
                 )
         self.options = check_options(eps, forget_gate, input_gate)
         to = checked_dtype(dtype)
-        params = self._initial_params(np.random.default_rng() if rng is None else rng)
+        params = self._initial_params(np.random.default_rng(rng))
         self.params = {name: array.astype(to) for name, array in params.items()}
 
     def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -142,13 +151,18 @@ class _mLSTMLayer(Parameterised):
         b = self.params[f"b_{g}"]
         return b / self._key_scale if g == "k" else b  # [mlstm.1] [mlstm.2] [mlstm.4]
 
-    def _project_backward(self, d: Projections, x: Array) -> tuple[Array, Grads]:
+    def _source(self, x: Array) -> "Source":
+        """Copy what the backward of the maps needs: later changes to the layer do not reach it."""
+        return Source(x.copy(), {g: self.params[f"W_{g}"].copy() for g in "qkvifo"})
+
+    def _project_backward(self, d: Projections, source: "Source") -> tuple[Array, Grads]:
         """Gradients of x and of the parameters from those of the pre-activations."""
+        x = source.x
         dx = np.zeros_like(x)
         grads = {}
         for g, rows in zip("qkvifo", d, strict=True):
             flat = rows.reshape(len(x), self.params[f"b_{g}"].size)
-            dx += flat @ self.params[f"W_{g}"]  # [mlstm.22]
+            dx += flat @ source.weights[g]  # [mlstm.22]
             grads[f"W_{g}"] = flat.T @ x  # [mlstm.23]
             grads[f"b_{g}"] = flat.sum(0)  # [mlstm.24]
         grads["b_k"] /= self._key_scale
@@ -158,7 +172,7 @@ class _mLSTMLayer(Parameterised):
 class CellCache(NamedTuple):
     """What one step of the layer keeps for its backward."""
 
-    x: Array
+    source: Source
     gate: OutputGate
     step: StepCache
     last: mLSTMState
@@ -248,7 +262,7 @@ class mLSTMCell(_mLSTMLayer):
         inputs = inputs._replace(k=scale_keys(inputs.k))  # [mlstm.3]
         h_tilde, after, cache = step(inputs, previous, self.options)
         h = gate.o * h_tilde.reshape(gate.o.shape)  # [mlstm.21]
-        return h, own(after), CellCache(x, gate, cache, after)
+        return h, own(after), CellCache(self._source(x), gate, cache, after)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array | None] | None = None
@@ -284,15 +298,15 @@ class mLSTMCell(_mLSTMLayer):
             self.options,
         )
         d = d._replace(k=scale_keys(d.k))
-        dx, grads = self._project_backward(Projections(*d, do_pre), cache.x)
+        dx, grads = self._project_backward(Projections(*d, do_pre), cache.source)
         return dx, leave_backward(dstate0, cache.step.previous), grads
 
 
 class SequenceCache(NamedTuple):
     """What a sequence keeps for its backward."""
 
-    x: Array
-    """Time-major and flattened: (T·B, D)."""
+    source: Source
+    """With x time-major and flattened: (T·B, D)."""
     gate: OutputGate
     h: Array
     """Before the output gate, (T·B, H)."""
@@ -366,7 +380,7 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         h, after, cache = forward(*inputs, state, **self.options._asdict())
         h = _from_heads(h).reshape(gate.o.shape)
         y = (gate.o * h).reshape(T, B, self.hidden_size)  # [mlstm.21]
-        return y, after, SequenceCache(flat, gate, h, cache)
+        return y, after, SequenceCache(self._source(flat), gate, h, cache)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array | None] | None
@@ -379,7 +393,7 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         *dinputs, dstate0 = backward(dh_heads, cache.form, dstate)
         q, k, v, i, f = map(_from_heads, dinputs)
         d = Projections(q, k, v, i, f, do_pre)
-        dx, grads = self._project_backward(d, cache.x)
+        dx, grads = self._project_backward(d, cache.source)
         return dx.reshape(T, B, self.input_size), dstate0, grads
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:

@@ -92,7 +92,8 @@ def mlstm_recurrent(
     state : mLSTMState
         State after the last step.
     cache : RecurrentCache
-        What :func:`mlstm_recurrent_backward` needs.
+        What :func:`mlstm_recurrent_backward` needs. It refers to the inputs: do not change them
+        before the backward.
 
     Raises
     ------
