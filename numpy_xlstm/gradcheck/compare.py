@@ -18,8 +18,11 @@ from numpy_xlstm.gradcheck.report import Row, Status
 NEGLIGIBLE = 1e-3
 """A gradient smaller than this times the largest of all tensors is measured as if it were so large.
 
-The tolerance times this is what rounding does to sums of terms of the largest size.
+Where terms of that size cancel, their rounding is left: see ROUNDINGS.
 """
+
+ROUNDINGS = 16
+"""How many roundings of a term of the largest size are accepted in any entry."""
 
 
 class Probe(NamedTuple):
@@ -39,7 +42,8 @@ def tensor_rows(
     """One row per tensor."""
     probes = {name: _probes(point, name, method, max_entries, directions) for name in point.tensors}
     largest = max((abs(p.reference) for ps in probes.values() for p in ps), default=0.0)
-    floor = NEGLIGIBLE * largest
+    rounding = ROUNDINGS * float(np.finfo(point.dtype).eps)
+    floor = max(NEGLIGIBLE, rounding / rtol) * largest
     if method == "difference":
         floor += 16 * stencil_noise(point) / rtol
     return [_row(point, name, method, ps, rtol, floor) for name, ps in probes.items()]
