@@ -11,14 +11,21 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import GateView, gate_major, head_major
+from numpy_xlstm.cells.gates import GateView
 from numpy_xlstm.cells.scan import (
     Memory,
     Pointwise,
     ScanCache,
     Step,
+    Weights,
     at,
-    per_head,
+    batch_first,
+    batch_last,
+    gradients,
+    project,
+    project_backward,
+    recur,
+    recur_backward,
     scan,
     scan_backward,
 )
@@ -98,14 +105,15 @@ class GatedLayer(Parameterised, Generic[State]):
         )
 
     def _split_heads(self, state: State) -> tuple[Array, Memory]:
-        """State of (B, H) arrays to h and memory of fresh (B, NH, DH) arrays."""
+        """State of (B, H) arrays to h and memory of fresh (NH, DH, B) arrays."""
         split = (len(state[0]), self.num_heads, self.head_dim)
-        h, *memory = (array.reshape(split).copy() for array in state)
+        h, *memory = (batch_last(array.reshape(split)).copy("C") for array in state)
         return h, tuple(memory)
 
     def _join_heads(self, h: Array, memory: Memory) -> State:
-        """Output h and memory of (B, NH, DH) arrays to a state of fresh (B, H) arrays."""
-        joined = (array.reshape(len(array), self.hidden_size).copy() for array in (h, *memory))
+        """Output h and memory of (NH, DH, B) arrays to a state of fresh (B, H) arrays."""
+        shape = (h.shape[-1], self.hidden_size)
+        joined = (batch_first(array).copy("C").reshape(shape) for array in (h, *memory))
         return cast(State, self.state_type(*joined))
 
     def _zero_cotangent(self, batch_size: int) -> State:
@@ -114,10 +122,15 @@ class GatedLayer(Parameterised, Generic[State]):
             State, self.state_type(*(np.zeros(shape, self.dtype) for _ in self.state_type._fields))
         )
 
-    @property
-    def _R(self) -> Array:
-        """The recurrent matrices as (NH, 4·DH, DH)."""
-        return self.params["R"].reshape(self.num_heads, 4 * self.head_dim, self.head_dim)
+    def _weights(self) -> Weights:
+        """The parameters as the recurrence takes them: copies, since caches keep them."""
+        W, R, b = (self.params[name].copy() for name in "WRb")
+        return Weights(W, R.reshape(self.num_heads, 4 * self.head_dim, self.head_dim), b)
+
+    def _grads(self, dweights: Weights) -> Grads:
+        """The gradients of the parameters, in their shapes."""
+        named = dweights._asdict().items()
+        return {name: array.reshape(self.params[name].shape) for name, array in named}
 
 
 class CellCache(NamedTuple):
@@ -126,8 +139,7 @@ class CellCache(NamedTuple):
     x: Array
     h_prev: Array
     step: Step[Any]
-    W: Array
-    R: Array
+    weights: Weights
 
 
 class GatedCell(GatedLayer[State]):
@@ -157,16 +169,18 @@ class GatedCell(GatedLayer[State]):
         check_array("x", x, ("batch", self.input_size), self.dtype)
         check_batch("x", x)
         state = self._start(state, len(x))
-        W, R, b = self.params["W"], self._R, self.params["b"]
+        weights = self._weights()
         h_prev, first = self._split_heads(state)
-        g = (x @ W.T + b).reshape(len(x), 4, self.num_heads, self.head_dim).swapaxes(1, 2)
-        g = g + per_head(h_prev, R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
-        h, *last = (np.empty_like(h_prev) for _ in state)
-        record = self.pointwise.record(h.shape, h.dtype)
+        recurrent = recur(h_prev, weights.R)
+        g = project(x, weights).reshape(recurrent.shape) + recurrent  # [rec.1]
+        shape = (self.num_heads, self.head_dim, len(x))
+        h, *last = np.empty((len(state), *shape), self.dtype)
+        kept = np.empty((self.pointwise.record_size, *shape), self.dtype)
+        record = self.pointwise.record(kept)
         self.pointwise.forward(g, first, h, tuple(last), record)
         after = self._join_heads(h, tuple(last))
-        step = Step(g, first, tuple(last), record)
-        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, W.copy(), R.copy())
+        step = Step(first, tuple(last), record)
+        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, weights)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -191,28 +205,22 @@ class GatedCell(GatedLayer[State]):
         grads : dict[str, np.ndarray]
             Gradients of the parameters.
         """
-        B, NH, DH = cache.h_prev.shape
+        NH, DH, B = cache.h_prev.shape
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
         dh_state, dlast = self._split_heads(self._finish(dstate, B))
-        dg = np.empty((B, NH, 4, DH), self.dtype)
+        dg = np.empty((4, NH, DH, B), self.dtype)
         dmemory = self.pointwise.backward(
-            dh.reshape(B, NH, DH) + dh_state,
+            batch_last(dh.reshape(B, NH, DH)) + dh_state,
             self.pointwise.enter_backward(dlast, cache.step.after),
             cache.step,
             dg,
         )
-        dfirst = self.pointwise.leave_backward(dmemory, cache.step.before)
-        dg_heads = dg.reshape(B, NH, 4 * DH)
-        dg_gates = dg.swapaxes(1, 2).reshape(B, -1)
-        dh_prev = per_head(dg_heads, cache.R)  # [rec.2]
-        dx = dg_gates @ cache.W  # [rec.3]
-        dR = dg_heads.transpose(1, 2, 0) @ cache.h_prev.swapaxes(0, 1)  # [rec.5]
-        grads = {
-            "W": dg_gates.T @ cache.x,  # [rec.4]
-            "R": dR.reshape(self.params["R"].shape),
-            "b": dg_gates.sum(0),  # [rec.6]
-        }
-        return dx, self._join_heads(dh_prev, dfirst), grads
+        dfirst_memory = self.pointwise.leave_backward(dmemory, cache.step.before)
+        dweights = Weights(*map(np.empty_like, cache.weights))
+        gradients(dg, cache.x, batch_first(cache.h_prev), out=dweights)
+        dx = project_backward(dg, cache.weights)
+        dfirst = self._join_heads(recur_backward(dg, cache.weights.R), dfirst_memory)
+        return dx, dfirst, self._grads(dweights)
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> State:
         if state is None:
@@ -228,10 +236,6 @@ class GatedCell(GatedLayer[State]):
 class SequenceCache(NamedTuple):
     """What a sequence keeps for its backward."""
 
-    x: Array
-    """Time-major and flattened: (T·B, D)."""
-    W: Array
-    """Head-major rows: (4H, D)."""
     scan: ScanCache
     stacked: bool
     """Whether the states have PyTorch's leading axis of layers."""
@@ -246,22 +250,11 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
         stacked, state = self._start(state, B)
-        W = head_major(self.params["W"], self.num_heads).copy()
-        b = head_major(self.params["b"], self.num_heads)
-        flat = np.array(x, order="C").reshape(T * B, self.input_size)
-        pre = flat @ W.T
-        pre += b
         h, memory = self._split_heads(state)
-        cache = scan(
-            pre.reshape(T, B, self.num_heads, 4, self.head_dim),
-            self._R.copy(),
-            h,
-            memory,
-            self.pointwise,
-        )
-        after = self._join_heads(cache.hs[-1], at(cache.memories, T))
+        cache = scan(x.copy(order="K"), self._weights(), h, memory, self.pointwise)
+        after = self._join_heads(batch_last(cache.hs[-1]), at(cache.memories, T))
         y = cache.hs[1:].reshape(T, B, self.hidden_size)
-        return y, self._restack(after, stacked), SequenceCache(flat, W, cache, stacked)
+        return y, self._restack(after, stacked), SequenceCache(cache, stacked)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array] | None
@@ -270,15 +263,9 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         T, B, _ = dy.shape
         dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
-        dpre, dh, dmemory, dR = scan_backward(dhs, dh, dmemory, cache.scan, self.pointwise)
-        dg = dpre.reshape(T * B, 4 * self.hidden_size)
-        dx = (dg @ cache.W).reshape(T, B, self.input_size)  # [rec.3]
-        grads = {
-            "W": gate_major(dg.T @ cache.x, self.num_heads),  # [rec.4]
-            "R": dR.reshape(self.params["R"].shape),
-            "b": gate_major(dg.sum(0), self.num_heads),  # [rec.6]
-        }
-        return dx, self._restack(self._join_heads(dh, dmemory), cache.stacked), grads
+        dx, dh, dmemory, dweights = scan_backward(dhs, dh, dmemory, cache.scan, self.pointwise)
+        dstate0 = self._restack(self._join_heads(dh, dmemory), cache.stacked)
+        return dx, dstate0, self._grads(dweights)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
         T_plus_1, B = cache.scan.hs.shape[:2]

@@ -43,17 +43,3 @@ class GateView:
 
     def __set__(self, layer: _HasParams, value: Array) -> None:
         self.__get__(layer)[...] = value
-
-
-def head_major(stacked: Array, num_heads: int) -> Array:
-    """Reorder gate-major rows (4·NH·DH, ...) to (NH, 4, DH, ...), flattened: head by head."""
-    rows, *rest = stacked.shape
-    split = stacked.reshape(4, num_heads, rows // (4 * num_heads), *rest)
-    return split.swapaxes(0, 1).reshape(stacked.shape)
-
-
-def gate_major(stacked: Array, num_heads: int) -> Array:
-    """Reorder head-major rows back to gate-major ones: the inverse of :func:`head_major`."""
-    rows, *rest = stacked.shape
-    split = stacked.reshape(num_heads, 4, rows // (4 * num_heads), *rest)
-    return split.swapaxes(0, 1).reshape(stacked.shape)

@@ -2,11 +2,12 @@
 
 A recurrence alternates a product with the recurrent matrix and a pointwise map::
 
-    g_t           = pre_t + R h_{t−1}                         [rec.1]
+    g_t           = W x_t + b + R h_{t−1}                     [rec.1]
     h_t, memory_t = pointwise(g_t, memory_{t−1})
 
-Everything that does not depend on h_{t−1} is done for all steps at once, outside of the loop.
-Arrays are time-major and head-major: pre (T, B, NH, 4, DH), h (B, NH, DH), R (NH, 4·DH, DH).
+What does not depend on h_{t−1} is done for a block of steps at once, outside of the loop.
+Arrays have the batch last, h (NH, DH, B), so that R h is one product of matrices per head, with R
+(NH, 4·DH, DH). A step has the gates first, g (4, NH, DH, B), so that each gate is contiguous.
 """
 
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
@@ -21,6 +22,9 @@ Memory = tuple[Array, ...]
 Record = TypeVar("Record", bound=tuple[Array, ...])
 """A named tuple of arrays that a pointwise map fills: those of one step, or stacked over steps."""
 
+BLOCK = 25
+"""Steps per block: few, for a block to stay in the processor's cache; odd, to spread there."""
+
 
 class Pointwise(Protocol[Record]):
     """What happens between two matrix products: a pair of pure maps, and no parameters.
@@ -29,15 +33,18 @@ class Pointwise(Protocol[Record]):
     the memory in coordinates of its own; ``enter_backward`` and ``leave_backward`` translate.
     """
 
-    def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Record:
-        """Make the arrays for what the backward needs, of the shape (…, B, NH, DH) of h.
+    record_size: int
+    """How many arrays of the shape of h a record takes for a step."""
 
-        They are parts of one block: the system hands out a large block many times faster.
-        """
+    def record(self, kept: Array) -> Record:
+        """Divide ``kept`` (…, record_size, NH, DH, B) into the arrays of a record, as views."""
         ...
 
     def forward(self, g: Array, before: Memory, h: Array, after: Memory, record: Record) -> None:
-        """Map pre-activations g (…, 4, DH) and the memory before to h and the memory after."""
+        """Map pre-activations g (4, NH, DH, B) and the memory before to h and the memory after.
+
+        ``g`` may be overwritten.
+        """
         ...
 
     def backward(self, dh: Array, dmemory: Memory, at: "Step[Record]", dg: Array) -> Memory:
@@ -56,26 +63,44 @@ class Pointwise(Protocol[Record]):
 class Step(NamedTuple, Generic[Record]):
     """One step, as its backward sees it."""
 
-    g: Array
-    """Pre-activations, (…, 4, DH)."""
     before: Memory
     after: Memory
     record: Record
 
 
+class Weights(NamedTuple):
+    """The parameters of a recurrence, or their gradients."""
+
+    W: Array
+    """(4·NH·DH, D), gate by gate."""
+    R: Array
+    """(NH, 4·DH, DH), gate by gate within a head."""
+    b: Array
+    """(4·NH·DH,), gate by gate."""
+
+
 class ScanCache(NamedTuple):
     """What the backward of a scan needs, for all steps."""
 
-    pre: Array
-    """Pre-activations, with the recurrent part, (T, B, NH, 4, DH)."""
-
+    x: Array
+    """Inputs, (T, B, D)."""
     hs: Array
-    """h_0 … h_T, shape (T+1, B, NH, DH)."""
+    """h_0 … h_T, shape (T+1, B, NH, DH): the outputs are here in the order that they leave in."""
     memories: Memory
-    """The memory at each step, likewise."""
+    """The memory at each step, (T+1, NH, DH, B)."""
     record: tuple[Array, ...]
     """What the pointwise map has recorded, (T, …)."""
-    R: Array
+    weights: Weights
+
+
+def batch_last(h: Array) -> Array:
+    """View of (…, B, NH, DH) as (…, NH, DH, B)."""
+    return np.moveaxis(h, -3, -1)
+
+
+def batch_first(h: Array) -> Array:
+    """View of (…, NH, DH, B) as (…, B, NH, DH): the inverse of :func:`batch_last`."""
+    return np.moveaxis(h, -1, -3)
 
 
 def at(arrays: Record, t: int) -> Record:
@@ -86,45 +111,96 @@ def at(arrays: Record, t: int) -> Record:
 
 def step(cache: ScanCache, t: int) -> Step[Any]:
     """Step t of a scan, as views."""
-    memories = cache.memories
-    return Step(cache.pre[t], at(memories, t), at(memories, t + 1), at(cache.record, t))
+    return Step(at(cache.memories, t), at(cache.memories, t + 1), at(cache.record, t))
 
 
-def scan(pre: Array, R: Array, h: Array, memory: Memory, pointwise: Pointwise[Any]) -> ScanCache:
-    """Run the recurrence over ``pre``, which is overwritten; the outputs are ``hs[1:]``."""
-    T = len(pre)
-    states = np.empty((1 + len(memory), T + 1, *h.shape), h.dtype)  # one block: see `record`
-    states[:, 0] = h, *memory
-    record = pointwise.record((T, *h.shape), h.dtype)
-    cache = ScanCache(pre, states[0], tuple(states[1:]), record, R)
-    for t, g in enumerate(pre):
-        g += per_head(cache.hs[t], R.swapaxes(1, 2)).reshape(g.shape)  # [rec.1]
-        _, before, after, now = step(cache, t)
-        pointwise.forward(g, before, cache.hs[t + 1], after, now)
+def blocks(T: int) -> list[slice]:
+    """Cut T steps into blocks that are short enough for the processor's cache."""
+    return [slice(start, min(start + BLOCK, T)) for start in range(0, T, BLOCK)]
+
+
+def scan(
+    x: Array, weights: Weights, h: Array, memory: Memory, pointwise: Pointwise[Any]
+) -> ScanCache:
+    """Run the recurrence over ``x`` (T, B, D); the outputs are ``hs[1:]``."""
+    T, (NH, DH, B) = len(x), h.shape
+    size = len(memory) + pointwise.record_size
+    hs, kept = np.empty((T + 1, B, NH, DH), h.dtype), np.empty((T + 1, size, NH, DH, B), h.dtype)
+    memories, record = kept[:, : len(memory)], pointwise.record(kept[:T, len(memory) :])
+    batch_last(hs)[0], memories[0] = h, memory
+    cache = ScanCache(x, hs, tuple(memories.swapaxes(0, 1)), record, weights)
+    for block in blocks(T):
+        pre = project(x[block], weights).reshape(4, NH, DH, -1, B)
+        for t in range(block.start, block.stop):
+            g = pre[..., t - block.start, :] + recur(batch_last(hs[t]), weights.R)
+            before, after, now = step(cache, t)
+            pointwise.forward(g, before, batch_last(hs[t + 1]), after, now)
     return cache
 
 
 def scan_backward(
     dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache, pointwise: Pointwise[Any]
-) -> tuple[Array, Array, Memory, Array]:
+) -> tuple[Array, Array, Memory, Weights]:
     """Run back through a scan.
 
     ``dhs`` (T, B, NH, DH) are the cotangents of the outputs, ``dh`` and ``dmemory`` those of the
-    final state. Returns the gradients of ``pre``, ``h``, ``memory`` and ``R``.
+    final state. Returns the gradients of ``x``, ``h``, ``memory`` and the weights.
     """
     T, B, NH, DH = dhs.shape
-    dpre = np.empty((T, B, NH, 4, DH), dhs.dtype)
+    dx, dweights = np.empty_like(cache.x), Weights(*map(np.zeros_like, cache.weights))
+    part = Weights(*map(np.empty_like, cache.weights))
+    dg = np.empty((4, NH, DH, B), dhs.dtype)
     dmemory = pointwise.enter_backward(dmemory, at(cache.memories, T))
-    for t in reversed(range(T)):
-        dmemory = pointwise.backward(dhs[t] + dh, dmemory, step(cache, t), dpre[t])
-        dh = per_head(dpre[t].reshape(B, NH, 4 * DH), cache.R)  # [rec.2]
+    for block in reversed(blocks(T)):
+        dpre = np.empty((4, NH, DH, block.stop - block.start, B), dhs.dtype)
+        for t in reversed(range(block.start, block.stop)):
+            dh = dh + batch_last(dhs[t])
+            dmemory = pointwise.backward(dh, dmemory, step(cache, t), dg)
+            dpre[..., t - block.start, :] = dg
+            dh = recur_backward(dg, cache.weights.R)
+        gradients(dpre, cache.x[block], cache.hs[block], out=part)
+        for total, summand in zip(dweights, part, strict=True):
+            total += summand
+        dx[block] = project_backward(dpre, cache.weights)
     dmemory = pointwise.leave_backward(dmemory, at(cache.memories, 0))
-    dg = dpre.reshape(T * B, NH, 4 * DH).transpose(1, 2, 0)
-    dR = dg @ cache.hs[:-1].reshape(T * B, NH, DH).swapaxes(0, 1)  # [rec.5]
-    return dpre, dh, dmemory, dR
+    return dx, dh, dmemory, dweights
 
 
-def per_head(x: Array, matrices: Array) -> Array:
-    """Row vectors x (B, NH, K) times one matrix (K, N) per head: (B, NH, N)."""
-    product: Array = np.matmul(x.swapaxes(0, 1), matrices)
-    return product.swapaxes(0, 1)
+def project(x: Array, weights: Weights) -> Array:
+    """W x + b for rows x (…, D), as (4·NH·DH, rows)."""
+    product: Array = weights.W @ x.reshape(-1, x.shape[-1]).T
+    product += weights.b[:, None]
+    return product
+
+
+def project_backward(dg: Array, weights: Weights) -> Array:
+    """Gradient of x: Wᵀ δg, with δg (4, NH, DH, …, B)  [rec.3]."""
+    rows, D = weights.W.shape
+    dx: Array = dg.reshape(rows, -1).T @ weights.W
+    return dx.reshape(*dg.shape[3:], D)
+
+
+def recur(h: Array, R: Array) -> Array:
+    """R h, head by head: (4, NH, DH, B)."""
+    NH, DH, B = h.shape
+    return (R @ h).reshape(NH, 4, DH, B).swapaxes(0, 1)
+
+
+def recur_backward(dg: Array, R: Array) -> Array:
+    """Gradient of h: Rᵀ δg  [rec.2]."""
+    _, NH, DH, B = dg.shape
+    dh: Array = R.swapaxes(1, 2) @ dg.swapaxes(0, 1).reshape(NH, 4 * DH, B)
+    return dh
+
+
+def gradients(dg: Array, x: Array, h_prev: Array, out: Weights) -> None:
+    """Gradients of the weights: sums over the rows of x (…, B, D) and h₋ (…, B, NH, DH).
+
+    δg is (4, NH, DH, …, B).
+    """
+    _, NH, DH = dg.shape[:3]
+    rows, rows_by_head = dg.reshape(4 * NH * DH, -1), dg.reshape(4, NH, DH, -1)
+    R_by_head = out.R.reshape(NH, 4, DH, DH).swapaxes(0, 1)
+    np.matmul(rows, x.reshape(-1, x.shape[-1]), out=out.W)  # [rec.4]
+    np.matmul(rows_by_head, h_prev.reshape(-1, NH, DH).swapaxes(0, 1), out=R_by_head)  # [rec.5]
+    np.sum(rows, axis=1, out=out.b)  # [rec.6]

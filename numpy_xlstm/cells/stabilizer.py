@@ -7,7 +7,13 @@ by e^m, and m is chosen at each step so that no exponential can overflow. (c, n,
 
 import numpy as np
 
-from numpy_xlstm.numerics import Array, log_sigmoid, log_sigmoid_slope, maximum
+from numpy_xlstm.numerics import (
+    Array,
+    log_sigmoid,
+    log_sigmoid_and_slope,
+    log_sigmoid_slope,
+    maximum,
+)
 
 FORGET_GATES = ("sigmoid", "exp")
 
@@ -22,19 +28,28 @@ def log_forget_slope(f_pre: Array, forget_gate: str) -> Array | int:
     return log_sigmoid_slope(f_pre) if forget_gate == "sigmoid" else 1
 
 
+def log_forget_and_slope(
+    f_pre: Array, forget_gate: str, out: tuple[Array | None, Array | None] = (None, None)
+) -> tuple[Array, Array]:
+    """Both of the above; written to ``out`` if that is given."""
+    if forget_gate == "sigmoid":
+        return log_sigmoid_and_slope(f_pre, out)
+    log_f, slope = (np.empty_like(f_pre) if array is None else array for array in out)
+    log_f[...], slope[...] = f_pre, 1
+    return log_f, slope
+
+
 def stabilise(
     i_pre: Array,
-    f_pre: Array,
+    log_f: Array,
     m_prev: Array,
-    forget_gate: str,
     out: tuple[Array | None, Array | None, Array | None] = (None, None, None),
 ) -> tuple[Array, Array, Array]:
     """Choose m and divide both gates by e^m: i′, f′ and m, written to ``out`` if that is given.
 
     m₋ = −inf says that there is no past.
     """
-    carried = log_forget(f_pre, forget_gate)
-    carried += m_prev
+    carried = log_f + m_prev
     m = maximum(carried, i_pre, out[2])  # [stab.3]
     i = np.subtract(i_pre, m, out=out[0])
     f = np.subtract(carried, m, out=out[1])

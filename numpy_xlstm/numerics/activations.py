@@ -32,10 +32,10 @@ def sigmoid_and_slope(
     return y, slope
 
 
-def tanh_slope(x: Array) -> Array:
-    """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
-    e = _minus_modulus(x)
-    e *= 2
+def tanh_slope(x: Array, out: Array | None = None) -> Array:
+    """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|; written to ``out`` if that is given."""
+    e = _modulus(x, out)
+    e *= -2
     np.exp(e, out=e)
     y = e + 1
     y *= y
@@ -45,10 +45,23 @@ def tanh_slope(x: Array) -> Array:
 
 
 def log_sigmoid(x: Array) -> Array:
-    """Log σ(x) = min(x, 0) − log(1 + e^−|x|), stable at any magnitude."""
-    tail = _log1p(np.exp(_minus_modulus(x)))
-    bounded = np.where(x.real < 0, x, 0) if x.dtype.kind == "c" else np.minimum(x, 0)
-    return np.subtract(bounded, tail, out=tail)
+    """Log σ(x), stable at any magnitude: see :func:`log_sigmoid_and_slope`."""
+    return log_sigmoid_and_slope(x)[0]
+
+
+def log_sigmoid_and_slope(
+    x: Array, out: tuple[Array | None, Array | None] = (None, None)
+) -> tuple[Array, Array]:
+    """Log σ(x) = −log(1 + e^−x), and its slope σ(−x); written to ``out`` if that is given.
+
+    Where e^−x overflows, log σ(x) is x, which elsewhere is larger.
+    """
+    e = _exp_minus(x, out[1])
+    minus_log = _log1p(e)
+    minus_log *= -1
+    y = minimum(minus_log, x, out[0])
+    e /= 1 + e
+    return y, e
 
 
 def log_sigmoid_slope(x: Array) -> Array:
@@ -61,10 +74,22 @@ def maximum(a: Array, b: Array, out: Array | None = None) -> Array:
     if a.dtype.kind != "c":
         larger: Array = np.maximum(a, b, out=out)
         return larger
-    chosen = np.where(a.real >= b.real, a, b)
+    return _into(out, np.where(a.real >= b.real, a, b))
+
+
+def minimum(a: Array, b: Array, out: Array | None = None) -> Array:
+    """Smaller of ``a`` and ``b``, by their real parts; ``b`` where they tie."""
+    if a.dtype.kind != "c":
+        smaller: Array = np.minimum(a, b, out=out)
+        return smaller
+    return _into(out, np.where(a.real < b.real, a, b))
+
+
+def _into(out: Array | None, values: Array) -> Array:
+    """Write to ``out`` if that is given."""
     if out is None:
-        return chosen
-    out[...] = chosen
+        return values
+    out[...] = values
     return out
 
 
@@ -93,10 +118,9 @@ def _exp_minus(x: Array, out: Array | None = None) -> Array:
     return np.exp(y, out=y)
 
 
-def _minus_modulus(x: Array) -> Array:
-    """−|x|, with the sign of the real part."""
+def _modulus(x: Array, out: Array | None = None) -> Array:
+    """|x|: x with the sign of its real part taken away."""
     if x.dtype.kind == "c":
-        return np.where(x.real < 0, x, -x)
-    modulus: Array = np.abs(x)
-    modulus *= -1
+        return _into(out, np.where(x.real < 0, -x, x))
+    modulus: Array = np.abs(x, out=out)
     return modulus

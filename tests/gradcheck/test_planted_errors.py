@@ -16,7 +16,8 @@ from numpy_xlstm.cells.mlstm.gates import input_slope
 from numpy_xlstm.cells.mlstm.normalizer import denominator
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.slstm import pointwise as slstm
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.cells.stabilizer import log_forget_and_slope
+from numpy_xlstm.numerics import Array, sigmoid_and_slope
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
@@ -128,6 +129,17 @@ def _scaled_slope(factor: float, slope: Callable[..., Any]) -> Callable[..., Any
     return lambda *args: factor * slope(*args)
 
 
+def _with_slope(pair: Callable[..., Any], slope: Callable[[Array], Any]) -> Callable[..., Any]:
+    """A function that gives the values of ``pair``, and ``slope`` of them as the slopes."""
+
+    def spoiled(*args: Any, out: tuple[Array, Array]) -> tuple[Array, Array]:
+        pair(*args, out=out)
+        out[1][...] = slope(out[0])
+        return out
+
+    return spoiled
+
+
 LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "sLSTM: the residual of the stabiliser dropped": (
         "sLSTM-exp",
@@ -145,11 +157,15 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "sLSTM: the forget gate's slope of exp, not of sigmoid": (
         "sLSTM-sigmoid",
-        lambda mp: mp.setattr(slstm, "log_forget_slope", lambda f_pre, kind: 1),
+        lambda mp: mp.setattr(
+            slstm, "log_forget_and_slope", _with_slope(log_forget_and_slope, lambda _: 1.0)
+        ),
     ),
-    "sLSTM: tanh' without the square": (
+    "sLSTM: slopes y instead of y (1 - y)": (
         "sLSTM-sigmoid",
-        lambda mp: mp.setattr(slstm, "tanh_slope", lambda z: 1 - np.abs(z)),
+        lambda mp: mp.setattr(
+            slstm, "sigmoid_and_slope", _with_slope(sigmoid_and_slope, lambda y: y)
+        ),
     ),
     "mLSTM: the gradient of the normaliser dropped": (
         "mLSTM-sigmoid-exp",

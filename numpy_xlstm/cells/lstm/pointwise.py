@@ -3,7 +3,7 @@
 Derived in ``docs/derivations/lstm.md``, whose tags are cited here.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,37 +12,36 @@ from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
 
 
 class LSTMRecord(NamedTuple):
-    """What a step of LSTM keeps for its backward; arrays are (B, NH, DH)."""
+    """What a step of LSTM keeps for its backward."""
 
-    i_f: Array
-    """Gates i and f, shape (2, B, NH, DH)."""
-    i_f_slope: Array
-    """σ′ of both."""
-    z: Array
-    o: Array
-    o_slope: Array
+    gates: Array
+    """i, f, z, o: shape (4, NH, DH, B)."""
+    slopes: Array
+    """Their derivatives by their pre-activations, likewise."""
     tanh_c: Array
+    """Shape (NH, DH, B)."""
 
 
 class LSTMPointwise:
     """Gate pre-activations and c₋ to h and c."""
 
-    def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> LSTMRecord:
-        """Make the arrays for what the backward needs."""
-        block = np.empty((8, *shape), dtype)
-        i_f, i_f_slope = (np.moveaxis(pair, 0, -4) for pair in (block[:2], block[2:4]))
-        return LSTMRecord(i_f, i_f_slope, *block[4:])
+    record_size = 9
+
+    def record(self, kept: Array) -> LSTMRecord:
+        """Divide ``kept`` (…, 9, NH, DH, B) into the arrays of a record."""
+        return LSTMRecord(kept[..., :4, :, :, :], kept[..., 4:8, :, :, :], kept[..., 8, :, :, :])
 
     def forward(
         self, g: Array, before: Memory, h: Array, after: Memory, record: LSTMRecord
     ) -> None:
-        """One step; ``g`` (…, 4, DH) holds the pre-activations of i, f, z, o."""
-        i_f, i_f_slope, z, o, o_slope, tanh_c = record
-        (c_prev,), (c,) = before, after
-        sigmoid_and_slope(np.moveaxis(g[..., :2, :], -2, 0), out=(i_f, i_f_slope))  # [lstm.1]
-        sigmoid_and_slope(g[..., 3, :], out=(o, o_slope))
-        np.tanh(g[..., 2, :], out=z)  # [lstm.2]
-        i, f = i_f
+        """One step; ``g`` (4, NH, DH, B), the pre-activations of i, f, z, o, is overwritten."""
+        gates, slopes, tanh_c = record
+        (i, f, z, o), (c_prev,), (c,) = gates, before, after
+        tanh_z = np.tanh(g[2])
+        g[2] *= 2  # tanh′(z̃) = 4 σ′(2 z̃), so that one call gives all slopes
+        sigmoid_and_slope(g, out=(gates, slopes))  # [lstm.1]
+        slopes[2] *= 4
+        z[...] = tanh_z  # [lstm.2]
         np.multiply(f, c_prev, out=c)
         c += i * z  # [lstm.3]
         np.tanh(c, out=tanh_c)
@@ -50,13 +49,18 @@ class LSTMPointwise:
 
     def backward(self, dh: Array, dmemory: Memory, at: Step[LSTMRecord], dg: Array) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of c₋."""
-        (i, f), (i_slope, f_slope), z, o, o_slope, tanh_c = at.record
-        (dc,), (c_prev,), (c,) = dmemory, at.before, at.after
-        dc = dc + dh * o * tanh_slope(c)  # [lstm.5]
-        np.multiply(dc * z, i_slope, out=dg[..., 0, :])  # [lstm.6]
-        np.multiply(dc * c_prev, f_slope, out=dg[..., 1, :])  # [lstm.7]
-        np.multiply(dc * i, tanh_slope(at.g[..., 2, :]), out=dg[..., 2, :])  # [lstm.8]
-        np.multiply(dh * tanh_c, o_slope, out=dg[..., 3, :])  # [lstm.9]
+        gates, slopes, tanh_c = at.record
+        (i, f, z, o), (dc,), (c_prev,), (c,) = gates, dmemory, at.before, at.after
+        di, df, dz, do = dg
+        dread = tanh_slope(c)
+        dread *= o
+        dread *= dh
+        dc = dc + dread  # [lstm.5]
+        np.multiply(dc, z, out=di)  # [lstm.6]
+        np.multiply(dc, c_prev, out=df)  # [lstm.7]
+        np.multiply(dc, i, out=dz)  # [lstm.8]
+        np.multiply(dh, tanh_c, out=do)  # [lstm.9]
+        dg *= slopes  # completes the last four
         dc *= f  # [lstm.10]
         return (dc,)
 

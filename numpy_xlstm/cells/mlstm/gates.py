@@ -48,10 +48,10 @@ class Gates(NamedTuple):
 
 def gates(i_pre: Array, f_pre: Array, m_prev: Array | None, options: Options) -> Gates:
     """Pre-activations to gates, stabilised if the input gate is exponential."""
+    log_f = log_forget(f_pre, options.forget_gate)
     if m_prev is not None:
-        return Gates(*stabilise(i_pre, f_pre, m_prev, options.forget_gate))
-    f = np.exp(log_forget(f_pre, options.forget_gate))
-    return Gates(sigmoid(i_pre), f, None)  # [mlstm.20]
+        return Gates(*stabilise(i_pre, log_f, m_prev))
+    return Gates(sigmoid(i_pre), np.exp(log_f), None)  # [mlstm.20]
 
 
 def input_slope(i_pre: Array, options: Options) -> Array | int:

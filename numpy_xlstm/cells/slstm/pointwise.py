@@ -8,23 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.scan import Memory, Step
-from numpy_xlstm.cells.stabilizer import log_forget_slope, split_residual, stabilise
-from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
+from numpy_xlstm.cells.stabilizer import log_forget_and_slope, split_residual, stabilise
+from numpy_xlstm.numerics import Array, sigmoid_and_slope
 
 
 class sLSTMRecord(NamedTuple):
-    """What a step of sLSTM keeps for its backward; arrays are (…, DH)."""
+    """What a step of sLSTM keeps for its backward."""
 
-    i: Array
-    """Stabilised input gate i′."""
-    f: Array
-    """Stabilised forget gate f′."""
-    z: Array
-    o: Array
-    o_slope: Array
-    """σ′ of the output gate."""
+    gates: Array
+    """Stabilised i′ and f′, z, o: shape (4, NH, DH, B)."""
+    slopes: Array
+    """Derivatives of log f, z and o by their pre-activations: (3, NH, DH, B)."""
     ratio: Array
-    """c / n."""
+    """c / n, shape (NH, DH, B)."""
 
 
 class sLSTMPointwise:
@@ -34,27 +30,33 @@ class sLSTMPointwise:
     :meth:`enter_backward`.
     """
 
+    record_size = 8
+
     def __init__(self, forget_gate: str) -> None:
         self.forget_gate = forget_gate
 
-    def record(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> sLSTMRecord:
-        """Make the arrays for what the backward needs."""
-        return sLSTMRecord(*np.empty((6, *shape), dtype))
+    def record(self, kept: Array) -> sLSTMRecord:
+        """Divide ``kept`` (…, 8, NH, DH, B) into the arrays of a record."""
+        return sLSTMRecord(kept[..., :4, :, :, :], kept[..., 4:7, :, :, :], kept[..., 7, :, :, :])
 
     def forward(
         self, g: Array, before: Memory, h: Array, after: Memory, record: sLSTMRecord
     ) -> None:
-        """One step; ``g`` (…, 4, DH) holds the pre-activations of i, f, z, o."""
-        i, f, z, o, o_slope, ratio = record
+        """One step; ``g`` (4, NH, DH, B), the pre-activations of i, f, z, o, is overwritten."""
+        gates, slopes, ratio = record
+        (i, f, z, o), (i_pre, f_pre, z_pre, _) = gates, g
         (c_prev, n_prev, m_prev), (c, n, m) = before, after
-        i_pre, f_pre = g[..., 0, :], g[..., 1, :]
-        stabilise(i_pre, f_pre, m_prev, self.forget_gate, out=(i, f, m))
+        log_f, _ = log_forget_and_slope(f_pre, self.forget_gate, out=(f_pre, slopes[0]))
+        stabilise(i_pre, log_f, m_prev, out=(i, f, m))
         np.multiply(f, n_prev, out=n)
         n += i  # [slstm.4]
         if n.real.min() < _lost_below(n.dtype):
             _start_afresh(i_pre, n_prev, i, f, n, m)
-        np.tanh(g[..., 2, :], out=z)  # [slstm.1]
-        sigmoid_and_slope(g[..., 3, :], out=(o, o_slope))  # [slstm.2]
+        tanh_z = np.tanh(z_pre)
+        z_pre *= 2  # tanh′(z̃) = 4 σ′(2 z̃), so that one call gives both slopes
+        sigmoid_and_slope(g[2:], out=(gates[2:], slopes[1:]))  # [slstm.2]
+        slopes[1] *= 4
+        z[...] = tanh_z  # [slstm.1]
         np.multiply(f, c_prev, out=c)
         c += i * z  # [slstm.3]
         np.divide(c, n, out=ratio)
@@ -62,29 +64,29 @@ class sLSTMPointwise:
 
     def backward(self, dh: Array, dmemory: Memory, at: Step[sLSTMRecord], dg: Array) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
-        i, f, z, o, o_slope, ratio = at.record
+        (i, f, z, o), ratio = at.record.gates, at.record.ratio
         (dc, dn, r), (c_prev, n_prev, _), (_, n, _) = dmemory, at.before, at.after
-        f_pre, z_pre = at.g[..., 1, :], at.g[..., 2, :]
-        np.multiply(dh * ratio, o_slope, out=dg[..., 3, :])  # [slstm.6]
+        di_pre, dlog_f, dz, do = dg
+        np.multiply(dh, ratio, out=do)  # [slstm.6]
         dread = dh * o
         dread /= n
         dc = dc + dread  # [slstm.7]
-        dn = dn - dread * ratio  # [slstm.8]
-        np.multiply(dc * i, tanh_slope(z_pre), out=dg[..., 2, :])  # [slstm.9]
-        di_pre = z * dc
+        dread *= ratio
+        dn = dn - dread  # [slstm.8]
+        np.multiply(dc, i, out=dz)  # [slstm.9]
+        np.multiply(dc, z, out=di_pre)
         di_pre += dn
         di_pre *= i  # [slstm.10]
         dc *= f  # [slstm.13]
         dn *= f  # [slstm.14]
-        dlog_f = c_prev * dc
+        np.multiply(c_prev, dc, out=dlog_f)
         dlog_f += n_prev * dn  # [slstm.11]
         if r.any():
             r, to_input = split_residual(r, f)
             di_pre += to_input
             dlog_f += r
-        dg[..., 0, :] = di_pre
-        np.multiply(dlog_f, log_forget_slope(f_pre, self.forget_gate), out=dg[..., 1, :])
-        return dc, dn, r  # the line above is [slstm.12]
+        dg[1:] *= at.record.slopes  # completes [slstm.6] and [slstm.9], and is [slstm.12]
+        return dc, dn, r
 
     def enter_backward(self, dmemory: Memory, memory: Memory) -> Memory:
         """Cotangents (δc, δn, δm) of a state to (δc, δn, r): r = δm − c·δc − n·δn  [stab.6]."""
