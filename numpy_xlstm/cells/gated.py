@@ -173,13 +173,13 @@ class GatedCell(GatedLayer[State]):
         h_prev, first = self._split_heads(state)
         recurrent = recur(h_prev, weights.R)
         g = project(x, weights).reshape(recurrent.shape) + recurrent  # [rec.1]
-        shape = (self.num_heads, self.head_dim, len(x))
-        h, *last = np.empty((len(state), *shape), self.dtype)
-        kept = np.empty((self.pointwise.record_size, *shape), self.dtype)
+        results = np.empty((len(state), *h_prev.shape), self.dtype)
+        h, last = results[0], tuple(results[1:])
+        kept = np.empty((self.pointwise.record_size, *h_prev.shape), self.dtype)
         record = self.pointwise.record(kept)
-        self.pointwise.forward(g, first, h, tuple(last), record)
-        after = self._join_heads(h, tuple(last))
-        step = Step(first, tuple(last), record)
+        self.pointwise.forward(g, first, h, last, record)
+        after = self._join_heads(h, last)
+        step = Step(first, last, record)
         return after.h.copy(), after, CellCache(x.copy(), h_prev, step, weights)
 
     def backward(
