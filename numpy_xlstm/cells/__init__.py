@@ -1,7 +1,16 @@
 """The recurrences: one folder each, forward and backward next to each other."""
 
 from numpy_xlstm.cells.lstm import LSTM, LSTMCell
-from numpy_xlstm.cells.mlstm import mLSTM, mlstm_recurrent, mlstm_recurrent_backward, mLSTMCell
+from numpy_xlstm.cells.mlstm import (
+    mLSTM,
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    mLSTMCell,
+)
 from numpy_xlstm.cells.slstm import sLSTM, sLSTMCell
 from numpy_xlstm.cells.states import LSTMState, mLSTMState, sLSTMState
 
@@ -12,6 +21,10 @@ __all__ = [
     "mLSTM",
     "mLSTMCell",
     "mLSTMState",
+    "mlstm_chunkwise",
+    "mlstm_chunkwise_backward",
+    "mlstm_parallel",
+    "mlstm_parallel_backward",
     "mlstm_recurrent",
     "mlstm_recurrent_backward",
     "sLSTM",

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import GateView
+from numpy_xlstm.cells.padding import padding, without_padding
 from numpy_xlstm.cells.scan import (
     Memory,
     Pointwise,
@@ -168,14 +169,15 @@ class GatedCell(GatedLayer[State]):
         """
         check_array("x", x, ("batch", self.input_size), self.dtype)
         check_batch("x", x)
-        state = self._start(state, len(x))
+        before = self._start(state, len(x))
         weights = self._weights()
-        h_prev, first = self._split_heads(state)
+        h_prev, first = self._split_heads(before)
         recurrent = recur(h_prev, weights.R)
         g = project(x, weights).reshape(recurrent.shape) + recurrent  # [rec.1]
-        results = np.empty((len(state), *h_prev.shape), self.dtype)
+        NH, DH, B = h_prev.shape
+        results = np.empty((len(before), NH, DH, B), self.dtype)
         h, last = results[0], tuple(results[1:])
-        kept = np.empty((self.pointwise.record_size, *h_prev.shape), self.dtype)
+        kept = np.empty((self.pointwise.record_size, NH, DH, B), self.dtype)
         record = self.pointwise.record(kept)
         self.pointwise.forward(g, first, h, last, record)
         after = self._join_heads(h, last)
@@ -245,15 +247,16 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
     """A whole sequence, with the products that do not depend on h₋ outside of the time loop."""
 
     def _forward(
-        self, x: Array, state: Sequence[Array] | None
+        self, x: Array, state: Sequence[Array] | None, lengths: Array | None
     ) -> tuple[Array, State, SequenceCache]:
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
         stacked, state = self._start(state, B)
         h, memory = self._split_heads(state)
-        cache = scan(x.copy(order="K"), self._weights(), h, memory, self.pointwise)
+        padded = None if lengths is None else padding(lengths, T)
+        cache = scan(x.copy(order="K"), self._weights(), h, memory, self.pointwise, padded)
         after = self._join_heads(batch_last(cache.hs[-1]), at(cache.memories, T))
-        y = cache.hs[1:].reshape(T, B, self.hidden_size)
+        y = without_padding(cache.hs[1:], padded).reshape(T, B, self.hidden_size)
         return y, self._restack(after, stacked), SequenceCache(cache, stacked)
 
     def _backward(
@@ -263,6 +266,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         T, B, _ = dy.shape
         dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
+        dhs = without_padding(dhs, cache.scan.padding)
         dx, dh, dmemory, dweights = scan_backward(dhs, dh, dmemory, cache.scan, self.pointwise)
         dstate0 = self._restack(self._join_heads(dh, dmemory), cache.stacked)
         return dx, dstate0, self._grads(dweights)

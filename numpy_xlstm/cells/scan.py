@@ -91,6 +91,8 @@ class ScanCache(NamedTuple):
     record: tuple[Array, ...]
     """What the pointwise map has recorded, (T, …)."""
     weights: Weights
+    padding: Array | None
+    """True at steps that are not there, (T, B); None if there are none."""
 
 
 def batch_last(h: Array) -> Array:
@@ -120,21 +122,33 @@ def blocks(T: int) -> list[slice]:
 
 
 def scan(
-    x: Array, weights: Weights, h: Array, memory: Memory, pointwise: Pointwise[Any]
+    x: Array,
+    weights: Weights,
+    h: Array,
+    memory: Memory,
+    pointwise: Pointwise[Any],
+    padding: Array | None = None,
 ) -> ScanCache:
-    """Run the recurrence over ``x`` (T, B, D); the outputs are ``hs[1:]``."""
+    """Run the recurrence over ``x`` (T, B, D); the outputs are ``hs[1:]``.
+
+    A step that is not there leaves h and the memory as they are.
+    """
     T, (NH, DH, B) = len(x), h.shape
     size = len(memory) + pointwise.record_size
     hs, kept = np.empty((T + 1, B, NH, DH), h.dtype), np.empty((T + 1, size, NH, DH, B), h.dtype)
     memories, record = kept[:, : len(memory)], pointwise.record(kept[:T, len(memory) :])
     batch_last(hs)[0], memories[0] = h, memory
-    cache = ScanCache(x, hs, tuple(memories.swapaxes(0, 1)), record, weights)
+    cache = ScanCache(x, hs, tuple(memories.swapaxes(0, 1)), record, weights, padding)
     for block in blocks(T):
         pre = project(x[block], weights).reshape(4, NH, DH, -1, B)
         for t in range(block.start, block.stop):
             g = pre[..., t - block.start, :] + recur(batch_last(hs[t]), weights.R)
             before, after, now = step(cache, t)
             pointwise.forward(g, before, batch_last(hs[t + 1]), after, now)
+            if padding is not None:
+                hs[t + 1, padding[t]] = hs[t, padding[t]]
+                for old, new in zip(before, after, strict=True):
+                    new[..., padding[t]] = old[..., padding[t]]
     return cache
 
 
@@ -143,8 +157,8 @@ def scan_backward(
 ) -> tuple[Array, Array, Memory, Weights]:
     """Run back through a scan.
 
-    ``dhs`` (T, B, NH, DH) are the cotangents of the outputs, ``dh`` and ``dmemory`` those of the
-    final state. Returns the gradients of ``x``, ``h``, ``memory`` and the weights.
+    ``dhs`` (T, B, NH, DH) are the cotangents of the outputs, 0 at padding, ``dh`` and ``dmemory``
+    those of the final state. Returns the gradients of ``x``, ``h``, ``memory`` and the weights.
     """
     T, B, NH, DH = dhs.shape
     dx, dweights = np.empty_like(cache.x), Weights(*map(np.zeros_like, cache.weights))
@@ -154,16 +168,29 @@ def scan_backward(
     for block in reversed(blocks(T)):
         dpre = np.empty((4, NH, DH, block.stop - block.start, B), dhs.dtype)
         for t in reversed(range(block.start, block.stop)):
-            dh = dh + batch_last(dhs[t])
-            dmemory = pointwise.backward(dh, dmemory, step(cache, t), dg)
+            dh, dmemory = step_backward(dh + batch_last(dhs[t]), dmemory, cache, t, pointwise, dg)
             dpre[..., t - block.start, :] = dg
-            dh = recur_backward(dg, cache.weights.R)
         gradients(dpre, cache.x[block], cache.hs[block], out=part)
         for total, summand in zip(dweights, part, strict=True):
             total += summand
         dx[block] = project_backward(dpre, cache.weights)
     dmemory = pointwise.leave_backward(dmemory, at(cache.memories, 0))
     return dx, dh, dmemory, dweights
+
+
+def step_backward(
+    dh: Array, dmemory: Memory, cache: ScanCache, t: int, pointwise: Pointwise[Any], dg: Array
+) -> tuple[Array, Memory]:
+    """Step t back: writes ``dg``, returns the gradients of h₋ and of the memory before."""
+    if cache.padding is None:
+        dmemory = pointwise.backward(dh, dmemory, step(cache, t), dg)
+        return recur_backward(dg, cache.weights.R), dmemory
+    padded = cache.padding[t]
+    with np.errstate(divide="ignore", invalid="ignore"):  # of padding, whose results are not used
+        dbefore = pointwise.backward(dh, dmemory, step(cache, t), dg)
+    dg[..., padded] = 0
+    dmemory = tuple(np.where(padded, *d) for d in zip(dmemory, dbefore, strict=True))
+    return np.where(padded, dh, recur_backward(dg, cache.weights.R)), dmemory
 
 
 def project(x: Array, weights: Weights) -> Array:

@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from numpy_xlstm.cells.padding import check_lengths
 from numpy_xlstm.numerics import Array, check_array, check_batch
 
 State = TypeVar("State")
@@ -35,7 +36,7 @@ class SequenceLayer(Generic[State, Cache]):
     hidden_size: int
     dtype: Any
 
-    def _forward(self, x: Array, state: Any) -> tuple[Array, State, Cache]:
+    def _forward(self, x: Array, state: Any, lengths: Array | None) -> tuple[Array, State, Cache]:
         raise NotImplementedError
 
     def _backward(self, dy: Array, cache: Cache, dstate: Any) -> tuple[Array, State, Grads]:
@@ -45,7 +46,9 @@ class SequenceLayer(Generic[State, Cache]):
         """T and B of the call that made the cache."""
         raise NotImplementedError
 
-    def forward(self, x: Array, state: Sequence[Any] | None = None) -> tuple[Array, State, Cache]:
+    def forward(
+        self, x: Array, state: Sequence[Any] | None = None, *, lengths: Array | None = None
+    ) -> tuple[Array, State, Cache]:
         """Run over a sequence and keep what the backward needs.
 
         Parameters
@@ -54,23 +57,27 @@ class SequenceLayer(Generic[State, Cache]):
             Inputs, shape (B, T, D) with B ≥ 1 and T ≥ 0; (T, B, D) if not ``batch_first``.
         state : tuple of np.ndarray, optional
             State before the first step; the empty state if omitted.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
+            after them are padding: they change no state, have outputs of 0, and get gradients of 0.
 
         Returns
         -------
         y : np.ndarray
             Outputs h_1 … h_T, shape (B, T, H); (T, B, H) if not ``batch_first``.
         state : NamedTuple
-            State after the last step, to be passed to the next call.
+            State after the last step of each row, to be passed to the next call.
         cache
             What :meth:`backward` needs. It is independent of what happens to ``x``, to ``state``
             and to the parameters afterwards.
 
         Raises
         ------
-        ShapeError, DTypeError, NonFiniteError
-            If ``x`` or ``state`` is not as described.
+        ShapeError, DTypeError, NonFiniteError, OptionError
+            If an argument is not as described.
         """
-        y, after, cache = self._forward(self._time_major(self._check_x(x)), state)
+        x = self._time_major(self._check_x(x))
+        y, after, cache = self._forward(x, state, self._check_lengths(lengths, x))
         return np.array(self._time_major(y), order="C"), after, cache
 
     def backward(
@@ -102,7 +109,9 @@ class SequenceLayer(Generic[State, Cache]):
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)
         return np.ascontiguousarray(self._time_major(dx)), dstate0, grads
 
-    def __call__(self, x: Array, state: Any = None) -> tuple[Array, State]:
+    def __call__(
+        self, x: Array, state: Any = None, *, lengths: Array | None = None
+    ) -> tuple[Array, State]:
         """Evaluate: :meth:`forward` without a cache, block by block.
 
         Apart from the outputs, the memory used does not depend on T. The arguments are those of
@@ -116,11 +125,13 @@ class SequenceLayer(Generic[State, Cache]):
             State after the last step.
         """
         x = self._time_major(self._check_x(x))
+        lengths = self._check_lengths(lengths, x)
         T, B, _ = x.shape
         y = np.empty((T, B, self.hidden_size), self.dtype)
         for start in range(0, max(T, 1), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
-            y[block], state, _ = self._forward(x[block], state)
+            left = None if lengths is None else np.clip(lengths - start, 0, len(x[block]))
+            y[block], state, _ = self._forward(x[block], state, left)
         return np.ascontiguousarray(self._time_major(y)), state
 
     def _check_x(self, x: Array) -> Array:
@@ -128,6 +139,11 @@ class SequenceLayer(Generic[State, Cache]):
         check_array("x", x, (*order, self.input_size), self.dtype)
         check_batch("x", x, axis=order.index("batch"))
         return x
+
+    def _check_lengths(self, lengths: Array | None, x: Array) -> Array | None:
+        """Check the lengths for a time-major x."""
+        T, B, _ = x.shape
+        return None if lengths is None else check_lengths(lengths, B, T)
 
     def _time_major(self, array: Array) -> Array:
         """Swap batch and time where the caller's layout is batch-first: its own inverse."""

@@ -14,6 +14,10 @@ from numpy_xlstm.cells import (
     LSTM,
     LSTMCell,
     mLSTM,
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
     mlstm_recurrent,
     mlstm_recurrent_backward,
     mLSTMCell,
@@ -31,9 +35,16 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.parameters import Parameterised
 
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+
+RECURRENT: Pair = (mlstm_recurrent, mlstm_recurrent_backward)
+PARALLEL: Pair = (mlstm_parallel, mlstm_parallel_backward)
+CHUNKWISE: Pair = (mlstm_chunkwise, mlstm_chunkwise_backward)
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 FORGET = ("sigmoid", "exp")
@@ -52,7 +63,11 @@ def cases() -> dict[str, Case]:
         name = f"{forget}-{input_gate}"
         found[f"mLSTMCell/{name}"] = _step(mLSTMCell, D, H, **options)
         found[f"mLSTM/{name}"] = _sequence(mLSTM, D, H, **options)
-        found[f"mlstm_recurrent/{name}"] = _recurrent(forget, input_gate)
+        found[f"mlstm_recurrent/{name}"] = _memory(RECURRENT, forget, input_gate)
+        found[f"mlstm_parallel/{name}"] = _memory(PARALLEL, forget, input_gate)
+        found[f"mlstm_chunkwise/{name}"] = _memory(CHUNKWISE, forget, input_gate, chunk_size=3)
+    for cell in (LSTM, sLSTM, mLSTM):
+        found[f"lengths/{cell.__name__}"] = _padded(_sequence(cell, D, H))
     found["Linear"] = _linear
     found["Embedding"] = _embedding
     found["softmax_cross_entropy"] = _loss
@@ -77,17 +92,43 @@ def _sequence(sequence: type[Any], *sizes: int, **options: Any) -> Case:
     return case
 
 
-def _recurrent(forget_gate: str, input_gate: str) -> Case:
+def _memory(pair: Pair, forget_gate: str, input_gate: str, **options: Any) -> Case:
+    """A form of mLSTM as a function."""
+
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         def forward(q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState) -> Any:
             gates = {"forget_gate": forget_gate, "input_gate": input_gate}
-            return mlstm_recurrent(q, k, v, i, f, state, eps=1e-2, **gates)
+            return pair[0](q, k, v, i, f, state, eps=1e-2, **gates, **options)
 
         q, k = rng.standard_normal((2, B, NH, T, 3)).astype(dtype)
         v = rng.standard_normal((B, NH, T, 2)).astype(dtype)
         i, f = rng.standard_normal((2, B, NH, T)).astype(dtype)
         empty = mLSTM(1, 4, NH, qk_dim=6, input_gate=input_gate, dtype=dtype).init_state(B)
-        return (forward, mlstm_recurrent_backward), (q, k, v, i, f, random_state(empty, rng))
+        return (forward, pair[1]), (q, k, v, i, f, random_state(empty, rng))
+
+    return case
+
+
+class Padded(Parameterised):
+    """A sequence layer over a batch of sequences of different lengths."""
+
+    def __init__(self, layer: Any, lengths: Array) -> None:
+        self.layer, self.lengths, self.params = layer, lengths, layer.params
+
+    def forward(self, x: Array, state: Any) -> Any:
+        """Run over the sequences; their lengths are constants."""
+        layer = self.layer.with_params(self.params)
+        return layer.forward(x, state, lengths=self.lengths)
+
+    def backward(self, dy: Array, cache: Any, dstate: Any) -> Any:
+        """Back through :meth:`forward`."""
+        return self.layer.backward(dy, cache, dstate)
+
+
+def _padded(sequence: Case) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        layer, inputs = sequence(rng, dtype)
+        return Padded(layer, np.array([T - 1, T])), inputs
 
     return case
 

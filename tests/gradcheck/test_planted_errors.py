@@ -11,13 +11,12 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.cells.mlstm import recurrent, step
-from numpy_xlstm.cells.mlstm.gates import input_slope
+from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
 from numpy_xlstm.cells.mlstm.normalizer import denominator
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.slstm import pointwise as slstm
 from numpy_xlstm.cells.stabilizer import log_forget_and_slope
-from numpy_xlstm.numerics import Array, sigmoid_and_slope
+from numpy_xlstm.numerics import Array, log_sigmoid_slope, sigmoid_and_slope
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
@@ -169,16 +168,16 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "mLSTM: the gradient of the normaliser dropped": (
         "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(step, "denominator", _without(denominator, sign=np.array(0.0))),
+        lambda mp: mp.setattr(chunk, "denominator", _without(denominator, sign=np.array(0.0))),
     ),
     "mLSTM: what eps adds to the residual dropped": (
         "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(step, "denominator", _without(denominator, residual=None)),
+        lambda mp: mp.setattr(chunk, "denominator", _without(denominator, residual=None)),
     ),
     "mLSTM: |q·n| treated as q·n": (
         "mLSTM-sigmoid-exp",
         lambda mp: mp.setattr(
-            step,
+            chunk,
             "denominator",
             lambda qn, m, eps, old=denominator: (lambda den: den._replace(sign=np.abs(den.sign)))(
                 old(qn, m, eps)
@@ -187,12 +186,12 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "mLSTM: the keys' factor 1/√DK forgotten": (
         "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(recurrent, "unscale_key_gradient", lambda dk: dk),
+        lambda mp: mp.setattr(inputs, "unscale_key_gradient", lambda dk: dk),
     ),
     "mLSTM: the cotangent of the final n ignored": (
         "mLSTM-exp-exp",
         lambda mp: mp.setattr(
-            recurrent,
+            pieces,
             "enter_backward",
             lambda d, last, old=enter_backward: old(d._replace(n=np.zeros_like(d.n)), last),
         ),
@@ -200,14 +199,14 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "mLSTM: the gradient of the initial m zero": (
         "mLSTM-exp-exp",
         lambda mp: mp.setattr(
-            recurrent,
+            pieces,
             "leave_backward",
             lambda d, first, old=leave_backward: old(d, first)._replace(m=np.zeros_like(first.m)),
         ),
     ),
     "mLSTMsig: the input gate's slope wrong": (
         "mLSTM-sigmoid-sigmoid",
-        lambda mp: mp.setattr(step, "input_slope", _scaled_slope(1.001, input_slope)),
+        lambda mp: mp.setattr(gates, "log_sigmoid_slope", _scaled_slope(1.001, log_sigmoid_slope)),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""mLSTM beside the native PyTorch forms of ``mlstm_kernels``: values, and their autograd.
+"""mLSTM in every form beside the native PyTorch forms of ``mlstm_kernels``: values and autograd.
 
 Theirs divides q by √DK and ours k, so that their C and n are √DK times ours; h is the same. Their
 recurrent form starts from m = 0, their parallel form from nothing, which is our empty state.
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward, mLSTMState
+from numpy_xlstm import mLSTMState
+from tests.cells.test_forms import FORMS
 from tests.variants import assert_close
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
@@ -31,9 +32,11 @@ def _inputs(seed: int, B: int, NH: int, T: int, DK: int, DV: int) -> tuple[list[
 SHAPES = [(1, 1, 1, 2, 2), (2, 2, 9, 3, 4), (1, 3, 33, 4, 2)]
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("zero", [True, False])
-def test_recurrent_form(shape: tuple[int, int, int, int, int], zero: bool) -> None:
+def test_their_recurrent_form(form: str, shape: tuple[int, int, int, int, int], zero: bool) -> None:
+    forward, backward = FORMS[form]
     inputs, rng = _inputs(1, *shape)
     B, NH, _, DK, DV = shape
     sizes = ((B, NH, DK, DV), (B, NH, DK), (B, NH))
@@ -52,7 +55,7 @@ def test_recurrent_form(shape: tuple[int, int, int, int, int], zero: bool) -> No
         dtype_state=torch.float64,
     )
     q, k, v, i, f = inputs
-    ours, last, cache = mlstm_recurrent(q, k, v, i, f, state)
+    ours, last, cache = forward(q, k, v, i, f, state)
     found = (h, C / root, n / root, m[..., 0])
     assert_close((ours, *last), tuple(t.detach().numpy() for t in found), 1e-12)
 
@@ -60,21 +63,23 @@ def test_recurrent_form(shape: tuple[int, int, int, int, int], zero: bool) -> No
     dstate = mLSTMState(*(rng.standard_normal(s) for s in sizes))
     cotangents = (dh, *dstate)
     sum((torch.tensor(c) * t).sum() for c, t in zip(cotangents, found, strict=True)).backward()
-    *grads, dstate0 = mlstm_recurrent_backward(dh, cache, dstate)
+    *grads, dstate0 = backward(dh, cache, dstate)
     expected = tuple(t.grad.numpy() for t in theirs)
     assert_close(tuple(grads), expected, 1e-10, 1e-12)
     assert_close(tuple(dstate0), tuple(t.grad.numpy() for t in start), 1e-10, 1e-12)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_parallel_form(shape: tuple[int, int, int, int, int]) -> None:
+def test_their_parallel_form(form: str, shape: tuple[int, int, int, int, int]) -> None:
+    forward, backward = FORMS[form]
     inputs, rng = _inputs(2, *shape)
     theirs = [torch.tensor(a, requires_grad=True) for a in inputs]
     h = parallel.mlstm_parallel__native_autograd(*theirs)
     q, k, v, i, f = inputs
-    ours, _, cache = mlstm_recurrent(q, k, v, i, f)
+    ours, _, cache = forward(q, k, v, i, f)
     assert_close(ours, h.detach().numpy(), 1e-12)
     dh = rng.standard_normal(ours.shape)
     (torch.tensor(dh) * h).sum().backward()
-    *grads, _ = mlstm_recurrent_backward(dh, cache)
+    *grads, _ = backward(dh, cache)
     assert_close(tuple(grads), tuple(t.grad.numpy() for t in theirs), 1e-10, 1e-12)

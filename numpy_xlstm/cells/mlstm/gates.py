@@ -9,7 +9,7 @@ import numpy as np
 
 from numpy_xlstm.cells.stabilizer import FORGET_GATES, log_forget, log_forget_slope, stabilise
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array, check_choice, log_sigmoid_slope, sigmoid
+from numpy_xlstm.numerics import Array, check_choice, log_sigmoid, log_sigmoid_slope
 
 INPUT_GATES = ("exp", "sigmoid")
 
@@ -46,19 +46,29 @@ class Gates(NamedTuple):
     m: Array | None
 
 
-def gates(i_pre: Array, f_pre: Array, m_prev: Array | None, options: Options) -> Gates:
-    """Pre-activations to gates, stabilised if the input gate is exponential."""
-    log_f = log_forget(f_pre, options.forget_gate)
-    if m_prev is not None:
-        return Gates(*stabilise(i_pre, log_f, m_prev))
-    return Gates(sigmoid(i_pre), np.exp(log_f), None)  # [mlstm.20]
+def gates(log_i: Array, log_f: Array, m_prev: Array | None) -> Gates:
+    """Log gates to gates, stabilised if there is an m.
+
+    A step that is not there, log i = −inf, leaves an empty memory, m₋ = −inf, as it is: f = 1.
+    """
+    if m_prev is None:
+        return Gates(np.exp(log_i), np.exp(log_f), None)  # [mlstm.20]
+    nothing = (m_prev.real == -np.inf) & (log_i.real == -np.inf)
+    if not nothing.any():
+        return Gates(*stabilise(log_i, log_f, m_prev))
+    i, f, m = stabilise(log_i, log_f, np.where(nothing, 0, m_prev))
+    return Gates(i, f, np.where(nothing, m_prev, m))
 
 
-def input_slope(i_pre: Array, options: Options) -> Array | int:
-    """Derivative of log i: 1, or σ(−ĩ) for a sigmoid gate."""
-    return 1 if options.normalised else log_sigmoid_slope(i_pre)
+def log_gates(i_pre: Array, f_pre: Array, options: Options) -> tuple[Array, Array]:
+    """Log i, which is ĩ or log σ(ĩ), and log f."""
+    log_i = i_pre if options.normalised else log_sigmoid(i_pre)
+    return log_i, log_forget(f_pre, options.forget_gate)
 
 
-def forget_slope(f_pre: Array, options: Options) -> Array | int:
-    """Derivative of log f: σ(−f̃), or 1 for an exponential gate."""
-    return log_forget_slope(f_pre, options.forget_gate)
+def log_gates_backward(
+    dlog_i: Array, dlog_f: Array, i_pre: Array, f_pre: Array, options: Options
+) -> tuple[Array, Array]:
+    """Gradients of the pre-activations: times 1 or σ(−ĩ), and σ(−f̃) or 1."""
+    di = dlog_i if options.normalised else dlog_i * log_sigmoid_slope(i_pre)
+    return di, dlog_f * log_forget_slope(f_pre, options.forget_gate)

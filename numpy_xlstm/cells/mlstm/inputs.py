@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm.gates import Options
+from numpy_xlstm.cells.mlstm.gates import Options, log_gates, log_gates_backward
+from numpy_xlstm.cells.padding import check_lengths, padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array
@@ -19,6 +20,13 @@ class Inputs(NamedTuple):
     v: Array
     i: Array
     f: Array
+    padding: Array | None = None
+    """True at steps that are not there, (B, 1, T); None if there are none."""
+
+    @property
+    def arrays(self) -> tuple[Array, Array, Array, Array, Array]:
+        """What the padding pads."""
+        return self.q, self.k, self.v, self.i, self.f
 
     @property
     def sizes(self) -> tuple[int, int, int, int, int]:
@@ -26,8 +34,29 @@ class Inputs(NamedTuple):
         B, NH, T, DK = self.q.shape
         return B, NH, T, DK, self.v.shape[-1]
 
+    def steps(self, start: int, stop: int) -> "Inputs":
+        """Some of the steps, as views."""
+        padding = None if self.padding is None else self.padding[:, :, start:stop]
+        q, k, v, i, f = (array[:, :, start:stop] for array in self.arrays)
+        return Inputs(q, k, v, i, f, padding)
 
-def check_inputs(q: Array, k: Array, v: Array, i: Array, f: Array) -> Inputs:
+
+class MemoryInputs(NamedTuple):
+    """What the memory of mLSTM is given, or the gradients of it."""
+
+    q: Array
+    k: Array
+    """Divided by √DK."""
+    v: Array
+    log_i: Array
+    """−inf at a step that is not there."""
+    log_f: Array
+    """0 at a step that is not there."""
+
+
+def check_inputs(
+    q: Array, k: Array, v: Array, i: Array, f: Array, lengths: Array | None = None
+) -> Inputs:
     """Return the inputs, or raise an error that names the one which does not fit."""
     check_array("q", q, ("batch", "heads", "time", "DK"))
     B, NH, T, DK = q.shape
@@ -39,7 +68,36 @@ def check_inputs(q: Array, k: Array, v: Array, i: Array, f: Array) -> Inputs:
         raise ShapeError(
             f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
         )
-    return Inputs(q, k, v, i, f)
+    if lengths is None:
+        return Inputs(q, k, v, i, f)
+    return Inputs(q, k, v, i, f, padding(check_lengths(lengths, B, T), T).T[:, None])
+
+
+def check_cotangents(
+    dh: Array, dstate: Sequence[Any] | None, inputs: Inputs, options: Options
+) -> mLSTMState:
+    """Check both cotangents and return that of the state."""
+    B, NH, T, _, DV = inputs.sizes
+    check_array("dh", dh, (B, NH, T, DV), inputs.q.dtype)
+    return check_state("dstate", dstate, inputs, options)
+
+
+def to_memory(inputs: Inputs, options: Options) -> MemoryInputs:
+    """Divide the keys by √DK, and take the logarithms of the gates."""
+    log_i, log_f = log_gates(inputs.i, inputs.f, options)
+    if inputs.padding is not None:
+        log_i, log_f = np.where(inputs.padding, -np.inf, log_i), np.where(inputs.padding, 0, log_f)
+    return MemoryInputs(inputs.q, scale_keys(inputs.k), inputs.v, log_i, log_f)
+
+
+def to_memory_backward(
+    d: MemoryInputs, inputs: Inputs, options: Options
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Gradients of q, k, v and the pre-activations i, f."""
+    di, df = log_gates_backward(d.log_i, d.log_f, inputs.i, inputs.f, options)
+    if inputs.padding is not None:
+        di, df = np.where(inputs.padding, 0, di), np.where(inputs.padding, 0, df)
+    return d.q, unscale_key_gradient(d.k), d.v, di, df
 
 
 def scale_keys(k: Array) -> Array:

@@ -4,11 +4,17 @@ Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.mlstm.chunkwise import (
+    CHUNK_SIZE,
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+)
 from numpy_xlstm.cells.mlstm.gates import check_options
 from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
@@ -16,12 +22,13 @@ from numpy_xlstm.cells.mlstm.inputs import (
     empty_state,
     key_scale,
     own,
-    scale_keys,
+    to_memory,
+    to_memory_backward,
 )
+from numpy_xlstm.cells.mlstm.parallel import mlstm_parallel, mlstm_parallel_backward
 from numpy_xlstm.cells.mlstm.recurrent import mlstm_recurrent, mlstm_recurrent_backward
 from numpy_xlstm.cells.mlstm.step import (
     StepCache,
-    StepInputs,
     enter_backward,
     leave_backward,
     step,
@@ -41,8 +48,14 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.parameters import Parameterised
 
-FORMS: dict[str, tuple[Any, Any]] = {"recurrent": (mlstm_recurrent, mlstm_recurrent_backward)}
-"""The forms that a layer can take, by name."""
+FORMS = ("auto", "recurrent", "parallel", "chunkwise")
+"""The forms that a layer can take."""
+
+BACKWARD: dict[str, Any] = {
+    "recurrent": mlstm_recurrent_backward,
+    "parallel": mlstm_parallel_backward,
+    "chunkwise": mlstm_chunkwise_backward,
+}
 
 Grads = dict[str, Array]
 
@@ -174,6 +187,7 @@ class CellCache(NamedTuple):
 
     source: Source
     gate: OutputGate
+    inputs: Inputs
     step: StepCache
     last: mLSTMState
 
@@ -256,13 +270,12 @@ class mLSTMCell(_mLSTMLayer):
         """
         check_array("x", x, ("batch", self.input_size), self.dtype)
         check_batch("x", x)
-        to_memory, gate = self._project(x)
-        previous = own(check_state("state", state, _one_step(*to_memory), self.options))
-        inputs = StepInputs(*to_memory)
-        inputs = inputs._replace(k=scale_keys(inputs.k))  # [mlstm.3]
-        h_tilde, after, cache = step(inputs, previous, self.options)
+        projected, gate = self._project(x)
+        previous = own(check_state("state", state, _one_step(*projected), self.options))
+        inputs = Inputs(*projected)
+        h_tilde, after, cache = step(to_memory(inputs, self.options), previous, self.options.eps)
         h = gate.o * h_tilde.reshape(gate.o.shape)  # [mlstm.21]
-        return h, own(after), CellCache(self._source(x), gate, cache, after)
+        return h, own(after), CellCache(self._source(x), gate, inputs, cache, after)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array | None] | None = None
@@ -289,16 +302,15 @@ class mLSTMCell(_mLSTMLayer):
         """
         shape = cache.gate.o.shape
         check_array("dh", dh, shape, self.dtype)
-        dlast = check_state("dstate", dstate, _one_step(*cache.step.inputs), self.options)
+        dlast = check_state("dstate", dstate, _one_step(*cache.inputs.arrays), self.options)
         dh_tilde, do_pre = cache.gate.backward(dh, cache.step.h.reshape(shape))
         d, dstate0 = step_backward(
             dh_tilde.reshape(cache.step.h.shape),
             enter_backward(dlast, cache.last),
             cache.step,
-            self.options,
         )
-        d = d._replace(k=scale_keys(d.k))
-        dx, grads = self._project_backward(Projections(*d, do_pre), cache.source)
+        dprojected = to_memory_backward(d, cache.inputs, self.options)
+        dx, grads = self._project_backward(Projections(*dprojected, do_pre), cache.source)
         return dx, leave_backward(dstate0, cache.step.previous), grads
 
 
@@ -310,7 +322,8 @@ class SequenceCache(NamedTuple):
     gate: OutputGate
     h: Array
     """Before the output gate, (T·B, H)."""
-    form: Any
+    form: str
+    memory: Any
     """The cache of the form."""
 
 
@@ -321,8 +334,11 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
     ----------
     input_size, hidden_size, num_heads, qk_dim, forget_gate, input_gate, eps, dtype, rng
         As in :class:`mLSTMCell`.
-    form : {"recurrent"}
-        How the sequence is computed; the result is the same.
+    form : {"auto", "recurrent", "parallel", "chunkwise"}
+        How the sequence is computed; the result is the same. "auto" takes the recurrent form for a
+        single step, and the chunkwise one, which is the parallel one up to a chunk, for more.
+    chunk_size : int, default 64
+        Steps per chunk of the chunkwise form.
     batch_first : bool, default True
         Whether x is (B, T, D), or (T, B, D).
 
@@ -348,13 +364,15 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         qk_dim: int | None = None,
         forget_gate: str = "sigmoid",
         input_gate: str = "exp",
-        form: str = "recurrent",
+        form: str = "auto",
+        chunk_size: int = CHUNK_SIZE,
         eps: float = 1e-6,
         batch_first: bool = True,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
         self.form = check_choice("form", form, FORMS)
+        self.chunk_size = check_positive("chunk_size", chunk_size)
         self.batch_first = batch_first
         super().__init__(
             input_size,
@@ -369,18 +387,18 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         )
 
     def _forward(
-        self, x: Array, state: Sequence[Array | None] | None
+        self, x: Array, state: Sequence[Array | None] | None, lengths: Array | None
     ) -> tuple[Array, mLSTMState, SequenceCache]:
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
         flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
-        to_memory, gate = self._project(flat)
-        inputs = (_to_heads(rows, T, B) for rows in to_memory)
-        forward, _ = FORMS[self.form]
-        h, after, cache = forward(*inputs, state, **self.options._asdict())
+        projected, gate = self._project(flat)
+        form, forward = self._form(T)
+        inputs = (_to_heads(rows, T, B) for rows in projected)
+        h, after, cache = forward(*inputs, state, lengths=lengths, **self.options._asdict())
         h = _from_heads(h).reshape(gate.o.shape)
         y = (gate.o * h).reshape(T, B, self.hidden_size)  # [mlstm.21]
-        return y, after, SequenceCache(self._source(flat), gate, h, cache)
+        return y, after, SequenceCache(self._source(flat), gate, h, form, cache)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array | None] | None
@@ -389,15 +407,25 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         T, B, _ = dy.shape
         dh, do_pre = cache.gate.backward(dy.reshape(cache.h.shape), cache.h)
         dh_heads = _to_heads(dh.reshape(T * B, self.num_heads, self.head_dims[1]), T, B)
-        _, backward = FORMS[self.form]
-        *dinputs, dstate0 = backward(dh_heads, cache.form, dstate)
+        *dinputs, dstate0 = BACKWARD[cache.form](dh_heads, cache.memory, dstate)
         q, k, v, i, f = map(_from_heads, dinputs)
         d = Projections(q, k, v, i, f, do_pre)
         dx, grads = self._project_backward(d, cache.source)
         return dx.reshape(T, B, self.input_size), dstate0, grads
 
+    def _form(self, T: int) -> tuple[str, Any]:
+        """The form for a sequence of T steps: its name and its forward."""
+        automatic = "recurrent" if T == 1 else "chunkwise"
+        form = automatic if self.form == "auto" else self.form
+        forwards: dict[str, Any] = {
+            "recurrent": mlstm_recurrent,
+            "parallel": mlstm_parallel,
+            "chunkwise": partial(mlstm_chunkwise, chunk_size=self.chunk_size),
+        }
+        return form, forwards[form]
+
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
-        B, _, T, _, _ = cache.form.inputs.sizes
+        B, _, T, _, _ = cache.memory.inputs.sizes
         return T, B
 
 

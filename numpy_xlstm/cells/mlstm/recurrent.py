@@ -13,28 +13,26 @@ import numpy as np
 from numpy_xlstm.cells.mlstm.gates import Options, check_options
 from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
+    MemoryInputs,
+    check_cotangents,
     check_inputs,
     check_state,
     own,
-    scale_keys,
-    unscale_key_gradient,
+    to_memory,
+    to_memory_backward,
 )
-from numpy_xlstm.cells.mlstm.step import (
-    StepInputs,
-    enter_backward,
-    leave_backward,
-    step,
-    step_backward,
-)
+from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward, step, step_backward
+from numpy_xlstm.cells.padding import without_padding
 from numpy_xlstm.cells.states import mLSTMState
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array
 
 
 class RecurrentCache(NamedTuple):
     """What the backward of the recurrent form needs."""
 
     inputs: Inputs
-    """With k already divided by √DK."""
+    """As given."""
+    memory_inputs: MemoryInputs
     options: Options
     segment: int
     """Steps between two kept states."""
@@ -51,6 +49,7 @@ def mlstm_recurrent(
     f: Array,
     state: Sequence[Array | None] | None = None,
     *,
+    lengths: Array | None = None,
     eps: float = 1e-6,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
@@ -78,6 +77,9 @@ def mlstm_recurrent(
     state : mLSTMState, optional
         C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
         m = −inf, if omitted.
+    lengths : np.ndarray, optional
+        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
+        them are padding: they change no state, have outputs of 0, and get gradients of 0.
     eps : float, default 1e-6
         Added to the denominator; 0 is the paper.
     forget_gate : {"sigmoid", "exp"}
@@ -119,9 +121,9 @@ def mlstm_recurrent(
     ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
     """
     options = check_options(eps, forget_gate, input_gate)
-    inputs = check_inputs(q, k, v, i, f)
+    inputs = check_inputs(q, k, v, i, f, lengths)
     now = own(check_state("state", state, inputs, options))
-    inputs = inputs._replace(k=scale_keys(inputs.k))
+    memory_inputs = to_memory(inputs, options)
     B, NH, T, _, DV = inputs.sizes
     segment = max(1, isqrt(T))
     h = np.empty((B, NH, T, DV), q.dtype)
@@ -129,8 +131,9 @@ def mlstm_recurrent(
     for t in range(T):
         if t % segment == 0:
             kept.append(now)
-        h[:, :, t], now, _ = step(_at(inputs, t), now, options)
-    return h, own(now), RecurrentCache(inputs, options, segment, kept or [now], now)
+        h[:, :, t], now, _ = step(_at(memory_inputs, t), now, options.eps)
+    cache = RecurrentCache(inputs, memory_inputs, options, segment, kept or [now], now)
+    return without_padding(h, inputs.padding), own(now), cache
 
 
 def mlstm_recurrent_backward(
@@ -159,24 +162,24 @@ def mlstm_recurrent_backward(
     ShapeError, DTypeError, NonFiniteError
         If ``dh`` or ``dstate`` is not as described.
     """
-    inputs, options, segment, kept, last = cache
-    B, NH, T, _, DV = inputs.sizes
-    check_array("dh", dh, (B, NH, T, DV), inputs.q.dtype)
-    d = enter_backward(check_state("dstate", dstate, inputs, options), last)
-    grads = Inputs(*(np.empty_like(array) for array in inputs))
+    inputs, memory_inputs, options, segment, kept, last = cache
+    d = enter_backward(check_cotangents(dh, dstate, inputs, options), last)
+    dh = without_padding(dh, inputs.padding)
+    grads = MemoryInputs(*(np.empty_like(array) for array in memory_inputs))
+    T = dh.shape[2]
     for start in reversed(range(0, T, segment)):
         steps, now = [], kept[start // segment]
         for t in range(start, min(start + segment, T)):
-            _, now, one = step(_at(inputs, t), now, options)
+            _, now, one = step(_at(memory_inputs, t), now, options.eps)
             steps.append(one)
         for t in reversed(range(start, start + len(steps))):
-            dinputs, d = step_backward(dh[:, :, t], d, steps[t - start], options)
+            dinputs, d = step_backward(dh[:, :, t], d, steps[t - start])
             for grad, value in zip(grads, dinputs, strict=True):
                 grad[:, :, t] = value
     dstate0 = own(leave_backward(d, kept[0]))
-    return grads.q, unscale_key_gradient(grads.k), grads.v, grads.i, grads.f, dstate0
+    return *to_memory_backward(grads, inputs, options), dstate0
 
 
-def _at(inputs: Inputs, t: int) -> StepInputs:
+def _at(inputs: MemoryInputs, t: int) -> MemoryInputs:
     """The inputs of step t."""
-    return StepInputs(*(array[:, :, t] for array in inputs))
+    return MemoryInputs(*(array[:, :, t] for array in inputs))

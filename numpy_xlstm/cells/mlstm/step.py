@@ -1,34 +1,25 @@
 """One step of mLSTM: the equations, forward and backward. The specification of all forms.
 
 Derived in ``docs/derivations/mlstm.md``, whose tags are cited here. Shapes: q, k (B, NH, DK),
-v (B, NH, DV), gates (B, NH), C (B, NH, DK, DV), n (B, NH, DK). k is already divided by √DK.
+v (B, NH, DV), log gates (B, NH), C (B, NH, DK, DV), n (B, NH, DK).
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm.gates import Gates, Options, forget_slope, gates, input_slope
+from numpy_xlstm.cells.mlstm.gates import Gates, gates
+from numpy_xlstm.cells.mlstm.inputs import MemoryInputs
 from numpy_xlstm.cells.mlstm.normalizer import Denominator, denominator
 from numpy_xlstm.cells.stabilizer import split_residual
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
 
 
-class StepInputs(NamedTuple):
-    """What comes in at one step."""
-
-    q: Array
-    k: Array
-    v: Array
-    i_pre: Array
-    f_pre: Array
-
-
 class StepCache(NamedTuple):
     """What one step keeps for its backward."""
 
-    inputs: StepInputs
+    inputs: MemoryInputs
     gates: Gates
     previous: mLSTMState
     n: Array | None
@@ -37,11 +28,11 @@ class StepCache(NamedTuple):
 
 
 def step(
-    inputs: StepInputs, previous: mLSTMState, options: Options
+    inputs: MemoryInputs, previous: mLSTMState, eps: float
 ) -> tuple[Array, mLSTMState, StepCache]:
     """Take one step: h (B, NH, DV) and the state after it."""
-    q, k, v, i_pre, f_pre = inputs
-    gate = gates(i_pre, f_pre, previous.m, options)
+    q, k, v, log_i, log_f = inputs
+    gate = gates(log_i, log_f, previous.m)
     i, f = gate.i[..., None], gate.f[..., None]
     C = f[..., None] * previous.C
     C += (i * k)[..., :, None] * v[..., None, :]  # [mlstm.6]
@@ -49,7 +40,7 @@ def step(
     if previous.n is None or gate.m is None:
         return h, mLSTMState(C, None, None), StepCache(inputs, gate, previous, None, h, None)
     n = f * previous.n + i * k  # [mlstm.7]
-    den = denominator((q * n).sum(-1), gate.m, options.eps)
+    den = denominator((q * n).sum(-1), gate.m, eps)
     h = h / den.value[..., None]  # [mlstm.10]
     return h, mLSTMState(C, n, gate.m), StepCache(inputs, gate, previous, n, h, den)
 
@@ -63,10 +54,10 @@ class StateCotangent(NamedTuple):
 
 
 def step_backward(
-    dh: Array, dstate: StateCotangent, cache: StepCache, options: Options
-) -> tuple[StepInputs, StateCotangent]:
+    dh: Array, dstate: StateCotangent, cache: StepCache
+) -> tuple[MemoryInputs, StateCotangent]:
     """Take one step back: gradients of the inputs and of the state before the step."""
-    q, k, v, i_pre, f_pre = cache.inputs
+    q, k, v, _, _ = cache.inputs
     i, f = cache.gates.i[..., None], cache.gates.f[..., None]
     dnum, dqn, dr = _denominator_backward(dh, cache)
     dC = dstate.C + q[..., :, None] * dnum[..., None, :]  # [mlstm.13]
@@ -88,9 +79,7 @@ def step_backward(
         r, to_input = split_residual(dstate.r - dr, cache.gates.f)  # [mlstm.12]
         dlog_i += to_input
         dlog_f += r
-    di = dlog_i * input_slope(i_pre, options)
-    df = dlog_f * forget_slope(f_pre, options)
-    return StepInputs(dq, dk, dv, di, df), StateCotangent(f[..., None] * dC, dn, r)
+    return MemoryInputs(dq, dk, dv, dlog_i, dlog_f), StateCotangent(f[..., None] * dC, dn, r)
 
 
 def _denominator_backward(dh: Array, cache: StepCache) -> tuple[Array, Array | None, Array | int]:

@@ -1,0 +1,272 @@
+"""A group of neighbouring chunks of mLSTM at once: what parallel and chunkwise form are made of.
+
+Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A group has G chunks of
+L steps. Shapes: q, k (B, NH, G, L, DK), v (B, NH, G, L, DV), log gates (B, NH, G, L), one state
+before each chunk: C (B, NH, G, DK, DV), n (B, NH, G, DK), m (B, NH, G). The parallel form is one
+chunk.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm.inputs import MemoryInputs
+from numpy_xlstm.cells.mlstm.normalizer import Denominator, denominator
+from numpy_xlstm.cells.mlstm.step import StateCotangent
+from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.numerics import Array, maximum
+
+
+class Exponents(NamedTuple):
+    """Logarithms of what is left of each earlier step, and of the state before the chunk."""
+
+    inner: Array
+    """D̃_ij, shape (…, L, L): what step i still has of step j; −inf above the diagonal."""
+    state: Array
+    """b_i, shape (…, L): what step i still has of the state before the chunk."""
+
+
+class Weights(NamedTuple):
+    """The exponentials of the exponents, divided by e^m."""
+
+    inner: Array
+    """e^(D̃_ij − m_i), shape (…, L, L)."""
+    state: Array
+    """e^(b_i + m₀ − m_i), shape (…, L)."""
+    m: Array | None
+    """m_i, shape (…, L); None where there is nothing to stabilise."""
+
+
+class GroupCache(NamedTuple):
+    """What the backward of a group needs; the rest is computed again."""
+
+    before: mLSTMState
+    """The states before each chunk."""
+
+
+def exponents(log_i: Array, log_f: Array) -> Exponents:
+    """Sum the log gates. No sum is a difference of longer ones, so that nothing cancels."""
+    L = log_f.shape[-1]
+    later = np.tri(L, k=-1, dtype=bool)
+    inner = np.where(later, log_f[..., :, None], 0)
+    with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
+        np.cumsum(inner, axis=-2, out=inner)  # [form.1]
+        inner += log_i[..., None, :]
+        inner[..., ~np.tri(L, dtype=bool)] = -np.inf
+        return Exponents(inner, np.cumsum(log_f, axis=-1))  # [form.2]
+
+
+def stabilisers(e: Exponents, m: Array | None) -> tuple[Array | None, Array | None]:
+    """Value of m before each chunk, stacked, and after the last: row L of [form.3]."""
+    if m is None:
+        return None, None
+    largest, carry = _row_maximum(e.inner[..., -1, :]), e.state[..., -1]
+    before = []
+    for g in range(carry.shape[2]):
+        before.append(m)
+        m = maximum(carry[:, :, g] + m, largest[:, :, g])
+    return np.stack(before, axis=2), m
+
+
+def weights(e: Exponents, m_before: Array | None) -> Weights:
+    """Divide the exponentials of ``e`` by e^m, row by row, m being their largest."""
+    if m_before is None:
+        return Weights(np.exp(e.inner), np.exp(e.state), None)
+    carried = e.state + m_before[..., None]
+    m = maximum(carried, _row_maximum(e.inner))  # [form.3]
+    empty = m.real == -np.inf  # nothing has come yet, which carries on as it is
+    shift = np.where(empty, 0, m) if empty.any() else m
+    inner = e.inner - shift[..., None]
+    np.exp(inner, out=inner)  # [form.4]
+    return Weights(inner, np.exp(np.where(empty, 0, carried - shift)), m)  # [form.5]
+
+
+def _row_maximum(inner: Array) -> Array:
+    if inner.dtype.kind == "c":
+        return np.take_along_axis(inner, inner.real.argmax(-1)[..., None], -1)[..., 0]
+    largest: Array = inner.max(-1)
+    return largest
+
+
+def states(
+    inputs: MemoryInputs, w: Weights, state: mLSTMState, m_before: Array | None
+) -> tuple[mLSTMState, mLSTMState]:
+    """Return the states before each chunk, stacked along the axis G, and C and n after the last."""
+    decay = w.state[..., -1, None]
+    source = w.inner[..., -1, :, None] * inputs.k
+    C, C_last = _recur(decay[..., None], source.swapaxes(-1, -2) @ inputs.v, state.C)  # [form.6]
+    if state.n is None:
+        return mLSTMState(C, None, None), mLSTMState(C_last, None, None)
+    n, n_last = _recur(decay, source.sum(-2), state.n)  # [form.7]
+    return mLSTMState(C, n, m_before), mLSTMState(C_last, n_last, None)
+
+
+def _recur(decay: Array, source: Array, start: Array) -> tuple[Array, Array]:
+    """Iterate y ← decay·y + source over the axis G: the y before each, which replace ``source``."""
+    for g in range(source.shape[2]):
+        now = decay[:, :, g] * start
+        now += source[:, :, g]
+        source[:, :, g] = start
+        start = now
+    return source, start
+
+
+class Reading(NamedTuple):
+    """What one chunk reads from its memory, before the division."""
+
+    S: Array
+    """(q_i·k_j) e^(D̃_ij − m_i)."""
+    q_state: Array
+    """q_i e^(b_i + m₀ − m_i)."""
+    den: Denominator | None
+
+
+def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Reading:
+    """Scores, scaled queries and denominator."""
+    S = inputs.q @ inputs.k.swapaxes(-1, -2)
+    S *= w.inner  # [form.8]
+    q_state = inputs.q * w.state[..., None]  # [form.9]
+    if before.n is None or w.m is None:
+        return Reading(S, q_state, None)
+    qn = S.sum(-1) + (q_state @ before.n[..., None])[..., 0]  # [form.10]
+    return Reading(S, q_state, denominator(qn, w.m, eps))
+
+
+def forward(
+    inputs: MemoryInputs, state: mLSTMState, eps: float
+) -> tuple[Array, mLSTMState, GroupCache]:
+    """A group of chunks: h (B, NH, G, L, DV), the state after it, and the cache."""
+    e = exponents(inputs.log_i, inputs.log_f)
+    m_before, m_last = stabilisers(e, state.m)
+    w = weights(e, m_before)
+    before, last = states(inputs, w, state, m_before)
+    S, q_state, den = read(inputs, before, w, eps)
+    h = S @ inputs.v
+    h += q_state @ before.C  # [form.11]
+    if den is not None:
+        h /= den.value[..., None]  # [form.12]
+    return h, last._replace(m=m_last), GroupCache(before)
+
+
+def backward(
+    dh: Array, d: StateCotangent, inputs: MemoryInputs, cache: GroupCache, eps: float
+) -> tuple[MemoryInputs, StateCotangent]:
+    """Back through a group: gradients of its inputs, and of the state before it."""
+    (q, k, v, log_i, log_f), (before,) = inputs, cache
+    w = weights(exponents(log_i, log_f), before.m)
+    reading = read(inputs, before, w, eps)
+    dread = _read_backward(dh, inputs, before, reading)
+    dafter, d, tau = _states_backward(d, reading, dread, w)
+
+    last = w.inner[..., -1, :, None]
+    dk_last = v @ dafter.C.swapaxes(-1, -2)
+    if dafter.n is not None:
+        dk_last += dafter.n[..., None, :]
+    dS = dread.A * w.inner
+    dq = dS @ k
+    dq += w.state[..., None] * dread.U  # [form.18]
+    dk = dS.swapaxes(-1, -2) @ q
+    dv = reading.S.swapaxes(-1, -2) @ dread.num
+    dv += (last * k) @ dafter.C  # [form.20]
+
+    inner = np.multiply(dread.A, reading.S, out=dS)  # [form.21]
+    inner[..., -1, :] += last[..., 0] * _dot(k, dk_last)
+    state = _dot(reading.q_state, dread.U)  # [form.22]
+    state[..., -1] += w.state[..., -1] * _inner(before, dafter)
+    if tau is not None:
+        _route(tau, inner, state, w)
+    dk_last *= last
+    dk += dk_last  # [form.19]
+    return MemoryInputs(dq, dk, dv, *_exponents_backward(inner, state)), d
+
+
+class ReadingCotangent(NamedTuple):
+    """Cotangents of what a chunk reads."""
+
+    num: Array
+    """Of the numerator: δh / denominator, shape (…, L, DV)."""
+    A: Array
+    """δnum_i·v_j + δ(q·n)_i, shape (…, L, L)."""
+    U: Array
+    """C₀ δnum_i + n₀ δ(q·n)_i, shape (…, L, DK)."""
+    qn: Array | None
+    """Of q·n, shape (…, L)."""
+    tau: Array | None
+    """Of m_i, what reading adds to it, shape (…, L); None if that is nothing."""
+
+
+def _read_backward(
+    dh: Array, inputs: MemoryInputs, before: mLSTMState, reading: Reading
+) -> ReadingCotangent:
+    den = reading.den
+    num = dh if den is None else dh / den.value[..., None]  # [form.13]
+    A = num @ inputs.v.swapaxes(-1, -2)
+    U = num @ before.C.swapaxes(-1, -2)
+    if den is None or before.n is None:
+        return ReadingCotangent(num, A, U, None, None)
+    theta = _dot(reading.S, A) + _dot(reading.q_state, U)  # [form.14]
+    qn = -den.sign * theta / den.value  # [form.15]
+    A += qn[..., None]
+    U += qn[..., None] * before.n[..., None, :]
+    tau = None if den.residual is None else -theta * den.residual
+    return ReadingCotangent(num, A, U, qn, tau)
+
+
+def _states_backward(
+    d: StateCotangent, reading: Reading, dread: ReadingCotangent, w: Weights
+) -> tuple[StateCotangent, StateCotangent, Array | None]:
+    """Cotangents of the states after each chunk, of the state before the first, and of all m."""
+    backwards, decay = np.s_[:, :, ::-1], w.state[..., -1, None]
+    from_C = reading.q_state.swapaxes(-1, -2) @ dread.num
+    _, dC = _recur(decay[..., None][backwards], from_C[backwards], d.C)  # [form.16]
+    if d.n is None or d.r is None or dread.qn is None:
+        return StateCotangent(from_C, None, None), StateCotangent(dC, None, None), None
+    from_n = _dot(reading.q_state.swapaxes(-1, -2), dread.qn[..., None, :])
+    _, dn = _recur(decay[backwards], from_n[backwards], d.n)  # [form.17]
+    tau, r = dread.tau, d.r
+    if tau is None and r.any():
+        tau = np.zeros_like(dread.qn)
+    if tau is not None:
+        for g in reversed(range(tau.shape[2])):
+            tau[:, :, g, -1] += r
+            r = np.where(carries(w)[:, :, g], tau[:, :, g], 0).sum(-1)
+    return StateCotangent(from_C, from_n, None), StateCotangent(dC, dn, r), tau
+
+
+def carries(w: Weights) -> Array:
+    """Where the state before the chunk has the largest exponent of a step, or ties."""
+    one: Array = w.state.real == 1
+    return one
+
+
+def _route(tau: Array, inner: Array, state: Array, w: Weights) -> None:
+    """Add the cotangent of m_i to that of its largest exponent  [form.23]."""
+    carried = carries(w)
+    state += np.where(carried, tau, 0)
+    first = (w.inner.real == 1).argmax(-1)[..., None]
+    to_inner = np.take_along_axis(inner, first, -1) + np.where(carried, 0, tau)[..., None]
+    np.put_along_axis(inner, first, to_inner, -1)
+
+
+def _dot(a: Array, b: Array) -> Array:
+    """Inner products along the last axis."""
+    product: Array = np.einsum("...i,...i->...", a, b)
+    return product
+
+
+def _inner(before: mLSTMState, dafter: StateCotangent) -> Array:
+    """⟨C₀, δC⟩ + ⟨n₀, δn⟩ of each chunk."""
+    inner: Array = np.einsum("...ij,...ij->...", before.C, dafter.C)
+    if before.n is not None and dafter.n is not None:
+        inner += _dot(before.n, dafter.n)
+    return inner
+
+
+def _exponents_backward(inner: Array, state: Array) -> tuple[Array, Array]:
+    """Gradients of the log gates from those of the exponents; ``inner`` is overwritten."""
+    reverse = inner[..., ::-1, :]
+    np.cumsum(reverse, axis=-2, out=reverse)
+    dlog_i = np.diagonal(inner, axis1=-2, axis2=-1).copy()  # [form.24]
+    dlog_f = _dot(inner, np.tri(inner.shape[-1], k=-1, dtype=inner.real.dtype))
+    dlog_f += np.cumsum(state[..., ::-1], axis=-1)[..., ::-1]  # [form.25]
+    return dlog_i, dlog_f

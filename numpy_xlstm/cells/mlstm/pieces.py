@@ -1,0 +1,87 @@
+"""A sequence as groups of chunks: how parallel and chunkwise form cut it and put it together."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm.chunk import GroupCache, backward, forward
+from numpy_xlstm.cells.mlstm.gates import Options
+from numpy_xlstm.cells.mlstm.inputs import (
+    Inputs,
+    MemoryInputs,
+    own,
+    to_memory,
+    to_memory_backward,
+)
+from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
+from numpy_xlstm.cells.padding import without_padding
+from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.numerics import Array
+
+Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
+
+
+class Piece(NamedTuple):
+    """Steps ``start`` to ``stop``, as ``chunks`` chunks of equal length."""
+
+    start: int
+    stop: int
+    chunks: int
+
+    def cut(self, array: Array) -> Array:
+        """These steps of (B, NH, T, …), as (B, NH, G, L, …)."""
+        B, NH, _, *rest = array.shape
+        steps = self.stop - self.start
+        part = array[:, :, self.start : self.stop]
+        return part.reshape(B, NH, self.chunks, steps // self.chunks, *rest)
+
+    def paste(self, part: Array, array: Array) -> None:
+        """Write (B, NH, G, L, …) to these steps of ``array``: the inverse of :meth:`cut`."""
+        steps = array[:, :, self.start : self.stop]
+        steps[...] = part.reshape(steps.shape)
+
+
+class PiecesCache(NamedTuple):
+    """What the backward of a form made of chunks needs."""
+
+    inputs: Inputs
+    """As given."""
+    options: Options
+    pieces: tuple[Piece, ...]
+    groups: tuple[GroupCache, ...]
+    first: mLSTMState
+    last: mLSTMState
+
+
+def run(
+    inputs: Inputs, state: mLSTMState, options: Options, pieces: tuple[Piece, ...]
+) -> tuple[Array, mLSTMState, PiecesCache]:
+    """Go through the pieces in order."""
+    B, NH, T, _, DV = inputs.sizes
+    h = np.empty((B, NH, T, DV), inputs.q.dtype)
+    now, groups = state, []
+    for piece in pieces:
+        part, now, group = forward(_chunks(inputs, piece, options), now, options.eps)
+        piece.paste(part, h)
+        groups.append(group)
+    cache = PiecesCache(inputs, options, pieces, tuple(groups), state, now)
+    return without_padding(h, inputs.padding), own(now), cache
+
+
+def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients:
+    """Go back through the pieces."""
+    inputs, options, pieces, groups, first, last = cache
+    dh = without_padding(dh, inputs.padding)
+    grads = MemoryInputs(*(np.empty_like(array) for array in inputs.arrays))
+    d = enter_backward(dstate, last)
+    for piece, group in zip(reversed(pieces), reversed(groups), strict=True):
+        chunks = _chunks(inputs, piece, options)
+        parts, d = backward(piece.cut(dh), d, chunks, group, options.eps)
+        for grad, part in zip(grads, parts, strict=True):
+            piece.paste(part, grad)
+    return *to_memory_backward(grads, inputs, options), own(leave_backward(d, first))
+
+
+def _chunks(inputs: Inputs, piece: Piece, options: Options) -> MemoryInputs:
+    steps = to_memory(inputs.steps(piece.start, piece.stop), options)
+    return MemoryInputs(*(Piece(0, array.shape[2], piece.chunks).cut(array) for array in steps))

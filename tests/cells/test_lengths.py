@@ -1,0 +1,78 @@
+"""Batches of sequences of different lengths: padding reaches nothing, whatever it holds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm import LSTM
+from numpy_xlstm.cells import sequence
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
+
+
+@given(variants, sizes, st.integers(0, 2**32 - 1))
+def test_each_row_is_as_if_it_were_alone(variant: Variant, s: Sizes, seed: int) -> None:
+    case = make(variant, s)
+    lengths = np.random.default_rng(seed).integers(0, s.T + 1, s.B)
+    dy, dstate = case.cotangents()
+    y, last, cache = case.layer.forward(case.x, case.state, lengths=lengths)
+    dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+    total = {name: np.zeros_like(grad) for name, grad in grads.items()}
+    for row, length in enumerate(lengths):
+        cut = np.s_[row : row + 1, :length]
+        y_row, last_row, cache_row = case.layer.forward(case.x[cut], _row(case.state, row))
+        dx_row, dstate0_row, grads_row = case.layer.backward(dy[cut], cache_row, _row(dstate, row))
+        assert_close(y[cut], y_row, 1e-12, 1e-14)
+        assert_close(_row(last, row), last_row, 1e-12, 1e-14)
+        assert_close(dx[cut], dx_row, 1e-11, 1e-12)
+        assert_close(_row(dstate0, row), dstate0_row, 1e-11, 1e-12)
+        assert not y[row, length:].any()
+        assert not dx[row, length:].any()
+        for name, grad in grads_row.items():
+            total[name] += grad
+    scale = max(float(np.abs(grad).max()) for grad in total.values())
+    assert_close(tuple(grads.values()), tuple(total.values()), 1e-11, 1e-12 * (1 + scale))
+
+
+@given(variants, sizes)
+def test_values_of_padding_do_not_matter(variant: Variant, s: Sizes) -> None:
+    case = make(variant, s)
+    lengths = np.full(s.B, s.T // 2)
+    other = case.x.copy()
+    other[:, s.T // 2 :] = 1e3
+    first, second = (
+        case.layer.forward(x, case.state, lengths=lengths)[:2] for x in (case.x, other)
+    )
+    assert_close(first, second, 0.0)
+
+
+def test_evaluation_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sequence, "EVALUATION_BLOCK", 3)
+    rng = np.random.default_rng(0)
+    layer = LSTM(2, 3, rng=rng)
+    x, lengths = rng.standard_normal((4, 8, 2)), np.array([0, 3, 5, 8])
+    assert_close(layer(x, lengths=lengths), layer.forward(x, lengths=lengths)[:2], 1e-13)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "error", "message"),
+    [
+        ([1, 2, 3], ShapeError, r"lengths: expected shape \(2,\), one per batch row; got \(3,\)"),
+        ([1.0, 2.0], DTypeError, "lengths: expected integers; got float64"),
+        ([-1, 2], OptionError, r"lengths: expected integers from 0 to T = 4; got \[-1, 2\]"),
+        ([1, 5], OptionError, r"lengths: expected integers from 0 to T = 4; got \[1, 5\]"),
+    ],
+)
+def test_wrong_lengths(lengths: Any, error: type[Exception], message: str) -> None:
+    layer = LSTM(2, 3)
+    with pytest.raises(error, match=message):
+        layer.forward(np.zeros((2, 4, 2)), lengths=np.array(lengths))
+
+
+def _row(tree: Any, row: int) -> Any:
+    if tree is None:
+        return None
+    return type(tree)(*(None if a is None else a[row : row + 1] for a in tree))
