@@ -4,6 +4,9 @@ Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A gro
 L steps. Shapes: q, k (B, NH, G, L, DK), v (B, NH, G, L, DV), log gates (B, NH, G, L), one state
 before each chunk: C (B, NH, G, DK, DV), n (B, NH, G, DK), m (B, NH, G). The parallel form is one
 chunk.
+
+What a step reads is written in one product: the state before the chunk stands for DK more steps,
+with the rows of C as their values, and q times its weight as their scores.
 """
 
 from typing import NamedTuple
@@ -46,14 +49,19 @@ class GroupCache(NamedTuple):
 
 def exponents(log_i: Array, log_f: Array) -> Exponents:
     """Sum the log gates. No sum is a difference of longer ones, so that nothing cancels."""
-    L = log_f.shape[-1]
-    later = np.tri(L, k=-1, dtype=bool)
-    inner = np.where(later, log_f[..., :, None], 0)
+    L, dtype = log_f.shape[-1], log_f.real.dtype
+    inner = log_f[..., :, None] * np.tri(L, k=-1, dtype=dtype)
     with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
-        np.cumsum(inner, axis=-2, out=inner)  # [form.1]
+        _sum_down(inner)  # [form.1]
         inner += log_i[..., None, :]
-        inner[..., ~np.tri(L, dtype=bool)] = -np.inf
+        inner += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(dtype)
         return Exponents(inner, np.cumsum(log_f, axis=-1))  # [form.2]
+
+
+def _sum_down(rows: Array) -> None:
+    """Replace each row (…, L, L) by the sum of it and those above; a loop is twice the speed."""
+    for i in range(1, rows.shape[-2]):
+        rows[..., i, :] += rows[..., i - 1, :]
 
 
 def stabilisers(e: Exponents, m: Array | None) -> tuple[Array | None, Array | None]:
@@ -114,22 +122,29 @@ def _recur(decay: Array, source: Array, start: Array) -> tuple[Array, Array]:
 class Reading(NamedTuple):
     """What one chunk reads from its memory, before the division."""
 
-    S: Array
-    """(q_i·k_j) e^(D̃_ij − m_i)."""
-    q_state: Array
-    """q_i e^(b_i + m₀ − m_i)."""
+    scores: Array
+    """S_ij = (q_i·k_j) e^(D̃_ij − m_i), then q̄_i = q_i e^(b_i + m₀ − m_i): (…, L, L + DK)."""
+    values: Array
+    """v_j, then the rows of C₀: (…, L + DK, DV)."""
+    keys: Array | None
+    """What the scores are multiplied by in q·n: 1, then n₀: (…, L + DK)."""
     den: Denominator | None
 
 
 def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Reading:
-    """Scores, scaled queries and denominator."""
-    S = inputs.q @ inputs.k.swapaxes(-1, -2)
-    S *= w.inner  # [form.8]
-    q_state = inputs.q * w.state[..., None]  # [form.9]
+    """Scores, values and denominator."""
+    q, k, v, *_ = inputs
+    *lead, L, DK = q.shape
+    scores = np.empty((*lead, L, L + DK), q.dtype)
+    np.matmul(q, k.swapaxes(-1, -2), out=scores[..., :L])
+    scores[..., :L] *= w.inner  # [form.8]
+    np.multiply(q, w.state[..., None], out=scores[..., L:])  # [form.9]
+    values = np.concatenate([v, before.C], axis=-2)
     if before.n is None or w.m is None:
-        return Reading(S, q_state, None)
-    qn = S.sum(-1) + (q_state @ before.n[..., None])[..., 0]  # [form.10]
-    return Reading(S, q_state, denominator(qn, w.m, eps))
+        return Reading(scores, values, None, None)
+    keys = np.concatenate([np.ones((*lead, L), q.dtype), before.n], axis=-1)
+    qn = (scores @ keys[..., None])[..., 0]  # [form.10]
+    return Reading(scores, values, keys, denominator(qn, w.m, eps))
 
 
 def forward(
@@ -140,11 +155,10 @@ def forward(
     m_before, m_last = stabilisers(e, state.m)
     w = weights(e, m_before)
     before, last = states(inputs, w, state, m_before)
-    S, q_state, den = read(inputs, before, w, eps)
-    h = S @ inputs.v
-    h += q_state @ before.C  # [form.11]
-    if den is not None:
-        h /= den.value[..., None]  # [form.12]
+    reading = read(inputs, before, w, eps)
+    h = reading.scores @ reading.values  # [form.11]
+    if reading.den is not None:
+        h /= reading.den.value[..., None]  # [form.12]
     return h, last._replace(m=m_last), GroupCache(before)
 
 
@@ -152,80 +166,78 @@ def backward(
     dh: Array, d: StateCotangent, inputs: MemoryInputs, cache: GroupCache, eps: float
 ) -> tuple[MemoryInputs, StateCotangent]:
     """Back through a group: gradients of its inputs, and of the state before it."""
-    (q, k, v, log_i, log_f), (before,) = inputs, cache
+    (q, k, v, log_i, log_f), (before,), L = inputs, cache, inputs.q.shape[-2]
     w = weights(exponents(log_i, log_f), before.m)
     reading = read(inputs, before, w, eps)
-    dread = _read_backward(dh, inputs, before, reading)
-    dafter, d, tau = _states_backward(d, reading, dread, w)
+    dread = _read_backward(dh, reading)
+    dv, from_C = dread.values[..., :L, :], dread.values[..., L:, :]
+    from_n = None if dread.keys is None else dread.keys[..., L:]
+    dafter, d, tau = _states_backward(d, from_C, from_n, dread.tau, w)
 
     last = w.inner[..., -1, :, None]
     dk_last = v @ dafter.C.swapaxes(-1, -2)
     if dafter.n is not None:
         dk_last += dafter.n[..., None, :]
-    dS = dread.A * w.inner
-    dq = dS @ k
-    dq += w.state[..., None] * dread.U  # [form.18]
-    dk = dS.swapaxes(-1, -2) @ q
-    dv = reading.S.swapaxes(-1, -2) @ dread.num
+    dk_last *= last
     dv += (last * k) @ dafter.C  # [form.20]
+    dS = dread.scores[..., :L] * w.inner
+    dq = dS @ k
+    dq += w.state[..., None] * dread.scores[..., L:]  # [form.18]
+    dk = dS.swapaxes(-1, -2) @ q
+    dk += dk_last  # [form.19]
 
-    inner = np.multiply(dread.A, reading.S, out=dS)  # [form.21]
-    inner[..., -1, :] += last[..., 0] * _dot(k, dk_last)
-    state = _dot(reading.q_state, dread.U)  # [form.22]
+    inner = np.multiply(dread.scores[..., :L], reading.scores[..., :L], out=dS)  # [form.21]
+    inner[..., -1, :] += _dot(k, dk_last)
+    state = _dot(dread.scores[..., L:], reading.scores[..., L:])  # [form.22]
     state[..., -1] += w.state[..., -1] * _inner(before, dafter)
     if tau is not None:
         _route(tau, inner, state, w)
-    dk_last *= last
-    dk += dk_last  # [form.19]
     return MemoryInputs(dq, dk, dv, *_exponents_backward(inner, state)), d
 
 
 class ReadingCotangent(NamedTuple):
     """Cotangents of what a chunk reads."""
 
-    num: Array
-    """Of the numerator: δh / denominator, shape (…, L, DV)."""
-    A: Array
-    """δnum_i·v_j + δ(q·n)_i, shape (…, L, L)."""
-    U: Array
-    """C₀ δnum_i + n₀ δ(q·n)_i, shape (…, L, DK)."""
-    qn: Array | None
-    """Of q·n, shape (…, L)."""
+    scores: Array
+    """A_ij = δnum_i·v_j + δ(q·n)_i, then U_i = C₀ δnum_i + n₀ δ(q·n)_i: (…, L, L + DK)."""
+    values: Array
+    """Of v_j, then of C₀, what reading adds to them: (…, L + DK, DV)."""
+    keys: Array | None
+    """The last DK are what reading adds to the cotangent of n₀: (…, L + DK)."""
     tau: Array | None
     """Of m_i, what reading adds to it, shape (…, L); None if that is nothing."""
 
 
-def _read_backward(
-    dh: Array, inputs: MemoryInputs, before: mLSTMState, reading: Reading
-) -> ReadingCotangent:
-    den = reading.den
-    num = dh if den is None else dh / den.value[..., None]  # [form.13]
-    A = num @ inputs.v.swapaxes(-1, -2)
-    U = num @ before.C.swapaxes(-1, -2)
-    if den is None or before.n is None:
-        return ReadingCotangent(num, A, U, None, None)
-    theta = _dot(reading.S, A) + _dot(reading.q_state, U)  # [form.14]
-    qn = -den.sign * theta / den.value  # [form.15]
-    A += qn[..., None]
-    U += qn[..., None] * before.n[..., None, :]
+def _read_backward(dh: Array, reading: Reading) -> ReadingCotangent:
+    scores, values, keys, den = reading
+    if den is None or keys is None:
+        back = scores.swapaxes(-1, -2) @ dh
+        return ReadingCotangent(dh @ values.swapaxes(-1, -2), back, None, None)
+    dnum = dh / den.value[..., None]  # [form.13]
+    dscores = dnum @ values.swapaxes(-1, -2)
+    theta = _dot(scores, dscores)  # [form.14]
+    dqn = -den.sign * theta / den.value  # [form.15]
+    dscores += dqn[..., None] * keys[..., None, :]
+    dkeys = (dqn[..., None, :] @ scores)[..., 0, :]
     tau = None if den.residual is None else -theta * den.residual
-    return ReadingCotangent(num, A, U, qn, tau)
+    return ReadingCotangent(dscores, scores.swapaxes(-1, -2) @ dnum, dkeys, tau)
 
 
 def _states_backward(
-    d: StateCotangent, reading: Reading, dread: ReadingCotangent, w: Weights
+    d: StateCotangent, from_C: Array, from_n: Array | None, tau: Array | None, w: Weights
 ) -> tuple[StateCotangent, StateCotangent, Array | None]:
-    """Cotangents of the states after each chunk, of the state before the first, and of all m."""
+    """Cotangents of the states after each chunk, of the state before the first, and of all m.
+
+    ``from_C`` and ``from_n`` are what the reading of each chunk adds; they are overwritten.
+    """
     backwards, decay = np.s_[:, :, ::-1], w.state[..., -1, None]
-    from_C = reading.q_state.swapaxes(-1, -2) @ dread.num
     _, dC = _recur(decay[..., None][backwards], from_C[backwards], d.C)  # [form.16]
-    if d.n is None or d.r is None or dread.qn is None:
+    if d.n is None or d.r is None or from_n is None:
         return StateCotangent(from_C, None, None), StateCotangent(dC, None, None), None
-    from_n = _dot(reading.q_state.swapaxes(-1, -2), dread.qn[..., None, :])
     _, dn = _recur(decay[backwards], from_n[backwards], d.n)  # [form.17]
-    tau, r = dread.tau, d.r
+    r = d.r
     if tau is None and r.any():
-        tau = np.zeros_like(dread.qn)
+        tau = np.zeros_like(w.state)
     if tau is not None:
         for g in reversed(range(tau.shape[2])):
             tau[:, :, g, -1] += r
@@ -264,8 +276,7 @@ def _inner(before: mLSTMState, dafter: StateCotangent) -> Array:
 
 def _exponents_backward(inner: Array, state: Array) -> tuple[Array, Array]:
     """Gradients of the log gates from those of the exponents; ``inner`` is overwritten."""
-    reverse = inner[..., ::-1, :]
-    np.cumsum(reverse, axis=-2, out=reverse)
+    _sum_down(inner[..., ::-1, :])
     dlog_i = np.diagonal(inner, axis1=-2, axis2=-1).copy()  # [form.24]
     dlog_f = _dot(inner, np.tri(inner.shape[-1], k=-1, dtype=inner.real.dtype))
     dlog_f += np.cumsum(state[..., ::-1], axis=-1)[..., ::-1]  # [form.25]

@@ -12,7 +12,7 @@ from numpy_xlstm.numerics import Array, check_positive
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
 
-GROUP_SIZE = 2**18
+GROUP_SIZE = 2**17
 """Entries of the matrices D̃ of one group: few enough for the cache of a processor."""
 
 
