@@ -40,13 +40,6 @@ class Weights(NamedTuple):
     """m_i, shape (…, L); None where there is nothing to stabilise."""
 
 
-class GroupCache(NamedTuple):
-    """What the backward of a group needs; the rest is computed again."""
-
-    before: mLSTMState
-    """The states before each chunk."""
-
-
 def exponents(log_i: Array, log_f: Array) -> Exponents:
     """Sum the log gates. No sum is a difference of longer ones, so that nothing cancels."""
     L, dtype = log_f.shape[-1], log_f.real.dtype
@@ -64,16 +57,15 @@ def _sum_down(rows: Array) -> None:
         rows[..., i, :] += rows[..., i - 1, :]
 
 
-def stabilisers(e: Exponents, m: Array | None) -> tuple[Array | None, Array | None]:
-    """Value of m before each chunk, stacked, and after the last: row L of [form.3]."""
-    if m is None:
-        return None, None
+def stabilisers(e: Exponents, m: Array | None, before: Array | None) -> Array | None:
+    """Write m before each chunk to ``before``, return that after the last: row L of [form.3]."""
+    if m is None or before is None:
+        return None
     largest, carry = _row_maximum(e.inner[..., -1, :]), e.state[..., -1]
-    before = []
     for g in range(carry.shape[2]):
-        before.append(m)
+        before[:, :, g] = m
         m = maximum(carry[:, :, g] + m, largest[:, :, g])
-    return np.stack(before, axis=2), m
+    return m
 
 
 def weights(e: Exponents, m_before: Array | None) -> Weights:
@@ -97,26 +89,27 @@ def _row_maximum(inner: Array) -> Array:
 
 
 def states(
-    inputs: MemoryInputs, w: Weights, state: mLSTMState, m_before: Array | None
-) -> tuple[mLSTMState, mLSTMState]:
-    """Return the states before each chunk, stacked along the axis G, and C and n after the last."""
+    inputs: MemoryInputs, w: Weights, state: mLSTMState, before: mLSTMState
+) -> tuple[Array, Array | None]:
+    """Write C and n before each chunk to ``before``, return those after the last."""
     decay = w.state[..., -1, None]
     source = w.inner[..., -1, :, None] * inputs.k
-    C, C_last = _recur(decay[..., None], source.swapaxes(-1, -2) @ inputs.v, state.C)  # [form.6]
-    if state.n is None:
-        return mLSTMState(C, None, None), mLSTMState(C_last, None, None)
-    n, n_last = _recur(decay, source.sum(-2), state.n)  # [form.7]
-    return mLSTMState(C, n, m_before), mLSTMState(C_last, n_last, None)
+    np.matmul(source.swapaxes(-1, -2), inputs.v, out=before.C)
+    C = _recur(decay[..., None], before.C, state.C)  # [form.6]
+    if state.n is None or before.n is None:
+        return C, None
+    np.sum(source, axis=-2, out=before.n)
+    return C, _recur(decay, before.n, state.n)  # [form.7]
 
 
-def _recur(decay: Array, source: Array, start: Array) -> tuple[Array, Array]:
-    """Iterate y ← decay·y + source over the axis G: the y before each, which replace ``source``."""
+def _recur(decay: Array, source: Array, start: Array) -> Array:
+    """Iterate y ← decay·y + source over the axis G; each y before replaces the ``source``."""
     for g in range(source.shape[2]):
         now = decay[:, :, g] * start
         now += source[:, :, g]
         source[:, :, g] = start
         start = now
-    return source, start
+    return start
 
 
 class Reading(NamedTuple):
@@ -148,25 +141,29 @@ def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Re
 
 
 def forward(
-    inputs: MemoryInputs, state: mLSTMState, eps: float
-) -> tuple[Array, mLSTMState, GroupCache]:
-    """A group of chunks: h (B, NH, G, L, DV), the state after it, and the cache."""
+    inputs: MemoryInputs, state: mLSTMState, before: mLSTMState, eps: float
+) -> tuple[Array, mLSTMState]:
+    """A group of chunks: h (B, NH, G, L, DV) and the state after it.
+
+    The states before each chunk are written to ``before``: all that the backward needs besides the
+    inputs.
+    """
     e = exponents(inputs.log_i, inputs.log_f)
-    m_before, m_last = stabilisers(e, state.m)
-    w = weights(e, m_before)
-    before, last = states(inputs, w, state, m_before)
+    m = stabilisers(e, state.m, before.m)
+    w = weights(e, before.m)
+    C, n = states(inputs, w, state, before)
     reading = read(inputs, before, w, eps)
     h = reading.scores @ reading.values  # [form.11]
     if reading.den is not None:
         h /= reading.den.value[..., None]  # [form.12]
-    return h, last._replace(m=m_last), GroupCache(before)
+    return h, mLSTMState(C, n, m)
 
 
 def backward(
-    dh: Array, d: StateCotangent, inputs: MemoryInputs, cache: GroupCache, eps: float
+    dh: Array, d: StateCotangent, inputs: MemoryInputs, before: mLSTMState, eps: float
 ) -> tuple[MemoryInputs, StateCotangent]:
     """Back through a group: gradients of its inputs, and of the state before it."""
-    (q, k, v, log_i, log_f), (before,), L = inputs, cache, inputs.q.shape[-2]
+    (q, k, v, log_i, log_f), L = inputs, inputs.q.shape[-2]
     w = weights(exponents(log_i, log_f), before.m)
     reading = read(inputs, before, w, eps)
     dread = _read_backward(dh, reading)
@@ -231,10 +228,10 @@ def _states_backward(
     ``from_C`` and ``from_n`` are what the reading of each chunk adds; they are overwritten.
     """
     backwards, decay = np.s_[:, :, ::-1], w.state[..., -1, None]
-    _, dC = _recur(decay[..., None][backwards], from_C[backwards], d.C)  # [form.16]
+    dC = _recur(decay[..., None][backwards], from_C[backwards], d.C)  # [form.16]
     if d.n is None or d.r is None or from_n is None:
         return StateCotangent(from_C, None, None), StateCotangent(dC, None, None), None
-    _, dn = _recur(decay[backwards], from_n[backwards], d.n)  # [form.17]
+    dn = _recur(decay[backwards], from_n[backwards], d.n)  # [form.17]
     r = d.r
     if tau is None and r.any():
         tau = np.zeros_like(w.state)

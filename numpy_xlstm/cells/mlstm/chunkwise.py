@@ -99,5 +99,5 @@ def cut(inputs: Inputs, L: int) -> tuple[Piece, ...]:
     steps = L * max(1, GROUP_SIZE // (B * NH * L * L))
     whole = T - T % L
     stops = [min(start + steps, whole) for start in range(0, whole, steps)]
-    pieces = [Piece(start, stop, (stop - start) // L) for start, stop in pairwise([0, *stops])]
-    return (*pieces, Piece(whole, T, 1)) if whole < T else tuple(pieces)
+    pieces = [Piece(a, b, a // L, (b - a) // L) for a, b in pairwise([0, *stops])]
+    return (*pieces, Piece(whole, T, T // L, 1)) if whole < T else tuple(pieces)

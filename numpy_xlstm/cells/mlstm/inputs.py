@@ -93,7 +93,7 @@ def to_memory(inputs: Inputs, options: Options) -> MemoryInputs:
 def to_memory_backward(
     d: MemoryInputs, inputs: Inputs, options: Options
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Gradients of q, k, v and the pre-activations i, f."""
+    """Gradients of q, k, v and the pre-activations i, f; that of k replaces ``d.k``."""
     di, df = log_gates_backward(d.log_i, d.log_f, inputs.i, inputs.f, options)
     if inputs.padding is not None:
         di, df = np.where(inputs.padding, 0, di), np.where(inputs.padding, 0, df)
@@ -107,8 +107,9 @@ def scale_keys(k: Array) -> Array:
 
 
 def unscale_key_gradient(dk: Array) -> Array:
-    """Gradient of k from that of k / √DK."""
-    return scale_keys(dk)
+    """Gradient of k from that of k / √DK, which it replaces."""
+    dk *= key_scale(dk.shape[-1], dk.dtype)
+    return dk
 
 
 def key_scale(DK: int, dtype: np.dtype[Any]) -> Any:

@@ -74,7 +74,7 @@ def mlstm_parallel(
     inputs = check_inputs(q, k, v, i, f, lengths)
     start = own(check_state("state", state, inputs, options))
     T = q.shape[2]
-    return run(inputs, start, options, (Piece(0, T, 1),) if T else ())
+    return run(inputs, start, options, (Piece(0, T, 0, 1),) if T else ())
 
 
 def mlstm_parallel_backward(

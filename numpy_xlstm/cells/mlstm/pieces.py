@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm.chunk import GroupCache, backward, forward
+from numpy_xlstm.cells.mlstm.chunk import backward, forward
 from numpy_xlstm.cells.mlstm.gates import Options
 from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
@@ -22,10 +22,12 @@ Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 
 
 class Piece(NamedTuple):
-    """Steps ``start`` to ``stop``, as ``chunks`` chunks of equal length."""
+    """Steps ``start`` to ``stop``, as some chunks of equal length."""
 
     start: int
     stop: int
+    first: int
+    """Number of its first chunk."""
     chunks: int
 
     def cut(self, array: Array) -> Array:
@@ -48,7 +50,8 @@ class PiecesCache(NamedTuple):
     """As given."""
     options: Options
     pieces: tuple[Piece, ...]
-    groups: tuple[GroupCache, ...]
+    before: mLSTMState
+    """The states before each chunk, stacked along axis 2."""
     first: mLSTMState
     last: mLSTMState
 
@@ -59,24 +62,25 @@ def run(
     """Go through the pieces in order."""
     B, NH, T, _, DV = inputs.sizes
     h = np.empty((B, NH, T, DV), inputs.q.dtype)
-    now, groups = state, []
+    before = _stacked(state, sum(piece.chunks for piece in pieces))
+    now = state
     for piece in pieces:
-        part, now, group = forward(_chunks(inputs, piece, options), now, options.eps)
+        chunks = _chunks(inputs, piece, options)
+        part, now = forward(chunks, now, _states(before, piece), options.eps)
         piece.paste(part, h)
-        groups.append(group)
-    cache = PiecesCache(inputs, options, pieces, tuple(groups), state, now)
+    cache = PiecesCache(inputs, options, pieces, before, state, now)
     return without_padding(h, inputs.padding), own(now), cache
 
 
 def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients:
     """Go back through the pieces."""
-    inputs, options, pieces, groups, first, last = cache
+    inputs, options, pieces, before, first, last = cache
     dh = without_padding(dh, inputs.padding)
     grads = MemoryInputs(*(np.empty_like(array) for array in inputs.arrays))
     d = enter_backward(dstate, last)
-    for piece, group in zip(reversed(pieces), reversed(groups), strict=True):
+    for piece in reversed(pieces):
         chunks = _chunks(inputs, piece, options)
-        parts, d = backward(piece.cut(dh), d, chunks, group, options.eps)
+        parts, d = backward(piece.cut(dh), d, chunks, _states(before, piece), options.eps)
         for grad, part in zip(grads, parts, strict=True):
             piece.paste(part, grad)
     return *to_memory_backward(grads, inputs, options), own(leave_backward(d, first))
@@ -84,4 +88,23 @@ def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients
 
 def _chunks(inputs: Inputs, piece: Piece, options: Options) -> MemoryInputs:
     steps = to_memory(inputs.steps(piece.start, piece.stop), options)
-    return MemoryInputs(*(Piece(0, array.shape[2], piece.chunks).cut(array) for array in steps))
+    here = Piece(0, piece.stop - piece.start, 0, piece.chunks)
+    return MemoryInputs(*map(here.cut, steps))
+
+
+def _stacked(state: mLSTMState, chunks: int) -> mLSTMState:
+    """Make the arrays for one state per chunk."""
+
+    def stacked(array: Array) -> Array:
+        B, NH, *rest = array.shape
+        return np.empty((B, NH, chunks, *rest), array.dtype)
+
+    n, m = (None if array is None else stacked(array) for array in state[1:])
+    return mLSTMState(stacked(state.C), n, m)
+
+
+def _states(before: mLSTMState, piece: Piece) -> mLSTMState:
+    """The states before the chunks of a piece, as views."""
+    chunks = np.s_[:, :, piece.first : piece.first + piece.chunks]
+    n, m = (None if array is None else array[chunks] for array in before[1:])
+    return mLSTMState(before.C[chunks], n, m)
