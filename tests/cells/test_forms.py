@@ -20,7 +20,7 @@ from numpy_xlstm import (
     mlstm_recurrent_backward,
     mLSTMState,
 )
-from numpy_xlstm.cells.mlstm import chunkwise
+from numpy_xlstm.cells.mlstm import chunkwise, pieces
 from numpy_xlstm.numerics import Array
 from tests.variants import FORGET, INPUT, assert_close
 
@@ -265,3 +265,17 @@ def test_the_cache_of_the_chunkwise_form_has_one_state_per_chunk() -> None:
     inputs, _, _ = point.arrays()
     _, _, cache = mlstm_chunkwise(*inputs, chunk_size=16)
     assert cache.before.C.shape == (1, 1, 4, 3, 4)
+
+
+@pytest.mark.parametrize("sizes", [(1, 3), (5, 2)])
+@pytest.mark.parametrize("input_gate", INPUT)
+def test_threads_change_nothing(
+    sizes: tuple[int, int], input_gate: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
+    point = Point(*sizes, 13, 3, 4, 4, 2**18, 1e-6, "sigmoid", input_gate, True, True, 1.0, 5)
+    alone = run("chunkwise", point)
+    monkeypatch.setattr(pieces, "WORTH_THREADS", 1)
+    monkeypatch.setattr(pieces, "num_threads", lambda: 2)
+    together = run("chunkwise", point)
+    assert_close(together, alone, 1e-14)

@@ -40,6 +40,16 @@ class Inputs(NamedTuple):
         q, k, v, i, f = (array[:, :, start:stop] for array in self.arrays)
         return Inputs(q, k, v, i, f, padding)
 
+    def at(self, place: "Place") -> "Inputs":
+        """Some of the rows and heads, as views."""
+        padding = None if self.padding is None else self.padding[place[0]]
+        q, k, v, i, f = (array[place] for array in self.arrays)
+        return Inputs(q, k, v, i, f, padding)
+
+
+Place = tuple[slice, slice]
+"""Some batch rows and some heads."""
+
 
 class MemoryInputs(NamedTuple):
     """What the memory of mLSTM is given, or the gradients of it."""
@@ -131,6 +141,19 @@ def own(state: mLSTMState) -> mLSTMState:
     """The same state in arrays that nobody else holds."""
     n, m = (None if array is None else array.copy() for array in state[1:])
     return mLSTMState(state.C.copy(), n, m)
+
+
+def at(state: mLSTMState, index: tuple[slice, ...]) -> mLSTMState:
+    """Part of a state, as views."""
+    n, m = (None if array is None else array[index] for array in state[1:])
+    return mLSTMState(state.C[index], n, m)
+
+
+def put(part: mLSTMState, state: mLSTMState, index: tuple[slice, ...]) -> None:
+    """Write a part of a state."""
+    for array, value in zip(state, part, strict=True):
+        if array is not None:
+            array[index] = value
 
 
 def check_state(

@@ -9,7 +9,10 @@ from numpy_xlstm.cells.mlstm.gates import Options
 from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
     MemoryInputs,
+    Place,
+    at,
     own,
+    put,
     to_memory,
     to_memory_backward,
 )
@@ -17,6 +20,10 @@ from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.padding import without_padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import in_parallel, num_threads, spread
+
+WORTH_THREADS = 2**20
+"""Numbers in q and v from which on several threads are faster than one."""
 
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 
@@ -29,6 +36,11 @@ class Piece(NamedTuple):
     first: int
     """Number of its first chunk."""
     chunks: int
+
+    @property
+    def which(self) -> slice:
+        """The numbers of its chunks."""
+        return slice(self.first, self.first + self.chunks)
 
     def cut(self, array: Array) -> Array:
         """These steps of (B, NH, T, …), as (B, NH, G, L, …)."""
@@ -63,13 +75,19 @@ def run(
     B, NH, T, _, DV = inputs.sizes
     h = np.empty((B, NH, T, DV), inputs.q.dtype)
     before = _stacked(state, sum(piece.chunks for piece in pieces))
-    now = state
-    for piece in pieces:
-        chunks = _chunks(inputs, piece, options)
-        part, now = forward(chunks, now, _states(before, piece), options.eps)
-        piece.paste(part, h)
-    cache = PiecesCache(inputs, options, pieces, before, state, now)
-    return without_padding(h, inputs.padding), own(now), cache
+    last = own(state)
+
+    def go(place: Place) -> None:
+        now, here = at(state, place), inputs.at(place)
+        for piece in pieces:
+            states = at(before, (*place, piece.which))
+            part, now = forward(_chunks(here, piece, options), now, states, options.eps)
+            piece.paste(part, h[place])
+        put(now, last, place)
+
+    in_parallel(go, _places(inputs))
+    cache = PiecesCache(inputs, options, pieces, before, state, last)
+    return without_padding(h, inputs.padding), own(last), cache
 
 
 def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients:
@@ -77,13 +95,29 @@ def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients
     inputs, options, pieces, before, first, last = cache
     dh = without_padding(dh, inputs.padding)
     grads = MemoryInputs(*(np.empty_like(array) for array in inputs.arrays))
-    d = enter_backward(dstate, last)
-    for piece in reversed(pieces):
-        chunks = _chunks(inputs, piece, options)
-        parts, d = backward(piece.cut(dh), d, chunks, _states(before, piece), options.eps)
-        for grad, part in zip(grads, parts, strict=True):
-            piece.paste(part, grad)
-    return *to_memory_backward(grads, inputs, options), own(leave_backward(d, first))
+    dfirst = own(dstate)
+
+    def go(place: Place) -> None:
+        here = inputs.at(place)
+        d = enter_backward(at(dstate, place), at(last, place))
+        for piece in reversed(pieces):
+            chunks, states = _chunks(here, piece, options), at(before, (*place, piece.which))
+            parts, d = backward(piece.cut(dh[place]), d, chunks, states, options.eps)
+            for grad, part in zip(grads, parts, strict=True):
+                piece.paste(part, grad[place])
+        put(leave_backward(d, at(first, place)), dfirst, place)
+
+    in_parallel(go, _places(inputs))
+    return *to_memory_backward(grads, inputs, options), dfirst
+
+
+def _places(inputs: Inputs) -> list[Place]:
+    """Cut the heads, or the batch if it has more rows, into one part per thread."""
+    B, NH, T, DK, DV = inputs.sizes
+    count = num_threads() if B * NH * T * (DK + DV) >= WORTH_THREADS else 1
+    if B > NH:
+        return [(rows, slice(None)) for rows in spread(B, count)]
+    return [(slice(None), heads) for heads in spread(NH, count)]
 
 
 def _chunks(inputs: Inputs, piece: Piece, options: Options) -> MemoryInputs:
@@ -101,10 +135,3 @@ def _stacked(state: mLSTMState, chunks: int) -> mLSTMState:
 
     n, m = (None if array is None else stacked(array) for array in state[1:])
     return mLSTMState(stacked(state.C), n, m)
-
-
-def _states(before: mLSTMState, piece: Piece) -> mLSTMState:
-    """The states before the chunks of a piece, as views."""
-    chunks = np.s_[:, :, piece.first : piece.first + piece.chunks]
-    n, m = (None if array is None else array[chunks] for array in before[1:])
-    return mLSTMState(before.C[chunks], n, m)

@@ -1,0 +1,50 @@
+"""Independent pieces of work on several cores, with the extra ``threads``.
+
+Products of many small matrices hardly gain from the threads of a BLAS library. Threads that each
+do their own rows and heads do gain, since NumPy lets go of the interpreter while it computes. But
+then the BLAS library must not start threads as well, which ``threadpoolctl`` can tell it.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+Part = TypeVar("Part")
+
+
+def spread(size: int, count: int) -> list[slice]:
+    """Cut ``size`` places into at most ``count`` slices of about equal length."""
+    count = max(1, min(size, count))
+    return [slice(a, b) for a, b in pairwise(size * n // count for n in range(count + 1))]
+
+
+def num_threads() -> int:
+    """As many as BLAS may use; 1 without ``threadpoolctl``."""
+    controller = _controller()
+    if controller is None:
+        return 1
+    return max((library["num_threads"] for library in controller.info()), default=1)
+
+
+def in_parallel(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
+    """Do ``work`` on each part, at the same time."""
+    controller = _controller()
+    if len(parts) == 1 or controller is None:
+        for part in parts:
+            work(part)
+        return
+    with controller.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
+        list(pool.map(work, parts))
+
+
+@cache
+def _controller() -> Any:
+    """What ``threadpoolctl`` knows of NumPy's BLAS library, or None if it is not installed."""
+    try:
+        from threadpoolctl import ThreadpoolController
+    except ImportError:
+        return None
+    blas = ThreadpoolController().select(user_api="blas")
+    return blas if len(blas) == 1 else None
