@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def spread(size: int, count: int) -> list[slice]:
@@ -28,15 +29,13 @@ def num_threads() -> int:
     return max((library["num_threads"] for library in controller.info()), default=1)
 
 
-def in_parallel(work: Callable[[Part], object], parts: Sequence[Part]) -> None:
-    """Do ``work`` on each part, at the same time."""
+def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Results of ``work`` on each part, in order, found at the same time."""
     controller = _controller()
     if len(parts) == 1 or controller is None:
-        for part in parts:
-            work(part)
-        return
+        return [work(part) for part in parts]
     with controller.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(work, parts))
+        return list(pool.map(work, parts))
 
 
 @cache

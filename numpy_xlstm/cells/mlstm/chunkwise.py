@@ -13,7 +13,7 @@ CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
 
 GROUP_SIZE = 2**19
-"""Entries of the matrices D̃ of one group: few, to stay near the processor, and enough to be fast."""
+"""Entries of the matrices D̃ of one group: few, to stay near the processor; enough, to be fast."""
 
 
 def mlstm_chunkwise(

@@ -20,7 +20,7 @@ from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.padding import without_padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.threads import in_parallel, num_threads, spread
+from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
 WORTH_THREADS = 2**20
 """Numbers in q and v from which on several threads are faster than one."""
@@ -85,7 +85,7 @@ def run(
             piece.paste(part, h[place])
         put(now, last, place)
 
-    in_parallel(go, _places(inputs))
+    parallel_map(go, _places(inputs))
     cache = PiecesCache(inputs, options, pieces, before, state, last)
     return without_padding(h, inputs.padding), own(last), cache
 
@@ -107,7 +107,7 @@ def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients
                 piece.paste(part, grad[place])
         put(leave_backward(d, at(first, place)), dfirst, place)
 
-    in_parallel(go, _places(inputs))
+    parallel_map(go, _places(inputs))
     return *to_memory_backward(grads, inputs, options), dfirst
 
 
