@@ -65,6 +65,17 @@ def check_same_parameters(expected: Mapping[str, Array], got: Mapping[str, Array
             raise ShapeError(f"{name}: expected shape {array.shape}; got {got[name].shape}")
 
 
+class LiveParams(dict[str, Array]):
+    """The parameters of a composite: put together at each reading, so that setting one is lost."""
+
+    def __setitem__(self, name: str, array: Array) -> None:
+        """Raise an error that says what to do instead."""
+        raise TypeError(
+            f"params: expected to be read; got an array set as {name!r}: write into the array, "
+            f"params[{name!r}][...] = …, or see with_params"
+        )
+
+
 class Composite(Parameterised):
     """A layer made of layers: its ``params`` are theirs, under dotted names.
 
@@ -79,11 +90,11 @@ class Composite(Parameterised):
     @property
     def params(self) -> dict[str, Array]:  # type: ignore[override]
         """The parameters of all children, as ``child.name``; the arrays are live."""
-        return {
-            f"{prefix}.{name}": array
+        return LiveParams(
+            (f"{prefix}.{name}", array)
             for prefix, child in self.children.items()
             for name, array in child.params.items()
-        }
+        )
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer over other arrays (not copied): same names, same shapes."""

@@ -4,18 +4,20 @@ import argparse
 import math
 from collections.abc import Callable
 
+LARGEST = 10**9
 
-def whole(minimum: int) -> Callable[[str], int]:
-    """Return the type of a whole number, at least ``minimum``."""
+
+def whole(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
+    """Return the type of a whole number from ``minimum`` to ``maximum``."""
 
     def parse(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = minimum - 1
-        if value < minimum:
+        if not minimum <= value <= maximum:
             raise argparse.ArgumentTypeError(
-                f"expected a whole number, at least {minimum}; got {text!r}"
+                f"expected a whole number from {minimum} to {maximum}; got {text!r}"
             )
         return value
 

@@ -26,6 +26,7 @@ OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
 
 DEFAULT_HEADS = {"slstm": 4, "mlstm": 16}
 DEFAULT_MINUTES = 3.0
+size = whole(1, 10**6)
 
 
 class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
@@ -59,8 +60,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--cell", choices=("lstm", "slstm", "mlstm"), default="slstm", help="recurrent cell")
-    add("--hidden-size", type=whole(1), default=256, metavar="N", help="width of the cell")
-    add("--embedding-size", type=whole(1), default=64, metavar="N", help="width of a character")
+    add(
+        "--hidden-size",
+        type=size,
+        default=256,
+        metavar="N",
+        help="width of the cell",
+    )
+    add(
+        "--embedding-size",
+        type=size,
+        default=64,
+        metavar="N",
+        help="width of a character",
+    )
     add(
         "--heads",
         type=whole(1),
@@ -82,8 +95,20 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--batch-size", type=whole(1), default=16, metavar="N", help="windows per step")
-    add("--window", type=whole(1), default=128, metavar="N", help="characters per window")
+    add(
+        "--batch-size",
+        type=size,
+        default=16,
+        metavar="N",
+        help="windows per step",
+    )
+    add(
+        "--window",
+        type=size,
+        default=128,
+        metavar="N",
+        help="characters per window",
+    )
     add("--lr", type=real(0, exclusive=True), default=1e-2, metavar="X", help="peak learning rate")
     add("--weight-decay", type=real(0), default=0.01, metavar="X", help="AdamW's decay")
     add("--clip", type=real(0), default=1.0, metavar="X", help="largest gradient norm; 0: no limit")

@@ -80,6 +80,11 @@ def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
     if not isinstance(value, np.ndarray):
         raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
     if value.dtype not in SUPPORTED_DTYPES:
+        if not value.dtype.isnative:
+            raise DTypeError(
+                f"{name}: expected the byte order of this machine; got {value.dtype.str}, "
+                f"write {name}.astype({name}.dtype.newbyteorder('='))"
+            )
         hint = f"; write {name}.astype(np.float64)" if value.dtype.kind in "iub" else ""
         names = ", ".join(d.name for d in SUPPORTED_DTYPES)
         raise DTypeError(f"{name}: expected one of {names}; got {value.dtype.name}{hint}")

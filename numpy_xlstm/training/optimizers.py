@@ -87,6 +87,8 @@ class AdamW:
         self.lr = _in_range("lr", lr, np.inf)
         self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
         self.eps = _in_range("eps", eps, np.inf)
+        if eps == 0:
+            raise OptionError("eps: expected a number above 0, since a gradient can be 0; got 0")
         self.weight_decay = _in_range("weight_decay", weight_decay, np.inf)
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}

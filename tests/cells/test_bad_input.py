@@ -36,6 +36,7 @@ def _case(variant: Variant) -> Any:
         (lambda x: x.astype(int), DTypeError, "got int64; write x.astype(np.float64)"),
         (lambda x: x.astype(np.float32), DTypeError, "x: expected float64, the dtype of the"),
         (lambda x: x.astype(np.float16), DTypeError, "x: expected one of float32, float64"),
+        (lambda x: x.astype(">f8"), DTypeError, "x: expected the byte order of this machine; got"),
         (lambda x: x.tolist(), DTypeError, "x: expected a NumPy array; got list"),
         (lambda x: np.where(x == x[1, 2, 0], np.nan, x), NonFiniteError, "got nan at index (1, 2"),
         (lambda x: x + np.inf, NonFiniteError, "24 of 24 entries are not finite"),

@@ -8,10 +8,10 @@ from numpy_xlstm.cli.options import real, whole
 def test_whole_numbers() -> None:
     assert whole(1)("12") == 12
     assert whole(0)("0") == 0
-    for text in ("0", "-3", "1.5", "many", ""):
+    for text in ("0", "-3", "1.5", "many", "", "1e20", str(10**20)):
         with pytest.raises(argparse.ArgumentTypeError) as raised:
             whole(1)(text)
-        assert str(raised.value) == f"expected a whole number, at least 1; got {text!r}"
+        assert str(raised.value) == f"expected a whole number from 1 to 1000000000; got {text!r}"
 
 
 def test_real_numbers() -> None:

@@ -146,6 +146,14 @@ def test_with_params_replaces_every_part() -> None:
         model.with_params(model.params | {"head.bias": np.zeros(8)})
 
 
+def test_a_parameter_that_would_be_lost_is_refused() -> None:
+    model = build("slstm")
+    with pytest.raises(TypeError, match=r"write into the array, params\['head\.bias'\]"):
+        model.params["head.bias"] = np.zeros(7)
+    model.params["head.bias"][...] = 3.0
+    assert (model.head.params["bias"] == 3).all()
+
+
 def test_the_same_generator_gives_the_same_model() -> None:
     for name, array in build("lstm").params.items():
         np.testing.assert_array_equal(array, build("lstm").params[name])

@@ -139,6 +139,7 @@ def test_bad_gradients_update_nothing(
         ({"lr": float("nan")}, "lr: .*got nan"),
         ({"betas": (0.9, 1.0)}, r"betas: expected a number in \[0, 1\); got 1.0"),
         ({"eps": -1.0}, "eps: .*got -1.0"),
+        ({"eps": 0.0}, "eps: expected a number above 0"),
         ({"weight_decay": float("inf")}, "weight_decay: .*got inf"),
     ],
 )
