@@ -97,7 +97,7 @@ class GatedLayer(Parameterised, Generic[State]):
                         array,
                         shape,
                         self.dtype,
-                        allow_minus_inf=field == "m",
+                        allow_minus_inf=field == "m" and name == "state",
                         hint=hint,
                     )
                     for field, array in zip(fields, state, strict=True)

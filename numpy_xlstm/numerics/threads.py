@@ -7,12 +7,17 @@ then the BLAS library must not start threads as well, which ``threadpoolctl`` ca
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
+from threading import Lock
 from typing import Any, TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+_limiting = Lock()
+"""Held by the one caller that limits BLAS: two would not restore what they found."""
 
 
 def spread(size: int, count: int) -> list[slice]:
@@ -32,10 +37,14 @@ def num_threads() -> int:
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Results of ``work`` on each part, in order, found at the same time."""
     controller = _controller()
-    if len(parts) == 1 or controller is None:
+    if len(parts) == 1 or controller is None or not _limiting.acquire(blocking=False):
         return [work(part) for part in parts]
-    with controller.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
-        return list(pool.map(work, parts))
+    try:
+        with controller.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
+            found = [pool.submit(copy_context().run, work, part) for part in parts]
+            return [future.result() for future in found]
+    finally:
+        _limiting.release()
 
 
 @cache

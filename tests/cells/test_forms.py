@@ -1,7 +1,9 @@
 """The three forms of mLSTM are one function: outputs, states, gradients, at any cut."""
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from numpy_xlstm import (
     mLSTMState,
 )
 from numpy_xlstm.cells.mlstm import chunkwise, pieces
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, threads
 from tests.variants import FORGET, INPUT, assert_close
 
 FORMS: dict[str, tuple[Any, Any]] = {
@@ -279,3 +281,44 @@ def test_threads_change_nothing(
     monkeypatch.setattr(pieces, "num_threads", lambda: 2)
     together = run("chunkwise", point)
     assert_close(together, alone, 1e-14)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("f_pre", [1.0, -1e9])
+def test_what_comes_later_or_is_forgotten_may_overflow(form: str, f_pre: float) -> None:
+    """q_i·k_j is infinite for a j that step i does not see: causality holds all the same."""
+    point = Point(1, 1, 4, 2, 2, 4, 2**18, 1e-6, "sigmoid", "exp", False, False, 1.0, 6)
+    (q, k, v, i, f, _), dh, _ = point.arrays(np.float32)
+    f[:, :, 1] = f_pre
+    seen, unseen = (slice(1, 4), 0) if f_pre < 0 else (slice(0, 3), 3)
+    q[:, :, seen] *= 1e10
+    k[:, :, unseen] = 1e30
+    dh[:, :, unseen] = 0
+    forward, backward = FORMS[form]
+    h, _, cache = forward(q, k, v, i, f, eps=0.0)
+    dv = backward(dh, cache)[2]
+    alone = [array[:, :, seen] for array in (q, k, v, i, f)]
+    expected, _, cache = mlstm_recurrent(*alone, eps=0.0)
+    assert_close(h[:, :, seen], expected, 1e-5)
+    expected_dv = mlstm_recurrent_backward(dh[:, :, seen], cache)[2]
+    assert_close(dv[:, :, seen], expected_dv, 1e-5)
+
+
+def test_threads_leave_blas_as_it_was() -> None:
+    pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
+    before = threads.num_threads()
+    barrier = Barrier(3)
+
+    def outer(_: int) -> list[int]:
+        barrier.wait()
+        return threads.parallel_map(lambda n: n * n, [1, 2])
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(outer, range(3))) == [[1, 4]] * 3
+    assert threads.num_threads() == before
+
+
+def test_threads_keep_the_callers_error_state() -> None:
+    with np.errstate(over="raise"):
+        states = threads.parallel_map(lambda _: np.geterr()["over"], [1, 2])
+    assert states == ["raise", "raise"]

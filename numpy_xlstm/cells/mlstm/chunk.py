@@ -129,7 +129,9 @@ def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Re
     q, k, v, *_ = inputs
     *lead, L, DK = q.shape
     scores = np.empty((*lead, L, L + DK), q.dtype)
-    np.matmul(q, k.swapaxes(-1, -2), out=scores[..., :L])
+    with np.errstate(over="ignore", invalid="ignore"):  # of later steps, which have no weight
+        np.matmul(q, k.swapaxes(-1, -2), out=scores[..., :L])
+        _forget(scores[..., :L], w)
     scores[..., :L] *= w.inner  # [form.8]
     np.multiply(q, w.state[..., None], out=scores[..., L:])  # [form.9]
     values = np.concatenate([v, before.C], axis=-2)
@@ -138,6 +140,12 @@ def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Re
     keys = np.concatenate([np.ones((*lead, L), q.dtype), before.n], axis=-1)
     qn = (scores @ keys[..., None])[..., 0]  # [form.10]
     return Reading(scores, values, keys, denominator(qn, w.m, eps))
+
+
+def _forget(inner: Array, w: Weights) -> None:
+    """Put 0 where a step has no weight: what has overflowed there would be ∞·0."""
+    if not np.isfinite(inner).all():
+        inner[w.inner == 0] = 0
 
 
 def forward(
@@ -166,7 +174,7 @@ def backward(
     (q, k, v, log_i, log_f), L = inputs, inputs.q.shape[-2]
     w = weights(exponents(log_i, log_f), before.m)
     reading = read(inputs, before, w, eps)
-    dread = _read_backward(dh, reading)
+    dread = _read_backward(dh, reading, w)
     dv, from_C = dread.values[..., :L, :], dread.values[..., L:, :]
     from_n = None if dread.keys is None else dread.keys[..., L:]
     dafter, d, tau = _states_backward(d, from_C, from_n, dread.tau, w)
@@ -205,19 +213,21 @@ class ReadingCotangent(NamedTuple):
     """Of m_i, what reading adds to it, shape (…, L); None if that is nothing."""
 
 
-def _read_backward(dh: Array, reading: Reading) -> ReadingCotangent:
+def _read_backward(dh: Array, reading: Reading, w: Weights) -> ReadingCotangent:
     scores, values, keys, den = reading
+    dnum = dh if den is None else dh / den.value[..., None]  # [form.13]
+    with np.errstate(over="ignore", invalid="ignore"):
+        dscores = dnum @ values.swapaxes(-1, -2)
+        _forget(dscores[..., : dh.shape[-2]], w)
+    dvalues = scores.swapaxes(-1, -2) @ dnum
     if den is None or keys is None:
-        back = scores.swapaxes(-1, -2) @ dh
-        return ReadingCotangent(dh @ values.swapaxes(-1, -2), back, None, None)
-    dnum = dh / den.value[..., None]  # [form.13]
-    dscores = dnum @ values.swapaxes(-1, -2)
+        return ReadingCotangent(dscores, dvalues, None, None)
     theta = _dot(scores, dscores)  # [form.14]
     dqn = -den.sign * theta / den.value  # [form.15]
     dscores += dqn[..., None] * keys[..., None, :]
     dkeys = (dqn[..., None, :] @ scores)[..., 0, :]
     tau = None if den.residual is None else -theta * den.residual
-    return ReadingCotangent(dscores, scores.swapaxes(-1, -2) @ dnum, dkeys, tau)
+    return ReadingCotangent(dscores, dvalues, dkeys, tau)
 
 
 def _states_backward(

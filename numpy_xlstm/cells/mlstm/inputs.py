@@ -94,10 +94,12 @@ def check_cotangents(
 
 def to_memory(inputs: Inputs, options: Options) -> MemoryInputs:
     """Divide the keys by √DK, and take the logarithms of the gates."""
-    log_i, log_f = log_gates(inputs.i, inputs.f, options)
-    if inputs.padding is not None:
-        log_i, log_f = np.where(inputs.padding, -np.inf, log_i), np.where(inputs.padding, 0, log_f)
-    return MemoryInputs(inputs.q, scale_keys(inputs.k), inputs.v, log_i, log_f)
+    q, k, v, i, f, padding = inputs
+    log_i, log_f = log_gates(i, f, options)
+    if padding is not None:
+        q, k, v = (np.where(padding[..., None], 0, array) for array in (q, k, v))
+        log_i, log_f = np.where(padding, -np.inf, log_i), np.where(padding, 0, log_f)
+    return MemoryInputs(q, scale_keys(k), v, log_i, log_f)
 
 
 def to_memory_backward(
