@@ -92,15 +92,34 @@ def kernel(name: str, chunk_size: int | None, *sizes: int) -> Work:
     return work
 
 
+def xlstm_form(form: str, *sizes: int) -> Work:
+    """PyTorch's ``xlstm``: its parallel or chunkwise backend, by autograd."""
+    import torch
+    from xlstm.blocks.mlstm import backends
+
+    inputs, dh = arrays(*sizes)
+    tensors, cotangent = [torch.tensor(a, requires_grad=True) for a in inputs], torch.tensor(dh)
+    q, k, v, i, f = tensors
+    backend = getattr(backends, form)
+
+    def work() -> None:
+        h = backend(q, k, v, i[..., None], f[..., None])
+        (h[0] if isinstance(h, tuple) else h).backward(cotangent)
+
+    return work
+
+
 def contenders(*sizes: int, forms: tuple[str, ...]) -> dict[str, Setup]:
     found: dict[str, Setup] = {f"numpy_xlstm {form}": partial(ours, form, *sizes) for form in forms}
     found["matrix products alone"] = partial(products, *sizes)
-    if importlib.util.find_spec("mlstm_kernels") and importlib.util.find_spec("torch"):
+    if importlib.util.find_spec("mlstm_kernels") and importlib.util.find_spec("xlstm"):
         for kind in ("autograd", "custbw"):
             for L in (64, 128):
                 name = f"mlstm_chunkwise__native_{kind}"
                 found[f"mlstm_kernels {kind}, chunk {L}"] = partial(kernel, name, L, *sizes)
+        found["xlstm chunkwise"] = partial(xlstm_form, "chunkwise_simple", *sizes)
         if "parallel" in forms:
+            found["xlstm parallel"] = partial(xlstm_form, "parallel_stabilized_simple", *sizes)
             name = "mlstm_parallel__native_autograd"
             found["mlstm_kernels parallel autograd"] = partial(kernel, name, None, *sizes)
     return found
