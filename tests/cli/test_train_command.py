@@ -156,7 +156,10 @@ def test_ctrl_c_twice_leaves_at_once(
     ("options", "message"),
     [
         ("--cell gru", "argument --cell: invalid choice: 'gru'"),
-        ("--hidden-size 0", "argument --hidden-size: expected a whole number from 1 to 1000000; got '0'"),
+        (
+            "--hidden-size 0",
+            "argument --hidden-size: expected a whole number from 1 to 1000000; got '0'",
+        ),
         ("--embedding-size x", "argument --embedding-size: expected a whole number.*got 'x'"),
         ("--heads 0", "argument --heads: expected a whole number from 1 to 1000000000; got '0'"),
         ("--heads 3", "num_heads: .*16.*got 3"),

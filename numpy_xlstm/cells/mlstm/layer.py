@@ -51,6 +51,9 @@ from numpy_xlstm.parameters import Parameterised
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """The forms that a layer can take."""
 
+NARROW = 2**14
+"""Up to this DK·DV, two steps are faster in the recurrent form than in a chunk."""
+
 BACKWARD: dict[str, Any] = {
     "recurrent": mlstm_recurrent_backward,
     "parallel": mlstm_parallel_backward,
@@ -336,8 +339,8 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         As in :class:`mLSTMCell`.
     form : {"auto", "recurrent", "parallel", "chunkwise"}
         How the sequence is computed; the result is the same. "auto" takes the recurrent form for a
-        single step and the chunkwise one, which is the parallel one up to a chunk, for more: the
-        fastest for any width.
+        single step, with narrow heads also for two, and else the chunkwise form, which up to a
+        chunk is the parallel one.
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
@@ -416,7 +419,9 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
 
     def _form(self, T: int) -> tuple[str, Any]:
         """The form for a sequence of T steps: its name and its forward."""
-        automatic = "recurrent" if T == 1 else "chunkwise"
+        DK, DV = self.head_dims
+        few = 2 if DK * DV <= NARROW else 1
+        automatic = "recurrent" if T <= few else "chunkwise"
         form = automatic if self.form == "auto" else self.form
         forwards: dict[str, Any] = {
             "recurrent": mlstm_recurrent,
