@@ -421,7 +421,7 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         """The form for a sequence of T steps: its name and its forward."""
         DK, DV = self.head_dims
         few = 2 if DK * DV <= NARROW else 1
-        automatic = "recurrent" if T <= few else "chunkwise"
+        automatic = "recurrent" if few >= T else "chunkwise"
         form = automatic if self.form == "auto" else self.form
         forwards: dict[str, Any] = {
             "recurrent": mlstm_recurrent,
