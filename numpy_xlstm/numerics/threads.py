@@ -49,7 +49,10 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
 
 @cache
 def _controller() -> Any:
-    """What ``threadpoolctl`` knows of NumPy's BLAS library, or None if it is not installed."""
+    """What ``threadpoolctl`` knows of NumPy's BLAS library.
+
+    None if it is not installed, or if the process has several such libraries, as with PyTorch.
+    """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:

@@ -171,3 +171,10 @@ def test_the_right_state_is_accepted_as_a_plain_tuple() -> None:
     lstm = LSTM(3, 4)
     _, state, _ = lstm.forward(np.ones((2, 1, 3)), (np.ones((2, 4)), np.ones((2, 4))))
     assert isinstance(state, LSTMState)
+
+
+def test_a_cotangent_of_m_is_finite() -> None:
+    layer = sLSTM(3, 4)
+    y, last, cache = layer.forward(np.ones((2, 3, 3)))
+    with pytest.raises(NonFiniteError, match=r"dstate\.m: expected finite numbers"):
+        layer.backward(y, cache, last._replace(m=last.m - np.inf))

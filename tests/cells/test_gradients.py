@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
-from tests.variants import VARIANTS, Sizes, Variant, make, sizes, variants
+from numpy_xlstm.cells import scan
+from tests.variants import VARIANTS, Sizes, Variant, assert_close, make, sizes, variants
 
 
 @given(variant=variants, s=sizes, step=st.booleans())
@@ -75,3 +76,22 @@ def test_the_empty_state_as_an_argument_is_the_default(variant: Variant) -> None
     assert np.array_equal(y, y_empty)
     for a, b in zip(state, state_empty, strict=True):
         assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", [v for v in VARIANTS if not v.is_mlstm], ids=str)
+@pytest.mark.parametrize("block", [1, 2, 3, 7])
+@pytest.mark.parametrize("lengths", [None, (3, 7)])
+def test_blocks_of_the_scan_change_no_gradient(
+    cell: Variant, block: int, lengths: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = make(cell, Sizes(2, 7, 3, 2, 2, 2, True, 1e-6, 0))
+    dy, dstate = case.cotangents()
+
+    def run() -> Any:
+        y, last, cache = case.layer.forward(case.x, case.state, lengths=lengths)
+        dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
+        return y, last, dx, dstate0, tuple(grads.values())
+
+    whole = run()
+    monkeypatch.setattr(scan, "BLOCK", block)
+    assert_close(run(), whole, 1e-12)

@@ -26,11 +26,12 @@ def mlstm_parallel(
 
     ::
 
-        D̃_ij = log f_{j+1} + … + log f_i + ĩ_j  for j ≤ i, else −inf      (xLSTM paper, Eqs 71–77)
-        m_i  = max(b_i + m_0, max_j D̃_ij)  with  b_i = log f_1 + … + log f_i              (Eq 78)
-        S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)          (Eq 79–81)
-        h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)   (82–84)
+        D̃_ij = log f_{j+1} + … + log f_i + ĩ_j  for j ≤ i, else −inf
+        m_i  = max(b_i + m_0, max_j D̃_ij)  with  b_i = log f_1 + … + log f_i
+        S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)
+        h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)
 
+    (xLSTM paper, Eqs 71–86, with an initial state and eps.)
     The result is that of :func:`mlstm_recurrent`. Time and memory grow as T²: a few matrices of
     B·NH·T² entries exist at once. For a long sequence see :func:`mlstm_chunkwise`.
 
