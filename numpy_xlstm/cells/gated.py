@@ -13,20 +13,22 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import GateView
 from numpy_xlstm.cells.padding import padding, without_padding
+from numpy_xlstm.cells.projection import (
+    InputWeights,
+    input_gradients,
+    project,
+    project_backward,
+)
 from numpy_xlstm.cells.scan import (
     Memory,
     Pointwise,
     ScanCache,
     Step,
-    Weights,
-    at,
     batch_first,
     batch_last,
-    gradients,
-    project,
-    project_backward,
     recur,
     recur_backward,
+    recurrent_gradient,
     scan,
     scan_backward,
 )
@@ -123,15 +125,15 @@ class GatedLayer(Parameterised, Generic[State]):
             State, self.state_type(*(np.zeros(shape, self.dtype) for _ in self.state_type._fields))
         )
 
-    def _weights(self) -> Weights:
+    def _weights(self) -> "tuple[InputWeights, Array]":
         """The parameters as the recurrence takes them: copies, since caches keep them."""
         W, R, b = (self.params[name].copy() for name in "WRb")
-        return Weights(W, R.reshape(self.num_heads, 4 * self.head_dim, self.head_dim), b)
+        shape = (self.num_heads, 4 * self.head_dim, self.head_dim)
+        return InputWeights(W, b), R.reshape(shape)
 
-    def _grads(self, dweights: Weights) -> Grads:
+    def _grads(self, dW: Array, dR: Array, db: Array) -> Grads:
         """The gradients of the parameters, in their shapes."""
-        named = dweights._asdict().items()
-        return {name: array.reshape(self.params[name].shape) for name, array in named}
+        return {"W": dW, "R": dR.reshape(self.params["R"].shape), "b": db}
 
 
 class CellCache(NamedTuple):
@@ -140,7 +142,8 @@ class CellCache(NamedTuple):
     x: Array
     h_prev: Array
     step: Step[Any]
-    weights: Weights
+    weights: InputWeights
+    R: Array
 
 
 class GatedCell(GatedLayer[State]):
@@ -170,9 +173,9 @@ class GatedCell(GatedLayer[State]):
         check_array("x", x, ("batch", self.input_size), self.dtype)
         check_batch("x", x)
         before = self._start(state, len(x))
-        weights = self._weights()
+        weights, R = self._weights()
         h_prev, first = self._split_heads(before)
-        recurrent = recur(h_prev, weights.R)
+        recurrent = recur(h_prev, R)
         g = project(x, weights).reshape(recurrent.shape) + recurrent  # [rec.1]
         NH, DH, B = h_prev.shape
         results = np.empty((len(before), NH, DH, B), self.dtype)
@@ -182,7 +185,7 @@ class GatedCell(GatedLayer[State]):
         self.pointwise.forward(g, first, h, last, record)
         after = self._join_heads(h, last)
         step = Step(first, last, record)
-        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, weights)
+        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, weights, R)
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -218,11 +221,11 @@ class GatedCell(GatedLayer[State]):
             dg,
         )
         dfirst_memory = self.pointwise.leave_backward(dmemory, cache.step.before)
-        dweights = Weights(*map(np.empty_like, cache.weights))
-        gradients(dg, cache.x, batch_first(cache.h_prev), out=dweights)
+        dW, db = input_gradients(dg, cache.x)
+        dR = recurrent_gradient(dg, batch_first(cache.h_prev))
         dx = project_backward(dg, cache.weights)
-        dfirst = self._join_heads(recur_backward(dg, cache.weights.R), dfirst_memory)
-        return dx, dfirst, self._grads(dweights)
+        dfirst = self._join_heads(recur_backward(dg, cache.R), dfirst_memory)
+        return dx, dfirst, self._grads(dW, dR, db)
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> State:
         if state is None:
@@ -238,6 +241,9 @@ class GatedCell(GatedLayer[State]):
 class SequenceCache(NamedTuple):
     """What a sequence keeps for its backward."""
 
+    x: Array
+    """Inputs, (T, B, D)."""
+    weights: InputWeights
     scan: ScanCache
     stacked: bool
     """Whether the states have PyTorch's leading axis of layers."""
@@ -254,10 +260,15 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         stacked, state = self._start(state, B)
         h, memory = self._split_heads(state)
         padded = None if lengths is None else padding(lengths, T)
-        cache = scan(x.copy(order="K"), self._weights(), h, memory, self.pointwise, padded)
-        after = self._join_heads(batch_last(cache.hs[-1]), at(cache.memories, T))
+        x, (weights, R) = x.copy(order="K"), self._weights()
+
+        def source(block: slice) -> Array:
+            return project(x[block], weights).reshape(4, *h.shape[:2], -1, B)  # [rec.1]
+
+        cache = scan(source, T, R, h, memory, self.pointwise, padded)
+        after = self._join_heads(batch_last(cache.hs[-1]), cache.memory(T))
         y = without_padding(cache.hs[1:], padded).reshape(T, B, self.hidden_size)
-        return y, self._restack(after, stacked), SequenceCache(cache, stacked)
+        return y, self._restack(after, stacked), SequenceCache(x, weights, cache, stacked)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array] | None
@@ -267,9 +278,17 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
-        dx, dh, dmemory, dweights = scan_backward(dhs, dh, dmemory, cache.scan, self.pointwise)
-        dstate0 = self._restack(self._join_heads(dh, dmemory), cache.stacked)
-        return dx, dstate0, self._grads(dweights)
+        x, weights, scanned, stacked = cache
+        dx, dweights = np.empty_like(x), InputWeights(*map(np.zeros_like, weights))
+
+        def sink(block: slice, dpre: Array) -> None:
+            for total, summand in zip(dweights, input_gradients(dpre, x[block]), strict=True):
+                total += summand
+            dx[block] = project_backward(dpre, weights)
+
+        dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink)
+        dstate0 = self._restack(self._join_heads(dh, dmemory), stacked)
+        return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
         T_plus_1, B = cache.scan.hs.shape[:2]

@@ -10,17 +10,18 @@ Arrays have the batch last, h (NH, DH, B), so that R h is one product of matrice
 (NH, 4·DH, DH). A step has the gates first, g (4, NH, DH, B), so that each gate is contiguous.
 """
 
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.numerics import Array
 
-Memory = tuple[Array, ...]
-"""What a cell carries besides h: (c,) for LSTM, (c, n, m) for sLSTM."""
+Memory = tuple[Array, ...] | Array
+"""What a cell carries besides h: (c,) for LSTM, (c, n, m) for sLSTM; or these, stacked."""
 
 Record = TypeVar("Record", bound=tuple[Array, ...])
-"""A named tuple of arrays that a pointwise map fills: those of one step, or stacked over steps."""
+"""A named tuple of arrays that a pointwise map fills at a step."""
 
 BLOCK = 25
 """Steps per block: few, for a block to stay in the processor's cache; odd, to spread there."""
@@ -37,7 +38,7 @@ class Pointwise(Protocol[Record]):
     """How many arrays of the shape of h a record takes for a step."""
 
     def record(self, kept: Array) -> Record:
-        """Divide ``kept`` (…, record_size, NH, DH, B) into the arrays of a record, as views."""
+        """Divide ``kept`` (record_size, NH, DH, B) into the arrays of a record, as views."""
         ...
 
     def forward(self, g: Array, before: Memory, h: Array, after: Memory, record: Record) -> None:
@@ -68,52 +69,47 @@ class Step(NamedTuple, Generic[Record]):
     record: Record
 
 
-class Weights(NamedTuple):
-    """The parameters of a recurrence, or their gradients."""
-
-    W: Array
-    """(4·NH·DH, D), gate by gate."""
-    R: Array
-    """(NH, 4·DH, DH), gate by gate within a head."""
-    b: Array
-    """(4·NH·DH,), gate by gate."""
-
-
 class ScanCache(NamedTuple):
     """What the backward of a scan needs, for all steps."""
 
-    x: Array
-    """Inputs, (T, B, D)."""
     hs: Array
     """h_0 … h_T, shape (T+1, B, NH, DH): the outputs are here in the order that they leave in."""
-    memories: Memory
-    """The memory at each step, (T+1, NH, DH, B)."""
-    record: tuple[Array, ...]
-    """What the pointwise map has recorded, (T, …)."""
-    weights: Weights
+    kept: Array
+    """The memory at each step, and what the pointwise map has recorded, (T+1, …, NH, DH, B)."""
+    memory_size: int
+    """How many of these are the memory."""
+    R: Array
+    """The recurrent matrix, (NH, 4·DH, DH), gate by gate within a head."""
     padding: Array | None
     """True at steps that are not there, (T, B); None if there are none."""
+
+    def memory(self, t: int) -> Array:
+        """The memory before step t, stacked, as a view."""
+        memory: Array = self.kept[t, : self.memory_size]
+        return memory
+
+
+Source = Callable[[slice], Array]
+"""Gives W x + b of a block of steps, (4, NH, DH, steps, B); the scan does not change it."""
+
+Sink = Callable[[slice, Array], None]
+"""Takes the gradient of what the source has given, block by block from the last."""
 
 
 def batch_last(h: Array) -> Array:
     """View of (…, B, NH, DH) as (…, NH, DH, B)."""
-    return np.moveaxis(h, -3, -1)
+    return h.swapaxes(-3, -2).swapaxes(-2, -1)
 
 
 def batch_first(h: Array) -> Array:
     """View of (…, NH, DH, B) as (…, B, NH, DH): the inverse of :func:`batch_last`."""
-    return np.moveaxis(h, -1, -3)
+    return h.swapaxes(-2, -1).swapaxes(-3, -2)
 
 
-def at(arrays: Record, t: int) -> Record:
-    """One step of stacked arrays, as views."""
-    views = (array[t] for array in arrays)
-    return type(arrays)(*views) if hasattr(arrays, "_fields") else type(arrays)(views)
-
-
-def step(cache: ScanCache, t: int) -> Step[Any]:
+def step(cache: ScanCache, t: int, pointwise: Pointwise[Any]) -> Step[Any]:
     """Step t of a scan, as views."""
-    return Step(at(cache.memories, t), at(cache.memories, t + 1), at(cache.record, t))
+    record = pointwise.record(cache.kept[t, cache.memory_size :])
+    return Step(cache.memory(t), cache.memory(t + 1), record)
 
 
 def blocks(T: int) -> list[slice]:
@@ -122,60 +118,56 @@ def blocks(T: int) -> list[slice]:
 
 
 def scan(
-    x: Array,
-    weights: Weights,
+    source: Source,
+    T: int,
+    R: Array,
     h: Array,
     memory: Memory,
     pointwise: Pointwise[Any],
     padding: Array | None = None,
 ) -> ScanCache:
-    """Run the recurrence over ``x`` (T, B, D); the outputs are ``hs[1:]``.
+    """Run the recurrence over T steps; the outputs are ``hs[1:]``.
 
     A step that is not there leaves h and the memory as they are.
     """
-    T, (NH, DH, B) = len(x), h.shape
+    NH, DH, B = h.shape
     size = len(memory) + pointwise.record_size
     hs, kept = np.empty((T + 1, B, NH, DH), h.dtype), np.empty((T + 1, size, NH, DH, B), h.dtype)
-    memories, record = kept[:, : len(memory)], pointwise.record(kept[:T, len(memory) :])
-    batch_last(hs)[0], memories[0] = h, memory
-    cache = ScanCache(x, hs, tuple(memories.swapaxes(0, 1)), record, weights, padding)
+    batch_last(hs)[0], kept[0, : len(memory)] = h, memory
+    cache = ScanCache(hs, kept, len(memory), R, padding)
     for block in blocks(T):
-        pre = project(x[block], weights).reshape(4, NH, DH, -1, B)
+        pre = source(block)
         for t in range(block.start, block.stop):
-            g = pre[..., t - block.start, :] + recur(batch_last(hs[t]), weights.R)
-            before, after, now = step(cache, t)
+            g = pre[..., t - block.start, :] + recur(batch_last(hs[t]), R)
+            before, after, now = step(cache, t, pointwise)
             pointwise.forward(g, before, batch_last(hs[t + 1]), after, now)
             if padding is not None:
                 hs[t + 1, padding[t]] = hs[t, padding[t]]
-                for old, new in zip(before, after, strict=True):
-                    new[..., padding[t]] = old[..., padding[t]]
+                cache.memory(t + 1)[..., padding[t]] = cache.memory(t)[..., padding[t]]
     return cache
 
 
 def scan_backward(
-    dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache, pointwise: Pointwise[Any]
-) -> tuple[Array, Array, Memory, Weights]:
+    dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache, pointwise: Pointwise[Any], sink: Sink
+) -> tuple[Array, Memory, Array]:
     """Run back through a scan.
 
     ``dhs`` (T, B, NH, DH) are the cotangents of the outputs, 0 at padding, ``dh`` and ``dmemory``
-    those of the final state. Returns the gradients of ``x``, ``h``, ``memory`` and the weights.
+    those of the final state. The gradient of the source goes to the sink; those of ``h``,
+    ``memory`` and ``R`` are returned.
     """
     T, B, NH, DH = dhs.shape
-    dx, dweights = np.empty_like(cache.x), Weights(*map(np.zeros_like, cache.weights))
-    part = Weights(*map(np.empty_like, cache.weights))
+    dR = np.zeros_like(cache.R)
     dg = np.empty((4, NH, DH, B), dhs.dtype)
-    dmemory = pointwise.enter_backward(dmemory, at(cache.memories, T))
+    dmemory = pointwise.enter_backward(dmemory, cache.memory(T))
     for block in reversed(blocks(T)):
         dpre = np.empty((4, NH, DH, block.stop - block.start, B), dhs.dtype)
         for t in reversed(range(block.start, block.stop)):
             dh, dmemory = step_backward(dh + batch_last(dhs[t]), dmemory, cache, t, pointwise, dg)
             dpre[..., t - block.start, :] = dg
-        gradients(dpre, cache.x[block], cache.hs[block], out=part)
-        for total, summand in zip(dweights, part, strict=True):
-            total += summand
-        dx[block] = project_backward(dpre, cache.weights)
-    dmemory = pointwise.leave_backward(dmemory, at(cache.memories, 0))
-    return dx, dh, dmemory, dweights
+        dR += recurrent_gradient(dpre, cache.hs[block])
+        sink(block, dpre)
+    return dh, pointwise.leave_backward(dmemory, cache.memory(0)), dR
 
 
 def step_backward(
@@ -183,28 +175,14 @@ def step_backward(
 ) -> tuple[Array, Memory]:
     """Step t back: writes ``dg``, returns the gradients of h₋ and of the memory before."""
     if cache.padding is None:
-        dmemory = pointwise.backward(dh, dmemory, step(cache, t), dg)
-        return recur_backward(dg, cache.weights.R), dmemory
+        dmemory = pointwise.backward(dh, dmemory, step(cache, t, pointwise), dg)
+        return recur_backward(dg, cache.R), dmemory
     padded = cache.padding[t]
     with np.errstate(divide="ignore", invalid="ignore"):  # of padding, whose results are not used
-        dbefore = pointwise.backward(dh, dmemory, step(cache, t), dg)
+        dbefore = pointwise.backward(dh, dmemory, step(cache, t, pointwise), dg)
     dg[..., padded] = 0
     dmemory = tuple(np.where(padded, *d) for d in zip(dmemory, dbefore, strict=True))
-    return np.where(padded, dh, recur_backward(dg, cache.weights.R)), dmemory
-
-
-def project(x: Array, weights: Weights) -> Array:
-    """W x + b for rows x (…, D), as (4·NH·DH, rows)."""
-    product: Array = weights.W @ x.reshape(-1, x.shape[-1]).T
-    product += weights.b[:, None]
-    return product
-
-
-def project_backward(dg: Array, weights: Weights) -> Array:
-    """Gradient of x: Wᵀ δg, with δg (4, NH, DH, …, B)  [rec.3]."""
-    rows, D = weights.W.shape
-    dx: Array = dg.reshape(rows, -1).T @ weights.W
-    return dx.reshape(*dg.shape[3:], D)
+    return np.where(padded, dh, recur_backward(dg, cache.R)), dmemory
 
 
 def recur(h: Array, R: Array) -> Array:
@@ -220,14 +198,10 @@ def recur_backward(dg: Array, R: Array) -> Array:
     return dh
 
 
-def gradients(dg: Array, x: Array, h_prev: Array, out: Weights) -> None:
-    """Gradients of the weights: sums over the rows of x (…, B, D) and h₋ (…, B, NH, DH).
-
-    δg is (4, NH, DH, …, B).
-    """
+def recurrent_gradient(dg: Array, h_prev: Array) -> Array:
+    """Gradient of R: the sum of δg h₋ᵀ, with δg (4, NH, DH, …, B) and h₋ (…, B, NH, DH)."""
     _, NH, DH = dg.shape[:3]
-    rows, rows_by_head = dg.reshape(4 * NH * DH, -1), dg.reshape(4, NH, DH, -1)
-    R_by_head = out.R.reshape(NH, 4, DH, DH).swapaxes(0, 1)
-    np.matmul(rows, x.reshape(-1, x.shape[-1]), out=out.W)  # [rec.4]
-    np.matmul(rows_by_head, h_prev.reshape(-1, NH, DH).swapaxes(0, 1), out=R_by_head)  # [rec.5]
-    np.sum(rows, axis=1, out=out.b)  # [rec.6]
+    dR: Array = np.empty((NH, 4, DH, DH), dg.dtype)
+    by_head = h_prev.reshape(-1, NH, DH).swapaxes(0, 1)
+    np.matmul(dg.reshape(4, NH, DH, -1), by_head, out=dR.swapaxes(0, 1))  # [rec.5]
+    return dR.reshape(NH, 4 * DH, DH)

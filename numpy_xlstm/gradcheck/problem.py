@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.gradcheck.trees import leaves, rebuild
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild
 
 Arrays = dict[str, Array]
 
@@ -66,7 +66,7 @@ class Problem:
         found = backward(dy, self._cache, *dstate)
         found = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
         gradients: Arrays = {}
-        if self._params:
+        if hasattr(self._target, "params"):
             *found, grads = found
             gradients |= grads
         omitted = ["dstate0"] if dstate and len(found) > len(self._names) else []

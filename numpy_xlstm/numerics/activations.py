@@ -8,6 +8,7 @@ and nothing here conjugates or takes a modulus, so that an infinitesimal imagina
 derivative: this is what the complex-step method needs.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def sigmoid_and_slope(
 
 def tanh_slope(x: Array, out: Array | None = None) -> Array:
     """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|; written to ``out`` if that is given."""
-    e = _modulus(x, out)
+    e = modulus(x, out)
     e *= -2
     np.exp(e, out=e)
     y = e + 1
@@ -45,8 +46,12 @@ def tanh_slope(x: Array, out: Array | None = None) -> Array:
 
 
 def log_sigmoid(x: Array) -> Array:
-    """Log σ(x), stable at any magnitude: see :func:`log_sigmoid_and_slope`."""
-    return log_sigmoid_and_slope(x)[0]
+    """Log σ(x) = −log(e⁰ + e^−x), stable at any magnitude."""
+    if x.dtype.kind == "c":
+        return log_sigmoid_and_slope(x)[0]
+    y: Array = np.logaddexp(0, x * -1)
+    y *= -1
+    return y
 
 
 def log_sigmoid_and_slope(
@@ -108,17 +113,23 @@ def _log1p(x: Array) -> Array:
 
 def _exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
-    lowest: Any = np.log(np.finfo(x.dtype).tiny)
+    limit = lowest(x.dtype)
     y: Array
     if x.dtype.kind == "c":
-        y = np.multiply(np.where(x.real < lowest, lowest, x), -1, out=out)
+        y = np.multiply(np.where(x.real < limit, limit, x), -1, out=out)
     else:
-        y = np.maximum(x, lowest, out=out)
+        y = np.maximum(x, limit, out=out)
         y *= -1  # not np.negative, which NumPy 2.4 gets wrong in place on some strides
     return np.exp(y, out=y)
 
 
-def _modulus(x: Array, out: Array | None = None) -> Array:
+@cache
+def lowest(dtype: np.dtype[Any]) -> Any:
+    """The x below which e^−x overflows, nearly."""
+    return np.log(np.finfo(dtype).tiny)
+
+
+def modulus(x: Array, out: Array | None = None) -> Array:
     """|x|: x with the sign of its real part taken away."""
     if x.dtype.kind == "c":
         return _into(out, np.where(x.real < 0, -x, x))

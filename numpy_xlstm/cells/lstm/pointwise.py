@@ -28,8 +28,8 @@ class LSTMPointwise:
     record_size = 9
 
     def record(self, kept: Array) -> LSTMRecord:
-        """Divide ``kept`` (…, 9, NH, DH, B) into the arrays of a record."""
-        return LSTMRecord(kept[..., :4, :, :, :], kept[..., 4:8, :, :, :], kept[..., 8, :, :, :])
+        """Divide ``kept`` (9, NH, DH, B) into the arrays of a record."""
+        return LSTMRecord(kept[:4], kept[4:8], kept[8])
 
     def forward(
         self, g: Array, before: Memory, h: Array, after: Memory, record: LSTMRecord

@@ -150,11 +150,11 @@ def _forget(inner: Array, w: Weights) -> None:
 
 def forward(
     inputs: MemoryInputs, state: mLSTMState, before: mLSTMState, eps: float
-) -> tuple[Array, mLSTMState]:
-    """A group of chunks: h (B, NH, G, L, DV) and the state after it.
+) -> tuple[Array, mLSTMState, Weights]:
+    """A group of chunks: h (B, NH, G, L, DV), the state after it, and the weights.
 
     The states before each chunk are written to ``before``: all that the backward needs besides the
-    inputs.
+    inputs and the weights.
     """
     e = exponents(inputs.log_i, inputs.log_f)
     m = stabilisers(e, state.m, before.m)
@@ -164,15 +164,19 @@ def forward(
     h = reading.scores @ reading.values  # [form.11]
     if reading.den is not None:
         h /= reading.den.value[..., None]  # [form.12]
-    return h, mLSTMState(C, n, m)
+    return h, mLSTMState(C, n, m), w
 
 
 def backward(
-    dh: Array, d: StateCotangent, inputs: MemoryInputs, before: mLSTMState, eps: float
+    dh: Array,
+    d: StateCotangent,
+    inputs: MemoryInputs,
+    before: mLSTMState,
+    w: Weights,
+    eps: float,
 ) -> tuple[MemoryInputs, StateCotangent]:
     """Back through a group: gradients of its inputs, and of the state before it."""
-    (q, k, v, log_i, log_f), L = inputs, inputs.q.shape[-2]
-    w = weights(exponents(log_i, log_f), before.m)
+    (q, k, v, _, _), L = inputs, inputs.q.shape[-2]
     reading = read(inputs, before, w, eps)
     dread = _read_backward(dh, reading, w)
     dv, from_C = dread.values[..., :L, :], dread.values[..., L:, :]
@@ -226,7 +230,8 @@ def _read_backward(dh: Array, reading: Reading, w: Weights) -> ReadingCotangent:
     dqn = -den.sign * theta / den.value  # [form.15]
     dscores += dqn[..., None] * keys[..., None, :]
     dkeys = (dqn[..., None, :] @ scores)[..., 0, :]
-    tau = None if den.residual is None else -theta * den.residual
+    residual = den.residual
+    tau = None if residual is None else -theta * residual
     return ReadingCotangent(dscores, dvalues, dkeys, tau)
 
 

@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from numpy_xlstm.cells.mlstm.gates import check_options
-from numpy_xlstm.cells.mlstm.inputs import Inputs, check_cotangents, check_inputs, check_state, own
-from numpy_xlstm.cells.mlstm.pieces import Gradients, Piece, PiecesCache, run, run_backward
+from numpy_xlstm.cells.mlstm.inputs import (
+    Gradients,
+    Inputs,
+    check_cotangents,
+    check_inputs,
+    check_state,
+    own,
+    with_own_state,
+)
+from numpy_xlstm.cells.mlstm.pieces import Piece, PiecesCache, run, run_backward
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array, check_positive
 
@@ -40,8 +48,9 @@ def mlstm_chunkwise(
     for chunks of L = ``chunk_size`` steps, with D̃, b and m as in :func:`mlstm_parallel`, counted
     from the beginning of the chunk. The result is that of :func:`mlstm_recurrent`.
 
-    Time grows as T·(L·(DK + DV) + DK·DV). What the backward needs are the inputs and the state
-    before each chunk: T·(2 DK + DV) + (T/L)·DK·DV numbers per batch row and head.
+    Time grows as T·(L·(DK + DV) + DK·DV). What the backward needs are the inputs, the state before
+    each chunk and the weights within it: T·(2 DK + DV + L) + (T/L)·DK·DV numbers per batch row and
+    head.
 
     Parameters
     ----------
@@ -80,7 +89,7 @@ def mlstm_chunkwise(
     L = check_positive("chunk_size", chunk_size)
     inputs = check_inputs(q, k, v, i, f, lengths)
     start = own(check_state("state", state, inputs, options))
-    return run(inputs, start, options, cut(inputs, L))
+    return with_own_state(*run(inputs, start, options, cut(inputs, L)))
 
 
 def mlstm_chunkwise_backward(

@@ -53,9 +53,9 @@ def gates(log_i: Array, log_f: Array, m_prev: Array | None) -> Gates:
     """
     if m_prev is None:
         return Gates(np.exp(log_i), np.exp(log_f), None)  # [mlstm.20]
-    nothing = (m_prev.real == -np.inf) & (log_i.real == -np.inf)
-    if not nothing.any():
+    if np.minimum.reduce(m_prev.real, axis=None) > -np.inf:
         return Gates(*stabilise(log_i, log_f, m_prev))
+    nothing = (m_prev.real == -np.inf) & (log_i.real == -np.inf)
     i, f, m = stabilise(log_i, log_f, np.where(nothing, 0, m_prev))
     return Gates(i, f, np.where(nothing, m_prev, m))
 

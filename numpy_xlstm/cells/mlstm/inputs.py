@@ -1,7 +1,8 @@
 """What all forms of mLSTM take: checked arrays, states and cotangents."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -47,6 +48,11 @@ class Inputs(NamedTuple):
         return Inputs(q, k, v, i, f, padding)
 
 
+Cache = TypeVar("Cache")
+
+Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
+"""Of q, k, v, i, f and of the state before the first step."""
+
 Place = tuple[slice, slice]
 """Some batch rows and some heads."""
 
@@ -80,7 +86,12 @@ def check_inputs(
         )
     if lengths is None:
         return Inputs(q, k, v, i, f)
-    return Inputs(q, k, v, i, f, padding(check_lengths(lengths, B, T), T).T[:, None])
+    return Inputs(q, k, v, i, f, padding_of(check_lengths(lengths, B, T), T))
+
+
+def padding_of(lengths: Array, T: int) -> Array:
+    """True at steps that are not there, (B, 1, T)."""
+    return padding(lengths, T).T[:, None]
 
 
 def check_cotangents(
@@ -124,6 +135,7 @@ def unscale_key_gradient(dk: Array) -> Array:
     return dk
 
 
+@cache
 def key_scale(DK: int, dtype: np.dtype[Any]) -> Any:
     """1/√DK in the precision of ``dtype``."""
     return 1 / np.sqrt(np.finfo(dtype).dtype.type(DK))
@@ -143,6 +155,11 @@ def own(state: mLSTMState) -> mLSTMState:
     """The same state in arrays that nobody else holds."""
     n, m = (None if array is None else array.copy() for array in state[1:])
     return mLSTMState(state.C.copy(), n, m)
+
+
+def with_own_state(h: Array, state: mLSTMState, cache: Cache) -> tuple[Array, mLSTMState, Cache]:
+    """What a forward returns, its state in arrays that the cache does not hold."""
+    return h, own(state), cache
 
 
 def at(state: mLSTMState, index: tuple[slice, ...]) -> mLSTMState:

@@ -4,17 +4,13 @@ Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm.chunkwise import (
-    CHUNK_SIZE,
-    mlstm_chunkwise,
-    mlstm_chunkwise_backward,
-)
+from numpy_xlstm.cells.mlstm.chunkwise import CHUNK_SIZE
+from numpy_xlstm.cells.mlstm.form import FORMS, FormCache, run_form, run_form_backward
 from numpy_xlstm.cells.mlstm.gates import check_options
 from numpy_xlstm.cells.mlstm.inputs import (
     Inputs,
@@ -22,11 +18,10 @@ from numpy_xlstm.cells.mlstm.inputs import (
     empty_state,
     key_scale,
     own,
+    padding_of,
     to_memory,
     to_memory_backward,
 )
-from numpy_xlstm.cells.mlstm.parallel import mlstm_parallel, mlstm_parallel_backward
-from numpy_xlstm.cells.mlstm.recurrent import mlstm_recurrent, mlstm_recurrent_backward
 from numpy_xlstm.cells.mlstm.step import (
     StepCache,
     enter_backward,
@@ -47,18 +42,6 @@ from numpy_xlstm.numerics import (
     sigmoid_and_slope,
 )
 from numpy_xlstm.parameters import Parameterised
-
-FORMS = ("auto", "recurrent", "parallel", "chunkwise")
-"""The forms that a layer can take."""
-
-NARROW = 2**14
-"""Up to this DK·DV, two steps are faster in the recurrent form than in a chunk."""
-
-BACKWARD: dict[str, Any] = {
-    "recurrent": mlstm_recurrent_backward,
-    "parallel": mlstm_parallel_backward,
-    "chunkwise": mlstm_chunkwise_backward,
-}
 
 Grads = dict[str, Array]
 
@@ -325,8 +308,7 @@ class SequenceCache(NamedTuple):
     gate: OutputGate
     h: Array
     """Before the output gate, (T·B, H)."""
-    form: str
-    memory: Any
+    memory: FormCache
     """The cache of the form."""
 
 
@@ -397,12 +379,13 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         T, B, _ = x.shape
         flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
         projected, gate = self._project(flat)
-        form, forward = self._form(T)
-        inputs = (_to_heads(rows, T, B) for rows in projected)
-        h, after, cache = forward(*inputs, state, lengths=lengths, **self.options._asdict())
+        q, k, v, i, f = (_to_heads(part, T, B) for part in projected)
+        inputs = Inputs(q, k, v, i, f, None if lengths is None else padding_of(lengths, T))
+        before = own(check_state("state", state, inputs, self.options))
+        h, after, cache = run_form(self.form, inputs, before, self.options, self.chunk_size)
         h = _from_heads(h).reshape(gate.o.shape)
         y = (gate.o * h).reshape(T, B, self.hidden_size)  # [mlstm.21]
-        return y, after, SequenceCache(self._source(flat), gate, h, form, cache)
+        return y, own(after), SequenceCache(self._source(flat), gate, h, cache)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array | None] | None
@@ -411,24 +394,12 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         T, B, _ = dy.shape
         dh, do_pre = cache.gate.backward(dy.reshape(cache.h.shape), cache.h)
         dh_heads = _to_heads(dh.reshape(T * B, self.num_heads, self.head_dims[1]), T, B)
-        *dinputs, dstate0 = BACKWARD[cache.form](dh_heads, cache.memory, dstate)
+        dlast = check_state("dstate", dstate, cache.memory.inputs, self.options)
+        *dinputs, dstate0 = run_form_backward(dh_heads, cache.memory, dlast)
         q, k, v, i, f = map(_from_heads, dinputs)
         d = Projections(q, k, v, i, f, do_pre)
         dx, grads = self._project_backward(d, cache.source)
         return dx.reshape(T, B, self.input_size), dstate0, grads
-
-    def _form(self, T: int) -> tuple[str, Any]:
-        """The form for a sequence of T steps: its name and its forward."""
-        DK, DV = self.head_dims
-        few = 2 if DK * DV <= NARROW else 1
-        automatic = "recurrent" if few >= T else "chunkwise"
-        form = automatic if self.form == "auto" else self.form
-        forwards: dict[str, Any] = {
-            "recurrent": mlstm_recurrent,
-            "parallel": mlstm_parallel,
-            "chunkwise": partial(mlstm_chunkwise, chunk_size=self.chunk_size),
-        }
-        return form, forwards[form]
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
         B, _, T, _, _ = cache.memory.inputs.sizes

@@ -3,21 +3,45 @@
 Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.numerics import Array, maximum
+from numpy_xlstm.numerics.activations import modulus
 
 
 class Denominator(NamedTuple):
     """The denominator, and what its backward needs; every array has the shape of q·n."""
 
     value: Array
-    sign: Array
-    """Sign of q·n where |q·n| is the larger argument or a tie, 0 where e^−m is."""
-    residual: Array | None
-    """Share of h that a change of gauge does change, eps / denominator; None if that is 0."""
+    qn: Array
+    floor: Array
+    """e^−m."""
+    eps: float
+    clipped: Array | None
+    """Where e^−m was out of bounds; None if nowhere."""
+
+    @property
+    def active(self) -> Array:
+        """Whether |q·n| is the larger argument, or a tie."""
+        active: Array = modulus(self.qn).real >= self.floor.real
+        return active
+
+    @property
+    def sign(self) -> Array:
+        """Sign of q·n where that is :attr:`active`, 0 where e^−m is."""
+        sign: Array = np.sign(self.qn.real)
+        sign *= self.active
+        return sign
+
+    @property
+    def residual(self) -> Array | None:
+        """Share of h that a change of gauge does change, eps / denominator; None if that is 0."""
+        if self.clipped is not None:
+            return np.where(self.clipped & ~self.active, 1, self.eps / self.value)
+        return self.eps / self.value if self.eps else None
 
 
 def denominator(qn: Array, m: Array, eps: float) -> Denominator:
@@ -27,19 +51,17 @@ def denominator(qn: Array, m: Array, eps: float) -> Denominator:
     That changes h only where |q·n| and e^−m are both below 1/√(largest number) and eps is 0.
     """
     low, high = _bounds(m.dtype)
-    clipped = (m.real < low) | (m.real > high)
-    floor = np.exp(-np.where(clipped, np.clip(m.real, low, high), m))
-    sign = np.sign(qn.real)
-    size = sign * qn
-    active = size.real >= floor.real
-    larger = maximum(size, floor)
-    value = larger + eps
-    residual = None
-    if eps or clipped.any():
-        residual = np.where(clipped & ~active, 1, eps / value)
-    return Denominator(value, np.where(active, sign, 0), residual)
+    clipped = None
+    if np.minimum.reduce(m.real, axis=None) < low or np.maximum.reduce(m.real, axis=None) > high:
+        clipped = (m.real < low) | (m.real > high)
+        m = np.where(clipped, np.clip(m.real, low, high), m)
+    floor = np.exp(-m)
+    value = maximum(modulus(qn), floor)
+    value += eps
+    return Denominator(value, qn, floor, eps, clipped)
 
 
+@cache
 def _bounds(dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Where −m is so large that e^−m overflows, and m so large that 1 / e^−m squared would."""
     largest = np.log(np.finfo(dtype).max)

@@ -3,8 +3,16 @@
 from collections.abc import Sequence
 
 from numpy_xlstm.cells.mlstm.gates import check_options
-from numpy_xlstm.cells.mlstm.inputs import check_cotangents, check_inputs, check_state, own
-from numpy_xlstm.cells.mlstm.pieces import Gradients, Piece, PiecesCache, run, run_backward
+from numpy_xlstm.cells.mlstm.inputs import (
+    Gradients,
+    Inputs,
+    check_cotangents,
+    check_inputs,
+    check_state,
+    own,
+    with_own_state,
+)
+from numpy_xlstm.cells.mlstm.pieces import Piece, PiecesCache, run, run_backward
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
 
@@ -74,8 +82,7 @@ def mlstm_parallel(
     options = check_options(eps, forget_gate, input_gate)
     inputs = check_inputs(q, k, v, i, f, lengths)
     start = own(check_state("state", state, inputs, options))
-    T = q.shape[2]
-    return run(inputs, start, options, (Piece(0, T, 0, 1),) if T else ())
+    return with_own_state(*run(inputs, start, options, uncut(inputs)))
 
 
 def mlstm_parallel_backward(
@@ -86,3 +93,9 @@ def mlstm_parallel_backward(
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
     return run_backward(dh, cache, check_cotangents(dh, dstate, cache.inputs, cache.options))
+
+
+def uncut(inputs: Inputs) -> tuple[Piece, ...]:
+    """All steps as one chunk."""
+    T = inputs.q.shape[2]
+    return (Piece(0, T, 0, 1),) if T else ()

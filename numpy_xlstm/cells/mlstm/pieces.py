@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm.chunk import backward, forward
+from numpy_xlstm.cells.mlstm.chunk import Weights, backward, forward
 from numpy_xlstm.cells.mlstm.gates import Options
 from numpy_xlstm.cells.mlstm.inputs import (
+    Gradients,
     Inputs,
     MemoryInputs,
     Place,
@@ -24,8 +25,6 @@ from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
 WORTH_THREADS = 2**20
 """Numbers in q and v from which on several threads are faster than one."""
-
-Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 
 
 class Piece(NamedTuple):
@@ -62,8 +61,12 @@ class PiecesCache(NamedTuple):
     """As given."""
     options: Options
     pieces: tuple[Piece, ...]
+    places: list[Place]
+    """Which rows and heads went together."""
     before: mLSTMState
     """The states before each chunk, stacked along axis 2."""
+    weights: tuple[tuple[Weights, ...], ...]
+    """What each step has left of the others, for each place and piece."""
     first: mLSTMState
     last: mLSTMState
 
@@ -72,42 +75,45 @@ def run(
     inputs: Inputs, state: mLSTMState, options: Options, pieces: tuple[Piece, ...]
 ) -> tuple[Array, mLSTMState, PiecesCache]:
     """Go through the pieces in order."""
-    B, NH, T, _, DV = inputs.sizes
-    h = np.empty((B, NH, T, DV), inputs.q.dtype)
+    h = np.empty_like(inputs.v)
     before = _stacked(state, sum(piece.chunks for piece in pieces))
     last = own(state)
 
-    def go(place: Place) -> None:
-        now, here = at(state, place), inputs.at(place)
+    def go(place: Place) -> tuple[Weights, ...]:
+        now, here, found = at(state, place), inputs.at(place), []
         for piece in pieces:
             states = at(before, (*place, piece.which))
-            part, now = forward(_chunks(here, piece, options), now, states, options.eps)
+            part, now, w = forward(_chunks(here, piece, options), now, states, options.eps)
             piece.paste(part, h[place])
+            found.append(w)
         put(now, last, place)
+        return tuple(found)
 
-    parallel_map(go, _places(inputs))
-    cache = PiecesCache(inputs, options, pieces, before, state, last)
-    return without_padding(h, inputs.padding), own(last), cache
+    places = _places(inputs)
+    weights = tuple(parallel_map(go, places))
+    cache = PiecesCache(inputs, options, pieces, places, before, weights, state, last)
+    return without_padding(h, inputs.padding), last, cache
 
 
 def run_backward(dh: Array, cache: PiecesCache, dstate: mLSTMState) -> Gradients:
     """Go back through the pieces."""
-    inputs, options, pieces, before, first, last = cache
+    inputs, options, pieces, places, before, weights, first, last = cache
     dh = without_padding(dh, inputs.padding)
     grads = MemoryInputs(*(np.empty_like(array) for array in inputs.arrays))
     dfirst = own(dstate)
 
-    def go(place: Place) -> None:
+    def go(n: int) -> None:
+        place = places[n]
         here = inputs.at(place)
         d = enter_backward(at(dstate, place), at(last, place))
-        for piece in reversed(pieces):
+        for piece, w in zip(reversed(pieces), reversed(weights[n]), strict=True):
             chunks, states = _chunks(here, piece, options), at(before, (*place, piece.which))
-            parts, d = backward(piece.cut(dh[place]), d, chunks, states, options.eps)
+            parts, d = backward(piece.cut(dh[place]), d, chunks, states, w, options.eps)
             for grad, part in zip(grads, parts, strict=True):
                 piece.paste(part, grad[place])
         put(leave_backward(d, at(first, place)), dfirst, place)
 
-    parallel_map(go, _places(inputs))
+    parallel_map(go, range(len(places)))
     return *to_memory_backward(grads, inputs, options), dfirst
 
 

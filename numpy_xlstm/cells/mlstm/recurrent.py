@@ -12,6 +12,7 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm.gates import Options, check_options
 from numpy_xlstm.cells.mlstm.inputs import (
+    Gradients,
     Inputs,
     MemoryInputs,
     check_cotangents,
@@ -20,6 +21,7 @@ from numpy_xlstm.cells.mlstm.inputs import (
     own,
     to_memory,
     to_memory_backward,
+    with_own_state,
 )
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward, step, step_backward
 from numpy_xlstm.cells.padding import without_padding
@@ -122,23 +124,30 @@ def mlstm_recurrent(
     """
     options = check_options(eps, forget_gate, input_gate)
     inputs = check_inputs(q, k, v, i, f, lengths)
-    now = own(check_state("state", state, inputs, options))
-    memory_inputs = to_memory(inputs, options)
-    B, NH, T, _, DV = inputs.sizes
+    start = own(check_state("state", state, inputs, options))
+    return with_own_state(*run_steps(inputs, start, options))
+
+
+def run_steps(
+    inputs: Inputs, state: mLSTMState, options: Options
+) -> tuple[Array, mLSTMState, RecurrentCache]:
+    """Go through the steps in order, without checks; ``state`` is kept in the cache."""
+    now, memory_inputs = state, to_memory(inputs, options)
+    T = inputs.q.shape[2]
     segment = max(1, isqrt(T))
-    h = np.empty((B, NH, T, DV), q.dtype)
+    h = np.empty_like(inputs.v)
     kept = []
     for t in range(T):
         if t % segment == 0:
             kept.append(now)
         h[:, :, t], now, _ = step(_at(memory_inputs, t), now, options.eps)
     cache = RecurrentCache(inputs, memory_inputs, options, segment, kept or [now], now)
-    return without_padding(h, inputs.padding), own(now), cache
+    return without_padding(h, inputs.padding), now, cache
 
 
 def mlstm_recurrent_backward(
     dh: Array, cache: RecurrentCache, dstate: Sequence[Array | None] | None = None
-) -> tuple[Array, Array, Array, Array, Array, mLSTMState]:
+) -> Gradients:
     """Vector-Jacobian product of :func:`mlstm_recurrent`.
 
     Parameters
@@ -162,8 +171,13 @@ def mlstm_recurrent_backward(
     ShapeError, DTypeError, NonFiniteError
         If ``dh`` or ``dstate`` is not as described.
     """
+    return run_steps_backward(dh, cache, check_cotangents(dh, dstate, cache.inputs, cache.options))
+
+
+def run_steps_backward(dh: Array, cache: RecurrentCache, dstate: mLSTMState) -> Gradients:
+    """Go back through the steps, without checks."""
     inputs, memory_inputs, options, segment, kept, last = cache
-    d = enter_backward(check_cotangents(dh, dstate, inputs, options), last)
+    d = enter_backward(dstate, last)
     dh = without_padding(dh, inputs.padding)
     grads = MemoryInputs(*(np.empty_like(array) for array in memory_inputs))
     T = dh.shape[2]

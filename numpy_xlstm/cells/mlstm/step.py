@@ -35,13 +35,15 @@ def step(
     gate = gates(log_i, log_f, previous.m)
     i, f = gate.i[..., None], gate.f[..., None]
     C = f[..., None] * previous.C
-    C += (i * k)[..., :, None] * v[..., None, :]  # [mlstm.6]
+    source = i * k
+    C += source[..., :, None] @ v[..., None, :]  # [mlstm.6]
     h = (q[..., None, :] @ C)[..., 0, :]  # [mlstm.8]
     if previous.n is None or gate.m is None:
         return h, mLSTMState(C, None, None), StepCache(inputs, gate, previous, None, h, None)
-    n = f * previous.n + i * k  # [mlstm.7]
-    den = denominator((q * n).sum(-1), gate.m, eps)
-    h = h / den.value[..., None]  # [mlstm.10]
+    n = f * previous.n
+    n += source  # [mlstm.7]
+    den = denominator(np.add.reduce(q * n, axis=-1), gate.m, eps)
+    h /= den.value[..., None]  # [mlstm.10]
     return h, mLSTMState(C, n, gate.m), StepCache(inputs, gate, previous, n, h, den)
 
 
@@ -88,7 +90,8 @@ def _denominator_backward(dh: Array, cache: StepCache) -> tuple[Array, Array | N
         return dh, None, 0
     dh_h = (dh * cache.h).sum(-1)
     dqn = -cache.den.sign * dh_h / cache.den.value
-    dr = 0 if cache.den.residual is None else dh_h * cache.den.residual
+    residual = cache.den.residual
+    dr = 0 if residual is None else dh_h * residual
     return dh / cache.den.value[..., None], dqn, dr
 
 

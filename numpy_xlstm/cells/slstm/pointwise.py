@@ -3,6 +3,7 @@
 Derived in ``docs/derivations/slstm.md``, whose tags are cited here.
 """
 
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +37,8 @@ class sLSTMPointwise:
         self.forget_gate = forget_gate
 
     def record(self, kept: Array) -> sLSTMRecord:
-        """Divide ``kept`` (…, 8, NH, DH, B) into the arrays of a record."""
-        return sLSTMRecord(kept[..., :4, :, :, :], kept[..., 4:7, :, :, :], kept[..., 7, :, :, :])
+        """Divide ``kept`` (8, NH, DH, B) into the arrays of a record."""
+        return sLSTMRecord(kept[:4], kept[4:7], kept[7])
 
     def forward(
         self, g: Array, before: Memory, h: Array, after: Memory, record: sLSTMRecord
@@ -50,7 +51,7 @@ class sLSTMPointwise:
         stabilise(i_pre, log_f, m_prev, out=(i, f, m))
         np.multiply(f, n_prev, out=n)
         n += i  # [slstm.4]
-        if n.real.min() < _lost_below(n.dtype):
+        if np.minimum.reduce(n.real, axis=None) < _lost_below(n.dtype):
             _start_afresh(i_pre, n_prev, i, f, n, m)
         tanh_z = np.tanh(z_pre)
         z_pre *= 2  # tanh′(z̃) = 4 σ′(2 z̃), so that one call gives both slopes
@@ -99,6 +100,7 @@ class sLSTMPointwise:
         return dc, dn, r + c * dc + n * dn
 
 
+@cache
 def _lost_below(dtype: np.dtype[Any]) -> Any:
     """Below this n has so few digits, or 1/n is so large, that c/n or its gradient is lost."""
     return np.finfo(dtype).tiny / np.finfo(dtype).eps
