@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,10 @@ class Parameterised:
         """How many numbers the parameters hold."""
         return sum(array.size for array in self.params.values())
 
+    def __str__(self) -> str:
+        """Draw the parameters as a tree, with shapes and how many numbers there are."""
+        return parameter_tree(type(self).__name__, self.params)
+
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer over other arrays (not copied): same names, same shapes.
 
@@ -65,6 +69,33 @@ def check_same_parameters(expected: Mapping[str, Array], got: Mapping[str, Array
             raise ShapeError(f"{name}: expected shape {array.shape}; got {got[name].shape}")
 
 
+def parameter_tree(title: str, params: Mapping[str, Array], indent: str = "") -> str:
+    """Draw named arrays as a tree, a branch for each part of a dotted name.
+
+    Examples
+    --------
+    >>> print(parameter_tree("model", {"head.weight": np.zeros((3, 2)), "head.bias": np.zeros(3)}))
+    model  9
+    └─ head  9
+       ├─ weight  (3, 2) float64  6
+       └─ bias  (3,) float64  3
+    """
+    lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
+    branches: dict[str, dict[str, Array]] = {}
+    for name, array in params.items():
+        head, _, rest = name.partition(".")
+        branches.setdefault(head, {})[rest] = array
+    for head, below in branches.items():
+        last = head == next(reversed(branches))
+        if "" in below:
+            array = below[""]
+            drawn = f"{head}  {array.shape} {array.dtype}  {array.size:,}"
+        else:
+            drawn = parameter_tree(head, below, indent + ("   " if last else "│  "))
+        lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
+    return "\n".join(lines)
+
+
 class LiveParams(dict[str, Array]):
     """The parameters of a composite: put together at each reading, so that setting one is lost."""
 
@@ -82,31 +113,83 @@ class Composite(Parameterised):
     Attributes
     ----------
     children : dict[str, Parameterised]
-        The parts, by the prefix of their names.
+        The parts, by the prefix of their names; one in parentheses, "(up)", adds no prefix.
+    own : dict[str, np.ndarray]
+        Parameters that are in no part.
     """
 
-    children: dict[str, Parameterised]
+    children: Mapping[str, Parameterised]
+    own: dict[str, Array] = {}  # noqa: RUF012 — replaced, never written to
 
     @property
     def params(self) -> dict[str, Array]:  # type: ignore[override]
-        """The parameters of all children, as ``child.name``; the arrays are live."""
-        return LiveParams(
-            (f"{prefix}.{name}", array)
-            for prefix, child in self.children.items()
-            for name, array in child.params.items()
-        )
+        """The parameters of all parts, as ``child.name``; the arrays are live."""
+        params = LiveParams(self.own)
+        for prefix, part in self.children.items():
+            params.update(prefixed(prefix, part.params))
+        return params
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The dtype of the parameters, which inputs must share."""
+        return next(iter(self.own.values() or self._first_part.params.values())).dtype
+
+    @property
+    def _first_part(self) -> Parameterised:
+        return next(part for part in self.children.values() if part.params)
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same layer over other arrays (not copied): same names, same shapes."""
         check_same_parameters(self.params, params)
         clone = copy.copy(self)
+        clone.own = {name: params[name] for name in self.own}
         clone.children = {
-            prefix: child.with_params({name: params[f"{prefix}.{name}"] for name in child.params})
-            for prefix, child in self.children.items()
+            prefix: part.with_params({name: params[joined(prefix, name)] for name in part.params})
+            for prefix, part in self.children.items()
         }
         return clone
 
 
+Part = TypeVar("Part", bound=Parameterised)
+
+
+class child(Generic[Part]):
+    """An attribute that stands for a part of a composite: ``head = child[Linear]()``.
+
+    Parameters
+    ----------
+    prefix : str, optional
+        The key of the part in ``children``; the name of the attribute if omitted.
+    """
+
+    def __init__(self, prefix: str | None = None) -> None:
+        self.prefix = prefix
+
+    def __set_name__(self, owner: type[Composite], name: str) -> None:
+        """Learn the name of the attribute."""
+        if self.prefix is None:
+            self.prefix = name
+
+    def __get__(self, composite: Composite, owner: type[Composite]) -> Part:
+        """Return the part."""
+        part: Any = composite.children[self.prefix]  # type: ignore[index]
+        return part  # type: ignore[no-any-return]
+
+
+def joined(prefix: str, name: str) -> str:
+    """Name of a child's parameter as its parent calls it."""
+    return name if prefix.startswith("(") else f"{prefix}.{name}"
+
+
 def prefixed(prefix: str, grads: Mapping[str, Array]) -> dict[str, Array]:
     """Rename a child's gradients to the names that its parent gives them."""
-    return {f"{prefix}.{name}": array for name, array in grads.items()}
+    return {joined(prefix, name): array for name, array in grads.items()}
+
+
+def named_grads(parts: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:
+    """Gradients of all parts together, from those of each part by its prefix."""
+    return {
+        joined(prefix, name): array
+        for prefix, grads in parts.items()
+        for name, array in grads.items()
+    }

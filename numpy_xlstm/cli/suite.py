@@ -1,4 +1,4 @@
-"""What ``numpy-xlstm gradcheck`` checks: every cell and variant, at a random point.
+"""What ``numpy-xlstm gradcheck`` checks: every cell, variant, layer and model, at a random point.
 
 A case is a name and a function of (rng, dtype) that gives a target and its inputs. Nothing is zero
 at that point, neither a bias nor a state, so that no mistake can hide behind a zero.
@@ -26,16 +26,39 @@ from numpy_xlstm.cells import (
     sLSTMCell,
 )
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck.trees import leaves, rebuild
 from numpy_xlstm.layers import (
+    ACTIVATIONS,
+    CausalConv1d,
     Embedding,
+    GatedFeedForward,
+    HeadwiseLinear,
+    LayerNorm,
     Linear,
+    MultiHeadLayerNorm,
+    MultiHeadRMSNorm,
+    RMSNorm,
+    soft_cap,
+    soft_cap_backward,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.models import (
+    FeedForwardConfig,
+    LanguageModel,
+    mLSTMBlock,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    sLSTMBlock,
+    sLSTMBlockConfig,
+    sLSTMLayerConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
@@ -47,8 +70,16 @@ PARALLEL: Pair = (mlstm_parallel, mlstm_parallel_backward)
 CHUNKWISE: Pair = (mlstm_chunkwise, mlstm_chunkwise_backward)
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
+WIDTH = 12
+"""Of blocks and models: so that matrices are checked along directions, which is quick."""
 FORGET = ("sigmoid", "exp")
 INPUT = ("exp", "sigmoid")
+NORMS: dict[type[Any], tuple[int, ...]] = {
+    LayerNorm: (D,),
+    RMSNorm: (D,),
+    MultiHeadLayerNorm: (NH, D),
+    MultiHeadRMSNorm: (NH, D),
+}
 
 
 def cases() -> dict[str, Case]:
@@ -68,11 +99,26 @@ def cases() -> dict[str, Case]:
         found[f"mlstm_chunkwise/{name}"] = _memory(CHUNKWISE, forget, input_gate, chunk_size=3)
     for cell in (LSTM, sLSTM, mLSTM):
         found[f"lengths/{cell.__name__}"] = _padded(_sequence(cell, D, H))
-    found["Linear"] = _linear
+    found["Linear"] = _stateless(Linear, D, H)
+    found["HeadwiseLinear"] = _stateless(HeadwiseLinear, 6, 2, bias=True, out_features=4)
+    for norm, sizes in NORMS.items():
+        found[norm.__name__] = _stateless(norm, *sizes, bias=True)
+    found["CausalConv1d"] = _sequence(CausalConv1d, D)
+    for act_fn in ("gelu", "swish"):
+        found[f"GatedFeedForward/{act_fn}"] = _stateless(GatedFeedForward, D, H, act_fn, bias=True)
+    for label, act_fn in (("silu", "swish"), ("gelu", "gelu"), ("gelu_tanh", "gelu_tanh")):
+        found[label] = _activation(act_fn)
+    found["soft_cap"] = _soft_cap
     found["Embedding"] = _embedding
     found["softmax_cross_entropy"] = _loss
     for cell in (LSTM, sLSTM, mLSTM):
         found[f"LanguageModel/{cell.__name__}"] = _language_model(cell)
+    found["mLSTMBlock"] = _block(mLSTMBlock, _mlstm_block(embedding_dim=WIDTH, bias=True))
+    found["sLSTMBlock"] = _block(sLSTMBlock, _slstm_block(embedding_dim=WIDTH))
+    for label, tied in (("mixed", False), ("tied", True)):
+        found[f"xLSTMLMModel/{label}"] = _xlstm(tie_weights=tied)
+    for mode in ("single", "fused"):
+        found[f"xLSTMLarge/{mode}"] = _xlstm_large(weight_mode=mode)
     return found
 
 
@@ -133,8 +179,26 @@ def _padded(sequence: Case) -> Case:
     return case
 
 
-def _linear(rng: np.random.Generator, dtype: Any) -> Target:
-    return _filled(Linear(D, H, dtype=dtype), rng), (_x(rng, dtype),)
+def _stateless(kind: type[Any], *sizes: Any, **options: Any) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        layer = _filled(kind(*sizes, **options, dtype=dtype), rng)
+        return layer, (rng.standard_normal((B, T, layer.in_features)).astype(dtype),)
+
+    return case
+
+
+def _activation(name: str) -> Case:
+    """A value and a slope, as a forward and the backward that belongs to it."""
+
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        pair = (lambda x: ACTIVATIONS[name](x)), (lambda dy, slope: dy * slope)
+        return pair, (_x(rng, dtype),)
+
+    return case
+
+
+def _soft_cap(rng: np.random.Generator, dtype: Any) -> Target:
+    return (lambda x: soft_cap(x, 1.5), soft_cap_backward), (_x(rng, dtype),)
 
 
 def _embedding(rng: np.random.Generator, dtype: Any) -> Target:
@@ -157,6 +221,55 @@ def _language_model(cell: type[Any]) -> Case:
     return case
 
 
+def _mlstm_block(**options: Any) -> mLSTMBlockConfig:
+    sizes = {"num_heads": NH, "proj_factor": 1.0, "round_proj_up_to_multiple_of": 4}
+    sizes |= {"qkv_proj_blocksize": WIDTH}
+    return mLSTMBlockConfig(mLSTMLayerConfig(**(sizes | options)))
+
+
+def _slstm_block(**options: Any) -> sLSTMBlockConfig:
+    feed = FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
+    return sLSTMBlockConfig(sLSTMLayerConfig(num_heads=NH, **options), feed)
+
+
+def _block(kind: type[Any], config: Any) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        block = _gently_filled(kind(config, dtype=dtype), rng)
+        x = rng.standard_normal((1, T, WIDTH)).astype(dtype)
+        return block, (x, random_state(block.init_state(1), rng))
+
+    return case
+
+
+def _xlstm(**options: Any) -> Case:
+    """One mLSTM and one sLSTM block."""
+    config = xLSTMLMModelConfig(
+        mlstm_block=_mlstm_block(),
+        slstm_block=_slstm_block(),
+        num_blocks=2,
+        embedding_dim=WIDTH,
+        slstm_at=[1],
+        vocab_size=6,
+        **options,
+    )
+    return _model(xLSTMLMModel, config)
+
+
+def _xlstm_large(**options: Any) -> Case:
+    sizes = {"embedding_dim": WIDTH, "num_heads": NH, "num_blocks": 1, "vocab_size": 6}
+    feed = {"ffn_proj_factor": 1.0, "ffn_round_up_to_multiple_of": 4}
+    config = xLSTMLargeConfig(**sizes, **feed, chunk_size=3, use_bias=True, **options)
+    return _model(xLSTMLarge, config)
+
+
+def _model(kind: type[Any], config: Any) -> Case:
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        model = _gently_filled(kind(config, dtype=dtype), rng)
+        return model, (rng.integers(6, size=(1, T)), random_state(model.init_state(1), rng))
+
+    return case
+
+
 def _x(rng: np.random.Generator, dtype: Any) -> Array:
     x: Array = rng.standard_normal((B, T, D)).astype(dtype)
     return x
@@ -169,11 +282,20 @@ def _filled(layer: Any, rng: np.random.Generator) -> Any:
     return layer
 
 
+def _gently_filled(layer: Any, rng: np.random.Generator) -> Any:
+    """As :func:`_filled`, with smaller matrices: where layers follow layers, 1 is a large number."""
+    for array in _filled(layer, rng).params.values():
+        if array.ndim > 1:
+            array *= 0.4
+    return layer
+
+
 def random_state(empty: Any, rng: np.random.Generator) -> Any:
     """A state like ``empty`` with normal numbers, and a positive n in sLSTM, as it always is."""
     values = {name: rng.standard_normal(a.shape).astype(a.dtype) for name, a in leaves("", empty)}
-    if ".h" in values and ".n" in values:
-        values[".n"] = np.abs(values[".n"]) + values[".n"].dtype.type(0.1)
+    for name, n in values.items():
+        if name.endswith(".n") and f"{name[:-1]}h" in values:
+            values[name] = np.abs(n) + n.dtype.type(0.1)
     return rebuild(empty, iter(values.values()))
 
 

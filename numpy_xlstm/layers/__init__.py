@@ -1,19 +1,53 @@
 """Stateless layers and losses: ``y, cache = forward(x)``, ``dx, grads = backward(dy, cache)``."""
 
+from numpy_xlstm.layers.activations import ACTIVATIONS, gelu, gelu_tanh, silu
+from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
+from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
+from numpy_xlstm.layers.feedforward import FeedForwardCache, GatedFeedForward
+from numpy_xlstm.layers.headwise import HeadwiseLinear, HeadwiseLinearCache
 from numpy_xlstm.layers.linear import Linear, LinearCache
+from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
 from numpy_xlstm.layers.loss import (
     SoftmaxCrossEntropyCache,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
+from numpy_xlstm.layers.norms import (
+    LayerNorm,
+    MultiHeadLayerNorm,
+    MultiHeadRMSNorm,
+    NormCache,
+    RMSNorm,
+)
+from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
 
 __all__ = [
+    "ACTIVATIONS",
+    "CausalConv1d",
+    "CausalConv1dCache",
+    "Dropout",
     "Embedding",
     "EmbeddingCache",
+    "FeedForwardCache",
+    "GatedFeedForward",
+    "HeadwiseLinear",
+    "HeadwiseLinearCache",
+    "LayerNorm",
     "Linear",
     "LinearCache",
+    "LinearGroup",
+    "LinearGroupCache",
+    "MultiHeadLayerNorm",
+    "MultiHeadRMSNorm",
+    "NormCache",
+    "RMSNorm",
     "SoftmaxCrossEntropyCache",
+    "gelu",
+    "gelu_tanh",
+    "silu",
+    "soft_cap",
+    "soft_cap_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
 ]

@@ -79,7 +79,7 @@ class Embedding(Parameterised):
             If a token is not between 0 and V − 1.
         """
         check_indices("tokens", tokens, self.num_embeddings)
-        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
+        return self.apply(tokens)
 
     def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, dict[str, Array]]:
         """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
@@ -89,9 +89,16 @@ class Embedding(Parameterised):
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         """
-        weight, tokens = self.params["weight"], cache.tokens
-        check_array("dy", dy, (*tokens.shape, self.embedding_dim), weight.dtype)
-        return None, {"weight": _scatter_add(weight, tokens, dy)}
+        check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
+        return None, self.apply_backward(dy, cache)
+
+    def apply(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
+        """Forward, without checks."""
+        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
+
+    def apply_backward(self, dy: Array, cache: EmbeddingCache) -> dict[str, Array]:
+        """Backward, without checks."""
+        return {"weight": _scatter_add(self.params["weight"], cache.tokens, dy)}
 
 
 def _scatter_add(table: Array, tokens: IndexArray, dy: Array) -> Array:

@@ -5,9 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers.shapes import leading_shape
-from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype
-from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.layers.layer import Grads, Layer, rows
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype
 
 
 class LinearCache(NamedTuple):
@@ -19,7 +18,7 @@ class LinearCache(NamedTuple):
     """The weight that the forward used, shape (O, D)."""
 
 
-class Linear(Parameterised):
+class Linear(Layer[LinearCache]):
     r"""Affine map of the last axis.
 
     .. math:: y = x W^\top + b
@@ -76,46 +75,23 @@ class Linear(Parameterised):
         if bias:
             self.params["bias"] = rng.uniform(-bound, bound, self.out_features).astype(to)
 
-    def __call__(self, x: Array) -> Array:
-        """Evaluate: the output alone."""
-        return self.forward(x)[0]
-
-    def forward(self, x: Array) -> tuple[Array, LinearCache]:
-        """Map x (..., D) to y (..., O).
-
-        Raises
-        ------
-        ShapeError
-            If the last axis of ``x`` is not D wide.
-        DTypeError
-            If the dtype of ``x`` is not that of the parameters.
-        NonFiniteError
-            If ``x`` holds NaN or infinity.
-        """
-        check_array("x", x, (*leading_shape(x), self.in_features), self.dtype)
+    def apply(self, x: Array) -> tuple[Array, LinearCache]:
+        """Forward, without checks."""
         weight = self.params["weight"]
-        y = _rows(x) @ weight.T  # [linear.1]
+        y = rows(x) @ weight.T  # [linear.1]
         if "bias" in self.params:
             y += self.params["bias"]
         return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x, weight)
 
-    def backward(self, dy: Array, cache: LinearCache) -> tuple[Array, dict[str, Array]]:
-        """Gradients of x and of the parameters, from the cotangent dy (..., O).
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If ``dy`` is not like the output of that forward, or not finite.
-        """
+    def apply_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
+        """Backward, without checks."""
         x, weight = cache
-        check_array("dy", dy, (*x.shape[:-1], self.out_features), x.dtype)
-        rows = _rows(dy)
-        grads = {"weight": rows.T @ _rows(x)}  # [linear.2]
+        flat = rows(dy)
+        grads = {"weight": flat.T @ rows(x)}  # [linear.2]
         if "bias" in self.params:
-            grads["bias"] = rows.sum(axis=0)  # [linear.3]
-        return (rows @ weight).reshape(x.shape), grads  # [linear.4]
+            grads["bias"] = flat.sum(axis=0)  # [linear.3]
+        return (flat @ weight).reshape(x.shape), grads  # [linear.4]
 
-
-def _rows(x: Array) -> Array:
-    """All leading axes as one: one matrix product is faster than one per batch row."""
-    return x.reshape(-1, x.shape[-1])
+    def leading_shape_of(self, cache: LinearCache) -> tuple[int, ...]:
+        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
+        return cache.x.shape[:-1]

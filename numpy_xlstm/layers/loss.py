@@ -5,10 +5,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.shapes import leading_shape
 from numpy_xlstm.numerics import Array, check_array
+
+BoolArray = npt.NDArray[np.bool_]
+"""An array of booleans."""
 
 
 class SoftmaxCrossEntropyCache(NamedTuple):
@@ -18,12 +21,16 @@ class SoftmaxCrossEntropyCache(NamedTuple):
     """The probabilities, shape (..., V)."""
     targets: IndexArray
     """The classes, shape (...); 0 where the position does not count."""
-    counted: npt.NDArray[np.bool_]
+    counted: BoolArray
     """Which positions count, shape (...)."""
 
 
 def softmax_cross_entropy(
-    logits: Array, targets: IndexArray, *, ignore_index: int | None = None
+    logits: Array,
+    targets: IndexArray,
+    *,
+    ignore_index: int | None = None,
+    mask: BoolArray | None = None,
 ) -> tuple[Array, SoftmaxCrossEntropyCache]:
     r"""Mean negative log-likelihood of the targets, in nats.
 
@@ -37,6 +44,9 @@ def softmax_cross_entropy(
         t, integers of shape (...), from 0 to V − 1.
     ignore_index : int, optional
         Positions with this target do not count: neither in the sum nor in N.
+    mask : np.ndarray, optional
+        Booleans of shape (...): where it is False, the position does not count either, whatever
+        its target is.
 
     Returns
     -------
@@ -48,12 +58,13 @@ def softmax_cross_entropy(
     Raises
     ------
     ShapeError
-        If ``targets`` has another shape than ``logits`` without its last axis, or if no position
-        counts, so that there is no mean.
+        If ``targets`` or ``mask`` has another shape than ``logits`` without its last axis, or if
+        no position counts, so that there is no mean.
     DTypeError, NonFiniteError
-        If ``logits`` is not a floating-point array of finite numbers, ``targets`` not of integers.
+        If ``logits`` is not a floating-point array of finite numbers, ``targets`` not of integers,
+        ``mask`` not of booleans.
     IndexError
-        If a target is not between 0 and V − 1.
+        If a target that counts is not between 0 and V − 1.
 
     Notes
     -----
@@ -72,8 +83,12 @@ def softmax_cross_entropy(
     """
     check_array("logits", logits, (*leading_shape(logits), "V"))
     *leading, V = logits.shape
+    counted = np.ones(leading, bool) if mask is None else _check_mask(mask, tuple(leading))
+    if mask is not None and isinstance(targets, np.ndarray) and targets.shape == mask.shape:
+        targets = np.where(mask, targets, targets.dtype.type(0))
     check_indices("targets", targets, V, shape=tuple(leading), except_for=ignore_index)
-    counted = np.ones(leading, bool) if ignore_index is None else targets != ignore_index
+    if ignore_index is not None:
+        counted = counted & (targets != ignore_index)
     if not counted.any():
         raise ShapeError(
             f"targets: expected at least one position that counts; got 0 of {targets.size}"
@@ -84,6 +99,15 @@ def softmax_cross_entropy(
     losses = log_z - np.take_along_axis(shifted, targets[..., None], axis=-1)  # [loss.3]
     loss = losses[counted].sum() / int(np.count_nonzero(counted))  # [loss.4]
     return np.asarray(loss, logits.dtype), SoftmaxCrossEntropyCache(p, targets, counted)
+
+
+def _check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+        got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise DTypeError(f"mask: expected an array of booleans; got {got}")
+    if mask.shape != shape:
+        raise ShapeError(f"mask: expected shape {shape}; got {mask.shape}")
+    return mask.copy()
 
 
 def _softmax(shifted: Array) -> tuple[Array, Array]:

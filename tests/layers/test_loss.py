@@ -105,6 +105,49 @@ def test_an_ignored_class_within_the_range() -> None:
     np.testing.assert_allclose(loss, alone, rtol=1e-15)
 
 
+def test_masked_positions_do_not_count_whatever_their_target_is() -> None:
+    logits, targets = problem((2, 4, 5), seed=3)
+    mask = np.array([[True, False, True, True], [False, False, True, False]])
+    loss, cache = softmax_cross_entropy(logits, np.where(mask, targets, 10**6), mask=mask)
+    alone, alone_cache = softmax_cross_entropy(logits[mask], targets[mask])
+    np.testing.assert_allclose(loss, alone, rtol=1e-15)
+    mask[:] = True  # the cache has its own
+    dlogits = softmax_cross_entropy_backward(0.3, cache)
+    assert np.count_nonzero(dlogits.any(axis=-1)) == 4
+    np.testing.assert_allclose(
+        dlogits[dlogits.any(axis=-1)], softmax_cross_entropy_backward(0.3, alone_cache), rtol=1e-14
+    )
+
+
+def test_a_mask_and_an_ignored_class_together() -> None:
+    logits, targets = problem((6, 4), seed=4)
+    targets[:] = [0, 1, -1, 2, -1, 3]
+    mask = np.array([True, False, True, True, False, True])
+    loss, cache = softmax_cross_entropy(logits, targets, ignore_index=-1, mask=mask)
+    alone, _ = softmax_cross_entropy(logits[[0, 3, 5]], np.array([0, 2, 3]))
+    np.testing.assert_allclose(loss, alone, rtol=1e-15)
+    assert cache.counted.tolist() == [True, False, False, True, False, True]
+    expected = gradient(
+        lambda x: softmax_cross_entropy(x, targets, ignore_index=-1, mask=mask)[0], logits
+    )
+    assert_close(softmax_cross_entropy_backward(1.0, cache), expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (np.ones(2, int), DTypeError, "mask: expected an array of booleans; got int64"),
+        ([True, True], DTypeError, "mask: expected an array of booleans; got list"),
+        (np.ones(3, bool), ShapeError, r"mask: expected shape \(2,\); got \(3,\)"),
+        (np.zeros(2, bool), ShapeError, "one position that counts; got 0 of 2"),
+        (np.array([True, False]), IndexError, "targets: expected ids from 0 to 2; got 7 at index"),
+    ],
+)
+def test_bad_masks(mask: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        softmax_cross_entropy(np.zeros((2, 3)), np.array([7, 7]), mask=mask)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
 def test_dtype_is_kept(dtype: Any) -> None:
     logits, targets = problem((2, 3, 4))

@@ -1,0 +1,166 @@
+"""Causal depthwise convolution over time, with a state. Derived in ``derivations/blocks.md``."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.layers.layer import Grads
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive, checked_dtype
+from numpy_xlstm.parameters import Parameterised
+
+
+class CausalConv1dCache(NamedTuple):
+    """What the backward of :class:`CausalConv1d` needs."""
+
+    padded: Array
+    """The state and then the inputs, shape (B, K − 1 + T, D)."""
+    taps: Array
+    """The weight that the forward used, shape (K, D)."""
+
+
+class CausalConv1d(Parameterised):
+    r"""Convolve each feature with its own kernel over this and the K − 1 previous steps.
+
+    .. math:: y_t = \sum_{j=0}^{K-1} w_j ∘ x_{t-K+1+j} + b
+
+    Parameters
+    ----------
+    feature_dim : int
+        Width D.
+    kernel_size : int
+        Number K of steps that an output depends on.
+    bias : bool
+        Whether there is a bias b.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+    rng : np.random.Generator, optional
+        Draws the parameters; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``conv.weight`` is w, shape (D, 1, K), the last entry for the present; ``conv.bias`` is b,
+        shape (D,). Names and shapes are those of the ``torch.nn.Conv1d`` in the official package;
+        both are drawn uniformly from ±1/√K, as there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = CausalConv1d(1, kernel_size=2, bias=False)
+    >>> layer.params["conv.weight"][...] = 1.0, 10.0
+    >>> x = np.array([[[1.0], [2.0], [3.0]]])
+    >>> y, state, cache = layer.forward(x)
+    >>> y[0, :, 0]
+    array([10., 21., 32.])
+    >>> layer.forward(x[:, :1], state)[0][0, :, 0]
+    array([13.])
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        kernel_size: int = 4,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.feature_dim = check_positive("feature_dim", feature_dim)
+        self.kernel_size = check_positive("kernel_size", kernel_size)
+        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
+        bound = kernel_size**-0.5
+        shape = (feature_dim, 1, kernel_size)
+        self.params = {"conv.weight": rng.uniform(-bound, bound, shape).astype(to)}
+        if bias:
+            self.params["conv.bias"] = rng.uniform(-bound, bound, feature_dim).astype(to)
+
+    def init_state(self, batch_size: int) -> Array:
+        """Return the empty state: K − 1 inputs of 0."""
+        B = check_positive("batch_size", batch_size)
+        return np.zeros((B, self.kernel_size - 1, self.feature_dim), self.dtype)
+
+    def __call__(self, x: Array, state: Array | None = None) -> tuple[Array, Array]:
+        """Evaluate: the output and the state after it."""
+        return self.forward(x, state)[:2]
+
+    def forward(
+        self, x: Array, state: Array | None = None
+    ) -> tuple[Array, Array, CausalConv1dCache]:
+        """Convolve.
+
+        Parameters
+        ----------
+        x : np.ndarray
+            Inputs, shape (B, T, D), T ≥ 0.
+        state : np.ndarray, optional
+            The K − 1 inputs before them, shape (B, K − 1, D); 0 if omitted.
+
+        Returns
+        -------
+        y : np.ndarray
+            Outputs, shape (B, T, D).
+        state : np.ndarray
+            The last K − 1 inputs.
+        cache : CausalConv1dCache
+            What :meth:`backward` needs.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If an argument is not as described.
+        """
+        check_array("x", x, ("batch", "time", self.feature_dim), self.dtype)
+        check_batch("x", x)
+        if state is not None:
+            check_array("state", state, self.init_state(len(x)).shape, self.dtype)
+        return self.apply(x, state)
+
+    def backward(
+        self, dy: Array, cache: CausalConv1dCache, dstate: Array | None = None
+    ) -> tuple[Array, Array, Grads]:
+        """Gradients of x, of the state before and of the parameters.
+
+        ``dy`` is (B, T, D); ``dstate``, zero if omitted, is the cotangent of the state after.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent is not like what that forward returned, or not finite.
+        """
+        B, steps, D = cache.padded.shape
+        check_array("dy", dy, (B, steps - self.kernel_size + 1, D), self.dtype)
+        if dstate is not None:
+            check_array("dstate", dstate, (B, self.kernel_size - 1, D), self.dtype)
+        return self.apply_backward(dy, cache, dstate)
+
+    def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
+        """Forward, without checks."""
+        B, T, D = x.shape
+        taps = self.params["conv.weight"][:, 0].T
+        past = np.zeros((B, len(taps) - 1, D), x.dtype) if state is None else state
+        padded = np.concatenate((past, x), axis=1)
+        y = padded[:, :T] * taps[0]  # [conv.1]
+        for j in range(1, len(taps)):
+            y += padded[:, j : j + T] * taps[j]
+        if "conv.bias" in self.params:
+            y += self.params["conv.bias"]
+        return y, padded[:, T:].copy(), CausalConv1dCache(padded, taps)  # [conv.2]
+
+    def apply_backward(
+        self, dy: Array, cache: CausalConv1dCache, dstate: Array | None
+    ) -> tuple[Array, Array, Grads]:
+        """Backward, without checks."""
+        padded, taps = cache
+        (_, T, _), past = dy.shape, len(taps) - 1
+        dpadded = np.zeros_like(padded)
+        dtaps = np.empty_like(taps)
+        for j, tap in enumerate(taps):
+            dpadded[:, j : j + T] += dy * tap  # [conv.3]
+            dtaps[j] = np.einsum("btd,btd->d", dy, padded[:, j : j + T])  # [conv.4]
+        if dstate is not None:
+            dpadded[:, T:] += dstate
+        grads = {"conv.weight": dtaps.T[:, None].copy()}
+        if "conv.bias" in self.params:
+            grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
+        return dpadded[:, past:], dpadded[:, :past], grads

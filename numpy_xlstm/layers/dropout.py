@@ -1,0 +1,57 @@
+"""Dropout with an explicit source of randomness. Derived in ``docs/derivations/blocks.md``."""
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics import Array
+
+
+class Dropout:
+    r"""Put entries to 0 at random, and scale the others up so that the mean stays.
+
+    .. math:: y = x ∘ s, \qquad s = \tfrac{1}{1-p} \text{ with probability } 1 - p, \text{ else } 0
+
+    Parameters
+    ----------
+    p : float
+        Probability of 0, in [0, 1).
+
+    Raises
+    ------
+    OptionError
+        If ``p`` is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> dropout = Dropout(0.5)
+    >>> y, cache = dropout.forward(np.ones(6), np.random.default_rng(1))
+    >>> y
+    array([2., 2., 0., 2., 0., 0.])
+    >>> dropout.backward(np.full(6, 3.0), cache)
+    array([6., 6., 0., 6., 0., 0.])
+    >>> dropout.forward(np.ones(2))[0]
+    array([1., 1.])
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        if not isinstance(p, int | float) or not 0 <= p < 1:
+            raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
+        self.p = float(p)
+
+    def forward(
+        self, x: Array, rng: np.random.Generator | None = None
+    ) -> tuple[Array, Array | None]:
+        """Drop entries of x as ``rng`` tells; without it, as in evaluation, none.
+
+        Returns y and the factors s, which are None if there is nothing to drop.
+        """
+        if rng is None or self.p == 0:
+            return x, None
+        kept = rng.random(x.shape) >= self.p
+        factors = kept * x.real.dtype.type(1 / (1 - self.p))
+        return x * factors, factors  # [dropout.1]
+
+    def backward(self, dy: Array, cache: Array | None) -> Array:
+        """Gradient of x: δx = s ∘ δy."""
+        return dy if cache is None else dy * cache  # [dropout.2]

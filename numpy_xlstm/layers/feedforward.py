@@ -1,0 +1,110 @@
+"""Gated feed-forward layer: GeGLU, SwiGLU and their kin. Derived in ``derivations/blocks.md``."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.layers.activations import check_activation
+from numpy_xlstm.layers.layer import Grads, Layer
+from numpy_xlstm.layers.linear import Linear, LinearCache
+from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
+from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.parameters import Composite, child, named_grads
+
+
+class FeedForwardCache(NamedTuple):
+    """What the backward of :class:`GatedFeedForward` needs."""
+
+    up: LinearGroupCache
+    gate: Array
+    """φ(W_g x), shape (..., U)."""
+    slope: Array
+    """φ′(W_g x)."""
+    value: Array
+    """W_u x."""
+    down: LinearCache
+
+
+class GatedFeedForward(Composite, Layer[FeedForwardCache]):
+    r"""Two maps up, the one gated by the other, and one map down.
+
+    .. math:: y = W_d \big( φ(W_g x) ∘ W_u x \big)
+
+    with biases where there are any.
+
+    Parameters
+    ----------
+    embedding_dim : int
+        Width D of x and y.
+    proj_up_dim : int
+        Width U in between.
+    act_fn : str
+        φ: "gelu" gives GeGLU, "swish" gives SwiGLU; see :data:`~numpy_xlstm.layers.ACTIVATIONS`.
+    bias : bool
+        Whether the three maps have biases.
+    fused : str, optional
+        Name of the one matrix (2U, D) in which W_g is above W_u. If omitted, they are
+        ``proj_up_gate`` and ``proj_up``, each (U, D).
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        The weights above, ``proj_down.weight`` (D, U), and biases.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ffn = GatedFeedForward(4, 6, rng=np.random.default_rng(0))
+    >>> y, cache = ffn.forward(np.ones((2, 4)))
+    >>> dx, grads = ffn.backward(np.ones_like(y), cache)
+    >>> sorted(grads)
+    ['proj_down.weight', 'proj_up.weight']
+    """
+
+    up = child[LinearGroup]("(up)")
+    proj_down = child[Linear]()
+
+    def __init__(
+        self,
+        embedding_dim: int,
+        proj_up_dim: int,
+        act_fn: str = "gelu",
+        bias: bool = False,
+        *,
+        fused: str | None = "proj_up",
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
+        self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)
+        self.act_fn = act_fn
+        check_activation("act_fn", act_fn)
+        rng = np.random.default_rng(rng)
+        widths = {"proj_up_gate": U, "proj_up": U}
+        self.children = {
+            "(up)": LinearGroup(embedding_dim, widths, bias, fused=fused, dtype=dtype, rng=rng),
+            "proj_down": Linear(U, embedding_dim, bias, dtype=dtype, rng=rng),
+        }
+
+    def apply(self, x: Array) -> tuple[Array, FeedForwardCache]:
+        """Forward, without checks."""
+        (pre, value), up = self.up.apply(x)
+        gate, slope = check_activation("act_fn", self.act_fn)(pre)
+        y, down = self.proj_down.apply(gate * value)  # [ffn.1]
+        return y, FeedForwardCache(up, gate, slope, value, down)
+
+    def apply_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
+        """Backward, without checks."""
+        dproduct, grads = self.proj_down.apply_backward(dy, cache.down)
+        dpre = dproduct * cache.value  # [ffn.2]
+        dpre *= cache.slope
+        dproduct *= cache.gate  # [ffn.3]
+        dx, up_grads = self.up.apply_backward([dpre, dproduct], cache.up)
+        return dx, named_grads({"(up)": up_grads, "proj_down": grads})
+
+    def leading_shape_of(self, cache: FeedForwardCache) -> tuple[int, ...]:
+        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
+        return cache.value.shape[:-1]

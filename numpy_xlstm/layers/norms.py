@@ -1,0 +1,289 @@
+"""Layer norm and RMS norm, over the whole width or head by head.
+
+Derived in ``docs/derivations/blocks.md``, whose tags are cited here.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers.layer import Grads, Layer
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+
+
+class NormCache(NamedTuple):
+    """What the backward of a norm needs."""
+
+    normed: Array
+    """x̂, shape (..., NH, DH)."""
+    scale: Array
+    """r, shape (..., NH, 1)."""
+    gain: Array | None
+    """What x̂ is multiplied by, shape (D,); None if by nothing."""
+
+
+class _Norm(Layer[NormCache]):
+    """Normalise each head of the last axis, then scale and shift each feature."""
+
+    centred: ClassVar[bool]
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        eps: float,
+        weight: bool,
+        bias: bool,
+        residual_weight: bool,
+        dtype: npt.DTypeLike,
+    ) -> None:
+        self.num_heads = check_positive("num_heads", num_heads)
+        self.head_dim = check_positive("head_dim", head_dim)
+        if not isinstance(eps, int | float) or not 0 <= eps < np.inf:
+            raise OptionError(f"eps: expected a finite number, at least 0; got {eps!r}")
+        self.eps = float(eps)
+        self.residual_weight = residual_weight
+        self.in_features = self.out_features = num_heads * head_dim
+        to = checked_dtype(dtype)
+        self.params = {}
+        if weight:
+            self.params["weight"] = np.full(self.in_features, 0 if residual_weight else 1, to)
+        if bias:
+            self.params["bias"] = np.zeros(self.in_features, to)
+
+    def apply(self, x: Array) -> tuple[Array, NormCache]:
+        """Forward, without checks."""
+        normed, scale = normalise(self._split(x), self.eps, self.centred)
+        y, gain = normed.reshape(x.shape), None
+        if "weight" in self.params:
+            gain = self.params["weight"]
+            if self.residual_weight:
+                gain = gain + 1
+            y = y * gain  # [norm.4]
+        if "bias" in self.params:
+            y = y + self.params["bias"]
+        if not self.params:
+            y = y.copy()  # x̂ is kept for the backward, y is the caller's
+        return y, NormCache(normed, scale, gain)
+
+    def apply_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
+        """Backward, without checks."""
+        normed, scale, gain = cache
+        grads, D = {}, dy.shape[-1]
+        if gain is not None:
+            flat = normed.reshape(-1, D), dy.reshape(-1, D)
+            grads["weight"] = np.einsum("nd,nd->d", *flat)  # [norm.5]
+        if "bias" in self.params:
+            grads["bias"] = dy.reshape(-1, D).sum(axis=0)
+        if gain is not None:
+            dy = dy * gain
+        dx = normalise_backward(self._split(dy), normed, scale, self.centred)
+        return dx.reshape(dy.shape), grads
+
+    def leading_shape_of(self, cache: NormCache) -> tuple[int, ...]:
+        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
+        return cache.normed.shape[:-2]
+
+    def _split(self, x: Array) -> Array:
+        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+
+
+def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
+    """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
+    if centred:
+        x = x - _mean(x)  # [norm.1]
+    scale = np.sqrt(1 / (_mean_product(x, x) + eps))  # [norm.2]
+    return x * scale, scale  # [norm.3]
+
+
+def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
+    """Gradient of x from that of x̂  [norm.6]."""
+    dx = normed * _mean_product(dy, normed)
+    np.subtract(dy, dx, out=dx)
+    if centred:
+        dx -= _mean(dy)
+    dx *= scale
+    return dx
+
+
+def _mean(x: Array) -> Array:
+    mean: Array = np.add.reduce(x, axis=-1, keepdims=True)
+    mean /= x.shape[-1]
+    return mean
+
+
+def _mean_product(a: Array, b: Array) -> Array:
+    mean: Array = np.einsum("...i,...i->...", a, b)[..., None]
+    mean /= a.shape[-1]
+    return mean
+
+
+class LayerNorm(_Norm):
+    r"""Layer norm over the last axis, with a weight that is stored as its distance from 1.
+
+    .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + ε}}, \qquad y = \hat x ∘ (1 + w) + b
+
+    Parameters
+    ----------
+    num_features : int
+        Width D.
+    eps : float
+        ε; 1e-5 in the official package.
+    weight, bias : bool
+        Whether there are w and b.
+    residual_weight : bool
+        Whether the factor is 1 + w, or w.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` is w, shape (D,), such that the factor starts at 1; ``bias`` is b, 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = LayerNorm(4, eps=0.0)
+    >>> y, cache = layer.forward(np.array([[1.0, 3.0, 1.0, 3.0]]))
+    >>> y
+    array([[-1.,  1., -1.,  1.]])
+    >>> dx, grads = layer.backward(np.array([[1.0, 0.0, 0.0, 0.0]]), cache)
+    >>> dx
+    array([[ 0.5,  0. , -0.5,  0. ]])
+    """
+
+    centred = True
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        *,
+        weight: bool = True,
+        bias: bool = False,
+        residual_weight: bool = True,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:
+        width = check_positive("num_features", num_features)
+        super().__init__(1, width, eps, weight, bias, residual_weight, dtype)
+
+
+class RMSNorm(_Norm):
+    r"""RMS norm over the last axis.
+
+    .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
+
+    Parameters
+    ----------
+    num_features : int
+        Width D.
+    eps : float
+        ε; 1e-6 in xLSTM Large.
+    weight, bias : bool
+        Whether there are w and b.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` is w, shape (D,), 1; ``bias`` is b, 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RMSNorm(2, eps=0.0)(np.array([[3.0, 3.0]]))
+    array([[1., 1.]])
+    """
+
+    centred = False
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-6,
+        *,
+        weight: bool = True,
+        bias: bool = False,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:
+        width = check_positive("num_features", num_features)
+        super().__init__(1, width, eps, weight, bias, False, dtype)
+
+
+class MultiHeadLayerNorm(_Norm):
+    """:class:`LayerNorm` with its own mean and variance for each head: a group norm.
+
+    Parameters
+    ----------
+    num_heads, head_dim : int
+        NH and DH; x is (..., NH·DH), head after head.
+    eps, weight, bias, residual_weight, dtype
+        As in :class:`LayerNorm`.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` and ``bias``, shape (NH·DH,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MultiHeadLayerNorm(2, 2, eps=0.0)(np.array([1.0, 3.0, 0.0, 20.0]))
+    array([-1.,  1., -1.,  1.])
+    """
+
+    centred = True
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        eps: float = 1e-5,
+        *,
+        weight: bool = True,
+        bias: bool = False,
+        residual_weight: bool = True,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:
+        super().__init__(num_heads, head_dim, eps, weight, bias, residual_weight, dtype)
+
+
+class MultiHeadRMSNorm(_Norm):
+    """:class:`RMSNorm` with its own mean square for each head.
+
+    Parameters
+    ----------
+    num_heads, head_dim : int
+        NH and DH; x is (..., NH·DH), head after head.
+    eps, weight, bias, dtype
+        As in :class:`RMSNorm`.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` and ``bias``, shape (NH·DH,).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> MultiHeadRMSNorm(2, 1, eps=0.0)(np.array([5.0, -0.1]))
+    array([ 1., -1.])
+    """
+
+    centred = False
+
+    def __init__(
+        self,
+        num_heads: int,
+        head_dim: int,
+        eps: float = 1e-6,
+        *,
+        weight: bool = True,
+        bias: bool = False,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:
+        super().__init__(num_heads, head_dim, eps, weight, bias, False, dtype)

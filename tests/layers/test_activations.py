@@ -1,0 +1,196 @@
+import math
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays as numpy_arrays
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.layers import ACTIVATIONS, gelu, gelu_tanh, silu
+from numpy_xlstm.layers.activations import check_activation
+from numpy_xlstm.numerics import Array
+from tests.layers.points import seeds
+
+EPS = 2.0**-52
+LINE = np.concatenate((np.linspace(-40, 40, 321), [-0.75, -1e-9, 1e-300, 5.5, -37.4]))
+names = pytest.mark.parametrize("name", list(ACTIVATIONS))
+
+Exact = Callable[[Any], Any]
+
+
+def activation_pair(name: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The activation as a forward and a backward."""
+    return (lambda x: ACTIVATIONS[name](x)), (lambda dy, slope: dy * slope)
+
+
+def exact_sigma(x: Any) -> Any:
+    return 1 / (1 + mpmath.exp(-x))
+
+
+def exact_u(x: Any) -> Any:
+    """2u of gelu.3."""
+    return mpmath.sqrt(8 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)
+
+
+def exact_du(x: Any) -> Any:
+    return mpmath.sqrt(8 / mpmath.pi) * (1 + 3 * mpmath.mpf("0.044715") * x**2)
+
+
+# the value, and the two terms of which the slope is the sum
+EXACT: dict[str, tuple[Exact, Exact, Exact]] = {
+    "swish": (
+        lambda x: x * exact_sigma(x),
+        exact_sigma,
+        lambda x: x * exact_sigma(x) * exact_sigma(-x),
+    ),
+    "gelu": (
+        lambda x: x * mpmath.ncdf(x),
+        mpmath.ncdf,
+        lambda x: x * mpmath.npdf(x),
+    ),
+    "gelu_tanh": (
+        lambda x: x * exact_sigma(exact_u(x)),
+        lambda x: exact_sigma(exact_u(x)),
+        lambda x: x * exact_sigma(exact_u(x)) * exact_sigma(-exact_u(x)) * exact_du(x),
+    ),
+}
+# how much the rounding of the exponent, of this size, is magnified by the exponential
+EXPONENT: dict[str, Callable[[float], float]] = {
+    "swish": abs,
+    "gelu": lambda x: x * x,
+    "gelu_tanh": lambda x: abs(x) + abs(x) ** 3,
+}
+
+
+@pytest.mark.parametrize("name", list(EXACT))
+def test_value_and_slope_keep_their_digits_in_both_tails(name: str) -> None:
+    value, slope = ACTIVATIONS[name](LINE)
+    exact_value, first, second = EXACT[name]
+    tiny = 1e6 * float(np.finfo(float).tiny)
+    with mpmath.workdps(40):
+        for x, y, dy in zip(LINE.tolist(), value.tolist(), slope.tolist(), strict=True):
+            tolerance = 2 * EPS * (2 + EXPONENT[name](x))
+            at = mpmath.mpf(x)
+            assert abs(y - exact_value(at)) <= tolerance * abs(exact_value(at)) + tiny, x
+            terms = abs(first(at)) + abs(second(at))
+            assert abs(dy - first(at) - second(at)) <= tolerance * terms + tiny, x
+
+
+def test_the_tail_of_gelu_is_no_zero() -> None:
+    value, slope = gelu(np.array([-9.0, -20.0, -37.0]))
+    np.testing.assert_allclose(value, [-1.0157292641e-18, -5.5072482373e-88, -2.12e-298], rtol=1e-2)
+    assert (slope < 0).all()
+    assert 0.5 * (1 + math.erf(-9 / 2**0.5)) == 0  # what the textbook formula gives
+
+
+@names
+@settings(max_examples=25)
+@given(shape=st.sampled_from([(1,), (4,), (2, 3), (2, 0), (2, 1, 3)]), seed=seeds)
+def test_the_slope_is_exact(name: str, shape: tuple[int, ...], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    report = gradcheck(activation_pair(name), 2 * rng.standard_normal(shape), rng=rng)
+    assert report.passed, str(report)
+
+
+@names
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_huge_arguments_are_finite_and_give_no_warning(name: str, dtype: Any) -> None:
+    largest = 1e18 if (name, dtype) == ("relu^2", np.float32) else 1e30  # 1e60 is no float32
+    x = np.array([-largest, -1e5, -100, 100, 1e5, largest], dtype)
+    value, slope = ACTIVATIONS[name](x)
+    assert value.dtype == slope.dtype == dtype
+    assert np.isfinite(value).all()
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "swish", "relu", "selu"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_the_asymptotes_hold_up_to_the_largest_number(name: str, dtype: Any) -> None:
+    largest = np.finfo(dtype).max / 2
+    for size in (200.0, 1e6, largest):
+        value, slope = ACTIVATIONS[name](np.array([-size, size], dtype))
+        left, scale = (-1.7580993408473766, 1.0507009873554805) if name == "selu" else (0, 1)
+        tolerance = 1e-6 if dtype == np.float32 else 1e-14
+        np.testing.assert_allclose(value / [1, size], [left, scale], rtol=tolerance, atol=1e-30)
+        np.testing.assert_allclose(slope, [0, scale], rtol=tolerance, atol=tolerance * 0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_selu_of_the_most_negative_number_gives_no_warning(dtype: Any) -> None:
+    value, slope = ACTIVATIONS["selu"](np.array([np.finfo(dtype).min]))
+    np.testing.assert_allclose(value, -1.7580993408473766, rtol=1e-6)
+    assert slope == 0
+
+
+def test_a_square_that_is_too_large_is_infinite_and_says_so() -> None:
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        value, slope = ACTIVATIONS["relu^2"](np.array([1e30], np.float32))
+    assert value == np.inf
+    assert slope == np.float32(2e30)
+
+
+def test_piecewise_functions_by_hand() -> None:
+    x = np.array([-2.0, 0.0, 3.0])
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    value, slope = ACTIVATIONS["relu"](x)
+    assert value.tolist() == [0, 0, 3]
+    assert slope.tolist() == [0, 0, 1]
+    value, slope = ACTIVATIONS["relu^2"](x)
+    assert value.tolist() == [0, 0, 9]
+    assert slope.tolist() == [0, 0, 6]
+    value, slope = ACTIVATIONS["selu"](x)
+    np.testing.assert_allclose(value, [scale * alpha * np.expm1(-2), 0, 3 * scale], rtol=1e-15)
+    left = scale * alpha * np.exp([-2.0, 0.0])
+    np.testing.assert_allclose(slope, [*left, scale], rtol=1e-15)
+
+
+@given(numpy_arrays(np.float64, 5, elements=st.floats(-30, 30)))
+def test_silu_and_gelu_of_both_signs_differ_by_the_argument(x: Array) -> None:
+    for function in (silu, gelu, gelu_tanh):
+        (right, up), (left, down) = function(x), function(-x)
+        np.testing.assert_allclose(right - left, x, rtol=1e-14, atol=1e-300)
+        np.testing.assert_allclose(up + down, 1, rtol=1e-14)
+
+
+def test_the_approximation_of_gelu_is_close() -> None:
+    x = np.linspace(-6, 6, 1201)
+    (value, slope), (near, near_slope) = gelu(x), gelu_tanh(x)
+    assert 1e-4 < np.abs(value - near).max() < 5e-4
+    assert 1e-4 < np.abs(slope - near_slope).max() < 1e-3
+
+
+@names
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+def test_dtype_is_kept(name: str, dtype: Any) -> None:
+    x = np.array([-2.5, -0.5, 0.0, 1.5], dtype)
+    if name == "gelu" and dtype is np.longdouble:
+        with pytest.raises(DTypeError, match="x: expected float32, float64 or complex128 for gelu"):
+            gelu(x)
+        return
+    value, slope = ACTIVATIONS[name](x)
+    wide_value, wide_slope = ACTIVATIONS[name](x.real.astype(np.float64))
+    assert value.dtype == slope.dtype == dtype
+    tolerance = 1e-6 if dtype == np.float32 else 1e-14
+    np.testing.assert_allclose(value, wide_value, rtol=tolerance)
+    np.testing.assert_allclose(slope, wide_slope, rtol=tolerance, atol=tolerance)
+
+
+@names
+def test_the_argument_is_not_changed_and_not_returned(name: str) -> None:
+    x = np.random.default_rng(0).standard_normal((3, 4))
+    before = x.copy()
+    value, slope = ACTIVATIONS[name](x)
+    value += 1
+    slope += 1
+    np.testing.assert_array_equal(x, before)
+
+
+def test_an_unknown_name() -> None:
+    assert check_activation("act_fn", "swish") is silu
+    with pytest.raises(OptionError, match=r"act_fn: expected one of 'gelu', .*; got 'tanh'"):
+        check_activation("act_fn", "tanh")

@@ -1,0 +1,241 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import CausalConv1d
+from numpy_xlstm.numerics import Array
+from tests.layers.points import filled, seeds
+from tests.variants import assert_close
+
+kernels = st.integers(1, 5)
+steps = st.integers(0, 7)
+widths = st.integers(1, 3)
+
+
+def make(D: int, K: int, bias: bool, seed: int) -> tuple[CausalConv1d, np.random.Generator]:
+    rng = np.random.default_rng(seed)
+    return filled(CausalConv1d(D, K, bias, rng=rng), rng), rng
+
+
+def run(
+    layer: CausalConv1d, x: Array, state: Array | None, dy: Array, dstate: Array | None
+) -> list[Array]:
+    """Output, state and all gradients."""
+    y, after, cache = layer.forward(x, state)
+    dx, dstate0, grads = layer.backward(dy, cache, dstate)
+    assert grads.keys() == layer.params.keys()
+    return [y, after, dx, dstate0, *(grads[name] for name in layer.params)]
+
+
+def test_two_taps_by_hand() -> None:
+    layer = CausalConv1d(1, 2)
+    layer.params["conv.weight"][...] = 1.0, 10.0
+    layer.params["conv.bias"][...] = 0.5
+    x, state = np.array([[[2.0], [3.0]]]), np.array([[[4.0]]])
+    y, after, cache = layer.forward(x, state)
+    assert y.ravel().tolist() == [24.5, 32.5]
+    assert after.ravel().tolist() == [3.0]
+    dx, dstate0, grads = layer.backward(np.array([[[1.0], [-2.0]]]), cache, np.array([[[100.0]]]))
+    assert dx.ravel().tolist() == [10 - 2, -20 + 100]
+    assert dstate0.ravel().tolist() == [1.0]
+    assert grads["conv.weight"].ravel().tolist() == [4 - 2 * 2, 2 - 2 * 3]
+    assert grads["conv.bias"].tolist() == [-1.0]
+
+
+@settings(max_examples=60)
+@given(widths, kernels, st.integers(1, 2), steps, st.booleans(), st.booleans(), seeds)
+def test_the_backward_is_exact(
+    D: int, K: int, B: int, T: int, bias: bool, with_state: bool, seed: int
+) -> None:
+    layer, rng = make(D, K, bias, seed)
+    x = rng.standard_normal((B, T, D))
+    given_state = (rng.standard_normal((B, K - 1, D)),) if with_state else ()
+    report = gradcheck(layer, x, *given_state, rng=rng)
+    assert report.passed, str(report)
+
+
+@given(widths, kernels, st.integers(1, 7), st.booleans(), st.booleans(), seeds)
+def test_it_is_the_convolution_of_each_feature(
+    D: int, K: int, T: int, bias: bool, with_state: bool, seed: int
+) -> None:
+    layer, rng = make(D, K, bias, seed)
+    x = rng.standard_normal((2, T, D))
+    past = rng.standard_normal((2, K - 1, D)) * with_state
+    padded = np.concatenate((past, x), axis=1)
+    y, _ = layer(x, past if with_state else None)
+    for b, d in np.ndindex(2, D):
+        kernel = layer.params["conv.weight"][d, 0, ::-1]
+        expected = np.convolve(padded[b, :, d], kernel, "valid")
+        if bias:
+            expected += layer.params["conv.bias"][d]
+        np.testing.assert_allclose(y[b, :, d], expected, rtol=1e-13, atol=1e-13)
+
+
+@given(widths, kernels, steps, st.integers(0, 7), st.booleans(), seeds)
+def test_a_cut_anywhere_in_time_changes_nothing(
+    D: int, K: int, T: int, cut: int, with_state: bool, seed: int
+) -> None:
+    layer, rng = make(D, K, True, seed)
+    x, dy = rng.standard_normal((2, 2, T, D))
+    state = rng.standard_normal((2, K - 1, D)) if with_state else None
+    dstate = rng.standard_normal((2, K - 1, D))
+    cut = min(cut, T)
+    y1, between, first = layer.forward(x[:, :cut], state)
+    y2, after, second = layer.forward(x[:, cut:], between)
+    dx2, dbetween, grads2 = layer.backward(dy[:, cut:], second, dstate)
+    dx1, dstate0, grads1 = layer.backward(dy[:, :cut], first, dbetween)
+    parts = (
+        np.concatenate((y1, y2), axis=1),
+        after,
+        np.concatenate((dx1, dx2), axis=1),
+        dstate0,
+        *(grads1[name] + grads2[name] for name in layer.params),
+    )
+    assert_close(parts, tuple(run(layer, x, state, dy, dstate)), 1e-14, 1e-13)
+
+
+@given(kernels, steps, seeds)
+def test_step_by_step_equals_the_whole(K: int, T: int, seed: int) -> None:
+    layer, rng = make(2, K, True, seed)
+    x = rng.standard_normal((3, T, 2))
+    whole, last = layer(x)
+    state = layer.init_state(3)
+    for t in range(T):
+        y, state = layer(x[:, t : t + 1], state)
+        np.testing.assert_array_equal(y[:, 0], whole[:, t])
+    np.testing.assert_array_equal(state, last)
+
+
+def test_no_steps_hand_the_state_and_its_cotangent_through() -> None:
+    layer, rng = make(2, 4, True, 1)
+    state, dstate = rng.standard_normal((2, 3, 3, 2))
+    y, after, dx, dstate0, *grads = run(
+        layer, np.empty((3, 0, 2)), state, np.empty((3, 0, 2)), dstate
+    )
+    assert y.shape == dx.shape == (3, 0, 2)
+    np.testing.assert_array_equal(after, state)
+    np.testing.assert_array_equal(dstate0, dstate)
+    assert not any(g.any() for g in grads)
+
+
+def test_fewer_steps_than_the_kernel_move_the_state() -> None:
+    layer, _ = make(1, 4, True, 2)
+    x, state, dstate = np.array([[[5.0]]]), np.array([[[1.0], [2.0], [3.0]]]), np.ones((1, 3, 1))
+    _, after, dx, dstate0, *_ = run(layer, x, state, np.zeros((1, 1, 1)), dstate)
+    assert after.ravel().tolist() == [2.0, 3.0, 5.0]
+    assert dstate0.ravel().tolist() == [0.0, 1.0, 1.0]
+    assert dx.ravel().tolist() == [1.0]
+
+
+def test_an_output_depends_on_the_present_and_the_previous_steps_only() -> None:
+    layer, rng = make(2, 3, True, 3)
+    x = rng.standard_normal((1, 8, 2))
+    moved = x.copy()
+    moved[0, 4, 0] += 1
+    changed = layer(moved)[0] != layer(x)[0]
+    assert np.argwhere(changed).tolist() == [[0, 4, 0], [0, 5, 0], [0, 6, 0]]
+
+
+def test_no_state_is_the_empty_state() -> None:
+    layer, rng = make(2, 4, True, 4)
+    x, dy = rng.standard_normal((2, 3, 5, 2))
+    empty = layer.init_state(3)
+    assert empty.shape == (3, 3, 2)
+    assert not empty.any()
+    with_empty = run(layer, x, empty, dy, np.zeros_like(empty))
+    for got, expected in zip(run(layer, x, None, dy, None), with_empty, strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_a_kernel_of_one_step_has_no_state() -> None:
+    layer, rng = make(3, 1, False, 5)
+    x = rng.standard_normal((2, 4, 3))
+    y, state = layer(x)
+    np.testing.assert_array_equal(y, x * layer.params["conv.weight"][:, 0, 0])
+    assert state.shape == (2, 0, 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+def test_dtype_is_kept(dtype: Any) -> None:
+    layer = CausalConv1d(2, 3, dtype=dtype, rng=np.random.default_rng(0))
+    x = np.full((2, 4, 2), 0.5, dtype)
+    found = [*run(layer, x, None, x, None), *run(layer, x, x[:, :2], x, x[:, :2])]
+    assert {a.dtype for a in found} == {np.dtype(dtype)}
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    layer, rng = make(2, 3, True, 6)
+    x, dy = rng.standard_normal((2, 2, 4, 2))
+    state, dstate = rng.standard_normal((2, 2, 2, 2))
+    inputs = [x, dy, state, dstate, *layer.params.values()]
+    before = [a.copy() for a in inputs]
+    first = run(layer, x, state, dy, dstate)
+    second = run(layer, x, state, dy, dstate)
+    for a, b in zip(before + first, inputs + second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_what_comes_out_is_no_view_of_what_is_kept() -> None:
+    layer, rng = make(2, 3, True, 7)
+    x, dy = rng.standard_normal((2, 2, 4, 2))
+    y, state, cache = layer.forward(x)
+    before = layer.backward(dy, cache)
+    y += 1
+    state += 1
+    after = layer.backward(dy, cache)
+    np.testing.assert_array_equal(after[2]["conv.weight"], before[2]["conv.weight"])
+    np.testing.assert_array_equal(after[0], before[0])
+
+
+def test_initial_values_are_uniform_as_in_torch() -> None:
+    layer = CausalConv1d(2000, 4, rng=np.random.default_rng(8))
+    for array in layer.params.values():
+        assert 0.99 / 2 < np.abs(array).max() <= 1 / 2
+        assert abs(array.std() * 2 - 3**-0.5) < 0.02
+    again = CausalConv1d(2000, 4, rng=np.random.default_rng(8))
+    np.testing.assert_array_equal(again.params["conv.weight"], layer.params["conv.weight"])
+
+
+def test_bad_options() -> None:
+    with pytest.raises(OptionError, match=r"kernel_size: .*at least 1; got 0"):
+        CausalConv1d(3, 0)
+    with pytest.raises(OptionError, match=r"feature_dim: .*got -1"):
+        CausalConv1d(-1)
+    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int64"):
+        CausalConv1d(3, dtype=np.int64)
+    with pytest.raises(OptionError, match=r"batch_size: .*got 0"):
+        CausalConv1d(3).init_state(0)
+
+
+@pytest.mark.parametrize(
+    ("x", "state", "error", "message"),
+    [
+        (np.ones((2, 5, 4)), None, ShapeError, r"x: expected shape \(batch, time, 3\); got"),
+        (np.ones((5, 3)), None, ShapeError, r"x: expected shape \(batch, time, 3\); got \(5, 3\)"),
+        (np.ones((0, 5, 3)), None, ShapeError, "x: expected a batch of at least 1"),
+        (np.ones((2, 5, 3), np.float32), None, DTypeError, "x: expected float64"),
+        (np.full((2, 5, 3), np.nan), None, NonFiniteError, r"x: .*got nan"),
+        (np.ones((2, 5, 3)), np.ones((2, 4, 3)), ShapeError, r"state: expected shape \(2, 3, 3\)"),
+        (np.ones((2, 5, 3)), np.ones((1, 3, 3)), ShapeError, r"state: expected shape \(2, 3, 3\)"),
+        (np.ones((2, 5, 3)), np.full((2, 3, 3), np.inf), NonFiniteError, r"state: .*got inf"),
+    ],
+)
+def test_bad_input(x: Array, state: Array, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        CausalConv1d(3, 4).forward(x, state)
+
+
+def test_bad_cotangents() -> None:
+    layer = CausalConv1d(3, 4)
+    _, _, cache = layer.forward(np.ones((2, 5, 3)))
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 5, 3\); got \(2, 4, 3\)"):
+        layer.backward(np.ones((2, 4, 3)), cache)
+    with pytest.raises(ShapeError, match=r"dstate: expected shape \(2, 3, 3\); got \(2, 5, 3\)"):
+        layer.backward(np.ones((2, 5, 3)), cache, np.ones((2, 5, 3)))
+    with pytest.raises(NonFiniteError, match=r"dy: .*got nan"):
+        layer.backward(np.full((2, 5, 3), np.nan), cache)

@@ -1,0 +1,157 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import ACTIVATIONS, GatedFeedForward
+from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
+from tests.variants import assert_close
+
+SMOOTH = ["gelu", "gelu_tanh", "swish", "sigmoid"]
+fusions = st.sampled_from(["proj_up", "other", None])
+
+
+def test_one_feature_by_hand() -> None:
+    layer = GatedFeedForward(1, 1, "relu", fused=None)
+    layer.params["proj_up_gate.weight"][...] = 3.0
+    layer.params["proj_up.weight"][...] = -2.0
+    layer.params["proj_down.weight"][...] = 5.0
+    y, cache = layer.forward(np.array([[2.0], [-1.0]]))
+    assert y.tolist() == [[5 * 6 * -4], [0.0]]
+    dx, grads = layer.backward(np.array([[1.0], [1.0]]), cache)
+    # of the first row: δp = 5, δg̃ = -4·5, δu = 6·5
+    assert dx.tolist() == [[-20 * 3 - 30 * 2], [0.0]]
+    assert grads["proj_up_gate.weight"].tolist() == [[-40.0]]
+    assert grads["proj_up.weight"].tolist() == [[60.0]]
+    assert grads["proj_down.weight"].tolist() == [[-24.0]]
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 3),
+    st.integers(1, 4),
+    st.sampled_from(SMOOTH),
+    st.booleans(),
+    fusions,
+    leading,
+    seeds,
+)
+def test_the_backward_is_exact(
+    D: int,
+    U: int,
+    act_fn: str,
+    bias: bool,
+    fused: str | None,
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = filled(GatedFeedForward(D, U, act_fn, bias, fused=fused, rng=rng), rng)
+    report = gradcheck(layer, rng.standard_normal((*leading, D)), rng=rng)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("act_fn", ["relu", "relu^2", "selu"])
+def test_the_backward_is_exact_on_the_sides_of_a_kink(act_fn: str) -> None:
+    rng = np.random.default_rng(1)
+    layer = filled(GatedFeedForward(3, 4, act_fn, True, rng=rng), rng)
+    report = gradcheck(layer, rng.standard_normal((5, 3)), rng=rng)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("act_fn", list(ACTIVATIONS))
+@pytest.mark.parametrize("bias", [True, False])
+def test_fused_equals_apart_equals_the_equation(act_fn: str, bias: bool) -> None:
+    rng = np.random.default_rng(2)
+    apart = filled(GatedFeedForward(3, 4, act_fn, bias, fused=None, rng=rng), rng)
+    p = apart.params
+    stacked = {
+        name: np.concatenate((p[name.replace("proj_up", "proj_up_gate")], p[name]))
+        if name.startswith("proj_up")
+        else p[name]
+        for name in GatedFeedForward(3, 4, act_fn, bias).params
+    }
+    fused = GatedFeedForward(3, 4, act_fn, bias).with_params(stacked)
+    x, dy = rng.standard_normal((2, 2, 5, 3))
+    y, dx, *grads = arrays(apart, x, dy)
+    fused_y, fused_dx, fused_up, *_ = arrays(fused, x, dy)
+    assert_close((fused_y, fused_dx), (y, dx), 1e-13)
+    up = [g for name, g in zip(p, grads, strict=True) if name.endswith("weight")][:2]
+    assert_close(fused_up, np.concatenate(up), 1e-13)
+
+    b = {name: p.get(f"{name}.bias", 0.0) for name in ("proj_up_gate", "proj_up", "proj_down")}
+    gate, _ = ACTIVATIONS[act_fn](x @ p["proj_up_gate.weight"].T + b["proj_up_gate"])
+    value = x @ p["proj_up.weight"].T + b["proj_up"]
+    expected = (gate * value) @ p["proj_down.weight"].T + b["proj_down"]
+    assert_close(y, expected, 1e-13)
+
+
+def test_names_and_shapes() -> None:
+    shapes = {n: a.shape for n, a in GatedFeedForward(3, 5, bias=True).params.items()}
+    assert shapes == {
+        "proj_up.weight": (10, 3),
+        "proj_up.bias": (10,),
+        "proj_down.weight": (3, 5),
+        "proj_down.bias": (3,),
+    }
+    assert GatedFeedForward(3, 5, fused=None).params.keys() == {
+        "proj_up_gate.weight",
+        "proj_up.weight",
+        "proj_down.weight",
+    }
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+@pytest.mark.parametrize("act_fn", list(ACTIVATIONS))
+def test_dtype_is_kept(dtype: Any, act_fn: str) -> None:
+    layer = GatedFeedForward(3, 4, act_fn, True, dtype=dtype, rng=np.random.default_rng(3))
+    x = np.full((2, 3), 0.5, dtype)
+    if act_fn == "gelu" and dtype is np.longdouble:
+        with pytest.raises(DTypeError, match=r"complex128 for gelu; got .* there is gelu_tanh"):
+            layer(x)
+        return
+    assert {a.dtype for a in arrays(layer, x, x)} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("act_fn", list(ACTIVATIONS))
+@pytest.mark.parametrize("fused", ["proj_up", None])
+def test_nothing_that_comes_in_is_changed(act_fn: str, fused: str | None) -> None:
+    rng = np.random.default_rng(4)
+    layer = filled(GatedFeedForward(3, 4, act_fn, True, fused=fused), rng)
+    assert_inputs_are_kept(layer, rng.standard_normal((5, 3)), rng.standard_normal((5, 3)))
+
+
+def test_the_seed_repeats_the_weights() -> None:
+    first, again = (GatedFeedForward(3, 4, rng=np.random.default_rng(5)).params for _ in range(2))
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, again[name])
+
+
+def test_bad_options() -> None:
+    with pytest.raises(OptionError, match=r"act_fn: expected one of 'gelu', .*; got 'tanh'"):
+        GatedFeedForward(3, 4, "tanh")
+    with pytest.raises(OptionError, match=r"embedding_dim: .*got 0"):
+        GatedFeedForward(0, 4)
+    with pytest.raises(OptionError, match=r"proj_up_dim: .*got 2\.5"):
+        GatedFeedForward(3, 2.5)  # type: ignore[arg-type]
+    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int64"):
+        GatedFeedForward(3, 4, dtype=np.int64)
+
+
+def test_bad_input_and_cotangent() -> None:
+    layer = GatedFeedForward(3, 4)
+    with pytest.raises(ShapeError, match=r"x: expected shape \(2, 3\); got \(2, 4\)"):
+        layer.forward(np.ones((2, 4)))
+    with pytest.raises(NonFiniteError, match=r"x: .*got nan"):
+        layer.forward(np.full((2, 3), np.nan))
+    with pytest.raises(DTypeError, match="x: expected float64"):
+        layer.forward(np.ones((2, 3), np.float32))
+    _, cache = layer.forward(np.ones((2, 3)))
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3\); got \(2, 4\)"):
+        layer.backward(np.ones((2, 4)), cache)
+    with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
+        layer.backward(np.full((2, 3), np.inf), cache)

@@ -1,0 +1,143 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.linalg import block_diag
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import HeadwiseLinear, Linear
+from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
+from tests.variants import assert_close
+
+sizes = st.integers(1, 3)
+
+
+def make(NH: int, D: int, out: int, bias: bool, seed: int) -> tuple[HeadwiseLinear, Any]:
+    """A layer with NH heads, D features in and ``out`` out for each."""
+    rng = np.random.default_rng(seed)
+    layer = HeadwiseLinear(NH * D, NH, bias, out_features=NH * out, rng=rng)
+    return filled(layer, rng), rng
+
+
+def test_two_heads_by_hand() -> None:
+    layer = HeadwiseLinear(4, 2, bias=True, out_features=2)
+    layer.params["weight"][...] = [[[1.0, 2.0]], [[-1.0, 0.5]]]
+    layer.params["bias"][...] = [10.0, 20.0]
+    y, cache = layer.forward(np.array([3.0, 4.0, 5.0, 6.0]))
+    assert y.tolist() == [21.0, 18.0]
+    dx, grads = layer.backward(np.array([1.0, -2.0]), cache)
+    assert dx.tolist() == [1.0, 2.0, 2.0, -1.0]
+    assert grads["weight"].tolist() == [[[3.0, 4.0]], [[-10.0, -12.0]]]
+    assert grads["bias"].tolist() == [1.0, -2.0]
+
+
+@settings(max_examples=40)
+@given(sizes, sizes, sizes, st.booleans(), leading, seeds)
+def test_the_backward_is_exact(
+    NH: int,
+    D: int,
+    out: int,
+    bias: bool,
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    layer, rng = make(NH, D, out, bias, seed)
+    report = gradcheck(layer, rng.standard_normal((*leading, NH * D)), rng=rng)
+    assert report.passed, str(report)
+
+
+@given(sizes, sizes, sizes, st.booleans(), leading, seeds)
+def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
+    NH: int,
+    D: int,
+    out: int,
+    bias: bool,
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    layer, rng = make(NH, D, out, bias, seed)
+    blocks = layer.params["weight"]
+    dense = Linear(NH * D, NH * out, bias)
+    dense = dense.with_params(layer.params | {"weight": block_diag(*blocks)})
+    x, dy = rng.standard_normal((*leading, NH * D)), rng.standard_normal((*leading, NH * out))
+    y, dx, dweight, *dbias = arrays(layer, x, dy)
+    dense_y, dense_dx, dense_dweight, *dense_dbias = arrays(dense, x, dy)
+    diagonal = dense_dweight.reshape(NH, out, NH, D)[range(NH), :, range(NH)]
+    assert_close((y, dx, dweight, *dbias), (dense_y, dense_dx, diagonal, *dense_dbias), 1e-14)
+
+
+def test_a_head_reads_and_writes_its_own_slice_only() -> None:
+    layer, rng = make(3, 2, 2, True, 0)
+    x = rng.standard_normal((5, 6))
+    moved = x.copy()
+    moved[:, 2:4] += 1
+    changed = layer(moved) != layer(x)
+    assert changed[:, 2:4].all()
+    assert not changed[:, :2].any()
+    assert not changed[:, 4:].any()
+
+
+def test_strided_input_equals_contiguous_input() -> None:
+    layer, rng = make(2, 2, 3, True, 1)
+    x, dy = rng.standard_normal((4, 5, 3)).T, rng.standard_normal((6, 5, 3)).T
+    for got, expected in zip(arrays(layer, x, dy), arrays(layer, x.copy(), dy.copy()), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+def test_dtype_is_kept(dtype: Any) -> None:
+    layer = HeadwiseLinear(4, 2, bias=True, dtype=dtype, rng=np.random.default_rng(0))
+    found = arrays(layer, np.full((3, 4), 0.5, dtype), np.full((3, 4), -0.25, dtype))
+    assert {a.dtype for a in found} == {np.dtype(dtype)}
+
+
+def test_nothing_that_comes_in_is_changed() -> None:
+    layer, rng = make(2, 3, 1, True, 2)
+    assert_inputs_are_kept(layer, rng.standard_normal((4, 6)), rng.standard_normal((4, 2)))
+
+
+def test_initial_values_are_small_and_repeatable() -> None:
+    layer = HeadwiseLinear(400, 2, bias=True, rng=np.random.default_rng(3))
+    weight = layer.params["weight"]
+    assert abs(weight.std() * (5 * 200 / 2) ** 0.5 - 1) < 0.02
+    assert abs(weight.mean()) < 1e-3
+    assert not layer.params["bias"].any()
+    again = HeadwiseLinear(400, 2, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(again.params["weight"], weight)
+
+
+def test_there_is_no_bias_unless_asked_for() -> None:
+    layer = HeadwiseLinear(6, 3)
+    assert {name: a.shape for name, a in layer.params.items()} == {"weight": (3, 2, 2)}
+    assert layer.out_features == 6
+
+
+def test_bad_options() -> None:
+    with pytest.raises(OptionError, match="num_heads: expected a divisor of in_features = 6; got"):
+        HeadwiseLinear(6, 4)
+    with pytest.raises(OptionError, match="num_heads: expected a divisor of out_features = 5"):
+        HeadwiseLinear(6, 3, out_features=5)
+    with pytest.raises(OptionError, match=r"num_heads: .*at least 1; got 0"):
+        HeadwiseLinear(6, 0)
+    with pytest.raises(OptionError, match=r"out_features: .*got 0"):
+        HeadwiseLinear(6, 3, out_features=0)
+    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int64"):
+        HeadwiseLinear(6, 3, dtype=np.int64)
+
+
+def test_bad_input_and_cotangent() -> None:
+    layer = HeadwiseLinear(6, 3, out_features=3)
+    with pytest.raises(ShapeError, match=r"x: expected shape \(2, 6\); got \(2, 5\)"):
+        layer.forward(np.ones((2, 5)))
+    with pytest.raises(DTypeError, match="x: expected float64"):
+        layer.forward(np.ones((2, 6), np.float32))
+    with pytest.raises(NonFiniteError, match=r"x: .*got nan"):
+        layer.forward(np.full((2, 6), np.nan))
+    _, cache = layer.forward(np.ones((2, 6)))
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3\); got \(2, 6\)"):
+        layer.backward(np.ones((2, 6)), cache)
+    with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
+        layer.backward(np.full((2, 3), np.inf), cache)

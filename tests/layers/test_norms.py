@@ -1,0 +1,250 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import LayerNorm, MultiHeadLayerNorm, MultiHeadRMSNorm, RMSNorm
+from numpy_xlstm.numerics import Array
+from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
+from tests.variants import assert_close
+
+PLAIN = [LayerNorm, RMSNorm]
+BY_HEAD = [MultiHeadLayerNorm, MultiHeadRMSNorm]
+
+options = st.fixed_dictionaries(
+    {
+        "eps": st.sampled_from([0.0, 1e-6, 0.3]),
+        "weight": st.booleans(),
+        "bias": st.booleans(),
+    }
+)
+
+
+def build(kind: type[Any], NH: int, DH: int, **options: Any) -> Any:
+    sizes = (NH, DH) if kind in BY_HEAD else (DH,)
+    return kind(*sizes, **options)
+
+
+def expected_norm(x: Array, eps: float, centred: bool) -> Array:
+    """The equations, row by row."""
+    y = np.empty_like(x)
+    for row in np.ndindex(x.shape[:-1]):
+        c = x[row] - x[row].sum() / x.shape[-1] * centred
+        y[row] = c / ((c**2).sum() / x.shape[-1] + eps) ** 0.5
+    return y
+
+
+def test_a_layer_norm_by_hand() -> None:
+    layer = LayerNorm(2, eps=5.0, bias=True)  # μ = 3, variance 4: r = 1/3
+    layer.params["weight"][...] = [0.5, 2.0]
+    layer.params["bias"][...] = [10.0, 20.0]
+    y, cache = layer.forward(np.array([[1.0, 5.0]]))
+    np.testing.assert_allclose(y, [[10 - 2 / 3 * 1.5, 20 + 2 / 3 * 3]], rtol=1e-15)
+    dx, grads = layer.backward(np.array([[2.0, 1.0]]), cache)
+    np.testing.assert_allclose(grads["weight"], [-4 / 3, 2 / 3], rtol=1e-15)
+    assert grads["bias"].tolist() == [2.0, 1.0]
+    np.testing.assert_allclose(dx, 0, atol=1e-15)  # δx̂ = (3, 3): equal parts are taken out
+
+
+def test_an_rms_norm_by_hand() -> None:
+    layer = RMSNorm(2, eps=3.5)  # mean square 12.5: r = 1/4
+    layer.params["weight"][...] = [2.0, -1.0]
+    y, cache = layer.forward(np.array([3.0, 4.0]))
+    assert y.tolist() == [1.5, -1.0]
+    dx, _ = layer.backward(np.array([1.0, 0.0]), cache)
+    # δx̂ = (2, 0), x̂ = (3/4, 1): the mean of the product is 3/4
+    np.testing.assert_allclose(dx, [0.25 * (2 - 9 / 16), -0.25 * 3 / 4], rtol=1e-15)
+
+
+@settings(max_examples=80)
+@given(
+    st.sampled_from(PLAIN + BY_HEAD),
+    st.integers(1, 3),
+    st.integers(3, 5),  # of two features a layer norm makes ±1, whatever they are
+    options,
+    leading,
+    seeds,
+)
+def test_the_backward_is_exact(
+    kind: type[Any],
+    NH: int,
+    DH: int,
+    options: dict[str, Any],
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = filled(build(kind, NH, DH, **options), rng)
+    x = rng.standard_normal((*leading, layer.in_features))
+    report = gradcheck(layer, x, rng=rng)
+    assert report.passed, str(report)
+
+
+@settings(max_examples=20)
+@given(st.sampled_from([LayerNorm, MultiHeadLayerNorm]), leading, seeds)
+def test_the_backward_is_exact_where_the_factor_is_the_weight_itself(
+    kind: type[Any], leading: tuple[int, ...], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = filled(build(kind, 2, 3, residual_weight=False, bias=True), rng)
+    report = gradcheck(layer, rng.standard_normal((*leading, layer.in_features)), rng=rng)
+    assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+@given(st.integers(1, 5), options, leading, seeds)
+def test_values_are_those_of_the_equations(
+    kind: type[Any], D: int, options: dict[str, Any], leading: tuple[int, ...], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    layer = filled(kind(D + 1, **options), rng)
+    x = 3 + rng.standard_normal((*leading, D + 1))
+    y = expected_norm(x, options["eps"], layer.centred)
+    if options["weight"]:
+        y = y * (layer.params["weight"] + (kind is LayerNorm))
+    if options["bias"]:
+        y = y + layer.params["bias"]
+    np.testing.assert_allclose(layer(x), y, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("pair", list(zip(BY_HEAD, PLAIN, strict=True)))
+@given(st.integers(1, 3), st.integers(3, 5), options, leading, seeds)
+def test_a_norm_by_head_is_a_norm_of_each_slice(
+    pair: tuple[type[Any], type[Any]],
+    NH: int,
+    DH: int,
+    options: dict[str, Any],
+    leading: tuple[int, ...],
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(seed)
+    whole = filled(pair[0](NH, DH, **options), rng)
+    x, dy = rng.standard_normal((2, *leading, NH * DH))
+    slices = []
+    for part in (slice(h * DH, (h + 1) * DH) for h in range(NH)):
+        alone = pair[1](DH, **options)
+        alone = alone.with_params({name: a[part] for name, a in whole.params.items()})
+        slices.append(arrays(alone, x[..., part], dy[..., part]))
+    joined = [np.concatenate(found, axis=-1) for found in zip(*slices, strict=True)]
+    assert_close(tuple(arrays(whole, x, dy)), tuple(joined), 1e-13, 1e-13)
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+@pytest.mark.parametrize("eps", [0.0, 0.7])
+def test_a_factor_of_the_input_matters_through_eps_only(kind: type[Any], eps: float) -> None:
+    rng = np.random.default_rng(3)
+    layer = filled(build(kind, 2, 5, eps=eps), rng)
+    x, dy = rng.standard_normal((2, 4, layer.in_features))
+    _, cache = layer.forward(x)
+    dx, _ = layer.backward(dy, cache)
+    heads = (4, -1, 5)
+    dnormed = (dy * cache.gain).reshape(heads)
+    along = (x * dx).reshape(heads).sum(axis=-1)
+    expected = eps * cache.scale[..., 0] ** 2 * (cache.normed * dnormed).sum(axis=-1)
+    np.testing.assert_allclose(along, expected, rtol=1e-12, atol=1e-14)
+    assert (np.abs(expected).min() > 1e-3) == (eps > 0)
+
+
+def test_a_large_mean_costs_no_more_than_its_own_rounding() -> None:
+    x = np.array([[-1.5, 0.5, 1.0]])
+    shifted = LayerNorm(3, eps=0.0)(x + 2.0**40)
+    np.testing.assert_allclose(shifted, LayerNorm(3, eps=0.0)(x), rtol=1e-12)
+
+
+def test_one_feature_has_no_variance_and_no_gradient() -> None:
+    layer = LayerNorm(1, bias=True)
+    y, dx, dweight, dbias = arrays(layer, np.array([[7.0], [-2.0]]), np.array([[1.0], [2.0]]))
+    assert y.tolist() == [[0.0], [0.0]]
+    assert dx.tolist() == [[0.0], [0.0]]
+    assert dweight.tolist() == [0.0]
+    assert dbias.tolist() == [3.0]
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+def test_parameters_start_such_that_the_factor_is_one(kind: type[Any]) -> None:
+    rng = np.random.default_rng(4)
+    layer = build(kind, 2, 3, bias=True)
+    x = rng.standard_normal((5, layer.in_features))
+    np.testing.assert_array_equal(layer(x), build(kind, 2, 3, weight=False)(x))
+    assert {a.shape for a in layer.params.values()} == {(layer.in_features,)}
+
+
+@pytest.mark.parametrize("kind", [LayerNorm, MultiHeadLayerNorm])
+def test_a_weight_may_be_stored_as_the_factor(kind: type[Any]) -> None:
+    rng = np.random.default_rng(5)
+    residual = filled(build(kind, 2, 3), rng)
+    plain = build(kind, 2, 3, residual_weight=False)
+    assert (plain.params["weight"] == 1).all()
+    plain = plain.with_params({"weight": residual.params["weight"] + 1})
+    x, dy = rng.standard_normal((2, 4, residual.in_features))
+    for got, expected in zip(arrays(plain, x, dy), arrays(residual, x, dy), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+def test_dtype_is_kept(kind: type[Any], dtype: Any) -> None:
+    layer = build(kind, 2, 3, bias=True, dtype=dtype)
+    x = np.random.default_rng(6).standard_normal((4, layer.in_features)).astype(dtype)
+    found = arrays(layer, x, np.full(x.shape, -0.25, dtype))
+    assert {a.dtype for a in found} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+@pytest.mark.parametrize("weight", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+def test_nothing_that_comes_in_is_changed(kind: type[Any], weight: bool, bias: bool) -> None:
+    rng = np.random.default_rng(7)
+    layer = filled(build(kind, 2, 3, weight=weight, bias=bias), rng)
+    x, dy = rng.standard_normal((2, 4, layer.in_features))
+    assert_inputs_are_kept(layer, x, dy)
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+@pytest.mark.parametrize("weight", [True, False])
+def test_the_output_may_be_written_to(kind: type[Any], weight: bool) -> None:
+    rng = np.random.default_rng(8)
+    layer = build(kind, 2, 3, weight=weight)
+    x, dy = rng.standard_normal((2, 4, layer.in_features))
+    y, cache = layer.forward(x)
+    before, _ = layer.backward(dy, cache)
+    y += 100
+    np.testing.assert_array_equal(layer.backward(dy, cache)[0], before)
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+@pytest.mark.parametrize("eps", [-1e-9, np.inf, np.nan, "1e-5", None])
+def test_bad_eps(kind: type[Any], eps: Any) -> None:
+    with pytest.raises(OptionError, match="eps: expected a finite number, at least 0; got"):
+        build(kind, 2, 3, eps=eps)
+
+
+def test_bad_sizes() -> None:
+    with pytest.raises(OptionError, match=r"num_features: .*at least 1; got 0"):
+        LayerNorm(0)
+    with pytest.raises(OptionError, match=r"num_heads: .*at least 1; got 0"):
+        MultiHeadRMSNorm(0, 3)
+    with pytest.raises(OptionError, match=r"head_dim: .*at least 1; got 0"):
+        MultiHeadLayerNorm(2, 0)
+    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int64"):
+        RMSNorm(2, dtype=np.int64)
+
+
+@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
+def test_bad_input_and_cotangent(kind: type[Any]) -> None:
+    layer = build(kind, 1, 6)
+    with pytest.raises(ShapeError, match=r"x: expected shape \(2, 6\); got \(2, 5\)"):
+        layer.forward(np.ones((2, 5)))
+    with pytest.raises(DTypeError, match="x: expected float64"):
+        layer.forward(np.ones((2, 6), np.float32))
+    with pytest.raises(NonFiniteError, match=r"x: .*got nan"):
+        layer.forward(np.full((2, 6), np.nan))
+    _, cache = layer.forward(np.ones((2, 6)))
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 6\); got \(1, 6\)"):
+        layer.backward(np.ones((1, 6)), cache)
+    with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
+        layer.backward(np.full((2, 6), np.inf), cache)
