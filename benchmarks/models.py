@@ -1,0 +1,230 @@
+"""Time whole models beside the official PyTorch package: training and generation.
+
+    python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--floor]
+
+One training run is a forward, a backward and an AdamW update over a batch; one generation run is a
+number of tokens drawn greedily, one at a time. Each contender runs in a process of its own. The
+peers are optional: where they are missing, only our times are shown.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Setup, Work, child, side_by_side
+from numpy_xlstm import (
+    AdamW,
+    mLSTMBlockConfig,
+    sLSTMBlockConfig,
+    sLSTMLayerConfig,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+
+V, B, T = 256, 4, 256
+TOKENS = 64
+"""Tokens of a generation run."""
+
+MIXED: dict[str, Any] = {"slstm_at": [1]}
+MLSTM: dict[str, Any] = {"slstm_at": []}
+SLSTM: dict[str, Any] = {"slstm_at": "all"}
+STACK: dict[str, Any] = {"num_blocks": 7, "embedding_dim": 128, "vocab_size": V}
+LARGE: dict[str, Any] = {
+    "embedding_dim": 512,
+    "num_heads": 4,
+    "num_blocks": 6,
+    "vocab_size": V,
+}
+
+
+def batch(B: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    tokens = np.random.default_rng(0).integers(0, V, (B, T + 1))
+    return tokens[:, :-1], tokens[:, 1:]
+
+
+def our_model(places: dict[str, Any] | None) -> Any:
+    rng = np.random.default_rng(0)
+    if places is None:
+        return xLSTMLarge(xLSTMLargeConfig(**LARGE), dtype=np.float32, rng=rng)
+    config = xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(), slstm_block=sLSTMBlockConfig(), **STACK, **places
+    )
+    return xLSTMLMModel(config, dtype=np.float32, rng=rng)
+
+
+def our_training(places: dict[str, Any] | None, B: int) -> Setup:
+    def setup() -> Work:
+        model = our_model(places)
+        optimizer = AdamW(model.params)
+        inputs, targets = batch(B)
+
+        def work() -> None:
+            logits, _, cache = model.forward(inputs)
+            _, loss_cache = softmax_cross_entropy(logits, targets)
+            dlogits = softmax_cross_entropy_backward(1.0, loss_cache)
+            _, _, grads = model.backward(dlogits, cache)
+            optimizer.step(model.params, grads)
+
+        return work
+
+    return setup
+
+
+def our_generation(places: dict[str, Any] | None) -> Setup:
+    def setup() -> Work:
+        model = our_model(places)
+
+        def work() -> None:
+            token, state = np.array([[1]]), None
+            for _ in range(TOKENS):
+                logits, state = model(token, state)
+                token = logits[:, -1:].argmax(-1)
+
+        return work
+
+    return setup
+
+
+def their_model(places: dict[str, Any] | None, inference: bool) -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    if places is None:
+        from xlstm.xlstm_large.model import xLSTMLarge as Model
+        from xlstm.xlstm_large.model import xLSTMLargeConfig as Config
+
+        return Model(
+            Config(
+                **LARGE,
+                chunkwise_kernel="chunkwise--native_autograd",
+                sequence_kernel="native_sequence__native",
+                step_kernel="native",
+                mode="inference" if inference else "train",
+                return_last_states=True,
+                autocast_kernel_dtype="float32",
+            )
+        )
+    import xlstm
+
+    slstm = xlstm.sLSTMLayerConfig(backend="vanilla", dtype="float32")
+    config = xlstm.xLSTMLMModelConfig(
+        mlstm_block=xlstm.mLSTMBlockConfig(),
+        slstm_block=xlstm.sLSTMBlockConfig(slstm=slstm),
+        context_length=T,
+        **STACK,
+        **places,
+    )
+    return xlstm.xLSTMLMModel(config)
+
+
+def their_training(places: dict[str, Any] | None, B: int) -> Setup:
+    def setup() -> Work:
+        import torch
+
+        model = their_model(places, inference=False)
+        optimizer = torch.optim.AdamW(model.parameters())
+        inputs, targets = (torch.tensor(array) for array in batch(B))
+
+        def work() -> None:
+            optimizer.zero_grad()
+            logits = model(inputs)
+            logits = logits[0] if isinstance(logits, tuple) else logits
+            loss = torch.nn.functional.cross_entropy(logits.reshape(-1, V), targets.reshape(-1))
+            loss.backward()
+            optimizer.step()
+
+        return work
+
+    return setup
+
+
+def their_generation(places: dict[str, Any] | None) -> Setup:
+    def setup() -> Work:
+        import torch
+
+        model = their_model(places, inference=True).eval()
+        step: Callable[..., Any] = model if places is None else model.step
+
+        def work() -> None:
+            with torch.no_grad():
+                token, state = torch.tensor([[1]]), None
+                for _ in range(TOKENS):
+                    logits, state = step(token, state)
+                    token = logits[:, -1:].argmax(-1)
+
+        return work
+
+    return setup
+
+
+def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
+    return {
+        "training": {"ours": our_training(places, B), "official": their_training(places, B)},
+        "generation": {"ours": our_generation(places), "official": their_generation(places)},
+    }
+
+
+MODELS: dict[str, tuple[dict[str, Any] | None, int]] = {
+    "xLSTM, 7 blocks, d 128, sLSTM at 1, B 4, T 256": (MIXED, B),
+    "xLSTM, 7 blocks, d 128, mLSTM only, B 4, T 256": (MLSTM, B),
+    "xLSTM, 7 blocks, d 128, sLSTM only, B 4, T 256": (SLSTM, B),
+    "xLSTM Large, 6 blocks, d 512, B 2, T 256": (None, 2),
+}
+TABLES = {
+    f"{kind}: {title}": contenders
+    for title, (places, size) in MODELS.items()
+    for kind, contenders in table(places, size).items()
+}
+
+
+def floor(places: dict[str, Any] | None, B: int) -> float:
+    """Seconds that the matrix products of a training step alone take, at the best of 20."""
+    from unittest.mock import patch
+
+    shapes: list[tuple[Any, Any]] = []
+    matmul = np.matmul
+
+    def recorded(a: Any, b: Any, **options: Any) -> Any:
+        shapes.append((a, b))
+        return matmul(a, b, **options)
+
+    work = our_training(places, B)()
+    with patch("numpy.matmul", recorded):
+        work()
+    best = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        for a, b in shapes:
+            matmul(a, b)
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=4, help="runs per process (default: 4)")
+    parser.add_argument("--turns", type=int, default=3, help="processes each (default: 3)")
+    parser.add_argument("--only", default="", help="tables whose title contains this")
+    parser.add_argument("--ours", action="store_true", help="leave the official package out")
+    parser.add_argument("--child", nargs=2, metavar=("TABLE", "NAME"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        title, name = arguments.child
+        child(TABLES, title, name, arguments.runs)
+        return
+    print(f"float32; training: one step; generation: {TOKENS} tokens; median, ratio to ours, range")
+    for title, contenders in TABLES.items():
+        if arguments.only in title:
+            names = ["ours"] if arguments.ours else list(contenders)
+            side_by_side("benchmarks.models", title, names, arguments.turns, arguments.runs)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
+
+import dataclasses
+import difflib
+import json
+import os
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from numpy_xlstm.errors import OptionError
+
+
+@dataclasses.dataclass
+class Config:
+    """Base of all configurations: a dataclass that is checked when it is made.
+
+    A field whose name begins with an underscore in a file of the official package is what that
+    package has computed from the others; it is skipped.
+    """
+
+    def __post_init__(self) -> None:
+        """Raise :class:`OptionError` where a value is not of the type of its field."""
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not _fits(value, hints[field.name]):
+                raise OptionError(
+                    f"{field.name}: expected {_describe(hints[field.name])}; got {value!r}"
+                )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Make a configuration from nested dictionaries.
+
+        Raises
+        ------
+        OptionError
+            If a name is unknown or missing, or a value is not what it should be.
+        """
+        if not isinstance(values, Mapping):
+            raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r}")
+        given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name in given.keys() - fields.keys():
+            raise OptionError(_unknown(cls, name, fields))
+        needed = [f.name for f in fields.values() if _is_required(f) and f.name not in given]
+        if needed:
+            raise OptionError(f"{cls.__name__}: expected {', '.join(needed)} too; got {given!r}")
+        hints = typing.get_type_hints(cls)
+        return cls(**{name: _parsed(value, hints[name]) for name, value in given.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return nested dictionaries of plain values, which :meth:`from_dict` reads."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a configuration from a file, YAML if it ends in .yaml or .yml, else JSON.
+
+        Raises
+        ------
+        OptionError
+            If the file does not hold such a configuration.
+        OSError
+            If it cannot be read.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            values = _yaml().safe_load(text) if _is_yaml(path) else json.loads(text)
+        except ValueError as error:
+            raise OptionError(f"config: expected JSON; {path} is not ({error})") from None
+        return cls.from_dict(values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration to a file, in the format that its name asks for."""
+        values = self.to_dict()
+        if _is_yaml(path):
+            text = _yaml().safe_dump(values, sort_keys=False)
+        else:
+            text = json.dumps(values, indent=2) + "\n"
+        Path(path).write_text(text, encoding="utf-8")
+
+
+def inherit(owner: str, child: Config, **values: Any) -> None:
+    """Refuse a child's value that contradicts what it has from its owner.
+
+    The official package overwrites such a value without a word.
+    """
+    for name, value in values.items():
+        got = getattr(child, name)
+        default = next(f.default for f in dataclasses.fields(child) if f.name == name)
+        if got not in (default, value):
+            raise OptionError(
+                f"{type(child).__name__}.{name}: expected {value!r}, as in {owner}, or nothing; "
+                f"got {got!r}"
+            )
+
+
+def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
+    """Raise :class:`OptionError` unless low ≤ value < high."""
+    if not low <= value < high:
+        raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r}")
+
+
+def _unknown(cls: type[Config], name: str, fields: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, fields, n=1)
+    hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(fields)}"
+    return f"{cls.__name__}: expected the names of its fields; got {name!r}{hint}"
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The alternatives of a union type; the type itself if it is none."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def _parsed(value: Any, hint: Any) -> Any:
+    """A nested mapping as the configuration that its field holds."""
+    for option in _options(hint):
+        if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
+            return option.from_dict(value)
+    return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if hint is Any:
+        return True
+    options = _options(hint)
+    if len(options) > 1:
+        return any(_fits(value, option) for option in options)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return value in args
+    if origin is not None:
+        return isinstance(value, origin) and (
+            origin is not list or all(_fits(entry, args[0]) for entry in value)
+        )
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _describe(hint: Any) -> str:
+    names = []
+    for option in _options(hint):
+        if typing.get_origin(option) is typing.Literal:
+            names += [repr(choice) for choice in typing.get_args(option)]
+        elif option is type(None):
+            names.append("None")
+        else:
+            names.append(getattr(option, "__name__", str(option)))
+    return " or ".join(names)
+
+
+def _is_yaml(path: str | os.PathLike[str]) -> bool:
+    return Path(path).suffix.lower() in (".yaml", ".yml")
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise OptionError(
+            "config: expected the yaml extra for a YAML file: pip install 'numpy-xlstm[yaml]'; "
+            "JSON needs nothing"
+        ) from None
+    return yaml

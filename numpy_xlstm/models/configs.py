@@ -1,0 +1,313 @@
+"""The configurations of the first paper's models, with the official field names and defaults."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers.activations import check_activation
+from numpy_xlstm.models.config import Config, check_range, inherit
+from numpy_xlstm.numerics import check_positive
+
+
+@dataclass
+class UpProjConfig(Config):
+    """How wide an up-projection is: ``proj_factor`` times the embedding, rounded.
+
+    Examples
+    --------
+    >>> FeedForwardConfig(proj_factor=1.3).proj_up_dim(128)
+    192
+    """
+
+    proj_factor: float = 2.0
+    round_proj_up_dim_up: bool = True
+    round_proj_up_to_multiple_of: int = 64
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_range("proj_factor", self.proj_factor, 0)
+        check_positive("round_proj_up_to_multiple_of", self.round_proj_up_to_multiple_of)
+
+    def proj_up_dim(self, embedding_dim: int) -> int:
+        """Return the width, or raise :class:`OptionError` if it would be 0."""
+        multiple = self.round_proj_up_to_multiple_of
+        rounded = math.ceil if self.round_proj_up_dim_up else math.floor
+        width = rounded(self.proj_factor * embedding_dim / multiple) * multiple
+        if width == 0:
+            raise OptionError(
+                f"proj_factor: expected a width above 0; {self.proj_factor} times {embedding_dim} "
+                f"rounds to 0, a multiple of {multiple}"
+            )
+        return width
+
+
+@dataclass
+class mLSTMLayerConfig(UpProjConfig):
+    """An mLSTM layer between its up- and down-projection.
+
+    Attributes
+    ----------
+    conv1d_kernel_size : int
+        Steps that the causal convolution sees, at least 1.
+    qkv_proj_blocksize : int
+        Width of a block of the maps to q, k and v.
+    num_heads : int
+        Number NH of heads; must divide the inner width.
+    proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
+        The inner width, see :meth:`UpProjConfig.proj_up_dim`.
+    embedding_dim, bias, dropout, context_length
+        From :class:`xLSTMBlockStackConfig`; leave them out.
+    """
+
+    conv1d_kernel_size: int = 4
+    qkv_proj_blocksize: int = 4
+    num_heads: int = 4
+    embedding_dim: int = -1
+    bias: bool = False
+    dropout: float = 0.0
+    context_length: int = -1
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        for name in ("conv1d_kernel_size", "qkv_proj_blocksize", "num_heads"):
+            check_positive(name, getattr(self, name))
+        check_range("dropout", self.dropout, 0, 1)
+
+
+@dataclass
+class mLSTMBlockConfig(Config):
+    """An mLSTM block: its layer."""
+
+    mlstm: mLSTMLayerConfig = field(default_factory=mLSTMLayerConfig)
+
+
+@dataclass
+class FeedForwardConfig(UpProjConfig):
+    """A gated feed-forward layer.
+
+    Attributes
+    ----------
+    act_fn : str
+        Activation of the gate.
+    embedding_dim : int
+        From :class:`xLSTMBlockStackConfig`; leave it out.
+    dropout : float
+        Probability that an output is dropped in training.
+    bias : bool
+        Whether its maps have biases.
+    ff_type : str
+        "ffn_gated", the only one.
+    """
+
+    proj_factor: float = 1.3
+    act_fn: str = "gelu"
+    embedding_dim: int = -1
+    dropout: float = 0.0
+    bias: bool = False
+    ff_type: Literal["ffn_gated"] = "ffn_gated"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_activation("act_fn", self.act_fn)
+        check_range("dropout", self.dropout, 0, 1)
+
+
+Dtype = Literal["bfloat16", "float16", "float32"]
+
+
+@dataclass
+class sLSTMLayerConfig(Config):
+    """An sLSTM layer.
+
+    Attributes
+    ----------
+    embedding_dim, dropout
+        From :class:`xLSTMBlockStackConfig`; leave them out.
+    num_heads : int
+        Number NH of heads; must divide the width.
+    conv1d_kernel_size : int
+        Steps that the causal convolution sees; 0 for none.
+    group_norm_weight : bool
+        Whether the norm behind the cell has a weight.
+    bias_init : str
+        How the forget gate's bias starts; all others start at 0.
+    recurrent_weight_init : str
+        How R starts.
+    backend : {"vanilla", "cuda"}
+        In which order the official package stores R and the bias; here nothing depends on it but
+        the reading of its checkpoints.
+
+    Notes
+    -----
+    The other fields are taken so that official files can be read. What they say of number formats
+    and kernels has no meaning here; what would change the mathematics is refused: another
+    ``function``, and cut or clipped gradients, since the gradients here are exact.
+    """
+
+    embedding_dim: int = -1
+    num_heads: int = 4
+    conv1d_kernel_size: int = 4
+    group_norm_weight: bool = True
+    dropout: float = 0.0
+    hidden_size: int = -1
+    num_states: int = 4
+    backend: Literal["vanilla", "cuda"] = "cuda"
+    function: Literal["slstm"] = "slstm"
+    bias_init: Literal["powerlaw_blockdependent", "small_init", "standard", "zeros"] = (
+        "powerlaw_blockdependent"
+    )
+    recurrent_weight_init: Literal["zeros", "standard"] = "zeros"
+    num_gates: int = 4
+    gradient_recurrent_cut: Literal[False] = False
+    gradient_recurrent_clipval: None = None
+    forward_clipval: None = None
+    batch_size: int = 8
+    input_shape: Literal["BSGNH", "SBGNH"] = "BSGNH"
+    internal_input_shape: Literal["SBNGH", "SBGNH", "SBNHG"] = "SBNGH"
+    output_shape: Literal["BNSH", "SBH", "BSH", "SBNH"] = "BNSH"
+    constants: dict[str, Any] = field(default_factory=dict)
+    dtype: Dtype = "bfloat16"
+    dtype_b: Dtype | None = "float32"
+    dtype_r: Dtype | None = None
+    dtype_w: Dtype | None = None
+    dtype_g: Dtype | None = None
+    dtype_s: Dtype | None = None
+    dtype_a: Dtype | None = None
+    enable_automatic_mixed_precision: bool = True
+    initial_val: float | list[float] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_positive("num_heads", self.num_heads)
+        check_range("conv1d_kernel_size", self.conv1d_kernel_size, 0)
+        check_range("dropout", self.dropout, 0, 1)
+        if self.initial_val != 0:
+            raise OptionError(f"initial_val: expected 0; got {self.initial_val!r}")
+
+
+@dataclass
+class sLSTMBlockConfig(Config):
+    """An sLSTM block: its layer, and the feed-forward layer after it, if any."""
+
+    slstm: sLSTMLayerConfig = field(default_factory=sLSTMLayerConfig)
+    feedforward: FeedForwardConfig | None = field(default_factory=FeedForwardConfig)
+
+
+@dataclass
+class xLSTMBlockStackConfig(Config):
+    """A stack of mLSTM and sLSTM blocks.
+
+    Attributes
+    ----------
+    mlstm_block, slstm_block
+        How the blocks of each kind are; one of them may be None if there are none of that kind.
+    context_length : int
+        How long the sequences of the official package may be; here nothing depends on it.
+    num_blocks : int
+        How many blocks there are.
+    embedding_dim : int
+        Width of what goes from block to block.
+    add_post_blocks_norm : bool
+        Whether there is a layer norm after the last block.
+    bias : bool
+        Whether the linear maps of the mLSTM layers have biases.
+    dropout : float
+        Probability that an output of a layer is dropped in training.
+    slstm_at : list of int or "all"
+        Which blocks are sLSTM blocks, counted from 0.
+
+    Examples
+    --------
+    xLSTM[1:1]:
+
+    >>> config = xLSTMBlockStackConfig(
+    ...     mlstm_block=mLSTMBlockConfig(), slstm_block=sLSTMBlockConfig(),
+    ...     num_blocks=4, embedding_dim=64, slstm_at=[1, 3])
+    >>> config.kinds
+    ('mlstm', 'slstm', 'mlstm', 'slstm')
+    """
+
+    mlstm_block: mLSTMBlockConfig | None = None
+    slstm_block: sLSTMBlockConfig | None = None
+    context_length: int = -1
+    num_blocks: int = 1
+    embedding_dim: int = 128
+    add_post_blocks_norm: bool = True
+    bias: bool = False
+    dropout: float = 0.0
+    slstm_at: list[int] | Literal["all"] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Check the values, also beside each other."""
+        super().__post_init__()
+        check_positive("num_blocks", self.num_blocks)
+        check_positive("embedding_dim", self.embedding_dim)
+        check_range("dropout", self.dropout, 0, 1)
+        self._check_places()
+        self._check_blocks()
+
+    def _check_places(self) -> None:
+        if self.slstm_at == "all":
+            return
+        if any(not 0 <= place < self.num_blocks for place in self.slstm_at):
+            raise OptionError(
+                f"slstm_at: expected block numbers from 0 to {self.num_blocks - 1}; "
+                f"got {self.slstm_at}"
+            )
+
+    def _check_blocks(self) -> None:
+        for kind in set(self.kinds):
+            if getattr(self, f"{kind}_block") is None:
+                raise OptionError(
+                    f"{kind}_block: expected a configuration, since there are such blocks at "
+                    f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
+                )
+        shared = {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
+        if self.mlstm_block is not None:
+            layer = self.mlstm_block.mlstm
+            context = self.context_length
+            inherit("the stack", layer, bias=self.bias, context_length=context, **shared)
+        if self.slstm_block is not None:
+            hidden = self.embedding_dim
+            inherit("the stack", self.slstm_block.slstm, hidden_size=hidden, **shared)
+            if self.slstm_block.feedforward is not None:
+                inherit("the stack", self.slstm_block.feedforward, embedding_dim=hidden)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kind of each block; all are sLSTM blocks if there is no ``mlstm_block``."""
+        every = self.slstm_at == "all" or self.mlstm_block is None
+        places = range(self.num_blocks) if every else self.slstm_at
+        return tuple("slstm" if n in places else "mlstm" for n in range(self.num_blocks))
+
+
+@dataclass
+class xLSTMLMModelConfig(xLSTMBlockStackConfig):
+    """A language model around a stack of blocks.
+
+    Attributes
+    ----------
+    vocab_size : int
+        Number V of tokens.
+    tie_weights : bool
+        Whether the output uses the matrix of the embedding.
+    weight_decay_on_embedding : bool
+        Whether weight decay applies to the embedding.
+    add_embedding_dropout : bool
+        Whether the embedding is dropped out as well.
+    """
+
+    vocab_size: int = -1
+    tie_weights: bool = False
+    weight_decay_on_embedding: bool = False
+    add_embedding_dropout: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        super().__post_init__()
+        check_positive("vocab_size", self.vocab_size)

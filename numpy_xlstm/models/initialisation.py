@@ -1,0 +1,32 @@
+"""How the weights of the official models start."""
+
+import math
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+
+
+def small_init(weight: Array, dim: int, rng: np.random.Generator) -> None:
+    """Fill with normal numbers of variance 2/(5 dim): "small init", Nguyen & Salazar 2019."""
+    weight[...] = rng.normal(0, math.sqrt(2 / (5 * dim)), weight.shape)
+
+
+def wang_init(weight: Array, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
+    """Fill with normal numbers of deviation 2/(num_blocks √dim), for what adds to the residual."""
+    weight[...] = rng.normal(0, 2 / (num_blocks * math.sqrt(dim)), weight.shape)
+
+
+def forget_bias(num_heads: int) -> Array:
+    """From 3 to 6 over the heads, as ``torch.linspace``: 3 for a single head."""
+    return np.linspace(3, 6, num_heads)
+
+
+def powerlaw_forget_bias(head_dim: int, block: int, num_blocks: int) -> Array:
+    """5 − 12 u^(0.3 + 1.3 r) over a head, u from 0 to 1, r from the first block, 0, to the last, 1.
+
+    A head of width 1 has u = 0, where the official package has 0/0.
+    """
+    u = np.arange(head_dim) / max(1, head_dim - 1)
+    r = block / max(1, num_blocks - 1)
+    return 5 - 12 * u ** (0.3 + 1.3 * r)

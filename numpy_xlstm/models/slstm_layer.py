@@ -1,0 +1,258 @@
+"""The sLSTM layer of the first paper: convolution, gates head by head, recurrence, norm.
+
+Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells.scan import (
+    ScanCache,
+    batch_first,
+    batch_last,
+    scan,
+    scan_backward,
+)
+from numpy_xlstm.cells.slstm.pointwise import sLSTMPointwise
+from numpy_xlstm.cells.states import sLSTMState
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers import (
+    CausalConv1d,
+    CausalConv1dCache,
+    Dropout,
+    HeadwiseLinear,
+    MultiHeadLayerNorm,
+    NormCache,
+    silu,
+)
+from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.configs import sLSTMLayerConfig
+from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
+from numpy_xlstm.models.states import sLSTMBlockState
+from numpy_xlstm.numerics import Array, checked_dtype
+from numpy_xlstm.parameters import Parameterised, child, named_grads
+
+GATES = ("fgate", "igate", "zgate", "ogate")
+"""The weights that feed i, f, z and o: the official package has the names of i and f swapped."""
+
+POINTWISE = sLSTMPointwise("sigmoid")
+
+
+class RecurrentParameters(Parameterised):
+    """R (NH, 4·DH, DH) and b (4·NH·DH,) under the official names, gate by gate: i, f, z, o."""
+
+    def __init__(
+        self,
+        config: sLSTMLayerConfig,
+        block: int,
+        num_blocks: int,
+        dtype: npt.DTypeLike,
+        rng: np.random.Generator,
+    ) -> None:
+        H, NH = config.embedding_dim, config.num_heads
+        DH, bound = H // NH, H**-0.5
+        R = np.zeros((NH, 4 * DH, DH))
+        if config.recurrent_weight_init == "standard":
+            R[...] = rng.uniform(-bound, bound, R.shape)
+        b = np.zeros((4, NH, DH))
+        if config.bias_init == "standard":
+            b[...] = rng.uniform(-bound, bound, b.shape)
+        elif config.bias_init == "powerlaw_blockdependent":
+            b[1] = powerlaw_forget_bias(DH, block, num_blocks)
+        elif config.bias_init == "small_init":
+            b[1] = forget_bias(DH)
+        to = checked_dtype(dtype)
+        self.params = {"_recurrent_kernel_": R.astype(to), "_bias_": b.reshape(-1).astype(to)}
+
+
+class sLSTMLayerCache(NamedTuple):
+    """What the backward of :class:`sLSTMLayer` needs; steps first, (T, B, …)."""
+
+    conv: CausalConv1dCache | None
+    slope: Array | None
+    """SiLU′ of the convolution, (B, T, D)."""
+    inputs: tuple[Array, Array]
+    """What feeds i and f, and what feeds z and o, (T, B, D)."""
+    weights: tuple[Array, ...]
+    """The weights of i, f, z and o, (NH, DH, DH)."""
+    scan: ScanCache
+    dropped: Array | None
+    norm: NormCache
+
+
+class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
+    r"""sLSTM whose gates see a convolution, and a norm for each head (xLSTM paper, Figure 10).
+
+    .. math::
+        a = \mathrm{SiLU}(\mathrm{conv}(x)), \quad
+        \tilde\imath, \tilde f = W a, \quad \tilde z, \tilde o = W x, \quad
+        y = \mathrm{norm}(\mathrm{sLSTM}(\tilde\imath, \tilde f, \tilde z, \tilde o))
+
+    Parameters
+    ----------
+    config : sLSTMLayerConfig
+        Sizes; ``embedding_dim`` must be set.
+    block, num_blocks : int
+        Number of the block in the stack and how many there are, for the initial forget bias.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+    rng : np.random.Generator, optional
+        Draws the parameters; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        Under the official names. ``fgate.weight`` feeds the input gate and ``igate.weight`` the
+        forget gate, as the official package has it, for the sake of its checkpoints.
+
+    Raises
+    ------
+    OptionError
+        If ``num_heads`` does not divide the width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = sLSTMLayer(sLSTMLayerConfig(embedding_dim=8), rng=np.random.default_rng(0))
+    >>> y, state, cache = layer.forward(np.ones((2, 5, 8)))
+    >>> y.shape, state.conv.shape, state.slstm.c.shape
+    ((2, 5, 8), (2, 3, 8), (2, 8))
+    """
+
+    conv1d = child[CausalConv1d]()
+    cell = child[RecurrentParameters]("slstm_cell")
+    group_norm = child[MultiHeadLayerNorm]()
+
+    def __init__(
+        self,
+        config: sLSTMLayerConfig,
+        *,
+        block: int = 0,
+        num_blocks: int = 1,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.config = config
+        self.width = D = config.embedding_dim
+        self.num_heads = NH = config.num_heads
+        if D % NH:
+            raise OptionError(f"num_heads: expected a divisor of the width {D}; got {NH}")
+        self.head_dim = D // NH
+        self.dropout = Dropout(config.dropout)
+        rng = np.random.default_rng(rng)
+        self.children = {
+            **{name: HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for name in GATES},
+            "slstm_cell": RecurrentParameters(config, block, num_blocks, dtype, rng),
+            "group_norm": MultiHeadLayerNorm(
+                NH, self.head_dim, weight=config.group_norm_weight, dtype=dtype
+            ),
+        }
+        if config.conv1d_kernel_size:
+            kernel = config.conv1d_kernel_size
+            self.children |= {"conv1d": CausalConv1d(D, kernel, dtype=dtype, rng=rng)}
+        for name in GATES:
+            small_init(self.children[name].params["weight"], D, rng)
+
+    @property
+    def has_conv(self) -> bool:
+        """Whether there is a convolution."""
+        return self.config.conv1d_kernel_size > 0
+
+    def empty_state(self, batch_size: int) -> sLSTMBlockState:
+        """Return the state before a sequence, without checks."""
+        conv = self.conv1d.init_state(batch_size) if self.has_conv else None
+        h, c, n = np.zeros((3, batch_size, self.width), self.dtype)
+        return sLSTMBlockState(conv, sLSTMState(h, c, n, np.full_like(h, -np.inf)))
+
+    def apply(
+        self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None
+    ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
+        """Forward, without checks."""
+        active, slope, conv_state, conv = x, None, None, None
+        if self.has_conv:
+            convolved, conv_state, conv = self.conv1d.apply(x, state.conv)
+            active, slope = silu(convolved)  # [sblock.1]
+        inputs = _time_major(active), _time_major(x)
+        weights = tuple(self.children[name].params["weight"] for name in GATES)
+        bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
+        B = len(x)
+
+        def source(block: slice) -> Array:
+            steps = inputs[1][block].shape[0]
+            pre = np.empty((4, self.num_heads, self.head_dim, steps * B), x.dtype)
+            columns = [self._by_head(rows[block]).swapaxes(1, 2) for rows in inputs]
+            for n, weight in enumerate(weights):
+                np.matmul(weight, columns[n // 2], out=pre[n])
+            pre += bias  # [sblock.2]
+            return pre.reshape(*pre.shape[:3], steps, B)
+
+        stacked = self._to_scan(state.slstm)
+        R = self.cell.params["_recurrent_kernel_"]
+        cache = scan(source, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
+        hs, dropped = self.dropout.forward(cache.hs[1:].reshape(*inputs[1].shape), rng)
+        y, norm = self.group_norm.apply(hs)  # [sblock.4]
+        after = self._from_scan(cache.hs[-1], cache.memory(x.shape[1]))
+        kept = sLSTMLayerCache(conv, slope, inputs, weights, cache, dropped, norm)
+        return y.swapaxes(0, 1), sLSTMBlockState(conv_state, after), kept
+
+    def apply_backward(
+        self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState
+    ) -> tuple[Array, sLSTMBlockState, Grads]:
+        """Backward, without checks."""
+        dhs, norm_grads = self.group_norm.apply_backward(_time_major(dy), cache.norm)
+        dhs = self.dropout.backward(dhs, cache.dropped)
+        dinputs = tuple(np.empty_like(rows) for rows in cache.inputs)
+        dweights = [np.zeros_like(weight) for weight in cache.weights]
+        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
+
+        def sink(block: slice, dpre: Array) -> None:
+            flat = dpre.reshape(*dpre.shape[:3], -1)
+            np.add(dbias, flat.sum(axis=-1), out=dbias)  # [sblock.5]
+            for n, (rows, drows) in enumerate(zip(cache.inputs, dinputs, strict=True)):
+                for gate in (2 * n, 2 * n + 1):
+                    dweights[gate] += flat[gate] @ self._by_head(rows[block])  # [sblock.6]
+                first, second = (
+                    flat[gate].swapaxes(1, 2) @ cache.weights[gate] for gate in (2 * n, 2 * n + 1)
+                )
+                np.add(first, second, out=self._by_head(drows[block]))  # [sblock.7]
+
+        heads = (*dhs.shape[:2], self.num_heads, self.head_dim)
+        dlast = self._to_scan(dstate.slstm)
+        dh, dmemory, dR = scan_backward(
+            dhs.reshape(heads), dlast[0], dlast[1:], cache.scan, POINTWISE, sink
+        )
+        dactive, dx = (drows.swapaxes(0, 1) for drows in dinputs)
+        parts: dict[str, Grads] = {
+            name: {"weight": dW} for name, dW in zip(GATES, dweights, strict=True)
+        }
+        parts["slstm_cell"] = {"_recurrent_kernel_": dR, "_bias_": dbias.reshape(-1)}
+        parts["group_norm"] = norm_grads
+        dconv = None
+        if cache.conv is not None:
+            dconvolved = dactive * cache.slope  # [sblock.8]
+            dactive, dconv, parts["conv1d"] = self.conv1d.apply_backward(
+                dconvolved, cache.conv, dstate.conv
+            )
+        dstate0 = sLSTMBlockState(dconv, self._from_scan(batch_first(dh), np.array(dmemory)))
+        return dx + dactive, dstate0, named_grads(parts)
+
+    def _by_head(self, rows: Array) -> Array:
+        """View of (steps, B, D) as (NH, steps·B, DH)."""
+        return rows.reshape(-1, self.num_heads, self.head_dim).swapaxes(0, 1)
+
+    def _to_scan(self, state: sLSTMState) -> Array:
+        """A state of (B, D) arrays to a fresh (4, NH, DH, B)."""
+        stacked = np.array(state).reshape(4, -1, self.num_heads, self.head_dim)
+        return batch_last(stacked).copy()
+
+    def _from_scan(self, h: Array, memory: Array) -> sLSTMState:
+        """(B, NH, DH) and (3, NH, DH, B) to a state of fresh (B, D) arrays."""
+        c, n, m = batch_first(memory).copy().reshape(3, -1, self.width)
+        return sLSTMState(h.copy().reshape(-1, self.width), c, n, m)
+
+
+def _time_major(x: Array) -> Array:
+    """(B, T, D) to a contiguous (T, B, D)."""
+    return np.ascontiguousarray(x.swapaxes(0, 1))

@@ -1,0 +1,74 @@
+"""States of models: named tuples of arrays within tuples, checked and made as one."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.states import mLSTMState, sLSTMState
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import Array, check_array
+
+
+class mLSTMBlockState(NamedTuple):
+    """State of an mLSTM block, or the cotangent of one."""
+
+    conv: Array
+    """The last inputs of the convolution, (B, K − 1, inner width)."""
+    mlstm: mLSTMState
+
+
+class sLSTMBlockState(NamedTuple):
+    """State of an sLSTM block, or the cotangent of one."""
+
+    conv: Array | None
+    """The last inputs of the convolution, (B, K − 1, D); None without one."""
+    slstm: sLSTMState
+
+
+def check_state_like(name: str, state: Any, like: Any, B: int, dtype: Any) -> None:
+    """Raise an error that names the first part of ``state`` that is not as in ``like``.
+
+    ``like`` is a nested tuple of arrays, whose shapes count but for the batch, and None. That the
+    numbers are finite is not checked: a step of generation would spend a part of its time on it.
+    """
+    if isinstance(like, tuple):
+        if not isinstance(state, tuple | list) or len(state) != len(like):
+            got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
+            expected = ", ".join(map(str, _fields(like)))
+            raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
+        for index, part in enumerate(like):
+            if not _fits(state[index], part, B, dtype):
+                check_state_like(f"{name}.{_fields(like)[index]}", state[index], part, B, dtype)
+    elif like is None:
+        raise ShapeError(f"{name}: expected None; got {type(state).__name__}")
+    else:
+        check_array(name, state, (B, *like.shape[1:]), dtype, allow_minus_inf=True)
+
+
+def _fields(like: Any) -> Any:
+    return getattr(like, "_fields", range(len(like)))
+
+
+def _fits(part: Any, like: Any, B: int, dtype: Any) -> bool:
+    """Whether an array, or None, is as in ``like``; False for a tuple."""
+    if isinstance(part, np.ndarray) and isinstance(like, np.ndarray):
+        return part.shape == (B, *like.shape[1:]) and bool(part.dtype == dtype)
+    return part is None and like is None
+
+
+def own(state: Any) -> Any:
+    """The same state in arrays that nobody else holds."""
+    if isinstance(state, tuple):
+        parts = map(own, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return None if state is None else state.copy()
+
+
+def zeros_like(state: Any) -> Any:
+    """A cotangent of 0 for a state."""
+    if state is None:
+        return None
+    if isinstance(state, tuple):
+        parts = map(zeros_like, state)
+        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+    return np.zeros_like(state)

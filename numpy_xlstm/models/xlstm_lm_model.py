@@ -1,0 +1,88 @@
+"""The language model of the first paper."""
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.layers import Embedding, Linear
+from numpy_xlstm.models.configs import xLSTMLMModelConfig
+from numpy_xlstm.models.initialisation import small_init
+from numpy_xlstm.models.stack import xLSTMBlockStack
+from numpy_xlstm.models.token_model import TokenModel
+
+
+class xLSTMLMModel(TokenModel):
+    """xLSTM[a:b] as a language model: embedding, :class:`~numpy_xlstm.xLSTMBlockStack`, head.
+
+    Parameters
+    ----------
+    config : xLSTMLMModelConfig
+        The model's configuration.
+    dtype : dtype
+        The dtype of the parameters, of the states and of the logits.
+    rng : np.random.Generator, optional
+        Draws the parameters; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        Under the official names. A tied head has no entry of its own.
+
+    Notes
+    -----
+    All starts as after the official ``reset_parameters()``, embedding and head with "small init";
+    without that call, the official embedding and head start as PyTorch's do.
+
+    The empty state has m = −inf, as the official ``forward``. The official ``step`` starts from
+    C = n = m = 0: to have its numbers, pass such a state.
+
+    Examples
+    --------
+    xLSTM[1:1] with two blocks:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTMBlockConfig, sLSTMBlockConfig
+    >>> config = xLSTMLMModelConfig(
+    ...     mlstm_block=mLSTMBlockConfig(), slstm_block=sLSTMBlockConfig(),
+    ...     num_blocks=2, embedding_dim=16, slstm_at=[1], vocab_size=10)
+    >>> model = xLSTMLMModel(config, rng=np.random.default_rng(0))
+    >>> tokens = np.array([[1, 2, 3, 4]])
+    >>> logits, state, cache = model.forward(tokens)
+    >>> _, dstate0, grads = model.backward(np.ones_like(logits), cache)
+    >>> logits.shape, grads.keys() == model.params.keys()
+    ((1, 4, 10), True)
+
+    Token by token is the same:
+
+    >>> state = None
+    >>> for t in range(4):
+    ...     last, state = model(tokens[:, t : t + 1], state)
+    >>> np.allclose(last[:, 0], logits[:, 3], rtol=0, atol=1e-14)
+    True
+    """
+
+    names = ("token_embedding", "xlstm_block_stack", "lm_head")
+
+    def __init__(
+        self,
+        config: xLSTMLMModelConfig,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.config = config
+        rng = np.random.default_rng(rng)
+        D, V = config.embedding_dim, config.vocab_size
+        stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
+        embedding = Embedding(V, D, dtype=dtype, rng=rng)
+        head = None if config.tie_weights else Linear(D, V, bias=False, dtype=dtype, rng=rng)
+        for part in (embedding, head):
+            if part is not None:
+                small_init(part.params["weight"], D, rng)
+        feedforward = config.slstm_block and config.slstm_block.feedforward
+        super().__init__(
+            embedding,
+            stack,
+            head,
+            embedding_dropout=config.dropout if config.add_embedding_dropout else 0.0,
+            dropout=max(config.dropout, feedforward.dropout if feedforward else 0.0),
+        )
