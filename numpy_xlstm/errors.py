@@ -1,7 +1,8 @@
 """The exceptions that bad input raises, each saying what was expected and what came.
 
 All derive from the built-in exception that a caller would already catch: a wrong shape, a
-wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``.
+wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``, a missing
+package an ``ImportError``.
 """
 
 
@@ -23,3 +24,11 @@ class OptionError(ValueError):
 
 class TextError(ValueError):
     """A text cannot be learned from: empty, binary, not UTF-8, or shorter than one window."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
+
+
+class MissingExtraError(ImportError):
+    """A package is not installed that an optional part of the library needs: names the extra."""

@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from numpy_xlstm import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
-from numpy_xlstm.gradcheck.trees import leaves, rebuild
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild
 
 FORGET = ("sigmoid", "exp")
 INPUT = ("exp", "sigmoid")

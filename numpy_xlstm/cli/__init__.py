@@ -7,15 +7,19 @@ and work without the ``cli`` extra.
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 
 BAD_INPUT = (
+    errors.CheckpointError,
     errors.DTypeError,
+    errors.MissingExtraError,
     errors.NonFiniteError,
     errors.OptionError,
     errors.ShapeError,
@@ -46,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 on success, 2 on bad input or options, 130 if interrupted; a check that fails returns 1.
+        0 on success, 2 on bad input or options, 130 if interrupted, 141 if nobody reads the output
+        to its end; a check that fails returns 1.
 
     Examples
     --------
@@ -64,9 +69,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("numpy-xlstm: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # nobody reads on, as in "| head"
+        _discard_output()
+        return 141
     except BAD_INPUT as error:
         print("numpy-xlstm: error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
+
+
+def _discard_output() -> None:
+    """Send what nobody reads nowhere, so that the end of the process does not try again."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -80,7 +98,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from numpy_xlstm.cli import gradcheck, train
+    from numpy_xlstm.cli import generate, gradcheck, info, train
 
     parser = _Parser(
         prog="numpy-xlstm",
@@ -88,6 +106,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"numpy-xlstm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (gradcheck, train):
+    for command in (train, generate, info, gradcheck):
         command.add_parser(commands)
     return parser

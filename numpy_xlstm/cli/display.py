@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -15,23 +16,33 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from numpy_xlstm.experiments import Record, TextSplit
-from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import Progress
+from numpy_xlstm.generation import CharacterTokenizer
+from numpy_xlstm.training import TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
 
 Show = Callable[[Record], None]
 
 
-def show_setup(cell: str, model: LanguageModel, split: TextSplit) -> None:
+def show_setup(description: str, model: Any, split: TextSplit) -> None:
     """Print what is about to be trained on what."""
     print(
-        f"{cell}: {model.cell.hidden_size} wide, {model.num_parameters:,} parameters, "
-        f"{model.dtype.name}\n"
+        f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}\n"
         f"text: {len(split.train):,} characters to learn from, {len(split.validation):,} held "
-        f"out, {len(split.vocabulary.symbols)} different ones",
+        f"out, {len(set(split.train))} different ones",
         file=sys.stderr,
     )
+    if not isinstance(split.tokenizer, CharacterTokenizer):
+        print(_tokens(split), file=sys.stderr)
+
+
+def _tokens(split: TextSplit) -> str:
+    """Say how the text is cut, and whether all of it is kept."""
+    per_token = len(split.train) / len(split.train_ids)
+    drawn = f"tokens: {split.tokenizer.size:,} different ones, {per_token:.2f} characters each"
+    if split.tokenizer.decode(split.validation_ids) == split.validation:
+        return drawn
+    return f"{drawn}; they do not give the text back: bits per character are of what is left of it"
 
 
 @contextmanager
@@ -92,18 +103,18 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{seconds:02}"
 
 
-def show_results(bits: Mapping[str, float], progress: Progress | None) -> None:
+def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
     """Print the table of bits per character on the held-out text and of what was trained."""
     table = Table("", "", "", show_header=False, title="results on the held-out text")
     table.columns[1].justify = "right"
     for name, value in bits.items():
         table.add_row(name, f"{value:.3f}", "bits/char")
-    if progress is not None:
+    if state.step:
         table.add_section()
-        table.add_row("training", _clock(progress.elapsed), "minutes")
-        table.add_row("steps", f"{progress.step:,}", "")
-        table.add_row("tokens seen", f"{progress.tokens:,}", "")
-        table.add_row("speed", f"{progress.tokens_per_second:,.0f}", "tokens/s")
+        table.add_row("training", _clock(state.elapsed), "minutes")
+        table.add_row("steps", f"{state.step:,}", "")
+        table.add_row("tokens seen", f"{state.tokens:,}", "")
+        table.add_row("speed", f"{state.tokens / state.busy:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
 
 

@@ -1,7 +1,6 @@
 """Small experiments on real data: character-level language modelling."""
 
 from numpy_xlstm.experiments.entropy import bigram_entropy, unigram_entropy
-from numpy_xlstm.experiments.generation import generate
 from numpy_xlstm.experiments.language_modelling import (
     CELLS,
     Record,
@@ -9,24 +8,24 @@ from numpy_xlstm.experiments.language_modelling import (
     learn,
     validation_bits,
 )
+from numpy_xlstm.experiments.run import Run
 from numpy_xlstm.experiments.text import (
     TextSplit,
-    Vocabulary,
     default_text,
     read_text,
     split_text,
 )
-from numpy_xlstm.experiments.windows import parallel_rows, random_windows
+from numpy_xlstm.experiments.windows import consecutive_windows, parallel_rows, random_windows
 
 __all__ = [
     "CELLS",
     "Record",
+    "Run",
     "TextSplit",
-    "Vocabulary",
     "bigram_entropy",
     "build_model",
+    "consecutive_windows",
     "default_text",
-    "generate",
     "learn",
     "parallel_rows",
     "random_windows",

@@ -1,4 +1,4 @@
-"""Character-level language modelling: build a model, train it on a text, validate it."""
+"""Language modelling in bits per character: build a model, train it on a text, validate it."""
 
 import math
 import time
@@ -11,12 +11,17 @@ import numpy.typing as npt
 from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments.text import TextSplit
-from numpy_xlstm.experiments.windows import NOTHING, parallel_rows, random_windows
+from numpy_xlstm.experiments.windows import (
+    NOTHING,
+    consecutive_windows,
+    parallel_rows,
+    random_windows,
+)
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
 from numpy_xlstm.numerics import check_choice
-from numpy_xlstm.training import AdamW, Budget, Progress, constant, train
+from numpy_xlstm.training import Budget, Progress, TrainingState, constant, train
 from numpy_xlstm.training.schedules import Schedule
 
 
@@ -83,16 +88,27 @@ def build_model(
 
 
 def validation_bits(
-    model: RecurrentModel, ids: IndexArray, *, rows: int = 32, window: int = 128
+    model: RecurrentModel,
+    ids: IndexArray,
+    *,
+    characters: int | None = None,
+    rows: int = 32,
+    window: int = 128,
 ) -> float:
-    """Bits per character over a whole sequence, the state carried from window to window.
+    r"""Bits per character over a whole sequence, the state carried from window to window.
+
+    .. math:: \frac{1}{\ln 2} \cdot \frac{N}{\mathrm{characters}} \cdot
+        \operatorname{mean}_t \big( -\ln P(k_t \mid k_{<t}) \big)
 
     Parameters
     ----------
     model : RecurrentModel
         Maps tokens (B, T) and a state to logits (B, T, V) and a state.
     ids : np.ndarray
-        The sequence, shape (N,). Every id is predicted but the first of each row.
+        The sequence, shape (N,). Every id is predicted but the first of each row, which counts
+        like the mean of the others.
+    characters : int, optional
+        How many characters of text it is; N if omitted.
     rows : int
         In how many rows the sequence is read side by side: more is faster, but each starts
         without context.
@@ -113,7 +129,8 @@ def validation_bits(
         if count := np.count_nonzero(targets[:, part] != NOTHING):
             loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=NOTHING)
             nats += float(loss) * count
-    return nats / np.count_nonzero(targets != NOTHING) / math.log(2)
+    per_character = len(ids) / (len(ids) if characters is None else characters)
+    return nats / np.count_nonzero(targets != NOTHING) * per_character / math.log(2)
 
 
 class Record(NamedTuple):
@@ -122,45 +139,54 @@ class Record(NamedTuple):
     progress: Progress
     validation: float | None
     """Validation bits per character if they have just been measured."""
+    tokens_per_character: float = 1.0
+    """Of the training part."""
 
     @property
     def bits(self) -> float:
         """The step's loss in bits per character."""
-        return self.progress.loss / math.log(2)
+        return self.progress.loss * self.tokens_per_character / math.log(2)
 
 
 def learn(
-    model: LanguageModel,
+    state: TrainingState,
     split: TextSplit,
     budget: Budget,
     *,
     batch_size: int,
     window: int,
-    lr: float,
-    rng: np.random.Generator,
-    weight_decay: float = 0.01,
+    carry: bool = False,
     max_norm: float = 1.0,
     schedule: Schedule = constant,
-    validate_every: float = 15.0,
+    accumulate: int = 1,
+    recompute: bool = False,
+    validate_every: int | None = None,
+    validate_seconds: float = 15.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Record]:
-    """Train a model on random windows of a text, reporting every step.
+    """Train a model on windows of a text, reporting every step.
+
+    With a budget in steps and ``validate_every``, a training that is stored after any step and
+    goes on later gives bit for bit the same records, but for their times, and the same model.
 
     Parameters
     ----------
-    model : LanguageModel
-        Is trained in place.
+    state : TrainingState
+        The model and where its training stands; is changed in place.
     split : TextSplit
         The text.
     budget : Budget
         When to stop.
     batch_size, window : int
         Size of a batch, (B, T).
-    lr, weight_decay, max_norm, schedule
-        For :class:`AdamW`, :func:`clip_grad_norm` and the learning rate.
-    rng : np.random.Generator
-        Draws the windows.
-    validate_every : float
+    carry : bool
+        Whether to read the text in order, in B rows, each window in the state in which the one
+        before ended; otherwise windows are drawn at random, and begin in the empty state.
+    max_norm, schedule, accumulate, recompute
+        As for :func:`train`.
+    validate_every : int, optional
+        Steps between two validations; they go by time if omitted. One comes at the end.
+    validate_seconds : float
         Seconds between two validations; longer where one takes more than a twentieth of that.
     clock : Callable[[], float]
         Seconds from any origin.
@@ -170,17 +196,31 @@ def learn(
     Record
         One per step.
     """
-    optimizer = AdamW(model.params, lr=lr, weight_decay=weight_decay)
-    batches = random_windows(split.train_ids, batch_size, window, rng)
-    held_out = split.validation_ids
+    ids, held_out = split.train_ids, split.validation_ids
+    if carry:
+        batches = consecutive_windows(ids, batch_size, window, state.step)
+    else:
+        batches = random_windows(ids, batch_size, window, state.rng)
     steps = train(
-        model, optimizer, batches, budget, schedule=schedule, max_norm=max_norm, clock=clock
+        state,
+        batches,
+        budget,
+        schedule=schedule,
+        max_norm=max_norm,
+        carry=carry,
+        accumulate=accumulate,
+        recompute=recompute,
+        clock=clock,
     )
-    due = clock() + validate_every
+    per_character = len(ids) / len(split.train)
+    due = clock() + validate_seconds
     for progress in steps:
         bits, began = None, clock()
-        if began >= due:
-            bits = validation_bits(model, held_out)
+        by_steps = validate_every is not None and progress.step % validate_every == 0
+        by_time = validate_every is None and began >= due
+        if by_steps or by_time or progress.fraction >= 1:
+            bits = validation_bits(state.model, held_out, characters=len(split.validation))
+            state.validations.append((progress.step, bits))
             now = clock()
-            due = now + max(validate_every, 20 * (now - began))
-        yield Record(progress, bits)
+            due = now + max(validate_seconds, 20 * (now - began))
+        yield Record(progress, bits, per_character)

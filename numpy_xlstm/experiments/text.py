@@ -1,16 +1,12 @@
-"""A text to learn from: reading it, its alphabet, and its split into training and validation."""
+"""A text to learn from: reading it, and its split into training and validation."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from numpy_xlstm.errors import TextError
+from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
-
-REPLACEMENT = "\ufffd"
-"""What the unknown symbol is decoded to."""
 
 
 def default_text() -> str:
@@ -63,81 +59,31 @@ def _decode(data: bytes, path: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """The characters of a text and their ids, and one more id for every other character.
-
-    Attributes
-    ----------
-    symbols : str
-        The distinct characters in the order of their code points; the id is the position.
-
-    Examples
-    --------
-    >>> vocabulary = Vocabulary.of("hello")
-    >>> vocabulary.symbols, vocabulary.size
-    ('ehlo', 5)
-    >>> vocabulary.encode("hole!")
-    array([1, 3, 2, 0, 4])
-    >>> vocabulary.decode(np.array([1, 3, 2, 0]))
-    'hole'
-    """
-
-    symbols: str
-
-    @classmethod
-    def of(cls, text: str) -> "Vocabulary":
-        """Return the vocabulary of a text."""
-        return cls("".join(sorted(set(text))))
-
-    @property
-    def size(self) -> int:
-        """Number of ids: the symbols and the unknown one."""
-        return len(self.symbols) + 1
-
-    @property
-    def unknown(self) -> int:
-        """The id of every character that is not among the symbols: the last one."""
-        return len(self.symbols)
-
-    def encode(self, text: str) -> IndexArray:
-        """Ids of the characters of ``text``, shape (len(text),)."""
-        known, points = code_points(self.symbols), code_points(text)
-        ids = np.searchsorted(known, points)
-        found = known[np.minimum(ids, len(known) - 1)] == points
-        return np.where(found, ids, self.unknown)
-
-    def decode(self, ids: IndexArray) -> str:
-        """Characters of the ids; the unknown id gives U+FFFD."""
-        symbols = self.symbols + REPLACEMENT
-        return "".join(symbols[i] for i in ids)
-
-
-def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
-    """Unicode code points of the characters, shape (len(text),)."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
-
-
-@dataclass(frozen=True)
 class TextSplit:
     """A text cut in two, in place: the first part to learn from, the last one to validate on."""
 
     train: str
     validation: str
-    vocabulary: Vocabulary
-    """The characters of the training part."""
+    tokenizer: Tokenizer
 
-    @property
+    @cached_property
     def train_ids(self) -> IndexArray:
         """The training part as ids."""
-        return self.vocabulary.encode(self.train)
+        return self.tokenizer.encode(self.train)
 
-    @property
+    @cached_property
     def validation_ids(self) -> IndexArray:
         """The validation part as ids."""
-        return self.vocabulary.encode(self.validation)
+        return self.tokenizer.encode(self.validation)
 
 
-def split_text(text: str, window: int, *, validation_fraction: float = 0.1) -> TextSplit:
+def split_text(
+    text: str,
+    window: int,
+    tokenizer: Tokenizer | None = None,
+    *,
+    validation_fraction: float = 0.1,
+) -> TextSplit:
     """Cut off the last tenth of a text for validation.
 
     Parameters
@@ -145,28 +91,32 @@ def split_text(text: str, window: int, *, validation_fraction: float = 0.1) -> T
     text : str
         The whole text.
     window : int
-        How many characters are learned from at once; each part must hold one more than that.
+        How many tokens are learned from at once; each part must hold one more than that.
+    tokenizer : Tokenizer, optional
+        Maps the text to ids; that of the characters of the training part if omitted.
     validation_fraction : float
-        The part to cut off.
+        The part to cut off, of the characters.
 
     Raises
     ------
     TextError
-        If either part is shorter than one window and the character after it.
+        If either part is shorter than one window and the token after it.
 
     Examples
     --------
     >>> split = split_text("abcd" * 10, window=3)
-    >>> len(split.train), split.validation, split.vocabulary.symbols
-    (36, 'abcd', 'abcd')
+    >>> len(split.train), split.validation, split.tokenizer
+    (36, 'abcd', CharacterTokenizer(symbols='abcd'))
     """
     cut = len(text) - int(len(text) * validation_fraction)
-    parts = {"training": text[:cut], "validation": text[cut:]}
-    for name, part in parts.items():
-        if len(part) < window + 1:
+    split = TextSplit(text[:cut], text[cut:], tokenizer or CharacterTokenizer.of(text[:cut]))
+    unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"
+    for name, ids in (("training", split.train_ids), ("validation", split.validation_ids)):
+        if len(ids) < window + 1:
             raise TextError(
-                f"text: expected a {name} part of at least {window + 1} characters (one window "
-                f"of {window} and the character after it); got {len(part)} of {len(text)}; "
+                f"text: expected a {name} part of at least {window + 1} {unit}s (one window "
+                f"of {window} and the {unit} after it); got {len(ids)} of "
+                f"{len(split.train_ids) + len(split.validation_ids)}; "
                 "use a longer text or a smaller window"
             )
-    return TextSplit(text[:cut], text[cut:], Vocabulary.of(text[:cut]))
+    return split

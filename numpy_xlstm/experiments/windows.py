@@ -1,6 +1,7 @@
-"""Cutting a sequence of ids into batches: at random to learn from, in order to validate on."""
+"""Cutting a sequence of ids into batches: at random or in order."""
 
 from collections.abc import Iterator
+from itertools import count
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def random_windows(
     window : int
         Number T of ids in a window; the targets are the T ids one further on.
     rng : np.random.Generator
-        Draws the starts.
+        Draws the starts, at each batch; nothing else decides what comes next.
 
     Raises
     ------
@@ -48,7 +49,56 @@ def random_windows(
         yield Batch(windows[:, :-1], windows[:, 1:])
 
 
-def parallel_rows(ids: IndexArray, rows: int) -> Batch:
+def consecutive_windows(
+    ids: IndexArray, batch_size: int, window: int, start: int = 0
+) -> Iterator[Batch]:
+    """Yield batches of windows each of which goes on where the one before ended, without end.
+
+    The sequence is laid out in B contiguous rows, and the windows go along all of them at once.
+    The first of them is ``fresh``, and so is the one after the last, when the rows begin anew.
+
+    Parameters
+    ----------
+    ids : np.ndarray
+        The sequence, shape (N,). Up to B − 1 of its last ids are left out, so that rows are of one
+        length.
+    batch_size : int
+        Number B of rows.
+    window : int
+        Number T of ids in a window, or a little less, so that the windows fill a row.
+    start : int
+        How many windows to leave out at the beginning.
+
+    Raises
+    ------
+    ShapeError
+        If a row would have nothing to predict.
+
+    Examples
+    --------
+    >>> windows = consecutive_windows(np.arange(11), 2, 3)
+    >>> for _ in range(3):
+    ...     inputs, targets, _, fresh = next(windows)
+    ...     print(inputs.tolist(), targets.tolist(), fresh)
+    [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
+    [[2, 3, 4], [7, 8, 9]] [[3, 4, 5], [8, 9, 10]] False
+    [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
+    """
+    length = (len(ids) - 1) // batch_size
+    if length < 1:
+        raise ShapeError(
+            f"ids: expected at least {batch_size + 1}, one for each row and one; got {len(ids)}"
+        )
+    windows = -(-length // window)
+    starts = length * np.arange(batch_size)[:, None]
+    for index in count(start):
+        part = index % windows
+        first, last = length * part // windows, length * (part + 1) // windows
+        laid = ids[starts + np.arange(first, last + 1)]
+        yield Batch(laid[:, :-1], laid[:, 1:], fresh=part == 0)
+
+
+def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     """Lay a sequence out in rows of contiguous text, to be read side by side.
 
     Every id but the first of each row is a target exactly once. Rows differ in length by one at
@@ -61,6 +111,11 @@ def parallel_rows(ids: IndexArray, rows: int) -> Batch:
     rows : int
         Number B of rows; fewer if a row would have no target.
 
+    Returns
+    -------
+    inputs, targets : np.ndarray
+        Shape (B, T).
+
     Raises
     ------
     ShapeError
@@ -68,10 +123,9 @@ def parallel_rows(ids: IndexArray, rows: int) -> Batch:
 
     Examples
     --------
-    >>> parallel_rows(np.arange(7), 2)
-    Batch(inputs=array([[0, 1, 2],
-           [4, 5, 6]]), targets=array([[ 1,  2,  3],
-           [ 5,  6, -1]]))
+    >>> inputs, targets = parallel_rows(np.arange(7), 2)
+    >>> inputs.tolist(), targets.tolist()
+    ([[0, 1, 2], [4, 5, 6]], [[1, 2, 3], [5, 6, -1]])
     """
     if len(ids) < 2:
         raise ShapeError(f"ids: expected at least 2, one to predict the other; got {len(ids)}")
@@ -82,4 +136,4 @@ def parallel_rows(ids: IndexArray, rows: int) -> Batch:
     columns = np.arange(lengths.max())
     laid = ids[np.minimum(starts[:, None] + columns, len(ids) - 1)]
     exists = columns < lengths[:, None]
-    return Batch(laid[:, :-1], np.where(exists, laid, NOTHING)[:, 1:])
+    return laid[:, :-1], np.where(exists, laid, NOTHING)[:, 1:]

@@ -1,35 +1,14 @@
-"""One training step, and the loop that repeats it and reports."""
+"""The loop that repeats the training step and reports, and what it goes on from."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
-from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.training.clipping import clip_grad_norm
-from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.schedules import Schedule, constant
-
-
-class Batch(NamedTuple):
-    """Tokens and what follows each of them, both (B, T)."""
-
-    inputs: IndexArray
-    targets: IndexArray
-
-
-class StepResult(NamedTuple):
-    """What a training step found before it updated the parameters."""
-
-    loss: float
-    """Mean loss in nats per token."""
-    grad_norm: float
-    """Norm of the gradients before clipping."""
+from numpy_xlstm.training.state import TrainingState
+from numpy_xlstm.training.step import Batch, train_step
 
 
 class Progress(NamedTuple):
@@ -95,83 +74,41 @@ class Budget:
         return min(1.0, max(by_steps, by_time))
 
 
-def train_step(
-    model: RecurrentModel,
-    optimizer: AdamW,
-    batch: Batch,
-    *,
-    lr: float | None = None,
-    max_norm: float = float("inf"),
-) -> StepResult:
-    """Forward, backward, clip, update: changes the model's parameters and the moments in place.
-
-    Parameters
-    ----------
-    model : RecurrentModel
-        Maps tokens (B, T) to logits (B, T, V); starts from its empty state.
-    optimizer : AdamW
-        Made from this model's ``params``.
-    batch : Batch
-        Inputs and targets, (B, T).
-    lr : float, optional
-        Learning rate of this step, if not the optimiser's.
-    max_norm : float
-        The norm to clip the gradients to.
-
-    Raises
-    ------
-    NonFiniteError
-        If the gradients are not finite; nothing has been updated then.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm.cells import LSTM
-    >>> from numpy_xlstm.models import LanguageModel
-    >>> rng = np.random.default_rng(0)
-    >>> model = LanguageModel(3, 4, LSTM(4, 8, rng=rng), rng=rng)
-    >>> optimizer = AdamW(model.params, lr=0.02)
-    >>> text = np.array([[0, 1, 2] * 8])
-    >>> batch = Batch(text[:, :-1], text[:, 1:])
-    >>> losses = [train_step(model, optimizer, batch).loss for _ in range(60)]
-    >>> losses[0] > 1.0 and losses[-1] < 0.1
-    True
-    """
-    with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
-        logits, _, cache = model.forward(batch.inputs)
-        loss, loss_cache = softmax_cross_entropy(logits, batch.targets)
-        dlogits = softmax_cross_entropy_backward(1.0, loss_cache)
-        _, _, grads = model.backward(dlogits, cache)
-        clipped, norm = clip_grad_norm(grads, max_norm)
-        optimizer.step(model.params, clipped, lr)
-    return StepResult(float(loss), norm)
-
-
 def train(
-    model: RecurrentModel,
-    optimizer: AdamW,
+    state: TrainingState,
     batches: Iterable[Batch],
     budget: Budget,
     *,
     schedule: Schedule = constant,
     max_norm: float = float("inf"),
+    carry: bool = False,
+    accumulate: int = 1,
+    recompute: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Progress]:
     """Train until the budget is used up or the batches are, and report after every step.
 
-    Whatever the caller does between two reports, such as a validation, counts as elapsed time.
+    At each report ``state`` stands after the step: stored then, and loaded, it goes on as if
+    nothing had happened, if the budget is in steps and the batches are drawn from ``state.rng``
+    and ``state.step`` alone. Whatever the caller does between two reports, such as a validation,
+    counts as elapsed time.
 
     Parameters
     ----------
-    model, optimizer, max_norm
-        As for :func:`train_step`.
+    state : TrainingState
+        Model, optimiser and generator, and where they stand: is changed in place.
     batches : Iterable[Batch]
-        One batch per step.
+        One batch per step, from the next step on.
     budget : Budget
-        When to stop.
+        When to stop, with the steps and the time before counted in.
     schedule : Schedule
         Factor of the optimiser's learning rate at each fraction of the budget, the step that is
         about to be taken counted in.
+    max_norm, accumulate, recompute
+        As for :func:`train_step`.
+    carry : bool
+        Whether a batch that is not fresh begins in the final state of the one before, instead of
+        the empty state: back-propagation through time, truncated between the batches.
     clock : Callable[[], float]
         Seconds from any origin.
 
@@ -185,19 +122,32 @@ def train(
     NonFiniteError
         If the training diverges.
     """
-    start, busy, tokens = clock(), 0.0, 0
-    for step, batch in enumerate(batches, start=1):
-        began = clock()
-        lr = optimizer.lr * schedule(budget.fraction(step, began - start))
+    if budget.fraction(state.step, state.elapsed) >= 1:
+        return
+    start = clock() - state.elapsed
+    for batch in batches:
+        began, step = clock(), state.step + 1
+        lr = state.optimizer.lr * schedule(budget.fraction(step, began - start))
         try:
-            result = train_step(model, optimizer, batch, lr=lr, max_norm=max_norm)
+            result = train_step(
+                state.model,
+                state.optimizer,
+                batch,
+                lr=lr,
+                max_norm=max_norm,
+                state=state.carried if carry and not batch.fresh else None,
+                accumulate=accumulate,
+                recompute=recompute,
+                rng=state.rng,
+            )
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"training diverged at step {step} ({error}); lower the learning rate"
             ) from error
         now = clock()
-        busy, tokens = busy + now - began, tokens + batch.inputs.size
+        state.advance(batch.inputs.size, now - began, now - start, result.state if carry else None)
         fraction = budget.fraction(step, now - start)
-        yield Progress(step, fraction, *result, lr, tokens, now - start, busy)
+        loss, norm = result.loss, result.grad_norm
+        yield Progress(step, fraction, loss, norm, lr, state.tokens, state.elapsed, state.busy)
         if budget.fraction(step, clock() - start) >= 1:
             return

@@ -1,20 +1,16 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array, check_array
 from numpy_xlstm.parameters import check_same_parameters
+from numpy_xlstm.training.decay import DecayRule, is_matrix
 
-DecayRule = Callable[[str, Array], bool]
-"""Says by name and array whether a parameter decays."""
-
-
-def is_matrix(name: str, array: Array) -> bool:
-    """Weights decay and biases do not: whether ``array`` has two axes or more."""
-    return array.ndim >= 2
+BLOCK = 2**16
+"""How many numbers are updated at once: few enough that all that takes part stays in the cache."""
 
 
 class AdamW:
@@ -110,28 +106,93 @@ class AdamW:
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads)
-        for name, moment in self.m.items():
-            grad = check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            check_array(name, params[name], moment.shape, moment.dtype)
-            _check_squares(name, grad)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for name, moment in self.m.items():
+                if not _squares_are_finite(grads[name], moment):
+                    check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+                    _check_largest(name, grads[name])
+                if not _squares_are_finite(params[name], moment):
+                    check_array(name, params[name], moment.shape, moment.dtype)
         self.t += 1
         for name, parameter in params.items():
             self._update(name, parameter, grads[name], lr)
 
     def _update(self, name: str, parameter: Array, grad: Array, lr: float) -> None:
         (beta1, beta2), m, v = self.betas, self.m[name], self.v[name]
-        if self.decays(name, parameter):
-            parameter *= 1 - lr * self.weight_decay  # [adam.1]
-        m += (1 - beta1) * (grad - m)  # [adam.2]
-        v *= beta2
-        v += (1 - beta2) * grad * grad  # [adam.3]
-        root = np.sqrt(v)
-        root /= (1 - beta2**self.t) ** 0.5
-        root += self.eps
-        parameter -= lr / (1 - beta1**self.t) * m / root  # [adam.4]
+        decay = lr * self.weight_decay if self.decays(name, parameter) else 0.0
+        root = (1 - beta2**self.t) ** 0.5
+        rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
+        for p, g, m_, v_ in _blocks(parameter, grad, m, v):
+            if decay:
+                p *= 1 - decay  # [adam.1]
+            part = g - m_
+            part *= 1 - beta1
+            m_ += part  # [adam.2]
+            np.multiply(g, g, out=part)
+            part *= 1 - beta2
+            v_ *= beta2
+            v_ += part  # [adam.3]
+            np.sqrt(v_, out=part)
+            part += eps
+            np.divide(m_, part, out=part)
+            part *= rate
+            p -= part  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return all that the next step depends on beside the options, as named arrays.
+
+        These are ``t``, and for every parameter ``m.…`` and ``v.…``: the moments themselves, not
+        copies.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> optimizer = AdamW({"w": np.ones((1, 2))})
+        >>> optimizer.state_dict()
+        {'t': array(0), 'm.w': array([[0., 0.]]), 'v.w': array([[0., 0.]])}
+        """
+        m = {f"m.{name}": array for name, array in self.m.items()}
+        v = {f"v.{name}": array for name, array in self.v.items()}
+        return {"t": np.array(self.t), **m, **v}
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError, OptionError
+            If names, shapes or dtypes are not those of the parameters, a moment is not finite, or
+            ``t`` is negative; nothing has been changed then.
+        """
+        expected = self.state_dict()
+        check_same_parameters(expected, arrays)
+        for name, array in expected.items():
+            if name != "t":
+                check_array(name, arrays[name], array.shape, array.dtype)
+        if arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
+            raise OptionError(f"t: expected a whole number, at least 0; got {arrays['t']!r}")
+        self.t = int(arrays["t"])
+        for name, array in expected.items():
+            array[...] = arrays[name]
 
 
-def _check_squares(name: str, grad: Array) -> None:
+def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Cut arrays of one shape into views that fit the cache together; whole if that cannot be."""
+    if not all(array.flags.c_contiguous for array in arrays):
+        yield arrays
+        return
+    flat = [array.reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, BLOCK):
+        yield tuple(array[start : start + BLOCK] for array in flat)
+
+
+def _squares_are_finite(array: Array, moment: Array) -> bool:
+    """Whether an array is like its moment and all is finite: if not, look closer."""
+    alike = isinstance(array, np.ndarray) and array.dtype == moment.dtype
+    return alike and array.shape == moment.shape and bool(np.isfinite(np.vdot(array, array)))
+
+
+def _check_largest(name: str, grad: Array) -> None:
     """A square that overflows would stay in the second moment, and stop the parameter, for ever."""
     largest = np.abs(grad).max(initial=0)
     if largest > np.sqrt(np.finfo(grad.dtype).max) / 2:

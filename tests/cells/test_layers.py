@@ -16,8 +16,8 @@ from numpy_xlstm import (
     sLSTM,
     sLSTMState,
 )
-from numpy_xlstm.gradcheck.trees import leaves
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves
 from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
 
 

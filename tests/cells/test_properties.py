@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.gradcheck.trees import leaves
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves
 from tests.variants import (
     VARIANTS,
     Sizes,

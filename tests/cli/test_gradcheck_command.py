@@ -40,6 +40,10 @@ def test_the_suite_covers_every_variant() -> None:
         for input_gate in ("exp", "sigmoid"):
             for layer in ("mLSTM", "mLSTMCell", "mlstm_recurrent"):
                 assert f"{layer}/{forget}-{input_gate}" in names
+    assert {"GatedFeedForward/gelu", "GatedFeedForward/swish", "CausalConv1d"} <= names
+    assert {"HeadwiseLinear", "silu", "gelu", "gelu_tanh", "soft_cap"} <= names
+    for norm in ("LayerNorm", "RMSNorm"):
+        assert {norm, f"MultiHead{norm}"} <= names
 
 
 def test_a_wrong_backward_fails_and_is_shown(

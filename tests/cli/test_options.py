@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from numpy_xlstm.cli.options import real, whole
+from numpy_xlstm.cli.options import places, real, whole
 
 
 def test_whole_numbers() -> None:
@@ -23,3 +23,15 @@ def test_real_numbers() -> None:
         assert str(raised.value) == f"expected a number at least 0; got {text!r}"
     with pytest.raises(argparse.ArgumentTypeError, match="expected a number above 0; got '0'"):
         real(0, exclusive=True)("0")
+    assert real(0, below=1)("0.999") == 0.999
+    with pytest.raises(argparse.ArgumentTypeError, match=r"at least 0 and below 1; got '1\.0'"):
+        real(0, below=1)("1.0")
+
+
+def test_block_numbers() -> None:
+    assert [places(text) for text in ("all", "none", "2", "3,1,3")] == ["all", [], [2], [1, 3]]
+    for text in ("", "1,", "x", "-1", "1;2", "1.5", "All"):
+        with pytest.raises(argparse.ArgumentTypeError) as raised:
+            places(text)
+        expected = "expected block numbers such as 1,3, or all, or none"
+        assert str(raised.value) == f"{expected}; got {text!r}"

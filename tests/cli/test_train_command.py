@@ -10,11 +10,10 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.experiments import (
     bigram_entropy,
     default_text,
-    language_modelling,
     split_text,
     unigram_entropy,
 )
-from numpy_xlstm.training import loop
+from numpy_xlstm.training import loop, train_step
 
 SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
 SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
@@ -109,15 +108,14 @@ def test_validation_while_training(
 ) -> None:
     if terminal:
         monkeypatch.setenv("FORCE_COLOR", "1")
-    defaults: dict[str, Any] = language_modelling.learn.__kwdefaults__  # type: ignore[assignment]
-    monkeypatch.setitem(defaults, "validate_every", 0.0)
-    assert train(text_file, "--steps", "3") == 0
-    assert re.search(r"step 1  validation \d\.\d{3} bits/char", capsys.readouterr().err)
+    assert train(text_file, "--steps", "5", "--validate-every", "2") == 0
+    steps = re.findall(r"step (\d)  validation \d\.\d{3} bits/char", capsys.readouterr().err)
+    assert steps == ["2", "4", "5"]
 
 
 def interrupting(times: int) -> Callable[..., Any]:
     """A training step that is interrupted as often as said when it is called for the third time."""
-    calls, original = [0], loop.train_step
+    calls, original = [0], train_step
 
     def step(*args: Any, **options: Any) -> Any:
         calls[0] += 1
@@ -185,6 +183,12 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--sample-length -1", "argument --sample-length: expected a whole number"),
         ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
         ("--prompt ÿ", "prompt: expected characters of the training text; got 'ÿ'"),
+        ("--accumulate 5", "--accumulate: expected at most the batch size 4; got 5"),
+        ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
+        ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
+        ("--save-every 3", "--save-every: expected --out too, where to save; got none"),
+        ("--tbptt --batch-size 18000", "text: expected more tokens .*18000 rows.*got 18000"),
+        ("--recompute", "--recompute: expected a model that can recompute; got slstm: 16 wide"),
         ("--prompt=", "prompt: expected at least one character; got an empty string"),
     ],
 )

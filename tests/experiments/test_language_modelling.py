@@ -15,8 +15,9 @@ from numpy_xlstm.experiments import (
     unigram_entropy,
     validation_bits,
 )
+from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import Budget
+from numpy_xlstm.training import AdamW, Budget, TrainingState
 
 CELLS = ("lstm", "slstm", "mlstm")
 
@@ -47,6 +48,22 @@ def test_validation_carries_the_state_and_scores_every_character(cell: str, wind
     ids = np.random.default_rng(1).integers(0, 6, 23)
     expected = nats_one_by_one(model, ids.tolist(), starts={0, 8, 16}) / np.log(2)
     assert validation_bits(model, ids, rows=3, window=window) == pytest.approx(expected, rel=1e-12)
+
+
+def test_validation_counts_characters_where_a_token_is_several() -> None:
+    model, ids = build("lstm"), np.random.default_rng(1).integers(0, 6, 24)
+    per_token = validation_bits(model, ids, rows=3)
+    assert validation_bits(model, ids, characters=60, rows=3) == pytest.approx(per_token * 24 / 60)
+
+
+def test_records_are_in_bits_per_character_where_a_character_is_several_tokens() -> None:
+    split = split_text("é" * 200, 4, ByteTokenizer())
+    model = build("lstm", 256)
+    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
+    (record,) = learn(state, split, Budget(steps=1), batch_size=2, window=4)
+    assert record.bits == pytest.approx(record.progress.loss * 2 / np.log(2))
+    held_out = validation_bits(state.model, split.validation_ids, characters=20)
+    assert record.validation == held_out
 
 
 def test_validation_of_nothing() -> None:
@@ -83,26 +100,29 @@ def test_bad_options(cell: str, options: dict[str, Any], message: str) -> None:
         build_model(cell, 6, embedding_size=4, hidden_size=8, **options)
 
 
-def train_a_little(cell: str, steps: int) -> tuple[LanguageModel, TextSplit, list[Record]]:
+def train_a_little(
+    cell: str, steps: int, **options: Any
+) -> tuple[LanguageModel, TextSplit, list[Record]]:
     split = split_text(default_text()[:50_000], window=32)
     rng = np.random.default_rng(0)
     model = build_model(
         cell,
-        split.vocabulary.size,
+        split.tokenizer.size,
         embedding_size=32,
         hidden_size=64,
         num_heads=None if cell == "lstm" else 4,
         dtype=np.float32,
         rng=rng,
     )
-    options = {"batch_size": 16, "window": 32, "lr": 2e-2, "rng": rng}
-    records = list(learn(model, split, Budget(steps=steps), **options))  # type: ignore[arg-type]
+    state = TrainingState(model, AdamW(model.params, lr=2e-2), rng)
+    records = list(learn(state, split, Budget(steps=steps), batch_size=16, window=32, **options))
     return model, split, records
 
 
+@pytest.mark.parametrize("carry", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str) -> None:
-    model, split, records = train_a_little(cell, 60)
+def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry: bool) -> None:
+    model, split, records = train_a_little(cell, 60, carry=carry)
     bits = validation_bits(model, split.validation_ids, rows=16, window=32)
     assert records[0].bits > 6
     assert bits < unigram_entropy(split.validation)
@@ -117,25 +137,44 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(cell: str) -> None:
         np.testing.assert_array_equal(array, two.params[name])
 
 
-def test_validations_come_now_and_then() -> None:
+def validated(budget: Budget, **options: Any) -> list[int]:
+    """The steps after which there was a validation."""
     split = split_text("the cat sat on the mat. " * 20, window=4)
-    rng = np.random.default_rng(0)
-    model = build("lstm", split.vocabulary.size)
-    ticks = iter(range(10_000))
-    records = list(
-        learn(
-            model,
-            split,
-            Budget(steps=12),
-            batch_size=2,
-            window=4,
-            lr=0.01,
-            rng=rng,
-            validate_every=10,
-            clock=lambda: float(next(ticks)),
-        )
-    )
-    due = [r.progress.step for r in records if r.validation is not None]
-    # 4 readings a step; the first is due after 10 and the next after 20 times its cost of 1
-    assert due == [3, 8]
-    assert all(1 < r.validation < 6 for r in records if r.validation is not None)
+    model, ticks = build("lstm", split.tokenizer.size), iter(range(10_000))
+    state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))
+    clock = lambda: float(next(ticks))  # noqa: E731
+    records = list(learn(state, split, budget, batch_size=2, window=4, clock=clock, **options))
+    found = [(r.progress.step, r.validation) for r in records if r.validation is not None]
+    assert state.validations == found
+    assert all(1 < bits < 6 for _, bits in found)
+    return [step for step, _ in found]
+
+
+def test_validations_come_now_and_then() -> None:
+    # 4 readings a step; the first is due after 10 and the next after 20 times its cost of 1;
+    # one comes at the end
+    assert validated(Budget(steps=12), validate_seconds=10) == [3, 8, 12]
+
+
+def test_validations_come_every_so_many_steps() -> None:
+    assert validated(Budget(steps=12), validate_every=5, validate_seconds=0) == [5, 10, 12]
+    assert validated(Budget(steps=4), validate_every=2) == [2, 4]
+
+
+def test_with_carry_the_text_is_read_in_order() -> None:
+    split = split_text("the cat sat on the mat. " * 20, window=4)
+    seen: list[Any] = []
+
+    class Watched(LanguageModel):
+        def forward(self, tokens: Any, state: Any = None) -> Any:
+            seen.append((tokens[0].tolist(), state is None))
+            return super().forward(tokens, state)
+
+    model = Watched(split.tokenizer.size, 4, LSTM(4, 8))
+    state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
+    steps = 432 // 3 // 16 + 2
+    options = {"batch_size": 3, "window": 16, "carry": True, "validate_every": 99}
+    list(learn(state, split, Budget(steps=steps), **options))  # type: ignore[arg-type]
+    read = [token for tokens, _ in seen[: steps - 2] for token in tokens]
+    assert read == split.train_ids[: len(read)].tolist()
+    assert [empty for _, empty in seen] == [True] + [False] * (steps - 3) + [True, False]

@@ -1,12 +1,10 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from numpy_xlstm.errors import TextError
-from numpy_xlstm.experiments import Vocabulary, default_text, read_text, split_text
+from numpy_xlstm.experiments import default_text, read_text, split_text
+from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
 
 
 def test_the_default_text_is_long_and_english() -> None:
@@ -52,28 +50,11 @@ def test_a_directory(tmp_path: Path) -> None:
         read_text(tmp_path)
 
 
-@given(st.text(min_size=1))
-def test_ids_and_characters(text: str) -> None:
-    vocabulary = Vocabulary.of(text)
-    ids = vocabulary.encode(text)
-    assert vocabulary.size == len(set(text)) + 1
-    assert [vocabulary.symbols[i] for i in ids] == list(text)
-    assert vocabulary.decode(ids) == text
-
-
-@given(st.text(min_size=1), st.text())
-def test_characters_that_are_not_in_the_vocabulary(known: str, text: str) -> None:
-    vocabulary = Vocabulary.of(known)
-    for character, k in zip(text, vocabulary.encode(text), strict=True):
-        assert (k == vocabulary.unknown) == (character not in known)
-    assert vocabulary.decode(np.array([vocabulary.unknown])) == "\ufffd"
-
-
-def test_the_split_is_contiguous_and_its_vocabulary_is_of_the_training_part() -> None:
+def test_the_split_is_contiguous_and_its_characters_are_of_the_training_part() -> None:
     split = split_text("ab" * 45 + "abcdefghij", window=5)
     assert split.train == "ab" * 45
     assert split.validation == "abcdefghij"
-    assert split.vocabulary.symbols == "ab"
+    assert split.tokenizer == CharacterTokenizer("ab")
     assert split.train_ids.tolist() == [0, 1] * 45
     assert split.validation_ids.tolist() == [0, 1] + [2] * 8
 
@@ -92,3 +73,11 @@ def test_the_shortest_text_there_is() -> None:
 def test_too_little_to_train_on() -> None:
     with pytest.raises(TextError, match=r"a training part of at least 6 .*got 2 of 10"):
         split_text("x" * 10, window=5, validation_fraction=0.8)
+
+
+def test_a_window_is_one_of_tokens() -> None:
+    split = split_text("é" * 60, 11, ByteTokenizer())
+    assert split.train_ids.tolist() == [195, 169] * 54
+    assert split.validation_ids.tolist() == [195, 169] * 6
+    with pytest.raises(TextError, match=r"a validation part of at least 13 tokens .*got 12 of 120"):
+        split_text("é" * 60, 12, ByteTokenizer())

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.experiments import parallel_rows, random_windows
+from numpy_xlstm.experiments import consecutive_windows, parallel_rows, random_windows
 
 
 def test_windows_are_contiguous_and_reach_both_ends() -> None:
@@ -12,7 +12,8 @@ def test_windows_are_contiguous_and_reach_both_ends() -> None:
     batches = random_windows(ids, 4, 5, np.random.default_rng(0))
     firsts, lasts = set(), set()
     for _ in range(100):
-        inputs, targets = next(batches)
+        inputs, targets, mask, fresh = next(batches)
+        assert (mask, fresh) == (None, True)
         assert inputs.shape == targets.shape == (4, 5)
         assert (np.diff(inputs) == 1).all()
         assert (targets == inputs + 1).all()
@@ -32,6 +33,55 @@ def test_the_only_window_there_is() -> None:
 def test_the_same_generator_gives_the_same_windows() -> None:
     one, two = (next(random_windows(np.arange(99), 3, 4, np.random.default_rng(7))) for _ in "ab")
     np.testing.assert_array_equal(one.inputs, two.inputs)
+
+
+def test_a_generator_in_the_same_state_goes_on_with_the_same_windows() -> None:
+    one, two = np.random.default_rng(7), np.random.default_rng(8)
+    whole = random_windows(np.arange(99), 3, 4, one)
+    next(whole)
+    two.bit_generator.state = one.bit_generator.state
+    rest = random_windows(np.arange(99), 3, 4, two)
+    for _ in range(3):
+        np.testing.assert_array_equal(next(whole).inputs, next(rest).inputs)
+
+
+@given(st.integers(2, 60), st.integers(1, 8), st.integers(1, 70))
+def test_consecutive_windows_cover_rows_of_the_text_without_a_gap(
+    n: int, rows: int, window: int
+) -> None:
+    rows = min(rows, n - 1)
+    length = (n - 1) // rows
+    batches = consecutive_windows(np.arange(n), rows, window)
+    first = next(batches)
+    taken = [first]
+    while not (batch := next(batches)).fresh:
+        taken.append(batch)
+    assert first.fresh
+    np.testing.assert_array_equal(batch.inputs, first.inputs)
+    inputs = np.concatenate([b.inputs for b in taken], axis=1)
+    targets = np.concatenate([b.targets for b in taken], axis=1)
+    np.testing.assert_array_equal(inputs, np.arange(rows * length).reshape(rows, length))
+    np.testing.assert_array_equal(targets, inputs + 1)
+    widths = {b.inputs.shape[1] for b in taken}
+    assert 1 <= min(widths) <= max(widths) <= min(window, min(widths) + 1)
+    assert len(taken) == -(-length // window)
+
+
+@pytest.mark.parametrize("start", [0, 1, 4, 5, 13])
+def test_consecutive_windows_from_any_of_them_on(start: int) -> None:
+    whole = consecutive_windows(np.arange(50), 2, 5)
+    for _ in range(start):
+        next(whole)
+    rest = consecutive_windows(np.arange(50), 2, 5, start)
+    for _ in range(7):
+        expected, found = next(whole), next(rest)
+        np.testing.assert_array_equal(found.inputs, expected.inputs)
+        assert found.fresh == expected.fresh
+
+
+def test_too_few_ids_for_the_rows() -> None:
+    with pytest.raises(ShapeError, match=r"ids: expected at least 4, .*; got 3"):
+        next(consecutive_windows(np.arange(3), 3, 4))
 
 
 @given(st.integers(2, 60), st.integers(1, 70))

@@ -5,7 +5,7 @@ import pytest
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, is_matrix
+from numpy_xlstm.training import AdamW, is_matrix, official_decay, optimizers
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
 
@@ -167,3 +167,111 @@ def test_a_gradient_whose_square_overflows_is_refused_and_nothing_is_updated(
     assert params["w"].tolist() == [1, 1]
     assert optimizer.t == 0
     assert not optimizer.v["w"].any()
+
+
+def test_the_official_rule_goes_by_name() -> None:
+    names = {
+        "token_embedding.weight": False,
+        "embedding.weight": False,
+        "lm_head.weight": True,
+        "blocks.0.xlstm_norm.weight": False,
+        "blocks.0.xlstm.q_proj.weight": True,
+        "blocks.0.conv1d.weight": True,
+        "blocks.0.xlstm.q_proj.bias": False,
+        "blocks.0.embedding.weight": True,
+        "cell.W": False,
+    }
+    found = {name: official_decay()(name, np.ones((2, 2))) for name in names}
+    assert found == names
+    with_embedding = official_decay(weight_decay_on_embedding=True)
+    assert {name: with_embedding(name, np.ones(2)) for name in names} == names | {
+        "token_embedding.weight": True,
+        "embedding.weight": True,
+    }
+
+
+def test_the_official_rule_in_a_step() -> None:
+    params = {"norm.weight": np.ones(3), "head.weight": np.ones(3)}
+    zeros = {name: np.zeros(3) for name in params}
+    optimizer = AdamW(params, lr=0.5, weight_decay=0.2, decays=official_decay())
+    optimizer.step(params, zeros)
+    assert params["norm.weight"].tolist() == [1, 1, 1]
+    assert params["head.weight"].tolist() == [0.9, 0.9, 0.9]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_it_goes_on_bit_for_bit_from_its_state(dtype: Any) -> None:
+    params, others = draw(0, dtype), draw(0, dtype)
+    whole, first = AdamW(params), AdamW(others)
+    for seed in range(1, 8):
+        whole.step(params, draw(seed, dtype))
+    for seed in range(1, 4):
+        first.step(others, draw(seed, dtype))
+    second = AdamW(others)
+    second.load_state_dict({k: v.copy() for k, v in first.state_dict().items()})
+    for array in (*first.m.values(), *first.v.values()):
+        array[...] = np.nan  # what was loaded is a copy
+    for seed in range(4, 8):
+        second.step(others, draw(seed, dtype))
+    assert second.t == 7
+    assert second.state_dict()["t"] == 7
+    for name, array in params.items():
+        assert others[name].tobytes() == array.tobytes()
+        assert second.m[name].tobytes() == whole.m[name].tobytes()
+        assert second.v[name].tobytes() == whole.v[name].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"m.bias": np.ones(4)}, ShapeError, r"m\.bias: expected shape \(5,\); got \(4,\)"),
+        ({"m.other": np.ones(4)}, ShapeError, r"got \['m\.other'\]"),
+        ({"v.bias": np.ones(5, np.float32)}, DTypeError, r"v\.bias: expected float64"),
+        ({"v.bias": np.full(5, np.inf)}, NonFiniteError, r"v\.bias: expected finite numbers"),
+        ({"t": np.array(-1)}, OptionError, "t: expected a whole number, at least 0; got .*-1"),
+        ({"t": np.array(1.5)}, OptionError, "t: expected a whole number, at least 0; got .*1.5"),
+    ],
+)
+def test_a_bad_state_changes_nothing(
+    change: dict[str, Array], error: type[Exception], message: str
+) -> None:
+    optimizer = AdamW(draw(0))
+    good = {name: np.ones_like(array) for name, array in optimizer.state_dict().items()}
+    with pytest.raises(error, match=message):
+        optimizer.load_state_dict(good | change)
+    with pytest.raises(ShapeError, match=r"expected \['t'\] too"):
+        optimizer.load_state_dict({name: array for name, array in good.items() if name != "t"})
+    assert optimizer.t == 0
+    assert not any(moment.any() for moment in (optimizer.m | optimizer.v).values())
+
+
+@pytest.mark.parametrize("layout", ["blocks", "transposed", "strided"])
+def test_blocks_and_layouts_change_nothing(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def arrays(seed: int) -> dict[str, Array]:
+        return {"w": np.random.default_rng(seed).standard_normal((7, 11))}
+
+    expected, params = arrays(0), arrays(0)
+    if layout == "blocks":
+        monkeypatch.setattr(optimizers, "BLOCK", 5)
+    elif layout == "transposed":
+        params = {"w": params["w"].T.copy().T}
+    else:
+        params = {"w": np.repeat(params["w"], 2, axis=1)[:, ::2]}
+    optimizer = AdamW(params, lr=0.1)
+    for seed in (1, 2, 3):
+        optimizer.step(params, arrays(seed))
+    monkeypatch.undo()
+    plain = AdamW(expected, lr=0.1)
+    for seed in (1, 2, 3):
+        plain.step(expected, arrays(seed))
+    np.testing.assert_array_equal(params["w"], expected["w"])
+    assert not np.array_equal(params["w"], arrays(0)["w"])
+
+
+def test_large_numbers_of_float32_whose_squares_sum_to_infinity_are_no_error() -> None:
+    params = {"w": np.full(100, 1e19, np.float32)}
+    AdamW(params, lr=0.1).step(params, {"w": np.full(100, 5e18, np.float32)})
+    np.testing.assert_allclose(params["w"], 1e19, rtol=1e-6)
+    params["w"][3] = np.inf
+    with pytest.raises(NonFiniteError, match=r"w: expected finite numbers; got inf at index \(3,"):
+        AdamW(params).step(params, {"w": np.ones(100, np.float32)})

@@ -85,3 +85,14 @@ def test_a_sum_that_is_not_finite() -> None:
 def test_a_bad_limit(limit: Any) -> None:
     with pytest.raises(OptionError, match="max_norm: expected a number above 0; got"):
         clip_grad_norm(draw(0), limit)
+
+
+@pytest.mark.parametrize("scale", [1e-45, 1e-30, 1.0, 1e30, 1e38])
+def test_float32_is_summed_in_float64(scale: float) -> None:
+    ones = np.ones(10**6, np.float32) * np.float32(scale)
+    assert global_norm({"a": ones}) == pytest.approx(1e3 * float(ones[0]), rel=1e-11)
+
+
+def test_large_and_tiny_numbers_together() -> None:
+    assert global_norm({"a": np.array([3e200]), "b": np.array([4e-200])}) == 3e200
+    assert global_norm({"a": np.array([5e-324])}) == 5e-324

@@ -1,13 +1,22 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 
 from numpy_xlstm.cells import LSTM
-from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Batch, Budget, Progress, train, train_step, warmup_cosine
+from numpy_xlstm.training import (
+    AdamW,
+    Batch,
+    Budget,
+    Progress,
+    TrainingState,
+    train,
+    warmup_cosine,
+)
 
 V = 5
 
@@ -34,45 +43,13 @@ def ticking(seconds: float = 1.0) -> Callable[[], float]:
     return clock
 
 
-def run(budget: Budget, model: LanguageModel | None = None, **options: object) -> list[Progress]:
+def start(model: LanguageModel | None = None) -> TrainingState:
     model = model or build()
-    optimizer = AdamW(model.params, lr=0.01)
-    return list(train(model, optimizer, draw_batches(), budget, **options))  # type: ignore[arg-type]
+    return TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(5))
 
 
-def test_a_step_reports_the_loss_before_it_and_moves_along_the_clipped_gradient() -> None:
-    model, batch = build(), next(draw_batches())
-    loss, _ = softmax_cross_entropy(model(batch.inputs)[0], batch.targets)
-    before = {name: array.copy() for name, array in model.params.items()}
-    optimizer = AdamW(model.params, weight_decay=0.0)
-    result = train_step(model, optimizer, batch, lr=0.01, max_norm=1e-3)
-    assert result.loss == float(loss)
-    assert result.grad_norm > 1e-3
-    first_moment = np.concatenate([m.ravel() for m in optimizer.m.values()])
-    assert np.linalg.norm(first_moment) == pytest.approx(0.1 * 1e-3, rel=1e-12)
-    for name, array in model.params.items():
-        assert np.abs(array - before[name]).max() <= 0.01 * (1 + 1e-6)
-        assert (array != before[name]).any()
-
-
-def test_a_step_with_a_gradient_that_is_not_finite_updates_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, batch = build(), next(draw_batches())
-    optimizer = AdamW(model.params)
-    backward = model.backward
-
-    def broken(*args: object) -> object:
-        _, dstate0, grads = backward(*args)  # type: ignore[arg-type]
-        grads["head.bias"][1] = np.nan
-        return None, dstate0, grads
-
-    monkeypatch.setattr(model, "backward", broken)
-    with pytest.raises(NonFiniteError, match=r"finite norm; got nan \(in head\.bias\)"):
-        train_step(model, optimizer, batch)
-    for name, array in build().params.items():
-        np.testing.assert_array_equal(model.params[name], array)
-    assert optimizer.t == 0
+def run(budget: Budget, model: LanguageModel | None = None, **options: Any) -> list[Progress]:
+    return list(train(start(model), draw_batches(), budget, **options))
 
 
 def test_it_learns_a_cycle() -> None:
@@ -106,10 +83,8 @@ def test_whichever_comes_first() -> None:
 
 
 def test_what_the_caller_does_between_steps_takes_time_too() -> None:
-    model, now = build(), [0.0]
-    records = train(
-        model, AdamW(model.params), draw_batches(), Budget(seconds=10), clock=lambda: now[0]
-    )
+    now = [0.0]
+    records = train(start(), draw_batches(), Budget(seconds=10), clock=lambda: now[0])
     for _ in range(3):
         next(records)
         now[0] += 4
@@ -117,9 +92,8 @@ def test_what_the_caller_does_between_steps_takes_time_too() -> None:
 
 
 def test_it_stops_when_the_batches_end() -> None:
-    model = build()
     batches = [next(draw_batches())] * 4
-    assert len(list(train(model, AdamW(model.params), batches, Budget(steps=9)))) == 4
+    assert len(list(train(start(), batches, Budget(steps=9)))) == 4
 
 
 def test_the_learning_rate_follows_the_schedule() -> None:
@@ -136,6 +110,68 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit() -> None:
     assert [p.loss for p in first] == [p.loss for p in second]
     for name, array in one.params.items():
         np.testing.assert_array_equal(array, two.params[name])
+
+
+def test_it_goes_on_where_the_state_stands() -> None:
+    whole, state = run(Budget(steps=7)), start()
+    batches = draw_batches()
+    records = train(state, batches, Budget(steps=7), clock=ticking())
+    parts = [next(records) for _ in range(3)]
+    assert (state.step, state.elapsed, state.busy) == (3, 8.0, 3.0)
+    parts += train(state, batches, Budget(steps=7), clock=ticking())
+    assert [p.step for p in parts] == [1, 2, 3, 4, 5, 6, 7]
+    assert [(p.loss, p.grad_norm, p.tokens) for p in parts] == [
+        (p.loss, p.grad_norm, p.tokens) for p in whole
+    ]
+    assert list(train(state, batches, Budget(steps=7))) == []
+    assert [p.elapsed for p in parts] == [2, 5, 8, 10, 13, 16, 19]
+    assert [p.busy for p in parts] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_state_is_carried_if_that_is_asked_for_and_the_batch_is_not_fresh() -> None:
+    seen: list[Any] = []
+
+    class Watched(LanguageModel):
+        def forward(self, tokens: Any, state: Any = None) -> Any:
+            result = super().forward(tokens, state)
+            seen.append((state, result[1]))
+            return result
+
+    rng = np.random.default_rng(0)
+    model = Watched(V, 4, LSTM(4, 6, rng=rng), rng=rng)
+    batch = next(draw_batches())
+    batches = [batch._replace(fresh=fresh) for fresh in (True, False, False, True)]
+    list(train(start(model), batches, Budget(steps=9), carry=True))
+    befores, afters = zip(*seen, strict=True)
+    assert befores[0] is None
+    assert befores[3] is None
+    for before, after in zip(befores[1:3], afters[:2], strict=True):
+        np.testing.assert_array_equal(before.h, after.h)
+        np.testing.assert_array_equal(before.c, after.c)
+    seen.clear()
+    state = start(model)
+    list(train(state, batches, Budget(steps=9)))
+    assert [before for before, _ in seen] == [None] * 4
+    assert state.carried is None
+
+
+def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
+    """The same loss and the same parameters as a loop that passes the state on by itself."""
+    ids = np.random.default_rng(2).integers(0, V, (3, 13))
+    batches = [Batch(ids[:, t : t + 4], ids[:, t + 1 : t + 5], fresh=t == 0) for t in (0, 4, 8)]
+    state = start()
+    losses = [p.loss for p in train(state, batches, Budget(steps=3), carry=True)]
+    model, carried, expected = build(), None, []
+    optimizer = AdamW(model.params, lr=0.01)
+    for inputs, targets, *_ in batches:
+        logits, carried, cache = model.forward(inputs, carried)
+        loss, loss_cache = softmax_cross_entropy(logits, targets)
+        _, _, grads = model.backward(softmax_cross_entropy_backward(1.0, loss_cache), cache)
+        optimizer.step(model.params, grads)
+        expected.append(float(loss))
+    assert losses == expected
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(state.model.params[name], array)
 
 
 @pytest.mark.parametrize(

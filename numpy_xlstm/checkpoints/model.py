@@ -1,0 +1,221 @@
+"""A model in a file: its parameters bit for bit, and all that is needed to build it again."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
+from numpy_xlstm.models import (
+    LanguageModel,
+    RecurrentModel,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.numerics import Array
+
+FORMAT = 1
+"""The version of what is in the file."""
+
+PREFIX = "model."
+"""What the names of the parameters begin with, and of no other array."""
+
+CELLS: dict[str, Callable[..., Any]] = {"LSTM": LSTM, "sLSTM": sLSTM, "mLSTM": mLSTM}
+
+
+class Kind(NamedTuple):
+    """How a kind of model is described, and built from its description."""
+
+    describe: Callable[[Any], dict[str, Any]]
+    """From a model to its configuration, which JSON can hold."""
+    build: Callable[[dict[str, Any], npt.DTypeLike], RecurrentModel]
+    """From a configuration and a dtype to a model with any parameters."""
+
+    @classmethod
+    def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
+        """Return the kind of a model that is made from a ``config`` with ``to_dict``.
+
+        The model is built as ``model(config.from_dict(…), dtype=…, rng=…)``.
+        """
+        return cls(
+            lambda built: dict(built.config.to_dict()),
+            lambda described, dtype: model(
+                config.from_dict(described), dtype=dtype, rng=np.random.default_rng(0)
+            ),
+        )
+
+
+def _cell_options(cell: Any) -> dict[str, Any]:
+    options: dict[str, Any] = {"input_size": cell.input_size, "hidden_size": cell.hidden_size}
+    if isinstance(cell, sLSTM):
+        options |= {"num_heads": cell.num_heads, "forget_gate": cell.forget_gate}
+    if isinstance(cell, mLSTM):
+        own = {name: getattr(cell, name) for name in ("num_heads", "qk_dim", "form", "chunk_size")}
+        options |= own | cell.options._asdict()
+    return options
+
+
+def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
+    kind = type(model.cell).__name__
+    if kind not in CELLS:
+        raise CheckpointError(f"cell: expected one of {', '.join(CELLS)}; got {kind}")
+    return {
+        "vocab_size": model.vocab_size,
+        "embedding_size": model.embedding_size,
+        "cell": {"kind": kind, "options": _cell_options(model.cell)},
+    }
+
+
+def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> LanguageModel:
+    cell, rng = config["cell"], np.random.default_rng(0)
+    built = CELLS[cell["kind"]](**cell["options"], dtype=dtype, rng=rng)
+    return LanguageModel(config["vocab_size"], config["embedding_size"], built, rng=rng)
+
+
+KINDS = {
+    "LanguageModel": Kind(_describe_language_model, _build_language_model),
+    "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
+    "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
+}
+"""The kinds of models that a checkpoint can hold, by the names of their classes."""
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint holds."""
+
+    model: Any
+    """The model, as it was."""
+    tokenizer: Tokenizer | None
+    """The tokenizer that its ids come from, or ``None``."""
+    training: dict[str, Any]
+    """Where its training stood; empty if nothing was said."""
+    arrays: dict[str, Array]
+    """All arrays that are not parameters of the model."""
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: RecurrentModel,
+    *,
+    tokenizer: Tokenizer | None = None,
+    training: Mapping[str, Any] | None = None,
+    arrays: Mapping[str, Array] | None = None,
+) -> None:
+    """Write a model to a file, all or nothing.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``*.npz`` or ``*.safetensors``; see :func:`write_arrays`.
+    model : RecurrentModel
+        Of one of the kinds in :data:`KINDS`.
+    tokenizer : Tokenizer, optional
+        What the model's ids come from.
+    training : Mapping[str, Any], optional
+        Anything about its training that JSON can hold.
+    arrays : Mapping[str, np.ndarray], optional
+        More arrays, such as the moments of an optimiser. Their names cannot begin with "model.".
+
+    Raises
+    ------
+    CheckpointError
+        If the kind of the model is unknown, or something cannot be stored.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM, LanguageModel
+    >>> model = LanguageModel(10, 4, LSTM(4, 8))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/model.npz", model, training={"step": 3})
+    ...     loaded = load_checkpoint(f"{folder}/model.npz")
+    >>> loaded.training, bool((loaded.model.params["cell.R"] == model.params["cell.R"]).all())
+    ({'step': 3}, True)
+    """
+    kind, extra = type(model).__name__, dict(arrays or {})
+    if mine := [name for name in extra if name.startswith(PREFIX)]:
+        raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
+    metadata = {
+        "format": FORMAT,
+        "kind": kind,
+        "config": _kind(kind).describe(model),
+        "dtype": model.dtype.name,
+        "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
+        "training": dict(training or {}),
+    }
+    parameters = {PREFIX + name: array for name, array in model.params.items()}
+    write_arrays(path, parameters | extra, metadata)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read what :func:`save_checkpoint` has written: parameters bit for bit.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged or of another format or version, the kind of the model is unknown,
+        or its parameters are not those of its configuration.
+    OSError
+        If there is no such file, or it cannot be read.
+    """
+    arrays, metadata = read_arrays(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{Path(path).name}: expected format version {FORMAT}; got {metadata.get('format')!r}"
+        )
+    model = _build(metadata)
+    stored = {name: arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
+    _fill(model, {name.removeprefix(PREFIX): array for name, array in stored.items()})
+    return Checkpoint(model, _tokenizer(metadata), metadata.get("training") or {}, arrays)
+
+
+def _kind(name: Any) -> Kind:
+    if name not in KINDS:
+        raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r}")
+    return KINDS[name]
+
+
+def _build(metadata: dict[str, Any]) -> RecurrentModel:
+    kind = _kind(metadata.get("kind"))
+    try:
+        return kind.build(metadata["config"], metadata["dtype"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"config: expected that of a {metadata['kind']}; got one that builds none "
+            f"({type(error).__name__}: {error})"
+        ) from error
+
+
+def _fill(model: RecurrentModel, stored: Mapping[str, Array]) -> None:
+    """Copy parameters into those of the model, once all are sure to be the right ones."""
+    params = model.params
+    check_same_arrays("parameters", params, stored)
+    for name, array in params.items():
+        array[...] = stored[name]
+
+
+def check_same_arrays(what: str, expected: Mapping[str, Array], got: Mapping[str, Array]) -> None:
+    """Raise :class:`CheckpointError` unless both have the same names, shapes and dtypes."""
+    if missing := expected.keys() - got.keys():
+        raise CheckpointError(f"{what}: expected {sorted(missing)[0]!r} too; got none")
+    if unknown := got.keys() - expected.keys():
+        raise CheckpointError(f"{what}: expected no {sorted(unknown)[0]!r}; got one")
+    for name, array in expected.items():
+        wanted, found = (f"{a.dtype.name} {a.shape}" for a in (array, got[name]))
+        if wanted != found:
+            raise CheckpointError(f"{name}: expected {wanted}; got {found}")
+
+
+def _tokenizer(metadata: dict[str, Any]) -> Tokenizer | None:
+    described = metadata.get("tokenizer")
+    if described is None:
+        return None
+    return tokenizer_from_dict(described)

@@ -1,0 +1,46 @@
+"""``numpy-xlstm info``: what is in a checkpoint."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from numpy_xlstm.checkpoints import Checkpoint
+
+DESCRIPTION = """\
+Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
+where its training stands."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "info", help="show what is in a checkpoint", description=DESCRIPTION
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the tree and the facts."""
+    from numpy_xlstm.checkpoints import load_checkpoint
+
+    checkpoint = load_checkpoint(args.checkpoint)
+    print(checkpoint.model)
+    for name, value in facts(checkpoint).items():
+        print(f"{name:10} {value}")
+    return 0
+
+
+def facts(checkpoint: "Checkpoint") -> dict[str, str]:
+    """Say what is known of the model and its training, beside the parameters."""
+    model, training, tokenizer = checkpoint.model, checkpoint.training, checkpoint.tokenizer
+    found = {"dtype": model.dtype.name, "parameters": f"{model.num_parameters:,}"}
+    for name in ("step", "tokens"):
+        if name in training:
+            found[name] = f"{training[name]:,}"
+    if validations := training.get("validations"):
+        step, bits = validations[-1]
+        found["validation"] = f"{bits:.3f} bits/char after step {step:,}"
+    if tokenizer is not None:
+        found["tokenizer"] = f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"
+    return found

@@ -1,0 +1,186 @@
+"""A training in a directory, which goes on where it was, whatever ended it."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.experiments.language_modelling import Record
+from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.training import DecayRule, TrainingState
+
+CHECKPOINT, LOG = "checkpoint.npz", "log.jsonl"
+"""The files in the directory."""
+
+
+class Run:
+    """A training and its directory: ``checkpoint.npz``, and ``log.jsonl`` with a line per step.
+
+    The checkpoint is replaced at once and holds all that the rest of the training depends on,
+    and how long the log was. The lines after that are cut off when the training goes on, so that
+    every step is in the log exactly once.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The directory.
+    state : TrainingState
+        Where the training stands.
+    tokenizer : Tokenizer, optional
+        What the model's ids come from, to be stored with it.
+    notes : dict[str, Any]
+        Anything more that JSON can hold, such as the options of the training.
+    save_every : int, optional
+        Steps between two checkpoints.
+    save_seconds : float
+        Seconds between two checkpoints, at most.
+    clock : Callable[[], float]
+        Seconds from any origin.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
+    >>> model = LanguageModel(10, 4, LSTM(4, 8))
+    >>> state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Run.begin(folder, state, notes={"by": "me"}).save()
+    ...     Run.resume(folder).notes
+    {'by': 'me'}
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        state: TrainingState,
+        *,
+        tokenizer: Tokenizer | None = None,
+        notes: dict[str, Any] | None = None,
+        save_every: int | None = None,
+        save_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.directory = Path(directory)
+        self.state = state
+        self.tokenizer = tokenizer
+        self.notes = notes or {}
+        self.save_every = save_every
+        self.save_seconds = save_seconds
+        self.clock = clock
+        self._saved = state.step, clock()
+
+    @classmethod
+    def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
+        """Begin in a directory, which is made if it does not exist, with a first checkpoint.
+
+        Raises
+        ------
+        OptionError
+            If there is a checkpoint already: a training is not overwritten.
+        """
+        run = cls(directory, state, **options)
+        if run.checkpoint.exists():
+            raise OptionError(
+                f"directory: expected one without a training; got {directory}, which has one: "
+                "resume that, or take another directory"
+            )
+        run.directory.mkdir(parents=True, exist_ok=True)
+        run.log.write_bytes(b"")
+        run.save()
+        return run
+
+    @classmethod
+    def resume(
+        cls, directory: str | Path, *, decays: DecayRule | None = None, **options: Any
+    ) -> "Run":
+        """Take up what is in a directory, and cut off what the log has of later steps.
+
+        ``decays`` is as for :meth:`TrainingState.load`.
+
+        Raises
+        ------
+        OSError
+            If there is no checkpoint.
+        CheckpointError
+            If the checkpoint is damaged, or the log is shorter than it was.
+        """
+        if not (Path(directory) / CHECKPOINT).exists():
+            raise FileNotFoundError(f"directory: expected one with a {CHECKPOINT}; got {directory}")
+        state, checkpoint = TrainingState.load(Path(directory) / CHECKPOINT, decays=decays)
+        found = checkpoint.training
+        if "log_size" not in found:
+            raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
+        run = cls(directory, state, tokenizer=checkpoint.tokenizer, notes=found["notes"], **options)
+        size = run.log.stat().st_size if run.log.exists() else 0
+        if size < found["log_size"]:
+            raise CheckpointError(
+                f"{LOG}: expected the {found['log_size']} bytes that it had at step {state.step}; "
+                f"got {size}"
+            )
+        os.truncate(run.log, found["log_size"])
+        return run
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with all that the training depends on."""
+        return self.directory / CHECKPOINT
+
+    @property
+    def log(self) -> Path:
+        """The file with a line per step."""
+        return self.directory / LOG
+
+    def add(self, record: Record) -> None:
+        """Write a line into the log, and a checkpoint if one is due."""
+        with self.log.open("ab") as file:
+            file.write(log_line(record).encode())
+        step, seconds = self._saved
+        by_steps = self.save_every is not None and self.state.step - step >= self.save_every
+        if by_steps or self.clock() - seconds >= self.save_seconds:
+            self.save()
+
+    def save(self) -> None:
+        """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""
+        with self.log.open("rb+") as file:
+            os.fsync(file.fileno())
+            size = file.seek(0, os.SEEK_END)
+        self.state.save(self.checkpoint, tokenizer=self.tokenizer, log_size=size, notes=self.notes)
+        self._saved = self.state.step, self.clock()
+
+
+def log_line(record: Record) -> str:
+    """One step as a line of JSON."""
+    progress = record.progress
+    entry = {
+        "step": progress.step,
+        "loss": progress.loss,
+        "bits": record.bits,
+        "grad_norm": progress.grad_norm,
+        "lr": progress.lr,
+        "tokens": progress.tokens,
+        "elapsed": progress.elapsed,
+    }
+    if record.validation is not None:
+        entry["validation"] = record.validation
+    return json.dumps(entry) + "\n"
+
+
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """Read the lines of a log; what comes after the last line that is complete is left out.
+
+    Raises
+    ------
+    CheckpointError
+        If a line is not JSON.
+    """
+    lines = Path(path).read_bytes().split(b"\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise CheckpointError(
+            f"{Path(path).name}: expected JSON in every line; got {error}"
+        ) from error

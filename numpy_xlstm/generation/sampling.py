@@ -1,0 +1,228 @@
+"""Which token comes next: the logits of a model as probabilities, and a draw from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.numerics import Array, check_array, check_positive
+
+Probabilities = npt.NDArray[np.float64]
+History = Sequence[Sequence[int] | IndexArray]
+"""The tokens so far, prompt included, for each row of a batch."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How tokens are drawn; :func:`probabilities` has the equations.
+
+    Attributes
+    ----------
+    temperature : float
+        τ, from 0 up: 1 samples what the model believes, less is bolder, 0 takes the likeliest.
+    top_k : int, optional
+        Draw only from the k likeliest tokens.
+    top_p : float, optional
+        Draw only from the likeliest tokens that have at least this probability together, above 0
+        and up to 1.
+    repetition_penalty : float
+        θ, from 1 up: makes tokens that have occurred less likely.
+
+    Raises
+    ------
+    OptionError
+        If a value is not in its range.
+
+    Examples
+    --------
+    >>> Sampling(temperature=0.8, top_k=40)
+    Sampling(temperature=0.8, top_k=40, top_p=None, repetition_penalty=1.0)
+    """
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature, 0, "from 0 up")
+        if self.top_k is not None:
+            check_positive("top_k", self.top_k)
+        if self.top_p is not None:
+            _check_number("top_p", self.top_p, np.nextafter(0, 1), "above 0, up to 1", 1)
+        _check_number("repetition_penalty", self.repetition_penalty, 1, "from 1 up")
+
+
+def _check_number(
+    name: str, value: Any, least: float, expected: str, most: float = np.finfo(float).max
+) -> None:
+    number = isinstance(value, int | float | np.integer | np.floating)
+    if isinstance(value, bool) or not number or not least <= value <= most:
+        raise OptionError(f"{name}: expected a number {expected}; got {value!r}")
+
+
+def probabilities(logits: Array, history: History, sampling: Sampling) -> Probabilities:
+    r"""Return the probability of each token to be the next one, in float64.
+
+    .. math::
+        y_k &= \begin{cases}
+            x_k / θ & \text{if } k \text{ has occurred and } x_k > 0 \\
+            x_k θ & \text{if } k \text{ has occurred and } x_k ≤ 0 \\
+            x_k & \text{otherwise} \end{cases} \\
+        w_k &= e^{y_k / τ}, \qquad K = \text{the top\_k tokens with the largest } y \\
+        N &= \text{the smallest set of the likeliest tokens of } K \text{ with }
+            \sum_{k ∈ N} w_k ≥ \mathrm{top\_p} \sum_{k ∈ K} w_k \\
+        P(k) &= w_k \Big/ \sum_{j ∈ N} w_j \text{ for } k ∈ N, \text{ else } 0
+
+    in this order: repetition penalty, temperature, top-k, top-p. Of equally likely tokens, those
+    with the lower id come first, so K has exactly top_k members. N has at least one. In the limit
+    τ = 0 the token with the largest y has probability 1.
+
+    Parameters
+    ----------
+    logits : np.ndarray
+        x, shape (B, V); a token with −inf has probability 0.
+    history : Sequence[Sequence[int] | np.ndarray]
+        For each row the ids that have occurred; only the repetition penalty needs them.
+    sampling : Sampling
+        τ, top_k, top_p and the repetition penalty θ.
+
+    Returns
+    -------
+    np.ndarray
+        P, shape (B, V), in float64; each row sums to 1.
+
+    Raises
+    ------
+    DTypeError, ShapeError, NonFiniteError
+        If ``logits`` is not a real (B, V) array, or holds NaN or +inf or only −inf in a row.
+    ShapeError, IndexError
+        If ``history`` has not B rows, or an id in it is outside of 0 … V − 1.
+
+    Notes
+    -----
+    The penalty is that of Keskar et al. (2019), "CTRL: A Conditional Transformer Language Model for
+    Controllable Generation", but for the negative logits. There x is divided by θ whatever its
+    sign, which would make tokens with a negative logit more likely; hence the product for these.
+
+    Any finite logits will do: no intermediate value overflows but to −inf, of which the exponential
+    is the rounded value of the true one, 0.
+
+    Examples
+    --------
+    >>> logits = np.log([[0.5, 0.3, 0.2]])
+    >>> probabilities(logits, [[]], Sampling()).round(3)
+    array([[0.5, 0.3, 0.2]])
+    >>> probabilities(logits, [[]], Sampling(top_p=0.7)).round(3)
+    array([[0.625, 0.375, 0.   ]])
+    >>> probabilities(logits, [[0, 0]], Sampling(repetition_penalty=2.0)).round(3)
+    array([[0.333, 0.4  , 0.267]])
+    """
+    _check(logits, history)
+    y, exponents = _penalised(logits, history, sampling.repetition_penalty)
+    if sampling.temperature == 0:
+        return _first_of_the_largest(y)
+    with np.errstate(over="ignore"):
+        gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
+        weights: Probabilities = np.exp(gaps / sampling.temperature).astype(np.float64)
+    if sampling.top_k is not None or sampling.top_p is not None:
+        weights *= _kept(y, weights, sampling.top_k, sampling.top_p)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    return weights
+
+
+def draw(
+    logits: Array, history: History, sampling: Sampling, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Draw the next token of each row from its :func:`probabilities`.
+
+    The token is the first at which the cumulative sum of the probabilities exceeds a uniform number
+    u of [0, 1), one per row. A token with probability 0 does not raise the sum and is never drawn.
+
+    Parameters
+    ----------
+    logits, history, sampling
+        As in :func:`probabilities`.
+    rng : np.random.Generator
+        Gives B numbers, whatever the sampling.
+
+    Returns
+    -------
+    np.ndarray
+        The ids, shape (B,).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), [[], []], Sampling(temperature=0), rng)
+    array([1, 0])
+    """
+    cumulative = probabilities(logits, history, sampling).cumsum(axis=-1)
+    shares = rng.random(len(cumulative)) * cumulative[:, -1]  # below the last sum, as u < 1
+    drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.1]
+    return drawn
+
+
+def _check(logits: Array, history: History) -> None:
+    check_array("logits", logits, ("B", "V"), allow_minus_inf=True)
+    if logits.dtype.kind == "c":
+        raise DTypeError(f"logits: expected real numbers; got {logits.dtype.name}")
+    empty = ~np.isfinite(logits).any(axis=-1)
+    if empty.any():
+        raise NonFiniteError(
+            f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
+        )
+    if len(history) != len(logits):
+        raise ShapeError(f"history: expected {len(logits)} rows, as logits has; got {len(history)}")
+
+
+def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, IndexArray]:
+    """Return y divided by a power of two for each row, and the exponents (B, 1) of these powers.
+
+    The division is exact. It keeps y finite when a large negative logit is multiplied.
+    """
+    x = logits.astype(np.result_type(logits, np.float64))
+    largest = np.abs(np.where(np.isfinite(x), x, 0)).max(axis=-1, keepdims=True)
+    exponents = np.frexp(largest)[1]
+    y = np.ldexp(x, -exponents)
+    if penalty != 1:
+        seen = _seen(history, y.shape)
+        y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)
+    return y, exponents
+
+
+def _seen(history: History, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Which token has occurred in which row, shape (B, V)."""
+    seen = np.zeros(shape, bool)
+    for row, ids in enumerate(history):
+        if len(ids):
+            seen[row, check_indices(f"history[{row}]", np.asarray(ids), shape[-1])] = True
+    return seen
+
+
+def _first_of_the_largest(y: Array) -> Probabilities:
+    """Probability 1 for the largest entry of each row."""
+    certain = np.zeros(y.shape)
+    np.put_along_axis(certain, y.argmax(axis=-1, keepdims=True), 1.0, axis=-1)
+    return certain
+
+
+def _kept(
+    y: Array, weights: Probabilities, top_k: int | None, top_p: float | None
+) -> npt.NDArray[np.bool_]:
+    """Which tokens are left by top-k and top-p, shape (B, V)."""
+    order = np.argsort(-y, axis=-1, kind="stable")
+    ranked = np.take_along_axis(weights, order, axis=-1)
+    if top_k is not None:
+        ranked[:, top_k:] = 0
+    keep = ranked > 0
+    if top_p is not None and top_p < 1:
+        sums = ranked.cumsum(axis=-1)
+        keep[:, 1:] &= sums[:, :-1] < top_p * sums[:, -1:]
+    kept = np.empty_like(keep)
+    np.put_along_axis(kept, order, keep, axis=-1)
+    return kept

@@ -1,0 +1,75 @@
+"""Text that ends before a stop string, given out as early as possible."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from numpy_xlstm.errors import OptionError
+
+
+class StopFilter:
+    """Let text through up to the first stop string, in pieces.
+
+    What could still be the beginning of a stop string is held back until more text tells. If
+    several stop strings occur, the one that ends first counts, and of those the longest, so that
+    it does not matter how the text is cut into pieces.
+
+    Parameters
+    ----------
+    stop : Sequence[str]
+        The stop strings; none lets everything through.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether a stop string has occurred.
+
+    Raises
+    ------
+    OptionError
+        If ``stop`` is not a sequence of strings, or one of them is empty.
+
+    Examples
+    --------
+    >>> filter = StopFilter(["END"])
+    >>> [filter.push(piece) for piece in ("one E", "N", "T E", "NDLESS")]
+    ['one ', '', 'ENT ', '']
+    >>> filter.stopped
+    True
+    """
+
+    def __init__(self, stop: Sequence[str]) -> None:
+        self._stop = _checked_stop(stop)
+        self._held = ""
+        self.stopped = False
+
+    def push(self, text: str) -> str:
+        """Take more text and return what can be given out; nothing after a stop string."""
+        if self.stopped:
+            return ""
+        text = self._held + text
+        found = [(at + len(s), at) for s in self._stop if (at := text.find(s)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)[1]]
+        cut = len(text) - max((_overlap(text, s) for s in self._stop), default=0)
+        self._held = text[cut:]
+        return text[:cut]
+
+    def flush(self) -> str:
+        """Return what was held back: there is no more text."""
+        held, self._held = self._held, ""
+        return held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that is a beginning of ``stop``, but not all of it."""
+    longest = min(len(text), len(stop) - 1)
+    return next(n for n in range(longest, -1, -1) if text.endswith(stop[:n]))
+
+
+def _checked_stop(stop: Any) -> tuple[str, ...]:
+    if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
+        raise OptionError(
+            f"stop: expected a sequence of strings of at least one character; got {stop!r}"
+        )
+    return tuple(stop)

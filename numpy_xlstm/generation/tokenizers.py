@@ -1,0 +1,388 @@
+"""Text as token ids and back: bytes, characters, or a tokenizer of Hugging Face."""
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from numpy_xlstm.errors import MissingExtraError, OptionError, TextError
+from numpy_xlstm.layers.indices import IndexArray, check_indices
+
+if TYPE_CHECKING:
+    import tokenizers
+
+REPLACEMENT = "\ufffd"
+"""What an unknown character and bytes that are not UTF-8 are decoded to."""
+
+MISSING_EXTRA = (
+    "HuggingFaceTokenizer needs the tokenizers extra: pip install 'numpy-xlstm[tokenizers]'"
+)
+
+
+class Tokenizer(Protocol):
+    """Anything that maps text to ids from 0 to ``size − 1`` and ids to text."""
+
+    @property
+    def size(self) -> int:
+        """Number of ids."""
+
+    def encode(self, text: str) -> IndexArray:
+        """Ids of a text, shape (N,)."""
+
+    def decode(self, ids: IndexArray) -> str:
+        """Text of the ids (N,)."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that :func:`tokenizer_from_dict` needs, such that JSON can hold it."""
+
+
+@dataclass(frozen=True)
+class ByteTokenizer:
+    """The bytes of the text in UTF-8: 256 ids, and no text is foreign to it.
+
+    Examples
+    --------
+    >>> tokenizer = ByteTokenizer()
+    >>> tokenizer.encode("né")
+    array([110, 195, 169])
+    >>> tokenizer.decode(np.array([110, 195, 169, 195]))
+    'né�'
+    """
+
+    @property
+    def size(self) -> int:
+        """Number of ids: 256."""
+        return 256
+
+    def encode(self, text: str) -> IndexArray:
+        """Ids of a text: its bytes, shape (N,).
+
+        Raises
+        ------
+        TextError
+            If the text holds half of a surrogate pair, which UTF-8 cannot express.
+        """
+        return np.frombuffer(_utf8(text), np.uint8).astype(np.int64)
+
+    def decode(self, ids: IndexArray) -> str:
+        """Text of the bytes; what is not UTF-8 becomes U+FFFD."""
+        return _checked_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :func:`tokenizer_from_dict` needs."""
+        return {"kind": "byte"}
+
+
+@dataclass(frozen=True)
+class CharacterTokenizer:
+    """The characters of a text and their ids, and one more id for every other character.
+
+    Parameters
+    ----------
+    symbols : str
+        The distinct characters in the order of their code points; the id is the position.
+
+    Raises
+    ------
+    OptionError
+        If the symbols are not distinct or not in that order; :meth:`of` takes any text.
+
+    Examples
+    --------
+    >>> tokenizer = CharacterTokenizer.of("hello")
+    >>> tokenizer.symbols, tokenizer.size
+    ('ehlo', 5)
+    >>> tokenizer.encode("hole!")
+    array([1, 3, 2, 0, 4])
+    >>> tokenizer.decode(np.array([1, 3, 2, 0]))
+    'hole'
+    """
+
+    symbols: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.symbols, str) or list(self.symbols) != sorted(set(self.symbols)):
+            raise OptionError(
+                "symbols: expected distinct characters in the order of their code points; "
+                f"got {self.symbols!r}"
+            )
+
+    @classmethod
+    def of(cls, text: str) -> "CharacterTokenizer":
+        """Return the tokenizer of the characters of a text."""
+        return cls("".join(sorted(set(text))))
+
+    @property
+    def size(self) -> int:
+        """Number of ids: the symbols and the unknown one."""
+        return len(self.symbols) + 1
+
+    @property
+    def unknown(self) -> int:
+        """The id of every character that is not among the symbols: the last one."""
+        return len(self.symbols)
+
+    def encode(self, text: str) -> IndexArray:
+        """Ids of the characters of ``text``, shape (len(text),)."""
+        known, points = code_points(self.symbols), code_points(text)
+        ids = np.searchsorted(known, points)
+        found = np.append(known, NO_CODE_POINT)[ids] == points
+        return np.where(found, ids, self.unknown)
+
+    def decode(self, ids: IndexArray) -> str:
+        """Characters of the ids; the unknown id gives U+FFFD."""
+        symbols = self.symbols + REPLACEMENT
+        return "".join(symbols[i] for i in _checked_ids(ids, self.size))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :func:`tokenizer_from_dict` needs."""
+        return {"kind": "character", "symbols": self.symbols}
+
+
+@dataclass(frozen=True)
+class HuggingFaceTokenizer:
+    """A tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
+
+    The text is encoded as it is: nothing is cut off or filled up, and no special token is put
+    before or after it, whatever the file says of truncation, padding and templates. A special token
+    that is written out in the text becomes its id. Decoding leaves special tokens out.
+
+    Parameters
+    ----------
+    json : str
+        The content of a ``tokenizer.json``; :meth:`from_file` reads one.
+
+    Raises
+    ------
+    OptionError
+        If it is not such a content.
+    MissingExtraError
+        If the extra is not installed.
+
+    Examples
+    --------
+    ::
+
+        tokenizer = HuggingFaceTokenizer.from_file("tokenizer.json")
+        ids = tokenizer.encode("Once upon a time")
+    """
+
+    json: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        self._tokenizer  # noqa: B018  read now, so that errors come now
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
+        """Read a ``tokenizer.json``.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        OptionError
+            If it is not the file of a tokenizer.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"tokenizer: expected a file; {path} is none")
+        try:
+            return cls(path.read_text("utf-8"))
+        except UnicodeDecodeError as error:
+            raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
+
+    @cached_property
+    def _tokenizer(self) -> "tokenizers.Tokenizer":
+        try:
+            from tokenizers import Tokenizer as Library
+        except ImportError:
+            raise MissingExtraError(MISSING_EXTRA) from None
+        try:
+            tokenizer = Library.from_str(self.json)
+        except Exception as error:  # the library raises no narrower type
+            raise OptionError(
+                f"tokenizer: expected the content of a tokenizer.json; got {error}"
+            ) from None
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer
+
+    @cached_property
+    def size(self) -> int:
+        """Number of ids: one more than the largest; some below it may be unused."""
+        return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def encode(self, text: str) -> IndexArray:
+        """Ids of a text, shape (N,).
+
+        Raises
+        ------
+        TextError
+            If the text holds half of a surrogate pair, which UTF-8 cannot express.
+        """
+        _utf8(text)
+        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+
+    def decode(self, ids: IndexArray) -> str:
+        """Text of the ids, without special tokens."""
+        known = _checked_ids(ids, self.size).tolist()
+        return str(self._tokenizer.decode(known, skip_special_tokens=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what :func:`tokenizer_from_dict` needs: the content of the file."""
+        return {"kind": "huggingface", "json": self.json}
+
+
+KINDS = {
+    "byte": (ByteTokenizer, frozenset[str]()),
+    "character": (CharacterTokenizer, frozenset({"symbols"})),
+    "huggingface": (HuggingFaceTokenizer, frozenset({"json"})),
+}
+"""The tokenizers by their name in a dict, and what each holds, all of it text."""
+
+
+def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
+    """Return the tokenizer of which ``d`` is the ``to_dict()``.
+
+    Raises
+    ------
+    OptionError
+        If ``d`` is not such a dict.
+    MissingExtraError
+        If it is of a tokenizer that needs an extra which is not installed.
+
+    Examples
+    --------
+    >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
+    CharacterTokenizer(symbols='abc')
+    """
+    fields = dict(d) if isinstance(d, Mapping) else {}
+    kind = fields.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
+    make, expected = KINDS[kind]
+    if fields.keys() != expected or not all(isinstance(text, str) for text in fields.values()):
+        raise OptionError(
+            f"tokenizer: expected text under {sorted(expected)} for the kind {kind}; "
+            f"got { ({name: type(value).__name__ for name, value in fields.items()}) }"
+        )
+    tokenizer: Tokenizer = make(**fields)
+    return tokenizer
+
+
+class StreamDecoder:
+    """Decode ids one by one, into text that later ids do not change.
+
+    Bytes of an unfinished character are kept back. With a tokenizer that is neither of bytes nor of
+    characters, all ids so far are decoded at every step, and new text is certain once it does not
+    end in U+FFFD.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Decodes the ids.
+
+    Examples
+    --------
+    >>> decoder = StreamDecoder(ByteTokenizer())
+    >>> [decoder.push(byte) for byte in "né!".encode()], decoder.flush()
+    (['n', '', 'é', '!'], '')
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._decoder: _Decoder
+        if isinstance(tokenizer, ByteTokenizer):
+            self._decoder = _Bytes()
+        elif isinstance(tokenizer, CharacterTokenizer):
+            self._decoder = _Each(tokenizer)
+        else:
+            self._decoder = _Whole(tokenizer)
+
+    def push(self, token: int) -> str:
+        """Take the next id and return the text that has become certain."""
+        return self._decoder.push(token)
+
+    def flush(self) -> str:
+        """Return the rest of the text: there are no more ids."""
+        return self._decoder.flush()
+
+
+class _Decoder(Protocol):
+    def push(self, id: int) -> str: ...  # noqa: A002
+    def flush(self) -> str: ...
+
+
+class _Bytes:
+    """UTF-8 by the incremental decoder of Python."""
+
+    def __init__(self) -> None:
+        self._codec = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def push(self, token: int) -> str:
+        return self._codec.decode(bytes([token]))
+
+    def flush(self) -> str:
+        return self._codec.decode(b"", final=True)
+
+
+class _Each:
+    """Every id is a text by itself."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def push(self, token: int) -> str:
+        return self._tokenizer.decode(np.array([token]))
+
+    def flush(self) -> str:
+        return ""
+
+
+class _Whole:
+    """What an id means may depend on those before: decode all of them every time."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._given = 0
+
+    def push(self, token: int) -> str:
+        self._ids.append(token)
+        return self._new(self._text().rstrip(REPLACEMENT))
+
+    def flush(self) -> str:
+        return self._new(self._text())
+
+    def _text(self) -> str:
+        return self._tokenizer.decode(np.array(self._ids, np.int64))
+
+    def _new(self, text: str) -> str:
+        new = text[self._given :]
+        self._given += len(new)
+        return new
+
+
+NO_CODE_POINT = np.uint32(0xFFFFFFFF)
+
+
+def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
+    """Unicode code points of the characters, shape (len(text),)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def _utf8(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise TextError(
+            f"text: expected characters that UTF-8 can express; got {text[error.start]!r} "
+            f"at {error.start}"
+        ) from None
+
+
+def _checked_ids(ids: Any, size: int) -> IndexArray:
+    return check_indices("ids", ids, size)

@@ -1,0 +1,173 @@
+"""All that the rest of a training depends on, as an object that can be stored and loaded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints.model import check_same_arrays
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.models.protocols import RecurrentModel
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training.decay import DecayRule, decay_rule
+from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.trees import leaves, rebuild, tree_map
+
+OPTIMIZER, CARRIED = "optimizer.", "carried"
+"""What the names of the stored moments and of the carried state begin with."""
+
+OPTIONS = ("lr", "betas", "eps", "weight_decay")
+"""The optimiser's options that are stored; its rule of what decays is not."""
+
+BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands after some step: nothing else decides how it goes on.
+
+    Attributes
+    ----------
+    model : RecurrentModel
+        Is trained in place.
+    optimizer : AdamW
+        Made from this model's ``params``.
+    rng : np.random.Generator
+        Draws all that is random: batches, and dropout.
+    step, tokens : int
+        How many steps have been taken, and tokens learned from.
+    elapsed, busy : float
+        Seconds since the start, and those of them spent in steps.
+    carried : Any
+        State of the model that the next batch begins in, unless that begins anew.
+    validations : list[tuple[int, float]]
+        Steps and what a validation after them found.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
+    >>> model = LanguageModel(10, 4, LSTM(4, 8))
+    >>> state = TrainingState(model, AdamW(model.params), np.random.default_rng(0), step=7)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     state.save(f"{folder}/state.npz")
+    ...     loaded, _ = TrainingState.load(f"{folder}/state.npz")
+    >>> loaded.step, loaded.rng.random() == state.rng.random()
+    (7, True)
+    """
+
+    model: RecurrentModel
+    optimizer: AdamW
+    rng: np.random.Generator
+    step: int = 0
+    tokens: int = 0
+    elapsed: float = 0.0
+    busy: float = 0.0
+    carried: Any = None
+    validations: list[tuple[int, float]] = field(default_factory=list)
+
+    def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
+        """Count one more step, and keep the state that it ended in, as arrays of its own.
+
+        In the layout that loading it gives: another layout could be rounded otherwise.
+        """
+        self.step += 1
+        self.tokens += tokens
+        self.busy += seconds
+        self.elapsed = elapsed
+        self.carried = tree_map(lambda array: np.array(array, order="C"), carried)
+
+    def save(self, path: str | Path, *, tokenizer: Tokenizer | None = None, **more: Any) -> None:
+        """Write all of it into one checkpoint, with ``more`` for the caller to find again.
+
+        Raises
+        ------
+        CheckpointError
+            If something cannot be stored, such as another kind of generator.
+        """
+        name = type(self.rng.bit_generator).__name__
+        if name not in BIT_GENERATORS:
+            raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
+        moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
+        training = {
+            "step": self.step,
+            "tokens": self.tokens,
+            "elapsed": self.elapsed,
+            "busy": self.busy,
+            "rng": self.rng.bit_generator.state,
+            "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
+            "validations": self.validations,
+        }
+        save_checkpoint(
+            path,
+            self.model,
+            tokenizer=tokenizer,
+            training=more | training,
+            arrays=moments | dict(leaves(CARRIED, self.carried)),
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, *, decays: DecayRule | None = None) -> tuple[Self, Checkpoint]:
+        """Read what :meth:`save` has written, and return the checkpoint too.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+        decays : DecayRule, optional
+            The optimiser's rule of what decays, which the file does not hold; that of the kind of
+            model, :func:`decay_rule`, if omitted.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged, or holds no training.
+        """
+        checkpoint = load_checkpoint(path)
+        model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
+        try:
+            optimizer = AdamW(
+                model.params, **found["optimizer"], decays=decays or decay_rule(model)
+            )
+            moments = [name for name in arrays if name.startswith(OPTIMIZER)]
+            optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
+            state = cls(
+                model,
+                optimizer,
+                rng=_generator(found["rng"]),
+                carried=_carried(model, arrays),
+                validations=[(int(step), float(bits)) for step, bits in found["validations"]],
+                **{name: found[name] for name in ("step", "tokens", "elapsed", "busy")},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{Path(path).name}: expected a training that can go on; got one without what it "
+                f"takes ({type(error).__name__}: {error})"
+            ) from error
+        return state, checkpoint
+
+
+def _generator(found: dict[str, Any]) -> np.random.Generator:
+    name = found["bit_generator"]
+    if name not in BIT_GENERATORS:
+        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name!r}")
+    bits = getattr(np.random, name)(0)
+    bits.state = found
+    return np.random.Generator(bits)
+
+
+def _carried(model: RecurrentModel, arrays: Mapping[str, Array]) -> Any:
+    """The carried state, in the structure that the model gives to the state after one token."""
+    stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}
+    if not stored:
+        return None
+    rows = len(next(iter(stored.values())))
+    _, like = model(np.zeros((rows, 1), np.int64))
+    expected = dict(leaves(CARRIED, like))
+    check_same_arrays("carried state", expected, stored)
+    return rebuild(like, (stored[name] for name in expected))

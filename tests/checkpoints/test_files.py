@@ -1,0 +1,232 @@
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.checkpoints import files, read_arrays, write_arrays
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.numerics import Array
+
+SUFFIXES = (".npz", ".safetensors")
+
+METADATA = {
+    "text": "naïve 𝄞 \ud800",
+    "big": 2**127 + 1,
+    "tiny": 5e-324,
+    "third": 1 / 3,
+    "nothing": None,
+    "nested": {"list": [1, True, "x"]},
+}
+
+
+def draw() -> dict[str, Array]:
+    rng = np.random.default_rng(0)
+    return {
+        "model.weight": rng.standard_normal((3, 4)).astype(np.float32),
+        "transposed": rng.standard_normal((3, 4)).T,
+        "scalar": np.array(7, np.int64),
+        "empty": np.zeros((0, 3)),
+        "special": np.array([np.nan, -0.0, np.inf, -np.inf, 5e-324]),
+        "flags": np.array([True, False]),
+    }
+
+
+def write(folder: Path, suffix: str) -> Path:
+    path = folder / f"file{suffix}"
+    write_arrays(path, draw(), METADATA)
+    return path
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_written_is_read_bit_for_bit(suffix: str, tmp_path: Path) -> None:
+    arrays, metadata = read_arrays(write(tmp_path, suffix))
+    assert metadata == METADATA
+    assert arrays.keys() == draw().keys()
+    for name, array in draw().items():
+        assert (arrays[name].dtype, arrays[name].shape) == (array.dtype, array.shape)
+        assert arrays[name].tobytes() == array.tobytes()
+    assert [p.name for p in tmp_path.iterdir()] == [f"file{suffix}"]
+
+
+def test_an_npz_holds_every_dtype_of_the_library(tmp_path: Path) -> None:
+    dtypes = (np.longdouble, np.complex128, np.clongdouble)
+    wide = {np.dtype(d).name: np.array([1 / 3, -0.0], d) for d in dtypes}
+    write_arrays(tmp_path / "wide.npz", wide, {})
+    arrays, _ = read_arrays(tmp_path / "wide.npz")
+    for name, array in wide.items():
+        assert arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(arrays[name], array)
+    with pytest.raises(CheckpointError, match=r"complex128: expected a dtype that \.safetensors"):
+        write_arrays(tmp_path / "wide.safetensors", {"complex128": wide["complex128"]}, {})
+    assert not (tmp_path / "wide.safetensors").exists()
+
+
+def test_numbers_and_arrays_of_numpy_in_the_metadata_become_plain(tmp_path: Path) -> None:
+    found = {"n": np.int64(3), "x": np.float32(0.1), "a": np.arange(2), "f": np.float64(0.1)}
+    write_arrays(tmp_path / "a.npz", {}, found)
+    assert read_arrays(tmp_path / "a.npz") == (
+        {},
+        {"n": 3, "x": float(np.float32(0.1)), "a": [0, 1], "f": 0.1},
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("where", ["write", "sync", "replace"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    suffix: str, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, suffix)
+    before = path.read_bytes()
+
+    def fail(*args: Any) -> None:
+        assert (tmp_path / f"file{suffix}.partial").exists()
+        raise OSError("no space left")
+
+    def half(file: Any, arrays: Any, text: str) -> None:
+        file.write(before[: len(before) // 2])
+        fail()
+
+    if where == "write":
+        monkeypatch.setitem(files._FORMATS, suffix, files._Format(half, files._read_npz))
+    elif where == "sync":
+        monkeypatch.setattr("os.fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space left"):
+        write_arrays(path, {"x": np.ones(3)}, {})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [f"file{suffix}"]
+
+
+def test_an_interruption_between_two_arrays_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, ".npz")
+    before, original, calls = path.read_bytes(), zipfile.ZipFile.open, [0]
+
+    def interrupted(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 3:
+            raise KeyboardInterrupt
+        return original(*args, **options)
+
+    monkeypatch.setattr(zipfile.ZipFile, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_arrays(path, draw(), {})
+    monkeypatch.undo()
+    assert calls[0] == 3
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
+
+
+def test_what_an_earlier_process_left_half_written_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "file.npz.partial").write_bytes(b"left over" * 10_000)
+    assert read_arrays(write(tmp_path, ".npz"))[1] == METADATA
+    assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
+def test_a_truncated_file(suffix: str, kept: float, tmp_path: Path) -> None:
+    path = write(tmp_path, suffix)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(CheckpointError, match=rf"file\{suffix}: expected a whole \{suffix} file"):
+        read_arrays(path)
+
+
+def test_no_flipped_bit_of_an_npz_changes_a_number(tmp_path: Path) -> None:
+    path = write(tmp_path, ".npz")
+    data, rng, found = path.read_bytes(), np.random.default_rng(0), 0
+    for at in rng.integers(0, 8 * len(data), 150).tolist():
+        changed = bytearray(data)
+        changed[at // 8] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            arrays, metadata = read_arrays(path)
+        except CheckpointError:
+            found += 1
+            continue
+        assert metadata == METADATA
+        for name in arrays.keys() & draw().keys():  # a name can be lost or changed
+            assert arrays[name].tobytes() == draw()[name].tobytes()
+    assert found > 75
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("data", [b"", b"PK\3\4", b"\x93NUMPY", b"{}", bytes(1000), b"text" * 99])
+def test_another_format(suffix: str, data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / f"file{suffix}"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged or of another format"):
+        read_arrays(path)
+
+
+def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
+    with pytest.raises(CheckpointError, match="allow_pickle=False"):
+        read_arrays(tmp_path / "objects.npz")
+
+
+def test_files_without_our_metadata(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    np.savez(tmp_path / "other.npz", x=np.ones(3))
+    numpy.save_file({"x": np.ones(3)}, tmp_path / "other.safetensors", {"by": "another"})
+    for suffix in SUFFIXES:
+        with pytest.raises(
+            CheckpointError, match="expected the metadata of a checkpoint; got none"
+        ):
+            read_arrays(tmp_path / f"other{suffix}")
+    np.savez(tmp_path / "other.npz", __metadata__=np.frombuffer(b"[1]", np.uint8))
+    with pytest.raises(CheckpointError, match=r"the metadata of a checkpoint; got \[1\]"):
+        read_arrays(tmp_path / "other.npz")
+
+
+def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors")
+    with np.load(write(tmp_path, ".npz"), allow_pickle=False) as stored:
+        assert json.loads(stored["__metadata__"].tobytes()) == METADATA
+    with library.safe_open(write(tmp_path, ".safetensors"), framework="numpy") as stored:
+        assert json.loads(stored.metadata()["numpy_xlstm"]) == METADATA
+
+
+@pytest.mark.parametrize(
+    ("arrays", "metadata", "message"),
+    [
+        ({"__metadata__": np.ones(1)}, {}, "arrays: expected names other.*got '__metadata__'"),
+        ({"file": np.ones(1)}, {}, "got 'file'"),
+        ({"": np.ones(1)}, {}, "got ''"),
+        ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
+        ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),
+        ({}, {"x": float("nan")}, "metadata: expected what JSON can hold; got Out of range"),
+        ({}, {"x": {1, 2}}, "metadata: expected what JSON can hold; got set"),
+    ],
+)
+def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write_arrays(tmp_path / "a.npz", arrays, metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_paths(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"ends in \.npz or \.safetensors; got a\.pt"):
+        write_arrays(tmp_path / "a.pt", {}, {})
+    with pytest.raises(CheckpointError, match=r"ends in \.npz or \.safetensors; got a"):
+        read_arrays(tmp_path / "a")
+    with pytest.raises(FileNotFoundError):
+        read_arrays(tmp_path / "a.npz")
+    with pytest.raises(FileNotFoundError):
+        write_arrays(tmp_path / "none" / "a.npz", {}, {})
+
+
+def test_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, ".safetensors")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for action in (lambda: write_arrays(path, {}, {}), lambda: read_arrays(path)):
+        with pytest.raises(ImportError, match=r"checkpoints extra: pip install 'numpy-xlstm\["):
+            action()

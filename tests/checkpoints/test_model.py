@@ -1,0 +1,226 @@
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.checkpoints import (
+    KINDS,
+    Kind,
+    load_checkpoint,
+    read_arrays,
+    save_checkpoint,
+    write_arrays,
+)
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
+from numpy_xlstm.models import (
+    LanguageModel,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    sLSTMBlockConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.parameters import Composite
+
+SUFFIXES = (".npz", ".safetensors")
+
+CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "lstm": (LSTM, {}),
+    "slstm": (sLSTM, {"num_heads": 2, "forget_gate": "exp"}),
+    "mlstm": (
+        mLSTM,
+        {
+            "num_heads": 2,
+            "qk_dim": 4,
+            "forget_gate": "exp",
+            "input_gate": "sigmoid",
+            "form": "parallel",
+            "chunk_size": 5,
+            "eps": 1e-3,
+        },
+    ),
+}
+
+
+def build(cell: str = "lstm", dtype: Any = np.float64) -> LanguageModel:
+    rng = np.random.default_rng(3)
+    layer, options = CELLS[cell]
+    return LanguageModel(7, 4, layer(4, 8, dtype=dtype, rng=rng, **options), rng=rng)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_comes_back_bit_for_bit(suffix: str, cell: str, dtype: Any, tmp_path: Path) -> None:
+    model, tokens = build(cell, dtype), np.array([[1, 2, 6, 0, 3]])
+    model.params["head.bias"][...] = np.array([-0.0, 5e-324, 1 / 3, 1, 2, 3, 4])
+    path = tmp_path / f"model{suffix}"
+    extra = {"optimizer.t": np.array(4), "state.h": np.ones((2, 3), dtype)}
+    save_checkpoint(path, model, training={"step": 4, "loss": 0.1}, arrays=extra)
+    loaded = load_checkpoint(path)
+    assert loaded.training == {"step": 4, "loss": 0.1}
+    assert loaded.tokenizer is None
+    assert loaded.arrays.keys() == extra.keys()
+    np.testing.assert_array_equal(loaded.arrays["state.h"], extra["state.h"])
+    assert list(loaded.model.params) == list(model.params)
+    for name, array in model.params.items():
+        assert loaded.model.params[name].dtype == dtype
+        assert loaded.model.params[name].tobytes() == array.tobytes()
+    assert type(loaded.model.cell) is CELLS[cell][0]
+    for option in CELLS[cell][1].keys() - {"input_gate", "eps"}:
+        owner = loaded.model.cell.options if cell == "mlstm" else loaded.model.cell
+        owner = owner if hasattr(owner, option) else loaded.model.cell
+        assert getattr(owner, option) == CELLS[cell][1][option]
+    np.testing.assert_array_equal(loaded.model(tokens)[0], model(tokens)[0])
+
+
+def test_the_names_in_the_file(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.npz", build("slstm"), arrays={"optimizer.t": np.array(1)})
+    arrays, metadata = read_arrays(tmp_path / "a.npz")
+    assert sorted(arrays) == [
+        "model.cell.R",
+        "model.cell.W",
+        "model.cell.b",
+        "model.embedding.weight",
+        "model.head.bias",
+        "model.head.weight",
+        "optimizer.t",
+    ]
+    options = {"input_size": 4, "hidden_size": 8, "num_heads": 2, "forget_gate": "exp"}
+    assert metadata == {
+        "format": 1,
+        "kind": "LanguageModel",
+        "config": {
+            "vocab_size": 7,
+            "embedding_size": 4,
+            "cell": {"kind": "sLSTM", "options": options},
+        },
+        "dtype": "float64",
+        "tokenizer": None,
+        "training": {},
+    }
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharacterTokenizer.of("aé𝄞")])
+def test_the_tokenizer_comes_back(tokenizer: Any, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a.npz", build(), tokenizer=tokenizer)
+    assert load_checkpoint(tmp_path / "a.npz").tokenizer == tokenizer
+
+
+def xlstm(dtype: Any) -> xLSTMLMModel:
+    config = xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2)),
+        slstm_block=sLSTMBlockConfig(feedforward=None),
+        num_blocks=2,
+        embedding_dim=8,
+        slstm_at=[1],
+        dropout=0.1,
+        tie_weights=True,
+        vocab_size=7,
+    )
+    return xLSTMLMModel(config, dtype=dtype, rng=np.random.default_rng(3))
+
+
+def large(dtype: Any) -> xLSTMLarge:
+    options: dict[str, Any] = {"weight_mode": "fused", "gate_soft_cap": None}
+    config = xLSTMLargeConfig(8, num_heads=2, num_blocks=1, vocab_size=7, **options)
+    return xLSTMLarge(config, dtype=dtype, rng=np.random.default_rng(3))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("make", [xlstm, large])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_an_xlstm_comes_back_bit_for_bit(
+    suffix: str, make: Any, dtype: Any, tmp_path: Path
+) -> None:
+    model, tokens = make(dtype), np.array([[1, 2, 6, 0, 3]])
+    save_checkpoint(tmp_path / f"model{suffix}", model)
+    loaded = load_checkpoint(tmp_path / f"model{suffix}").model
+    assert type(loaded) is type(model)
+    assert loaded.config == model.config
+    assert {n: a.tobytes() for n, a in loaded.params.items()} == {
+        n: a.tobytes() for n, a in model.params.items()
+    }
+    np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
+
+
+@dataclass
+class Config:
+    width: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Config":
+        return cls(**found)
+
+
+class Configured(Composite):
+    """A model that is made from a configuration, for the test."""
+
+    def __init__(self, config: Config, *, dtype: Any, rng: np.random.Generator) -> None:
+        self.config = config
+        self.children = {"cell": LSTM(config.width, config.width, dtype=dtype, rng=rng)}
+
+
+def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = Configured(Config(3), dtype=np.float32, rng=np.random.default_rng(8))
+    with pytest.raises(CheckpointError, match=r"kind: expected one of LanguageModel.*'Configured'"):
+        save_checkpoint(tmp_path / "a.npz", model)
+    monkeypatch.setitem(KINDS, "Configured", Kind.configured(Configured, Config))
+    save_checkpoint(tmp_path / "a.npz", model)
+    loaded = load_checkpoint(tmp_path / "a.npz").model
+    assert loaded.config == Config(3)
+    np.testing.assert_array_equal(loaded.params["cell.R"], model.params["cell.R"])
+    monkeypatch.delitem(KINDS, "Configured")
+    with pytest.raises(CheckpointError, match=r"kind: expected one of .*got 'Configured'"):
+        load_checkpoint(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "metadata", "message"),
+    [
+        ({}, {"format": 2}, r"a\.npz: expected format version 1; got 2"),
+        ({}, {"format": None}, r"expected format version 1; got None"),
+        ({}, {"kind": "Transformer"}, "kind: expected one of LanguageModel.*got 'Transformer'"),
+        ({}, {"config": {"vocab_size": 7}}, r"config: .*of a LanguageModel; .*KeyError: 'cell'"),
+        ({}, {"dtype": "int32"}, r"config: .*expected one of float32.*got int32"),
+        ({"model.head.bias": None}, {}, "parameters: expected 'head.bias' too; got none"),
+        ({"model.extra": np.ones(2)}, {}, "parameters: expected no 'extra'; got one"),
+        (
+            {"model.head.bias": np.ones(6)},
+            {},
+            r"head\.bias: expected float64 \(7,\); got float64 \(6,\)",
+        ),
+        ({"model.head.bias": np.ones(7, np.float32)}, {}, r"head\.bias: .*got float32 \(7,\)"),
+    ],
+)
+def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    save_checkpoint(path, build())
+    stored, described = read_arrays(path)
+    changed = {name: array for name, array in (stored | arrays).items() if array is not None}
+    write_arrays(path, changed, described | metadata)
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(path)
+
+
+def test_names_that_are_taken(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"names without 'model\.' before; got 'model\.x'"):
+        save_checkpoint(tmp_path / "a.npz", build(), arrays={"model.x": np.ones(1)})
+
+
+def test_a_cell_of_another_kind(tmp_path: Path) -> None:
+    class Other(LSTM):
+        pass
+
+    model = LanguageModel(7, 4, Other(4, 8))
+    with pytest.raises(CheckpointError, match="cell: expected one of LSTM, sLSTM, mLSTM; got Oth"):
+        save_checkpoint(tmp_path / "a.npz", model)

@@ -1,0 +1,162 @@
+import argparse
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM
+from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm.cli import generate as command
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    Sampling,
+    generate,
+)
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.numerics import Array
+
+LETTERS = CharacterTokenizer("abcd")
+Load = Callable[[Any], None]
+
+
+def lstm() -> LanguageModel:
+    rng = np.random.default_rng(0)
+    return LanguageModel(LETTERS.size, 8, LSTM(8, 16, rng=rng), rng=rng)
+
+
+def expected(seed: int = 0, length: int = 500, stop: tuple[str, ...] = (), **options: Any) -> str:
+    sampling = Sampling(**{"temperature": 0.8, **options})
+    rng = np.random.default_rng(seed)
+    return generate(lstm(), LETTERS, "ab", length=length, sampling=sampling, stop=stop, rng=rng)
+
+
+def run(*argv: str) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    args = parser.parse_args(["generate", *argv])
+    code: int = args.run(args)
+    return code
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Make the command load a given model of bytes."""
+
+    def set_model(model: Any) -> None:
+        checkpoint = SimpleNamespace(model=model, tokenizer=ByteTokenizer())
+        monkeypatch.setattr("numpy_xlstm.checkpoints.load_checkpoint", lambda path: checkpoint)
+
+    return set_model
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    path = tmp_path / "model.npz"
+    save_checkpoint(path, lstm(), tokenizer=LETTERS)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("argv", "options"),
+    [
+        ("", {}),
+        ("--length 30 --seed 3", {"length": 30, "seed": 3}),
+        ("--length 0", {"length": 0}),
+        ("--temperature 0", {"temperature": 0}),
+        ("--temperature 2 --top-k 2 --top-p 0.5", {"temperature": 2, "top_k": 2, "top_p": 0.5}),
+        ("--repetition-penalty 1.5", {"repetition_penalty": 1.5}),
+        ("--stop dd --stop ca", {"stop": ("dd", "ca")}),
+    ],
+)
+def test_the_prompt_and_what_the_model_makes_of_it(
+    argv: str, options: dict[str, Any], checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(checkpoint, "--prompt", "ab", *argv.split()) == 0
+    assert capsys.readouterr() == (f"ab{expected(**options)}\n", "")
+
+
+def test_text_is_written_as_it_comes(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+
+    def model(tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+        seen.append(capsys.readouterr().out)
+        logits = np.full((1, 1, 256), -np.inf)
+        logits[..., "é!".encode()[len(seen) - 1]] = 0
+        return logits, None
+
+    load(model)
+    assert run("file", "--prompt", "ü", "--length", "3") == 0
+    assert seen == ["ü", "", "é"]
+    assert capsys.readouterr().out == "!\n"
+
+
+def test_ctrl_c_ends_the_text(load: Load, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = []
+
+    def model(tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+        calls.append(tokens)
+        if len(calls) == 4:
+            signal.raise_signal(signal.SIGINT)
+        logits = np.full((1, 1, 256), -np.inf)
+        logits[..., ord("x")] = 0
+        return logits, None
+
+    load(model)
+    assert run("file", "--prompt", "a", "--length", "9") == 130
+    assert capsys.readouterr() == ("axxx\n", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--prompt=", "prompt: expected at least one character; got an empty string"),
+        ("--prompt xyz", "prompt: expected characters of the training text; got 'x', 'y', 'z'"),
+        ("--prompt a --top-p 1.5", r"top_p: expected a number above 0, up to 1; got 1\.5"),
+        ("--prompt a --stop=", "stop: expected a sequence of strings"),
+    ],
+)
+def test_bad_options_before_anything_is_written(
+    argv: str, message: str, checkpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        run(checkpoint, *argv.split())
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("", "the following arguments are required: CHECKPOINT, --prompt"),
+        ("file", "the following arguments are required: --prompt"),
+        ("file --prompt a --length -1", "argument --length: expected a whole number from 0"),
+        (
+            "file --prompt a --temperature -1",
+            "argument --temperature: expected a number at least 0",
+        ),
+        ("file --prompt a --top-k 0", "argument --top-k: expected a whole number from 1"),
+        ("file --prompt a --top-p 0", "argument --top-p: expected a number above 0"),
+        (
+            "file --prompt a --repetition-penalty 0.9",
+            "argument --repetition-penalty: expected a number at least 1; got '0.9'",
+        ),
+        ("file --prompt a --seed x", "argument --seed: expected a whole number from 0"),
+    ],
+)
+def test_a_bad_command_line(argv: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(*argv.split())
+    assert message in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    save_checkpoint(path, lstm())
+    with pytest.raises(OptionError, match=r"checkpoint: expected one with a tokenizer; .*has none"):
+        run(str(path), "--prompt", "ab")

@@ -1,0 +1,32 @@
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cli.picture import save_loss_picture, smoothed
+
+pytest.importorskip("matplotlib")
+
+
+def test_smoothing_by_hand() -> None:
+    assert smoothed(np.array([4.0, 0.0, 0.0]), span=2.0) == pytest.approx([4, 4 / 3, 4 / 7])
+    assert smoothed(np.array([4.0, 1.0, 3.0]), span=0.1).tolist() == [4, 1, 3]
+    assert smoothed(np.full(99, 2.5), span=7.0) == pytest.approx(np.full(99, 2.5))
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_what_the_picture_shows(validated: bool, tmp_path: Path) -> None:
+    entries = [{"step": n, "bits": 5 / n} for n in range(1, 30)]
+    if validated:
+        entries[9]["validation"] = 3.0
+    save_loss_picture(tmp_path / "loss.svg", entries, {"unigram": 4.5, "bigram": 3.5})
+    svg = (tmp_path / "loss.svg").read_text("utf-8")
+    texts = set(re.findall(r"<!-- (.*?) -->", svg))
+    assert {"step", "bits/char", "unigram", "bigram", "training, smoothed"} <= texts
+    assert ("validation" in texts) == validated
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    save_loss_picture(tmp_path / "loss.svg", [], {"unigram": 4.5})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,287 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.checkpoints import read_arrays
+from numpy_xlstm.cli import main
+from numpy_xlstm.training import loop, train_step
+
+TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
+SMALL = ["--batch-size=4", "--window=8", "--sample-length=9"]
+CELL = ["--hidden-size=8", "--embedding-size=4"]
+XLSTM = ["--model", "xlstm", "--blocks=2", "--width=8", "--heads=2", "--slstm-at=1"]
+TIMES = ("elapsed", "busy")
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def train(text_file: Path, out: Path, *options: str) -> int:
+    return main(["train", *arguments(text_file, out, *options)])
+
+
+def arguments(text_file: Path, out: Path, *options: str) -> list[str]:
+    model = [] if "--model" in options else CELL
+    return [str(text_file), *SMALL, *model, "--out", str(out), *options]
+
+
+def resume(out: Path, *options: str) -> int:
+    return main(["train", "--resume", str(out), *options])
+
+
+def lines(out: Path) -> list[dict[str, Any]]:
+    """The log, without times."""
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in entry.items() if k not in TIMES} for entry in entries]
+
+
+def stored(out: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """All arrays bit for bit, and what is known of the training, without times."""
+    arrays, metadata = read_arrays(out / "checkpoint.npz")
+    training = {k: v for k, v in metadata["training"].items() if k not in (*TIMES, "log_size")}
+    return {name: array.tobytes() for name, array in arrays.items()}, training
+
+
+def assert_same(one: Path, two: Path) -> None:
+    assert lines(one) == lines(two)
+    (arrays, training), (expected, known) = stored(one), stored(two)
+    assert arrays.keys() == expected.keys()
+    assert [name for name in arrays if arrays[name] != expected[name]] == []
+    assert training.pop("notes")["text"] == known.pop("notes")["text"]
+    assert training == known
+
+
+def killed(command: list[str], log: Path, at: int) -> int:
+    """Run a command, kill it once the log has so many lines, and return how many it has then."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if log.exists() and log.read_bytes().count(b"\n") >= at:
+            break
+        time.sleep(0.0005)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    return log.read_bytes().count(b"\n")
+
+
+@pytest.mark.parametrize(
+    ("seed", "options"),
+    [
+        (1, ["--cell", "slstm", "--hidden-size", "64", "--validate-every", "7"]),
+        (2, ["--cell", "mlstm", "--hidden-size", "64", "--tbptt", "--accumulate", "2"]),
+        (3, [*XLSTM, "--dropout", "0.2", "--tbptt", "--recompute", "--accumulate", "2"]),
+    ],
+)
+def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_is_not(
+    seed: int, options: list[str], text_file: Path, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options += ["--steps", "40", "--window", "32", "--seed", "7", "--save-every", str(seed)]
+    assert train(text_file, whole, *options) == 0
+    program = [sys.executable, "-m", "numpy_xlstm", "train"]
+    command = [*program, *arguments(text_file, parts, *options)]
+    rng, seen = np.random.default_rng(seed), []
+    for low, high in ((0, 9), (9, 18), (18, 26)):
+        seen.append(killed(command, parts / "log.jsonl", int(rng.integers(low, high))))
+        command = [*program, "--resume", str(parts)]
+    assert seen[-1] < 40
+    assert resume(parts) == 0
+    assert [entry["step"] for entry in lines(parts)] == list(range(1, 41))
+    assert_same(parts, whole)
+
+
+def interrupting(at: int) -> Any:
+    """A training step that is interrupted when it is called for the given time."""
+    calls, original = [0], train_step
+
+    def step(*args: Any, **options: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == at:
+            signal.raise_signal(signal.SIGINT)
+        return original(*args, **options)
+
+    return step
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--tbptt", "--dtype", "float64"],
+        ["--model", "xlstm-large", "--blocks=1", "--width=16", "--tokenizer=bytes"],
+    ],
+)
+def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
+    options: list[str],
+    text_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(text_file, whole, "--steps", "9", *options) == 0
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(loop, "train_step", interrupting(4))
+    assert train(text_file, parts, "--steps", "9", *options) == 130
+    err = capsys.readouterr().err
+    assert f"saved after step 4; numpy-xlstm train --resume {parts} goes on\n" in err
+    assert stored(parts)[1]["step"] == 4
+    monkeypatch.undo()
+    assert resume(parts) == 0
+    assert_same(parts, whole)
+    out = capsys.readouterr().out
+    assert untimed(out) == untimed(expected)
+    assert resume(parts) == 0  # there is nothing left to do
+    assert untimed(capsys.readouterr().out) == untimed(expected)
+    assert resume(parts, "--sample-length", "3", "--prompt", "12") == 0
+    assert re.search(r"\nsample:\n12...\n$", capsys.readouterr().out)
+    assert_same(parts, whole)
+
+
+def untimed(out: str) -> tuple[list[str], str]:
+    """The results in bits per character, and the sample."""
+    table, _, sample = out.partition("sample:")
+    rows = [" ".join(line.split()) for line in table.splitlines() if "bits/char" in line]
+    assert len(rows) == 3
+    return rows, sample
+
+
+def test_the_budget_can_be_raised(text_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert train(text_file, out, "--steps", "3", "--cell", "lstm") == 0
+    assert resume(out, "--steps", "5") == 0
+    assert [entry["step"] for entry in lines(out)] == [1, 2, 3, 4, 5]
+    assert resume(out) == 0
+    assert len(lines(out)) == 5
+    assert stored(out)[1]["notes"]["options"]["steps"] == 5
+    assert resume(out, "--minutes", "0.002") == 0
+    options = stored(out)[1]["notes"]["options"]
+    assert (options["steps"], options["minutes"]) == (None, 0.002)
+
+
+def test_a_run_by_time_can_go_on_by_steps(text_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert train(text_file, out, "--minutes", "0.001") == 0
+    steps = len(lines(out))
+    assert resume(out, "--steps", str(steps + 2)) == 0
+    assert [entry["step"] for entry in lines(out)] == list(range(1, steps + 3))
+
+
+def test_the_files_of_a_run(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    assert train(text_file, out, "--steps", "4", "--validate-every", "2") == 0
+    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "log.jsonl", "loss.svg"]
+    assert [e["step"] for e in lines(out) if "validation" in e] == [2, 4]
+    svg = (out / "loss.svg").read_text("utf-8")
+    assert svg.startswith("<?xml")
+    for name in ("training, smoothed", "validation", "unigram entropy", "bigram entropy"):
+        assert name in svg
+    validation = lines(out)[-1]["validation"]
+    assert re.search(rf"slstm model +│ +{validation:.3f} │", capsys.readouterr().out)
+
+
+def test_without_matplotlib(
+    text_file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert train(text_file, tmp_path / "out", "--steps", "2") == 0
+    assert "no loss.svg: the picture needs the plot extra" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "loss.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--steps 2", "--steps: expected at least the 3 of the run; got 2"),
+        ("--lr 0.1", "--resume: expected no other options than .*; got --lr"),
+        ("--cell slstm --tbptt", "--resume: .*; got --cell, --tbptt"),
+        ("--out elsewhere", "--resume: .*; got --out"),
+        ("--save-every 3", "--resume: .*; got --save-every"),
+        ("--prompt=", "prompt: expected at least one character"),
+    ],
+)
+def test_wrong_options(
+    options: str, message: str, text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(text_file, tmp_path / "out", "--steps", "3") == 0
+    before = (tmp_path / "out" / "checkpoint.npz").read_bytes()
+    capsys.readouterr()
+    assert resume(tmp_path / "out", *options.split()) == 2
+    assert_one_line(capsys, message)
+    assert (tmp_path / "out" / "checkpoint.npz").read_bytes() == before
+
+
+def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert train(text_file, out, "--steps", "3") == 0
+    moved = text_file.rename(tmp_path / "moved.txt")
+    capsys.readouterr()
+    assert resume(out) == 2
+    assert_one_line(capsys, r"text: expected a file; .*text\.txt does not exist")
+    text_file.write_text(TEXT.replace("7", "8"), encoding="utf-8")
+    assert resume(out) == 2
+    sizes = f"{len(TEXT):,} characters, SHA-256 [0-9a-f]+"
+    assert_one_line(capsys, f"text: expected the text of the run, {sizes}; got another, {sizes}")
+    assert main(["train", str(moved), "--resume", str(out), "--steps", "4"]) == 0
+    text_file.unlink()
+    assert resume(out, "--steps", "5") == 0
+    assert len(lines(out)) == 5
+
+
+def test_a_directory_that_has_a_run(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(text_file, tmp_path / "out", "--steps", "1") == 0
+    capsys.readouterr()
+    assert train(text_file, tmp_path / "out", "--steps", "1") == 2
+    assert_one_line(capsys, "directory: expected one without a training; got .*resume that")
+
+
+def test_what_cannot_be_resumed(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert resume(out) == 2
+    assert_one_line(capsys, r"directory: expected one with a checkpoint\.npz; got .*out")
+    assert train(text_file, out, "--steps", "1") == 0
+    data = (out / "checkpoint.npz").read_bytes()
+    (out / "checkpoint.npz").write_bytes(data[:-99])
+    capsys.readouterr()
+    assert resume(out) == 2
+    assert_one_line(capsys, r"checkpoint\.npz: expected a whole \.npz file")
+
+
+def test_a_training_that_diverges_keeps_the_checkpoint_before(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--cell", "lstm", "--lr", "1e38", "--clip", "0", "--steps", "50"]
+    assert train(text_file, tmp_path / "out", *options, "--save-every", "1") == 2
+    assert "training diverged at step" in capsys.readouterr().err
+    assert stored(tmp_path / "out")[1]["step"] == len(lines(tmp_path / "out"))
+
+
+def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", err)

@@ -1,0 +1,151 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.experiments import Record, Run
+from numpy_xlstm.experiments.run import read_log
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import AdamW, Progress, TrainingState
+
+
+def start() -> TrainingState:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(5, 4, LSTM(4, 6, rng=rng), rng=rng)
+    return TrainingState(model, AdamW(model.params), rng)
+
+
+def take(run: Run, steps: int, validation: float | None = None) -> None:
+    """Pretend to take steps."""
+    for _ in range(steps):
+        run.state.advance(8, 0.5, run.state.step + 1.0, None)
+        step = run.state.step
+        progress = Progress(step, 0.1, 2.0, 0.3, 1e-3, 8 * step, float(step), 0.5 * step)
+        run.add(Record(progress, validation))
+
+
+def saved_step(run: Run) -> int:
+    return int(TrainingState.load(run.checkpoint)[0].step)
+
+
+def test_the_lines_of_the_log(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path / "new" / "run", start())
+    take(run, 1)
+    take(run, 1, validation=3.5)
+    assert [json.loads(line) for line in run.log.read_text().splitlines()] == [
+        {
+            "step": 1,
+            "loss": 2.0,
+            "bits": 2.8853900817779268,
+            "grad_norm": 0.3,
+            "lr": 1e-3,
+            "tokens": 8,
+            "elapsed": 1.0,
+        },
+        {
+            "step": 2,
+            "loss": 2.0,
+            "bits": 2.8853900817779268,
+            "grad_norm": 0.3,
+            "lr": 1e-3,
+            "tokens": 16,
+            "elapsed": 2.0,
+            "validation": 3.5,
+        },
+    ]
+
+
+def test_it_is_saved_at_the_beginning_and_every_so_many_steps_or_seconds(tmp_path: Path) -> None:
+    now = [0.0]
+    run = Run.begin(
+        tmp_path, start(), save_every=3, save_seconds=60, clock=lambda: now[0], notes={"a": 1}
+    )
+    assert saved_step(run) == 0
+    seen = []
+    for seconds in (0, 1, 2, 61, 119, 120, 122, 123, 124):
+        now[0] = seconds
+        take(run, 1)
+        seen.append(saved_step(run))
+    assert seen == [0, 0, 3, 3, 5, 5, 5, 8, 8]
+    now[0] = 125 + 60
+    take(run, 1)
+    assert saved_step(run) == 10
+    take(run, 1)
+    assert saved_step(run) == 10
+    run.save()
+    assert saved_step(run) == 11
+    assert Run.resume(tmp_path).notes == {"a": 1}
+
+
+def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, start(), save_every=4)
+    take(run, 6)
+    with run.log.open("a") as file:
+        file.write('{"step": 7, "lo')
+    assert [entry["step"] for entry in read_log(run.log)] == [1, 2, 3, 4, 5, 6]
+    again = Run.resume(tmp_path)
+    assert again.state.step == 4
+    assert [entry["step"] for entry in read_log(run.log)] == [1, 2, 3, 4]
+    take(again, 1)
+    again.save()
+    assert [entry["step"] for entry in read_log(run.log)] == [1, 2, 3, 4, 5]
+    assert Run.resume(tmp_path).state.step == 5
+
+
+def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
+    take(Run.begin(tmp_path, start()), 2)
+    with pytest.raises(OptionError, match="directory: expected one without a training; got "):
+        Run.begin(tmp_path, start())
+    assert len(read_log(tmp_path / "log.jsonl")) == 2
+
+
+@pytest.mark.parametrize("log", [None, b"", b"{}"])
+def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, start(), save_every=2)
+    take(run, 2)
+    size = run.log.stat().st_size
+    run.log.unlink()
+    if log is not None:
+        run.log.write_bytes(log)
+    message = rf"log\.jsonl: expected the {size} bytes that it had at step 2; got {len(log or b'')}"
+    with pytest.raises(CheckpointError, match=message):
+        Run.resume(tmp_path)
+
+
+def test_a_training_that_is_no_run(tmp_path: Path) -> None:
+    start().save(tmp_path / "checkpoint.npz")
+    with pytest.raises(CheckpointError, match="expected that of a run; got one without a log"):
+        Run.resume(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        Run.resume(tmp_path / "none")
+
+
+@pytest.mark.parametrize("failing", ["write_arrays", "fsync"])
+def test_a_save_that_fails_loses_nothing(
+    failing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.begin(tmp_path, start(), save_every=2)
+    take(run, 2)
+
+    def fail(*args: Any) -> None:
+        raise OSError("no space left")
+
+    take(run, 1)
+    names = {"write_arrays": "numpy_xlstm.checkpoints.model.write_arrays", "fsync": "os.fsync"}
+    monkeypatch.setattr(names[failing], fail)
+    with pytest.raises(OSError, match="no space left"):
+        take(run, 1)
+    monkeypatch.undo()
+    again = Run.resume(tmp_path)
+    assert again.state.step == 2
+    assert len(read_log(run.log)) == 2
+
+
+def test_a_log_that_is_not_json(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text('{"step": 1}\nstep 2\n')
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: expected JSON in every line"):
+        read_log(tmp_path / "log.jsonl")

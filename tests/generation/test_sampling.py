@@ -1,0 +1,243 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from mpmath import exp, mpf, workprec
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.generation import Sampling, draw, probabilities
+from numpy_xlstm.numerics import Array
+
+LARGEST = float(np.finfo(float).max)
+LOGITS = st.one_of(
+    st.floats(-50, 50).map(lambda x: round(x, 6)),
+    st.floats(-1e30, 1e30).map(lambda x: round(x, 6)),
+    st.sampled_from([-1.0, 0.0, 1.0, 1e30, -1e30, LARGEST, -LARGEST]),
+)
+SAMPLINGS = st.builds(
+    Sampling,
+    temperature=st.sampled_from([0.0, 1e-300, 1e-3, 0.5, 1.0, 3.0, 1e30, 1e300]),
+    top_k=st.none() | st.integers(1, 9),
+    top_p=st.none() | st.floats(0.01, 1.0) | st.just(1.0),
+    repetition_penalty=st.sampled_from([1.0, 1.3, 2.0, 1e10]),
+)
+
+
+def direct(logits: list[float], seen: set[int], sampling: Sampling) -> list[float]:
+    """The definition, number by number, with 53 bits for the logits and unlimited exponents."""
+    with workprec(53):
+        theta = mpf(sampling.repetition_penalty)
+        y = [mpf(x) for x in logits]
+        y = [(v / theta if v > 0 else v * theta) if k in seen else v for k, v in enumerate(y)]
+        if sampling.temperature == 0:
+            return [float(k == y.index(max(y))) for k in range(len(y))]
+        powers = [(v - max(y)) / mpf(sampling.temperature) for v in y]
+    with workprec(200):
+        weights = [exp(power) for power in powers]
+        kept = sorted(range(len(y)), key=lambda k: (-y[k], k))[: sampling.top_k]
+        if sampling.top_p is not None and sampling.top_p < 1:
+            kept = nucleus(kept, weights, sampling.top_p)
+        total = sum(weights[k] for k in kept)
+        return [float(weights[k] / total) if k in kept else 0.0 for k in range(len(y))]
+
+
+def nucleus(ranked: list[int], weights: list[Any], top_p: float) -> list[int]:
+    total = sum(weights[k] for k in ranked)
+    for n in range(1, len(ranked) + 1):
+        share = sum(weights[k] for k in ranked[:n]) / total
+        assume(abs(share - top_p) > 1e-9)  # else rounding decides
+        if share >= top_p:
+            return ranked[:n]
+    raise AssertionError("all of them have less than top_p")
+
+
+@given(st.lists(LOGITS, min_size=1, max_size=8), st.sets(st.integers(0, 7)), SAMPLINGS)
+def test_probabilities_are_as_defined(
+    logits: list[float], seen: set[int], sampling: Sampling
+) -> None:
+    seen = {k for k in seen if k < len(logits)}
+    expected = direct(logits, seen, sampling)
+    got = probabilities(np.array([logits]), [sorted(seen)], sampling)
+    np.testing.assert_allclose(got[0], expected, rtol=1e-13, atol=1e-300)
+
+
+def p(logits: list[float], history: Any = (), **options: Any) -> list[float]:
+    row = probabilities(np.array([logits], float), [history], Sampling(**options))[0]
+    return [float(value) for value in row.round(12)]
+
+
+def test_each_option_by_hand() -> None:
+    x = [float(np.log(w)) for w in (4, 3, 2, 1)]
+    assert p(x) == [0.4, 0.3, 0.2, 0.1]
+    assert p(x, temperature=0.5) == [round(w / 30, 12) for w in (16, 9, 4, 1)]
+    assert p(x, temperature=0) == [1, 0, 0, 0]
+    assert p(x, top_k=3) == [round(w / 9, 12) for w in (4, 3, 2, 0)]
+    assert p(x, top_k=1) == p(x, top_p=1e-9) == [1, 0, 0, 0]
+    assert p(x, top_p=0.65) == p(x, top_k=2) == [round(w / 7, 12) for w in (4, 3, 0, 0)]
+    assert p(x, top_k=4, top_p=1.0) == p(x, top_k=99) == p(x)
+
+
+def test_the_penalty_divides_positive_logits_and_multiplies_negative_ones() -> None:
+    def weights(*y: float) -> list[float]:
+        w = np.exp(y)
+        return [float(value) for value in (w / w.sum()).round(12)]
+
+    x = [1.0, -1.0, 0.0, 2.0]
+    assert p(x, [0, 1, 2, 0], repetition_penalty=2.0) == weights(0.5, -2, 0, 2)
+    assert p(x, np.array([3]), repetition_penalty=4.0) == weights(1, -1, 0, 0.5)
+    assert p(x, [], repetition_penalty=4.0) == p(x, [0, 3]) == weights(*x)
+
+
+def test_the_penalty_comes_before_the_greedy_choice_and_before_top_k() -> None:
+    assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, temperature=0) == [0, 1, 0]
+    assert p([3.0, 2.0, 0.0], [0], repetition_penalty=2.0, top_k=1) == [0, 1, 0]
+
+
+def test_temperature_comes_before_top_p() -> None:
+    x = [float(np.log(w)) for w in (4, 3, 2, 1)]
+    assert p(x, top_p=0.85) == p(x, top_k=3)
+    assert p(x, temperature=0.1, top_p=0.85) == [1, 0, 0, 0]
+
+
+def test_top_p_is_a_share_of_what_top_k_has_left() -> None:
+    x = [float(np.log(w)) for w in (4, 3, 2, 1)]
+    assert p(x, top_p=0.5) == [round(4 / 7, 12), round(3 / 7, 12), 0, 0]
+    assert p(x, top_k=2, top_p=0.5) == [1, 0, 0, 0]
+
+
+def test_of_equal_logits_the_lower_ids_are_kept() -> None:
+    assert p([1, 2, 1, 1], top_k=2, temperature=1e300) == [0.5, 0.5, 0, 0]
+    assert p([0, 0, 0, 0], top_k=3) == [round(1 / 3, 12)] * 3 + [0]
+    assert p([0, 0, 0, 0], top_p=0.5) == [0.5, 0.5, 0, 0]
+    assert p([0, 0, 0, 0], top_p=0.51) == [round(1 / 3, 12)] * 3 + [0]
+    assert p([0, 5, 5], temperature=0) == [0, 1, 0]
+
+
+def test_minus_infinity_is_never_drawn() -> None:
+    assert p([0.0, -np.inf, 0.0]) == p([0.0, -np.inf, 0.0], top_k=3, top_p=1.0) == [0.5, 0, 0.5]
+    assert p([-LARGEST, -np.inf], [0], repetition_penalty=9.0) == [1, 0]
+    assert p([-LARGEST, -np.inf], [0], repetition_penalty=9.0, temperature=0) == [1, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_every_precision_gives_float64(dtype: Any) -> None:
+    x = np.array([[1.0, 0.0, -1.0]], dtype)
+    got = probabilities(x, [[]], Sampling(0.7, top_p=0.9, repetition_penalty=1.2))
+    assert got.dtype == np.float64
+    assert x.tolist() == [[1.0, 0.0, -1.0]]
+    largest = np.array([[np.finfo(dtype).max, 0, np.finfo(dtype).min]], dtype)
+    assert probabilities(largest, [[2]], Sampling(1e-320)).tolist() == [[1, 0, 0]]
+
+
+def test_rows_do_not_mix() -> None:
+    rng = np.random.default_rng(0)
+    x, histories = rng.standard_normal((3, 6)) * [[1], [1e30], [1e-30]], [[1, 2], [], [5]]
+    sampling = Sampling(0.8, top_k=4, top_p=0.9, repetition_penalty=1.5)
+    together = probabilities(x, histories, sampling)
+    for row in range(3):
+        alone = probabilities(x[row : row + 1], histories[row : row + 1], sampling)
+        np.testing.assert_array_equal(together[row], alone[0])
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(0.3), Sampling(), Sampling(4.0, top_k=4), Sampling(top_p=0.8)]
+)
+def test_frequencies_are_the_probabilities(sampling: Sampling) -> None:
+    n, x = 20_000, np.array([[1.0, 2.0, 0.5, -1.0, 1.5]])
+    expected = probabilities(x, [[]], sampling)[0]
+    drawn = draw(x.repeat(n, axis=0), [[]] * n, sampling, np.random.default_rng(0))
+    counts = np.bincount(drawn, minlength=5)
+    deviation = np.sqrt(n * expected * (1 - expected))
+    assert (np.abs(counts - n * expected) < 5 * deviation + 1e-9).all()
+
+
+class Always(np.random.Generator):
+    """Gives one number only."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__(np.random.PCG64(0))
+        self.number = number
+
+    def random(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        return np.full(size, self.number)
+
+
+@given(st.lists(LOGITS | st.just(-np.inf), min_size=1, max_size=8), SAMPLINGS)
+def test_a_token_without_probability_is_never_drawn(
+    logits: list[float], sampling: Sampling
+) -> None:
+    assume(max(logits) > -np.inf)
+    x = np.array([[-np.inf, *logits, -np.inf]])
+    chances = probabilities(x, [[]], sampling)[0]
+    possible = np.flatnonzero(chances)
+    lowest = draw(x, [[]], sampling, Always(0.0))[0]
+    highest = draw(x, [[]], sampling, Always(float(np.nextafter(1, 0))))[0]
+    assert lowest == possible[0]
+    assert chances[highest] > 0
+    assert chances[highest + 1 :].sum() < 1e-15
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.0), Sampling(top_k=2)])
+def test_one_number_per_row(sampling: Sampling) -> None:
+    x = np.random.default_rng(1).standard_normal((5, 7))
+    together, alone = np.random.default_rng(2), np.random.default_rng(2)
+    drawn = draw(x, [[]] * 5, sampling, together)
+    assert drawn.tolist() == [
+        int(draw(x[row : row + 1], [[]], sampling, alone)[0]) for row in range(5)
+    ]
+    assert together.random() == alone.random()
+
+
+def test_greedy_is_argmax() -> None:
+    x = np.random.default_rng(3).standard_normal((50, 11))
+    drawn = draw(x, [[]] * 50, Sampling(0), np.random.default_rng(4))
+    assert drawn.tolist() == x.argmax(axis=-1).tolist()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1.0}, r"temperature: expected a number from 0 up; got -1\.0"),
+        ({"temperature": float("nan")}, "temperature: .*got nan"),
+        ({"temperature": float("inf")}, "temperature: .*got inf"),
+        ({"temperature": "hot"}, "temperature: .*got 'hot'"),
+        ({"temperature": True}, "temperature: .*got True"),
+        ({"top_k": 0}, "top_k: expected a whole number, at least 1; got 0"),
+        ({"top_k": 2.5}, r"top_k: .*got 2\.5"),
+        ({"top_p": 0.0}, r"top_p: expected a number above 0, up to 1; got 0\.0"),
+        ({"top_p": 1.01}, r"top_p: .*got 1\.01"),
+        ({"repetition_penalty": 0.9}, r"repetition_penalty: expected a number from 1 up; got 0\.9"),
+        ({"repetition_penalty": None}, "repetition_penalty: .*got None"),
+    ],
+)
+def test_bad_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        Sampling(**options)
+
+
+@pytest.mark.parametrize(
+    ("logits", "history", "error", "message"),
+    [
+        (np.zeros(3), [[]], ShapeError, r"logits: expected shape \(B, V\); got \(3,\)"),
+        (np.zeros((1, 3), int), [[]], DTypeError, "logits: .*got int64"),
+        (np.zeros((1, 3), complex), [[]], DTypeError, "logits: expected real numbers"),
+        (np.array([[0.0, np.nan]]), [[]], NonFiniteError, r"logits: .*got nan at index \(0, 1\)"),
+        (np.array([[0.0, np.inf]]), [[]], NonFiniteError, "logits: .*got inf"),
+        (
+            np.array([[0.0], [-np.inf]]),
+            [[], []],
+            NonFiniteError,
+            "logits: expected a finite number in every row; got none in row 1",
+        ),
+        (np.zeros((2, 0)), [[], []], NonFiniteError, "got none in row 0"),
+        (np.zeros((2, 3)), [[]], ShapeError, "history: expected 2 rows, as logits has; got 1"),
+        (np.zeros((1, 3)), [[0, 3]], IndexError, r"history\[0\]: expected ids from 0 to 2; got 3"),
+    ],
+)
+def test_bad_input(
+    logits: Array, history: list[list[int]], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        probabilities(logits, history, Sampling(repetition_penalty=2.0))

@@ -1,0 +1,75 @@
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation import StopFilter
+
+WORDS = st.text(alphabet="ab", min_size=1, max_size=4)
+
+
+def run(stop: list[str], pieces: list[str]) -> tuple[list[str], bool]:
+    stops = StopFilter(stop)
+    return [*(stops.push(piece) for piece in pieces), stops.flush()], stops.stopped
+
+
+def first_stop(text: str, stop: list[str]) -> int | None:
+    """Where the stop string begins that ends first, the longest of these."""
+    for end in range(len(text) + 1):
+        ending = [s for s in stop if text[:end].endswith(s)]
+        if ending:
+            return end - max(map(len, ending))
+    return None
+
+
+@given(st.lists(st.text(alphabet="ab", max_size=5), max_size=8), st.lists(WORDS, max_size=3))
+def test_the_text_ends_before_the_first_stop_string_however_it_is_cut(
+    pieces: list[str], stop: list[str]
+) -> None:
+    whole = "".join(pieces)
+    given_out, stopped = run(stop, pieces)
+    assert "".join(given_out) == whole[: first_stop(whole, stop)]
+    assert stopped == (first_stop(whole, stop) is not None)
+
+
+@given(st.text(alphabet="ab", max_size=12), st.lists(WORDS, min_size=1, max_size=3))
+def test_exactly_what_may_become_a_stop_string_is_held_back(text: str, stop: list[str]) -> None:
+    stops, given_out = StopFilter(stop), ""
+    for end, character in enumerate(text, 1):
+        given_out += stops.push(character)
+        if stops.stopped:
+            break
+        beginnings = {s[:n] for s in stop for n in range(len(s))}
+        held = max(n for n in range(end + 1) if text[end - n : end] in beginnings)
+        assert given_out == text[: end - held]
+
+
+def test_a_stop_string_over_several_pieces() -> None:
+    assert run(["END"], ["one E", "N", "D two"]) == (["one ", "", "", ""], True)
+    assert run(["END"], ["one END two"]) == (["one ", ""], True)
+
+
+def test_a_beginning_that_turns_out_not_to_be_one() -> None:
+    assert run(["END"], ["E", "N", "E", "ND"]) == (["", "", "EN", "", ""], True)
+    assert run(["END"], ["EN", "T"]) == (["", "ENT", ""], False)
+    assert run(["END"], ["the EN"]) == (["the ", "EN"], False)
+    assert run(["aab"], ["a", "a", "a", "b"]) == (["", "", "a", "", ""], True)
+
+
+def test_of_several_the_one_that_ends_first() -> None:
+    assert run(["abcd", "bc"], ["xabcd"]) == run(["bc", "abcd"], ["xabcd"]) == (["xa", ""], True)
+    assert run(["bc", "abc"], ["xabc"]) == (["x", ""], True)
+
+
+def test_without_stop_strings_all_passes() -> None:
+    assert run([], ["a", "", "b"]) == (["a", "", "b", ""], False)
+
+
+@pytest.mark.parametrize("stop", ["END", ["END", ""], [1], [None]])
+def test_bad_stop_strings(stop: Any) -> None:
+    message = r"stop: expected a sequence of strings of at least one character; got "
+    with pytest.raises(OptionError, match=message + re.escape(repr(stop))):
+        StopFilter(stop)

@@ -1,0 +1,234 @@
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError, TextError
+from numpy_xlstm.generation import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    HuggingFaceTokenizer,
+    StreamDecoder,
+    Tokenizer,
+    tokenizer_from_dict,
+)
+
+TEXT = st.text()
+TRAINED_ON = "the cat and the hat, née €uro 日本"
+
+
+@pytest.fixture(scope="module")
+def huggingface() -> HuggingFaceTokenizer:
+    """A small byte-level BPE that cuts characters, with a template, truncation and padding."""
+    library = pytest.importorskip("tokenizers")
+    built = library.Tokenizer(library.models.BPE())
+    built.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    built.decoder = library.decoders.ByteLevel()
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=270,
+        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<s>"],
+        show_progress=False,
+    )
+    built.train_from_iterator([TRAINED_ON], trainer)
+    built.post_processor = library.processors.TemplateProcessing("<s> $A", None, [("<s>", 0)])
+    built.enable_truncation(4)
+    built.enable_padding(length=9)
+    return HuggingFaceTokenizer(built.to_str())
+
+
+@given(TEXT)
+def test_bytes_are_those_of_utf8(text: str) -> None:
+    ids = ByteTokenizer().encode(text)
+    assert ids.tolist() == list(text.encode())
+    assert ids.dtype.kind == "i"
+    assert ByteTokenizer().decode(ids) == text
+
+
+@given(st.text(min_size=1))
+def test_characters_are_positions_among_the_sorted_symbols(text: str) -> None:
+    tokenizer = CharacterTokenizer.of(text)
+    ids = tokenizer.encode(text)
+    assert tokenizer.size == len(set(text)) + 1
+    assert [sorted(set(text))[i] for i in ids] == list(text)
+    assert tokenizer.decode(ids) == text
+
+
+@given(TEXT, TEXT)
+def test_other_characters_are_unknown(known: str, text: str) -> None:
+    tokenizer = CharacterTokenizer.of(known)
+    ids = tokenizer.encode(text)
+    assert [k == tokenizer.unknown for k in ids] == [c not in known for c in text]
+    expected = "".join(c if c in known else "\ufffd" for c in text)
+    assert tokenizer.decode(ids) == expected
+
+
+def test_symbols_must_be_sorted_and_distinct() -> None:
+    for symbols in ("ba", "aa", 3):
+        with pytest.raises(OptionError, match=f"symbols: expected distinct .*got {symbols!r}"):
+            CharacterTokenizer(symbols)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharacterTokenizer("abc")])
+def test_ids_outside_of_the_range(tokenizer: Tokenizer) -> None:
+    for k in (-1, tokenizer.size):
+        with pytest.raises(IndexError, match=f"ids: expected ids from 0 to .*got {k}"):
+            tokenizer.decode(np.array([0, k]))
+    with pytest.raises(DTypeError, match="ids: expected an array of integers; got float64"):
+        tokenizer.decode(np.array([1.0]))
+
+
+def test_half_of_a_surrogate_pair_is_no_utf8(huggingface: HuggingFaceTokenizer) -> None:
+    for tokenizer in (ByteTokenizer(), huggingface):
+        with pytest.raises(TextError, match=r"text: .*UTF-8 can express; got '\\udcff' at 1"):
+            tokenizer.encode("a\udcff")
+    assert CharacterTokenizer.of("a\udcff").encode("\udcffa").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "tokenizer", [ByteTokenizer(), CharacterTokenizer.of("né 日\ud800"), CharacterTokenizer("")]
+)
+def test_a_dict_that_went_through_json_gives_the_same_tokenizer(tokenizer: Tokenizer) -> None:
+    assert tokenizer_from_dict(json.loads(json.dumps(tokenizer.to_dict()))) == tokenizer
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({}, "tokenizer: expected a kind of byte, character, huggingface; got None"),
+        ({"kind": "word"}, "tokenizer: expected a kind .*got 'word'"),
+        ({"kind": ["byte"]}, "tokenizer: expected a kind"),
+        ("byte", "tokenizer: expected a kind"),
+        ({"kind": "byte", "symbols": "a"}, r"text under \[\] for the kind byte; got .*symbols"),
+        ({"kind": "character"}, r"text under \['symbols'\] for the kind character; got {}"),
+        ({"kind": "character", "symbols": 3}, "got {'symbols': 'int'}"),
+        ({"kind": "character", "symbols": "ba"}, "symbols: expected distinct characters"),
+    ],
+)
+def test_a_dict_of_no_tokenizer(described: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        tokenizer_from_dict(described)
+
+
+def test_a_hugging_face_tokenizer_keeps_the_whole_text(huggingface: HuggingFaceTokenizer) -> None:
+    ids = huggingface.encode(TRAINED_ON)
+    assert huggingface.decode(ids) == TRAINED_ON
+    assert 9 < len(ids) < len(TRAINED_ON.encode())
+    assert ids.max() < huggingface.size == 270
+    assert huggingface.encode("").shape == (0,)
+
+
+def test_special_tokens_are_encoded_where_they_stand_and_decoded_to_nothing(
+    huggingface: HuggingFaceTokenizer,
+) -> None:
+    ids = huggingface.encode("<s>the hat")
+    assert ids[0] == 0
+    assert 0 not in ids[1:]
+    assert huggingface.decode(ids) == "the hat"
+
+
+def test_a_hugging_face_tokenizer_in_a_file_and_in_a_dict(
+    huggingface: HuggingFaceTokenizer, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    path.write_text(huggingface.json, encoding="utf-8")
+    read = HuggingFaceTokenizer.from_file(path)
+    again = tokenizer_from_dict(json.loads(json.dumps(read.to_dict())))
+    assert read == again == huggingface
+    assert repr(read) == "HuggingFaceTokenizer()"
+    assert again.encode("née").tolist() == huggingface.encode("née").tolist()
+
+
+def test_files_of_no_tokenizer(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    path = tmp_path / "tokenizer.json"
+    with pytest.raises(FileNotFoundError, match=r"tokenizer: expected a file; .*json is none"):
+        HuggingFaceTokenizer.from_file(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(OptionError, match=r"tokenizer: expected UTF-8; .*json is not"):
+        HuggingFaceTokenizer.from_file(path)
+    path.write_text("{}")
+    with pytest.raises(OptionError, match=r"tokenizer: expected the content of a tokenizer\.json"):
+        HuggingFaceTokenizer.from_file(str(path))
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'numpy-xlstm\[tokenizers\]'"):
+        tokenizer_from_dict({"kind": "huggingface", "json": "{}"})
+
+
+def pieces(tokenizer: Tokenizer, ids: Any) -> list[str]:
+    decoder = StreamDecoder(tokenizer)
+    return [*(decoder.push(int(k)) for k in ids), decoder.flush()]
+
+
+@given(st.binary())
+def test_a_stream_of_any_bytes_is_the_whole(data: bytes) -> None:
+    parts = pieces(ByteTokenizer(), data)
+    assert "".join(parts) == data.decode("utf-8", "replace")
+
+
+def test_a_stream_never_cuts_a_character() -> None:
+    assert pieces(ByteTokenizer(), "aé€😀".encode()) == [
+        *("a", "", "é", "", "", "€", "", "", "", "😀", "")
+    ]
+    assert pieces(ByteTokenizer(), b"\xe2\x82") == ["", "", "\ufffd"]
+    assert pieces(ByteTokenizer(), b"\xe2a\x80") == ["", "\ufffda", "\ufffd", ""]
+
+
+def test_every_character_comes_at_once() -> None:
+    assert pieces(CharacterTokenizer("abé"), [2, 3, 0]) == ["é", "\ufffd", "a", ""]
+
+
+@given(st.text())
+def test_a_stream_of_a_hugging_face_tokenizer_is_the_whole(
+    huggingface: HuggingFaceTokenizer, text: str
+) -> None:
+    parts = pieces(huggingface, huggingface.encode(text))
+    assert "".join(parts) == text
+
+
+def test_a_stream_of_a_hugging_face_tokenizer_never_cuts_a_character(
+    huggingface: HuggingFaceTokenizer,
+) -> None:
+    ids = huggingface.encode("hat Ω, \ufffd€")
+    decoded = pieces(huggingface, ids)
+    assert "".join(decoded) == "hat Ω, \ufffd€"
+    assert not any("\ufffd" in part for part in decoded if part != "\ufffd€")
+    assert pieces(huggingface, ids[:-1])[-1].endswith("\ufffd")
+    assert len(ids) > len("hat Ω, \ufffd€") > sum(map(bool, decoded))
+
+
+class Spelled:
+    """Decodes to a text whose earlier part depends on what follows: each id again and again."""
+
+    size = 3
+
+    def encode(self, text: str) -> Any:
+        raise NotImplementedError
+
+    def decode(self, ids: Any) -> str:
+        return "".join("ab\ufffd"[k] for k in ids).strip("a")
+
+    def to_dict(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def test_other_tokenizers_decode_all_ids_so_far() -> None:
+    assert pieces(Spelled(), [0, 1, 0, 1, 2, 2, 1]) == [
+        "",
+        "b",
+        "",
+        "ab",
+        "",
+        "",
+        "\ufffd\ufffdb",
+        "",
+    ]
+    assert pieces(Spelled(), [1, 2]) == ["b", "", "\ufffd"]

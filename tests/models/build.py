@@ -1,0 +1,268 @@
+"""Small models of every kind, with random numbers in every parameter and every state."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from numpy_xlstm import (
+    FeedForwardConfig,
+    gradcheck,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    sLSTMBlockConfig,
+    sLSTMLayerConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.gradcheck.report import Report
+from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.models import TokenModel
+from numpy_xlstm.numerics import Array
+
+V, B, T = 7, 2, 5
+
+few = settings(max_examples=max(1, settings.default.max_examples // 10))
+"""A tenth of the examples of the profile: whole models are slow."""
+
+
+def mlstm_block(**options: Any) -> mLSTMBlockConfig:
+    sizes = {"num_heads": 2, "round_proj_up_to_multiple_of": 4, "proj_factor": 1.5}
+    return mLSTMBlockConfig(mlstm=mLSTMLayerConfig(**(sizes | options)))
+
+
+def slstm_block(*, ffn: Any = None, **options: Any) -> sLSTMBlockConfig:
+    """Pass ``ffn=False`` for a block without a feed-forward layer, or its options as a dict."""
+    up = None
+    if ffn is not False:
+        up = FeedForwardConfig(**({"round_proj_up_to_multiple_of": 4} | (ffn or {})))
+    return sLSTMBlockConfig(slstm=sLSTMLayerConfig(**({"num_heads": 2} | options)), feedforward=up)
+
+
+def lm_config(**options: Any) -> xLSTMLMModelConfig:
+    """Three blocks, mLSTM, sLSTM, mLSTM, unless told otherwise."""
+    given: dict[str, Any] = {
+        "mlstm_block": mlstm_block(),
+        "slstm_block": slstm_block(),
+        "num_blocks": 3,
+        "embedding_dim": 8,
+        "slstm_at": [1],
+        "vocab_size": V,
+    }
+    return xLSTMLMModelConfig(**(given | options))
+
+
+def large_config(**options: Any) -> xLSTMLargeConfig:
+    """Two blocks and chunks of three steps, unless told otherwise."""
+    given: dict[str, Any] = {
+        "embedding_dim": 12,
+        "num_heads": 2,
+        "num_blocks": 2,
+        "vocab_size": V,
+        "chunk_size": 3,
+        "ffn_round_up_to_multiple_of": 4,
+        "ffn_proj_factor": 1.5,
+    }
+    return xLSTMLargeConfig(**(given | options))
+
+
+CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
+    "mlstm-only": lambda: lm_config(slstm_at=[], slstm_block=None, num_blocks=2),
+    "slstm-only": lambda: lm_config(slstm_at="all", mlstm_block=None, num_blocks=2),
+    "mixed": lm_config,
+    "tied": lambda: lm_config(tie_weights=True),
+    "biased": lambda: lm_config(bias=True, slstm_block=slstm_block(ffn={"bias": True})),
+    "no-conv": lambda: lm_config(
+        mlstm_block=mlstm_block(conv1d_kernel_size=1),
+        slstm_block=slstm_block(conv1d_kernel_size=0),
+    ),
+    "no-ffn": lambda: lm_config(slstm_block=slstm_block(ffn=False, group_norm_weight=False)),
+    "no-out-norm": lambda: lm_config(add_post_blocks_norm=False),
+    "large-single": large_config,
+    "large-fused": lambda: large_config(weight_mode="fused"),
+    "large-single-biased": lambda: large_config(use_bias=True, add_out_norm=False),
+    "large-fused-biased": lambda: large_config(use_bias=True, weight_mode="fused"),
+    "large-uncapped": lambda: large_config(gate_soft_cap=None, output_logit_soft_cap=None),
+}
+
+
+def make(
+    config: Any, *, dtype: Any = np.float64, seed: int = 1, scale: float | None = None
+) -> TokenModel:
+    """Build a model and overwrite every parameter by normal numbers, matrices smaller."""
+    rng = np.random.default_rng(seed)
+    cls = xLSTMLarge if isinstance(config, xLSTMLargeConfig) else xLSTMLMModel
+    model: TokenModel = cls(config, dtype=dtype, rng=rng)
+    return fill(model, rng, 0.5 if scale is None else scale)
+
+
+def fill(model: Any, rng: np.random.Generator, scale: float = 0.5) -> Any:
+    for array in model.params.values():
+        array[...] = rng.standard_normal(array.shape) * (scale if array.ndim > 1 else 1)
+    return model
+
+
+def build(name: str, **options: Any) -> TokenModel:
+    """One of :data:`CONFIGS` as a model with random parameters."""
+    return make(CONFIGS[name](), **options)
+
+
+def draw_tokens(steps: int = T, *, rows: int = B, vocab: int = V, seed: int = 2) -> Array:
+    return np.random.default_rng(seed).integers(0, vocab, (rows, steps))
+
+
+def draw_like(tree: Any, rng: np.random.Generator) -> Any:
+    """A tree of normal numbers in the shapes and dtypes of ``tree``."""
+    values: Iterator[Array] = (
+        rng.standard_normal(a.shape).astype(a.dtype) for _, a in leaves("", tree)
+    )
+    return rebuild(tree, values)
+
+
+def random_state(empty: Any, rng: np.random.Generator) -> Any:
+    """A random state in the shape of ``empty``; n > 0 in an sLSTM, as it always is."""
+
+    def value(name: str, a: Array) -> Array:
+        drawn = rng.standard_normal(a.shape)
+        return (np.abs(drawn) + 0.1 if name.endswith("slstm.n") else drawn).astype(a.dtype)
+
+    return rebuild(empty, iter([value(name, a) for name, a in leaves("", empty)]))
+
+
+def flat(state: Any, grads: dict[str, Array] | None = None) -> dict[str, Array]:
+    """A state, and gradients of parameters beside it, as one flat dict."""
+    return dict(leaves("state", state)) | (grads or {})
+
+
+def assert_same(got: dict[str, Array], expected: dict[str, Array]) -> None:
+    """Bit for bit."""
+    assert got.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(got[name], array, err_msg=name, strict=True)
+
+
+def distance(got: dict[str, Array], expected: dict[str, Array]) -> tuple[float, str]:
+    """The largest relative error, max |a − b| / max |b| by array, and where it is.
+
+    An array that is nearly 0 beside the largest one is measured by a thousandth of that.
+    −inf equals −inf.
+    """
+    assert got.keys() == expected.keys()
+    finite = {name: np.where(np.isneginf(b), 0, b) for name, b in expected.items()}
+    top = max((float(np.abs(b).max(initial=0)) for b in finite.values()), default=0.0)
+    worst = 0.0, ""
+    for name, b in finite.items():
+        assert got[name].shape == b.shape, name
+        assert (np.isneginf(got[name]) == np.isneginf(expected[name])).all(), name
+        a = np.where(np.isneginf(got[name]), 0, got[name])
+        assert np.isfinite(a).all(), name
+        scale = max(float(np.abs(b).max(initial=0)), 1e-3 * top) or 1.0
+        worst = max(worst, (float(np.abs(a - b).max(initial=0)) / scale, name))
+    return worst
+
+
+def assert_close(got: dict[str, Array], expected: dict[str, Array], tolerance: float) -> None:
+    """Compare by :func:`distance`."""
+    error, name = distance(got, expected)
+    assert error <= tolerance, f"{name}: {error:.2e}"
+
+
+def check(target: Any, *inputs: Any, seed: int = 3, directions: int = 2) -> Report:
+    """Gradients of all parameters and inputs against the complex step, to 1e-10."""
+    report = gradcheck(
+        target,
+        *inputs,
+        rng=seed,
+        methods=["complex", "adjoint"],
+        rtol=1e-10,
+        max_entries=8,
+        directions=directions,
+    )
+    assert report.passed, str(report)
+    return report
+
+
+@dataclass(frozen=True)
+class Example:
+    """A configuration with the sizes of a batch and a seed for its numbers."""
+
+    config: Any
+    B: int
+    T: int
+    seed: int
+
+    def model(self, **options: Any) -> TokenModel:
+        return make(self.config, seed=self.seed, **options)
+
+    def tokens(self) -> Array:
+        return draw_tokens(
+            self.T, rows=self.B, vocab=self.config.vocab_size, seed=self.seed
+        )
+
+
+@st.composite
+def lm_configs(draw: st.DrawFn, width: st.SearchStrategy[int]) -> xLSTMLMModelConfig:
+    """``width`` is that of a head of sLSTM, and a lower bound of that of mLSTM."""
+    heads, head = draw(st.integers(1, 3)), draw(width)
+    blocks = draw(st.integers(1, 3))
+    act_fns = st.sampled_from(["gelu", "gelu_tanh", "swish", "relu^2", "sigmoid", "selu"])
+    with_ffn = draw(st.booleans())
+    return lm_config(
+        embedding_dim=heads * head,
+        num_blocks=blocks,
+        slstm_at=draw(st.one_of(st.just("all"), st.lists(st.integers(0, blocks - 1)))),
+        vocab_size=draw(st.integers(2, 5)),
+        bias=draw(st.booleans()),
+        tie_weights=draw(st.booleans()),
+        add_post_blocks_norm=draw(st.booleans()),
+        mlstm_block=mlstm_block(
+            num_heads=heads,
+            proj_factor=draw(st.floats(0.5, 2)),
+            round_proj_up_to_multiple_of=2 * heads * head,
+            qkv_proj_blocksize=draw(st.sampled_from([1, 2, head, 2 * heads])),
+            conv1d_kernel_size=draw(st.integers(1, 4)),
+        ),
+        slstm_block=slstm_block(
+            num_heads=heads,
+            conv1d_kernel_size=draw(st.integers(0, 4)),
+            group_norm_weight=draw(st.booleans()),
+            ffn={"act_fn": draw(act_fns), "bias": draw(st.booleans())} if with_ffn else False,
+        ),
+    )
+
+
+@st.composite
+def large_configs(draw: st.DrawFn, width: st.SearchStrategy[int]) -> xLSTMLargeConfig:
+    heads, head = draw(st.integers(1, 3)), draw(width)
+    caps = st.one_of(st.none(), st.floats(1, 30))
+    return large_config(
+        embedding_dim=2 * heads * head,
+        num_heads=heads,
+        num_blocks=draw(st.integers(1, 2)),
+        vocab_size=draw(st.integers(2, 5)),
+        chunk_size=draw(st.integers(1, 6)),
+        qk_dim_factor=draw(st.sampled_from([0.5, 1.0])),
+        v_dim_factor=draw(st.sampled_from([0.5, 1.0, 2.0])),
+        use_bias=draw(st.booleans()),
+        add_out_norm=draw(st.booleans()),
+        gate_soft_cap=draw(caps),
+        output_logit_soft_cap=draw(caps),
+        weight_mode=draw(st.sampled_from(["single", "fused"])),
+    )
+
+
+def examples(smallest_head: int) -> st.SearchStrategy[Example]:
+    """Models of all kinds whose heads are at least so wide."""
+    width = st.integers(smallest_head, smallest_head + 2)
+    return st.builds(
+        Example,
+        config=st.one_of(lm_configs(width), large_configs(width)),
+        B=st.integers(1, 3),
+        T=st.integers(0, 7),
+        seed=st.integers(0, 2**32 - 1),
+    )

@@ -1,0 +1,338 @@
+"""The first paper's language model: how it starts, what it is made of, and its checkpoints."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import xLSTMLMModel
+from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
+from numpy_xlstm.numerics import Array
+from tests.models.build import (
+    B,
+    V,
+    assert_same,
+    build,
+    draw_like,
+    draw_tokens,
+    lm_config,
+    make,
+    mlstm_block,
+    slstm_block,
+)
+
+R, BIAS = "_recurrent_kernel_", "_bias_"
+CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"
+
+
+def assert_deviation(array: Array, expected: float) -> None:
+    """Mean 0 and the expected standard deviation, each to five of its own standard errors."""
+    assert abs(array.mean()) < 5 * expected / np.sqrt(array.size)
+    assert abs(array.std() / expected - 1) < 5 / np.sqrt(2 * array.size)
+
+
+# How it starts
+
+D, BLOCKS = 64, 4
+
+
+@pytest.fixture(scope="module")
+def fresh() -> xLSTMLMModel:
+    config = lm_config(
+        embedding_dim=D,
+        vocab_size=300,
+        num_blocks=BLOCKS,
+        slstm_at=[1, 3],
+        bias=True,
+        mlstm_block=mlstm_block(num_heads=4, proj_factor=2.0),
+        slstm_block=slstm_block(num_heads=4, ffn={"bias": True}),
+    )
+    return xLSTMLMModel(config, rng=np.random.default_rng(1))
+
+
+SMALL = np.sqrt(2 / (5 * D))
+WANG = 2 / (BLOCKS * np.sqrt(D))
+NORMAL = {
+    "token_embedding.weight": SMALL,
+    "lm_head.weight": SMALL,
+    "blocks.0.xlstm.proj_up.weight": SMALL,
+    "blocks.0.xlstm.q_proj.weight": SMALL,
+    "blocks.0.xlstm.k_proj.weight": SMALL,
+    "blocks.0.xlstm.v_proj.weight": SMALL,
+    "blocks.0.xlstm.proj_down.weight": WANG,
+    "blocks.1.xlstm.fgate.weight": SMALL,
+    "blocks.1.xlstm.igate.weight": SMALL,
+    "blocks.1.xlstm.zgate.weight": SMALL,
+    "blocks.1.xlstm.ogate.weight": SMALL,
+    "blocks.1.ffn.proj_up.weight": SMALL,
+    "blocks.1.ffn.proj_down.weight": WANG,
+    "blocks.2.xlstm.proj_down.weight": WANG,
+    "blocks.3.ffn.proj_down.weight": WANG,
+}
+
+
+def full(name: str) -> str:
+    return f"xlstm_block_stack.{name}" if name.startswith(("blocks", "post")) else name
+
+
+@pytest.mark.parametrize("name", list(NORMAL))
+def test_normal_weights(fresh: xLSTMLMModel, name: str) -> None:
+    """Small init, √(2/(5 D)), and Wang init, 2/(blocks √D), for what adds to the residual."""
+    assert_deviation(fresh.params[full(name)], NORMAL[name])
+
+
+def test_constants(fresh: xLSTMLMModel) -> None:
+    """A norm's weight is stored without its 1, so it starts at 0."""
+    constant = {
+        "blocks.0.xlstm.learnable_skip": 1,
+        "blocks.1.xlstm.slstm_cell._recurrent_kernel_": 0,
+        **{
+            f"blocks.0.xlstm.{name}": 0
+            for name in (
+                "proj_up.bias",
+                "proj_down.bias",
+                "q_proj.bias",
+                "k_proj.bias",
+                "v_proj.bias",
+                "mlstm_cell.igate.weight",
+                "mlstm_cell.fgate.weight",
+                "mlstm_cell.outnorm.weight",
+            )
+        },
+        "blocks.0.xlstm_norm.weight": 0,
+        "blocks.1.xlstm_norm.weight": 0,
+        "blocks.1.ffn_norm.weight": 0,
+        "blocks.1.xlstm.group_norm.weight": 0,
+        "blocks.1.ffn.proj_up.bias": 0,
+        "blocks.1.ffn.proj_down.bias": 0,
+        "post_blocks_norm.weight": 0,
+    }
+    for name, value in constant.items():
+        assert (fresh.params[full(name)] == value).all(), name
+
+
+def test_gates_of_the_memory(fresh: xLSTMLMModel) -> None:
+    cell = "xlstm_block_stack.blocks.0.xlstm.mlstm_cell"
+    np.testing.assert_array_equal(fresh.params[f"{cell}.fgate.bias"], [3, 4, 5, 6])
+    heads = 96
+    config = lm_config(
+        embedding_dim=heads, mlstm_block=mlstm_block(num_heads=heads, proj_factor=1.0)
+    )
+    wide = xLSTMLMModel(config, rng=np.random.default_rng(2))
+    assert_deviation(wide.params[f"{cell}.igate.bias"], 0.1)
+    np.testing.assert_allclose(wide.params[f"{cell}.fgate.bias"], np.linspace(3, 6, heads))
+
+
+def test_convolutions(fresh: xLSTMLMModel) -> None:
+    """Uniform in ±1/√K, weight and bias."""
+    for n in (0, 1):
+        for name in ("weight", "bias"):
+            array = fresh.params[f"xlstm_block_stack.blocks.{n}.xlstm.conv1d.conv.{name}"]
+            assert np.abs(array).max() <= 0.5
+            assert abs(array.mean()) < 5 * 0.5 / np.sqrt(3 * array.size)
+            assert array.std() == pytest.approx(0.5 / np.sqrt(3), rel=0.2)
+
+
+@pytest.mark.parametrize(("block", "power"), [(1, 0.3 + 1.3 / 3), (3, 1.6)])
+def test_forget_biases_fall_by_a_power_law(
+    fresh: xLSTMLMModel, block: int, power: float
+) -> None:
+    """From 5 to −7 over each head, slower in later blocks; the other gates start at 0."""
+    bias = fresh.params[f"xlstm_block_stack.blocks.{block}.xlstm.slstm_cell._bias_"]
+    i, f, z, o = bias.reshape(4, 4, 16)
+    np.testing.assert_allclose(f, np.tile(5 - 12 * (np.arange(16) / 15) ** power, (4, 1)))
+    assert f[0, 0] == 5
+    assert f[0, -1] == -7
+    assert not np.concatenate((i, z, o)).any()
+
+
+def test_a_forget_bias_of_a_single_block_or_unit() -> None:
+    """One block counts as the first; a head of width 1 starts at 5."""
+    for width, expected in ((8, [5, 5 - 12 * (1 / 3) ** 0.3, 5 - 12 * (2 / 3) ** 0.3, -7]), (2, [5])):
+        config = lm_config(slstm_at="all", num_blocks=1, embedding_dim=width)
+        bias = xLSTMLMModel(config).params[f"{CELL.replace('.1.', '.0.')}.{BIAS}"]
+        np.testing.assert_allclose(bias.reshape(4, 2, -1)[1], [expected, expected])
+
+
+@pytest.mark.parametrize("kind", ["small_init", "zeros", "standard"])
+def test_other_starts_of_the_bias(kind: str) -> None:
+    options: dict[str, Any] = {"bias_init": kind, "recurrent_weight_init": "standard"}
+    config = lm_config(
+        embedding_dim=D, slstm_at=[1], slstm_block=slstm_block(num_heads=4, **options)
+    )
+    params = xLSTMLMModel(config, rng=np.random.default_rng(3)).params
+    i, f, z, o = params[f"{CELL}.{BIAS}"].reshape(4, 4, 16)
+    rest = np.concatenate((i, z, o))
+    if kind == "standard":
+        everything = np.concatenate((rest, f)).ravel()
+        assert np.abs(everything).max() <= 1 / 8
+        assert everything.std() == pytest.approx(1 / (8 * np.sqrt(3)), rel=0.15)
+    else:
+        assert not rest.any()
+        expected = np.linspace(3, 6, 16) if kind == "small_init" else np.zeros(16)
+        np.testing.assert_allclose(f, np.tile(expected, (4, 1)))
+    kernel = params[f"{CELL}.{R}"]
+    assert kernel.shape == (4, 64, 16)
+    assert np.abs(kernel).max() <= 1 / 8
+    assert kernel.std() == pytest.approx(1 / (8 * np.sqrt(3)), rel=0.05)
+
+
+# What it is made of
+
+
+def test_names_are_the_official_ones() -> None:
+    """One of each kind of block."""
+    model = build("mixed")
+    mlstm = [
+        "xlstm_norm.weight",
+        *(f"xlstm.{name}.weight" for name in ("proj_up", "q_proj", "k_proj", "v_proj")),
+        *(f"xlstm.conv1d.conv.{name}" for name in ("weight", "bias")),
+        *(f"xlstm.mlstm_cell.{g}.{name}" for g in ("igate", "fgate") for name in ("weight", "bias")),
+        "xlstm.mlstm_cell.outnorm.weight",
+        "xlstm.learnable_skip",
+        "xlstm.proj_down.weight",
+    ]
+    slstm = [
+        "xlstm_norm.weight",
+        *(f"xlstm.conv1d.conv.{name}" for name in ("weight", "bias")),
+        *(f"xlstm.{name}.weight" for name in ("fgate", "igate", "zgate", "ogate")),
+        *(f"xlstm.slstm_cell.{name}" for name in (R, BIAS)),
+        "xlstm.group_norm.weight",
+        "ffn_norm.weight",
+        "ffn.proj_up.weight",
+        "ffn.proj_down.weight",
+    ]
+    names = {"token_embedding.weight", "lm_head.weight"}
+    names |= {"xlstm_block_stack.post_blocks_norm.weight"}
+    for n, parts in enumerate((mlstm, slstm, mlstm)):
+        names |= {f"xlstm_block_stack.blocks.{n}.{part}" for part in parts}
+    assert set(model.params) == names
+    assert "xlstm_block_stack.post_blocks_norm.weight" not in build("no-out-norm").params
+
+
+def test_the_places_of_the_blocks() -> None:
+    for places in ([], [0], [1, 2], "all"):
+        model = make(lm_config(slstm_at=places))
+        kinds = [isinstance(part, sLSTMBlockState) for part in model.init_state(1)]
+        assert kinds == [places == "all" or n in places for n in range(3)]
+    assert isinstance(make(lm_config()).init_state(1)[0], mLSTMBlockState)
+
+
+def test_the_number_of_parameters_of_the_readme_example() -> None:
+    """By hand: D = 128, 7 blocks, sLSTM at 1 with a feed-forward layer, inner width 256."""
+    config = lm_config(
+        mlstm_block=mlstm_block(
+            num_heads=4, proj_factor=2.0, round_proj_up_to_multiple_of=64
+        ),
+        slstm_block=slstm_block(num_heads=4, ffn={"round_proj_up_to_multiple_of": 64}),
+        num_blocks=7,
+        embedding_dim=128,
+        vocab_size=50304,
+    )
+    mlstm = 128 + 2 * 256 * 128 + 3 * 64 * 16 + 5 * 256 + 2 * (768 * 4 + 4) + 2 * 256 + 128 * 256
+    slstm = 128 + 5 * 128 + 4 * 4 * 32 * 32 + (4 * 128 * 32 + 4 * 128) + 128
+    ffn = 128 + 3 * 192 * 128
+    expected = 2 * 50304 * 128 + 6 * mlstm + slstm + ffn + 128
+    assert xLSTMLMModel(config, dtype=np.float32).num_parameters == expected
+
+
+def test_fgate_feeds_the_input_gate() -> None:
+    """The first step from the empty state forgets nothing: igate has no gradient there.
+
+    The official package has the two names swapped, and keeps them for its checkpoints.
+    """
+    model, rng = build("slstm-only"), np.random.default_rng(1)
+    where = "xlstm_block_stack.blocks.0.xlstm"
+    logits, after, cache = model.forward(draw_tokens(1))
+    _, _, grads = model.backward(np.ones_like(logits), cache, draw_like(after, rng))
+    assert np.abs(grads[f"{where}.fgate.weight"]).max() > 0
+    assert not grads[f"{where}.igate.weight"].any()
+
+
+# Checkpoints
+
+
+def test_a_tied_head_is_in_the_state_dict_and_not_among_the_parameters() -> None:
+    model = build("tied")
+    assert "lm_head.weight" not in model.params
+    arrays = model.state_dict()
+    np.testing.assert_array_equal(arrays["lm_head.weight"], arrays["token_embedding.weight"])
+    assert not np.shares_memory(arrays["lm_head.weight"], arrays["token_embedding.weight"])
+    other = build("tied", seed=2)
+    arrays.pop("lm_head.weight")
+    other.load_state_dict(arrays)
+    assert_same(other.params, model.params)
+
+
+def test_a_tied_head_that_is_not_the_embedding_is_refused() -> None:
+    model = build("tied")
+    arrays = build("tied", seed=2).state_dict()
+    arrays["lm_head.weight"][0, 0] += 1
+    before = {name: array.copy() for name, array in model.params.items()}
+    message = r"lm_head\.weight: expected the same numbers as token_embedding\.weight; got others"
+    with pytest.raises(ShapeError, match=message):
+        model.load_state_dict(arrays)
+    arrays.pop("token_embedding.weight")
+    with pytest.raises(ShapeError, match=r"expected \['token_embedding\.weight'\] too"):
+        model.load_state_dict(arrays)
+    assert_same(model.params, before)
+
+
+def test_tied_weights_are_one_matrix() -> None:
+    model = build("tied")
+    assert model.tied
+    assert model.head.params["weight"] is model.params["token_embedding.weight"]
+    clone = model.with_params({name: 2 * array for name, array in model.params.items()})
+    assert clone.head.params["weight"] is clone.params["token_embedding.weight"]
+    assert not build("mixed").tied
+
+
+def test_the_order_of_the_cuda_backend_is_put_right() -> None:
+    """R is (NH, DH in, gate, DH out) there, and b (NH, gate, DH), in two or three dimensions."""
+    model, other = build("mixed"), build("mixed", seed=2)
+    arrays = model.state_dict()
+    kernel, bias = arrays[f"{CELL}.{R}"], arrays[f"{CELL}.{BIAS}"]
+    NH, DH = 2, 4
+    cuda = np.empty((NH, DH, 4, DH))
+    for head, gate, into, out in np.ndindex(NH, 4, DH, DH):
+        cuda[head, into, gate, out] = kernel[head, gate * DH + out, into]
+    heads = np.empty((NH, 4, DH))
+    for gate, head, unit in np.ndindex(4, NH, DH):
+        heads[head, gate, unit] = bias[(gate * NH + head) * DH + unit]
+    for shape in ((-1,), (NH, 4, DH)):
+        arrays[f"{CELL}.{R}"] = cuda.reshape(NH, DH, 4 * DH)
+        arrays[f"{CELL}.{BIAS}"] = heads.reshape(shape)
+        other.load_state_dict(arrays)
+        assert_same(other.params, model.params)
+        other.params[f"{CELL}.{R}"][...] = 0
+
+
+def test_other_float_dtypes_are_cast() -> None:
+    model = build("mixed")
+    arrays = {name: array.astype(np.float16) for name, array in model.state_dict().items()}
+    model.load_state_dict(arrays)
+    for name, array in model.params.items():
+        assert array.dtype == np.float64
+        np.testing.assert_array_equal(array, arrays[name].astype(np.float64))
+    model.load_state_dict({name: array.tolist() for name, array in arrays.items()})
+
+
+def test_numbers_that_do_not_fit_the_dtype_are_refused() -> None:
+    model = build("mixed", dtype=np.float32)
+    arrays = {name: array.astype(np.float64) for name, array in model.state_dict().items()}
+    arrays["lm_head.weight"][0, 0] = 1e300
+    with np.errstate(over="ignore"), pytest.raises(NonFiniteError, match=r"lm_head\.weight"):
+        model.load_state_dict(arrays)
+
+
+def test_a_vocabulary_of_one_token() -> None:
+    model = make(lm_config(vocab_size=1))
+    assert model(np.zeros((B, 3), int))[0].shape == (B, 3, 1)
+    assert build("mixed")(draw_tokens())[0].shape == (B, 5, V)
+
+
+def test_sizes_are_checked_when_the_model_is_made() -> None:
+    config = lm_config(mlstm_block=mlstm_block(num_heads=5))
+    with pytest.raises(OptionError, match="num_heads: expected a divisor of the inner width 12"):
+        xLSTMLMModel(config)

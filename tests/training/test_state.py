@@ -1,0 +1,121 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.experiments import consecutive_windows
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import AdamW, Budget, TrainingState, train
+from numpy_xlstm.trees import leaves
+
+CELLS: dict[str, Any] = {
+    "lstm": LSTM,
+    "slstm": sLSTM,
+    "mlstm": mLSTM,
+    "mlstmsig": lambda *sizes, **options: mLSTM(*sizes, input_gate="sigmoid", **options),
+}
+IDS = np.random.default_rng(1).integers(0, 5, 200)
+
+
+def start(cell: str = "lstm", bits: Any = np.random.PCG64, dtype: Any = np.float32) -> Any:
+    rng = np.random.Generator(bits(4))
+    model = LanguageModel(5, 4, CELLS[cell](4, 6, dtype=dtype, rng=rng), rng=rng)
+    optimizer = AdamW(model.params, lr=0.02, betas=(0.8, 0.99), eps=1e-7, weight_decay=0.1)
+    return TrainingState(model, optimizer, rng)
+
+
+def go_on(state: TrainingState, steps: int) -> list[float]:
+    windows = consecutive_windows(IDS, 3, 7, state.step)
+    return [p.loss for p in train(state, windows, Budget(steps=steps), carry=True, max_norm=1.0)]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_stored_training_goes_on_bit_for_bit(cell: str, suffix: str, tmp_path: Path) -> None:
+    path, whole, state = tmp_path / f"state{suffix}", start(cell), start(cell)
+    expected, losses = go_on(whole, 24), []
+    for steps in (4, 5, 11, 24):
+        losses += go_on(state, steps)
+        state.validations.append((state.step, 1 / state.step))
+        state.save(path)
+        state, _ = TrainingState.load(path)
+    assert losses == expected
+    assert (state.step, state.tokens) == (24, whole.tokens)
+    assert state.validations == [(4, 1 / 4), (5, 1 / 5), (11, 1 / 11), (24, 1 / 24)]
+    assert state.optimizer.t == 24
+    for name, array in whole.model.params.items():
+        assert state.model.params[name].tobytes() == array.tobytes()
+        assert state.optimizer.m[name].tobytes() == whole.optimizer.m[name].tobytes()
+        assert state.optimizer.v[name].tobytes() == whole.optimizer.v[name].tobytes()
+    carried = dict(leaves("", whole.carried))
+    assert type(state.carried) is type(whole.carried)
+    assert [name for name, _ in leaves("", state.carried)] == list(carried)
+    for name, array in leaves("", state.carried):
+        assert array.tobytes() == carried[name].tobytes()
+    assert state.rng.random() == whole.rng.random()
+
+
+@pytest.mark.parametrize("bits", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
+    state = start(bits=getattr(np.random, bits))
+    state.rng.integers(0, 3, 7, dtype=np.int32)  # leaves half a word over
+    state.save(tmp_path / "state.npz", text="abc")
+    loaded, checkpoint = TrainingState.load(tmp_path / "state.npz")
+    assert checkpoint.training["text"] == "abc"
+    drawn = [s.rng.integers(0, 10**6, 9, dtype=np.int32).tolist() for s in (state, loaded)]
+    assert drawn[0] == drawn[1]
+
+
+def test_the_options_of_the_optimiser_come_back(tmp_path: Path) -> None:
+    start().save(tmp_path / "state.npz")
+    optimizer = TrainingState.load(tmp_path / "state.npz", decays=lambda n, a: True)[0].optimizer
+    assert (optimizer.lr, optimizer.betas) == (0.02, (0.8, 0.99))
+    assert (optimizer.eps, optimizer.weight_decay) == (1e-7, 0.1)
+    assert optimizer.decays("b", np.ones(1))
+
+
+def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "model.npz", start().model)
+    with pytest.raises(CheckpointError, match=r"model\.npz: expected a training that can go on"):
+        TrainingState.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "training", "message"),
+    [
+        ({"optimizer.m.cell.b": None}, {}, "training that can go on.*'m.cell.b'"),
+        ({"optimizer.v.cell.b": np.ones(3, np.float32)}, {}, r"v\.cell\.b: expected shape \(24,\)"),
+        ({"optimizer.m.cell.b": np.ones(24)}, {}, "expected float32.*got float64"),
+        ({"optimizer.t": np.array(-1)}, {}, "t: expected a whole number"),
+        ({"carried.c": None}, {}, "carried state: expected 'carried.c' too"),
+        ({"carried.h": np.ones((3, 5), np.float32)}, {}, r"carried\.h: .*got float32 \(3, 5\)"),
+        ({}, {"step": None}, "KeyError: 'step'"),
+        ({}, {"rng": {"bit_generator": "Dice"}}, "rng: expected one of PCG64.*got 'Dice'"),
+        ({}, {"optimizer": {"lr": -1}}, "lr: expected a number"),
+    ],
+)
+def test_a_training_that_cannot_go_on(
+    arrays: Any, training: Any, message: str, tmp_path: Path
+) -> None:
+    path, state = tmp_path / "state.npz", start()
+    go_on(state, 2)
+    state.save(path)
+    stored, metadata = read_arrays(path)
+    changed = metadata["training"] | training
+    metadata["training"] = {k: v for k, v in changed.items() if v is not None}
+    write_arrays(path, {k: v for k, v in (stored | arrays).items() if v is not None}, metadata)
+    with pytest.raises(CheckpointError, match=message):
+        TrainingState.load(path)
+
+
+def test_a_generator_of_another_kind_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    class Mine(np.random.PCG64):
+        pass
+
+    with pytest.raises(CheckpointError, match=r"rng: expected one of PCG64, .*; got Mine"):
+        start(bits=Mine).save(tmp_path / "state.npz")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,162 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import AdamW, Batch, StepResult, train_step
+from numpy_xlstm.trees import leaves
+
+V = 5
+CELLS: dict[str, Any] = {
+    "lstm": LSTM,
+    "slstm": sLSTM,
+    "mlstm": mLSTM,
+    "mlstmsig": lambda *sizes, **options: mLSTM(*sizes, input_gate="sigmoid", **options),
+}
+
+
+def build(cell: str = "lstm", kind: Any = LanguageModel) -> Any:
+    rng = np.random.default_rng(0)
+    return kind(V, 4, CELLS[cell](4, 6, rng=rng), rng=rng)
+
+
+def draw_batches(seed: int = 1) -> Iterator[Batch]:
+    rng = np.random.default_rng(seed)
+    while True:
+        windows = (rng.integers(0, V, (3, 1)) + np.arange(8)) % V
+        yield Batch(windows[:, :-1], windows[:, 1:])
+
+
+def test_a_step_reports_the_loss_before_it_and_moves_along_the_clipped_gradient() -> None:
+    model, batch = build(), next(draw_batches())
+    loss, _ = softmax_cross_entropy(model(batch.inputs)[0], batch.targets)
+    before = {name: array.copy() for name, array in model.params.items()}
+    optimizer = AdamW(model.params, weight_decay=0.0)
+    result = train_step(model, optimizer, batch, lr=0.01, max_norm=1e-3)
+    assert result.loss == float(loss)
+    assert result.grad_norm > 1e-3
+    first_moment = np.concatenate([m.ravel() for m in optimizer.m.values()])
+    assert np.linalg.norm(first_moment) == pytest.approx(0.1 * 1e-3, rel=1e-12)
+    for name, array in model.params.items():
+        assert np.abs(array - before[name]).max() <= 0.01 * (1 + 1e-6)
+        assert (array != before[name]).any()
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_updates_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, batch = build(), next(draw_batches())
+    optimizer = AdamW(model.params)
+    backward = model.backward
+
+    def broken(*args: object) -> object:
+        _, dstate0, grads = backward(*args)
+        grads["head.bias"][1] = np.nan
+        return None, dstate0, grads
+
+    monkeypatch.setattr(model, "backward", broken)
+    with pytest.raises(NonFiniteError, match=r"finite norm; got nan \(in head\.bias\)"):
+        train_step(model, optimizer, batch)
+    for name, array in build().params.items():
+        np.testing.assert_array_equal(model.params[name], array)
+    assert optimizer.t == 0
+
+
+def gradients(model: Any, batch: Batch, **options: Any) -> tuple[StepResult, dict[str, Any]]:
+    """What a step finds, and the gradient it takes: the first moment where β₁ is 0."""
+    optimizer = AdamW(model.params, betas=(0.0, 0.999))
+    result = train_step(model, optimizer, batch, **options)
+    return result, optimizer.m
+
+
+def state_of(model: Any, rows: int, seed: int = 7) -> Any:
+    tokens = np.random.default_rng(seed).integers(0, V, (rows, 6))
+    return model(tokens)[1]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("parts", [2, 3, 5])
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(
+    cell: str, parts: int, masked: bool
+) -> None:
+    rng = np.random.default_rng(3)
+    ids = rng.integers(0, V, (5, 8))
+    mask = rng.random((5, 7)) < 0.5 if masked else None
+    if mask is not None:
+        mask[0] = False  # a part of 5 has nothing that counts
+    batch = Batch(ids[:, :-1], ids[:, 1:], mask)
+    before = state_of(build(cell), 5)
+    whole, expected = gradients(build(cell), batch, state=before)
+    result, found = gradients(build(cell), batch, state=before, accumulate=parts)
+    assert result.loss == pytest.approx(whole.loss, rel=1e-14)
+    assert result.grad_norm == pytest.approx(whole.grad_norm, rel=1e-13)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-15)
+    after = dict(leaves("state", whole.state))
+    assert after.keys() == dict(leaves("state", result.state)).keys()
+    for name, array in leaves("state", result.state):
+        np.testing.assert_allclose(array, after[name], rtol=1e-12)
+
+
+def test_only_one_part_goes_through_the_model_at_once() -> None:
+    rows: list[int] = []
+
+    class Watched(LanguageModel):
+        def forward(self, tokens: Any, state: Any = None) -> Any:
+            rows.append(len(tokens))
+            return super().forward(tokens, state)
+
+    ids = np.zeros((7, 5), int)
+    gradients(build(kind=Watched), Batch(ids[:, 1:], ids[:, 1:]), accumulate=3)
+    assert rows == [2, 2, 3]
+
+
+def test_a_mask_says_what_counts() -> None:
+    model, batch = build(), next(draw_batches())
+    mask = np.zeros(batch.targets.shape, bool)
+    mask[1, :4] = True
+    result, found = gradients(model, batch._replace(mask=mask))
+    alone, expected = gradients(build(), Batch(batch.inputs[1:2, :4], batch.targets[1:2, :4]))
+    assert result.loss == pytest.approx(alone.loss, rel=1e-14)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_nothing_that_counts(accumulate: int) -> None:
+    model, batch = build(), next(draw_batches())
+    nothing = batch._replace(mask=np.zeros(batch.targets.shape, bool))
+    with pytest.raises(ShapeError, match="at least one position that counts; got 0"):
+        gradients(model, nothing, accumulate=accumulate)
+
+
+@pytest.mark.parametrize("accumulate", [0, 4, 1.5])
+def test_a_bad_number_of_parts(accumulate: Any) -> None:
+    with pytest.raises(OptionError, match=f"accumulate: expected .*got {accumulate}"):
+        gradients(build(), next(draw_batches()), accumulate=accumulate)
+
+
+def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> None:
+    options: list[dict[str, Any]] = []
+
+    class Dropping(LanguageModel):
+        dropout = 0.0
+
+        def forward(self, tokens: Any, state: Any = None, **given: Any) -> Any:
+            options.append(given)
+            return super().forward(tokens, state)
+
+    model, rng = build(kind=Dropping), np.random.default_rng(1)
+    batch = next(draw_batches())
+    gradients(model, batch, rng=rng)
+    gradients(model, batch, recompute=True)
+    model.dropout = 0.1
+    gradients(model, batch, rng=rng, recompute=True)
+    gradients(model, batch)
+    assert options == [{}, {"recompute": True}, {"recompute": True, "rng": rng}, {}]
