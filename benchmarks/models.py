@@ -2,9 +2,9 @@
 
     python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--floor]
 
-One training run is a forward, a backward and an AdamW update over a batch; one generation run is a
-number of tokens drawn greedily, one at a time. Each contender runs in a process of its own. The
-peers are optional: where they are missing, only our times are shown.
+One training run is a forward, a backward and an AdamW update over a batch, ours also by two
+processes; one generation run is a number of tokens drawn greedily, one at a time. Each contender
+runs in a process of its own. The peers are optional: where they are missing, see --ours.
 """
 
 import argparse
@@ -16,17 +16,14 @@ import numpy as np
 
 from benchmarks.timing import Setup, Work, child, side_by_side
 from numpy_xlstm import (
-    AdamW,
     mLSTMBlockConfig,
     sLSTMBlockConfig,
-    sLSTMLayerConfig,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.training import AdamW, Batch, Workers, train_step
 
 V, B, T = 256, 4, 256
 TOKENS = 64
@@ -59,20 +56,13 @@ def our_model(places: dict[str, Any] | None) -> Any:
     return xLSTMLMModel(config, dtype=np.float32, rng=rng)
 
 
-def our_training(places: dict[str, Any] | None, B: int) -> Setup:
+def our_training(places: dict[str, Any] | None, B: int, processes: int) -> Setup:
     def setup() -> Work:
         model = our_model(places)
         optimizer = AdamW(model.params)
-        inputs, targets = batch(B)
-
-        def work() -> None:
-            logits, _, cache = model.forward(inputs)
-            _, loss_cache = softmax_cross_entropy(logits, targets)
-            dlogits = softmax_cross_entropy_backward(1.0, loss_cache)
-            _, _, grads = model.backward(dlogits, cache)
-            optimizer.step(model.params, grads)
-
-        return work
+        step = Batch(*batch(B))
+        workers = Workers(model, processes) if processes > 1 else None
+        return lambda: train_step(model, optimizer, step, workers=workers)
 
     return setup
 
@@ -137,7 +127,7 @@ def their_training(places: dict[str, Any] | None, B: int) -> Setup:
             logits = model(inputs)
             logits = logits[0] if isinstance(logits, tuple) else logits
             loss = torch.nn.functional.cross_entropy(logits.reshape(-1, V), targets.reshape(-1))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
         return work
@@ -166,7 +156,11 @@ def their_generation(places: dict[str, Any] | None) -> Setup:
 
 def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
     return {
-        "training": {"ours": our_training(places, B), "official": their_training(places, B)},
+        "training": {
+            "ours, two processes": our_training(places, B, 2),
+            "ours, one process": our_training(places, B, 1),
+            "official": their_training(places, B),
+        },
         "generation": {"ours": our_generation(places), "official": their_generation(places)},
     }
 
@@ -195,7 +189,7 @@ def floor(places: dict[str, Any] | None, B: int) -> float:
         shapes.append((a, b))
         return matmul(a, b, **options)
 
-    work = our_training(places, B)()
+    work = our_training(places, B, 1)()
     with patch("numpy.matmul", recorded):
         work()
     best = float("inf")
@@ -222,7 +216,7 @@ def main() -> None:
     print(f"float32; training: one step; generation: {TOKENS} tokens; median, ratio to ours, range")
     for title, contenders in TABLES.items():
         if arguments.only in title:
-            names = ["ours"] if arguments.ours else list(contenders)
+            names = [n for n in contenders if not arguments.ours or n.startswith("ours")]
             side_by_side("benchmarks.models", title, names, arguments.turns, arguments.runs)
 
 

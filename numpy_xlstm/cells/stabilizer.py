@@ -10,7 +10,6 @@ import numpy as np
 from numpy_xlstm.numerics import (
     Array,
     log_sigmoid,
-    log_sigmoid_and_slope,
     log_sigmoid_slope,
     maximum,
 )
@@ -26,17 +25,6 @@ def log_forget(f_pre: Array, forget_gate: str) -> Array:
 def log_forget_slope(f_pre: Array, forget_gate: str) -> Array | int:
     """Derivative of :func:`log_forget`: σ(−f̃) or 1  [stab.2]."""
     return log_sigmoid_slope(f_pre) if forget_gate == "sigmoid" else 1
-
-
-def log_forget_and_slope(
-    f_pre: Array, forget_gate: str, out: tuple[Array | None, Array | None] = (None, None)
-) -> tuple[Array, Array]:
-    """Both of the above; written to ``out`` if that is given."""
-    if forget_gate == "sigmoid":
-        return log_sigmoid_and_slope(f_pre, out)
-    log_f, slope = (np.empty_like(f_pre) if array is None else array for array in out)
-    log_f[...], slope[...] = f_pre, 1
-    return log_f, slope
 
 
 def stabilise(

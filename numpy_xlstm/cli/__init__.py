@@ -24,6 +24,7 @@ BAD_INPUT = (
     errors.OptionError,
     errors.ShapeError,
     errors.TextError,
+    errors.WorkerError,
     OSError,
     MemoryError,
 )

@@ -84,23 +84,30 @@ def resume(args: argparse.Namespace) -> Session:
 
 
 def prompt_of(args: argparse.Namespace, split: "TextSplit") -> str:
-    """Return what the sample continues: the prompt, or the first character held out that can be.
+    """Return what the sample continues: the prompt, or how the held-out part begins.
 
     Raises
     ------
     OptionError
-        If the prompt cannot be continued.
+        If it cannot be continued.
     """
     from numpy_xlstm.generation import check_prompt
 
-    if args.prompt is not None:
-        check_prompt(args.prompt, split.tokenizer)
-        return str(args.prompt)
-    known = set(split.train)
-    first = (
-        c for c in split.validation + split.train if c in known and split.tokenizer.encode(c).size
-    )
-    return next(first)
+    prompt = _first(split) if args.prompt is None else str(args.prompt)
+    check_prompt(prompt, split.tokenizer)
+    return prompt
+
+
+def _first(split: "TextSplit") -> str:
+    """The first character of the held-out part that is known, or the text of its first token."""
+    from numpy_xlstm.generation import CharacterTokenizer, StreamDecoder
+
+    if isinstance(split.tokenizer, CharacterTokenizer):
+        known = set(split.tokenizer.symbols)
+        return next(character for character in split.validation + split.train if character in known)
+    decoder = StreamDecoder(split.tokenizer)
+    pieces = (decoder.push(int(token)) for token in split.validation_ids)
+    return next((piece for piece in pieces if piece), "")
 
 
 def _tokenizer(name: str) -> "Tokenizer | None":
@@ -122,10 +129,10 @@ def _check(args: argparse.Namespace, split: "TextSplit") -> None:
     """Raise an error for options that do not fit each other or the text, before anything begins."""
     if args.save_every is not None and args.out is None:
         raise OptionError("--save-every: expected --out too, where to save; got none")
-    if args.accumulate > args.batch_size:
+    if args.processes * args.accumulate > args.batch_size:
         raise OptionError(
-            f"--accumulate: expected at most the batch size {args.batch_size}; "
-            f"got {args.accumulate}"
+            f"--accumulate, --processes: expected at most as many parts as the batch size "
+            f"{args.batch_size}; got {args.processes * args.accumulate}"
         )
     if args.tbptt and len(split.train_ids) <= args.batch_size:
         raise TextError(

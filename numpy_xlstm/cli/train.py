@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from numpy_xlstm.cli import building
@@ -12,7 +13,7 @@ from numpy_xlstm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from numpy_xlstm.experiments import Run
-    from numpy_xlstm.training import Budget
+    from numpy_xlstm.training import Budget, Workers
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -89,8 +90,8 @@ def _train(session: Session) -> bool:
     from numpy_xlstm.experiments import learn
 
     args, split, state, run = session
-    records = learn(state, split, _budget(args), **_options(args))
-    with deferred_interrupt() as interrupted:
+    with _workers(session) as workers, deferred_interrupt() as interrupted:
+        records = learn(state, split, _budget(args), workers=workers, **_options(args))
         with progress_display() as show:
             for record in records:
                 if run is not None:
@@ -104,6 +105,13 @@ def _train(session: Session) -> bool:
                 again = f"numpy-xlstm train --resume {run.directory}"
                 print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
         return interrupted()
+
+
+def _workers(session: Session) -> "AbstractContextManager[Workers | None]":
+    from numpy_xlstm.training import Workers
+
+    count = session.args.processes
+    return nullcontext() if count == 1 else Workers(session.state.model, count)
 
 
 def _report(session: Session) -> None:

@@ -203,6 +203,13 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
         help="learn from a batch in N parts, one in memory at a time: the gradient is the same",
     )
     add(
+        "--processes",
+        type=size,
+        default=1,
+        metavar="N",
+        help="learn from a batch in N processes at once, each with its own rows: for N cores",
+    )
+    add(
         "--tbptt",
         nargs=0,
         default=False,
@@ -258,5 +265,5 @@ def _add_sample_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--prompt",
         metavar="TEXT",
-        help="what the sample continues (default: the first character of the held-out part)",
+        help="what the sample continues (default: the beginning of the held-out part)",
     )

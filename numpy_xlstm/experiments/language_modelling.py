@@ -21,7 +21,7 @@ from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
 from numpy_xlstm.numerics import check_choice
-from numpy_xlstm.training import Budget, Progress, TrainingState, constant, train
+from numpy_xlstm.training import Budget, Progress, TrainingState, Workers, constant, train
 from numpy_xlstm.training.schedules import Schedule
 
 
@@ -129,8 +129,9 @@ def validation_bits(
         if count := np.count_nonzero(targets[:, part] != NOTHING):
             loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=NOTHING)
             nats += float(loss) * count
-    per_character = len(ids) / (len(ids) if characters is None else characters)
-    return nats / np.count_nonzero(targets != NOTHING) * per_character / math.log(2)
+    per_token = nats / np.count_nonzero(targets != NOTHING)
+    per_character = per_token * len(ids) / (len(ids) if characters is None else characters)
+    return per_character / math.log(2)  # [entropy.3]
 
 
 class Record(NamedTuple):
@@ -160,6 +161,7 @@ def learn(
     schedule: Schedule = constant,
     accumulate: int = 1,
     recompute: bool = False,
+    workers: Workers | None = None,
     validate_every: int | None = None,
     validate_seconds: float = 15.0,
     clock: Callable[[], float] = time.perf_counter,
@@ -182,7 +184,7 @@ def learn(
     carry : bool
         Whether to read the text in order, in B rows, each window in the state in which the one
         before ended; otherwise windows are drawn at random, and begin in the empty state.
-    max_norm, schedule, accumulate, recompute
+    max_norm, schedule, accumulate, recompute, workers
         As for :func:`train`.
     validate_every : int, optional
         Steps between two validations; they go by time if omitted. One comes at the end.
@@ -209,6 +211,7 @@ def learn(
         max_norm=max_norm,
         carry=carry,
         accumulate=accumulate,
+        workers=workers,
         recompute=recompute,
         clock=clock,
     )

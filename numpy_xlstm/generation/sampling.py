@@ -128,10 +128,12 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
         return _first_of_the_largest(y)
     with np.errstate(over="ignore"):
         gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
-        weights: Probabilities = np.exp(gaps / sampling.temperature).astype(np.float64)
+        weights: Probabilities = np.exp(gaps / sampling.temperature).astype(
+            np.float64
+        )  # [sample.2]
     if sampling.top_k is not None or sampling.top_p is not None:
         weights *= _kept(y, weights, sampling.top_k, sampling.top_p)
-    weights /= weights.sum(axis=-1, keepdims=True)
+    weights /= weights.sum(axis=-1, keepdims=True)  # [sample.5]
     return weights
 
 
@@ -163,7 +165,7 @@ def draw(
     """
     cumulative = probabilities(logits, history, sampling).cumsum(axis=-1)
     shares = rng.random(len(cumulative)) * cumulative[:, -1]  # below the last sum, as u < 1
-    drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.1]
+    drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.6]
     return drawn
 
 
@@ -191,7 +193,7 @@ def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, 
     y = np.ldexp(x, -exponents)
     if penalty != 1:
         seen = _seen(history, y.shape)
-        y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)
+        y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)  # [sample.1]
     return y, exponents
 
 
@@ -218,11 +220,11 @@ def _kept(
     order = np.argsort(-y, axis=-1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=-1)
     if top_k is not None:
-        ranked[:, top_k:] = 0
+        ranked[:, top_k:] = 0  # [sample.3]
     keep = ranked > 0
     if top_p is not None and top_p < 1:
         sums = ranked.cumsum(axis=-1)
-        keep[:, 1:] &= sums[:, :-1] < top_p * sums[:, -1:]
+        keep[:, 1:] &= sums[:, :-1] < top_p * sums[:, -1:]  # [sample.4]
     kept = np.empty_like(keep)
     np.put_along_axis(kept, order, keep, axis=-1)
     return kept

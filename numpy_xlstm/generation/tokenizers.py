@@ -222,10 +222,17 @@ class HuggingFaceTokenizer:
         Raises
         ------
         TextError
-            If the text holds half of a surrogate pair, which UTF-8 cannot express.
+            If the text holds half of a surrogate pair, which UTF-8 cannot express, or what the
+            tokenizer has no token for, not even an unknown one.
         """
         _utf8(text)
-        return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
+        try:
+            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the library raises no narrower type
+            raise TextError(
+                f"text: expected one that the tokenizer can encode; got {error}"
+            ) from None
+        return np.array(ids, np.int64)
 
     def decode(self, ids: IndexArray) -> str:
         """Text of the ids, without special tokens."""

@@ -17,7 +17,6 @@ from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.rows import RowsCache, backward_rows, forward_rows, parts_of
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.numerics import Array
@@ -49,10 +48,10 @@ class FeedCache(NamedTuple):
 
 
 class BlockCache(NamedTuple):
-    """What the backward of a block needs: the caches of its halves, for some rows each."""
+    """What the backward of a block needs: the caches of its halves."""
 
-    mix: RowsCache
-    feed: RowsCache | None
+    mix: MixCache
+    feed: FeedCache | None
 
 
 class ResidualBlock(Recurrent[Any, BlockCache]):
@@ -71,8 +70,6 @@ class ResidualBlock(Recurrent[Any, BlockCache]):
     """
 
     names: ClassVar[Names] = Names("xlstm_norm", "xlstm", "ffn_norm", "ffn")
-    rows_apart: ClassVar[bool] = True
-    """Whether several cores can share the rows of the recurrent layer, and gain by it."""
 
     def __init__(
         self,
@@ -115,22 +112,18 @@ class ResidualBlock(Recurrent[Any, BlockCache]):
         self, x: Array, state: Any, rng: np.random.Generator | None
     ) -> tuple[Array, Any, BlockCache]:
         """Forward, without checks."""
-        whole = (slice(None),)
-        apart = whole if rng is not None else parts_of(x)
-        x, state, mix = forward_rows(
-            lambda x, state: self._mix(x, state, rng), x, state, apart if self.rows_apart else whole
-        )
+        x, state, mix = self._mix(x, state, rng)
         if self.ffn is None:
             return x, state, BlockCache(mix, None)
-        x, _, feed = forward_rows(lambda x, _: self._feed(x, rng), x, None, apart)
+        x, feed = self._feed(x, rng)
         return x, state, BlockCache(mix, feed)
 
     def apply_backward(self, dy: Array, cache: BlockCache, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks."""
         grads: Grads = {}
         if cache.feed is not None:
-            dy, _, grads = backward_rows(self._feed_backward, dy, cache.feed, None)
-        dx, dstate, mix_grads = backward_rows(self._mix_backward, dy, cache.mix, dstate)
+            dy, grads = self._feed_backward(dy, cache.feed)
+        dx, dstate, mix_grads = self._mix_backward(dy, cache.mix, dstate)
         return dx, dstate, grads | mix_grads
 
     def _mix(
@@ -146,18 +139,18 @@ class ResidualBlock(Recurrent[Any, BlockCache]):
         grads = named_grads({self.names.norm: norm, self.names.layer: layer})
         return dy + dx, dstate, grads  # [block.4]
 
-    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, None, FeedCache]:
+    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache]:
         normed, norm = self.ffn_norm.apply(x)
         y, ffn = self.ffn.apply(normed)
         y, dropped = self.ffn_dropout.forward(y, rng)
-        return x + y, None, FeedCache(norm, ffn, dropped)  # [block.2]
+        return x + y, FeedCache(norm, ffn, dropped)  # [block.2]
 
-    def _feed_backward(self, dy: Array, cache: FeedCache, _: Any) -> tuple[Array, None, Grads]:
+    def _feed_backward(self, dy: Array, cache: FeedCache) -> tuple[Array, Grads]:
         dffn = self.ffn_dropout.backward(dy, cache.dropped)
         dnormed, ffn = self.ffn.apply_backward(dffn, cache.ffn)
         dx, norm = self.ffn_norm.apply_backward(dnormed, cache.norm)
         grads = named_grads({self.names.ffn_norm: norm, self.names.ffn: ffn})
-        return dy + dx, None, grads  # [block.3]
+        return dy + dx, grads  # [block.3]
 
 
 class mLSTMBlock(ResidualBlock):
@@ -239,8 +232,6 @@ class sLSTMBlock(ResidualBlock):
     >>> y.shape, state._fields
     ((2, 5, 16), ('conv', 'slstm'))
     """
-
-    rows_apart = False  # a thread that only makes short steps keeps the others waiting
 
     def __init__(
         self,

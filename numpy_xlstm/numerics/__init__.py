@@ -2,7 +2,6 @@
 
 from numpy_xlstm.numerics.activations import (
     log_sigmoid,
-    log_sigmoid_and_slope,
     log_sigmoid_slope,
     maximum,
     sigmoid,
@@ -26,7 +25,6 @@ __all__ = [
     "check_positive",
     "checked_dtype",
     "log_sigmoid",
-    "log_sigmoid_and_slope",
     "log_sigmoid_slope",
     "maximum",
     "sigmoid",

@@ -18,14 +18,14 @@ from numpy_xlstm.numerics.arrays import Array
 
 def sigmoid(x: Array) -> Array:
     """Logistic function σ(x) = 1 / (1 + e^−x)."""
-    return 1 / (1 + _exp_minus(x))
+    return 1 / (1 + exp_minus(x))
 
 
 def sigmoid_and_slope(
     x: Array, out: tuple[Array | None, Array | None] = (None, None)
 ) -> tuple[Array, Array]:
     """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²; written to ``out`` if that is given."""
-    slope = _exp_minus(x, out[1])
+    slope = exp_minus(x, out[1])
     y: Array = np.add(slope, 1, out=out[0])
     np.divide(1, y, out=y)
     slope *= y
@@ -46,27 +46,15 @@ def tanh_slope(x: Array, out: Array | None = None) -> Array:
 
 
 def log_sigmoid(x: Array) -> Array:
-    """Log σ(x) = −log(e⁰ + e^−x), stable at any magnitude."""
+    """Log σ(x) = −log(e⁰ + e^−x), stable at any magnitude.
+
+    Where e^−x overflows, it is x, which elsewhere is larger.
+    """
     if x.dtype.kind == "c":
-        return log_sigmoid_and_slope(x)[0]
+        return minimum(-np.log1p(exp_minus(x)), x)
     y: Array = np.logaddexp(0, x * -1)
     y *= -1
     return y
-
-
-def log_sigmoid_and_slope(
-    x: Array, out: tuple[Array | None, Array | None] = (None, None)
-) -> tuple[Array, Array]:
-    """Log σ(x) = −log(1 + e^−x), and its slope σ(−x); written to ``out`` if that is given.
-
-    Where e^−x overflows, log σ(x) is x, which elsewhere is larger.
-    """
-    e = _exp_minus(x, out[1])
-    minus_log = _log1p(e)
-    minus_log *= -1
-    y = minimum(minus_log, x, out[0])
-    e /= 1 + e
-    return y, e
 
 
 def log_sigmoid_slope(x: Array) -> Array:
@@ -98,20 +86,7 @@ def _into(out: Array | None, values: Array) -> Array:
     return out
 
 
-def _log1p(x: Array) -> Array:
-    """log(1 + x) = log u + (x − (u − 1))/u with u = 1 + x, which is faster than ``np.log1p``."""
-    if x.dtype.kind == "c":
-        return np.log1p(x)
-    u: Array = x + 1
-    lost = u - 1
-    np.subtract(x, lost, out=lost)
-    lost /= u
-    np.log(u, out=u)
-    u += lost
-    return u
-
-
-def _exp_minus(x: Array, out: Array | None = None) -> Array:
+def exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
     limit = lowest(x.dtype)
     y: Array

@@ -7,6 +7,7 @@ from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepResult, train_step
+from numpy_xlstm.training.workers import Workers
 
 __all__ = [
     "AdamW",
@@ -17,6 +18,7 @@ __all__ = [
     "Schedule",
     "StepResult",
     "TrainingState",
+    "Workers",
     "clip_grad_norm",
     "constant",
     "decay_rule",

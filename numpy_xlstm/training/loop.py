@@ -8,7 +8,7 @@ from typing import NamedTuple
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, train_step
+from numpy_xlstm.training.step import Batch, GradientWorkers, train_step
 
 
 class Progress(NamedTuple):
@@ -84,6 +84,7 @@ def train(
     carry: bool = False,
     accumulate: int = 1,
     recompute: bool = False,
+    workers: GradientWorkers | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Progress]:
     """Train until the budget is used up or the batches are, and report after every step.
@@ -104,7 +105,7 @@ def train(
     schedule : Schedule
         Factor of the optimiser's learning rate at each fraction of the budget, the step that is
         about to be taken counted in.
-    max_norm, accumulate, recompute
+    max_norm, accumulate, recompute, workers
         As for :func:`train_step`.
     carry : bool
         Whether a batch that is not fresh begins in the final state of the one before, instead of
@@ -137,6 +138,7 @@ def train(
                 max_norm=max_norm,
                 state=state.carried if carry and not batch.fresh else None,
                 accumulate=accumulate,
+                workers=workers,
                 recompute=recompute,
                 rng=state.rng,
             )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -30,6 +30,27 @@ class Batch(NamedTuple):
     fresh: bool = True
     """Whether the rows begin anew here, instead of where those of the batch before ended."""
 
+    @property
+    def num_targets(self) -> int:
+        """How many targets count."""
+        return self.targets.size if self.mask is None else int(np.count_nonzero(self.mask))
+
+
+class GradientWorkers(Protocol):
+    """What computes the gradient of a batch instead of this process."""
+
+    def gradient(
+        self,
+        model: RecurrentModel,
+        batch: Batch,
+        state: Any,
+        *,
+        accumulate: int,
+        recompute: bool,
+        rng: np.random.Generator | None,
+    ) -> tuple[float, dict[str, Array], Any]:
+        """Mean loss over the batch, its gradient, and the state after it."""
+
 
 class StepResult(NamedTuple):
     """What a training step found before it updated the parameters."""
@@ -53,6 +74,7 @@ def train_step(
     accumulate: int = 1,
     recompute: bool = False,
     rng: np.random.Generator | None = None,
+    workers: GradientWorkers | None = None,
 ) -> StepResult:
     """Forward, backward, clip, update: changes the model's parameters and the moments in place.
 
@@ -79,6 +101,8 @@ def train_step(
         less memory. Not every model can.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
+    workers : Workers, optional
+        Processes that compute the gradient together.
 
     Raises
     ------
@@ -103,47 +127,73 @@ def train_step(
     >>> losses[0] > 1.0 and losses[-1] < 0.1
     True
     """
-    options: dict[str, Any] = {"recompute": True} if recompute else {}
-    if rng is not None and getattr(model, "dropout", 0) > 0:
-        options["rng"] = rng
+    drawn = rng if rng is not None and getattr(model, "dropout", 0) > 0 else None
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
-        loss, grads, after = _gradient(model, batch, state, accumulate, options)
+        if workers is None:
+            loss, grads, after = gradient(
+                model, batch, state, batch.num_targets, accumulate, recompute, drawn
+            )
+        else:
+            loss, grads, after = workers.gradient(
+                model, batch, state, accumulate=accumulate, recompute=recompute, rng=drawn
+            )
         clipped, norm = clip_grad_norm(grads, max_norm)
         optimizer.step(model.params, clipped, lr)
     return StepResult(loss, norm, after)
 
 
-def _gradient(
-    model: RecurrentModel, batch: Batch, state: Any, accumulate: int, options: dict[str, Any]
+def gradient(
+    model: RecurrentModel,
+    batch: Batch,
+    state: Any,
+    total: int,
+    accumulate: int,
+    recompute: bool,
+    rng: np.random.Generator | None,
 ) -> tuple[float, dict[str, Array], Any]:
-    """Mean loss over the batch, its gradient, and the state after it, part by part."""
-    loss, grads, states, total = 0.0, dict[str, Array](), [], _count(batch)
-    for part, before in _parts(batch, state, accumulate):
-        logits, after, cache = model.forward(part.inputs, before, **options)
+    """What a batch adds to the mean loss over ``total`` targets, its gradient, and the state."""
+    loss, grads, states = 0.0, dict[str, Array](), []
+    for part, before in cut_rows("accumulate", batch, state, accumulate):
+        part_loss, new, after = part_gradient(model, part, before, total, recompute, rng)
+        loss += part_loss
         states.append(after)
-        count = _count(part)
-        if total and not count:
-            continue
-        part_loss, loss_cache = softmax_cross_entropy(logits, part.targets, mask=part.mask)
-        dlogits = softmax_cross_entropy_backward(count / total, loss_cache)
-        _, _, new = model.backward(dlogits, cache)
-        loss += count / total * float(part_loss)
-        grads = {name: grads[name] + grad for name, grad in new.items()} if grads else new
+        if grads and new:
+            grads = {name: grads[name] + grad for name, grad in new.items()}
+        grads = grads or new
     return loss, grads, states[0] if accumulate == 1 else join_states(states)
 
 
-def _count(batch: Batch) -> int:
-    """How many targets count."""
-    return batch.targets.size if batch.mask is None else int(np.count_nonzero(batch.mask))
+def part_gradient(
+    model: RecurrentModel,
+    part: Batch,
+    state: Any,
+    total: int,
+    recompute: bool,
+    rng: np.random.Generator | None,
+) -> tuple[float, dict[str, Array], Any]:
+    """What some rows add to the mean loss over ``total`` targets, its gradient and the state.
+
+    Rows without a target that counts have no gradient, unless the whole batch has none, which is
+    an error.
+    """
+    options: dict[str, Any] = {"recompute": True} if recompute else {}
+    if rng is not None:
+        options["rng"] = rng
+    logits, after, cache = model.forward(part.inputs, state, **options)
+    if total and not part.num_targets:
+        return 0.0, {}, after
+    loss, loss_cache = softmax_cross_entropy(logits, part.targets, mask=part.mask)
+    share = part.num_targets / total
+    _, _, grads = model.backward(softmax_cross_entropy_backward(share, loss_cache), cache)
+    return share * float(loss), grads, after
 
 
-def _parts(batch: Batch, state: Any, accumulate: int) -> Iterator[tuple[Batch, Any]]:
+def cut_rows(name: str, batch: Batch, state: Any, parts: int) -> Iterator[tuple[Batch, Any]]:
     """Cut a batch and the state before it into parts of nearly as many rows each."""
     rows = len(batch.inputs)
-    if check_positive("accumulate", accumulate) > rows:
-        raise OptionError(f"accumulate: expected at most {rows}, the rows; got {accumulate}")
-    ends = [rows * part // accumulate for part in range(accumulate + 1)]
-    for start, stop in pairwise(ends):
+    if check_positive(name, parts) > rows:
+        raise OptionError(f"{name}: expected at most {rows}, the rows; got {parts}")
+    for start, stop in pairwise(rows * part // parts for part in range(parts + 1)):
         part = slice(start, stop)
         mask = None if batch.mask is None else batch.mask[part]
         before = tree_map(itemgetter(part), state)

@@ -81,7 +81,7 @@ def killed(command: list[str], log: Path, at: int) -> int:
     ("seed", "options"),
     [
         (1, ["--cell", "slstm", "--hidden-size", "64", "--validate-every", "7"]),
-        (2, ["--cell", "mlstm", "--hidden-size", "64", "--tbptt", "--accumulate", "2"]),
+        (2, ["--cell", "mlstm", "--hidden-size", "64", "--tbptt", "--processes", "2"]),
         (3, [*XLSTM, "--dropout", "0.2", "--tbptt", "--recompute", "--accumulate", "2"]),
     ],
 )
@@ -215,6 +215,7 @@ def test_without_matplotlib(
         ("--lr 0.1", "--resume: expected no other options than .*; got --lr"),
         ("--cell slstm --tbptt", "--resume: .*; got --cell, --tbptt"),
         ("--out elsewhere", "--resume: .*; got --out"),
+        ("--model xlstm --tokenizer bytes", "--resume: .*; got --model, --tokenizer"),
         ("--save-every 3", "--resume: .*; got --save-every"),
         ("--prompt=", "prompt: expected at least one character"),
     ],

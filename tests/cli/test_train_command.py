@@ -183,7 +183,10 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--sample-length -1", "argument --sample-length: expected a whole number"),
         ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
         ("--prompt ÿ", "prompt: expected characters of the training text; got 'ÿ'"),
-        ("--accumulate 5", "--accumulate: expected at most the batch size 4; got 5"),
+        (
+            "--accumulate 5",
+            "expected at most as many parts as the batch size 4; got 5",
+        ),
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
         ("--save-every 3", "--save-every: expected --out too, where to save; got none"),

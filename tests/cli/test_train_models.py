@@ -247,7 +247,7 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     assert (len(ids) > characters) == (kind == "bytes")
     bits = validation_bits(checkpoint.model, ids) * len(ids) / characters
     assert f"{bits:.3f} │ bits/char" in shown
-    size = checkpoint.tokenizer.size
+    size = split.tokenizer.size
     assert f"tokens: {size} different ones, {5400 / len(split.train_ids):.2f} characters" in err
     assert "do not give the text back" not in err
     entry = json.loads((out / "log.jsonl").read_text().splitlines()[0])
@@ -274,6 +274,25 @@ def test_a_tokenizer_that_loses_text_is_named(
     file.write_text(json.dumps(described), "utf-8")
     assert train(text_file, "--hidden-size=8", "--tokenizer", str(file)) == 0
     assert "they do not give the text back" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_whole_words(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    library = pytest.importorskip("tokenizers")
+    kinds = sorted({*TEXT[:5400].split(), *TEXT[5400:].split()})
+    words = {word: k for k, word in enumerate(kinds)}
+    tokenizer = library.Tokenizer(library.models.WordLevel(words))
+    tokenizer.pre_tokenizer = library.pre_tokenizers.WhitespaceSplit()
+    tokenizer.save(str(tmp_path / "words.json"))
+    options = ["--hidden-size=8", "--tokenizer", str(tmp_path / "words.json"), "--window=4"]
+    assert train(text_file, *options, "--sample-length=1") == 0
+    sample = capsys.readouterr().out.partition("sample:\n")[2]
+    first = TEXT[5400:].split()[0]
+    assert sample.startswith(first)
+    assert sample.removeprefix(first).strip() in words
+    assert train(text_file, *options, "--prompt=Xyzzy") == 2
+    assert error(capsys).startswith("text: expected one that the tokenizer can encode; got Word")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no closed pipes")

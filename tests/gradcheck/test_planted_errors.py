@@ -5,6 +5,7 @@ the cell itself. Every plant is checked to change the gradients, so that none is
 """
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,7 @@ from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
 from numpy_xlstm.cells.mlstm.normalizer import denominator
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.slstm import pointwise as slstm
-from numpy_xlstm.cells.stabilizer import log_forget_and_slope
-from numpy_xlstm.numerics import Array, log_sigmoid_slope, sigmoid_and_slope
+from numpy_xlstm.numerics import Array, log_sigmoid_slope
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
@@ -119,24 +119,35 @@ def test_spoiled_results_are_caught(plant: Plant, cell: Variant) -> None:
     assert report.failures
 
 
-def _without(record: Any, **changes: Any) -> Callable[..., Any]:
-    """A function that calls ``record`` and replaces fields of the named tuple it returns."""
-    return lambda *args, **kw: record(*args, **kw)._replace(**changes)
+def _denominator(**changes: Callable[[Any], Any]) -> Callable[..., Any]:
+    """``denominator`` with some of what it says changed."""
+
+    def spoiled(*args: Any) -> Any:
+        den = denominator(*args)
+        found = {"value": den.value, "sign": den.sign, "residual": den.residual}
+        return SimpleNamespace(**found | {name: f(den) for name, f in changes.items()})
+
+    return spoiled
 
 
 def _scaled_slope(factor: float, slope: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *args: factor * slope(*args)
 
 
-def _with_slope(pair: Callable[..., Any], slope: Callable[[Array], Any]) -> Callable[..., Any]:
-    """A function that gives the values of ``pair``, and ``slope`` of them as the slopes."""
+def _activate(change: Callable[[Array, Array, Array], None]) -> Callable[..., Any]:
+    """sLSTM's activations, with a change to (pre-activations, gates, slopes) after them."""
+    right = slstm.sLSTMPointwise._activate
 
-    def spoiled(*args: Any, out: tuple[Array, Array]) -> tuple[Array, Array]:
-        pair(*args, out=out)
-        out[1][...] = slope(out[0])
-        return out
+    def spoiled(self: Any, g: Array, gates: Array, slopes: Array) -> Array:
+        log_f = right(self, g, gates, slopes)
+        change(g, gates, slopes)
+        return log_f
 
     return spoiled
+
+
+def _set(part: Array, values: Any) -> None:
+    part[...] = values
 
 
 LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
@@ -157,31 +168,33 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     "sLSTM: the forget gate's slope of exp, not of sigmoid": (
         "sLSTM-sigmoid",
         lambda mp: mp.setattr(
-            slstm, "log_forget_and_slope", _with_slope(log_forget_and_slope, lambda _: 1.0)
+            slstm.sLSTMPointwise, "_activate", _activate(lambda g, gates, slopes: slopes[0].fill(1))
         ),
     ),
     "sLSTM: slopes y instead of y (1 - y)": (
         "sLSTM-sigmoid",
         lambda mp: mp.setattr(
-            slstm, "sigmoid_and_slope", _with_slope(sigmoid_and_slope, lambda y: y)
+            slstm.sLSTMPointwise,
+            "_activate",
+            _activate(lambda g, gates, slopes: _set(slopes[2], gates[3])),
         ),
     ),
     "mLSTM: the gradient of the normaliser dropped": (
         "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(chunk, "denominator", _without(denominator, sign=np.array(0.0))),
+        lambda mp: mp.setattr(
+            chunk, "denominator", _denominator(sign=lambda den: np.zeros_like(den.sign))
+        ),
     ),
     "mLSTM: what eps adds to the residual dropped": (
         "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(chunk, "denominator", _without(denominator, residual=None)),
+        lambda mp: mp.setattr(chunk, "denominator", _denominator(residual=lambda den: None)),
     ),
     "mLSTM: |q·n| treated as q·n": (
         "mLSTM-sigmoid-exp",
         lambda mp: mp.setattr(
             chunk,
             "denominator",
-            lambda qn, m, eps, old=denominator: (lambda den: den._replace(sign=np.abs(den.sign)))(
-                old(qn, m, eps)
-            ),
+            _denominator(sign=lambda den: np.abs(den.sign)),
         ),
     ),
     "mLSTM: the keys' factor 1/√DK forgotten": (

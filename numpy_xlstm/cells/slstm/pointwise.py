@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.scan import Memory, Step
-from numpy_xlstm.cells.stabilizer import log_forget_and_slope, split_residual, stabilise
-from numpy_xlstm.numerics import Array, sigmoid_and_slope
+from numpy_xlstm.cells.stabilizer import split_residual, stabilise
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.activations import exp_minus, minimum
 
 
 class sLSTMRecord(NamedTuple):
@@ -45,23 +46,36 @@ class sLSTMPointwise:
     ) -> None:
         """One step; ``g`` (4, NH, DH, B), the pre-activations of i, f, z, o, is overwritten."""
         gates, slopes, ratio = record
-        (i, f, z, o), (i_pre, f_pre, z_pre, _) = gates, g
+        i, f, z, o = gates
         (c_prev, n_prev, m_prev), (c, n, m) = before, after
-        log_f, _ = log_forget_and_slope(f_pre, self.forget_gate, out=(f_pre, slopes[0]))
-        stabilise(i_pre, log_f, m_prev, out=(i, f, m))
+        log_f = self._activate(g, gates, slopes)
+        stabilise(g[0], log_f, m_prev, out=(i, f, m))
         np.multiply(f, n_prev, out=n)
         n += i  # [slstm.4]
         if np.minimum.reduce(n.real, axis=None) < _lost_below(n.dtype):
-            _start_afresh(i_pre, n_prev, i, f, n, m)
-        tanh_z = np.tanh(z_pre)
-        z_pre *= 2  # tanh′(z̃) = 4 σ′(2 z̃), so that one call gives both slopes
-        sigmoid_and_slope(g[2:], out=(gates[2:], slopes[1:]))  # [slstm.2]
-        slopes[1] *= 4
-        z[...] = tanh_z  # [slstm.1]
+            _start_afresh(g[0], n_prev, i, f, n, m)
         np.multiply(f, c_prev, out=c)
         c += i * z  # [slstm.3]
         np.divide(c, n, out=ratio)
         np.multiply(o, ratio, out=h)  # [slstm.5]
+
+    def _activate(self, g: Array, gates: Array, slopes: Array) -> Array:
+        """Write z, o and all slopes, return log f; one exponential serves the three gates."""
+        tanh_z = np.tanh(g[2])
+        g[2] *= 2  # tanh′(z̃) = 4 σ′(2 z̃): all slopes are made of e^−x
+        e = exp_minus(g[1:], slopes)
+        u = e + 1
+        s = np.divide(1, u, out=gates[1:])  # [slstm.2]
+        log_f: Array = g[1]
+        if self.forget_gate == "sigmoid":
+            log_f = minimum(minus_log(u[0], e[0], s[0]), log_f)
+        e *= s  # σ(−x), which is the slope of log σ
+        e[1:] *= s[1:]  # σ′(x)
+        e[1] *= 4
+        if self.forget_gate == "exp":
+            e[0] = 1
+        s[1] = tanh_z  # [slstm.1]
+        return log_f
 
     def backward(self, dh: Array, dmemory: Memory, at: Step[sLSTMRecord], dg: Array) -> Memory:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
@@ -98,6 +112,16 @@ class sLSTMPointwise:
         """(δc, δn, r) back to (δc, δn, δm): δm = r + c·δc + n·δn  [stab.8]."""
         (dc, dn, r), (c, n, _) = dmemory, memory
         return dc, dn, r + c * dc + n * dn
+
+
+def minus_log(u: Array, e: Array, s: Array) -> Array:
+    """−log(1 + e) with u = 1 + e as it is rounded, and s = 1/u: −(log u + (e − (u − 1))/u)."""
+    lost = 1 - u
+    lost += e
+    lost *= s
+    lost += np.log(u)
+    lost *= -1
+    return lost
 
 
 @cache

@@ -1,0 +1,33 @@
+"""Messages of named arrays between two processes: a line of JSON, and then the bare numbers."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+
+
+def send(stream: BinaryIO, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Write a message: what JSON can say, and arrays by their names."""
+    described = {name: [array.dtype.str, array.shape] for name, array in arrays.items()}
+    stream.write(json.dumps([dict(facts), described]).encode() + b"\n")
+    for array in arrays.values():
+        stream.write(np.ascontiguousarray(array).tobytes())
+    stream.flush()
+
+
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]] | None:
+    """Read the next message; None if the other side has gone."""
+    line = stream.readline()
+    if not line:
+        return None
+    facts, described = json.loads(line)
+    return facts, {name: _read(stream, *form) for name, form in described.items()}
+
+
+def _read(stream: BinaryIO, dtype: str, shape: list[int]) -> Array:
+    array: Array = np.empty(shape, dtype)
+    array.reshape(-1)[...] = np.frombuffer(stream.read(array.nbytes), dtype)
+    return array

@@ -1,0 +1,165 @@
+"""Training on several cores: processes that each take some rows of every batch.
+
+Threads of one process would wait for each other's interpreter between any two operations of NumPy.
+Processes do not: each has the model, over parameters in memory that all of them see.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self, cast
+
+import numpy as np
+
+from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm.errors import WorkerError
+from numpy_xlstm.models.protocols import RecurrentModel
+from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.training.messages import receive, send
+from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
+from numpy_xlstm.training.step import Batch, cut_rows
+from numpy_xlstm.trees import join_states, leaves, rebuild
+
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "BLIS")}
+"""What tells the BLAS library of a worker that the other cores are taken."""
+
+SHARED_MEMORY = Path("/dev/shm")
+"""Where there are files that are in memory only, if the system has that."""
+
+
+class Workers:
+    """Processes that compute the gradient of a batch together, each with its own rows.
+
+    Parameters
+    ----------
+    model : RecurrentModel
+        Of a kind that a checkpoint can hold. Its parameters are read at every batch.
+    count : int
+        How many processes; as many as there are cores to use.
+
+    Raises
+    ------
+    OptionError
+        If ``count`` is not a positive whole number.
+
+    Notes
+    -----
+    The gradient is that of one process, to rounding, and the same for the same ``count``, bit for
+    bit. Use it as a context manager: the processes end with the block, and also with this process.
+
+    Examples
+    --------
+    ::
+
+        with Workers(model, 2) as workers:
+            train_step(model, optimizer, batch, workers=workers)
+    """
+
+    def __init__(self, model: RecurrentModel, count: int) -> None:
+        self.count = check_positive("processes", count)
+        where = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="numpy-xlstm-", dir=where, ignore_cleanup_errors=True
+        )
+        folder = Path(self._folder.name)
+        save_checkpoint(folder / MODEL, model)
+        self._params = shared(folder / PARAMETERS, model.params, "w+")
+        self._grads = [shared(folder / f"{GRADIENTS}{n}", model.params, "w+") for n in range(count)]
+        self._processes = [self._start(folder, n) for n in range(count)]
+        for n in range(count):
+            self._answer(n)  # it has mapped the files
+        self._folder.cleanup()  # nothing is left, whatever ends this process
+
+    def _start(self, folder: Path, number: int) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "numpy_xlstm.training.worker", str(folder), str(number)]
+        pipe = subprocess.PIPE
+        here = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+        environment = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, here))}
+        return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
+
+    def gradient(
+        self,
+        model: RecurrentModel,
+        batch: Batch,
+        state: Any,
+        *,
+        accumulate: int = 1,
+        recompute: bool = False,
+        rng: np.random.Generator | None = None,
+    ) -> tuple[float, dict[str, Array], Any]:
+        """Mean loss over the batch, its gradient, and the state after it.
+
+        Raises
+        ------
+        OptionError
+            If the batch has fewer rows than there are processes.
+        WorkerError
+            If a process has failed.
+        """
+        parts = list(cut_rows("processes", batch, state, self.count))
+        for name, array in model.params.items():
+            self._params[name][...] = array
+        seeds = [None] * self.count
+        if rng is not None:
+            seeds = rng.integers(2**62, size=self.count).tolist()
+        for n, (part, before) in enumerate(parts):
+            facts = {"total": batch.num_targets, "accumulate": accumulate, "recompute": recompute}
+            self._order(n, facts | {"seed": seeds[n]}, part, before)
+        answers = [self._answer(n) for n in range(self.count)]
+        like = model(batch.inputs[:1, :0])[1] if state is None else state
+        states = [rebuild(like, iter(arrays.values())) for _, arrays in answers]
+        return sum(facts["loss"] for facts, _ in answers), self._sum(), join_states(states)
+
+    def _order(self, n: int, facts: dict[str, Any], part: Batch, before: Any) -> None:
+        arrays: dict[str, Array] = {"inputs": part.inputs, "targets": part.targets}
+        if part.mask is not None:
+            arrays["mask"] = part.mask
+        stream = cast(BinaryIO, self._processes[n].stdin)
+        try:
+            send(stream, facts, arrays | dict(leaves("", before)))
+        except BrokenPipeError:
+            raise self._failure(n, "it has ended") from None
+
+    def _answer(self, n: int) -> tuple[dict[str, Any], dict[str, Array]]:
+        answer = receive(cast(BinaryIO, self._processes[n].stdout))
+        if answer is None:
+            raise self._failure(n, "it has ended")
+        if "error" in answer[0]:
+            raise self._failure(n, answer[0]["error"])
+        return answer
+
+    def _failure(self, n: int, why: str) -> WorkerError:
+        return WorkerError(f"worker {n}: expected a gradient; got none: {why}")
+
+    def _sum(self) -> dict[str, Array]:
+        first, *others = self._grads
+        total = {name: array.copy() for name, array in first.items()}
+        for grads in others:
+            for name, array in grads.items():
+                total[name] += array
+        return total
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            for stream in (process.stdin, process.stdout):
+                with suppress(BrokenPipeError):  # of one that was killed with an order unread
+                    cast(BinaryIO, stream).close()
+            process.wait()
+
+    def __enter__(self) -> Self:
+        """Return the workers."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End the processes."""
+        self.close()

@@ -1,0 +1,85 @@
+"""Nested tuples of arrays, such as states: as flat lists of named arrays and back, and joined."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import Array
+
+
+def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
+    """Walk over the arrays of a tree, named by their place: ``state.0.c``; None holds none."""
+    if tree is None:
+        return
+    if isinstance(tree, tuple | list):
+        fields = getattr(tree, "_fields", range(len(tree)))
+        for field, part in zip(fields, tree, strict=True):
+            yield from leaves(f"{name}.{field}", part)
+    else:
+        yield name, np.asarray(tree)
+
+
+def rebuild(tree: Any, values: Iterator[Array]) -> Any:
+    """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
+    if tree is None:
+        return None
+    if isinstance(tree, tuple | list):
+        return _like(tree, [rebuild(part, values) for part in tree])
+    return next(values)
+
+
+def tree_map(function: Callable[[Array], Array], tree: Any) -> Any:
+    """Return the tree with ``function`` applied to each of its arrays.
+
+    Examples
+    --------
+    >>> tree_map(lambda a: a[:1], (np.array([1, 2]), None))
+    (array([1]), None)
+    """
+    return rebuild(tree, (function(array) for _, array in leaves("", tree)))
+
+
+def join_states(states: Sequence[Any]) -> Any:
+    """Join states along the batch, the first axis of every array.
+
+    Parameters
+    ----------
+    states : Sequence
+        At least one; each an array, ``None``, or a tuple or named tuple of such, alike in all.
+
+    Returns
+    -------
+    Any
+        A state of the same structure.
+
+    Raises
+    ------
+    ShapeError
+        If the structures differ.
+
+    Examples
+    --------
+    >>> c, n = join_states([(np.zeros((1, 3)), None), (np.ones((2, 3)), None)])
+    >>> c.shape, n
+    ((3, 3), None)
+    """
+    kinds = {type(state) for state in states}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ShapeError(f"states: expected the same structure in all; got {names}")
+    first = states[0]
+    if first is None:
+        return None
+    if not isinstance(first, tuple):
+        return np.concatenate(states)
+    lengths = {len(state) for state in states}
+    if len(lengths) > 1:
+        raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
+    return _like(first, [join_states(part) for part in zip(*states, strict=True)])
+
+
+def _like(tree: Any, parts: list[Any]) -> Any:
+    """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
+    return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

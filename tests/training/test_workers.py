@@ -1,0 +1,142 @@
+"""Several processes compute the gradient of one."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    AdamW,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    sLSTMBlockConfig,
+    sLSTMLayerConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.errors import OptionError, WorkerError
+from numpy_xlstm.training import Batch, Workers, train_step
+from tests.variants import assert_close
+
+V, T = 7, 9
+
+
+def model(dropout: float = 0.0) -> xLSTMLMModel:
+    config = xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2, round_proj_up_to_multiple_of=8)),
+        slstm_block=sLSTMBlockConfig(sLSTMLayerConfig(num_heads=2), None),
+        num_blocks=2,
+        embedding_dim=8,
+        slstm_at=[1],
+        vocab_size=V,
+        dropout=dropout,
+    )
+    built = xLSTMLMModel(config, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for array in built.params.values():
+        array += 0.2 * rng.standard_normal(array.shape)
+    return built
+
+
+def batch(rows: int, seed: int = 2) -> Batch:
+    tokens = np.random.default_rng(seed).integers(0, V, (rows, T + 1))
+    return Batch(tokens[:, :-1], tokens[:, 1:])
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(model(), 2) as found:
+        yield found
+
+
+def test_the_gradient_is_that_of_one_process(workers: Workers) -> None:
+    for rows in (2, 5):
+        alone, together = model(), model()
+        one = train_step(alone, AdamW(alone.params), batch(rows))
+        two = train_step(together, AdamW(together.params), batch(rows), workers=workers)
+        assert two.loss == pytest.approx(one.loss, rel=1e-13)
+        assert two.grad_norm == pytest.approx(one.grad_norm, rel=1e-12)
+        assert_close(two.state, one.state, rtol=1e-12)
+        loss, grads, _ = workers.gradient(model(), batch(rows), None)
+        logits, _, cache = model().forward(batch(rows).inputs)
+        _, _, expected = model().backward(_dlogits(logits, batch(rows)), cache)
+        assert loss == pytest.approx(one.loss, rel=1e-13)
+        assert grads.keys() == expected.keys()
+        for name, grad in grads.items():
+            assert_close(grad, expected[name], rtol=1e-10, atol=1e-14)
+
+
+def _dlogits(logits: Any, step: Batch) -> Any:
+    from numpy_xlstm import softmax_cross_entropy, softmax_cross_entropy_backward
+
+    _, cache = softmax_cross_entropy(logits, step.targets)
+    return softmax_cross_entropy_backward(1.0, cache)
+
+
+def test_states_masks_and_parts_go_through(workers: Workers) -> None:
+    mask = np.random.default_rng(3).random((4, T)) < 0.6
+    mask[2:] = False  # nothing counts for the second process
+    step = batch(4)._replace(mask=mask)
+    _, state, _ = model().forward(batch(4, seed=4).inputs)
+    options: dict[str, Any] = {"state": state, "accumulate": 2, "recompute": True}
+    alone, together = model(), model()
+    one = train_step(alone, AdamW(alone.params), step, **options)
+    two = train_step(together, AdamW(together.params), step, workers=workers, **options)
+    assert two.loss == pytest.approx(one.loss, rel=1e-13)
+    assert_close(two.state, one.state, rtol=1e-12)
+    for name, array in together.params.items():
+        assert_close(array, alone.params[name], rtol=1e-9)
+
+
+def test_the_workers_see_what_has_been_learned(workers: Workers) -> None:
+    learner = model()
+    optimizer = AdamW(learner.params, lr=0.02)
+    losses = [train_step(learner, optimizer, batch(4), workers=workers).loss for _ in range(25)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_dropout_is_drawn_from_the_generator_that_is_given() -> None:
+    with Workers(model(0.5), 2) as found:
+
+        def loss(seed: int) -> float:
+            learner, rng = model(0.5), np.random.default_rng(seed)
+            return train_step(learner, AdamW(learner.params), batch(4), rng=rng, workers=found).loss
+
+        assert loss(1) == loss(1)
+        assert loss(1) != loss(2)
+
+
+def test_more_processes_than_rows(workers: Workers) -> None:
+    with pytest.raises(OptionError, match="processes: expected at most 1, the rows; got 2"):
+        workers.gradient(model(), batch(1), None)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_a_count_that_is_none(count: Any) -> None:
+    with pytest.raises(OptionError, match="processes: expected a whole number"):
+        Workers(model(), count)
+
+
+def test_an_error_in_a_worker_is_told() -> None:
+    with Workers(model(), 2) as found:
+        wrong = Batch(np.full((2, T), V), np.zeros((2, T), int))
+        with pytest.raises(WorkerError, match=r"worker 0: .* IndexError: tokens: expected ids"):
+            found.gradient(model(), wrong, None)
+
+
+def test_a_worker_that_was_killed_is_told() -> None:
+    with Workers(model(), 2) as found:
+        os.kill(found._processes[1].pid, signal.SIGKILL)
+        found._processes[1].wait()
+        with pytest.raises(WorkerError, match="worker 1: expected a gradient; got none: it has"):
+            found.gradient(model(), batch(2), None)
+
+
+def test_the_processes_end_with_the_block() -> None:
+    with Workers(model(), 2) as found:
+        processes = found._processes
+        assert all(process.poll() is None for process in processes)
+    assert all(process.poll() == 0 for process in processes)
