@@ -120,7 +120,7 @@ class Recurrent(Composite, Generic[State, Cache]):
         for start in range(0, x.shape[1], EVALUATION_BLOCK):
             steps = slice(start, start + EVALUATION_BLOCK)
             y[:, steps], now, _ = self.apply(x[:, steps], now, None)
-        return y, now
+        return y, now if x.shape[1] else own(now)
 
     def _start(self, x: Any, state: State | None) -> State:
         check_array("x", x, ("batch", "time", self.width), self.dtype)

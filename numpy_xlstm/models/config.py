@@ -67,11 +67,16 @@ class Config:
         OSError
             If it cannot be read.
         """
-        text = Path(path).read_text(encoding="utf-8")
+        data = Path(path).read_bytes()
+        name, read, failure = "JSON", json.loads, ValueError
+        if _is_yaml(path):
+            yaml = _yaml()
+            name, read, failure = "YAML", yaml.safe_load, yaml.YAMLError
         try:
-            values = _yaml().safe_load(text) if _is_yaml(path) else json.loads(text)
-        except ValueError as error:
-            raise OptionError(f"config: expected JSON; {path} is not ({error})") from None
+            values = read(data.decode("utf-8"))
+        except (UnicodeDecodeError, failure) as error:
+            reason = " ".join(str(error).split())
+            raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
         return cls.from_dict(values)
 
     def save(self, path: str | os.PathLike[str]) -> None:

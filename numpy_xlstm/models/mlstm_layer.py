@@ -33,7 +33,7 @@ from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.states import mLSTMBlockState
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.parameters import Composite, child, named_grads
 
 OPTIONS = Options(eps=1e-6, forget_gate="sigmoid", input_gate="exp")
@@ -188,7 +188,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config
-        self.width = D = config.embedding_dim
+        self.width = D = check_positive("embedding_dim", config.embedding_dim)
         self.inner = inner = config.proj_up_dim(D)
         if inner % config.qkv_proj_blocksize:
             raise OptionError(

@@ -31,7 +31,7 @@ from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
-from numpy_xlstm.numerics import Array, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype
 from numpy_xlstm.parameters import Parameterised, child, named_grads
 
 GATES = ("fgate", "igate", "zgate", "ogate")
@@ -135,7 +135,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config
-        self.width = D = config.embedding_dim
+        self.width = D = check_positive("embedding_dim", config.embedding_dim)
         self.num_heads = NH = config.num_heads
         if D % NH:
             raise OptionError(f"num_heads: expected a divisor of the width {D}; got {NH}")

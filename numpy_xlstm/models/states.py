@@ -7,6 +7,7 @@ import numpy as np
 from numpy_xlstm.cells.states import mLSTMState, sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.trees import tree_map
 
 
 class mLSTMBlockState(NamedTuple):
@@ -58,17 +59,9 @@ def _fits(part: Any, like: Any, B: int, dtype: Any) -> bool:
 
 def own(state: Any) -> Any:
     """The same state in arrays that nobody else holds."""
-    if isinstance(state, tuple):
-        parts = map(own, state)
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return None if state is None else state.copy()
+    return tree_map(np.copy, state)
 
 
 def zeros_like(state: Any) -> Any:
     """A cotangent of 0 for a state."""
-    if state is None:
-        return None
-    if isinstance(state, tuple):
-        parts = map(zeros_like, state)
-        return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
-    return np.zeros_like(state)
+    return tree_map(np.zeros_like, state)

@@ -112,7 +112,7 @@ class TokenModel(Composite):
         now, (B, T) = self._start(tokens, state), tokens.shape
         if T <= EVALUATION_BLOCK:
             logits, now, _ = self._apply(tokens, now, None, False)
-            return logits, now
+            return logits, now if T else own(now)
         logits = np.empty((B, T, self.vocab_size), self.dtype)
         for start in range(0, T, EVALUATION_BLOCK):
             steps = slice(start, start + EVALUATION_BLOCK)

@@ -6,7 +6,6 @@ then the BLAS library must not start threads as well, which ``threadpoolctl`` ca
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
@@ -36,6 +35,8 @@ def num_threads() -> int:
 
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Results of ``work`` on each part, in order, found at the same time."""
+    from concurrent.futures import ThreadPoolExecutor  # not for those who never need it
+
     controller = _controller()
     if len(parts) == 1 or controller is None or not _limiting.acquire(blocking=False):
         return [work(part) for part in parts]

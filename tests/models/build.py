@@ -21,9 +21,9 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.gradcheck.report import Report
-from numpy_xlstm.trees import leaves, rebuild
 from numpy_xlstm.models import TokenModel
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild
 
 V, B, T = 7, 2, 5
 
@@ -200,9 +200,7 @@ class Example:
         return make(self.config, seed=self.seed, **options)
 
     def tokens(self) -> Array:
-        return draw_tokens(
-            self.T, rows=self.B, vocab=self.config.vocab_size, seed=self.seed
-        )
+        return draw_tokens(self.T, rows=self.B, vocab=self.config.vocab_size, seed=self.seed)
 
 
 @st.composite

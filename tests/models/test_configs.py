@@ -273,7 +273,6 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
         xLSTMLargeConfig.load(file)
 
 
-@pytest.mark.xfail(reason="the parser of YAML has errors of its own")
 def test_a_bad_yaml_file(tmp_path: Path) -> None:
     pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
     file = tmp_path / "bad.yaml"
@@ -282,9 +281,6 @@ def test_a_bad_yaml_file(tmp_path: Path) -> None:
         xLSTMLargeConfig.load(file)
 
 
-@pytest.mark.xfail(
-    reason="the text is decoded outside of the try", raises=UnicodeDecodeError
-)
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
     file = tmp_path / "bad.json"
     file.write_bytes(b"\xff\xfe{}")
@@ -304,7 +300,6 @@ def test_yaml_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     large_config().save(tmp_path / "config.json")
 
 
-@pytest.mark.xfail(reason="loading wraps the message in that of a bad JSON file")
 def test_loading_yaml_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     file = tmp_path / "config.yaml"
@@ -531,9 +526,7 @@ def test_one_child_for_two_stacks() -> None:
     child = mlstm_block()
     narrow, wide = (stack(mlstm_block=child, embedding_dim=D, dropout=D / 100) for D in (8, 16))
     assert child == mlstm_block()
-    shapes = [
-        xLSTMLMModel(c).params["token_embedding.weight"].shape[1] for c in (narrow, wide)
-    ]
+    shapes = [xLSTMLMModel(c).params["token_embedding.weight"].shape[1] for c in (narrow, wide)]
     assert shapes == [8, 16]
 
 

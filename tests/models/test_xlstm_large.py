@@ -88,14 +88,12 @@ def _shapes(model: Any) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in model.params.items()}
 
 
-def _expected(
-    weights: dict[str, tuple[int, ...]], bias: bool
-) -> dict[str, tuple[int, ...]]:
+def _expected(weights: dict[str, tuple[int, ...]], bias: bool) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (7, 12), "lm_head.weight": (7, 12)}
     blocks = {f"blocks.0.{name}": shape for name, shape in weights.items()}
     for name, shape in (blocks | {"out_norm": (12,)}).items():
         shapes[f"backbone.{name}.weight"] = shape
-        if bias or "gate_preact" in name and "ogate" not in name:
+        if bias or ("gate_preact" in name and "ogate" not in name):
             shapes[f"backbone.{name}.bias"] = shape[:1]
     return shapes
 

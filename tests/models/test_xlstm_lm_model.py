@@ -135,9 +135,7 @@ def test_convolutions(fresh: xLSTMLMModel) -> None:
 
 
 @pytest.mark.parametrize(("block", "power"), [(1, 0.3 + 1.3 / 3), (3, 1.6)])
-def test_forget_biases_fall_by_a_power_law(
-    fresh: xLSTMLMModel, block: int, power: float
-) -> None:
+def test_forget_biases_fall_by_a_power_law(fresh: xLSTMLMModel, block: int, power: float) -> None:
     """From 5 to −7 over each head, slower in later blocks; the other gates start at 0."""
     bias = fresh.params[f"xlstm_block_stack.blocks.{block}.xlstm.slstm_cell._bias_"]
     i, f, z, o = bias.reshape(4, 4, 16)
@@ -149,7 +147,10 @@ def test_forget_biases_fall_by_a_power_law(
 
 def test_a_forget_bias_of_a_single_block_or_unit() -> None:
     """One block counts as the first; a head of width 1 starts at 5."""
-    for width, expected in ((8, [5, 5 - 12 * (1 / 3) ** 0.3, 5 - 12 * (2 / 3) ** 0.3, -7]), (2, [5])):
+    for width, expected in (
+        (8, [5, 5 - 12 * (1 / 3) ** 0.3, 5 - 12 * (2 / 3) ** 0.3, -7]),
+        (2, [5]),
+    ):
         config = lm_config(slstm_at="all", num_blocks=1, embedding_dim=width)
         bias = xLSTMLMModel(config).params[f"{CELL.replace('.1.', '.0.')}.{BIAS}"]
         np.testing.assert_allclose(bias.reshape(4, 2, -1)[1], [expected, expected])
@@ -188,7 +189,11 @@ def test_names_are_the_official_ones() -> None:
         "xlstm_norm.weight",
         *(f"xlstm.{name}.weight" for name in ("proj_up", "q_proj", "k_proj", "v_proj")),
         *(f"xlstm.conv1d.conv.{name}" for name in ("weight", "bias")),
-        *(f"xlstm.mlstm_cell.{g}.{name}" for g in ("igate", "fgate") for name in ("weight", "bias")),
+        *(
+            f"xlstm.mlstm_cell.{g}.{name}"
+            for g in ("igate", "fgate")
+            for name in ("weight", "bias")
+        ),
         "xlstm.mlstm_cell.outnorm.weight",
         "xlstm.learnable_skip",
         "xlstm.proj_down.weight",
@@ -222,9 +227,7 @@ def test_the_places_of_the_blocks() -> None:
 def test_the_number_of_parameters_of_the_readme_example() -> None:
     """By hand: D = 128, 7 blocks, sLSTM at 1 with a feed-forward layer, inner width 256."""
     config = lm_config(
-        mlstm_block=mlstm_block(
-            num_heads=4, proj_factor=2.0, round_proj_up_to_multiple_of=64
-        ),
+        mlstm_block=mlstm_block(num_heads=4, proj_factor=2.0, round_proj_up_to_multiple_of=64),
         slstm_block=slstm_block(num_heads=4, ffn={"round_proj_up_to_multiple_of": 64}),
         num_blocks=7,
         embedding_dim=128,

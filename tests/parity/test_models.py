@@ -79,9 +79,7 @@ LARGE = {
 
 def translated(config: Any) -> Any:
     """The official configuration with the same values."""
-    values = {
-        field.name: getattr(config, field.name) for field in dataclasses.fields(config)
-    }
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     values = {n: translated(v) if dataclasses.is_dataclass(v) else v for n, v in values.items()}
     return getattr(xlstm, type(config).__name__)(**values)
 
@@ -317,9 +315,7 @@ class Masked(torch.nn.Module):  # type: ignore[misc]
 
 def test_dropout_is_where_theirs_is() -> None:
     """With the same entries dropped in the same order: embedding, layers and feed-forward."""
-    config = paper(
-        dropout=0.3, add_embedding_dropout=True, slstm_block=plain(ffn={"dropout": 0.2})
-    )
+    config = paper(dropout=0.3, add_embedding_dropout=True, slstm_block=plain(ffn={"dropout": 0.2}))
     ours = make(config, scale=0.4)
     theirs = with_weights(xlstm.xLSTMLMModel(translated(config)), ours)
     rng, replaced = np.random.default_rng(5), 0
@@ -446,7 +442,11 @@ def test_the_official_default_of_large_has_the_same_names() -> None:
     """Both layouts, with and without biases, without the last norm."""
     for options in (*LARGE.values(), {"add_out_norm": False}):
         config = xLSTMLargeConfig(
-            embedding_dim=8, num_heads=2, num_blocks=1, vocab_size=3, **options  # type: ignore[arg-type]
+            embedding_dim=8,
+            num_heads=2,
+            num_blocks=1,
+            vocab_size=3,
+            **options,  # type: ignore[arg-type]
         )
         theirs = large.xLSTMLarge(large.xLSTMLargeConfig(**config.to_dict()))
         shapes = {name: tuple(array.shape) for name, array in theirs.state_dict().items()}
