@@ -189,7 +189,7 @@ def learn(
     validate_every : int, optional
         Steps between two validations; they go by time if omitted. One comes at the end.
     validate_seconds : float
-        Seconds between two validations; longer where one takes more than a twentieth of that.
+        Seconds between two validations; longer where one takes more than a tenth of that.
     clock : Callable[[], float]
         Seconds from any origin.
 
@@ -225,5 +225,5 @@ def learn(
             bits = validation_bits(state.model, held_out, characters=len(split.validation))
             state.validations.append((progress.step, bits))
             now = clock()
-            due = now + max(validate_seconds, 20 * (now - began))
+            due = now + max(validate_seconds, 10 * (now - began))
         yield Record(progress, bits, per_character)

@@ -1,6 +1,6 @@
 """What every recurrent block offers its caller: checks at the door, and evaluation in pieces."""
 
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -14,6 +14,16 @@ Grads = dict[str, Array]
 
 EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
+
+
+class CheckedCache(NamedTuple):
+    """What :meth:`Recurrent.backward` needs: what its cotangents must be like, and the cache."""
+
+    y: Array
+    after: Any
+    """The final state."""
+    cache: Any
+    """That of ``apply``."""
 
 
 class Recurrent(Composite, Generic[State, Cache]):
@@ -49,7 +59,7 @@ class Recurrent(Composite, Generic[State, Cache]):
 
     def forward(
         self, x: Array, state: State | None = None, *, rng: np.random.Generator | None = None
-    ) -> tuple[Array, State, tuple[Array, State, Cache]]:
+    ) -> tuple[Array, State, CheckedCache]:
         """Run over a sequence and keep what the backward needs.
 
         Parameters
@@ -76,10 +86,10 @@ class Recurrent(Composite, Generic[State, Cache]):
             If an argument is not as described.
         """
         y, after, cache = self.apply(x.copy(), own(self._start(x, state)), rng)
-        return y, own(after), (y, after, cache)
+        return y, own(after), CheckedCache(y, after, cache)
 
     def backward(
-        self, dy: Array, cache: tuple[Array, State, Cache], dstate: State | None = None
+        self, dy: Array, cache: CheckedCache, dstate: State | None = None
     ) -> tuple[Array, State, Grads]:
         """Vector-Jacobian product of :meth:`forward`.
 

@@ -93,6 +93,8 @@ class Workers:
     ) -> tuple[float, dict[str, Array], Any]:
         """Mean loss over the batch, its gradient, and the state after it.
 
+        The arrays of the gradient are valid until the next call, which writes into them.
+
         Raises
         ------
         OptionError
@@ -136,8 +138,7 @@ class Workers:
         return WorkerError(f"worker {n}: expected a gradient; got none: {why}")
 
     def _sum(self) -> dict[str, Array]:
-        first, *others = self._grads
-        total = {name: array.copy() for name, array in first.items()}
+        total, *others = self._grads
         for grads in others:
             for name, array in grads.items():
                 total[name] += array

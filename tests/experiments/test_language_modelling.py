@@ -151,9 +151,9 @@ def validated(budget: Budget, **options: Any) -> list[int]:
 
 
 def test_validations_come_now_and_then() -> None:
-    # 4 readings a step; the first is due after 10 and the next after 20 times its cost of 1;
+    # 4 readings a step; the first is due after 5 and the next after 10 times its cost of 1;
     # one comes at the end
-    assert validated(Budget(steps=12), validate_seconds=10) == [3, 8, 12]
+    assert validated(Budget(steps=12), validate_seconds=5) == [2, 5, 8, 11, 12]
 
 
 def test_validations_come_every_so_many_steps() -> None:

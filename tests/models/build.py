@@ -27,7 +27,7 @@ from numpy_xlstm.trees import leaves, rebuild
 
 V, B, T = 7, 2, 5
 
-few = settings(max_examples=max(1, settings.default.max_examples // 10))
+few = settings(max_examples=max(1, settings().max_examples // 10))
 """A tenth of the examples of the profile: whole models are slow."""
 
 
@@ -98,7 +98,8 @@ def make(
     rng = np.random.default_rng(seed)
     cls = xLSTMLarge if isinstance(config, xLSTMLargeConfig) else xLSTMLMModel
     model: TokenModel = cls(config, dtype=dtype, rng=rng)
-    return fill(model, rng, 0.5 if scale is None else scale)
+    fill(model, rng, 0.5 if scale is None else scale)
+    return model
 
 
 def fill(model: Any, rng: np.random.Generator, scale: float = 0.5) -> Any:

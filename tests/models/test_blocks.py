@@ -118,7 +118,8 @@ def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str) -> None
         tracemalloc.start()
         try:
             block(x)
-            return tracemalloc.get_traced_memory()[1] - x.nbytes
+            peak: int = tracemalloc.get_traced_memory()[1] - x.nbytes
+            return peak
         finally:
             tracemalloc.stop()
 

@@ -130,7 +130,7 @@ def test_widths_of_large() -> None:
 
 # Beside the official ones
 
-OFFICIAL = {
+OFFICIAL: dict[str, list[Any]] = {
     "xlstm": [
         FeedForwardConfig,
         mLSTMBlockConfig,

@@ -110,11 +110,6 @@ def fuse(arrays: dict[str, Array]) -> dict[str, Array]:
         *path, part, kind = name.split(".")
         target = next((g for g, parts in groups.items() if part in parts), part)
         found.setdefault(".".join((*path, target, kind)), []).append(array)
-    for name, parts in found.items():  # the gate's half is first, whichever is stored first
-        if name.endswith("proj_up_gate_z.weight") or name.endswith("proj_up_gate_z.bias"):
-            path, kind = name.split("proj_up_gate_z")
-            found[name] = [arrays[f"{path}{part}{kind}"] for part in groups["proj_up_gate_z"]]
-        assert parts
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

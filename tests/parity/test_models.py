@@ -70,7 +70,7 @@ PAPER = {
         slstm_block=plain(conv1d_kernel_size=3, num_heads=1),
     ),
 }
-LARGE = {
+LARGE: dict[str, dict[str, Any]] = {
     f"{mode}{'-bias' if bias else ''}": {"weight_mode": mode, "use_bias": bias}
     for mode in ("single", "fused")
     for bias in (False, True)
@@ -99,7 +99,7 @@ def paper_pair(name: str) -> tuple[xLSTMLMModel, Any]:
     return ours, with_weights(xlstm.xLSTMLMModel(translated(ours.config)), ours)
 
 
-def large_pair(mode: str = "train", **options: Any) -> tuple[xLSTMLarge, Any]:
+def large_pair(mode: Any = "train", **options: Any) -> tuple[xLSTMLarge, Any]:
     """Chunks of 16, the smallest that theirs takes."""
     kernels = {
         "chunkwise_kernel": "chunkwise--native_autograd",
@@ -294,7 +294,7 @@ def test_the_groups_of_weight_decay(name: str, on_embedding: bool) -> None:
     assert ours.params.keys() - found == set(no_decay)
 
 
-class Masked(torch.nn.Module):  # type: ignore[misc]
+class Masked(torch.nn.Module):  # type: ignore[misc, name-defined]
     """Dropout whose factors come from a NumPy generator, in our order of axes."""
 
     def __init__(self, p: float, rng: np.random.Generator) -> None:
@@ -337,7 +337,7 @@ def test_dropout_is_where_theirs_is() -> None:
 def large_state(state: dict[int, Any], ours: xLSTMLarge) -> dict[str, Array]:
     """Theirs divides q by √DK and ours k: their C and n are √DK times ours."""
     root = np.sqrt(ours.config.qk_dim // ours.config.num_heads)
-    found = {}
+    found: dict[str, Array] = {}
     for n, (C, vector, m) in state.items():
         arrays = {"C": C / root, "n": vector / root, "m": m[..., 0]}
         found |= {f"state.{n}.{key}": a.detach().numpy() for key, a in arrays.items()}
