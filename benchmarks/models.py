@@ -126,8 +126,10 @@ def their_training(places: dict[str, Any] | None, B: int) -> Setup:
             optimizer.zero_grad()
             logits = model(inputs)
             logits = logits[0] if isinstance(logits, tuple) else logits
-            loss = torch.nn.functional.cross_entropy(logits.reshape(-1, V), targets.reshape(-1))
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss: Any = torch.nn.functional.cross_entropy(
+                logits.reshape(-1, V), targets.reshape(-1)
+            )
+            loss.backward()
             optimizer.step()
 
         return work

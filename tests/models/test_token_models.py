@@ -64,7 +64,7 @@ def test_every_gradient_by_complex_step(name: str, steps: int) -> None:
     assert tensors >= model.params.keys() | flat(model.init_state(1)).keys()
 
 
-@KINDS
+@MAIN
 def test_every_gradient_from_the_empty_state(name: str) -> None:
     check(build(name, seed=4), draw_tokens(), seed=6)
 
@@ -72,7 +72,7 @@ def test_every_gradient_from_the_empty_state(name: str) -> None:
 @few
 @given(example=examples(smallest_head=3))
 def test_gradients_of_any_configuration(example: Example) -> None:
-    """Heads of two are left to a test of their own: their norm is ill conditioned."""
+    """Heads of one or two are left out: a norm over two numbers is ill conditioned."""
     model = example.model()
     state = random_state(model.init_state(example.B), np.random.default_rng(example.seed))
     check(model, example.tokens(), state, seed=example.seed)

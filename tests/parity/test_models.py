@@ -4,6 +4,7 @@ Where the official code contradicts itself, a test says which behaviour is ours 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ def paper(**options: Any) -> xLSTMLMModelConfig:
     return lm_config(**({"slstm_block": plain(), "context_length": 64} | options))
 
 
-PAPER = {
+PAPER: dict[str, Callable[[], xLSTMLMModelConfig]] = {
     "mixed": paper,
     "mlstm-only": lambda: paper(slstm_at=[], slstm_block=None),
     "slstm-only": lambda: paper(slstm_at="all", mlstm_block=None),
@@ -446,7 +447,7 @@ def test_the_official_default_of_large_has_the_same_names() -> None:
             num_heads=2,
             num_blocks=1,
             vocab_size=3,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
         theirs = large.xLSTMLarge(large.xLSTMLargeConfig(**config.to_dict()))
         shapes = {name: tuple(array.shape) for name, array in theirs.state_dict().items()}
