@@ -109,7 +109,11 @@ def test_ctrl_c_ends_the_text(load: Load, capsys: pytest.CaptureFixture[str]) ->
         return logits, None
 
     load(model)
-    assert run("file", "--prompt", "a", "--length", "9") == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
+    try:
+        assert run("file", "--prompt", "a", "--length", "9") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("axxx\n", "")
 
 

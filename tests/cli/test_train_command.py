@@ -185,7 +185,7 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--prompt ÿ", "prompt: expected characters of the training text; got 'ÿ'"),
         (
             "--accumulate 5",
-            "expected at most as many parts as the batch size 4; got 5",
+            "--accumulate, --processes: expected at most as many .* size 4; got 5",
         ),
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
