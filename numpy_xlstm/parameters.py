@@ -1,7 +1,7 @@
 """Objects that hold parameters: a flat dict of live arrays, and nothing hidden beside it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
@@ -61,12 +61,18 @@ class Parameterised:
 def check_same_parameters(expected: Mapping[str, Array], got: Mapping[str, Array]) -> None:
     """Raise :class:`ShapeError` unless both have the same names with the same shapes."""
     if missing := expected.keys() - got.keys():
-        raise ShapeError(f"params: expected {sorted(missing)} too; got only {sorted(got)}")
+        raise ShapeError(f"params: expected {_some(missing)} too; got only {_some(got)}")
     if unknown := got.keys() - expected.keys():
-        raise ShapeError(f"params: expected the names {sorted(expected)}; got {sorted(unknown)}")
+        raise ShapeError(f"params: expected the names {_some(expected)}; got {_some(unknown)}")
     for name, array in expected.items():
         if got[name].shape != array.shape:
             raise ShapeError(f"{name}: expected shape {array.shape}; got {got[name].shape}")
+
+
+def _some(names: Collection[str]) -> str:
+    """The first few names, and how many there are beside them."""
+    first, rest = sorted(names)[:6], len(names) - 6
+    return str(first) + (f" and {rest} more" if rest > 0 else "")
 
 
 def parameter_tree(title: str, params: Mapping[str, Array], indent: str = "") -> str:

@@ -4,7 +4,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from numpy_xlstm.models.states import check_state_like, own, zeros_like
+from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive
 from numpy_xlstm.parameters import Composite
 
@@ -85,7 +85,9 @@ class Recurrent(Composite, Generic[State, Cache]):
         ShapeError, DTypeError, NonFiniteError
             If an argument is not as described.
         """
-        y, after, cache = self.apply(x.copy(), own(self._start(x, state)), rng)
+        before = own(self._start(x, state))
+        check_finite("state", before)
+        y, after, cache = self.apply(x.copy(), before, rng)
         return y, own(after), CheckedCache(y, after, cache)
 
     def backward(
@@ -122,6 +124,7 @@ class Recurrent(Composite, Generic[State, Cache]):
             dstate = cast(State, zeros_like(after))
         else:
             check_state_like("dstate", dstate, after, len(dy), self.dtype)
+            check_finite("dstate", dstate, cotangent=True)
         return self.apply_backward(dy, inner, dstate)
 
     def __call__(self, x: Array, state: State | None = None) -> tuple[Array, State]:

@@ -1,5 +1,6 @@
 """Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
 
+import copy
 import dataclasses
 import difflib
 import json
@@ -8,7 +9,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from numpy_xlstm.errors import OptionError
 
@@ -87,6 +88,16 @@ class Config:
         else:
             text = json.dumps(values, indent=2) + "\n"
         Path(path).write_text(text, encoding="utf-8")
+
+
+Kind = TypeVar("Kind", bound=Config)
+
+
+def own_config(config: Any, kind: type[Kind]) -> Kind:
+    """A copy of a configuration, or an error if it is not of the kind that is expected."""
+    if not isinstance(config, kind):
+        raise OptionError(f"config: expected a {kind.__name__}; got {type(config).__name__}")
+    return copy.deepcopy(config)
 
 
 def inherit(owner: str, child: Config, **values: Any) -> None:

@@ -261,6 +261,10 @@ class xLSTMBlockStackConfig(Config):
             )
 
     def _check_blocks(self) -> None:
+        if self.mlstm_block is None and self.slstm_block is None:
+            raise OptionError(
+                "mlstm_block, slstm_block: expected a configuration for at least one; got None"
+            )
         for kind in set(self.kinds):
             if getattr(self, f"{kind}_block") is None:
                 raise OptionError(

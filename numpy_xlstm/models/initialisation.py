@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_positive
 
 
 def small_init(weight: Array, dim: int, rng: np.random.Generator) -> None:
@@ -14,6 +14,7 @@ def small_init(weight: Array, dim: int, rng: np.random.Generator) -> None:
 
 def wang_init(weight: Array, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
     """Fill with normal numbers of deviation 2/(num_blocks √dim), for what adds to the residual."""
+    check_positive("num_blocks", num_blocks)
     weight[...] = rng.normal(0, 2 / (num_blocks * math.sqrt(dim)), weight.shape)
 
 

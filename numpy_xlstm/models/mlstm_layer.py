@@ -29,6 +29,7 @@ from numpy_xlstm.layers import (
     silu,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
@@ -187,7 +188,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, mLSTMLayerConfig)
         self.width = D = check_positive("embedding_dim", config.embedding_dim)
         self.inner = inner = config.proj_up_dim(D)
         if inner % config.qkv_proj_blocksize:

@@ -28,6 +28,7 @@ from numpy_xlstm.layers import (
     silu,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
@@ -134,7 +135,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, sLSTMLayerConfig)
         self.width = D = check_positive("embedding_dim", config.embedding_dim)
         self.num_heads = NH = config.num_heads
         if D % NH:

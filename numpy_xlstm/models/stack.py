@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers import LayerNorm, NormCache
 from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import (
     mLSTMBlockConfig,
     sLSTMBlockConfig,
@@ -144,7 +145,7 @@ class xLSTMBlockStack(BlockStack):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, xLSTMBlockStackConfig)
         rng = np.random.default_rng(rng)
         make: dict[str, Any] = {"mlstm": _mlstm_block, "slstm": _slstm_block}
         blocks = [make[kind](config, n, dtype, rng) for n, kind in enumerate(config.kinds)]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy_xlstm.cells.states import mLSTMState, sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm.trees import leaves, tree_map
 
 
 class mLSTMBlockState(NamedTuple):
@@ -30,10 +30,10 @@ def check_state_like(name: str, state: Any, like: Any, B: int, dtype: Any) -> No
     """Raise an error that names the first part of ``state`` that is not as in ``like``.
 
     ``like`` is a nested tuple of arrays, whose shapes count but for the batch, and None. That the
-    numbers are finite is not checked: a step of generation would spend a part of its time on it.
+    numbers are finite is the matter of :func:`check_finite`.
     """
     if isinstance(like, tuple):
-        if not isinstance(state, tuple | list) or len(state) != len(like):
+        if not isinstance(state, tuple) or len(state) != len(like):
             got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
             expected = ", ".join(map(str, _fields(like)))
             raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
@@ -44,6 +44,16 @@ def check_state_like(name: str, state: Any, like: Any, B: int, dtype: Any) -> No
         raise ShapeError(f"{name}: expected None; got {type(state).__name__}")
     else:
         check_array(name, state, (B, *like.shape[1:]), dtype, allow_minus_inf=True)
+
+
+def check_finite(name: str, state: Any, *, cotangent: bool = False) -> None:
+    """Raise :class:`NonFiniteError` where a number is not finite, but for −inf as an m of a state.
+
+    Evaluation goes without: a step of generation would spend a part of its time on it.
+    """
+    for leaf, array in leaves(name, state):
+        empty = leaf.endswith(".m") and not cotangent
+        check_array(leaf, array, array.shape, allow_minus_inf=empty)
 
 
 def _fields(like: Any) -> Any:

@@ -20,7 +20,7 @@ from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.block import EVALUATION_BLOCK
 from numpy_xlstm.models.stack import BlockStack, StackCache
 from numpy_xlstm.models.state_dict import official_arrays
-from numpy_xlstm.models.states import check_state_like, own, zeros_like
+from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive
 from numpy_xlstm.parameters import Composite, Parameterised, named_grads
 
@@ -156,6 +156,7 @@ class TokenModel(Composite):
             If an argument is not as described.
         """
         before = own(self._start(tokens, state))
+        check_finite("state", before)
         logits, after, cache = self._apply(tokens.copy(), before, rng, recompute)
         return logits, own(after), cache
 
@@ -185,6 +186,7 @@ class TokenModel(Composite):
             dstate = cast(tuple[Any, ...], zeros_like(cache.after))
         else:
             check_state_like("dstate", dstate, self._like, len(dlogits), self.dtype)
+            check_finite("dstate", dstate, cotangent=True)
         embedding, stack, head = self.names
         dh, head_grads = self.head.apply_backward(
             soft_cap_backward(dlogits, cache.capped), cache.head

@@ -14,6 +14,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.layer import Layer
 from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
@@ -192,6 +193,7 @@ class mLSTMBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
+        config = own_config(config, mLSTMBlockConfig)
         layer = mLSTMLayer(config.mlstm, num_blocks=num_blocks, dtype=dtype, rng=rng)
         super().__init__(layer, LayerNorm(layer.width, dtype=dtype))
 
@@ -242,7 +244,7 @@ class sLSTMBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        rng = np.random.default_rng(rng)
+        config, rng = own_config(config, sLSTMBlockConfig), np.random.default_rng(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
         D, norm = layer.width, LayerNorm(layer.width, dtype=dtype)
         if config.feedforward is None:

@@ -26,6 +26,7 @@ from numpy_xlstm.layers import (
     soft_cap_backward,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
@@ -88,7 +89,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, xLSTMLargeConfig)
         self.width, NH, bias = config.embedding_dim, config.num_heads, config.use_bias
         QK, V, fused = config.qk_dim, config.v_dim, config.weight_mode == "fused"
         self.options = Options(float(config.eps), "sigmoid", "exp")
@@ -264,7 +265,7 @@ class xLSTMLarge(TokenModel):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, xLSTMLargeConfig)
         rng = np.random.default_rng(rng)
         D, V = config.embedding_dim, config.vocab_size
         blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in range(config.num_blocks)]

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers import Embedding, Linear
+from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import xLSTMLMModelConfig
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.stack import xLSTMBlockStack
@@ -69,7 +70,7 @@ class xLSTMLMModel(TokenModel):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = own_config(config, xLSTMLMModelConfig)
         rng = np.random.default_rng(rng)
         D, V = config.embedding_dim, config.vocab_size
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)

@@ -1,12 +1,15 @@
-"""One worker: ``python -m numpy_xlstm.training.worker FOLDER NUMBER``, see ``workers.py``."""
+"""What one worker process does, see ``workers.py``."""
 
+import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from numpy_xlstm import errors
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training.messages import receive, send
@@ -15,22 +18,32 @@ from numpy_xlstm.training.step import Batch, gradient
 from numpy_xlstm.trees import leaves, rebuild
 
 
-def main(folder: Path, number: str) -> None:
+def main(folder: str, number: str) -> None:
     """Answer every batch with its loss and state, until nothing more comes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this too
+    answers = sys.stdout.buffer
+    sys.stdout = sys.stderr  # whatever is printed by mistake is no answer
+    with suppress(BrokenPipeError):  # the parent has gone
+        _work(Path(folder), number, answers)
+    shutil.rmtree(folder, ignore_errors=True)  # if the parent has not come to it
+
+
+def _work(folder: Path, number: str, answers: BinaryIO) -> None:
     model = load_checkpoint(folder / MODEL).model
     params = shared(folder / PARAMETERS, model.params, "r")
     grads = shared(folder / f"{GRADIENTS}{number}", model.params, "r+")
     model = model.with_params(params)
-    orders, answers = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # whatever is printed by mistake is no answer
     send(answers, {"ready": True}, {})
-    while (message := receive(orders)) is not None:
+    while (message := receive(sys.stdin.buffer)) is not None:
         try:
             facts, arrays = _answer(model, *message, grads)
         except Exception as error:  # the parent shall know what happened, whatever it was
-            facts, arrays = {"error": f"{type(error).__name__}: {error}"}, {}
+            facts, arrays = {"kind": type(error).__name__, "error": _said(error)}, {}
         send(answers, facts, arrays)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if type(error).__module__ == errors.__name__ else repr(error)
 
 
 def _answer(
@@ -54,7 +67,3 @@ def _state(model: Any, rows: int, arrays: dict[str, Array]) -> Any:
         return None
     _, like = model(np.zeros((rows, 0), np.int64))
     return rebuild(like, (arrays[name] for name, _ in leaves("", like)))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import weakref
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,13 @@ from typing import Any, BinaryIO, Self, cast
 import numpy as np
 
 from numpy_xlstm.checkpoints import save_checkpoint
-from numpy_xlstm.errors import WorkerError
+from numpy_xlstm.errors import (
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+    WorkerError,
+)
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.training.messages import receive, send
@@ -26,6 +33,23 @@ from numpy_xlstm.trees import join_states, leaves, rebuild
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "BLIS")}
 """What tells the BLAS library of a worker that the other cores are taken."""
+
+BEGIN = """
+import sys
+sys.path.append(sys.argv[1])
+from numpy_xlstm.training.worker import main
+main(*sys.argv[2:])
+"""
+"""What a worker runs."""
+
+RAISED = {
+    kind.__name__: kind
+    for kind in (DTypeError, IndexError, NonFiniteError, OptionError, ShapeError)
+}
+"""Errors that are the same as those of a single process; others are a :class:`WorkerError`."""
+
+SECONDS_TO_END = 5.0
+"""How long a process that has nothing to do may take to end."""
 
 SHARED_MEMORY = Path("/dev/shm")
 """Where there are files that are in memory only, if the system has that."""
@@ -69,17 +93,18 @@ class Workers:
         save_checkpoint(folder / MODEL, model)
         self._params = shared(folder / PARAMETERS, model.params, "w+")
         self._grads = [shared(folder / f"{GRADIENTS}{n}", model.params, "w+") for n in range(count)]
-        self._processes = [self._start(folder, n) for n in range(count)]
-        for n in range(count):
-            self._answer(n)  # it has mapped the files
-        self._folder.cleanup()  # nothing is left, whatever ends this process
-
-    def _start(self, folder: Path, number: int) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "numpy_xlstm.training.worker", str(folder), str(number)]
-        pipe = subprocess.PIPE
-        here = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-        environment = os.environ | ONE_THREAD | {"PYTHONPATH": os.pathsep.join(filter(None, here))}
-        return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=environment)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._end = weakref.finalize(self, _end, self._processes)
+        try:
+            for n in range(count):
+                self._processes.append(_start(folder, n))
+            for n in range(count):
+                self._answer(n)  # it has mapped the files
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            self._folder.cleanup()  # nothing is left, whatever ends this process
 
     def gradient(
         self,
@@ -98,23 +123,45 @@ class Workers:
         Raises
         ------
         OptionError
-            If the batch has fewer rows than there are processes.
+            If the batch has fewer rows than there are parts in all processes.
+        ShapeError
+            If no target counts.
         WorkerError
-            If a process has failed.
+            If a process has failed. After that, and after any other error or an interrupt on the
+            way, the processes have ended, and another call is refused.
         """
+        self._check(batch, accumulate)
         parts = list(cut_rows("processes", batch, state, self.count))
         for name, array in model.params.items():
             self._params[name][...] = array
         seeds = [None] * self.count
         if rng is not None:
             seeds = rng.integers(2**62, size=self.count).tolist()
-        for n, (part, before) in enumerate(parts):
-            facts = {"total": batch.num_targets, "accumulate": accumulate, "recompute": recompute}
-            self._order(n, facts | {"seed": seeds[n]}, part, before)
-        answers = [self._answer(n) for n in range(self.count)]
+        facts = {"total": batch.num_targets, "accumulate": accumulate, "recompute": recompute}
+        try:
+            for n, (part, before) in enumerate(parts):
+                self._order(n, facts | {"seed": seeds[n]}, part, before)
+            answers = [self._answer(n) for n in range(self.count)]
+        except BaseException:  # answers that nobody has read would be taken for the next ones
+            self.close()
+            raise
         like = model(batch.inputs[:1, :0])[1] if state is None else state
         states = [rebuild(like, iter(arrays.values())) for _, arrays in answers]
         return sum(facts["loss"] for facts, _ in answers), self._sum(), join_states(states)
+
+    def _check(self, batch: Batch, accumulate: int) -> None:
+        if not self._end.alive:
+            raise WorkerError("workers: expected processes that run; they have ended")
+        rows, wanted = len(batch.inputs), self.count * check_positive("accumulate", accumulate)
+        if wanted > rows:
+            raise OptionError(
+                f"processes, accumulate: expected at most {rows} parts, the rows; got {wanted}"
+            )
+        if batch.num_targets == 0:
+            size = batch.targets.size
+            raise ShapeError(
+                f"targets: expected at least one position that counts; got 0 of {size}"
+            )
 
     def _order(self, n: int, facts: dict[str, Any], part: Batch, before: Any) -> None:
         arrays: dict[str, Array] = {"inputs": part.inputs, "targets": part.targets}
@@ -124,18 +171,20 @@ class Workers:
         try:
             send(stream, facts, arrays | dict(leaves("", before)))
         except BrokenPipeError:
-            raise self._failure(n, "it has ended") from None
+            raise self._ended(n) from None
 
     def _answer(self, n: int) -> tuple[dict[str, Any], dict[str, Array]]:
         answer = receive(cast(BinaryIO, self._processes[n].stdout))
         if answer is None:
-            raise self._failure(n, "it has ended")
+            raise self._ended(n)
         if "error" in answer[0]:
-            raise self._failure(n, answer[0]["error"])
+            kind = RAISED.get(answer[0]["kind"], WorkerError)
+            raise kind(f"worker {n}: {answer[0]['error']}")
         return answer
 
-    def _failure(self, n: int, why: str) -> WorkerError:
-        return WorkerError(f"worker {n}: expected a gradient; got none: {why}")
+    def _ended(self, n: int) -> WorkerError:
+        status = self._processes[n].wait()
+        return WorkerError(f"worker {n}: expected a gradient; it has ended with status {status}")
 
     def _sum(self) -> dict[str, Array]:
         total, *others = self._grads
@@ -146,11 +195,7 @@ class Workers:
 
     def close(self) -> None:
         """End the processes."""
-        for process in self._processes:
-            for stream in (process.stdin, process.stdout):
-                with suppress(BrokenPipeError):  # of one that was killed with an order unread
-                    cast(BinaryIO, stream).close()
-            process.wait()
+        self._end()
 
     def __enter__(self) -> Self:
         """Return the workers."""
@@ -164,3 +209,25 @@ class Workers:
     ) -> None:
         """End the processes."""
         self.close()
+
+
+def _start(folder: Path, number: int) -> "subprocess.Popen[bytes]":
+    """Start a worker that imports what this process does, and nothing of the current directory."""
+    package = str(Path(__file__).parents[2])
+    command = [sys.executable, "-P", "-c", BEGIN, package, str(folder), str(number)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, env=os.environ | ONE_THREAD)
+
+
+def _end(processes: "list[subprocess.Popen[bytes]]") -> None:
+    """End processes: they leave when nothing more comes, or are made to."""
+    for process in processes:
+        for stream in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):  # of one that was killed with an order unread
+                cast(BinaryIO, stream).close()
+    for process in processes:
+        try:
+            process.wait(SECONDS_TO_END)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.models import TokenModel, block, token_model
+from numpy_xlstm.models import TokenModel, block, token_model, xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.trees import leaves, rebuild
@@ -583,3 +583,48 @@ def test_bad_cotangents(name: str) -> None:
 def test_bad_batch_sizes(name: str, batch_size: Any) -> None:
     with pytest.raises(OptionError, match=f"batch_size: .*got {batch_size}"):
         build(name).init_state(batch_size)
+
+
+# What a model is given
+
+
+@MAIN
+def test_a_configuration_that_changes_later_changes_no_model(name: str) -> None:
+    config = CONFIGS[name]()
+    kind: Any = xLSTMLarge if hasattr(config, "gate_soft_cap") else xLSTMLMModel
+    model = kind(config, rng=np.random.default_rng(30))
+    expected = model(draw_tokens())[0]
+    described = model.config.to_dict()
+    config.vocab_size = 3
+    config.num_blocks = 1
+    if hasattr(config, "gate_soft_cap"):
+        config.gate_soft_cap = 0.1
+    np.testing.assert_array_equal(model(draw_tokens())[0], expected)
+    assert model.config.to_dict() == described
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (xLSTMLMModel, "config: expected a xLSTMLMModelConfig; got dict"),
+        (xLSTMLarge, "config: expected a xLSTMLargeConfig; got dict"),
+    ],
+)
+def test_a_configuration_of_another_kind(kind: Any, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        kind({"vocab_size": 3})
+
+
+@MAIN
+def test_a_state_that_is_not_finite(name: str) -> None:
+    model = build(name)
+    logits, after, cache = model.forward(draw_tokens())
+    for leaf in flat(after):
+        state = random_state(model.init_state(B), np.random.default_rng(31))
+        flat(state)[leaf][...] = np.nan
+        with pytest.raises(NonFiniteError, match="expected finite numbers; got nan"):
+            model.forward(draw_tokens(), state)
+        with pytest.raises(NonFiniteError, match="dstate"):
+            model.backward(np.zeros_like(logits), cache, state)
+    with pytest.raises(NonFiniteError, match=r"dstate.*\.m: expected finite numbers; got -inf"):
+        model.backward(np.zeros_like(logits), cache, model.init_state(B))

@@ -1,5 +1,6 @@
 """Several processes compute the gradient of one."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.errors import OptionError, WorkerError
+from numpy_xlstm.errors import OptionError, ShapeError, WorkerError
 from numpy_xlstm.training import Batch, Workers, train_step
 from tests.variants import assert_close
 
@@ -110,7 +111,7 @@ def test_dropout_is_drawn_from_the_generator_that_is_given() -> None:
 
 
 def test_more_processes_than_rows(workers: Workers) -> None:
-    with pytest.raises(OptionError, match="processes: expected at most 1, the rows; got 2"):
+    with pytest.raises(OptionError, match="expected at most 1 parts, the rows; got 2"):
         workers.gradient(model(), batch(1), None)
 
 
@@ -120,19 +121,68 @@ def test_a_count_that_is_none(count: Any) -> None:
         Workers(model(), count)
 
 
-def test_an_error_in_a_worker_is_told() -> None:
+def test_an_error_in_a_worker_is_told_and_ends_them_all() -> None:
     with Workers(model(), 2) as found:
         wrong = Batch(np.full((2, T), V), np.zeros((2, T), int))
-        with pytest.raises(WorkerError, match=r"worker 0: .* IndexError: tokens: expected ids"):
+        with pytest.raises(IndexError, match=r"worker 0: .*tokens: expected ids"):
             found.gradient(model(), wrong, None)
+        with pytest.raises(WorkerError, match="expected processes that run; they have ended"):
+            found.gradient(model(), batch(2), None)
+
+
+def test_an_interrupt_between_order_and_answer_ends_them_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Their answers to it must not be taken for answers to the next batch."""
+    with Workers(model(), 2) as found:
+        processes = list(found._processes)
+
+        def interrupted(n: int) -> Any:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(found, "_answer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            found.gradient(model(), batch(2), None)
+        monkeypatch.undo()
+        assert all(process.poll() is not None for process in processes)
+        with pytest.raises(WorkerError, match="they have ended"):
+            found.gradient(model(), batch(2), None)
 
 
 def test_a_worker_that_was_killed_is_told() -> None:
     with Workers(model(), 2) as found:
         os.kill(found._processes[1].pid, signal.SIGKILL)
         found._processes[1].wait()
-        with pytest.raises(WorkerError, match="worker 1: expected a gradient; got none: it has"):
+        with pytest.raises(WorkerError, match=r"worker 1: .* it has ended with status -9"):
             found.gradient(model(), batch(2), None)
+
+
+def test_workers_that_nobody_holds_end() -> None:
+    found = Workers(model(), 1)
+    process = found._processes[0]
+    del found
+    gc.collect()
+    assert process.poll() == 0
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "error", "message"),
+    [
+        (batch(2), {"accumulate": 2}, OptionError, "expected at most 2 parts, the rows; got 4"),
+        (
+            batch(2)._replace(mask=np.zeros((2, T), bool)),
+            {},
+            ShapeError,
+            "targets: expected at least one position that counts; got 0 of 18",
+        ),
+    ],
+)
+def test_what_is_refused_before_anything_is_sent(
+    workers: Workers, step: Batch, options: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        workers.gradient(model(), step, None, **options)
+    workers.gradient(model(), batch(2), None)  # they go on
 
 
 def test_the_processes_end_with_the_block() -> None:
