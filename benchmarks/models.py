@@ -1,6 +1,6 @@
 """Time whole models beside the official PyTorch package: training and generation.
 
-    python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--floor]
+    python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--ours]
 
 One training run is a forward, a backward and an AdamW update over a batch, ours also by two
 processes; one generation run is a number of tokens drawn greedily, one at a time. Each contender
@@ -8,7 +8,6 @@ runs in a process of its own. The peers are optional: where they are missing, se
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -178,29 +177,6 @@ TABLES = {
     for title, (places, size) in MODELS.items()
     for kind, contenders in table(places, size).items()
 }
-
-
-def floor(places: dict[str, Any] | None, B: int) -> float:
-    """Seconds that the matrix products of a training step alone take, at the best of 20."""
-    from unittest.mock import patch
-
-    shapes: list[tuple[Any, Any]] = []
-    matmul = np.matmul
-
-    def recorded(a: Any, b: Any, **options: Any) -> Any:
-        shapes.append((a, b))
-        return matmul(a, b, **options)
-
-    work = our_training(places, B, 1)()
-    with patch("numpy.matmul", recorded):
-        work()
-    best = float("inf")
-    for _ in range(20):
-        started = time.perf_counter()
-        for a, b in shapes:
-            matmul(a, b)
-        best = min(best, time.perf_counter() - started)
-    return best
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from scipy.linalg import block_diag
 from numpy_xlstm import gradcheck
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import HeadwiseLinear, Linear
+from numpy_xlstm.layers.headwise import merged
 from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
 from tests.variants import assert_close
 
@@ -67,6 +68,28 @@ def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
     dense_y, dense_dx, dense_dweight, *dense_dbias = arrays(dense, x, dy)
     diagonal = dense_dweight.reshape(NH, out, NH, D)[range(NH), :, range(NH)]
     assert_close((y, dx, dweight, *dbias), (dense_y, dense_dx, diagonal, *dense_dbias), 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("NH", "D", "out", "joined"), [(8, 4, 4, 2), (6, 2, 3, 6), (12, 4, 1, 3), (5, 3, 3, 1)]
+)
+@pytest.mark.parametrize("rows", [31, 32, 40])
+def test_narrow_blocks_that_are_joined_for_many_rows(
+    NH: int, D: int, out: int, joined: int, rows: int
+) -> None:
+    """As many as divide the number of heads and make a block of at most 16."""
+    layer, rng = make(NH, D, out, True, 7)
+    x, dy = rng.standard_normal((rows, NH * D)), rng.standard_normal((rows, NH * out))
+    assert len(merged(layer.params["weight"], x)) == (joined if rows >= 32 else NH)
+    dense = Linear(NH * D, NH * out).with_params(
+        layer.params | {"weight": block_diag(*layer.params["weight"])}
+    )
+    y, dx, dweight, dbias = arrays(layer, x, dy)
+    dense_y, dense_dx, dense_dweight, dense_dbias = arrays(dense, x, dy)
+    diagonal = dense_dweight.reshape(NH, out, NH, D)[range(NH), :, range(NH)]
+    assert_close((y, dx, dweight, dbias), (dense_y, dense_dx, diagonal, dense_dbias), 1e-13)
+    report = gradcheck(layer, x, rng=rng, max_entries=0)
+    assert report.passed, str(report)
 
 
 def test_a_head_reads_and_writes_its_own_slice_only() -> None:

@@ -69,6 +69,15 @@ def test_every_gradient_from_the_empty_state(name: str) -> None:
     check(build(name, seed=4), draw_tokens(), seed=6)
 
 
+@MAIN
+@pytest.mark.parametrize("rows", [1, B])
+def test_gradients_across_blocks_of_steps_and_chunks(name: str, rows: int) -> None:
+    """A scan has blocks of 25 steps, an mLSTM chunks of 64; 70 is a multiple of neither."""
+    model = build(name, seed=7)
+    state = random_state(model.init_state(rows), np.random.default_rng(8))
+    check(model, draw_tokens(70, rows=rows), state, seed=9)
+
+
 @few
 @given(example=examples(smallest_head=3))
 def test_gradients_of_any_configuration(example: Example) -> None:
