@@ -104,7 +104,7 @@ class Workers:
             self.close()
             raise
         finally:
-            self._folder.cleanup()  # nothing is left, whatever ends this process
+            self._folder.cleanup()  # from here on nothing is left, whatever ends this process
 
     def gradient(
         self,
