@@ -1,6 +1,15 @@
 """Stateless layers and losses: ``y, cache = forward(x)``, ``dx, grads = backward(dy, cache)``."""
 
-from numpy_xlstm.layers.activations import ACTIVATIONS, gelu, gelu_tanh, silu
+from numpy_xlstm.layers.activations import (
+    ACTIVATIONS,
+    Activation,
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    silu,
+    silu_backward,
+)
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
@@ -24,6 +33,7 @@ from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
 
 __all__ = [
     "ACTIVATIONS",
+    "Activation",
     "CausalConv1d",
     "CausalConv1dCache",
     "Dropout",
@@ -44,8 +54,11 @@ __all__ = [
     "RMSNorm",
     "SoftmaxCrossEntropyCache",
     "gelu",
+    "gelu_backward",
     "gelu_tanh",
+    "gelu_tanh_backward",
     "silu",
+    "silu_backward",
     "soft_cap",
     "soft_cap_backward",
     "softmax_cross_entropy",

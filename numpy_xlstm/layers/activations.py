@@ -1,41 +1,61 @@
-"""Activation functions between layers, as pairs of value and slope.
+"""Activation functions between layers, as pure pairs of forward and backward.
 
-Derived in ``docs/derivations/blocks.md``, whose tags are cited here.
+Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The slope is formed in the
+backward: a forward alone, as in generation, goes without.
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.numerics import Array, check_choice, sigmoid_and_slope
-from numpy_xlstm.numerics.activations import lowest, maximum, minimum
+from numpy_xlstm.numerics import Array, check_choice, sigmoid
+from numpy_xlstm.numerics.activations import exp_minus, lowest, maximum, minimum
 
-ValueAndSlope = tuple[Array, Array]
+Cache = tuple[Array, ...]
 
 
-def silu(x: Array) -> ValueAndSlope:
-    """Return x σ(x), also known as swish, and its slope  [silu.1]  [silu.2].
+class Activation(NamedTuple):
+    """A function of each number, and its vector-Jacobian product."""
+
+    forward: Callable[[Array], tuple[Array, Cache]]
+    """x to y and what the backward needs."""
+    backward: Callable[[Array, Cache], Array]
+    """Cotangent of y, and the cache, to the gradient of x."""
+
+
+def silu(x: Array) -> tuple[Array, Cache]:
+    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
 
     Examples
     --------
     >>> import numpy as np
-    >>> value, slope = silu(np.array([0.0, 1.0]))
-    >>> value.round(4), slope.round(4)
+    >>> y, cache = silu(np.array([0.0, 1.0]))
+    >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
     near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
-    s, slope = sigmoid_and_slope(near)
-    slope *= near
-    slope += s
-    s *= near
-    return s, slope
+    s = np.exp(-near)
+    s += 1
+    np.reciprocal(s, out=s)
+    near *= s
+    return near, (near, s)
 
 
-def gelu(x: Array) -> ValueAndSlope:
-    """Return x Φ(x), Φ the normal distribution, and its slope  [gelu.1]  [gelu.2].
+def silu_backward(dy: Array, cache: Cache) -> Array:
+    """Gradient of x from that of x σ(x)  [silu.2]."""
+    y, s = cache
+    dx = 1 - s
+    dx *= y
+    dx += s
+    dx *= dy
+    return dx
+
+
+def gelu(x: Array) -> tuple[Array, Cache]:
+    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
 
     Raises
     ------
@@ -45,8 +65,8 @@ def gelu(x: Array) -> ValueAndSlope:
     Examples
     --------
     >>> import numpy as np
-    >>> value, slope = gelu(np.array([0.0, 1.0]))
-    >>> value.round(4), slope.round(4)
+    >>> y, cache = gelu(np.array([0.0, 1.0]))
+    >>> y.round(4), gelu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8413]), array([0.5   , 1.0833]))
     """
     if x.dtype.type in (np.longdouble, np.clongdouble):
@@ -54,57 +74,105 @@ def gelu(x: Array) -> ValueAndSlope:
             f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
             "for which there is gelu_tanh"
         )
-    value = _ndtr()(x)
+    distribution = _ndtr()(x)
+    return x * distribution, (x, distribution)
+
+
+def gelu_backward(dy: Array, cache: Cache) -> Array:
+    """Gradient of x from that of x Φ(x)  [gelu.2]."""
+    x, distribution = cache
     near = _within(x, 1e2)  # further out the density is 0
-    slope = np.exp(near * near * -0.5)
-    slope *= near
-    slope *= (2 * np.pi) ** -0.5
-    slope += value
-    value *= x
-    return value, slope
+    dx = np.exp(near * near * -0.5)
+    dx *= near
+    dx *= (2 * np.pi) ** -0.5
+    dx += distribution
+    dx *= dy
+    return dx
 
 
-def gelu_tanh(x: Array) -> ValueAndSlope:
-    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and its slope  [gelu.3]  [gelu.4].
+def gelu_tanh(x: Array) -> tuple[Array, Cache]:
+    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs  [gelu.3].
 
     ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
 
     Examples
     --------
     >>> import numpy as np
-    >>> value, slope = gelu_tanh(np.array([0.0, 1.0]))
-    >>> value.round(4), slope.round(4)
+    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
+    >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8412]), array([0.5  , 1.083]))
     """
-    c, near = (8 / np.pi) ** 0.5, _within(x, 1e2)  # further out σ is 0 or 1
-    square = near * near
-    s, slope = sigmoid_and_slope(c * near * (1 + 0.044715 * square))
-    slope *= c * (1 + 3 * 0.044715 * square)
-    slope *= near
-    slope += s
-    s *= maximum(x, near)
-    return s, slope
+    near = _within(x, 1e2)  # further out σ is 0 or 1
+    s = sigmoid(_SLOPE * near * (1 + _CUBIC * (near * near)))
+    return s * maximum(x, near), (near, s)
 
 
-def relu(x: Array) -> ValueAndSlope:
-    """Return max(x, 0) and its slope, 0 at 0."""
-    slope = (x.real > 0).astype(x.dtype)
-    return x * slope, slope
+def gelu_tanh_backward(dy: Array, cache: Cache) -> Array:
+    """Gradient of x from that of x σ(2u)  [gelu.4]."""
+    near, s = cache
+    dx = 1 - s
+    dx *= s  # σ′
+    dx *= _SLOPE * (1 + 3 * _CUBIC * (near * near))
+    dx *= near
+    dx += s
+    dx *= dy
+    return dx
 
 
-def squared_relu(x: Array) -> ValueAndSlope:
-    """Return max(x, 0)² and its slope."""
-    positive, _ = relu(x)
-    return positive * positive, 2 * positive
+_SLOPE, _CUBIC = (8 / np.pi) ** 0.5, 0.044715
 
 
-def selu(x: Array) -> ValueAndSlope:
-    """Return λ x, or λ α (eˣ − 1) for x ≤ 0, and its slope, λ α at 0."""
-    alpha, scale = 1.6732632423543772, 1.0507009873554805
+def _sigmoid(x: Array) -> tuple[Array, Cache]:
+    """σ(x), and e^−x too, since 1 − σ has no digits where σ is close to 1."""
+    e = exp_minus(x)
+    s = e + 1
+    np.reciprocal(s, out=s)
+    return s, (e, s)
+
+
+def _sigmoid_backward(dy: Array, cache: Cache) -> Array:
+    e, s = cache
+    dx = e * s
+    dx *= s
+    dx *= dy
+    return dx
+
+
+def _relu(x: Array) -> tuple[Array, Cache]:
+    y = x * (x.real > 0)
+    return y, (y,)
+
+
+def _relu_backward(dy: Array, cache: Cache) -> Array:
+    """Slope 0 at 0."""
+    (y,) = cache
+    return dy * (y.real > 0)
+
+
+def _squared_relu(x: Array) -> tuple[Array, Cache]:
+    positive, _ = _relu(x)
+    return positive * positive, (positive,)
+
+
+def _squared_relu_backward(dy: Array, cache: Cache) -> Array:
+    (positive,) = cache
+    return dy * (2 * positive)
+
+
+_SCALE, _ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _selu(x: Array) -> tuple[Array, Cache]:
+    """Λ x, or λ α (eˣ − 1) for x ≤ 0."""
     positive = x.real > 0
-    curved = scale * alpha * np.expm1(np.where(positive, 0, x))
-    straight = scale * np.where(positive, x, 0)
-    return np.where(positive, straight, curved), np.where(positive, scale, curved + scale * alpha)
+    curved = _SCALE * _ALPHA * np.expm1(np.where(positive, 0, x))
+    return np.where(positive, _SCALE * np.where(positive, x, 0), curved), (positive, curved)
+
+
+def _selu_backward(dy: Array, cache: Cache) -> Array:
+    """Slope λ α at 0."""
+    positive, curved = cache
+    return dy * np.where(positive, _SCALE, curved + _SCALE * _ALPHA)
 
 
 @cache
@@ -121,18 +189,18 @@ def _within(x: Array, limit: float) -> Array:
     return maximum(minimum(x, most), -most)
 
 
-ACTIVATIONS: dict[str, Callable[[Array], ValueAndSlope]] = {
-    "gelu": gelu,
-    "gelu_tanh": gelu_tanh,
-    "relu": relu,
-    "relu^2": squared_relu,
-    "sigmoid": sigmoid_and_slope,
-    "swish": silu,
-    "selu": selu,
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": Activation(gelu, gelu_backward),
+    "gelu_tanh": Activation(gelu_tanh, gelu_tanh_backward),
+    "relu": Activation(_relu, _relu_backward),
+    "relu^2": Activation(_squared_relu, _squared_relu_backward),
+    "sigmoid": Activation(_sigmoid, _sigmoid_backward),
+    "swish": Activation(silu, silu_backward),
+    "selu": Activation(_selu, _selu_backward),
 }
 """The activations by the names that the official package gives them, and ``gelu_tanh``."""
 
 
-def check_activation(name: str, value: str) -> Callable[[Array], ValueAndSlope]:
+def check_activation(name: str, value: str) -> Activation:
     """Return the activation of that name, or raise :class:`OptionError`."""
     return ACTIVATIONS[check_choice(name, value, ACTIVATIONS)]

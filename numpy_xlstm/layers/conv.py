@@ -136,31 +136,41 @@ class CausalConv1d(Parameterised):
 
     def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""
-        B, T, D = x.shape
-        taps = self.params["conv.weight"][:, 0].T
-        past = np.zeros((B, len(taps) - 1, D), x.dtype) if state is None else state
+        past = self.init_state(len(x)) if state is None else state
         padded = np.concatenate((past, x), axis=1)
-        y = padded[:, :T] * taps[0]  # [conv.1]
-        for j in range(1, len(taps)):
-            y += padded[:, j : j + T] * taps[j]
+        taps = self.params["conv.weight"][:, 0].T.copy()
+        y = _correlate(padded, taps)  # [conv.1]
         if "conv.bias" in self.params:
             y += self.params["conv.bias"]
-        return y, padded[:, T:].copy(), CausalConv1dCache(padded, taps)  # [conv.2]
+        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded, taps)  # [conv.2]
 
     def apply_backward(
         self, dy: Array, cache: CausalConv1dCache, dstate: Array | None
     ) -> tuple[Array, Array, Grads]:
         """Backward, without checks."""
         padded, taps = cache
-        (_, T, _), past = dy.shape, len(taps) - 1
-        dpadded = np.zeros_like(padded)
-        dtaps = np.empty_like(taps)
-        for j, tap in enumerate(taps):
-            dpadded[:, j : j + T] += dy * tap  # [conv.3]
-            dtaps[j] = np.einsum("btd,btd->d", dy, padded[:, j : j + T])  # [conv.4]
+        (B, T, D), past = dy.shape, len(taps) - 1
+        between = np.zeros((B, T + 2 * past, D), dy.dtype)
+        between[:, past : past + T] = dy
+        dpadded = _correlate(between, taps[::-1].copy())  # [conv.3]
         if dstate is not None:
             dpadded[:, T:] += dstate
+        dtaps = np.einsum("btd,btkd->kd", dy, _windows(padded, len(taps)))  # [conv.4]
         grads = {"conv.weight": dtaps.T[:, None].copy()}
         if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
+
+
+def _correlate(padded: Array, taps: Array) -> Array:
+    """Σ_j taps[j] · padded[:, t + j], for every t that has all of them."""
+    y: Array = np.einsum("btkd,kd->btd", _windows(padded, len(taps)), taps)
+    return y
+
+
+def _windows(padded: Array, K: int) -> Array:
+    """View of a contiguous (B, K − 1 + T, D) as (B, T, K, D): each step and what follows it."""
+    B, steps, D = padded.shape
+    row, step, feature = padded.strides
+    shape, strides = (B, steps - K + 1, K, D), (row, step, step, feature)
+    return np.ndarray(shape, padded.dtype, padded, strides=strides)

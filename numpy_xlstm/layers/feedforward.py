@@ -19,8 +19,8 @@ class FeedForwardCache(NamedTuple):
     up: LinearGroupCache
     gate: Array
     """φ(W_g x), shape (..., U)."""
-    slope: Array
-    """φ′(W_g x)."""
+    activation: tuple[Array, ...]
+    """What the backward of φ needs."""
     value: Array
     """W_u x."""
     down: LinearCache
@@ -80,8 +80,7 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
     ) -> None:
         self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
         self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)
-        self.act_fn = act_fn
-        check_activation("act_fn", act_fn)
+        self.act_fn = check_activation("act_fn", act_fn)
         rng = np.random.default_rng(rng)
         widths = {"proj_up_gate": U, "proj_up": U}
         self.children = {
@@ -92,15 +91,14 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
     def apply(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Forward, without checks."""
         (pre, value), up = self.up.apply(x)
-        gate, slope = check_activation("act_fn", self.act_fn)(pre)
+        gate, activation = self.act_fn.forward(pre)
         y, down = self.proj_down.apply(gate * value)  # [ffn.1]
-        return y, FeedForwardCache(up, gate, slope, value, down)
+        return y, FeedForwardCache(up, gate, activation, value, down)
 
     def apply_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         dproduct, grads = self.proj_down.apply_backward(dy, cache.down)
-        dpre = dproduct * cache.value  # [ffn.2]
-        dpre *= cache.slope
+        dpre = self.act_fn.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
         dproduct *= cache.gate  # [ffn.3]
         dx, up_grads = self.up.apply_backward([dpre, dproduct], cache.up)
         return dx, named_grads({"(up)": up_grads, "proj_down": grads})

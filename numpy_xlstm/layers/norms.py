@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.layer import Grads, Layer
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.layers.layer import Grads, Layer, rows
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, dot, mean
 
 
 class NormCache(NamedTuple):
     """What the backward of a norm needs."""
 
     normed: Array
-    """x̂, shape (..., NH, DH)."""
+    """x̂, shape (..., NH·DH)."""
     scale: Array
-    """r, shape (..., NH, 1)."""
+    """r, for each row and head: shape (rows·NH, 1)."""
     gain: Array | None
     """What x̂ is multiplied by, shape (D,); None if by nothing."""
 
@@ -55,69 +55,59 @@ class _Norm(Layer[NormCache]):
 
     def apply(self, x: Array) -> tuple[Array, NormCache]:
         """Forward, without checks."""
-        normed, scale = normalise(self._split(x), self.eps, self.centred)
-        y, gain = normed.reshape(x.shape), None
-        if "weight" in self.params:
-            gain = self.params["weight"]
-            if self.residual_weight:
-                gain = gain + 1
-            y = y * gain  # [norm.4]
-        if "bias" in self.params:
-            y = y + self.params["bias"]
-        if not self.params:
-            y = y.copy()  # x̂ is kept for the backward, y is the caller's
+        normed, scale = normalise(self._by_head(x), self.eps, self.centred)
+        normed, params = normed.reshape(x.shape), self.params
+        gain = params.get("weight")
+        if gain is not None and self.residual_weight:
+            gain = gain + 1
+        y = normed.copy() if gain is None else normed * gain  # [norm.4]
+        if "bias" in params:
+            y += params["bias"]
         return y, NormCache(normed, scale, gain)
 
     def apply_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         normed, scale, gain = cache
-        grads, D = {}, dy.shape[-1]
+        grads, flat = {}, rows(dy)
         if gain is not None:
-            flat = normed.reshape(-1, D), dy.reshape(-1, D)
-            grads["weight"] = np.einsum("nd,nd->d", *flat)  # [norm.5]
+            grads["weight"] = np.einsum("nd,nd->d", rows(normed), flat)  # [norm.5]
         if "bias" in self.params:
-            grads["bias"] = dy.reshape(-1, D).sum(axis=0)
+            grads["bias"] = flat.sum(axis=0)
         if gain is not None:
             dy = dy * gain
-        dx = normalise_backward(self._split(dy), normed, scale, self.centred)
+        dx = normalise_backward(self._by_head(dy), self._by_head(normed), scale, self.centred)
         return dx.reshape(dy.shape), grads
 
     def leading_shape_of(self, cache: NormCache) -> tuple[int, ...]:
         """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        return cache.normed.shape[:-2]
+        return cache.normed.shape[:-1]
 
-    def _split(self, x: Array) -> Array:
-        return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    def _by_head(self, x: Array) -> Array:
+        """View of x (..., NH·DH) as (rows, DH), head after head."""
+        return x.reshape(-1, self.head_dim)
 
 
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
     """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
     if centred:
-        x = x - _mean(x)  # [norm.1]
-    scale = np.sqrt(1 / (_mean_product(x, x) + eps))  # [norm.2]
+        x = x - mean(x)  # [norm.1]
+    scale, width = dot(x, x), x.shape[-1]
+    scale += width * eps
+    np.divide(width, scale, out=scale)
+    np.sqrt(scale, out=scale)  # [norm.2]
     return x * scale, scale  # [norm.3]
 
 
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
     """Gradient of x from that of x̂  [norm.6]."""
-    dx = normed * _mean_product(dy, normed)
+    projected = dot(dy, normed)
+    projected /= dy.shape[-1]
+    dx = normed * projected
     np.subtract(dy, dx, out=dx)
     if centred:
-        dx -= _mean(dy)
+        dx -= mean(dy)
     dx *= scale
     return dx
-
-
-def _mean(x: Array) -> Array:
-    mean: Array = np.add.reduce(x, axis=-1, keepdims=True)
-    mean /= x.shape[-1]
-    return mean
-
-
-def _mean_product(a: Array, b: Array) -> Array:
-    mean: Array = np.einsum("...i,...i->...", a, b)[..., None]
-    mean /= a.shape[-1]
-    return mean
 
 
 class LayerNorm(_Norm):

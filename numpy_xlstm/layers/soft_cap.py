@@ -23,7 +23,7 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
     y : np.ndarray
         Capped, the shape of ``x``.
     cache : np.ndarray or None
-        For :func:`soft_cap_backward`: the slope tanh′(x / a).
+        For :func:`soft_cap_backward`: x / a.
 
     Raises
     ------
@@ -47,15 +47,14 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
         return x, None
     check_cap("cap", cap)
     scaled = x / x.dtype.type(cap)
-    slope = tanh_slope(scaled)
     y = np.tanh(scaled)
     y *= x.dtype.type(cap)  # [cap.1]
-    return y, slope
+    return y, scaled
 
 
 def soft_cap_backward(dy: Array, cache: Array | None) -> Array:
     """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy."""
-    return dy if cache is None else dy * cache  # [cap.2]
+    return dy if cache is None else dy * tanh_slope(cache)  # [cap.2]
 
 
 def check_cap(name: str, cap: float | None) -> None:

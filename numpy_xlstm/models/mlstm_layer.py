@@ -27,6 +27,7 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     NormCache,
     silu,
+    silu_backward,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
@@ -123,7 +124,8 @@ class mLSTMLayerCache(NamedTuple):
     conv: CausalConv1dCache
     active: Array
     """SiLU of the convolution, and of the gate's branch, (B, T, 2 I)."""
-    slope: Array
+    silu: tuple[Array, ...]
+    """What its backward needs."""
     projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
     memory: MemoryCache
     read: Array
@@ -234,7 +236,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         """Forward, without checks."""
         (inner, z), up = self.up.apply(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.apply(inner, state.conv)
-        both, slope = silu(np.concatenate((convolved, z), axis=-1))  # [mblock.2]
+        both, silu_cache = silu(np.concatenate((convolved, z), axis=-1))  # [mblock.2]
         active, gate = both[..., : self.inner], both[..., self.inner :]
         qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype)
         q, k, v = thirds(qkv)
@@ -250,7 +252,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
             up,
             conv,
             both,
-            slope,
+            silu_cache,
             (q_cache, k_cache, v_cache),
             memory,
             read,
@@ -267,8 +269,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         dy = self.dropout.backward(dy, cache.dropped)
         dgated, down_grads = self.proj_down.apply_backward(dy, cache.down)
         active, gate = cache.active[..., : self.inner], cache.active[..., self.inner :]
-        dz = dgated * cache.read  # [mblock.8]
-        dz *= cache.slope[..., self.inner :]
+        dboth = np.empty_like(cache.active)
+        np.multiply(dgated, cache.read, out=dboth[..., self.inner :])  # [mblock.8]
         dread = dgated
         dread *= gate  # [mblock.9]
         dskip = np.einsum("btd,btd->d", dread, active)
@@ -276,14 +278,15 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
             dread, cache.memory, dstate.mlstm
         )
         q_cache, k_cache, v_cache = cache.projections
-        dactive = dread * cache.skip  # [mblock.10]
+        dactive = np.multiply(dread, cache.skip, out=dboth[..., : self.inner])  # [mblock.10]
         from_q, q_grads = self.q_proj.apply_backward(dq, q_cache)
         from_k, k_grads = self.k_proj.apply_backward(dk, k_cache)
         dactive += from_q  # [mblock.13]
         dactive += from_k
-        dactive *= cache.slope[..., : self.inner]
+        dboth = silu_backward(dboth, cache.silu)
+        dconvolved, dz = dboth[..., : self.inner], dboth[..., self.inner :]
         dinner, v_grads = self.v_proj.apply_backward(dv, v_cache)
-        from_conv, dconv, conv_grads = self.conv1d.apply_backward(dactive, cache.conv, dstate.conv)
+        from_conv, dconv, conv_grads = self.conv1d.apply_backward(dconvolved, cache.conv, dstate.conv)
         dinner += from_conv  # [mblock.14]
         dx, up_grads = self.up.apply_backward([dinner, dz], cache.up)
         parts = {

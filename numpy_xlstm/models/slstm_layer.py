@@ -26,6 +26,7 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     NormCache,
     silu,
+    silu_backward,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
@@ -72,8 +73,8 @@ class sLSTMLayerCache(NamedTuple):
     """What the backward of :class:`sLSTMLayer` needs; steps first, (T, B, …)."""
 
     conv: CausalConv1dCache | None
-    slope: Array | None
-    """SiLU′ of the convolution, (B, T, D)."""
+    silu: tuple[Array, ...] | None
+    """What the backward of SiLU needs."""
     inputs: tuple[Array, Array]
     """What feeds i and f, and what feeds z and o, (T, B, D)."""
     weights: tuple[Array, ...]
@@ -171,11 +172,11 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
         """Forward, without checks."""
-        active, slope, conv_state, conv = x, None, None, None
+        conv_state, conv, silu_cache, inputs = None, None, None, 2 * (_time_major(x),)
         if self.has_conv:
             convolved, conv_state, conv = self.conv1d.apply(x, state.conv)
-            active, slope = silu(convolved)  # [sblock.1]
-        inputs = _time_major(active), _time_major(x)
+            active, silu_cache = silu(_time_major(convolved))  # [sblock.1]
+            inputs = active, inputs[1]
         weights = tuple(self.children[name].params["weight"] for name in GATES)
         bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
         B = len(x)
@@ -195,7 +196,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         hs, dropped = self.dropout.forward(cache.hs[1:].reshape(*inputs[1].shape), rng)
         y, norm = self.group_norm.apply(hs)  # [sblock.4]
         after = self._from_scan(cache.hs[-1], cache.memory(x.shape[1]))
-        kept = sLSTMLayerCache(conv, slope, inputs, weights, cache, dropped, norm)
+        kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
         return y.swapaxes(0, 1), sLSTMBlockState(conv_state, after), kept
 
     def apply_backward(
@@ -224,20 +225,20 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dh, dmemory, dR = scan_backward(
             dhs.reshape(heads), dlast[0], dlast[1:], cache.scan, POINTWISE, sink
         )
-        dactive, dx = (drows.swapaxes(0, 1) for drows in dinputs)
+        dactive, dx = dinputs
         parts: dict[str, Grads] = {
             name: {"weight": dW} for name, dW in zip(GATES, dweights, strict=True)
         }
         parts["slstm_cell"] = {"_recurrent_kernel_": dR, "_bias_": dbias.reshape(-1)}
         parts["group_norm"] = norm_grads
-        dconv = None
-        if cache.conv is not None:
-            dconvolved = dactive * cache.slope  # [sblock.8]
-            dactive, dconv, parts["conv1d"] = self.conv1d.apply_backward(
+        dconv, through_gates = None, dactive.swapaxes(0, 1)
+        if cache.conv is not None and cache.silu is not None:
+            dconvolved = silu_backward(dactive, cache.silu).swapaxes(0, 1)  # [sblock.8]
+            through_gates, dconv, parts["conv1d"] = self.conv1d.apply_backward(
                 dconvolved, cache.conv, dstate.conv
             )
         dstate0 = sLSTMBlockState(dconv, self._from_scan(batch_first(dh), np.array(dmemory)))
-        return dx + dactive, dstate0, named_grads(parts)
+        return dx.swapaxes(0, 1) + through_gates, dstate0, named_grads(parts)
 
     def _by_head(self, rows: Array) -> Array:
         """View of (steps, B, D) as (NH, steps·B, DH)."""

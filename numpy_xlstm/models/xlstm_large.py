@@ -13,6 +13,7 @@ from numpy_xlstm.cells.mlstm.gates import Options
 from numpy_xlstm.cells.mlstm.inputs import empty_state
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.layers import (
+    ACTIVATIONS,
     Embedding,
     GatedFeedForward,
     Linear,
@@ -33,8 +34,11 @@ from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.token_model import TokenModel
 from numpy_xlstm.models.xlstm_block import Names, ResidualBlock
-from numpy_xlstm.numerics import Array, sigmoid_and_slope
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.parameters import child, named_grads
+
+SIGMOID = ACTIVATIONS["sigmoid"]
+"""What the output gate is."""
 
 
 class xLSTMLargeLayerCache(NamedTuple):
@@ -43,13 +47,14 @@ class xLSTMLargeLayerCache(NamedTuple):
     qkvo: LinearGroupCache
     gates: LinearGroupCache
     capped: tuple[Array | None, Array | None]
-    """Slopes of the soft caps of i and f, (B, T, NH)."""
+    """What the backward of the soft caps of i and f needs, (B, T, NH)."""
     mlstm: FormCache
     norm: NormCache
     normed: Array
     """The memory's output after the norm, (B, T, NH·DV)."""
     output_gate: Array
-    output_slope: Array
+    """o, (B, T, NH·DV)."""
+    sigmoid: tuple[Array, ...]
     out: LinearCache
 
 
@@ -138,15 +143,15 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         """Forward, without checks; there is no dropout."""
         (q, k, v, o_pre), qkvo = self.qkvo.apply(x)  # [large.1]
         pre, gates = self.gates.apply(x)
-        (i, i_slope), (f, f_slope) = (soft_cap(g, self.config.gate_soft_cap) for g in pre)
+        (i, i_cap), (f, f_cap) = (soft_cap(g, self.config.gate_soft_cap) for g in pre)
         h, state, mlstm = mlstm_over_heads(
             q, k, v, i, f, state, self.options, self.config.chunk_size
         )  # [large.2]
         normed, norm = self.multihead_norm.apply(h)  # [large.3]
-        o, o_slope = sigmoid_and_slope(o_pre)
+        o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.apply(o * normed)  # [large.4]
-        capped = i_slope, f_slope
-        cache = xLSTMLargeLayerCache(qkvo, gates, capped, mlstm, norm, normed, o, o_slope, out)
+        capped = i_cap, f_cap
+        cache = xLSTMLargeLayerCache(qkvo, gates, capped, mlstm, norm, normed, o, sigmoid, out)
         return y, state, cache
 
     def apply_backward(
@@ -154,14 +159,13 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
     ) -> tuple[Array, mLSTMState, Grads]:
         """Backward, without checks."""
         dgated, out_grads = self.out_proj.apply_backward(dy, cache.out)
-        do_pre = dgated * cache.normed  # [large.5]
-        do_pre *= cache.output_slope
+        do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dgated *= cache.output_gate  # [large.6]
         dh, norm_grads = self.multihead_norm.apply_backward(dgated, cache.norm)
         d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
         dpre = [
-            soft_cap_backward(dg, slope)  # [large.7]
-            for dg, slope in zip((d.i, d.f), cache.capped, strict=True)
+            soft_cap_backward(dg, cap)  # [large.7]
+            for dg, cap in zip((d.i, d.f), cache.capped, strict=True)
         ]
         dx, qkvo_grads = self.qkvo.apply_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
         from_gates, gate_grads = self.gates.apply_backward(dpre, cache.gates)

@@ -16,6 +16,7 @@ from numpy_xlstm.numerics.arrays import (
     check_positive,
     checked_dtype,
 )
+from numpy_xlstm.numerics.sums import dot, mean
 
 __all__ = [
     "Array",
@@ -24,9 +25,11 @@ __all__ = [
     "check_choice",
     "check_positive",
     "checked_dtype",
+    "dot",
     "log_sigmoid",
     "log_sigmoid_slope",
     "maximum",
+    "mean",
     "sigmoid",
     "sigmoid_and_slope",
     "tanh_slope",

@@ -84,7 +84,7 @@ def test_fused_equals_apart_equals_the_equation(act_fn: str, bias: bool) -> None
     assert_close(fused_up, np.concatenate(up), 1e-13)
 
     b = {name: p.get(f"{name}.bias", 0.0) for name in ("proj_up_gate", "proj_up", "proj_down")}
-    gate, _ = ACTIVATIONS[act_fn](x @ p["proj_up_gate.weight"].T + b["proj_up_gate"])
+    gate, _ = ACTIVATIONS[act_fn].forward(x @ p["proj_up_gate.weight"].T + b["proj_up_gate"])
     value = x @ p["proj_up.weight"].T + b["proj_up"]
     expected = (gate * value) @ p["proj_down.weight"].T + b["proj_down"]
     assert_close(y, expected, 1e-13)

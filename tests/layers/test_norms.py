@@ -144,7 +144,8 @@ def test_a_factor_of_the_input_matters_through_eps_only(kind: type[Any], eps: fl
     heads = (4, -1, 5)
     dnormed = (dy * cache.gain).reshape(heads)
     along = (x * dx).reshape(heads).sum(axis=-1)
-    expected = eps * cache.scale[..., 0] ** 2 * (cache.normed * dnormed).sum(axis=-1)
+    products = (cache.normed.reshape(heads) * dnormed).sum(axis=-1)
+    expected = eps * cache.scale.reshape(4, -1) ** 2 * products
     np.testing.assert_allclose(along, expected, rtol=1e-12, atol=1e-14)
     assert (np.abs(expected).min() > 1e-3) == (eps > 0)
 

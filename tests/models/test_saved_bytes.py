@@ -73,7 +73,7 @@ def mlstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.up.x": B * T * D,
         "layer.conv.padded": B * (K - 1 + T) * I,
         "layer.active[…, :I], layer.projections[0, 1].x": B * T * I,
-        "layer.slope[…, :I]": B * T * I,
+        "layer.silu[1][…, :I]": B * T * I,
         "layer.projections[2].x, a view of (p, z)": B * T * 2 * I,
         "layer.memory.gates[0].x, layer.memory.mlstm.inputs.q, .k, .v": 3 * B * T * I,
         "layer.memory.mlstm.inputs.i, .f": B * T * 2 * NH,
@@ -83,7 +83,7 @@ def mlstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.memory.norm.gain": I,
         "layer.read": B * T * I,
         "layer.active[…, I:]": B * T * I,
-        "layer.slope[…, I:]": B * T * I,
+        "layer.silu[1][…, I:]": B * T * I,
         "layer.down.x": B * T * I,
     }
 
@@ -95,7 +95,7 @@ def feed_forward(s: Sizes, U: int, fused: bool) -> Table:
         "feed.norm.scale": B * T,
         "feed.ffn.up.x": B * T * D,
         "feed.ffn.gate": B * T * U,
-        "feed.ffn.slope": B * T * U,
+        "feed.ffn.activation[1]": B * T * U,
         "feed.ffn.value, a view of (W_g x, W_u x) where fused": B * T * U * (1 + fused),
         "feed.ffn.down.x": B * T * U,
     }
@@ -109,8 +109,8 @@ def slstm_block(s: Sizes, K: int = 4) -> Table:
         "norm.scale": B * T,
         "norm.gain": D,
         "layer.conv.padded": B * (K - 1 + T) * D,
-        "layer.slope": B * T * D,
-        "layer.inputs": 2 * B * T * D,
+        "layer.silu[1]": B * T * D,
+        "layer.inputs, layer.silu[0]": 2 * B * T * D,
         "layer.scan.hs": B * (T + 1) * D,
         "layer.scan.kept": B * (T + 1) * 11 * D,
         "layer.norm.normed": B * T * D,
@@ -137,7 +137,7 @@ def large_block(s: Sizes, fused: bool = False) -> Table:
         "layer.norm.scale": B * T * NH,
         "layer.normed": B * T * V,
         "layer.output_gate": B * T * V,
-        "layer.output_slope": B * T * V,
+        "layer.sigmoid[0]": B * T * V,
         "layer.out.x": B * T * V,
         **feed_forward(s, U, fused),
     }
