@@ -119,13 +119,27 @@ class Composite(Parameterised):
     Attributes
     ----------
     children : dict[str, Parameterised]
-        The parts, by the prefix of their names; one in parentheses, "(up)", adds no prefix.
+        The parts, by the prefix of their names; one in parentheses, "(up)", adds no prefix. To be
+        replaced as a whole, which sets the attributes that are declared with :class:`child`.
     own : dict[str, np.ndarray]
         Parameters that are in no part.
     """
 
-    children: Mapping[str, Parameterised]
+    _children: dict[str, Parameterised]
     own: dict[str, Array] = {}  # noqa: RUF012 — replaced, never written to
+
+    @property
+    def children(self) -> dict[str, Parameterised]:
+        """The parts, by the prefix of their names; to be replaced as a whole."""
+        return self._children
+
+    @children.setter
+    def children(self, parts: Mapping[str, Parameterised]) -> None:
+        self._children = dict(parts)
+        for kind in type(self).__mro__:
+            for name, attribute in vars(kind).items():
+                if isinstance(attribute, child) and attribute.prefix in parts:
+                    vars(self)[name] = parts[attribute.prefix]
 
     @property
     def params(self) -> dict[str, Array]:  # type: ignore[override]
@@ -160,7 +174,7 @@ Part = TypeVar("Part", bound=Parameterised)
 
 
 class child(Generic[Part]):
-    """An attribute that stands for a part of a composite: ``head = child[Linear]()``.
+    """Declares an attribute that is a part of a composite: ``head = child[Linear]()``.
 
     Parameters
     ----------
@@ -168,18 +182,16 @@ class child(Generic[Part]):
         The key of the part in ``children``; the name of the attribute if omitted.
     """
 
-    def __init__(self, prefix: str | None = None) -> None:
+    def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
 
     def __set_name__(self, owner: type[Composite], name: str) -> None:
         """Learn the name of the attribute."""
-        if self.prefix is None:
-            self.prefix = name
+        self.prefix = self.prefix or name
 
     def __get__(self, composite: Composite, owner: type[Composite]) -> Part:
-        """Return the part."""
-        part: Any = composite.children[self.prefix]  # type: ignore[index]
-        return part  # type: ignore[no-any-return]
+        """Say that there is no such part: one that there is, is in the composite itself."""
+        raise AttributeError(f"{owner.__name__} has no part {self.prefix!r}")
 
 
 def joined(prefix: str, name: str) -> str:

@@ -139,14 +139,15 @@ def _sigmoid_backward(dy: Array, cache: Cache) -> Array:
 
 
 def _relu(x: Array) -> tuple[Array, Cache]:
-    y = x * (x.real > 0)
+    y: Array = x * (x.real > 0)
     return y, (y,)
 
 
 def _relu_backward(dy: Array, cache: Cache) -> Array:
     """Slope 0 at 0."""
     (y,) = cache
-    return dy * (y.real > 0)
+    dx: Array = dy * (y.real > 0)
+    return dx
 
 
 def _squared_relu(x: Array) -> tuple[Array, Cache]:

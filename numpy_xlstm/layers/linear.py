@@ -8,6 +8,9 @@ import numpy.typing as npt
 from numpy_xlstm.layers.layer import Grads, Layer, rows
 from numpy_xlstm.numerics import Array, check_positive, checked_dtype
 
+FEW = 128
+"""Up to so many rows, BLAS is faster with the larger matrix on the left: twice, for four rows."""
+
 
 class LinearCache(NamedTuple):
     """What the backward of :class:`Linear` needs."""
@@ -77,10 +80,10 @@ class Linear(Layer[LinearCache]):
 
     def apply(self, x: Array) -> tuple[Array, LinearCache]:
         """Forward, without checks."""
-        weight = self.params["weight"]
-        y = rows(x) @ weight.T  # [linear.1]
-        if "bias" in self.params:
-            y += self.params["bias"]
+        weight, bias = self.params["weight"], self.params.get("bias")
+        y = times_transposed(rows(x), weight)  # [linear.1]
+        if bias is not None:
+            y += bias
         return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x, weight)
 
     def apply_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
@@ -95,3 +98,11 @@ class Linear(Layer[LinearCache]):
     def leading_shape_of(self, cache: LinearCache) -> tuple[int, ...]:
         """Shape, but for the last axis, of the input of the forward that made ``cache``."""
         return cache.x.shape[:-1]
+
+
+def times_transposed(x: Array, weight: Array) -> Array:
+    """X Wᵀ, for x (rows, D) and W (O, D); or (W Xᵀ)ᵀ, which is the same."""
+    if 1 < len(x) <= FEW:
+        return np.ascontiguousarray((weight @ x.T).T)
+    y: Array = x @ weight.T
+    return y

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -61,7 +61,8 @@ class LinearGroup(Composite):
     @property
     def linears(self) -> dict[str, Linear]:
         """The maps as they are stored."""
-        return cast(dict[str, Linear], self.children)
+        linears: Any = self.children
+        return linears  # type: ignore[no-any-return]
 
     def views(self, kind: str) -> list[Array]:
         """The parts of all weights, or biases, one for each output, as live views."""
@@ -70,11 +71,11 @@ class LinearGroup(Composite):
 
     def apply(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
         """Forward, without checks: the outputs in order."""
-        found = [linear.apply(x) for linear in self.linears.values()]
-        outputs = [y for y, _ in found]
         if self.fused is not None:
-            outputs = [outputs[0][..., part] for part in self.slices]
-        return outputs, LinearGroupCache(tuple(cache for _, cache in found))
+            y, cache = self.linears[self.fused].apply(x)
+            return [y[..., part] for part in self.slices], LinearGroupCache((cache,))
+        outputs, caches = zip(*[linear.apply(x) for linear in self.linears.values()], strict=True)
+        return list(outputs), LinearGroupCache(caches)
 
     def apply_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
         """Backward, without checks, from the cotangents of all outputs."""

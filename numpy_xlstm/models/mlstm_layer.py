@@ -286,7 +286,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         dboth = silu_backward(dboth, cache.silu)
         dconvolved, dz = dboth[..., : self.inner], dboth[..., self.inner :]
         dinner, v_grads = self.v_proj.apply_backward(dv, v_cache)
-        from_conv, dconv, conv_grads = self.conv1d.apply_backward(dconvolved, cache.conv, dstate.conv)
+        from_conv, dconv, conv_grads = self.conv1d.apply_backward(
+            dconvolved, cache.conv, dstate.conv
+        )
         dinner += from_conv  # [mblock.14]
         dx, up_grads = self.up.apply_backward([dinner, dz], cache.up)
         parts = {

@@ -32,14 +32,15 @@ def check_state_like(name: str, state: Any, like: Any, B: int, dtype: Any) -> No
     ``like`` is a nested tuple of arrays, whose shapes count but for the batch, and None. That the
     numbers are finite is the matter of :func:`check_finite`.
     """
+    if _fits(state, like, B, dtype):
+        return
     if isinstance(like, tuple):
         if not isinstance(state, tuple) or len(state) != len(like):
             got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
             expected = ", ".join(map(str, _fields(like)))
             raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
-        for index, part in enumerate(like):
-            if not _fits(state[index], part, B, dtype):
-                check_state_like(f"{name}.{_fields(like)[index]}", state[index], part, B, dtype)
+        for field, part, expected_part in zip(_fields(like), state, like, strict=True):
+            check_state_like(f"{name}.{field}", part, expected_part, B, dtype)
     elif like is None:
         raise ShapeError(f"{name}: expected None; got {type(state).__name__}")
     else:
@@ -60,11 +61,21 @@ def _fields(like: Any) -> Any:
     return getattr(like, "_fields", range(len(like)))
 
 
-def _fits(part: Any, like: Any, B: int, dtype: Any) -> bool:
-    """Whether an array, or None, is as in ``like``; False for a tuple."""
-    if isinstance(part, np.ndarray) and isinstance(like, np.ndarray):
-        return part.shape == (B, *like.shape[1:]) and bool(part.dtype == dtype)
-    return part is None and like is None
+def _fits(state: Any, like: Any, B: int, dtype: Any) -> bool:
+    """Whether a state is as in ``like``, at a cost that a step of generation can bear."""
+    if isinstance(like, tuple):
+        if not isinstance(state, tuple) or len(state) != len(like):
+            return False
+        for part, expected in zip(state, like):  # noqa: B905 — of one length, see above
+            if isinstance(expected, np.ndarray):
+                if not isinstance(part, np.ndarray) or part.dtype != dtype:
+                    return False
+                if part.shape != (B, *expected.shape[1:]):
+                    return False
+            elif not _fits(part, expected, B, dtype):
+                return False
+        return True
+    return state is None and like is None
 
 
 def own(state: Any) -> Any:

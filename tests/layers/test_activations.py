@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays as numpy_arrays
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.errors import DTypeError, OptionError
-from numpy_xlstm.layers import ACTIVATIONS, gelu, gelu_tanh, silu
+from numpy_xlstm.layers import ACTIVATIONS, gelu, silu
 from numpy_xlstm.layers.activations import check_activation
 from numpy_xlstm.numerics import Array
 from tests.layers.points import seeds

@@ -39,6 +39,7 @@ def run_form_backward(dh: Array, cache: FormCache, dstate: mLSTMState) -> Gradie
 
 def automatic(inputs: Inputs) -> str:
     """The recurrent form for a single step, with narrow heads also for two; else chunkwise."""
-    _, _, T, DK, DV = inputs.sizes
-    few = 2 if DK * DV <= NARROW else 1
-    return "recurrent" if few >= T else "chunkwise"
+    *_, T, DK = inputs.q.shape
+    if T == 2:
+        return "recurrent" if DK * inputs.v.shape[-1] <= NARROW else "chunkwise"
+    return "recurrent" if T < 2 else "chunkwise"

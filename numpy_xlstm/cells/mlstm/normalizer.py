@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.numerics import Array, maximum
-from numpy_xlstm.numerics.activations import modulus
+from numpy_xlstm.numerics.activations import minimum, modulus
 
 
 class Denominator(NamedTuple):
@@ -20,8 +20,7 @@ class Denominator(NamedTuple):
     floor: Array
     """e^−m."""
     eps: float
-    clipped: Array | None
-    """Where e^−m was out of bounds; None if nowhere."""
+    m: Array
 
     @property
     def active(self) -> Array:
@@ -39,8 +38,10 @@ class Denominator(NamedTuple):
     @property
     def residual(self) -> Array | None:
         """Share of h that a change of gauge does change, eps / denominator; None if that is 0."""
-        if self.clipped is not None:
-            return np.where(self.clipped & ~self.active, 1, self.eps / self.value)
+        low, high = _bounds(self.m.dtype)
+        clipped = (self.m.real < low) | (self.m.real > high)
+        if clipped.any():
+            return np.where(clipped & ~self.active, 1, self.eps / self.value)
         return self.eps / self.value if self.eps else None
 
 
@@ -51,14 +52,10 @@ def denominator(qn: Array, m: Array, eps: float) -> Denominator:
     That changes h only where |q·n| and e^−m are both below 1/√(largest number) and eps is 0.
     """
     low, high = _bounds(m.dtype)
-    clipped = None
-    if np.minimum.reduce(m.real, axis=None) < low or np.maximum.reduce(m.real, axis=None) > high:
-        clipped = (m.real < low) | (m.real > high)
-        m = np.where(clipped, np.clip(m.real, low, high), m)
-    floor = np.exp(-m)
+    floor = np.exp(-minimum(maximum(m, low), high))
     value = maximum(modulus(qn), floor)
     value += eps
-    return Denominator(value, qn, floor, eps, clipped)
+    return Denominator(value, qn, floor, eps, m)
 
 
 @cache

@@ -196,4 +196,5 @@ def run_steps_backward(dh: Array, cache: RecurrentCache, dstate: mLSTMState) -> 
 
 def _at(inputs: MemoryInputs, t: int) -> MemoryInputs:
     """The inputs of step t."""
-    return MemoryInputs(*(array[:, :, t] for array in inputs))
+    q, k, v, log_i, log_f = inputs
+    return MemoryInputs(q[:, :, t], k[:, :, t], v[:, :, t], log_i[:, :, t], log_f[:, :, t])
