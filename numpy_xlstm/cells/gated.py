@@ -20,7 +20,6 @@ from numpy_xlstm.cells.projection import (
     project_backward,
 )
 from numpy_xlstm.cells.scan import (
-    Memory,
     Pointwise,
     ScanCache,
     Step,
@@ -46,7 +45,7 @@ class GatedLayer(Parameterised, Generic[State]):
     """Parameters W, R, b of four gates, and the conversions between public and inner layout."""
 
     state_type: ClassVar[type[Any]]
-    pointwise: Pointwise[Any]
+    pointwise: Pointwise
 
     W_i, W_f, W_z, W_o = (GateView("W", gate) for gate in "ifzo")
     R_i, R_f, R_z, R_o = (GateView("R", gate) for gate in "ifzo")
@@ -107,16 +106,16 @@ class GatedLayer(Parameterised, Generic[State]):
             ),
         )
 
-    def _split_heads(self, state: State) -> tuple[Array, Memory]:
-        """State of (B, H) arrays to h and memory of fresh (NH, DH, B) arrays."""
-        split = (len(state[0]), self.num_heads, self.head_dim)
-        h, *memory = (batch_last(array.reshape(split)).copy("C") for array in state)
-        return h, tuple(memory)
+    def _split_heads(self, state: State) -> tuple[Array, Array]:
+        """State of (B, H) arrays to a fresh h (NH, DH, B) and memory (size, NH, DH, B)."""
+        split = (len(state), -1, self.num_heads, self.head_dim)
+        parts = batch_last(np.array(state).reshape(split)).copy()
+        return parts[0], parts[1:]
 
-    def _join_heads(self, h: Array, memory: Memory) -> State:
-        """Output h and memory of (NH, DH, B) arrays to a state of fresh (B, H) arrays."""
+    def _join_heads(self, h: Array, memory: Array) -> State:
+        """Output h (NH, DH, B) and memory (size, NH, DH, B) to a state of fresh (B, H) arrays."""
         shape = (h.shape[-1], self.hidden_size)
-        joined = (batch_first(array).copy("C").reshape(shape) for array in (h, *memory))
+        joined = (batch_first(array).copy().reshape(shape) for array in (h, *memory))
         return cast(State, self.state_type(*joined))
 
     def _zero_cotangent(self, batch_size: int) -> State:
@@ -141,7 +140,10 @@ class CellCache(NamedTuple):
 
     x: Array
     h_prev: Array
-    step: Step[Any]
+    before: Array
+    """The memory before and after the step, and what the pointwise map has recorded."""
+    after: Array
+    record: Array
     weights: InputWeights
     R: Array
 
@@ -176,16 +178,13 @@ class GatedCell(GatedLayer[State]):
         weights, R = self._weights()
         h_prev, first = self._split_heads(before)
         recurrent = recur(h_prev, R)
-        g = project(x, weights).reshape(recurrent.shape) + recurrent  # [rec.1]
-        NH, DH, B = h_prev.shape
-        results = np.empty((len(before), NH, DH, B), self.dtype)
-        h, last = results[0], tuple(results[1:])
-        kept = np.empty((self.pointwise.record_size, NH, DH, B), self.dtype)
-        record = self.pointwise.record(kept)
-        self.pointwise.forward(g, first, h, last, record)
+        h, last = np.empty_like(h_prev), np.empty_like(first)
+        record = np.empty((self.pointwise.record_size, *h.shape), self.dtype)
+        np.add(project(x, weights).reshape(recurrent.shape), recurrent, out=record[:4])  # [rec.1]
+        self.pointwise.forward(first, record, h, last, first=True)
         after = self._join_heads(h, last)
-        step = Step(first, last, record)
-        return after.h.copy(), after, CellCache(x.copy(), h_prev, step, weights, R)
+        cache = CellCache(x.copy(), h_prev, first, last, record, weights, R)
+        return after.h.copy(), after, cache
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array] | None = None
@@ -210,19 +209,18 @@ class GatedCell(GatedLayer[State]):
         grads : dict[str, np.ndarray]
             Gradients of the parameters.
         """
-        NH, DH, B = cache.h_prev.shape
+        x, h_prev, before, after, record, *_ = cache
+        (NH, DH, B), pointwise = h_prev.shape, self.pointwise
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
         dh_state, dlast = self._split_heads(self._finish(dstate, B))
+        dh = batch_last(dh.reshape(B, NH, DH)) + dh_state
+        (slopes,) = pointwise.slopes(record[None], after[None])
         dg = np.empty((4, NH, DH, B), self.dtype)
-        dmemory = self.pointwise.backward(
-            batch_last(dh.reshape(B, NH, DH)) + dh_state,
-            self.pointwise.enter_backward(dlast, cache.step.after),
-            cache.step,
-            dg,
-        )
-        dfirst_memory = self.pointwise.leave_backward(dmemory, cache.step.before)
-        dW, db = input_gradients(dg, cache.x)
-        dR = recurrent_gradient(dg, batch_first(cache.h_prev))
+        dmemory = pointwise.enter_backward(dlast, after)
+        dmemory = pointwise.backward(dh, dmemory, Step(before, after, record, slopes), dg)
+        dfirst_memory = pointwise.leave_backward(dmemory, before)
+        dW, db = input_gradients(dg, x)
+        dR = recurrent_gradient(dg[..., None, :], h_prev[None])
         dx = project_backward(dg, cache.weights)
         dfirst = self._join_heads(recur_backward(dg, cache.R), dfirst_memory)
         return dx, dfirst, self._grads(dW, dR, db)
@@ -266,8 +264,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
             return project(x[block], weights).reshape(4, *h.shape[:2], -1, B)  # [rec.1]
 
         cache = scan(source, T, R, h, memory, self.pointwise, padded)
-        after = self._join_heads(batch_last(cache.hs[-1]), cache.memory(T))
-        y = without_padding(cache.hs[1:], padded).reshape(T, B, self.hidden_size)
+        after = self._join_heads(cache.hs[-1], cache.memory[-1])
+        y = without_padding(cache.outputs, padded).reshape(T, B, self.hidden_size)
         return y, self._restack(after, stacked), SequenceCache(x, weights, cache, stacked)
 
     def _backward(
@@ -291,8 +289,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
-        T_plus_1, B = cache.scan.hs.shape[:2]
-        return T_plus_1 - 1, B
+        return cache.x.shape[0], cache.x.shape[1]
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:
         if state is None:

@@ -7,28 +7,44 @@ A recurrence alternates a product with the recurrent matrix and a pointwise map:
 
 What does not depend on h_{t−1} is done for a block of steps at once, outside of the loop.
 Arrays have the batch last, h (NH, DH, B), so that R h is one product of matrices per head, with R
-(NH, 4·DH, DH). A step has the gates first, g (4, NH, DH, B), so that each gate is contiguous.
+(NH, 4·DH, DH). What belongs to a step is contiguous: pre-activations g_t (4, NH, DH, B), gate by
+gate, and likewise the memory and all that is kept for the backward. Steps are the first axis.
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from numpy_xlstm.numerics import Array
 
-Memory = tuple[Array, ...] | Array
-"""What a cell carries besides h: (c,) for LSTM, (c, n, m) for sLSTM; or these, stacked."""
-
-Record = TypeVar("Record", bound=tuple[Array, ...])
-"""A named tuple of arrays that a pointwise map fills at a step."""
-
 BLOCK = 25
-"""Steps per block: few, for a block to stay in the processor's cache; odd, to spread there."""
+"""Steps per block: few, for a block to stay in the processor's cache."""
 
 
-class Pointwise(Protocol[Record]):
-    """What happens between two matrix products: a pair of pure maps, and no parameters.
+class Step(NamedTuple):
+    """One step, as its backward sees it."""
+
+    before: Array
+    """The memory, (size, NH, DH, B)."""
+    after: Array
+    record: Array
+    """What the pointwise map has kept, (record_size, NH, DH, B)."""
+    slopes: Array
+    """What it has made of that for a block of steps at once."""
+
+
+class Cotangent(NamedTuple):
+    """Cotangent of the memory, in the coordinates of a pointwise map's backward."""
+
+    d: Array
+    """Those of the parts of the memory that carry one, stacked."""
+    residual: Array | None
+    """The gauge residual, see ``docs/derivations/stabiliser.md``; None where it is 0."""
+
+
+class Pointwise(Protocol):
+    """What happens between two matrix products: pure maps, and no parameters.
 
     Results are written to arrays that the caller has made. The backward may carry the cotangent of
     the memory in coordinates of its own; ``enter_backward`` and ``leave_backward`` translate.
@@ -37,60 +53,58 @@ class Pointwise(Protocol[Record]):
     record_size: int
     """How many arrays of the shape of h a record takes for a step."""
 
-    def record(self, kept: Array) -> Record:
-        """Divide ``kept`` (record_size, NH, DH, B) into the arrays of a record, as views."""
-        ...
+    def forward(
+        self, before: Array, record: Array, h: Array, after: Array, first: bool = False
+    ) -> None:
+        """Map pre-activations and the memory before to h and the memory after.
 
-    def forward(self, g: Array, before: Memory, h: Array, after: Memory, record: Record) -> None:
-        """Map pre-activations g (4, NH, DH, B) and the memory before to h and the memory after.
-
-        ``g`` may be overwritten.
+        ``record[:4]`` comes with the pre-activations of i, f, z, o, and leaves with what the
+        backward needs. ``first`` says that the memory before is a caller's, which may be any.
         """
         ...
 
-    def backward(self, dh: Array, dmemory: Memory, at: "Step[Record]", dg: Array) -> Memory:
-        """Write the gradient of g to ``dg`` and return that of the memory before."""
+    def slopes(self, record: Array, after: Array) -> Array:
+        """Make, for several steps at once, what ``backward`` finds in ``Step.slopes``."""
         ...
 
-    def enter_backward(self, dmemory: Memory, memory: Memory) -> Memory:
-        """Translate the cotangent of the final memory to the coordinates of ``backward``."""
+    def backward(self, dh: Array, dmemory: Cotangent, at: Step, dg: Array) -> Cotangent:
+        """Write the gradient of g to ``dg``, return that of the memory before.
+
+        ``dmemory.d`` is overwritten.
+        """
         ...
 
-    def leave_backward(self, dmemory: Memory, memory: Memory) -> Memory:
+    def enter_backward(self, dmemory: Array, memory: Array) -> Cotangent:
+        """Translate the cotangent of the final memory, to arrays that are not the caller's."""
+        ...
+
+    def leave_backward(self, dmemory: Cotangent, memory: Array) -> Array:
         """Translate back, at the initial memory."""
         ...
-
-
-class Step(NamedTuple, Generic[Record]):
-    """One step, as its backward sees it."""
-
-    before: Memory
-    after: Memory
-    record: Record
 
 
 class ScanCache(NamedTuple):
     """What the backward of a scan needs, for all steps."""
 
     hs: Array
-    """h_0 … h_T, shape (T+1, B, NH, DH): the outputs are here in the order that they leave in."""
-    kept: Array
-    """The memory at each step, and what the pointwise map has recorded, (T+1, …, NH, DH, B)."""
-    memory_size: int
-    """How many of these are the memory."""
+    """h_0 … h_T, (T+1, NH, DH, B)."""
+    memory: Array
+    """(c,) of LSTM or (c, n, m) of sLSTM, likewise: (T+1, size, NH, DH, B)."""
+    records: Array
+    """What the pointwise map has recorded, (T, record_size, NH, DH, B)."""
     R: Array
     """The recurrent matrix, (NH, 4·DH, DH), gate by gate within a head."""
     padding: Array | None
     """True at steps that are not there, (T, B); None if there are none."""
 
-    def memory(self, t: int) -> Array:
-        """The memory before step t, stacked, as a view."""
-        memory: Array = self.kept[t, : self.memory_size]
-        return memory
+    @property
+    def outputs(self) -> Array:
+        """h_1 … h_T as the caller has them, a fresh (T, B, NH, DH)."""
+        return np.ascontiguousarray(batch_first(self.hs[1:]))
 
 
 Source = Callable[[slice], Array]
-"""Gives W x + b of a block of steps, (4, NH, DH, steps, B); the scan does not change it."""
+"""Gives W x + b of a block of steps, (4, NH, DH, steps, B)."""
 
 Sink = Callable[[slice, Array], None]
 """Takes the gradient of what the source has given, block by block from the last."""
@@ -106,10 +120,14 @@ def batch_first(h: Array) -> Array:
     return h.swapaxes(-2, -1).swapaxes(-3, -2)
 
 
-def step(cache: ScanCache, t: int, pointwise: Pointwise[Any]) -> Step[Any]:
-    """Step t of a scan, as views."""
-    record = pointwise.record(cache.kept[t, cache.memory_size :])
-    return Step(cache.memory(t), cache.memory(t + 1), record)
+def steps_first(g: Array) -> Array:
+    """(4, NH, DH, steps, B) to (steps, 4, NH, DH, B)."""
+    return np.ascontiguousarray(g.transpose(3, 0, 1, 2, 4))
+
+
+def steps_inside(g: Array) -> Array:
+    """(steps, 4, NH, DH, B) to (4, NH, DH, steps, B): the inverse of :func:`steps_first`."""
+    return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4))
 
 
 def blocks(T: int) -> list[slice]:
@@ -117,72 +135,89 @@ def blocks(T: int) -> list[slice]:
     return [slice(start, min(start + BLOCK, T)) for start in range(0, T, BLOCK)]
 
 
+def following(block: slice) -> slice:
+    """Where the states after the steps of a block are, among those before and after all steps."""
+    return slice(block.start + 1, block.stop + 1)
+
+
 def scan(
     source: Source,
     T: int,
     R: Array,
     h: Array,
-    memory: Memory,
-    pointwise: Pointwise[Any],
+    memory: Array,
+    pointwise: Pointwise,
     padding: Array | None = None,
 ) -> ScanCache:
-    """Run the recurrence over T steps; the outputs are ``hs[1:]``.
+    """Run the recurrence over T steps.
 
     A step that is not there leaves h and the memory as they are.
     """
-    NH, DH, B = h.shape
-    size = len(memory) + pointwise.record_size
-    hs, kept = np.empty((T + 1, B, NH, DH), h.dtype), np.empty((T + 1, size, NH, DH, B), h.dtype)
-    batch_last(hs)[0], kept[0, : len(memory)] = h, memory
-    cache = ScanCache(hs, kept, len(memory), R, padding)
+    hs = np.empty((T + 1, *h.shape), h.dtype)
+    memories = np.empty((T + 1, *memory.shape), h.dtype)
+    records = np.empty((T, pointwise.record_size, *h.shape), h.dtype)
+    hs[0], memories[0] = h, memory
     for block in blocks(T):
-        pre = source(block)
-        for t in range(block.start, block.stop):
-            g = pre[..., t - block.start, :] + recur(batch_last(hs[t]), R)
-            before, after, now = step(cache, t, pointwise)
-            pointwise.forward(g, before, batch_last(hs[t + 1]), after, now)
+        after = following(block)
+        states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
+        steps = zip(range(T)[block], steps_first(source(block)), records[block], strict=True)
+        for (t, x, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
+            np.add(x, recur(h_prev, R), out=record[:4])  # [rec.1]
+            pointwise.forward(before, record, h, memory, first=t == 0)
             if padding is not None:
-                hs[t + 1, padding[t]] = hs[t, padding[t]]
-                cache.memory(t + 1)[..., padding[t]] = cache.memory(t)[..., padding[t]]
-    return cache
+                h[..., padding[t]] = h_prev[..., padding[t]]
+                memory[..., padding[t]] = before[..., padding[t]]
+    return ScanCache(hs, memories, records, R, padding)
 
 
 def scan_backward(
-    dhs: Array, dh: Array, dmemory: Memory, cache: ScanCache, pointwise: Pointwise[Any], sink: Sink
-) -> tuple[Array, Memory, Array]:
+    dhs: Array, dh: Array, dmemory: Array, cache: ScanCache, pointwise: Pointwise, sink: Sink
+) -> tuple[Array, Array, Array]:
     """Run back through a scan.
 
     ``dhs`` (T, B, NH, DH) are the cotangents of the outputs, 0 at padding, ``dh`` and ``dmemory``
     those of the final state. The gradient of the source goes to the sink; those of ``h``,
     ``memory`` and ``R`` are returned.
     """
-    T, B, NH, DH = dhs.shape
-    dR = np.zeros_like(cache.R)
-    dg = np.empty((4, NH, DH, B), dhs.dtype)
-    dmemory = pointwise.enter_backward(dmemory, cache.memory(T))
-    for block in reversed(blocks(T)):
-        dpre = np.empty((4, NH, DH, block.stop - block.start, B), dhs.dtype)
-        for t in reversed(range(block.start, block.stop)):
-            dh, dmemory = step_backward(dh + batch_last(dhs[t]), dmemory, cache, t, pointwise, dg)
-            dpre[..., t - block.start, :] = dg
-        dR += recurrent_gradient(dpre, cache.hs[block])
+    hs, memory, records, R, padding = cache
+    dR = np.zeros_like(R)
+    d = pointwise.enter_backward(dmemory, memory[-1])
+    for block in reversed(blocks(len(records))):
+        after = following(block)
+        slopes = pointwise.slopes(records[block], memory[after])
+        douts = np.ascontiguousarray(batch_last(dhs[block]))
+        dg = np.empty((len(douts), 4, *dh.shape), dh.dtype)
+        for n in reversed(range(len(douts))):
+            t = block.start + n
+            at = Step(memory[t], memory[t + 1], records[t], slopes[n])
+            padded = None if padding is None else padding[t]
+            dh, d = step_backward(douts[n] + dh, d, at, R, pointwise, dg[n], padded)
+        dpre = steps_inside(dg)
+        dR += recurrent_gradient(dpre, hs[block])
         sink(block, dpre)
-    return dh, pointwise.leave_backward(dmemory, cache.memory(0)), dR
+    return dh, pointwise.leave_backward(d, memory[0]), dR
 
 
 def step_backward(
-    dh: Array, dmemory: Memory, cache: ScanCache, t: int, pointwise: Pointwise[Any], dg: Array
-) -> tuple[Array, Memory]:
-    """Step t back: writes ``dg``, returns the gradients of h₋ and of the memory before."""
-    if cache.padding is None:
-        dmemory = pointwise.backward(dh, dmemory, step(cache, t, pointwise), dg)
-        return recur_backward(dg, cache.R), dmemory
-    padded = cache.padding[t]
+    dh: Array,
+    dmemory: Cotangent,
+    at: Step,
+    R: Array,
+    pointwise: Pointwise,
+    dg: Array,
+    padded: Array | None,
+) -> tuple[Array, Cotangent]:
+    """Take one step back: writes ``dg``, returns the gradients of h₋ and of the memory before."""
+    if padded is None:
+        dmemory = pointwise.backward(dh, dmemory, at, dg)
+        return recur_backward(dg, R), dmemory
+    d, r = dmemory
     with np.errstate(divide="ignore", invalid="ignore"):  # of padding, whose results are not used
-        dbefore = pointwise.backward(dh, dmemory, step(cache, t, pointwise), dg)
+        before = pointwise.backward(dh, Cotangent(d.copy(), r), at, dg)
     dg[..., padded] = 0
-    dmemory = tuple(np.where(padded, *d) for d in zip(dmemory, dbefore, strict=True))
-    return np.where(padded, dh, recur_backward(dg, cache.R)), dmemory
+    residual = None if r is None else np.where(padded, r, before.residual)
+    dmemory = Cotangent(np.where(padded, d, before.d), residual)
+    return np.where(padded, dh, recur_backward(dg, R)), dmemory
 
 
 def recur(h: Array, R: Array) -> Array:
@@ -199,9 +234,12 @@ def recur_backward(dg: Array, R: Array) -> Array:
 
 
 def recurrent_gradient(dg: Array, h_prev: Array) -> Array:
-    """Gradient of R: the sum of δg h₋ᵀ, with δg (4, NH, DH, …, B) and h₋ (…, B, NH, DH)."""
+    """Gradient of R: the sum of δg h₋ᵀ over steps and rows.
+
+    δg is (4, NH, DH, steps, B), h₋ (steps, NH, DH, B).
+    """
     _, NH, DH = dg.shape[:3]
     dR: Array = np.empty((NH, 4, DH, DH), dg.dtype)
-    by_head = h_prev.reshape(-1, NH, DH).swapaxes(0, 1)
+    by_head = h_prev.transpose(1, 0, 3, 2).reshape(NH, -1, DH)
     np.matmul(dg.reshape(4, NH, DH, -1), by_head, out=dR.swapaxes(0, 1))  # [rec.5]
     return dR.reshape(NH, 4 * DH, DH)

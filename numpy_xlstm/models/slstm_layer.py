@@ -193,9 +193,9 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         stacked = self._to_scan(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
         cache = scan(source, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
-        hs, dropped = self.dropout.forward(cache.hs[1:].reshape(*inputs[1].shape), rng)
+        hs, dropped = self.dropout.forward(cache.outputs.reshape(inputs[1].shape), rng)
         y, norm = self.group_norm.apply(hs)  # [sblock.4]
-        after = self._from_scan(cache.hs[-1], cache.memory(x.shape[1]))
+        after = self._from_scan(cache.hs[-1], cache.memory[-1])
         kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
         return y.swapaxes(0, 1), sLSTMBlockState(conv_state, after), kept
 
@@ -237,7 +237,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
             through_gates, dconv, parts["conv1d"] = self.conv1d.apply_backward(
                 dconvolved, cache.conv, dstate.conv
             )
-        dstate0 = sLSTMBlockState(dconv, self._from_scan(batch_first(dh), np.array(dmemory)))
+        dstate0 = sLSTMBlockState(dconv, self._from_scan(dh, dmemory))
         return dx.swapaxes(0, 1) + through_gates, dstate0, named_grads(parts)
 
     def _by_head(self, rows: Array) -> Array:
@@ -250,9 +250,9 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         return batch_last(stacked).copy()
 
     def _from_scan(self, h: Array, memory: Array) -> sLSTMState:
-        """(B, NH, DH) and (3, NH, DH, B) to a state of fresh (B, D) arrays."""
-        c, n, m = batch_first(memory).copy().reshape(3, -1, self.width)
-        return sLSTMState(h.copy().reshape(-1, self.width), c, n, m)
+        """(NH, DH, B) and (3, NH, DH, B) to a state of fresh (B, D) arrays."""
+        h, c, n, m = (batch_first(part).copy().reshape(-1, self.width) for part in (h, *memory))
+        return sLSTMState(h, c, n, m)
 
 
 def _time_major(x: Array) -> Array:

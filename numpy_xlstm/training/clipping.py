@@ -6,6 +6,7 @@ import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.training.blocks import each_block, sum_of_squares
 
 SAFE = (1e-200, 1e300)
 """Sums of squares within which none has overflowed and none that underflowed counts."""
@@ -20,25 +21,24 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
     5e+300
     """
-    squares = sum(_square(g) for g in grads.values())
+    squares = _squares(grads)
     if squares == 0 or not SAFE[0] < squares < SAFE[1]:
         return _scaled_norm(grads)
     return float(np.sqrt(squares))
 
 
-def _square(g: Array) -> float:
+def _squares(grads: Mapping[str, Array]) -> float:
     """Sum of the squares, in float64: those of float32 neither overflow nor underflow there."""
-    wide = g.astype(np.float64, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.vdot(wide, wide))
+    arrays = {name: (g,) for name, g in grads.items()}
+    return float(sum(each_block(lambda _, g: sum_of_squares(g, np.float64), arrays)))
 
 
 def _scaled_norm(grads: Mapping[str, Array]) -> float:
     peak = max((float(np.abs(g).max(initial=0)) for g in grads.values()), default=0.0)
     if peak == 0 or not np.isfinite(peak):
         return peak
-    scaled = (g.astype(np.float64) / peak for g in grads.values())
-    return peak * float(np.sqrt(sum(_square(s) for s in scaled)))  # [clip.1]
+    scaled = {name: g.astype(np.float64) / peak for name, g in grads.items()}
+    return peak * float(np.sqrt(_squares(scaled)))  # [clip.1]
 
 
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:

@@ -1,16 +1,14 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array, check_array
 from numpy_xlstm.parameters import check_same_parameters
+from numpy_xlstm.training.blocks import each_block, sum_of_squares
 from numpy_xlstm.training.decay import DecayRule, is_matrix
-
-BLOCK = 2**16
-"""How many numbers are updated at once: few enough that all that takes part stays in the cache."""
 
 
 class AdamW:
@@ -106,37 +104,50 @@ class AdamW:
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads)
-        with np.errstate(over="ignore", invalid="ignore"):
-            for name, moment in self.m.items():
-                if not _squares_are_finite(grads[name], moment):
-                    check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-                    _check_largest(name, grads[name])
-                if not _squares_are_finite(params[name], moment):
-                    check_array(name, params[name], moment.shape, moment.dtype)
+        self._check(params, grads)
         self.t += 1
-        for name, parameter in params.items():
-            self._update(name, parameter, grads[name], lr)
+        each_block(
+            lambda name, *block: self._update(*block, lr, self.decays(name, params[name])),
+            {
+                name: (array, grads[name], self.m[name], self.v[name])
+                for name, array in params.items()
+            },
+        )
 
-    def _update(self, name: str, parameter: Array, grad: Array, lr: float) -> None:
-        (beta1, beta2), m, v = self.betas, self.m[name], self.v[name]
-        decay = lr * self.weight_decay if self.decays(name, parameter) else 0.0
+    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        for name, moment in self.m.items():
+            for label, array in ((f"grads[{name!r}]", grads[name]), (name, params[name])):
+                if not _is_like(array, moment):
+                    check_array(label, array, moment.shape, moment.dtype)
+        squares = each_block(
+            lambda name, *block: sum(sum_of_squares(array) for array in block),
+            {name: (grads[name], params[name]) for name in self.m},
+        )
+        if np.isfinite(sum(squares)):
+            return
+        for name, moment in self.m.items():
+            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            _check_largest(name, grads[name])
+            check_array(name, params[name], moment.shape, moment.dtype)
+
+    def _update(self, p: Array, g: Array, m: Array, v: Array, lr: float, decays: bool) -> None:
+        beta1, beta2 = self.betas
         root = (1 - beta2**self.t) ** 0.5
         rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
-        for p, g, m_, v_ in _blocks(parameter, grad, m, v):
-            if decay:
-                p *= 1 - decay  # [adam.1]
-            part = g - m_
-            part *= 1 - beta1
-            m_ += part  # [adam.2]
-            np.multiply(g, g, out=part)
-            part *= 1 - beta2
-            v_ *= beta2
-            v_ += part  # [adam.3]
-            np.sqrt(v_, out=part)
-            part += eps
-            np.divide(m_, part, out=part)
-            part *= rate
-            p -= part  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+        if decays:
+            p *= 1 - lr * self.weight_decay  # [adam.1]
+        part = g - m
+        part *= 1 - beta1
+        m += part  # [adam.2]
+        np.multiply(g, g, out=part)
+        part *= 1 - beta2
+        v *= beta2
+        v += part  # [adam.3]
+        np.sqrt(v, out=part)
+        part += eps
+        np.divide(m, part, out=part)
+        part *= rate
+        p -= part  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
 
     def state_dict(self) -> dict[str, Array]:
         """Return all that the next step depends on beside the options, as named arrays.
@@ -176,20 +187,9 @@ class AdamW:
             array[...] = arrays[name]
 
 
-def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape into views that fit the cache together; whole if that cannot be."""
-    if not all(array.flags.c_contiguous for array in arrays):
-        yield arrays
-        return
-    flat = [array.reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, BLOCK):
-        yield tuple(array[start : start + BLOCK] for array in flat)
-
-
-def _squares_are_finite(array: Array, moment: Array) -> bool:
-    """Whether an array is like its moment and all is finite: if not, look closer."""
+def _is_like(array: Array, moment: Array) -> bool:
     alike = isinstance(array, np.ndarray) and array.dtype == moment.dtype
-    return alike and array.shape == moment.shape and bool(np.isfinite(np.vdot(array, array)))
+    return alike and array.shape == moment.shape
 
 
 def _check_largest(name: str, grad: Array) -> None:

@@ -26,6 +26,7 @@ from numpy_xlstm.errors import (
 )
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.training.blocks import each_block
 from numpy_xlstm.training.messages import receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
 from numpy_xlstm.training.step import Batch, cut_rows
@@ -132,8 +133,8 @@ class Workers:
         """
         self._check(batch, accumulate)
         parts = list(cut_rows("processes", batch, state, self.count))
-        for name, array in model.params.items():
-            self._params[name][...] = array
+        params = model.params
+        each_block(_copy, {name: (self._params[name], array) for name, array in params.items()})
         seeds = [None] * self.count
         if rng is not None:
             seeds = rng.integers(2**62, size=self.count).tolist()
@@ -189,8 +190,7 @@ class Workers:
     def _sum(self) -> dict[str, Array]:
         total, *others = self._grads
         for grads in others:
-            for name, array in grads.items():
-                total[name] += array
+            each_block(_add, {name: (total[name], array) for name, array in grads.items()})
         return total
 
     def close(self) -> None:
@@ -209,6 +209,14 @@ class Workers:
     ) -> None:
         """End the processes."""
         self.close()
+
+
+def _copy(name: str, target: Array, source: Array) -> None:
+    target[...] = source
+
+
+def _add(name: str, total: Array, summand: Array) -> None:
+    total += summand
 
 
 def _start(folder: Path, number: int) -> "subprocess.Popen[bytes]":

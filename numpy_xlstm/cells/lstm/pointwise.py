@@ -3,71 +3,71 @@
 Derived in ``docs/derivations/lstm.md``, whose tags are cited here.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from numpy_xlstm.cells.scan import Memory, Step
-from numpy_xlstm.numerics import Array, sigmoid_and_slope, tanh_slope
-
-
-class LSTMRecord(NamedTuple):
-    """What a step of LSTM keeps for its backward."""
-
-    gates: Array
-    """i, f, z, o: shape (4, NH, DH, B)."""
-    slopes: Array
-    """Their derivatives by their pre-activations, likewise."""
-    tanh_c: Array
-    """Shape (NH, DH, B)."""
+from numpy_xlstm.cells.scan import Cotangent, Step
+from numpy_xlstm.numerics import Array, tanh_slope
+from numpy_xlstm.numerics.activations import exp_minus
 
 
 class LSTMPointwise:
-    """Gate pre-activations and c₋ to h and c."""
+    """Gate pre-activations and c₋ to h and c.
+
+    A record holds i, f, z, o; then e^−x for each of their pre-activations, with x = 2 z̃ for z, of
+    which all slopes are made; then tanh c.
+    """
 
     record_size = 9
 
-    def record(self, kept: Array) -> LSTMRecord:
-        """Divide ``kept`` (9, NH, DH, B) into the arrays of a record."""
-        return LSTMRecord(kept[:4], kept[4:8], kept[8])
-
     def forward(
-        self, g: Array, before: Memory, h: Array, after: Memory, record: LSTMRecord
+        self, before: Array, record: Array, h: Array, after: Array, first: bool = False
     ) -> None:
-        """One step; ``g`` (4, NH, DH, B), the pre-activations of i, f, z, o, is overwritten."""
-        gates, slopes, tanh_c = record
-        (i, f, z, o), (c_prev,), (c,) = gates, before, after
-        tanh_z = np.tanh(g[2])
-        g[2] *= 2  # tanh′(z̃) = 4 σ′(2 z̃), so that one call gives all slopes
-        sigmoid_and_slope(g, out=(gates, slopes))  # [lstm.1]
-        slopes[2] *= 4
+        """One step; ``record[:4]`` comes with the pre-activations of i, f, z, o."""
+        gates, e, tanh_c = record[:4], record[4:8], record[8]
+        i, f, z, o = gates
+        (c_prev,), (c,) = before, after
+        tanh_z = np.tanh(z)
+        z *= 2
+        exp_minus(gates, out=e)
+        np.add(e, 1, out=gates)
+        np.reciprocal(gates, out=gates)  # [lstm.1]
         z[...] = tanh_z  # [lstm.2]
         np.multiply(f, c_prev, out=c)
         c += i * z  # [lstm.3]
         np.tanh(c, out=tanh_c)
         np.multiply(o, tanh_c, out=h)  # [lstm.4]
 
-    def backward(self, dh: Array, dmemory: Memory, at: Step[LSTMRecord], dg: Array) -> Memory:
+    def slopes(self, record: Array, after: Array) -> Array:
+        """Derivatives of i, f, z, o by their pre-activations, and of tanh c: (steps, 5, …)."""
+        gates, e = record[:, :4], record[:, 4:8]
+        slopes = np.empty((len(record), 5, *record.shape[2:]), record.dtype)
+        np.multiply(e, gates, out=slopes[:, :4])
+        slopes[:, :4] *= gates  # σ′(x) = e^−x σ(x)²
+        s = 1 / (1 + e[:, 2])
+        slopes[:, 2] = 4 * (e[:, 2] * s) * s  # tanh′(z̃) = 4 σ′(2 z̃)
+        tanh_slope(after[:, 0], out=slopes[:, 4])
+        return slopes
+
+    def backward(self, dh: Array, dmemory: Cotangent, at: Step, dg: Array) -> Cotangent:
         """Back through one step: writes the gradient of ``g``, returns that of c₋."""
-        gates, slopes, tanh_c = at.record
-        (i, f, z, o), (dc,), (c_prev,), (c,) = gates, dmemory, at.before, at.after
+        i, f, z, o, *_, tanh_c = at.record
+        (dc,), (c_prev,) = dmemory.d, at.before
         di, df, dz, do = dg
-        dread = tanh_slope(c)
-        dread *= o
-        dread *= dh
-        dc = dc + dread  # [lstm.5]
+        dread = dh * o
+        dread *= at.slopes[4]
+        dc += dread  # [lstm.5]
         np.multiply(dc, z, out=di)  # [lstm.6]
         np.multiply(dc, c_prev, out=df)  # [lstm.7]
         np.multiply(dc, i, out=dz)  # [lstm.8]
         np.multiply(dh, tanh_c, out=do)  # [lstm.9]
-        dg *= slopes  # completes the last four
+        dg *= at.slopes[:4]  # completes the last four
         dc *= f  # [lstm.10]
-        return (dc,)
-
-    def enter_backward(self, dmemory: Memory, memory: Memory) -> Memory:
-        """Nothing to translate."""
         return dmemory
 
-    def leave_backward(self, dmemory: Memory, memory: Memory) -> Memory:
+    def enter_backward(self, dmemory: Array, memory: Array) -> Cotangent:
         """Nothing to translate."""
-        return dmemory
+        return Cotangent(dmemory.copy(), None)
+
+    def leave_backward(self, dmemory: Cotangent, memory: Array) -> Array:
+        """Nothing to translate."""
+        return dmemory.d
