@@ -178,7 +178,8 @@ class GatedCell(GatedLayer[State]):
         weights, R = self._weights()
         h_prev, first = self._split_heads(before)
         recurrent = recur(h_prev, R)
-        h, last = np.empty_like(h_prev), np.empty_like(first)
+        h: Array = np.empty_like(h_prev)
+        last: Array = np.empty_like(first)
         record = np.empty((self.pointwise.record_size, *h.shape), self.dtype)
         np.add(project(x, weights).reshape(recurrent.shape), recurrent, out=record[:4])  # [rec.1]
         self.pointwise.forward(first, record, h, last, first=True)

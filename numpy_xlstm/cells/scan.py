@@ -215,8 +215,9 @@ def step_backward(
     with np.errstate(divide="ignore", invalid="ignore"):  # of padding, whose results are not used
         before = pointwise.backward(dh, Cotangent(d.copy(), r), at, dg)
     dg[..., padded] = 0
-    residual = None if r is None else np.where(padded, r, before.residual)
-    dmemory = Cotangent(np.where(padded, d, before.d), residual)
+    if r is not None and before.residual is not None:
+        r = np.where(padded, r, before.residual)
+    dmemory = Cotangent(np.where(padded, d, before.d), r)
     return np.where(padded, dh, recur_backward(dg, R)), dmemory
 
 

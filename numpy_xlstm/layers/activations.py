@@ -157,7 +157,8 @@ def _squared_relu(x: Array) -> tuple[Array, Cache]:
 
 def _squared_relu_backward(dy: Array, cache: Cache) -> Array:
     (positive,) = cache
-    return dy * (2 * positive)
+    dx: Array = dy * (2 * positive)
+    return dx
 
 
 _SCALE, _ALPHA = 1.0507009873554805, 1.6732632423543772

@@ -129,8 +129,9 @@ def merged(weight: Array, x: Array) -> Array:
     A product of matrices of width 4 takes twice as long as one of width 16.
     """
     NH, rows, columns = weight.shape
-    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
-    if count == 1 or x.size < NH * columns * WORTH_MERGING:
+    few = x.size < NH * columns * WORTH_MERGING
+    count = 1 if few else gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
+    if count == 1:
         return weight
     joined = np.zeros((NH // count, count, rows, count, columns), weight.dtype)
     which = np.arange(count)

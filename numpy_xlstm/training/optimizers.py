@@ -106,12 +106,13 @@ class AdamW:
         check_same_parameters(self.m, grads)
         self._check(params, grads)
         self.t += 1
+
+        def update(name: str, p: Array, g: Array, m: Array, v: Array) -> None:
+            self._update(p, g, m, v, lr, self.decays(name, params[name]))
+
         each_block(
-            lambda name, *block: self._update(*block, lr, self.decays(name, params[name])),
-            {
-                name: (array, grads[name], self.m[name], self.v[name])
-                for name, array in params.items()
-            },
+            update,
+            {name: (params[name], grads[name], m, self.v[name]) for name, m in self.m.items()},
         )
 
     def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
@@ -119,10 +120,7 @@ class AdamW:
             for label, array in ((f"grads[{name!r}]", grads[name]), (name, params[name])):
                 if not _is_like(array, moment):
                     check_array(label, array, moment.shape, moment.dtype)
-        squares = each_block(
-            lambda name, *block: sum(sum_of_squares(array) for array in block),
-            {name: (grads[name], params[name]) for name in self.m},
-        )
+        squares = each_block(_squares, {name: (grads[name], params[name]) for name in self.m})
         if np.isfinite(sum(squares)):
             return
         for name, moment in self.m.items():
@@ -185,6 +183,11 @@ class AdamW:
         self.t = int(arrays["t"])
         for name, array in expected.items():
             array[...] = arrays[name]
+
+
+def _squares(name: str, grad: Array, parameter: Array) -> float:
+    """Not finite if anything is not: then look closer."""
+    return float(sum_of_squares(grad)) + float(sum_of_squares(parameter))
 
 
 def _is_like(array: Array, moment: Array) -> bool:

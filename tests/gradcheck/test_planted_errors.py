@@ -15,6 +15,7 @@ from numpy_xlstm import gradcheck
 from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
 from numpy_xlstm.cells.mlstm.normalizer import denominator
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
+from numpy_xlstm.cells.scan import Cotangent
 from numpy_xlstm.cells.slstm import pointwise as slstm
 from numpy_xlstm.numerics import Array, log_sigmoid_slope
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
@@ -134,20 +135,16 @@ def _scaled_slope(factor: float, slope: Callable[..., Any]) -> Callable[..., Any
     return lambda *args: factor * slope(*args)
 
 
-def _activate(change: Callable[[Array, Array, Array], None]) -> Callable[..., Any]:
-    """sLSTM's activations, with a change to (pre-activations, gates, slopes) after them."""
-    right = slstm.sLSTMPointwise._activate
+def _slopes(which: int, value: Callable[[Array], Any]) -> Callable[..., Any]:
+    """sLSTM's slopes of log f, z and o, one of them made from the record in another way."""
+    right = slstm.sLSTMPointwise.slopes
 
-    def spoiled(self: Any, g: Array, gates: Array, slopes: Array) -> Array:
-        log_f = right(self, g, gates, slopes)
-        change(g, gates, slopes)
-        return log_f
+    def spoiled(self: Any, record: Array, after: Array) -> Array:
+        slopes = right(self, record, after)
+        slopes[:, which] = value(record)
+        return slopes
 
     return spoiled
-
-
-def _set(part: Array, values: Any) -> None:
-    part[...] = values
 
 
 LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
@@ -156,7 +153,7 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
         lambda mp: mp.setattr(
             slstm.sLSTMPointwise,
             "enter_backward",
-            lambda self, d, memory: (d[0], d[1], np.zeros_like(d[2])),
+            lambda self, d, memory: Cotangent(d[:2].copy(), None),
         ),
     ),
     "sLSTM: the residual sent to the wrong side of the maximum": (
@@ -167,16 +164,12 @@ LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
     ),
     "sLSTM: the forget gate's slope of exp, not of sigmoid": (
         "sLSTM-sigmoid",
-        lambda mp: mp.setattr(
-            slstm.sLSTMPointwise, "_activate", _activate(lambda g, gates, slopes: slopes[0].fill(1))
-        ),
+        lambda mp: mp.setattr(slstm.sLSTMPointwise, "slopes", _slopes(0, lambda record: 1)),
     ),
     "sLSTM: slopes y instead of y (1 - y)": (
         "sLSTM-sigmoid",
         lambda mp: mp.setattr(
-            slstm.sLSTMPointwise,
-            "_activate",
-            _activate(lambda g, gates, slopes: _set(slopes[2], gates[3])),
+            slstm.sLSTMPointwise, "slopes", _slopes(2, lambda record: record[:, 6])
         ),
     ),
     "mLSTM: the gradient of the normaliser dropped": (
