@@ -22,6 +22,10 @@ class OptionError(ValueError):
     """An option has a value outside its set, such as an unknown gate name."""
 
 
+class CacheError(TypeError):
+    """A backward was given something else than the cache that its forward returned."""
+
+
 class TextError(ValueError):
     """A text cannot be learned from: empty, binary, not UTF-8, or shorter than one window."""
 

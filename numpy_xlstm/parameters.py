@@ -28,7 +28,9 @@ class Parameterised:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters, which inputs must share."""
-        return next(iter(self.params.values())).dtype
+        for array in self.params.values():
+            return array.dtype
+        raise AttributeError(f"dtype: expected parameters; this {type(self).__name__} has none")
 
     @property
     def num_parameters(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from numpy_xlstm.cells.padding import check_lengths
-from numpy_xlstm.numerics import Array, check_array, check_batch
+from numpy_xlstm.numerics import Array, cache_of, check_array, check_batch
 
 State = TypeVar("State")
 Cache = TypeVar("Cache")
@@ -103,7 +103,8 @@ class SequenceLayer(Generic[State, Cache]):
         grads : dict[str, np.ndarray]
             Gradients of the parameters, under the names of ``params``.
         """
-        T, B = self._shape_of(cache)
+        with cache_of(self, cache):
+            T, B = self._shape_of(cache)
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)

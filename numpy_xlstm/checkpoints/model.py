@@ -19,7 +19,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_array
 
 FORMAT = 1
 """The version of what is in the file."""
@@ -127,6 +127,8 @@ def save_checkpoint(
     ------
     CheckpointError
         If the kind of the model is unknown, or something cannot be stored.
+    NonFiniteError
+        If a parameter is not finite. In either case the file that was there, if any, is unchanged.
 
     Examples
     --------
@@ -151,6 +153,8 @@ def save_checkpoint(
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training or {}),
     }
+    for name, array in model.params.items():
+        check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
     write_arrays(path, parameters | extra, metadata)
 

@@ -10,7 +10,7 @@ from numpy_xlstm.generation.sampling import Sampling, draw
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_generator
 from numpy_xlstm.trees import join_states
 
 PLAIN = Sampling()
@@ -242,6 +242,11 @@ def _tokens(
 ) -> Iterator[IndexArray]:
     """Check the options now and return the steps: the next token of every row, shape (B,)."""
     _check_length(length)
+    if not isinstance(sampling, Sampling):
+        raise OptionError(f"sampling: expected a Sampling; got {sampling!r}")
+    if rng is None:
+        raise OptionError("rng: expected a np.random.Generator; got None")
+    check_generator("rng", rng)
     _check_width(getattr(model, "vocab_size", None), tokenizer)
     allowed = _allowed(tokenizer, banned)
     history = [ids.tolist() for ids in prompts]

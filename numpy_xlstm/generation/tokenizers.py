@@ -392,4 +392,7 @@ def _utf8(text: str) -> bytes:
 
 
 def _checked_ids(ids: Any, size: int) -> IndexArray:
+    """An array of ids, also from a list of them."""
+    if isinstance(ids, list | tuple):
+        ids = np.array(ids, None if ids else np.int64)
     return check_indices("ids", ids, size)

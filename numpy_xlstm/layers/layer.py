@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from numpy_xlstm.layers.shapes import leading_shape
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, cache_of, check_array
 from numpy_xlstm.parameters import Parameterised
 
 Cache = TypeVar("Cache")
@@ -64,8 +64,11 @@ class Layer(Parameterised, Generic[Cache]):
         ------
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
+        CacheError
+            If ``cache`` is not what a forward has returned.
         """
-        shape = (*self.leading_shape_of(cache), self.out_features)
+        with cache_of(self, cache):
+            shape = (*self.leading_shape_of(cache), self.out_features)
         check_array("dy", dy, shape, self.dtype_or_none)
         return self.apply_backward(dy, cache)
 

@@ -4,8 +4,16 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_cache,
+    check_generator,
+    check_positive,
+)
 from numpy_xlstm.parameters import Composite
 
 State = TypeVar("State")
@@ -19,6 +27,8 @@ EVALUATION_BLOCK = 256
 class CheckedCache(NamedTuple):
     """What :meth:`Recurrent.backward` needs: what its cotangents must be like, and the cache."""
 
+    block: str
+    """The kind of block that made it."""
     y: Array
     after: Any
     """The final state."""
@@ -82,13 +92,14 @@ class Recurrent(Composite, Generic[State, Cache]):
 
         Raises
         ------
-        ShapeError, DTypeError, NonFiniteError
+        ShapeError, DTypeError, NonFiniteError, OptionError
             If an argument is not as described.
         """
+        check_generator("rng", rng)
         before = own(self._start(x, state))
         check_finite("state", before)
         y, after, cache = self.apply(x.copy(), before, rng)
-        return y, own(after), CheckedCache(y, after, cache)
+        return y, own(after), CheckedCache(type(self).__name__, y, after, cache)
 
     def backward(
         self, dy: Array, cache: CheckedCache, dstate: State | None = None
@@ -117,8 +128,17 @@ class Recurrent(Composite, Generic[State, Cache]):
         ------
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
+        CacheError
+            If ``cache`` is not from a forward of a block like this one.
         """
-        y, after, inner = cache
+        check_cache(self, cache, CheckedCache)
+        made_by, y, after, inner = cache
+        kind, width = type(self).__name__, self.width
+        if made_by != kind or y.shape[-1] != width:
+            raise CacheError(
+                f"cache: expected that of a {kind} of width {width}; "
+                f"got that of a {made_by} of width {y.shape[-1]}"
+            )
         check_array("dy", dy, y.shape, y.dtype)
         if dstate is None:
             dstate = cast(State, zeros_like(after))

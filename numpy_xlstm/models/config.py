@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import numpy as np
+
 from numpy_xlstm.errors import OptionError
 
 
@@ -26,7 +28,8 @@ class Config:
         """Raise :class:`OptionError` where a value is not of the type of its field."""
         hints = typing.get_type_hints(type(self))
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
+            value = _plain(getattr(self, field.name))
+            setattr(self, field.name, value)
             if not _fits(value, hints[field.name]):
                 raise OptionError(
                     f"{field.name}: expected {_describe(hints[field.name])}; got {value!r}"
@@ -81,8 +84,18 @@ class Config:
         return cls.from_dict(values)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the configuration to a file, in the format that its name asks for."""
-        values = self.to_dict()
+        """Write the configuration to a file, in the format that its name asks for.
+
+        Raises
+        ------
+        OptionError
+            If the name ends neither in .json nor in .yaml or .yml.
+        OSError
+            If the file cannot be written.
+        """
+        values, suffix = self.to_dict(), Path(path).suffix.lower()
+        if not (_is_yaml(path) or suffix == ".json"):
+            raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         if _is_yaml(path):
             text = _yaml().safe_dump(values, sort_keys=False)
         else:
@@ -115,6 +128,12 @@ def inherit(owner: str, child: Config, **values: Any) -> None:
             )
 
 
+def check_above(name: str, value: float, low: float) -> None:
+    """Raise :class:`OptionError` unless value > low."""
+    if not low < value < float("inf"):
+        raise OptionError(f"{name}: expected a number above {low:g}; got {value!r}")
+
+
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
     """Raise :class:`OptionError` unless low ≤ value < high."""
     if not low <= value < high:
@@ -142,6 +161,15 @@ def _parsed(value: Any, hint: Any) -> Any:
     for option in _options(hint):
         if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
             return option.from_dict(value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A number of NumPy as one of Python, and a tuple as a list: what JSON and YAML know."""
+    if isinstance(value, np.integer | np.floating | np.bool_):
+        return value.item()
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
     return value
 
 
@@ -173,7 +201,8 @@ def _describe(hint: Any) -> str:
         elif option is type(None):
             names.append("None")
         else:
-            names.append(getattr(option, "__name__", str(option)))
+            plain = typing.get_origin(option) is None
+            names.append(option.__name__ if plain and option is not Any else str(option))
     return " or ".join(names)
 
 

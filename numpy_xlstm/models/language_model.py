@@ -8,7 +8,7 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.protocols import RecurrentCell
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, cache_of, check_positive
 from numpy_xlstm.parameters import Composite, Parameterised, prefixed
 
 
@@ -131,9 +131,11 @@ class LanguageModel(Composite):
 
         ``dlogits`` is (B, T, V); ``dstate`` is the cotangent of the final state, zero if omitted.
         """
-        dh, head = self.head.backward(dlogits, cache.head)
-        dx, dstate0, cell = self.cell.backward(dh, cache.cell, dstate)
-        _, embedding = self.embedding.backward(cast(Array, dx), cache.embedding)
+        with cache_of(self, cache):
+            head_cache, cell_cache, embedding_cache = cache.head, cache.cell, cache.embedding
+        dh, head = self.head.backward(dlogits, head_cache)
+        dx, dstate0, cell = self.cell.backward(dh, cell_cache, dstate)
+        _, embedding = self.embedding.backward(cast(Array, dx), embedding_cache)
         grads = prefixed("embedding", embedding) | prefixed("cell", cell) | prefixed("head", head)
         return None, dstate0, grads
 

@@ -19,6 +19,8 @@ def official_arrays(
 
     ``shared`` names the head's matrix and the embedding's where they are the same one.
     """
+    if not isinstance(arrays, Mapping):
+        raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
     found = {name: np.asarray(array) for name, array in arrays.items()}
     if shared is not None and shared[0] in found:
         head, embedding = found.pop(shared[0]), found.get(shared[1])

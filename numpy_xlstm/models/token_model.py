@@ -21,7 +21,14 @@ from numpy_xlstm.models.block import EVALUATION_BLOCK
 from numpy_xlstm.models.stack import BlockStack, StackCache
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_cache,
+    check_generator,
+    check_positive,
+)
 from numpy_xlstm.parameters import Composite, Parameterised, named_grads
 
 Grads = dict[str, Array]
@@ -152,9 +159,10 @@ class TokenModel(Composite):
 
         Raises
         ------
-        DTypeError, ShapeError, IndexError, NonFiniteError
+        DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
+        check_generator("rng", rng)
         before = own(self._start(tokens, state))
         check_finite("state", before)
         logits, after, cache = self._apply(tokens.copy(), before, rng, recompute)
@@ -178,7 +186,10 @@ class TokenModel(Composite):
         ------
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
+        CacheError
+            If ``cache`` is not from a forward.
         """
+        check_cache(self, cache, TokenModelCache)
         check_array(
             "dlogits", dlogits, (*cache.embedding.tokens.shape, self.vocab_size), self.dtype
         )

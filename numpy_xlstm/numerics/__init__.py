@@ -10,9 +10,12 @@ from numpy_xlstm.numerics.activations import (
 )
 from numpy_xlstm.numerics.arrays import (
     Array,
+    cache_of,
     check_array,
     check_batch,
+    check_cache,
     check_choice,
+    check_generator,
     check_positive,
     checked_dtype,
 )
@@ -20,9 +23,12 @@ from numpy_xlstm.numerics.sums import dot, mean
 
 __all__ = [
     "Array",
+    "cache_of",
     "check_array",
     "check_batch",
+    "check_cache",
     "check_choice",
+    "check_generator",
     "check_positive",
     "checked_dtype",
     "dot",

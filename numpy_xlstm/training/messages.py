@@ -19,15 +19,21 @@ def send(stream: BinaryIO, facts: Mapping[str, Any], arrays: Mapping[str, Array]
 
 
 def receive(stream: BinaryIO) -> tuple[dict[str, Any], dict[str, Array]] | None:
-    """Read the next message; None if the other side has gone."""
+    """Read the next message; None if the other side has gone, even if in the middle of it."""
     line = stream.readline()
-    if not line:
+    if not line.endswith(b"\n"):
         return None
     facts, described = json.loads(line)
-    return facts, {name: _read(stream, *form) for name, form in described.items()}
+    try:
+        return facts, {name: _read(stream, *form) for name, form in described.items()}
+    except EOFError:
+        return None
 
 
 def _read(stream: BinaryIO, dtype: str, shape: list[int]) -> Array:
     array: Array = np.empty(shape, dtype)
-    array.reshape(-1)[...] = np.frombuffer(stream.read(array.nbytes), dtype)
+    data = stream.read(array.nbytes)
+    if len(data) < array.nbytes:
+        raise EOFError
+    array.reshape(-1)[...] = np.frombuffer(data, dtype)
     return array

@@ -78,6 +78,11 @@ class AdamW:
         weight_decay: float = 1e-2,
         decays: DecayRule = is_matrix,
     ) -> None:
+        if not isinstance(params, Mapping):
+            raise OptionError(
+                "params: expected arrays by name, such as model.params; "
+                f"got {type(params).__name__}"
+            )
         self.lr = _in_range("lr", lr, np.inf)
         self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
         self.eps = _in_range("eps", eps, np.inf)

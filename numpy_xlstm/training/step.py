@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_generator, check_positive
 from numpy_xlstm.training.clipping import clip_grad_norm
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, tree_map
@@ -111,7 +111,7 @@ def train_step(
     OptionError
         If there are fewer rows than parts.
     ShapeError
-        If no target counts.
+        If no target counts, or the batch is not two (B, T) arrays.
 
     Examples
     --------
@@ -127,6 +127,11 @@ def train_step(
     >>> losses[0] > 1.0 and losses[-1] < 0.1
     True
     """
+    check_generator("rng", rng)
+    for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
+        if not isinstance(array, np.ndarray) or array.ndim != 2:
+            got = getattr(array, "shape", type(array).__name__)
+            raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
     drawn = rng if rng is not None and getattr(model, "dropout", 0) > 0 else None
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
         if workers is None:

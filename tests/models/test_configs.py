@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from numpy_xlstm import (
@@ -416,12 +417,12 @@ BAD: dict[str, tuple[Any, str]] = {
         r"dropout: .*in \[0, 1\); got 1.0",
     ),
     "projection to no width": (
-        lambda: FeedForwardConfig(proj_factor=0.0).proj_up_dim(8),
-        "proj_factor: expected a width above 0; 0.0 times 8 rounds to 0",
+        lambda: FeedForwardConfig(proj_factor=0.1, round_proj_up_dim_up=False).proj_up_dim(8),
+        "proj_factor: expected a width above 0; 0.1 times 8 rounds to 0",
     ),
     "projection that is not a number": (
         lambda: FeedForwardConfig(proj_factor=float("nan")),
-        "proj_factor: expected a number in .*; got nan",
+        "proj_factor: expected a number above 0; got nan",
     ),
     "multiple of 0": (
         lambda: mLSTMLayerConfig(round_proj_up_to_multiple_of=0),
@@ -539,3 +540,42 @@ def test_every_configuration_is_exported() -> None:
     package = importlib.import_module("numpy_xlstm")
     names = {kind.__name__ for kinds in OFFICIAL.values() for kind in kinds}
     assert names <= set(package.__all__)
+
+
+def test_numbers_of_numpy_and_tuples_are_taken_as_those_of_python() -> None:
+    config = xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(),
+        slstm_block=sLSTMBlockConfig(),
+        vocab_size=np.int64(10),  # type: ignore[arg-type]
+        dropout=np.float32(0.5),  # type: ignore[arg-type]
+        num_blocks=3,
+        slstm_at=(np.int64(1),),  # type: ignore[arg-type]
+    )
+    assert json.loads(json.dumps(config.to_dict())) == config.to_dict()
+    assert (config.vocab_size, config.dropout, config.slstm_at) == (10, 0.5, [1])
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        ([True], r"slstm_at: expected list\[int\] or 'all'; got \[True\]"),
+        (1, r"slstm_at: expected list\[int\] or 'all'; got 1"),
+    ],
+)
+def test_places_that_are_none(places: Any, message: str) -> None:
+    blocks: dict[str, Any] = {"mlstm_block": mLSTMBlockConfig(), "slstm_block": sLSTMBlockConfig()}
+    with pytest.raises(OptionError, match=message):
+        xLSTMLMModelConfig(vocab_size=5, num_blocks=2, slstm_at=places, **blocks)
+
+
+@pytest.mark.parametrize("factor", [0, -1.5, float("inf"), float("nan")])
+def test_a_projection_has_some_width(factor: float) -> None:
+    with pytest.raises(OptionError, match=r"proj_factor: expected a number above 0; got"):
+        mLSTMLayerConfig(proj_factor=factor)
+
+
+def test_a_file_name_that_says_nothing_about_the_format(tmp_path: Path) -> None:
+    path = tmp_path / "config.txt"
+    with pytest.raises(OptionError, match=r"a name that ends in .json or .yaml; got .*config.txt"):
+        mLSTMLayerConfig().save(path)
+    assert not path.exists()
