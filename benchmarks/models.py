@@ -22,6 +22,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, Workers, train_step
 
 V, B, T = 256, 4, 256
@@ -66,6 +67,21 @@ def our_training(places: dict[str, Any] | None, B: int, processes: int) -> Setup
     return setup
 
 
+def tokens(setup: Setup) -> Setup:
+    """The work of one token, for a run."""
+
+    def repeated() -> Work:
+        work = setup()
+
+        def run() -> None:
+            for _ in range(TOKENS):
+                work()
+
+        return run
+
+    return repeated
+
+
 def our_generation(places: dict[str, Any] | None) -> Setup:
     def setup() -> Work:
         model = our_model(places)
@@ -79,6 +95,54 @@ def our_generation(places: dict[str, Any] | None) -> Setup:
         return work
 
     return setup
+
+
+Product = tuple[int, Array, Array]
+"""How often, and two matrices, or stacks of such."""
+
+
+def product_floor(places: dict[str, Any] | None, B: int, T: int, backward: bool) -> Setup:
+    """The products of our model with its matrices, and with those of its memories; no more.
+
+    A backward has two for each of the forward's. The products of a memory are those of the step,
+    or of its chunks, those between two rows of scores among them.
+    """
+
+    def setup() -> Work:
+        model, rows, times = our_model(places), B * T, 3 if backward else 1
+        works: list[Product] = []
+        for name, W in model.params.items():
+            if name.endswith("_recurrent_kernel_"):
+                works.append((times * T, W, np.ones((len(W), W.shape[2], B), W.dtype)))
+            elif W.ndim > 1 and "conv" not in name and "embedding" not in name:
+                x = np.ones((*W.shape[:-2], rows, W.shape[-1]), W.dtype)
+                works.append((times, x, W.swapaxes(-1, -2)))
+        for state in model.init_state(B):
+            memory = getattr(state, "mlstm", state)
+            if hasattr(memory, "C"):
+                works += memory_products(memory.C, T, times)
+
+        def work() -> None:
+            for count, a, b in works:
+                for _ in range(count):
+                    np.matmul(a, b)
+
+        return work
+
+    return setup
+
+
+def memory_products(C: Array, T: int, times: int) -> list[Product]:
+    """Scores, states and readings of an mLSTM."""
+    B, NH, DK, DV = C.shape
+    L = min(T, 64)
+    chunks = (B, NH, T // L)
+    q, v = np.ones((*chunks, L, DK), C.dtype), np.ones((*chunks, L, DV), C.dtype)
+    scores, values = np.ones((*chunks, L, L), C.dtype), np.ones((*chunks, DK, DV), C.dtype)
+    if T == 1:
+        return [(times, q, values)]
+    k = q.swapaxes(-1, -2)
+    return [(times, q, k), (times, k, v), (times, scores, v), (times, q, values)]
 
 
 def their_model(places: dict[str, Any] | None, inference: bool) -> Any:
@@ -161,8 +225,13 @@ def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
             "ours, two processes": our_training(places, B, 2),
             "ours, one process": our_training(places, B, 1),
             "official": their_training(places, B),
+            "our matrix products alone": product_floor(places, B, T, backward=True),
         },
-        "generation": {"ours": our_generation(places), "official": their_generation(places)},
+        "generation": {
+            "ours": our_generation(places),
+            "official": their_generation(places),
+            "our matrix products alone": tokens(product_floor(places, 1, 1, backward=False)),
+        },
     }
 
 
@@ -194,7 +263,7 @@ def main() -> None:
     print(f"float32; training: one step; generation: {TOKENS} tokens; median, ratio to ours, range")
     for title, contenders in TABLES.items():
         if arguments.only in title:
-            names = [n for n in contenders if not arguments.ours or n.startswith("ours")]
+            names = [n for n in contenders if not arguments.ours or n != "official"]
             side_by_side("benchmarks.models", title, names, arguments.turns, arguments.runs)
 
 

@@ -42,7 +42,7 @@ class sLSTMPointwise:
         np.exp(gates, out=gates)  # [stab.4] [stab.5]
         np.multiply(f, before[:2], out=after[:2])
         n += i  # [slstm.4]
-        if i_pre is not None:
+        if i_pre is not None and np.minimum.reduce(n.real, axis=None) < _lost_below(n.dtype):
             _start_afresh(i_pre, n_prev, record, after)
         c += i * z  # [slstm.3]
         np.divide(c, n, out=ratio)
