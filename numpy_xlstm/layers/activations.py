@@ -18,7 +18,10 @@ Cache = tuple[Array, ...]
 
 
 class Activation(NamedTuple):
-    """A function of each number, and its vector-Jacobian product."""
+    """A function of each number, and its vector-Jacobian product.
+
+    The cache may hold x and y themselves: do not change them before the backward.
+    """
 
     forward: Callable[[Array], tuple[Array, Cache]]
     """x to y and what the backward needs."""
@@ -28,6 +31,8 @@ class Activation(NamedTuple):
 
 def silu(x: Array) -> tuple[Array, Cache]:
     """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
+
+    That holds y itself: do not change it before the backward.
 
     Examples
     --------
@@ -56,6 +61,8 @@ def silu_backward(dy: Array, cache: Cache) -> Array:
 
 def gelu(x: Array) -> tuple[Array, Cache]:
     """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
+
+    That holds x itself: do not change it before the backward.
 
     Raises
     ------
