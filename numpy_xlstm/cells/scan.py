@@ -59,7 +59,7 @@ class Pointwise(Protocol):
         """Map pre-activations and the memory before to h and the memory after.
 
         ``record[:4]`` comes with the pre-activations of i, f, z, o, and leaves with what the
-        backward needs. ``first`` says that the memory before is a caller's, which may be any.
+        backward needs. ``first`` says that the memory before may be as a caller has given it.
         """
         ...
 
@@ -163,7 +163,7 @@ def scan(
         steps = zip(range(T)[block], steps_first(source(block)), records[block], strict=True)
         for (t, x, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
             np.add(x, recur(h_prev, R), out=record[:4])  # [rec.1]
-            pointwise.forward(before, record, h, memory, first=t == 0)
+            pointwise.forward(before, record, h, memory, first=t == 0 or padding is not None)
             if padding is not None:
                 h[..., padding[t]] = h_prev[..., padding[t]]
                 memory[..., padding[t]] = before[..., padding[t]]

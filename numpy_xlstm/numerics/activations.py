@@ -1,7 +1,7 @@
 """Gate activations and their derivatives, with small relative errors in the tails as well.
 
 A slope is never formed as y (1 − y) or 1 − y² from the value: where a gate is saturated that is all
-cancellation. Subnormal results are rounded to 0 or to the smallest normal number.
+cancellation. Results below the smallest normal number have what digits are left there, or none.
 
 A real array takes the fast path. A complex array takes the branch that its real part would take,
 and nothing here conjugates or takes a modulus, so that an infinitesimal imaginary part carries the

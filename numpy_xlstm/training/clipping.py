@@ -88,5 +88,13 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
         )
     if norm <= max_norm:
         return dict(grads), norm
-    factor = max_norm / norm
-    return {name: g * g.dtype.type(factor) for name, g in grads.items()}, norm  # [clip.2]
+    return {name: _scaled(g, max_norm / norm) for name, g in grads.items()}, norm  # [clip.2]
+
+
+def _scaled(g: Array, factor: float) -> Array:
+    """Scale g, in float64 where the factor would lose its digits in the dtype of g."""
+    if factor < np.finfo(g.dtype).tiny:
+        wide = g.astype(np.float64) * factor
+        return wide.astype(g.dtype)
+    scaled: Array = g * g.dtype.type(factor)
+    return scaled

@@ -203,7 +203,7 @@ def _is_like(array: Array, moment: Array) -> bool:
 def _check_largest(name: str, grad: Array) -> None:
     """A square that overflows would stay in the second moment, and stop the parameter, for ever."""
     largest = np.abs(grad).max(initial=0)
-    if largest > np.sqrt(np.finfo(grad.dtype).max) / 2:
+    if largest > np.sqrt(np.finfo(grad.dtype).max):
         raise NonFiniteError(
             f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
         )

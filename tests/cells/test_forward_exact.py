@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from mpmath import exp, matrix, mpf
 
+from numpy_xlstm import sLSTM
 from tests.cells import plain
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
@@ -104,3 +105,16 @@ def test_the_final_memory_times_e_to_the_m_is_the_plain_memory(variant: Variant)
         error = max(abs(a - b) for a, b in zip(got, truth, strict=True)) / max(map(abs, truth))
         largest_m = max(abs(float(m)) for m in state.m[0])
         assert error <= 1e-13 * max(1, largest_m)
+
+
+@pytest.mark.parametrize(("dtype", "f_pre"), [(np.float32, 17.0), (np.float64, 37.0)])
+def test_a_forget_gate_that_rounds_to_1_still_forgets(dtype: Any, f_pre: float) -> None:
+    layer = sLSTM(1, 1, dtype=dtype, rng=np.random.default_rng(0))
+    layer.params["W"][...] = 0
+    layer.params["R"][...] = 0
+    layer.params["b"][...] = [-1e4, f_pre, 0, 0]
+    one, zero = np.ones((1, 1), dtype), np.zeros((1, 1), dtype)
+    _, state = layer(np.zeros((1, 1000, 1), dtype), (zero, one, one, zero))
+    log_f = -np.log1p(np.exp(-f_pre))
+    assert 1 / (1 + np.exp(dtype(-f_pre))) == 1
+    np.testing.assert_allclose(state.m, 1000 * log_f, rtol=1000 * np.finfo(dtype).eps)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTM
+from numpy_xlstm import LSTM, sLSTM
 from numpy_xlstm.cells import sequence
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
@@ -79,3 +79,15 @@ def _row(tree: Any, row: int) -> Any:
     if tree is None:
         return None
     return type(tree)(*(None if a is None else a[row : row + 1] for a in tree))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_row_that_takes_no_step_keeps_the_zero_state_without_a_warning(dtype: Any) -> None:
+    layer = sLSTM(1, 1, dtype=dtype, rng=np.random.default_rng(0))
+    layer.params["b"][0] = -800  # i′ underflows, and with n₋ = 0 there is 0/0 in what is dropped
+    zero = np.zeros((1, 1), dtype)
+    y, state, cache = layer.forward(np.zeros((1, 3, 1), dtype), (zero,) * 4, lengths=np.array([0]))
+    assert not y.any()
+    assert not any(part.any() for part in state)
+    _, dstate0, _ = layer.backward(np.ones_like(y), cache, (zero + 1, zero + 2, zero + 3, zero + 4))
+    assert [float(part[0, 0]) for part in dstate0] == [1, 2, 3, 4]

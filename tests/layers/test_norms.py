@@ -249,3 +249,18 @@ def test_bad_input_and_cotangent(kind: type[Any]) -> None:
         layer.backward(np.ones((1, 6)), cache)
     with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
         layer.backward(np.full((2, 6), np.inf), cache)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 6])
+def test_a_constant_of_many_features_is_centred_to_its_last_digits(dtype: Any, rows: int) -> None:
+    x = np.full((rows, 2048), 1.1e6, dtype)
+    y = LayerNorm(2048, eps=1.0, dtype=dtype)(x)
+    assert np.abs(y).max() <= 4 * np.finfo(dtype).eps * 1.1e6
+
+
+def test_many_rows_have_the_norm_of_each() -> None:
+    x = 100 + np.random.default_rng(0).standard_normal((6, 2048)).astype(np.float32)
+    layer = LayerNorm(2048, dtype=np.float32)
+    each = np.concatenate([layer(row[None]) for row in x])
+    np.testing.assert_allclose(layer(x), each, rtol=0, atol=1e-5)

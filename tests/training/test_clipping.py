@@ -96,3 +96,12 @@ def test_float32_is_summed_in_float64(scale: float) -> None:
 def test_large_and_tiny_numbers_together() -> None:
     assert global_norm({"a": np.array([3e200]), "b": np.array([4e-200])}) == 3e200
     assert global_norm({"a": np.array([5e-324])}) == 5e-324
+
+
+def test_a_factor_below_the_smallest_normal_number_keeps_its_digits() -> None:
+    grads = {"w": np.random.default_rng(0).uniform(0.5e38, 1e38, 4000).astype(np.float32)}
+    clipped, norm = clip_grad_norm(grads, 1.0)
+    assert 1 / norm < np.finfo(np.float32).tiny
+    after = np.sqrt(np.square(clipped["w"], dtype=np.float64).sum())
+    np.testing.assert_allclose(after, 1, rtol=1e-6)
+    assert clipped["w"].dtype == np.float32

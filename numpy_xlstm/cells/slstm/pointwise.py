@@ -51,11 +51,11 @@ class sLSTMPointwise:
     def _activate(self, f_and_o: Array, o: Array) -> tuple[Array, Array]:
         """Write o, return log f, and e^−f̃ and e^−õ: one exponential serves both gates."""
         e = exp_minus(f_and_o)
-        u = e + 1
-        np.reciprocal(u[1], out=o)  # [slstm.2]
+        np.add(e[1], 1, out=o)
+        np.reciprocal(o, out=o)  # [slstm.2]
         if self.forget_gate == "exp":
             return f_and_o[0], e
-        log_f: Array = np.log(u[0], out=u[0])
+        log_f: Array = np.log1p(e[0])
         log_f *= -1
         return minimum(log_f, f_and_o[0], out=log_f), e  # [stab.1]
 
@@ -124,7 +124,8 @@ def _start_afresh(i_pre: Array, n_prev: Array, record: Array, after: Array) -> N
 
     That needs n₋ = 0 beside an m₋ far above ĩ. A state with c₋ = n₋ = 0 is empty whatever its m,
     so that the step is exact with m₋ = −inf: i′ = 1, f′ = 0, n = 1, m = ĩ  [stab.9]. It can only
-    happen in a first step: one of i′ and f′ is 1, and n never falls below min(1, n₋) again.
+    happen in the first step from a caller's state: one of i′ and f′ is 1, and n never falls below
+    min(1, n₋) again.
     """
     i, f, *_ = record
     c, n, m = after
