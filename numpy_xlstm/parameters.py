@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Collection, Mapping
-from typing import Any, Generic, Self, TypeVar
+from inspect import getattr_static
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, checked_dtype
 
 
@@ -60,15 +61,20 @@ class Parameterised:
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
 
 
-def check_same_parameters(expected: Mapping[str, Array], got: Mapping[str, Array]) -> None:
+def check_same_parameters(
+    expected: Mapping[str, Array], got: Mapping[str, Array], title: str = "params"
+) -> None:
     """Raise :class:`ShapeError` unless both have the same names with the same shapes."""
+    if not isinstance(got, Mapping):
+        raise ShapeError(f"{title}: expected arrays by name; got {type(got).__name__}")
     if missing := expected.keys() - got.keys():
-        raise ShapeError(f"params: expected {_some(missing)} too; got only {_some(got)}")
+        raise ShapeError(f"{title}: expected {_some(missing)} too; got only {_some(got)}")
     if unknown := got.keys() - expected.keys():
-        raise ShapeError(f"params: expected the names {_some(expected)}; got {_some(unknown)}")
+        raise ShapeError(f"{title}: expected the names {_some(expected)}; got {_some(unknown)}")
     for name, array in expected.items():
-        if got[name].shape != array.shape:
-            raise ShapeError(f"{name}: expected shape {array.shape}; got {got[name].shape}")
+        shape = getattr(got[name], "shape", type(got[name]).__name__)
+        if shape != array.shape:
+            raise ShapeError(f"{name}: expected shape {array.shape}; got {shape}")
 
 
 def _some(names: Collection[str]) -> str:
@@ -104,15 +110,53 @@ def parameter_tree(title: str, params: Mapping[str, Array], indent: str = "") ->
     return "\n".join(lines)
 
 
-class LiveParams(dict[str, Array]):
-    """The parameters of a composite: put together at each reading, so that setting one is lost."""
+class Signature(NamedTuple):
+    """What two layers have in common that can read each other's caches."""
 
-    def __setitem__(self, name: str, array: Array) -> None:
+    kind: str
+    params: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
+    """Shape and dtype of each parameter."""
+
+
+def signature(layer: Any) -> Signature:
+    """Kind, and the names, shapes and dtypes of the parameters."""
+    shapes = {name: (array.shape, array.dtype) for name, array in layer.params.items()}
+    return Signature(type(layer).__name__, shapes)
+
+
+def check_made_by(made_by: Signature | None, layer: Any) -> None:
+    """Raise :class:`CacheError` if a cache was made by a layer of another kind or other sizes."""
+    here = signature(layer)
+    if made_by is None:
+        raise CacheError(f"cache: expected that of a forward of a {here.kind}; got another one")
+    if made_by.kind != here.kind:
+        raise CacheError(f"cache: expected that of a {here.kind}; got that of a {made_by.kind}")
+    for name in here.params.keys() | made_by.params.keys():
+        expected, got = here.params.get(name), made_by.params.get(name)
+        if expected != got:
+            raise CacheError(
+                f"cache: expected that of a {here.kind} whose {name} is {_drawn(expected)}; "
+                f"got that of one where it is {_drawn(got)}"
+            )
+
+
+def _drawn(form: tuple[tuple[int, ...], np.dtype[Any]] | None) -> str:
+    return "missing" if form is None else f"{form[0]} {form[1]}"
+
+
+class LiveParams(dict[str, Array]):
+    """The parameters of a composite: put together at each reading, so that a change is lost."""
+
+    def _refuse(self, name: Any = "name", *others: Any, **more: Any) -> Any:
         """Raise an error that says what to do instead."""
+        shown = repr(name) if isinstance(name, str) else "name"
         raise TypeError(
-            f"params: expected to be read; got an array set as {name!r}: write into the array, "
-            f"params[{name!r}][...] = …, or see with_params"
+            f"params: expected to be read; got a change of the dict: write into the array, "
+            f"params[{shown}][...] = …, or see with_params"
         )
+
+    __setitem__ = __delitem__ = _refuse
+    __ior__ = update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
 
 
 class Composite(Parameterised):
@@ -130,6 +174,14 @@ class Composite(Parameterised):
     _children: dict[str, Parameterised]
     own: dict[str, Array] = {}  # noqa: RUF012 — replaced, never written to
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, but for a part: that would not be the one in ``children``."""
+        if isinstance(getattr_static(type(self), name, None), child):
+            raise AttributeError(
+                f"{name}: expected to be read; replace `children` as a whole, or see with_params"
+            )
+        super().__setattr__(name, value)
+
     @property
     def children(self) -> dict[str, Parameterised]:
         """The parts, by the prefix of their names; to be replaced as a whole."""
@@ -146,10 +198,10 @@ class Composite(Parameterised):
     @property
     def params(self) -> dict[str, Array]:  # type: ignore[override]
         """The parameters of all parts, as ``child.name``; the arrays are live."""
-        params = LiveParams(self.own)
+        params = dict(self.own)
         for prefix, part in self.children.items():
-            params.update(prefixed(prefix, part.params))
-        return params
+            params |= prefixed(prefix, part.params)
+        return LiveParams(params)
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -33,7 +33,7 @@ from numpy_xlstm.cells.scan import (
 )
 from numpy_xlstm.cells.sequence import SequenceLayer
 from numpy_xlstm.cells.states import LSTMState, sLSTMState
-from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive, checked_dtype
 from numpy_xlstm.parameters import Parameterised
 
@@ -290,6 +290,13 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
+        expected = self._weights()
+        for ours, theirs in ((expected[0].W, cache.weights.W), (expected[1], cache.scan.R)):
+            if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+                raise CacheError(
+                    f"cache: expected that of a layer with weights {ours.shape} {ours.dtype}; "
+                    f"got {theirs.shape} {theirs.dtype}"
+                )
         return cache.x.shape[0], cache.x.shape[1]
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:

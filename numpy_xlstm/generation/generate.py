@@ -1,6 +1,6 @@
 """Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy_xlstm.generation.sampling import Sampling, draw
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import Array, check_generator
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import join_states
 
 PLAIN = Sampling()
@@ -170,6 +170,9 @@ def generate_batch(
     """
     if isinstance(prompts, str):
         raise OptionError(f"prompts: expected a sequence of strings; got the string {prompts!r}")
+    if not isinstance(prompts, Iterable):
+        raise OptionError(f"prompts: expected a sequence of strings; got {prompts!r}")
+    prompts = list(prompts)
     texts = [_Text(tokenizer, stop) for _ in prompts]
     ids = [check_prompt(p, tokenizer, f"prompts[{row}]") for row, p in enumerate(prompts)]
     steps = _tokens(model, tokenizer, ids, length, sampling, banned, rng)
@@ -191,6 +194,8 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
     >>> check_prompt("ba", CharacterTokenizer.of("abc"))
     array([1, 0])
     """
+    if not isinstance(prompt, str):
+        raise OptionError(f"{name}: expected a string; got {prompt!r}")
     if isinstance(tokenizer, CharacterTokenizer):
         foreign = sorted(set(prompt) - set(tokenizer.symbols))
         if foreign:
@@ -244,9 +249,8 @@ def _tokens(
     _check_length(length)
     if not isinstance(sampling, Sampling):
         raise OptionError(f"sampling: expected a Sampling; got {sampling!r}")
-    if rng is None:
-        raise OptionError("rng: expected a np.random.Generator; got None")
-    check_generator("rng", rng)
+    if not isinstance(rng, np.random.Generator):
+        raise OptionError(f"rng: expected a np.random.Generator; got {rng!r}")
     _check_width(getattr(model, "vocab_size", None), tokenizer)
     allowed = _allowed(tokenizer, banned)
     history = [ids.tolist() for ids in prompts]
@@ -286,10 +290,20 @@ def _check_width(width: int | None, tokenizer: Tokenizer) -> None:
         )
 
 
+def _ids_of(banned: Any) -> list[int]:
+    """The ids in a list, whatever collection they come in."""
+    ids = list(banned) if isinstance(banned, Iterable) else [banned]
+    whole = (isinstance(k, int | np.integer) and not isinstance(k, bool) for k in ids)
+    if not isinstance(banned, Iterable) or isinstance(banned, str) or not all(whole):
+        raise OptionError(f"banned: expected whole numbers, the ids; got {banned!r}")
+    return [int(k) for k in ids]
+
+
 def _allowed(tokenizer: Tokenizer, banned: Collection[int] | None) -> np.ndarray[Any, Any]:
     """Which ids may be drawn, shape (tokenizer.size,)."""
     if banned is None:
         banned = [tokenizer.unknown] if isinstance(tokenizer, CharacterTokenizer) else []
+    banned = _ids_of(banned)
     outside = sorted(k for k in banned if not 0 <= k < tokenizer.size)
     if outside:
         raise OptionError(f"banned: expected ids from 0 to {tokenizer.size - 1}; got {outside}")

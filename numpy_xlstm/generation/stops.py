@@ -1,6 +1,6 @@
 """Text that ends before a stop string, given out as early as possible."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from numpy_xlstm.errors import OptionError
@@ -68,7 +68,11 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def _checked_stop(stop: Any) -> tuple[str, ...]:
-    if isinstance(stop, str) or not all(isinstance(s, str) and s for s in stop):
+    if (
+        not isinstance(stop, Collection)
+        or isinstance(stop, str)
+        or not all(isinstance(s, str) and s for s in stop)
+    ):
         raise OptionError(
             f"stop: expected a sequence of strings of at least one character; got {stop!r}"
         )

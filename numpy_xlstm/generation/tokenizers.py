@@ -128,6 +128,7 @@ class CharacterTokenizer:
 
     def encode(self, text: str) -> IndexArray:
         """Ids of the characters of ``text``, shape (len(text),)."""
+        _check_text(text)
         known, points = code_points(self.symbols), code_points(text)
         ids = np.searchsorted(known, points)
         found = np.append(known, NO_CODE_POINT)[ids] == points
@@ -382,6 +383,7 @@ def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
 
 
 def _utf8(text: str) -> bytes:
+    _check_text(text)
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -389,6 +391,11 @@ def _utf8(text: str) -> bytes:
             f"text: expected characters that UTF-8 can express; got {text[error.start]!r} "
             f"at {error.start}"
         ) from None
+
+
+def _check_text(text: Any) -> None:
+    if not isinstance(text, str):
+        raise TextError(f"text: expected a string; got {type(text).__name__}")
 
 
 def _checked_ids(ids: Any, size: int) -> IndexArray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, is_number
 
 
 class Dropout:
@@ -35,7 +35,7 @@ class Dropout:
     """
 
     def __init__(self, p: float = 0.5) -> None:
-        if not isinstance(p, int | float) or not 0 <= p < 1:
+        if not is_number(p) or not 0 <= p < 1:
             raise OptionError(f"dropout: expected a probability in [0, 1); got {p!r}")
         self.p = float(p)
 

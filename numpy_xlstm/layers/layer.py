@@ -45,6 +45,8 @@ class Layer(Parameterised, Generic[Cache]):
     def forward(self, x: Array) -> tuple[Array, Cache]:
         """Map x (..., ``in_features``) to y (..., ``out_features``).
 
+        The cache refers to x and to the parameters: change them after the backward.
+
         Raises
         ------
         ShapeError

@@ -83,7 +83,7 @@ def softmax_cross_entropy(
     """
     check_array("logits", logits, (*leading_shape(logits), "V"))
     *leading, V = logits.shape
-    counted = np.ones(leading, bool) if mask is None else _check_mask(mask, tuple(leading))
+    counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
     if mask is not None and isinstance(targets, np.ndarray) and targets.shape == mask.shape:
         targets = np.where(mask, targets, targets.dtype.type(0))
     check_indices("targets", targets, V, shape=tuple(leading), except_for=ignore_index)
@@ -101,7 +101,8 @@ def softmax_cross_entropy(
     return np.asarray(loss, logits.dtype), SoftmaxCrossEntropyCache(p, targets, counted)
 
 
-def _check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
+    """Return a copy of the mask, or raise an error that says what it should be."""
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
         raise DTypeError(f"mask: expected an array of booleans; got {got}")

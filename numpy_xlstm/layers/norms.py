@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.layer import Grads, Layer, rows
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, dot, mean
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, dot, is_number, mean
 
 
 class NormCache(NamedTuple):
@@ -41,7 +41,7 @@ class _Norm(Layer[NormCache]):
     ) -> None:
         self.num_heads = check_positive("num_heads", num_heads)
         self.head_dim = check_positive("head_dim", head_dim)
-        if not isinstance(eps, int | float) or not 0 <= eps < np.inf:
+        if not is_number(eps) or not 0 <= eps < np.inf:
             raise OptionError(f"eps: expected a finite number, at least 0; got {eps!r}")
         self.eps = float(eps)
         self.residual_weight = residual_weight

@@ -3,7 +3,7 @@
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array, tanh_slope
+from numpy_xlstm.numerics import Array, is_number, tanh_slope
 
 
 def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
@@ -59,5 +59,5 @@ def soft_cap_backward(dy: Array, cache: Array | None) -> Array:
 
 def check_cap(name: str, cap: float | None) -> None:
     """Raise :class:`OptionError` unless ``cap`` is None or a positive number."""
-    if cap is not None and not (isinstance(cap, int | float) and 0 < cap < np.inf):
+    if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
         raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")

@@ -4,7 +4,6 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from numpy_xlstm.errors import CacheError
 from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
 from numpy_xlstm.numerics import (
     Array,
@@ -14,7 +13,7 @@ from numpy_xlstm.numerics import (
     check_generator,
     check_positive,
 )
-from numpy_xlstm.parameters import Composite
+from numpy_xlstm.parameters import Composite, Signature, check_made_by, signature
 
 State = TypeVar("State")
 Cache = TypeVar("Cache")
@@ -27,8 +26,7 @@ EVALUATION_BLOCK = 256
 class CheckedCache(NamedTuple):
     """What :meth:`Recurrent.backward` needs: what its cotangents must be like, and the cache."""
 
-    block: str
-    """The kind of block that made it."""
+    made_by: Signature
     y: Array
     after: Any
     """The final state."""
@@ -72,6 +70,8 @@ class Recurrent(Composite, Generic[State, Cache]):
     ) -> tuple[Array, State, CheckedCache]:
         """Run over a sequence and keep what the backward needs.
 
+        The cache refers to the parameters: change them after the backward.
+
         Parameters
         ----------
         x : np.ndarray
@@ -99,7 +99,7 @@ class Recurrent(Composite, Generic[State, Cache]):
         before = own(self._start(x, state))
         check_finite("state", before)
         y, after, cache = self.apply(x.copy(), before, rng)
-        return y, own(after), CheckedCache(type(self).__name__, y, after, cache)
+        return y, own(after), CheckedCache(signature(self), y, after, cache)
 
     def backward(
         self, dy: Array, cache: CheckedCache, dstate: State | None = None
@@ -129,16 +129,11 @@ class Recurrent(Composite, Generic[State, Cache]):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         CacheError
-            If ``cache`` is not from a forward of a block like this one.
+            If ``cache`` is not from a block of this kind with parameters of these shapes.
         """
         check_cache(self, cache, CheckedCache)
         made_by, y, after, inner = cache
-        kind, width = type(self).__name__, self.width
-        if made_by != kind or y.shape[-1] != width:
-            raise CacheError(
-                f"cache: expected that of a {kind} of width {width}; "
-                f"got that of a {made_by} of width {y.shape[-1]}"
-            )
+        check_made_by(made_by, self)
         check_array("dy", dy, y.shape, y.dtype)
         if dstate is None:
             dstate = cast(State, zeros_like(after))

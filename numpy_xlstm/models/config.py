@@ -110,7 +110,18 @@ def own_config(config: Any, kind: type[Kind]) -> Kind:
     """A copy of a configuration, or an error if it is not of the kind that is expected."""
     if not isinstance(config, kind):
         raise OptionError(f"config: expected a {kind.__name__}; got {type(config).__name__}")
-    return copy.deepcopy(config)
+    own = copy.deepcopy(config)
+    _check_again(own)
+    return own
+
+
+def _check_again(config: Config) -> None:
+    """Check what may have been changed since the configuration was made."""
+    for field in dataclasses.fields(config):
+        part = getattr(config, field.name)
+        if isinstance(part, Config):
+            _check_again(part)
+    config.__post_init__()
 
 
 def inherit(owner: str, child: Config, **values: Any) -> None:
@@ -168,7 +179,9 @@ def _plain(value: Any) -> Any:
     """A number of NumPy as one of Python, and a tuple as a list: what JSON and YAML know."""
     if isinstance(value, np.integer | np.floating | np.bool_):
         return value.item()
-    if isinstance(value, list | tuple):
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, list | tuple | range):
         return [_plain(entry) for entry in value]
     return value
 

@@ -29,7 +29,14 @@ from numpy_xlstm.numerics import (
     check_generator,
     check_positive,
 )
-from numpy_xlstm.parameters import Composite, Parameterised, named_grads
+from numpy_xlstm.parameters import (
+    Composite,
+    Parameterised,
+    Signature,
+    check_made_by,
+    named_grads,
+    signature,
+)
 
 Grads = dict[str, Array]
 
@@ -42,9 +49,11 @@ class TokenModelCache(NamedTuple):
     stack: StackCache
     head: LinearCache
     capped: Array | None
-    """The slope of the soft cap."""
+    """What the backward of the soft cap needs."""
     after: tuple[Any, ...]
     """The final state, whose shape its cotangent must have."""
+    made_by: Signature | None = None
+    """The model; evaluation, which drops its caches, does not say."""
 
 
 class TokenModel(Composite):
@@ -82,7 +91,8 @@ class TokenModel(Composite):
         named = zip(self.names, parts, strict=True)
         self.children = {name: part for name, part in named if part is not None}
         self._like = stack.empty_state(1)
-        self._shared_head = Linear(self.width, self.vocab_size, bias=False, dtype=embedding.dtype)
+        self._shared_head = Linear(1, 1, bias=False, dtype=embedding.dtype)
+        self._shared_head.in_features, self._shared_head.out_features = self.width, self.vocab_size
 
     @property
     def embedding(self) -> Embedding:
@@ -136,6 +146,8 @@ class TokenModel(Composite):
     ) -> tuple[Array, tuple[Any, ...], TokenModelCache]:
         """Map tokens to logits and keep what the backward needs.
 
+        The cache refers to the parameters: change them after the backward.
+
         Parameters
         ----------
         tokens : np.ndarray
@@ -166,7 +178,7 @@ class TokenModel(Composite):
         before = own(self._start(tokens, state))
         check_finite("state", before)
         logits, after, cache = self._apply(tokens.copy(), before, rng, recompute)
-        return logits, own(after), cache
+        return logits, own(after), cache._replace(made_by=signature(self))
 
     def backward(
         self, dlogits: Array, cache: TokenModelCache, dstate: tuple[Any, ...] | None = None
@@ -187,9 +199,10 @@ class TokenModel(Composite):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         CacheError
-            If ``cache`` is not from a forward.
+            If ``cache`` is not from a model of this kind with parameters of these shapes.
         """
         check_cache(self, cache, TokenModelCache)
+        check_made_by(cache.made_by, self)
         check_array(
             "dlogits", dlogits, (*cache.embedding.tokens.shape, self.vocab_size), self.dtype
         )

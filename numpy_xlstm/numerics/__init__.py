@@ -18,6 +18,7 @@ from numpy_xlstm.numerics.arrays import (
     check_generator,
     check_positive,
     checked_dtype,
+    is_number,
 )
 from numpy_xlstm.numerics.sums import dot, mean
 
@@ -32,6 +33,7 @@ __all__ = [
     "check_positive",
     "checked_dtype",
     "dot",
+    "is_number",
     "log_sigmoid",
     "log_sigmoid_slope",
     "maximum",

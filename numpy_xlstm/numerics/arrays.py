@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,11 @@ def check_generator(name: str, rng: Any) -> None:
     """Raise :class:`OptionError` unless ``rng`` is a generator, or None."""
     if not (rng is None or isinstance(rng, np.random.Generator)):
         raise OptionError(f"{name}: expected a np.random.Generator, or None; got {rng!r}")
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a real number of Python or NumPy, and not True or False."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
@@ -15,6 +16,13 @@ WORTH_THREADS = 2**20
 """Numbers from which on several threads are faster than one."""
 
 Result = TypeVar("Result")
+
+
+def check_floats(name: str, array: Any) -> None:
+    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        got = getattr(array, "dtype", type(array).__name__)
+        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
 
 
 def each_block(

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.training.blocks import each_block, sum_of_squares
+from numpy_xlstm.numerics import Array, is_number
+from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
 
 SAFE = (1e-200, 1e300)
 """Sums of squares within which none has overflowed and none that underflowed counts."""
@@ -66,6 +66,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
         If the norm is not finite: a step along such a gradient would destroy the parameters.
     OptionError
         If ``max_norm`` is not a positive number.
+    DTypeError
+        If a gradient is not an array of floating-point numbers.
 
     Notes
     -----
@@ -77,8 +79,10 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
     ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
     """
-    if not max_norm > 0:
+    if not is_number(max_norm) or not max_norm > 0:
         raise OptionError(f"max_norm: expected a number above 0; got {max_norm!r}")
+    for name, g in grads.items():
+        check_floats(name, g)
     norm = global_norm(grads)
     if not np.isfinite(norm):
         bad = [name for name, g in grads.items() if not np.isfinite(g).all()]

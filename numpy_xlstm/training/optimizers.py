@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, is_number
 from numpy_xlstm.parameters import check_same_parameters
-from numpy_xlstm.training.blocks import each_block, sum_of_squares
+from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 
 
@@ -83,6 +83,12 @@ class AdamW:
                 "params: expected arrays by name, such as model.params; "
                 f"got {type(params).__name__}"
             )
+        for name, array in params.items():
+            check_floats(f"params[{name!r}]", array)
+        if not callable(decays):
+            raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
+        if not isinstance(betas, tuple | list) or len(betas) != 2:
+            raise OptionError(f"betas: expected two numbers; got {betas!r}")
         self.lr = _in_range("lr", lr, np.inf)
         self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
         self.eps = _in_range("eps", eps, np.inf)
@@ -108,12 +114,13 @@ class AdamW:
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
-        check_same_parameters(self.m, grads)
+        check_same_parameters(self.m, grads, "grads")
         self._check(params, grads)
+        decays = {name: bool(self.decays(name, array)) for name, array in params.items()}
         self.t += 1
 
         def update(name: str, p: Array, g: Array, m: Array, v: Array) -> None:
-            self._update(p, g, m, v, lr, self.decays(name, params[name]))
+            self._update(p, g, m, v, lr, decays[name])
 
         each_block(
             update,
@@ -125,6 +132,8 @@ class AdamW:
             for label, array in ((f"grads[{name!r}]", grads[name]), (name, params[name])):
                 if not _is_like(array, moment):
                     check_array(label, array, moment.shape, moment.dtype)
+            if not params[name].flags.writeable:
+                raise OptionError(f"{name}: expected an array that can be written to")
         squares = each_block(_squares, {name: (grads[name], params[name]) for name in self.m})
         if np.isfinite(sum(squares)):
             return
@@ -183,6 +192,8 @@ class AdamW:
         for name, array in expected.items():
             if name != "t":
                 check_array(name, arrays[name], array.shape, array.dtype)
+            if name.startswith("v.") and (arrays[name] < 0).any():
+                raise OptionError(f"{name}: expected no negative number; got {arrays[name].min()}")
         if arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
             raise OptionError(f"t: expected a whole number, at least 0; got {arrays['t']!r}")
         self.t = int(arrays["t"])
@@ -210,6 +221,6 @@ def _check_largest(name: str, grad: Array) -> None:
 
 
 def _in_range(name: str, value: float, below: float) -> float:
-    if not 0 <= value < below:
+    if not is_number(value) or not 0 <= value < below:
         raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
     return float(value)

@@ -1,21 +1,22 @@
 """One training step: forward, backward, clip, update, over the batch at once or in parts."""
 
 from collections.abc import Iterator
+from inspect import signature
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.layers.loss import BoolArray
+from numpy_xlstm.layers.loss import BoolArray, check_mask
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_positive
 from numpy_xlstm.training.clipping import clip_grad_norm
 from numpy_xlstm.training.optimizers import AdamW
-from numpy_xlstm.trees import join_states, tree_map
+from numpy_xlstm.trees import join_states, leaves, tree_map
 
 
 class Batch(NamedTuple):
@@ -98,7 +99,7 @@ def train_step(
         is the same, and only one part is in memory at once.
     recompute : bool
         Whether the model's forward is told to ``recompute`` in the backward what it can, to need
-        less memory. Not every model can.
+        less memory. A :class:`LanguageModel` cannot, which is an error.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
     workers : Workers, optional
@@ -111,7 +112,9 @@ def train_step(
     OptionError
         If there are fewer rows than parts.
     ShapeError
-        If no target counts, or the batch is not two (B, T) arrays.
+        If no target counts, or targets, mask or state are not for the rows of the inputs.
+    DTypeError, IndexError
+        If inputs or targets are not ids below V.
 
     Examples
     --------
@@ -128,10 +131,9 @@ def train_step(
     True
     """
     check_generator("rng", rng)
-    for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
-        if not isinstance(array, np.ndarray) or array.ndim != 2:
-            got = getattr(array, "shape", type(array).__name__)
-            raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
+    check_batch_and_state(batch, state)
+    if recompute and not _can_recompute(model):
+        raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
     drawn = rng if rng is not None and getattr(model, "dropout", 0) > 0 else None
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
         if workers is None:
@@ -145,6 +147,33 @@ def train_step(
         clipped, norm = clip_grad_norm(grads, max_norm)
         optimizer.step(model.params, clipped, lr)
     return StepResult(loss, norm, after)
+
+
+def _can_recompute(model: RecurrentModel) -> bool:
+    options = signature(model.forward).parameters.values()
+    return any(o.name == "recompute" or o.kind is o.VAR_KEYWORD for o in options)
+
+
+def check_batch_and_state(batch: Any, state: Any) -> None:
+    """Raise an error unless inputs, targets, mask and state are for the same rows and steps."""
+    if not isinstance(batch, Batch):
+        raise OptionError(f"batch: expected a Batch; got {type(batch).__name__}")
+    inputs = batch.inputs
+    for name, array in (("inputs", inputs), ("targets", batch.targets)):
+        if not isinstance(array, np.ndarray) or array.ndim != 2:
+            got = getattr(array, "shape", type(array).__name__)
+            raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
+        if array.dtype.kind not in "iu":
+            raise DTypeError(f"{name}: expected an array of integers; got {array.dtype}")
+        if array.shape != inputs.shape:
+            raise ShapeError(f"{name}: expected shape {inputs.shape}; got {array.shape}")
+    if batch.mask is not None:
+        check_mask(batch.mask, inputs.shape)
+    for name, array in leaves("state", state):
+        if array.shape[:1] != inputs.shape[:1]:
+            raise ShapeError(
+                f"{name}: expected {len(inputs)} rows, as the batch has; got shape {array.shape}"
+            )
 
 
 def gradient(

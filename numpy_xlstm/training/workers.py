@@ -26,10 +26,11 @@ from numpy_xlstm.errors import (
 )
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.parameters import signature
 from numpy_xlstm.training.blocks import each_block
 from numpy_xlstm.training.messages import receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
-from numpy_xlstm.training.step import Batch, cut_rows
+from numpy_xlstm.training.step import Batch, check_batch_and_state, cut_rows
 from numpy_xlstm.trees import join_states, leaves, rebuild
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "BLIS")}
@@ -62,7 +63,8 @@ class Workers:
     Parameters
     ----------
     model : RecurrentModel
-        Of a kind that a checkpoint can hold. Its parameters are read at every batch.
+        Of a kind that a checkpoint can hold. Its parameters are read at every batch, its
+        configuration now: another model than one like this is refused.
     count : int
         How many processes; as many as there are cores to use.
 
@@ -85,7 +87,8 @@ class Workers:
     """
 
     def __init__(self, model: RecurrentModel, count: int) -> None:
-        self.count = check_positive("processes", count)
+        self.count = check_positive("count", count)
+        self._made_for = signature(model), getattr(model, "dropout", 0.0)
         where = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self._folder = tempfile.TemporaryDirectory(
             prefix="numpy-xlstm-", dir=where, ignore_cleanup_errors=True
@@ -131,7 +134,7 @@ class Workers:
             If a process has failed. After that, and after any other error or an interrupt on the
             way, the processes have ended, and another call is refused.
         """
-        self._check(batch, accumulate)
+        self._check(model, batch, state, accumulate)
         parts = list(cut_rows("processes", batch, state, self.count))
         params = model.params
         each_block(_copy, {name: (self._params[name], array) for name, array in params.items()})
@@ -150,9 +153,15 @@ class Workers:
         states = [rebuild(like, iter(arrays.values())) for _, arrays in answers]
         return sum(facts["loss"] for facts, _ in answers), self._sum(), join_states(states)
 
-    def _check(self, batch: Batch, accumulate: int) -> None:
+    def _check(self, model: RecurrentModel, batch: Batch, state: Any, accumulate: int) -> None:
         if not self._end.alive:
             raise WorkerError("workers: expected processes that run; they have ended")
+        if (signature(model), getattr(model, "dropout", 0.0)) != self._made_for:
+            raise OptionError(
+                "model: expected the one that the workers were made for, or one like it; "
+                f"got a {type(model).__name__} of another kind, size, dtype or dropout"
+            )
+        check_batch_and_state(batch, state)
         rows, wanted = len(batch.inputs), self.count * check_positive("accumulate", accumulate)
         if wanted > rows:
             raise OptionError(

@@ -18,11 +18,14 @@ from numpy_xlstm import (
     mLSTMBlockConfig,
     mLSTMLayerConfig,
     save_checkpoint,
+    sLSTM,
     sLSTMBlock,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
     xLSTMLarge,
     xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
 )
 from numpy_xlstm.errors import (
     CacheError,
@@ -30,9 +33,10 @@ from numpy_xlstm.errors import (
     NonFiniteError,
     OptionError,
     ShapeError,
+    TextError,
 )
 from numpy_xlstm.generation import ByteTokenizer, generate
-from numpy_xlstm.training import AdamW, Batch, train_step
+from numpy_xlstm.training import AdamW, Batch, Workers, clip_grad_norm, train_step
 
 X = np.random.default_rng(1).standard_normal((2, 3, 8))
 IDS = np.array([[1, 2, 0], [2, 2, 1]])
@@ -72,10 +76,12 @@ def test_a_backward_without_a_cache(name: str) -> None:
 
 def test_the_cache_of_another_block() -> None:
     y, _, cache = slstm_block().forward(X)
-    with pytest.raises(CacheError, match=r"a mLSTMBlock of width 8; got that of a sLSTMBlock"):
+    with pytest.raises(CacheError, match=r"that of a mLSTMBlock; got that of a sLSTMBlock"):
         mlstm_block().backward(y, cache)
     y, _, cache = mlstm_block(16).forward(np.concatenate((X, X), axis=-1))
-    with pytest.raises(CacheError, match=r"of width 8; got that of a mLSTMBlock of width 16"):
+    with pytest.raises(
+        CacheError, match=r"a mLSTMBlock whose .* is \(.*\) float64; got that of one where it is"
+    ):
         mlstm_block().backward(y, cache)
 
 
@@ -140,3 +146,193 @@ def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
 def test_ids_in_a_list() -> None:
     assert ByteTokenizer().decode([110, 195, 169]) == "né"  # type: ignore[arg-type]
     assert ByteTokenizer().decode([]) == ""  # type: ignore[arg-type]
+
+
+def stack(**options: Any) -> xLSTMLMModel:
+    sizes: dict[str, Any] = {"num_blocks": 2, "embedding_dim": 8, "slstm_at": [1], "vocab_size": 5}
+    config = xLSTMLMModelConfig(
+        mlstm_block=mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2)),
+        slstm_block=sLSTMBlockConfig(sLSTMLayerConfig(num_heads=2)),
+        **sizes | options,
+    )
+    return xLSTMLMModel(config, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"num_blocks": 3},
+        {"slstm_at": [0]},
+        {"add_post_blocks_norm": False},
+        {"embedding_dim": 16},
+        {"bias": True},
+    ],
+    ids=str,
+)
+def test_the_cache_of_another_model(other: dict[str, Any]) -> None:
+    logits, _, cache = stack(**other).forward(IDS)
+    with pytest.raises(CacheError, match=r"cache: expected that of a xLSTMLMModel whose .* is"):
+        stack().backward(np.ones_like(logits), cache)
+    logits, _, cache = stack().astype(np.float32).forward(IDS)
+    with pytest.raises(CacheError, match=r"is \(.*\) float64; got .* float32"):
+        stack().backward(np.ones_like(logits), cache)
+    with pytest.raises(CacheError, match=r"that of a xLSTMLMModel; got that of a xLSTMLarge"):
+        stack().backward(logits, large().forward(IDS)[2])
+
+
+@pytest.mark.parametrize("sizes", [(5, 8), (8, 8, 2)])
+def test_the_cache_of_another_cell(sizes: tuple[int, ...]) -> None:
+    y, _, cache = sLSTM(*sizes).forward(np.ones((2, 3, sizes[0])))
+    with pytest.raises(CacheError, match=r"cache: expected that of a layer with weights \("):
+        sLSTM(8, 8).backward(y, cache)
+
+
+ROWS = np.concatenate((IDS, IDS))
+FLOATS: Any = IDS * 1.0
+OTHER_ROWS: dict[str, tuple[Any, Callable[[Any], Any], str]] = {
+    "targets": (
+        Batch(IDS, ROWS),
+        lambda m: None,
+        r"targets: expected shape \(2, 3\); got \(4, 3\)",
+    ),
+    "mask": (
+        Batch(IDS, IDS, np.ones((4, 3), bool)),
+        lambda m: None,
+        r"mask: expected shape \(2, 3\); got \(4, 3\)",
+    ),
+    "state": (
+        Batch(IDS, IDS),
+        lambda m: m.init_state(4),
+        r"state.0.conv: expected 2 rows, .* \(4,",
+    ),
+    "floats": (
+        Batch(FLOATS, IDS),
+        lambda m: None,
+        r"inputs: expected an array of integers; got",
+    ),
+    "tuple": ((IDS, IDS), lambda m: None, r"batch: expected a Batch; got tuple"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_ROWS)
+def test_a_batch_whose_parts_are_for_other_rows(case: str) -> None:
+    batch, state, message = OTHER_ROWS[case]
+    model = stack()
+    optimizer, before = AdamW(model.params), {n: a.copy() for n, a in model.params.items()}
+    given = state(model)
+    with Workers(model, 1) as workers:
+        for call in (
+            lambda: train_step(model, optimizer, batch, state=given, accumulate=2),
+            lambda: workers.gradient(model, batch, given),
+        ):
+            with pytest.raises((ShapeError, DTypeError, OptionError), match=message):
+                call()
+    assert all((before[n] == a).all() for n, a in model.params.items())
+
+
+def test_workers_of_another_model() -> None:
+    with Workers(stack(), 1) as workers:
+        for other in (stack(num_blocks=3), stack(dropout=0.5), stack().astype(np.float32), large()):
+            with pytest.raises(OptionError, match="the one that the workers were made for"):
+                workers.gradient(other, Batch(IDS, IDS), None)
+        loss, _, _ = workers.gradient(stack(), Batch(IDS, IDS), None)
+        assert np.isfinite(loss)
+
+
+def test_recomputation_by_a_model_that_cannot() -> None:
+    model = LanguageModel(5, 8, LSTM(8, 8))
+    with pytest.raises(OptionError, match=r"recompute: .* got a LanguageModel"):
+        train_step(model, AdamW(model.params), Batch(IDS, IDS), recompute=True)
+
+
+@pytest.mark.parametrize("as_what", [iter, set, np.array, tuple])
+def test_banned_ids_in_any_collection(as_what: Callable[[Any], Any]) -> None:
+    model, tokenizer = LanguageModel(256, 4, LSTM(4, 8)), ByteTokenizer()
+    allowed = [97, 98]
+    banned = as_what([k for k in range(256) if k not in allowed])
+    text = generate(model, tokenizer, "a", length=30, banned=banned, rng=np.random.default_rng(0))
+    assert set(text) <= {"a", "b"}
+
+
+@pytest.mark.parametrize("banned", [3, "a", [None], [1.5], [True], np.ones(256, bool)])
+def test_banned_ids_that_are_none(banned: Any) -> None:
+    model = LanguageModel(256, 4, LSTM(4, 8))
+    with pytest.raises(OptionError, match="banned: expected whole numbers, the ids; got"):
+        generate(model, ByteTokenizer(), "a", length=1, banned=banned, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("prompt", [3, None, b"ab", ["a"]])
+def test_a_prompt_that_is_no_text(prompt: Any) -> None:
+    model = LanguageModel(256, 4, LSTM(4, 8))
+    with pytest.raises(OptionError, match="prompt: expected a string; got"):
+        generate(model, ByteTokenizer(), prompt, length=1, rng=np.random.default_rng(0))
+    with pytest.raises(TextError, match="text: expected a string; got"):
+        ByteTokenizer().encode(prompt)
+
+
+def test_an_optimiser_that_could_fail_half_way_does_nothing() -> None:
+    params = {"w": np.array([1.0, 2.0]), "z": np.ones(2)}
+    params["z"].flags.writeable = False
+    optimizer = AdamW(params)
+    with pytest.raises(OptionError, match="z: expected an array that can be written to"):
+        optimizer.step(params, {"w": np.ones(2), "z": np.ones(2)})
+    assert (params["w"].tolist(), optimizer.t) == ([1, 2], 0)
+
+    def decays(name: str, array: Any) -> bool:
+        return 1 / (name != "z") > 0
+
+    params = {"w": np.array([1.0, 2.0]), "z": np.ones(2)}
+    optimizer = AdamW(params, decays=decays)
+    with pytest.raises(ZeroDivisionError):
+        optimizer.step(params, {"w": np.ones(2), "z": np.ones(2)})
+    assert (params["w"].tolist(), optimizer.t) == ([1, 2], 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"decays": True}, "decays: expected a function of name and array; got True"),
+        ({"betas": (0.9,)}, r"betas: expected two numbers; got \(0.9,\)"),
+        ({"lr": "x"}, "lr: expected a number in .*; got 'x'"),
+        ({"lr": True}, "lr: expected a number in .*; got True"),
+    ],
+)
+def test_options_of_an_optimiser_that_are_none(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        AdamW({"w": np.ones(2)}, **options)
+
+
+@pytest.mark.parametrize("array", [np.array([1, 2]), [1.0], None, np.ones(2, np.complex128)])
+def test_parameters_and_gradients_that_are_no_numbers_to_learn(array: Any) -> None:
+    with pytest.raises(DTypeError, match=r"params\['w'\]: expected .* floating-point numbers; got"):
+        AdamW({"w": array})
+    with pytest.raises(DTypeError, match=r"w: expected an array of floating-point numbers; got"):
+        clip_grad_norm({"w": array}, 1.0)
+
+
+def test_a_part_cannot_be_replaced_alone() -> None:
+    layer, other = mlstm_block().layer, mlstm_block().layer
+    with pytest.raises(AttributeError, match=r"up: expected to be read; replace `children`"):
+        layer.up = other.up
+    changes: list[Callable[[Any], Any]] = [
+        lambda p: p.update({"a": X}),
+        lambda p: p.pop("conv1d.conv.bias"),
+        lambda p: p.clear(),
+    ]
+    for change in changes:
+        with pytest.raises(TypeError, match="params: expected to be read; got a change"):
+            change(layer.params)
+
+
+def test_a_configuration_changed_to_nonsense_is_refused_by_the_model() -> None:
+    config = stack().config
+    config.num_blocks = -3
+    with pytest.raises(
+        OptionError, match="num_blocks: expected a whole number, at least 1; got -3"
+    ):
+        xLSTMLMModel(config)
+    config = stack().config
+    assert config.mlstm_block is not None
+    config.mlstm_block.mlstm.dropout = 0.5
+    with pytest.raises(OptionError, match=r"mLSTMLayerConfig.dropout: expected 0.0, as in the"):
+        xLSTMLMModel(config)

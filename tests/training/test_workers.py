@@ -117,7 +117,7 @@ def test_more_processes_than_rows(workers: Workers) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 1.5])
 def test_a_count_that_is_none(count: Any) -> None:
-    with pytest.raises(OptionError, match="processes: expected a whole number"):
+    with pytest.raises(OptionError, match="count: expected a whole number"):
         Workers(model(), count)
 
 
