@@ -155,6 +155,10 @@ class LiveParams(dict[str, Array]):
             f"params[{shown}][...] = …, or see with_params"
         )
 
+    def __reduce__(self) -> Any:
+        """Copy as a plain dict, which can be changed."""
+        return dict, (dict(self),)
+
     __setitem__ = __delitem__ = _refuse
     __ior__ = update = setdefault = pop = popitem = clear = _refuse  # type: ignore[assignment]
 

@@ -6,7 +6,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.layer import Grads
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive, checked_dtype
+from numpy_xlstm.numerics import (
+    Array,
+    cache_of,
+    check_array,
+    check_batch,
+    check_positive,
+    checked_dtype,
+)
 from numpy_xlstm.parameters import Parameterised
 
 
@@ -127,8 +134,11 @@ class CausalConv1d(Parameterised):
         ------
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
+        CacheError
+            If ``cache`` is not what a forward has returned.
         """
-        B, steps, D = cache.padded.shape
+        with cache_of(self, cache):
+            B, steps, D = cache.padded.shape
         check_array("dy", dy, (B, steps - self.kernel_size + 1, D), self.dtype)
         if dstate is not None:
             check_array("dstate", dstate, (B, self.kernel_size - 1, D), self.dtype)

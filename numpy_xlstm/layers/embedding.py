@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, cache_of, check_array, check_positive, checked_dtype
 from numpy_xlstm.parameters import Parameterised
 
 
@@ -88,8 +88,12 @@ class Embedding(Parameterised):
         ------
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
+        CacheError
+            If ``cache`` is not what a forward has returned.
         """
-        check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
+        with cache_of(self, cache):
+            shape = (*cache.tokens.shape, self.embedding_dim)
+        check_array("dy", dy, shape, self.dtype)
         return None, self.apply_backward(dy, cache)
 
     def apply(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:

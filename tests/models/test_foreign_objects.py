@@ -1,5 +1,6 @@
 """What is no array of the wrong shape but another thing altogether is named as well."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ import pytest
 
 from numpy_xlstm import (
     LSTM,
+    CausalConv1d,
+    Embedding,
     LanguageModel,
     LayerNorm,
     Linear,
@@ -61,6 +64,8 @@ NO_CACHE: dict[str, Callable[[], Any]] = {
     "LSTM": lambda: LSTM(8, 8).backward(X, None),  # type: ignore[arg-type]
     "mLSTM": lambda: mLSTM(8, 8).backward(X, None),  # type: ignore[arg-type]
     "Linear": lambda: Linear(8, 8).backward(X, None),  # type: ignore[arg-type]
+    "Embedding": lambda: Embedding(5, 8).backward(X, None),  # type: ignore[arg-type]
+    "CausalConv1d": lambda: CausalConv1d(8).backward(X, None),  # type: ignore[arg-type]
     "LayerNorm": lambda: LayerNorm(8).backward(X, None),  # type: ignore[arg-type]
     "mLSTMBlock": lambda: mlstm_block().backward(X, None),  # type: ignore[arg-type]
     "xLSTMLarge": lambda: large().backward(X, None),  # type: ignore[arg-type]
@@ -322,6 +327,14 @@ def test_a_part_cannot_be_replaced_alone() -> None:
     for change in changes:
         with pytest.raises(TypeError, match="params: expected to be read; got a change"):
             change(layer.params)
+
+
+def test_copies_of_parameters_are_dicts_that_can_be_changed() -> None:
+    model = stack()
+    for copied in (copy.copy(model.params), copy.deepcopy(model.params), model.params | {}):
+        copied["lm_head.weight"] = np.zeros(1)
+        assert len(copied) == len(model.params)
+    assert model.params["lm_head.weight"].size > 1
 
 
 def test_a_configuration_changed_to_nonsense_is_refused_by_the_model() -> None:
