@@ -3,8 +3,9 @@
     python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--ours]
 
 One training run is a forward, a backward and an AdamW update over a batch, ours also by two
-processes; one generation run is a number of tokens drawn greedily, one at a time. Each contender
-runs in a process of its own. The peers are optional: where they are missing, see --ours.
+processes; one generation run is a number of tokens drawn greedily, one at a time, for one row and
+for as many as the batch has. Each contender runs in a process of its own. The peers are optional:
+where they are missing, see --ours.
 """
 
 import argparse
@@ -82,12 +83,12 @@ def tokens(setup: Setup) -> Setup:
     return repeated
 
 
-def our_generation(places: dict[str, Any] | None) -> Setup:
+def our_generation(places: dict[str, Any] | None, B: int) -> Setup:
     def setup() -> Work:
         model = our_model(places)
 
         def work() -> None:
-            token, state = np.array([[1]]), None
+            token, state = np.ones((B, 1), np.int64), None
             for _ in range(TOKENS):
                 logits, state = model(token, state)
                 token = logits[:, -1:].argmax(-1)
@@ -200,7 +201,7 @@ def their_training(places: dict[str, Any] | None, B: int) -> Setup:
     return setup
 
 
-def their_generation(places: dict[str, Any] | None) -> Setup:
+def their_generation(places: dict[str, Any] | None, B: int) -> Setup:
     def setup() -> Work:
         import torch
 
@@ -209,7 +210,7 @@ def their_generation(places: dict[str, Any] | None) -> Setup:
 
         def work() -> None:
             with torch.no_grad():
-                token, state = torch.tensor([[1]]), None
+                token, state = torch.ones((B, 1), dtype=torch.int64), None
                 for _ in range(TOKENS):
                     logits, state = step(token, state)
                     token = logits[:, -1:].argmax(-1)
@@ -227,11 +228,13 @@ def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
             "official": their_training(places, B),
             "our matrix products alone": product_floor(places, B, T, backward=True),
         },
-        "generation": {
-            "ours": our_generation(places),
-            "official": their_generation(places),
-            "our matrix products alone": tokens(product_floor(places, 1, 1, backward=False)),
-        },
+    } | {
+        f"generation of {rows}": {
+            "ours": our_generation(places, rows),
+            "official": their_generation(places, rows),
+            "our matrix products alone": tokens(product_floor(places, rows, 1, backward=False)),
+        }
+        for rows in (1, B)
     }
 
 

@@ -290,11 +290,11 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
-        expected = self._weights()
-        for ours, theirs in ((expected[0].W, cache.weights.W), (expected[1], cache.scan.R)):
-            if (ours.shape, ours.dtype) != (theirs.shape, theirs.dtype):
+        R = (self.num_heads, 4 * self.head_dim, self.head_dim)
+        for shape, theirs in ((self.params["W"].shape, cache.weights.W), (R, cache.scan.R)):
+            if (shape, self.dtype) != (theirs.shape, theirs.dtype):
                 raise CacheError(
-                    f"cache: expected that of a layer with weights {ours.shape} {ours.dtype}; "
+                    f"cache: expected that of a layer with weights {shape} {self.dtype}; "
                     f"got {theirs.shape} {theirs.dtype}"
                 )
         return cache.x.shape[0], cache.x.shape[1]

@@ -147,7 +147,7 @@ class CausalConv1d(Parameterised):
     def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""
         past = self.init_state(len(x)) if state is None else state
-        padded = np.concatenate((past, x), axis=1)
+        padded = np.ascontiguousarray(np.concatenate((past, x), axis=1))
         taps = self.params["conv.weight"][:, 0].T.copy()
         y = _correlate(padded, taps)  # [conv.1]
         if "conv.bias" in self.params:

@@ -239,3 +239,22 @@ def test_bad_cotangents() -> None:
         layer.backward(np.ones((2, 5, 3)), cache, np.ones((2, 5, 3)))
     with pytest.raises(NonFiniteError, match=r"dy: .*got nan"):
         layer.backward(np.full((2, 5, 3), np.nan), cache)
+
+
+@pytest.mark.parametrize("K", [1, 4])
+@pytest.mark.parametrize("layout", ["time-major", "fortran", "reversed", "strided"])
+def test_the_layout_in_memory_changes_nothing(layout: str, K: int) -> None:
+    layer, rng = make(3, K, True, 5)
+
+    def laid_out(T: int) -> Array:
+        if layout == "time-major":
+            return rng.standard_normal((T, 2, 3)).swapaxes(0, 1)
+        if layout == "fortran":
+            return np.asfortranarray(rng.standard_normal((2, T, 3)))
+        if layout == "reversed":
+            return rng.standard_normal((T, 2, 3)).swapaxes(0, 1)[:, ::-1]
+        return rng.standard_normal((2, T, 6))[..., ::2]
+
+    given = laid_out(5), laid_out(K - 1), laid_out(5), laid_out(K - 1)
+    plain = (array.copy("C") for array in given)
+    assert_close(tuple(run(layer, *given)), tuple(run(layer, *plain)), 1e-14, 1e-14)
