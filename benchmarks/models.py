@@ -23,6 +23,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.layers.linear import FEW
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, Workers, train_step
 
@@ -117,7 +118,8 @@ def product_floor(places: dict[str, Any] | None, B: int, T: int, backward: bool)
                 works.append((times * T, W, np.ones((len(W), W.shape[2], B), W.dtype)))
             elif W.ndim > 1 and "conv" not in name and "embedding" not in name:
                 x = np.ones((*W.shape[:-2], rows, W.shape[-1]), W.dtype)
-                works.append((times, x, W.swapaxes(-1, -2)))
+                few = W.ndim == 2 and 1 < rows <= FEW  # then in the order that Linear takes
+                works.append((times, W, x.T) if few else (times, x, W.swapaxes(-1, -2)))
         for state in model.init_state(B):
             memory = getattr(state, "mlstm", state)
             if hasattr(memory, "C"):
