@@ -23,7 +23,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.layers.linear import FEW
+from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, Workers, train_step
 
@@ -99,8 +99,8 @@ def our_generation(places: dict[str, Any] | None, B: int) -> Setup:
     return setup
 
 
-Product = tuple[int, Array, Array]
-"""How often, and two matrices, or stacks of such."""
+Product = tuple[int, Callable[[Array, Array], Array], Array, Array]
+"""How often, how, and two matrices, or stacks of such."""
 
 
 def product_floor(places: dict[str, Any] | None, B: int, T: int, backward: bool) -> Setup:
@@ -115,20 +115,21 @@ def product_floor(places: dict[str, Any] | None, B: int, T: int, backward: bool)
         works: list[Product] = []
         for name, W in model.params.items():
             if name.endswith("_recurrent_kernel_"):
-                works.append((times * T, W, np.ones((len(W), W.shape[2], B), W.dtype)))
+                works.append((times * T, np.matmul, W, np.ones((len(W), W.shape[2], B), W.dtype)))
             elif W.ndim > 1 and "conv" not in name and "embedding" not in name:
                 x = np.ones((*W.shape[:-2], rows, W.shape[-1]), W.dtype)
-                few = W.ndim == 2 and 1 < rows <= FEW  # then in the order that Linear takes
-                works.append((times, W, x.T) if few else (times, x, W.swapaxes(-1, -2)))
+                linear = W.ndim == 2
+                product = times_transposed if linear else np.matmul
+                works.append((times, product, x, W if linear else W.swapaxes(-1, -2)))
         for state in model.init_state(B):
             memory = getattr(state, "mlstm", state)
             if hasattr(memory, "C"):
                 works += memory_products(memory.C, T, times)
 
         def work() -> None:
-            for count, a, b in works:
+            for count, product, a, b in works:
                 for _ in range(count):
-                    np.matmul(a, b)
+                    product(a, b)
 
         return work
 
@@ -143,9 +144,9 @@ def memory_products(C: Array, T: int, times: int) -> list[Product]:
     q, v = np.ones((*chunks, L, DK), C.dtype), np.ones((*chunks, L, DV), C.dtype)
     scores, values = np.ones((*chunks, L, L), C.dtype), np.ones((*chunks, DK, DV), C.dtype)
     if T == 1:
-        return [(times, q, values)]
+        return [(times, np.matmul, q, values)]
     k = q.swapaxes(-1, -2)
-    return [(times, q, k), (times, k, v), (times, scores, v), (times, q, values)]
+    return [(times, np.matmul, *pair) for pair in ((q, k), (k, v), (scores, v), (q, values))]
 
 
 def their_model(places: dict[str, Any] | None, inference: bool) -> Any:

@@ -90,8 +90,8 @@ class ScanCache(NamedTuple):
     """h_0 … h_T, (T+1, NH, DH, B)."""
     memory: Array
     """(c,) of LSTM or (c, n, m) of sLSTM, likewise: (T+1, size, NH, DH, B)."""
-    records: Array
-    """What the pointwise map has recorded, (T, record_size, NH, DH, B)."""
+    records: tuple[Array, ...]
+    """What the pointwise map has recorded, (steps, record_size, NH, DH, B) for each block."""
     R: Array
     """The recurrent matrix, (NH, 4·DH, DH), gate by gate within a head."""
     padding: Array | None
@@ -155,19 +155,21 @@ def scan(
     """
     hs = np.empty((T + 1, *h.shape), h.dtype)
     memories = np.empty((T + 1, *memory.shape), h.dtype)
-    records = np.empty((T, pointwise.record_size, *h.shape), h.dtype)
     hs[0], memories[0] = h, memory
+    kept = []
     for block in blocks(T):
-        after = following(block)
+        after, xs = following(block), steps_first(source(block))
+        records = np.empty((len(xs), pointwise.record_size, *h.shape), h.dtype)
+        kept.append(records)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
-        steps = zip(range(T)[block], steps_first(source(block)), records[block], strict=True)
+        steps = zip(range(T)[block], xs, records, strict=True)
         for (t, x, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
             np.add(x, recur(h_prev, R), out=record[:4])  # [rec.1]
             pointwise.forward(before, record, h, memory, first=t == 0 or padding is not None)
             if padding is not None:
                 h[..., padding[t]] = h_prev[..., padding[t]]
                 memory[..., padding[t]] = before[..., padding[t]]
-    return ScanCache(hs, memories, records, R, padding)
+    return ScanCache(hs, memories, tuple(kept), R, padding)
 
 
 def scan_backward(
@@ -179,17 +181,16 @@ def scan_backward(
     those of the final state. The gradient of the source goes to the sink; those of ``h``,
     ``memory`` and ``R`` are returned.
     """
-    hs, memory, records, R, padding = cache
+    hs, memory, kept, R, padding = cache
     dR = np.zeros_like(R)
     d = pointwise.enter_backward(dmemory, memory[-1])
-    for block in reversed(blocks(len(records))):
-        after = following(block)
-        slopes = pointwise.slopes(records[block], memory[after])
+    for block, records in zip(reversed(blocks(len(dhs))), reversed(kept), strict=True):
+        slopes = pointwise.slopes(records, memory[following(block)])
         douts = np.ascontiguousarray(batch_last(dhs[block]))
         dg = np.empty((len(douts), 4, *dh.shape), dh.dtype)
         for n in reversed(range(len(douts))):
             t = block.start + n
-            at = Step(memory[t], memory[t + 1], records[t], slopes[n])
+            at = Step(memory[t], memory[t + 1], records[n], slopes[n])
             padded = None if padding is None else padding[t]
             dh, d = step_backward(douts[n] + dh, d, at, R, pointwise, dg[n], padded)
         dpre = steps_inside(dg)

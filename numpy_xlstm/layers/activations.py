@@ -12,7 +12,7 @@ import numpy as np
 
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array, check_choice, sigmoid
-from numpy_xlstm.numerics.activations import exp_minus, lowest, maximum, minimum
+from numpy_xlstm.numerics.activations import at_least, exp_minus, lowest, maximum, minimum
 
 Cache = tuple[Array, ...]
 
@@ -41,12 +41,12 @@ def silu(x: Array) -> tuple[Array, Cache]:
     >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
-    near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
+    near = at_least(lowest(x.dtype), x)  # σ stays above 0, and must not meet −1e38
     s = np.exp(-near)
     s += 1
     np.reciprocal(s, out=s)
-    near *= s
-    return near, (near, s)
+    y = near * s
+    return y, (y, s)
 
 
 def silu_backward(dy: Array, cache: Cache) -> Array:

@@ -6,10 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.layer import Grads, Layer, rows
+from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array, check_positive, checked_dtype
-
-FEW = 128
-"""Up to so many rows, BLAS is faster with the larger matrix on the left: twice, for four rows."""
 
 
 class LinearCache(NamedTuple):
@@ -98,11 +96,3 @@ class Linear(Layer[LinearCache]):
     def leading_shape_of(self, cache: LinearCache) -> tuple[int, ...]:
         """Shape, but for the last axis, of the input of the forward that made ``cache``."""
         return cache.x.shape[:-1]
-
-
-def times_transposed(x: Array, weight: Array) -> Array:
-    """X Wᵀ, for x (rows, D) and W (O, D); or (W Xᵀ)ᵀ, which is the same."""
-    if 1 < len(x) <= FEW:
-        return np.ascontiguousarray((weight @ x.T).T)
-    y: Array = x @ weight.T
-    return y

@@ -88,14 +88,19 @@ def _into(out: Array | None, values: Array) -> Array:
 
 def exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
-    limit = lowest(x.dtype)
-    y: Array
-    if x.dtype.kind == "c":
-        y = np.multiply(np.where(x.real < limit, limit, x), -1, out=out)
-    else:
-        y = np.maximum(x, limit, out=out)
-        y *= -1  # not np.negative, which NumPy 2.4 gets wrong in place on some strides
+    # * −1, not np.negative, which NumPy 2.4 gets wrong in place on some strides
+    y: Array = np.multiply(at_least(lowest(x.dtype), x), -1, out=out)
     return np.exp(y, out=y)
+
+
+def at_least(limit: Any, x: Array) -> Array:
+    """Larger of x and a number, by their real parts; x itself where that is all of x.
+
+    To look for the smallest takes a third of the time of taking maxima.
+    """
+    if np.minimum.reduce(x.real, axis=None, initial=np.inf) >= limit:
+        return x
+    return maximum(x, limit)
 
 
 @cache

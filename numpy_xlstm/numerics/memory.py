@@ -1,15 +1,30 @@
 """Memory that is freed and needed again at once."""
 
-import numpy as np
+import ctypes
+import os
+import sys
+
+KEPT = 2**29
+"""Bytes of freed memory that the process keeps, at most."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of ``mallopt``, see its manual page."""
+
+LARGEST = 2**25
+"""Arrays above this the system gives and takes in any case: glibc has no higher limit."""
 
 
 def keep_freed_memory() -> None:
-    """Make the allocator of Linux keep what is freed, as it does after a program freed much.
+    """Make the allocator of Linux keep what is freed.
 
-    A forward frees many arrays that the next one needs again. By default glibc gives more than
-    128 KiB back to the system, and getting it again can take longer than computing what is in it.
-    That limit is not fixed: glibc raises it, up to 64 MiB, to twice the largest block that was ever
-    freed. So one such block is asked for and freed, without being touched. Elsewhere this does
-    nothing.
+    A forward frees many arrays that the next one needs again. By default glibc gives most of them
+    back to the system, and getting them again can take longer than computing what is in them.
+    Where the environment says how much to keep (``MALLOC_TRIM_THRESHOLD_``), and elsewhere than on
+    glibc, this does nothing.
     """
-    np.empty(2**25 - 2**16, np.uint8)
+    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT)
+        mallopt(M_MMAP_THRESHOLD, LARGEST)

@@ -5,7 +5,6 @@ import pytest
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Linear
-from numpy_xlstm.layers.linear import FEW
 from numpy_xlstm.numerics import Array
 from tests.layers.complex_step import assert_close, gradient
 
@@ -136,14 +135,3 @@ def test_bad_sizes() -> None:
         Linear(3, 2.5)  # type: ignore[arg-type]
     with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int32"):
         Linear(3, 2, dtype=np.int32)
-
-
-@pytest.mark.parametrize("rows", [1, 2, FEW, FEW + 1])
-def test_few_rows_and_many_are_mapped_alike(rows: int) -> None:
-    rng = np.random.default_rng(rows)
-    layer = Linear(5, 3, rng=rng)
-    x = rng.standard_normal((rows, 5))
-    y, _ = layer.forward(x)
-    expected = np.einsum("od,nd->no", layer.params["weight"], x) + layer.params["bias"]
-    np.testing.assert_allclose(y, expected, rtol=1e-13, atol=1e-14)
-    assert y.flags.c_contiguous

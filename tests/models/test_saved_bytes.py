@@ -115,7 +115,7 @@ def slstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.inputs, layer.silu[0]": 2 * B * T * D,
         "layer.scan.hs": B * (T + 1) * D,
         "layer.scan.memory": B * (T + 1) * 3 * D,
-        "layer.scan.records": B * T * 8 * D,
+        "layer.scan.records": B * T * 7 * D,
         "layer.norm.normed": B * T * D,
         "layer.norm.scale": B * T * NH,
         "layer.norm.gain": D,

@@ -17,11 +17,11 @@ from numpy_xlstm.numerics.activations import exp_minus, minimum
 class sLSTMPointwise:
     """Gate pre-activations and (c₋, n₋, m₋) to h and (c, n, m).
 
-    A record holds i′, f′, z̃, e^−f̃, e^−õ, z, o and c / n. The backward carries (δc, δn) and the
-    gauge residual r, which stands for δm, see :meth:`enter_backward`.
+    A record holds i′, f′, z̃, e^−f̃, e^−õ, z and o. The backward carries (δc, δn) and the gauge
+    residual r, which stands for δm, see :meth:`enter_backward`.
     """
 
-    record_size = 8
+    record_size = 7
 
     def __init__(self, forget_gate: str) -> None:
         self.forget_gate = forget_gate
@@ -30,7 +30,7 @@ class sLSTMPointwise:
         self, before: Array, record: Array, h: Array, after: Array, first: bool = False
     ) -> None:
         """One step; ``record[:4]`` comes with the pre-activations of i, f, z, o."""
-        i, f, z_pre, _, _, z, o, ratio = record
+        i, f, z_pre, _, _, z, o = record
         (_, n_prev, m_prev), (c, n, m) = before, after
         i_pre = i.copy() if first else None
         np.tanh(z_pre, out=z)  # [slstm.1]
@@ -45,8 +45,8 @@ class sLSTMPointwise:
         if i_pre is not None and np.minimum.reduce(n.real, axis=None) < _lost_below(n.dtype):
             _start_afresh(i_pre, n_prev, record, after)
         c += i * z  # [slstm.3]
-        np.divide(c, n, out=ratio)
-        np.multiply(o, ratio, out=h)  # [slstm.5]
+        np.divide(c, n, out=h)
+        h *= o  # [slstm.5]
 
     def _activate(self, f_and_o: Array, o: Array) -> tuple[Array, Array]:
         """Write o, return log f, and e^−f̃ and e^−õ: one exponential serves both gates."""
@@ -61,7 +61,7 @@ class sLSTMPointwise:
 
     def slopes(self, record: Array, after: Array) -> Array:
         """Derivatives of log f, z and o by their pre-activations: (steps, 3, …)."""
-        _, _, z_pre, e_f, e_o, _, o, _ = record.swapaxes(0, 1)
+        _, _, z_pre, e_f, e_o, _, o = record.swapaxes(0, 1)
         slopes = np.empty((len(record), 3, *record.shape[2:]), record.dtype)
         of_log_f, of_z, of_o = slopes.swapaxes(0, 1)
         if self.forget_gate == "exp":
@@ -76,10 +76,11 @@ class sLSTMPointwise:
 
     def backward(self, dh: Array, dmemory: Cotangent, at: Step, dg: Array) -> Cotangent:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
-        i, f, _, _, _, z, o, ratio = at.record
+        i, f, _, _, _, z, o = at.record
         d, r = dmemory
-        (dc, dn), (_, n, _) = d, at.after
+        (dc, dn), (c, n, _) = d, at.after
         di_pre, dlog_f, dz, do = dg
+        ratio = c / n
         np.multiply(dh, ratio, out=do)  # [slstm.6]
         dread = dh * o
         dread /= n

@@ -1,0 +1,39 @@
+"""What is freed stays in the process, unless the environment says otherwise."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource
+import numpy as np
+import numpy_xlstm
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    arrays = [np.ones(2**20, np.uint8) for _ in range(100)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+print([faults() for _ in range(4)][-1])
+"""
+
+PAGES = 100 * 2**20 // 4096
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
+def test_memory_that_was_freed_is_there_again() -> None:
+    assert faults() < PAGES / 20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is not glibc's")
+def test_the_environment_has_the_last_word() -> None:
+    assert faults(MALLOC_TRIM_THRESHOLD_="131072") > PAGES / 2
+
+
+def faults(**environment: str) -> int:
+    """Pages that the system gives for 100 MiB which the process has just freed."""
+    command = [sys.executable, "-c", PROGRAM]
+    return int(subprocess.check_output(command, env=os.environ | environment, text=True))
