@@ -29,6 +29,8 @@ from numpy_xlstm.layers import (
     silu,
     silu_backward,
 )
+from numpy_xlstm.layers.layer import rows
+from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
@@ -44,8 +46,10 @@ OPTIONS = Options(eps=1e-6, forget_gate="sigmoid", input_gate="exp")
 class MemoryCache(NamedTuple):
     """What the backward of :class:`NormedMemory` needs."""
 
-    gates: tuple[LinearCache, LinearCache]
-    """Of i and f; their input is q, k and v side by side, (B, T, 3 I)."""
+    qkv: Array
+    """q, k and v side by side, (B, T, 3 I)."""
+    weights: tuple[Array, Array]
+    """The weights of i and f that the forward used, (NH, 3 I)."""
     mlstm: FormCache
     norm: NormCache
 
@@ -79,12 +83,12 @@ class NormedMemory(Composite):
 
     def apply(self, qkv: Array, state: mLSTMState) -> tuple[Array, mLSTMState, MemoryCache]:
         """Forward over q, k and v side by side, (B, T, 3 I)."""
-        i, igate = self.igate.apply(qkv)  # [mblock.4]
-        f, fgate = self.fgate.apply(qkv)
+        i, f = self._gates(qkv)
         q, k, v = thirds(qkv)
         h, state, mlstm = mlstm_over_heads(q, k, v, i, f, state, OPTIONS, CHUNK_SIZE)
         y, norm = self.outnorm.apply(h)  # [mblock.5]
-        return y, state, MemoryCache((igate, fgate), mlstm, norm)
+        weights = self.igate.params["weight"], self.fgate.params["weight"]
+        return y, state, MemoryCache(qkv, weights, mlstm, norm)
 
     def apply_backward(
         self, dy: Array, cache: MemoryCache, dstate: mLSTMState
@@ -92,23 +96,29 @@ class NormedMemory(Composite):
         """Backward: gradients of q, k and v, of the state and of the parameters."""
         dh, norm_grads = self.outnorm.apply_backward(dy, cache.norm)
         dq, dk, dv, di, df, dstate0 = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
-        dqkv, gate_grads = self._gates_backward(di, df, *cache.gates)
+        dqkv, gate_grads = self._gates_backward(di, df, cache)
         for dx, from_gates in zip((dq, dk, dv), thirds(dqkv), strict=True):
             dx += from_gates  # [mblock.12]
         return (dq, dk, dv), dstate0, named_grads(gate_grads | {"outnorm": norm_grads})
 
-    def _gates_backward(
-        self, di: Array, df: Array, igate: LinearCache, fgate: LinearCache
-    ) -> tuple[Array, dict[str, Grads]]:
+    def _gates(self, qkv: Array) -> tuple[Array, Array]:
         """Both gates in one product: they are far narrower than what they look at."""
-        dpre, NH = np.concatenate((di, df), axis=-1), self.num_heads
-        rows, qkv = (array.reshape(-1, array.shape[-1]) for array in (dpre, igate.x))
-        dW, db = rows.T @ qkv, rows.sum(axis=0)  # [mblock.11]
+        i, f, NH = self.igate.params, self.fgate.params, self.num_heads
+        both = times_transposed(rows(qkv), np.concatenate((i["weight"], f["weight"])))
+        both += np.concatenate((i["bias"], f["bias"]))  # [mblock.4]
+        both = both.reshape(*qkv.shape[:-1], 2 * NH)
+        return both[..., :NH], both[..., NH:]
+
+    def _gates_backward(
+        self, di: Array, df: Array, cache: MemoryCache
+    ) -> tuple[Array, dict[str, Grads]]:
+        dboth, NH = np.concatenate((di, df), axis=-1), self.num_heads
+        dW, db = rows(dboth).T @ rows(cache.qkv), rows(dboth).sum(axis=0)  # [mblock.11]
         grads = {
             "igate": {"weight": dW[:NH], "bias": db[:NH]},
             "fgate": {"weight": dW[NH:], "bias": db[NH:]},
         }
-        return dpre @ np.concatenate((igate.weight, fgate.weight)), grads
+        return dboth @ np.concatenate(cache.weights), grads
 
 
 def thirds(qkv: Array) -> tuple[Array, Array, Array]:

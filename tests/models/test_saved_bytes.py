@@ -76,7 +76,7 @@ def mlstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.active[…, :I], layer.projections[0, 1].x": B * T * I,
         "layer.silu[1][…, :I]": B * T * I,
         "layer.projections[2].x, a view of (p, z)": B * T * 2 * I,
-        "layer.memory.gates[0].x, layer.memory.mlstm.inputs.q, .k, .v": 3 * B * T * I,
+        "layer.memory.qkv, layer.memory.mlstm.inputs.q, .k, .v": 3 * B * T * I,
         "layer.memory.mlstm.inputs.i, .f": B * T * 2 * NH,
         **chunkwise(s, DH, DH),
         "layer.memory.norm.normed": B * T * I,

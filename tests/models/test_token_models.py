@@ -436,6 +436,22 @@ def test_with_params_replaces_every_part(name: str) -> None:
         model.with_params({**model.params, "weight": np.zeros(2)})
 
 
+@KINDS
+def test_the_order_of_the_parameters_does_not_matter(name: str) -> None:
+    model = build(name)
+    clone = model.with_params(dict(reversed(model.params.items())))
+    tokens = draw_tokens()
+    dlogits = np.random.default_rng(3).standard_normal((*tokens.shape, model.vocab_size))
+    results = []
+    for other in (model, clone):
+        logits, _, cache = other.forward(tokens)
+        results.append((logits, other.backward(dlogits, cache)[2]))
+    (logits, grads), (same_logits, same_grads) = results
+    np.testing.assert_array_equal(same_logits, logits)
+    for key, grad in grads.items():
+        np.testing.assert_array_equal(same_grads[key], grad)
+
+
 @MAIN
 def test_every_parameter_has_a_gradient(name: str) -> None:
     model, rng = build(name), np.random.default_rng(21)
