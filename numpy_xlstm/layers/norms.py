@@ -91,10 +91,8 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
     """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
     if centred:
         x = x - mean(x)  # [norm.1]
-    scale, width = dot(x, x), x.shape[-1]
-    scale += width * eps
-    np.divide(width, scale, out=scale)
-    np.sqrt(scale, out=scale)  # [norm.2]
+    width = x.shape[-1]
+    scale = np.sqrt(width / (dot(x, x) + width * eps))  # [norm.2]
     return x * scale, scale  # [norm.3]
 
 

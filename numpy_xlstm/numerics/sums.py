@@ -7,9 +7,8 @@ from numpy_xlstm.numerics.arrays import Array
 
 def mean(x: Array) -> Array:
     """Mean; NumPy's sum by pairs, since with a large mean every digit of it counts."""
-    total: Array = np.add.reduce(x, axis=-1, keepdims=True)
-    total /= x.shape[-1]
-    return total
+    mean: Array = np.add.reduce(x, axis=-1, keepdims=True) / x.shape[-1]
+    return mean
 
 
 def dot(a: Array, b: Array) -> Array:
