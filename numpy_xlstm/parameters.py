@@ -27,6 +27,11 @@ class Parameterised:
     params: dict[str, Array]
 
     @property
+    def cache_options(self) -> dict[str, Any]:
+        """What the meaning of a cache depends on beside kind and parameters."""
+        return {}
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters, which inputs must share."""
         for array in self.params.values():
@@ -116,16 +121,17 @@ class Signature(NamedTuple):
     kind: str
     params: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     """Shape and dtype of each parameter."""
+    options: dict[str, Any]
 
 
 def signature(layer: Any) -> Signature:
-    """Kind, and the names, shapes and dtypes of the parameters."""
+    """Kind, the names, shapes and dtypes of the parameters, and options."""
     shapes = {name: (array.shape, array.dtype) for name, array in layer.params.items()}
-    return Signature(type(layer).__name__, shapes)
+    return Signature(type(layer).__name__, shapes, getattr(layer, "cache_options", {}))
 
 
 def check_made_by(made_by: Signature | None, layer: Any) -> None:
-    """Raise :class:`CacheError` if a cache was made by a layer of another kind or other sizes."""
+    """Raise :class:`CacheError` if a cache was made by a layer of other kind, sizes or options."""
     here = signature(layer)
     if made_by is None:
         raise CacheError(f"cache: expected that of a forward of a {here.kind}; got another one")
@@ -137,6 +143,12 @@ def check_made_by(made_by: Signature | None, layer: Any) -> None:
             raise CacheError(
                 f"cache: expected that of a {here.kind} whose {name} is {_drawn(expected)}; "
                 f"got that of one where it is {_drawn(got)}"
+            )
+    for name, option in here.options.items():
+        if option != made_by.options[name]:
+            raise CacheError(
+                f"cache: expected that of a {here.kind} with {name} = {option!r}; "
+                f"got that of one with {made_by.options[name]!r}"
             )
 
 

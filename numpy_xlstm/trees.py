@@ -57,7 +57,7 @@ def join_states(states: Sequence[Any]) -> Any:
     Raises
     ------
     ShapeError
-        If the structures differ.
+        If the structures differ, or there is no state.
 
     Examples
     --------
@@ -65,6 +65,8 @@ def join_states(states: Sequence[Any]) -> Any:
     >>> c.shape, n
     ((3, 3), None)
     """
+    if not isinstance(states, Sequence) or not states:
+        raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
     kinds = {type(state) for state in states}
     if len(kinds) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))

@@ -33,9 +33,16 @@ from numpy_xlstm.cells.scan import (
 )
 from numpy_xlstm.cells.sequence import SequenceLayer
 from numpy_xlstm.cells.states import LSTMState, sLSTMState
-from numpy_xlstm.errors import CacheError, OptionError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_positive, checked_dtype
-from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_cache,
+    check_positive,
+    checked_dtype,
+)
+from numpy_xlstm.parameters import Parameterised, Signature, check_made_by, signature
 
 State = TypeVar("State", LSTMState, sLSTMState)
 Grads = dict[str, Array]
@@ -138,6 +145,7 @@ class GatedLayer(Parameterised, Generic[State]):
 class CellCache(NamedTuple):
     """What one step keeps for its backward."""
 
+    made_by: Signature
     x: Array
     h_prev: Array
     before: Array
@@ -184,7 +192,7 @@ class GatedCell(GatedLayer[State]):
         np.add(project(x, weights).reshape(recurrent.shape), recurrent, out=record[:4])  # [rec.1]
         self.pointwise.forward(first, record, h, last, first=True)
         after = self._join_heads(h, last)
-        cache = CellCache(x.copy(), h_prev, first, last, record, weights, R)
+        cache = CellCache(signature(self), x.copy(), h_prev, first, last, record, weights, R)
         return after.h.copy(), after, cache
 
     def backward(
@@ -209,8 +217,15 @@ class GatedCell(GatedLayer[State]):
             Gradient of the state before this step.
         grads : dict[str, np.ndarray]
             Gradients of the parameters.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` is not from a cell of this kind, with these sizes and options.
         """
-        x, h_prev, before, after, record, *_ = cache
+        check_cache(self, cache, CellCache)
+        made_by, x, h_prev, before, after, record, *_ = cache
+        check_made_by(made_by, self)
         (NH, DH, B), pointwise = h_prev.shape, self.pointwise
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
         dh_state, dlast = self._split_heads(self._finish(dstate, B))
@@ -240,6 +255,7 @@ class GatedCell(GatedLayer[State]):
 class SequenceCache(NamedTuple):
     """What a sequence keeps for its backward."""
 
+    made_by: Signature
     x: Array
     """Inputs, (T, B, D)."""
     weights: InputWeights
@@ -267,7 +283,11 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         cache = scan(source, T, R, h, memory, self.pointwise, padded)
         after = self._join_heads(cache.hs[-1], cache.memory[-1])
         y = without_padding(cache.outputs, padded).reshape(T, B, self.hidden_size)
-        return y, self._restack(after, stacked), SequenceCache(x, weights, cache, stacked)
+        return (
+            y,
+            self._restack(after, stacked),
+            SequenceCache(signature(self), x, weights, cache, stacked),
+        )
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array] | None
@@ -277,7 +297,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
-        x, weights, scanned, stacked = cache
+        _, x, weights, scanned, stacked = cache
         dx, dweights = np.empty_like(x), InputWeights(*map(np.zeros_like, weights))
 
         def sink(block: slice, dpre: Array) -> None:
@@ -290,13 +310,6 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
-        R = (self.num_heads, 4 * self.head_dim, self.head_dim)
-        for shape, theirs in ((self.params["W"].shape, cache.weights.W), (R, cache.scan.R)):
-            if (shape, self.dtype) != (theirs.shape, theirs.dtype):
-                raise CacheError(
-                    f"cache: expected that of a layer with weights {shape} {self.dtype}; "
-                    f"got {theirs.shape} {theirs.dtype}"
-                )
         return cache.x.shape[0], cache.x.shape[1]
 
     def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:

@@ -6,15 +6,25 @@ long sequence than for a short one.
 """
 
 from collections.abc import Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.cells.padding import check_lengths
 from numpy_xlstm.numerics import Array, cache_of, check_array, check_batch
+from numpy_xlstm.parameters import Signature, check_made_by
+
+
+class SignedCache(Protocol):
+    """A cache that knows where it is from."""
+
+    @property
+    def made_by(self) -> Signature:
+        """Kind, sizes and options of the layer."""
+
 
 State = TypeVar("State")
-Cache = TypeVar("Cache")
+Cache = TypeVar("Cache", bound=SignedCache)
 Grads = dict[str, Array]
 
 EVALUATION_BLOCK = 128
@@ -102,9 +112,18 @@ class SequenceLayer(Generic[State, Cache]):
             Gradient of the state before the first step.
         grads : dict[str, np.ndarray]
             Gradients of the parameters, under the names of ``params``.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent is not like what that forward returned, or not finite.
+        CacheError
+            If ``cache`` is not from a layer of this kind, with these sizes and options.
         """
         with cache_of(self, cache):
+            made_by = cache.made_by
             T, B = self._shape_of(cache)
+        check_made_by(made_by, self)
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)

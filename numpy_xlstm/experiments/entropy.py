@@ -3,6 +3,7 @@
 import numpy as np
 
 from numpy_xlstm.errors import TextError
+from numpy_xlstm.experiments.text import check_text
 from numpy_xlstm.generation.tokenizers import code_points
 
 
@@ -16,13 +17,14 @@ def unigram_entropy(text: str) -> float:
     Raises
     ------
     TextError
-        If the text is empty.
+        If the text is empty, or no string.
 
     Examples
     --------
     >>> unigram_entropy("aabc")
     1.5
     """
+    check_text(text)
     if not text:
         raise TextError("text: expected at least 1 character; got 0")
     _, n = np.unique(code_points(text), return_counts=True)
@@ -41,7 +43,7 @@ def bigram_entropy(text: str) -> float:
     Raises
     ------
     TextError
-        If the text has no pair of characters.
+        If the text has no pair of characters, or is no string.
 
     Examples
     --------
@@ -50,6 +52,7 @@ def bigram_entropy(text: str) -> float:
     >>> bigram_entropy("aabba")  # after a: a or b; after b: b or a
     1.0
     """
+    check_text(text)
     if len(text) < 2:
         raise TextError(f"text: expected at least 2 characters; got {len(text)}")
     points = code_points(text)

@@ -20,7 +20,7 @@ from numpy_xlstm.experiments.windows import (
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
-from numpy_xlstm.numerics import check_choice
+from numpy_xlstm.numerics import check_choice, check_has, check_kind, check_positive
 from numpy_xlstm.training import Budget, Progress, TrainingState, Workers, constant, train
 from numpy_xlstm.training.schedules import Schedule
 
@@ -119,7 +119,13 @@ def validation_bits(
     ------
     ShapeError
         If there is nothing to predict.
+    DTypeError, OptionError
+        If an argument is not as described.
     """
+    check_has("model", model)
+    check_positive("window", window)
+    if characters is not None:
+        check_positive("characters", characters)
     inputs, targets = parallel_rows(ids, rows)
     state: Any = None
     nats = 0.0
@@ -197,7 +203,16 @@ def learn(
     ------
     Record
         One per step.
+
+    Raises
+    ------
+    ShapeError, OptionError
+        If an argument is not as described: at once, not at the first step.
     """
+    check_kind("state", state, TrainingState)
+    check_kind("split", split, TextSplit)
+    if validate_every is not None:
+        check_positive("validate_every", validate_every)
     ids, held_out = split.train_ids, split.validation_ids
     if carry:
         batches = consecutive_windows(ids, batch_size, window, state.step)
@@ -215,15 +230,39 @@ def learn(
         recompute=recompute,
         clock=clock,
     )
-    per_character = len(ids) / len(split.train)
+
+    def validation() -> float:
+        return validation_bits(state.model, held_out, characters=len(split.validation))
+
+    return _validated(
+        steps,
+        state,
+        validation,
+        len(ids) / len(split.train),
+        validate_every,
+        validate_seconds,
+        clock,
+    )
+
+
+def _validated(
+    steps: Iterator[Progress],
+    state: TrainingState,
+    validation: Callable[[], float],
+    tokens_per_character: float,
+    validate_every: int | None,
+    validate_seconds: float,
+    clock: Callable[[], float],
+) -> Iterator[Record]:
+    """Take the steps of :func:`learn`, with a validation where one is due."""
     due = clock() + validate_seconds
     for progress in steps:
         bits, began = None, clock()
         by_steps = validate_every is not None and progress.step % validate_every == 0
         by_time = validate_every is None and began >= due
         if by_steps or by_time or progress.fraction >= 1:
-            bits = validation_bits(state.model, held_out, characters=len(split.validation))
+            bits = validation()
             state.validations.append((progress.step, bits))
             now = clock()
             due = now + max(validate_seconds, 10 * (now - began))
-        yield Record(progress, bits, per_character)
+        yield Record(progress, bits, tokens_per_character)

@@ -10,6 +10,7 @@ from typing import Any
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments.language_modelling import Record
 from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.numerics import check_kind
 from numpy_xlstm.training import DecayRule, TrainingState
 
 CHECKPOINT, LOG = "checkpoint.npz", "log.jsonl"
@@ -64,6 +65,7 @@ class Run:
         save_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        check_kind("state", state, TrainingState)
         self.directory = Path(directory)
         self.state = state
         self.tokenizer = tokenizer

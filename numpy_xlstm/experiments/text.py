@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from numpy_xlstm.errors import TextError
+from numpy_xlstm.errors import OptionError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.numerics import check_has, check_positive, is_number
 
 
 def default_text() -> str:
@@ -58,6 +60,12 @@ def _decode(data: bytes, path: Path) -> str:
     return text
 
 
+def check_text(text: Any) -> None:
+    """Raise :class:`TextError` unless ``text`` is a string."""
+    if not isinstance(text, str):
+        raise TextError(f"text: expected a string; got {type(text).__name__}")
+
+
 @dataclass(frozen=True)
 class TextSplit:
     """A text cut in two, in place: the first part to learn from, the last one to validate on."""
@@ -100,7 +108,9 @@ def split_text(
     Raises
     ------
     TextError
-        If either part is shorter than one window and the token after it.
+        If ``text`` is no string, or either part is shorter than one window and the token after it.
+    OptionError
+        If another argument is not as described.
 
     Examples
     --------
@@ -108,6 +118,14 @@ def split_text(
     >>> len(split.train), split.validation, split.tokenizer
     (36, 'abcd', CharacterTokenizer(symbols='abcd'))
     """
+    check_text(text)
+    check_positive("window", window)
+    if tokenizer is not None:
+        check_has("tokenizer", tokenizer, "encode", "decode")
+    if not is_number(validation_fraction) or not 0 <= validation_fraction <= 1:
+        raise OptionError(
+            f"validation_fraction: expected a number from 0 to 1; got {validation_fraction!r}"
+        )
     cut = len(text) - int(len(text) * validation_fraction)
     split = TextSplit(text[:cut], text[cut:], tokenizer or CharacterTokenizer.of(text[:cut]))
     unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"

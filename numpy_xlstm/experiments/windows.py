@@ -5,8 +5,9 @@ from itertools import count
 
 import numpy as np
 
-from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.layers.indices import IndexArray, check_sequence
+from numpy_xlstm.numerics import check_generator, check_positive
 from numpy_xlstm.training import Batch
 
 NOTHING = -1
@@ -33,6 +34,8 @@ def random_windows(
     ------
     ShapeError
         If the sequence is shorter than one window and its targets.
+    DTypeError, OptionError
+        If another argument is not as described.
 
     Examples
     --------
@@ -40,13 +43,19 @@ def random_windows(
     >>> batch.inputs.shape, (batch.targets == batch.inputs + 1).all()
     ((2, 5), np.True_)
     """
+    _check(ids, batch_size, window)
+    check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window and one; got {len(ids)}")
     offsets = np.arange(window + 1)
-    while True:
-        starts = rng.integers(0, len(ids) - window, size=(batch_size, 1))
-        windows = ids[starts + offsets]
-        yield Batch(windows[:, :-1], windows[:, 1:])
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            starts = rng.integers(0, len(ids) - window, size=(batch_size, 1))
+            windows = ids[starts + offsets]
+            yield Batch(windows[:, :-1], windows[:, 1:])
+
+    return batches()
 
 
 def consecutive_windows(
@@ -73,6 +82,8 @@ def consecutive_windows(
     ------
     ShapeError
         If a row would have nothing to predict.
+    DTypeError, OptionError
+        If another argument is not as described.
 
     Examples
     --------
@@ -84,6 +95,9 @@ def consecutive_windows(
     [[2, 3, 4], [7, 8, 9]] [[3, 4, 5], [8, 9, 10]] False
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
+    _check(ids, batch_size, window)
+    if isinstance(start, bool) or not isinstance(start, int | np.integer) or start < 0:
+        raise OptionError(f"start: expected a whole number, at least 0; got {start!r}")
     length = (len(ids) - 1) // batch_size
     if length < 1:
         raise ShapeError(
@@ -91,11 +105,21 @@ def consecutive_windows(
         )
     windows = -(-length // window)
     starts = length * np.arange(batch_size)[:, None]
-    for index in count(start):
-        part = index % windows
-        first, last = length * part // windows, length * (part + 1) // windows
-        laid = ids[starts + np.arange(first, last + 1)]
-        yield Batch(laid[:, :-1], laid[:, 1:], fresh=part == 0)
+
+    def batches() -> Iterator[Batch]:
+        for index in count(start):
+            part = index % windows
+            first, last = length * part // windows, length * (part + 1) // windows
+            laid = ids[starts + np.arange(first, last + 1)]
+            yield Batch(laid[:, :-1], laid[:, 1:], fresh=part == 0)
+
+    return batches()
+
+
+def _check(ids: IndexArray, batch_size: int, window: int) -> None:
+    check_sequence("ids", ids)
+    check_positive("batch_size", batch_size)
+    check_positive("window", window)
 
 
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
@@ -120,6 +144,8 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     ------
     ShapeError
         If there is nothing to predict.
+    DTypeError, OptionError
+        If an argument is not as described.
 
     Examples
     --------
@@ -127,6 +153,8 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     >>> inputs.tolist(), targets.tolist()
     ([[0, 1, 2], [4, 5, 6]], [[1, 2, 3], [5, 6, -1]])
     """
+    check_sequence("ids", ids)
+    check_positive("rows", rows)
     if len(ids) < 2:
         raise ShapeError(f"ids: expected at least 2, one to predict the other; got {len(ids)}")
     rows = min(rows, len(ids) // 2)

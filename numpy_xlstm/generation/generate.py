@@ -10,7 +10,7 @@ from numpy_xlstm.generation.sampling import Sampling, draw
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind
 from numpy_xlstm.trees import join_states
 
 PLAIN = Sampling()
@@ -86,8 +86,8 @@ def stream(
     >>> len(pieces), set("".join(pieces)) <= set("abc")
     (20, True)
     """
-    text = _Text(tokenizer, stop)
     prompts = [check_prompt(prompt, tokenizer)]
+    text = _Text(tokenizer, stop)
     return _pieces(_tokens(model, tokenizer, prompts, length, sampling, banned, rng), text)
 
 
@@ -173,8 +173,8 @@ def generate_batch(
     if not isinstance(prompts, Iterable):
         raise OptionError(f"prompts: expected a sequence of strings; got {prompts!r}")
     prompts = list(prompts)
-    texts = [_Text(tokenizer, stop) for _ in prompts]
     ids = [check_prompt(p, tokenizer, f"prompts[{row}]") for row, p in enumerate(prompts)]
+    texts = [_Text(tokenizer, stop) for _ in prompts]
     steps = _tokens(model, tokenizer, ids, length, sampling, banned, rng)
     parts: list[list[str]] = [[] for _ in prompts]
     for tokens in steps:
@@ -194,6 +194,7 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
     >>> check_prompt("ba", CharacterTokenizer.of("abc"))
     array([1, 0])
     """
+    check_has("tokenizer", tokenizer, "encode", "decode")
     if not isinstance(prompt, str):
         raise OptionError(f"{name}: expected a string; got {prompt!r}")
     if isinstance(tokenizer, CharacterTokenizer):
@@ -247,10 +248,9 @@ def _tokens(
 ) -> Iterator[IndexArray]:
     """Check the options now and return the steps: the next token of every row, shape (B,)."""
     _check_length(length)
-    if not isinstance(sampling, Sampling):
-        raise OptionError(f"sampling: expected a Sampling; got {sampling!r}")
-    if not isinstance(rng, np.random.Generator):
-        raise OptionError(f"rng: expected a np.random.Generator; got {rng!r}")
+    check_has("model", model)
+    check_kind("sampling", sampling, Sampling)
+    check_generator("rng", rng, required=True)
     _check_width(getattr(model, "vocab_size", None), tokenizer)
     allowed = _allowed(tokenizer, banned)
     history = [ids.tolist() for ids in prompts]

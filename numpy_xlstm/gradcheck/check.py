@@ -12,7 +12,7 @@ from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.report import Report, Row
-from numpy_xlstm.numerics import check_positive
+from numpy_xlstm.numerics import check_positive, is_number
 
 NOT_ANALYTIC = (
     "differences agree where the complex step does not: is the forward analytic as written? "
@@ -82,7 +82,8 @@ def gradcheck(
     Raises
     ------
     OptionError
-        If no method or an unknown one is asked for, or a number is not positive.
+        If no method or an unknown one is asked for, or a number is not positive, or ``rng`` is
+        neither a generator nor a seed.
     TypeError
         If the target does not follow a protocol.
 
@@ -154,8 +155,10 @@ def _seeded(rng: np.random.Generator | int | None) -> tuple[int, np.random.Gener
         seed = int(rng.integers(2**63))
     elif rng is None:
         seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    else:
+    elif isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0:
         seed = int(rng)
+    else:
+        raise OptionError(f"rng: expected a np.random.Generator or a seed, at least 0; got {rng!r}")
     return seed, np.random.default_rng(seed)
 
 
@@ -165,10 +168,10 @@ def _check_options(
     check_positive("directions", directions)
     if max_entries != 0:
         check_positive("max_entries", max_entries)
-    if isinstance(methods, str) or not methods:
+    if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
         raise OptionError(f"methods: expected a list of {', '.join(METHODS)}; got {methods!r}")
     for method in methods:
         if method not in METHODS:
             raise OptionError(f"methods: expected some of {', '.join(METHODS)}; got {method!r}")
-    if rtol is not None and not 0 < rtol < float("inf"):
+    if rtol is not None and not (is_number(rtol) and 0 < rtol < float("inf")):
         raise OptionError(f"rtol: expected a positive number; got {rtol!r}")

@@ -33,6 +33,7 @@ class Problem:
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
+        _check_target(target)
         self._target = target
         self._inputs = inputs
         forward = target[0] if isinstance(target, tuple) else target.forward
@@ -113,6 +114,18 @@ class Problem:
             for label, tree in zip(names, results, strict=True)
             for name, array in leaves(label, tree)
         }
+
+
+def _check_target(target: Any) -> None:
+    """Raise ``TypeError`` unless the target has a forward and a backward."""
+    pair = isinstance(target, tuple)
+    functions = target if pair else [getattr(target, n, None) for n in ("forward", "backward")]
+    if isinstance(target, type) or len(functions) != 2 or not all(map(callable, functions)):
+        got = f"the class {target.__name__}" if isinstance(target, type) else repr(target)
+        raise TypeError(
+            "gradcheck: expected a layer with forward and backward, or a tuple of two functions; "
+            f"got {got}"
+        )
 
 
 def _over(layer: Any, params: Arrays) -> Any:

@@ -11,6 +11,16 @@ IndexArray = npt.NDArray[np.integer[Any]]
 """An array of integers, each of which names a row or a class."""
 
 
+def check_sequence(name: str, value: Any) -> IndexArray:
+    """Return ``value`` if it is an array of ids of shape (N,), else say what it is."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
+        got = getattr(value, "dtype", type(value).__name__)
+        raise DTypeError(f"{name}: expected a NumPy array of integers; got {got}")
+    if value.ndim != 1:
+        raise ShapeError(f"{name}: expected shape (N,); got {value.shape}")
+    return value
+
+
 def check_indices(
     name: str,
     value: Any,

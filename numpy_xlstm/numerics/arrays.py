@@ -138,10 +138,11 @@ def _foreign(layer: Any, cache: Any) -> CacheError:
     )
 
 
-def check_generator(name: str, rng: Any) -> None:
-    """Raise :class:`OptionError` unless ``rng`` is a generator, or None."""
-    if not (rng is None or isinstance(rng, np.random.Generator)):
-        raise OptionError(f"{name}: expected a np.random.Generator, or None; got {rng!r}")
+def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
+    """Raise :class:`OptionError` unless ``rng`` is a generator, or None where that will do."""
+    if not (isinstance(rng, np.random.Generator) or (rng is None and not required)):
+        expected = "a np.random.Generator" + ("" if required else ", or None")
+        raise OptionError(f"{name}: expected {expected}; got {rng!r}")
 
 
 def is_number(value: Any) -> bool:
@@ -162,3 +163,18 @@ def check_positive(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise OptionError(f"{name}: expected a whole number, at least 1; got {value!r}")
     return int(value)
+
+
+def check_kind(name: str, value: Any, kind: type) -> None:
+    """Raise :class:`OptionError` unless ``value`` is of this kind."""
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
+        raise OptionError(f"{name}: expected {article} {kind.__name__}; got {type(value).__name__}")
+
+
+def check_has(name: str, value: Any, *methods: str) -> None:
+    """Raise :class:`OptionError` unless ``value`` has these methods, or can be called."""
+    missing = [m for m in methods or ("__call__",) if not callable(getattr(value, m, None))]
+    if missing or isinstance(value, type):
+        wanted = "something with " + ", ".join(methods) if methods else "a function"
+        raise OptionError(f"{name}: expected {wanted}; got {type(value).__name__}")

@@ -65,7 +65,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     NonFiniteError
         If the norm is not finite: a step along such a gradient would destroy the parameters.
     OptionError
-        If ``max_norm`` is not a positive number.
+        If ``max_norm`` is not a positive number, or ``grads`` are not arrays by name.
     DTypeError
         If a gradient is not an array of floating-point numbers.
 
@@ -81,6 +81,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     """
     if not is_number(max_norm) or not max_norm > 0:
         raise OptionError(f"max_norm: expected a number above 0; got {max_norm!r}")
+    if not isinstance(grads, Mapping):
+        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
     for name, g in grads.items():
         check_floats(name, g)
     norm = global_norm(grads)

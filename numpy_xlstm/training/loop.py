@@ -3,9 +3,10 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.numerics import check_has, check_kind, check_positive, is_number
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, GradientWorkers, train_step
@@ -49,7 +50,7 @@ class Budget:
     Raises
     ------
     OptionError
-        If both are ``None`` or one is not positive.
+        If both are ``None`` or one is not positive, or ``steps`` is not a whole number.
 
     Examples
     --------
@@ -63,9 +64,11 @@ class Budget:
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
             raise OptionError("budget: expected steps, seconds or both; got neither")
-        for name, value in (("steps", self.steps), ("seconds", self.seconds)):
-            if value is not None and not 0 < value < float("inf"):
-                raise OptionError(f"{name}: expected a number above 0; got {value!r}")
+        if self.steps is not None:
+            check_positive("steps", self.steps)
+        seconds = self.seconds
+        if seconds is not None and not (is_number(seconds) and 0 < seconds < float("inf")):
+            raise OptionError(f"seconds: expected a number above 0; got {seconds!r}")
 
     def fraction(self, step: int, elapsed: float) -> float:
         """How much of the budget is used up, at most 1."""
@@ -122,11 +125,40 @@ def train(
     ------
     NonFiniteError
         If the training diverges.
+    OptionError
+        If an argument is not as described: at once, not at the first step.
     """
+    check_kind("state", state, TrainingState)
+    check_kind("budget", budget, Budget)
+    check_has("batches", batches, "__iter__")
+    if workers is not None:
+        check_has("workers", workers, "gradient")
+    check_has("schedule", schedule)
+    check_has("clock", clock)
+    options: dict[str, Any] = {
+        "max_norm": max_norm,
+        "accumulate": accumulate,
+        "workers": workers,
+        "recompute": recompute,
+    }
+    return _steps(state, batches, budget, schedule, carry, clock, options)
+
+
+def _steps(
+    state: TrainingState,
+    batches: Iterable[Batch],
+    budget: Budget,
+    schedule: Schedule,
+    carry: bool,
+    clock: Callable[[], float],
+    options: dict[str, Any],
+) -> Iterator[Progress]:
+    """Take the steps of :func:`train`; ``options`` are those of a single step."""
     if budget.fraction(state.step, state.elapsed) >= 1:
         return
     start = clock() - state.elapsed
     for batch in batches:
+        check_kind("batch", batch, Batch)
         began, step = clock(), state.step + 1
         lr = state.optimizer.lr * schedule(budget.fraction(step, began - start))
         try:
@@ -135,12 +167,9 @@ def train(
                 state.optimizer,
                 batch,
                 lr=lr,
-                max_norm=max_norm,
                 state=state.carried if carry and not batch.fresh else None,
-                accumulate=accumulate,
-                workers=workers,
-                recompute=recompute,
                 rng=state.rng,
+                **options,
             )
         except NonFiniteError as error:
             raise NonFiniteError(

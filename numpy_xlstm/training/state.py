@@ -12,7 +12,7 @@ from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind
 from numpy_xlstm.training.decay import DecayRule, decay_rule
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import leaves, rebuild, tree_map
@@ -70,6 +70,12 @@ class TrainingState:
     busy: float = 0.0
     carried: Any = None
     validations: list[tuple[int, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Raise :class:`OptionError` if a part is of another kind."""
+        check_has("model", self.model, "forward", "backward")
+        check_kind("optimizer", self.optimizer, AdamW)
+        check_generator("rng", self.rng, required=True)
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
         """Count one more step, and keep the state that it ended in, as arrays of its own.

@@ -13,7 +13,7 @@ from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_back
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array, check_generator, check_positive
+from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind, check_positive
 from numpy_xlstm.training.clipping import clip_grad_norm
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, tree_map
@@ -110,7 +110,7 @@ def train_step(
     NonFiniteError
         If the gradients are not finite; nothing has been updated then.
     OptionError
-        If there are fewer rows than parts.
+        If there are fewer rows than parts, or an argument is of another kind.
     ShapeError
         If no target counts, or targets, mask or state are not for the rows of the inputs.
     DTypeError, IndexError
@@ -130,7 +130,11 @@ def train_step(
     >>> losses[0] > 1.0 and losses[-1] < 0.1
     True
     """
+    check_has("model", model, "forward", "backward")
+    check_kind("optimizer", optimizer, AdamW)
     check_generator("rng", rng)
+    if workers is not None:
+        check_has("workers", workers, "gradient")
     check_batch_and_state(batch, state)
     if recompute and not _can_recompute(model):
         raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
@@ -156,8 +160,7 @@ def _can_recompute(model: RecurrentModel) -> bool:
 
 def check_batch_and_state(batch: Any, state: Any) -> None:
     """Raise an error unless inputs, targets, mask and state are for the same rows and steps."""
-    if not isinstance(batch, Batch):
-        raise OptionError(f"batch: expected a Batch; got {type(batch).__name__}")
+    check_kind("batch", batch, Batch)
     inputs = batch.inputs
     for name, array in (("inputs", inputs), ("targets", batch.targets)):
         if not isinstance(array, np.ndarray) or array.ndim != 2:

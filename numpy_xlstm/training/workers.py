@@ -25,7 +25,7 @@ from numpy_xlstm.errors import (
     WorkerError,
 )
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_has, check_positive
 from numpy_xlstm.parameters import signature
 from numpy_xlstm.training.blocks import each_block
 from numpy_xlstm.training.messages import receive, send
@@ -71,7 +71,7 @@ class Workers:
     Raises
     ------
     OptionError
-        If ``count`` is not a positive whole number.
+        If ``count`` is not a positive whole number, or ``model`` has no forward and backward.
 
     Notes
     -----
@@ -88,6 +88,7 @@ class Workers:
 
     def __init__(self, model: RecurrentModel, count: int) -> None:
         self.count = check_positive("count", count)
+        check_has("model", model, "forward", "backward")
         self._made_for = signature(model), getattr(model, "dropout", 0.0)
         where = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self._folder = tempfile.TemporaryDirectory(

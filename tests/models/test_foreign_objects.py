@@ -15,15 +15,18 @@ from numpy_xlstm import (
     LanguageModel,
     LayerNorm,
     Linear,
+    LSTMCell,
     load_checkpoint,
     mLSTM,
     mLSTMBlock,
     mLSTMBlockConfig,
+    mLSTMCell,
     mLSTMLayerConfig,
     save_checkpoint,
     sLSTM,
     sLSTMBlock,
     sLSTMBlockConfig,
+    sLSTMCell,
     sLSTMLayerConfig,
     xLSTMLarge,
     xLSTMLargeConfig,
@@ -103,7 +106,7 @@ def test_a_source_of_randomness_that_is_none(rng: Any) -> None:
 
 def test_generation_without_a_generator_or_with_options_as_a_dict() -> None:
     model, tokenizer = large().with_params(large().params), ByteTokenizer()
-    with pytest.raises(OptionError, match=r"sampling: expected a Sampling; got {}"):
+    with pytest.raises(OptionError, match=r"sampling: expected a Sampling; got dict"):
         generate(model, tokenizer, "a", length=1, sampling={}, rng=np.random.default_rng(0))  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator; got None"):
         generate(model, tokenizer, "a", length=1, rng=None)  # type: ignore[arg-type]
@@ -185,11 +188,46 @@ def test_the_cache_of_another_model(other: dict[str, Any]) -> None:
         stack().backward(logits, large().forward(IDS)[2])
 
 
-@pytest.mark.parametrize("sizes", [(5, 8), (8, 8, 2)])
-def test_the_cache_of_another_cell(sizes: tuple[int, ...]) -> None:
-    y, _, cache = sLSTM(*sizes).forward(np.ones((2, 3, sizes[0])))
-    with pytest.raises(CacheError, match=r"cache: expected that of a layer with weights \("):
-        sLSTM(8, 8).backward(y, cache)
+CELLS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
+    "sLSTM of another width": (lambda: sLSTM(8, 8), lambda: sLSTM(5, 8), r"W is \(32, 8\)"),
+    "sLSTM of other heads": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 8, 2), r"R is \(1, 32, 8\)"),
+    "sLSTM with another gate": (
+        lambda: sLSTM(8, 8, forget_gate="exp"),
+        lambda: sLSTM(8, 8),
+        r"a sLSTM with forget_gate = 'exp'; got that of one with 'sigmoid'",
+    ),
+    "sLSTM, of a cell": (lambda: sLSTM(8, 8), lambda: sLSTMCell(8, 8), "a sLSTM; got that of a"),
+    "LSTM cell of another width": (lambda: LSTMCell(8, 8), lambda: LSTMCell(4, 8), "W is"),
+    "mLSTM of other heads": (lambda: mLSTM(8, 8, 2), lambda: mLSTM(8, 8, 4), "is .* float64; got"),
+    "mLSTM with other queries": (
+        lambda: mLSTM(8, 8, 2),
+        lambda: mLSTM(8, 8, 2, qk_dim=4),
+        r"is \(8, 8\) float64; got|is \(8,\) float64; got",
+    ),
+    "mLSTM with another gate": (
+        lambda: mLSTM(8, 8, forget_gate="exp"),
+        lambda: mLSTM(8, 8),
+        "forget_gate = 'exp'; got that of one with 'sigmoid'",
+    ),
+    "mLSTM cell with another eps": (
+        lambda: mLSTMCell(8, 8),
+        lambda: mLSTMCell(8, 8, eps=0.0),
+        "eps = 1e-06; got that of one with 0",
+    ),
+    "mLSTM cell of other heads": (lambda: mLSTMCell(8, 8, 2), lambda: mLSTMCell(8, 8, 4), "is"),
+    "mLSTM cell, of another kind": (lambda: mLSTMCell(8, 8), lambda: LSTMCell(8, 8), "mLSTMCell"),
+}
+"""A layer, another one, and what the first says to a cache of the second."""
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_the_cache_of_another_cell(name: str) -> None:
+    layer, other, message = CELLS[name]
+    made_by = other()
+    shape = (2, made_by.input_size) if name.count("cell") else (2, 3, made_by.input_size)
+    y, _, cache = made_by.forward(np.ones(shape))
+    with pytest.raises(CacheError, match=rf"cache: expected .*{message}"):
+        layer().backward(y, cache)
 
 
 ROWS = np.concatenate((IDS, IDS))

@@ -178,7 +178,7 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
     ("steps", "seconds", "message"),
     [
         (None, None, "budget: expected steps, seconds or both; got neither"),
-        (0, None, "steps: expected a number above 0; got 0"),
+        (0, None, "steps: expected a whole number, at least 1; got 0"),
         (None, -1.0, "seconds: .*got -1.0"),
         (None, float("nan"), "seconds: .*got nan"),
         (None, float("inf"), "seconds: .*got inf"),

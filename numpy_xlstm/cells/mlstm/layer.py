@@ -36,12 +36,13 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
+    check_cache,
     check_choice,
     check_positive,
     checked_dtype,
     sigmoid_and_slope,
 )
-from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.parameters import Parameterised, Signature, check_made_by, signature
 
 Grads = dict[str, Array]
 
@@ -128,6 +129,11 @@ class _mLSTMLayer(Parameterised):
         return self.qk_dim // self.num_heads, self.hidden_size // self.num_heads
 
     @property
+    def cache_options(self) -> dict[str, Any]:
+        """Heads, gates and eps."""
+        return {"num_heads": self.num_heads, **self.options._asdict()}
+
+    @property
     def _key_scale(self) -> Any:
         return key_scale(self.head_dims[0], self.dtype)
 
@@ -171,6 +177,7 @@ class _mLSTMLayer(Parameterised):
 class CellCache(NamedTuple):
     """What one step of the layer keeps for its backward."""
 
+    made_by: Signature
     source: Source
     gate: OutputGate
     inputs: Inputs
@@ -261,7 +268,11 @@ class mLSTMCell(_mLSTMLayer):
         inputs = Inputs(*projected)
         h_tilde, after, cache = step(to_memory(inputs, self.options), previous, self.options.eps)
         h = gate.o * h_tilde.reshape(gate.o.shape)  # [mlstm.21]
-        return h, own(after), CellCache(self._source(x), gate, inputs, cache, after)
+        return (
+            h,
+            own(after),
+            CellCache(signature(self), self._source(x), gate, inputs, cache, after),
+        )
 
     def backward(
         self, dh: Array, cache: CellCache, dstate: Sequence[Array | None] | None = None
@@ -285,7 +296,14 @@ class mLSTMCell(_mLSTMLayer):
             Gradient of the state before this step.
         grads : dict[str, np.ndarray]
             Gradients of the parameters.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` is not from a cell of this kind, with these sizes and options.
         """
+        check_cache(self, cache, CellCache)
+        check_made_by(cache.made_by, self)
         shape = cache.gate.o.shape
         check_array("dh", dh, shape, self.dtype)
         dlast = check_state("dstate", dstate, _one_step(*cache.inputs.arrays), self.options)
@@ -303,6 +321,7 @@ class mLSTMCell(_mLSTMLayer):
 class SequenceCache(NamedTuple):
     """What a sequence keeps for its backward."""
 
+    made_by: Signature
     source: Source
     """With x time-major and flattened: (T·B, D)."""
     gate: OutputGate
@@ -385,7 +404,7 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
         h, after, cache = run_form(self.form, inputs, before, self.options, self.chunk_size)
         h = _from_heads(h).reshape(gate.o.shape)
         y = (gate.o * h).reshape(T, B, self.hidden_size)  # [mlstm.21]
-        return y, own(after), SequenceCache(self._source(flat), gate, h, cache)
+        return y, own(after), SequenceCache(signature(self), self._source(flat), gate, h, cache)
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array | None] | None

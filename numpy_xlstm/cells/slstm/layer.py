@@ -1,5 +1,7 @@
 """sLSTMCell and sLSTM: the parameters of an sLSTM, as a step and as a sequence."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +29,11 @@ class _sLSTMLayer(GatedLayer[sLSTMState]):
         self.forget_gate = check_choice("forget_gate", forget_gate, FORGET_GATES)
         self.pointwise = sLSTMPointwise(self.forget_gate)
         super().__init__(input_size, hidden_size, num_heads, dtype, rng)
+
+    @property
+    def cache_options(self) -> dict[str, Any]:
+        """The kind of forget gate."""
+        return {"forget_gate": self.forget_gate}
 
     def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:
         D, H, DH = self.input_size, self.hidden_size, self.head_dim

@@ -1,0 +1,208 @@
+"""What is of another kind altogether is named at once, before a first step or piece."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, LanguageModel, Linear
+from numpy_xlstm import gradcheck as gradcheck_module
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, TextError
+from numpy_xlstm.experiments import (
+    Run,
+    bigram_entropy,
+    consecutive_windows,
+    learn,
+    parallel_rows,
+    random_windows,
+    split_text,
+    unigram_entropy,
+    validation_bits,
+)
+from numpy_xlstm.generation import ByteTokenizer, generate, generate_batch, join_states, stream
+from numpy_xlstm.training import (
+    AdamW,
+    Batch,
+    Budget,
+    TrainingState,
+    Workers,
+    clip_grad_norm,
+    train,
+    train_step,
+)
+
+gradcheck: Any = gradcheck_module
+IDS = np.arange(40) % 7
+RNG = np.random.default_rng(0)
+MODEL = LanguageModel(256, 4, LSTM(4, 8, rng=RNG), rng=RNG)
+BYTES: Any = ByteTokenizer()
+ONE = Budget(steps=1)
+BATCH = Batch(IDS[None, :-1], IDS[None, 1:])
+ANY: Any = None
+
+
+def state() -> TrainingState:
+    return TrainingState(MODEL, AdamW(MODEL.params), RNG)
+
+
+def taught(*args: Any, **options: Any) -> Any:
+    return learn(*args, batch_size=2, window=3, **options)
+
+
+WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
+    "Budget steps": (Budget, "3", OptionError, "steps: expected a whole number"),
+    "Budget half a step": (Budget, 2.5, OptionError, "steps: expected a whole number"),
+    "Budget seconds": (lambda x: Budget(seconds=x), "3", OptionError, "seconds: .*; got '3'"),
+    "state model": (lambda x: TrainingState(x, ANY, RNG), 3, OptionError, "model: .*forward.*int"),
+    "state optimizer": (lambda x: TrainingState(MODEL, x, RNG), None, OptionError, "an AdamW; got"),
+    "state rng": (
+        lambda x: TrainingState(MODEL, state().optimizer, x),
+        3,
+        OptionError,
+        "rng: .* 3",
+    ),
+    "train state": (lambda x: train(x, [BATCH], ONE), MODEL, OptionError, "a TrainingState; got"),
+    "train batches": (lambda x: train(state(), x, ONE), 3, OptionError, "batches: .*__iter__; got"),
+    "train budget": (lambda x: train(state(), [BATCH], x), 3, OptionError, "a Budget; got int"),
+    "train schedule": (
+        lambda x: train(state(), [BATCH], ONE, schedule=x),
+        3,
+        OptionError,
+        "a function; got int",
+    ),
+    "train clock": (lambda x: train(state(), [BATCH], ONE, clock=x), 3, OptionError, "clock: "),
+    "train workers": (
+        lambda x: train(state(), [BATCH], ONE, workers=x),
+        2,
+        OptionError,
+        "workers: .*gradient; got",
+    ),
+    "train batch": (lambda x: next(train(state(), x, ONE)), [3], OptionError, "a Batch; got int"),
+    "step model": (lambda x: train_step(x, ANY, BATCH), None, OptionError, "model: .*NoneType"),
+    "step optimizer": (lambda x: train_step(MODEL, x, BATCH), {}, OptionError, "AdamW; got dict"),
+    "step workers": (
+        lambda x: train_step(MODEL, state().optimizer, BATCH, workers=x),
+        2,
+        OptionError,
+        "workers",
+    ),
+    "Workers model": (lambda x: Workers(x, 2), None, OptionError, "model: .*NoneType"),
+    "clip grads": (
+        lambda x: clip_grad_norm(x, 1.0),
+        [3],
+        OptionError,
+        "grads: .*by name; got list",
+    ),
+    "windows ids": (lambda x: random_windows(x, 2, 3, RNG), IDS * 1.0, DTypeError, "float64"),
+    "windows list": (lambda x: random_windows(x, 2, 3, RNG), [1, 2], DTypeError, "ids: .*got list"),
+    "windows rank": (lambda x: random_windows(x, 2, 3, RNG), IDS[None], ShapeError, r"\(N,\)"),
+    "windows batch": (lambda x: random_windows(IDS, x, 3, RNG), "a", OptionError, "batch_size: "),
+    "windows window": (lambda x: random_windows(IDS, 2, x, RNG), None, OptionError, "window: "),
+    "windows rng": (lambda x: random_windows(IDS, 2, 3, x), 3, OptionError, "rng: .*; got 3"),
+    "in order ids": (lambda x: consecutive_windows(x, 2, 3), None, DTypeError, "ids: "),
+    "in order window": (lambda x: consecutive_windows(IDS, 2, x), 0, OptionError, "window: "),
+    "in order start": (lambda x: consecutive_windows(IDS, 2, 3, x), -1, OptionError, "start: "),
+    "rows ids": (lambda x: parallel_rows(x, 2), None, DTypeError, "ids: "),
+    "rows": (lambda x: parallel_rows(IDS, x), 1.5, OptionError, "rows: "),
+    "split text": (lambda x: split_text(x, 3), b"abc", TextError, "a string; got bytes"),
+    "split window": (lambda x: split_text("ab" * 40, x), "3", OptionError, "window: "),
+    "split tokenizer": (lambda x: split_text("ab" * 40, 3, x), 3, OptionError, "tokenizer: .*int"),
+    "split fraction": (
+        lambda x: split_text("ab" * 40, 3, validation_fraction=x),
+        2,
+        OptionError,
+        "from 0 to 1",
+    ),
+    "unigrams": (unigram_entropy, None, TextError, "text: expected a string; got NoneType"),
+    "bigrams": (bigram_entropy, 3, TextError, "text: expected a string; got int"),
+    "validation model": (lambda x: validation_bits(x, IDS), None, OptionError, "model: "),
+    "validation ids": (lambda x: validation_bits(MODEL, x), "ab", DTypeError, "ids: .*got str"),
+    "validation window": (
+        lambda x: validation_bits(MODEL, IDS, window=x),
+        0,
+        OptionError,
+        "window: ",
+    ),
+    "validation characters": (
+        lambda x: validation_bits(MODEL, IDS, characters=x),
+        "a",
+        OptionError,
+        "characters: ",
+    ),
+    "learn state": (
+        lambda x: taught(x, split_text("ab" * 40, 3), ONE),
+        None,
+        OptionError,
+        "state: ",
+    ),
+    "learn split": (lambda x: taught(state(), x, ONE), "abc", OptionError, "a TextSplit; got str"),
+    "learn budget": (
+        lambda x: taught(state(), split_text("ab" * 40, 3), x),
+        3,
+        OptionError,
+        "budget: ",
+    ),
+    "learn validation": (
+        lambda x: taught(state(), split_text("ab" * 40, 3), ONE, validate_every=x),
+        0,
+        OptionError,
+        "validate_every: ",
+    ),
+    "Run state": (lambda x: Run("nowhere", x), None, OptionError, "state: "),
+    "generate model": (
+        lambda x: generate(x, BYTES, "a", length=1, rng=RNG),
+        None,
+        OptionError,
+        "model: ",
+    ),
+    "generate tokenizer": (
+        lambda x: generate(MODEL, x, "a", length=1, rng=RNG),
+        None,
+        OptionError,
+        "tokenizer: ",
+    ),
+    "stream tokenizer": (
+        lambda x: stream(MODEL, x, "a", length=1, rng=RNG),
+        3,
+        OptionError,
+        "tokenizer: ",
+    ),
+    "batch tokenizer": (
+        lambda x: generate_batch(MODEL, x, ["a"], length=1, rng=RNG),
+        3,
+        OptionError,
+        "tokenizer: ",
+    ),
+    "no states": (join_states, [], ShapeError, r"at least one; got \[\]"),
+    "a number of states": (join_states, 3, ShapeError, "at least one; got 3"),
+    "gradcheck target": (gradcheck, 3, TypeError, "a layer with forward and backward.*; got 3"),
+    "gradcheck class": (gradcheck, Linear, TypeError, "got the class Linear"),
+    "gradcheck one function": (gradcheck, (abs,), TypeError, "a tuple of two functions; got"),
+    "gradcheck rng": (
+        lambda x: gradcheck(Linear(2, 2), np.ones((1, 2)), rng=x),
+        "a",
+        OptionError,
+        "rng: .*'a'",
+    ),
+    "gradcheck methods": (
+        lambda x: gradcheck(Linear(2, 2), np.ones((1, 2)), methods=x),
+        3,
+        OptionError,
+        "methods: ",
+    ),
+    "gradcheck rtol": (
+        lambda x: gradcheck(Linear(2, 2), np.ones((1, 2)), rtol=x),
+        "a",
+        OptionError,
+        "rtol: ",
+    ),
+}
+"""A call, an argument, and the error that it raises."""
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_the_error_names_what_is_of_another_kind(name: str) -> None:
+    call, argument, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        call(argument)
