@@ -145,10 +145,10 @@ def check_made_by(made_by: Signature | None, layer: Any) -> None:
                 f"got that of one where it is {_drawn(got)}"
             )
     for name, option in here.options.items():
-        if option != made_by.options[name]:
+        if option != (theirs := made_by.options.get(name)):
             raise CacheError(
                 f"cache: expected that of a {here.kind} with {name} = {option!r}; "
-                f"got that of one with {made_by.options[name]!r}"
+                f"got that of one with {theirs!r}"
             )
 
 
@@ -223,6 +223,15 @@ class Composite(Parameterised):
     def dtype(self) -> np.dtype[Any]:
         """The dtype of the parameters, which inputs must share."""
         return next(iter(self.own.values() or self._first_part.params.values())).dtype
+
+    @property
+    def cache_options(self) -> dict[str, Any]:
+        """The configuration, if there is one, and what is said by the parts."""
+        config = getattr(self, "config", None)
+        options = {} if config is None else dict(vars(config))
+        for prefix, part in self.children.items():
+            options |= prefixed(prefix, getattr(part, "cache_options", {}))
+        return options
 
     @property
     def _first_part(self) -> Parameterised:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.numerics import Array, check_choice, sigmoid
+from numpy_xlstm.numerics import Array, sigmoid
 from numpy_xlstm.numerics.activations import at_least, exp_minus, lowest, maximum, minimum
 
 Cache = tuple[Array, ...]
@@ -208,8 +208,3 @@ ACTIVATIONS: dict[str, Activation] = {
     "selu": Activation(_selu, _selu_backward),
 }
 """The activations by the names that the official package gives them, and ``gelu_tanh``."""
-
-
-def check_activation(name: str, value: str) -> Activation:
-    """Return the activation of that name, or raise :class:`OptionError`."""
-    return ACTIVATIONS[check_choice(name, value, ACTIVATIONS)]

@@ -5,17 +5,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers.activations import check_activation
+from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.layer import Grads, Layer
 from numpy_xlstm.layers.linear import Linear, LinearCache
 from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_choice, check_positive
 from numpy_xlstm.parameters import Composite, child, named_grads
 
 
 class FeedForwardCache(NamedTuple):
     """What the backward of :class:`GatedFeedForward` needs."""
 
+    act_fn: str
+    """The name of φ."""
     up: LinearGroupCache
     gate: Array
     """φ(W_g x), shape (..., U)."""
@@ -80,7 +82,7 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
     ) -> None:
         self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
         self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)
-        self.act_fn = check_activation("act_fn", act_fn)
+        self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
         rng = np.random.default_rng(rng)
         widths = {"proj_up_gate": U, "proj_up": U}
         self.children = {
@@ -91,14 +93,15 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
     def apply(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Forward, without checks."""
         (pre, value), up = self.up.apply(x)
-        gate, activation = self.act_fn.forward(pre)
+        gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.apply(gate * value)  # [ffn.1]
-        return y, FeedForwardCache(up, gate, activation, value, down)
+        return y, FeedForwardCache(self.act_fn, up, gate, activation, value, down)
 
     def apply_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         dproduct, grads = self.proj_down.apply_backward(dy, cache.down)
-        dpre = self.act_fn.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
+        activation = ACTIVATIONS[cache.act_fn]
+        dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
         dproduct *= cache.gate  # [ffn.3]
         dx, up_grads = self.up.apply_backward([dpre, dproduct], cache.up)
         return dx, named_grads({"(up)": up_grads, "proj_down": grads})

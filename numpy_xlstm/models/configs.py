@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.activations import check_activation
+from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.models.config import Config, check_above, check_range, inherit
-from numpy_xlstm.numerics import check_positive
+from numpy_xlstm.numerics import check_choice, check_positive
 
 
 @dataclass
@@ -112,7 +112,7 @@ class FeedForwardConfig(UpProjConfig):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_activation("act_fn", self.act_fn)
+        check_choice("act_fn", self.act_fn, ACTIVATIONS)
         check_range("dropout", self.dropout, 0, 1)
 
 

@@ -6,7 +6,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
+
+RAISED = {
+    kind.__name__: kind
+    for kind in (DTypeError, IndexError, NonFiniteError, OptionError, ShapeError)
+}
+"""Errors that are told as they are, since a single process would raise them too."""
 
 
 def send(stream: BinaryIO, facts: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:

@@ -9,10 +9,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from numpy_xlstm import errors
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training.messages import receive, send
+from numpy_xlstm.training.messages import RAISED, receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
 from numpy_xlstm.training.step import Batch, gradient
 from numpy_xlstm.trees import leaves, rebuild
@@ -43,7 +42,7 @@ def _work(folder: Path, number: str, answers: BinaryIO) -> None:
 
 
 def _said(error: Exception) -> str:
-    return str(error) if type(error).__module__ == errors.__name__ else repr(error)
+    return str(error) if type(error).__name__ in RAISED else repr(error)
 
 
 def _answer(

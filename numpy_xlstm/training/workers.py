@@ -18,17 +18,16 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.errors import (
-    DTypeError,
-    NonFiniteError,
     OptionError,
     ShapeError,
     WorkerError,
 )
+from numpy_xlstm.layers.indices import check_indices
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_has, check_positive
 from numpy_xlstm.parameters import signature
 from numpy_xlstm.training.blocks import each_block
-from numpy_xlstm.training.messages import receive, send
+from numpy_xlstm.training.messages import RAISED, receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
 from numpy_xlstm.training.step import Batch, check_batch_and_state, cut_rows
 from numpy_xlstm.trees import join_states, leaves, rebuild
@@ -43,12 +42,6 @@ from numpy_xlstm.training.worker import main
 main(*sys.argv[2:])
 """
 """What a worker runs."""
-
-RAISED = {
-    kind.__name__: kind
-    for kind in (DTypeError, IndexError, NonFiniteError, OptionError, ShapeError)
-}
-"""Errors that are the same as those of a single process; others are a :class:`WorkerError`."""
 
 SECONDS_TO_END = 5.0
 """How long a process that has nothing to do may take to end."""
@@ -131,6 +124,8 @@ class Workers:
             If the batch has fewer rows than there are parts in all processes.
         ShapeError
             If no target counts.
+        IndexError
+            If an id is not below the model's ``vocab_size``.
         WorkerError
             If a process has failed. After that, and after any other error or an interrupt on the
             way, the processes have ended, and another call is refused.
@@ -163,6 +158,10 @@ class Workers:
                 f"got a {type(model).__name__} of another kind, size, dtype or dropout"
             )
         check_batch_and_state(batch, state)
+        if (V := getattr(model, "vocab_size", None)) is not None:
+            check_indices("inputs", batch.inputs, V)
+            if batch.mask is None:
+                check_indices("targets", batch.targets, V)
         rows, wanted = len(batch.inputs), self.count * check_positive("accumulate", accumulate)
         if wanted > rows:
             raise OptionError(

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ def test_the_cache_of_another_block() -> None:
         CacheError, match=r"a mLSTMBlock whose .* is \(.*\) float64; got that of one where it is"
     ):
         mlstm_block().backward(y, cache)
+
+
+def test_the_cache_of_a_block_with_other_options() -> None:
+    layer = mLSTMLayerConfig(embedding_dim=8, num_heads=2, qkv_proj_blocksize=4)
+    block, other = (
+        mLSTMBlock(mLSTMBlockConfig(options)) for options in (layer, replace(layer, dropout=0.5))
+    )
+    y, _, cache = other.forward(X)
+    with pytest.raises(CacheError, match=r"with xlstm.dropout = 0.0; got that of one with 0.5"):
+        block.backward(y, cache)
+    logits, _, from_large = large(gate_soft_cap=5.0).forward(IDS)
+    with pytest.raises(CacheError, match=r"with gate_soft_cap = 15.0; got that of one with 5.0"):
+        large().backward(logits, from_large)
 
 
 @pytest.mark.parametrize("rng", [3, "seed", np.random.RandomState(0)])

@@ -121,10 +121,20 @@ def test_a_count_that_is_none(count: Any) -> None:
         Workers(model(), count)
 
 
+@pytest.mark.parametrize("name", ["inputs", "targets"])
+def test_an_id_that_is_none_leaves_them_at_work(workers: Workers, name: str) -> None:
+    ids = {"inputs": np.zeros((2, T), int), "targets": np.zeros((2, T), int)}
+    ids[name][0, 1] = V
+    wrong = Batch(ids["inputs"], ids["targets"])
+    with pytest.raises(IndexError, match=rf"^{name}: expected ids from 0 to {V - 1}; got {V} at"):
+        workers.gradient(model(), wrong, None)
+    assert np.isfinite(workers.gradient(model(), batch(2), None)[0])
+
+
 def test_an_error_in_a_worker_is_told_and_ends_them_all() -> None:
     with Workers(model(), 2) as found:
-        wrong = Batch(np.full((2, T), V), np.zeros((2, T), int))
-        with pytest.raises(IndexError, match=r"worker 0: .*tokens: expected ids"):
+        wrong = Batch(np.zeros((2, T), int), np.full((2, T), V), np.ones((2, T), bool))
+        with pytest.raises(IndexError, match=r"worker 0: targets: expected ids"):
             found.gradient(model(), wrong, None)
         with pytest.raises(WorkerError, match="expected processes that run; they have ended"):
             found.gradient(model(), batch(2), None)
