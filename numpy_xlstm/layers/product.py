@@ -11,14 +11,17 @@ from numpy_xlstm.numerics import Array, dot
 LARGE = 2**17
 """From so many entries on, a matrix comes from memory, and not from the processor's own cache."""
 
+LONG = 256
+"""From so many entries on, a row is worth a call of BLAS for itself."""
+
 BLOCK = 32
 """So many outputs at once, of few rows, are multiplied without being packed before."""
 
 
 def times_transposed(x: Array, weight: Array) -> Array:
     """X Wᵀ for x (rows, D) and W (O, D), contiguous."""
-    rows, outputs, large = len(x), len(weight), weight.size >= LARGE
-    if rows <= 2 and large:
+    rows, (outputs, D), large = len(x), weight.shape, weight.size >= LARGE
+    if rows <= 2 and large and D >= LONG:
         return by_dots(x, weight)
     if 1 < rows <= 12 and not large and outputs % BLOCK == 0:
         return by_blocks(x, weight)

@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.layers.product import BLOCK, LARGE, times_transposed
+from numpy_xlstm.layers.product import BLOCK, LARGE, LONG, times_transposed
 
 ROWS = [1, 2, 3, 12, 13, 128, 129]
-WEIGHTS = [(3, 5), (3 * BLOCK, 5), (LARGE // 64, 64), (LARGE // 100 + 1, 100)]
-"""One that can and one that cannot be cut into blocks, small and large."""
+WEIGHTS = [(3, 5), (3 * BLOCK, 5), (LARGE // 64, 64), (LARGE // LONG, LONG), (2 * LONG, LONG + 1)]
+"""Some that can and some that cannot be cut into blocks, small and large, of short and long rows.
+"""
 
 
 @pytest.mark.parametrize("rows", ROWS)
