@@ -122,6 +122,7 @@ class Signature(NamedTuple):
     params: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
     """Shape and dtype of each parameter."""
     options: dict[str, Any]
+    """:attr:`Parameterised.cache_options`."""
 
 
 def signature(layer: Any) -> Signature:
@@ -137,7 +138,7 @@ def check_made_by(made_by: Signature | None, layer: Any) -> None:
         raise CacheError(f"cache: expected that of a forward of a {here.kind}; got another one")
     if made_by.kind != here.kind:
         raise CacheError(f"cache: expected that of a {here.kind}; got that of a {made_by.kind}")
-    for name in here.params.keys() | made_by.params.keys():
+    for name in here.params | made_by.params:
         expected, got = here.params.get(name), made_by.params.get(name)
         if expected != got:
             raise CacheError(
@@ -226,9 +227,8 @@ class Composite(Parameterised):
 
     @property
     def cache_options(self) -> dict[str, Any]:
-        """The configuration, if there is one, and what is said by the parts."""
-        config = getattr(self, "config", None)
-        options = {} if config is None else dict(vars(config))
+        """Those of the parts."""
+        options: dict[str, Any] = {}
         for prefix, part in self.children.items():
             options |= prefixed(prefix, getattr(part, "cache_options", {}))
         return options
@@ -250,6 +250,7 @@ class Composite(Parameterised):
 
 
 Part = TypeVar("Part", bound=Parameterised)
+Value = TypeVar("Value")
 
 
 class child(Generic[Part]):
@@ -278,9 +279,9 @@ def joined(prefix: str, name: str) -> str:
     return name if prefix.startswith("(") else f"{prefix}.{name}"
 
 
-def prefixed(prefix: str, grads: Mapping[str, Array]) -> dict[str, Array]:
-    """Rename a child's gradients to the names that its parent gives them."""
-    return {joined(prefix, name): array for name, array in grads.items()}
+def prefixed(prefix: str, named: Mapping[str, Value]) -> dict[str, Value]:
+    """Rename what a child has by name, such as its gradients, as its parent calls it."""
+    return {joined(prefix, name): value for name, value in named.items()}
 
 
 def named_grads(parts: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:

@@ -47,7 +47,7 @@ def join_states(states: Sequence[Any]) -> Any:
     Parameters
     ----------
     states : Sequence
-        At least one; each an array, ``None``, or a tuple or named tuple of such, alike in all.
+        At least one; each an array, None, or a tuple, named tuple or list of such, alike in all.
 
     Returns
     -------
@@ -72,9 +72,9 @@ def join_states(states: Sequence[Any]) -> Any:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ShapeError(f"states: expected the same structure in all; got {names}")
     first = states[0]
-    if first is None:
-        return None
-    if not isinstance(first, tuple):
+    if first is None or len(states) == 1:
+        return first
+    if not isinstance(first, tuple | list):
         return np.concatenate(states)
     lengths = {len(state) for state in states}
     if len(lengths) > 1:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from numpy_xlstm.errors import TextError
-from numpy_xlstm.experiments.text import check_text
-from numpy_xlstm.generation.tokenizers import code_points
+from numpy_xlstm.generation.tokenizers import check_text, code_points
 
 
 def unigram_entropy(text: str) -> float:

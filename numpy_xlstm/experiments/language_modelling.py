@@ -20,7 +20,13 @@ from numpy_xlstm.experiments.windows import (
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
-from numpy_xlstm.numerics import check_choice, check_has, check_kind, check_positive
+from numpy_xlstm.numerics import (
+    check_callable,
+    check_choice,
+    check_interval,
+    check_kind,
+    check_positive,
+)
 from numpy_xlstm.training import Budget, Progress, TrainingState, Workers, constant, train
 from numpy_xlstm.training.schedules import Schedule
 
@@ -122,7 +128,7 @@ def validation_bits(
     DTypeError, OptionError
         If an argument is not as described.
     """
-    check_has("model", model)
+    check_callable("model", model)
     check_positive("window", window)
     if characters is not None:
         check_positive("characters", characters)
@@ -206,13 +212,14 @@ def learn(
 
     Raises
     ------
-    ShapeError, OptionError
+    ShapeError, DTypeError, OptionError
         If an argument is not as described: at once, not at the first step.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, TextSplit)
     if validate_every is not None:
         check_positive("validate_every", validate_every)
+    check_interval("validate_seconds", validate_seconds)
     ids, held_out = split.train_ids, split.validation_ids
     if carry:
         batches = consecutive_windows(ids, batch_size, window, state.step)

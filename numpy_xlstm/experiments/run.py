@@ -10,7 +10,7 @@ from typing import Any
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments.language_modelling import Record
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_kind
+from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
 from numpy_xlstm.training import DecayRule, TrainingState
 
 CHECKPOINT, LOG = "checkpoint.npz", "log.jsonl"
@@ -41,6 +41,11 @@ class Run:
     clock : Callable[[], float]
         Seconds from any origin.
 
+    Raises
+    ------
+    OptionError
+        If an argument is not as described.
+
     Examples
     --------
     >>> import tempfile
@@ -66,6 +71,11 @@ class Run:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         check_kind("state", state, TrainingState)
+        if tokenizer is not None:
+            check_has("tokenizer", tokenizer, "encode", "decode")
+        if save_every is not None:
+            check_positive("save_every", save_every)
+        check_interval("save_seconds", save_seconds)
         self.directory = Path(directory)
         self.state = state
         self.tokenizer = tokenizer

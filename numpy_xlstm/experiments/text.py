@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from numpy_xlstm.errors import OptionError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
+from numpy_xlstm.generation.tokenizers import check_text
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.numerics import check_has, check_positive, is_number
 
@@ -58,12 +58,6 @@ def _decode(data: bytes, path: Path) -> str:
     if not text:
         raise TextError(f"text: expected characters to learn from; {path} is empty")
     return text
-
-
-def check_text(text: Any) -> None:
-    """Raise :class:`TextError` unless ``text`` is a string."""
-    if not isinstance(text, str):
-        raise TextError(f"text: expected a string; got {type(text).__name__}")
 
 
 @dataclass(frozen=True)
@@ -127,7 +121,9 @@ def split_text(
             f"validation_fraction: expected a number from 0 to 1; got {validation_fraction!r}"
         )
     cut = len(text) - int(len(text) * validation_fraction)
-    split = TextSplit(text[:cut], text[cut:], tokenizer or CharacterTokenizer.of(text[:cut]))
+    if tokenizer is None:
+        tokenizer = CharacterTokenizer.of(text[:cut])
+    split = TextSplit(text[:cut], text[cut:], tokenizer)
     unit = "character" if isinstance(split.tokenizer, CharacterTokenizer) else "token"
     for name, ids in (("training", split.train_ids), ("validation", split.validation_ids)):
         if len(ids) < window + 1:

@@ -5,9 +5,9 @@ from itertools import count
 
 import numpy as np
 
-from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
-from numpy_xlstm.numerics import check_generator, check_positive
+from numpy_xlstm.numerics import check_generator, check_positive, check_whole
 from numpy_xlstm.training import Batch
 
 NOTHING = -1
@@ -96,8 +96,7 @@ def consecutive_windows(
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
     _check(ids, batch_size, window)
-    if isinstance(start, bool) or not isinstance(start, int | np.integer) or start < 0:
-        raise OptionError(f"start: expected a whole number, at least 0; got {start!r}")
+    check_whole("start", start)
     length = (len(ids) - 1) // batch_size
     if length < 1:
         raise ShapeError(
@@ -162,6 +161,6 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     lengths = length + (np.arange(rows) < longer)
     starts = np.cumsum(lengths) - lengths
     columns = np.arange(lengths.max())
-    laid = ids[np.minimum(starts[:, None] + columns, len(ids) - 1)]
+    laid = ids[np.minimum(starts[:, None] + columns, len(ids) - 1)].astype(np.int64)
     exists = columns < lengths[:, None]
     return laid[:, :-1], np.where(exists, laid, NOTHING)[:, 1:]

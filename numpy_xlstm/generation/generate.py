@@ -10,7 +10,14 @@ from numpy_xlstm.generation.sampling import Sampling, draw
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind
+from numpy_xlstm.numerics import (
+    Array,
+    check_callable,
+    check_generator,
+    check_has,
+    check_kind,
+    check_whole,
+)
 from numpy_xlstm.trees import join_states
 
 PLAIN = Sampling()
@@ -202,7 +209,7 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
         if foreign:
             got = ", ".join(map(repr, foreign))
             raise OptionError(f"{name}: expected characters of the training text; got {got}")
-    ids = tokenizer.encode(prompt)
+    ids = np.asarray(tokenizer.encode(prompt), np.int64)
     if not len(ids):
         expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
         raise OptionError(f"{name}: expected at least one {expected}; got {got}")
@@ -247,8 +254,8 @@ def _tokens(
     rng: np.random.Generator,
 ) -> Iterator[IndexArray]:
     """Check the options now and return the steps: the next token of every row, shape (B,)."""
-    _check_length(length)
-    check_has("model", model)
+    check_whole("length", length)
+    check_callable("model", model)
     check_kind("sampling", sampling, Sampling)
     check_generator("rng", rng, required=True)
     _check_width(getattr(model, "vocab_size", None), tokenizer)
@@ -275,11 +282,6 @@ def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]
     read = [model(ids[None], None) for ids in prompts]
     logits = np.concatenate([logits[:, -1:] for logits, _ in read])
     return logits, join_states([state for _, state in read])
-
-
-def _check_length(length: Any) -> None:
-    if isinstance(length, bool) or not isinstance(length, int | np.integer) or length < 0:
-        raise OptionError(f"length: expected a whole number, at least 0; got {length!r}")
 
 
 def _check_width(width: int | None, tokenizer: Tokenizer) -> None:

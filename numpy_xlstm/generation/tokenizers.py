@@ -128,7 +128,7 @@ class CharacterTokenizer:
 
     def encode(self, text: str) -> IndexArray:
         """Ids of the characters of ``text``, shape (len(text),)."""
-        _check_text(text)
+        check_text(text)
         known, points = code_points(self.symbols), code_points(text)
         ids = np.searchsorted(known, points)
         found = np.append(known, NO_CODE_POINT)[ids] == points
@@ -383,7 +383,7 @@ def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
 
 
 def _utf8(text: str) -> bytes:
-    _check_text(text)
+    check_text(text)
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -393,7 +393,8 @@ def _utf8(text: str) -> bytes:
         ) from None
 
 
-def _check_text(text: Any) -> None:
+def check_text(text: Any) -> None:
+    """Raise :class:`TextError` unless ``text`` is a string."""
     if not isinstance(text, str):
         raise TextError(f"text: expected a string; got {type(text).__name__}")
 

@@ -12,7 +12,7 @@ from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.report import Report, Row
-from numpy_xlstm.numerics import check_positive, is_number
+from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole
 
 NOT_ANALYTIC = (
     "differences agree where the complex step does not: is the forward analytic as written? "
@@ -155,10 +155,8 @@ def _seeded(rng: np.random.Generator | int | None) -> tuple[int, np.random.Gener
         seed = int(rng.integers(2**63))
     elif rng is None:
         seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    elif isinstance(rng, int | np.integer) and not isinstance(rng, bool) and rng >= 0:
-        seed = int(rng)
     else:
-        raise OptionError(f"rng: expected a np.random.Generator or a seed, at least 0; got {rng!r}")
+        seed = check_whole("rng", rng)
     return seed, np.random.default_rng(seed)
 
 
@@ -173,5 +171,5 @@ def _check_options(
     for method in methods:
         if method not in METHODS:
             raise OptionError(f"methods: expected some of {', '.join(METHODS)}; got {method!r}")
-    if rtol is not None and not (is_number(rtol) and 0 < rtol < float("inf")):
-        raise OptionError(f"rtol: expected a positive number; got {rtol!r}")
+    if rtol is not None:
+        check_above_zero("rtol", rtol)

@@ -41,7 +41,7 @@ def silu(x: Array) -> tuple[Array, Cache]:
     >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
-    near = at_least(lowest(x.dtype), x)  # σ stays above 0, and must not meet −1e38
+    near = at_least(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
     s = np.exp(-near)
     s += 1
     np.reciprocal(s, out=s)

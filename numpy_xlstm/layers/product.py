@@ -1,4 +1,4 @@
-"""x Wᵀ for any number of rows, each in the way that BLAS is fastest with.
+"""x Wᵀ for any number of rows, in the way that BLAS is fastest with.
 
 All ways are the same sums of products. With many rows any will do; with few, as in generation,
 OpenBLAS takes up to five times as long in one as in another.
@@ -11,6 +11,9 @@ from numpy_xlstm.numerics import Array, dot
 LARGE = 2**17
 """From so many entries on, a matrix comes from memory, and not from the processor's own cache."""
 
+THREADED = 460_800
+"""From so many on, OpenBLAS takes several cores for the product with one row."""
+
 LONG = 256
 """From so many entries on, a row is worth a call of BLAS for itself."""
 
@@ -19,12 +22,13 @@ BLOCK = 32
 
 
 def times_transposed(x: Array, weight: Array) -> Array:
-    """X Wᵀ for x (rows, D) and W (O, D), contiguous."""
-    rows, (outputs, D), large = len(x), weight.shape, weight.size >= LARGE
-    if rows <= 2 and large and D >= LONG:
-        return by_dots(x, weight)
-    if 1 < rows <= 12 and not large and outputs % BLOCK == 0:
-        return by_blocks(x, weight)
+    """X Wᵀ for x (rows, D) and W (O, D), a contiguous array."""
+    rows, (outputs, D), size = len(x), weight.shape, weight.size
+    if weight.flags.c_contiguous:
+        if rows <= 2 and D >= LONG and size >= LARGE and (rows == 2 or size < THREADED):
+            return by_dots(x, weight)
+        if 1 < rows <= 12 and size < LARGE and outputs % BLOCK == 0:
+            return by_blocks(x, weight)
     if 1 < rows <= 128:
         return np.ascontiguousarray((weight @ x.T).T)
     product: Array = x @ weight.T
@@ -39,7 +43,7 @@ def by_dots(x: Array, weight: Array) -> Array:
 def by_blocks(x: Array, weight: Array) -> Array:
     """A few outputs at a time."""
     outputs, D = weight.shape
-    y = np.empty((len(x), outputs // BLOCK, BLOCK), x.dtype)
+    y = np.empty((len(x), outputs // BLOCK, BLOCK), np.result_type(x, weight))
     blocks = weight.reshape(-1, BLOCK, D)
     np.matmul(x, blocks.swapaxes(1, 2), out=y.swapaxes(0, 1))
     return y.reshape(len(x), outputs)

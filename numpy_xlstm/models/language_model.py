@@ -8,13 +8,21 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.protocols import RecurrentCell
-from numpy_xlstm.numerics import Array, cache_of, check_positive
-from numpy_xlstm.parameters import Composite, Parameterised, prefixed
+from numpy_xlstm.numerics import Array, check_cache, check_positive
+from numpy_xlstm.parameters import (
+    Composite,
+    Parameterised,
+    Signature,
+    check_made_by,
+    prefixed,
+    signature,
+)
 
 
 class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
+    made_by: Signature
     embedding: EmbeddingCache
     cell: Any
     head: LinearCache
@@ -122,7 +130,8 @@ class LanguageModel(Composite):
         x, embedding_cache = self.embedding.forward(tokens)
         h, state, cell_cache = self.cell.forward(x, state)
         logits, head_cache = self.head.forward(h)
-        return logits, state, LanguageModelCache(embedding_cache, cell_cache, head_cache)
+        caches = embedding_cache, cell_cache, head_cache
+        return logits, state, LanguageModelCache(signature(self), *caches)
 
     def backward(
         self, dlogits: Array, cache: LanguageModelCache, dstate: Any = None
@@ -130,9 +139,17 @@ class LanguageModel(Composite):
         """Gradients of the initial state and of the parameters; tokens have none, hence ``None``.
 
         ``dlogits`` is (B, T, V); ``dstate`` is the cotangent of the final state, zero if omitted.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent is not like what that forward returned, or not finite.
+        CacheError
+            If ``cache`` is not from a model with such a cell and parameters of these shapes.
         """
-        with cache_of(self, cache):
-            head_cache, cell_cache, embedding_cache = cache.head, cache.cell, cache.embedding
+        check_cache(self, cache, LanguageModelCache)
+        made_by, embedding_cache, cell_cache, head_cache = cache
+        check_made_by(made_by, self)
         dh, head = self.head.backward(dlogits, head_cache)
         dx, dstate0, cell = self.cell.backward(dh, cell_cache, dstate)
         _, embedding = self.embedding.backward(cast(Array, dx), embedding_cache)

@@ -89,11 +89,11 @@ def _into(out: Array | None, values: Array) -> Array:
 def exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
     # * −1, not np.negative, which NumPy 2.4 gets wrong in place on some strides
-    y: Array = np.multiply(at_least(lowest(x.dtype), x), -1, out=out)
+    y: Array = np.multiply(at_least(x, lowest(x.dtype)), -1, out=out)
     return np.exp(y, out=y)
 
 
-def at_least(limit: Any, x: Array) -> Array:
+def at_least(x: Array, limit: Any) -> Array:
     """Larger of x and a number, by their real parts; x itself where that is all of x.
 
     To look for the smallest takes a third of the time of taking maxima.

@@ -160,9 +160,28 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
 
 def check_positive(name: str, value: Any) -> int:
     """Return ``value`` if it is a whole number ≥ 1, else raise :class:`OptionError`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise OptionError(f"{name}: expected a whole number, at least 1; got {value!r}")
+    return check_whole(name, value, 1)
+
+
+def check_whole(name: str, value: Any, least: int = 0) -> int:
+    """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
+
+
+def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
+    """Return ``value`` if it is a number above 0, else raise :class:`OptionError`."""
+    if not is_number(value) or not value > 0 or (value == np.inf and not infinite):
+        raise OptionError(f"{name}: expected a number above 0; got {value!r}")
+    return float(value)
+
+
+def check_interval(name: str, value: Any) -> float:
+    """Return ``value`` if it is a number of seconds, which may be 0 or infinite, or raise."""
+    if not is_number(value) or not value >= 0:
+        raise OptionError(f"{name}: expected a number of seconds, at least 0; got {value!r}")
+    return float(value)
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
@@ -173,8 +192,15 @@ def check_kind(name: str, value: Any, kind: type) -> None:
 
 
 def check_has(name: str, value: Any, *methods: str) -> None:
-    """Raise :class:`OptionError` unless ``value`` has these methods, or can be called."""
-    missing = [m for m in methods or ("__call__",) if not callable(getattr(value, m, None))]
+    """Raise :class:`OptionError` unless ``value`` has these methods."""
+    missing = [m for m in methods if not callable(getattr(value, m, None))]
     if missing or isinstance(value, type):
-        wanted = "something with " + ", ".join(methods) if methods else "a function"
-        raise OptionError(f"{name}: expected {wanted}; got {type(value).__name__}")
+        raise OptionError(
+            f"{name}: expected an object with {', '.join(methods)}; got {type(value).__name__}"
+        )
+
+
+def check_callable(name: str, value: Any) -> None:
+    """Raise :class:`OptionError` unless ``value`` can be called."""
+    if not callable(value) or isinstance(value, type):
+        raise OptionError(f"{name}: expected something to call; got {type(value).__name__}")

@@ -5,13 +5,16 @@ import os
 import sys
 
 KEPT = 2**29
-"""Bytes of freed memory that the process keeps, at most."""
+"""So many free bytes at the end of the heap are kept."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, see its manual page."""
 
 LARGEST = 2**25
-"""Arrays above this the system gives and takes in any case: glibc has no higher limit."""
+"""Larger arrays are not on the heap: the system gives and takes them. glibc has no higher limit."""
+
+SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
+"""Variables of the environment that say what the allocator shall do."""
 
 
 def keep_freed_memory() -> None:
@@ -19,10 +22,10 @@ def keep_freed_memory() -> None:
 
     A forward frees many arrays that the next one needs again. By default glibc gives most of them
     back to the system, and getting them again can take longer than computing what is in them.
-    Where the environment says how much to keep (``MALLOC_TRIM_THRESHOLD_``), and elsewhere than on
-    glibc, this does nothing.
+    Where the environment says what the allocator shall do, and elsewhere than on glibc, this does
+    nothing.
     """
-    if sys.platform != "linux" or "MALLOC_TRIM_THRESHOLD_" in os.environ:
+    if sys.platform != "linux" or any(name in os.environ for name in SAID):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

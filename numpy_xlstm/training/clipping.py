@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array, is_number
+from numpy_xlstm.numerics import Array, check_above_zero
 from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
 
 SAFE = (1e-200, 1e300)
@@ -79,8 +79,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
     ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
     """
-    if not is_number(max_norm) or not max_norm > 0:
-        raise OptionError(f"max_norm: expected a number above 0; got {max_norm!r}")
+    check_above_zero("max_norm", max_norm, infinite=True)
     if not isinstance(grads, Mapping):
         raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
     for name, g in grads.items():

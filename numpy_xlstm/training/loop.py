@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import check_has, check_kind, check_positive, is_number
+from numpy_xlstm.numerics import (
+    check_above_zero,
+    check_callable,
+    check_has,
+    check_kind,
+    check_positive,
+)
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, GradientWorkers, train_step
+from numpy_xlstm.training.step import Batch, GradientWorkers, check_step_options, train_step
 
 
 class Progress(NamedTuple):
@@ -65,10 +71,9 @@ class Budget:
         if self.steps is None and self.seconds is None:
             raise OptionError("budget: expected steps, seconds or both; got neither")
         if self.steps is not None:
-            check_positive("steps", self.steps)
-        seconds = self.seconds
-        if seconds is not None and not (is_number(seconds) and 0 < seconds < float("inf")):
-            raise OptionError(f"seconds: expected a number above 0; got {seconds!r}")
+            object.__setattr__(self, "steps", check_positive("steps", self.steps))
+        if self.seconds is not None:
+            object.__setattr__(self, "seconds", check_above_zero("seconds", self.seconds))
 
     def fraction(self, step: int, elapsed: float) -> float:
         """How much of the budget is used up, at most 1."""
@@ -131,10 +136,9 @@ def train(
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
     check_has("batches", batches, "__iter__")
-    if workers is not None:
-        check_has("workers", workers, "gradient")
-    check_has("schedule", schedule)
-    check_has("clock", clock)
+    check_callable("schedule", schedule)
+    check_callable("clock", clock)
+    check_step_options(state.model, max_norm, accumulate, recompute, workers)
     options: dict[str, Any] = {
         "max_norm": max_norm,
         "accumulate": accumulate,

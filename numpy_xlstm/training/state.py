@@ -12,7 +12,7 @@ from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind
+from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training.decay import DecayRule, decay_rule
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import leaves, rebuild, tree_map
@@ -74,7 +74,7 @@ class TrainingState:
     def __post_init__(self) -> None:
         """Raise :class:`OptionError` if a part is of another kind."""
         check_has("model", self.model, "forward", "backward")
-        check_kind("optimizer", self.optimizer, AdamW)
+        check_has("optimizer", self.optimizer, "step", "state_dict")
         check_generator("rng", self.rng, required=True)
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:

@@ -13,7 +13,14 @@ from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_back
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
 from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.numerics import Array, check_generator, check_has, check_kind, check_positive
+from numpy_xlstm.numerics import (
+    Array,
+    check_above_zero,
+    check_generator,
+    check_has,
+    check_kind,
+    check_positive,
+)
 from numpy_xlstm.training.clipping import clip_grad_norm
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, tree_map
@@ -131,13 +138,10 @@ def train_step(
     True
     """
     check_has("model", model, "forward", "backward")
-    check_kind("optimizer", optimizer, AdamW)
+    check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    if workers is not None:
-        check_has("workers", workers, "gradient")
+    check_step_options(model, max_norm, accumulate, recompute, workers)
     check_batch_and_state(batch, state)
-    if recompute and not _can_recompute(model):
-        raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
     drawn = rng if rng is not None and getattr(model, "dropout", 0) > 0 else None
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
         if workers is None:
@@ -151,6 +155,27 @@ def train_step(
         clipped, norm = clip_grad_norm(grads, max_norm)
         optimizer.step(model.params, clipped, lr)
     return StepResult(loss, norm, after)
+
+
+def check_step_options(
+    model: RecurrentModel,
+    max_norm: float,
+    accumulate: int,
+    recompute: bool,
+    workers: GradientWorkers | None,
+) -> None:
+    """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
+    check_above_zero("max_norm", max_norm, infinite=True)
+    check_positive("accumulate", accumulate)
+    check_recompute(model, recompute)
+    if workers is not None:
+        check_has("workers", workers, "gradient")
+
+
+def check_recompute(model: RecurrentModel, recompute: bool) -> None:
+    """Raise :class:`OptionError` if the model is to recompute and cannot."""
+    if recompute and not _can_recompute(model):
+        raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
 
 
 def _can_recompute(model: RecurrentModel) -> bool:

@@ -29,7 +29,7 @@ from numpy_xlstm.parameters import signature
 from numpy_xlstm.training.blocks import each_block
 from numpy_xlstm.training.messages import RAISED, receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared
-from numpy_xlstm.training.step import Batch, check_batch_and_state, cut_rows
+from numpy_xlstm.training.step import Batch, check_batch_and_state, check_recompute, cut_rows
 from numpy_xlstm.trees import join_states, leaves, rebuild
 
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL", "BLIS")}
@@ -88,12 +88,14 @@ class Workers:
             prefix="numpy-xlstm-", dir=where, ignore_cleanup_errors=True
         )
         folder = Path(self._folder.name)
-        save_checkpoint(folder / MODEL, model)
-        self._params = shared(folder / PARAMETERS, model.params, "w+")
-        self._grads = [shared(folder / f"{GRADIENTS}{n}", model.params, "w+") for n in range(count)]
         self._processes: list[subprocess.Popen[bytes]] = []
         self._end = weakref.finalize(self, _end, self._processes)
         try:
+            save_checkpoint(folder / MODEL, model)
+            self._params = shared(folder / PARAMETERS, model.params, "w+")
+            self._grads = [
+                shared(folder / f"{GRADIENTS}{n}", model.params, "w+") for n in range(count)
+            ]
             for n in range(count):
                 self._processes.append(_start(folder, n))
             for n in range(count):
@@ -130,7 +132,10 @@ class Workers:
             If a process has failed. After that, and after any other error or an interrupt on the
             way, the processes have ended, and another call is refused.
         """
-        self._check(model, batch, state, accumulate)
+        self._check(model, batch, state, accumulate, recompute)
+        like = model(batch.inputs[:1, :0])[1]
+        if state is not None:
+            state = _as(like, state)
         parts = list(cut_rows("processes", batch, state, self.count))
         params = model.params
         each_block(_copy, {name: (self._params[name], array) for name, array in params.items()})
@@ -145,18 +150,20 @@ class Workers:
         except BaseException:  # answers that nobody has read would be taken for the next ones
             self.close()
             raise
-        like = model(batch.inputs[:1, :0])[1] if state is None else state
         states = [rebuild(like, iter(arrays.values())) for _, arrays in answers]
         return sum(facts["loss"] for facts, _ in answers), self._sum(), join_states(states)
 
-    def _check(self, model: RecurrentModel, batch: Batch, state: Any, accumulate: int) -> None:
+    def _check(
+        self, model: RecurrentModel, batch: Batch, state: Any, accumulate: int, recompute: bool
+    ) -> None:
         if not self._end.alive:
             raise WorkerError("workers: expected processes that run; they have ended")
         if (signature(model), getattr(model, "dropout", 0.0)) != self._made_for:
             raise OptionError(
                 "model: expected the one that the workers were made for, or one like it; "
-                f"got a {type(model).__name__} of another kind, size, dtype or dropout"
+                f"got a {type(model).__name__} of another kind, size, dtype, dropout or option"
             )
+        check_recompute(model, recompute)
         check_batch_and_state(batch, state)
         if (V := getattr(model, "vocab_size", None)) is not None:
             check_indices("inputs", batch.inputs, V)
@@ -218,6 +225,15 @@ class Workers:
     ) -> None:
         """End the processes."""
         self.close()
+
+
+def _as(like: Any, state: Any) -> Any:
+    """The state in the structure that the model gives to one, whatever tuples it came in."""
+    arrays, expected = (list(leaves("state", tree)) for tree in (state, like))
+    if len(arrays) != len(expected):
+        names = ", ".join(name for name, _ in expected)
+        raise ShapeError(f"state: expected {names}; got {len(arrays)} arrays")
+    return rebuild(like, (array for _, array in arrays))
 
 
 def _copy(name: str, target: Array, source: Array) -> None:

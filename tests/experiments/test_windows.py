@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -98,6 +100,14 @@ def test_rows_predict_every_id_but_the_first_of_each(n: int, rows: int) -> None:
     assert (~predicted).sum(axis=1).max() <= 1
     assert inputs.min() >= 0
     assert inputs.max() < n
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64])
+def test_rows_of_any_integers(dtype: Any) -> None:
+    """Also of those that cannot hold the −1 which stands for nothing."""
+    ids = np.arange(7, dtype=dtype)
+    for rows, expected in zip(parallel_rows(ids, 2), parallel_rows(np.arange(7), 2), strict=True):
+        np.testing.assert_array_equal(rows, expected)
 
 
 def test_nothing_to_predict() -> None:

@@ -221,6 +221,40 @@ class Pair(NamedTuple):
     b: Any
 
 
+def test_states_that_are_lists_are_joined_part_by_part() -> None:
+    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
+    assert h.shape == (3, 3)
+    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
+
+
+def test_a_single_prompt_may_have_any_state() -> None:
+    """It is not joined with another."""
+
+    def count(tokens: Any, state: Any = None) -> Any:
+        seen = (state or 0) + tokens.size
+        return np.eye(256)[np.full(tokens.shape, 97 + seen)], seen
+
+    text = generate(count, ByteTokenizer(), "ab", length=3, sampling=GREEDY, rng=rng())
+    assert text == "cde"
+
+
+class Letters:
+    """A tokenizer of somebody's own, whose ids are a list."""
+
+    size = 256
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Any) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_a_tokenizer_that_gives_a_list() -> None:
+    letters: Any = Letters()
+    np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
+
+
 def test_states_are_joined_along_the_batch() -> None:
     states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
     joined = join_states(states)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import (
+    LSTM,
     AdamW,
+    LanguageModel,
     mLSTMBlockConfig,
     mLSTMLayerConfig,
     sLSTMBlockConfig,
@@ -23,6 +25,11 @@ from numpy_xlstm.training import Batch, Workers, train_step
 from tests.variants import assert_close
 
 V, T = 7, 9
+
+
+def lstm_model() -> LanguageModel:
+    rng = np.random.default_rng(0)
+    return LanguageModel(V, 4, LSTM(4, 6, rng=rng), rng=rng)
 
 
 def model(dropout: float = 0.0) -> xLSTMLMModel:
@@ -108,6 +115,35 @@ def test_dropout_is_drawn_from_the_generator_that_is_given() -> None:
 
         assert loss(1) == loss(1)
         assert loss(1) != loss(2)
+
+
+def test_a_state_in_plain_tuples_is_the_same_state(workers: Workers) -> None:
+    ids = np.random.default_rng(3).integers(0, V, (2, T))
+    state = model()(ids)[1]
+    plain = tuple(
+        tuple(tuple(part) if isinstance(part, tuple) else part for part in block) for block in state
+    )
+    loss, grads, after = workers.gradient(model(), batch(2), state)
+    grads = {name: grad.copy() for name, grad in grads.items()}
+    same_loss, same_grads, same_after = workers.gradient(model(), batch(2), plain)
+    assert loss == same_loss
+    for name, grad in grads.items():
+        np.testing.assert_array_equal(same_grads[name], grad)
+    assert type(same_after[0]) is type(after[0])
+
+
+def test_a_state_with_a_part_missing_leaves_them_at_work(workers: Workers) -> None:
+    state = model()(np.zeros((2, T), int))[1]
+    with pytest.raises(ShapeError, match=r"state: expected state.0.conv, .*; got 5 arrays"):
+        workers.gradient(model(), batch(2), (state[0][1], state[1].slstm[:2]))
+    assert np.isfinite(workers.gradient(model(), batch(2), state)[0])
+
+
+def test_a_model_that_cannot_recompute_leaves_them_at_work() -> None:
+    with Workers(lstm_model(), 1) as found:
+        with pytest.raises(OptionError, match="recompute: expected a model that can"):
+            found.gradient(lstm_model(), batch(2), None, recompute=True)
+        assert np.isfinite(found.gradient(lstm_model(), batch(2), None)[0])
 
 
 def test_more_processes_than_rows(workers: Workers) -> None:
