@@ -121,12 +121,12 @@ def batch_first(h: Array) -> Array:
 
 
 def steps_first(g: Array) -> Array:
-    """(4, NH, DH, steps, B) to (steps, 4, NH, DH, B)."""
-    return np.ascontiguousarray(g.transpose(3, 0, 1, 2, 4))
+    """View of (4, NH, DH, steps, B) as (steps, 4, NH, DH, B)."""
+    return g.transpose(3, 0, 1, 2, 4)
 
 
 def steps_inside(g: Array) -> Array:
-    """(steps, 4, NH, DH, B) to (4, NH, DH, steps, B): the inverse of :func:`steps_first`."""
+    """Copy of (steps, 4, NH, DH, B) as (4, NH, DH, steps, B): undoes :func:`steps_first`."""
     return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4))
 
 
@@ -158,13 +158,14 @@ def scan(
     hs[0], memories[0] = h, memory
     kept = []
     for block in blocks(T):
-        after, xs = following(block), steps_first(source(block))
-        records = np.empty((len(xs), pointwise.record_size, *h.shape), h.dtype)
+        after, x = following(block), steps_first(source(block))
+        records = np.empty((len(x), pointwise.record_size, *h.shape), h.dtype)
+        records[:, :4] = x
         kept.append(records)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
-        steps = zip(range(T)[block], xs, records, strict=True)
-        for (t, x, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
-            np.add(x, recur(h_prev, R), out=record[:4])  # [rec.1]
+        steps = zip(range(T)[block], records, strict=True)
+        for (t, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
+            record[:4] += recur(h_prev, R)  # [rec.1]
             pointwise.forward(before, record, h, memory, first=t == 0 or padding is not None)
             if padding is not None:
                 h[..., padding[t]] = h_prev[..., padding[t]]
