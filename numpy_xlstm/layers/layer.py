@@ -4,6 +4,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers.shapes import leading_shape
 from numpy_xlstm.numerics import Array, cache_of, check_array
 from numpy_xlstm.parameters import Parameterised
@@ -67,12 +68,23 @@ class Layer(Parameterised, Generic[Cache]):
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         CacheError
-            If ``cache`` is not what a forward has returned.
+            If ``cache`` is not what a forward of a layer of this kind and size has returned.
         """
         with cache_of(self, cache):
             shape = (*self.leading_shape_of(cache), self.out_features)
         check_array("dy", dy, shape, self.dtype_or_none)
-        return self.apply_backward(dy, cache)
+        dx, grads = self.apply_backward(dy, cache)
+        self._check_fit(grads)
+        return dx, grads
+
+    def _check_fit(self, grads: Grads) -> None:
+        """Raise :class:`CacheError` if the cache was that of a layer of another size."""
+        for name, array in self.params.items():
+            if grads[name].shape != array.shape:
+                raise CacheError(
+                    f"cache: expected that of a {type(self).__name__} whose {name} is "
+                    f"{array.shape}; got one of {grads[name].shape}"
+                )
 
     @property
     def dtype_or_none(self) -> np.dtype[Any] | None:

@@ -12,6 +12,8 @@ from numpy_xlstm import (
     LSTM,
     CausalConv1d,
     Embedding,
+    GatedFeedForward,
+    HeadwiseLinear,
     LanguageModel,
     LayerNorm,
     Linear,
@@ -245,6 +247,30 @@ def test_the_cache_of_another_cell(name: str) -> None:
     y, _, cache = made_by.forward(np.ones(shape))
     with pytest.raises(CacheError, match=rf"cache: expected .*{message}"):
         layer().backward(y, cache)
+
+
+LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
+    "Linear": (
+        lambda: Linear(3, 2),
+        lambda: Linear(5, 2),
+        r"weight is \(2, 3\); got one of \(2, 5\)",
+    ),
+    "HeadwiseLinear": (lambda: HeadwiseLinear(8, 2), lambda: HeadwiseLinear(8, 4), "weight is"),
+    "GatedFeedForward": (
+        lambda: GatedFeedForward(4, 6),
+        lambda: GatedFeedForward(4, 8),
+        r"proj_up.weight is \(12, 4\); got one of \(16, 4\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_cache_of_a_layer_of_another_size(name: str) -> None:
+    layer, other, message = LAYERS[name]
+    made_by = other()
+    _, cache = made_by.forward(np.ones((2, made_by.in_features), made_by.dtype))
+    with pytest.raises(CacheError, match=rf"cache: expected that of a .*{message}"):
+        layer().backward(np.ones((2, layer().out_features)), cache)
 
 
 ROWS = np.concatenate((IDS, IDS))
