@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks import cells, forms, models
+from benchmarks import cells, forms, models, products
 from benchmarks.timing import Setup
 
-OURS = ("ours", "our matrix products", "matrix products", "numpy_xlstm")
+MODULES = (cells, forms, models, products)
+OURS = ("ours", "plain product", "our matrix products", "matrix products", "numpy_xlstm")
 CONTENDERS = {
     f"{module.__name__}: {title}: {name}": setup
-    for module in (cells, forms, models)
+    for module in MODULES
     for title, contenders in module.TABLES.items()
     for name, setup in contenders.items()
     if name.startswith(OURS)
@@ -17,7 +18,7 @@ CONTENDERS = {
 
 
 def test_every_table_has_one_of_ours() -> None:
-    tables = sum(len(module.TABLES) for module in (cells, forms, models))
+    tables = sum(len(module.TABLES) for module in MODULES)
     assert len({name.rpartition(": ")[0] for name in CONTENDERS}) == tables
 
 

@@ -82,7 +82,7 @@ class Workers:
     def __init__(self, model: RecurrentModel, count: int) -> None:
         self.count = check_positive("count", count)
         check_has("model", model, "forward", "backward")
-        self._made_for = signature(model), getattr(model, "dropout", 0.0)
+        self._made_for = _identity(model)
         where = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
         self._folder = tempfile.TemporaryDirectory(
             prefix="numpy-xlstm-", dir=where, ignore_cleanup_errors=True
@@ -158,10 +158,10 @@ class Workers:
     ) -> None:
         if not self._end.alive:
             raise WorkerError("workers: expected processes that run; they have ended")
-        if (signature(model), getattr(model, "dropout", 0.0)) != self._made_for:
+        if _identity(model) != self._made_for:
             raise OptionError(
                 "model: expected the one that the workers were made for, or one like it; "
-                f"got a {type(model).__name__} of another kind, size, dtype, dropout or option"
+                f"got a {type(model).__name__} of another kind, size, dtype or configuration"
             )
         check_recompute(model, recompute)
         check_batch_and_state(batch, state)
@@ -225,6 +225,11 @@ class Workers:
     ) -> None:
         """End the processes."""
         self.close()
+
+
+def _identity(model: RecurrentModel) -> Any:
+    """What the model of a worker must have in common with one whose gradient it computes."""
+    return signature(model), getattr(model, "config", None), getattr(model, "dropout", 0.0)
 
 
 def _as(like: Any, state: Any) -> Any:

@@ -17,6 +17,8 @@ from numpy_xlstm import (
     mLSTMLayerConfig,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
@@ -144,6 +146,19 @@ def test_a_model_that_cannot_recompute_leaves_them_at_work() -> None:
         with pytest.raises(OptionError, match="recompute: expected a model that can"):
             found.gradient(lstm_model(), batch(2), None, recompute=True)
         assert np.isfinite(found.gradient(lstm_model(), batch(2), None)[0])
+
+
+def test_a_model_of_the_same_sizes_with_another_configuration() -> None:
+    """Its weights would fit, and the gradient would be that of the configuration before."""
+
+    def large(cap: float) -> xLSTMLarge:
+        config = xLSTMLargeConfig(8, num_heads=2, num_blocks=1, vocab_size=V, gate_soft_cap=cap)
+        return xLSTMLarge(config, rng=np.random.default_rng(0))
+
+    with Workers(large(15.0), 1) as found:
+        with pytest.raises(OptionError, match=r"xLSTMLarge of another .* or configuration"):
+            found.gradient(large(0.1), batch(2), None)
+        assert np.isfinite(found.gradient(large(15.0), batch(2), None)[0])
 
 
 def test_more_processes_than_rows(workers: Workers) -> None:
