@@ -42,6 +42,7 @@ from numpy_xlstm.numerics import (
     check_positive,
     checked_dtype,
 )
+from numpy_xlstm.numerics.beside import Alone, beside
 from numpy_xlstm.parameters import Parameterised, Signature, check_made_by, signature
 
 State = TypeVar("State", LSTMState, sLSTMState)
@@ -277,10 +278,11 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         padded = None if lengths is None else padding(lengths, T)
         x, (weights, R) = x.copy(order="K"), self._weights()
 
-        def source(block: slice) -> Array:
-            return project(x[block], weights).reshape(4, *h.shape[:2], -1, B)  # [rec.1]
+        def source(block: slice, out: Array) -> None:
+            project(x[block], weights, out.reshape(len(weights.W), -1))  # [rec.1]
 
-        cache = scan(source, T, R, h, memory, self.pointwise, padded)
+        with beside(T * B * weights.W.size) as helper:
+            cache = scan(source, T, R, h, memory, self.pointwise, padded, helper)
         after = self._join_heads(cache.hs[-1], cache.memory[-1])
         y = without_padding(cache.outputs, padded).reshape(T, B, self.hidden_size)
         return (
@@ -300,12 +302,19 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         _, x, weights, scanned, stacked = cache
         dx, dweights = np.empty_like(x), InputWeights(*map(np.zeros_like, weights))
 
-        def sink(block: slice, dpre: Array) -> None:
+        def to_weights(block: slice, dpre: Array) -> None:
             for total, summand in zip(dweights, input_gradients(dpre, x[block]), strict=True):
                 total += summand
+
+        def to_inputs(block: slice, dpre: Array) -> None:
             dx[block] = project_backward(dpre, weights)
 
-        dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink)
+        def sink(block: slice, dpre: Array, helper: Alone) -> None:
+            helper.behind(to_weights, block, dpre)
+            helper.anywhere(to_inputs, block, dpre)
+
+        with beside(T * B * weights.W.size) as helper:
+            dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink, helper)
         dstate0 = self._restack(self._join_heads(dh, dmemory), stacked)
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 

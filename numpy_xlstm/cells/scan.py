@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.beside import ALONE, Alone
 
 BLOCK = 25
 """Steps per block: few, for a block to stay in the processor's cache."""
@@ -103,11 +104,14 @@ class ScanCache(NamedTuple):
         return np.ascontiguousarray(batch_first(self.hs[1:]))
 
 
-Source = Callable[[slice], Array]
-"""Gives W x + b of a block of steps, (4, NH, DH, steps, B)."""
+Source = Callable[[slice, Array], None]
+"""Writes W x + b of a block of steps, (4, NH, DH, steps, B)."""
 
-Sink = Callable[[slice, Array], None]
-"""Takes the gradient of what the source has given, block by block from the last."""
+Sink = Callable[[slice, Array, Alone], None]
+"""Takes the gradient of what the source has written, block by block from the last.
+
+It may leave its work to the helper.
+"""
 
 
 def batch_last(h: Array) -> Array:
@@ -148,20 +152,29 @@ def scan(
     memory: Array,
     pointwise: Pointwise,
     padding: Array | None = None,
+    helper: Alone = ALONE,
 ) -> ScanCache:
     """Run the recurrence over T steps.
 
-    A step that is not there leaves h and the memory as they are.
+    A step that is not there leaves h and the memory as they are. The helper calls the source ahead
+    of the steps.
     """
     hs = np.empty((T + 1, *h.shape), h.dtype)
     memories = np.empty((T + 1, *memory.shape), h.dtype)
     hs[0], memories[0] = h, memory
-    kept = []
-    for block in blocks(T):
-        after, x = following(block), steps_first(source(block))
-        records = np.empty((len(x), pointwise.record_size, *h.shape), h.dtype)
-        records[:, :4] = x
-        kept.append(records)
+    kept = [
+        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in blocks(T)
+    ]
+
+    def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
+        block, records = place
+        x = np.empty((4, *h.shape[:-1], len(records), h.shape[-1]), h.dtype)
+        source(block, x)
+        records[:, :4] = steps_first(x)
+        return place
+
+    for block, records in helper.ahead(prepare, zip(blocks(T), kept, strict=True)):
+        after = following(block)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
         steps = zip(range(T)[block], records, strict=True)
         for (t, record), (h_prev, h, before, memory) in zip(steps, states, strict=True):
@@ -174,7 +187,13 @@ def scan(
 
 
 def scan_backward(
-    dhs: Array, dh: Array, dmemory: Array, cache: ScanCache, pointwise: Pointwise, sink: Sink
+    dhs: Array,
+    dh: Array,
+    dmemory: Array,
+    cache: ScanCache,
+    pointwise: Pointwise,
+    sink: Sink,
+    helper: Alone = ALONE,
 ) -> tuple[Array, Array, Array]:
     """Run back through a scan.
 
@@ -184,6 +203,10 @@ def scan_backward(
     """
     hs, memory, kept, R, padding = cache
     dR = np.zeros_like(R)
+
+    def add_recurrent(dpre: Array, h_prev: Array) -> None:
+        np.add(dR, recurrent_gradient(dpre, h_prev), out=dR)
+
     d = pointwise.enter_backward(dmemory, memory[-1])
     for block, records in zip(reversed(blocks(len(dhs))), reversed(kept), strict=True):
         slopes = pointwise.slopes(records, memory[following(block)])
@@ -195,8 +218,9 @@ def scan_backward(
             padded = None if padding is None else padding[t]
             dh, d = step_backward(douts[n] + dh, d, at, R, pointwise, dg[n], padded)
         dpre = steps_inside(dg)
-        dR += recurrent_gradient(dpre, hs[block])
-        sink(block, dpre)
+        helper.behind(add_recurrent, dpre, hs[block])
+        sink(block, dpre, helper)
+    helper.finish()
     return dh, pointwise.leave_backward(d, memory[0]), dR
 
 

@@ -34,6 +34,7 @@ from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
 from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.numerics.beside import Alone
 from numpy_xlstm.parameters import Parameterised, child, named_grads
 
 GATES = ("fgate", "igate", "zgate", "ogate")
@@ -179,16 +180,13 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
             inputs = active, inputs[1]
         weights = tuple(self.children[name].params["weight"] for name in GATES)
         bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
-        B = len(x)
 
-        def source(block: slice) -> Array:
-            steps = inputs[1][block].shape[0]
-            pre = np.empty((4, self.num_heads, self.head_dim, steps * B), x.dtype)
+        def source(block: slice, out: Array) -> None:
+            pre = out.reshape(*out.shape[:3], -1)
             columns = [self._by_head(rows[block]).swapaxes(1, 2) for rows in inputs]
             for n, weight in enumerate(weights):
                 np.matmul(weight, columns[n // 2], out=pre[n])
             pre += bias  # [sblock.2]
-            return pre.reshape(*pre.shape[:3], steps, B)
 
         stacked = self._to_scan(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
@@ -209,7 +207,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dweights = [np.zeros_like(weight) for weight in cache.weights]
         dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
 
-        def sink(block: slice, dpre: Array) -> None:
+        def sink(block: slice, dpre: Array, _: Alone) -> None:
             flat = dpre.reshape(*dpre.shape[:3], -1)
             np.add(dbias, flat.sum(axis=-1), out=dbias)  # [sblock.5]
             for n, (rows, drows) in enumerate(zip(cache.inputs, dinputs, strict=True)):

@@ -5,7 +5,8 @@ do their own rows and heads do gain, since NumPy lets go of the interpreter whil
 then the BLAS library must not start threads as well, which ``threadpoolctl`` can tell it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
@@ -37,13 +38,26 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
     """Results of ``work`` on each part, in order, found at the same time."""
     from concurrent.futures import ThreadPoolExecutor  # not for those who never need it
 
-    controller = _controller()
-    if len(parts) == 1 or controller is None or not _limiting.acquire(blocking=False):
+    if len(parts) == 1:
         return [work(part) for part in parts]
-    try:
-        with controller.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
+    with one_blas_thread() as limited:
+        if not limited:
+            return [work(part) for part in parts]
+        with ThreadPoolExecutor(len(parts)) as pool:
             found = [pool.submit(copy_context().run, work, part) for part in parts]
             return [future.result() for future in found]
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[bool]:
+    """Let BLAS start no threads; False if that cannot be had, or another thread has it."""
+    controller = _controller()
+    if controller is None or not _limiting.acquire(blocking=False):
+        yield False
+        return
+    try:
+        with controller.limit(limits=1):
+            yield True
     finally:
         _limiting.release()
 

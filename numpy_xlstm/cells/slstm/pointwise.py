@@ -17,7 +17,7 @@ from numpy_xlstm.numerics.activations import exp_minus, minimum
 class sLSTMPointwise:
     """Gate pre-activations and (c₋, n₋, m₋) to h and (c, n, m).
 
-    A record holds i′, f′, z̃, e^−f̃, e^−õ, z and o. The backward carries (δc, δn) and the gauge
+    A record holds i′, f′, z̃, o, e^−f̃, e^−õ and z. The backward carries (δc, δn) and the gauge
     residual r, which stands for δm, see :meth:`enter_backward`.
     """
 
@@ -30,11 +30,11 @@ class sLSTMPointwise:
         self, before: Array, record: Array, h: Array, after: Array, first: bool = False
     ) -> None:
         """One step; ``record[:4]`` comes with the pre-activations of i, f, z, o."""
-        i, f, z_pre, _, _, z, o = record
+        i, f, z_pre, *_, z = record
         (_, n_prev, m_prev), (c, n, m) = before, after
         i_pre = i.copy() if first else None
         np.tanh(z_pre, out=z)  # [slstm.1]
-        log_f, record[3:5] = self._activate(record[1:4:2], o)
+        log_f, o = self._activate(record)
         np.add(log_f, m_prev, out=f)
         maximum(f, i, out=m)  # [stab.3]
         gates = record[:2]
@@ -48,20 +48,22 @@ class sLSTMPointwise:
         np.divide(c, n, out=h)
         h *= o  # [slstm.5]
 
-    def _activate(self, f_and_o: Array, o: Array) -> tuple[Array, Array]:
-        """Write o, return log f, and e^−f̃ and e^−õ: one exponential serves both gates."""
-        e = exp_minus(f_and_o)
+    def _activate(self, record: Array) -> tuple[Array, Array]:
+        """Return log f and o: one exponential serves both gates."""
+        e, o = record[4:6], record[3]
+        exp_minus(record[1:4:2], out=e)
         np.add(e[1], 1, out=o)
         np.reciprocal(o, out=o)  # [slstm.2]
+        f_pre = record[1]
         if self.forget_gate == "exp":
-            return f_and_o[0], e
+            return f_pre, o
         log_f: Array = np.log1p(e[0])
         log_f *= -1
-        return minimum(log_f, f_and_o[0], out=log_f), e  # [stab.1]
+        return minimum(log_f, f_pre, out=log_f), o  # [stab.1]
 
     def slopes(self, record: Array, after: Array) -> Array:
         """Derivatives of log f, z and o by their pre-activations: (steps, 3, …)."""
-        _, _, z_pre, e_f, e_o, _, o = record.swapaxes(0, 1)
+        _, _, z_pre, o, e_f, e_o, _ = record.swapaxes(0, 1)
         slopes = np.empty((len(record), 3, *record.shape[2:]), record.dtype)
         of_log_f, of_z, of_o = slopes.swapaxes(0, 1)
         if self.forget_gate == "exp":
@@ -76,7 +78,7 @@ class sLSTMPointwise:
 
     def backward(self, dh: Array, dmemory: Cotangent, at: Step, dg: Array) -> Cotangent:
         """Back through one step: writes the gradient of ``g``, returns that of (c₋, n₋) and r."""
-        i, f, _, _, _, z, o = at.record
+        i, f, _, o, _, _, z = at.record
         d, r = dmemory
         (dc, dn), (c, n, _) = d, at.after
         di_pre, dlog_f, dz, do = dg

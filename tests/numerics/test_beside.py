@@ -1,0 +1,214 @@
+"""A second thread changes when work is done, and nothing else."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from threading import Event, get_ident
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, sLSTM
+from numpy_xlstm.cells import scan as scanning
+from numpy_xlstm.numerics import beside, threads
+from numpy_xlstm.numerics.beside import ALONE, Alone, Beside
+from tests.variants import assert_close
+
+
+class Never(Executor):
+    """A thread that does not come round to anything: the caller has to do it all."""
+
+    def submit(self, *_: Any, **__: Any) -> Future[Any]:
+        return Future()
+
+
+class OnlyOne(Executor):
+    """A thread that has begun its first piece and does not come round to the others."""
+
+    def __init__(self) -> None:
+        self.first: Future[Any] = Future()
+        self.first.set_running_or_notify_cancel()
+        self.work: Callable[[], Any] | None = None
+
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
+        if self.work is None:
+            self.work = lambda: work(*arguments)
+            return self.first
+        return Future()
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
+    monkeypatch.setattr(beside, "WORTH", 1)
+    monkeypatch.setattr(beside, "num_threads", lambda: 2)
+
+
+def helpers(pool: Executor) -> list[Alone]:
+    return [ALONE, Beside(pool)]
+
+
+def test_results_come_in_order() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for helper in helpers(pool):
+            assert list(helper.ahead(lambda n: n * n, range(20))) == [n * n for n in range(20)]
+
+
+def test_what_is_behind_stays_in_order() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        for helper in helpers(pool):
+            done: list[int] = []
+            free: set[int] = set()
+            for n in range(20):
+                helper.behind(done.append, n)
+                helper.anywhere(free.add, n)
+            helper.finish()
+            assert done == list(range(20))
+            assert free == set(range(20))
+
+
+def test_work_goes_on_in_the_other_thread() -> None:
+    """The caller waits for nothing: the event is set after the work has begun to wait for it."""
+    event, seen = Event(), []
+
+    def work() -> None:
+        event.wait(10)
+        seen.append(get_ident())
+
+    with ThreadPoolExecutor(1) as pool:
+        helper = Beside(pool)
+        helper.behind(work)
+        assert not seen
+        event.set()
+        helper.finish()
+    assert len(seen) == 1
+    assert seen[0] != get_ident()
+
+
+def test_where_the_thread_lags_the_caller_does_what_was_said_last() -> None:
+    busy, here = Event(), []
+    caller = get_ident()
+
+    def work(n: int) -> None:
+        if get_ident() == caller:
+            here.append(n)
+            busy.set()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(busy.wait, 10)
+        helper = Beside(pool)
+        for n in range(beside.WAITING):
+            helper.anywhere(work, n)
+        assert not here
+        helper.anywhere(work, -1)
+        helper.finish()
+    assert here[0] == beside.WAITING - 1
+
+
+def test_work_that_has_an_order_is_not_taken_back() -> None:
+    busy, done = Event(), []
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(busy.wait, 10)
+        helper = Beside(pool)
+        helper.behind(lambda: done.append(get_ident()))
+        helper.anywhere(busy.set)
+        helper.finish()
+    assert len(done) == 1
+    assert done != [get_ident()]
+
+
+def test_the_caller_makes_the_next_result_while_the_thread_makes_the_first() -> None:
+    pool, made = OnlyOne(), []
+
+    def work(n: int) -> int:
+        made.append(n)
+        if n == 1 and pool.work is not None:  # the caller is here: the thread ends its piece
+            pool.first.set_result(pool.work())
+        return n
+
+    assert list(Beside(pool).ahead(work, range(4))) == [0, 1, 2, 3]
+    assert made[:2] == [1, 0]
+
+
+@pytest.mark.parametrize("how", ["ahead", "behind", "anywhere"])
+def test_errors_reach_the_caller(how: str) -> None:
+    def fail(_: int) -> None:
+        raise ZeroDivisionError
+
+    for pool in (ThreadPoolExecutor(1), Never()):
+        if how == "behind" and isinstance(pool, Never):
+            continue
+        helper = Beside(pool)
+
+        def use(helper: Beside = helper) -> None:
+            if how == "ahead":
+                list(helper.ahead(fail, range(3)))
+            else:
+                getattr(helper, how)(fail, 0)
+                helper.finish()
+
+        with pytest.raises(ZeroDivisionError):
+            use()
+
+
+def test_an_error_of_the_caller_ends_both(two_threads: None) -> None:
+    done: list[int] = []
+    with pytest.raises(KeyError), beside.beside(1) as helper:  # noqa: PT012
+        assert isinstance(helper, Beside)
+        helper.behind(done.append, 1)
+        raise KeyError
+    assert done == [1]
+
+
+def test_the_callers_error_state_is_kept(two_threads: None) -> None:
+    with np.errstate(over="raise"), beside.beside(1) as helper:
+        assert list(helper.ahead(lambda _: np.geterr()["over"], range(3))) == ["raise"] * 3
+
+
+def test_blas_is_left_as_it_was(two_threads: None) -> None:
+    before = threads.num_threads()
+    with beside.beside(1) as helper:
+        assert isinstance(helper, Beside)
+        assert threads.num_threads() == 1
+        with beside.beside(1) as another:
+            assert another is ALONE
+    assert threads.num_threads() == before
+
+
+def test_small_work_stays_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "num_threads", lambda: 2)
+    with beside.beside(beside.WORTH - 1) as helper:
+        assert helper is ALONE
+
+
+LAYERS = [
+    LSTM(5, 6, rng=np.random.default_rng(1)),
+    sLSTM(5, 6, 3, rng=np.random.default_rng(2)),
+    sLSTM(5, 6, 2, forget_gate="exp", rng=np.random.default_rng(3)),
+]
+
+
+@pytest.mark.parametrize("with_lengths", [False, True])
+@pytest.mark.parametrize("T", [0, 1, 13])
+@pytest.mark.parametrize("layer", LAYERS, ids=["LSTM", "sLSTM", "sLSTM-exp"])
+def test_cells_are_the_same_bit_for_bit(
+    layer: Any, T: int, with_lengths: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outputs and every gradient, over several blocks of steps, the last one shorter."""
+    monkeypatch.setattr(scanning, "BLOCK", 3)
+    rng = np.random.default_rng(T)
+    x, dy = rng.standard_normal((3, T, 5)), rng.standard_normal((3, T, 6))
+    state = tuple(rng.standard_normal((3, 6)) for _ in layer.state_type._fields)
+    dstate = tuple(rng.standard_normal((3, 6)) for _ in state)
+    if len(state) == 4:
+        state[2][...] = np.abs(state[2]) + 1
+    lengths = np.array([T, T // 2, 0]) if with_lengths else None
+
+    def run() -> Any:
+        y, after, cache = layer.forward(x, state, lengths=lengths)
+        dx, dstate0, grads = layer.backward(dy, cache, dstate)
+        return y, after, dx, dstate0, tuple(grads.values())
+
+    together = run()
+    monkeypatch.setattr(beside, "num_threads", lambda: 1)
+    assert_close(together, run(), 0)
