@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
+from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -66,11 +67,15 @@ def one_blas_thread() -> Iterator[bool]:
 def _controller() -> Any:
     """What ``threadpoolctl`` knows of NumPy's BLAS library.
 
-    None if it is not installed, or if the process has several such libraries, as with PyTorch.
+    None if it is not installed, or if there are several such libraries, as SciPy and PyTorch bring
+    their own, and none of them is in NumPy's folder.
     """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return None
     blas = ThreadpoolController().select(user_api="blas")
-    return blas if len(blas) == 1 else None
+    found = [library["filepath"] for library in blas.info()]
+    if len(found) > 1:
+        found = [path for path in found if Path(path).parent.name.startswith("numpy")]
+    return blas.select(filepath=found) if len(found) == 1 else None

@@ -1,5 +1,7 @@
 """A second thread changes when work is done, and nothing else."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from threading import Event, get_ident
@@ -212,3 +214,10 @@ def test_cells_are_the_same_bit_for_bit(
     together = run()
     monkeypatch.setattr(beside, "num_threads", lambda: 1)
     assert_close(together, run(), 0)
+
+
+def test_numpys_library_is_found_beside_that_of_scipy(two_threads: None) -> None:
+    """SciPy's wheels bring a BLAS library of their own, which an exact GELU loads."""
+    code = "import scipy.linalg; from numpy_xlstm.numerics import threads; "
+    code += "print(threads.one_blas_thread().__enter__())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
