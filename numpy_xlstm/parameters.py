@@ -3,12 +3,12 @@
 import copy
 from collections.abc import Collection, Mapping
 from inspect import getattr_static
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import CacheError, ShapeError
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, checked_dtype
 
 
@@ -113,48 +113,6 @@ def parameter_tree(title: str, params: Mapping[str, Array], indent: str = "") ->
             drawn = parameter_tree(head, below, indent + ("   " if last else "│  "))
         lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
     return "\n".join(lines)
-
-
-class Signature(NamedTuple):
-    """What two layers have in common that can read each other's caches."""
-
-    kind: str
-    params: dict[str, tuple[tuple[int, ...], np.dtype[Any]]]
-    """Shape and dtype of each parameter."""
-    options: dict[str, Any]
-    """:attr:`Parameterised.cache_options`."""
-
-
-def signature(layer: Any) -> Signature:
-    """Kind, the names, shapes and dtypes of the parameters, and options."""
-    shapes = {name: (array.shape, array.dtype) for name, array in layer.params.items()}
-    return Signature(type(layer).__name__, shapes, getattr(layer, "cache_options", {}))
-
-
-def check_made_by(made_by: Signature | None, layer: Any) -> None:
-    """Raise :class:`CacheError` if a cache was made by a layer of other kind, sizes or options."""
-    here = signature(layer)
-    if made_by is None:
-        raise CacheError(f"cache: expected that of a forward of a {here.kind}; got another one")
-    if made_by.kind != here.kind:
-        raise CacheError(f"cache: expected that of a {here.kind}; got that of a {made_by.kind}")
-    for name in here.params | made_by.params:
-        expected, got = here.params.get(name), made_by.params.get(name)
-        if expected != got:
-            raise CacheError(
-                f"cache: expected that of a {here.kind} whose {name} is {_drawn(expected)}; "
-                f"got that of one where it is {_drawn(got)}"
-            )
-    for name, option in here.options.items():
-        if option != (theirs := made_by.options.get(name)):
-            raise CacheError(
-                f"cache: expected that of a {here.kind} with {name} = {option!r}; "
-                f"got that of one with {theirs!r}"
-            )
-
-
-def _drawn(form: tuple[tuple[int, ...], np.dtype[Any]] | None) -> str:
-    return "missing" if form is None else f"{form[0]} {form[1]}"
 
 
 class LiveParams(dict[str, Array]):

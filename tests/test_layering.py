@@ -10,6 +10,7 @@ ORDER = (
     "numerics",
     "trees",
     "parameters",
+    "signatures",
     "gradcheck",
     "cells",
     "layers",

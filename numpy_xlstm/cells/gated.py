@@ -38,12 +38,12 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_cache,
     check_positive,
     checked_dtype,
 )
 from numpy_xlstm.numerics.beside import Alone, beside
-from numpy_xlstm.parameters import Parameterised, Signature, check_made_by, signature
+from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.signatures import Signature, check_made_by, signature
 
 State = TypeVar("State", LSTMState, sLSTMState)
 Grads = dict[str, Array]
@@ -224,9 +224,8 @@ class GatedCell(GatedLayer[State]):
         CacheError
             If ``cache`` is not from a cell of this kind, with these sizes and options.
         """
-        check_cache(self, cache, CellCache)
-        made_by, x, h_prev, before, after, record, *_ = cache
-        check_made_by(made_by, self)
+        check_made_by(cache, self)
+        _, x, h_prev, before, after, record, *_ = cache
         (NH, DH, B), pointwise = h_prev.shape, self.pointwise
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
         dh_state, dlast = self._split_heads(self._finish(dstate, B))

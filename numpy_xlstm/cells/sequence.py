@@ -11,8 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 
 from numpy_xlstm.cells.padding import check_lengths
-from numpy_xlstm.numerics import Array, cache_of, check_array, check_batch
-from numpy_xlstm.parameters import Signature, check_made_by
+from numpy_xlstm.numerics import Array, check_array, check_batch
+from numpy_xlstm.signatures import Signature, check_made_by
 
 
 class SignedCache(Protocol):
@@ -120,10 +120,8 @@ class SequenceLayer(Generic[State, Cache]):
         CacheError
             If ``cache`` is not from a layer of this kind, with these sizes and options.
         """
-        with cache_of(self, cache):
-            made_by = cache.made_by
-            T, B = self._shape_of(cache)
-        check_made_by(made_by, self)
+        check_made_by(cache, self)
+        T, B = self._shape_of(cache)
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)

@@ -37,6 +37,7 @@ class Problem:
         self._target = target
         self._inputs = inputs
         forward = target[0] if isinstance(target, tuple) else target.forward
+        _check_inputs(forward, inputs)
         self._names = _argument_names(forward, len(inputs))
         self._params: Mapping[str, Array] = getattr(target, "params", {})
         self.tensors: Arrays = dict(self._params)
@@ -126,6 +127,18 @@ def _check_target(target: Any) -> None:
             "gradcheck: expected a layer with forward and backward, or a tuple of two functions; "
             f"got {got}"
         )
+
+
+def _check_inputs(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
+    """Raise ``TypeError`` unless the forward takes so many inputs."""
+    signature = inspect.signature(forward)
+    try:
+        signature.bind(*inputs)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise TypeError(
+            f"gradcheck: expected the inputs of forward({names}); got {len(inputs)}: {error}"
+        ) from None
 
 
 def _over(layer: Any, params: Arrays) -> Any:

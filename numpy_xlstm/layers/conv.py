@@ -8,13 +8,13 @@ import numpy.typing as npt
 from numpy_xlstm.layers.layer import Grads
 from numpy_xlstm.numerics import (
     Array,
-    cache_of,
     check_array,
     check_batch,
     check_positive,
     checked_dtype,
 )
 from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.signatures import Signed, opened
 
 
 class CausalConv1dCache(NamedTuple):
@@ -93,7 +93,7 @@ class CausalConv1d(Parameterised):
 
     def forward(
         self, x: Array, state: Array | None = None
-    ) -> tuple[Array, Array, CausalConv1dCache]:
+    ) -> tuple[Array, Array, Signed[CausalConv1dCache]]:
         """Convolve.
 
         Parameters
@@ -109,7 +109,7 @@ class CausalConv1d(Parameterised):
             Outputs, shape (B, T, D).
         state : np.ndarray
             The last K − 1 inputs.
-        cache : CausalConv1dCache
+        cache
             What :meth:`backward` needs.
 
         Raises
@@ -121,10 +121,11 @@ class CausalConv1d(Parameterised):
         check_batch("x", x)
         if state is not None:
             check_array("state", state, self.init_state(len(x)).shape, self.dtype)
-        return self.apply(x, state)
+        y, after, cache = self.apply(x, state)
+        return y, after, Signed.by(self, y, cache)
 
     def backward(
-        self, dy: Array, cache: CausalConv1dCache, dstate: Array | None = None
+        self, dy: Array, cache: Signed[CausalConv1dCache], dstate: Array | None = None
     ) -> tuple[Array, Array, Grads]:
         """Gradients of x, of the state before and of the parameters.
 
@@ -135,14 +136,12 @@ class CausalConv1d(Parameterised):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         CacheError
-            If ``cache`` is not what a forward has returned.
+            If ``cache`` is not from a layer of this kind, with these sizes and options.
         """
-        with cache_of(self, cache):
-            B, steps, D = cache.padded.shape
-        check_array("dy", dy, (B, steps - self.kernel_size + 1, D), self.dtype)
+        inner = opened(cache, self, dy)
         if dstate is not None:
-            check_array("dstate", dstate, (B, self.kernel_size - 1, D), self.dtype)
-        return self.apply_backward(dy, cache, dstate)
+            check_array("dstate", dstate, self.init_state(len(dy)).shape, self.dtype)
+        return self.apply_backward(dy, inner, dstate)
 
     def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, cache_of, check_array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype
 from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.signatures import Signed, opened
 
 
 class EmbeddingCache(NamedTuple):
@@ -68,7 +69,7 @@ class Embedding(Parameterised):
         """Evaluate: the vectors alone."""
         return self.forward(tokens)[0]
 
-    def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
+    def forward(self, tokens: IndexArray) -> tuple[Array, Signed[EmbeddingCache]]:
         """Map token ids (...) to vectors (..., D).
 
         Raises
@@ -79,9 +80,10 @@ class Embedding(Parameterised):
             If a token is not between 0 and V − 1.
         """
         check_indices("tokens", tokens, self.num_embeddings)
-        return self.apply(tokens)
+        y, cache = self.apply(tokens)
+        return y, Signed.by(self, y, cache)
 
-    def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: Signed[EmbeddingCache]) -> tuple[None, dict[str, Array]]:
         """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
 
         Raises
@@ -89,12 +91,9 @@ class Embedding(Parameterised):
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         CacheError
-            If ``cache`` is not what a forward has returned.
+            If ``cache`` is not from a layer of this kind, with these sizes and options.
         """
-        with cache_of(self, cache):
-            shape = (*cache.tokens.shape, self.embedding_dim)
-        check_array("dy", dy, shape, self.dtype)
-        return None, self.apply_backward(dy, cache)
+        return None, self.apply_backward(dy, opened(cache, self, dy))
 
     def apply(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Forward, without checks."""

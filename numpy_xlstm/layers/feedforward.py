@@ -16,8 +16,6 @@ from numpy_xlstm.parameters import Composite, child, named_grads
 class FeedForwardCache(NamedTuple):
     """What the backward of :class:`GatedFeedForward` needs."""
 
-    act_fn: str
-    """The name of φ."""
     up: LinearGroupCache
     gate: Array
     """φ(W_g x), shape (..., U)."""
@@ -90,22 +88,23 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
             "proj_down": Linear(U, embedding_dim, bias, dtype=dtype, rng=rng),
         }
 
+    @property
+    def cache_options(self) -> dict[str, str]:
+        """The name of φ."""
+        return {"act_fn": self.act_fn}
+
     def apply(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Forward, without checks."""
         (pre, value), up = self.up.apply(x)
         gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.apply(gate * value)  # [ffn.1]
-        return y, FeedForwardCache(self.act_fn, up, gate, activation, value, down)
+        return y, FeedForwardCache(up, gate, activation, value, down)
 
     def apply_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         dproduct, grads = self.proj_down.apply_backward(dy, cache.down)
-        activation = ACTIVATIONS[cache.act_fn]
+        activation = ACTIVATIONS[self.act_fn]
         dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
         dproduct *= cache.gate  # [ffn.3]
         dx, up_grads = self.up.apply_backward([dpre, dproduct], cache.up)
         return dx, named_grads({"(up)": up_grads, "proj_down": grads})
-
-    def leading_shape_of(self, cache: FeedForwardCache) -> tuple[int, ...]:
-        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        return cache.value.shape[:-1]

@@ -118,10 +118,6 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
         np.matmul(by_head(dy, W), W, out=by_head(dx, W))  # [headwise.4]
         return dx, grads
 
-    def leading_shape_of(self, cache: HeadwiseLinearCache) -> tuple[int, ...]:
-        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        return cache.x.shape[:-1]
-
 
 def merged(weight: Array, x: Array) -> Array:
     """Join neighbouring blocks to larger ones, with 0 beside the diagonal, for many rows of x.

@@ -4,10 +4,10 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers.shapes import leading_shape
-from numpy_xlstm.numerics import Array, cache_of, check_array
+from numpy_xlstm.numerics import Array, check_array
 from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.signatures import Signed, opened
 
 Cache = TypeVar("Cache")
 Grads = dict[str, Array]
@@ -35,15 +35,11 @@ class Layer(Parameterised, Generic[Cache]):
         """Backward, without checks."""
         raise NotImplementedError
 
-    def leading_shape_of(self, cache: Cache) -> tuple[int, ...]:
-        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        raise NotImplementedError
-
     def __call__(self, x: Array) -> Array:
         """Evaluate: the output alone."""
         return self.forward(x)[0]
 
-    def forward(self, x: Array) -> tuple[Array, Cache]:
+    def forward(self, x: Array) -> tuple[Array, Signed[Cache]]:
         """Map x (..., ``in_features``) to y (..., ``out_features``).
 
         The cache refers to x and to the parameters: change them after the backward.
@@ -58,9 +54,10 @@ class Layer(Parameterised, Generic[Cache]):
             If ``x`` holds NaN or infinity.
         """
         check_array("x", x, (*leading_shape(x), self.in_features), self.dtype_or_none)
-        return self.apply(x)
+        y, cache = self.apply(x)
+        return y, Signed.by(self, y, cache)
 
-    def backward(self, dy: Array, cache: Cache) -> tuple[Array, Grads]:
+    def backward(self, dy: Array, cache: Signed[Cache]) -> tuple[Array, Grads]:
         """Gradients of x and of the parameters, from the cotangent dy (..., ``out_features``).
 
         Raises
@@ -68,23 +65,9 @@ class Layer(Parameterised, Generic[Cache]):
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         CacheError
-            If ``cache`` is not what a forward of a layer of this kind and size has returned.
+            If ``cache`` is not from a layer of this kind, with these sizes and options.
         """
-        with cache_of(self, cache):
-            shape = (*self.leading_shape_of(cache), self.out_features)
-        check_array("dy", dy, shape, self.dtype_or_none)
-        dx, grads = self.apply_backward(dy, cache)
-        self._check_fit(grads)
-        return dx, grads
-
-    def _check_fit(self, grads: Grads) -> None:
-        """Raise :class:`CacheError` if the cache was that of a layer of another size."""
-        for name, array in self.params.items():
-            if grads[name].shape != array.shape:
-                raise CacheError(
-                    f"cache: expected that of a {type(self).__name__} whose {name} is "
-                    f"{array.shape}; got one of {grads[name].shape}"
-                )
+        return self.apply_backward(dy, opened(cache, self, dy))
 
     @property
     def dtype_or_none(self) -> np.dtype[Any] | None:

@@ -92,7 +92,3 @@ class Linear(Layer[LinearCache]):
         if "bias" in self.params:
             grads["bias"] = flat.sum(axis=0)  # [linear.3]
         return (flat @ weight).reshape(x.shape), grads  # [linear.4]
-
-    def leading_shape_of(self, cache: LinearCache) -> tuple[int, ...]:
-        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        return cache.x.shape[:-1]

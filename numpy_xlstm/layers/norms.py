@@ -53,6 +53,11 @@ class _Norm(Layer[NormCache]):
         if bias:
             self.params["bias"] = np.zeros(self.in_features, to)
 
+    @property
+    def cache_options(self) -> dict[str, int]:
+        """The heads: no shape of a parameter tells them."""
+        return {"num_heads": self.num_heads, "head_dim": self.head_dim}
+
     def apply(self, x: Array) -> tuple[Array, NormCache]:
         """Forward, without checks."""
         normed, scale = normalise(self._by_head(x), self.eps, self.centred)
@@ -77,10 +82,6 @@ class _Norm(Layer[NormCache]):
             dy = dy * gain
         dx = normalise_backward(self._by_head(dy), self._by_head(normed), scale, self.centred)
         return dx.reshape(dy.shape), grads
-
-    def leading_shape_of(self, cache: NormCache) -> tuple[int, ...]:
-        """Shape, but for the last axis, of the input of the forward that made ``cache``."""
-        return cache.normed.shape[:-1]
 
     def _by_head(self, x: Array) -> Array:
         """View of x (..., NH·DH) as (rows, DH), head after head."""

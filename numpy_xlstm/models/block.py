@@ -9,11 +9,11 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_cache,
     check_generator,
     check_positive,
 )
-from numpy_xlstm.parameters import Composite, Signature, check_made_by, signature
+from numpy_xlstm.parameters import Composite
+from numpy_xlstm.signatures import Signature, check_made_by, signature
 
 State = TypeVar("State")
 Cache = TypeVar("Cache")
@@ -131,9 +131,8 @@ class Recurrent(Composite, Generic[State, Cache]):
         CacheError
             If ``cache`` is not from a block of this kind with parameters of these shapes.
         """
-        check_cache(self, cache, CheckedCache)
-        made_by, y, after, inner = cache
-        check_made_by(made_by, self)
+        check_made_by(cache, self)
+        _, y, after, inner = cache
         check_array("dy", dy, y.shape, y.dtype)
         if dstate is None:
             dstate = cast(State, zeros_like(after))

@@ -8,24 +8,18 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.protocols import RecurrentCell
-from numpy_xlstm.numerics import Array, check_cache, check_positive
-from numpy_xlstm.parameters import (
-    Composite,
-    Parameterised,
-    Signature,
-    check_made_by,
-    prefixed,
-    signature,
-)
+from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.parameters import Composite, Parameterised, prefixed
+from numpy_xlstm.signatures import Signature, Signed, check_made_by, signature
 
 
 class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
     made_by: Signature
-    embedding: EmbeddingCache
+    embedding: Signed[EmbeddingCache]
     cell: Any
-    head: LinearCache
+    head: Signed[LinearCache]
 
 
 class LanguageModel(Composite):
@@ -147,9 +141,8 @@ class LanguageModel(Composite):
         CacheError
             If ``cache`` is not from a model with such a cell and parameters of these shapes.
         """
-        check_cache(self, cache, LanguageModelCache)
-        made_by, embedding_cache, cell_cache, head_cache = cache
-        check_made_by(made_by, self)
+        check_made_by(cache, self)
+        _, embedding_cache, cell_cache, head_cache = cache
         dh, head = self.head.backward(dlogits, head_cache)
         dx, dstate0, cell = self.cell.backward(dh, cell_cache, dstate)
         _, embedding = self.embedding.backward(cast(Array, dx), embedding_cache)

@@ -25,18 +25,11 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_cache,
     check_generator,
     check_positive,
 )
-from numpy_xlstm.parameters import (
-    Composite,
-    Parameterised,
-    Signature,
-    check_made_by,
-    named_grads,
-    signature,
-)
+from numpy_xlstm.parameters import Composite, Parameterised, named_grads
+from numpy_xlstm.signatures import Signature, check_made_by, signature
 
 Grads = dict[str, Array]
 
@@ -201,8 +194,7 @@ class TokenModel(Composite):
         CacheError
             If ``cache`` is not from a model of this kind with parameters of these shapes.
         """
-        check_cache(self, cache, TokenModelCache)
-        check_made_by(cache.made_by, self)
+        check_made_by(cache, self)
         check_array(
             "dlogits", dlogits, (*cache.embedding.tokens.shape, self.vocab_size), self.dtype
         )

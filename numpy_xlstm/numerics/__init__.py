@@ -10,11 +10,9 @@ from numpy_xlstm.numerics.activations import (
 )
 from numpy_xlstm.numerics.arrays import (
     Array,
-    cache_of,
     check_above_zero,
     check_array,
     check_batch,
-    check_cache,
     check_callable,
     check_choice,
     check_generator,
@@ -30,11 +28,9 @@ from numpy_xlstm.numerics.sums import dot, mean
 
 __all__ = [
     "Array",
-    "cache_of",
     "check_above_zero",
     "check_array",
     "check_batch",
-    "check_cache",
     "check_callable",
     "check_choice",
     "check_generator",

@@ -1,14 +1,13 @@
 """What an array must be before any work is done on it, and the errors that say so."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 
 Array = npt.NDArray[Any]
 """A NumPy array of one of :data:`SUPPORTED_DTYPES`."""
@@ -114,28 +113,6 @@ def check_batch(name: str, array: Array, axis: int = 0) -> None:
     """Raise :class:`ShapeError` if the batch is empty."""
     if array.shape[axis] == 0:
         raise ShapeError(f"{name}: expected a batch of at least 1; got shape {array.shape}")
-
-
-@contextmanager
-def cache_of(layer: Any, cache: Any) -> Iterator[None]:
-    """Raise :class:`CacheError` where ``cache`` turns out to be no cache of this layer."""
-    try:
-        yield
-    except AttributeError:
-        raise _foreign(layer, cache) from None
-
-
-def check_cache(layer: Any, cache: Any, kind: type) -> None:
-    """Raise :class:`CacheError` unless ``cache`` is of this kind."""
-    if not isinstance(cache, kind):
-        raise _foreign(layer, cache)
-
-
-def _foreign(layer: Any, cache: Any) -> CacheError:
-    return CacheError(
-        f"cache: expected what forward of this {type(layer).__name__} has returned; "
-        f"got {type(cache).__name__}"
-    )
 
 
 def check_generator(name: str, rng: Any, *, required: bool = False) -> None:

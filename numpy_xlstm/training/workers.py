@@ -25,7 +25,7 @@ from numpy_xlstm.errors import (
 from numpy_xlstm.layers.indices import check_indices
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_has, check_positive
-from numpy_xlstm.parameters import signature
+from numpy_xlstm.signatures import signature
 from numpy_xlstm.training.blocks import each_block
 from numpy_xlstm.training.messages import RAISED, receive, send
 from numpy_xlstm.training.shared import GRADIENTS, MODEL, PARAMETERS, shared

@@ -229,3 +229,14 @@ def test_wrong_calls_say_so() -> None:
         gradcheck((square, square_backward), np.arange(3))
     with pytest.raises(TypeError, match=r"expected forward to return \(y, cache\)"):
         gradcheck((lambda x: x, square_backward), X)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "got"), [((), "0: missing"), ((np.ones(2),) * 2, "2: too many")]
+)
+def test_inputs_that_the_forward_does_not_take(inputs: tuple[Any, ...], got: str) -> None:
+    pair = (lambda x: (x, None)), (lambda dy, cache: dy)
+    with pytest.raises(
+        TypeError, match=rf"gradcheck: expected the inputs of forward\(x\); got {got}"
+    ):
+        gradcheck(pair, *inputs)

@@ -18,6 +18,8 @@ from numpy_xlstm import (
     LayerNorm,
     Linear,
     LSTMCell,
+    MultiHeadRMSNorm,
+    RMSNorm,
     load_checkpoint,
     mLSTM,
     mLSTMBlock,
@@ -253,13 +255,48 @@ LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
     "Linear": (
         lambda: Linear(3, 2),
         lambda: Linear(5, 2),
-        r"weight is \(2, 3\); got one of \(2, 5\)",
+        r"weight is \(2, 3\) float64; got that of one where it is \(2, 5\) float64",
+    ),
+    "Linear, of another dtype": (
+        lambda: Linear(3, 2),
+        lambda: Linear(3, 2, dtype=np.float32),
+        r"weight is \(2, 3\) float64; got that of one where it is \(2, 3\) float32",
+    ),
+    "Linear without a bias": (
+        lambda: Linear(3, 2),
+        lambda: Linear(3, 2, bias=False),
+        r"bias is \(2,\) float64; got that of one where it is missing",
+    ),
+    "LayerNorm, of an RMSNorm": (
+        lambda: LayerNorm(4),
+        lambda: RMSNorm(4),
+        "LayerNorm; got that of a RMSNorm",
+    ),
+    "MultiHeadRMSNorm of other heads": (
+        lambda: MultiHeadRMSNorm(2, 3, weight=False),
+        lambda: MultiHeadRMSNorm(3, 2, weight=False),
+        "num_heads = 2; got that of one with 3",
+    ),
+    "Embedding": (
+        lambda: Embedding(3, 4),
+        lambda: Embedding(5, 4),
+        r"weight is \(3, 4\) float64; got that of one where it is \(5, 4\)",
+    ),
+    "CausalConv1d": (
+        lambda: CausalConv1d(4, 3),
+        lambda: CausalConv1d(4, 2),
+        r"conv.weight is \(4, 1, 3\)",
     ),
     "HeadwiseLinear": (lambda: HeadwiseLinear(8, 2), lambda: HeadwiseLinear(8, 4), "weight is"),
     "GatedFeedForward": (
         lambda: GatedFeedForward(4, 6),
         lambda: GatedFeedForward(4, 8),
-        r"proj_up.weight is \(12, 4\); got one of \(16, 4\)",
+        r"proj_up.weight is \(12, 4\) float64; got that of one where it is \(16, 4\)",
+    ),
+    "GatedFeedForward with another activation": (
+        lambda: GatedFeedForward(4, 6),
+        lambda: GatedFeedForward(4, 6, "swish"),
+        "act_fn = 'gelu'; got that of one with 'swish'",
     ),
 }
 
@@ -268,9 +305,16 @@ LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
 def test_the_cache_of_a_layer_of_another_size(name: str) -> None:
     layer, other, message = LAYERS[name]
     made_by = other()
-    _, cache = made_by.forward(np.ones((2, made_by.in_features), made_by.dtype))
+    x: Any = IDS
+    if name != "Embedding":
+        width = made_by.feature_dim if name == "CausalConv1d" else made_by.in_features
+        x = np.ones((2, 3, width), made_by.dtype if made_by.params else np.float64)
+    y, *_, cache = made_by.forward(x)
     with pytest.raises(CacheError, match=rf"cache: expected that of a .*{message}"):
-        layer().backward(np.ones((2, layer().out_features)), cache)
+        layer().backward(y, cache)
+    for nothing in (None, y, (y, cache)):
+        with pytest.raises(CacheError, match=r"cache: expected what forward of this .*; got"):
+            layer().backward(y, nothing)
 
 
 ROWS = np.concatenate((IDS, IDS))

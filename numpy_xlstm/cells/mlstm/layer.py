@@ -36,13 +36,13 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_cache,
     check_choice,
     check_positive,
     checked_dtype,
     sigmoid_and_slope,
 )
-from numpy_xlstm.parameters import Parameterised, Signature, check_made_by, signature
+from numpy_xlstm.parameters import Parameterised
+from numpy_xlstm.signatures import Signature, check_made_by, signature
 
 Grads = dict[str, Array]
 
@@ -302,8 +302,7 @@ class mLSTMCell(_mLSTMLayer):
         CacheError
             If ``cache`` is not from a cell of this kind, with these sizes and options.
         """
-        check_cache(self, cache, CellCache)
-        check_made_by(cache.made_by, self)
+        check_made_by(cache, self)
         shape = cache.gate.o.shape
         check_array("dh", dh, shape, self.dtype)
         dlast = check_state("dstate", dstate, _one_step(*cache.inputs.arrays), self.options)
