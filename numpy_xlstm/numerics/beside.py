@@ -7,12 +7,11 @@ interpreter while it computes. Every sum is taken in the same order, whoever tak
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from contextvars import copy_context
-from typing import Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
-from numpy_xlstm.numerics.threads import num_threads, one_blas_thread
+from numpy_xlstm.numerics.threads import Piece, num_threads, one_blas_thread, started
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -52,15 +51,24 @@ ALONE = Alone()
 class Beside(Alone):
     """A second thread, which does what it is told in order; where it lags, the caller helps out."""
 
-    def __init__(self, thread: Executor) -> None:
-        self._thread = thread
+    def __init__(self) -> None:
+        self._told: SimpleQueue[Piece[Any] | None] = SimpleQueue()
         self._waiting: deque[Piece[object]] = deque()
+
+    def work(self) -> None:
+        """Do what the thread is told, until it is told to end."""
+        while (piece := self._told.get()) is not None:
+            piece.do()
+
+    def end(self) -> None:
+        """Tell the thread to end."""
+        self._told.put(None)
 
     def ahead(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
         """Results of ``work`` on each part, in order; some are made before they are asked for."""
         begun: deque[Piece[Result]] = deque()
         for part in parts:
-            begun.append(Piece(self._thread, True, work, part))
+            begun.append(self._tell(Piece(True, work, part)))
             if len(begun) > AHEAD:
                 yield _finished(begun, begun)
         while begun:
@@ -68,51 +76,28 @@ class Beside(Alone):
 
     def behind(self, work: Callable[..., object], *arguments: Any) -> None:
         """Do this before the end, and after all else that was said with :meth:`behind`."""
-        self._append(False, work, *arguments)
+        self._append(Piece(False, work, *arguments))
 
     def anywhere(self, work: Callable[..., object], *arguments: Any) -> None:
         """Do this before the end, in whichever thread has time for it."""
-        self._append(True, work, *arguments)
+        self._append(Piece(True, work, *arguments))
 
     def finish(self) -> None:
         """Wait until all is done; raise what any of it has raised."""
         while self._waiting:
             _finished(self._waiting, [*reversed(self._waiting)])
 
-    def _append(self, movable: bool, work: Callable[..., object], *arguments: Any) -> None:
+    def _append(self, piece: Piece[object]) -> None:
         while self._waiting and (self._waiting[0].done or len(self._waiting) >= WAITING):
             _finished(self._waiting, [*reversed(self._waiting)])
-        self._waiting.append(Piece(self._thread, movable, work, *arguments))
+        self._waiting.append(self._tell(piece))
+
+    def _tell(self, piece: Piece[Result]) -> Piece[Result]:
+        self._told.put(piece)
+        return piece
 
 
-class Piece(Generic[Result]):
-    """A piece of work for the thread, which the caller can take back until it is begun."""
-
-    def __init__(
-        self, thread: Executor, movable: bool, work: Callable[..., Result], *arguments: Any
-    ) -> None:
-        self._movable, self._work, self._arguments = movable, work, arguments
-        self._there: Future[Result] = thread.submit(copy_context().run, work, *arguments)
-        self._here: list[Result] = []
-
-    @property
-    def done(self) -> bool:
-        """Whether it is done, here or there."""
-        return self._there.done()
-
-    def take_back(self) -> bool:
-        """Do it here, and say whether: not if it has to be done in order, or is begun or done."""
-        if not self._movable or self.done or not self._there.cancel():
-            return False
-        self._here.append(self._work(*self._arguments))
-        return True
-
-    def result(self) -> Result:
-        """Wait for the result; raise what the work has raised."""
-        return self._here[0] if self._here else self._there.result()
-
-
-def _finished(pieces: "deque[Piece[Result]]", spare: Iterable[Piece[Result]]) -> Result:
+def _finished(pieces: deque[Piece[Result]], spare: Iterable[Piece[Result]]) -> Result:
     """Result of the first of the pieces, which is taken away; meanwhile do one of the spare."""
     if not pieces[0].done:
         any(piece.take_back() for piece in spare)
@@ -123,18 +108,21 @@ def _finished(pieces: "deque[Piece[Result]]", spare: Iterable[Piece[Result]]) ->
 def beside(multiplications: int) -> Iterator[Alone]:
     """Start a second thread where that is worthwhile and possible; at the end, all is done.
 
-    It is possible with the extra ``threads``. While there are two, BLAS starts none of its own.
+    It is possible with the extra ``threads``, unless another thread has got one, or the interpreter
+    is about to end. While there are two, BLAS starts none of its own.
     """
-    from concurrent.futures import ThreadPoolExecutor  # not for those who never need it
-
     if multiplications < WORTH or num_threads() < 2:
         yield ALONE
         return
     with one_blas_thread() as limited:
-        if not limited:
+        helper = Beside()
+        thread = started(helper.work) if limited else None
+        if thread is None:
             yield ALONE
             return
-        with ThreadPoolExecutor(1) as thread:
-            helper = Beside(thread)
+        try:
             yield helper
             helper.finish()
+        finally:
+            helper.end()
+            thread.join()

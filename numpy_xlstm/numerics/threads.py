@@ -6,13 +6,14 @@ then the BLAS library must not start threads as well, which ``threadpoolctl`` ca
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from threading import Lock
-from typing import Any, TypeVar
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -35,18 +36,67 @@ def num_threads() -> int:
     return max((library["num_threads"] for library in controller.info()), default=1)
 
 
+class Piece(Generic[Result]):
+    """A piece of work for another thread, which the caller can take back until it is begun."""
+
+    def __init__(self, movable: bool, work: Callable[..., Result], *arguments: Any) -> None:
+        self._movable, self._work, self._arguments = movable, work, arguments
+        self._context = copy_context()
+        self._there: Future[Result] = Future()
+        self._here: list[Result] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it is done, here or there."""
+        return self._there.done()
+
+    def do(self) -> None:
+        """Do it there, unless it has been taken back."""
+        if not self._there.set_running_or_notify_cancel():
+            return
+        try:
+            self._there.set_result(self._context.run(self._work, *self._arguments))
+        except BaseException as error:  # is raised where the result is asked for
+            self._there.set_exception(error)
+
+    def take_back(self) -> bool:
+        """Do it here, and say whether: not if it has to be done in order, or is begun or done."""
+        if not self._movable or self.done or not self._there.cancel():
+            return False
+        self._here.append(self._work(*self._arguments))
+        return True
+
+    def result(self) -> Result:
+        """Wait for the result; raise what the work has raised."""
+        return self._here[0] if self._here else self._there.result()
+
+
+def started(work: Callable[[], object]) -> Thread | None:
+    """A thread that does this; None where none can be started, as when the interpreter ends."""
+    thread = Thread(target=work)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
     """Results of ``work`` on each part, in order, found at the same time."""
-    from concurrent.futures import ThreadPoolExecutor  # not for those who never need it
-
     if len(parts) == 1:
         return [work(part) for part in parts]
     with one_blas_thread() as limited:
         if not limited:
             return [work(part) for part in parts]
-        with ThreadPoolExecutor(len(parts)) as pool:
-            found = [pool.submit(copy_context().run, work, part) for part in parts]
-            return [future.result() for future in found]
+        pieces = [Piece(True, work, part) for part in parts]
+        threads = [started(piece.do) for piece in pieces[1:]]
+        try:
+            for piece in pieces:
+                piece.take_back()
+            return [piece.result() for piece in pieces]
+        finally:
+            for thread in filter(None, threads):
+                thread.join()
 
 
 @contextmanager

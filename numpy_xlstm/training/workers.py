@@ -1,7 +1,8 @@
 """Training on several cores: processes that each take some rows of every batch.
 
-Threads of one process would wait for each other's interpreter between any two operations of NumPy.
-Processes do not: each has the model, over parameters in memory that all of them see.
+Threads of one process would wait for each other's interpreter between any two small operations, of
+which a model has many. Processes do not: each has the model, over parameters in memory that all of
+them see.
 """
 
 import os

@@ -1,9 +1,10 @@
 """A second thread changes when work is done, and nothing else."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Event, get_ident
 from typing import Any
 
@@ -17,28 +18,6 @@ from numpy_xlstm.numerics.beside import ALONE, Alone, Beside
 from tests.variants import assert_close
 
 
-class Never(Executor):
-    """A thread that does not come round to anything: the caller has to do it all."""
-
-    def submit(self, *_: Any, **__: Any) -> Future[Any]:
-        return Future()
-
-
-class OnlyOne(Executor):
-    """A thread that has begun its first piece and does not come round to the others."""
-
-    def __init__(self) -> None:
-        self.first: Future[Any] = Future()
-        self.first.set_running_or_notify_cancel()
-        self.work: Callable[[], Any] | None = None
-
-    def submit(self, work: Callable[..., Any], /, *arguments: Any, **_: Any) -> Future[Any]:
-        if self.work is None:
-            self.work = lambda: work(*arguments)
-            return self.first
-        return Future()
-
-
 @pytest.fixture
 def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
@@ -46,19 +25,25 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(beside, "num_threads", lambda: 2)
 
 
-def helpers(pool: Executor) -> list[Alone]:
-    return [ALONE, Beside(pool)]
+@contextmanager
+def second_thread() -> Iterator[Beside]:
+    helper = Beside()
+    thread = threads.started(helper.work)
+    assert thread is not None
+    yield helper
+    helper.end()
+    thread.join()
 
 
 def test_results_come_in_order() -> None:
-    with ThreadPoolExecutor(1) as pool:
-        for helper in helpers(pool):
+    with second_thread() as beside:
+        for helper in (ALONE, beside):
             assert list(helper.ahead(lambda n: n * n, range(20))) == [n * n for n in range(20)]
 
 
 def test_what_is_behind_stays_in_order() -> None:
-    with ThreadPoolExecutor(1) as pool:
-        for helper in helpers(pool):
+    with second_thread() as beside:
+        for helper in (ALONE, beside):
             done: list[int] = []
             free: set[int] = set()
             for n in range(20):
@@ -77,8 +62,7 @@ def test_work_goes_on_in_the_other_thread() -> None:
         event.wait(10)
         seen.append(get_ident())
 
-    with ThreadPoolExecutor(1) as pool:
-        helper = Beside(pool)
+    with second_thread() as helper:
         helper.behind(work)
         assert not seen
         event.set()
@@ -96,10 +80,9 @@ def test_where_the_thread_lags_the_caller_does_what_was_said_last() -> None:
             here.append(n)
             busy.set()
 
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(busy.wait, 10)
-        helper = Beside(pool)
-        for n in range(beside.WAITING):
+    with second_thread() as helper:
+        helper.behind(busy.wait, 10)
+        for n in range(1, beside.WAITING):
             helper.anywhere(work, n)
         assert not here
         helper.anywhere(work, -1)
@@ -109,9 +92,8 @@ def test_where_the_thread_lags_the_caller_does_what_was_said_last() -> None:
 
 def test_work_that_has_an_order_is_not_taken_back() -> None:
     busy, done = Event(), []
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(busy.wait, 10)
-        helper = Beside(pool)
+    with second_thread() as helper:
+        helper.behind(busy.wait, 10)
         helper.behind(lambda: done.append(get_ident()))
         helper.anywhere(busy.set)
         helper.finish()
@@ -120,16 +102,26 @@ def test_work_that_has_an_order_is_not_taken_back() -> None:
 
 
 def test_the_caller_makes_the_next_result_while_the_thread_makes_the_first() -> None:
-    pool, made = OnlyOne(), []
+    begun, busy, caller = Event(), Event(), get_ident()
+    made: list[tuple[int, bool]] = []
+
+    def parts() -> Iterator[int]:
+        yield 0
+        begun.wait(10)
+        yield from range(1, 6)
 
     def work(n: int) -> int:
-        made.append(n)
-        if n == 1 and pool.work is not None:  # the caller is here: the thread ends its piece
-            pool.first.set_result(pool.work())
+        begun.set()
+        if n == 0:
+            busy.wait(10)
+        made.append((n, get_ident() == caller))
+        busy.set()
         return n
 
-    assert list(Beside(pool).ahead(work, range(4))) == [0, 1, 2, 3]
-    assert made[:2] == [1, 0]
+    with second_thread() as helper:
+        assert list(helper.ahead(work, parts())) == list(range(6))
+    assert made[0] == (1, True)
+    assert (0, False) in made
 
 
 @pytest.mark.parametrize("how", ["ahead", "behind", "anywhere"])
@@ -137,20 +129,16 @@ def test_errors_reach_the_caller(how: str) -> None:
     def fail(_: int) -> None:
         raise ZeroDivisionError
 
-    for pool in (ThreadPoolExecutor(1), Never()):
-        if how == "behind" and isinstance(pool, Never):
-            continue
-        helper = Beside(pool)
+    def use(helper: Alone) -> None:
+        if how == "ahead":
+            list(helper.ahead(fail, range(3)))
+        else:
+            getattr(helper, how)(fail, 0)
+            helper.finish()
 
-        def use(helper: Beside = helper) -> None:
-            if how == "ahead":
-                list(helper.ahead(fail, range(3)))
-            else:
-                getattr(helper, how)(fail, 0)
-                helper.finish()
-
-        with pytest.raises(ZeroDivisionError):
-            use()
+    for _ in range(20):  # whoever comes first to it
+        with second_thread() as helper, pytest.raises(ZeroDivisionError):
+            use(helper)
 
 
 def test_an_error_of_the_caller_ends_both(two_threads: None) -> None:
@@ -221,3 +209,26 @@ def test_numpys_library_is_found_beside_that_of_scipy(two_threads: None) -> None
     code = "import scipy.linalg; from numpy_xlstm.numerics import threads; "
     code += "print(threads.one_blas_thread().__enter__())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
+
+
+@pytest.mark.parametrize("size", [2, 300])
+def test_calls_after_the_main_thread_has_ended(size: int) -> None:
+    """No thread may be wanted where none can be started any more."""
+    code = f"""
+import atexit, threading
+import numpy as np
+from numpy_xlstm import LSTM
+from numpy_xlstm.numerics import threads
+layer, x = LSTM({size}, {size}), np.ones((8, 64, {size}))
+def work():
+    layer.forward(x)
+    print(threads.parallel_map(lambda n: -n, [1, 2]))
+def work_later():
+    threading.main_thread().join()
+    work()
+threading.Thread(target=work_later).start()
+atexit.register(work)
+"""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "2"}
+    out = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
+    assert out == "[-1, -2]\n" * 2
