@@ -275,20 +275,25 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         stacked, state = self._start(state, B)
         h, memory = self._split_heads(state)
         padded = None if lengths is None else padding(lengths, T)
-        x, (weights, R) = x.copy(order="K"), self._weights()
+        kept, y, (weights, R) = (
+            np.empty_like(x, order="C"),
+            self._blank(T, B, self.hidden_size),
+            self._weights(),
+        )
 
         def source(block: slice, out: Array) -> None:
-            project(x[block], weights, out.reshape(len(weights.W), -1))  # [rec.1]
+            kept[block] = x[block]
+            project(kept[block], weights, out.reshape(len(weights.W), -1))  # [rec.1]
+
+        def taker(block: slice, outputs: Array) -> None:
+            there = outputs if padded is None else without_padding(outputs, padded[block])
+            y[block] = there.reshape(*there.shape[:2], -1)
 
         with beside(T * B * weights.W.size) as helper:
-            cache = scan(source, T, R, h, memory, self.pointwise, padded, helper)
-        after = self._join_heads(cache.hs[-1], cache.memory[-1])
-        y = without_padding(cache.outputs, padded).reshape(T, B, self.hidden_size)
-        return (
-            y,
-            self._restack(after, stacked),
-            SequenceCache(signature(self), x, weights, cache, stacked),
-        )
+            scanned = scan(source, taker, T, R, h, memory, self.pointwise, padded, helper)
+        after = self._join_heads(scanned.hs[-1], scanned.memory[-1])
+        cache = SequenceCache(signature(self), kept, weights, scanned, stacked)
+        return y, self._restack(after, stacked), cache
 
     def _backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Array] | None
@@ -299,7 +304,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
         _, x, weights, scanned, stacked = cache
-        dx, dweights = np.empty_like(x), InputWeights(*map(np.zeros_like, weights))
+        dx = self._blank(T, B, self.input_size)
+        dweights = InputWeights(*map(np.zeros_like, weights))
 
         def to_weights(block: slice, dpre: Array) -> None:
             for total, summand in zip(dweights, input_gradients(dpre, x[block]), strict=True):

@@ -98,14 +98,12 @@ class ScanCache(NamedTuple):
     padding: Array | None
     """True at steps that are not there, (T, B); None if there are none."""
 
-    @property
-    def outputs(self) -> Array:
-        """h_1 … h_T as the caller has them, a fresh (T, B, NH, DH)."""
-        return np.ascontiguousarray(batch_first(self.hs[1:]))
-
 
 Source = Callable[[slice, Array], None]
 """Writes W x + b of a block of steps, (4, NH, DH, steps, B)."""
+
+Taker = Callable[[slice, Array], None]
+"""Takes the outputs of a block of steps, (steps, B, NH, DH)."""
 
 Sink = Callable[[slice, Array, Alone], None]
 """Takes the gradient of what the source has written, block by block from the last.
@@ -146,6 +144,7 @@ def following(block: slice) -> slice:
 
 def scan(
     source: Source,
+    taker: Taker,
     T: int,
     R: Array,
     h: Array,
@@ -156,8 +155,8 @@ def scan(
 ) -> ScanCache:
     """Run the recurrence over T steps.
 
-    A step that is not there leaves h and the memory as they are. The helper calls the source ahead
-    of the steps.
+    A step that is not there leaves h and the memory as they are. The helper calls the source
+    ahead of the steps, and the taker behind them.
     """
     hs = np.empty((T + 1, *h.shape), h.dtype)
     memories = np.empty((T + 1, *memory.shape), h.dtype)
@@ -173,6 +172,9 @@ def scan(
         records[:, :4] = steps_first(x)
         return place
 
+    def take(block: slice) -> None:
+        taker(block, np.ascontiguousarray(batch_first(hs[following(block)])))
+
     for block, records in helper.ahead(prepare, zip(blocks(T), kept, strict=True)):
         after = following(block)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
@@ -183,6 +185,8 @@ def scan(
             if padding is not None:
                 h[..., padding[t]] = h_prev[..., padding[t]]
                 memory[..., padding[t]] = before[..., padding[t]]
+        helper.anywhere(take, block)
+    helper.finish()
     return ScanCache(hs, memories, tuple(kept), R, padding)
 
 

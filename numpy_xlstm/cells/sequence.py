@@ -88,7 +88,7 @@ class SequenceLayer(Generic[State, Cache]):
         """
         x = self._time_major(self._check_x(x))
         y, after, cache = self._forward(x, state, self._check_lengths(lengths, x))
-        return np.array(self._time_major(y), order="C"), after, cache
+        return np.ascontiguousarray(self._time_major(y)), after, cache
 
     def backward(
         self, dy: Array, cache: Cache, dstate: Sequence[Any] | None = None
@@ -162,6 +162,11 @@ class SequenceLayer(Generic[State, Cache]):
         """Check the lengths for a time-major x."""
         T, B, _ = x.shape
         return None if lengths is None else check_lengths(lengths, B, T)
+
+    def _blank(self, T: int, B: int, width: int) -> Array:
+        """Make a time-major array that is contiguous in the caller's layout."""
+        shape = (B, T, width) if self.batch_first else (T, B, width)
+        return self._time_major(np.empty(shape, self.dtype))
 
     def _time_major(self, array: Array) -> Array:
         """Swap batch and time where the caller's layout is batch-first: its own inverse."""

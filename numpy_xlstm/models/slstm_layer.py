@@ -188,10 +188,15 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
                 np.matmul(weight, columns[n // 2], out=pre[n])
             pre += bias  # [sblock.2]
 
+        hs = np.empty_like(inputs[1])
+
+        def taker(block: slice, outputs: Array) -> None:
+            hs[block] = outputs.reshape(hs[block].shape)
+
         stacked = self._to_scan(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
-        cache = scan(source, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
-        hs, dropped = self.dropout.forward(cache.outputs.reshape(inputs[1].shape), rng)
+        cache = scan(source, taker, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
+        hs, dropped = self.dropout.forward(hs, rng)
         y, norm = self.group_norm.apply(hs)  # [sblock.4]
         after = self._from_scan(cache.hs[-1], cache.memory[-1])
         kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
