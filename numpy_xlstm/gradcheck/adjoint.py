@@ -1,6 +1,7 @@
 """The backward as a whole: the adjoint of the forward's derivative, and linear."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def _identity(point: Point, directions: int, tolerances: dict[str, float]) -> Ro
             kinks += 1
         else:
             errors.append(relative(distance(probe), scale))
-    row = _row("⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩", f"{directions} directions", max(errors, default=0.0), rtol)
+    row = _row("⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩", f"{directions} directions", _largest(errors), rtol)
     if kinks:
         status: Status = row.status if errors else "kink"
         row = replace(row, status=status, note=f"{kinks} of {directions} at a kink")
@@ -55,15 +56,19 @@ def _linearity(point: Point, rtol: float) -> Row:
     mixed = {name: 2 * c - 3 * other[name] for name, c in point.cotangents.items()}
     found = point.problem.backward(mixed)
     second = point.problem.backward(other)
-    scale = max((np.abs(g).max(initial=0) for g in found.values()), default=0)
-    error = max(
-        (
+    scale = _largest([np.abs(g).max(initial=0) for g in found.values()])
+    error = _largest(
+        [
             np.abs(2 * g - 3 * second[name] - found[name]).max(initial=0)
             for name, g in point.gradients.items()
-        ),
-        default=0,
+        ]
     )
-    return _row("linear in ȳ", "all entries", relative(float(error), float(scale)), 8 * rtol)
+    return _row("linear in ȳ", "all entries", relative(error, scale), 8 * rtol)
+
+
+def _largest(sizes: list[Any]) -> float:
+    """The largest of some sizes, 0 of none, NaN if any is."""
+    return float(np.max(sizes, initial=0))
 
 
 def _row(what: str, checked: str, error: float, rtol: float) -> Row:

@@ -19,6 +19,11 @@ NOT_ANALYTIC = (
     "np.abs, conj and .real are not; branch on the real part instead"
 )
 
+PARAMS_UNREAD = (
+    "the forward gives the same outputs over other parameters: does it read them from self.params? "
+    "if not, define with_params(params), which returns the same layer over other arrays"
+)
+
 METHODS = ("complex", "difference", "adjoint")
 
 TOLERANCES = {
@@ -59,10 +64,13 @@ def gradcheck(
 
         Functions may take several inputs, return one gradient for each, and have no ``grads``.
         A layer of yours is evaluated over other parameters by ``with_params(params)`` if it has
-        that method, else by a copy whose attribute ``params`` is replaced.
+        that method, else by a copy whose attribute ``params`` is replaced. ``params`` is a flat
+        dict of arrays.
     *inputs : array or nested tuple of arrays
-        The arguments of the forward: x, and a state if its gradient is to be checked. Integer
-        arrays are passed through, without a gradient.
+        The arguments of the forward: x, and a state if its gradient is to be checked. Forward and
+        backward are given copies, and must not write to them. Inputs and parameters share one
+        dtype: float32, float64 or longdouble. Integer arrays are passed through, without a
+        gradient.
     rng : np.random.Generator or int, optional
         Source of cotangents and directions, or its seed. The report shows the seed.
     methods : sequence of str
@@ -86,6 +94,9 @@ def gradcheck(
         neither a generator nor a seed.
     TypeError
         If the target does not follow a protocol.
+    DTypeError
+        If a parameter, input or output is of another dtype than float32, float64 or longdouble, or
+        of another than the rest, or nothing is a floating-point number.
 
     Notes
     -----
@@ -129,6 +140,8 @@ def gradcheck(
             rows += tensor_rows(point, method, tolerances[method], max_entries, directions)
     if _only_complex_fails(rows):
         notes = (*notes, NOT_ANALYTIC)
+    if any(row.status == "FAIL" for row in rows) and point.problem.ignores_params():
+        notes = (*notes, PARAMS_UNREAD)
     return Report(tuple(rows), seed, notes)
 
 

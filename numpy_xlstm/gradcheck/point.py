@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.problem import Arrays, Problem
+from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.reference import Scalar
+from numpy_xlstm.gradcheck.target import Arrays, is_floating
 from numpy_xlstm.numerics import Array
 
 
@@ -15,6 +16,8 @@ class Point:
 
     Attributes
     ----------
+    dtype : np.dtype
+        That of all tensors.
     gradients : dict[str, np.ndarray]
         From the backward under test.
     tensors : dict[str, np.ndarray]
@@ -88,5 +91,6 @@ class Point:
             outputs = self.problem.evaluate(tensors)
         except Exception as error:  # a forward under test may raise anything
             return f"the forward raised {type(error).__name__}: {error}"
-        real = [name for name, array in outputs.items() if array.dtype.kind != "c"]
+        floating = [name for name, array in self.problem.outputs.items() if is_floating(array)]
+        real = [name for name in floating if outputs[name].dtype.kind != "c"]
         return f"the forward gave a real {real[0]} for complex inputs" if real else ""

@@ -7,152 +7,194 @@ The two protocols are (see also the documentation of :func:`numpy_xlstm.gradchec
                                                        dy, cache, dstate)
 """
 
-import copy
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.gradcheck.target import (
+    Arrays,
+    argument_names,
+    check_backward,
+    check_inputs,
+    check_outputs,
+    check_target,
+    check_tensors,
+    function,
+    is_floating,
+    named_params,
+    over,
+)
 from numpy_xlstm.trees import leaves, rebuild
 
-Arrays = dict[str, Array]
+
+class Change(NamedTuple):
+    """An array that the target was given and has written to."""
+
+    name: str
+    shape: tuple[int, ...]
+    by: str
+
+
+class Call(NamedTuple):
+    """One call of the forward: of which layer, with what, and what it returned."""
+
+    target: Any
+    given: Arrays
+    results: tuple[Any, ...]
 
 
 class Problem:
     """A layer or a pair of functions at one point.
 
+    The target is given copies only, so that nothing it writes to is the caller's or ours.
+
     Attributes
     ----------
     tensors : dict[str, np.ndarray]
-        Everything to differentiate with respect to: parameters, inputs, states.
+        Everything to differentiate with respect to: parameters, inputs, states. A parameter with
+        the name of an input ``q`` is called ``params.q``.
     outputs : dict[str, np.ndarray]
         What the forward gives at that point, without the cache.
+    changes : list of Change
+        What the forward or the backward has written to.
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
-        _check_target(target)
-        self._target = target
-        self._inputs = inputs
-        forward = target[0] if isinstance(target, tuple) else target.forward
-        _check_inputs(forward, inputs)
-        self._names = _argument_names(forward, len(inputs))
-        self._params: Mapping[str, Array] = getattr(target, "params", {})
-        self.tensors: Arrays = dict(self._params)
-        for name, tree in zip(self._names, inputs, strict=True):
-            self.tensors.update((n, a) for n, a in leaves(name, tree) if a.dtype.kind in "fc")
-        if not self.tensors:
-            raise DTypeError("gradcheck: expected a floating-point input or parameter; got none")
-        *results, self._cache = self._forward(self.tensors)
-        self._results = tuple(results)
-        self.outputs = self._name_outputs(self._results)
+        check_target(target)
+        forward = function(target, "forward")
+        check_inputs(forward, inputs)
+        self._target, self._inputs = target, inputs
+        self._arguments = argument_names(forward, len(inputs))
+        given = dict(
+            leaf
+            for name, tree in zip(self._arguments, inputs, strict=True)
+            for leaf in leaves(name, tree)
+        )
+        params = named_params(target)
+        self._labels = _labels(params, given)
+        point = {self._labels[name]: array for name, array in params.items()} | given
+        self._point = _copies(point)
+        self.tensors = {name: a for name, a in self._point.items() if is_floating(a)}
+        check_tensors(self.tensors)
+        self.changes: list[Change] = []
+        self._call = self._forward(self.tensors)
+        self._note_changes("forward", self._point, self._call.given)
+        self.outputs = _copies(_named_outputs(self._call.results))
+        check_outputs(self.outputs, next(iter(self.tensors.values())).dtype)
+        check_backward(function(self._call.target, "backward"), len(self._call.results) == 3)
 
-    def evaluate(self, tensors: Mapping[str, Array]) -> Arrays:
+    def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
         """Outputs at another point, which may be complex."""
-        *results, _ = self._forward(tensors)
-        return self._name_outputs(tuple(results))
+        return _named_outputs(self._forward(tensors).results)
 
-    def backward(self, cotangents: Mapping[str, Array]) -> Arrays:
+    def backward(self, cotangents: Mapping[str, Any]) -> Arrays:
         """Gradients of all tensors as the backward under test gives them.
 
         A tensor for which there is no gradient is left out. What is returned beyond the tensors
         is kept, but for the gradient of a state that was not given, or of integers.
         """
-        values = iter([cotangents[name] for name in self.outputs])
-        dy, *dstate = (rebuild(tree, values) for tree in self._results)
-        if np.ndim(self._results[0]) == 0:
+        target, given, (*results, cache) = self._call
+        before, handed = _copies(given), _copies({name: cotangents[name] for name in self.outputs})
+        values = iter(handed.values())
+        dy, *dstate = (rebuild(tree, values) for tree in results)
+        if np.ndim(results[0]) == 0:
             dy = dy[()]
-        backward = self._function(1, "backward")
-        found = backward(dy, self._cache, *dstate)
-        found = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
-        gradients: Arrays = {}
-        if hasattr(self._target, "params"):
-            *found, grads = found
-            gradients |= grads
-        omitted = ["dstate0"] if dstate and len(found) > len(self._names) else []
-        names = [*self._names, *omitted]
-        names += [f"gradient {n}" for n in range(len(names), len(found))]
-        for name, tree in zip(names, found, strict=False):
-            gradients.update(leaves(name, tree))
-        constant = {*self._names, *omitted}
-        return {
-            name: np.asarray(gradient)
-            for name, gradient in gradients.items()
-            if name in self.tensors or name.split(".")[0] not in constant
-        }
+        found = function(target, "backward")(dy, cache, *dstate)
+        self._note_changes("backward", before, given)
+        self._note_changes("backward", cotangents, handed, prefix="d")
+        dinputs, grads = self._split(found)
+        return _copies(dict(self._named_grads(grads)) | dict(self._named_dinputs(dinputs)))
 
-    def _forward(self, tensors: Mapping[str, Array]) -> tuple[Any, ...]:
-        def replaced(name: str, tree: Any) -> Any:
-            return rebuild(tree, iter([tensors.get(n, a) for n, a in leaves(name, tree)]))
+    def ignores_params(self) -> bool:
+        """Whether the outputs stay as they are when all parameters move."""
+        names = [name for name in self._labels.values() if name in self.tensors]
+        moved = self.tensors | {name: self.tensors[name] + 1e-3 for name in names}
+        found = self.evaluate(moved) if names else {}
+        return bool(names) and all(_same(found[name], a) for name, a in self.outputs.items())
 
-        inputs = map(replaced, self._names, self._inputs)
-        results: tuple[Any, ...] = self._function(0, "forward", tensors)(*inputs)
+    def _forward(self, tensors: Mapping[str, Any]) -> Call:
+        given = _copies(self._point | dict(tensors))
+        params = {name: given[label] for name, label in self._labels.items()}
+        target = over(self._target, params) if params else self._target
+        inputs = [
+            rebuild(tree, iter([given[n] for n, _ in leaves(name, tree)]))
+            for name, tree in zip(self._arguments, self._inputs, strict=True)
+        ]
+        results = function(target, "forward")(*inputs)
         if not isinstance(results, tuple) or len(results) not in (2, 3):
             raise TypeError(
                 "gradcheck: expected forward to return (y, cache) or (y, state, cache); "
                 f"got {type(results).__name__}"
             )
-        return results
+        return Call(target, given, results)
 
-    def _function(
-        self, index: int, name: str, tensors: Mapping[str, Array] | None = None
-    ) -> Callable[..., Any]:
+    def _note_changes(
+        self, by: str, before: Mapping[str, Any], after: Arrays, prefix: str = ""
+    ) -> None:
+        for name, array in after.items():
+            change = Change(prefix + name, array.shape, by)
+            if change not in self.changes and not _same(before[name], array):
+                self.changes.append(change)
+
+    def _split(self, found: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """What the backward returned: gradients of the inputs, and those of the parameters."""
+        parts = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
         if isinstance(self._target, tuple):
-            function: Callable[..., Any] = self._target[index]
-            return function
-        layer = self._target
-        if tensors is not None and self._params:
-            layer = _over(layer, {name: tensors[name] for name in self._params})
-        method: Callable[..., Any] = getattr(layer, name)
-        return method
+            return parts, {}
+        if parts and isinstance(parts[-1], Mapping):
+            return parts[:-1], parts[-1]
+        if self._labels:
+            got = ", ".join(type(part).__name__ for part in parts)
+            raise TypeError(
+                "gradcheck: expected backward to return the gradients of the inputs and a dict "
+                f"with those of params; got {got or 'an empty tuple'}"
+            )
+        return parts, {}
 
-    def _name_outputs(self, results: tuple[Any, ...]) -> Arrays:
-        names = ("y", "state")[: len(results)]
-        return {
-            name: array
-            for label, tree in zip(names, results, strict=True)
-            for name, array in leaves(label, tree)
-        }
+    def _named_grads(self, grads: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, array in grads.items():
+            label = self._labels.get(name) or _free(name, self._point)
+            unasked = name not in self._labels
+            if array is not None and (unasked or label in self.tensors):
+                yield label, array
 
-
-def _check_target(target: Any) -> None:
-    """Raise ``TypeError`` unless the target has a forward and a backward."""
-    pair = isinstance(target, tuple)
-    functions = target if pair else [getattr(target, n, None) for n in ("forward", "backward")]
-    if isinstance(target, type) or len(functions) != 2 or not all(map(callable, functions)):
-        got = f"the class {target.__name__}" if isinstance(target, type) else repr(target)
-        raise TypeError(
-            "gradcheck: expected a layer with forward and backward, or a tuple of two functions; "
-            f"got {got}"
-        )
-
-
-def _check_inputs(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-    """Raise ``TypeError`` unless the forward takes so many inputs."""
-    signature = inspect.signature(forward)
-    try:
-        signature.bind(*inputs)
-    except TypeError as error:
-        names = ", ".join(signature.parameters)
-        raise TypeError(
-            f"gradcheck: expected the inputs of forward({names}); got {len(inputs)}: {error}"
-        ) from None
+    def _named_dinputs(self, dinputs: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+        state_omitted = len(self._call.results) == 3
+        asked = len(self._arguments) + state_omitted
+        for n, tree in enumerate(dinputs):
+            name = [*self._arguments, "", ""][n] if n < asked else f"gradient {n}"
+            for leaf, array in leaves(name, tree):
+                if n >= asked or leaf in self.tensors:
+                    yield leaf, array
 
 
-def _over(layer: Any, params: Arrays) -> Any:
-    """The same layer over other parameters."""
-    if hasattr(layer, "with_params"):
-        return layer.with_params(params)
-    clone = copy.copy(layer)
-    clone.params = params
-    return clone
+def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
+    """Names of the parameters that no input has."""
+    labels: dict[str, str] = {}
+    for name in params:
+        labels[name] = _free(name, {*taken, *labels.values(), *(params.keys() - {name})})
+    return labels
 
 
-def _argument_names(forward: Callable[..., Any], count: int) -> list[str]:
-    """Names of the inputs: those of the forward's arguments where it names them."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    parameters = inspect.signature(forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in kinds]
-    return (named + [f"input{n}" for n in range(len(named), count)])[:count]
+def _free(name: str, taken: Collection[str]) -> str:
+    """The name, with "params." before it as often as it takes."""
+    while name in taken:
+        name = f"params.{name}"
+    return name
+
+
+def _named_outputs(results: tuple[Any, ...]) -> Arrays:
+    return {
+        name: array
+        for label, tree in zip(("y", "state"), results[:-1], strict=False)
+        for name, array in leaves(label, tree)
+    }
+
+
+def _copies(arrays: Mapping[str, Any]) -> Arrays:
+    return {name: np.array(array) for name, array in arrays.items()}
+
+
+def _same(a: Any, b: Any) -> bool:
+    return np.array_equal(a, b, equal_nan=is_floating(a))

@@ -1,0 +1,249 @@
+"""What the checker takes: names, dtypes, layers of many kinds, and what it says of others."""
+
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.numerics import Array
+
+X = np.array([[0.5, -1.0], [2.0, 3.0]])
+W = np.array([1.5, -2.0])
+
+
+class Layer:
+    """A layer y = x · w of which any part may be replaced."""
+
+    def __init__(self, params: Any, backward: Callable[..., Any] | None = None) -> None:
+        self.params = params
+        self.spoiled = backward
+
+    def forward(self, x: Array) -> tuple[Array, Array]:
+        return x * self.params["w"], x
+
+    def backward(self, dy: Array, x: Array) -> Any:
+        if self.spoiled is not None:
+            return self.spoiled(dy, x)
+        return dy * self.params["w"], {"w": (dy * x).sum(0)}
+
+
+class Namesakes:
+    """A product of two inputs and of two parameters with the names of the inputs."""
+
+    def __init__(self, **factors: float) -> None:
+        self.params = {"q": np.array([1.5, -2.0]), "k": np.array([0.3, 0.7])}
+        self.factors = factors
+
+    def forward(self, q: Array, k: Array) -> tuple[Array, Any]:
+        return q * k * self.params["q"] * self.params["k"], (q, k)
+
+    def backward(self, dy: Array, cache: Any) -> Any:
+        (q, k), p = cache, self.params
+        g = {
+            "dq": dy * k * p["q"] * p["k"],
+            "dk": dy * q * p["q"] * p["k"],
+            "q": (dy * q * k * p["k"]).sum(0),
+            "k": (dy * q * k * p["q"]).sum(0),
+        }
+        for name, factor in self.factors.items():
+            g[name] = g[name] * factor
+        return g["dq"], g["dk"], {"q": g["q"], "k": g["k"]}
+
+
+def test_parameters_and_inputs_of_one_name_are_both_checked() -> None:
+    report = gradcheck(Namesakes(), X, X + 0.3, rng=0)
+    assert report.passed, str(report)
+    names = [row.tensor for row in report.rows if row.method == "complex"]
+    assert names == ["params.q", "params.k", "q", "k"]
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-6, np.nan])
+@pytest.mark.parametrize(
+    ("spoiled", "shown"), [("q", "params.q"), ("k", "params.k"), ("dq", "q"), ("dk", "k")]
+)
+def test_a_wrong_gradient_of_either_namesake_is_named(
+    spoiled: str, shown: str, factor: float
+) -> None:
+    methods = ["complex", "difference"]
+    report = gradcheck(Namesakes(**{spoiled: factor}), X, X + 0.3, rng=0, methods=methods)
+    assert {row.tensor for row in report.failures} == {shown}
+
+
+def test_a_parameter_whose_name_is_like_a_new_one_keeps_it() -> None:
+    class Three:
+        params: Mapping[str, Array] = {"x": W, "params.x": W + 1}
+
+        def forward(self, x: Array) -> tuple[Array, Array]:
+            return x * self.params["x"] * self.params["params.x"] ** 2, x
+
+        def backward(self, dy: Array, x: Array) -> Any:
+            a, b = self.params["x"], self.params["params.x"]
+            grads = {"x": (dy * x * b**2).sum(0), "params.x": (dy * x * a * 2 * b).sum(0)}
+            return dy * a * b**2, grads
+
+    report = gradcheck(Three(), X, rng=0, methods=["complex"])
+    assert report.passed, str(report)
+    assert [row.tensor for row in report.rows] == ["params.params.x", "params.x", "x"]
+
+
+def test_a_gradient_of_no_parameter_is_reported_though_an_input_has_its_name() -> None:
+    for name, shown in (("x", "params.x"), ("x.w", "x.w")):
+        layer = Layer(
+            {"w": W}, lambda dy, x, n=name: (dy * W, {"w": (dy * x).sum(0), n: np.ones(2)})
+        )
+        report = gradcheck(layer, X, rng=0)
+        assert [row.tensor for row in report.failures] == [shown]
+
+
+def test_inputs_of_a_starred_argument_have_names_of_their_own() -> None:
+    def forward(input1: Array, *more: Array) -> tuple[Array, Any]:
+        return input1 * more[0], (input1, more[0])
+
+    def backward(dy: Array, cache: Any) -> Any:
+        return dy * cache[1], dy * cache[0]
+
+    report = gradcheck((forward, backward), X, X + 1, rng=0, methods=["complex"])
+    assert report.passed, str(report)
+    assert [row.tensor for row in report.rows] == ["input1", "more.0"]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128, ">f8"])
+def test_dtypes_that_are_not_checked(dtype: Any) -> None:
+    pair = (lambda x: (x**2, x)), (lambda dy, x: 2 * x * dy)
+    name = np.dtype(dtype)
+    with pytest.raises(DTypeError, match=f"expected x to be one of float32, .*; got {name}"):
+        gradcheck(pair, X.astype(dtype))
+    with pytest.raises(DTypeError, match=f"expected w to be one of float32, .*; got {name}"):
+        gradcheck(Layer({"w": W.astype(dtype)}), X)
+
+
+@pytest.mark.parametrize("names", ["aw", "wa"])
+def test_different_dtypes_are_refused_in_any_order(names: str) -> None:
+    params = {"a": np.ones(2, np.float32), "w": W}
+    layer = Layer({name: params[name] for name in names})
+    with pytest.raises(DTypeError, match=r"expected one dtype .*; got float\d\d for ., float"):
+        gradcheck(layer, X)
+    with pytest.raises(DTypeError, match="got float64 for w, float32 for x"):
+        gradcheck(Layer({"w": W}), X.astype(np.float32))
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda x: x * 1j, "expected y to be one of .*; got complex128"),
+        (lambda x: x.astype(np.float32), "expected y of dtype float64, as the inputs; got float32"),
+        (lambda x: None, "expected a floating-point output; got none"),
+        (lambda x: x > 0, "expected a floating-point output; got none"),
+    ],
+)
+def test_outputs_that_are_not_checked(output: Callable[[Array], Any], message: str) -> None:
+    with pytest.raises(DTypeError, match=message):
+        gradcheck((lambda x: (output(x), None), lambda dy, cache: dy), X)
+
+
+def test_integers_among_the_parameters_are_constants() -> None:
+    class Chosen(Layer):
+        def forward(self, x: Array) -> Any:
+            return x * self.params["w"][self.params["index"]], x
+
+        def backward(self, dy: Array, x: Array) -> Any:
+            dw = np.zeros(2)
+            np.add.at(dw, self.params["index"], (dy * x).sum(0))
+            grads = {"w": dw} | ({"index": np.zeros(2, int)} if self.spoiled else {})
+            return dy * self.params["w"][self.params["index"]], grads
+
+    params = {"index": np.array([1, 1]), "w": W}
+    for with_gradient in (None, abs):
+        report = gradcheck(Chosen(params, with_gradient), X, rng=0)
+        assert report.passed, str(report)
+        assert "index" not in {row.tensor for row in report.rows}
+
+
+def test_an_integer_in_the_state_leaves_the_complex_step() -> None:
+    def forward(x: Array, state: Any) -> Any:
+        return x**2 * state[0], (state[0] * x.sum(), state[1] + 1), (x, state[0])
+
+    def backward(dy: Array, cache: Any, dstate: Any) -> Any:
+        x, s = cache
+        return 2 * x * s * dy + dstate[0] * s, ((x**2 * dy).sum() + dstate[0] * x.sum(), None)
+
+    report = gradcheck((forward, backward), X, (np.array(0.7), np.array(3)), rng=0)
+    assert report.passed, str(report)
+    assert {row.tensor for row in report.rows if row.method == "complex"} == {"x", "state.0"}
+
+
+def _fixed() -> Any:
+    """A layer whose params cannot be set."""
+
+    class Fixed:
+        @property
+        def params(self) -> dict[str, Array]:
+            return {"w": W}
+
+        forward, backward = Layer.forward, Layer.backward
+        spoiled = None
+
+    return Fixed()
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Layer({"w": W}, lambda dy, x: dy * W), "a dict with those of params; got ndarray"),
+        (Layer({"w": W}, lambda dy, x: (dy, dy)), "of params; got ndarray, ndarray"),
+        (Layer({"w": W}, lambda dy, x: None), "of params; got NoneType"),
+        (Layer({"w": W}, lambda dy, x: ()), "of params; got an empty tuple"),
+        (Layer([W]), "params to be a dict of arrays; got list"),
+        (Layer(None), "params to be a dict of arrays; got NoneType"),
+        (Layer({"w": [1.5, -2.0]}), r"params\['w'\] to be a NumPy array; got list"),
+        (Layer({"w": {"w": W}}), r"params\['w'\] to be a NumPy array; got dict"),
+        (_fixed(), r"a layer that has with_params\(params\), or .*; got Fixed: "),
+        (
+            SimpleNamespace(forward=lambda x: (x, None, x), backward=lambda dy, cache: dy),
+            r"to take \(dy, cache, dstate\), .* a state; got backward\(dy, cache\)",
+        ),
+        (
+            SimpleNamespace(forward=lambda x: (x, x), backward=lambda dy: dy),
+            r"to take \(dy, cache\), .* no state; got backward\(dy\)",
+        ),
+    ],
+)
+def test_layers_that_do_not_follow_the_protocol(layer: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=f"^gradcheck: expected .*{message}"):
+        gradcheck(layer, X)
+
+
+def test_a_backward_may_be_a_ufunc() -> None:
+    assert gradcheck((lambda x: (2 * x, 2.0), np.multiply), X, rng=0).passed
+
+
+def test_a_layer_without_parameters_may_leave_out_their_gradients() -> None:
+    backwards: list[Any] = [lambda dy, x: 2 * dy * x, lambda dy, x: (2 * dy * x, {})]
+    for backward in backwards:
+        layer = SimpleNamespace(params={}, forward=lambda x: (x**2, x), backward=backward)
+        assert gradcheck(layer, X, rng=0).passed
+
+
+def test_a_missing_gradient_may_be_none() -> None:
+    report = gradcheck(Layer({"w": W}, lambda dy, x: (dy * W, {"w": None})), X, rng=0)
+    assert [row.note for row in report.failures] == ["the backward returns no gradient for it"]
+
+
+def test_a_forward_that_reads_other_parameters_is_suspected() -> None:
+    class Nested(Layer):
+        def __init__(self) -> None:
+            super().__init__({"w": W.copy()})
+            self.part = Layer(self.params)
+
+        def forward(self, x: Array) -> Any:
+            return self.part.forward(x)
+
+    report = gradcheck(Nested(), X, rng=0)
+    assert {row.tensor for row in report.failures} >= {"w"}
+    assert "does it read them from self.params?" in str(report)
+    wrong = Layer({"w": W}, lambda dy, x: (dy * W, {"w": 2 * (dy * x).sum(0)}))
+    assert "self.params" not in str(gradcheck(wrong, X, rng=0))
