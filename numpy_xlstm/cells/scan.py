@@ -19,8 +19,11 @@ import numpy as np
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.beside import ALONE, Alone
 
-BLOCK = 25
-"""Steps per block: few, for a block to stay in the processor's cache."""
+ENTRIES = 50_000
+"""Entries of h per block of steps: few, for a block to stay in the processor's cache."""
+
+SHORTEST, LONGEST = 12, 48
+"""Steps of a block at the least, or its products are too small, and at the most."""
 
 
 class Step(NamedTuple):
@@ -132,9 +135,13 @@ def steps_inside(g: Array) -> Array:
     return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4))
 
 
-def blocks(T: int) -> list[slice]:
-    """Cut T steps into blocks that are short enough for the processor's cache."""
-    return [slice(start, min(start + BLOCK, T)) for start in range(0, T, BLOCK)]
+def blocks(T: int, entries: int) -> list[slice]:
+    """Cut T steps with so many entries of h each into blocks of equal length.
+
+    If one is shorter it comes first: with a helper, a forward begins and a backward ends sooner.
+    """
+    length = min(max(ENTRIES // entries, SHORTEST), LONGEST)
+    return [slice(max(0, stop - length), stop) for stop in range(T, 0, -length)][::-1]
 
 
 def following(block: slice) -> slice:
@@ -161,8 +168,9 @@ def scan(
     hs = np.empty((T + 1, *h.shape), h.dtype)
     memories = np.empty((T + 1, *memory.shape), h.dtype)
     hs[0], memories[0] = h, memory
+    places = blocks(T, h.size)
     kept = [
-        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in blocks(T)
+        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in places
     ]
 
     def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
@@ -175,7 +183,7 @@ def scan(
     def take(block: slice) -> None:
         taker(block, np.ascontiguousarray(batch_first(hs[following(block)])))
 
-    for block, records in helper.ahead(prepare, zip(blocks(T), kept, strict=True)):
+    for block, records in helper.ahead(prepare, zip(places, kept, strict=True)):
         after = following(block)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
         steps = zip(range(T)[block], records, strict=True)
@@ -212,7 +220,8 @@ def scan_backward(
         np.add(dR, recurrent_gradient(dpre, h_prev), out=dR)
 
     d = pointwise.enter_backward(dmemory, memory[-1])
-    for block, records in zip(reversed(blocks(len(dhs))), reversed(kept), strict=True):
+    places = blocks(len(dhs), dh.size)
+    for block, records in zip(reversed(places), reversed(kept), strict=True):
         slopes = pointwise.slopes(records, memory[following(block)])
         douts = np.ascontiguousarray(batch_last(dhs[block]))
         dg = np.empty((len(douts), 4, *dh.shape), dh.dtype)

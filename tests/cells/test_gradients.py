@@ -93,5 +93,6 @@ def test_blocks_of_the_scan_change_no_gradient(
         return y, last, dx, dstate0, tuple(grads.values())
 
     whole = run()
-    monkeypatch.setattr(scan, "BLOCK", block)
+    monkeypatch.setattr(scan, "SHORTEST", block)
+    monkeypatch.setattr(scan, "LONGEST", block)
     assert_close(run(), whole, 1e-12)

@@ -185,7 +185,8 @@ def test_cells_are_the_same_bit_for_bit(
     layer: Any, T: int, with_lengths: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Outputs and every gradient, over several blocks of steps, the last one shorter."""
-    monkeypatch.setattr(scanning, "BLOCK", 3)
+    monkeypatch.setattr(scanning, "SHORTEST", 3)
+    monkeypatch.setattr(scanning, "LONGEST", 3)
     rng = np.random.default_rng(T)
     x, dy = rng.standard_normal((3, T, 5)), rng.standard_normal((3, T, 6))
     state = tuple(rng.standard_normal((3, 6)) for _ in layer.state_type._fields)
