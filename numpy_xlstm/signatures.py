@@ -56,7 +56,7 @@ def _drawn(form: tuple[tuple[int, ...], np.dtype[Any]] | None) -> str:
 
 
 class Signed(NamedTuple, Generic[Cache]):
-    """The cache of a stateless layer, with what its backward is to be given."""
+    """The cache of a stateless layer or function, with what its backward is to be given."""
 
     made_by: Signature
     shape: tuple[int, ...]
@@ -68,6 +68,11 @@ class Signed(NamedTuple, Generic[Cache]):
     def by(cls, layer: Any, y: Array, cache: Cache) -> Self:
         """Sign what a forward that returns y has kept."""
         return cls(signature(layer), y.shape, y.dtype, cache)
+
+    @classmethod
+    def by_function(cls, name: str, y: Array, cache: Cache) -> Self:
+        """Sign what a function that returns y, and is no layer, has kept."""
+        return cls(Signature(name, {}, {}), y.shape, y.dtype, cache)
 
 
 def opened(cache: "Signed[Cache]", layer: Any, dy: Array) -> Cache:
@@ -83,3 +88,20 @@ def opened(cache: "Signed[Cache]", layer: Any, dy: Array) -> Cache:
     check_made_by(cache, layer)
     check_array("dy", dy, cache.shape, cache.dtype)
     return cache.cache
+
+
+def opened_by_function(cache: "Signed[Cache]", name: str, dy: Array) -> Cache:
+    """As :func:`opened`, for what the function of this name has signed."""
+    check_returned_by(name, cache, Signed)
+    if cache.made_by.kind != name:
+        raise CacheError(
+            f"cache: expected what {name} has returned; got that of {cache.made_by.kind}"
+        )
+    check_array("dy", dy, cache.shape, cache.dtype)
+    return cache.cache
+
+
+def check_returned_by(name: str, cache: Any, kind: type) -> None:
+    """Raise :class:`CacheError` unless the cache is of the kind that this function returns."""
+    if not isinstance(cache, kind):
+        raise CacheError(f"cache: expected what {name} has returned; got {type(cache).__name__}")

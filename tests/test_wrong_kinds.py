@@ -1,12 +1,42 @@
 """What is of another kind altogether is named at once, before a first step or piece."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, LanguageModel, Linear, gradcheck
+from numpy_xlstm import (
+    LSTM,
+    CausalConv1d,
+    Embedding,
+    GatedFeedForward,
+    HeadwiseLinear,
+    LanguageModel,
+    Linear,
+    LSTMCell,
+    gradcheck,
+    mLSTM,
+    mLSTMBlock,
+    mLSTMBlockConfig,
+    mLSTMCell,
+    mLSTMLayer,
+    mLSTMLayerConfig,
+    sLSTM,
+    sLSTMBlock,
+    sLSTMBlockConfig,
+    sLSTMCell,
+    sLSTMLayer,
+    sLSTMLayerConfig,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLarge,
+    xLSTMLargeBlock,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, TextError
 from numpy_xlstm.experiments import (
     Run,
@@ -38,6 +68,9 @@ BYTES: Any = ByteTokenizer()
 ONE = Budget(steps=1)
 BATCH = Batch(IDS[None, :-1], IDS[None, 1:])
 ANY: Any = None
+LARGE = xLSTMLargeConfig(8, num_heads=2, num_blocks=1, vocab_size=5)
+MLSTM = mLSTMLayerConfig(embedding_dim=8, num_heads=2)
+SLSTM = sLSTMLayerConfig(embedding_dim=8, num_heads=2)
 
 
 def state() -> TrainingState:
@@ -221,6 +254,31 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
     ),
     "no states": (join_states, [], ShapeError, r"at least one; got \[\]"),
     "a number of states": (join_states, 3, ShapeError, "at least one; got 3"),
+    "large block config": (xLSTMLargeBlock, None, OptionError, "a xLSTMLargeConfig; got NoneType"),
+    "sLSTM layer block": (
+        lambda x: sLSTMLayer(SLSTM, block=x),
+        -1,
+        OptionError,
+        "block: expected a whole number, at least 0; got -1",
+    ),
+    "sLSTM layer num_blocks": (
+        lambda x: sLSTMLayer(SLSTM, num_blocks=x),
+        "a",
+        OptionError,
+        "num_blocks: expected a whole number, at least 1; got 'a'",
+    ),
+    "name of a fused map": (
+        lambda x: GatedFeedForward(3, 4, fused=x),
+        ["up"],
+        OptionError,
+        "fused: expected a str; got list",
+    ),
+    "a state without axes": (
+        lambda x: xLSTMLarge(LARGE)(np.array([[1]]), x),
+        np.array(1.0),
+        ShapeError,
+        r"state: expected a tuple \(0\); got ndarray",
+    ),
     "gradcheck target": (gradcheck, 3, TypeError, "a layer with forward and backward.*; got 3"),
     "gradcheck class": (gradcheck, Linear, TypeError, "got the class Linear"),
     "gradcheck one function": (gradcheck, (abs,), TypeError, "a tuple of two functions; got"),
@@ -251,3 +309,42 @@ def test_the_error_names_what_is_of_another_kind(name: str) -> None:
     call, argument, error, message = WRONG[name]
     with pytest.raises(error, match=message):
         call(argument)
+
+
+BLOCKS: dict[str, Any] = {"num_blocks": 1, "embedding_dim": 8, "slstm_block": None}
+BLOCKS["mlstm_block"] = mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2))
+DRAWN: dict[str, Callable[..., Any]] = {
+    "LSTM": partial(LSTM, 3, 4),
+    "LSTMCell": partial(LSTMCell, 3, 4),
+    "sLSTM": partial(sLSTM, 3, 4),
+    "sLSTMCell": partial(sLSTMCell, 3, 4),
+    "mLSTM": partial(mLSTM, 3, 4),
+    "mLSTMCell": partial(mLSTMCell, 3, 4),
+    "Linear": partial(Linear, 3, 4),
+    "HeadwiseLinear": partial(HeadwiseLinear, 4, 2),
+    "CausalConv1d": partial(CausalConv1d, 3),
+    "Embedding": partial(Embedding, 3, 4),
+    "GatedFeedForward": partial(GatedFeedForward, 3, 4),
+    "LanguageModel": partial(LanguageModel, 3, 4, LSTM(4, 8)),
+    "mLSTMLayer": partial(mLSTMLayer, MLSTM),
+    "sLSTMLayer": partial(sLSTMLayer, SLSTM),
+    "mLSTMBlock": partial(mLSTMBlock, mLSTMBlockConfig(MLSTM)),
+    "sLSTMBlock": partial(sLSTMBlock, sLSTMBlockConfig(SLSTM)),
+    "xLSTMBlockStack": partial(xLSTMBlockStack, xLSTMBlockStackConfig(**BLOCKS)),
+    "xLSTMLMModel": partial(xLSTMLMModel, xLSTMLMModelConfig(**BLOCKS, vocab_size=5)),
+    "xLSTMLargeBlock": partial(xLSTMLargeBlock, LARGE),
+    "xLSTMLarge": partial(xLSTMLarge, LARGE),
+}
+"""All that draws its parameters, but for the source of randomness."""
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_parameters_are_drawn_from_a_generator(name: str) -> None:
+    for rng in ("a", 3, np.random.RandomState(0), [1.0]):
+        with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator, or None; got"):
+            DRAWN[name](rng=rng)
+    with pytest.raises(OptionError, match=r"got 3; write np.random.default_rng\(3\)$"):
+        DRAWN[name](rng=3)
+    first, again = (DRAWN[name](rng=np.random.default_rng(5)).params for _ in range(2))
+    assert all((array == again[n]).all() for n, array in first.items())
+    DRAWN[name]()

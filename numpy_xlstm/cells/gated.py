@@ -40,6 +40,7 @@ from numpy_xlstm.numerics import (
     check_batch,
     check_positive,
     checked_dtype,
+    generator_or_new,
 )
 from numpy_xlstm.numerics.beside import Alone, beside
 from numpy_xlstm.parameters import Parameterised
@@ -77,7 +78,7 @@ class GatedLayer(Parameterised, Generic[State]):
             )
         self.head_dim = hidden_size // num_heads
         to = checked_dtype(dtype)
-        params = self._initial_params(np.random.default_rng(rng))
+        params = self._initial_params(generator_or_new(rng))
         self.params = {name: array.astype(to) for name, array in params.items()}
 
     def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:
@@ -349,6 +350,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
 
 def _unstack(state: Sequence[Array]) -> tuple[bool, Sequence[Array]]:
     """Drop PyTorch's leading axis of size num_layers = 1, where every array has one."""
-    if isinstance(state, tuple | list) and all(np.ndim(a) == 3 and len(a) == 1 for a in state):
+    arrays = isinstance(state, tuple | list) and all(isinstance(a, np.ndarray) for a in state)
+    if arrays and all(a.ndim == 3 and len(a) == 1 for a in state):
         return True, tuple(array[0] for array in state)
     return False, state

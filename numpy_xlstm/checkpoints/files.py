@@ -86,6 +86,10 @@ def read_arrays(path: str | Path) -> Content:
     """
     path = Path(path)
     read = _format(path).read
+    if not path.exists():
+        raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist")
+    if path.is_dir():
+        raise IsADirectoryError(f"checkpoint: expected a file; {path} is a directory")
     with path.open("rb") as file:
         try:
             arrays, text = read(file)

@@ -19,7 +19,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, check_has, check_kind
 
 FORMAT = 1
 """The version of what is in the file."""
@@ -128,7 +128,10 @@ def save_checkpoint(
     CheckpointError
         If the kind of the model is unknown, or something cannot be stored.
     NonFiniteError
-        If a parameter is not finite. In either case the file that was there, if any, is unchanged.
+        If a parameter is not finite.
+    OptionError
+        If ``tokenizer`` is none, or ``training`` or ``arrays`` is not by name. In any of these
+        cases the file that was there, if any, is unchanged.
 
     Examples
     --------
@@ -142,6 +145,7 @@ def save_checkpoint(
     >>> loaded.training, bool((loaded.model.params["cell.R"] == model.params["cell.R"]).all())
     ({'step': 3}, True)
     """
+    _check_extras(tokenizer, training, arrays)
     kind, extra = type(model).__name__, dict(arrays or {})
     if mine := [name for name in extra if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
@@ -157,6 +161,15 @@ def save_checkpoint(
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
     write_arrays(path, parameters | extra, metadata)
+
+
+def _check_extras(tokenizer: Any, training: Any, arrays: Any) -> None:
+    """Raise :class:`OptionError` where what comes with a model is of another kind."""
+    if tokenizer is not None:
+        check_has("tokenizer", tokenizer, "to_dict")
+    for name, mapping in (("training", training), ("arrays", arrays)):
+        if mapping is not None:
+            check_kind(name, mapping, Mapping)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from numpy_xlstm.errors import MissingExtraError, OptionError, TextError
-from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
+from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
 
 if TYPE_CHECKING:
     import tokenizers
@@ -114,6 +114,7 @@ class CharacterTokenizer:
     @classmethod
     def of(cls, text: str) -> "CharacterTokenizer":
         """Return the tokenizer of the characters of a text."""
+        check_text(text)
         return cls("".join(sorted(set(text))))
 
     @property
@@ -402,5 +403,8 @@ def check_text(text: Any) -> None:
 def _checked_ids(ids: Any, size: int) -> IndexArray:
     """An array of ids, also from a list of them."""
     if isinstance(ids, list | tuple):
-        ids = np.array(ids, None if ids else np.int64)
-    return check_indices("ids", ids, size)
+        try:
+            ids = np.array(ids, None if ids else np.int64)
+        except ValueError:  # lists of different lengths in a list
+            raise ShapeError(f"ids: expected shape (N,); got {ids!r}") from None
+    return check_sequence("ids", check_indices("ids", ids, size))

@@ -1,7 +1,8 @@
 """Activation functions between layers, as pure pairs of forward and backward.
 
 Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The slope is formed in the
-backward: a forward alone, as in generation, goes without.
+backward: a forward alone, as in generation, goes without. What layers and models call, by the names
+in :data:`ACTIVATIONS`, has no checks; the public pairs are the same functions behind them.
 """
 
 from collections.abc import Callable
@@ -11,14 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, sigmoid
 from numpy_xlstm.numerics.activations import at_least, exp_minus, lowest, maximum, minimum
+from numpy_xlstm.signatures import Signed
 
 Cache = tuple[Array, ...]
 
 
 class Activation(NamedTuple):
-    """A function of each number, and its vector-Jacobian product.
+    """A function of each number, and its vector-Jacobian product, both without checks.
 
     The cache may hold x and y themselves: do not change them before the backward.
     """
@@ -29,10 +32,15 @@ class Activation(NamedTuple):
     """Cotangent of y, and the cache, to the gradient of x."""
 
 
-def silu(x: Array) -> tuple[Array, Cache]:
-    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
+def silu(x: Array) -> tuple[Array, Signed[Cache]]:
+    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs.
 
     That holds y itself: do not change it before the backward.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers.
 
     Examples
     --------
@@ -41,6 +49,24 @@ def silu(x: Array) -> tuple[Array, Cache]:
     >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
+    return checked_forward("silu", _silu, x)
+
+
+def silu_backward(dy: Array, cache: Signed[Cache]) -> Array:
+    """Gradient of x from that of x σ(x).
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`silu` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+    """
+    return checked_backward("silu", _silu_backward, dy, cache)
+
+
+def _silu(x: Array) -> tuple[Array, Cache]:
+    """X σ(x)  [silu.1]."""
     near = at_least(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
     s = np.exp(-near)
     s += 1
@@ -49,7 +75,7 @@ def silu(x: Array) -> tuple[Array, Cache]:
     return y, (y, s)
 
 
-def silu_backward(dy: Array, cache: Cache) -> Array:
+def _silu_backward(dy: Array, cache: Cache) -> Array:
     """Gradient of x from that of x σ(x)  [silu.2]."""
     y, s = cache
     dx = 1 - s
@@ -59,15 +85,16 @@ def silu_backward(dy: Array, cache: Cache) -> Array:
     return dx
 
 
-def gelu(x: Array) -> tuple[Array, Cache]:
-    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
+def gelu(x: Array) -> tuple[Array, Signed[Cache]]:
+    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs.
 
     That holds x itself: do not change it before the backward.
 
     Raises
     ------
-    DTypeError
-        If ``x`` is of extended precision, for which SciPy has no Φ; :func:`gelu_tanh` takes it.
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers, or of extended precision, for
+        which SciPy has no Φ; :func:`gelu_tanh` takes it.
 
     Examples
     --------
@@ -76,6 +103,24 @@ def gelu(x: Array) -> tuple[Array, Cache]:
     >>> y.round(4), gelu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8413]), array([0.5   , 1.0833]))
     """
+    return checked_forward("gelu", _gelu, x)
+
+
+def gelu_backward(dy: Array, cache: Signed[Cache]) -> Array:
+    """Gradient of x from that of x Φ(x).
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`gelu` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+    """
+    return checked_backward("gelu", _gelu_backward, dy, cache)
+
+
+def _gelu(x: Array) -> tuple[Array, Cache]:
+    """X Φ(x)  [gelu.1]."""
     if x.dtype.type in (np.longdouble, np.clongdouble):
         raise DTypeError(
             f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
@@ -85,7 +130,7 @@ def gelu(x: Array) -> tuple[Array, Cache]:
     return x * distribution, (x, distribution)
 
 
-def gelu_backward(dy: Array, cache: Cache) -> Array:
+def _gelu_backward(dy: Array, cache: Cache) -> Array:
     """Gradient of x from that of x Φ(x)  [gelu.2]."""
     x, distribution = cache
     near = _within(x, 1e2)  # further out the density is 0
@@ -97,10 +142,15 @@ def gelu_backward(dy: Array, cache: Cache) -> Array:
     return dx
 
 
-def gelu_tanh(x: Array) -> tuple[Array, Cache]:
-    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs  [gelu.3].
+def gelu_tanh(x: Array) -> tuple[Array, Signed[Cache]]:
+    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs.
 
     ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers.
 
     Examples
     --------
@@ -109,12 +159,30 @@ def gelu_tanh(x: Array) -> tuple[Array, Cache]:
     >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8412]), array([0.5  , 1.083]))
     """
+    return checked_forward("gelu_tanh", _gelu_tanh, x)
+
+
+def gelu_tanh_backward(dy: Array, cache: Signed[Cache]) -> Array:
+    """Gradient of x from that of x σ(2u).
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`gelu_tanh` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+    """
+    return checked_backward("gelu_tanh", _gelu_tanh_backward, dy, cache)
+
+
+def _gelu_tanh(x: Array) -> tuple[Array, Cache]:
+    """X σ(2u)  [gelu.3]."""
     near = _within(x, 1e2)  # further out σ is 0 or 1
     s = sigmoid(_SLOPE * near * (1 + _CUBIC * (near * near)))
     return s * maximum(x, near), (near, s)
 
 
-def gelu_tanh_backward(dy: Array, cache: Cache) -> Array:
+def _gelu_tanh_backward(dy: Array, cache: Cache) -> Array:
     """Gradient of x from that of x σ(2u)  [gelu.4]."""
     near, s = cache
     dx = 1 - s
@@ -199,12 +267,12 @@ def _within(x: Array, limit: float) -> Array:
 
 
 ACTIVATIONS: dict[str, Activation] = {
-    "gelu": Activation(gelu, gelu_backward),
-    "gelu_tanh": Activation(gelu_tanh, gelu_tanh_backward),
+    "gelu": Activation(_gelu, _gelu_backward),
+    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_backward),
     "relu": Activation(_relu, _relu_backward),
     "relu^2": Activation(_squared_relu, _squared_relu_backward),
     "sigmoid": Activation(_sigmoid, _sigmoid_backward),
-    "swish": Activation(silu, silu_backward),
+    "swish": Activation(_silu, _silu_backward),
     "selu": Activation(_selu, _selu_backward),
 }
 """The activations by the names that the official package gives them, and ``gelu_tanh``."""

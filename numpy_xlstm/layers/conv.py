@@ -12,6 +12,7 @@ from numpy_xlstm.numerics import (
     check_batch,
     check_positive,
     checked_dtype,
+    generator_or_new,
 )
 from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.signatures import Signed, opened
@@ -75,7 +76,7 @@ class CausalConv1d(Parameterised):
     ) -> None:
         self.feature_dim = check_positive("feature_dim", feature_dim)
         self.kernel_size = check_positive("kernel_size", kernel_size)
-        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
+        to, rng = checked_dtype(dtype), generator_or_new(rng)
         bound = kernel_size**-0.5
         shape = (feature_dim, 1, kernel_size)
         self.params = {"conv.weight": rng.uniform(-bound, bound, shape).astype(to)}

@@ -3,7 +3,9 @@
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import Array, is_number
+from numpy_xlstm.layers.pair import checked_backward, checked_forward
+from numpy_xlstm.numerics import Array, check_generator, is_number
+from numpy_xlstm.signatures import Signed
 
 
 class Dropout:
@@ -41,17 +43,41 @@ class Dropout:
 
     def forward(
         self, x: Array, rng: np.random.Generator | None = None
-    ) -> tuple[Array, Array | None]:
+    ) -> tuple[Array, Signed[Array | None]]:
         """Drop entries of x as ``rng`` tells; without it, as in evaluation, none.
 
-        Returns y and the factors s, which are None if there is nothing to drop.
+        Returns y and what :meth:`backward` needs.
+
+        Raises
+        ------
+        DTypeError, NonFiniteError
+            If ``x`` is not an array of finite floating-point numbers.
+        OptionError
+            If ``rng`` is not a generator.
         """
+        check_generator("rng", rng)
+        return checked_forward("Dropout.forward", lambda x: self.apply(x, rng), x)
+
+    def backward(self, dy: Array, cache: Signed[Array | None]) -> Array:
+        """Gradient of x: δx = s ∘ δy.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` is not what :meth:`forward` has returned.
+        ShapeError, DTypeError, NonFiniteError
+            If ``dy`` is not like y, or not finite.
+        """
+        return checked_backward("Dropout.forward", self.apply_backward, dy, cache)
+
+    def apply(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+        """Forward, without checks: y and the factors s, None if there is nothing to drop."""
         if rng is None or self.p == 0:
             return x, None
         kept = rng.random(x.shape) >= self.p
         factors = kept * x.real.dtype.type(1 / (1 - self.p))
         return x * factors, factors  # [dropout.1]
 
-    def backward(self, dy: Array, cache: Array | None) -> Array:
-        """Gradient of x: δx = s ∘ δy."""
+    def apply_backward(self, dy: Array, cache: Array | None) -> Array:
+        """Backward, without checks."""
         return dy if cache is None else dy * cache  # [dropout.2]

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.signatures import Signed, opened
 
@@ -61,7 +61,7 @@ class Embedding(Parameterised):
     ) -> None:
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
-        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
+        to, rng = checked_dtype(dtype), generator_or_new(rng)
         shape = (self.num_embeddings, self.embedding_dim)
         self.params = {"weight": rng.standard_normal(shape).astype(to)}
 

@@ -9,7 +9,7 @@ from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.layer import Grads, Layer
 from numpy_xlstm.layers.linear import Linear, LinearCache
 from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
-from numpy_xlstm.numerics import Array, check_choice, check_positive
+from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
 from numpy_xlstm.parameters import Composite, child, named_grads
 
 
@@ -81,7 +81,9 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
         self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
         self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)
         self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
-        rng = np.random.default_rng(rng)
+        if fused is not None:
+            check_kind("fused", fused, str)
+        rng = generator_or_new(rng)
         widths = {"proj_up_gate": U, "proj_up": U}
         self.children = {
             "(up)": LinearGroup(embedding_dim, widths, bias, fused=fused, dtype=dtype, rng=rng),

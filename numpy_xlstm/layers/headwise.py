@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.layer import Grads, Layer
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 
 FAST_WIDTH = 16
 """Blocks narrower than this are joined."""
@@ -90,7 +90,7 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
                 raise OptionError(
                     f"num_heads: expected a divisor of {name} = {width}; got {num_heads}"
                 )
-        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
+        to, rng = checked_dtype(dtype), generator_or_new(rng)
         shape = (num_heads, self.out_features // num_heads, in_features // num_heads)
         self.params = {"weight": rng.normal(0, (2 / 5 / shape[2]) ** 0.5, shape).astype(to)}
         if bias:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.layer import Grads, Layer, rows
 from numpy_xlstm.layers.product import times_transposed
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 
 
 class LinearCache(NamedTuple):
@@ -69,7 +69,7 @@ class Linear(Layer[LinearCache]):
     ) -> None:
         self.in_features = check_positive("in_features", in_features)
         self.out_features = check_positive("out_features", out_features)
-        to, rng = checked_dtype(dtype), np.random.default_rng(rng)
+        to, rng = checked_dtype(dtype), generator_or_new(rng)
         bound = self.in_features**-0.5
         shape = (self.out_features, self.in_features)
         self.params = {"weight": rng.uniform(-bound, bound, shape).astype(to)}

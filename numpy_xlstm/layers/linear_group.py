@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.layer import Grads
 from numpy_xlstm.layers.linear import Linear, LinearCache
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.parameters import Composite, prefixed
 
 
@@ -52,7 +52,7 @@ class LinearGroup(Composite):
         stops = [0, *accumulate(self.widths.values())]
         self.slices = [slice(a, b) for a, b in pairwise(stops)]
         stored = self.widths if fused is None else {fused: sum(widths.values())}
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         self.children = {
             name: Linear(in_features, width, bias, dtype=dtype, rng=rng)
             for name, width in stored.items()

@@ -1,14 +1,15 @@
 """Softmax cross-entropy, a pure pair. Derived in ``docs/derivations/layers.md``."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.shapes import leading_shape
 from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.signatures import check_returned_by
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""
@@ -65,6 +66,8 @@ def softmax_cross_entropy(
         ``mask`` not of booleans.
     IndexError
         If a target that counts is not between 0 and V − 1.
+    OptionError
+        If ``ignore_index`` is not a whole number.
 
     Notes
     -----
@@ -82,6 +85,8 @@ def softmax_cross_entropy(
     array([[ 0.5 , -0.75,  0.25]])
     """
     check_array("logits", logits, (*leading_shape(logits), "V"))
+    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+        raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
     *leading, V = logits.shape
     counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
     if mask is not None and isinstance(targets, np.ndarray) and targets.shape == mask.shape:
@@ -144,14 +149,28 @@ def softmax_cross_entropy_backward(
 
     Raises
     ------
-    ShapeError, NonFiniteError
+    ShapeError, DTypeError, NonFiniteError
         If ``dloss`` is not one finite number.
+    CacheError
+        If ``cache`` is not what the forward returned.
     """
+    check_returned_by("softmax_cross_entropy", cache, SoftmaxCrossEntropyCache)
     p, targets, counted = cache
-    scale = check_array("dloss", np.asarray(dloss, p.dtype), ())
+    scale = _cotangent(dloss, p.dtype)
     dlogits: Array = p * (counted * (scale / int(np.count_nonzero(counted))))[..., None]
     target = targets[..., None]
     np.put_along_axis(dlogits, target, 0, axis=-1)
     others = dlogits.sum(axis=-1, keepdims=True)
     np.put_along_axis(dlogits, target, -others, axis=-1)  # [loss.5]
     return dlogits
+
+
+def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
+    """Return dloss as an array of shape (), or raise an error that says what it is."""
+    try:
+        scale = np.asarray(dloss)
+    except ValueError as error:  # a ragged list
+        raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
+    if not np.can_cast(scale.dtype, dtype, "same_kind"):
+        raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
+    return check_array("dloss", scale.astype(dtype), ())

@@ -3,10 +3,12 @@
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, is_number, tanh_slope
+from numpy_xlstm.signatures import Signed
 
 
-def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
+def soft_cap(x: Array, cap: float | None) -> tuple[Array, Signed[Array | None]]:
     r"""Squash x into (−a, a), leaving small numbers as they are.
 
     .. math:: y = a \tanh(x / a)
@@ -22,13 +24,15 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
     -------
     y : np.ndarray
         Capped, the shape of ``x``.
-    cache : np.ndarray or None
-        For :func:`soft_cap_backward`: x / a.
+    cache
+        What :func:`soft_cap_backward` needs.
 
     Raises
     ------
     OptionError
         If ``cap`` is not a positive number.
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers.
 
     Notes
     -----
@@ -43,17 +47,35 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
     >>> soft_cap_backward(np.ones(3), cache).round(3)
     array([1.  , 0.42, 0.  ])
     """
+    check_cap("cap", cap)
+    return checked_forward("soft_cap", lambda x: apply_cap(x, cap), x)
+
+
+def soft_cap_backward(dy: Array, cache: Signed[Array | None]) -> Array:
+    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`soft_cap` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+    """
+    return checked_backward("soft_cap", apply_cap_backward, dy, cache)
+
+
+def apply_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
+    """Forward, without checks; the cache is x / a, or None without a cap."""
     if cap is None:
         return x, None
-    check_cap("cap", cap)
     scaled = x / x.dtype.type(cap)
     y = np.tanh(scaled)
     y *= x.dtype.type(cap)  # [cap.1]
     return y, scaled
 
 
-def soft_cap_backward(dy: Array, cache: Array | None) -> Array:
-    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy."""
+def apply_cap_backward(dy: Array, cache: Array | None) -> Array:
+    """Backward, without checks."""
     return dy if cache is None else dy * tanh_slope(cache)  # [cap.2]
 
 

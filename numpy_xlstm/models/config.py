@@ -71,6 +71,8 @@ class Config:
         OSError
             If it cannot be read.
         """
+        if not Path(path).exists():
+            raise FileNotFoundError(f"config: expected a file; {path} does not exist")
         data = Path(path).read_bytes()
         name, read, failure = "JSON", json.loads, ValueError
         if _is_yaml(path):

@@ -8,7 +8,7 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.models.protocols import RecurrentCell
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 from numpy_xlstm.parameters import Composite, Parameterised, prefixed
 from numpy_xlstm.signatures import Signature, Signed, check_made_by, signature
 
@@ -49,7 +49,7 @@ class LanguageModel(Composite):
     ShapeError
         If the cell is not ``embedding_size`` wide at its input.
     OptionError
-        If the cell is time-major.
+        If the cell is no sequence layer, or time-major.
 
     Examples
     --------
@@ -75,6 +75,7 @@ class LanguageModel(Composite):
     ) -> None:
         self.vocab_size = check_positive("vocab_size", vocab_size)
         self.embedding_size = check_positive("embedding_size", embedding_size)
+        _check_cell(cell)
         if cell.input_size != self.embedding_size:
             raise ShapeError(
                 f"cell: expected input_size {self.embedding_size}, the width of the embedding; "
@@ -82,7 +83,7 @@ class LanguageModel(Composite):
             )
         if not getattr(cell, "batch_first", True):
             raise OptionError("cell: expected batch_first=True, tokens are (B, T); got False")
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         self.children = {
             "embedding": Embedding(vocab_size, embedding_size, dtype=cell.dtype, rng=rng),
             "cell": cast(Parameterised, cell),
@@ -153,3 +154,14 @@ class LanguageModel(Composite):
         check_indices("tokens", tokens, self.vocab_size)
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
+
+
+def _check_cell(cell: Any) -> None:
+    """Raise :class:`OptionError` unless the cell has all of :class:`RecurrentCell`."""
+    expected = "cell: expected a sequence layer, such as LSTM(D, H); got"
+    if isinstance(cell, type):
+        raise OptionError(f"{expected} the class {cell.__name__}")
+    widths = ("input_size", "hidden_size", "params", "dtype")
+    missing = [n for n in ("__call__", "forward", "backward", *widths) if not hasattr(cell, n)]
+    if missing:
+        raise OptionError(f"{expected} {type(cell).__name__}, which has no {missing[0]}")

@@ -15,6 +15,7 @@ from numpy_xlstm.cells.mlstm.inputs import empty_state
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import (
+    ACTIVATIONS,
     CausalConv1d,
     CausalConv1dCache,
     Dropout,
@@ -26,8 +27,6 @@ from numpy_xlstm.layers import (
     LinearGroupCache,
     MultiHeadLayerNorm,
     NormCache,
-    silu,
-    silu_backward,
 )
 from numpy_xlstm.layers.layer import rows
 from numpy_xlstm.layers.product import times_transposed
@@ -37,9 +36,10 @@ from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.states import mLSTMBlockState
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 from numpy_xlstm.parameters import Composite, child, named_grads
 
+SILU = ACTIVATIONS["swish"]
 OPTIONS = Options(eps=1e-6, forget_gate="sigmoid", input_gate="exp")
 
 
@@ -209,7 +209,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
                 f"got {config.qkv_proj_blocksize}"
             )
         self.dropout = Dropout(config.dropout)
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         widths = {"x": inner, "z": inner}
         blocks, bias = inner // config.qkv_proj_blocksize, config.bias
         self.children = {
@@ -246,7 +246,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         """Forward, without checks."""
         (inner, z), up = self.up.apply(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.apply(inner, state.conv)
-        both, silu_cache = silu(np.concatenate((convolved, z), axis=-1))  # [mblock.2]
+        both, silu_cache = SILU.forward(np.concatenate((convolved, z), axis=-1))  # [mblock.2]
         active, gate = both[..., : self.inner], both[..., self.inner :]
         qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype)
         q, k, v = thirds(qkv)
@@ -257,7 +257,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         skip = self.own["learnable_skip"]
         read += skip * active  # [mblock.6]
         y, down = self.proj_down.apply(read * gate)  # [mblock.7]
-        y, dropped = self.dropout.forward(y, rng)
+        y, dropped = self.dropout.apply(y, rng)
         cache = mLSTMLayerCache(
             up,
             conv,
@@ -276,7 +276,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
-        dy = self.dropout.backward(dy, cache.dropped)
+        dy = self.dropout.apply_backward(dy, cache.dropped)
         dgated, down_grads = self.proj_down.apply_backward(dy, cache.down)
         active, gate = cache.active[..., : self.inner], cache.active[..., self.inner :]
         dboth = np.empty_like(cache.active)
@@ -293,7 +293,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         from_k, k_grads = self.k_proj.apply_backward(dk, k_cache)
         dactive += from_q  # [mblock.13]
         dactive += from_k
-        dboth = silu_backward(dboth, cache.silu)
+        dboth = SILU.backward(dboth, cache.silu)
         dconvolved, dz = dboth[..., : self.inner], dboth[..., self.inner :]
         dinner, v_grads = self.v_proj.apply_backward(dv, v_cache)
         from_conv, dconv, conv_grads = self.conv1d.apply_backward(

@@ -19,21 +19,20 @@ from numpy_xlstm.cells.slstm.pointwise import sLSTMPointwise
 from numpy_xlstm.cells.states import sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import (
+    ACTIVATIONS,
     CausalConv1d,
     CausalConv1dCache,
     Dropout,
     HeadwiseLinear,
     MultiHeadLayerNorm,
     NormCache,
-    silu,
-    silu_backward,
 )
 from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype
+from numpy_xlstm.numerics import Array, check_positive, check_whole, checked_dtype, generator_or_new
 from numpy_xlstm.numerics.beside import Alone
 from numpy_xlstm.parameters import Parameterised, child, named_grads
 
@@ -41,6 +40,7 @@ GATES = ("fgate", "igate", "zgate", "ogate")
 """The weights that feed i, f, z and o: the official package has the names of i and f swapped."""
 
 POINTWISE = sLSTMPointwise("sigmoid")
+SILU = ACTIVATIONS["swish"]
 
 
 class RecurrentParameters(Parameterised):
@@ -142,9 +142,11 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         self.num_heads = NH = config.num_heads
         if D % NH:
             raise OptionError(f"num_heads: expected a divisor of the width {D}; got {NH}")
+        check_whole("block", block)
+        check_positive("num_blocks", num_blocks)
         self.head_dim = D // NH
         self.dropout = Dropout(config.dropout)
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         self.children = {
             **{name: HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for name in GATES},
             "slstm_cell": RecurrentParameters(config, block, num_blocks, dtype, rng),
@@ -176,7 +178,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         conv_state, conv, silu_cache, inputs = None, None, None, 2 * (_time_major(x),)
         if self.has_conv:
             convolved, conv_state, conv = self.conv1d.apply(x, state.conv)
-            active, silu_cache = silu(_time_major(convolved))  # [sblock.1]
+            active, silu_cache = SILU.forward(_time_major(convolved))  # [sblock.1]
             inputs = active, inputs[1]
         weights = tuple(self.children[name].params["weight"] for name in GATES)
         bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
@@ -196,7 +198,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         stacked = self._to_scan(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
         cache = scan(source, taker, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
-        hs, dropped = self.dropout.forward(hs, rng)
+        hs, dropped = self.dropout.apply(hs, rng)
         y, norm = self.group_norm.apply(hs)  # [sblock.4]
         after = self._from_scan(cache.hs[-1], cache.memory[-1])
         kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
@@ -207,7 +209,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
     ) -> tuple[Array, sLSTMBlockState, Grads]:
         """Backward, without checks."""
         dhs, norm_grads = self.group_norm.apply_backward(_time_major(dy), cache.norm)
-        dhs = self.dropout.backward(dhs, cache.dropped)
+        dhs = self.dropout.apply_backward(dhs, cache.dropped)
         dinputs = tuple(np.empty_like(rows) for rows in cache.inputs)
         dweights = [np.zeros_like(weight) for weight in cache.weights]
         dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
@@ -236,7 +238,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         parts["group_norm"] = norm_grads
         dconv, through_gates = None, dactive.swapaxes(0, 1)
         if cache.conv is not None and cache.silu is not None:
-            dconvolved = silu_backward(dactive, cache.silu).swapaxes(0, 1)  # [sblock.8]
+            dconvolved = SILU.backward(dactive, cache.silu).swapaxes(0, 1)  # [sblock.8]
             through_gates, dconv, parts["conv1d"] = self.conv1d.apply_backward(
                 dconvolved, cache.conv, dstate.conv
             )

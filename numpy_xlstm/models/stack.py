@@ -16,7 +16,7 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
 )
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.parameters import Parameterised, named_grads
 
 
@@ -146,7 +146,7 @@ class xLSTMBlockStack(BlockStack):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMBlockStackConfig)
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         make: dict[str, Any] = {"mlstm": _mlstm_block, "slstm": _slstm_block}
         blocks = [make[kind](config, n, dtype, rng) for n, kind in enumerate(config.kinds)]
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None

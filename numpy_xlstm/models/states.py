@@ -6,7 +6,7 @@ import numpy as np
 
 from numpy_xlstm.cells.states import mLSTMState, sLSTMState
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, entries
 from numpy_xlstm.trees import leaves, tree_map
 
 
@@ -36,9 +36,8 @@ def check_state_like(name: str, state: Any, like: Any, B: int, dtype: Any) -> No
         return
     if isinstance(like, tuple):
         if not isinstance(state, tuple) or len(state) != len(like):
-            got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
             expected = ", ".join(map(str, _fields(like)))
-            raise ShapeError(f"{name}: expected a tuple ({expected}); got {got}")
+            raise ShapeError(f"{name}: expected a tuple ({expected}); got {entries(state)}")
         for field, part, expected_part in zip(_fields(like), state, like, strict=True):
             check_state_like(f"{name}.{field}", part, expected_part, B, dtype)
     elif like is None:

@@ -13,21 +13,14 @@ from numpy_xlstm.layers import (
     EmbeddingCache,
     Linear,
     LinearCache,
-    soft_cap,
-    soft_cap_backward,
 )
 from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
 from numpy_xlstm.models.block import EVALUATION_BLOCK
 from numpy_xlstm.models.stack import BlockStack, StackCache
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros_like
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_batch,
-    check_generator,
-    check_positive,
-)
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_positive
 from numpy_xlstm.parameters import Composite, Parameterised, named_grads
 from numpy_xlstm.signatures import Signature, check_made_by, signature
 
@@ -205,10 +198,10 @@ class TokenModel(Composite):
             check_finite("dstate", dstate, cotangent=True)
         embedding, stack, head = self.names
         dh, head_grads = self.head.apply_backward(
-            soft_cap_backward(dlogits, cache.capped), cache.head
+            apply_cap_backward(dlogits, cache.capped), cache.head
         )
         dx, dstate0, stack_grads = self.stack.apply_backward(dh, cache.stack, dstate)
-        dx = self.embedding_dropout.backward(dx, cache.dropped)
+        dx = self.embedding_dropout.apply_backward(dx, cache.dropped)
         parts = {embedding: self.embedding.apply_backward(dx, cache.embedding), stack: stack_grads}
         if self.tied:
             parts[embedding]["weight"] += head_grads["weight"]
@@ -251,10 +244,10 @@ class TokenModel(Composite):
         recompute: bool,
     ) -> tuple[Array, tuple[Any, ...], TokenModelCache]:
         x, embedding = self.embedding.apply(tokens)
-        x, dropped = self.embedding_dropout.forward(x, rng)
+        x, dropped = self.embedding_dropout.apply(x, rng)
         h, after, stack = self.stack.apply(x, state, rng, recompute)
         logits, head = self.head.apply(h)
-        logits, capped = soft_cap(logits, self.cap)
+        logits, capped = apply_cap(logits, self.cap)
         return logits, after, TokenModelCache(embedding, dropped, stack, head, capped, after)
 
     def _start(self, tokens: Any, state: tuple[Any, ...] | None) -> tuple[Any, ...]:

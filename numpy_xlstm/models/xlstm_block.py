@@ -20,7 +20,7 @@ from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.parameters import named_grads
 
 
@@ -143,11 +143,11 @@ class ResidualBlock(Recurrent[Any, BlockCache]):
     def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache]:
         normed, norm = self.ffn_norm.apply(x)
         y, ffn = self.ffn.apply(normed)
-        y, dropped = self.ffn_dropout.forward(y, rng)
+        y, dropped = self.ffn_dropout.apply(y, rng)
         return x + y, FeedCache(norm, ffn, dropped)  # [block.2]
 
     def _feed_backward(self, dy: Array, cache: FeedCache) -> tuple[Array, Grads]:
-        dffn = self.ffn_dropout.backward(dy, cache.dropped)
+        dffn = self.ffn_dropout.apply_backward(dy, cache.dropped)
         dnormed, ffn = self.ffn.apply_backward(dffn, cache.ffn)
         dx, norm = self.ffn_norm.apply_backward(dnormed, cache.norm)
         grads = named_grads({self.names.ffn_norm: norm, self.names.ffn: ffn})
@@ -244,7 +244,7 @@ class sLSTMBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        config, rng = own_config(config, sLSTMBlockConfig), np.random.default_rng(rng)
+        config, rng = own_config(config, sLSTMBlockConfig), generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
         D, norm = layer.width, LayerNorm(layer.width, dtype=dtype)
         if config.feedforward is None:

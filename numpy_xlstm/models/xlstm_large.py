@@ -23,9 +23,8 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     NormCache,
     RMSNorm,
-    soft_cap,
-    soft_cap_backward,
 )
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
 from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
@@ -34,7 +33,7 @@ from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.token_model import TokenModel
 from numpy_xlstm.models.xlstm_block import Names, ResidualBlock
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.parameters import child, named_grads
 
 SIGMOID = ACTIVATIONS["sigmoid"]
@@ -98,7 +97,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         self.width, NH, bias = config.embedding_dim, config.num_heads, config.use_bias
         QK, V, fused = config.qk_dim, config.v_dim, config.weight_mode == "fused"
         self.options = Options(float(config.eps), "sigmoid", "exp")
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         self.children = {
             "(qkvo)": LinearGroup(
                 self.width,
@@ -143,7 +142,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         """Forward, without checks; there is no dropout."""
         (q, k, v, o_pre), qkvo = self.qkvo.apply(x)  # [large.1]
         pre, gates = self.gates.apply(x)
-        (i, i_cap), (f, f_cap) = (soft_cap(g, self.config.gate_soft_cap) for g in pre)
+        (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
         h, state, mlstm = mlstm_over_heads(
             q, k, v, i, f, state, self.options, self.config.chunk_size
         )  # [large.2]
@@ -164,7 +163,7 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         dh, norm_grads = self.multihead_norm.apply_backward(dgated, cache.norm)
         d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
         dpre = [
-            soft_cap_backward(dg, cap)  # [large.7]
+            apply_cap_backward(dg, cap)  # [large.7]
             for dg, cap in zip((d.i, d.f), cache.capped, strict=True)
         ]
         dx, qkvo_grads = self.qkvo.apply_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
@@ -215,7 +214,7 @@ class xLSTMLargeBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        rng = np.random.default_rng(rng)
+        config, rng = own_config(config, xLSTMLargeConfig), generator_or_new(rng)
         D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
         fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
         ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)
@@ -270,7 +269,7 @@ class xLSTMLarge(TokenModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMLargeConfig)
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         D, V = config.embedding_dim, config.vocab_size
         blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in range(config.num_blocks)]
         norm = _norm(config, dtype) if config.add_out_norm else None

@@ -9,6 +9,7 @@ from numpy_xlstm.models.configs import xLSTMLMModelConfig
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.stack import xLSTMBlockStack
 from numpy_xlstm.models.token_model import TokenModel
+from numpy_xlstm.numerics import generator_or_new
 
 
 class xLSTMLMModel(TokenModel):
@@ -71,7 +72,7 @@ class xLSTMLMModel(TokenModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMLMModelConfig)
-        rng = np.random.default_rng(rng)
+        rng = generator_or_new(rng)
         D, V = config.embedding_dim, config.vocab_size
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
         embedding = Embedding(V, D, dtype=dtype, rng=rng)

@@ -22,6 +22,8 @@ from numpy_xlstm.numerics.arrays import (
     check_positive,
     check_whole,
     checked_dtype,
+    entries,
+    generator_or_new,
     is_number,
 )
 from numpy_xlstm.numerics.sums import dot, mean
@@ -41,6 +43,8 @@ __all__ = [
     "check_whole",
     "checked_dtype",
     "dot",
+    "entries",
+    "generator_or_new",
     "is_number",
     "log_sigmoid",
     "log_sigmoid_slope",

@@ -119,12 +119,28 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
     """Raise :class:`OptionError` unless ``rng`` is a generator, or None where that will do."""
     if not (isinstance(rng, np.random.Generator) or (rng is None and not required)):
         expected = "a np.random.Generator" + ("" if required else ", or None")
-        raise OptionError(f"{name}: expected {expected}; got {rng!r}")
+        seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool)
+        hint = f"; write np.random.default_rng({rng})" if seed else ""
+        raise OptionError(f"{name}: expected {expected}; got {rng!r}{hint}")
+
+
+def generator_or_new(rng: Any) -> np.random.Generator:
+    """Return ``rng``, for None a fresh one, unseeded; raise :class:`OptionError` for all else."""
+    check_generator("rng", rng)
+    return np.random.default_rng(rng)
 
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python or NumPy, and not True or False."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def entries(value: Any) -> str:
+    """Say how many entries a value has, or what it is if it has none."""
+    try:
+        return f"{len(value)} entries"
+    except TypeError:  # no collection, or an array of shape ()
+        return type(value).__name__
 
 
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:

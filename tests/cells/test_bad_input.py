@@ -1,6 +1,7 @@
 """Bad input is refused before any work, by an error that says what was expected and what came."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from numpy_xlstm import (
     LSTMCell,
     LSTMState,
     mLSTM,
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
     mlstm_recurrent,
     mlstm_recurrent_backward,
     mLSTMState,
     sLSTM,
 )
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from tests.variants import VARIANTS, Sizes, Variant, make
 
 S = Sizes(2, 4, 3, 2, 2, 2, True, 1e-6, 0)
@@ -178,3 +183,60 @@ def test_a_cotangent_of_m_is_finite() -> None:
     y, last, cache = layer.forward(np.ones((2, 3, 3)))
     with pytest.raises(NonFiniteError, match=r"dstate\.m: expected finite numbers"):
         layer.backward(y, cache, last._replace(m=last.m - np.inf))
+
+
+FORMS: dict[str, tuple[Any, Any]] = {
+    "mlstm_recurrent": (mlstm_recurrent, mlstm_recurrent_backward),
+    "mlstm_parallel": (mlstm_parallel, mlstm_parallel_backward),
+    "mlstm_chunkwise": (mlstm_chunkwise, mlstm_chunkwise_backward),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_of_mlstm_without_its_cache(name: str) -> None:
+    _, backward = FORMS[name]
+    rng = np.random.default_rng(0)
+    q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
+    gates = rng.standard_normal((2, 1, 2, 5))
+    caches = {n: forward(q, k, v, *gates)[2] for n, (forward, _) in FORMS.items()}
+    other = caches["mlstm_parallel" if name == "mlstm_recurrent" else "mlstm_recurrent"]
+    for wrong in (None, q, tuple(caches[name]), other, mLSTM(4, 4).forward(q[0])[2]):
+        message = f"cache: expected what {name} has returned; got {type(wrong).__name__}"
+        with pytest.raises(CacheError, match=message):
+            backward(v, wrong)
+    backward(v, caches[name])
+
+
+def test_parallel_and_chunkwise_form_read_each_others_caches() -> None:
+    """Both say how the sequence was cut, and the gradients are the same."""
+    rng = np.random.default_rng(0)
+    q, k, v, dh = rng.standard_normal((4, 1, 2, 5, 4))
+    i, f = rng.standard_normal((2, 1, 2, 5))
+    whole = mlstm_parallel(q, k, v, i, f)[2]
+    cut = mlstm_chunkwise(q, k, v, i, f, chunk_size=2)[2]
+    expected = mlstm_parallel_backward(dh, whole)[:5]
+    for found in (mlstm_chunkwise_backward(dh, whole), mlstm_parallel_backward(dh, cut)):
+        for got, want in zip(found[:5], expected, strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("layer", [LSTM(3, 4), sLSTM(3, 4)])
+def test_a_ragged_state(layer: Any) -> None:
+    x = np.ones((2, 5, 3))
+    stacked = tuple(a[None] for a in layer.init_state(2))
+    y, after, cache = layer.forward(x, stacked)
+    assert after.h.shape == (1, 2, 4)
+    ragged = (((1.0,), (1.0, 2.0)),) * len(stacked)
+    calls: list[Callable[[], Any]] = [
+        lambda: layer.forward(x, ragged),
+        lambda: layer(x, ragged),
+        lambda: layer.backward(y, cache, ragged),
+    ]
+    for call in calls:
+        with pytest.raises(DTypeError, match=r"state\.h: expected a NumPy array; got tuple"):
+            call()
+
+
+def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
+    with pytest.raises(ShapeError, match=r"state: expected a tuple \(C, n, m\); got ndarray"):
+        mLSTM(3, 4).forward(np.ones((2, 5, 3)), np.array(1.0))  # type: ignore[arg-type]

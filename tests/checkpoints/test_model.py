@@ -14,7 +14,7 @@ from numpy_xlstm.checkpoints import (
     save_checkpoint,
     write_arrays,
 )
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
 from numpy_xlstm.models import (
     LanguageModel,
@@ -224,3 +224,24 @@ def test_a_cell_of_another_kind(tmp_path: Path) -> None:
     model = LanguageModel(7, 4, Other(4, 8))
     with pytest.raises(CheckpointError, match="cell: expected one of LSTM, sLSTM, mLSTM; got Oth"):
         save_checkpoint(tmp_path / "a.npz", model)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tokenizer": 3}, "tokenizer: expected an object with to_dict; got int"),
+        ({"tokenizer": ByteTokenizer}, "tokenizer: expected an object with to_dict; got type"),
+        ({"training": 3}, "training: expected a Mapping; got int"),
+        ({"training": "step"}, "training: expected a Mapping; got str"),
+        ({"arrays": [1]}, "arrays: expected a Mapping; got list"),
+        ({"arrays": np.ones(2)}, "arrays: expected a Mapping; got ndarray"),
+    ],
+    ids=str,
+)
+def test_what_comes_with_a_model_is_of_another_kind(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    model = LanguageModel(5, 4, LSTM(4, 8))
+    with pytest.raises(OptionError, match=message):
+        save_checkpoint(tmp_path / "a.npz", model, **options)
+    assert list(tmp_path.iterdir()) == []

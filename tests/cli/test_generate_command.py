@@ -11,6 +11,7 @@ import pytest
 from numpy_xlstm.cells import LSTM
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.cli import generate as command
+from numpy_xlstm.cli import main
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
     ByteTokenizer,
@@ -164,3 +165,10 @@ def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
     save_checkpoint(path, lstm())
     with pytest.raises(OptionError, match=r"checkpoint: expected one with a tokenizer; .*has none"):
         run(str(path), "--prompt", "ab")
+
+
+def test_a_checkpoint_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "nope.npz", "--prompt", "a"]) == 2
+    out, err = capsys.readouterr()
+    message = "numpy-xlstm: error: checkpoint: expected a file; nope.npz does not exist\n"
+    assert (out, err) == ("", message)

@@ -1,3 +1,4 @@
+import re
 import sys
 from pathlib import Path
 
@@ -52,7 +53,11 @@ def test_bad_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["info", str(tmp_path / "a.npz")]) == 2
-    assert "No such file" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert re.search("error: checkpoint: expected a file; .*a.npz does not exist", err)
+    (tmp_path / "b.npz").mkdir()
+    assert main(["info", str(tmp_path / "b.npz")]) == 2
+    assert re.search("checkpoint: expected a file; .*b.npz is a dir", capsys.readouterr().err)
     (tmp_path / "a.npz").write_text("no checkpoint")
     assert main(["info", str(tmp_path / "a.npz")]) == 2
     assert "a.npz: expected a whole .npz file" in capsys.readouterr().err

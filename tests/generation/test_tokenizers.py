@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError, TextError
+from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
@@ -232,3 +232,16 @@ def test_other_tokenizers_decode_all_ids_so_far() -> None:
         "",
     ]
     assert pieces(Spelled(), [1, 2]) == ["b", "", "\ufffd"]
+
+
+@pytest.mark.parametrize("text", [3, None, b"ab", ["a"]])
+def test_the_characters_of_what_is_no_text(text: Any) -> None:
+    with pytest.raises(TextError, match="text: expected a string; got"):
+        CharacterTokenizer.of(text)
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), CharacterTokenizer("ab")], ids=str)
+@pytest.mark.parametrize("ids", [[[1], [1, 0]], np.array([[1, 0]]), np.array(1)], ids=str)
+def test_ids_that_are_not_side_by_side(tokenizer: Any, ids: Any) -> None:
+    with pytest.raises(ShapeError, match=r"ids: expected shape \(N,\); got"):
+        tokenizer.decode(ids)

@@ -1,11 +1,12 @@
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.cells import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
+from numpy_xlstm.layers import Linear, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 
@@ -196,3 +197,23 @@ def test_bad_cotangent() -> None:
         model.backward(np.ones((B, T, H)), cache)
     with pytest.raises(NonFiniteError, match="dy"):
         model.backward(np.full((B, T, V), np.nan), cache)
+
+
+@pytest.mark.parametrize(
+    ("cell", "got"),
+    [
+        (LSTMCell(4, 8), "LSTMCell, which has no __call__"),
+        (sLSTMCell(4, 8), "sLSTMCell, which has no __call__"),
+        (mLSTMCell(4, 8), "mLSTMCell, which has no __call__"),
+        (None, "NoneType, which has no __call__"),
+        (3, "int, which has no __call__"),
+        (LSTM, "the class LSTM"),
+        (Linear(4, 8), "Linear, which has no input_size"),
+        (len, "builtin_function_or_method, which has no forward"),
+    ],
+    ids=str,
+)
+def test_what_is_no_sequence_layer(cell: Any, got: str) -> None:
+    expected = re.escape(f"cell: expected a sequence layer, such as LSTM(D, H); got {got}")
+    with pytest.raises(OptionError, match=expected):
+        LanguageModel(6, 4, cell)

@@ -1,4 +1,5 @@
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,8 +47,11 @@ def test_without_warmup_and_without_fall() -> None:
         (-0.1, 0.1, "warmup: .*got -0.1"),
         (0.1, 1.1, r"final: expected a number in \[0, 1\]; got 1.1"),
         (0.1, float("nan"), "final: .*got nan"),
+        ("a", 0.1, r"warmup: expected a number in \[0, 1\); got 'a'"),
+        (0.1, None, r"final: expected a number in \[0, 1\]; got None"),
+        (False, 0.1, "warmup: .*got False"),
     ],
 )
-def test_bad_options(warmup: float, final: float, message: str) -> None:
+def test_bad_options(warmup: Any, final: Any, message: str) -> None:
     with pytest.raises(OptionError, match=message):
         warmup_cosine(warmup, final)

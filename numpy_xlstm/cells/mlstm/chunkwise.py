@@ -16,6 +16,7 @@ from numpy_xlstm.cells.mlstm.inputs import (
 from numpy_xlstm.cells.mlstm.pieces import Piece, PiecesCache, run, run_backward
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.signatures import check_returned_by
 
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
@@ -99,6 +100,7 @@ def mlstm_chunkwise_backward(
 
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
+    check_returned_by("mlstm_chunkwise", cache, PiecesCache)
     return run_backward(dh, cache, check_cotangents(dh, dstate, cache.inputs, cache.options))
 
 

@@ -10,7 +10,7 @@ from numpy_xlstm.cells.mlstm.gates import Options, log_gates, log_gates_backward
 from numpy_xlstm.cells.padding import check_lengths, padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, entries
 
 
 class Inputs(NamedTuple):
@@ -190,8 +190,7 @@ def check_state(
         zero_m = is_cotangent and empty.m is not None
         return empty._replace(m=np.zeros((B, NH), dtype)) if zero_m else empty
     if not isinstance(state, tuple | list) or len(state) != 3:
-        got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
-        raise ShapeError(f"{name}: expected a tuple (C, n, m); got {got}")
+        raise ShapeError(f"{name}: expected a tuple (C, n, m); got {entries(state)}")
     C, n, m = state
     check_array(f"{name}.C", C, (B, NH, DK, DV), dtype)
     if not options.normalised:

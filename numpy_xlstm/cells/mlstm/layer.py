@@ -39,6 +39,7 @@ from numpy_xlstm.numerics import (
     check_choice,
     check_positive,
     checked_dtype,
+    generator_or_new,
     sigmoid_and_slope,
 )
 from numpy_xlstm.parameters import Parameterised
@@ -105,7 +106,7 @@ class _mLSTMLayer(Parameterised):
                 )
         self.options = check_options(eps, forget_gate, input_gate)
         to = checked_dtype(dtype)
-        params = self._initial_params(np.random.default_rng(rng))
+        params = self._initial_params(generator_or_new(rng))
         self.params = {name: array.astype(to) for name, array in params.items()}
 
     def _initial_params(self, rng: np.random.Generator) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from numpy_xlstm.cells.mlstm.inputs import (
 from numpy_xlstm.cells.mlstm.pieces import Piece, PiecesCache, run, run_backward
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.signatures import check_returned_by
 
 
 def mlstm_parallel(
@@ -92,6 +93,7 @@ def mlstm_parallel_backward(
 
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
+    check_returned_by("mlstm_parallel", cache, PiecesCache)
     return run_backward(dh, cache, check_cotangents(dh, dstate, cache.inputs, cache.options))
 
 

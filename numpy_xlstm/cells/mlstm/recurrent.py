@@ -27,6 +27,7 @@ from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward, step, s
 from numpy_xlstm.cells.padding import without_padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.signatures import check_returned_by
 
 
 class RecurrentCache(NamedTuple):
@@ -170,7 +171,10 @@ def mlstm_recurrent_backward(
     ------
     ShapeError, DTypeError, NonFiniteError
         If ``dh`` or ``dstate`` is not as described.
+    CacheError
+        If ``cache`` is not from that forward.
     """
+    check_returned_by("mlstm_recurrent", cache, RecurrentCache)
     return run_steps_backward(dh, cache, check_cotangents(dh, dstate, cache.inputs, cache.options))
 
 

@@ -1,0 +1,169 @@
+"""The public pairs check what they are given; what they compute is that of the unchecked ones."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    Dropout,
+    Linear,
+    gelu,
+    gelu_backward,
+    gelu_tanh,
+    gelu_tanh_backward,
+    gradcheck,
+    silu,
+    silu_backward,
+    soft_cap,
+    soft_cap_backward,
+    softmax_cross_entropy,
+    softmax_cross_entropy_backward,
+)
+from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import ACTIVATIONS
+from numpy_xlstm.numerics import Array
+
+X = np.random.default_rng(0).standard_normal((2, 3))
+DROPOUT = Dropout(0.5)
+
+Pair = tuple[Callable[[Any], Any], Callable[[Any, Any], Any]]
+PAIRS: dict[str, Pair] = {
+    "silu": (silu, silu_backward),
+    "gelu": (gelu, gelu_backward),
+    "gelu_tanh": (gelu_tanh, gelu_tanh_backward),
+    "soft_cap": (lambda x: soft_cap(x, 2.0), soft_cap_backward),
+    "soft_cap of None": (lambda x: soft_cap(x, None), soft_cap_backward),
+    "Dropout.forward": (
+        lambda x: DROPOUT.forward(x, np.random.default_rng(1)),
+        DROPOUT.backward,
+    ),
+    "Dropout.forward without rng": (DROPOUT.forward, DROPOUT.backward),
+}
+pairs = pytest.mark.parametrize("name", PAIRS)
+
+
+@pairs
+def test_a_cotangent_that_is_not_like_the_output(name: str) -> None:
+    forward, backward = PAIRS[name]
+    y, cache = forward(X)
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        (y[:1], ShapeError, r"dy: expected shape \(2, 3\); got \(1, 3\)"),
+        (y[0], ShapeError, r"dy: expected shape \(2, 3\); got \(3,\)"),
+        (np.float64(1), ShapeError, r"dy: expected shape \(2, 3\); got \(\)"),
+        (y.tolist(), DTypeError, "dy: expected a NumPy array; got list"),
+        (1.0, DTypeError, "dy: expected a NumPy array; got float"),
+        (y.astype(np.float32), DTypeError, "dy: expected float64, .*; got float32"),
+        (y * np.nan, NonFiniteError, "dy: expected finite numbers; got nan"),
+    ]
+    for dy, error, message in wrong:
+        with pytest.raises(error, match=message):
+            backward(dy, cache)
+
+
+@pairs
+def test_a_cache_of_another_origin(name: str) -> None:
+    _, backward = PAIRS[name]
+    expected = f"cache: expected what {name.split()[0]} has returned; got "
+    for nothing in (None, X, (X, X), ACTIVATIONS["swish"].forward(X)[1]):
+        with pytest.raises(CacheError, match=expected + type(nothing).__name__):
+            backward(X, nothing)
+    for other, (forward, _) in PAIRS.items():
+        if other.split()[0] != name.split()[0]:
+            with pytest.raises(CacheError, match=expected + f"that of {other.split()[0]}"):
+                backward(X, forward(X)[1])
+    with pytest.raises(CacheError, match=expected + "that of Linear"):
+        backward(X, Linear(3, 3).forward(X)[1])
+
+
+@pairs
+def test_an_input_that_is_no_array_of_finite_numbers(name: str) -> None:
+    forward, _ = PAIRS[name]
+    wrong: list[tuple[Any, type[Exception], str]] = [
+        (None, DTypeError, "x: expected a NumPy array; got NoneType"),
+        ([1.0], DTypeError, "x: expected a NumPy array; got list"),
+        (np.array([-800, 2]), DTypeError, r"got int64; write x.astype\(np.float64\)"),
+        (np.array(["a"]), DTypeError, "x: expected one of float32"),
+        (np.array([1.0, np.inf]), NonFiniteError, r"x: expected finite .*; got inf at index \(1,"),
+    ]
+    for x, error, message in wrong:
+        with pytest.raises(error, match=message):
+            forward(x)
+
+
+@pairs
+@pytest.mark.parametrize("shape", [(), (1,), (0, 3), (2, 1, 2)])
+def test_any_shape(name: str, shape: tuple[int, ...]) -> None:
+    forward, backward = PAIRS[name]
+    x = np.random.default_rng(2).standard_normal(shape)
+    y, cache = forward(x)
+    assert isinstance(y, np.ndarray)
+    dx = backward(np.cos(y), cache)
+    assert y.shape == dx.shape == shape
+    flat, flat_cache = forward(x.reshape(-1))
+    np.testing.assert_array_equal(y.reshape(-1), flat)
+    np.testing.assert_array_equal(dx.reshape(-1), backward(np.cos(flat), flat_cache))
+    if x.size:
+        report = gradcheck((forward, backward), x, rng=0)
+        assert report.passed, str(report)
+
+
+@pytest.mark.parametrize(
+    ("name", "act_fn"), [("silu", "swish"), ("gelu", "gelu"), ("gelu_tanh", "gelu_tanh")]
+)
+def test_they_are_the_activations_that_models_use(name: str, act_fn: str) -> None:
+    (forward, backward), inner = PAIRS[name], ACTIVATIONS[act_fn]
+    (y, cache), (inner_y, inner_cache) = forward(X), inner.forward(X)
+    np.testing.assert_array_equal(y, inner_y)
+    np.testing.assert_array_equal(backward(X, cache), inner.backward(X, inner_cache))
+
+
+@pytest.mark.parametrize("rng", [0, "a", np.random.RandomState(0)])
+@pytest.mark.parametrize("p", [0.0, 0.5])
+def test_dropout_with_a_source_of_randomness_that_is_none(p: float, rng: Any) -> None:
+    with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator, or None; got"):
+        Dropout(p).forward(X, rng)
+
+
+LOSS = softmax_cross_entropy(X, np.array([0, 2]))[1]
+
+
+@pytest.mark.parametrize("cache", [None, X, tuple(LOSS), silu(X)[1]])
+def test_the_loss_without_its_cache(cache: Any) -> None:
+    with pytest.raises(CacheError, match="expected what softmax_cross_entropy has returned; got"):
+        softmax_cross_entropy_backward(1.0, cache)
+
+
+@pytest.mark.parametrize(
+    ("dloss", "error", "message"),
+    [
+        ("a", DTypeError, "dloss: expected a number, as float64; got 'a'"),
+        (None, DTypeError, "dloss: expected a number, as float64; got None"),
+        (1j, DTypeError, "dloss: expected a number, as float64; got 1j"),
+        ([[1.0], [1.0, 2.0]], ShapeError, r"dloss: expected a number; got \[\[1.0\]"),
+        (np.ones(2), ShapeError, r"dloss: expected shape \(\); got \(2,\)"),
+        (np.nan, NonFiniteError, "dloss: expected finite numbers"),
+    ],
+)
+def test_a_cotangent_of_the_loss_that_is_no_number(
+    dloss: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        softmax_cross_entropy_backward(dloss, LOSS)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+@pytest.mark.parametrize("dloss", [2, 2.0, np.float32(2), np.float64(2), np.array(2.0)])
+def test_a_cotangent_of_the_loss_is_a_number_of_any_real_kind(dtype: Any, dloss: Any) -> None:
+    cache = softmax_cross_entropy(X.astype(dtype), np.array([0, 2]))[1]
+    once: Array = softmax_cross_entropy_backward(1.0, cache)
+    twice = softmax_cross_entropy_backward(dloss, cache)
+    assert twice.dtype == dtype
+    np.testing.assert_array_equal(twice, 2 * once)
+
+
+@pytest.mark.parametrize("ignored", [1.5, "a", (1, 2), np.ones(2)])
+def test_an_ignored_index_that_is_none(ignored: Any) -> None:
+    with pytest.raises(OptionError, match="ignore_index: expected a whole number, or None; got"):
+        softmax_cross_entropy(X, np.array([0, 2]), ignore_index=ignored)
