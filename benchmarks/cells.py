@@ -1,7 +1,8 @@
 """Forward + backward of the cells beside PyTorch: ``python -m benchmarks.cells``.
 
 The peers are optional: without PyTorch or ``xlstm`` only our own times and that of the matrix
-products alone are shown. The second column is the ratio to our time: above 1, we are faster.
+products alone are shown. The second column is the ratio to our time in the first row: above 1, we
+are faster.
 """
 
 import argparse
@@ -12,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Setup, Work, child, side_by_side
-from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm import LSTM, mLSTM, second_thread, sLSTM
 from numpy_xlstm.numerics import Array
 
-OURS, PRODUCTS = "numpy_xlstm", "matrix products alone"
+OURS, BESIDE = "numpy_xlstm", "numpy_xlstm, second_thread"
+PRODUCTS = "matrix products alone"
 
 
 def arrays(B: int, T: int, D: int, H: int) -> tuple[Array, Array]:
@@ -31,6 +33,16 @@ def ours(cell: type[Any], B: int, T: int, D: int, H: int, *heads: int) -> Work:
     def work() -> None:
         _, _, cache = layer.forward(x)
         layer.backward(dy, cache)
+
+    return work
+
+
+def beside(cell: type[Any], *sizes: int) -> Work:
+    alone = ours(cell, *sizes)
+
+    def work() -> None:
+        with second_thread():
+            alone()
 
     return work
 
@@ -94,21 +106,22 @@ def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) ->
     return work
 
 
+def our_contenders(cell: type[Any], *sizes: int) -> dict[str, Setup]:
+    found: dict[str, Setup] = {OURS: partial(ours, cell, *sizes)}
+    if importlib.util.find_spec("threadpoolctl"):
+        found = {BESIDE: partial(beside, cell, *sizes)} | found
+    return found | {PRODUCTS: partial(products, *sizes)}
+
+
 def lstm_contenders(*sizes: int) -> dict[str, Setup]:
-    found: dict[str, Setup] = {
-        OURS: partial(ours, LSTM, *sizes),
-        PRODUCTS: partial(products, *sizes),
-    }
+    found = our_contenders(LSTM, *sizes)
     if importlib.util.find_spec("torch"):
         found["torch.nn.LSTM"] = partial(torch_lstm, *sizes)
     return found
 
 
 def slstm_contenders(*sizes: int) -> dict[str, Setup]:
-    found: dict[str, Setup] = {
-        OURS: partial(ours, sLSTM, *sizes),
-        PRODUCTS: partial(products, *sizes),
-    }
+    found = our_contenders(sLSTM, *sizes)
     if importlib.util.find_spec("torch") and importlib.util.find_spec("xlstm"):
         found["xlstm vanilla, without input product"] = partial(xlstm_slstm, False, *sizes)
         found["xlstm vanilla, with input product"] = partial(xlstm_slstm, True, *sizes)

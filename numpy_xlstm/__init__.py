@@ -76,6 +76,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.numerics.beside import second_thread
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
@@ -133,6 +134,7 @@ __all__ = [
     "sLSTMLayerConfig",
     "sLSTMState",
     "save_checkpoint",
+    "second_thread",
     "silu",
     "silu_backward",
     "soft_cap",

@@ -276,11 +276,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         stacked, state = self._start(state, B)
         h, memory = self._split_heads(state)
         padded = None if lengths is None else padding(lengths, T)
-        kept, y, (weights, R) = (
-            np.empty_like(x, order="C"),
-            self._blank(T, B, self.hidden_size),
-            self._weights(),
-        )
+        weights, R = self._weights()
+        kept, y = np.empty_like(x, order="C"), self._blank(T, B, self.hidden_size)
 
         def source(block: slice, out: Array) -> None:
             kept[block] = x[block]

@@ -3,21 +3,26 @@
 A recurrence is a chain of small operations, which one core has to go through. What leads to it and
 away from it are a few large products, which another core can do meanwhile: NumPy lets go of the
 interpreter while it computes. Every sum is taken in the same order, whoever takes it.
+
+The caller has to ask for it, with :func:`second_thread`: a BLAS library with threads of its own
+lets them look for work for some time after a product, which would keep the other core busy.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from numpy_xlstm.numerics.threads import Piece, num_threads, one_blas_thread, started
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics.threads import Piece, one_blas_thread, started
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-WORTH = 2**27
-"""Multiplications in the large pieces from which on a second thread is worth being started."""
+WORTH = 2**25
+"""Multiplications in the large pieces from which on they are worth being handed over."""
 
 AHEAD = 2
 """So many results may be there before they are asked for: each takes memory."""
@@ -43,6 +48,9 @@ class Alone:
 
     def finish(self) -> None:
         """Wait until all is done; raise what any of it has raised."""
+
+    def forget(self) -> None:
+        """After an error: wait for what is under way, and leave the rest."""
 
 
 ALONE = Alone()
@@ -87,6 +95,11 @@ class Beside(Alone):
         while self._waiting:
             _finished(self._waiting, [*reversed(self._waiting)])
 
+    def forget(self) -> None:
+        """After an error: wait for what is under way, and leave the rest."""
+        while self._waiting:
+            self._waiting.popleft().forget()
+
     def _append(self, piece: Piece[object]) -> None:
         while self._waiting and (self._waiting[0].done or len(self._waiting) >= WAITING):
             _finished(self._waiting, [*reversed(self._waiting)])
@@ -104,25 +117,62 @@ def _finished(pieces: deque[Piece[Result]], spare: Iterable[Piece[Result]]) -> R
     return pieces.popleft().result()
 
 
-@contextmanager
-def beside(multiplications: int) -> Iterator[Alone]:
-    """Start a second thread where that is worthwhile and possible; at the end, all is done.
+_helper: ContextVar[Alone] = ContextVar("_helper", default=ALONE)
 
-    It is possible with the extra ``threads``, unless another thread has got one, or the interpreter
-    is about to end. While there are two, BLAS starts none of its own.
+
+@contextmanager
+def second_thread() -> Iterator[None]:
+    """Let LSTM and sLSTM leave their large products to a second thread.
+
+    Within this context, forward and backward of a sequence take two cores: one goes through the
+    steps, the other does the products with the inputs and for the gradients of the weights. BLAS
+    starts no threads meanwhile, for the whole process. For calls of a few milliseconds or more.
+
+    Results are the same from run to run, and up to rounding those without it.
+
+    Raises
+    ------
+    OptionError
+        If ``threadpoolctl`` is not installed (the extra ``threads``), another thread is in such a
+        context, or no thread can be started.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM, second_thread
+    >>> lstm = LSTM(3, 4, rng=np.random.default_rng(0))
+    >>> with second_thread():
+    ...     y, state, cache = lstm.forward(np.ones((2, 5, 3)))
+    ...     dx, dstate0, grads = lstm.backward(np.ones_like(y), cache)
+    >>> dx.shape
+    (2, 5, 3)
     """
-    if multiplications < WORTH or num_threads() < 2:
-        yield ALONE
+    if _helper.get() is not ALONE:
+        yield
         return
     with one_blas_thread() as limited:
         helper = Beside()
         thread = started(helper.work) if limited else None
         if thread is None:
-            yield ALONE
-            return
+            raise OptionError(
+                "second_thread: expected the extra 'threads', and no other thread in such a "
+                "context; got none to start"
+            )
+        token = _helper.set(helper)
         try:
-            yield helper
-            helper.finish()
+            yield
         finally:
+            _helper.reset(token)
             helper.end()
             thread.join()
+
+
+@contextmanager
+def beside(multiplications: int) -> Iterator[Alone]:
+    """The helper for so many multiplications in large pieces; at the end, all is done."""
+    helper = _helper.get() if multiplications >= WORTH else ALONE
+    try:
+        yield helper
+        helper.finish()
+    finally:
+        helper.forget()

@@ -8,7 +8,7 @@ then the BLAS library must not start threads as well, which ``threadpoolctl`` ca
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 _limiting = Lock()
 """Held by the one caller that limits BLAS: two would not restore what they found."""
 
+_cores: ContextVar[int] = ContextVar("_cores", default=0)
+"""As many threads as there may be where BLAS is limited to one; 0 where it is not."""
+
 
 def spread(size: int, count: int) -> list[slice]:
     """Cut ``size`` places into at most ``count`` slices of about equal length."""
@@ -29,11 +32,11 @@ def spread(size: int, count: int) -> list[slice]:
 
 
 def num_threads() -> int:
-    """As many as BLAS may use; 1 without ``threadpoolctl``."""
+    """As many as BLAS may use, or might if it were not limited; 1 without ``threadpoolctl``."""
     controller = _controller()
     if controller is None:
         return 1
-    return max((library["num_threads"] for library in controller.info()), default=1)
+    return _cores.get() or max((library["num_threads"] for library in controller.info()), default=1)
 
 
 class Piece(Generic[Result]):
@@ -42,6 +45,7 @@ class Piece(Generic[Result]):
     def __init__(self, movable: bool, work: Callable[..., Result], *arguments: Any) -> None:
         self._movable, self._work, self._arguments = movable, work, arguments
         self._context = copy_context()
+        self._context.run(_cores.set, 1)  # a piece is not cut again
         self._there: Future[Result] = Future()
         self._here: list[Result] = []
 
@@ -63,8 +67,13 @@ class Piece(Generic[Result]):
         """Do it here, and say whether: not if it has to be done in order, or is begun or done."""
         if not self._movable or self.done or not self._there.cancel():
             return False
-        self._here.append(self._work(*self._arguments))
+        self._here.append(self._context.run(self._work, *self._arguments))
         return True
+
+    def forget(self) -> None:
+        """Wait until it is not under way: it is done, or will not be done."""
+        if not self._there.cancel():
+            self._there.exception()
 
     def result(self) -> Result:
         """Wait for the result; raise what the work has raised."""
@@ -73,7 +82,7 @@ class Piece(Generic[Result]):
 
 def started(work: Callable[[], object]) -> Thread | None:
     """A thread that does this; None where none can be started, as when the interpreter ends."""
-    thread = Thread(target=work)
+    thread = Thread(target=work, daemon=True)  # nobody waits for one that is not ended
     try:
         thread.start()
     except RuntimeError:
@@ -102,14 +111,19 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
 @contextmanager
 def one_blas_thread() -> Iterator[bool]:
     """Let BLAS start no threads; False if that cannot be had, or another thread has it."""
-    controller = _controller()
+    controller, cores = _controller(), num_threads()
+    if _cores.get():
+        yield True
+        return
     if controller is None or not _limiting.acquire(blocking=False):
         yield False
         return
+    token = _cores.set(cores)
     try:
         with controller.limit(limits=1):
             yield True
     finally:
+        _cores.reset(token)
         _limiting.release()
 
 

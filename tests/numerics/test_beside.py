@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event, get_ident
 from typing import Any
@@ -11,22 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, sLSTM
+from numpy_xlstm import LSTM, second_thread, sLSTM
 from numpy_xlstm.cells import scan as scanning
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import beside, threads
 from numpy_xlstm.numerics.beside import ALONE, Alone, Beside
 from tests.variants import assert_close
 
 
 @pytest.fixture
-def two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def threadpoolctl() -> None:
     pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
-    monkeypatch.setattr(beside, "WORTH", 1)
-    monkeypatch.setattr(beside, "num_threads", lambda: 2)
 
 
 @contextmanager
-def second_thread() -> Iterator[Beside]:
+def a_helper() -> Iterator[Beside]:
     helper = Beside()
     thread = threads.started(helper.work)
     assert thread is not None
@@ -36,13 +36,13 @@ def second_thread() -> Iterator[Beside]:
 
 
 def test_results_come_in_order() -> None:
-    with second_thread() as beside:
+    with a_helper() as beside:
         for helper in (ALONE, beside):
             assert list(helper.ahead(lambda n: n * n, range(20))) == [n * n for n in range(20)]
 
 
 def test_what_is_behind_stays_in_order() -> None:
-    with second_thread() as beside:
+    with a_helper() as beside:
         for helper in (ALONE, beside):
             done: list[int] = []
             free: set[int] = set()
@@ -62,7 +62,7 @@ def test_work_goes_on_in_the_other_thread() -> None:
         event.wait(10)
         seen.append(get_ident())
 
-    with second_thread() as helper:
+    with a_helper() as helper:
         helper.behind(work)
         assert not seen
         event.set()
@@ -80,7 +80,7 @@ def test_where_the_thread_lags_the_caller_does_what_was_said_last() -> None:
             here.append(n)
             busy.set()
 
-    with second_thread() as helper:
+    with a_helper() as helper:
         helper.behind(busy.wait, 10)
         for n in range(1, beside.WAITING):
             helper.anywhere(work, n)
@@ -92,7 +92,7 @@ def test_where_the_thread_lags_the_caller_does_what_was_said_last() -> None:
 
 def test_work_that_has_an_order_is_not_taken_back() -> None:
     busy, done = Event(), []
-    with second_thread() as helper:
+    with a_helper() as helper:
         helper.behind(busy.wait, 10)
         helper.behind(lambda: done.append(get_ident()))
         helper.anywhere(busy.set)
@@ -118,7 +118,7 @@ def test_the_caller_makes_the_next_result_while_the_thread_makes_the_first() -> 
         busy.set()
         return n
 
-    with second_thread() as helper:
+    with a_helper() as helper:
         assert list(helper.ahead(work, parts())) == list(range(6))
     assert made[0] == (1, True)
     assert (0, False) in made
@@ -137,37 +137,69 @@ def test_errors_reach_the_caller(how: str) -> None:
             helper.finish()
 
     for _ in range(20):  # whoever comes first to it
-        with second_thread() as helper, pytest.raises(ZeroDivisionError):
+        with a_helper() as helper, pytest.raises(ZeroDivisionError):
             use(helper)
 
 
-def test_an_error_of_the_caller_ends_both(two_threads: None) -> None:
+def test_after_an_error_of_the_caller_nothing_is_left(threadpoolctl: None) -> None:
     done: list[int] = []
-    with pytest.raises(KeyError), beside.beside(1) as helper:  # noqa: PT012
-        assert isinstance(helper, Beside)
-        helper.behind(done.append, 1)
-        raise KeyError
-    assert done == [1]
+
+    def fail() -> None:
+        with beside.beside(beside.WORTH) as helper:
+            assert isinstance(helper, Beside)
+            helper.behind(done.append, 1)
+            helper.behind(int, "no number")
+            helper.anywhere(done.append, 2)
+            raise KeyError
+
+    with second_thread():
+        with pytest.raises(KeyError):
+            fail()
+        before = list(done)
+        with beside.beside(beside.WORTH) as helper:
+            helper.behind(done.append, 3)
+        assert done == [*before, 3]
 
 
-def test_the_callers_error_state_is_kept(two_threads: None) -> None:
-    with np.errstate(over="raise"), beside.beside(1) as helper:
+def test_the_callers_error_state_is_kept(threadpoolctl: None) -> None:
+    with second_thread(), np.errstate(over="raise"), beside.beside(beside.WORTH) as helper:
         assert list(helper.ahead(lambda _: np.geterr()["over"], range(3))) == ["raise"] * 3
 
 
-def test_blas_is_left_as_it_was(two_threads: None) -> None:
-    before = threads.num_threads()
-    with beside.beside(1) as helper:
-        assert isinstance(helper, Beside)
-        assert threads.num_threads() == 1
-        with beside.beside(1) as another:
-            assert another is ALONE
-    assert threads.num_threads() == before
+def test_blas_is_limited_in_the_context_and_left_as_it_was(threadpoolctl: None) -> None:
+    import threadpoolctl as control
+
+    def of_blas() -> set[int]:
+        return {n["num_threads"] for n in control.threadpool_info() if n["user_api"] == "blas"}
+
+    with control.threadpool_limits(2, user_api="blas"):
+        before = of_blas(), threads.num_threads()
+        with second_thread():
+            assert 1 in of_blas()
+            assert threads.num_threads() == before[1]
+            assert threads.parallel_map(lambda _: threads.num_threads(), [1, 2]) == [1, 1]
+            with second_thread():  # is the one that there is
+                assert 1 in of_blas()
+        assert (of_blas(), threads.num_threads()) == before
 
 
-def test_small_work_stays_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(beside, "num_threads", lambda: 2)
-    with beside.beside(beside.WORTH - 1) as helper:
+def test_one_thread_at_a_time_can_have_it(threadpoolctl: None) -> None:
+    def another() -> str:
+        try:
+            with second_thread():
+                return "taken"
+        except OptionError as error:
+            return str(error)
+
+    with second_thread(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(another).result().startswith("second_thread: expected the extra")
+    assert another() == "taken"
+
+
+def test_small_work_stays_alone(threadpoolctl: None) -> None:
+    with second_thread(), beside.beside(beside.WORTH - 1) as helper:
+        assert helper is ALONE
+    with beside.beside(beside.WORTH) as helper:
         assert helper is ALONE
 
 
@@ -182,9 +214,10 @@ LAYERS = [
 @pytest.mark.parametrize("T", [0, 1, 13])
 @pytest.mark.parametrize("layer", LAYERS, ids=["LSTM", "sLSTM", "sLSTM-exp"])
 def test_cells_are_the_same_bit_for_bit(
-    layer: Any, T: int, with_lengths: bool, two_threads: None, monkeypatch: pytest.MonkeyPatch
+    layer: Any, T: int, with_lengths: bool, threadpoolctl: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Outputs and every gradient, over several blocks of steps, the last one shorter."""
+    """Outputs and every gradient, over several blocks of steps, the first one shorter."""
+    monkeypatch.setattr(beside, "WORTH", 1)
     monkeypatch.setattr(scanning, "SHORTEST", 3)
     monkeypatch.setattr(scanning, "LONGEST", 3)
     rng = np.random.default_rng(T)
@@ -200,27 +233,26 @@ def test_cells_are_the_same_bit_for_bit(
         dx, dstate0, grads = layer.backward(dy, cache, dstate)
         return y, after, dx, dstate0, tuple(grads.values())
 
-    together = run()
-    monkeypatch.setattr(beside, "num_threads", lambda: 1)
+    with second_thread():
+        together = run()
     assert_close(together, run(), 0)
 
 
-def test_numpys_library_is_found_beside_that_of_scipy(two_threads: None) -> None:
+def test_numpys_library_is_found_beside_that_of_scipy(threadpoolctl: None) -> None:
     """SciPy's wheels bring a BLAS library of their own, which an exact GELU loads."""
     code = "import scipy.linalg; from numpy_xlstm.numerics import threads; "
     code += "print(threads.one_blas_thread().__enter__())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
 
 
-@pytest.mark.parametrize("size", [2, 300])
-def test_calls_after_the_main_thread_has_ended(size: int) -> None:
-    """No thread may be wanted where none can be started any more."""
-    code = f"""
+def test_calls_after_the_main_thread_has_ended(threadpoolctl: None) -> None:
+    """No thread is wanted where none can be started any more."""
+    code = """
 import atexit, threading
 import numpy as np
 from numpy_xlstm import LSTM
 from numpy_xlstm.numerics import threads
-layer, x = LSTM({size}, {size}), np.ones((8, 64, {size}))
+layer, x = LSTM(2, 2), np.ones((8, 64, 2))
 def work():
     layer.forward(x)
     print(threads.parallel_map(lambda n: -n, [1, 2]))
