@@ -16,7 +16,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics.threads import Piece, one_blas_thread, started
+from numpy_xlstm.numerics.threads import Piece, can_limit_blas, one_blas_thread, started
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -154,10 +154,7 @@ def second_thread() -> Iterator[None]:
         helper = Beside()
         thread = started(helper.work) if limited else None
         if thread is None:
-            raise OptionError(
-                "second_thread: expected the extra 'threads', and no other thread in such a "
-                "context; got none to start"
-            )
+            raise OptionError(f"second_thread: expected {_missing(limited)}")
         token = _helper.set(helper)
         try:
             yield
@@ -165,6 +162,15 @@ def second_thread() -> Iterator[None]:
             _helper.reset(token)
             helper.end()
             thread.join()
+
+
+def _missing(limited: bool) -> str:
+    """What a second thread is lacking."""
+    if not can_limit_blas():
+        return "threadpoolctl, which the extra 'threads' installs, and one BLAS library; got none"
+    if not limited:
+        return "no other thread to be within it; got one that is"
+    return "a thread that can be started; got none"
 
 
 @contextmanager

@@ -108,6 +108,11 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
                 thread.join()
 
 
+def can_limit_blas() -> bool:
+    """Whether BLAS can be told how many threads to take."""
+    return _controller() is not None
+
+
 @contextmanager
 def one_blas_thread() -> Iterator[bool]:
     """Let BLAS start no threads; False if that cannot be had, or another thread has it."""

@@ -192,8 +192,24 @@ def test_one_thread_at_a_time_can_have_it(threadpoolctl: None) -> None:
             return str(error)
 
     with second_thread(), ThreadPoolExecutor(1) as pool:
-        assert pool.submit(another).result().startswith("second_thread: expected the extra")
+        assert pool.submit(another).result().startswith("second_thread: expected no other thread")
     assert another() == "taken"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "message"),
+    [
+        ({"_controller": lambda: None}, "expected threadpoolctl, .* extra 'threads'"),
+        ({"started": lambda work: None}, "expected a thread that can be started; got none"),
+    ],
+)
+def test_what_a_second_thread_lacks_is_named(
+    lacking: dict[str, Any], message: str, threadpoolctl: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, replacement in lacking.items():
+        monkeypatch.setattr(threads if name == "_controller" else beside, name, replacement)
+    with pytest.raises(OptionError, match=f"second_thread: {message}"), second_thread():
+        pass
 
 
 def test_small_work_stays_alone(threadpoolctl: None) -> None:
