@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from queue import SimpleQueue
+from threading import get_ident
 from typing import Any, TypeVar
 
 from numpy_xlstm.errors import OptionError
@@ -33,6 +34,11 @@ WAITING = 4
 
 class Alone:
     """No second thread: whatever is said is done at once."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it may be told what to do by the thread that asks."""
+        return True
 
     def ahead(self, work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
         """Results of ``work`` on each part, in order; some are made before they are asked for."""
@@ -62,6 +68,12 @@ class Beside(Alone):
     def __init__(self) -> None:
         self._told: SimpleQueue[Piece[Any] | None] = SimpleQueue()
         self._waiting: deque[Piece[object]] = deque()
+        self._owner = get_ident()
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it may be told what to do by the thread that asks: only by that which made it."""
+        return get_ident() == self._owner
 
     def work(self) -> None:
         """Do what the thread is told, until it is told to end."""
@@ -176,7 +188,9 @@ def _missing(limited: bool) -> str:
 @contextmanager
 def beside(multiplications: int) -> Iterator[Alone]:
     """The helper for so many multiplications in large pieces; at the end, all is done."""
-    helper = _helper.get() if multiplications >= WORTH else ALONE
+    helper = _helper.get()
+    if multiplications < WORTH or not helper.is_here:
+        helper = ALONE
     try:
         yield helper
         helper.finish()

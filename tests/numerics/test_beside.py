@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from threading import Event, get_ident
 from typing import Any
 
@@ -210,6 +211,16 @@ def test_what_a_second_thread_lacks_is_named(
         monkeypatch.setattr(threads if name == "_controller" else beside, name, replacement)
     with pytest.raises(OptionError, match=f"second_thread: {message}"), second_thread():
         pass
+
+
+def test_a_thread_with_a_copy_of_the_context_has_no_helper(threadpoolctl: None) -> None:
+    def another() -> bool:
+        with beside.beside(beside.WORTH) as helper:
+            return helper is ALONE
+
+    with second_thread(), ThreadPoolExecutor(1) as pool:
+        assert pool.submit(copy_context().run, another).result()
+        assert not another()
 
 
 def test_small_work_stays_alone(threadpoolctl: None) -> None:
