@@ -27,7 +27,7 @@ def signature(layer: Any) -> Signature:
 
 
 def check_made_by(cache: Any, layer: Any) -> None:
-    """Raise :class:`CacheError` if ``cache.made_by`` says other kind, sizes or options."""
+    """Raise :class:`CacheError` unless a layer of this kind, size and options made the cache."""
     here, made_by = signature(layer), getattr(cache, "made_by", None)
     if not isinstance(made_by, Signature):
         raise CacheError(

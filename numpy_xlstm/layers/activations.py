@@ -66,7 +66,7 @@ def silu_backward(dy: Array, cache: Signed[Cache]) -> Array:
 
 
 def _silu(x: Array) -> tuple[Array, Cache]:
-    """X σ(x)  [silu.1]."""
+    """Return x σ(x)  [silu.1]."""
     near = at_least(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
     s = np.exp(-near)
     s += 1
@@ -120,7 +120,7 @@ def gelu_backward(dy: Array, cache: Signed[Cache]) -> Array:
 
 
 def _gelu(x: Array) -> tuple[Array, Cache]:
-    """X Φ(x)  [gelu.1]."""
+    """Return x Φ(x)  [gelu.1]."""
     if x.dtype.type in (np.longdouble, np.clongdouble):
         raise DTypeError(
             f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
@@ -176,7 +176,7 @@ def gelu_tanh_backward(dy: Array, cache: Signed[Cache]) -> Array:
 
 
 def _gelu_tanh(x: Array) -> tuple[Array, Cache]:
-    """X σ(2u)  [gelu.3]."""
+    """Return x σ(2u)  [gelu.3]."""
     near = _within(x, 1e2)  # further out σ is 0 or 1
     s = sigmoid(_SLOPE * near * (1 + _CUBIC * (near * near)))
     return s * maximum(x, near), (near, s)
