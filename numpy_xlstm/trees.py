@@ -18,7 +18,7 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         for field, part in zip(fields, tree, strict=True):
             yield from leaves(f"{name}.{field}", part)
     else:
-        yield name, np.asarray(tree)
+        yield name, np.asanyarray(tree)
 
 
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:

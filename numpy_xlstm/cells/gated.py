@@ -118,7 +118,7 @@ class GatedLayer(Parameterised, Generic[State]):
     def _split_heads(self, state: State) -> tuple[Array, Array]:
         """State of (B, H) arrays to a fresh h (NH, DH, B) and memory (size, NH, DH, B)."""
         split = (len(state), -1, self.num_heads, self.head_dim)
-        parts = batch_last(np.array(state).reshape(split)).copy()
+        parts = batch_last(np.stack(state).reshape(split)).copy()
         return parts[0], parts[1:]
 
     def _join_heads(self, h: Array, memory: Array) -> State:
@@ -277,7 +277,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         h, memory = self._split_heads(state)
         padded = None if lengths is None else padding(lengths, T)
         weights, R = self._weights()
-        kept, y = np.empty_like(x, order="C"), self._blank(T, B, self.hidden_size)
+        kept, y = np.empty_like(x, order="C"), self._blank(x, self.hidden_size)
 
         def source(block: slice, out: Array) -> None:
             kept[block] = x[block]
@@ -302,7 +302,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
         _, x, weights, scanned, stacked = cache
-        dx = self._blank(T, B, self.input_size)
+        dx = self._blank(dy, self.input_size)
         dweights = InputWeights(*map(np.zeros_like, weights))
 
         def to_weights(block: slice, dpre: Array) -> None:

@@ -165,23 +165,25 @@ def scan(
     A step that is not there leaves h and the memory as they are. The helper calls the source
     ahead of the steps, and the taker behind them.
     """
-    hs = np.empty((T + 1, *h.shape), h.dtype)
-    memories = np.empty((T + 1, *memory.shape), h.dtype)
+    hs = np.empty((T + 1, *h.shape), h.dtype, like=h)
+    memories = np.empty((T + 1, *memory.shape), h.dtype, like=h)
     hs[0], memories[0] = h, memory
     places = blocks(T, h.size)
     kept = [
-        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in places
+        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype, like=h)
+        for block in places
     ]
 
     def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
         block, records = place
-        x = np.empty((4, *h.shape[:-1], len(records), h.shape[-1]), h.dtype)
+        x = np.empty((4, *h.shape[:-1], len(records), h.shape[-1]), h.dtype, like=h)
         source(block, x)
         records[:, :4] = steps_first(x)
         return place
 
     def take(block: slice) -> None:
-        taker(block, np.ascontiguousarray(batch_first(hs[following(block)])))
+        outputs = batch_first(hs[following(block)])
+        taker(block, np.ascontiguousarray(outputs, like=outputs))
 
     for block, records in helper.ahead(prepare, zip(places, kept, strict=True)):
         after = following(block)

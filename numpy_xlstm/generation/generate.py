@@ -1,12 +1,13 @@
 """Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation.sampling import Sampling, draw
+from numpy_xlstm.generation.steps import Steps, TokenModel
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
@@ -22,13 +23,6 @@ from numpy_xlstm.trees import join_states
 
 PLAIN = Sampling()
 """What the model believes, unchanged."""
-
-
-class TokenModel(Protocol):
-    """All that generation needs of a model."""
-
-    def __call__(self, tokens: IndexArray, /, state: Any = None) -> tuple[Array, Any]:
-        """Map tokens (B, T) and a state to logits (B, T, V) and the state after them."""
 
 
 def stream(
@@ -265,22 +259,23 @@ def _tokens(
     def steps() -> Iterator[IndexArray]:
         logits, state = _read(model, prompts)
         _check_width(logits.shape[-1], tokenizer)
+        step = Steps(model, state)
         for left in reversed(range(length)):
-            last = np.where(allowed, logits[:, -1, : tokenizer.size], -np.inf)
+            last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
             drawn = draw(last, history, sampling, rng)
             for ids, token in zip(history, drawn, strict=True):
                 ids.append(int(token))
             yield drawn
             if left:
-                logits, state = model(drawn[:, None], state)
+                logits = step(drawn)
 
     return steps() if prompts and length else iter(())
 
 
 def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, 1, V) after each prompt and the joint state."""
+    """Return the logits (B, V) after each prompt and the joint state."""
     read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1:] for logits, _ in read])
+    logits = np.concatenate([logits[:, -1] for logits, _ in read])
     return logits, join_states([state for _, state in read])
 
 

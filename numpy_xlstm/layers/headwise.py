@@ -99,7 +99,9 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
     def apply(self, x: Array, out: Array | None = None) -> tuple[Array, HeadwiseLinearCache]:
         """Forward, without checks; written to ``out`` if that is given."""
         weight = self.params["weight"]
-        y = np.empty((*x.shape[:-1], self.out_features), x.dtype) if out is None else out
+        y = out
+        if y is None:
+            y = np.empty((*x.shape[:-1], self.out_features), x.dtype, like=x)
         W = merged(weight, x)
         np.matmul(by_head(x, W), W.swapaxes(1, 2), out=by_head(y, W))  # [headwise.1]
         if "bias" in self.params:

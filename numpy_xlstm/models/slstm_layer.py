@@ -251,7 +251,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
 
     def _to_scan(self, state: sLSTMState) -> Array:
         """A state of (B, D) arrays to a fresh (4, NH, DH, B)."""
-        stacked = np.array(state).reshape(4, -1, self.num_heads, self.head_dim)
+        stacked = np.stack(state).reshape(4, -1, self.num_heads, self.head_dim)
         return batch_last(stacked).copy()
 
     def _from_scan(self, h: Array, memory: Array) -> sLSTMState:
@@ -262,4 +262,4 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
 
 def _time_major(x: Array) -> Array:
     """(B, T, D) to a contiguous (T, B, D)."""
-    return np.ascontiguousarray(x.swapaxes(0, 1))
+    return np.ascontiguousarray(x.swapaxes(0, 1), like=x)

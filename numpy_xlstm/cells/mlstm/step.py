@@ -122,8 +122,8 @@ def outer(a: Array, b: Array) -> Array:
     more than one column meets a row, and takes up to eight times as long where it does not.
     """
     B, NH, DK = a.shape
-    columns = np.zeros((B, NH, DK, 2), a.dtype)
-    rows = np.zeros((B, NH, 2, b.shape[-1]), b.dtype)
+    columns = np.zeros((B, NH, DK, 2), a.dtype, like=a)
+    rows = np.zeros((B, NH, 2, b.shape[-1]), b.dtype, like=b)
     columns[..., 0], rows[..., 0, :] = a, b
     product: Array = columns @ rows
     return product

@@ -1,0 +1,104 @@
+"""A straight line of NumPy operations between arrays that stay where they are."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.errors import BranchError
+
+Operation = Callable[[], Any]
+
+
+class Program(NamedTuple):
+    """Operations that turn what is in the arrays ``inputs`` into what is in ``outputs``.
+
+    Write to the inputs, call :meth:`run`, read the outputs. All arrays that come between are made
+    when the program is recorded, and used again by every run.
+    """
+
+    inputs: tuple[Any, ...]
+    """The arguments: arrays, or nested tuples of such."""
+    outputs: Any
+    """What the function returned, likewise."""
+    operations: tuple[Operation, ...]
+
+    def run(self) -> None:
+        """Do all operations in order.
+
+        Raises
+        ------
+        BranchError
+            If the function would branch otherwise for these inputs. Outputs are undefined then;
+            inputs are as they were, unless the function writes to its arguments.
+        """
+        for operation in self.operations:
+            operation()
+
+    def __str__(self) -> str:
+        """One line for each operation: what is done, to which shapes."""
+        return "\n".join(f"{n:4}  {_described(op)}" for n, op in enumerate(self.operations))
+
+
+def check(condition: np.ndarray[Any, Any], expected: bool) -> None:
+    """Raise :class:`BranchError` unless the condition is as it was."""
+    if bool(condition) is not expected:
+        raise BranchError(f"expected a condition to be {expected} again; it is {not expected} now")
+
+
+def assign(
+    target: np.ndarray[Any, Any], function: Callable[..., Any], *arguments: Any, **options: Any
+) -> None:
+    """Write to ``target`` what a function returns that cannot do so itself."""
+    target[...] = function(*arguments, **options)
+
+
+def within(errors: Any, operation: Operation) -> None:
+    """Do an operation that was recorded under another treatment of floating-point errors."""
+    with np.errstate(**errors):
+        operation()
+
+
+def _described(operation: Any) -> str:
+    function, arguments, options = operation.func, operation.args, dict(operation.keywords)
+    if function is within:
+        return _described(arguments[1])
+    if function is assign:
+        target, function, *arguments = arguments
+        options |= {"out": target}
+    out = options.pop("out", None)
+    to = "" if out is None else f" → {_shape(out)} {out.dtype}"
+    owner = getattr(function, "__self__", None)
+    name = function.__name__ if not isinstance(owner, np.ufunc) else f"{owner.__name__}.reduce"
+    given = ", ".join(_shape(a) for a in arguments)
+    told = {key: value for key, value in options.items() if not isinstance(value, bool | None)}
+    more = "".join(f", {key}={_shape(value)}" for key, value in told.items())
+    return f"{name}({given}{more}){to}"
+
+
+def _shape(value: Any) -> str:
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_shape, value))})"
+    return str(value.shape if isinstance(value, np.ndarray) else value)
+
+
+class Recorder:
+    """Collects the operations of one program."""
+
+    def __init__(self) -> None:
+        self.operations: list[Operation] = []
+        self._errors = np.geterr()
+
+    def note(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Take an operation that has just been done; its result is among its arguments."""
+        operation = partial(function, *arguments, **options)
+        errors = np.geterr()
+        if errors != self._errors:
+            operation = partial(within, errors, operation)
+        self.operations.append(operation)
+
+    def do(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+        """Do an operation whose result is among its arguments, and note it."""
+        function(*arguments, **options)
+        self.note(function, *arguments, **options)

@@ -1,0 +1,67 @@
+"""Record what a function does with its arguments."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.array import RecordedArray, plain, recorded
+from numpy_xlstm.recording.program import Program, Recorder
+from numpy_xlstm.trees import leaves, tree_map
+
+
+def record(function: Callable[..., Any], *arguments: Any) -> Program:
+    """Run a function once and return the operations of NumPy that it consists of, as a program.
+
+    Other arrays that the function uses, such as parameters, are constants of the program: an
+    operation on nothing but constants is done once and for all. So is what depends on the
+    arguments in a way that NumPy does not tell, see :mod:`numpy_xlstm.recording.array`: compare a
+    run for other inputs with the function, as :class:`numpy_xlstm.generation.Steps` does.
+
+    Parameters
+    ----------
+    function : Callable
+        Maps arrays, and nested tuples of arrays, to such.
+    *arguments
+        Shapes, dtypes and first numbers of its arguments; they are copied.
+
+    Returns
+    -------
+    Program
+        It holds the results for these arguments.
+
+    Raises
+    ------
+    RecordingError
+        If the function does something that cannot be recorded.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> program = record(lambda x, scale: (np.exp(x) * scale).sum(), np.zeros(3), np.ones(()))
+    >>> program.inputs[1][...] = 2.0
+    >>> program.run()
+    >>> program.outputs
+    array(6.)
+    >>> print(program)
+       0  exp((3,)) → (3,) float64
+       1  multiply((3,), ()) → (3,) float64
+       2  add.reduce((3,)) → () float64
+    """
+    recorder = Recorder()
+    inputs = tree_map(np.copy, arguments)
+    given = [array for _, array in leaves("", inputs)]
+
+    def settled(array: Array) -> Array:
+        """An output, in an array that is no input as well."""
+        if not isinstance(array, RecordedArray):
+            return array
+        shared = any(np.may_share_memory(plain(array), one) for one in given)
+        output: Array = plain(array.copy() if shared else array)
+        return output
+
+    results = function(*tree_map(partial(recorded, recorder=recorder), inputs))
+    outputs = tree_map(settled, results)
+    return Program(inputs, outputs, tuple(recorder.operations))

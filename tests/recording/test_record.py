@@ -1,0 +1,222 @@
+"""A program does what the function does, for other inputs too, bit for bit; or it is refused."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import BranchError, RecordingError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording import Program, record
+from numpy_xlstm.trees import leaves
+
+TABLE = np.arange(12.0).reshape(4, 3)
+
+
+def in_place(x: Array, y: Array) -> Array:
+    z = x * 2
+    z += y
+    z[0] = y[1]
+    z[..., 1:] -= 1
+    np.exp(z, out=z)
+    return z
+
+
+def a_sum_that_starts_at_zero(x: Array, y: Array) -> Array:
+    total = np.zeros_like(x)
+    for row in (x, y, x):
+        total += row
+    return total
+
+
+def into_an_empty_one(x: Array, y: Array) -> Array:
+    out = np.empty((2, *x.shape), x.dtype, like=x)
+    out[0], out[1] = x, 3.0
+    np.matmul(x, y.swapaxes(0, 1), out=out[1, :, :2])
+    return out
+
+
+def layouts(x: Array, y: Array) -> tuple[Array, ...]:
+    turned = x.T.reshape(-1)  # a copy
+    flat = np.ascontiguousarray(y.T, like=y).reshape(3, 2)
+    return turned + 1, flat[::-1] * turned[:2], x[:, None, :2].swapaxes(0, 2).copy()
+
+
+def reductions(x: Array, y: Array) -> tuple[Any, ...]:
+    return x.sum(), y.max(axis=-1, keepdims=True), np.mean(x, axis=0), np.add.accumulate(y), x.any()
+
+
+def functions(x: Array, y: Array) -> tuple[Array, ...]:
+    joined = np.concatenate((x, TABLE[:1], y))
+    return (
+        np.where(joined > 0, joined, -1),
+        np.einsum("ij,kj->ik", x, y),
+        np.einsum("ij->ji", x),
+        np.stack([x, y]).astype(np.float32),
+        np.cumsum(x, axis=-1),
+        np.take(np.asarray(TABLE, like=x), (x > y).astype(np.int64), axis=0),
+    )
+
+
+def numbers(x: Array, y: Array) -> tuple[Array, ...]:
+    return x[0, 0] * y, x[1][2] + 1, np.vecdot(x, y)[..., None]
+
+
+def arguments_given_back(x: Array, y: Array) -> tuple[Array, Array]:
+    return y, x[:1]
+
+
+FUNCTIONS = (
+    in_place,
+    a_sum_that_starts_at_zero,
+    into_an_empty_one,
+    layouts,
+    reductions,
+    functions,
+    numbers,
+    arguments_given_back,
+)
+
+
+def run(program: Program, *inputs: Array) -> list[Array]:
+    for place, array in zip(program.inputs, inputs, strict=True):
+        place[...] = array
+    program.run()
+    return [array for _, array in leaves("", program.outputs)]
+
+
+def assert_same(got: Any, expected: Any) -> None:
+    for a, (_, b) in zip(got, leaves("", expected), strict=True):
+        assert type(a) is np.ndarray
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_a_program_is_the_function(function: Callable[..., Any], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second, third = rng.standard_normal((3, 2, 2, 3))
+    program = record(function, *first)
+    results = [array for _, array in leaves("", program.outputs)]
+    assert_same(results, function(*first.copy()))
+    for inputs in (second, third, second):
+        assert_same(run(program, *inputs), function(*inputs.copy()))
+
+
+def test_the_arguments_are_left_alone_and_outputs_are_no_inputs() -> None:
+    x = np.ones((2, 3))
+    program = record(lambda x: (np.multiply(x, 2, out=x), x[:1]), x)
+    assert (x == 1).all()
+    for _, output in leaves("", program.outputs):
+        assert not np.may_share_memory(output, program.inputs[0])
+
+
+def test_parameters_are_read_at_every_run_but_what_is_made_of_them_is_not() -> None:
+    weight = np.ones(3)
+    program = record(lambda x: (x * weight, x * (weight + 1)), np.ones(3))
+    weight[...] = 5
+    program.run()
+    assert [list(y) for y in program.outputs] == [[5, 5, 5], [2, 2, 2]]
+
+
+def halved(x: Array) -> Array:
+    if np.abs(x).max() > 1:
+        return x / 2
+    return x
+
+
+def test_another_branch_is_noticed() -> None:
+    program = record(halved, np.array([4.0, -8.0]))
+    assert_same(run(program, np.array([0.0, -3.0])), halved(np.array([0.0, -3.0])))
+    with pytest.raises(BranchError, match="to be True"):
+        run(program, np.array([0.5, 0.25]))
+    assert_same(run(program, np.array([2.0, 2.0])), np.array([1.0, 1.0]))
+    other = record(halved, np.array([0.5]))
+    with pytest.raises(BranchError, match="to be False"):
+        run(other, np.array([2.0]))
+
+
+def quiet(x: Array) -> Array:
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.exp(x) + 1 / x
+
+
+def test_floating_point_errors_are_treated_as_in_the_function() -> None:
+    loud = record(np.exp, np.zeros(2))
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        run(loud, np.array([0.0, 1e4]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        program = record(quiet, np.ones(2))
+        assert_same(run(program, np.array([0.0, 1e4])), np.array([np.inf, np.inf]))
+    assert "1  divide(1, (2,)) → (2,) float64" in str(program)
+
+
+def lost(x: Array) -> Array:
+    best = np.ndarray.__getitem__(x, [0, 2])  # a copy, of which the recorder knows nothing
+    return best + 1
+
+
+@pytest.mark.parametrize(
+    ("function", "what"),
+    [
+        (lambda x: x * float(x[0]), "__float__"),
+        (lambda x: x[x > 0] + 1, "none of these"),
+        (lambda x: x[[0, 1]] + 1, "none of these"),
+        (lambda x: x * x.argmax(), "argmax"),
+        (lambda x: np.sort(x), "sort"),
+        (lambda x: np.linalg.norm(x), "norm"),
+        (lambda x: x.fill(0), "fill"),
+        (lambda x: np.multiply(x, 2, out=np.empty(3)), "like="),
+        (lambda x: np.copyto(np.empty(3), x), "like="),
+        (lambda x: np.modf(x)[0], "modf"),
+        (lambda x: np.add.at(x, [0], 1), "add.at"),
+        (lambda x: np.put_along_axis(x, np.array([0]), 1, 0), "put_along_axis"),
+        (lambda x: x.tolist(), "tolist"),
+        (lambda x: np.where(x > 0)[0], "where"),
+        (lost, "none of these"),
+    ],
+)
+def test_what_cannot_be_recorded_is_refused(function: Callable[..., Any], what: str) -> None:
+    with pytest.raises(RecordingError, match=what):
+        record(function, np.array([1.0, -2.0, 3.0]))
+
+
+def test_a_mask_is_no_slice() -> None:
+    def masked(x: Array) -> Array:
+        y = x + 1
+        y[y > 0] = 0
+        return y
+
+    with pytest.raises(RecordingError, match="no slice"):
+        record(masked, np.ones(3))
+
+
+def test_a_state_of_nested_tuples() -> None:
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        (h, nothing), c = state
+        return h + x, ((h * x, nothing), c - 1)
+
+    state = ((np.ones(2), None), np.zeros(2))
+    program = record(step, np.full(2, 3.0), state)
+    expected = step(np.full(2, 3.0), state)
+    assert_same([array for _, array in leaves("", program.outputs)], expected)
+    assert program.outputs[1][0][1] is None
+
+
+def test_a_program_is_written_out() -> None:
+    def function(x: Array) -> Array:
+        y = np.concatenate((x, x), axis=0) * np.float64(0.5)
+        return np.where(y.sum(axis=0, keepdims=True) > 1, y, 0)
+
+    assert str(record(function, np.ones((2, 3)))).splitlines() == [
+        "   0  concatenate(((2, 3), (2, 3)), axis=0) → (4, 3) float64",
+        "   1  multiply((4, 3), 0.5) → (4, 3) float64",
+        "   2  add.reduce((4, 3), axis=0) → (1, 3) float64",
+        "   3  greater((1, 3), 1) → (1, 3) bool",
+        "   4  where((1, 3), (4, 3), 0) → (4, 3) float64",
+    ]
