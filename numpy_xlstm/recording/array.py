@@ -199,12 +199,13 @@ def recorded(array: Array, recorder: Recorder) -> RecordedArray:
 
 def plain(tree: Any) -> Any:
     """Whatever an operation is given, with plain arrays in the place of recorded ones."""
-    if isinstance(tree, RecordedArray):
+    if type(tree) is RecordedArray:
         return tree.plain
-    if isinstance(tree, tuple | list):
-        parts = map(plain, tree)
-        return tuple(parts) if isinstance(tree, tuple) else list(parts)
-    if isinstance(tree, dict):
+    if isinstance(tree, tuple):
+        return tuple([plain(part) for part in tree])
+    if isinstance(tree, list):
+        return [plain(part) for part in tree]
+    if isinstance(tree, dict) and tree:
         return {key: plain(value) for key, value in tree.items()}
     return tree
 

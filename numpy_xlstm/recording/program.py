@@ -10,6 +10,9 @@ from numpy_xlstm.errors import BranchError
 
 Operation = Callable[[], Any]
 
+BUFFER = 1024
+"""Entries that NumPy takes at a time. With more, it copies a factor that is the same for many."""
+
 
 class Program(NamedTuple):
     """Operations that turn what is in the arrays ``inputs`` into what is in ``outputs``.
@@ -33,8 +36,10 @@ class Program(NamedTuple):
             If the function would branch otherwise for these inputs. Outputs are undefined then;
             inputs are as they were, unless the function writes to its arguments.
         """
-        for operation in self.operations:
-            operation()
+        with np.errstate():  # at whose end the buffer is as before
+            np.setbufsize(BUFFER)
+            for operation in self.operations:
+                operation()
 
     def __str__(self) -> str:
         """One line for each operation: what is done, to which shapes."""

@@ -1,6 +1,6 @@
 """Record what a function does with its arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -52,16 +52,23 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     """
     recorder = Recorder()
     inputs = tree_map(np.copy, arguments)
-    given = [array for _, array in leaves("", inputs)]
+    given = {id(array) for _, array in leaves("", inputs)}
 
     def settled(array: Array) -> Array:
         """An output, in an array that is no input as well."""
         if not isinstance(array, RecordedArray):
             return array
-        shared = any(np.may_share_memory(plain(array), one) for one in given)
+        shared = not given.isdisjoint(map(id, _bases(array)))
         output: Array = plain(array.copy() if shared else array)
         return output
 
     results = function(*tree_map(partial(recorded, recorder=recorder), inputs))
     outputs = tree_map(settled, results)
     return Program(inputs, outputs, tuple(recorder.operations))
+
+
+def _bases(array: Array | None) -> Iterator[Array]:
+    """The array, what it is a view of, and so on."""
+    while isinstance(array, np.ndarray):
+        yield array
+        array = array.base
