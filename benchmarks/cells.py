@@ -1,8 +1,9 @@
 """Forward + backward of the cells beside PyTorch: ``python -m benchmarks.cells``.
 
-The peers are optional: without PyTorch or ``xlstm`` only our own times and that of the matrix
-products alone are shown. The second column is the ratio to our time in the first row: above 1, we
-are faster.
+The vanilla sLSTM of ``xlstm`` is given what W x is in ours. So there are two tables: the
+recurrences alone, on the same arrays, and our layer beside theirs behind a linear map. The peers
+are optional: without PyTorch or ``xlstm`` only our own times and that of the matrix products alone
+are shown. The second column is the ratio to our time in the first row: above 1, we are faster.
 """
 
 import argparse
@@ -13,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Setup, Work, child, side_by_side
-from numpy_xlstm import LSTM, mLSTM, second_thread, sLSTM
+from numpy_xlstm import (
+    LSTM,
+    mLSTM,
+    second_thread,
+    sLSTM,
+    slstm_recurrent,
+    slstm_recurrent_backward,
+)
 from numpy_xlstm.numerics import Array
 
 OURS, BESIDE = "numpy_xlstm", "numpy_xlstm, second_thread"
@@ -37,18 +45,33 @@ def ours(cell: type[Any], B: int, T: int, D: int, H: int, *heads: int) -> Work:
     return work
 
 
-def beside(cell: type[Any], *sizes: int) -> Work:
-    alone = ours(cell, *sizes)
+def ours_alone(B: int, T: int, _: int, H: int, NH: int) -> Work:
+    """Our recurrence over given pre-activations."""
+    Wx, dy = arrays(B, T, 4 * H, H)
+    R = sLSTM(1, H, NH, dtype=np.float32, rng=np.random.default_rng(0)).params["R"]
+
+    def work() -> None:
+        _, _, cache = slstm_recurrent(Wx, R)
+        slstm_recurrent_backward(dy, cache)
+
+    return work
+
+
+def beside(alone: Setup) -> Work:
+    one_thread = alone()
 
     def work() -> None:
         with second_thread():
-            alone()
+            one_thread()
 
     return work
 
 
 def products(B: int, T: int, D: int, H: int, NH: int = 1) -> Work:
-    """The matrix products of a forward and a backward of LSTM or sLSTM, and nothing else."""
+    """The matrix products of a forward and a backward of LSTM or sLSTM, and nothing else.
+
+    With D = 0, those of the recurrence alone.
+    """
     f32, DH = np.float32, H // NH
     x, g, W = np.ones((T * B, D), f32), np.ones((T * B, 4 * H), f32), np.ones((4 * H, D), f32)
     R, h = np.ones((NH, 4 * DH, DH), f32), np.ones((NH, B, DH), f32)
@@ -82,7 +105,7 @@ def torch_lstm(B: int, T: int, D: int, H: int) -> Work:
 
 
 def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) -> Work:
-    """The vanilla sLSTM of ``xlstm``, whose input is what W x is in ours."""
+    """The vanilla sLSTM of ``xlstm``, alone or behind a linear map."""
     import torch
     from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
 
@@ -94,7 +117,7 @@ def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) ->
         enable_automatic_mixed_precision=False,
         **f32,
     )
-    cell, linear = sLSTMCell(config), torch.nn.Linear(D, 4 * H, bias=False)
+    cell, linear = sLSTMCell(config), torch.nn.Linear(max(D, 1), 4 * H, bias=False)
     x, dy = arrays(B, T, D, H)
     tx, pre = torch.tensor(x, requires_grad=True), torch.randn(B, T, 4 * H, requires_grad=True)
     tdy = torch.tensor(dy).reshape(B, T, NH, H // NH).transpose(1, 2)
@@ -106,31 +129,35 @@ def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) ->
     return work
 
 
-def our_contenders(cell: type[Any], *sizes: int) -> dict[str, Setup]:
-    found: dict[str, Setup] = {OURS: partial(ours, cell, *sizes)}
+def our_contenders(alone: Setup, *sizes: int) -> dict[str, Setup]:
+    found: dict[str, Setup] = {OURS: alone}
     if importlib.util.find_spec("threadpoolctl"):
-        found = {BESIDE: partial(beside, cell, *sizes)} | found
+        found = {BESIDE: partial(beside, alone)} | found
     return found | {PRODUCTS: partial(products, *sizes)}
 
 
 def lstm_contenders(*sizes: int) -> dict[str, Setup]:
-    found = our_contenders(LSTM, *sizes)
+    found = our_contenders(partial(ours, LSTM, *sizes), *sizes)
     if importlib.util.find_spec("torch"):
         found["torch.nn.LSTM"] = partial(torch_lstm, *sizes)
     return found
 
 
 def slstm_contenders(*sizes: int) -> dict[str, Setup]:
-    found = our_contenders(sLSTM, *sizes)
+    """With a D, the layers; with D = 0, the recurrences."""
+    input_product = sizes[2] > 0
+    alone = partial(ours, sLSTM, *sizes) if input_product else partial(ours_alone, *sizes)
+    found = our_contenders(alone, *sizes)
     if importlib.util.find_spec("torch") and importlib.util.find_spec("xlstm"):
-        found["xlstm vanilla, without input product"] = partial(xlstm_slstm, False, *sizes)
-        found["xlstm vanilla, with input product"] = partial(xlstm_slstm, True, *sizes)
+        found["xlstm, vanilla"] = partial(xlstm_slstm, input_product, *sizes)
     return found
 
 
 TABLES: dict[str, dict[str, Setup]] = {
     "LSTM, B 1, T 128, D 64, H 64": lstm_contenders(1, 128, 64, 64),
     "LSTM, B 32, T 128, D 256, H 256": lstm_contenders(32, 128, 256, 256),
+    "sLSTM alone, B 1, T 128, H 64, 4 heads": slstm_contenders(1, 128, 0, 64, 4),
+    "sLSTM alone, B 32, T 128, H 256, 4 heads": slstm_contenders(32, 128, 0, 256, 4),
     "sLSTM, B 1, T 128, D 64, H 64, 4 heads": slstm_contenders(1, 128, 64, 64, 4),
     "sLSTM, B 32, T 128, D 256, H 256, 4 heads": slstm_contenders(32, 128, 256, 256, 4),
     "mLSTM, B 8, T 128, D 256, H 256, 4 heads": {OURS: partial(ours, mLSTM, 8, 128, 256, 256, 4)},

@@ -1,6 +1,6 @@
 """The recurrences: one folder each, forward and backward next to each other."""
 
-from numpy_xlstm.cells.lstm import LSTM, LSTMCell
+from numpy_xlstm.cells.lstm import LSTM, LSTMCell, lstm_recurrent, lstm_recurrent_backward
 from numpy_xlstm.cells.mlstm import (
     mLSTM,
     mlstm_chunkwise,
@@ -11,7 +11,12 @@ from numpy_xlstm.cells.mlstm import (
     mlstm_recurrent_backward,
     mLSTMCell,
 )
-from numpy_xlstm.cells.slstm import sLSTM, sLSTMCell
+from numpy_xlstm.cells.slstm import (
+    sLSTM,
+    slstm_recurrent,
+    slstm_recurrent_backward,
+    sLSTMCell,
+)
 from numpy_xlstm.cells.states import LSTMState, mLSTMState, sLSTMState
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
@@ -21,6 +26,8 @@ __all__ = [
     "LSTM",
     "LSTMCell",
     "LSTMState",
+    "lstm_recurrent",
+    "lstm_recurrent_backward",
     "mLSTM",
     "mLSTMCell",
     "mLSTMState",
@@ -33,4 +40,6 @@ __all__ = [
     "sLSTM",
     "sLSTMCell",
     "sLSTMState",
+    "slstm_recurrent",
+    "slstm_recurrent_backward",
 ]

@@ -6,7 +6,7 @@ same equations with every product that does not depend on h₋ taken out of the 
 """
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from numpy_xlstm.cells.scan import (
     Pointwise,
     ScanCache,
     Step,
-    batch_first,
     batch_last,
     recur,
     recur_backward,
@@ -32,8 +31,8 @@ from numpy_xlstm.cells.scan import (
     scan_backward,
 )
 from numpy_xlstm.cells.sequence import SequenceLayer
-from numpy_xlstm.cells.states import LSTMState, sLSTMState
-from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.cells.state_form import State, StateForm
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -46,7 +45,6 @@ from numpy_xlstm.numerics.beside import Alone, beside
 from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.signatures import Signature, check_made_by, signature
 
-State = TypeVar("State", LSTMState, sLSTMState)
 Grads = dict[str, Array]
 
 
@@ -86,52 +84,11 @@ class GatedLayer(Parameterised, Generic[State]):
 
     def init_state(self, batch_size: int) -> State:
         """Return the empty state: zeros, and m = −inf where there is an m."""
-        shape = (check_positive("batch_size", batch_size), self.hidden_size)
-        fields = [np.zeros(shape, self.dtype) for _ in self.state_type._fields]
-        if self.state_type is sLSTMState:
-            fields[-1] -= np.inf
-        return cast(State, self.state_type(*fields))
+        return self._form(check_positive("batch_size", batch_size)).start(None)
 
-    def _check_state(self, state: Sequence[Any], batch_size: int, name: str, hint: str) -> State:
-        fields = self.state_type._fields
-        if not isinstance(state, tuple | list) or len(state) != len(fields):
-            got = f"{len(state)} entries" if hasattr(state, "__len__") else type(state).__name__
-            raise ShapeError(f"{name}: expected a tuple ({', '.join(fields)}); got {got}")
-        shape = (batch_size, self.hidden_size)
-        return cast(
-            State,
-            self.state_type(
-                *(
-                    check_array(
-                        f"{name}.{field}",
-                        array,
-                        shape,
-                        self.dtype,
-                        allow_minus_inf=field == "m" and name == "state",
-                        hint=hint,
-                    )
-                    for field, array in zip(fields, state, strict=True)
-                )
-            ),
-        )
-
-    def _split_heads(self, state: State) -> tuple[Array, Array]:
-        """State of (B, H) arrays to a fresh h (NH, DH, B) and memory (size, NH, DH, B)."""
-        split = (len(state), -1, self.num_heads, self.head_dim)
-        parts = batch_last(np.stack(state).reshape(split)).copy()
-        return parts[0], parts[1:]
-
-    def _join_heads(self, h: Array, memory: Array) -> State:
-        """Output h (NH, DH, B) and memory (size, NH, DH, B) to a state of fresh (B, H) arrays."""
-        shape = (h.shape[-1], self.hidden_size)
-        joined = (batch_first(array).copy().reshape(shape) for array in (h, *memory))
-        return cast(State, self.state_type(*joined))
-
-    def _zero_cotangent(self, batch_size: int) -> State:
-        shape = (batch_size, self.hidden_size)
-        return cast(
-            State, self.state_type(*(np.zeros(shape, self.dtype) for _ in self.state_type._fields))
-        )
+    def _form(self, batch_size: int) -> StateForm[State]:
+        """What a state of so many rows is like."""
+        return StateForm(self.state_type, batch_size, self.num_heads, self.head_dim, self.dtype)
 
     def _weights(self) -> "tuple[InputWeights, Array]":
         """The parameters as the recurrence takes them: copies, since caches keep them."""
@@ -184,16 +141,17 @@ class GatedCell(GatedLayer[State]):
         """
         check_array("x", x, ("batch", self.input_size), self.dtype)
         check_batch("x", x)
-        before = self._start(state, len(x))
+        form = self._form(len(x))
+        before = form.start(state)
         weights, R = self._weights()
-        h_prev, first = self._split_heads(before)
+        h_prev, first = form.split(before)
         recurrent = recur(h_prev, R)
         h: Array = np.empty_like(h_prev)
         last: Array = np.empty_like(first)
         record = np.empty((self.pointwise.record_size, *h.shape), self.dtype)
         np.add(project(x, weights).reshape(recurrent.shape), recurrent, out=record[:4])  # [rec.1]
         self.pointwise.forward(first, record, h, last, first=True)
-        after = self._join_heads(h, last)
+        after = form.join(h, last)
         cache = CellCache(signature(self), x.copy(), h_prev, first, last, record, weights, R)
         return after.h.copy(), after, cache
 
@@ -228,8 +186,9 @@ class GatedCell(GatedLayer[State]):
         check_made_by(cache, self)
         _, x, h_prev, before, after, record, *_ = cache
         (NH, DH, B), pointwise = h_prev.shape, self.pointwise
+        form = self._form(B)
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
-        dh_state, dlast = self._split_heads(self._finish(dstate, B))
+        dh_state, dlast = form.split(form.finish(dstate))
         dh = batch_last(dh.reshape(B, NH, DH)) + dh_state
         (slopes,) = pointwise.slopes(record[None], after[None])
         dg = np.empty((4, NH, DH, B), self.dtype)
@@ -239,18 +198,8 @@ class GatedCell(GatedLayer[State]):
         dW, db = input_gradients(dg, x)
         dR = recurrent_gradient(dg[..., None, :], h_prev[None])
         dx = project_backward(dg, cache.weights)
-        dfirst = self._join_heads(recur_backward(dg, cache.R), dfirst_memory)
+        dfirst = form.join(recur_backward(dg, cache.R), dfirst_memory)
         return dx, dfirst, self._grads(dW, dR, db)
-
-    def _start(self, state: Sequence[Array] | None, batch_size: int) -> State:
-        if state is None:
-            return self.init_state(batch_size)
-        return self._check_state(state, batch_size, "state", "")
-
-    def _finish(self, dstate: Sequence[Array] | None, batch_size: int) -> State:
-        if dstate is None:
-            return self._zero_cotangent(batch_size)
-        return self._check_state(dstate, batch_size, "dstate", "")
 
 
 class SequenceCache(NamedTuple):
@@ -273,8 +222,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
     ) -> tuple[Array, State, SequenceCache]:
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
-        stacked, state = self._start(state, B)
-        h, memory = self._split_heads(state)
+        form, stacked = self._form(B), state is not None and _is_stacked(state)
+        h, memory = form.split(form.start(_unstacked(state, stacked), self._hint()))
         padded = None if lengths is None else padding(lengths, T)
         weights, R = self._weights()
         kept, y = np.empty_like(x, order="C"), self._blank(x, self.hidden_size)
@@ -289,7 +238,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
 
         with beside(T * B * weights.W.size) as helper:
             scanned = scan(source, taker, T, R, h, memory, self.pointwise, padded, helper)
-        after = self._join_heads(scanned.hs[-1], scanned.memory[-1])
+        after = form.join(scanned.hs[-1], scanned.memory[-1])
         cache = SequenceCache(signature(self), kept, weights, scanned, stacked)
         return y, self._restack(after, stacked), cache
 
@@ -298,7 +247,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
     ) -> tuple[Array, State, Grads]:
         """Time-major backward: dy (T, B, H) to dx (T, B, D)."""
         T, B, _ = dy.shape
-        dh, dmemory = self._split_heads(self._finish(dstate, B, cache.stacked))
+        form = self._form(B)
+        dh, dmemory = form.split(form.finish(_unstacked(dstate, cache.stacked)))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
         _, x, weights, scanned, stacked = cache
@@ -318,26 +268,15 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
 
         with beside(T * B * weights.W.size) as helper:
             dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink, helper)
-        dstate0 = self._restack(self._join_heads(dh, dmemory), stacked)
+        dstate0 = self._restack(form.join(dh, dmemory), stacked)
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 
     def _shape_of(self, cache: SequenceCache) -> tuple[int, int]:
         return cache.x.shape[0], cache.x.shape[1]
 
-    def _start(self, state: Sequence[Array] | None, batch_size: int) -> tuple[bool, State]:
-        if state is None:
-            return False, self.init_state(batch_size)
-        stacked, state = _unstack(state)
+    def _hint(self) -> str:
         order = "batch, time, input" if self.batch_first else "time, batch, input"
-        hint = f"x is read as ({order}), see batch_first"
-        return stacked, self._check_state(state, batch_size, "state", hint)
-
-    def _finish(self, dstate: Sequence[Array] | None, batch_size: int, stacked: bool) -> State:
-        if dstate is None:
-            return self._zero_cotangent(batch_size)
-        if stacked:
-            _, dstate = _unstack(dstate)
-        return self._check_state(dstate, batch_size, "dstate", "")
+        return f"x is read as ({order}), see batch_first"
 
     def _restack(self, state: State, stacked: bool) -> State:
         if not stacked:
@@ -345,9 +284,14 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         return cast(State, self.state_type(*(array[None] for array in state)))
 
 
-def _unstack(state: Sequence[Array]) -> tuple[bool, Sequence[Array]]:
-    """Drop PyTorch's leading axis of size num_layers = 1, where every array has one."""
+def _is_stacked(state: Sequence[Any]) -> bool:
+    """Whether every array has PyTorch's leading axis of size num_layers = 1."""
     arrays = isinstance(state, tuple | list) and all(isinstance(a, np.ndarray) for a in state)
-    if arrays and all(a.ndim == 3 and len(a) == 1 for a in state):
-        return True, tuple(array[0] for array in state)
-    return False, state
+    return arrays and all(a.ndim == 3 and len(a) == 1 for a in state)
+
+
+def _unstacked(state: Sequence[Any] | None, stacked: bool) -> Sequence[Any] | None:
+    """Drop that axis, where a state has it."""
+    if state is None or not stacked or not _is_stacked(state):
+        return state
+    return tuple(array[0] for array in state)

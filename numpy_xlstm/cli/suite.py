@@ -13,6 +13,8 @@ import numpy as np
 from numpy_xlstm.cells import (
     LSTM,
     LSTMCell,
+    lstm_recurrent,
+    lstm_recurrent_backward,
     mLSTM,
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
@@ -23,6 +25,8 @@ from numpy_xlstm.cells import (
     mLSTMCell,
     mLSTMState,
     sLSTM,
+    slstm_recurrent,
+    slstm_recurrent_backward,
     sLSTMCell,
 )
 from numpy_xlstm.errors import OptionError
@@ -90,10 +94,13 @@ NORMS: dict[type[Any], tuple[int, ...]] = {
 def cases() -> dict[str, Case]:
     """All cases by name, in the order in which they are checked."""
     found: dict[str, Case] = {"LSTMCell": _step(LSTMCell, D, H), "LSTM": _sequence(LSTM, D, H)}
+    found["lstm_recurrent"] = _given((lstm_recurrent, lstm_recurrent_backward), LSTM)
     for forget in FORGET:
         options = {"num_heads": NH, "forget_gate": forget}
         found[f"sLSTMCell/{forget}"] = _step(sLSTMCell, D, H, **options)
         found[f"sLSTM/{forget}"] = _sequence(sLSTM, D, H, **options)
+        pair = (slstm_recurrent, slstm_recurrent_backward)
+        found[f"slstm_recurrent/{forget}"] = _given(pair, sLSTM, forget_gate=forget)
     for forget, input_gate in product(FORGET, INPUT):
         options = {"num_heads": NH, "forget_gate": forget, "input_gate": input_gate, "qk_dim": QK}
         name = f"{forget}-{input_gate}"
@@ -111,8 +118,8 @@ def cases() -> dict[str, Case]:
     found["CausalConv1d"] = _sequence(CausalConv1d, D)
     for act_fn in ("gelu", "swish"):
         found[f"GatedFeedForward/{act_fn}"] = _stateless(GatedFeedForward, D, H, act_fn, bias=True)
-    for pair in ((silu, silu_backward), (gelu, gelu_backward), (gelu_tanh, gelu_tanh_backward)):
-        found[pair[0].__name__] = _activation(*pair)
+    for act in ((silu, silu_backward), (gelu, gelu_backward), (gelu_tanh, gelu_tanh_backward)):
+        found[act[0].__name__] = _activation(*act)
     found["soft_cap"] = _soft_cap
     found["Embedding"] = _embedding
     found["softmax_cross_entropy"] = _loss
@@ -140,6 +147,20 @@ def _sequence(sequence: type[Any], *sizes: int, **options: Any) -> Case:
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         layer = _filled(sequence(*sizes, **options, dtype=dtype), rng)
         return layer, (_x(rng, dtype), random_state(layer.init_state(B), rng))
+
+    return case
+
+
+def _given(pair: Pair, cell: type[Any], **options: Any) -> Case:
+    """A recurrence over given pre-activations."""
+
+    def case(rng: np.random.Generator, dtype: Any) -> Target:
+        def forward(Wx: Array, R: Array, state: Any) -> Any:
+            return pair[0](Wx, R, state, **options)
+
+        Wx = rng.standard_normal((B, T, 4 * H)).astype(dtype)
+        R = rng.standard_normal((NH, 4 * H // NH, H // NH)).astype(dtype)
+        return (forward, pair[1]), (Wx, R, random_state(cell(D, H, dtype=dtype).init_state(B), rng))
 
     return case
 

@@ -10,12 +10,11 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.scan import (
     ScanCache,
-    batch_first,
-    batch_last,
     scan,
     scan_backward,
 )
 from numpy_xlstm.cells.slstm.pointwise import sLSTMPointwise
+from numpy_xlstm.cells.state_form import StateForm
 from numpy_xlstm.cells.states import sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import (
@@ -168,8 +167,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
     def empty_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the state before a sequence, without checks."""
         conv = self.conv1d.init_state(batch_size) if self.has_conv else None
-        h, c, n = np.zeros((3, batch_size, self.width), self.dtype)
-        return sLSTMBlockState(conv, sLSTMState(h, c, n, np.full_like(h, -np.inf)))
+        return sLSTMBlockState(conv, self._form(batch_size).start(None))
 
     def apply(
         self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None
@@ -195,12 +193,13 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         def taker(block: slice, outputs: Array) -> None:
             hs[block] = outputs.reshape(hs[block].shape)
 
-        stacked = self._to_scan(state.slstm)
+        form = self._form(len(x))
+        h, memory = form.split(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
-        cache = scan(source, taker, x.shape[1], R, stacked[0], stacked[1:], POINTWISE)  # [sblock.3]
+        cache = scan(source, taker, x.shape[1], R, h, memory, POINTWISE)  # [sblock.3]
         hs, dropped = self.dropout.apply(hs, rng)
         y, norm = self.group_norm.apply(hs)  # [sblock.4]
-        after = self._from_scan(cache.hs[-1], cache.memory[-1])
+        after = form.join(cache.hs[-1], cache.memory[-1])
         kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
         return y.swapaxes(0, 1), sLSTMBlockState(conv_state, after), kept
 
@@ -226,9 +225,9 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
                 np.add(first, second, out=self._by_head(drows[block]))  # [sblock.7]
 
         heads = (*dhs.shape[:2], self.num_heads, self.head_dim)
-        dlast = self._to_scan(dstate.slstm)
+        form = self._form(len(dy))
         dh, dmemory, dR = scan_backward(
-            dhs.reshape(heads), dlast[0], dlast[1:], cache.scan, POINTWISE, sink
+            dhs.reshape(heads), *form.split(dstate.slstm), cache.scan, POINTWISE, sink
         )
         dactive, dx = dinputs
         parts: dict[str, Grads] = {
@@ -242,22 +241,16 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
             through_gates, dconv, parts["conv1d"] = self.conv1d.apply_backward(
                 dconvolved, cache.conv, dstate.conv
             )
-        dstate0 = sLSTMBlockState(dconv, self._from_scan(dh, dmemory))
+        dstate0 = sLSTMBlockState(dconv, form.join(dh, dmemory))
         return dx.swapaxes(0, 1) + through_gates, dstate0, named_grads(parts)
 
     def _by_head(self, rows: Array) -> Array:
         """View of (steps, B, D) as (NH, steps·B, DH)."""
         return rows.reshape(-1, self.num_heads, self.head_dim).swapaxes(0, 1)
 
-    def _to_scan(self, state: sLSTMState) -> Array:
-        """A state of (B, D) arrays to a fresh (4, NH, DH, B)."""
-        stacked = np.stack(state).reshape(4, -1, self.num_heads, self.head_dim)
-        return batch_last(stacked).copy()
-
-    def _from_scan(self, h: Array, memory: Array) -> sLSTMState:
-        """(NH, DH, B) and (3, NH, DH, B) to a state of fresh (B, D) arrays."""
-        h, c, n, m = (batch_first(part).copy().reshape(-1, self.width) for part in (h, *memory))
-        return sLSTMState(h, c, n, m)
+    def _form(self, B: int) -> StateForm[sLSTMState]:
+        """What the state of the recurrence is like."""
+        return StateForm(sLSTMState, B, self.num_heads, self.head_dim, self.dtype)
 
 
 def _time_major(x: Array) -> Array:
