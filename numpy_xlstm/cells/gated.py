@@ -29,6 +29,7 @@ from numpy_xlstm.cells.scan import (
     recurrent_gradient,
     scan,
     scan_backward,
+    steps_first,
 )
 from numpy_xlstm.cells.sequence import SequenceLayer
 from numpy_xlstm.cells.state_form import State, StateForm
@@ -230,7 +231,8 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
 
         def source(block: slice, out: Array) -> None:
             kept[block] = x[block]
-            project(kept[block], weights, out.reshape(len(weights.W), -1))  # [rec.1]
+            product = project(kept[block], weights).reshape(4, *h.shape[:-1], -1, B)
+            out[...] = steps_first(product)  # [rec.1]
 
         def taker(block: slice, outputs: Array) -> None:
             there = outputs if padded is None else without_padding(outputs, padded[block])

@@ -50,7 +50,7 @@ def recurrent(
     y = np.empty((B, T, NH * DH), R.dtype, like=Wx)
 
     def source(block: slice, out: Array) -> None:
-        out[...] = gates[block].transpose(2, 3, 4, 0, 1)
+        out[...] = gates[block].transpose(0, 2, 3, 4, 1)
 
     def taker(block: slice, outputs: Array) -> None:
         there = outputs if padded is None else without_padding(outputs, padded[block])

@@ -19,9 +19,9 @@ class InputWeights(NamedTuple):
     """(4·NH·DH,), gate by gate."""
 
 
-def project(x: Array, weights: InputWeights, out: Array | None = None) -> Array:
-    """W x + b for rows x (…, D), as (4·NH·DH, rows); written to ``out`` if that is given."""
-    product: Array = np.matmul(weights.W, x.reshape(-1, x.shape[-1]).T, out=out)
+def project(x: Array, weights: InputWeights) -> Array:
+    """W x + b for rows x (…, D), as (4·NH·DH, rows)."""
+    product: Array = np.matmul(weights.W, x.reshape(-1, x.shape[-1]).T)
     product += weights.b[:, None]
     return product
 

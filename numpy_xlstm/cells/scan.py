@@ -103,13 +103,13 @@ class ScanCache(NamedTuple):
 
 
 Source = Callable[[slice, Array], None]
-"""Writes W x + b of a block of steps, (4, NH, DH, steps, B)."""
+"""Writes W x + b of a block of steps, (steps, 4, NH, DH, B); each step is contiguous."""
 
 Taker = Callable[[slice, Array], None]
 """Takes the outputs of a block of steps, (steps, B, NH, DH)."""
 
 Sink = Callable[[slice, Array, Alone], None]
-"""Takes the gradient of what the source has written, block by block from the last.
+"""Takes the gradient of what the source has written, (4, NH, DH, steps, B), from the last block on.
 
 It may leave its work to the helper.
 """
@@ -176,9 +176,7 @@ def scan(
 
     def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
         block, records = place
-        x = np.empty((4, *h.shape[:-1], len(records), h.shape[-1]), h.dtype, like=h)
-        source(block, x)
-        records[:, :4] = steps_first(x)
+        source(block, records[:, :4])
         return place
 
     def take(block: slice) -> None:

@@ -12,6 +12,7 @@ from numpy_xlstm.cells.scan import (
     ScanCache,
     scan,
     scan_backward,
+    steps_first,
 )
 from numpy_xlstm.cells.slstm.pointwise import sLSTMPointwise
 from numpy_xlstm.cells.state_form import StateForm
@@ -182,11 +183,12 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
 
         def source(block: slice, out: Array) -> None:
-            pre = out.reshape(*out.shape[:3], -1)
             columns = [self._by_head(rows[block]).swapaxes(1, 2) for rows in inputs]
+            pre = np.empty((*bias.shape[:3], columns[0].shape[-1]), x.dtype, like=x)
             for n, weight in enumerate(weights):
                 np.matmul(weight, columns[n // 2], out=pre[n])
             pre += bias  # [sblock.2]
+            out[...] = steps_first(pre.reshape(*bias.shape[:3], len(out), -1))
 
         hs = np.empty_like(inputs[1])
 
