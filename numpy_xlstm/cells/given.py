@@ -77,7 +77,7 @@ def recurrent_backward(
     dWx = np.empty((B, T, 4, form.NH, form.DH), form.dtype, like=dy)
 
     def to_gates(block: slice, dpre: Array) -> None:
-        dWx[:, block] = dpre.transpose(4, 3, 0, 1, 2)
+        dWx[:, block] = dpre.transpose(4, 3, 0, 1, 2)  # [rec.7]
 
     def sink(block: slice, dpre: Array, helper: Alone) -> None:
         helper.anywhere(to_gates, block, dpre)

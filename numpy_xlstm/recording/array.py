@@ -133,10 +133,11 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write to a part of the array."""
-        part = self[index]
+        part, value = self[index], plain(value)
         if part.recorder is None:
             _refuse("writing to a part that is no slice")
-        self._recorder.do(np.copyto, part.plain, plain(value), casting="unsafe")
+        if not (isinstance(value, np.ndarray) and _same_place(part.plain, value)):
+            self._recorder.do(np.copyto, part.plain, value, casting="unsafe")
 
     def __bool__(self) -> bool:
         """Whether the one number is not 0; that it stays so becomes part of the program."""
@@ -208,6 +209,12 @@ def plain(tree: Any) -> Any:
     if isinstance(tree, dict) and tree:
         return {key: plain(value) for key, value in tree.items()}
     return tree
+
+
+def _same_place(a: Array, b: Array) -> bool:
+    """Whether both are the same numbers in memory, as after ``x[i] += y``, which assigns x[i]."""
+    first, second = a.__array_interface__, b.__array_interface__
+    return all(first[key] == second[key] for key in ("data", "shape", "strides", "typestr"))
 
 
 def _target(out: Any) -> Array:

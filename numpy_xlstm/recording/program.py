@@ -42,8 +42,10 @@ class Program(NamedTuple):
                 operation()
 
     def __str__(self) -> str:
-        """One line for each operation: what is done, to which shapes."""
-        return "\n".join(f"{n:4}  {_described(op)}" for n, op in enumerate(self.operations))
+        """Write the program out, see :func:`numpy_xlstm.recording.listing.lines`."""
+        from numpy_xlstm.recording.listing import lines
+
+        return "\n".join(lines(*self))
 
 
 def check(condition: np.ndarray[Any, Any], expected: bool) -> None:
@@ -63,29 +65,6 @@ def within(errors: Any, operation: Operation) -> None:
     """Do an operation that was recorded under another treatment of floating-point errors."""
     with np.errstate(**errors):
         operation()
-
-
-def _described(operation: Any) -> str:
-    function, arguments, options = operation.func, operation.args, dict(operation.keywords)
-    if function is within:
-        return _described(arguments[1])
-    if function is assign:
-        target, function, *arguments = arguments
-        options |= {"out": target}
-    out = options.pop("out", None)
-    to = "" if out is None else f" → {_shape(out)} {out.dtype}"
-    owner = getattr(function, "__self__", None)
-    name = function.__name__ if not isinstance(owner, np.ufunc) else f"{owner.__name__}.reduce"
-    given = ", ".join(_shape(a) for a in arguments)
-    told = {key: value for key, value in options.items() if not isinstance(value, bool | None)}
-    more = "".join(f", {key}={_shape(value)}" for key, value in told.items())
-    return f"{name}({given}{more}){to}"
-
-
-def _shape(value: Any) -> str:
-    if isinstance(value, tuple | list):
-        return f"({', '.join(map(_shape, value))})"
-    return str(value.shape if isinstance(value, np.ndarray) else value)
 
 
 class Recorder:

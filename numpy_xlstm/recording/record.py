@@ -46,9 +46,10 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     >>> program.outputs
     array(6.)
     >>> print(program)
-       0  exp((3,)) → (3,) float64
-       1  multiply((3,), ()) → (3,) float64
-       2  add.reduce((3,)) → () float64
+       0  t0 (3,) float64 = exp(in.0 (3,))
+       1  t1 (3,) float64 = multiply(t0 (3,), in.1 ())
+       2  t2 () float64 = add.reduce(t1 (3,))
+          out = t2 ()
     """
     recorder = Recorder()
     inputs = tree_map(np.copy, arguments)

@@ -40,6 +40,14 @@ def into_an_empty_one(x: Array, y: Array) -> Array:
     return out
 
 
+def parts_of_parts(x: Array, y: Array) -> Array:
+    z = np.stack([x, y])
+    z[0][1:] += x[0]
+    z[:, :, 1] *= z[::-1, :, 0]
+    z[0], z[1] = z[1], z[0].copy()
+    return z
+
+
 def layouts(x: Array, y: Array) -> tuple[Array, ...]:
     turned = x.T.reshape(-1)  # a copy
     flat = np.ascontiguousarray(y.T, like=y).reshape(3, 2)
@@ -74,6 +82,7 @@ FUNCTIONS = (
     in_place,
     a_sum_that_starts_at_zero,
     into_an_empty_one,
+    parts_of_parts,
     layouts,
     reductions,
     functions,
@@ -153,7 +162,7 @@ def test_floating_point_errors_are_treated_as_in_the_function() -> None:
         warnings.simplefilter("error")
         program = record(quiet, np.ones(2))
         assert_same(run(program, np.array([0.0, 1e4])), np.array([np.inf, np.inf]))
-    assert "1  divide(1, (2,)) → (2,) float64" in str(program)
+    assert "1  t1 (2,) float64 = divide(1, in.0 (2,))" in str(program)
 
 
 def lost(x: Array) -> Array:
@@ -209,14 +218,29 @@ def test_a_state_of_nested_tuples() -> None:
 
 
 def test_a_program_is_written_out() -> None:
-    def function(x: Array) -> Array:
-        y = np.concatenate((x, x), axis=0) * np.float64(0.5)
-        return np.where(y.sum(axis=0, keepdims=True) > 1, y, 0)
+    weight = np.ones((1, 3))
 
-    assert str(record(function, np.ones((2, 3)))).splitlines() == [
-        "   0  concatenate(((2, 3), (2, 3)), axis=0) → (4, 3) float64",
-        "   1  multiply((4, 3), 0.5) → (4, 3) float64",
-        "   2  add.reduce((4, 3), axis=0) → (1, 3) float64",
-        "   3  greater((1, 3), 1) → (1, 3) bool",
-        "   4  where((1, 3), (4, 3), 0) → (4, 3) float64",
+    def function(x: Array, state: Any) -> Any:
+        y = np.concatenate((x, weight), axis=0) * np.float64(0.5)
+        y[1:] += 1
+        y[0] = 2
+        if state[0] > weight.sum():
+            y = y * weight
+        return np.where(y.sum(axis=0, keepdims=True) > 1, y, 0), (state[0] + TABLE[0, 0],)
+
+    program = record(function, np.ones((2, 3)), (np.array(4.0),))
+    assert str(program).splitlines() == [
+        "   0  t0 (3, 3) float64 = concatenate((in.0 (2, 3), c0 (1, 3)), axis=0)",
+        "   1  t1 (3, 3) float64 = multiply(t0 (3, 3), 0.5)",
+        "   2  t1 (2, 3) float64 = add(t1 (2, 3), 1)",
+        "   3  t1 (3,) float64 = copy(2)",
+        "   4  t4 () bool = greater(in.1.0 (), 3.0)",
+        "   5  check(t4 () is True)",
+        "   6  t6 (3, 3) float64 = multiply(t1 (3, 3), c0 (1, 3))",
+        "   7  t7 (1, 3) float64 = add.reduce(t6 (3, 3), axis=0)",
+        "   8  t8 (1, 3) bool = greater(t7 (1, 3), 1)",
+        "   9  t9 (3, 3) float64 = where(t8 (1, 3), t6 (3, 3), 0)",
+        "  10  t10 () float64 = add(in.1.0 (), 0.0)",
+        "      out.0 = t9 (3, 3)",
+        "      out.1.0 = t10 ()",
     ]

@@ -1,0 +1,86 @@
+"""A program written out: what is done, to what, in which shapes.
+
+An array and all of its views have one name: ``in.0`` for an argument, ``c0`` for a constant such as
+a parameter, ``t7`` for what line 7 was the first to write to.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.program import assign, check, within
+from numpy_xlstm.trees import leaves
+
+
+class Names:
+    """What the arrays of a program are called."""
+
+    def __init__(self, inputs: Any) -> None:
+        self._names = {id(owner(array)): name for name, array in leaves("in", inputs)}
+        self._constants = 0
+
+    def of_result(self, array: Array, line: int) -> str:
+        """Name and shape of what a line writes to."""
+        return self._described(array, f"t{line}")
+
+    def of(self, value: Any) -> str:
+        """Name and shape of what an operation is given; or the number, if it is one."""
+        if isinstance(value, tuple | list):
+            return f"({', '.join(map(self.of, value))})"
+        if not isinstance(value, np.ndarray):
+            return str(value)
+        if id(owner(value)) not in self._names:
+            self._constants += 1
+        return self._described(value, f"c{self._constants - 1}")
+
+    def _described(self, array: Array, otherwise: str) -> str:
+        return f"{self._names.setdefault(id(owner(array)), otherwise)} {array.shape}"
+
+
+def owner(array: Array) -> Array:
+    """The array that an array is a view of, or itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def lines(inputs: Any, outputs: Any, operations: Any) -> Iterator[str]:
+    """Write one line for each operation, and one for each output."""
+    names = Names(inputs)
+    for n, operation in enumerate(operations):
+        yield f"{n:4}  {_line(n, operation, names)}"
+    for name, array in leaves("out", outputs):
+        yield f"      {name} = {names.of(array)}"
+
+
+def _line(n: int, operation: partial[Any], names: Names) -> str:
+    function, options = operation.func, operation.keywords
+    arguments: list[Any] = list(operation.args)
+    if function is within:
+        return _line(n, arguments[1], names)
+    if function is check:
+        return f"check({names.of(arguments[0])} is {arguments[1]})"
+    out = arguments.pop(0) if function in (assign, np.copyto) else options["out"]
+    if function is assign:
+        function = arguments.pop(0)
+    given = ", ".join(map(names.of, arguments))
+    told = {key: options[key] for key in ("axis", "initial", "where") if _tells(options.get(key))}
+    more = "".join(f", {key}={names.of(value)}" for key, value in told.items())
+    return f"{names.of_result(out, n)} {out.dtype} = {_name(function)}({given}{more})"
+
+
+def _tells(value: Any) -> bool:
+    """Whether the value of an option is not that which it has anyway."""
+    return not (value is None or value is True or value is np._NoValue)
+
+
+def _name(function: Any) -> str:
+    if function is np.copyto:
+        return "copy"
+    ufunc = getattr(function, "__self__", None)
+    method = f".{function.__name__}" if isinstance(ufunc, np.ufunc) else ""
+    name: str = ufunc.__name__ if isinstance(ufunc, np.ufunc) else function.__name__
+    return name + method
