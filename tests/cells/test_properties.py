@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from numpy_xlstm.numerics import Array
@@ -134,11 +134,21 @@ def test_extreme_gates_are_finite(variant: Variant, s: Sizes, size: float, dtype
         assert (np.isfinite(array) | np.isneginf(array)).all(), name
 
 
-@given(variant=variants, s=sizes)
-def test_a_sequence_is_its_steps(variant: Variant, s: Sizes) -> None:
-    """The sequence equals the single step, repeated: outputs, states and gradients."""
-    case = make(variant, s)
-    cell = make(variant, s, step=True).layer.with_params(case.layer.params)
+@example(  # q·n cancels: h is 97, from inputs near 1
+    variant=VARIANTS[-2],
+    s=Sizes(B=3, T=8, D=1, NH=3, DH=3, DK=3, with_state=True, eps=0.0, seed=3),
+    dtype=np.longdouble,
+)
+@given(variant=variants, s=sizes, dtype=st.sampled_from([np.float64, np.longdouble]))
+def test_a_sequence_is_its_steps(variant: Variant, s: Sizes, dtype: Any) -> None:
+    """The sequence equals the single step, repeated: outputs, states and gradients.
+
+    To the bound that README states, and in extended precision, where there is one, to a thousandth
+    of it: what the two forms compute is the same, and the rest is rounding.
+    """
+    case = make(variant, s, dtype=dtype)
+    bound = 1e-12 if np.finfo(dtype).eps > 1e-18 else 1e-15
+    cell = make(variant, s, step=True, dtype=dtype).layer.with_params(case.layer.params)
     dy, dstate = case.cotangents()
     y, last, cache = case.layer.forward(case.x, case.state)
     dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
@@ -149,14 +159,15 @@ def test_a_sequence_is_its_steps(variant: Variant, s: Sizes) -> None:
         steps.append(one)
     if s.T == 0:
         return
-    assert_close((outputs, state), (y, last), 1e-13, 1e-15)
+    assert_close((outputs, state), (y, last), bound, bound / 1000)
     d, total = dstate, {name: np.zeros_like(a) for name, a in grads.items()}
     dx_steps = np.empty_like(dx)
     for t in reversed(range(s.T)):
         dx_steps[:, t], d, some = cell.backward(np.ascontiguousarray(dy[:, t]), steps[t], d)
         total = _plus(total, some)
     expected = (dx, dstate0, tuple(grads.values()))
-    assert_close((dx_steps, d, tuple(total.values())), expected, 1e-12, 1e-13 * largest(expected))
+    found = dx_steps, d, tuple(total.values())
+    assert_close(found, expected, bound, 0.1 * bound * largest(expected))
 
 
 @given(
