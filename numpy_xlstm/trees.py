@@ -41,6 +41,15 @@ def tree_map(function: Callable[[Array], Array], tree: Any) -> Any:
     return rebuild(tree, (function(array) for _, array in leaves("", tree)))
 
 
+def of_kind(like: Array, tree: Any) -> Any:
+    """Return the tree with its arrays as arrays of the kind of ``like``, of which NEP 35 speaks.
+
+    For plain arrays that is the tree itself. A state that nobody has passed in, and that operations
+    are recorded on, becomes one of the recording.
+    """
+    return tree if type(like) is np.ndarray else tree_map(lambda a: np.asarray(a, like=like), tree)
+
+
 def join_states(states: Sequence[Any]) -> Any:
     """Join states along the batch, the first axis of every array.
 

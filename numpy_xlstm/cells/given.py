@@ -44,7 +44,7 @@ def recurrent(
     check_batch("Wx", Wx)
     B, T, _ = Wx.shape
     form: StateForm[State] = StateForm(kind, B, NH, DH, R.dtype)
-    h, memory = form.split(form.start(state))
+    h, memory = form.split(form.start(state), Wx)
     padded = None if lengths is None else padding(check_lengths(lengths, B, T), T)
     gates = Wx.swapaxes(0, 1).reshape(T, B, 4, NH, DH)
     y = np.empty((B, T, NH * DH), R.dtype, like=Wx)
@@ -71,7 +71,7 @@ def recurrent_backward(
     """Check the arguments and run back: gradients of Wx, of R and of the state before."""
     form, pointwise, scanned = opened_by_function(cache, name, dy)
     B, T, H = dy.shape
-    dh, dmemory = form.split(form.finish(dstate))
+    dh, dmemory = form.split(form.finish(dstate), dy)
     dhs = dy.swapaxes(0, 1).reshape(T, B, form.NH, form.DH)
     dhs = without_padding(dhs, scanned.padding)
     dWx = np.empty((B, T, 4, form.NH, form.DH), form.dtype, like=dy)

@@ -132,7 +132,7 @@ def steps_first(g: Array) -> Array:
 
 def steps_inside(g: Array) -> Array:
     """Copy of (steps, 4, NH, DH, B) as (4, NH, DH, steps, B): undoes :func:`steps_first`."""
-    return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4))
+    return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4), like=g)
 
 
 def blocks(T: int, entries: int) -> list[slice]:
@@ -214,7 +214,7 @@ def scan_backward(
     ``memory`` and ``R`` are returned.
     """
     hs, memory, kept, R, padding = cache
-    dR = np.zeros_like(R)
+    dR = np.zeros(R.shape, R.dtype, like=dhs)
 
     def add_recurrent(dpre: Array, h_prev: Array) -> None:
         np.add(dR, recurrent_gradient(dpre, h_prev), out=dR)
@@ -223,8 +223,9 @@ def scan_backward(
     places = blocks(len(dhs), dh.size)
     for block, records in zip(reversed(places), reversed(kept), strict=True):
         slopes = pointwise.slopes(records, memory[following(block)])
-        douts = np.ascontiguousarray(batch_last(dhs[block]))
-        dg = np.empty((len(douts), 4, *dh.shape), dh.dtype)
+        douts = batch_last(dhs[block])
+        douts = np.ascontiguousarray(douts, like=douts)
+        dg = np.empty((len(douts), 4, *dh.shape), dh.dtype, like=dh)
         for n in reversed(range(len(douts))):
             t = block.start + n
             at = Step(memory[t], memory[t + 1], records[n], slopes[n])
@@ -279,7 +280,7 @@ def recurrent_gradient(dg: Array, h_prev: Array) -> Array:
     δg is (4, NH, DH, steps, B), h₋ (steps, NH, DH, B).
     """
     _, NH, DH = dg.shape[:3]
-    dR: Array = np.empty((NH, 4, DH, DH), dg.dtype)
+    dR: Array = np.empty((NH, 4, DH, DH), dg.dtype, like=dg)
     by_head = h_prev.transpose(1, 0, 3, 2).reshape(NH, -1, DH)
     np.matmul(dg.reshape(4, NH, DH, -1), by_head, out=dR.swapaxes(0, 1))  # [rec.5]
     return dR.reshape(NH, 4 * DH, DH)

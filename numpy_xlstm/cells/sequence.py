@@ -125,7 +125,7 @@ class SequenceLayer(Generic[State, Cache]):
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)
-        return np.ascontiguousarray(self._time_major(dx)), dstate0, grads
+        return np.ascontiguousarray(self._time_major(dx), like=dx), dstate0, grads
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None

@@ -43,10 +43,13 @@ class StateForm(Generic[State]):
         """Check the cotangent of the state after the last step; 0 for None."""
         return self._zeros() if dstate is None else self._checked("dstate", dstate, "")
 
-    def split(self, state: State) -> tuple[Array, Array]:
-        """A state to a fresh h (NH, DH, B) and memory (size, NH, DH, B)."""
+    def split(self, state: State, like: Array) -> tuple[Array, Array]:
+        """Turn a state into a fresh h (NH, DH, B) and memory (size, NH, DH, B).
+
+        They are of the kind of ``like``, see :func:`~numpy_xlstm.trees.of_kind`.
+        """
         heads = np.stack(state).reshape(len(state), self.B, self.NH, self.DH)
-        parts = batch_last(heads).copy()
+        parts = np.asarray(batch_last(heads).copy(), like=like)
         return parts[0], parts[1:]
 
     def join(self, h: Array, memory: Array) -> State:
@@ -59,8 +62,8 @@ class StateForm(Generic[State]):
 
     def _checked(self, name: str, state: Sequence[Any], hint: str) -> State:
         if not isinstance(state, tuple | list) or len(state) != len(self._fields):
-            expected = ", ".join(self._fields)
-            raise ShapeError(f"{name}: expected a tuple ({expected}); got {entries(state)}")
+            got = entries(state) if isinstance(state, tuple | list) else type(state).__name__
+            raise ShapeError(f"{name}: expected a tuple ({', '.join(self._fields)}); got {got}")
         for field, array in zip(self._fields, state, strict=True):
             empty = field == "m" and name == "state"
             label = f"{name}.{field}"

@@ -38,8 +38,9 @@ def stream(
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are certain.
 
-    The model reads the prompt in one call, and then every drawn token in one with T = 1. No piece
-    holds a part of a character, or any of what turns out to be a stop string.
+    The model reads the prompt in one call, and then every drawn token in a step of
+    :class:`Steps`. No piece holds a part of a character, or any of what turns out to be a stop
+    string. Do not change the parameters of the model before the last piece.
 
     Parameters
     ----------

@@ -1,19 +1,17 @@
 """One token after the other: the model's own operations, recorded once and repeated."""
 
-from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
-from numpy_xlstm.errors import BranchError
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.errors import BranchError, RecordingError
+from numpy_xlstm.layers.indices import IndexArray, check_sequence
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.recording import Program, record
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 ATTEMPTS = 4
-"""So often a program is recorded, if it turns out not to be the right one for a step."""
+"""So often a program is recorded for a model that branches."""
 
 
 class TokenModel(Protocol):
@@ -28,11 +26,11 @@ class Steps:
 
     A step of a small model takes its time in Python and in making arrays. Its operations are the
     same at every step, so they are recorded, see :func:`numpy_xlstm.recording.record`, and the
-    following steps are the same calls of NumPy in the same arrays. The results are those of the
-    model, bit for bit: that is tried, for other tokens and another state, before a program is
-    used. What cannot be recorded, and anything but the layers and models of this package, is
-    called as it is. So is the model where a program is not the right one for a step, since the
-    model would branch otherwise.
+    following steps are the same calls of NumPy in the same arrays, bit for bit. Where the model
+    would branch otherwise, the step is taken by the model, and the next one recorded again.
+
+    That is done with the models of this package, made of layers of this package. Anything else is
+    called as it is, once for every step.
 
     Do not change the parameters of the model between two steps.
 
@@ -40,8 +38,14 @@ class Steps:
     ----------
     model : TokenModel
         Maps tokens (B, 1) and a state to logits (B, 1, V) and a state.
-    state : tuple, optional
+    state : optional
         Where to begin; the empty state of the model if omitted. It is not changed.
+
+    Attributes
+    ----------
+    program : Program or None
+        The operations of a step; None while the model is called as it is, as at the first step
+        from an empty state.
 
     Examples
     --------
@@ -58,82 +62,79 @@ class Steps:
     ((2, 256), True)
     """
 
+    program: Program | None = None
+
     def __init__(self, model: TokenModel, state: Any = None) -> None:
         self._model, self._state = model, state
-        self._attempts = ATTEMPTS if isinstance(model, Parameterised) else 0
-        self._program: Program | None = None
+        self._attempts = ATTEMPTS if _is_ours(model) else 0
 
     @property
     def state(self) -> Any:
-        """The state after the last step."""
-        return self._state if self._program is None else tree_map(np.copy, self._state)
+        """The state after the last step: a copy, if the model is recorded."""
+        return self._state if self.program is None else tree_map(np.copy, self._state)
 
     def __call__(self, tokens: IndexArray) -> Array:
-        """Take one step: a token for each row, shape (B,), to logits (B, V)."""
-        tokens = np.asarray(tokens)[:, None]
-        if self._program is None and self._attempts and self._state is not None:
-            self._record(tokens)
-        if self._program is not None and _alike(tokens, self._program.inputs[0]):
-            return self._repeat(self._program, tokens)
-        return self._call(tokens)
+        """Take one step.
 
-    def _call(self, tokens: IndexArray) -> Array:
+        Parameters
+        ----------
+        tokens : np.ndarray
+            One id for each row, integers (B,).
+
+        Returns
+        -------
+        logits : np.ndarray
+            Shape (B, V).
+
+        Raises
+        ------
+        DTypeError, ShapeError
+            If ``tokens`` is not as described. Everything else is the model's matter. After an error
+            the state is that before the step.
+        """
+        column = check_sequence("tokens", tokens)[:, None]
+        if self.program is not None and column.shape == self.program.inputs[0].shape:
+            return self._repeat(self.program, column)
+        if self._attempts and self._state is not None:
+            return self._record(column)
+        return self._call(column)
+
+    def _call(self, column: IndexArray) -> Array:
         """Take a step by the model."""
-        self._program = None
-        logits, self._state = self._model(tokens, self._state)
+        logits, self._state = self._model(column, self._state)
+        self.program = None
         return logits[:, -1]
 
-    def _record(self, tokens: IndexArray) -> None:
-        """Have a program for steps like this one, unless there is none."""
+    def _record(self, column: IndexArray) -> Array:
+        """Take a step and keep its operations."""
         self._attempts -= 1
         try:
-            program = record(self._model, tokens, self._state)
-            right = _is_right(program, self._model)
-        except Exception:  # of any kind: a part of the model may not take a recorded array
-            self._attempts = 0
-            return
-        if right:
-            _copy(self._state, program.inputs[1])
-            self._program, self._state = program, program.inputs[1]
-            self._carry = tuple(_pairs(program.outputs[1], self._state))
+            program = record(self._model, column.astype(np.int64), self._state)
+        except RecordingError:
+            return self._call(column)
+        before, after = ([a for _, a in leaves("", part[1])] for part in program[:2])
+        self.program, self._carry = program, list(zip(before, after, strict=True))
+        self._state = rebuild(program.outputs[1], iter(before))
+        return self._logits(program)
 
-    def _repeat(self, program: Program, tokens: IndexArray) -> Array:
+    def _repeat(self, program: Program, column: IndexArray) -> Array:
         """Take a step by the program; by the model, if that would branch otherwise."""
-        program.inputs[0][...] = tokens
+        program.inputs[0][...] = column
         try:
             program.run()
         except BranchError:
-            return self._call(tokens)
-        for after, before in self._carry:
-            before[...] = after
+            return self._call(column)
+        return self._logits(program)
+
+    def _logits(self, program: Program) -> Array:
+        """Copy the logits, and make the state after this step that before the next."""
+        for place, after in self._carry:
+            place[...] = after
         logits: Array = program.outputs[0][:, -1].copy()
         return logits
 
 
-def _is_right(program: Program, model: TokenModel) -> bool:
-    """Whether the program gives what the model does, for other tokens and the state after."""
-    tokens, _ = program.inputs
-    logits, after = program.outputs
-    _copy(((tokens + 1) % logits.shape[-1], after), program.inputs)
-    expected = model(*tree_map(np.copy, program.inputs))
-    try:
-        program.run()
-    except BranchError:
-        return False
-    return all(np.array_equal(got, array) for got, array in _pairs(program.outputs, expected))
-
-
-def _alike(a: Array, b: Array) -> bool:
-    return (a.shape, a.dtype) == (b.shape, b.dtype)
-
-
-def _pairs(first: Any, second: Any) -> Iterator[tuple[Array, Array]]:
-    """The arrays of two trees of the same kind, side by side."""
-    for (_, a), (_, b) in zip(leaves("", first), leaves("", second), strict=True):
-        yield a, b
-
-
-def _copy(values: Any, places: Any) -> None:
-    """Write the arrays of a tree to those of another."""
-    for value, place in _pairs(values, places):
-        place[...] = value
+def _is_ours(model: Any) -> bool:
+    """Whether a model and all of its parts are of this package, and so known to be recorded."""
+    here = type(model).__module__.partition(".")[0] == __name__.partition(".")[0]
+    return here and all(map(_is_ours, getattr(model, "children", {}).values()))

@@ -196,7 +196,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
             hs[block] = outputs.reshape(hs[block].shape)
 
         form = self._form(len(x))
-        h, memory = form.split(state.slstm)
+        h, memory = form.split(state.slstm, x)
         R = self.cell.params["_recurrent_kernel_"]
         cache = scan(source, taker, x.shape[1], R, h, memory, POINTWISE)  # [sblock.3]
         hs, dropped = self.dropout.apply(hs, rng)
@@ -229,7 +229,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         heads = (*dhs.shape[:2], self.num_heads, self.head_dim)
         form = self._form(len(dy))
         dh, dmemory, dR = scan_backward(
-            dhs.reshape(heads), *form.split(dstate.slstm), cache.scan, POINTWISE, sink
+            dhs.reshape(heads), *form.split(dstate.slstm, dy), cache.scan, POINTWISE, sink
         )
         dactive, dx = dinputs
         parts: dict[str, Grads] = {

@@ -52,8 +52,7 @@ def log_sigmoid(x: Array) -> Array:
     """
     if x.dtype.kind == "c":
         return minimum(-np.log1p(exp_minus(x)), x)
-    y: Array = np.logaddexp(0, x * -1)
-    y *= -1
+    y: Array = -np.logaddexp(0, -x)
     return y
 
 
@@ -93,7 +92,7 @@ def exp_minus(x: Array, out: Array | None = None) -> Array:
     return np.exp(y, out=y)
 
 
-SMALL = 1024
+SMALL = 2048
 """Up to so many maxima are taken as fast as the smallest number is found."""
 
 

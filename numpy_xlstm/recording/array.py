@@ -5,38 +5,44 @@ NumPy hands every operation on a subclass to two methods of it, ``__array_ufunc_
 the place to write to. A view needs no note, since it is of an array that stays where it is. Where
 Python asks for a truth value, a check is noted.
 
-What cannot be noted raises :class:`~numpy_xlstm.errors.RecordingError`. Some functions of NumPy
-never ask the subclass, such as ``np.empty(shape)``, ``np.ascontiguousarray(x)``, or ``table[x]``
-with x as the index: what they return is a constant for the program. Write
-``np.empty(shape, like=x)``, ``np.ascontiguousarray(x, like=x)``, and
-``np.take(np.asarray(table, like=x), x, axis=0)``.
+What is known not to be possible raises :class:`~numpy_xlstm.errors.RecordingError`. What NumPy does
+without asking the subclass is not seen: its result is a constant for the program. That is so where
+
+- an array is made from no array that NumPy looks at, as by ``np.empty(shape)``,
+  ``np.ascontiguousarray(x)``, ``np.array(x)`` or ``np.max([x, y])``; pass ``like=x``, or stack;
+- an array of another origin is indexed with x, or written to: ``table[x]``, ``table[...] = x``;
+- x is taken out of NumPy: ``np.float64(x)``, ``np.nditer(x)``, ``x.view(np.ndarray)``.
 """
 
+import operator
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import numpy as np
 
 from numpy_xlstm.errors import RecordingError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.recording.program import Recorder, assign, check
+from numpy_xlstm.recording.program import BUFFER, Recorder, assign, check
 
 NEW: set[Any] = {np.empty, np.empty_like}
 """Make an array that has no value yet."""
 
-CONSTANT: set[Any] = {np.zeros, np.zeros_like, np.ones, np.ones_like, np.full, np.full_like}
-"""Make an array that has the same value at every run."""
+FILLED: set[Any] = {np.zeros, np.zeros_like, np.ones, np.ones_like}
+"""Make an array that has the same value at the beginning of every run."""
 
 WITH_OUT: set[Any] = {np.concatenate, np.cumsum, np.einsum}
 """Can write their result to an array."""
 
-WITHOUT_OUT: set[Any] = {np.where, np.take}
+WITHOUT_OUT: set[Any] = {np.where, np.take, np.full, np.full_like, np.copy}
 """Cannot, or are slower if they do."""
+
+AS_THEY_ARE: set[Any] = {np.array, np.asarray, np.asanyarray, np.ascontiguousarray}
+"""Return their argument where it already is what they shall make of it."""
 
 COMPOSED: set[Any] = {
     *(np.stack, np.reshape, np.swapaxes, np.transpose, np.moveaxis, np.expand_dims, np.squeeze),
-    *(np.atleast_1d, np.copy, np.sum, np.prod, np.mean, np.max, np.min, np.any, np.all),
+    *(np.atleast_1d, np.sum, np.prod, np.mean, np.max, np.min, np.any, np.all),
     *(np.shape, np.ndim, np.size),
 }
 """Functions made of others that can be noted, or of views; or that ask for no numbers."""
@@ -44,10 +50,10 @@ COMPOSED: set[Any] = {
 QUESTIONS: set[Any] = {np.result_type, np.may_share_memory, np.iscomplexobj}
 """Ask for no numbers either, but must be asked with plain arrays."""
 
-AS_RECORDED: set[Any] = {np.asarray, np.asanyarray}
-"""With ``like``: make a constant an array on which operations are recorded."""
-
 METHODS = ("__call__", "reduce", "accumulate")
+
+ORDERLESS: set[Any] = {np.minimum, np.maximum, np.logical_and, np.logical_or}
+"""Reductions that give the same bits in any order."""
 
 
 class RecordedArray(np.ndarray[Any, Any]):
@@ -55,12 +61,14 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     recorder: Recorder | None = None
     """None for an array that was made by an operation which could not be noted."""
+    is_number = False
+    """Whether NumPy would have a number in its place, which nothing can be written to."""
 
     def __array_finalize__(self, source: Any) -> None:
         """Have the recorder of the array that this one is a view of."""
         if isinstance(source, RecordedArray) and source.recorder is not None:
             view = self.view(np.ndarray)
-            if not self.size or np.may_share_memory(view, source.plain):
+            if _shares(view, source.plain) or (not self.size and _owner(self) is _owner(source)):
                 self.recorder = source.recorder
 
     @cached_property
@@ -69,14 +77,23 @@ class RecordedArray(np.ndarray[Any, Any]):
         assert self._recorder
         return self.view(np.ndarray)
 
+    @property
+    def _recorder(self) -> Recorder:
+        if self.recorder is None:
+            _refuse("an array that was taken from a recorded one, but is no view of it")
+        return self.recorder
+
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, out: Any = None, **options: Any
     ) -> Any:
         """Do what a ufunc does, and note it."""
         if method not in METHODS or ufunc.nout > 1:
             _refuse(f"{ufunc.__name__}.{method}")
-        function = ufunc if method == "__call__" else getattr(ufunc, method)
-        return self._noted(function, inputs, options, out and out[0])
+        if method == "__call__":
+            return self._noted(ufunc, inputs, options, out and out[0])
+        if ufunc not in ORDERLESS and np.size(plain(inputs[0])) > BUFFER:
+            self._recorder.buffer = np.getbufsize()
+        return self._noted(getattr(ufunc, method), inputs, options, out and out[0])
 
     def __array_function__(
         self, function: Any, types: Any, arguments: Any, options: Mapping[str, Any]
@@ -84,33 +101,17 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Do what a function of NumPy does, and note it."""
         if function in COMPOSED:
             return super().__array_function__(function, types, arguments, options)
-        if function in WITH_OUT:
+        if function in WITH_OUT and options.get("dtype") is None:
             others = {key: value for key, value in options.items() if key != "out"}
             return self._noted(function, arguments, others, options.get("out"))
-        given, options, recorder = plain(arguments), plain(options), self._recorder
         if function in QUESTIONS:
-            return function(*given, **options)
-        if function is np.ascontiguousarray:
-            (array,) = arguments
-            return array if array.flags.c_contiguous else array.copy()
-        if function is np.copyto:
-            return recorder.do(function, _target(arguments[0]), *given[1:], **options)
-        if function not in NEW | CONSTANT | WITHOUT_OUT | AS_RECORDED:
+            return function(*plain(arguments), **plain(options))
+        if function is np.copyto and arguments:
+            target, *values = arguments
+            return self._recorder.do(function, _target(target), *plain(values), **plain(options))
+        if function not in NEW | FILLED | WITH_OUT | WITHOUT_OUT | AS_THEY_ARE:
             _refuse(function.__name__)
-        result = function(*given, **options)
-        if not isinstance(result, np.ndarray):
-            _refuse(f"{function.__name__} with more than one result")
-        if function in CONSTANT:
-            recorder.note(np.copyto, result, result.copy())
-        if function in WITHOUT_OUT:
-            recorder.note(assign, result, function, *given, **options)
-        return recorded(result, recorder)
-
-    @property
-    def _recorder(self) -> Recorder:
-        if self.recorder is None:
-            _refuse("an array that none of these has made")
-        return self.recorder
+        return self._made(function, arguments, options)
 
     def _noted(
         self, function: Callable[..., Any], inputs: Any, options: Mapping[str, Any], out: Any
@@ -120,20 +121,43 @@ class RecordedArray(np.ndarray[Any, Any]):
         if out is not None:
             recorder.do(function, *given, out=_target(out), **options)
             return out
-        result = np.asarray(function(*given, **options))
+        found = function(*given, **options)
+        result = np.asarray(found)
         recorder.note(function, *given, out=result, **options)
+        return recorded(result, recorder, isinstance(found, np.generic))
+
+    def _made(
+        self, function: Callable[..., Any], arguments: Any, options: Mapping[str, Any]
+    ) -> "RecordedArray":
+        """The array that a function makes."""
+        given, options, recorder = plain(arguments), plain(options), self._recorder
+        result = function(*given, **options)
+        if not isinstance(result, np.ndarray):
+            _refuse(f"{function.__name__} with more than one result")
+        if function in AS_THEY_ARE and any(result is a or _shares(result, a) for a in given):
+            result = result.view()
+            result.flags.writeable &= isinstance(arguments[0], RecordedArray)  # or is a constant
+        elif function in FILLED:
+            recorder.note(np.copyto, result, int(function in (np.ones, np.ones_like)))
+        elif function not in NEW:
+            recorder.note(assign, result, function, *given, **options)
         return recorded(result, recorder)
 
     def __getitem__(self, index: Any) -> Any:
-        """Part of the array, as a view."""
+        """Part of the array, as a view; a copy where NumPy would give a number."""
         part = super().__getitem__(index)
-        if not isinstance(part, np.ndarray):  # a number: as an array of shape ()
-            part = super().__getitem__((*(index if isinstance(index, tuple) else (index,)), ...))
-        return part
+        if isinstance(part, np.ndarray):
+            return part
+        index = index if isinstance(index, tuple) else (index,)
+        number: RecordedArray = self[(*index, ...)].copy()
+        number.is_number = True
+        return number
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Write to a part of the array."""
-        part, value = self[index], plain(value)
+        part, value = super().__getitem__(index), plain(value)
+        if not isinstance(part, np.ndarray):
+            part = super().__getitem__((*(index if isinstance(index, tuple) else (index,)), ...))
         if part.recorder is None:
             _refuse("writing to a part that is no slice")
         if not (isinstance(value, np.ndarray) and _same_place(part.plain, value)):
@@ -141,9 +165,8 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def __bool__(self) -> bool:
         """Whether the one number is not 0; that it stays so becomes part of the program."""
-        condition = self.plain
-        truth = bool(condition)
-        self._recorder.note(check, condition, truth)
+        truth = bool(self.plain)
+        self._recorder.note(check, self.plain, truth)
         return truth
 
     def copy(self, order: Any = "C") -> Any:
@@ -153,17 +176,25 @@ class RecordedArray(np.ndarray[Any, Any]):
         return recorded(result, self._recorder)
 
     def astype(self, dtype: Any, *arguments: Any, **options: Any) -> Any:
-        """Return a copy of another dtype."""
-        result = self.plain.astype(dtype, *arguments, **(options | {"copy": True}))
+        """Return an array of another dtype."""
+        result = self.plain.astype(dtype, *arguments, **options)
+        if result is self.plain:
+            return self
         self._recorder.note(np.copyto, result, self.plain, casting="unsafe")
         return recorded(result, self._recorder)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """Return a view of another shape, or a copy where there is none."""
         result = self.plain.reshape(*shape, **options)
-        if self.size and not np.may_share_memory(result, self.plain):
-            return self.copy().reshape(*shape, **options)
+        if self.size and not _shares(result, self.plain):
+            self._recorder.note(assign, result, self.plain.reshape, *shape, **options)
         return recorded(result, self._recorder)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set what a recorded array has beside an array; the rest may not be changed in place."""
+        if hasattr(np.ndarray, name):
+            _refuse(f"setting {name}")
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         """Shape and dtype: the numbers are not to be looked at."""
@@ -179,28 +210,43 @@ def _refused(name: str) -> Callable[..., NoReturn]:
     return method
 
 
+def _in_place(name: str) -> Callable[..., Any]:
+    """``x += y`` and the like: for a number, Python's own meaning, x = x + y."""
+    in_place, binary = getattr(np.ndarray, name), getattr(operator, name.replace("__i", "__", 1))
+
+    def method(self: RecordedArray, other: Any) -> Any:
+        return binary(self, other) if self.is_number else in_place(self, other)
+
+    return method
+
+
 for _name in (
-    *("__int__", "__float__", "__complex__", "__index__", "item", "tolist", "tobytes", "dump"),
-    *("fill", "put", "sort", "partition", "resize", "setfield", "argmax", "argmin", "argsort"),
-    *("take", "choose", "compress", "repeat", "nonzero", "searchsorted", "dot", "flatten", "ravel"),
+    *("__int__", "__float__", "__complex__", "__index__", "__round__", "item", "tolist", "tobytes"),
+    *("fill", "put", "sort", "partition", "resize", "setfield", "byteswap", "dump", "trace"),
+    *("argmax", "argmin", "argsort", "searchsorted", "nonzero", "compress", "choose"),
+    *("take", "repeat", "dot", "flatten", "ravel"),
 ):
     setattr(RecordedArray, _name, _refused(_name))
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+    setattr(RecordedArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
+RecordedArray.flat = property(_refused("flat"))  # type: ignore[assignment, method-assign]
 
 
 def _refuse(what: str) -> NoReturn:
     raise RecordingError(f"expected operations that can be recorded; got {what}")
 
 
-def recorded(array: Array, recorder: Recorder) -> RecordedArray:
+def recorded(array: Array, recorder: Recorder, is_number: bool = False) -> RecordedArray:
     """View of an array that notes what is done with it."""
     view = array.view(RecordedArray)
-    view.recorder, view.plain = recorder, array
+    view.recorder, view.plain, view.is_number = recorder, array, is_number
     return view
 
 
 def plain(tree: Any) -> Any:
     """Whatever an operation is given, with plain arrays in the place of recorded ones."""
     if type(tree) is RecordedArray:
+        tree._recorder.check_open()
         return tree.plain
     if isinstance(tree, tuple):
         return tuple([plain(part) for part in tree])
@@ -211,14 +257,25 @@ def plain(tree: Any) -> Any:
     return tree
 
 
-def _same_place(a: Array, b: Array) -> bool:
-    """Whether both are the same numbers in memory, as after ``x[i] += y``, which assigns x[i]."""
-    first, second = a.__array_interface__, b.__array_interface__
-    return all(first[key] == second[key] for key in ("data", "shape", "strides", "typestr"))
-
-
 def _target(out: Any) -> Array:
     """The plain array that an operation shall write to, which must be one of the program's."""
     if not isinstance(out, RecordedArray):
         _refuse("a result in an array of another origin; make it with like=")
-    return cast(Array, plain(out))
+    return out.plain
+
+
+def _shares(a: Any, b: Any) -> bool:
+    return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
+
+
+def _owner(array: Array) -> Array:
+    """The array that an array is a view of, or itself."""
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array
+
+
+def _same_place(a: Array, b: Array) -> bool:
+    """Whether both are the same numbers in memory, as after ``x[i] += y``, which assigns x[i]."""
+    first, second = a.__array_interface__, b.__array_interface__
+    return all(first[key] == second[key] for key in ("data", "shape", "strides", "typestr"))

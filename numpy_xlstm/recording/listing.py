@@ -5,13 +5,12 @@ a parameter, ``t7`` for what line 7 was the first to write to.
 """
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.recording.program import assign, check, within
+from numpy_xlstm.recording.program import Program, assign, check, within
 from numpy_xlstm.trees import leaves
 
 
@@ -47,16 +46,16 @@ def owner(array: Array) -> Array:
     return array
 
 
-def lines(inputs: Any, outputs: Any, operations: Any) -> Iterator[str]:
+def lines(program: Program) -> Iterator[str]:
     """Write one line for each operation, and one for each output."""
-    names = Names(inputs)
-    for n, operation in enumerate(operations):
+    names = Names(program.inputs)
+    for n, operation in enumerate(program.operations):
         yield f"{n:4}  {_line(n, operation, names)}"
-    for name, array in leaves("out", outputs):
+    for name, array in leaves("out", program.outputs):
         yield f"      {name} = {names.of(array)}"
 
 
-def _line(n: int, operation: partial[Any], names: Names) -> str:
+def _line(n: int, operation: Any, names: Names) -> str:
     function, options = operation.func, operation.keywords
     arguments: list[Any] = list(operation.args)
     if function is within:

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import BranchError
+from numpy_xlstm.errors import BranchError, RecordingError
 
 Operation = Callable[[], Any]
 
-BUFFER = 1024
+BUFFER = 4096
 """Entries that NumPy takes at a time. With more, it copies a factor that is the same for many."""
 
 
@@ -26,6 +26,8 @@ class Program(NamedTuple):
     outputs: Any
     """What the function returned, likewise."""
     operations: tuple[Operation, ...]
+    buffer: int
+    """Entries that NumPy takes at a time."""
 
     def run(self) -> None:
         """Do all operations in order.
@@ -37,7 +39,7 @@ class Program(NamedTuple):
             inputs are as they were, unless the function writes to its arguments.
         """
         with np.errstate():  # at whose end the buffer is as before
-            np.setbufsize(BUFFER)
+            np.setbufsize(self.buffer)
             for operation in self.operations:
                 operation()
 
@@ -45,7 +47,7 @@ class Program(NamedTuple):
         """Write the program out, see :func:`numpy_xlstm.recording.listing.lines`."""
         from numpy_xlstm.recording.listing import lines
 
-        return "\n".join(lines(*self))
+        return "\n".join(lines(self))
 
 
 def check(condition: np.ndarray[Any, Any], expected: bool) -> None:
@@ -72,7 +74,17 @@ class Recorder:
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
-        self._errors = np.geterr()
+        self.buffer = BUFFER
+        self._errors, self._open = np.geterr(), True
+
+    def close(self) -> None:
+        """Take no more."""
+        self._open = False
+
+    def check_open(self) -> None:
+        """Raise an error if this program is complete."""
+        if not self._open:
+            raise RecordingError("expected arrays of this recording; got one of an earlier one")
 
     def note(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """Take an operation that has just been done; its result is among its arguments."""

@@ -1,11 +1,12 @@
 """Record what a function does with its arguments."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.errors import RecordingError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording.array import RecordedArray, plain, recorded
 from numpy_xlstm.recording.program import Program, Recorder
@@ -17,15 +18,17 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
 
     Other arrays that the function uses, such as parameters, are constants of the program: an
     operation on nothing but constants is done once and for all. So is what depends on the
-    arguments in a way that NumPy does not tell, see :mod:`numpy_xlstm.recording.array`: compare a
-    run for other inputs with the function, as :class:`numpy_xlstm.generation.Steps` does.
+    arguments in a way that NumPy does not tell, see :mod:`numpy_xlstm.recording.array`; a test
+    records every layer and model of this package, but for a function of your own, compare a run
+    for other inputs with the function. One thread at a time may run a program.
 
     Parameters
     ----------
     function : Callable
         Maps arrays, and nested tuples of arrays, to such.
     *arguments
-        Shapes, dtypes and first numbers of its arguments; they are copied.
+        Shapes, dtypes and first numbers of its arguments, which are copied. A Python number is an
+        array of shape () and float64 or int64.
 
     Returns
     -------
@@ -35,7 +38,8 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     Raises
     ------
     RecordingError
-        If the function does something that cannot be recorded.
+        If the function does something that cannot be recorded, or takes or returns other things
+        than arrays and nested tuples of arrays.
 
     Examples
     --------
@@ -52,24 +56,27 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
           out = t2 ()
     """
     recorder = Recorder()
-    inputs = tree_map(np.copy, arguments)
-    given = {id(array) for _, array in leaves("", inputs)}
+    inputs = tree_map(_own, arguments)
+    arrays = [array for _, array in leaves("", inputs)]
 
     def settled(array: Array) -> Array:
         """An output, in an array that is no input as well."""
         if not isinstance(array, RecordedArray):
-            return array
-        shared = not given.isdisjoint(map(id, _bases(array)))
+            return _own(array)
+        shared = any(np.may_share_memory(array, one) for one in arrays)
         output: Array = plain(array.copy() if shared else array)
         return output
 
-    results = function(*tree_map(partial(recorded, recorder=recorder), inputs))
-    outputs = tree_map(settled, results)
-    return Program(inputs, outputs, tuple(recorder.operations))
+    try:
+        results = function(*tree_map(partial(recorded, recorder=recorder), inputs))
+        outputs = tree_map(settled, results)
+    finally:
+        recorder.close()
+    return Program(inputs, outputs, tuple(recorder.operations), recorder.buffer)
 
 
-def _bases(array: Array | None) -> Iterator[Array]:
-    """The array, what it is a view of, and so on."""
-    while isinstance(array, np.ndarray):
-        yield array
-        array = array.base
+def _own(array: Array) -> Array:
+    """Copy an array, or raise an error if it is none."""
+    if array.dtype.hasobject:
+        raise RecordingError(f"expected arrays and nested tuples of arrays; got {array!r}")
+    return array.copy()

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.generation import Steps
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import TokenModel
@@ -33,19 +34,6 @@ def model_of(name: str) -> Any:
         return build(name)
     rng = np.random.default_rng(5)
     return fill(LanguageModel(V, 4, CELLS[name](), rng=rng), rng)
-
-
-class Counted:
-    """Counts how often a model is called."""
-
-    def __init__(self, model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, call = 0, type(model).__call__
-
-        def counting(model: Any, tokens: IndexArray, state: Any = None) -> Any:
-            self.count += 1
-            return call(model, tokens, state)
-
-        monkeypatch.setattr(type(model), "__call__", counting)
 
 
 def assert_follows(steps: Steps, model: Any, tokens: Array, state: Any) -> None:
@@ -80,14 +68,17 @@ def test_steps_are_the_model_however_large_the_gates_are(seed: int, large: float
 
 
 @pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
-def test_the_model_is_called_for_the_first_steps_only(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_recording_is_enough(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(name)
-    steps, counted = Steps(model), Counted(model, monkeypatch)
-    for now in draw_tokens(30).T:
+    steps, tokens = Steps(model), draw_tokens(30).T
+    before, program = [(steps(now), steps.program)[1] for now in tokens[:2]]
+    assert before is None  # the first is from the empty state
+    assert program is not None
+    monkeypatch.setattr(type(model), "__call__", None)
+    for now in tokens[2:]:
         steps(now)
-    assert counted.count == 3  # from the empty state, to be recorded, and to compare
+    assert steps.program is program
+    assert "= matmul(" in str(program)
 
 
 def test_an_id_out_of_range_is_an_error_and_nothing_is_lost() -> None:
@@ -102,58 +93,81 @@ def test_an_id_out_of_range_is_an_error_and_nothing_is_lost() -> None:
     assert_follows(steps, model, second.T, state)
 
 
-def test_other_rows_and_dtypes_of_tokens() -> None:
+def test_an_error_at_the_step_that_is_recorded() -> None:
+    model = model_of("slstm")
+    _, state = model(draw_tokens(3))
+    steps = Steps(model, state)
+    with pytest.raises(IndexError, match="ids from 0 to 6; got 9"):
+        steps(np.array([9, 0]))
+    assert_follows(steps, model, draw_tokens(5), state)
+    assert steps.program is not None
+
+
+def test_dtypes_and_numbers_of_tokens() -> None:
     model = model_of("lstm")
-    steps = Steps(model)
-    for now in draw_tokens(4).T:
-        steps(now)
     _, state = model(draw_tokens(3), None)
     steps = Steps(model, state)
-    for n, kind in enumerate((np.int64, np.int32, np.uint8, np.int64)):
+    for n, kind in enumerate((np.uint8, np.int64, np.int32, np.uint8, np.int64)):
         now = draw_tokens(1, seed=n)[:, 0].astype(kind)
         expected, state = model(now[:, None], state)
         assert_same({"": steps(now)}, {"": expected[:, -1]})
+    assert steps.program is not None
+    with pytest.raises(ShapeError, match=r"state.*expected"):
+        steps(np.array([1, 2, 3]))
+    with pytest.raises(ShapeError, match=r"tokens: expected shape \(N,\); got \(\)"):
+        steps(np.array(1))
+    with pytest.raises(DTypeError, match="tokens: expected a NumPy array of integers; got float64"):
+        steps(np.ones(2))  # type: ignore[arg-type]
+    assert_follows(steps, model, draw_tokens(3), state)
 
 
-class Lookup(LSTM):
-    """An LSTM with a part that NumPy does not tell of, and one that cannot be recorded."""
+def test_a_state_in_another_form() -> None:
+    model = model_of("slstm")
+    _, state = model(draw_tokens(3))
+    steps = Steps(model, list(state))
+    assert_follows(steps, model, draw_tokens(4), state)
+    assert type(steps.state) is type(state)
 
-    hidden = True
+
+class Marked(LSTM):
+    """A cell of a user's, which counts its calls, and draws numbers that NumPy does not see."""
+
+    calls = 0
 
     def __call__(self, x: Array, state: Any = None, **options: Any) -> Any:
+        self.calls += 1
         y, state = super().__call__(x, state, **options)
-        if self.hidden:
-            return y + np.array(x)[..., :1], state
-        return y * (1 + float(x[0, 0, 0])), state
+        return y + np.random.default_rng(self.calls).standard_normal(y.shape), state
 
 
-@pytest.mark.parametrize("hidden", [True, False])
-def test_a_part_that_cannot_be_recorded(hidden: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    cell = Lookup(4, 8)
-    cell.hidden = hidden
-    model = LanguageModel(V, 4, cell)
-    fill(model, np.random.default_rng(7))
-    tokens = draw_tokens(12)
-    assert_follows(Steps(model), model, tokens, None)
-    steps, counted = Steps(model), Counted(model, monkeypatch)
-    for now in tokens.T:
-        steps(now)
-    assert counted.count >= tokens.shape[1]
+def test_a_cell_of_another_origin_is_called_as_it_is() -> None:
+    cells = Marked(4, 8), Marked(4, 8)
+    steps, model = (fill(LanguageModel(V, 4, cell), np.random.default_rng(7)) for cell in cells)
+    steps = Steps(steps)
+    assert_follows(steps, model, draw_tokens(12), None)
+    assert steps.program is None
+    assert cells[0].calls == cells[1].calls == 12
 
 
-class Moody(LSTM):
-    """An LSTM that branches at every other step or so."""
+def test_a_model_that_branches() -> None:
+    """Every now and then, the memory of some rows is empty again: m = −inf."""
+    model = model_of("mlstm")
+    rng, state = np.random.default_rng(0), model.cell.init_state(2)
+    steps, programs = Steps(model), set()
+    for t, now in enumerate(draw_tokens(40).T):
+        expected, state = model(now[:, None], state)
+        assert_same({"": steps(now)}, {"": expected[:, -1]})
+        programs.add(id(steps.program))
+        if t % 9 == 5 and steps.program is not None:
+            forget(state, rng.integers(2, size=2).astype(bool))
+            for place, array in zip(steps.program.inputs[1], state, strict=True):
+                place[...] = array
+    assert len(programs) > 2
 
-    def __call__(self, x: Array, state: Any = None, **options: Any) -> Any:
-        y, after = super().__call__(x, state, **options)
-        return (y if y.sum() > 0 else -3 * y), after
 
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_model_that_branches(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    model = fill(LanguageModel(V, 4, Moody(4, 8, rng=rng), rng=rng), rng)
-    assert_follows(Steps(model), model, draw_tokens(25, rows=1, seed=seed), None)
+def forget(state: Any, rows: Array) -> None:
+    C, n, m = state
+    C[rows], n[rows], m[rows] = 0, 0, -np.inf
 
 
 def test_any_function_is_called_once_for_each_step() -> None:

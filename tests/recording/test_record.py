@@ -71,7 +71,49 @@ def functions(x: Array, y: Array) -> tuple[Array, ...]:
 
 
 def numbers(x: Array, y: Array) -> tuple[Array, ...]:
-    return x[0, 0] * y, x[1][2] + 1, np.vecdot(x, y)[..., None]
+    z = x + y
+    first, total = z[0, 0], z.sum()
+    kept = total
+    total *= 2
+    first += 3
+    z[0, 0] = z[1, 1]
+    z[1, 1] = first
+    return z, total, kept, first * y, np.vecdot(x, y)[..., None]
+
+
+def iterated(x: Array, y: Array) -> tuple[Array, ...]:
+    z, found = x * 1, []
+    for row, other in zip(z, y, strict=True):
+        found.append(row * other)
+        z += 1
+    return (*found, z)
+
+
+def filled(x: Array, y: Array) -> tuple[Array, ...]:
+    high = np.full_like(x, y.max())
+    ones = np.ones((2, 3), like=x)
+    ones += x
+    return high, np.full((2,), y[0, 0], like=x), ones, np.zeros((0, 3), like=x)
+
+
+def as_they_are(x: Array, y: Array) -> tuple[Array, ...]:
+    z = np.asarray(x, like=x)
+    z += y
+    pair = np.asarray([x[0, 0], y[1, 1]], like=x)
+    narrow = np.asarray(x, np.float32, like=x)
+    turned = np.ascontiguousarray(y.T, np.float32, like=x)
+    return x, pair, narrow, turned, np.array(y, like=x), np.copy(y), np.asarray(TABLE, like=x) + 1
+
+
+def reshaped(x: Array, y: Array) -> tuple[Array, ...]:
+    same = x.astype(x.dtype, copy=False)
+    same += 1
+    return x, y.reshape(-1, order="F"), np.reshape(y.T, (2, 3)), y[:0].reshape(3, 0)
+
+
+def long_sums(x: Array, y: Array) -> tuple[Array, ...]:
+    many = np.concatenate([x * n for n in range(1, 2000)])
+    return many[::2].mean(), many.sum(axis=0), many[:, ::2].sum(), np.max(many[::3], initial=9)
 
 
 def arguments_given_back(x: Array, y: Array) -> tuple[Array, Array]:
@@ -87,6 +129,11 @@ FUNCTIONS = (
     reductions,
     functions,
     numbers,
+    iterated,
+    filled,
+    as_they_are,
+    reshaped,
+    long_sums,
     arguments_given_back,
 )
 
@@ -174,8 +221,9 @@ def lost(x: Array) -> Array:
     ("function", "what"),
     [
         (lambda x: x * float(x[0]), "__float__"),
-        (lambda x: x[x > 0] + 1, "none of these"),
-        (lambda x: x[[0, 1]] + 1, "none of these"),
+        (lambda x: x[x > 0] + 1, "no view"),
+        (lambda x: x[x > 9].sum(), "no view"),
+        (lambda x: x[[0, 1]] + 1, "no view"),
         (lambda x: x * x.argmax(), "argmax"),
         (lambda x: np.sort(x), "sort"),
         (lambda x: np.linalg.norm(x), "norm"),
@@ -187,7 +235,14 @@ def lost(x: Array) -> Array:
         (lambda x: np.put_along_axis(x, np.array([0]), 1, 0), "put_along_axis"),
         (lambda x: x.tolist(), "tolist"),
         (lambda x: np.where(x > 0)[0], "where"),
-        (lost, "none of these"),
+        (lambda x: round(x[0]), "__round__"),
+        (lambda x: x.flat[0] + 1, "flat"),
+        (lambda x: x.trace(), "trace"),
+        (lambda x: setattr(x, "real", 0), "setting real"),
+        (lambda x: setattr(x, "shape", (3, 1)), "setting shape"),
+        (lambda x: np.copyto(dst=x, src=x), "copyto"),
+        (lambda x: {"x": x}, "nested tuples"),
+        (lost, "no view"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(function: Callable[..., Any], what: str) -> None:
@@ -195,14 +250,45 @@ def test_what_cannot_be_recorded_is_refused(function: Callable[..., Any], what: 
         record(function, np.array([1.0, -2.0, 3.0]))
 
 
-def test_a_mask_is_no_slice() -> None:
+@pytest.mark.parametrize("value", [1.0, -9.0])
+def test_a_mask_is_no_slice(value: float) -> None:
+    """Not even one that selects nothing."""
+
     def masked(x: Array) -> Array:
         y = x + 1
         y[y > 0] = 0
         return y
 
     with pytest.raises(RecordingError, match="no slice"):
-        record(masked, np.ones(3))
+        record(masked, np.full(3, value))
+
+
+def test_a_constant_is_not_written_to() -> None:
+    def adds(x: Array) -> Array:
+        table = np.asarray(TABLE, like=x)
+        table += x
+        return table
+
+    with pytest.raises(ValueError, match="read-only"):
+        record(adds, np.ones(3))
+    assert TABLE[0, 0] == 0
+
+
+def test_an_array_of_another_recording_is_refused() -> None:
+    kept: list[Array] = []
+
+    def remembers(x: Array) -> Array:
+        kept.append(x * 2)
+        return kept[0] + x
+
+    record(remembers, np.ones(3))
+    with pytest.raises(RecordingError, match="an earlier one"):
+        record(remembers, np.ones(3))
+
+
+def test_arguments_are_arrays() -> None:
+    with pytest.raises(RecordingError, match="nested tuples of arrays; got array"):
+        record(lambda x: x, {"x": np.ones(3)})
 
 
 def test_a_state_of_nested_tuples() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from numpy_xlstm.cells.padding import check_lengths, padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array, entries
+from numpy_xlstm.trees import of_kind
 
 
 class Inputs(NamedTuple):
@@ -187,8 +188,9 @@ def check_state(
     is_cotangent = name == "dstate"
     if state is None:
         empty = empty_state(B, NH, DK, DV, dtype, options)
-        zero_m = is_cotangent and empty.m is not None
-        return empty._replace(m=np.zeros((B, NH), dtype)) if zero_m else empty
+        if is_cotangent and empty.m is not None:
+            empty.m[...] = 0
+        return cast(mLSTMState, of_kind(inputs.q, empty))
     if not isinstance(state, tuple | list) or len(state) != 3:
         raise ShapeError(f"{name}: expected a tuple (C, n, m); got {entries(state)}")
     C, n, m = state
