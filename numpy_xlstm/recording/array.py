@@ -16,7 +16,7 @@ without asking the subclass is not seen: its result is a constant for the progra
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -49,6 +49,12 @@ COMPOSED: set[Any] = {
 
 QUESTIONS: set[Any] = {np.result_type, np.may_share_memory, np.iscomplexobj}
 """Ask for no numbers either, but must be asked with plain arrays."""
+
+WITH_KEYWORD: set[Any] = {np.maximum, np.minimum}
+"""Take no third argument without a keyword, as of NumPy 2.4."""
+
+UNSAFE: dict[str, Any] = {"casting": "unsafe"}
+"""As an assignment to a part of an array casts."""
 
 METHODS = ("__call__", "reduce", "accumulate")
 
@@ -118,13 +124,16 @@ class RecordedArray(np.ndarray[Any, Any]):
     ) -> Any:
         """The result of an operation that can write it to ``out``."""
         given, options, recorder = plain(inputs), plain(options), self._recorder
-        if out is not None:
-            recorder.do(function, *given, out=_target(out), **options)
-            return out
-        found = function(*given, **options)
+        found = function(*given, **options) if out is None else _target(out)
         result = np.asarray(found)
-        recorder.note(function, *given, out=result, **options)
-        return recorded(result, recorder, isinstance(found, np.generic))
+        if isinstance(function, np.ufunc) and function not in WITH_KEYWORD and not options:
+            operation = partial(function, *_as_arrays(given), result)  # half the time of out=result
+        else:
+            operation = partial(function, *given, out=result, **options)
+        if out is not None:
+            operation()
+        recorder.note(operation)
+        return out if out is not None else recorded(result, recorder, isinstance(found, np.generic))
 
     def _made(
         self, function: Callable[..., Any], arguments: Any, options: Mapping[str, Any]
@@ -138,9 +147,9 @@ class RecordedArray(np.ndarray[Any, Any]):
             result = result.view()
             result.flags.writeable &= isinstance(arguments[0], RecordedArray)  # or is a constant
         elif function in FILLED:
-            recorder.note(np.copyto, result, int(function in (np.ones, np.ones_like)))
+            recorder.note(partial(np.copyto, result, int(function in (np.ones, np.ones_like))))
         elif function not in NEW:
-            recorder.note(assign, result, function, *given, **options)
+            recorder.note(partial(assign, result, function, *given, **options))
         return recorded(result, recorder)
 
     def __getitem__(self, index: Any) -> Any:
@@ -161,18 +170,19 @@ class RecordedArray(np.ndarray[Any, Any]):
         if part.recorder is None:
             _refuse("writing to a part that is no slice")
         if not (isinstance(value, np.ndarray) and _same_place(part.plain, value)):
-            self._recorder.do(np.copyto, part.plain, value, casting="unsafe")
+            fits = getattr(value, "dtype", None) == self.dtype
+            self._recorder.do(np.copyto, part.plain, value, **({} if fits else UNSAFE))
 
     def __bool__(self) -> bool:
         """Whether the one number is not 0; that it stays so becomes part of the program."""
         truth = bool(self.plain)
-        self._recorder.note(check, self.plain, truth)
+        self._recorder.note(partial(check, self.plain, truth))
         return truth
 
     def copy(self, order: Any = "C") -> Any:
         """Return a copy."""
         result = self.plain.copy(order)
-        self._recorder.note(np.copyto, result, self.plain)
+        self._recorder.note(partial(np.copyto, result, self.plain))
         return recorded(result, self._recorder)
 
     def astype(self, dtype: Any, *arguments: Any, **options: Any) -> Any:
@@ -180,14 +190,14 @@ class RecordedArray(np.ndarray[Any, Any]):
         result = self.plain.astype(dtype, *arguments, **options)
         if result is self.plain:
             return self
-        self._recorder.note(np.copyto, result, self.plain, casting="unsafe")
+        self._recorder.note(partial(np.copyto, result, self.plain, **UNSAFE))
         return recorded(result, self._recorder)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """Return a view of another shape, or a copy where there is none."""
         result = self.plain.reshape(*shape, **options)
         if self.size and not _shares(result, self.plain):
-            self._recorder.note(assign, result, self.plain.reshape, *shape, **options)
+            self._recorder.note(partial(assign, result, self.plain.reshape, *shape, **options))
         return recorded(result, self._recorder)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -255,6 +265,15 @@ def plain(tree: Any) -> Any:
     if isinstance(tree, dict) and tree:
         return {key: plain(value) for key, value in tree.items()}
     return tree
+
+
+def _as_arrays(given: Any) -> list[Any]:
+    """Numbers as arrays, of the dtype that NumPy would turn them into at each run."""
+    dtypes = {array.dtype for array in given if isinstance(array, np.ndarray)}
+    dtype = dtypes.pop() if len(dtypes) == 1 else None
+    if dtype is None or dtype.kind not in "fc":
+        return list(given)
+    return [np.asarray(a, dtype if type(a) in (int, float) else None) for a in given]
 
 
 def _target(out: Any) -> Array:

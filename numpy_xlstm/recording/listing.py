@@ -32,6 +32,8 @@ class Names:
         if not isinstance(value, np.ndarray):
             return str(value)
         if id(owner(value)) not in self._names:
+            if not value.ndim:
+                return str(value)
             self._constants += 1
         return self._described(value, f"c{self._constants - 1}")
 
@@ -62,7 +64,10 @@ def _line(n: int, operation: Any, names: Names) -> str:
         return _line(n, arguments[1], names)
     if function is check:
         return f"check({names.of(arguments[0])} is {arguments[1]})"
-    out = arguments.pop(0) if function in (assign, np.copyto) else options["out"]
+    if function in (assign, np.copyto):
+        out = arguments.pop(0)
+    else:
+        out = options["out"] if "out" in options else arguments.pop()
     if function is assign:
         function = arguments.pop(0)
     given = ", ".join(map(names.of, arguments))

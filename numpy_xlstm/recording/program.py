@@ -8,7 +8,8 @@ import numpy as np
 
 from numpy_xlstm.errors import BranchError, RecordingError
 
-Operation = Callable[[], Any]
+Operation = partial[Any]
+"""A function with all of its arguments, the arrays that it reads and writes."""
 
 BUFFER = 4096
 """Entries that NumPy takes at a time. With more, it copies a factor that is the same for many."""
@@ -86,15 +87,16 @@ class Recorder:
         if not self._open:
             raise RecordingError("expected arrays of this recording; got one of an earlier one")
 
-    def note(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Take an operation that has just been done; its result is among its arguments."""
-        operation = partial(function, *arguments, **options)
+    def note(self, operation: Operation) -> None:
+        """Take an operation that has been done."""
+        self.check_open()
         errors = np.geterr()
         if errors != self._errors:
             operation = partial(within, errors, operation)
         self.operations.append(operation)
 
     def do(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Do an operation whose result is among its arguments, and note it."""
-        function(*arguments, **options)
-        self.note(function, *arguments, **options)
+        """Do an operation that writes to one of its arguments, and take it."""
+        operation = partial(function, *arguments, **options)
+        operation()
+        self.note(operation)

@@ -209,7 +209,7 @@ def test_floating_point_errors_are_treated_as_in_the_function() -> None:
         warnings.simplefilter("error")
         program = record(quiet, np.ones(2))
         assert_same(run(program, np.array([0.0, 1e4])), np.array([np.inf, np.inf]))
-    assert "1  t1 (2,) float64 = divide(1, in.0 (2,))" in str(program)
+    assert "1  t1 (2,) float64 = divide(1.0, in.0 (2,))" in str(program)
 
 
 def lost(x: Array) -> Array:
@@ -318,13 +318,13 @@ def test_a_program_is_written_out() -> None:
     assert str(program).splitlines() == [
         "   0  t0 (3, 3) float64 = concatenate((in.0 (2, 3), c0 (1, 3)), axis=0)",
         "   1  t1 (3, 3) float64 = multiply(t0 (3, 3), 0.5)",
-        "   2  t1 (2, 3) float64 = add(t1 (2, 3), 1)",
+        "   2  t1 (2, 3) float64 = add(t1 (2, 3), 1.0)",
         "   3  t1 (3,) float64 = copy(2)",
         "   4  t4 () bool = greater(in.1.0 (), 3.0)",
         "   5  check(t4 () is True)",
         "   6  t6 (3, 3) float64 = multiply(t1 (3, 3), c0 (1, 3))",
         "   7  t7 (1, 3) float64 = add.reduce(t6 (3, 3), axis=0)",
-        "   8  t8 (1, 3) bool = greater(t7 (1, 3), 1)",
+        "   8  t8 (1, 3) bool = greater(t7 (1, 3), 1.0)",
         "   9  t9 (3, 3) float64 = where(t8 (1, 3), t6 (3, 3), 0)",
         "  10  t10 () float64 = add(in.1.0 (), 0.0)",
         "      out.0 = t9 (3, 3)",
