@@ -28,7 +28,7 @@ class Program(NamedTuple):
     """What the function returned, likewise."""
     operations: tuple[Operation, ...]
     buffer: int
-    """Entries that NumPy takes at a time."""
+    """:data:`BUFFER`; or what NumPy has otherwise, where the last bits of a sum depend on it."""
 
     def run(self) -> None:
         """Do all operations in order.
