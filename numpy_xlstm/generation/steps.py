@@ -93,11 +93,20 @@ class Steps:
             the state is that before the step.
         """
         column = check_sequence("tokens", tokens)[:, None]
-        if self.program is not None and column.shape == self.program.inputs[0].shape:
+        if self.program is not None and self._fits(self.program, column):
             return self._repeat(self.program, column)
         if self._attempts and self._state is not None:
             return self._record(column)
         return self._call(column)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy what a step depends on; the copy makes a recording of its own."""
+        return type(self), (self._model, self.state)
+
+    def _fits(self, program: Program, column: IndexArray) -> bool:
+        """Whether a step is as it was recorded: so many rows, floating-point errors so treated."""
+        shape: tuple[int, ...] = program.inputs[0].shape
+        return column.shape == shape and np.geterr() == program.errors
 
     def _call(self, column: IndexArray) -> Array:
         """Take a step by the model."""
@@ -107,11 +116,13 @@ class Steps:
 
     def _record(self, column: IndexArray) -> Array:
         """Take a step and keep its operations."""
-        self._attempts -= 1
         try:
             program = record(self._model, column.astype(np.int64), self._state)
         except RecordingError:
-            return self._call(column)
+            logits = self._call(column)  # which raises the error, if there is another one
+            self._attempts = 0
+            return logits
+        self._attempts -= 1
         before, after = ([a for _, a in leaves("", part[1])] for part in program[:2])
         self.program, self._carry = program, list(zip(before, after, strict=True))
         self._state = rebuild(program.outputs[1], iter(before))

@@ -162,7 +162,7 @@ class CausalConv1d(Parameterised):
         """Backward, without checks."""
         padded, taps = cache
         (B, T, D), past = dy.shape, len(taps) - 1
-        between = np.zeros((B, T + 2 * past, D), dy.dtype)
+        between = np.zeros((B, T + 2 * past, D), dy.dtype, like=dy)
         between[:, past : past + T] = dy
         dpadded = _correlate(between, taps[::-1].copy())  # [conv.3]
         if dstate is not None:

@@ -119,7 +119,7 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
         grads = {"weight": unmerged(dW, weight.shape)}  # [headwise.2]
         if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]
-        dx = np.empty(x.shape, x.dtype)
+        dx = np.empty(x.shape, x.dtype, like=dy)
         np.matmul(by_head(dy, W), W, out=by_head(dx, W))  # [headwise.4]
         return dx, grads
 

@@ -213,7 +213,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dhs = self.dropout.apply_backward(dhs, cache.dropped)
         dinputs = tuple(np.empty_like(rows) for rows in cache.inputs)
         dweights = [np.zeros_like(weight) for weight in cache.weights]
-        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
+        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype, like=dy)
 
         def sink(block: slice, dpre: Array, _: Alone) -> None:
             flat = dpre.reshape(*dpre.shape[:3], -1)

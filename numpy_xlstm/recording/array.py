@@ -11,7 +11,9 @@ without asking the subclass is not seen: its result is a constant for the progra
 - an array is made from no array that NumPy looks at, as by ``np.empty(shape)``,
   ``np.ascontiguousarray(x)``, ``np.array(x)`` or ``np.max([x, y])``; pass ``like=x``, or stack;
 - an array of another origin is indexed with x, or written to: ``table[x]``, ``table[...] = x``;
-- x is taken out of NumPy: ``np.float64(x)``, ``np.nditer(x)``, ``x.view(np.ndarray)``.
+- x is taken out of NumPy, or given to what is not NumPy's arithmetic: ``np.float64(x)``,
+  ``np.nditer(x)``, ``x.view(np.ndarray)``, ``as_strided(x, ...)``, ``rng.normal(x)``;
+- Python asks what kind of thing a result is: ``isinstance(x.sum(), float)``.
 """
 
 import operator
@@ -29,15 +31,20 @@ from numpy_xlstm.recording.functions import (
     FILLED,
     NEW,
     ORDERLESS,
+    OUT_COMES_AFTER,
     QUESTIONS,
     WITH_KEYWORD,
     WITH_OUT,
     WITHOUT_OUT,
 )
+from numpy_xlstm.recording.memory import owner, same_place, shares
 from numpy_xlstm.recording.program import BUFFER, Recorder, assign, check
 
 METHODS = ("__call__", "reduce", "accumulate")
 """Of a ufunc, that can be noted."""
+
+PLAIN = (np.ndarray, np.memmap)
+"""Classes of arrays whose operations mean the same."""
 
 UNSAFE: dict[str, Any] = {"casting": "unsafe"}
 """As an assignment to a part of an array casts."""
@@ -55,8 +62,8 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Have the recorder of the array that this one is a view of."""
         if isinstance(source, RecordedArray) and source.recorder is not None:
             view = self.view(np.ndarray)
-            if _shares(view, source.plain) or (not self.size and _owner(self) is _owner(source)):
-                self.recorder = source.recorder
+            if shares(view, source.plain) or (not self.size and owner(self) is owner(source)):
+                self.recorder, self.is_number = source.recorder, source.is_number
 
     @cached_property
     def plain(self) -> Array:
@@ -67,7 +74,10 @@ class RecordedArray(np.ndarray[Any, Any]):
     @property
     def _recorder(self) -> Recorder:
         if self.recorder is None:
-            _refuse("an array that was taken from a recorded one, but is no view of it")
+            _refuse(
+                "an array that was taken from a recorded one, but is no view of it, as by a mask; "
+                "np.where and np.take can be recorded"
+            )
         return self.recorder
 
     def __array_ufunc__(
@@ -76,11 +86,14 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Do what a ufunc does, and note it."""
         if method not in METHODS or ufunc.nout > 1:
             _refuse(f"{ufunc.__name__}.{method}")
-        if method == "__call__":
-            return self._noted(ufunc, inputs, options, out and out[0])
-        if ufunc not in ORDERLESS and np.size(plain(inputs[0])) > BUFFER:
-            self._recorder.buffer = np.getbufsize()
-        return self._noted(getattr(ufunc, method), inputs, options, out and out[0])
+        if any(isinstance(operand, list | tuple) for operand in inputs):
+            _refuse(f"{ufunc.__name__} of a list; use np.stack")
+        with self._recorder:
+            if method == "__call__":
+                return self._noted(ufunc, inputs, options, out and out[0])
+            if ufunc not in ORDERLESS and np.size(plain(inputs[0])) > BUFFER:
+                self._recorder.buffer = np.getbufsize()
+            return self._noted(getattr(ufunc, method), inputs, options, out and out[0])
 
     def __array_function__(
         self, function: Any, types: Any, arguments: Any, options: Mapping[str, Any]
@@ -88,16 +101,25 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Do what a function of NumPy does, and note it."""
         if function in COMPOSED:
             return super().__array_function__(function, types, arguments, options)
+        if function in QUESTIONS:
+            return function(*plain(arguments), **plain(options))
+        with self._recorder:
+            return self._done(function, arguments, options)
+
+    def _done(self, function: Any, arguments: Any, options: Mapping[str, Any]) -> Any:
+        """Do and note what is a function of its own."""
+        if len(arguments) > OUT_COMES_AFTER.get(function, len(arguments)):
+            _refuse(f"{function.__name__} with a result in an array that is not named by out=")
         if function in WITH_OUT and options.get("dtype") is None:
             others = {key: value for key, value in options.items() if key != "out"}
             return self._noted(function, arguments, others, options.get("out"))
-        if function in QUESTIONS:
-            return function(*plain(arguments), **plain(options))
         if function is np.copyto and arguments:
             target, *values = arguments
             return self._recorder.do(function, _target(target), *plain(values), **plain(options))
         if function not in NEW | FILLED | WITH_OUT | WITHOUT_OUT | AS_THEY_ARE:
             _refuse(function.__name__)
+        if options.get("out") is not None:
+            _refuse(f"{function.__name__} with out=")
         return self._made(function, arguments, options)
 
     def _noted(
@@ -107,8 +129,11 @@ class RecordedArray(np.ndarray[Any, Any]):
         given, options, recorder = plain(inputs), plain(options), self._recorder
         found = function(*given, **options) if out is None else _target(out)
         result = np.asarray(found)
+        if out is None and any(shares(result, array) for array in given):
+            return recorded(result, recorder)  # np.einsum may return a view
         if isinstance(function, np.ufunc) and function not in WITH_KEYWORD and not options:
-            operation = partial(function, *_as_arrays(given), result)  # half the time of out=result
+            # Half the time of out=result.
+            operation = partial(function, *_as_arrays(function, given), result)
         else:
             operation = partial(function, *given, out=result, **options)
         if out is not None:
@@ -121,17 +146,18 @@ class RecordedArray(np.ndarray[Any, Any]):
     ) -> "RecordedArray":
         """The array that a function makes."""
         given, options, recorder = plain(arguments), plain(options), self._recorder
-        result = function(*given, **options)
-        if not isinstance(result, np.ndarray):
+        found = function(*given, **options)
+        if isinstance(found, tuple):
             _refuse(f"{function.__name__} with more than one result")
-        if function in AS_THEY_ARE and any(result is a or _shares(result, a) for a in given):
+        result = np.asarray(found)
+        if function in AS_THEY_ARE and any(result is a or shares(result, a) for a in given):
             result = result.view()
             result.flags.writeable &= isinstance(arguments[0], RecordedArray)  # or is a constant
         elif function in FILLED:
             recorder.note(partial(np.copyto, result, int(function in (np.ones, np.ones_like))))
         elif function not in NEW:
             recorder.note(partial(assign, result, function, *given, **options))
-        return recorded(result, recorder)
+        return recorded(result, recorder, isinstance(found, np.generic))
 
     def __getitem__(self, index: Any) -> Any:
         """Part of the array, as a view; a copy where NumPy would give a number."""
@@ -150,7 +176,7 @@ class RecordedArray(np.ndarray[Any, Any]):
             part = super().__getitem__((*(index if isinstance(index, tuple) else (index,)), ...))
         if part.recorder is None:
             _refuse("writing to a part that is no slice")
-        if not (isinstance(value, np.ndarray) and _same_place(part.plain, value)):
+        if not (isinstance(value, np.ndarray) and same_place(part.plain, value)):
             fits = getattr(value, "dtype", None) == self.dtype
             self._recorder.do(np.copyto, part.plain, value, **({} if fits else UNSAFE))
 
@@ -164,7 +190,7 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Return a copy."""
         result = self.plain.copy(order)
         self._recorder.note(partial(np.copyto, result, self.plain))
-        return recorded(result, self._recorder)
+        return recorded(result, self._recorder, self.is_number)
 
     def astype(self, dtype: Any, *arguments: Any, **options: Any) -> Any:
         """Return an array of another dtype."""
@@ -172,12 +198,12 @@ class RecordedArray(np.ndarray[Any, Any]):
         if result is self.plain:
             return self
         self._recorder.note(partial(np.copyto, result, self.plain, **UNSAFE))
-        return recorded(result, self._recorder)
+        return recorded(result, self._recorder, self.is_number)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """Return a view of another shape, or a copy where there is none."""
         result = self.plain.reshape(*shape, **options)
-        if self.size and not _shares(result, self.plain):
+        if self.size and not shares(result, self.plain):
             self._recorder.note(partial(assign, result, self.plain.reshape, *shape, **options))
         return recorded(result, self._recorder)
 
@@ -192,6 +218,10 @@ class RecordedArray(np.ndarray[Any, Any]):
         return f"RecordedArray(shape={self.shape}, dtype={self.dtype})"
 
     __str__ = __repr__
+
+    def __format__(self, specification: str) -> str:
+        """Write the same into a message; not the number."""
+        return repr(self) if not specification else _refuse("__format__")
 
 
 def _refused(name: str) -> Callable[..., NoReturn]:
@@ -211,15 +241,32 @@ def _in_place(name: str) -> Callable[..., Any]:
     return method
 
 
+def _of_numbers(name: str) -> Callable[..., Any]:
+    """``x * y`` and the like: NumPy computes some of them otherwise for numbers than for arrays."""
+    operation = getattr(np.ndarray, name)
+
+    def method(self: RecordedArray, other: Any) -> Any:
+        if self.is_number and ("pow" in name or self.dtype.kind == "c"):
+            _refuse(f"{name} of a number; take a slice, x[:1] instead of x[0], or an axis")
+        return operation(self, other)
+
+    return method
+
+
 for _name in (
     *("__int__", "__float__", "__complex__", "__index__", "__round__", "item", "tolist", "tobytes"),
     *("fill", "put", "sort", "partition", "resize", "setfield", "byteswap", "dump", "trace"),
     *("argmax", "argmin", "argsort", "searchsorted", "nonzero", "compress", "choose"),
-    *("take", "repeat", "dot", "flatten", "ravel"),
+    *("take", "repeat", "dot", "flatten", "ravel", "round", "__dlpack__"),
 ):
     setattr(RecordedArray, _name, _refused(_name))
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "and", "or", "xor"):
+for _name in (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"),
+    *("and", "or", "xor", "lshift", "rshift"),
+):
     setattr(RecordedArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
+for _name in ("__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__", "__rpow__"):
+    setattr(RecordedArray, _name, _of_numbers(_name))
 RecordedArray.flat = property(_refused("flat"))  # type: ignore[assignment, method-assign]
 
 
@@ -229,6 +276,8 @@ def _refuse(what: str) -> NoReturn:
 
 def recorded(array: Array, recorder: Recorder, is_number: bool = False) -> RecordedArray:
     """View of an array that notes what is done with it."""
+    if array.dtype == np.float16:
+        _refuse("float16, of which NumPy takes means in Python")
     view = array.view(RecordedArray)
     view.recorder, view.plain, view.is_number = recorder, array, is_number
     return view
@@ -239,6 +288,8 @@ def plain(tree: Any) -> Any:
     if type(tree) is RecordedArray:
         tree._recorder.check_open()
         return tree.plain
+    if isinstance(tree, np.ndarray) and type(tree) not in PLAIN:
+        _refuse(f"an array of the class {type(tree).__name__}")
     if isinstance(tree, tuple):
         return tuple([plain(part) for part in tree])
     if isinstance(tree, list):
@@ -248,34 +299,23 @@ def plain(tree: Any) -> Any:
     return tree
 
 
-def _as_arrays(given: Any) -> list[Any]:
-    """Numbers as arrays, of the dtype that NumPy would turn them into at each run."""
-    dtypes = {array.dtype for array in given if isinstance(array, np.ndarray)}
-    dtype = dtypes.pop() if len(dtypes) == 1 else None
-    if dtype is None or dtype.kind not in "fc":
+def _as_arrays(ufunc: np.ufunc, given: Any) -> list[Any]:
+    """Numbers as arrays, of the dtype that the ufunc would turn them into at each run."""
+    kinds = [getattr(operand, "dtype", type(operand)) for operand in given]
+    if any(isinstance(kind, type) and kind not in (int, float, complex) for kind in kinds):
         return list(given)
-    return [np.asarray(a, dtype if type(a) in (int, float) else None) for a in given]
+    dtypes = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout))
+    return [
+        operand
+        if isinstance(operand, np.ndarray) or dtype.kind not in "fc"
+        else np.asarray(operand, dtype)
+        for operand, dtype in zip(given, dtypes, strict=False)
+    ]
 
 
 def _target(out: Any) -> Array:
     """The plain array that an operation shall write to, which must be one of the program's."""
     if not isinstance(out, RecordedArray):
         _refuse("a result in an array of another origin; make it with like=")
-    return out.plain
-
-
-def _shares(a: Any, b: Any) -> bool:
-    return isinstance(b, np.ndarray) and np.may_share_memory(a, b)
-
-
-def _owner(array: Array) -> Array:
-    """The array that an array is a view of, or itself."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
-
-
-def _same_place(a: Array, b: Array) -> bool:
-    """Whether both are the same numbers in memory, as after ``x[i] += y``, which assigns x[i]."""
-    first, second = a.__array_interface__, b.__array_interface__
-    return all(first[key] == second[key] for key in ("data", "shape", "strides", "typestr"))
+    target: Array = plain(out)
+    return target

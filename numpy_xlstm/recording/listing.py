@@ -1,7 +1,9 @@
 """A program written out: what is done, to what, in which shapes.
 
 An array and all of its views have one name: ``in.0`` for an argument, ``c0`` for a constant such as
-a parameter, ``t7`` for what line 7 was the first to write to.
+a parameter, ``t7`` for what line 7 was the first to write to. A view is told by its shape and by
+where it lies, in entries: ``t7+4 (2, 3)`` begins four entries after the first of t7, and
+``t7 (3, 2) by (1, 3)`` is one entry from the next along its first axis, and three along its second.
 """
 
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.memory import offset, owner, strides
 from numpy_xlstm.recording.program import Program, assign, check, within
 from numpy_xlstm.trees import leaves
 
@@ -38,14 +41,9 @@ class Names:
         return self._described(value, f"c{self._constants - 1}")
 
     def _described(self, array: Array, otherwise: str) -> str:
-        return f"{self._names.setdefault(id(owner(array)), otherwise)} {array.shape}"
-
-
-def owner(array: Array) -> Array:
-    """The array that an array is a view of, or itself."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
-    return array
+        name = self._names.setdefault(id(owner(array)), otherwise)
+        start, steps = offset(array), strides(array)
+        return f"{name}{f'+{start}' * bool(start)} {array.shape}{f' by {steps}' if steps else ''}"
 
 
 def lines(program: Program) -> Iterator[str]:
@@ -70,6 +68,8 @@ def _line(n: int, operation: Any, names: Names) -> str:
         out = options["out"] if "out" in options else arguments.pop()
     if function is assign:
         function = arguments.pop(0)
+        if isinstance(getattr(function, "__self__", None), np.ndarray):  # a method of an array
+            arguments.insert(0, function.__self__)
     given = ", ".join(map(names.of, arguments))
     told = {key: options[key] for key in ("axis", "initial", "where") if _tells(options.get(key))}
     more = "".join(f", {key}={names.of(value)}" for key, value in told.items())

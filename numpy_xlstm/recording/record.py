@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import RecordingError
+from numpy_xlstm.errors import BranchError, RecordingError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording.array import RecordedArray, plain, recorded
 from numpy_xlstm.recording.program import Program, Recorder
@@ -56,15 +56,16 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
           out = t2 ()
     """
     recorder = Recorder()
-    inputs = tree_map(_own, arguments)
+    first, inputs = (tree_map(_own, arguments) for _ in range(2))
     arrays = [array for _, array in leaves("", inputs)]
 
     def settled(array: Array) -> Array:
-        """An output, in an array that is no input as well."""
+        """An output, in an array that is no input or constant as well."""
         if not isinstance(array, RecordedArray):
             return _own(array)
         shared = any(np.may_share_memory(array, one) for one in arrays)
-        output: Array = plain(array.copy() if shared else array)
+        constant = not array.flags.writeable
+        output: Array = plain(array.copy() if shared or constant else array)
         return output
 
     try:
@@ -72,11 +73,31 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
         outputs = tree_map(settled, results)
     finally:
         recorder.close()
-    return Program(inputs, outputs, tuple(recorder.operations), recorder.buffer)
+    if recorder.failed:
+        raise RecordingError("expected operations that succeed; got one that raised an error")
+    program = Program(inputs, outputs, tuple(recorder.operations), recorder.buffer, recorder.errors)
+    _check_repeated(program, first)
+    return program
 
 
 def _own(array: Array) -> Array:
-    """Copy an array, or raise an error if it is none."""
+    """Copy an array in its layout, or raise an error if it is none."""
     if array.dtype.hasobject:
         raise RecordingError(f"expected arrays and nested tuples of arrays; got {array!r}")
-    return array.copy()
+    copy: Array = plain(array).copy("K")
+    return copy
+
+
+def _check_repeated(program: Program, arguments: Any) -> None:
+    """Run a program for the arguments that it was recorded with; it must do the same again."""
+    expected = tree_map(np.copy, program.outputs)
+    try:
+        pairs = zip(leaves("", program(*arguments)), leaves("", expected), strict=True)
+        same = all(np.array_equal(a, b, equal_nan=True) for (_, a), (_, b) in pairs)
+    except BranchError:
+        same = False
+    if not same:
+        raise RecordingError(
+            "expected a function that does the same at every call; got one that changes an array "
+            "which it did not make from its arguments (make it with like=)"
+        )

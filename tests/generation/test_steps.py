@@ -1,5 +1,6 @@
 """Steps give what the model gives, bit for bit, whether they are recorded or not."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -119,6 +120,49 @@ def test_dtypes_and_numbers_of_tokens() -> None:
     with pytest.raises(DTypeError, match="tokens: expected a NumPy array of integers; got float64"):
         steps(np.ones(2))  # type: ignore[arg-type]
     assert_follows(steps, model, draw_tokens(3), state)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_goes_its_own_way(copied: Callable[[Any], Any]) -> None:
+    """As the hypotheses of a beam search do."""
+    model = model_of("mixed")
+    _, state = model(draw_tokens(3))
+    steps = Steps(model, state)
+    for now in draw_tokens(4).T:
+        _, state = model(now[:, None], state)
+        steps(now)
+    other = copied(steps)
+    assert_follows(other, model, draw_tokens(5, seed=8), state)
+    assert_follows(steps, model, draw_tokens(5, seed=9), state)
+
+
+def test_errors_before_the_first_recording_do_not_prevent_it() -> None:
+    model = model_of("slstm")
+    _, state = model(draw_tokens(3))
+    steps = Steps(model, state)
+    for _ in range(9):
+        with pytest.raises(IndexError):
+            steps(np.array([9, 0]))
+    steps(np.array([0, 0]))
+    assert steps.program is not None
+
+
+def test_another_treatment_of_floating_point_errors_is_recorded_anew() -> None:
+    model = model_of("lstm")
+    _, state = model(draw_tokens(3))
+    steps = Steps(model, state)
+    steps(np.array([0, 1]))
+    before, state = steps.program, steps.state
+    with np.errstate(divide="raise"):
+        assert_follows(steps, model, draw_tokens(3), state)
+    assert steps.program is not before
+
+
+def test_states_of_another_layout() -> None:
+    model = model_of("mixed")
+    _, state = model(draw_tokens(3))
+    turned = tree_map(lambda a: np.asarray(a, order="F"), state)
+    assert_follows(Steps(model, turned), model, draw_tokens(4), turned)
 
 
 def test_a_state_in_another_form() -> None:

@@ -1,5 +1,6 @@
 """A program does what the function does, for other inputs too, bit for bit; or it is refused."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import BranchError, RecordingError
+from numpy_xlstm.errors import BranchError, DTypeError, RecordingError, ShapeError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording import Program, record
 from numpy_xlstm.trees import leaves
@@ -73,12 +74,14 @@ def functions(x: Array, y: Array) -> tuple[Array, ...]:
 def numbers(x: Array, y: Array) -> tuple[Array, ...]:
     z = x + y
     first, total = z[0, 0], z.sum()
-    kept = total
+    kept, turned = total, first.T
+    alias = turned
+    turned += 1
     total *= 2
     first += 3
     z[0, 0] = z[1, 1]
     z[1, 1] = first
-    return z, total, kept, first * y, np.vecdot(x, y)[..., None]
+    return z, total, kept, first * y, np.vecdot(x, y)[..., None], turned, alias, np.take(x, 2)
 
 
 def iterated(x: Array, y: Array) -> tuple[Array, ...]:
@@ -116,6 +119,25 @@ def long_sums(x: Array, y: Array) -> tuple[Array, ...]:
     return many[::2].mean(), many.sum(axis=0), many[:, ::2].sum(), np.max(many[::3], initial=9)
 
 
+def given_numbers(x: Array, y: Array) -> tuple[Array, ...]:
+    narrow = x.astype(np.float32)
+    return (
+        np.float_power(np.abs(narrow), 2.1),
+        narrow * (0.1 + 0.3j),
+        np.ldexp(x, 2),
+        narrow * np.float64(0.1),
+        y.sum() * narrow,
+        np.multiply(x, 3, out=x.copy(), where=y > 0),
+    )
+
+
+def with_out(x: Array, y: Array) -> tuple[Array, ...]:
+    z = np.empty((4, 3), like=x)
+    np.concatenate((x, y), out=z)
+    np.cumsum(x, axis=1, out=z[:2])
+    return z, np.cumsum(y, 0, np.float32), np.einsum("ij->ji", np.asarray(TABLE, like=x))
+
+
 def arguments_given_back(x: Array, y: Array) -> tuple[Array, Array]:
     return y, x[:1]
 
@@ -134,6 +156,8 @@ FUNCTIONS = (
     as_they_are,
     reshaped,
     long_sums,
+    given_numbers,
+    with_out,
     arguments_given_back,
 )
 
@@ -243,6 +267,17 @@ def lost(x: Array) -> Array:
         (lambda x: np.copyto(dst=x, src=x), "copyto"),
         (lambda x: {"x": x}, "nested tuples"),
         (lost, "no view"),
+        (lambda x: x * [x[0], x[1], 2], "multiply of a list"),
+        (lambda x: np.take(x, [0, 1], out=np.empty(2)), "take with out="),
+        (lambda x: np.cumsum(x, dtype=float, out=np.empty(3)), "cumsum with out="),
+        (lambda x: np.concatenate((x, x), 0, np.empty(6)), "not named by out="),
+        (lambda x: x[0] ** 0.5, "__pow__ of a number"),
+        (lambda x: x.astype(complex)[0] * 2, "__mul__ of a number"),
+        (lambda x: x.sum().round(), "round"),
+        (lambda x: x.astype(np.float16).mean(), "float16"),
+        (lambda x: f"{x[0]:.2f}", "__format__"),
+        (lambda x: x + np.ma.array(np.ones(3), mask=np.eye(3)[0] > 0), "MaskedArray"),
+        (lambda x: np.from_dlpack(x), "__dlpack__"),
     ],
 )
 def test_what_cannot_be_recorded_is_refused(function: Callable[..., Any], what: str) -> None:
@@ -272,6 +307,111 @@ def test_a_constant_is_not_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
         record(adds, np.ones(3))
     assert TABLE[0, 0] == 0
+
+
+def test_a_function_that_changes_an_array_of_its_own_is_refused() -> None:
+    def cumulates(x: Array) -> Array:
+        mask, y = np.zeros(3), x * 0
+        for t in range(3):
+            mask[t] = 1
+            y = y + x * mask
+        return y
+
+    def counts(x: Array) -> Array:
+        table = np.zeros(3)
+        y = x + table
+        table += 1
+        return y if table[0] + x[0] > 1 else x
+
+    for function in (cumulates, counts):
+        with pytest.raises(RecordingError, match="the same at every call"):
+            record(function, np.ones(3))
+
+
+def test_an_error_on_the_way_is_a_branch() -> None:
+    def careful(x: Array) -> Array:
+        with np.errstate(over="raise"):
+            try:
+                return np.exp(x)
+            except FloatingPointError:
+                return x * 9
+
+    with pytest.raises(RecordingError, match="that succeed"):
+        record(careful, np.array([1e4]))
+    program = record(careful, np.array([1.0]))
+    with pytest.raises(FloatingPointError):
+        program(np.array([1e4]))
+
+
+def test_a_matrix_is_no_array() -> None:
+    with pytest.raises(RecordingError, match="of the class matrix"):
+        record(np.exp, np.ones((1, 2)).view(np.matrix))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arguments_keep_their_layout(order: Any) -> None:
+    """On which the order of a sum depends."""
+    rng = np.random.default_rng(0)
+    x, other = (np.asarray(rng.standard_normal((50, 37)), order=order) for _ in range(2))
+    program = record(lambda x: x.sum(axis=0), x)
+    assert_same([program.outputs], x.sum(axis=0))
+    assert_same([program(other)], other.sum(axis=0))
+
+
+def test_floating_point_errors_are_treated_as_when_recorded() -> None:
+    with np.errstate(over="ignore"):
+        program = record(quiet, np.ones(2))
+    with np.errstate(over="raise"):
+        assert_same([program(np.full(2, 1e4))], np.full(2, np.inf))
+
+
+def test_an_output_is_no_constant() -> None:
+    table = TABLE.copy()
+    program = record(lambda x: np.asarray(table, like=x), np.ones(3))
+    table += 1
+    assert_same([program.outputs], TABLE)
+
+
+def test_a_program_is_called_with_arguments_like_the_first() -> None:
+    program = record(lambda x, state: (x * 2, (x + state[0], None)), np.ones(3), (np.ones(3), None))
+    y, (z, nothing) = program(np.full(3, 2.0), (np.ones(3), None))
+    assert nothing is None
+    program(np.zeros(3), (np.zeros(3), None))
+    assert_same([y, z], (np.full(3, 4.0), np.full(3, 3.0)))
+    before, one = program.inputs[0].copy(), np.ones(3)
+    for arguments, error, message in (
+        ((one,), ShapeError, "expected 2 arrays as when recorded; got 1"),
+        ((one, (np.ones(4), None)), ShapeError, r"in.1.0: expected shape \(3,\); got \(4,\)"),
+        ((one.astype(int), (one, None)), DTypeError, "in.0: expected float64; got int64"),
+    ):
+        with pytest.raises(error, match=message):
+            program(*arguments)
+    assert_same([program.inputs[0]], before)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_program_is_not_copied(copied: Callable[[Any], Any]) -> None:
+    with pytest.raises(RecordingError, match="request to copy"):
+        copied(record(np.exp, np.ones(3)))
+
+
+def test_a_closed_recording_is_not_written_to() -> None:
+    kept: list[Array] = []
+
+    def leaks(x: Array) -> Array:
+        kept.append(x * 2)
+        return kept[0]
+
+    program = record(leaks, np.ones(3))
+    writes: tuple[Callable[[Array], Any], ...] = (
+        lambda y: y.__setitem__(0, 99),
+        lambda y: np.copyto(y, 5),
+        lambda y: np.exp(y, y),
+    )
+    for write in writes:
+        with pytest.raises(RecordingError, match="an earlier one"):
+            write(kept[0])
+    assert_same([program.outputs], np.full(3, 2.0))
 
 
 def test_an_array_of_another_recording_is_refused() -> None:
@@ -312,21 +452,24 @@ def test_a_program_is_written_out() -> None:
         y[0] = 2
         if state[0] > weight.sum():
             y = y * weight
-        return np.where(y.sum(axis=0, keepdims=True) > 1, y, 0), (state[0] + TABLE[0, 0],)
+        turned = y[:, :2].T.reshape(-1)
+        return np.where(y.sum(axis=0, keepdims=True) > 1, y, 0), (state[0] + TABLE[0, 0], turned)
 
     program = record(function, np.ones((2, 3)), (np.array(4.0),))
     assert str(program).splitlines() == [
         "   0  t0 (3, 3) float64 = concatenate((in.0 (2, 3), c0 (1, 3)), axis=0)",
         "   1  t1 (3, 3) float64 = multiply(t0 (3, 3), 0.5)",
-        "   2  t1 (2, 3) float64 = add(t1 (2, 3), 1.0)",
+        "   2  t1+3 (2, 3) float64 = add(t1+3 (2, 3), 1.0)",
         "   3  t1 (3,) float64 = copy(2)",
         "   4  t4 () bool = greater(in.1.0 (), 3.0)",
         "   5  check(t4 () is True)",
         "   6  t6 (3, 3) float64 = multiply(t1 (3, 3), c0 (1, 3))",
-        "   7  t7 (1, 3) float64 = add.reduce(t6 (3, 3), axis=0)",
-        "   8  t8 (1, 3) bool = greater(t7 (1, 3), 1.0)",
-        "   9  t9 (3, 3) float64 = where(t8 (1, 3), t6 (3, 3), 0)",
-        "  10  t10 () float64 = add(in.1.0 (), 0.0)",
-        "      out.0 = t9 (3, 3)",
-        "      out.1.0 = t10 ()",
+        "   7  t7 (6,) float64 = reshape(t6 (2, 3) by (1, 3), -1)",
+        "   8  t8 (1, 3) float64 = add.reduce(t6 (3, 3), axis=0)",
+        "   9  t9 (1, 3) bool = greater(t8 (1, 3), 1.0)",
+        "  10  t10 (3, 3) float64 = where(t9 (1, 3), t6 (3, 3), 0)",
+        "  11  t11 () float64 = add(in.1.0 (), 0.0)",
+        "      out.0 = t10 (3, 3)",
+        "      out.1.0 = t11 ()",
+        "      out.1.1 = t7 (6,)",
     ]
