@@ -7,8 +7,8 @@ import numpy as np
 from numpy_xlstm.errors import BranchError, RecordingError
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.recording import Program, record
-from numpy_xlstm.trees import leaves, rebuild, tree_map
+from numpy_xlstm.recording import Program, exchanged, record
+from numpy_xlstm.trees import leaves, tree_map
 
 ATTEMPTS = 4
 """So often a program is recorded for a model that branches."""
@@ -44,8 +44,9 @@ class Steps:
     Attributes
     ----------
     program : Program or None
-        The operations of a step; None while the model is called as it is, as at the first step
-        from an empty state.
+        The operations of the next step; None while the model is called as it is, as at the first
+        step from an empty state. Two take turns, each of which reads the state where the other one
+        has written it.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class Steps:
         column = check_sequence("tokens", tokens)[:, None]
         if self.program is not None and self._fits(self.program, column):
             return self._repeat(self.program, column)
-        if self._attempts and self._state is not None:
+        if self._attempts and _in_order(self._state):
             return self._record(column)
         return self._call(column)
 
@@ -117,16 +118,14 @@ class Steps:
     def _record(self, column: IndexArray) -> Array:
         """Take a step and keep its operations."""
         try:
-            program = record(self._model, column.astype(np.int64), self._state)
+            program = record(self._model, column.astype(np.int64), self._state, verify=False)
         except RecordingError:
             logits = self._call(column)  # which raises the error, if there is another one
             self._attempts = 0
             return logits
         self._attempts -= 1
-        before, after = ([a for _, a in leaves("", part[1])] for part in program[:2])
-        self.program, self._carry = program, list(zip(before, after, strict=True))
-        self._state = rebuild(program.outputs[1], iter(before))
-        return self._logits(program)
+        other = exchanged(program, program.inputs[1], program.outputs[1])
+        return self._done(program, other)
 
     def _repeat(self, program: Program, column: IndexArray) -> Array:
         """Take a step by the program; by the model, if that would branch otherwise."""
@@ -135,14 +134,19 @@ class Steps:
             program.run()
         except BranchError:
             return self._call(column)
-        return self._logits(program)
+        return self._done(program, self._other)
 
-    def _logits(self, program: Program) -> Array:
-        """Copy the logits, and make the state after this step that before the next."""
-        for place, after in self._carry:
-            place[...] = after
-        logits: Array = program.outputs[0][:, -1].copy()
-        return logits
+    def _done(self, program: Program, other: Program) -> Array:
+        """Copy the logits; the next step goes on from the state that the program has written."""
+        logits, self._state = program.outputs
+        self.program, self._other = other, program
+        last: Array = logits[:, -1].copy()
+        return last
+
+
+def _in_order(state: Any) -> bool:
+    """Whether there is a state, with all of its arrays laid out as the model lays them out."""
+    return state is not None and all(a.flags.c_contiguous for _, a in leaves("", state))
 
 
 def _is_ours(model: Any) -> bool:

@@ -13,9 +13,6 @@ from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator
 FAST_WIDTH = 16
 """Blocks narrower than this are joined."""
 
-WORTH_MERGING = 32
-"""From how many rows on."""
-
 
 class HeadwiseLinearCache(NamedTuple):
     """What the backward of :class:`HeadwiseLinear` needs."""
@@ -102,7 +99,7 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
         y = out
         if y is None:
             y = np.empty((*x.shape[:-1], self.out_features), x.dtype, like=x)
-        W = merged(weight, x)
+        W = merged(weight)
         turned = W.swapaxes(1, 2)
         if x.size > self.in_features:  # more than one row: NumPy takes twice as long for a view
             turned = turned.copy()
@@ -114,7 +111,7 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
     def apply_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         x, weight = cache
-        W = merged(weight, x)
+        W = merged(weight)
         dW = by_head(dy, W).swapaxes(1, 2) @ by_head(x, W)
         grads = {"weight": unmerged(dW, weight.shape)}  # [headwise.2]
         if "bias" in self.params:
@@ -124,20 +121,22 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
         return dx, grads
 
 
-def merged(weight: Array, x: Array) -> Array:
-    """Join neighbouring blocks to larger ones, with 0 beside the diagonal, for many rows of x.
+def merged(weight: Array) -> Array:
+    """Join neighbouring blocks to larger ones, with 0 beside the diagonal.
 
     A product of matrices of width 4 takes twice as long as one of width 16.
+
+    In memory, one more row of ``columns`` numbers after each block of a larger matrix puts the
+    blocks of its diagonal below each other.
     """
     NH, rows, columns = weight.shape
-    few = x.size < NH * columns * WORTH_MERGING
-    count = 1 if few else gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
+    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
     if count == 1:
         return weight
-    joined = np.zeros((NH // count, count, rows, count, columns), weight.dtype)
-    which = np.arange(count)
-    joined[:, which, :, which] = weight.reshape(-1, count, rows, columns).swapaxes(0, 1)
-    return joined.reshape(-1, count * rows, count * columns)
+    groups, wide = NH // count, rows * count
+    joined = np.zeros((groups, count, wide + 1, columns), weight.dtype)
+    joined[:, :, :wide:count] = weight.reshape(groups, count, rows, columns)
+    return joined.reshape(groups, -1)[:, : -count * columns].reshape(groups, wide, count * columns)
 
 
 def unmerged(joined: Array, shape: tuple[int, ...]) -> Array:

@@ -18,13 +18,13 @@ without asking the subclass is not seen: its result is a constant for the progra
 
 import operator
 from collections.abc import Callable, Mapping
-from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import numpy as np
 
 from numpy_xlstm.errors import RecordingError
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.calls import BUFFER
 from numpy_xlstm.recording.functions import (
     AS_THEY_ARE,
     COMPOSED,
@@ -33,18 +33,17 @@ from numpy_xlstm.recording.functions import (
     ORDERLESS,
     OUT_COMES_AFTER,
     QUESTIONS,
-    WITH_KEYWORD,
     WITH_OUT,
     WITHOUT_OUT,
 )
 from numpy_xlstm.recording.memory import owner, same_place, shares
-from numpy_xlstm.recording.program import BUFFER, Recorder, assign, check
+from numpy_xlstm.recording.recorder import Recorder
 
 METHODS = ("__call__", "reduce", "accumulate")
 """Of a ufunc, that can be noted."""
 
-PLAIN = (np.ndarray, np.memmap)
-"""Classes of arrays whose operations mean the same."""
+PLAIN = {np.ndarray, np.memmap, int, float, bool, str, type(None), np.float64, np.float32}
+"""What an operation can be given as it is, apart from rarer kinds of numbers."""
 
 UNSAFE: dict[str, Any] = {"casting": "unsafe"}
 """As an assignment to a part of an array casts."""
@@ -60,16 +59,19 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def __array_finalize__(self, source: Any) -> None:
         """Have the recorder of the array that this one is a view of."""
-        if isinstance(source, RecordedArray) and source.recorder is not None:
-            view = self.view(np.ndarray)
-            if shares(view, source.plain) or (not self.size and owner(self) is owner(source)):
-                self.recorder, self.is_number = source.recorder, source.is_number
+        if not isinstance(source, RecordedArray) or source.recorder is None:
+            return
+        if owner(self) is owner(source) or shares(self.view(np.ndarray), source.plain):
+            vars(self).update(recorder=source.recorder, is_number=source.is_number)
 
-    @cached_property
+    @property
     def plain(self) -> Array:
         """The same as a plain array."""
-        assert self._recorder
-        return self.view(np.ndarray)
+        known = vars(self)
+        if "_plain" not in known:
+            known["_plain"] = self.view(np.ndarray)
+        plain: Array = known["_plain"]
+        return plain
 
     @property
     def _recorder(self) -> Recorder:
@@ -86,7 +88,7 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Do what a ufunc does, and note it."""
         if method not in METHODS or ufunc.nout > 1:
             _refuse(f"{ufunc.__name__}.{method}")
-        if any(isinstance(operand, list | tuple) for operand in inputs):
+        if not {list, tuple}.isdisjoint(map(type, inputs)):
             _refuse(f"{ufunc.__name__} of a list; use np.stack")
         with self._recorder:
             if method == "__call__":
@@ -110,13 +112,15 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Do and note what is a function of its own."""
         if len(arguments) > OUT_COMES_AFTER.get(function, len(arguments)):
             _refuse(f"{function.__name__} with a result in an array that is not named by out=")
-        if function in WITH_OUT and options.get("dtype") is None:
+        if function in WITH_OUT:
             others = {key: value for key, value in options.items() if key != "out"}
             return self._noted(function, arguments, others, options.get("out"))
         if function is np.copyto and arguments:
-            target, *values = arguments
-            return self._recorder.do(function, _target(target), *plain(values), **plain(options))
-        if function not in NEW | FILLED | WITH_OUT | WITHOUT_OUT | AS_THEY_ARE:
+            target, value, *more = arguments
+            if more:
+                _refuse("copyto with options that are not named")
+            return self._recorder.note_copy(_target(target), plain(value), **plain(options))
+        if function not in NEW | FILLED | WITHOUT_OUT | AS_THEY_ARE:
             _refuse(function.__name__)
         if options.get("out") is not None:
             _refuse(f"{function.__name__} with out=")
@@ -129,16 +133,11 @@ class RecordedArray(np.ndarray[Any, Any]):
         given, options, recorder = plain(inputs), plain(options), self._recorder
         found = function(*given, **options) if out is None else _target(out)
         result = np.asarray(found)
-        if out is None and any(shares(result, array) for array in given):
-            return recorded(result, recorder)  # np.einsum may return a view
-        if isinstance(function, np.ufunc) and function not in WITH_KEYWORD and not options:
-            # Half the time of out=result.
-            operation = partial(function, *_as_arrays(function, given), result)
-        else:
-            operation = partial(function, *given, out=result, **options)
+        if function is np.einsum and out is None and any(shares(result, a) for a in given):
+            return recorded(result, recorder)  # a view
         if out is not None:
-            operation()
-        recorder.note(operation)
+            function(*given, out=result, **options)
+        recorder.note(result, function, *given, **options)
         return out if out is not None else recorded(result, recorder, isinstance(found, np.generic))
 
     def _made(
@@ -154,9 +153,9 @@ class RecordedArray(np.ndarray[Any, Any]):
             result = result.view()
             result.flags.writeable &= isinstance(arguments[0], RecordedArray)  # or is a constant
         elif function in FILLED:
-            recorder.note(partial(np.copyto, result, int(function in (np.ones, np.ones_like))))
+            recorder.note(result, np.copyto, int(function in (np.ones, np.ones_like)))
         elif function not in NEW:
-            recorder.note(partial(assign, result, function, *given, **options))
+            recorder.note(result, function, *given, **options)
         return recorded(result, recorder, isinstance(found, np.generic))
 
     def __getitem__(self, index: Any) -> Any:
@@ -178,34 +177,36 @@ class RecordedArray(np.ndarray[Any, Any]):
             _refuse("writing to a part that is no slice")
         if not (isinstance(value, np.ndarray) and same_place(part.plain, value)):
             fits = getattr(value, "dtype", None) == self.dtype
-            self._recorder.do(np.copyto, part.plain, value, **({} if fits else UNSAFE))
+            self._recorder.note_copy(part.plain, value, **({} if fits else UNSAFE))
 
     def __bool__(self) -> bool:
         """Whether the one number is not 0; that it stays so becomes part of the program."""
-        truth = bool(self.plain)
-        self._recorder.note(partial(check, self.plain, truth))
-        return truth
+        recorder = self._recorder
+        return recorder.note_check(self.plain)
 
     def copy(self, order: Any = "C") -> Any:
         """Return a copy."""
+        recorder = self._recorder
         result = self.plain.copy(order)
-        self._recorder.note(partial(np.copyto, result, self.plain))
-        return recorded(result, self._recorder, self.is_number)
+        recorder.note(result, np.copyto, self.plain)
+        return recorded(result, recorder, self.is_number)
 
     def astype(self, dtype: Any, *arguments: Any, **options: Any) -> Any:
         """Return an array of another dtype."""
+        recorder = self._recorder
         result = self.plain.astype(dtype, *arguments, **options)
         if result is self.plain:
             return self
-        self._recorder.note(partial(np.copyto, result, self.plain, **UNSAFE))
-        return recorded(result, self._recorder, self.is_number)
+        recorder.note(result, np.copyto, self.plain, **UNSAFE)
+        return recorded(result, recorder, self.is_number)
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """Return a view of another shape, or a copy where there is none."""
+        recorder = self._recorder
         result = self.plain.reshape(*shape, **options)
         if self.size and not shares(result, self.plain):
-            self._recorder.note(partial(assign, result, self.plain.reshape, *shape, **options))
-        return recorded(result, self._recorder)
+            recorder.note(result, np.reshape, self.plain, result.shape, **options)
+        return recorded(result, recorder)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set what a recorded array has beside an array; the rest may not be changed in place."""
@@ -279,17 +280,20 @@ def recorded(array: Array, recorder: Recorder, is_number: bool = False) -> Recor
     if array.dtype == np.float16:
         _refuse("float16, of which NumPy takes means in Python")
     view = array.view(RecordedArray)
-    view.recorder, view.plain, view.is_number = recorder, array, is_number
+    vars(view).update(recorder=recorder, _plain=array, is_number=is_number)
     return view
 
 
 def plain(tree: Any) -> Any:
     """Whatever an operation is given, with plain arrays in the place of recorded ones."""
-    if type(tree) is RecordedArray:
+    kind = type(tree)
+    if kind is RecordedArray:
         tree._recorder.check_open()
         return tree.plain
-    if isinstance(tree, np.ndarray) and type(tree) not in PLAIN:
-        _refuse(f"an array of the class {type(tree).__name__}")
+    if kind in PLAIN:
+        return tree
+    if isinstance(tree, np.ndarray):
+        _refuse(f"an array of the class {kind.__name__}")
     if isinstance(tree, tuple):
         return tuple([plain(part) for part in tree])
     if isinstance(tree, list):
@@ -297,20 +301,6 @@ def plain(tree: Any) -> Any:
     if isinstance(tree, dict) and tree:
         return {key: plain(value) for key, value in tree.items()}
     return tree
-
-
-def _as_arrays(ufunc: np.ufunc, given: Any) -> list[Any]:
-    """Numbers as arrays, of the dtype that the ufunc would turn them into at each run."""
-    kinds = [getattr(operand, "dtype", type(operand)) for operand in given]
-    if any(isinstance(kind, type) and kind not in (int, float, complex) for kind in kinds):
-        return list(given)
-    dtypes = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout))
-    return [
-        operand
-        if isinstance(operand, np.ndarray) or dtype.kind not in "fc"
-        else np.asarray(operand, dtype)
-        for operand, dtype in zip(given, dtypes, strict=False)
-    ]
 
 
 def _target(out: Any) -> Array:

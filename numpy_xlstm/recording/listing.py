@@ -13,7 +13,7 @@ import numpy as np
 
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording.memory import offset, owner, strides
-from numpy_xlstm.recording.program import Program, assign, check, within
+from numpy_xlstm.recording.program import Operation, Program
 from numpy_xlstm.trees import leaves
 
 
@@ -30,7 +30,7 @@ class Names:
 
     def of(self, value: Any) -> str:
         """Name and shape of what an operation is given; or the number, if it is one."""
-        if isinstance(value, tuple | list):
+        if isinstance(value, tuple | list) and any(isinstance(part, np.ndarray) for part in value):
             return f"({', '.join(map(self.of, value))})"
         if not isinstance(value, np.ndarray):
             return str(value)
@@ -55,25 +55,14 @@ def lines(program: Program) -> Iterator[str]:
         yield f"      {name} = {names.of(array)}"
 
 
-def _line(n: int, operation: Any, names: Names) -> str:
-    function, options = operation.func, operation.keywords
-    arguments: list[Any] = list(operation.args)
-    if function is within:
-        return _line(n, arguments[1], names)
-    if function is check:
+def _line(n: int, operation: Operation, names: Names) -> str:
+    function, arguments, options, result, _ = operation
+    if result is None:
         return f"check({names.of(arguments[0])} is {arguments[1]})"
-    if function in (assign, np.copyto):
-        out = arguments.pop(0)
-    else:
-        out = options["out"] if "out" in options else arguments.pop()
-    if function is assign:
-        function = arguments.pop(0)
-        if isinstance(getattr(function, "__self__", None), np.ndarray):  # a method of an array
-            arguments.insert(0, function.__self__)
     given = ", ".join(map(names.of, arguments))
     told = {key: options[key] for key in ("axis", "initial", "where") if _tells(options.get(key))}
     more = "".join(f", {key}={names.of(value)}" for key, value in told.items())
-    return f"{names.of_result(out, n)} {out.dtype} = {_name(function)}({given}{more})"
+    return f"{names.of_result(result, n)} {result.dtype} = {_name(function)}({given}{more})"
 
 
 def _tells(value: Any) -> bool:

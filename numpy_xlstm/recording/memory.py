@@ -9,9 +9,18 @@ from numpy_xlstm.numerics import Array
 
 def owner(array: Array) -> Array:
     """The array that an array is a view of, or itself."""
-    while isinstance(array.base, np.ndarray):
-        array = array.base
+    base = array.base
+    while isinstance(base, np.ndarray):
+        array, base = base, base.base
     return array
+
+
+def is_whole(array: Array) -> bool:
+    """Whether an array has all of its memory, in order, and for itself."""
+    whole = owner(array)
+    return (
+        bool(array.flags.c_contiguous and whole.flags.c_contiguous) and array.nbytes == whole.nbytes
+    )
 
 
 def shares(a: Array, b: Any) -> bool:
@@ -36,3 +45,9 @@ def strides(array: Array) -> tuple[int, ...] | None:
     if array.flags.c_contiguous:
         return None
     return tuple(step // array.itemsize for step in array.strides)
+
+
+def at_the_same_place(array: Array, of: Array) -> Array:
+    """The view of an array that lies in it as ``array`` lies in its owner."""
+    start, first = (one.__array_interface__["data"][0] for one in (array, owner(array)))
+    return np.ndarray(array.shape, array.dtype, of, start - first, array.strides)

@@ -1,19 +1,27 @@
 """A straight line of NumPy operations between arrays that stay where they are."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple, NoReturn, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from numpy_xlstm.errors import BranchError, DTypeError, RecordingError, ShapeError
+from numpy_xlstm.errors import DTypeError, RecordingError, ShapeError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.calls import Call, call_of
+from numpy_xlstm.recording.memory import owner
 from numpy_xlstm.trees import leaves, tree_map
 
-Operation = partial[Any]
-"""A function with all of its arguments, the arrays that it reads and writes."""
 
-BUFFER = 4096
-"""Entries that NumPy takes at a time. With more, it copies a factor that is the same for many."""
+class Operation(NamedTuple):
+    """One call of a function of NumPy, in arrays that stay where they are."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    options: Mapping[str, Any]
+    result: Array | None
+    """What it writes to; None for a check."""
+    errors: Mapping[str, Any] | None = None
+    """How floating-point errors are treated, if otherwise than in the program as a whole."""
 
 
 class Program(NamedTuple):
@@ -30,9 +38,11 @@ class Program(NamedTuple):
     outputs: Any
     """What the function returned, likewise."""
     operations: tuple[Operation, ...]
+    calls: tuple[Call, ...]
+    """One for each operation."""
     buffer: int
-    """:data:`BUFFER`; or what NumPy has otherwise, where the last bits of a sum depend on it."""
-    errors: Any
+    """``BUFFER``; or what NumPy has otherwise, where the last bits of a sum depend on it."""
+    errors: Mapping[str, Any]
     """How floating-point errors are treated: as when it was recorded, see :func:`numpy.geterr`."""
 
     def __call__(self, *arguments: Any) -> Any:
@@ -69,8 +79,8 @@ class Program(NamedTuple):
         """
         with np.errstate(**self.errors):  # at whose end the buffer is as before, too
             np.setbufsize(self.buffer)
-            for operation in self.operations:
-                operation()
+            for call in self.calls:
+                call()
 
     def __reduce__(self) -> NoReturn:
         raise RecordingError("expected a program where it was recorded; got a request to copy it")
@@ -82,63 +92,21 @@ class Program(NamedTuple):
         return "\n".join(lines(self))
 
 
-def check(condition: np.ndarray[Any, Any], expected: bool) -> None:
-    """Raise :class:`BranchError` unless the condition is as it was."""
-    if bool(condition) is not expected:
-        raise BranchError(f"expected a condition to be {expected} again; it is {not expected} now")
+def compiled(
+    inputs: Any,
+    outputs: Any,
+    operations: tuple[Operation, ...],
+    buffer: int,
+    errors: Mapping[str, Any],
+) -> Program:
+    """Put a program together."""
+    written = written_by(inputs, operations)
+    calls = tuple(call_of(operation, written) for operation in operations)
+    return Program(inputs, outputs, operations, calls, buffer, errors)
 
 
-def assign(
-    target: np.ndarray[Any, Any], function: Callable[..., Any], *arguments: Any, **options: Any
-) -> None:
-    """Write to ``target`` what a function returns that cannot do so itself."""
-    target[...] = function(*arguments, **options)
-
-
-def within(errors: Any, operation: Operation) -> None:
-    """Do an operation that was recorded under another treatment of floating-point errors."""
-    with np.errstate(**errors):
-        operation()
-
-
-class Recorder:
-    """Collects the operations of one program. Each is done ``with`` it, so that failures are known.
-
-    A function that goes on after an operation has raised an error has taken a branch of which the
-    program knows nothing.
-    """
-
-    def __init__(self) -> None:
-        self.operations: list[Operation] = []
-        self.buffer, self.errors = BUFFER, np.geterr()
-        self.failed, self._open = False, True
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        self.failed |= error is not None
-
-    def close(self) -> None:
-        """Take no more."""
-        self._open = False
-
-    def check_open(self) -> None:
-        """Raise an error if this program is complete."""
-        if not self._open:
-            raise RecordingError("expected arrays of this recording; got one of an earlier one")
-
-    def note(self, operation: Operation) -> None:
-        """Take an operation that has been done."""
-        self.check_open()
-        errors = np.geterr()
-        if errors != self.errors:
-            operation = partial(within, errors, operation)
-        self.operations.append(operation)
-
-    def do(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
-        """Do an operation that writes to one of its arguments, and take it."""
-        self.check_open()
-        operation = partial(function, *arguments, **options)
-        operation()
-        self.note(operation)
+def written_by(inputs: Any, operations: Iterable[Operation]) -> set[int]:
+    """The ids of the arrays that are not constants."""
+    results = [operation.result for operation in operations if operation.result is not None]
+    given = [array for _, array in leaves("", inputs)]
+    return {id(owner(array)) for array in (*given, *results)}

@@ -9,11 +9,13 @@ import numpy as np
 from numpy_xlstm.errors import BranchError, RecordingError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording.array import RecordedArray, plain, recorded
-from numpy_xlstm.recording.program import Program, Recorder
+from numpy_xlstm.recording.memory import is_whole, owner
+from numpy_xlstm.recording.program import Program
+from numpy_xlstm.recording.recorder import Recorder
 from numpy_xlstm.trees import leaves, tree_map
 
 
-def record(function: Callable[..., Any], *arguments: Any) -> Program:
+def record(function: Callable[..., Any], *arguments: Any, verify: bool = True) -> Program:
     """Run a function once and return the operations of NumPy that it consists of, as a program.
 
     Other arrays that the function uses, such as parameters, are constants of the program: an
@@ -29,6 +31,8 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     *arguments
         Shapes, dtypes and first numbers of its arguments, which are copied. A Python number is an
         array of shape () and float64 or int64.
+    verify : bool
+        Whether to run the program for these arguments, and compare with what the function returned.
 
     Returns
     -------
@@ -38,8 +42,8 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     Raises
     ------
     RecordingError
-        If the function does something that cannot be recorded, or takes or returns other things
-        than arrays and nested tuples of arrays.
+        If the function does something that cannot be recorded, takes or returns other things than
+        arrays and nested tuples of arrays, or if its program gives other results.
 
     Examples
     --------
@@ -56,16 +60,16 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
           out = t2 ()
     """
     recorder = Recorder()
-    first, inputs = (tree_map(_own, arguments) for _ in range(2))
-    arrays = [array for _, array in leaves("", inputs)]
+    inputs = tree_map(_own, arguments)
+    taken = {id(array) for _, array in leaves("", inputs)}
 
     def settled(array: Array) -> Array:
-        """An output, in an array that is no input or constant as well."""
+        """An output, in an array of its own: no input, no constant, no part of another."""
         if not isinstance(array, RecordedArray):
             return _own(array)
-        shared = any(np.may_share_memory(array, one) for one in arrays)
-        constant = not array.flags.writeable
-        output: Array = plain(array.copy() if shared or constant else array)
+        alone = is_whole(plain(array)) and id(owner(plain(array))) not in taken
+        output: Array = plain(array if alone and array.flags.writeable else array.copy())
+        taken.add(id(owner(output)))
         return output
 
     try:
@@ -75,8 +79,9 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
         recorder.close()
     if recorder.failed:
         raise RecordingError("expected operations that succeed; got one that raised an error")
-    program = Program(inputs, outputs, tuple(recorder.operations), recorder.buffer, recorder.errors)
-    _check_repeated(program, first)
+    program = recorder.program(inputs, outputs)
+    if verify:
+        _check_repeated(program, arguments)
     return program
 
 
@@ -91,9 +96,14 @@ def _own(array: Array) -> Array:
 def _check_repeated(program: Program, arguments: Any) -> None:
     """Run a program for the arguments that it was recorded with; it must do the same again."""
     expected = tree_map(np.copy, program.outputs)
+    for (_, place), (_, array) in zip(
+        leaves("", program.inputs), leaves("", arguments), strict=True
+    ):
+        place[...] = array
     try:
-        pairs = zip(leaves("", program(*arguments)), leaves("", expected), strict=True)
-        same = all(np.array_equal(a, b, equal_nan=True) for (_, a), (_, b) in pairs)
+        program.run()
+        pairs = zip(leaves("", program.outputs), leaves("", expected), strict=True)
+        same = all(_are_equal(a, b) for (_, a), (_, b) in pairs)
     except BranchError:
         same = False
     if not same:
@@ -101,3 +111,8 @@ def _check_repeated(program: Program, arguments: Any) -> None:
             "expected a function that does the same at every call; got one that changes an array "
             "which it did not make from its arguments (make it with like=)"
         )
+
+
+def _are_equal(a: Array, b: Array) -> bool:
+    """Whether two arrays are, NaN included; the quick question first."""
+    return np.array_equal(a, b) or np.array_equal(a, b, equal_nan=True)

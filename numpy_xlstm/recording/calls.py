@@ -1,0 +1,106 @@
+"""How an operation is done, so that its call takes the least time."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numpy_xlstm.errors import BranchError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.recording.functions import ALIKE, WITH_KEYWORD, WITH_OUT
+from numpy_xlstm.recording.memory import owner
+
+if TYPE_CHECKING:
+    from numpy_xlstm.recording.program import Operation
+
+Call = Callable[[], Any]
+
+BUFFER = 4096
+"""Entries that NumPy takes at a time. With more, it copies a factor that is the same for many."""
+
+
+def call_of(operation: "Operation", written: set[int]) -> Call:
+    """Return an operation as a call without arguments.
+
+    Parameters
+    ----------
+    operation : Operation
+        What is to be done.
+    written : set of int
+        The ids of all arrays that are written to. The others are constants.
+    """
+    call = _plain_call(operation, written)
+    return call if operation.errors is None else partial(within, operation.errors, call)
+
+
+def _plain_call(operation: "Operation", written: set[int]) -> Call:
+    function, given, options, result, _ = operation
+    if result is None:
+        return partial(function, *given)
+    if function is np.copyto:
+        (value,) = given
+        if not isinstance(value, np.ndarray):
+            value = np.asarray(value).astype(result.dtype)
+        return partial(np.copyto, result, value, **options)
+    if isinstance(function, np.ufunc) and not options:
+        operands = _operands(function, given, result, written)
+        if function in WITH_KEYWORD:
+            return partial(function, *operands, out=result)
+        return partial(function, *operands, result)  # in half the time of out=result
+    if function in WITH_OUT or isinstance(getattr(function, "__self__", function), np.ufunc):
+        return partial(function, *given, out=result, **options)
+    return partial(assign, result, function, *given, **options)
+
+
+def _operands(ufunc: np.ufunc, given: Any, result: Array, written: set[int]) -> list[Any]:
+    """What a ufunc is given.
+
+    Numbers become arrays. Small constants are repeated in the shape of the result: to find out
+    where they are to be repeated takes NumPy as long as the rest of the operation.
+    """
+    operands = _as_arrays(ufunc, given)
+    if ufunc not in ALIKE or result.size > BUFFER:
+        return operands
+    return [
+        np.broadcast_to(operand, result.shape).copy()
+        if _is_small_constant(operand, result, written) and (operand.ndim or ufunc in WITH_KEYWORD)
+        else operand
+        for operand in operands
+    ]
+
+
+def _as_arrays(ufunc: np.ufunc, given: Any) -> list[Any]:
+    """Numbers as arrays, of the dtype that the ufunc would turn them into at each run."""
+    kinds = [getattr(operand, "dtype", type(operand)) for operand in given]
+    if any(isinstance(kind, type) and kind not in (int, float, complex) for kind in kinds):
+        return list(given)
+    dtypes = ufunc.resolve_dtypes((*kinds, *[None] * ufunc.nout))
+    return [
+        operand
+        if isinstance(operand, np.ndarray) or dtype.kind not in "fc"
+        else np.asarray(operand, dtype)
+        for operand, dtype in zip(given, dtypes, strict=False)
+    ]
+
+
+def _is_small_constant(operand: Any, result: Array, written: set[int]) -> bool:
+    array = isinstance(operand, np.ndarray)
+    return array and operand.shape != result.shape and id(owner(operand)) not in written
+
+
+def check(condition: Array, expected: bool) -> None:
+    """Raise :class:`BranchError` unless the condition is as it was."""
+    if bool(condition) is not expected:
+        raise BranchError(f"expected a condition to be {expected} again; it is {not expected} now")
+
+
+def assign(target: Array, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
+    """Write to ``target`` what a function returns that cannot do so itself."""
+    target[...] = function(*arguments, **options)
+
+
+def within(errors: Any, call: Call) -> None:
+    """Do an operation that was recorded under another treatment of floating-point errors."""
+    with np.errstate(**errors):
+        call()
