@@ -133,7 +133,7 @@ class mLSTMLayerCache(NamedTuple):
     up: LinearGroupCache
     conv: CausalConv1dCache
     active: Array
-    """SiLU of the convolution, and of the gate's branch, (B, T, 2 I)."""
+    """SiLU of the convolution, and of the branch of the gate, (2, B, T, I)."""
     silu: tuple[Array, ...]
     """What its backward needs."""
     projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
@@ -246,8 +246,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         """Forward, without checks."""
         (inner, z), up = self.up.apply(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.apply(inner, state.conv)
-        both, silu_cache = SILU.forward(np.concatenate((convolved, z), axis=-1))  # [mblock.2]
-        active, gate = both[..., : self.inner], both[..., self.inner :]
+        both, silu_cache = SILU.forward(np.concatenate((convolved[None], z[None])))  # [mblock.2]
+        active, gate = both
         qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype, like=x)
         q, k, v = thirds(qkv)
         _, q_cache = self.q_proj.apply(active, out=q)  # [mblock.3]
@@ -278,9 +278,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         """Backward, without checks."""
         dy = self.dropout.apply_backward(dy, cache.dropped)
         dgated, down_grads = self.proj_down.apply_backward(dy, cache.down)
-        active, gate = cache.active[..., : self.inner], cache.active[..., self.inner :]
+        active, gate = cache.active
         dboth = np.empty_like(cache.active)
-        np.multiply(dgated, cache.read, out=dboth[..., self.inner :])  # [mblock.8]
+        np.multiply(dgated, cache.read, out=dboth[1])  # [mblock.8]
         dread = dgated
         dread *= gate  # [mblock.9]
         dskip = np.einsum("btd,btd->d", dread, active)
@@ -288,13 +288,13 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
             dread, cache.memory, dstate.mlstm
         )
         q_cache, k_cache, v_cache = cache.projections
-        dactive = np.multiply(dread, cache.skip, out=dboth[..., : self.inner])  # [mblock.10]
+        dactive = np.multiply(dread, cache.skip, out=dboth[0])  # [mblock.10]
         from_q, q_grads = self.q_proj.apply_backward(dq, q_cache)
         from_k, k_grads = self.k_proj.apply_backward(dk, k_cache)
         dactive += from_q  # [mblock.13]
         dactive += from_k
         dboth = SILU.backward(dboth, cache.silu)
-        dconvolved, dz = dboth[..., : self.inner], dboth[..., self.inner :]
+        dconvolved, dz = dboth
         dinner, v_grads = self.v_proj.apply_backward(dv, v_cache)
         from_conv, dconv, conv_grads = self.conv1d.apply_backward(
             dconvolved, cache.conv, dstate.conv

@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm.errors import BranchError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.recording.functions import ALIKE, WITH_KEYWORD, WITH_OUT
+from numpy_xlstm.recording.functions import ALIKE, SLOW_WITH_NUMBERS, WITH_OUT
 from numpy_xlstm.recording.memory import owner
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _plain_call(operation: "Operation", written: set[int]) -> Call:
         return partial(np.copyto, result, value, **options)
     if isinstance(function, np.ufunc) and not options:
         operands = _operands(function, given, result, written)
-        if function in WITH_KEYWORD:
+        if function in SLOW_WITH_NUMBERS:  # which must have out=, as of NumPy 2.4
             return partial(function, *operands, out=result)
         return partial(function, *operands, result)  # in half the time of out=result
     if function in WITH_OUT or isinstance(getattr(function, "__self__", function), np.ufunc):
@@ -54,24 +54,31 @@ def _plain_call(operation: "Operation", written: set[int]) -> Call:
 
 
 def _operands(ufunc: np.ufunc, given: Any, result: Array, written: set[int]) -> list[Any]:
-    """What a ufunc is given.
-
-    Numbers become arrays. Small constants are repeated in the shape of the result: to find out
-    where they are to be repeated takes NumPy as long as the rest of the operation.
-    """
+    """What a ufunc is given: numbers as arrays, and arrays as near to the result as can be."""
     operands = _as_arrays(ufunc, given)
     if ufunc not in ALIKE or result.size > BUFFER:
         return operands
-    return [
-        np.broadcast_to(operand, result.shape).copy()
-        if _is_small_constant(operand, result, written) and (operand.ndim or ufunc in WITH_KEYWORD)
-        else operand
-        for operand in operands
-    ]
+    return [_alike(operand, result, ufunc, written) for operand in operands]
+
+
+def _alike(operand: Any, result: Array, ufunc: np.ufunc, written: set[int]) -> Any:
+    """An operand for which NumPy need not find out where its numbers are to be repeated.
+
+    That takes it as long as the rest of a small operation. A single number has no shape, then; and
+    a constant has that of the result, if it is no single number or those are slow.
+    """
+    if not isinstance(operand, np.ndarray) or operand.shape == result.shape:
+        return operand
+    single = operand.size == 1 and ufunc not in SLOW_WITH_NUMBERS
+    if single or id(owner(operand)) in written:
+        return operand.reshape(()) if single else operand
+    return np.broadcast_to(operand, result.shape).copy()
 
 
 def _as_arrays(ufunc: np.ufunc, given: Any) -> list[Any]:
     """Numbers as arrays, of the dtype that the ufunc would turn them into at each run."""
+    if all(isinstance(operand, np.ndarray) for operand in given):
+        return list(given)
     kinds = [getattr(operand, "dtype", type(operand)) for operand in given]
     if any(isinstance(kind, type) and kind not in (int, float, complex) for kind in kinds):
         return list(given)
@@ -82,11 +89,6 @@ def _as_arrays(ufunc: np.ufunc, given: Any) -> list[Any]:
         else np.asarray(operand, dtype)
         for operand, dtype in zip(given, dtypes, strict=False)
     ]
-
-
-def _is_small_constant(operand: Any, result: Array, written: set[int]) -> bool:
-    array = isinstance(operand, np.ndarray)
-    return array and operand.shape != result.shape and id(owner(operand)) not in written
 
 
 def check(condition: Array, expected: bool) -> None:

@@ -38,5 +38,5 @@ ORDERLESS: set[Any] = {np.minimum, np.maximum, np.logical_and, np.logical_or}
 ALIKE: set[Any] = {np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum}
 """Take half of the time or less if all arrays have one shape, and give the same bits."""
 
-WITH_KEYWORD: set[Any] = {np.maximum, np.minimum}
-"""Take no third argument without a keyword, as of NumPy 2.4; and are slow with a number."""
+SLOW_WITH_NUMBERS: set[Any] = {np.maximum, np.minimum}
+"""Take twice as long with a number in the place of an array."""
