@@ -44,7 +44,7 @@ def exchanged(program: Program, inputs: Any, outputs: Any) -> Program:
     (array([21]), array([34]))
     """
     places: dict[int, Array] = {}
-    pairs = zip(leaves("", inputs), leaves("", outputs), strict=True)
+    pairs = zip(leaves("in", inputs), leaves("out", outputs), strict=True)
     for (name, one), (_, other) in pairs:
         alike = (one.shape, one.dtype) == (other.shape, other.dtype)
         if not (alike and is_whole(one) and is_whole(other)):

@@ -131,6 +131,24 @@ def given_numbers(x: Array, y: Array) -> tuple[Array, ...]:
     )
 
 
+def repeated_operands(x: Array, y: Array) -> tuple[Array, ...]:
+    """Constants, single numbers and rows, which are repeated in the shape of the result."""
+    z, narrow = x + TABLE[0], y.astype(np.float32)
+    z -= z[:1, :1]  # which overlaps
+    z[:1] *= z[1:, 2:]
+    return (
+        z,
+        TABLE[:2] - x[:1, :1],
+        np.maximum(y[:1, :1], x),
+        np.minimum(TABLE[1, 0], x),
+        narrow * TABLE[0].astype(np.float32),
+        narrow * TABLE[0],
+        x[None] / (TABLE[:2, :1] + 1),
+        (x > 0) * TABLE[0].astype(int),
+        x[:, :0] + TABLE[0, :1],
+    )
+
+
 def with_out(x: Array, y: Array) -> tuple[Array, ...]:
     z = np.empty((4, 3), like=x)
     np.concatenate((x, y), out=z)
@@ -157,6 +175,7 @@ FUNCTIONS = (
     reshaped,
     long_sums,
     given_numbers,
+    repeated_operands,
     with_out,
     arguments_given_back,
 )
