@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Setup, Work, child, side_by_side
+from benchmarks.timing import Setup, Work, child, machine, side_by_side
 from numpy_xlstm import (
     LSTM,
     mLSTM,
@@ -175,6 +175,7 @@ def main() -> None:
         table, name = arguments.child
         child(TABLES, table, name, arguments.runs)
         return
+    print(machine())
     print("forward + backward, float32: median, ratio to ours, range")
     for table, contenders in TABLES.items():
         if arguments.only in table:

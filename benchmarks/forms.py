@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Setup, Work, child, side_by_side
+from benchmarks.timing import Setup, Work, child, machine, side_by_side
 from numpy_xlstm import (
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
@@ -199,6 +199,7 @@ def main() -> None:
         if arguments.picture:
             draw(*costs, arguments.picture)
         return
+    print(machine())
     print("forward + backward, float32: median, ratio to ours, range")
     for table, found in TABLES.items():
         if arguments.only in table:

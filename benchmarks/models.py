@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.timing import Setup, Work, child, side_by_side
+from benchmarks.timing import Setup, Work, child, machine, side_by_side
 from numpy_xlstm import (
     mLSTMBlockConfig,
     sLSTMBlockConfig,
@@ -286,6 +286,7 @@ def main() -> None:
         title, name = arguments.child
         child(TABLES, title, name, arguments.runs)
         return
+    print(machine())
     print(f"float32; training: one step; generation: {TOKENS} tokens; median, ratio to ours, range")
     for title, contenders in TABLES.items():
         if arguments.only in title:

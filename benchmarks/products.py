@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from benchmarks.timing import Setup, Work, child, side_by_side
+from benchmarks.timing import Setup, Work, child, machine, side_by_side
 from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array
 
@@ -62,6 +62,7 @@ def main() -> None:
         title, name = arguments.child
         child(TABLES, title, name, arguments.runs)
         return
+    print(machine())
     print("float32: median, ratio to ours, range")
     for title, contenders in TABLES.items():
         if arguments.only in title:

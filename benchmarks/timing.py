@@ -6,11 +6,14 @@ over all contenders.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
+
+import numpy as np
 
 WARMUP = 5
 """Runs that do not count: until then a process still gets its memory from the system."""
@@ -18,6 +21,19 @@ WARMUP = 5
 Work = Callable[[], object]
 Setup = Callable[[], Work]
 """Makes the arrays and layers, and returns what is to be timed."""
+
+
+def machine() -> str:
+    """Processor threads, NumPy, and the kernels of its BLAS library, on which much depends."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        blas = "BLAS unknown without threadpoolctl"
+    else:
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        named = [f"{pool['internal_api']} {pool.get('architecture', '')}" for pool in pools]
+        blas = ", ".join(named) or "BLAS unknown"
+    return f"{os.cpu_count()} threads, NumPy {np.__version__}, {blas}"
 
 
 def side_by_side(module: str, table: str, names: list[str], turns: int, runs: int) -> None:
