@@ -119,12 +119,12 @@ class Steps:
         """Take a step and keep its operations."""
         try:
             program = record(self._model, column.astype(np.int64), self._state, verify=False)
+            other = exchanged(program, program.inputs[1], program.outputs[1])
         except RecordingError:
             logits = self._call(column)  # which raises the error, if there is another one
             self._attempts = 0
             return logits
         self._attempts -= 1
-        other = exchanged(program, program.inputs[1], program.outputs[1])
         return self._done(program, other)
 
     def _repeat(self, program: Program, column: IndexArray) -> Array:

@@ -61,7 +61,7 @@ class RecordedArray(np.ndarray[Any, Any]):
         """Have the recorder of the array that this one is a view of."""
         if not isinstance(source, RecordedArray) or source.recorder is None:
             return
-        if owner(self) is owner(source) or shares(self.view(np.ndarray), source.plain):
+        if owner(self) is owner(source):
             vars(self).update(recorder=source.recorder, is_number=source.is_number)
 
     @property
@@ -150,6 +150,8 @@ class RecordedArray(np.ndarray[Any, Any]):
             _refuse(f"{function.__name__} with more than one result")
         result = np.asarray(found)
         if function in AS_THEY_ARE and any(result is a or shares(result, a) for a in given):
+            if isinstance(arguments[0], RecordedArray) and arguments[0].is_number:
+                return arguments[0].of_its_own()
             result = result.view()
             result.flags.writeable &= isinstance(arguments[0], RecordedArray)  # or is a constant
         elif function in FILLED:
@@ -160,6 +162,8 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def __getitem__(self, index: Any) -> Any:
         """Part of the array, as a view; a copy where NumPy would give a number."""
+        if self.is_number and index != ():
+            return self.of_its_own()[index]
         part = super().__getitem__(index)
         if isinstance(part, np.ndarray):
             return part
@@ -202,11 +206,19 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def reshape(self, *shape: Any, **options: Any) -> Any:
         """Return a view of another shape, or a copy where there is none."""
+        if self.is_number:
+            return self.of_its_own().reshape(*shape, **options)
         recorder = self._recorder
         result = self.plain.reshape(*shape, **options)
         if self.size and not shares(result, self.plain):
             recorder.note(result, np.reshape, self.plain, result.shape, **options)
         return recorded(result, recorder)
+
+    def of_its_own(self) -> "RecordedArray":
+        """Return the array that NumPy makes of a number."""
+        array: RecordedArray = self.copy()
+        array.is_number = False
+        return array
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set what a recorded array has beside an array; the rest may not be changed in place."""
@@ -246,10 +258,10 @@ def _of_numbers(name: str) -> Callable[..., Any]:
     """``x * y`` and the like: NumPy computes some of them otherwise for numbers than for arrays."""
     operation = getattr(np.ndarray, name)
 
-    def method(self: RecordedArray, other: Any) -> Any:
+    def method(self: RecordedArray, *others: Any) -> Any:
         if self.is_number and ("pow" in name or self.dtype.kind == "c"):
             _refuse(f"{name} of a number; take a slice, x[:1] instead of x[0], or an axis")
-        return operation(self, other)
+        return operation(self, *others)
 
     return method
 
@@ -266,7 +278,8 @@ for _name in (
     *("and", "or", "xor", "lshift", "rshift"),
 ):
     setattr(RecordedArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
-for _name in ("__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__", "__rpow__"):
+for _name in ("mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "abs"):
+    _name = f"__{_name}__"
     setattr(RecordedArray, _name, _of_numbers(_name))
 RecordedArray.flat = property(_refused("flat"))  # type: ignore[assignment, method-assign]
 

@@ -40,7 +40,7 @@ def _plain_call(operation: "Operation", written: set[int]) -> Call:
         return partial(function, *given)
     if function is np.copyto:
         (value,) = given
-        if not isinstance(value, np.ndarray):
+        if isinstance(value, int | float | complex | np.generic):
             value = np.asarray(value).astype(result.dtype)
         return partial(np.copyto, result, value, **options)
     if isinstance(function, np.ufunc) and not options:
@@ -65,11 +65,12 @@ def _alike(operand: Any, result: Array, ufunc: np.ufunc, written: set[int]) -> A
     """An operand for which NumPy need not find out where its numbers are to be repeated.
 
     That takes it as long as the rest of a small operation. A single number has no shape, then; and
-    a constant has that of the result, if it is no single number or those are slow.
+    a constant has that of the result, if it is no single number or those are slow. Complex numbers
+    without a shape are multiplied in another way, with other last bits.
     """
     if not isinstance(operand, np.ndarray) or operand.shape == result.shape:
         return operand
-    single = operand.size == 1 and ufunc not in SLOW_WITH_NUMBERS
+    single = operand.size == 1 and ufunc not in SLOW_WITH_NUMBERS and result.dtype.kind != "c"
     if single or id(owner(operand)) in written:
         return operand.reshape(()) if single else operand
     return np.broadcast_to(operand, result.shape).copy()

@@ -43,12 +43,14 @@ def exchanged(program: Program, inputs: Any, outputs: Any) -> Program:
     >>> program.outputs
     (array([21]), array([34]))
     """
+    ones, others = _parts("inputs", inputs, program), _parts("outputs", outputs, program)
+    if len(ones) != len(others):
+        raise RecordingError(f"expected {len(ones)} outputs, as inputs; got {len(others)}")
     places: dict[int, Array] = {}
-    pairs = zip(leaves("in", inputs), leaves("out", outputs), strict=True)
-    for (name, one), (_, other) in pairs:
+    for n, (one, other) in enumerate(zip(ones, others, strict=True)):
         alike = (one.shape, one.dtype) == (other.shape, other.dtype)
         if not (alike and is_whole(one) and is_whole(other)):
-            raise RecordingError(f"expected alike arrays to exchange; got others at {name!r}")
+            raise RecordingError(f"expected alike arrays to exchange; got others as number {n}")
         places[id(owner(one))], places[id(owner(other))] = owner(other), owner(one)
     moved = partial(_moved, places=places)
     written = written_by(program.inputs, program.operations)
@@ -60,6 +62,15 @@ def exchanged(program: Program, inputs: Any, outputs: Any) -> Program:
         operations=tuple(operation for operation, _ in found),
         calls=tuple(call for _, call in found),
     )
+
+
+def _parts(name: str, tree: Any, program: Program) -> list[Array]:
+    """The arrays of a tree, if they are those of the program, each once."""
+    arrays = [array for _, array in leaves(name, tree)]
+    known = {id(array) for _, array in leaves(name, getattr(program, name))}
+    if len({id(array) for array in arrays} & known) < len(arrays):
+        raise RecordingError(f"{name}: expected some of the program's, each once; got others")
+    return arrays
 
 
 def _exchanged(

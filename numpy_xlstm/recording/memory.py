@@ -10,8 +10,10 @@ from numpy_xlstm.numerics import Array
 def owner(array: Array) -> Array:
     """The array that an array is a view of, or itself."""
     base = array.base
-    while isinstance(base, np.ndarray):
-        array, base = base, base.base
+    while base is not None:
+        if isinstance(base, np.ndarray):
+            array = base
+        base = getattr(base, "base", None)  # that of as_strided is no array, but has a base
     return array
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy_xlstm.errors import DTypeError, RecordingError, ShapeError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.recording.calls import Call, call_of
-from numpy_xlstm.recording.memory import owner
-from numpy_xlstm.trees import leaves, tree_map
+from numpy_xlstm.recording.memory import owner, shares
+from numpy_xlstm.trees import leaves, structure, tree_map
 
 
 class Operation(NamedTuple):
@@ -48,22 +48,32 @@ class Program(NamedTuple):
     def __call__(self, *arguments: Any) -> Any:
         """Return what the function would for arguments of the same shapes and dtypes, as copies.
 
+        Lists are taken for tuples, of arrays.
+
         Raises
         ------
         ShapeError, DTypeError
             If they are not. Nothing is done then.
+        RecordingError
+            If an argument is itself being recorded, or of another class of arrays.
         BranchError
             As :meth:`run`.
         """
-        given, places = list(leaves("", arguments)), list(leaves("in", self.inputs))
-        if len(given) != len(places):
-            raise ShapeError(f"expected {len(places)} arrays as when recorded; got {len(given)}")
-        for (_, array), (name, place) in zip(given, places, strict=True):
+        if structure(arguments) != structure(self.inputs):
+            expected = structure(self.inputs)
+            raise ShapeError(f"expected arguments like {expected}; got {structure(arguments)}")
+        places = list(leaves("in", self.inputs))
+        given = [array for _, array in leaves("", arguments)]
+        for array, (name, place) in zip(given, places, strict=True):
+            if type(array) not in (np.ndarray, np.memmap):
+                raise RecordingError(f"{name}: expected an array; got {type(array).__name__}")
             if array.shape != place.shape:
                 raise ShapeError(f"{name}: expected shape {place.shape}; got {array.shape}")
             if array.dtype != place.dtype:
                 raise DTypeError(f"{name}: expected {place.dtype}; got {array.dtype}")
-        for (_, array), (_, place) in zip(given, places, strict=True):
+        if any(shares(array, place) for array in given for _, place in places):
+            given = [array.copy() for array in given]
+        for array, (_, place) in zip(given, places, strict=True):
             place[...] = array
         self.run()
         return tree_map(np.copy, self.outputs)

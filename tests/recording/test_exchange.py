@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.lib.stride_tricks import as_strided
 
 from numpy_xlstm.errors import RecordingError
 from numpy_xlstm.numerics import Array
@@ -78,5 +79,39 @@ def test_operations_that_have_none_of_the_arrays_are_the_same() -> None:
 )
 def test_only_what_is_alike_is_exchanged(function: Any, state: Array) -> None:
     program = record(function, state)
-    with pytest.raises(RecordingError, match=r"expected alike arrays to exchange.*in\.0"):
+    with pytest.raises(RecordingError, match=r"expected alike arrays to exchange.*number 0"):
         exchanged(program, program.inputs, (program.outputs,))
+
+
+def test_only_arrays_of_the_program_once_and_as_many() -> None:
+    program = record(lambda x, h: (x * 2, h + x), np.ones(2), np.ones(2))
+    x, h = program.inputs
+    y, after = program.outputs
+    for inputs, outputs, message in (
+        ((x, x), (y, after), "inputs: expected some of the program's, each once"),
+        ((x, np.ones(2)), (y, after), "inputs: expected some of the program's"),
+        ((x, h), (y, h), "outputs: expected some of the program's"),
+        ((x, h), (y,), "expected 2 outputs, as inputs; got 1"),
+    ):
+        with pytest.raises(RecordingError, match=message):
+            exchanged(program, inputs, outputs)
+
+
+def test_an_output_that_is_a_constant() -> None:
+    constant = np.arange(3.0)
+    program = record(lambda x, s: (x + s, constant), np.zeros((2, 3)), np.full(3, 5.0))
+    other = exchanged(program, program.inputs[1], program.outputs[1])
+    y, after = other(np.zeros((2, 3)), np.full(3, 7.0))
+    assert_same({"y": y, "after": after}, {"y": np.full((2, 3), 7.0), "after": constant})
+
+
+def test_a_view_by_strides() -> None:
+    def sums(s: Array) -> Array:
+        twice = as_strided(s, (3, 2), (8, 0), subok=True)
+        y: Array = np.einsum("ij->i", twice) + np.zeros((1, 3))[0]
+        return y
+
+    program = record(sums, np.arange(3.0))
+    other = exchanged(program, program.inputs[0], program.outputs)
+    for now in (program, other):
+        assert_same({"": now(np.array([5.0, -2.0, 7.0]))}, {"": np.array([10.0, -4.0, 14.0])})
