@@ -3,6 +3,7 @@
 import argparse
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from numpy_xlstm.cli import building
@@ -13,7 +14,7 @@ from numpy_xlstm.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from numpy_xlstm.experiments import Run
-    from numpy_xlstm.training import Budget, Workers
+    from numpy_xlstm.training import Budget, TrainingState, Workers
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -22,7 +23,8 @@ end its bits per character are shown beside the unigram and bigram entropy of th
 sample is drawn. Ctrl-C ends the training early and still shows both.
 
 With --out, all that the training depends on is saved now and then and at the end. Whatever ends it,
---resume goes on from there; with --steps alone, bit for bit as if nothing had happened."""
+--resume goes on from there; with --steps alone, bit for bit as if nothing had happened. The model
+of the best validation is in best.npz."""
 
 EPILOG = """\
 While training, |g| is the norm of the gradient before it is clipped. The arithmetic is NumPy's:
@@ -142,9 +144,16 @@ def _report(session: Session) -> None:
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
         bits = validation_bits(state.model, ids, characters=characters)
-    show_results(levels | {f"{building.name(args)} model": bits}, state)
+    name = f"{building.name(args)} model"
+    show_results(levels | {name: bits} | _best(name, bits, state), state)
     if run is not None:
         _draw(run, levels)
+
+
+def _best(name: str, bits: float, state: "TrainingState") -> dict[str, float]:
+    """The best validation, if it is not the last one."""
+    step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
+    return {f"{name}, step {step:,}": best} if best < bits else {}
 
 
 def _draw(run: "Run", levels: dict[str, float]) -> None:

@@ -236,7 +236,8 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--out",
         metavar="DIR",
-        help="write checkpoint.npz, log.jsonl with a line per step, and loss.svg there",
+        help="write checkpoint.npz, best.npz with the model of the best validation, log.jsonl "
+        "with a line per step, and loss.svg there",
     )
     add(
         "--save-every",

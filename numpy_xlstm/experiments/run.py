@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments.language_modelling import Record
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
 from numpy_xlstm.training import DecayRule, TrainingState
 
-CHECKPOINT, LOG = "checkpoint.npz", "log.jsonl"
+CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
 """The files in the directory."""
 
 
@@ -22,7 +23,8 @@ class Run:
 
     The checkpoint is replaced at once and holds all that the rest of the training depends on,
     and how long the log was. The lines after that are cut off when the training goes on, so that
-    every step is in the log exactly once.
+    every step is in the log exactly once. After a validation that is better than all before it, the
+    model alone goes into ``best.npz``.
 
     Parameters
     ----------
@@ -142,14 +144,21 @@ class Run:
         return self.directory / CHECKPOINT
 
     @property
+    def best(self) -> Path:
+        """The file with the model of the best validation."""
+        return self.directory / BEST
+
+    @property
     def log(self) -> Path:
         """The file with a line per step."""
         return self.directory / LOG
 
     def add(self, record: Record) -> None:
-        """Write a line into the log, and a checkpoint if one is due."""
+        """Write a line into the log, and what else is due: a checkpoint, or the best model."""
         with self.log.open("ab") as file:
             file.write(log_line(record).encode())
+        if record.validation is not None and self._is_best(record.validation):
+            self._save_best()
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or self.clock() - seconds >= self.save_seconds:
@@ -162,6 +171,16 @@ class Run:
             size = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, tokenizer=self.tokenizer, log_size=size, notes=self.notes)
         self._saved = self.state.step, self.clock()
+
+    def _is_best(self, validation: float) -> bool:
+        """Whether a validation, that of this step, is better than all before it."""
+        earlier = (bits for step, bits in self.state.validations if step < self.state.step)
+        return all(validation < bits for bits in earlier)
+
+    def _save_best(self) -> None:
+        names = ("step", "tokens", "validations")
+        training = {name: getattr(self.state, name) for name in names}
+        save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
 
 
 def log_line(record: Record) -> str:

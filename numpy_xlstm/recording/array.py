@@ -162,7 +162,7 @@ class RecordedArray(np.ndarray[Any, Any]):
 
     def __getitem__(self, index: Any) -> Any:
         """Part of the array, as a view; a copy where NumPy would give a number."""
-        if self.is_number and index != ():
+        if self.is_number and not (isinstance(index, tuple) and not index):
             return self.of_its_own()[index]
         part = super().__getitem__(index)
         if isinstance(part, np.ndarray):

@@ -48,20 +48,22 @@ def lines(out: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in entry.items() if k not in TIMES} for entry in entries]
 
 
-def stored(out: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
+def stored(file: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
     """All arrays bit for bit, and what is known of the training, without times."""
-    arrays, metadata = read_arrays(out / "checkpoint.npz")
+    arrays, metadata = read_arrays(file)
     training = {k: v for k, v in metadata["training"].items() if k not in (*TIMES, "log_size")}
     return {name: array.tobytes() for name, array in arrays.items()}, training
 
 
 def assert_same(one: Path, two: Path) -> None:
     assert lines(one) == lines(two)
-    (arrays, training), (expected, known) = stored(one), stored(two)
-    assert arrays.keys() == expected.keys()
-    assert [name for name in arrays if arrays[name] != expected[name]] == []
-    assert training.pop("notes")["text"] == known.pop("notes")["text"]
-    assert training == known
+    for file in ("checkpoint.npz", "best.npz"):
+        (arrays, training), (expected, known) = stored(one / file), stored(two / file)
+        assert arrays.keys() == expected.keys()
+        assert [name for name in arrays if arrays[name] != expected[name]] == []
+        notes, others = training.pop("notes", {}), known.pop("notes", {})
+        assert notes.get("text") == others.get("text")
+        assert training == known
 
 
 def killed(command: list[str], log: Path, at: int) -> int:
@@ -138,7 +140,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     assert train(text_file, parts, "--steps", "9", *options) == 130
     err = capsys.readouterr().err
     assert f"saved after step 4; numpy-xlstm train --resume {parts} goes on\n" in err
-    assert stored(parts)[1]["step"] == 4
+    assert stored(parts / "checkpoint.npz")[1]["step"] == 4
     monkeypatch.undo()
     assert resume(parts) == 0
     assert_same(parts, whole)
@@ -166,9 +168,9 @@ def test_the_budget_can_be_raised(text_file: Path, tmp_path: Path) -> None:
     assert [entry["step"] for entry in lines(out)] == [1, 2, 3, 4, 5]
     assert resume(out) == 0
     assert len(lines(out)) == 5
-    assert stored(out)[1]["notes"]["options"]["steps"] == 5
+    assert stored(out / "checkpoint.npz")[1]["notes"]["options"]["steps"] == 5
     assert resume(out, "--minutes", "0.002") == 0
-    options = stored(out)[1]["notes"]["options"]
+    options = stored(out / "checkpoint.npz")[1]["notes"]["options"]
     assert (options["steps"], options["minutes"]) == (None, 0.002)
 
 
@@ -186,7 +188,8 @@ def test_the_files_of_a_run(
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     assert train(text_file, out, "--steps", "4", "--validate-every", "2") == 0
-    assert sorted(p.name for p in out.iterdir()) == ["checkpoint.npz", "log.jsonl", "loss.svg"]
+    files = ["best.npz", "checkpoint.npz", "log.jsonl", "loss.svg"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert [e["step"] for e in lines(out) if "validation" in e] == [2, 4]
     svg = (out / "loss.svg").read_text("utf-8")
     assert svg.startswith("<?xml")
@@ -279,7 +282,7 @@ def test_a_training_that_diverges_keeps_the_checkpoint_before(
     options = ["--cell", "lstm", "--lr", "1e38", "--clip", "0", "--steps", "50"]
     assert train(text_file, tmp_path / "out", *options, "--save-every", "1") == 2
     assert "training diverged at step" in capsys.readouterr().err
-    assert stored(tmp_path / "out")[1]["step"] == len(lines(tmp_path / "out"))
+    assert stored(tmp_path / "out" / "checkpoint.npz")[1]["step"] == len(lines(tmp_path / "out"))
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:

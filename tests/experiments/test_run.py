@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import LSTM
+from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments import Record, Run
 from numpy_xlstm.experiments.run import read_log
+from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Progress, TrainingState
 
@@ -79,6 +81,30 @@ def test_it_is_saved_at_the_beginning_and_every_so_many_steps_or_seconds(tmp_pat
     run.save()
     assert saved_step(run) == 11
     assert Run.resume(tmp_path).notes == {"a": 1}
+
+
+def test_the_model_of_the_best_validation_is_kept(tmp_path: Path) -> None:
+    tokenizer = ByteTokenizer()
+    run = Run.begin(tmp_path, start(), tokenizer=tokenizer, save_every=2)
+    take(run, 2)
+    assert not run.best.exists()
+    kept, name = [], "head.weight"
+    for validation in (3.5, 3.0, 3.25, 3.0, 2.5, 2.75):
+        for array in run.state.model.params.values():
+            array += 1
+        run.state.validations.append((run.state.step + 1, validation))
+        take(run, 1, validation=validation)
+        kept.append(load_checkpoint(run.best))
+    assert [best.training["step"] for best in kept] == [3, 4, 4, 4, 7, 7]
+    assert [best.training["validations"][-1][1] for best in kept] == [3.5, 3, 3, 3, 2.5, 2.5]
+    np.testing.assert_array_equal(kept[-1].model.params[name], kept[-2].model.params[name])
+    assert (kept[-1].model.params[name] != run.state.model.params[name]).all()
+    assert isinstance(kept[-1].tokenizer, ByteTokenizer)
+    assert not kept[-1].arrays  # no moments
+    again = Run.resume(tmp_path)
+    again.state.validations.append((again.state.step + 1, 2.6))
+    take(again, 1, validation=2.6)
+    assert load_checkpoint(again.best).training["step"] == 7
 
 
 def test_what_the_log_has_after_the_checkpoint_is_cut_off(tmp_path: Path) -> None:
