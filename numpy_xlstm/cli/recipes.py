@@ -24,7 +24,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "blocks": 4,
         "width": 192,
         "slstm_at": [1],
-        "dropout": 0.1,
+        "dropout": 0.3,
         "lr": 3e-3,
         "weight_decay": 0.1,
     },
