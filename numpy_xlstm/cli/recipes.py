@@ -18,7 +18,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "hidden_size": 256,
         "embedding_size": 64,
         "lr": 1e-2,
-        "weight_decay": 0.01,
+        "weight_decay": 0.3,
     },
     "xlstm": {
         "blocks": 4,
