@@ -265,7 +265,7 @@ MODELS: dict[str, tuple[dict[str, Any] | None, int]] = {
     "xLSTM, 7 blocks, d 128, sLSTM at 1, B 4, T 256": (MIXED, B),
     "xLSTM, 7 blocks, d 128, mLSTM only, B 4, T 256": (MLSTM, B),
     "xLSTM, 7 blocks, d 128, sLSTM only, B 4, T 256": (SLSTM, B),
-    "xLSTM Large, 6 blocks, d 512, B 2, T 256": (None, 2),
+    "xLSTM Large, 6 blocks, d 512, B 4, T 256": (None, B),
 }
 TABLES = {
     f"{kind}: {title}": contenders

@@ -126,17 +126,18 @@ def merged(weight: Array) -> Array:
 
     A product of matrices of width 4 takes twice as long as one of width 16.
 
-    In memory, one more row of ``columns`` numbers after each block of a larger matrix puts the
-    blocks of its diagonal below each other.
+    The larger matrices are high × (count · columns). From a block of the diagonal to the next it is
+    as many rows down as a block has, and one block to the right: (high + 1) · columns numbers. So
+    they are written into an array with just as many numbers for each of the blocks.
     """
     NH, rows, columns = weight.shape
     count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
     if count == 1:
         return weight
-    groups, wide = NH // count, rows * count
-    joined = np.zeros((groups, count, wide + 1, columns), weight.dtype)
-    joined[:, :, :wide:count] = weight.reshape(groups, count, rows, columns)
-    return joined.reshape(groups, -1)[:, : -count * columns].reshape(groups, wide, count * columns)
+    groups, high = NH // count, rows * count
+    joined = np.zeros((groups, count, high + 1, columns), weight.dtype)
+    joined[:, :, :high:count] = weight.reshape(groups, count, rows, columns)
+    return joined.reshape(groups, -1)[:, : -count * columns].reshape(groups, high, count * columns)
 
 
 def unmerged(joined: Array, shape: tuple[int, ...]) -> Array:

@@ -279,8 +279,7 @@ for _name in (
 ):
     setattr(RecordedArray, f"__i{_name}__", _in_place(f"__i{_name}__"))
 for _name in ("mul", "rmul", "truediv", "rtruediv", "pow", "rpow", "abs"):
-    _name = f"__{_name}__"
-    setattr(RecordedArray, _name, _of_numbers(_name))
+    setattr(RecordedArray, f"__{_name}__", _of_numbers(f"__{_name}__"))
 RecordedArray.flat = property(_refused("flat"))  # type: ignore[assignment, method-assign]
 
 

@@ -14,7 +14,7 @@ WITH_OUT: set[Any] = {np.concatenate, np.cumsum, np.einsum}
 """Can write their result to an array."""
 
 OUT_COMES_AFTER: dict[Any, int] = {np.concatenate: 2, np.cumsum: 3, np.take: 3}
-"""So many arguments have these before ``out``, which can be given without its name."""
+"""How many arguments come before ``out`` where it is given without its name."""
 
 WITHOUT_OUT: set[Any] = {np.where, np.take, np.full, np.full_like, np.copy}
 """Cannot, or are slower if they do."""

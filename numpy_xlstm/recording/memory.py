@@ -38,8 +38,7 @@ def same_place(a: Array, b: Array) -> bool:
 
 def offset(array: Array) -> int:
     """How many entries after the first of its owner an array begins."""
-    start, first = (one.__array_interface__["data"][0] for one in (array, owner(array)))
-    return int(start - first) // max(1, array.itemsize)
+    return _bytes_before(array) // max(1, array.itemsize)
 
 
 def strides(array: Array) -> tuple[int, ...] | None:
@@ -51,5 +50,10 @@ def strides(array: Array) -> tuple[int, ...] | None:
 
 def at_the_same_place(array: Array, of: Array) -> Array:
     """The view of an array that lies in it as ``array`` lies in its owner."""
+    return np.ndarray(array.shape, array.dtype, of, _bytes_before(array), array.strides)
+
+
+def _bytes_before(array: Array) -> int:
+    """Bytes from the first of the owner to the first of the array."""
     start, first = (one.__array_interface__["data"][0] for one in (array, owner(array)))
-    return np.ndarray(array.shape, array.dtype, of, start - first, array.strides)
+    return int(start - first)

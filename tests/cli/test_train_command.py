@@ -141,6 +141,22 @@ def test_validation_while_training(
     assert steps == ["2", "4", "5"]
 
 
+@pytest.mark.parametrize("best_comes_last", [False, True])
+def test_the_best_validation_is_shown_if_it_is_not_the_last(
+    best_comes_last: bool,
+    text_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bits = iter([3.5, 2.25, 1.5 if best_comes_last else 2.75])
+    module = "numpy_xlstm.experiments.language_modelling.validation_bits"
+    monkeypatch.setattr(module, lambda *args, **options: next(bits))
+    assert train(text_file, "--steps", "5", "--validate-every", "2") == 0
+    shown = re.findall(r"slstm model(.*?) +│ +(\d\.\d+) │", capsys.readouterr().out)
+    expected = [("", "1.500")] if best_comes_last else [("", "2.750"), (", step 4", "2.250")]
+    assert shown == expected
+
+
 def interrupting(times: int) -> Callable[..., Any]:
     """A training step that is interrupted as often as said when it is called for the third time."""
     calls, original = [0], train_step

@@ -152,10 +152,12 @@ def test_another_treatment_of_floating_point_errors_is_recorded_anew() -> None:
     _, state = model(draw_tokens(3))
     steps = Steps(model, state)
     steps(np.array([0, 1]))
-    before, state = steps.program, steps.state
-    with np.errstate(divide="raise"):
-        assert_follows(steps, model, draw_tokens(3), state)
-    assert steps.program is not before
+    treatments: tuple[Any, ...] = ("raise", "ignore")
+    for treatment in treatments:
+        with np.errstate(divide=treatment):
+            assert_follows(steps, model, draw_tokens(3), steps.state)
+            assert steps.program is not None
+            assert steps.program.errors == np.geterr()
 
 
 def test_states_of_another_layout() -> None:

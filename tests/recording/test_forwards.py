@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, mLSTM, mlstm_chunkwise, mlstm_parallel, mlstm_recurrent, sLSTM
+from numpy_xlstm.errors import BranchError
 from numpy_xlstm.recording import record
 from numpy_xlstm.trees import leaves, tree_map
 from tests.models.build import CONFIGS, V, assert_same, build, draw_like, draw_tokens, random_state
@@ -96,3 +97,16 @@ def test_forms(form: Callable[..., Any]) -> None:
     lengths = np.array([3, 7])
     assert_recorded(lambda *args: form(*args)[:2], inputs(), inputs())
     assert_recorded(lambda *args: form(*args, lengths=lengths)[:2], inputs(), inputs())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lengths_can_be_an_argument(form: Callable[..., Any]) -> None:
+    rng = np.random.default_rng(4)
+
+    def padded(x: Any, lengths: Any) -> Any:
+        return form(x, x, x, x[..., 0], x[..., 0], lengths=lengths)[:2]
+
+    x, other = rng.standard_normal((2, 2, 2, 5, 3))
+    assert_recorded(padded, (x, np.array([2, 5])), (other, np.array([4, 1])))
+    with pytest.raises(BranchError):
+        record(padded, x, np.array([2, 5]))(x, np.array([2, 6]))
