@@ -18,6 +18,10 @@ class NonFiniteError(ValueError):
     """An array holds NaN or infinity where finite numbers are needed."""
 
 
+class StateError(ValueError):
+    """A state holds numbers that no state of its kind can hold, such as an sLSTM's n below 0."""
+
+
 class OptionError(ValueError):
     """An option has a value outside its set, such as an unknown gate name."""
 

@@ -43,15 +43,16 @@ def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     return next(values)
 
 
-def tree_map(function: Callable[[Array], Array], tree: Any) -> Any:
-    """Return the tree with ``function`` applied to each of its arrays.
+def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
+    """Return the tree with ``function`` of each of its arrays, and of those of others like it.
 
     Examples
     --------
-    >>> tree_map(lambda a: a[:1], (np.array([1, 2]), None))
-    (array([1]), None)
+    >>> tree_map(lambda a, b: a[:1] + b, (np.array([1, 2]), None), (np.array([10]), None))
+    (array([11]), None)
     """
-    return rebuild(tree, (function(array) for _, array in leaves("", tree)))
+    arrays = [[array for _, array in leaves("", each)] for each in (tree, *others)]
+    return rebuild(tree, (function(*each) for each in zip(*arrays, strict=True)))
 
 
 def of_kind(like: Array, tree: Any) -> Any:

@@ -33,6 +33,11 @@ def sigmoid_and_slope(
     return y, slope
 
 
+def sigmoid_slope(x: Array) -> Array:
+    """σ′(x) = σ(x) σ(−x)."""
+    return sigmoid(x) * sigmoid(-x)
+
+
 def tanh_slope(x: Array, out: Array | None = None) -> Array:
     """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|; written to ``out`` if that is given."""
     e = modulus(x, out)
@@ -110,6 +115,12 @@ def at_least(x: Array, limit: Any) -> Array:
 def lowest(dtype: np.dtype[Any]) -> Any:
     """The x below which e^−x overflows, nearly."""
     return np.log(np.finfo(dtype).tiny)
+
+
+def clip(x: Array) -> Array:
+    """Return x, moved to where neither e^x nor e^−x overflows or loses digits."""
+    limit = -lowest(x.dtype)
+    return maximum(minimum(x, limit), -limit)
 
 
 def modulus(x: Array, out: Array | None = None) -> Array:

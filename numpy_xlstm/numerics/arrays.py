@@ -81,8 +81,10 @@ def check_array(
 
 
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
-    if not isinstance(value, np.ndarray):
-        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
+    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
+        kind = type(value).__name__
+        plain = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
+        raise DTypeError(f"{name}: expected {plain}; got {kind}")
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:
             raise DTypeError(
@@ -156,6 +158,13 @@ def check_positive(name: str, value: Any) -> int:
     return check_whole(name, value, 1)
 
 
+def check_divides(name: str, value: Any, of: str, size: int) -> int:
+    """Return ``value`` if it is a whole number ≥ 1 that divides a size, or raise an error."""
+    if size % check_positive(name, value):
+        raise OptionError(f"{name}: expected a divisor of {of} = {size}; got {value}")
+    return int(value)
+
+
 def check_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
@@ -167,6 +176,13 @@ def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
     """Return ``value`` if it is a number above 0, else raise :class:`OptionError`."""
     if not is_number(value) or not value > 0 or (value == np.inf and not infinite):
         raise OptionError(f"{name}: expected a number above 0; got {value!r}")
+    return float(value)
+
+
+def check_eps(value: Any) -> float:
+    """Return ``value`` if it is a finite number, at least 0, else raise :class:`OptionError`."""
+    if not is_number(value) or not 0 <= value < np.inf:
+        raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
     return float(value)
 
 
@@ -197,3 +213,18 @@ def check_callable(name: str, value: Any) -> None:
     """Raise :class:`OptionError` unless ``value`` can be called."""
     if not callable(value) or isinstance(value, type):
         raise OptionError(f"{name}: expected something to call; got {type(value).__name__}")
+
+
+def check_lengths(lengths: Any, B: int, T: int) -> Array:
+    """Return the lengths as integers (B,), or raise an error that says what they should be."""
+    try:
+        array = np.asanyarray(lengths)
+    except ValueError as error:  # a ragged list
+        raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
+    if array.shape != (B,):
+        raise ShapeError(f"lengths: expected shape ({B},), one per batch row; got {array.shape}")
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"lengths: expected integers; got {array.dtype}")
+    if array.min() < 0 or array.max() > T:
+        raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
+    return array.astype(np.int64)

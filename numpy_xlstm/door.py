@@ -1,0 +1,101 @@
+"""The door: what is checked, once, before any work is done.
+
+A public forward checks its arguments here and then computes; what is made of other modules calls
+their ``compute``, which does not check again.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import CacheError, ShapeError
+from numpy_xlstm.numerics import Array, check_array, check_batch, entries
+from numpy_xlstm.trees import put_together, tree_map
+
+
+def check_like(name: str, tree: Any, like: Any) -> Any:
+    """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
+
+    Parameters
+    ----------
+    name : str
+        What it is called in a message. The ``m`` of a "state" may be −inf.
+    tree, like : nested tuple of arrays and None
+        What is checked, and what has the structure, shapes and dtypes that are expected.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError
+        That names the first array which is not as expected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_like("state", (np.zeros((2, 3)), None), (np.zeros((2, 4)), None))
+    Traceback (most recent call last):
+    numpy_xlstm.errors.ShapeError: state.0: expected shape (2, 4); got (2, 3)
+    """
+    if like is None:
+        if tree is not None:
+            raise ShapeError(f"{name}: expected None; got {type(tree).__name__}")
+        return None
+    if isinstance(like, np.ndarray):
+        empty = name.startswith("state") and name.endswith(".m")
+        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
+    fields = getattr(like, "_fields", range(len(like)))
+    if not isinstance(tree, tuple | list) or len(tree) != len(like):
+        expected = ", ".join(map(str, fields))
+        raise ShapeError(f"{name}: expected a tuple ({expected}); got {entries(tree)}")
+    parts = zip(fields, tree, like, strict=True)
+    return put_together(like, [check_like(f"{name}.{f}", part, want) for f, part, want in parts])
+
+
+def check_cache(cache: Any, kind: type) -> None:
+    """Raise :class:`CacheError` unless the cache is of this kind."""
+    if not isinstance(cache, kind):
+        raise CacheError(
+            f"cache: expected the {kind.__name__} that this forward has returned; "
+            f"got {type(cache).__name__}"
+        )
+
+
+def checked_state(module: Any, state: Any, batch_size: int) -> Any:
+    """Return the state before the first step; the empty one, ``module.init_state``, for None."""
+    like = module.init_state(batch_size)
+    return like if state is None else check_like("state", state, like)
+
+
+def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
+    """Return the cotangent of the state after the last step; 0 for None."""
+    like = module.init_state(batch_size)
+    if dstate is None:
+        return tree_map(np.zeros_like, like)
+    return check_like("dstate", dstate, like)
+
+
+def enter(cell: Any, x: Array, state: Any) -> Any:
+    """Check x (B, D) of one step, and return the state before it.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError
+        If x or the state is not as described, or holds NaN or infinity.
+    """
+    check_array("x", x, ("batch", cell.input_size), cell.dtype)
+    check_batch("x", x)
+    return checked_state(cell, state, len(x))
+
+
+def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
+    """Check the cache and dh (B, H) of one step, and return the cotangent of the state after it.
+
+    Raises
+    ------
+    CacheError
+        If the cache is that of another kind of cell.
+    ShapeError, DTypeError, NonFiniteError
+        If a cotangent is not like what the forward returned, or not finite.
+    """
+    check_cache(cache, cell.Cache)
+    check_array("dh", dh, (len(cache.x), cell.hidden_size), cell.dtype)
+    return checked_cotangent(cell, dstate, len(dh))

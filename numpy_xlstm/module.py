@@ -1,0 +1,175 @@
+"""Module: what every cell, layer and model is. Parameters by name, and parts that have some too."""
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import Array, checked_dtype
+
+Grads = dict[str, Array]
+"""Gradients of parameters, under the names of ``params``."""
+
+
+class Module:
+    """Parameters by name, and parts that have parameters of their own.
+
+    A cell sets ``params`` to a dict of arrays. What is made of other modules sets ``parts`` as
+    well, which says what the names of their parameters begin with::
+
+        self.params = {"learnable_skip": skip}
+        self.parts = {"proj_up": "proj_up", "blocks": "blocks"}
+
+    Here ``self.proj_up`` is a module, and its ``weight`` is ``proj_up.weight`` in ``params``;
+    ``self.blocks`` is a list of modules, with names ``blocks.0.…``, ``blocks.1.…``. A part whose
+    prefix is "" adds its names as they are.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        All parameters, live: write into an array to change a parameter, or ask for a copy of the
+        module over other arrays, :meth:`with_params`. ``grads`` returned by a backward has exactly
+        these names and shapes.
+    parts : dict[str, str]
+        The prefix of each part, by the name of its attribute.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Scale(Module):
+    ...     def __init__(self):
+    ...         self.params = {"s": np.array([2.0])}
+    >>> class Pair(Module):
+    ...     def __init__(self):
+    ...         self.scales, self.parts = [Scale(), Scale()], {"scales": "scales"}
+    >>> print(Pair())
+    Pair  2
+    └─ scales  2
+       ├─ 0  1
+       │  └─ s  (1,) float64  1
+       └─ 1  1
+          └─ s  (1,) float64  1
+    """
+
+    parts: Mapping[str, str] = MappingProxyType({})
+    _arrays: Mapping[str, Array] = MappingProxyType({})
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """All parameters by name, to be read: the arrays are live."""
+        params = dict(self._arrays)
+        for attribute, prefix in self.parts.items():
+            for where, part in _entries(prefix, getattr(self, attribute)):
+                params |= _prefixed(where, part.params)
+        return MappingProxyType(params)
+
+    @params.setter
+    def params(self, params: Mapping[str, Array]) -> None:
+        """Set those that are in no part."""
+        self._arrays = dict(params)
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The dtype of the parameters, which inputs must share; None if there are none."""
+        return next((array.dtype for array in self.params.values()), None)
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers the parameters hold."""
+        return sum(array.size for array in self.params.values())
+
+    def __str__(self) -> str:
+        """Draw the parameters as a tree, with shapes and how many numbers there are."""
+        return _tree(type(self).__name__, self.params)
+
+    def with_params(self, params: Mapping[str, Array]) -> Self:
+        """Return the same module over other arrays (not copied): same names, same shapes.
+
+        Raises
+        ------
+        ShapeError
+            If a name is missing or unknown, or a shape differs.
+        """
+        check_same_parameters(self.params, params)
+        clone = copy.copy(self)
+        clone._arrays = {name: params[name] for name in self._arrays}
+        for attribute, prefix in self.parts.items():
+            parts = [
+                part.with_params({name: params[_joined(where, name)] for name in part.params})
+                for where, part in _entries(prefix, getattr(self, attribute))
+            ]
+            several = isinstance(getattr(self, attribute), list)
+            setattr(clone, attribute, parts if several else parts[0])
+        return clone
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Return a copy of the module whose parameters have another dtype, such as complex128."""
+        to = checked_dtype(dtype)
+        return self.with_params({name: array.astype(to) for name, array in self.params.items()})
+
+    def named_grads(self, **parts: Any) -> Grads:
+        """Gradients of all parts under the names of ``params``, from those of each part."""
+        grads: Grads = {}
+        for attribute, found in parts.items():
+            for prefix, part in _entries(self.parts[attribute], found):
+                grads |= _prefixed(prefix, part)
+        return grads
+
+
+def _entries(prefix: str, part: Any) -> Iterator[tuple[str, Any]]:
+    """A part with its prefix; of a list, each entry with its own."""
+    if isinstance(part, list):
+        yield from ((_joined(prefix, str(n)), entry) for n, entry in enumerate(part))
+    else:
+        yield prefix, part
+
+
+def check_same_parameters(
+    expected: Mapping[str, Array], got: Mapping[str, Array], title: str = "params"
+) -> None:
+    """Raise :class:`ShapeError` unless both have the same names with the same shapes."""
+    if not isinstance(got, Mapping):
+        raise ShapeError(f"{title}: expected arrays by name; got {type(got).__name__}")
+    if missing := expected.keys() - got.keys():
+        raise ShapeError(f"{title}: expected {_some(missing)} too; got only {_some(got)}")
+    if unknown := got.keys() - expected.keys():
+        raise ShapeError(f"{title}: expected the names {_some(expected)}; got {_some(unknown)}")
+    for name, array in expected.items():
+        shape = getattr(got[name], "shape", type(got[name]).__name__)
+        if shape != array.shape:
+            raise ShapeError(f"{name}: expected shape {array.shape}; got {shape}")
+
+
+def _joined(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _prefixed(prefix: str, named: Mapping[str, Array]) -> dict[str, Array]:
+    return {_joined(prefix, name): array for name, array in named.items()}
+
+
+def _some(names: Collection[str]) -> str:
+    """The first few names, and how many there are beside them."""
+    first, rest = sorted(names)[:6], len(names) - 6
+    return str(first) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _tree(title: str, params: Mapping[str, Array], indent: str = "") -> str:
+    """Draw named arrays as a tree, a branch for each part of a dotted name."""
+    lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
+    branches: dict[str, dict[str, Array]] = {}
+    for name, array in params.items():
+        head, _, rest = name.partition(".")
+        branches.setdefault(head, {})[rest] = array
+    for head, below in branches.items():
+        last = head == next(reversed(branches))
+        if "" in below:
+            drawn = f"{head}  {below[''].shape} {below[''].dtype}  {below[''].size:,}"
+        else:
+            drawn = _tree(head, below, indent + ("   " if last else "│  "))
+        lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
+    return "\n".join(lines)

@@ -1,0 +1,108 @@
+"""What the cells share: W x + R h₋ + b for four gates and its transpose, and the log of a gate.
+
+Rows are gate by gate, in the order i, f, z, o: that of ``torch.nn.LSTM``, which calls z "g".
+Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.md``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import StateError
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+    log_sigmoid,
+    log_sigmoid_slope,
+)
+
+GATES = ("i", "f", "z", "o")
+"""The order of the rows of W, R and b."""
+
+KINDS = ("sigmoid", "exp")
+"""What a gate can be."""
+
+
+def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
+    """ĩ, f̃, z̃, õ, each (B, H): all of W x + R h₋ + b, gate by gate.
+
+    R is (4·H, H), or (NH, 4·DH, DH): a block for each head, gate by gate, which sees its own part
+    of h₋ only.
+    """
+    (B, H), DH = h_prev.shape, R.shape[-1]
+    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+    Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+    return np.split(x @ W.T + Rh + b, 4, axis=1)  # [rec.1]
+
+
+def pre_activations_backward(
+    dgates: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
+) -> tuple[Array, Array, Grads]:
+    """Gradients of x, of h₋ and of the parameters, from those of the pre-activations."""
+    (B, H), DH = h_prev.shape, R.shape[-1]
+    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+    dg = np.concatenate(dgates, axis=1)
+    dRh = dg.reshape(B, 4, H // DH, DH)
+    dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.2]
+    dx = dg @ W  # [rec.3]
+    dW = dg.T @ x  # [rec.4]
+    dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.5]
+    db = dg.sum(axis=0)  # [rec.6]
+    return dx, dh_prev, {"W": dW, "R": dR, "b": db}
+
+
+def gate_rows(array: Array, gate: str) -> Array:
+    """The rows of one gate in W (4·H, D), R (4·H, H) or (NH, 4·DH, DH), or b (4·H,): a live view.
+
+    Examples
+    --------
+    >>> gate_rows(np.arange(8), "f")
+    array([2, 3])
+    """
+    axis = max(0, array.ndim - 2)
+    size = array.shape[axis] // 4
+    start = GATES.index(gate) * size
+    return array[(slice(None),) * axis + (slice(start, start + size),)]
+
+
+def log_gate(pre: Array, gate: str) -> Array:
+    """Log of a gate: log σ(x) of a sigmoid one, x of an exponential one."""
+    log_f = log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
+    return log_f
+
+
+def log_gate_slope(pre: Array, gate: str) -> Array:
+    """Derivative of :func:`log_gate`: σ(−x), or 1."""
+    gamma = log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
+    return gamma
+
+
+def underflows(exponent: Array) -> Array:
+    """Whether e^exponent is so small that it, or a quotient by it, loses digits."""
+    limits = np.finfo(exponent.dtype)
+    lost: Array = exponent.real < np.log(limits.tiny / limits.eps)
+    return lost
+
+
+def check_memory(c: Array, n: Array) -> None:
+    """Raise :class:`StateError` if c and n are those of no sLSTM."""
+    if (n.real < 0).any():
+        raise StateError(f"state.n: expected numbers of at least 0; got {n.real.min()}")
+    if ((n == 0) & (c != 0)).any():
+        raise StateError(f"state.c: expected 0 where n is 0; got {c[(n == 0) & (c != 0)][0]}")
+
+
+def check_sizes(
+    input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
+) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
+    """Return D, H, NH, the dtype and a generator, or raise an error that names what is wrong."""
+    D = check_positive("input_size", input_size)
+    H = check_positive("hidden_size", hidden_size)
+    NH = check_divides("num_heads", num_heads, "hidden_size", H)
+    return D, H, NH, checked_dtype(dtype), generator_or_new(rng)

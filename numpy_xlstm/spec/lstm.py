@@ -1,0 +1,126 @@
+"""LSTM: one step, forward and backward, line by line as in ``docs/derivations/lstm.md``."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.spec.gates import (
+    check_sizes,
+    gate_rows,
+    pre_activations,
+    pre_activations_backward,
+)
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+
+
+class LSTMState(NamedTuple):
+    """State of an LSTM, or the cotangent of one."""
+
+    h: Array
+    """Hidden state, (B, H)."""
+    c: Array
+    """Cell state, (B, H)."""
+
+
+class LSTMCache(NamedTuple):
+    """What one step keeps for its backward; all but x are (B, H)."""
+
+    x: Array
+    state: LSTMState
+    """Before the step."""
+    pre: Sequence[Array]
+    """ĩ, f̃, z̃ and õ."""
+    i: Array
+    f: Array
+    z: Array
+    o: Array
+    c: Array
+
+
+class LSTMCell(Module):
+    """One step of an LSTM.
+
+    ::
+
+        g̃ = W_g x + R_g h₋ + b_g     for g = i, f, z, o     (xLSTM paper, Eqs 30–33)
+        i, f, o = σ(ĩ), σ(f̃), σ(õ);  z = tanh(z̃)
+        c = f ∘ c₋ + i ∘ z                                   (Eq 28)
+        h = o ∘ tanh(c)                                      (Eq 29)
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h and c.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the cell takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, uniform in
+        ±1/√H as in PyTorch, but for a forget bias of 1. See :func:`gate_rows`.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> cell = LSTMCell(3, 4, rng=rng)
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> dx, dstate0, grads = cell.backward(rng.standard_normal((2, 4)), cache)
+    >>> dx.shape, dstate0.c.shape, grads["W"].shape
+    ((2, 3), (2, 4), (16, 3))
+    """
+
+    Cache = LSTMCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
+        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        gate_rows(start["b"], "f")[...] = 1
+        self.params = {name: array.astype(dtype) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> LSTMState:
+        """Return the empty state: h = c = 0."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        h_prev, c_prev = state = enter(self, x, state)
+        i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstm.1]
+        z = np.tanh(z_pre)  # [lstm.2]
+        c = f * c_prev + i * z  # [lstm.3]
+        h = o * np.tanh(c)  # [lstm.4]
+        return h, LSTMState(h, c), LSTMCache(x, state, pre, i, f, z, o, c)
+
+    def backward(
+        self, dh: Array, cache: LSTMCache, dstate: Any = None
+    ) -> tuple[Array, LSTMState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
+        dh = dh + dh_next  # [rec.8]
+        dc = dc_next + dh * o * tanh_slope(c)  # [lstm.5]
+        di_pre = dc * z * sigmoid_slope(i_pre)  # [lstm.6]
+        df_pre = dc * c_prev * sigmoid_slope(f_pre)  # [lstm.7]
+        dz_pre = dc * i * tanh_slope(z_pre)  # [lstm.8]
+        do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.9]
+        dc_prev = f * dc  # [lstm.10]
+        dpre = di_pre, df_pre, dz_pre, do_pre
+        dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
+        return dx, LSTMState(dh_prev, dc_prev), grads

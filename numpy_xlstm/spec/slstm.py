@@ -1,0 +1,188 @@
+"""sLSTM: an LSTM with an exponential input gate, a normaliser n and a stabiliser m.
+
+One step, forward and backward, line by line as in ``docs/derivations/slstm.md``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.spec.gates import (
+    KINDS,
+    check_memory,
+    check_sizes,
+    gate_rows,
+    log_gate,
+    log_gate_slope,
+    pre_activations,
+    pre_activations_backward,
+    underflows,
+)
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import (
+    Array,
+    check_choice,
+    check_positive,
+    maximum,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
+
+
+class sLSTMState(NamedTuple):
+    """State of an sLSTM, or the cotangent of one; (B, H) each.
+
+    (c, n, m) and (c·e^a, n·e^a, m − a) are the same memory: m is a gauge.
+    """
+
+    h: Array
+    """Hidden state."""
+    c: Array
+    """Cell state, divided by e^m."""
+    n: Array
+    """Normaliser state, divided by e^m."""
+    m: Array
+    """Stabiliser; −inf in the empty state."""
+
+
+class sLSTMCache(NamedTuple):
+    """What one step keeps for its backward; all but x are (B, H)."""
+
+    x: Array
+    state: sLSTMState
+    """Before the step."""
+    pre: Sequence[Array]
+    """ĩ, f̃, z̃ and õ."""
+    A: Array
+    """log f + m₋: the exponent of what is left of the past."""
+    i: Array
+    f: Array
+    z: Array
+    o: Array
+    c: Array
+    n: Array
+
+
+class sLSTMCell(Module):
+    """One step of an sLSTM, stabilised.
+
+    ::
+
+        g̃ = W_g x + R_g h₋ + b_g     for g = i, f, z, o     (xLSTM paper, Eqs 37–40)
+        m = max(log f + m₋, ĩ)                               (Eq 15)
+        i = exp(ĩ − m);  f = exp(log f + m₋ − m)             (Eqs 16, 17: i′ and f′)
+        z = tanh(z̃);  o = σ(õ)
+        c = f ∘ c₋ + i ∘ z                                   (Eq 34)
+        n = f ∘ n₋ + i                                       (Eq 35)
+        h = o ∘ c / n                                        (Eq 36)
+
+    with log f = log σ(f̃) or f̃, and R_g block-diagonal: no head sees another head's h.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h, c, n and m.
+    num_heads : int, default 1
+        Number NH of heads; must divide ``hidden_size``.
+    forget_gate : {"sigmoid", "exp"}
+        What the forget gate is.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the cell takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (4·H, D), ``R`` (NH, 4·DH, DH) and ``b`` (4·H,), gate by gate in the order i, f, z, o,
+        inside ``R`` for each head. W starts normal with variance 2/(5D), R uniform in ±1/√DH, b at
+        0, but for a sigmoid forget gate, where it runs from 3 to 6 over each head.
+
+    Notes
+    -----
+    The empty state has m = −inf, in each entry on its own, so that the first step has m = ĩ and
+    i = 1. Where the maximum is a tie, its derivative is that of log f + m₋. An entry with n₋ = 0 is
+    empty whatever its m₋; where the step would underflow, it is taken with m₋ = −inf.
+
+    Examples
+    --------
+    >>> cell = sLSTMCell(3, 4, num_heads=2, rng=np.random.default_rng(0))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> state._fields, cell.params["R"].shape
+    (('h', 'c', 'n', 'm'), (2, 8, 2))
+    """
+
+    Cache = sLSTMCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        *,
+        forget_gate: str = "sigmoid",
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
+        self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
+        self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
+        W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
+        R = rng.uniform(-1, 1, (NH, 4 * DH, DH)) / np.sqrt(DH)
+        b = np.zeros(4 * H)
+        if forget_gate == "sigmoid":
+            gate_rows(b, "f")[...] = np.tile(np.linspace(3, 6, DH), NH)
+        self.params = {"W": W.astype(dtype), "R": R.astype(dtype), "b": b.astype(dtype)}
+
+    def init_state(self, batch_size: int) -> sLSTMState:
+        """Return the empty state: h = c = n = 0 and m = −inf."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        h, c, n = (np.zeros(shape, self.dtype) for _ in "hcn")
+        return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
+        check_memory(c_prev, n_prev)
+        i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.10]
+        A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.9]
+        m = maximum(A, i_pre)  # [stab.3]
+        i = np.exp(i_pre - m)  # [stab.4]
+        f = np.exp(A - m)  # [stab.5]
+        z = np.tanh(z_pre)  # [slstm.1]
+        o = sigmoid(o_pre)  # [slstm.2]
+        c = f * c_prev + i * z  # [slstm.3]
+        n = f * n_prev + i  # [slstm.4]
+        h = o * (c / n)  # [slstm.5]
+        return h, sLSTMState(h, c, n, m), sLSTMCache(x, state, pre, A, i, f, z, o, c, n)
+
+    def backward(
+        self, dh: Array, cache: sLSTMCache, dstate: Any = None
+    ) -> tuple[Array, sLSTMState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        dh_next, dc_next, dn_next, dm_next = enter_backward(self, dh, cache, dstate)
+        x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
+        i_pre, f_pre, z_pre, o_pre = pre
+        dh = dh + dh_next  # [rec.8]
+        do_pre = dh * (c / n) * sigmoid_slope(o_pre)  # [slstm.6]
+        dc = dc_next + dh * o / n  # [slstm.7]
+        dn = dn_next - dh * o / n * (c / n)  # [slstm.8]
+        dz_pre = dc * i * tanh_slope(z_pre)  # [slstm.9]
+        di = dc * z + dn  # [slstm.10]
+        df = dc * c_prev + dn * n_prev  # [slstm.11]
+        dm = dm_next - i * di - f * df  # [stab.11]
+        di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)  # [stab.12]
+        dA = f * df + np.where(A.real >= i_pre.real, dm, 0)  # [stab.13]
+        df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [slstm.12]
+        dc_prev = f * dc  # [slstm.13]
+        dn_prev = f * dn  # [slstm.14]
+        dm_prev = dA  # [stab.14]
+        dpre = di_pre, df_pre, dz_pre, do_pre
+        dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
+        return dx, sLSTMState(dh_prev, dc_prev, dn_prev, dm_prev), grads
+

@@ -1,0 +1,129 @@
+"""A sequence is its steps: any cell over time, forward and backward, with nothing hoisted out."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
+from numpy_xlstm.trees import tree_map
+
+
+class UnrollCache(NamedTuple):
+    """What :func:`unroll_backward` needs."""
+
+    steps: list[Any]
+    """The cell's cache of each step."""
+    live: Array
+    """Which steps are there, (B, T); the others are padding."""
+    ys: Array
+    """The outputs, (B, T, H)."""
+
+
+def unroll(
+    cell: Any, xs: Array, state: Any = None, *, lengths: Array | None = None
+) -> tuple[Array, Any, UnrollCache]:
+    """Run a cell over a sequence.
+
+    Parameters
+    ----------
+    cell : Module
+        Has ``init_state(B)``, and ``forward(x, state)`` and ``backward(dh, cache, dstate)`` of one
+        step.
+    xs : np.ndarray
+        Inputs, shape (B, T, D), T ≥ 0.
+    state : NamedTuple, optional
+        State before the first step; the empty state if omitted.
+    lengths : np.ndarray, optional
+        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
+        them are padding: they change no state, have outputs of 0, and get gradients of 0.
+
+    Returns
+    -------
+    ys : np.ndarray
+        Outputs, shape (B, T, H).
+    state : NamedTuple
+        State after the last step of each row.
+    cache : UnrollCache
+        What :func:`unroll_backward` needs.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import sLSTMCell
+    >>> rng = np.random.default_rng(0)
+    >>> cell, xs = sLSTMCell(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> ys, state, cache = unroll(cell, xs)
+    >>> dxs, dstate0, grads = unroll_backward(cell, rng.standard_normal(ys.shape), cache)
+    >>> ys.shape, dxs.shape
+    ((2, 5, 4), (2, 5, 3))
+    """
+    check_array("xs", xs, ("batch", "time", cell.input_size), cell.dtype)
+    check_batch("xs", xs)
+    B, T, _ = xs.shape
+    state = checked_state(cell, state, B)
+    steps = np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
+    live = np.arange(T) < steps[:, None]
+    ys, caches = np.zeros((B, T, cell.hidden_size), cell.dtype), []
+    for t in range(T):
+        y, after, cache = cell.forward(xs[:, t], state)
+        ys[:, t] = _where(live[:, t], y, 0)
+        state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)
+        caches.append(cache)
+    return ys, state, UnrollCache(caches, live, ys)
+
+
+def unroll_backward(
+    cell: Any, dys: Array, cache: UnrollCache, dstate: Any = None
+) -> tuple[Array, Any, Grads]:
+    """Vector-Jacobian product of :func:`unroll`.
+
+    Parameters
+    ----------
+    cell : Module
+        As in the forward.
+    dys : np.ndarray
+        Cotangent of the outputs, (B, T, H).
+    cache : UnrollCache
+        From the forward.
+    dstate : NamedTuple, optional
+        Cotangent of the state after the last step; zero if omitted.
+
+    Returns
+    -------
+    dxs : np.ndarray
+        Gradient of the inputs, (B, T, D).
+    dstate0 : NamedTuple
+        Gradient of the state before the first step.
+    grads : dict[str, np.ndarray]
+        Gradients of the parameters: the sums over all steps.
+
+    Raises
+    ------
+    CacheError, ShapeError, DTypeError, NonFiniteError
+        If the cache is not that of :func:`unroll`, or a cotangent not as described.
+    """
+    check_cache(cache, UnrollCache)
+    check_array("dys", dys, cache.ys.shape, cell.dtype)
+    B, T, _ = dys.shape
+    dstate = checked_cotangent(cell, dstate, B)
+    grads = {name: np.zeros_like(array) for name, array in cell.params.items()}
+    dxs = np.zeros((B, T, cell.input_size), cell.dtype)
+    for t in reversed(range(T)):
+        row = cache.live[:, t]
+        dy = _where(row, dys[:, t], 0)
+        dnow = tree_map(lambda d, row=row: _where(row, d, 0), dstate)
+        dxs[:, t], dbefore, found = cell.backward(dy, cache.steps[t], dnow)
+        dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
+        grads = {name: grads[name] + found[name] for name in grads}
+    return dxs, dstate, grads
+
+
+def _where(row: Array, a: Array, b: Array | float) -> Array:
+    """``a`` in the rows of the batch that are there, ``b`` in the others."""
+    return np.where(row.reshape(-1, *[1] * (a.ndim - 1)), a, b)
