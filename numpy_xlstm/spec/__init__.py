@@ -1,5 +1,19 @@
-"""The specification."""
+"""The specification: one file for each cell, one step forward and one step back."""
+
+from numpy_xlstm.spec.gates import gate_rows
 from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
-from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.spec.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.spec.unroll import unroll, unroll_backward
+
+__all__ = [
+    "LSTMCell",
+    "LSTMState",
+    "gate_rows",
+    "mLSTMCell",
+    "mLSTMState",
+    "sLSTMCell",
+    "sLSTMState",
+    "unroll",
+    "unroll_backward",
+]

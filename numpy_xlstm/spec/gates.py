@@ -73,14 +73,17 @@ def gate_rows(array: Array, gate: str) -> Array:
 
 def log_gate(pre: Array, gate: str) -> Array:
     """Log of a gate: log σ(x) of a sigmoid one, x of an exponential one."""
-    log_f = log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
-    return log_f
+    return log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
 
 
 def log_gate_slope(pre: Array, gate: str) -> Array:
     """Derivative of :func:`log_gate`: σ(−x), or 1."""
-    gamma = log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
-    return gamma
+    return log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
+
+
+def root(width: int, x: Array) -> Any:
+    """√width, in the precision of x."""
+    return np.sqrt(x.dtype.type(width))
 
 
 def underflows(exponent: Array) -> Array:

@@ -6,34 +6,30 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.spec.gates import (
     check_sizes,
     gate_rows,
     pre_activations,
     pre_activations_backward,
 )
-from numpy_xlstm.door import enter, enter_backward
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 
 
 class LSTMState(NamedTuple):
     """State of an LSTM, or the cotangent of one."""
 
-    h: Array
-    """Hidden state, (B, H)."""
-    c: Array
-    """Cell state, (B, H)."""
+    h: Array  # hidden state, (B, H)
+    c: Array  # cell state, (B, H)
 
 
 class LSTMCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: LSTMState
-    """Before the step."""
-    pre: Sequence[Array]
-    """ĩ, f̃, z̃ and õ."""
+    state: LSTMState  # before the step
+    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
     i: Array
     f: Array
     z: Array

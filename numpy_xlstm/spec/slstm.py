@@ -9,17 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.spec.gates import (
-    KINDS,
-    check_memory,
-    check_sizes,
-    gate_rows,
-    log_gate,
-    log_gate_slope,
-    pre_activations,
-    pre_activations_backward,
-    underflows,
-)
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -31,6 +20,17 @@ from numpy_xlstm.numerics import (
     sigmoid_slope,
     tanh_slope,
 )
+from numpy_xlstm.spec.gates import (
+    KINDS,
+    check_memory,
+    check_sizes,
+    gate_rows,
+    log_gate,
+    log_gate_slope,
+    pre_activations,
+    pre_activations_backward,
+    underflows,
+)
 
 
 class sLSTMState(NamedTuple):
@@ -39,26 +39,19 @@ class sLSTMState(NamedTuple):
     (c, n, m) and (c·e^a, n·e^a, m − a) are the same memory: m is a gauge.
     """
 
-    h: Array
-    """Hidden state."""
-    c: Array
-    """Cell state, divided by e^m."""
-    n: Array
-    """Normaliser state, divided by e^m."""
-    m: Array
-    """Stabiliser; −inf in the empty state."""
+    h: Array  # hidden state
+    c: Array  # cell state, divided by e^m
+    n: Array  # normaliser state, divided by e^m
+    m: Array  # stabiliser; −inf in the empty state
 
 
 class sLSTMCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: sLSTMState
-    """Before the step."""
-    pre: Sequence[Array]
-    """ĩ, f̃, z̃ and õ."""
-    A: Array
-    """log f + m₋: the exponent of what is left of the past."""
+    state: sLSTMState  # before the step
+    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
+    A: Array  # log f + m₋: the exponent of what is left of the past
     i: Array
     f: Array
     z: Array
@@ -185,4 +178,3 @@ class sLSTMCell(Module):
         dpre = di_pre, df_pre, dz_pre, do_pre
         dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
         return dx, sLSTMState(dh_prev, dc_prev, dn_prev, dm_prev), grads
-
