@@ -1,0 +1,93 @@
+"""Record what the package computes: ``python -m tests.golden.make``.
+
+Parameters, inputs, states and cotangents are random, and stored beside the results.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.trees import leaves
+from tests.golden.cases import (
+    CELLS,
+    GENERATION,
+    MODELS,
+    SEQUENCES,
+    Case,
+    Trees,
+    V,
+    adamw,
+    greedy,
+)
+from tests.golden.store import Named, save
+
+SEED = 2
+"""With it no result is a sum that cancels: longdouble agrees with all of them to 1e-13."""
+SCALE = 0.7
+"""Deviation of the parameters: with 1, exponential forget gates reach 1e9 in a few steps."""
+
+
+def normal(rng: np.random.Generator, tree: Any) -> Named:
+    """Normal numbers in the shapes of a tree."""
+    return {name: rng.standard_normal(a.shape) for name, a in leaves("", tree)}
+
+
+def parameters(rng: np.random.Generator, params: Any) -> Named:
+    """Random parameters, biases and the weights of norms too."""
+    return {name: SCALE * rng.standard_normal(a.shape) for name, a in params.items()}
+
+
+def state_like(rng: np.random.Generator, state: Any) -> Named:
+    """A random state; n > 0 in an sLSTM, whose n is (B, H), as it always is."""
+    arrays = normal(rng, state)
+    for name, array in arrays.items():
+        if name.endswith(".n") and array.ndim == 2:
+            arrays[name] = np.abs(array) + 0.1
+    return arrays
+
+
+def record(case: Case, rng: np.random.Generator) -> Trees:
+    """One case: what goes in, and what comes out."""
+    layer = case.build()
+    given: Trees = {"params": parameters(rng, layer.params)}
+    x = rng.integers(0, V, case.shape) if case.tokens else rng.standard_normal(case.shape)
+    given["x"] = {"": x.astype(float)}
+    y, after, _ = layer.forward(x)
+    if case.with_state:
+        given["state"] = state_like(rng, after)
+    given["dy"], given["dstate"] = normal(rng, y), normal(rng, after)
+    return given | case.run(given)
+
+
+def generation(rng: np.random.Generator) -> dict[str, Trees]:
+    """Tokens of models, each with parameters with which it says all four."""
+    tables = {}
+    for name, build in GENERATION.items():
+        while True:
+            params = parameters(rng, build().params)
+            ids = greedy(name, params)
+            if len(np.unique(ids["ids"][""])) == 4:
+                break
+        tables[name] = {"params": params, **ids}
+    return tables
+
+
+def optimizer(rng: np.random.Generator) -> dict[str, Trees]:
+    """Three steps of AdamW with a matrix, a vector and a tensor."""
+    shapes = {"W": (3, 4), "b": (5,), "R": (2, 3, 2)}
+    keys = ("params", "grads0", "grads1", "grads2")
+    given = {k: {name: rng.standard_normal(s) for name, s in shapes.items()} for k in keys}
+    return {"AdamW": given | adamw(given)}
+
+
+def main() -> None:
+    """Write all files."""
+    rng = np.random.default_rng(SEED)
+    for file, cases in {"cells": CELLS, "sequences": SEQUENCES, "models": MODELS}.items():
+        save(f"{file}.npz", {name: record(case, rng) for name, case in cases.items()})
+    save("generation.npz", generation(rng))
+    save("adamw.npz", optimizer(rng))
+
+
+if __name__ == "__main__":
+    main()

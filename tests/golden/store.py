@@ -1,0 +1,62 @@
+"""Trees of arrays in npz files: each tree is one vector, and a label for each of its leaves.
+
+A label is a name and a shape, such as ``state.C (2, 3)``. Few long arrays take less room in a file
+than many short ones, and nothing has to be pickled.
+"""
+
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild
+
+FILES = Path(__file__).parent
+Named = dict[str, Array]
+Tables = dict[str, dict[str, Named]]
+"""For each case: for each tree, such as the gradients, its leaves by name."""
+
+
+def named(tree: Any) -> Named:
+    """The leaves of a state or of an array by name; those of a dict are its arrays."""
+    return dict(tree) if isinstance(tree, Mapping) else dict(leaves("", tree))
+
+
+def like(tree: Any, arrays: Named) -> Any:
+    """A tree with the structure of ``tree`` and with these leaves."""
+    return rebuild(tree, (arrays[name] for name, _ in leaves("", tree)))
+
+
+def save(file: str, tables: Tables) -> None:
+    """Write all cases of one file."""
+    packed: dict[str, Any] = {}
+    for case, trees in tables.items():
+        for key, arrays in trees.items():
+            labels = [f"{name} {array.shape}" for name, array in arrays.items()]
+            packed[f"{case}/{key}"] = np.concatenate([a.ravel() for a in arrays.values()])
+            packed[f"{case}/{key}/leaves"] = np.array(labels)
+    np.savez_compressed(FILES / file, allow_pickle=False, **packed)
+
+
+def load(file: str) -> Tables:
+    """Read what :func:`save` wrote."""
+    tables: Tables = {}
+    with np.load(FILES / file, allow_pickle=False) as packed:
+        for entry in packed.files:
+            if not entry.endswith("/leaves"):
+                case, key = entry.split("/")
+                split = _split(packed[entry], packed[f"{entry}/leaves"])
+                tables.setdefault(case, {})[key] = dict(split)
+    return tables
+
+
+def _split(vector: Array, labels: Any) -> Iterator[tuple[str, Array]]:
+    start = 0
+    for label in map(str, labels):
+        name, _, sizes = label.partition(" ")
+        shape = tuple(int(n) for n in sizes.strip("()").split(",") if n.strip())
+        yield name, vector[start : start + prod(shape)].reshape(shape)
+        start += prod(shape)

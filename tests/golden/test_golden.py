@@ -1,0 +1,52 @@
+"""What is computed now is what was recorded."""
+
+import numpy as np
+import pytest
+
+from tests.golden.cases import CELLS, GENERATION, MODELS, SEQUENCES, Case, Trees, adamw, greedy
+from tests.golden.store import FILES, load
+
+EXPECTED = {file: load(f"{file}.npz") for file in ("cells", "sequences", "models")}
+RTOL = 1e-12
+CASES = [
+    *(("cells", case) for case in CELLS.values()),
+    *(("sequences", case) for case in SEQUENCES.values()),
+    *(("models", case) for case in MODELS.values()),
+]
+
+
+def compare(got: Trees, expected: Trees, rtol: float) -> None:
+    """Compare every leaf: max |a − b| ≤ rtol·max |b|; −inf equals −inf."""
+    for key, arrays in got.items():
+        assert arrays.keys() == expected[key].keys(), key
+        for name, a in arrays.items():
+            b, title = expected[key][name], f"{key} {name}"
+            assert a.shape == b.shape, title
+            empty = np.isneginf(a) & np.isneginf(b)
+            a, b = np.where(empty, 0, a), np.where(empty, 0, b)
+            assert np.isfinite(a).all(), title
+            distance, scale = np.abs(a - b).max(initial=0), np.abs(b).max(initial=0)
+            assert distance <= rtol * scale, f"{title}: {distance:.2e} of {scale:.2e}"
+
+
+@pytest.mark.parametrize(("file", "case"), CASES, ids=lambda v: getattr(v, "name", v))
+def test_values_states_and_gradients(file: str, case: Case) -> None:
+    expected = EXPECTED[file][case.name]
+    got = case.run(expected)
+    assert got.keys() == expected.keys() - {"params", "x", "state", "dy", "dstate"}
+    compare(got, expected, RTOL)
+
+
+@pytest.mark.parametrize("name", GENERATION)
+def test_greedy_tokens(name: str) -> None:
+    expected = load("generation.npz")[name]
+    compare(greedy(name, expected["params"]), expected, rtol=0)
+
+
+def test_adamw() -> None:
+    expected = load("adamw.npz")["AdamW"]
+    compare(adamw(expected), expected, RTOL)
+
+
+def test_the_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in FILES.glob("*.npz")) < 600_000
