@@ -59,6 +59,16 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
+def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None:
+    """Check dy against the forward that made the cache: as its input, but so wide.
+
+    The first field of every cache is the input, or the cache of what took it.
+    """
+    while not isinstance(cache, np.ndarray):
+        cache = cache[0]
+    check_array(name, dy, (*cache.shape[:-1], width), cache.dtype)
+
+
 def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
