@@ -10,6 +10,7 @@ from numpy_xlstm.layers.activations import (
     silu,
     silu_backward,
 )
+from numpy_xlstm.layers.base import Layer, Recurrent
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
@@ -43,6 +44,7 @@ __all__ = [
     "GatedFeedForward",
     "HeadwiseLinear",
     "HeadwiseLinearCache",
+    "Layer",
     "LayerNorm",
     "Linear",
     "LinearCache",
@@ -52,6 +54,7 @@ __all__ = [
     "MultiHeadRMSNorm",
     "NormCache",
     "RMSNorm",
+    "Recurrent",
     "SoftmaxCrossEntropyCache",
     "gelu",
     "gelu_backward",

@@ -1,34 +1,25 @@
 """Causal depthwise convolution over time, with a state. Derived in ``derivations/blocks.md``."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
-from numpy_xlstm.layers.layer import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_batch,
-    check_positive,
-    checked_dtype,
-    generator_or_new,
-)
-from numpy_xlstm.parameters import Parameterised
-from numpy_xlstm.signatures import Signed, opened
+from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 
 
 class CausalConv1dCache(NamedTuple):
     """What the backward of :class:`CausalConv1d` needs."""
 
+    x: Array
+    """The inputs, shape (B, T, D)."""
     padded: Array
     """The state and then the inputs, shape (B, K − 1 + T, D)."""
-    taps: Array
-    """The weight that the forward used, shape (K, D)."""
 
 
-class CausalConv1d(Parameterised):
+class CausalConv1d(Recurrent):
     r"""Convolve each feature with its own kernel over this and the K − 1 previous steps.
 
     .. math:: y_t = \sum_{j=0}^{K-1} w_j ∘ x_{t-K+1+j} + b
@@ -66,6 +57,8 @@ class CausalConv1d(Parameterised):
     array([13.])
     """
 
+    Cache = CausalConv1dCache
+
     def __init__(
         self,
         feature_dim: int,
@@ -75,118 +68,53 @@ class CausalConv1d(Parameterised):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.feature_dim = check_positive("feature_dim", feature_dim)
-        self.kernel_size = check_positive("kernel_size", kernel_size)
+        self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
+        self.kernel_size = K = check_positive("kernel_size", kernel_size)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
-        bound = kernel_size**-0.5
-        shape = (feature_dim, 1, kernel_size)
-        self.params = {"conv.weight": rng.uniform(-bound, bound, shape).astype(to)}
-        if bias:
-            self.params["conv.bias"] = rng.uniform(-bound, bound, feature_dim).astype(to)
+        shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
+        bound = K**-0.5
+        self.params = {
+            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
+        }
 
     def init_state(self, batch_size: int) -> Array:
         """Return the empty state: K − 1 inputs of 0."""
         B = check_positive("batch_size", batch_size)
-        return np.zeros((B, self.kernel_size - 1, self.feature_dim), self.dtype)
+        return np.zeros((B, self.kernel_size - 1, self.in_features), self.dtype)
 
-    def __call__(self, x: Array, state: Array | None = None) -> tuple[Array, Array]:
-        """Evaluate: the output and the state after it."""
-        return self.forward(x, state)[:2]
+    @property
+    def taps(self) -> Array:
+        """W as (K, D)."""
+        return self.params["conv.weight"][:, 0].T
 
-    def forward(
-        self, x: Array, state: Array | None = None
-    ) -> tuple[Array, Array, Signed[CausalConv1dCache]]:
-        """Convolve.
-
-        Parameters
-        ----------
-        x : np.ndarray
-            Inputs, shape (B, T, D), T ≥ 0.
-        state : np.ndarray, optional
-            The K − 1 inputs before them, shape (B, K − 1, D); 0 if omitted.
-
-        Returns
-        -------
-        y : np.ndarray
-            Outputs, shape (B, T, D).
-        state : np.ndarray
-            The last K − 1 inputs.
-        cache
-            What :meth:`backward` needs.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If an argument is not as described.
-        """
-        check_array("x", x, ("batch", "time", self.feature_dim), self.dtype)
-        check_batch("x", x)
-        if state is not None:
-            check_array("state", state, self.init_state(len(x)).shape, self.dtype)
-        y, after, cache = self.apply(x, state)
-        return y, after, Signed.by(self, y, cache)
-
-    def backward(
-        self, dy: Array, cache: Signed[CausalConv1dCache], dstate: Array | None = None
-    ) -> tuple[Array, Array, Grads]:
-        """Gradients of x, of the state before and of the parameters.
-
-        ``dy`` is (B, T, D); ``dstate``, zero if omitted, is the cotangent of the state after.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If a cotangent is not like what that forward returned, or not finite.
-        CacheError
-            If ``cache`` is not from a layer of this kind, with these sizes and options.
-        """
-        inner = opened(cache, self, dy)
-        if dstate is not None:
-            check_array("dstate", dstate, self.init_state(len(dy)).shape, self.dtype)
-        return self.apply_backward(dy, inner, dstate)
-
-    def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
+    def compute(
+        self, x: Array, state: Array, rng: Any = None
+    ) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""
-        past = self.init_state(len(x)) if state is None else state
-        joined = np.concatenate((past, x), axis=1)
-        padded = np.ascontiguousarray(joined, like=joined)
-        taps = self.params["conv.weight"][:, 0].T.copy()
-        y = _correlate(padded, taps)  # [conv.1]
+        padded = np.concatenate((state, x), axis=1)
+        y = correlate(padded, self.taps)  # [conv.1]
         if "conv.bias" in self.params:
             y += self.params["conv.bias"]
-        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded, taps)  # [conv.2]
+        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(x, padded)  # [conv.2]
 
-    def apply_backward(
-        self, dy: Array, cache: CausalConv1dCache, dstate: Array | None
+    def compute_backward(
+        self, dy: Array, cache: CausalConv1dCache, dstate: Array
     ) -> tuple[Array, Array, Grads]:
         """Backward, without checks."""
-        padded, taps = cache
-        (B, T, D), past = dy.shape, len(taps) - 1
-        between = np.zeros((B, T + 2 * past, D), dy.dtype, like=dy)
-        between[:, past : past + T] = dy
-        dpadded = _correlate(between, taps[::-1].copy())  # [conv.3]
-        if dstate is not None:
-            dpadded[:, T:] += dstate
-        dtaps = np.einsum("btd,btkd->kd", dy, _windows(padded, len(taps)))  # [conv.4]
-        grads = {"conv.weight": dtaps.T[:, None].copy()}
+        T, past = dy.shape[1], self.kernel_size - 1
+        around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
+        dpadded = correlate(around, self.taps[::-1])  # [conv.3]
+        dpadded[:, T:] += dstate
+        taps = range(past + 1)
+        dtaps = [np.einsum("btd,btd->d", dy, cache.padded[:, j : j + T]) for j in taps]  # [conv.4]
+        grads = {"conv.weight": np.stack(dtaps, axis=-1)[:, None]}
         if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
 
 
-def _correlate(padded: Array, taps: Array) -> Array:
+def correlate(padded: Array, taps: Array) -> Array:
     """Σ_j taps[j] · padded[:, t + j], for every t that has all of them."""
-    if padded.shape[1] == len(taps):  # one step, which np.einsum would take longer for
-        return np.add.reduce(padded * taps, axis=1, keepdims=True)
-    y: Array = np.einsum("btkd,kd->btd", _windows(padded, len(taps)), taps)
+    T = padded.shape[1] - len(taps) + 1
+    y: Array = sum(tap * padded[:, j : j + T] for j, tap in enumerate(taps))
     return y
-
-
-def _windows(padded: Array, K: int) -> Array:
-    """View of a contiguous (B, K − 1 + T, D) as (B, T, K, D): each step and what follows it."""
-    B, steps, D = padded.shape
-    if steps == K:
-        return padded[:, None]
-    row, step, feature = padded.strides
-    shape, strides = (B, steps - K + 1, K, D), (row, step, step, feature)
-    return as_strided(padded, shape, strides, subok=True)

@@ -1,11 +1,20 @@
 """Dropout with an explicit source of randomness. Derived in ``docs/derivations/blocks.md``."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, check_generator, is_number
-from numpy_xlstm.signatures import Signed
+
+
+class DropoutCache(NamedTuple):
+    """What the backward of :class:`Dropout` needs."""
+
+    y: Array
+    factors: Array | None
+    """s; None if nothing is dropped."""
 
 
 class Dropout:
@@ -43,7 +52,7 @@ class Dropout:
 
     def forward(
         self, x: Array, rng: np.random.Generator | None = None
-    ) -> tuple[Array, Signed[Array | None]]:
+    ) -> tuple[Array, DropoutCache]:
         """Drop entries of x as ``rng`` tells; without it, as in evaluation, none.
 
         Returns y and what :meth:`backward` needs.
@@ -56,9 +65,9 @@ class Dropout:
             If ``rng`` is not a generator.
         """
         check_generator("rng", rng)
-        return checked_forward("Dropout.forward", lambda x: self.apply(x, rng), x)
+        return checked_forward(lambda x: self.compute(x, rng), x)
 
-    def backward(self, dy: Array, cache: Signed[Array | None]) -> Array:
+    def backward(self, dy: Array, cache: DropoutCache) -> Array:
         """Gradient of x: δx = s ∘ δy.
 
         Raises
@@ -68,16 +77,17 @@ class Dropout:
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like y, or not finite.
         """
-        return checked_backward("Dropout.forward", self.apply_backward, dy, cache)
+        return checked_backward(DropoutCache, self.compute_backward, dy, cache)
 
-    def apply(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        """Forward, without checks: y and the factors s, None if there is nothing to drop."""
+    def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, DropoutCache]:
+        """Forward, without checks."""
         if rng is None or self.p == 0:
-            return x, None
+            return x, DropoutCache(x, None)
         kept = rng.random(x.shape) >= self.p
         factors = kept * x.real.dtype.type(1 / (1 - self.p))
-        return x * factors, factors  # [dropout.1]
+        y = x * factors  # [dropout.1]
+        return y, DropoutCache(y, factors)
 
-    def apply_backward(self, dy: Array, cache: Array | None) -> Array:
+    def compute_backward(self, dy: Array, cache: DropoutCache) -> Array:
         """Backward, without checks."""
-        return dy if cache is None else dy * cache  # [dropout.2]
+        return dy if cache.factors is None else dy * cache.factors  # [dropout.2]

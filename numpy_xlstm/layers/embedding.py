@@ -5,10 +5,16 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.door import check_cache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
-from numpy_xlstm.parameters import Parameterised
-from numpy_xlstm.signatures import Signed, opened
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+)
 
 
 class EmbeddingCache(NamedTuple):
@@ -18,7 +24,7 @@ class EmbeddingCache(NamedTuple):
     """The ids that were looked up."""
 
 
-class Embedding(Parameterised):
+class Embedding(Module):
     r"""One learned vector per token.
 
     .. math:: y_n = W_{k_n}
@@ -69,7 +75,7 @@ class Embedding(Parameterised):
         """Evaluate: the vectors alone."""
         return self.forward(tokens)[0]
 
-    def forward(self, tokens: IndexArray) -> tuple[Array, Signed[EmbeddingCache]]:
+    def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Map token ids (...) to vectors (..., D).
 
         Raises
@@ -80,10 +86,9 @@ class Embedding(Parameterised):
             If a token is not between 0 and V − 1.
         """
         check_indices("tokens", tokens, self.num_embeddings)
-        y, cache = self.apply(tokens)
-        return y, Signed.by(self, y, cache)
+        return self.compute(tokens)
 
-    def backward(self, dy: Array, cache: Signed[EmbeddingCache]) -> tuple[None, dict[str, Array]]:
+    def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
 
         Raises
@@ -91,16 +96,17 @@ class Embedding(Parameterised):
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         CacheError
-            If ``cache`` is not from a layer of this kind, with these sizes and options.
+            If ``cache`` is not that of an embedding.
         """
-        return None, self.apply_backward(dy, opened(cache, self, dy))
+        check_cache(cache, EmbeddingCache)
+        check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
+        return None, self.compute_backward(dy, cache)
 
-    def apply(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
+    def compute(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Forward, without checks."""
-        table = np.asarray(self.params["weight"], like=tokens)
-        return np.take(table, tokens, axis=0), EmbeddingCache(tokens)  # [embedding.1]
+        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
 
-    def apply_backward(self, dy: Array, cache: EmbeddingCache) -> dict[str, Array]:
+    def compute_backward(self, dy: Array, cache: EmbeddingCache) -> Grads:
         """Backward, without checks."""
         return {"weight": _scatter_add(self.params["weight"], cache.tokens, dy)}
 

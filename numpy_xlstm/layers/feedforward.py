@@ -6,11 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.layers.layer import Grads, Layer
+from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.layers.linear import Linear, LinearCache
 from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
-from numpy_xlstm.parameters import Composite, child, named_grads
 
 
 class FeedForwardCache(NamedTuple):
@@ -26,7 +26,7 @@ class FeedForwardCache(NamedTuple):
     down: LinearCache
 
 
-class GatedFeedForward(Composite, Layer[FeedForwardCache]):
+class GatedFeedForward(Layer):
     r"""Two maps up, the one gated by the other, and one map down.
 
     .. math:: y = W_d \big( φ(W_g x) ∘ W_u x \big)
@@ -64,8 +64,7 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
     ['proj_down.weight', 'proj_up.weight']
     """
 
-    up = child[LinearGroup]("(up)")
-    proj_down = child[Linear]()
+    Cache = FeedForwardCache
 
     def __init__(
         self,
@@ -85,28 +84,22 @@ class GatedFeedForward(Composite, Layer[FeedForwardCache]):
             check_kind("fused", fused, str)
         rng = generator_or_new(rng)
         widths = {"proj_up_gate": U, "proj_up": U}
-        self.children = {
-            "(up)": LinearGroup(embedding_dim, widths, bias, fused=fused, dtype=dtype, rng=rng),
-            "proj_down": Linear(U, embedding_dim, bias, dtype=dtype, rng=rng),
-        }
+        self.up = LinearGroup(embedding_dim, widths, bias, fused=fused, dtype=dtype, rng=rng)
+        self.proj_down = Linear(U, embedding_dim, bias, dtype=dtype, rng=rng)
+        self.parts = {"up": "", "proj_down": "proj_down"}
 
-    @property
-    def cache_options(self) -> dict[str, str]:
-        """The name of φ."""
-        return {"act_fn": self.act_fn}
-
-    def apply(self, x: Array) -> tuple[Array, FeedForwardCache]:
+    def compute(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Forward, without checks."""
-        (pre, value), up = self.up.apply(x)
+        (pre, value), up = self.up.compute(x)
         gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
-        y, down = self.proj_down.apply(gate * value)  # [ffn.1]
+        y, down = self.proj_down.compute(gate * value)  # [ffn.1]
         return y, FeedForwardCache(up, gate, activation, value, down)
 
-    def apply_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
-        dproduct, grads = self.proj_down.apply_backward(dy, cache.down)
+        dproduct, down = self.proj_down.compute_backward(dy, cache.down)
         activation = ACTIVATIONS[self.act_fn]
         dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
-        dproduct *= cache.gate  # [ffn.3]
-        dx, up_grads = self.up.apply_backward([dpre, dproduct], cache.up)
-        return dx, named_grads({"(up)": up_grads, "proj_down": grads})
+        dvalue = dproduct * cache.gate  # [ffn.3]
+        dx, up = self.up.compute_backward([dpre, dvalue], cache.up)
+        return dx, self.named_grads(up=up, proj_down=down)

@@ -1,17 +1,20 @@
 """Linear map with one block per head. Derived in ``docs/derivations/blocks.md``."""
 
-from math import gcd
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.layer import Grads, Layer
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
-
-FAST_WIDTH = 16
-"""Blocks narrower than this are joined."""
+from numpy_xlstm.kernels.headwise import headwise, headwise_backward
+from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+)
 
 
 class HeadwiseLinearCache(NamedTuple):
@@ -19,11 +22,9 @@ class HeadwiseLinearCache(NamedTuple):
 
     x: Array
     """The input, shape (..., D)."""
-    weight: Array
-    """The weight that the forward used, shape (NH, O/NH, D/NH)."""
 
 
-class HeadwiseLinear(Layer[HeadwiseLinearCache]):
+class HeadwiseLinear(Layer):
     r"""Affine map whose matrix is block-diagonal, one block per head.
 
     .. math:: y^{(h)} = W^{(h)} x^{(h)} + b^{(h)}
@@ -68,6 +69,8 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
     ((4, 5, 6), (3, 2, 2))
     """
 
+    Cache = HeadwiseLinearCache
+
     def __init__(
         self,
         in_features: int,
@@ -78,78 +81,29 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.in_features = check_positive("in_features", in_features)
-        wanted = in_features if out_features is None else out_features
-        self.out_features = check_positive("out_features", wanted)
-        self.num_heads = check_positive("num_heads", num_heads)
-        for name, width in (("in_features", in_features), ("out_features", self.out_features)):
-            if width % num_heads:
-                raise OptionError(
-                    f"num_heads: expected a divisor of {name} = {width}; got {num_heads}"
-                )
+        self.in_features = D = check_positive("in_features", in_features)
+        wanted = D if out_features is None else out_features
+        self.out_features = out = check_positive("out_features", wanted)
+        self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
+        check_divides("num_heads", num_heads, "out_features", out)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
-        shape = (num_heads, self.out_features // num_heads, in_features // num_heads)
-        self.params = {"weight": rng.normal(0, (2 / 5 / shape[2]) ** 0.5, shape).astype(to)}
+        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
+        self.params = {"weight": weight.astype(to)}
         if bias:
-            self.params["bias"] = np.zeros(self.out_features, to)
+            self.params = {**self.params, "bias": np.zeros(out, to)}
 
-    def apply(self, x: Array, out: Array | None = None) -> tuple[Array, HeadwiseLinearCache]:
-        """Forward, without checks; written to ``out`` if that is given."""
-        weight = self.params["weight"]
-        y = out
-        if y is None:
-            y = np.empty((*x.shape[:-1], self.out_features), x.dtype, like=x)
-        W = merged(weight)
-        turned = W.swapaxes(1, 2)
-        if x.size > self.in_features:  # more than one row: NumPy takes twice as long for a view
-            turned = turned.copy()
-        np.matmul(by_head(x, W), turned, out=by_head(y, W))  # [headwise.1]
-        if "bias" in self.params:
-            y += self.params["bias"]
-        return y, HeadwiseLinearCache(x, weight)
+    def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
+        """Forward, without checks."""
+        params = self.params
+        y = headwise(x, params["weight"])  # [headwise.1]
+        if "bias" in params:
+            y += params["bias"]
+        return y, HeadwiseLinearCache(x)
 
-    def apply_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
-        x, weight = cache
-        W = merged(weight)
-        dW = by_head(dy, W).swapaxes(1, 2) @ by_head(x, W)
-        grads = {"weight": unmerged(dW, weight.shape)}  # [headwise.2]
+        dx, dW = headwise_backward(dy, cache.x, self.params["weight"])  # [headwise.2] [headwise.4]
+        grads = {"weight": dW}
         if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]
-        dx = np.empty(x.shape, x.dtype, like=dy)
-        np.matmul(by_head(dy, W), W, out=by_head(dx, W))  # [headwise.4]
         return dx, grads
-
-
-def merged(weight: Array) -> Array:
-    """Join neighbouring blocks to larger ones, with 0 beside the diagonal.
-
-    A product of matrices of width 4 takes twice as long as one of width 16.
-
-    The larger matrices are high × (count · columns). From a block of the diagonal to the next it is
-    as many rows down as a block has, and one block to the right: (high + 1) · columns numbers. So
-    they are written into an array with just as many numbers for each of the blocks.
-    """
-    NH, rows, columns = weight.shape
-    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
-    if count == 1:
-        return weight
-    groups, high = NH // count, rows * count
-    joined = np.zeros((groups, count, high + 1, columns), weight.dtype)
-    joined[:, :, :high:count] = weight.reshape(groups, count, rows, columns)
-    return joined.reshape(groups, -1)[:, : -count * columns].reshape(groups, high, count * columns)
-
-
-def unmerged(joined: Array, shape: tuple[int, ...]) -> Array:
-    """The blocks on the diagonal of what :func:`merged` has joined."""
-    NH, rows, columns = shape
-    count = NH // len(joined)
-    which = np.arange(count)
-    split = joined.reshape(-1, count, rows, count, columns)
-    return split[:, which, :, which].swapaxes(0, 1).reshape(shape)
-
-
-def by_head(x: Array, weight: Array) -> Array:
-    """View of x (..., NH·n) as (NH, rows, n), for a weight with NH blocks."""
-    NH = len(weight)
-    return x.reshape(-1, NH, x.shape[-1] // NH).swapaxes(0, 1)

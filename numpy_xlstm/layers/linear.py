@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers.layer import Grads, Layer, rows
-from numpy_xlstm.layers.product import times_transposed
+from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
 
 
@@ -15,11 +15,9 @@ class LinearCache(NamedTuple):
 
     x: Array
     """The input, shape (..., D)."""
-    weight: Array
-    """The weight that the forward used, shape (O, D)."""
 
 
-class Linear(Layer[LinearCache]):
+class Linear(Layer):
     r"""Affine map of the last axis.
 
     .. math:: y = x W^\top + b
@@ -39,7 +37,7 @@ class Linear(Layer[LinearCache]):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one.
 
     Notes
@@ -49,14 +47,17 @@ class Linear(Layer[LinearCache]):
     Examples
     --------
     >>> import numpy as np
-    >>> layer = Linear(3, 2, rng=np.random.default_rng(0))
+    >>> rng = np.random.default_rng(0)
+    >>> layer = Linear(3, 2, rng=rng)
     >>> y, cache = layer.forward(np.ones((4, 5, 3)))
     >>> y.shape
     (4, 5, 2)
-    >>> dx, grads = layer.backward(np.ones_like(y), cache)
+    >>> dx, grads = layer.backward(rng.standard_normal(y.shape), cache)
     >>> dx.shape, sorted(grads)
     ((4, 5, 3), ['bias', 'weight'])
     """
+
+    Cache = LinearCache
 
     def __init__(
         self,
@@ -67,28 +68,28 @@ class Linear(Layer[LinearCache]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.in_features = check_positive("in_features", in_features)
+        self.in_features = D = check_positive("in_features", in_features)
         self.out_features = check_positive("out_features", out_features)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
-        bound = self.in_features**-0.5
-        shape = (self.out_features, self.in_features)
-        self.params = {"weight": rng.uniform(-bound, bound, shape).astype(to)}
-        if bias:
-            self.params["bias"] = rng.uniform(-bound, bound, self.out_features).astype(to)
+        shapes = {"weight": (out_features, D)} | ({"bias": (out_features,)} if bias else {})
+        bound = D**-0.5
+        self.params = {
+            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
+        }
 
-    def apply(self, x: Array) -> tuple[Array, LinearCache]:
+    def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Forward, without checks."""
-        weight, bias = self.params["weight"], self.params.get("bias")
-        y = times_transposed(rows(x), weight)  # [linear.1]
-        if bias is not None:
-            y += bias
-        return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x, weight)
+        params = self.params
+        y = x.reshape(-1, self.in_features) @ params["weight"].T  # [linear.1]
+        if "bias" in params:
+            y += params["bias"]
+        return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x)
 
-    def apply_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
-        x, weight = cache
-        flat = rows(dy)
-        grads = {"weight": flat.T @ rows(x)}  # [linear.2]
+        x, weight = cache.x, self.params["weight"]
+        dy_rows, x_rows = dy.reshape(-1, self.out_features), x.reshape(-1, self.in_features)
+        grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
         if "bias" in self.params:
-            grads["bias"] = flat.sum(axis=0)  # [linear.3]
-        return (flat @ weight).reshape(x.shape), grads  # [linear.4]
+            grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
+        return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers.layer import Grads
 from numpy_xlstm.layers.linear import Linear, LinearCache
-from numpy_xlstm.numerics import Array, generator_or_new
-from numpy_xlstm.parameters import Composite, prefixed
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array
 
 
 class LinearGroupCache(NamedTuple):
@@ -19,7 +18,7 @@ class LinearGroupCache(NamedTuple):
     linears: tuple[LinearCache, ...]
 
 
-class LinearGroup(Composite):
+class LinearGroup(Module):
     """Affine maps of one x, each with its own width: :class:`~numpy_xlstm.Linear` for each.
 
     Parameters
@@ -49,46 +48,38 @@ class LinearGroup(Composite):
     ) -> None:
         self.widths = dict(widths)
         self.fused = fused
-        stops = [0, *accumulate(self.widths.values())]
-        self.slices = [slice(a, b) for a, b in pairwise(stops)]
+        self.slices = [slice(a, b) for a, b in pairwise([0, *accumulate(self.widths.values())])]
         stored = self.widths if fused is None else {fused: sum(widths.values())}
-        rng = generator_or_new(rng)
-        self.children = {
-            name: Linear(in_features, width, bias, dtype=dtype, rng=rng)
-            for name, width in stored.items()
-        }
+        self.parts = {name: name for name in stored}
+        for name, width in stored.items():
+            setattr(self, name, Linear(in_features, width, bias, dtype=dtype, rng=rng))
 
     @property
-    def linears(self) -> dict[str, Linear]:
+    def linears(self) -> list[Linear]:
         """The maps as they are stored."""
-        linears: Any = self.children
-        return linears  # type: ignore[no-any-return]
+        return [getattr(self, name) for name in self.parts]
 
     def views(self, kind: str) -> list[Array]:
         """The parts of all weights, or biases, one for each output, as live views."""
-        arrays = [linear.params[kind] for linear in self.linears.values()]
+        arrays = [linear.params[kind] for linear in self.linears]
         return arrays if self.fused is None else [arrays[0][part] for part in self.slices]
 
-    def apply(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
+    def compute(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
         """Forward, without checks: the outputs in order."""
+        outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
         if self.fused is not None:
-            y, cache = self.linears[self.fused].apply(x)
-            return [y[..., part] for part in self.slices], LinearGroupCache((cache,))
-        outputs, caches = zip(*[linear.apply(x) for linear in self.linears.values()], strict=True)
+            outputs = tuple(outputs[0][..., part] for part in self.slices)
         return list(outputs), LinearGroupCache(caches)
 
-    def apply_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
+    def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
         """Backward, without checks, from the cotangents of all outputs."""
         if self.fused is not None:
             dys = [np.concatenate(dys, axis=-1)]
-        found = [
-            linear.apply_backward(dy, kept)
-            for linear, dy, kept in zip(self.linears.values(), dys, cache.linears, strict=True)
-        ]
-        grads: Grads = {}
-        for name, (_, part) in zip(self.children, found, strict=True):
-            grads |= prefixed(name, part)
-        dx = found[0][0]
-        for other, _ in found[1:]:
-            dx += other
-        return dx, grads
+        dxs, grads = zip(
+            *[
+                linear.compute_backward(dy, kept)
+                for linear, dy, kept in zip(self.linears, dys, cache.linears, strict=True)
+            ],
+            strict=True,
+        )
+        return sum(dxs[1:], dxs[0]), self.named_grads(**dict(zip(self.parts, grads, strict=True)))

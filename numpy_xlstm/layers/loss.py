@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.door import check_cache
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.layers.shapes import leading_shape
 from numpy_xlstm.numerics import Array, check_array
-from numpy_xlstm.signatures import check_returned_by
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""
@@ -84,7 +83,7 @@ def softmax_cross_entropy(
     >>> softmax_cross_entropy_backward(1.0, cache).round(6)
     array([[ 0.5 , -0.75,  0.25]])
     """
-    check_array("logits", logits, (*leading_shape(logits), "V"))
+    check_array("logits", logits, (*getattr(logits, "shape", ())[:-1], "V"))
     if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
         raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
     *leading, V = logits.shape
@@ -154,7 +153,7 @@ def softmax_cross_entropy_backward(
     CacheError
         If ``cache`` is not what the forward returned.
     """
-    check_returned_by("softmax_cross_entropy", cache, SoftmaxCrossEntropyCache)
+    check_cache(cache, SoftmaxCrossEntropyCache)
     p, targets, counted = cache
     scale = _cotangent(dloss, p.dtype)
     dlogits: Array = p * (counted * (scale / int(np.count_nonzero(counted))))[..., None]

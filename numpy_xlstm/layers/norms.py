@@ -8,9 +8,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.layer import Grads, Layer, rows
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, dot, is_number, mean
+from numpy_xlstm.layers.base import Layer
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype, dot, mean
 
 
 class NormCache(NamedTuple):
@@ -20,13 +20,12 @@ class NormCache(NamedTuple):
     """x̂, shape (..., NH·DH)."""
     scale: Array
     """r, for each row and head: shape (rows·NH, 1)."""
-    gain: Array | None
-    """What x̂ is multiplied by, shape (D,); None if by nothing."""
 
 
-class _Norm(Layer[NormCache]):
+class _Norm(Layer):
     """Normalise each head of the last axis, then scale and shift each feature."""
 
+    Cache = NormCache
     centred: ClassVar[bool]
 
     def __init__(
@@ -41,51 +40,47 @@ class _Norm(Layer[NormCache]):
     ) -> None:
         self.num_heads = check_positive("num_heads", num_heads)
         self.head_dim = check_positive("head_dim", head_dim)
-        if not is_number(eps) or not 0 <= eps < np.inf:
-            raise OptionError(f"eps: expected a finite number, at least 0; got {eps!r}")
-        self.eps = float(eps)
+        self.eps = check_eps(eps)
         self.residual_weight = residual_weight
-        self.in_features = self.out_features = num_heads * head_dim
-        to = checked_dtype(dtype)
-        self.params = {}
+        self.in_features = self.out_features = D = num_heads * head_dim
+        to, params = checked_dtype(dtype), {}
         if weight:
-            self.params["weight"] = np.full(self.in_features, 0 if residual_weight else 1, to)
+            params["weight"] = np.full(D, 0 if residual_weight else 1, to)
         if bias:
-            self.params["bias"] = np.zeros(self.in_features, to)
+            params["bias"] = np.zeros(D, to)
+        self.params = params
 
     @property
-    def cache_options(self) -> dict[str, int]:
-        """The heads: no shape of a parameter tells them."""
-        return {"num_heads": self.num_heads, "head_dim": self.head_dim}
-
-    def apply(self, x: Array) -> tuple[Array, NormCache]:
-        """Forward, without checks."""
-        normed, scale = normalise(self._by_head(x), self.eps, self.centred)
-        normed, params = normed.reshape(x.shape), self.params
-        gain = params.get("weight")
+    def gain(self) -> Array | None:
+        """What x̂ is multiplied by, shape (D,); None if by nothing."""
+        gain: Array | None = self.params.get("weight")
         if gain is not None and self.residual_weight:
             gain = gain + 1
-        y = normed.copy() if gain is None else normed * gain  # [norm.4]
-        if "bias" in params:
-            y += params["bias"]
-        return y, NormCache(normed, scale, gain)
+        return gain
 
-    def apply_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
-        """Backward, without checks."""
-        normed, scale, gain = cache
-        grads, flat = {}, rows(dy)
-        if gain is not None:
-            grads["weight"] = np.einsum("nd,nd->d", rows(normed), flat)  # [norm.5]
+    def compute(self, x: Array) -> tuple[Array, NormCache]:
+        """Forward, without checks."""
+        normed, scale = normalise(x.reshape(-1, self.head_dim), self.eps, self.centred)
+        normed, gain = normed.reshape(x.shape), self.gain
+        y = normed if gain is None else normed * gain  # [norm.4]
         if "bias" in self.params:
-            grads["bias"] = flat.sum(axis=0)
-        if gain is not None:
-            dy = dy * gain
-        dx = normalise_backward(self._by_head(dy), self._by_head(normed), scale, self.centred)
-        return dx.reshape(dy.shape), grads
+            y = y + self.params["bias"]
+        return y, NormCache(normed, scale)
 
-    def _by_head(self, x: Array) -> Array:
-        """View of x (..., NH·DH) as (rows, DH), head after head."""
-        return x.reshape(-1, self.head_dim)
+    def compute_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
+        """Backward, without checks."""
+        (normed, scale), gain, D = cache, self.gain, self.in_features
+        grads, dnormed = {}, dy if gain is None else dy * gain
+        if gain is not None:
+            rows = normed.reshape(-1, D), dy.reshape(-1, D)
+            grads["weight"] = np.einsum("nd,nd->d", *rows)  # [norm.5]
+        if "bias" in self.params:
+            grads["bias"] = dy.reshape(-1, D).sum(axis=0)
+        by_head = (-1, self.head_dim)
+        dx = normalise_backward(
+            dnormed.reshape(by_head), normed.reshape(by_head), scale, self.centred
+        )
+        return dx.reshape(dy.shape), grads
 
 
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
@@ -99,14 +94,8 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
 
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
     """Gradient of x from that of x̂  [norm.6]."""
-    projected = dot(dy, normed)
-    projected /= dy.shape[-1]
-    dx = normed * projected
-    np.subtract(dy, dx, out=dx)
-    if centred:
-        dx -= mean(dy)
-    dx *= scale
-    return dx
+    dx = dy - normed * (dot(dy, normed) / dy.shape[-1])
+    return (dx - mean(dy) if centred else dx) * scale
 
 
 class LayerNorm(_Norm):

@@ -1,20 +1,16 @@
-"""What a pure pair offers its caller: checks at the door, then the bare mathematics."""
+"""What a pure pair of functions of each number checks before it computes."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.door import check_cache
 from numpy_xlstm.numerics import Array, check_array
-from numpy_xlstm.signatures import Signed, opened_by_function
-
-Cache = TypeVar("Cache")
 
 
-def checked_forward(
-    name: str, forward: Callable[[Array], tuple[Array, Cache]], x: Any
-) -> tuple[Array, Signed[Cache]]:
-    """Check x, of any shape, run a ``forward`` that maps each number, and sign its cache.
+def checked_forward(forward: Callable[[Array], tuple[Array, Any]], x: Any) -> tuple[Array, Any]:
+    """Check x, of any shape, and run a ``forward`` that maps each number.
 
     Raises
     ------
@@ -22,27 +18,28 @@ def checked_forward(
         If ``x`` is not an array of finite floating-point numbers.
     """
     x = _as_array(x)
-    check_array("x", x, getattr(x, "shape", ()))
-    y, cache = forward(np.atleast_1d(x))
-    y = y.reshape(x.shape)
-    return y, Signed.by_function(name, y, cache)
+    y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
+    return y.reshape(x.shape), cache
 
 
 def checked_backward(
-    name: str, backward: Callable[[Array, Cache], Array], dy: Any, cache: Signed[Cache]
+    kind: type, backward: Callable[[Array, Any], Array], dy: Any, cache: Any
 ) -> Array:
-    """Check that the cache is that of ``name``, and dy like its output; then run ``backward``.
+    """Check that the cache is of this kind, and dy like its first field; then run ``backward``.
 
     Raises
     ------
     CacheError
-        If ``cache`` is not what that function has returned.
+        If ``cache`` is of another kind.
     ShapeError, DTypeError, NonFiniteError
         If ``dy`` is not like the output of that forward, or not finite.
     """
-    dy = _as_array(dy)
-    inner = opened_by_function(cache, name, dy)
-    return backward(np.atleast_1d(dy), inner).reshape(dy.shape)
+    check_cache(cache, kind)
+    dy, shape = _as_array(dy), cache[0].shape
+    if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
+        shape = ()
+    check_array("dy", dy, shape, cache[0].dtype)
+    return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
 
 
 def _as_array(x: Any) -> Any:

@@ -1,14 +1,22 @@
 """Soft cap, a pure pair. Derived in ``docs/derivations/blocks.md``."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, is_number, tanh_slope
-from numpy_xlstm.signatures import Signed
 
 
-def soft_cap(x: Array, cap: float | None) -> tuple[Array, Signed[Array | None]]:
+class SoftCapCache(NamedTuple):
+    """What :func:`soft_cap_backward` needs: x and a."""
+
+    x: Array
+    cap: float | None
+
+
+def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     r"""Squash x into (−a, a), leaving small numbers as they are.
 
     .. math:: y = a \tanh(x / a)
@@ -48,10 +56,10 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, Signed[Array | None]]:
     array([1.  , 0.42, 0.  ])
     """
     check_cap("cap", cap)
-    return checked_forward("soft_cap", lambda x: apply_cap(x, cap), x)
+    return checked_forward(lambda x: apply_cap(x, cap), x)
 
 
-def soft_cap_backward(dy: Array, cache: Signed[Array | None]) -> Array:
+def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
 
     Raises
@@ -61,22 +69,19 @@ def soft_cap_backward(dy: Array, cache: Signed[Array | None]) -> Array:
     ShapeError, DTypeError, NonFiniteError
         If ``dy`` is not like y, or not finite.
     """
-    return checked_backward("soft_cap", apply_cap_backward, dy, cache)
+    return checked_backward(SoftCapCache, apply_cap_backward, dy, cache)
 
 
-def apply_cap(x: Array, cap: float | None) -> tuple[Array, Array | None]:
-    """Forward, without checks; the cache is x / a, or None without a cap."""
-    if cap is None:
-        return x, None
-    scaled = x / x.dtype.type(cap)
-    y = np.tanh(scaled)
-    y *= x.dtype.type(cap)  # [cap.1]
-    return y, scaled
+def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
+    """Forward, without checks."""
+    y = x if cap is None else cap * np.tanh(x / cap)  # [cap.1]
+    return y, SoftCapCache(x, cap)
 
 
-def apply_cap_backward(dy: Array, cache: Array | None) -> Array:
+def apply_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     """Backward, without checks."""
-    return dy if cache is None else dy * tanh_slope(cache)  # [cap.2]
+    x, cap = cache
+    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 
 
 def check_cap(name: str, cap: float | None) -> None:

@@ -8,8 +8,8 @@ from scipy.linalg import block_diag
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.layers import HeadwiseLinear, Linear
-from numpy_xlstm.layers.headwise import merged
 from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
 from tests.variants import assert_close
 
@@ -78,7 +78,7 @@ def test_narrow_blocks_are_joined(NH: int, D: int, out: int, joined: int, rows: 
     """As many as divide the number of heads and make a block of at most 16."""
     layer, rng = make(NH, D, out, True, 7)
     x, dy = rng.standard_normal((rows, NH * D)), rng.standard_normal((rows, NH * out))
-    assert len(merged(layer.params["weight"])) == joined
+    assert len(join_blocks(layer.params["weight"])) == joined
     dense = Linear(NH * D, NH * out).with_params(
         layer.params | {"weight": block_diag(*layer.params["weight"])}
     )

@@ -7,27 +7,27 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.layers import Linear, LinearGroup
+from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.parameters import Parameterised
 from tests.layers.points import filled, leading, seeds
 from tests.variants import assert_close
 
 widths = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 
-class Joined(Parameterised):
+class Joined(Module):
     """A group as a layer with one output: its outputs side by side, with weights of their own."""
 
     def __init__(self, group: LinearGroup) -> None:
         self.group, self.params = group, group.params
 
     def forward(self, x: Array) -> Any:
-        outputs, cache = self.group.with_params(self.params).apply(x)
+        outputs, cache = self.group.with_params(self.params).compute(x)
         return np.concatenate(outputs, axis=-1), cache
 
     def backward(self, dy: Array, cache: Any) -> Any:
         stops = np.cumsum(list(self.group.widths.values()))[:-1]
-        return self.group.apply_backward(np.split(dy, stops, axis=-1), cache)
+        return self.group.compute_backward(np.split(dy, stops, axis=-1), cache)
 
 
 def named(widths: list[int]) -> dict[str, int]:
@@ -60,10 +60,10 @@ def test_fused_equals_apart_equals_single_layers(
     x = rng.standard_normal((*leading, D))
     dys = [rng.standard_normal((*leading, width)) for width in widths]
 
-    ys, cache = apart.apply(x)
-    dx, grads = apart.apply_backward(dys, cache)
-    fused_ys, fused_cache = fused.apply(x)
-    fused_dx, fused_grads = fused.apply_backward(dys, fused_cache)
+    ys, cache = apart.compute(x)
+    dx, grads = apart.compute_backward(dys, cache)
+    fused_ys, fused_cache = fused.compute(x)
+    fused_dx, fused_grads = fused.compute_backward(dys, fused_cache)
     assert_close((*fused_ys, fused_dx), (*ys, dx), 1e-13)
     for kind in kinds:
         parts = [grads[f"{name}.{kind}"] for name in named(widths)]
@@ -105,9 +105,9 @@ def test_dtype_is_kept_and_nothing_is_changed(fused: str | None, dtype: Any) -> 
     dys = [rng.standard_normal((5, width)).astype(dtype) for width in (2, 4)]
     inputs = [x, *dys, *group.params.values()]
     before = [a.copy() for a in inputs]
-    ys, cache = group.apply(x)
-    dx, grads = group.apply_backward(dys, cache)
-    again, _ = group.apply_backward(dys, cache)
+    ys, cache = group.compute(x)
+    dx, grads = group.compute_backward(dys, cache)
+    again, _ = group.compute_backward(dys, cache)
     assert {a.dtype for a in (*ys, dx, *grads.values())} == {np.dtype(dtype)}
     np.testing.assert_array_equal(dx, again)
     for a, b in zip(inputs, before, strict=True):

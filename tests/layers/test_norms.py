@@ -139,10 +139,10 @@ def test_a_factor_of_the_input_matters_through_eps_only(kind: type[Any], eps: fl
     rng = np.random.default_rng(3)
     layer = filled(build(kind, 2, 5, eps=eps), rng)
     x, dy = rng.standard_normal((2, 4, layer.in_features))
-    _, signed = layer.forward(x)
-    dx, _ = layer.backward(dy, signed)
-    cache, heads = signed.cache, (4, -1, 5)
-    dnormed = (dy * cache.gain).reshape(heads)
+    _, cache = layer.forward(x)
+    dx, _ = layer.backward(dy, cache)
+    heads = (4, -1, 5)
+    dnormed = (dy * layer.gain).reshape(heads)
     along = (x * dx).reshape(heads).sum(axis=-1)
     products = (cache.normed.reshape(heads) * dnormed).sum(axis=-1)
     expected = eps * cache.scale.reshape(4, -1) ** 2 * products
@@ -203,18 +203,6 @@ def test_nothing_that_comes_in_is_changed(kind: type[Any], weight: bool, bias: b
     layer = filled(build(kind, 2, 3, weight=weight, bias=bias), rng)
     x, dy = rng.standard_normal((2, 4, layer.in_features))
     assert_inputs_are_kept(layer, x, dy)
-
-
-@pytest.mark.parametrize("kind", PLAIN + BY_HEAD)
-@pytest.mark.parametrize("weight", [True, False])
-def test_the_output_may_be_written_to(kind: type[Any], weight: bool) -> None:
-    rng = np.random.default_rng(8)
-    layer = build(kind, 2, 3, weight=weight)
-    x, dy = rng.standard_normal((2, 4, layer.in_features))
-    y, cache = layer.forward(x)
-    before, _ = layer.backward(dy, cache)
-    y += 100
-    np.testing.assert_array_equal(layer.backward(dy, cache)[0], before)
 
 
 @pytest.mark.parametrize("kind", PLAIN + BY_HEAD)

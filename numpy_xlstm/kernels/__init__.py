@@ -1,0 +1,1 @@
+"""Fast code over arrays: whole sequences, and products with block-diagonal matrices."""

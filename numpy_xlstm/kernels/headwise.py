@@ -1,0 +1,57 @@
+"""Products with a block-diagonal matrix, (NH, O/NH, D/NH), for rows x (..., D).
+
+Narrow blocks are joined to larger ones, with 0 beside the diagonal: a product of matrices of width
+4 takes four times as long as one of width 16.
+"""
+
+from math import gcd
+
+import numpy as np
+
+from numpy_xlstm.numerics import Array
+
+FAST_WIDTH = 16
+"""Blocks narrower than this are joined."""
+
+
+def headwise(x: Array, weight: Array) -> Array:
+    """Map each head by its block: (..., D) to (..., O)  [headwise.1]."""
+    W = join_blocks(weight)
+    y = np.empty((*x.shape[:-1], weight.shape[0] * weight.shape[1]), x.dtype)
+    np.matmul(split_heads(x, len(W)), W.swapaxes(1, 2).copy(), out=split_heads(y, len(W)))
+    return y
+
+
+def headwise_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]:
+    """Gradients of x  [headwise.4] and of the weight  [headwise.2]."""
+    W = join_blocks(weight)
+    dy_heads = split_heads(dy, len(W))
+    dW = dy_heads.swapaxes(1, 2) @ split_heads(x, len(W))
+    dx = np.empty(x.shape, x.dtype)
+    np.matmul(dy_heads, W, out=split_heads(dx, len(W)))
+    return dx, separate_blocks(dW, weight.shape)
+
+
+def join_blocks(weight: Array) -> Array:
+    """Neighbouring blocks as larger ones, with 0 beside the diagonal."""
+    NH, rows, columns = weight.shape
+    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
+    if count == 1:
+        return weight
+    joined = np.zeros((NH // count, count, rows, count, columns), weight.dtype)
+    each = np.arange(count)
+    joined[:, each, :, each] = weight.reshape(-1, count, rows, columns).swapaxes(0, 1)
+    return joined.reshape(NH // count, count * rows, count * columns)
+
+
+def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
+    """The blocks on the diagonal of what :func:`join_blocks` has made."""
+    NH, rows, columns = shape
+    count, each = NH // len(joined), np.arange(NH // len(joined))
+    blocks = joined.reshape(-1, count, rows, count, columns)[:, each, :, each]
+    return blocks.swapaxes(0, 1).reshape(shape)
+
+
+def split_heads(x: Array, NH: int) -> Array:
+    """View of x (..., NH·n) as (NH, rows, n)."""
+    return x.reshape(-1, NH, x.shape[-1] // NH).swapaxes(0, 1)
