@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import as_strided
 
 from numpy_xlstm.layers.layer import Grads
 from numpy_xlstm.numerics import (
@@ -148,8 +147,7 @@ class CausalConv1d(Parameterised):
     def apply(self, x: Array, state: Array | None) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""
         past = self.init_state(len(x)) if state is None else state
-        joined = np.concatenate((past, x), axis=1)
-        padded = np.ascontiguousarray(joined, like=joined)
+        padded = np.ascontiguousarray(np.concatenate((past, x), axis=1))
         taps = self.params["conv.weight"][:, 0].T.copy()
         y = _correlate(padded, taps)  # [conv.1]
         if "conv.bias" in self.params:
@@ -162,7 +160,7 @@ class CausalConv1d(Parameterised):
         """Backward, without checks."""
         padded, taps = cache
         (B, T, D), past = dy.shape, len(taps) - 1
-        between = np.zeros((B, T + 2 * past, D), dy.dtype, like=dy)
+        between = np.zeros((B, T + 2 * past, D), dy.dtype)
         between[:, past : past + T] = dy
         dpadded = _correlate(between, taps[::-1].copy())  # [conv.3]
         if dstate is not None:
@@ -185,8 +183,6 @@ def _correlate(padded: Array, taps: Array) -> Array:
 def _windows(padded: Array, K: int) -> Array:
     """View of a contiguous (B, K − 1 + T, D) as (B, T, K, D): each step and what follows it."""
     B, steps, D = padded.shape
-    if steps == K:
-        return padded[:, None]
     row, step, feature = padded.strides
     shape, strides = (B, steps - K + 1, K, D), (row, step, step, feature)
-    return as_strided(padded, shape, strides, subok=True)
+    return np.ndarray(shape, padded.dtype, padded, strides=strides)

@@ -13,6 +13,9 @@ from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator
 FAST_WIDTH = 16
 """Blocks narrower than this are joined."""
 
+WORTH_MERGING = 32
+"""From how many rows on."""
+
 
 class HeadwiseLinearCache(NamedTuple):
     """What the backward of :class:`HeadwiseLinear` needs."""
@@ -96,10 +99,8 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
     def apply(self, x: Array, out: Array | None = None) -> tuple[Array, HeadwiseLinearCache]:
         """Forward, without checks; written to ``out`` if that is given."""
         weight = self.params["weight"]
-        y = out
-        if y is None:
-            y = np.empty((*x.shape[:-1], self.out_features), x.dtype, like=x)
-        W = merged(weight)
+        y = np.empty((*x.shape[:-1], self.out_features), x.dtype) if out is None else out
+        W = merged(weight, x)
         turned = W.swapaxes(1, 2)
         if x.size > self.in_features:  # more than one row: NumPy takes twice as long for a view
             turned = turned.copy()
@@ -111,33 +112,30 @@ class HeadwiseLinear(Layer[HeadwiseLinearCache]):
     def apply_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
         x, weight = cache
-        W = merged(weight)
+        W = merged(weight, x)
         dW = by_head(dy, W).swapaxes(1, 2) @ by_head(x, W)
         grads = {"weight": unmerged(dW, weight.shape)}  # [headwise.2]
         if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]
-        dx = np.empty(x.shape, x.dtype, like=dy)
+        dx = np.empty(x.shape, x.dtype)
         np.matmul(by_head(dy, W), W, out=by_head(dx, W))  # [headwise.4]
         return dx, grads
 
 
-def merged(weight: Array) -> Array:
-    """Join neighbouring blocks to larger ones, with 0 beside the diagonal.
+def merged(weight: Array, x: Array) -> Array:
+    """Join neighbouring blocks to larger ones, with 0 beside the diagonal, for many rows of x.
 
     A product of matrices of width 4 takes twice as long as one of width 16.
-
-    The larger matrices are high × (count · columns). From a block of the diagonal to the next it is
-    as many rows down as a block has, and one block to the right: (high + 1) · columns numbers. So
-    they are written into an array with just as many numbers for each of the blocks.
     """
     NH, rows, columns = weight.shape
-    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
+    few = x.size < NH * columns * WORTH_MERGING
+    count = 1 if few else gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
     if count == 1:
         return weight
-    groups, high = NH // count, rows * count
-    joined = np.zeros((groups, count, high + 1, columns), weight.dtype)
-    joined[:, :, :high:count] = weight.reshape(groups, count, rows, columns)
-    return joined.reshape(groups, -1)[:, : -count * columns].reshape(groups, high, count * columns)
+    joined = np.zeros((NH // count, count, rows, count, columns), weight.dtype)
+    which = np.arange(count)
+    joined[:, which, :, which] = weight.reshape(-1, count, rows, columns).swapaxes(0, 1)
+    return joined.reshape(-1, count * rows, count * columns)
 
 
 def unmerged(joined: Array, shape: tuple[int, ...]) -> Array:

@@ -30,22 +30,20 @@ def times_transposed(x: Array, weight: Array) -> Array:
         if 1 < rows <= 12 and size < LARGE and outputs % BLOCK == 0:
             return by_blocks(x, weight)
     if 1 < rows <= 128:
-        turned = (weight @ x.T).T
-        return np.ascontiguousarray(turned, like=turned)
+        return np.ascontiguousarray((weight @ x.T).T)
     product: Array = x @ weight.T
     return product
 
 
 def by_dots(x: Array, weight: Array) -> Array:
     """One inner product after the other: W is read once, and as fast as memory gives it."""
-    product = dot(weight[:, None], x)[..., 0].T
-    return np.ascontiguousarray(product, like=product)
+    return np.ascontiguousarray(dot(weight[:, None], x)[..., 0].T)
 
 
 def by_blocks(x: Array, weight: Array) -> Array:
     """A few outputs at a time."""
     outputs, D = weight.shape
-    y = np.empty((len(x), outputs // BLOCK, BLOCK), np.result_type(x, weight), like=x)
+    y = np.empty((len(x), outputs // BLOCK, BLOCK), np.result_type(x, weight))
     blocks = weight.reshape(-1, BLOCK, D)
     np.matmul(x, blocks.swapaxes(1, 2), out=y.swapaxes(0, 1))
     return y.reshape(len(x), outputs)
