@@ -4,8 +4,8 @@
 
 One training run is a forward, a backward and an AdamW update over a batch, ours also by two
 processes. One generation run is a number of tokens drawn greedily, one at a time, for one row and
-for as many as the batch has; ours records a step first, in every run. Each contender runs in a
-process of its own. The peers are optional: where they are missing, see --ours.
+for as many as the batch has. Each contender runs in a process of its own. The peers are optional:
+where they are missing, see --ours.
 """
 
 import argparse
@@ -23,7 +23,6 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.generation import Steps
 from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, Workers, train_step
@@ -86,23 +85,7 @@ def tokens(setup: Setup) -> Setup:
 
 
 def our_generation(places: dict[str, Any] | None, B: int) -> Setup:
-    """As :func:`numpy_xlstm.generate` goes about it."""
-
-    def setup() -> Work:
-        model = our_model(places)
-
-        def work() -> None:
-            steps, token = Steps(model), np.ones(B, np.int64)
-            for _ in range(TOKENS):
-                token = steps(token).argmax(-1)
-
-        return work
-
-    return setup
-
-
-def our_calls(places: dict[str, Any] | None, B: int) -> Setup:
-    """One call of the model for each token."""
+    """One call of the model for each token, as :func:`numpy_xlstm.generate` goes about it."""
 
     def setup() -> Work:
         model = our_model(places)
@@ -253,7 +236,6 @@ def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
     } | {
         f"generation of {rows}": {
             "ours": our_generation(places, rows),
-            "ours, a call for each token": our_calls(places, rows),
             "official": their_generation(places, rows),
             "our matrix products alone": tokens(product_floor(places, rows, 1, backward=False)),
         }

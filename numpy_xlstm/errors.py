@@ -38,14 +38,6 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
 
 
-class RecordingError(TypeError):
-    """A function does something with its arguments that cannot be recorded."""
-
-
-class BranchError(RuntimeError):
-    """A recorded function would take another branch than when it was recorded."""
-
-
 class WorkerError(RuntimeError):
     """A process that should compute a gradient has failed."""
 

@@ -18,20 +18,7 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         for field, part in zip(fields, tree, strict=True):
             yield from leaves(f"{name}.{field}", part)
     else:
-        yield name, np.asanyarray(tree)
-
-
-def structure(tree: Any) -> Any:
-    """The tree with "array" in the place of each of its arrays, and tuples of no other kind.
-
-    Examples
-    --------
-    >>> structure((np.array([1, 2]), [None, 3.0]))
-    ('array', (None, 'array'))
-    """
-    if isinstance(tree, tuple | list):
-        return tuple(structure(part) for part in tree)
-    return None if tree is None else "array"
+        yield name, np.asarray(tree)
 
 
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:
@@ -39,7 +26,7 @@ def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     if tree is None:
         return None
     if isinstance(tree, tuple | list):
-        return put_together(tree, [rebuild(part, values) for part in tree])
+        return _like(tree, [rebuild(part, values) for part in tree])
     return next(values)
 
 
@@ -53,15 +40,6 @@ def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
     """
     arrays = [[array for _, array in leaves("", each)] for each in (tree, *others)]
     return rebuild(tree, (function(*each) for each in zip(*arrays, strict=True)))
-
-
-def of_kind(like: Array, tree: Any) -> Any:
-    """Return the tree with its arrays as arrays of the kind of ``like``, of which NEP 35 speaks.
-
-    For plain arrays that is the tree itself. A state that nobody has passed in, and that operations
-    are recorded on, becomes one of the recording.
-    """
-    return tree if type(like) is np.ndarray else tree_map(lambda a: np.asarray(a, like=like), tree)
 
 
 def join_states(states: Sequence[Any]) -> Any:
@@ -102,9 +80,9 @@ def join_states(states: Sequence[Any]) -> Any:
     lengths = {len(state) for state in states}
     if len(lengths) > 1:
         raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
-    return put_together(first, [join_states(part) for part in zip(*states, strict=True)])
+    return _like(first, [join_states(part) for part in zip(*states, strict=True)])
 
 
-def put_together(tree: Any, parts: list[Any]) -> Any:
+def _like(tree: Any, parts: list[Any]) -> Any:
     """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

@@ -9,7 +9,6 @@ ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 ORDER = (
     "numerics",
     "trees",
-    "recording",
     "parameters",
     "signatures",
     "gradcheck",

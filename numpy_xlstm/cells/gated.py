@@ -145,11 +145,11 @@ class GatedCell(GatedLayer[State]):
         form = self._form(len(x))
         before = form.start(state)
         weights, R = self._weights()
-        h_prev, first = form.split(before, x)
+        h_prev, first = form.split(before)
         recurrent = recur(h_prev, R)
         h: Array = np.empty_like(h_prev)
         last: Array = np.empty_like(first)
-        record = np.empty((self.pointwise.record_size, *h.shape), self.dtype, like=h)
+        record = np.empty((self.pointwise.record_size, *h.shape), self.dtype)
         np.add(project(x, weights).reshape(recurrent.shape), recurrent, out=record[:4])  # [rec.1]
         self.pointwise.forward(first, record, h, last, first=True)
         after = form.join(h, last)
@@ -189,10 +189,10 @@ class GatedCell(GatedLayer[State]):
         (NH, DH, B), pointwise = h_prev.shape, self.pointwise
         form = self._form(B)
         check_array("dh", dh, (B, self.hidden_size), self.dtype)
-        dh_state, dlast = form.split(form.finish(dstate), dh)
+        dh_state, dlast = form.split(form.finish(dstate))
         dh = batch_last(dh.reshape(B, NH, DH)) + dh_state
         (slopes,) = pointwise.slopes(record[None], after[None])
-        dg = np.empty((4, NH, DH, B), self.dtype, like=dh)
+        dg = np.empty((4, NH, DH, B), self.dtype)
         dmemory = pointwise.enter_backward(dlast, after)
         dmemory = pointwise.backward(dh, dmemory, Step(before, after, record, slopes), dg)
         dfirst_memory = pointwise.leave_backward(dmemory, before)
@@ -224,10 +224,10 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
         form, stacked = self._form(B), state is not None and _is_stacked(state)
-        h, memory = form.split(form.start(_unstacked(state, stacked), self._hint()), x)
+        h, memory = form.split(form.start(_unstacked(state, stacked), self._hint()))
         padded = None if lengths is None else padding(lengths, T)
         weights, R = self._weights()
-        kept, y = np.empty_like(x, order="C"), self._blank(x, self.hidden_size)
+        kept, y = np.empty_like(x, order="C"), self._blank(T, B, self.hidden_size)
 
         def source(block: slice, out: Array) -> None:
             kept[block] = x[block]
@@ -250,12 +250,12 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         """Time-major backward: dy (T, B, H) to dx (T, B, D)."""
         T, B, _ = dy.shape
         form = self._form(B)
-        dh, dmemory = form.split(form.finish(_unstacked(dstate, cache.stacked)), dy)
+        dh, dmemory = form.split(form.finish(_unstacked(dstate, cache.stacked)))
         dhs = dy.reshape(T, B, self.num_heads, self.head_dim)
         dhs = without_padding(dhs, cache.scan.padding)
         _, x, weights, scanned, stacked = cache
-        dx = self._blank(dy, self.input_size)
-        dweights = InputWeights(*(np.zeros(w.shape, w.dtype, like=dy) for w in weights))
+        dx = self._blank(T, B, self.input_size)
+        dweights = InputWeights(*map(np.zeros_like, weights))
 
         def to_weights(block: slice, dpre: Array) -> None:
             for total, summand in zip(dweights, input_gradients(dpre, x[block]), strict=True):

@@ -44,10 +44,10 @@ def recurrent(
     check_batch("Wx", Wx)
     B, T, _ = Wx.shape
     form: StateForm[State] = StateForm(kind, B, NH, DH, R.dtype)
-    h, memory = form.split(form.start(state), Wx)
+    h, memory = form.split(form.start(state))
     padded = None if lengths is None else padding(check_lengths(lengths, B, T), T)
     gates = Wx.swapaxes(0, 1).reshape(T, B, 4, NH, DH)
-    y = np.empty((B, T, NH * DH), R.dtype, like=Wx)
+    y = np.empty((B, T, NH * DH), R.dtype)
 
     def source(block: slice, out: Array) -> None:
         out[...] = gates[block].transpose(0, 2, 3, 4, 1)
@@ -71,10 +71,10 @@ def recurrent_backward(
     """Check the arguments and run back: gradients of Wx, of R and of the state before."""
     form, pointwise, scanned = opened_by_function(cache, name, dy)
     B, T, H = dy.shape
-    dh, dmemory = form.split(form.finish(dstate), dy)
+    dh, dmemory = form.split(form.finish(dstate))
     dhs = dy.swapaxes(0, 1).reshape(T, B, form.NH, form.DH)
     dhs = without_padding(dhs, scanned.padding)
-    dWx = np.empty((B, T, 4, form.NH, form.DH), form.dtype, like=dy)
+    dWx = np.empty((B, T, 4, form.NH, form.DH), form.dtype)
 
     def to_gates(block: slice, dpre: Array) -> None:
         dWx[:, block] = dpre.transpose(4, 3, 0, 1, 2)  # [rec.7]

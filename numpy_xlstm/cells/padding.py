@@ -9,7 +9,7 @@ from numpy_xlstm.numerics import Array
 def check_lengths(lengths: Array, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error that says what they should be."""
     try:
-        array = np.asanyarray(lengths)
+        array = np.asarray(lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):

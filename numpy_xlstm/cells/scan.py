@@ -132,7 +132,7 @@ def steps_first(g: Array) -> Array:
 
 def steps_inside(g: Array) -> Array:
     """Copy of (steps, 4, NH, DH, B) as (4, NH, DH, steps, B): undoes :func:`steps_first`."""
-    return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4), like=g)
+    return np.ascontiguousarray(g.transpose(1, 2, 3, 0, 4))
 
 
 def blocks(T: int, entries: int) -> list[slice]:
@@ -165,13 +165,12 @@ def scan(
     A step that is not there leaves h and the memory as they are. The helper calls the source
     ahead of the steps, and the taker behind them.
     """
-    hs = np.empty((T + 1, *h.shape), h.dtype, like=h)
-    memories = np.empty((T + 1, *memory.shape), h.dtype, like=h)
+    hs = np.empty((T + 1, *h.shape), h.dtype)
+    memories = np.empty((T + 1, *memory.shape), h.dtype)
     hs[0], memories[0] = h, memory
     places = blocks(T, h.size)
     kept = [
-        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype, like=h)
-        for block in places
+        np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in places
     ]
 
     def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
@@ -180,8 +179,7 @@ def scan(
         return place
 
     def take(block: slice) -> None:
-        outputs = batch_first(hs[following(block)])
-        taker(block, np.ascontiguousarray(outputs, like=outputs))
+        taker(block, np.ascontiguousarray(batch_first(hs[following(block)])))
 
     for block, records in helper.ahead(prepare, zip(places, kept, strict=True)):
         after = following(block)
@@ -214,7 +212,7 @@ def scan_backward(
     ``memory`` and ``R`` are returned.
     """
     hs, memory, kept, R, padding = cache
-    dR = np.zeros(R.shape, R.dtype, like=dhs)
+    dR = np.zeros_like(R)
 
     def add_recurrent(dpre: Array, h_prev: Array) -> None:
         np.add(dR, recurrent_gradient(dpre, h_prev), out=dR)
@@ -223,9 +221,8 @@ def scan_backward(
     places = blocks(len(dhs), dh.size)
     for block, records in zip(reversed(places), reversed(kept), strict=True):
         slopes = pointwise.slopes(records, memory[following(block)])
-        douts = batch_last(dhs[block])
-        douts = np.ascontiguousarray(douts, like=douts)
-        dg = np.empty((len(douts), 4, *dh.shape), dh.dtype, like=dh)
+        douts = np.ascontiguousarray(batch_last(dhs[block]))
+        dg = np.empty((len(douts), 4, *dh.shape), dh.dtype)
         for n in reversed(range(len(douts))):
             t = block.start + n
             at = Step(memory[t], memory[t + 1], records[n], slopes[n])
@@ -280,7 +277,7 @@ def recurrent_gradient(dg: Array, h_prev: Array) -> Array:
     δg is (4, NH, DH, steps, B), h₋ (steps, NH, DH, B).
     """
     _, NH, DH = dg.shape[:3]
-    dR: Array = np.empty((NH, 4, DH, DH), dg.dtype, like=dg)
+    dR: Array = np.empty((NH, 4, DH, DH), dg.dtype)
     by_head = h_prev.transpose(1, 0, 3, 2).reshape(NH, -1, DH)
     np.matmul(dg.reshape(4, NH, DH, -1), by_head, out=dR.swapaxes(0, 1))  # [rec.5]
     return dR.reshape(NH, 4 * DH, DH)

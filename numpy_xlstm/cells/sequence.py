@@ -88,7 +88,7 @@ class SequenceLayer(Generic[State, Cache]):
         """
         x = self._time_major(self._check_x(x))
         y, after, cache = self._forward(x, state, self._check_lengths(lengths, x))
-        return np.ascontiguousarray(self._time_major(y), like=y), after, cache
+        return np.ascontiguousarray(self._time_major(y)), after, cache
 
     def backward(
         self, dy: Array, cache: Cache, dstate: Sequence[Any] | None = None
@@ -125,7 +125,7 @@ class SequenceLayer(Generic[State, Cache]):
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
         dx, dstate0, grads = self._backward(self._time_major(dy), cache, dstate)
-        return np.ascontiguousarray(self._time_major(dx), like=dx), dstate0, grads
+        return np.ascontiguousarray(self._time_major(dx)), dstate0, grads
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
@@ -145,12 +145,12 @@ class SequenceLayer(Generic[State, Cache]):
         x = self._time_major(self._check_x(x))
         lengths = self._check_lengths(lengths, x)
         T, B, _ = x.shape
-        y = np.empty((T, B, self.hidden_size), self.dtype, like=x)
+        y = np.empty((T, B, self.hidden_size), self.dtype)
         for start in range(0, max(T, 1), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
             left = None if lengths is None else np.clip(lengths - start, 0, len(x[block]))
             y[block], state, _ = self._forward(x[block], state, left)
-        return np.ascontiguousarray(self._time_major(y), like=y), state
+        return np.ascontiguousarray(self._time_major(y)), state
 
     def _check_x(self, x: Array) -> Array:
         order = ("batch", "time") if self.batch_first else ("time", "batch")
@@ -163,11 +163,10 @@ class SequenceLayer(Generic[State, Cache]):
         T, B, _ = x.shape
         return None if lengths is None else check_lengths(lengths, B, T)
 
-    def _blank(self, like: Array, width: int) -> Array:
-        """Make a time-major array as long as ``like``, contiguous in the caller's layout."""
-        T, B, _ = like.shape
+    def _blank(self, T: int, B: int, width: int) -> Array:
+        """Make a time-major array that is contiguous in the caller's layout."""
         shape = (B, T, width) if self.batch_first else (T, B, width)
-        return self._time_major(np.empty(shape, self.dtype, like=like))
+        return self._time_major(np.empty(shape, self.dtype))
 
     def _time_major(self, array: Array) -> Array:
         """Swap batch and time where the caller's layout is batch-first: its own inverse."""

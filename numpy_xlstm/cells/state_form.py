@@ -43,13 +43,10 @@ class StateForm(Generic[State]):
         """Check the cotangent of the state after the last step; 0 for None."""
         return self._zeros() if dstate is None else self._checked("dstate", dstate, "")
 
-    def split(self, state: State, like: Array) -> tuple[Array, Array]:
-        """Turn a state into a fresh h (NH, DH, B) and memory (size, NH, DH, B).
-
-        They are of the kind of ``like``, see :func:`~numpy_xlstm.trees.of_kind`.
-        """
+    def split(self, state: State) -> tuple[Array, Array]:
+        """Turn a state into a fresh h (NH, DH, B) and memory (size, NH, DH, B)."""
         heads = np.stack(state).reshape(len(state), self.B, self.NH, self.DH)
-        parts = np.asarray(batch_last(heads).copy(), like=like)
+        parts = batch_last(heads).copy()
         return parts[0], parts[1:]
 
     def join(self, h: Array, memory: Array) -> State:

@@ -1,13 +1,13 @@
 """Text from a language model: tokenizers, sampling, and generation as a stream or in a batch."""
 
 from numpy_xlstm.generation.generate import (
+    TokenModel,
     check_prompt,
     generate,
     generate_batch,
     stream,
 )
 from numpy_xlstm.generation.sampling import Sampling, draw, probabilities
-from numpy_xlstm.generation.steps import Steps, TokenModel
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import (
     ByteTokenizer,
@@ -24,7 +24,6 @@ __all__ = [
     "CharacterTokenizer",
     "HuggingFaceTokenizer",
     "Sampling",
-    "Steps",
     "StopFilter",
     "StreamDecoder",
     "TokenModel",

@@ -1,13 +1,12 @@
 """Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation.sampling import Sampling, draw
-from numpy_xlstm.generation.steps import Steps, TokenModel
 from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
@@ -25,6 +24,13 @@ PLAIN = Sampling()
 """What the model believes, unchanged."""
 
 
+class TokenModel(Protocol):
+    """All that generation needs of a model."""
+
+    def __call__(self, tokens: IndexArray, /, state: Any = None) -> tuple[Array, Any]:
+        """Map tokens (B, T) and a state to logits (B, T, V) and the state after them."""
+
+
 def stream(
     model: TokenModel,
     tokenizer: Tokenizer,
@@ -38,9 +44,8 @@ def stream(
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are certain.
 
-    The model reads the prompt in one call, and then every drawn token in a step of
-    :class:`Steps`. No piece holds a part of a character, or any of what turns out to be a stop
-    string. Do not change the parameters of the model before the last piece.
+    The model reads the prompt in one call, and then every drawn token in one with T = 1. No piece
+    holds a part of a character, or any of what turns out to be a stop string.
 
     Parameters
     ----------
@@ -260,23 +265,22 @@ def _tokens(
     def steps() -> Iterator[IndexArray]:
         logits, state = _read(model, prompts)
         _check_width(logits.shape[-1], tokenizer)
-        step = Steps(model, state)
         for left in reversed(range(length)):
-            last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
+            last = np.where(allowed, logits[:, -1, : tokenizer.size], -np.inf)
             drawn = draw(last, history, sampling, rng)
             for ids, token in zip(history, drawn, strict=True):
                 ids.append(int(token))
             yield drawn
             if left:
-                logits = step(drawn)
+                logits, state = model(drawn[:, None], state)
 
     return steps() if prompts and length else iter(())
 
 
 def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, V) after each prompt and the joint state."""
+    """Return the logits (B, 1, V) after each prompt and the joint state."""
     read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1] for logits, _ in read])
+    logits = np.concatenate([logits[:, -1:] for logits, _ in read])
     return logits, join_states([state for _, state in read])
 
 

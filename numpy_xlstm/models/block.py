@@ -14,7 +14,6 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.parameters import Composite
 from numpy_xlstm.signatures import Signature, check_made_by, signature
-from numpy_xlstm.trees import of_kind
 
 State = TypeVar("State")
 Cache = TypeVar("Cache")
@@ -154,6 +153,6 @@ class Recurrent(Composite, Generic[State, Cache]):
         check_array("x", x, ("batch", "time", self.width), self.dtype)
         check_batch("x", x)
         if state is None:
-            return cast(State, of_kind(x, self.empty_state(len(x))))
+            return self.empty_state(len(x))
         check_state_like("state", state, self.empty_state(1), len(x), self.dtype)
         return state

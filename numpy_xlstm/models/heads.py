@@ -57,4 +57,4 @@ def split_heads(x: Array, NH: int) -> Array:
 def join_heads(x: Array) -> Array:
     """(B, NH, T, n) to (B, T, NH·n): the inverse of :func:`split_heads`."""
     B, NH, T, n = x.shape
-    return np.ascontiguousarray(x.swapaxes(1, 2), like=x).reshape(B, T, NH * n)
+    return np.ascontiguousarray(x.swapaxes(1, 2)).reshape(B, T, NH * n)

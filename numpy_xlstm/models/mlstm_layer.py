@@ -248,7 +248,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         convolved, conv_state, conv = self.conv1d.apply(inner, state.conv)
         both, silu_cache = SILU.forward(np.concatenate((convolved[None], z[None])))  # [mblock.2]
         active, gate = both
-        qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype, like=x)
+        qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype)
         q, k, v = thirds(qkv)
         _, q_cache = self.q_proj.apply(active, out=q)  # [mblock.3]
         _, k_cache = self.k_proj.apply(active, out=k)

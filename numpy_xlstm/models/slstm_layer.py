@@ -184,7 +184,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
 
         def source(block: slice, out: Array) -> None:
             columns = [self._by_head(rows[block]).swapaxes(1, 2) for rows in inputs]
-            pre = np.empty((*bias.shape[:3], columns[0].shape[-1]), x.dtype, like=x)
+            pre = np.empty((*bias.shape[:3], columns[0].shape[-1]), x.dtype)
             for n, weight in enumerate(weights):
                 np.matmul(weight, columns[n // 2], out=pre[n])
             pre += bias  # [sblock.2]
@@ -196,7 +196,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
             hs[block] = outputs.reshape(hs[block].shape)
 
         form = self._form(len(x))
-        h, memory = form.split(state.slstm, x)
+        h, memory = form.split(state.slstm)
         R = self.cell.params["_recurrent_kernel_"]
         cache = scan(source, taker, x.shape[1], R, h, memory, POINTWISE)  # [sblock.3]
         hs, dropped = self.dropout.apply(hs, rng)
@@ -213,7 +213,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dhs = self.dropout.apply_backward(dhs, cache.dropped)
         dinputs = tuple(np.empty_like(rows) for rows in cache.inputs)
         dweights = [np.zeros_like(weight) for weight in cache.weights]
-        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype, like=dy)
+        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
 
         def sink(block: slice, dpre: Array, _: Alone) -> None:
             flat = dpre.reshape(*dpre.shape[:3], -1)
@@ -229,7 +229,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         heads = (*dhs.shape[:2], self.num_heads, self.head_dim)
         form = self._form(len(dy))
         dh, dmemory, dR = scan_backward(
-            dhs.reshape(heads), *form.split(dstate.slstm, dy), cache.scan, POINTWISE, sink
+            dhs.reshape(heads), *form.split(dstate.slstm), cache.scan, POINTWISE, sink
         )
         dactive, dx = dinputs
         parts: dict[str, Grads] = {
@@ -257,4 +257,4 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
 
 def _time_major(x: Array) -> Array:
     """(B, T, D) to a contiguous (T, B, D)."""
-    return np.ascontiguousarray(x.swapaxes(0, 1), like=x)
+    return np.ascontiguousarray(x.swapaxes(0, 1))

@@ -23,7 +23,6 @@ from numpy_xlstm.models.states import check_finite, check_state_like, own, zeros
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_positive
 from numpy_xlstm.parameters import Composite, Parameterised, named_grads
 from numpy_xlstm.signatures import Signature, check_made_by, signature
-from numpy_xlstm.trees import of_kind
 
 Grads = dict[str, Array]
 
@@ -257,6 +256,6 @@ class TokenModel(Composite):
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
         if state is None:
-            return cast(tuple[Any, ...], of_kind(tokens, self.stack.empty_state(len(tokens))))
+            return self.stack.empty_state(len(tokens))
         check_state_like("state", state, self._like, len(tokens), self.dtype)
         return state

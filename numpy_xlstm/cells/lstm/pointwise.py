@@ -40,7 +40,7 @@ class LSTMPointwise:
     def slopes(self, record: Array, after: Array) -> Array:
         """Derivatives of i, f, z, o by their pre-activations, and of tanh c: (steps, 5, …)."""
         gates, e = record[:, :4], record[:, 4:8]
-        slopes = np.empty((len(record), 5, *record.shape[2:]), record.dtype, like=record)
+        slopes = np.empty((len(record), 5, *record.shape[2:]), record.dtype)
         np.multiply(e, gates, out=slopes[:, :4])
         slopes[:, :4] *= gates  # σ′(x) = e^−x σ(x)²
         s = 1 / (1 + e[:, 2])

@@ -128,7 +128,7 @@ def read(inputs: MemoryInputs, before: mLSTMState, w: Weights, eps: float) -> Re
     """Scores, values and denominator."""
     q, k, v, *_ = inputs
     *lead, L, DK = q.shape
-    scores = np.empty((*lead, L, L + DK), q.dtype, like=q)
+    scores = np.empty((*lead, L, L + DK), q.dtype)
     with np.errstate(over="ignore", invalid="ignore"):  # of later steps, which have no weight
         np.matmul(q, k.swapaxes(-1, -2), out=scores[..., :L])
         _forget(scores[..., :L], w)

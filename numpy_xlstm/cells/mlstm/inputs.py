@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from numpy_xlstm.cells.padding import check_lengths, padding
 from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array, entries
-from numpy_xlstm.trees import of_kind
 
 
 class Inputs(NamedTuple):
@@ -190,7 +189,7 @@ def check_state(
         empty = empty_state(B, NH, DK, DV, dtype, options)
         if is_cotangent and empty.m is not None:
             empty.m[...] = 0
-        return cast(mLSTMState, of_kind(inputs.q, empty))
+        return empty
     if not isinstance(state, tuple | list) or len(state) != 3:
         raise ShapeError(f"{name}: expected a tuple (C, n, m); got {entries(state)}")
     C, n, m = state

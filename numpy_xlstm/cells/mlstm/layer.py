@@ -396,7 +396,7 @@ class mLSTM(_mLSTMLayer, SequenceLayer[mLSTMState, SequenceCache]):
     ) -> tuple[Array, mLSTMState, SequenceCache]:
         """Time-major forward: x (T, B, D) to y (T, B, H)."""
         T, B, _ = x.shape
-        flat = np.ascontiguousarray(x, like=x).reshape(T * B, self.input_size)
+        flat = np.ascontiguousarray(x).reshape(T * B, self.input_size)
         projected, gate = self._project(flat)
         q, k, v, i, f = (_to_heads(part, T, B) for part in projected)
         inputs = Inputs(q, k, v, i, f, None if lengths is None else padding_of(lengths, T))

@@ -137,7 +137,7 @@ def _stacked(state: mLSTMState, chunks: int) -> mLSTMState:
 
     def stacked(array: Array) -> Array:
         B, NH, *rest = array.shape
-        return np.empty((B, NH, chunks, *rest), array.dtype, like=array)
+        return np.empty((B, NH, chunks, *rest), array.dtype)
 
     n, m = (None if array is None else stacked(array) for array in state[1:])
     return mLSTMState(stacked(state.C), n, m)

@@ -122,10 +122,9 @@ def outer(a: Array, b: Array) -> Array:
     more than one column meets a row, and takes up to eight times as long where it does not.
     """
     B, NH, DK = a.shape
-    columns = np.empty((B, NH, DK, 2), a.dtype, like=a)
-    rows = np.empty((B, NH, 2, b.shape[-1]), b.dtype, like=b)
+    columns = np.zeros((B, NH, DK, 2), a.dtype)
+    rows = np.zeros((B, NH, 2, b.shape[-1]), b.dtype)
     columns[..., 0], rows[..., 0, :] = a, b
-    columns[..., 1], rows[..., 1, :] = 0, 0
     product: Array = columns @ rows
     return product
 

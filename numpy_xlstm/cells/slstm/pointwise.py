@@ -64,7 +64,7 @@ class sLSTMPointwise:
     def slopes(self, record: Array, after: Array) -> Array:
         """Derivatives of log f, z and o by their pre-activations: (steps, 3, …)."""
         _, _, z_pre, o, e_f, e_o, _ = record.swapaxes(0, 1)
-        slopes = np.empty((len(record), 3, *record.shape[2:]), record.dtype, like=record)
+        slopes = np.empty((len(record), 3, *record.shape[2:]), record.dtype)
         of_log_f, of_z, of_o = slopes.swapaxes(0, 1)
         if self.forget_gate == "exp":
             of_log_f[...] = 1
