@@ -62,7 +62,7 @@ def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
     layer, rng = make(NH, D, out, bias, seed)
     blocks = layer.params["weight"]
     dense = Linear(NH * D, NH * out, bias)
-    dense = dense.with_params(layer.params | {"weight": block_diag(*blocks)})
+    dense = dense.with_params(dict(layer.params) | {"weight": block_diag(*blocks)})
     x, dy = rng.standard_normal((*leading, NH * D)), rng.standard_normal((*leading, NH * out))
     y, dx, dweight, *dbias = arrays(layer, x, dy)
     dense_y, dense_dx, dense_dweight, *dense_dbias = arrays(dense, x, dy)
@@ -80,7 +80,7 @@ def test_narrow_blocks_are_joined(NH: int, D: int, out: int, joined: int, rows: 
     x, dy = rng.standard_normal((rows, NH * D)), rng.standard_normal((rows, NH * out))
     assert len(join_blocks(layer.params["weight"])) == joined
     dense = Linear(NH * D, NH * out).with_params(
-        layer.params | {"weight": block_diag(*layer.params["weight"])}
+        dict(layer.params) | {"weight": block_diag(*layer.params["weight"])}
     )
     y, dx, dweight, dbias = arrays(layer, x, dy)
     dense_y, dense_dx, dense_dweight, dense_dbias = arrays(dense, x, dy)

@@ -42,7 +42,7 @@ def test_gradients_by_complex_step(leading: tuple[int, ...], bias: bool) -> None
     for name, grad in grads.items():
 
         def moved(parameter: Array, name: str = name) -> Any:
-            changed = wide.with_params(wide.params | {name: parameter})
+            changed = wide.with_params(dict(wide.params) | {name: parameter})
             return value(changed, x.astype(complex), dy)
 
         assert_close(grad, gradient(moved, layer.params[name]))
