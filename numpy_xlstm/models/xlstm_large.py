@@ -3,18 +3,14 @@
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm.form import FormCache
-from numpy_xlstm.cells.mlstm.gates import Options
-from numpy_xlstm.cells.mlstm.inputs import empty_state
-from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
-    Embedding,
     GatedFeedForward,
     Linear,
     LinearCache,
@@ -22,19 +18,20 @@ from numpy_xlstm.layers import (
     LinearGroupCache,
     MultiHeadLayerNorm,
     NormCache,
+    Recurrent,
     RMSNorm,
 )
-from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
-from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward
 from numpy_xlstm.models.config import own_config
-from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
+from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
+from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.stack import BlockStack
-from numpy_xlstm.models.token_model import TokenModel
-from numpy_xlstm.models.xlstm_block import Names, ResidualBlock
+from numpy_xlstm.models.xlstm_block import ResidualBlock
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
-from numpy_xlstm.parameters import child, named_grads
+from numpy_xlstm.spec.mlstm import mLSTMState
 
 SIGMOID = ACTIVATIONS["sigmoid"]
 """What the output gate is."""
@@ -45,19 +42,19 @@ class xLSTMLargeLayerCache(NamedTuple):
 
     qkvo: LinearGroupCache
     gates: LinearGroupCache
-    capped: tuple[Array | None, Array | None]
-    """What the backward of the soft caps of i and f needs, (B, T, NH)."""
-    mlstm: FormCache
+    capped: tuple[SoftCapCache, SoftCapCache]
+    """Those of the soft caps of i and f, (B, T, NH)."""
+    mlstm: mlstm.Cache
     norm: NormCache
     normed: Array
     """The memory's output after the norm, (B, T, NH·DV)."""
     output_gate: Array
     """o, (B, T, NH·DV)."""
-    sigmoid: tuple[Array, ...]
+    sigmoid: Any
     out: LinearCache
 
 
-class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
+class xLSTMLargeLayer(Recurrent):
     r"""The mLSTM layer of xLSTM Large.
 
     .. math::
@@ -77,14 +74,11 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names.
     """
 
-    qkvo = child[LinearGroup]("(qkvo)")
-    gates = child[LinearGroup]("(gates)")
-    multihead_norm = child[MultiHeadLayerNorm]()
-    out_proj = child[Linear]()
+    Cache = xLSTMLargeLayerCache
 
     def __init__(
         self,
@@ -94,88 +88,67 @@ class xLSTMLargeLayer(Recurrent[mLSTMState, xLSTMLargeLayerCache]):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMLargeConfig)
-        self.width, NH, bias = config.embedding_dim, config.num_heads, config.use_bias
-        QK, V, fused = config.qk_dim, config.v_dim, config.weight_mode == "fused"
-        self.options = Options(float(config.eps), "sigmoid", "exp")
-        rng = generator_or_new(rng)
-        self.children = {
-            "(qkvo)": LinearGroup(
-                self.width,
-                {"q": QK, "k": QK, "v": V, "ogate_preact": V},
-                bias,
-                fused="qkv_opreact" if fused else None,
-                dtype=dtype,
-                rng=rng,
-            ),
-            "(gates)": LinearGroup(
-                self.width,
-                {"igate_preact": NH, "fgate_preact": NH},
-                bias=True,
-                fused="ifgate_preact" if fused else None,
-                dtype=dtype,
-                rng=rng,
-            ),
-            "multihead_norm": MultiHeadLayerNorm(
-                NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
-            ),
-            "out_proj": Linear(V, self.width, bias, dtype=dtype, rng=rng),
-        }
+        self.in_features = self.out_features = D = config.embedding_dim
+        NH, QK, V, bias = config.num_heads, config.qk_dim, config.v_dim, config.use_bias
+        self.options = {"eps": float(config.eps), "chunk_size": config.chunk_size}
+        rng, fused = generator_or_new(rng), config.weight_mode == "fused"
+        widths = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
+        name = "qkv_opreact" if fused else None
+        self.qkvo = LinearGroup(D, widths, bias, fused=name, dtype=dtype, rng=rng)
+        widths = {"igate_preact": NH, "fgate_preact": NH}
+        name = "ifgate_preact" if fused else None
+        self.gates = LinearGroup(D, widths, True, fused=name, dtype=dtype, rng=rng)
+        self.multihead_norm = MultiHeadLayerNorm(
+            NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
+        )
+        self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
+        own = {"multihead_norm": "multihead_norm", "out_proj": "out_proj"}
+        self.parts = {"qkvo": "", "gates": ""} | own
         self._initialise(rng)
 
     def _initialise(self, rng: np.random.Generator) -> None:
-        D = self.width
+        D = self.in_features
         _small_start(self.qkvo, D, rng)
         _wang_start(self.out_proj, D, self.config.num_blocks, rng)
-        i, f = self.gates.views("weight")
-        i[...] = f[...] = 0
+        for weight in self.gates.views("weight"):
+            weight[...] = 0
         i, f = self.gates.views("bias")
         i[...], f[...] = -10, forget_bias(self.config.num_heads)
 
-    def empty_state(self, batch_size: int) -> mLSTMState:
-        """Return the state before a sequence, without checks."""
+    def init_state(self, batch_size: int) -> mLSTMState:
+        """Return the empty state, that before a sequence: zeros, and m = −inf."""
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
-        return empty_state(batch_size, NH, DK // NH, DV // NH, self.dtype, self.options)
+        return empty_memory(batch_size, NH, DK // NH, DV // NH, self.dtype)
 
-    def apply(
-        self, x: Array, state: mLSTMState, rng: np.random.Generator | None
+    def compute(
+        self, x: Array, state: mLSTMState, rng: np.random.Generator | None = None
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
         """Forward, without checks; there is no dropout."""
-        (q, k, v, o_pre), qkvo = self.qkvo.apply(x)  # [large.1]
-        pre, gates = self.gates.apply(x)
+        (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
+        pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
-        h, state, mlstm = mlstm_over_heads(
-            q, k, v, i, f, state, self.options, self.config.chunk_size
-        )  # [large.2]
-        normed, norm = self.multihead_norm.apply(h)  # [large.3]
+        h, state, memory = mlstm_over_heads(q, k, v, i, f, state, **self.options)  # [large.2]
+        normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
-        y, out = self.out_proj.apply(o * normed)  # [large.4]
-        capped = i_cap, f_cap
-        cache = xLSTMLargeLayerCache(qkvo, gates, capped, mlstm, norm, normed, o, sigmoid, out)
-        return y, state, cache
+        y, out = self.out_proj.compute(o * normed)  # [large.4]
+        kept = qkvo, gates, (i_cap, f_cap), memory, norm, normed, o, sigmoid, out
+        return y, state, xLSTMLargeLayerCache(*kept)
 
-    def apply_backward(
+    def compute_backward(
         self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState
     ) -> tuple[Array, mLSTMState, Grads]:
         """Backward, without checks."""
-        dgated, out_grads = self.out_proj.apply_backward(dy, cache.out)
+        dgated, out = self.out_proj.compute_backward(dy, cache.out)
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
-        dgated *= cache.output_gate  # [large.6]
-        dh, norm_grads = self.multihead_norm.apply_backward(dgated, cache.norm)
+        dnormed = dgated * cache.output_gate  # [large.6]
+        dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
-        dpre = [
-            apply_cap_backward(dg, cap)  # [large.7]
-            for dg, cap in zip((d.i, d.f), cache.capped, strict=True)
-        ]
-        dx, qkvo_grads = self.qkvo.apply_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
-        from_gates, gate_grads = self.gates.apply_backward(dpre, cache.gates)
-        dx += from_gates  # [large.8]
-        parts = {
-            "(qkvo)": qkvo_grads,
-            "(gates)": gate_grads,
-            "multihead_norm": norm_grads,
-            "out_proj": out_grads,
-        }
-        return dx, d.state, named_grads(parts)
+        pre = zip((d.i, d.f), cache.capped, strict=True)
+        dpre = [apply_cap_backward(dg, cap) for dg, cap in pre]  # [large.7]
+        dx, qkvo = self.qkvo.compute_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
+        from_gates, gates = self.gates.compute_backward(dpre, cache.gates)
+        grads = self.named_grads(qkvo=qkvo, gates=gates, multihead_norm=norm, out_proj=out)
+        return dx + from_gates, d.state, grads  # [large.8]
 
 
 class xLSTMLargeBlock(ResidualBlock):
@@ -192,7 +165,7 @@ class xLSTMLargeBlock(ResidualBlock):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         ``norm_mlstm.…``, ``mlstm_layer.…``, ``norm_ffn.…`` and ``ffn.…``, the official names.
 
     Examples
@@ -204,8 +177,6 @@ class xLSTMLargeBlock(ResidualBlock):
     >>> y.shape, state.C.shape
     ((2, 5, 16), (2, 2, 4, 8))
     """
-
-    names = Names("norm_mlstm", "mlstm_layer", "norm_ffn", "ffn")
 
     def __init__(
         self,
@@ -221,10 +192,11 @@ class xLSTMLargeBlock(ResidualBlock):
         _small_start(ffn.up, D, rng)
         _wang_start(ffn.proj_down, D, config.num_blocks, rng)
         layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
-        super().__init__(layer, _norm(config, dtype), ffn, _norm(config, dtype))
+        parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
+        super().__init__(layer, _norm(config, dtype), ffn, _norm(config, dtype), parts=parts)
 
 
-class xLSTMLarge(TokenModel):
+class xLSTMLarge(LanguageModel):
     """The language model of "xLSTM 7B": every block an mLSTM and a SwiGLU layer.
 
     Parameters
@@ -238,7 +210,7 @@ class xLSTMLarge(TokenModel):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names.
 
     Notes
@@ -269,16 +241,13 @@ class xLSTMLarge(TokenModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMLargeConfig)
-        rng = generator_or_new(rng)
-        D, V = config.embedding_dim, config.vocab_size
+        rng, D = generator_or_new(rng), config.embedding_dim
         blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in range(config.num_blocks)]
         norm = _norm(config, dtype) if config.add_out_norm else None
-        embedding = Embedding(V, D, dtype=dtype, rng=rng)
-        head = Linear(D, V, bias=False, dtype=dtype, rng=rng)
-        for part in (embedding, head):
+        stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
+        super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)
+        for part in (self.embedding, self.head):
             small_init(part.params["weight"], D, rng)
-        stack = BlockStack(list(blocks), norm, "out_norm")
-        super().__init__(embedding, stack, head, cap=config.output_logit_soft_cap)
 
 
 def _norm(config: xLSTMLargeConfig, dtype: npt.DTypeLike) -> RMSNorm:
