@@ -114,11 +114,11 @@ class ElmanCell(Module):
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), h_pre = cache
         dh = dh + dh_next  # [rec.8]
-        slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0  # [elman.3]
-        dh_pre = dh * slope  # [elman.4]
-        dx = dh_pre @ self.params["W"]  # [elman.5]
-        dh_prev = dh_pre @ self.params["R"]  # [elman.6]
-        dW = dh_pre.T @ x  # [elman.7]
-        dR = dh_pre.T @ h_prev  # [elman.8]
-        db = dh_pre.sum(axis=0)  # [elman.9]
+        slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
+        dh_pre = dh * slope  # [elman.3]
+        dx = dh_pre @ self.params["W"]  # [elman.4]
+        dh_prev = dh_pre @ self.params["R"]  # [elman.5]
+        dW = dh_pre.T @ x  # [elman.6]
+        dR = dh_pre.T @ h_prev  # [elman.7]
+        db = dh_pre.sum(axis=0)  # [elman.8]
         return dx, ElmanState(dh_prev), {"W": dW, "R": dR, "b": db}
