@@ -23,18 +23,15 @@ NONLINEARITIES = ("tanh", "relu")
 class ElmanState(NamedTuple):
     """State of an Elman network, or the cotangent of one."""
 
-    h: Array
-    """Hidden state, (B, H)."""
+    h: Array  # hidden state, (B, H)
 
 
 class ElmanCache(NamedTuple):
     """What one step keeps for its backward."""
 
     x: Array
-    state: ElmanState
-    """Before the step."""
-    h_pre: Array
-    """h̃, (B, H)."""
+    state: ElmanState  # before the step
+    h_pre: Array  # h̃, (B, H)
 
 
 class ElmanCell(Module):

@@ -14,24 +14,19 @@ from numpy_xlstm.numerics.activations import sigmoid, sigmoid_slope, tanh_slope
 class GRUState(NamedTuple):
     """State of a GRU, or the cotangent of one."""
 
-    h: Array
-    """Hidden state, (B, H)."""
+    h: Array  # hidden state, (B, H)
 
 
 class GRUCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: GRUState
-    """Before the step."""
-    pre: tuple[Array, Array, Array]
-    """r̃, z̃ and ñ."""
-    s_n: Array
-    """R_n h₋ + b′_n: what the reset gate scales."""
+    state: GRUState  # before the step
+    pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
+    s_n: Array  # R_n h₋ + b′_n: what the reset gate scales
     r: Array
     z: Array
-    u: Array
-    """1 − z."""
+    u: Array  # 1 − z
     n: Array
 
 

@@ -12,20 +12,18 @@ from numpy_xlstm.numerics.activations import sigmoid, sigmoid_slope, tanh_slope
 
 
 class PeepholeState(NamedTuple):
-    """State of a peephole LSTM, or the cotangent of one: hidden and cell state, (B, H) each."""
+    """State of a peephole LSTM, or the cotangent of one."""
 
-    h: Array
-    c: Array
+    h: Array  # hidden state, (B, H)
+    c: Array  # cell state, (B, H)
 
 
 class PeepholeCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: PeepholeState
-    """Before the step."""
-    pre: tuple[Array, Array, Array, Array]
-    """ĩ, f̃, z̃ and õ: what the gates are functions of."""
+    state: PeepholeState  # before the step
+    pre: tuple[Array, Array, Array, Array]  # ĩ, f̃, z̃ and õ: what the gates are functions of
     i: Array
     f: Array
     z: Array
