@@ -238,6 +238,27 @@ def test_planted_errors_are_caught(cell: type[Any], right: str, wrong: str) -> N
     assert {row.method for row in report.failures} == {"complex", "difference", "adjoint"}
 
 
+class Untouched(np.ndarray):
+    """An array that nothing may be computed with."""
+
+    def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("something is computed")
+
+
+def _untouched(cell: Any) -> Any:
+    return cell.with_params({name: array.view(Untouched) for name, array in cell.params.items()})
+
+
+@guests
+def test_that_a_computation_would_be_noticed(guest: str) -> None:
+    cell, xs, state, _ = build(guest, 2, 1, 3, 4)
+    h, _, cache = cell.forward(xs[:, 0], state)
+    with pytest.raises(AssertionError, match="something is computed"):
+        _untouched(cell).forward(xs[:, 0], state)
+    with pytest.raises(AssertionError, match="something is computed"):
+        _untouched(cell).backward(h, cache)
+
+
 BAD: list[tuple[Any, type[Exception], str]] = [
     (lambda x, s: (x[:, None], s), ShapeError, "x: expected shape (batch, 3); got (2, 1, 3)"),
     (lambda x, s: (x[:, :2], s), ShapeError, "x: expected shape (batch, 3); got (2, 2)"),
@@ -260,7 +281,7 @@ BAD: list[tuple[Any, type[Exception], str]] = [
 def test_bad_input_of_the_forward(guest: str, spoil: Any, error: Any, message: str) -> None:
     cell, xs, state, _ = build(guest, 2, 1, 3, 4)
     with pytest.raises(error, match=re.escape(message)):
-        cell.forward(*spoil(xs[:, 0], state))
+        _untouched(cell).forward(*spoil(xs[:, 0], state))
 
 
 BAD_BACKWARD: list[tuple[Any, type[Exception], str]] = [
@@ -281,7 +302,7 @@ def test_bad_input_of_the_backward(guest: str, spoil: Any, error: Any, message: 
     h, after, cache = cell.forward(xs[:, 0], state)
     dh, dstate = spoil(normal(h, rng), normal(after, rng))
     with pytest.raises(error, match=re.escape(message)):
-        cell.backward(dh, cache, dstate)
+        _untouched(cell).backward(dh, cache, dstate)
 
 
 @guests
