@@ -74,11 +74,14 @@ class Recurrent(Module):
     ----------
     in_features, out_features : int
         Widths of input and output.
+    dropout : float
+        The largest probability in the layer that something is dropped in training.
     """
 
     Cache: ClassVar[type]
     in_features: int
     out_features: int
+    dropout: float = 0.0
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""

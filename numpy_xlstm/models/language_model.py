@@ -7,7 +7,7 @@ import numpy as np
 
 from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache, Recurrent
+from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.base import EVALUATION_BLOCK
 from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
@@ -46,7 +46,7 @@ class LanguageModel(Module):
         Number V of tokens.
     embedding_size : int
         Width D of a token's vector E, the input width of the body.
-    body : Recurrent
+    body
         A layer such as ``LSTM(D, H)``, ``sLSTM(D, H)`` or ``mLSTM(D, H)``, or a stack of blocks.
         The model trains this very object and has its dtype.
     tied : bool
@@ -95,7 +95,7 @@ class LanguageModel(Module):
         self,
         vocab_size: int,
         embedding_size: int,
-        body: Recurrent,
+        body: Any,
         *,
         tied: bool = False,
         head_bias: bool = True,
@@ -110,7 +110,7 @@ class LanguageModel(Module):
         rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
         self.embedding = Embedding(V, D, dtype=body.dtype, rng=rng)
         self.embedding_dropout = Dropout(embedding_dropout)
-        self.dropout = max(embedding_dropout, getattr(body, "dropout", 0.0))
+        self.dropout = max(embedding_dropout, body.dropout)
         bias = head_bias and not tied
         self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
         parts = zip(("embedding", "body", "head"), self.names, strict=True)
@@ -185,10 +185,7 @@ class LanguageModel(Module):
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
-        options: dict[str, Any] = {"recompute": True} if recompute else {}
-        if self.dropout:
-            options["rng"] = rng
-        return self._compute(tokens, self._enter(tokens, state), **options)
+        return self._compute(tokens, self._enter(tokens, state), rng, recompute)
 
     def backward(
         self, dlogits: Array, cache: LanguageModelCache, dstate: Any = None
@@ -227,12 +224,19 @@ class LanguageModel(Module):
         return None, dstate0, self.named_grads(embedding=embedding, body=body, head=head)
 
     def _compute(
-        self, tokens: IndexArray, state: Any, *, rng: np.random.Generator | None = None, **options: Any
+        self,
+        tokens: IndexArray,
+        state: Any,
+        rng: np.random.Generator | None = None,
+        recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Forward, without checks."""
+        options: dict[str, Any] = {"rng": rng} if self.body.dropout else {}
+        if recompute:
+            options["recompute"] = True
         x, embedding = self.embedding.compute(tokens)
         x, dropped = self.embedding_dropout.compute(x, rng)
-        h, state, body = self.body.compute(x, state, rng, **options)
+        h, state, body = self.body.compute(x, state, **options)
         logits, head = self.head.compute(h)
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(embedding, dropped, body, head, capped)
@@ -275,9 +279,13 @@ class LanguageModel(Module):
 
 def _check_body(body: Any, width: int, tied: bool) -> None:
     """Raise an error unless the body is a recurrent layer of this width."""
-    if not isinstance(body, Recurrent):
-        got = f"the class {body.__name__}" if isinstance(body, type) else type(body).__name__
-        raise OptionError(f"body: expected a recurrent layer, such as LSTM(D, H); got {got}")
+    expected = "body: expected a recurrent layer, such as LSTM(D, H); got"
+    if isinstance(body, type):
+        raise OptionError(f"{expected} the class {body.__name__}")
+    needed = "init_state", "compute", "compute_backward", "in_features", "out_features", "dtype"
+    for name in needed:
+        if not hasattr(body, name):
+            raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")
     if body.in_features != width:
         raise ShapeError(
             f"body: expected in_features {width}, the width of the embedding; "

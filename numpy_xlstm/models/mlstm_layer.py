@@ -176,7 +176,7 @@ class mLSTMLayer(Recurrent):
         self.conv1d = CausalConv1d(self.inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
         self.mlstm_cell = NormedMemory(self.inner, config.num_heads, dtype, rng)
         self.proj_down = Linear(self.inner, D, bias, dtype=dtype, rng=rng)
-        self.dropout = Dropout(config.dropout)
+        self.drop, self.dropout = Dropout(config.dropout), config.dropout
         named = "q_proj", "k_proj", "v_proj", "conv1d", "mlstm_cell", "proj_down"
         self.parts = {"up": ""} | {name: name for name in named}
         self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
@@ -210,7 +210,7 @@ class mLSTMLayer(Recurrent):
         normed, memory_state, memory = self.mlstm_cell.compute(q, k, v, state.mlstm)
         read = normed + self.params["learnable_skip"] * active  # [mblock.6]
         y, down = self.proj_down.compute(read * gate)  # [mblock.7]
-        y, dropped = self.dropout.compute(y, rng)
+        y, dropped = self.drop.compute(y, rng)
         projections = q_cache, k_cache, v_cache
         kept = up, conv, active, active_cache, gate, gate_cache, projections, memory, read, down
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, dropped)
@@ -220,7 +220,7 @@ class mLSTMLayer(Recurrent):
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
         q_cache, k_cache, v_cache = cache.projections
-        dy = self.dropout.compute_backward(dy, cache.dropped)
+        dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz = SILU.backward(dgated * cache.read, cache.gate_cache)  # [mblock.8]
         dread = dgated * cache.gate  # [mblock.9]

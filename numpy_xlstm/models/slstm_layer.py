@@ -76,7 +76,7 @@ class sLSTMLayerCache(NamedTuple):
     conv: CausalConv1dCache | None
     silu: Any
     """What the backward of SiLU needs."""
-    scan: slstm.Cache
+    scan: slstm.sLSTMScanCache
     dropped: DropoutCache
     norm: NormCache
 
@@ -146,7 +146,7 @@ class sLSTMLayer(Recurrent):
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
             self.parts["conv1d"] = "conv1d"
-        self.dropout = Dropout(config.dropout)
+        self.drop, self.dropout = Dropout(config.dropout), config.dropout
         for gate in self.gates:
             small_init(gate.params["weight"], D, rng)
 
@@ -160,3 +160,46 @@ class sLSTMLayer(Recurrent):
         h, c, n = (np.zeros((batch_size, self.in_features), self.dtype) for _ in "hcn")
         memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
         return sLSTMBlockState(self.conv1d and self.conv1d.init_state(batch_size), memory)
+
+    def compute(
+        self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None
+    ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
+        """Forward, without checks."""
+        active, conv_state, conv, silu = x, None, None, None
+        if self.conv1d is not None:
+            convolved, conv_state, conv = self.conv1d.compute(x, state.conv)
+            active, silu = SILU.forward(convolved)  # [sblock.1]
+        fed = zip(self.gates, (active, active, x, x), strict=True)
+        pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
+        R, b = (self.slstm_cell.params[name] for name in ("_recurrent_kernel_", "_bias_"))
+        Wx = np.concatenate(pre, axis=-1) + b  # [sblock.2]
+        ends = np.full(len(x), x.shape[1])
+        h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
+        h, dropped = self.drop.compute(h, rng)
+        y, norm = self.group_norm.compute(h)  # [sblock.4]
+        cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
+        return y, sLSTMBlockState(conv_state, memory), cache
+
+    def compute_backward(
+        self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState
+    ) -> tuple[Array, sLSTMBlockState, Grads]:
+        """Backward, without checks."""
+        dh, norm = self.group_norm.compute_backward(dy, cache.norm)
+        dh = self.drop.compute_backward(dh, cache.dropped)
+        dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
+        cell = {"_recurrent_kernel_": dR, "_bias_": dWx.sum(axis=(0, 1))}  # [sblock.5]
+        back = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
+        dinputs, gates = zip(
+            *(gate.compute_backward(dpre, kept) for gate, dpre, kept in back), strict=True
+        )  # [sblock.6]
+        grads = self.named_grads(
+            slstm_cell=cell, group_norm=norm, **dict(zip(GATES, gates, strict=True))
+        )
+        dactive, dx, dconv = dinputs[0] + dinputs[1], dinputs[2] + dinputs[3], None  # [sblock.7]
+        if self.conv1d is not None:
+            dconvolved = SILU.backward(dactive, cache.silu)  # [sblock.8]
+            dactive, dconv, conv1d = self.conv1d.compute_backward(
+                dconvolved, cache.conv, dstate.conv
+            )
+            grads |= self.named_grads(conv1d=conv1d)
+        return dx + dactive, sLSTMBlockState(dconv, dmemory), grads

@@ -45,19 +45,14 @@ class BlockStack(Recurrent):
         The norm behind them.
     norm_name : str
         What it is called.
-
-    Attributes
-    ----------
-    dropout : float
-        The largest probability in any block that something is dropped in training.
     """
 
     Cache = StackCache
-    dropout = 0.0
 
     def __init__(self, blocks: list[ResidualBlock], norm: Layer | None, norm_name: str) -> None:
         self.blocks, self.norm = blocks, norm
         self.in_features = self.out_features = blocks[0].in_features
+        self.dropout = max(block.dropout for block in blocks)
         self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
@@ -89,7 +84,9 @@ class BlockStack(Recurrent):
         before, grads, norm_grads = list(dstate), [Grads() for _ in self.blocks], {}
         if self.norm is not None:
             dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
-        for n, (block, kept) in reversed(list(enumerate(zip(self.blocks, cache.blocks, strict=True)))):
+        for n, (block, kept) in reversed(
+            list(enumerate(zip(self.blocks, cache.blocks, strict=True)))
+        ):
             if isinstance(kept, Recomputed):
                 *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.rng))
             dy, before[n], grads[n] = block.compute_backward(dy, kept, dstate[n])
@@ -139,8 +136,6 @@ class xLSTMBlockStack(BlockStack):
         blocks = [make[kind](config, n, dtype, rng) for n, kind in enumerate(config.kinds)]
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")
-        up = config.slstm_block and config.slstm_block.feedforward
-        self.dropout = max(config.dropout, up.dropout if up else 0.0)
 
 
 def _mlstm_block(

@@ -80,8 +80,10 @@ class ResidualBlock(Recurrent):
     ) -> None:
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = layer.in_features
-        self.ffn_dropout = Dropout(ffn_dropout)
-        self.parts = {name: prefix for name, prefix in parts.items() if getattr(self, name)}
+        self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
+        self.parts = {
+            name: prefix for name, prefix in parts.items() if getattr(self, name) is not None
+        }
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that of the layer: zeros, and m = −inf."""
@@ -106,20 +108,18 @@ class ResidualBlock(Recurrent):
         dx, norm = self.norm.compute_backward(dnormed, cache.mix.norm)
         return dy + dx, dstate, self.named_grads(norm=norm, layer=layer) | feed_grads  # [block.4]
 
-    def _feed(
-        self, x: Array, rng: np.random.Generator | None
-    ) -> tuple[Array, FeedCache | None]:
+    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache | None]:
         if self.ffn is None or self.ffn_norm is None:
             return x, None
         normed, norm = self.ffn_norm.compute(x)
         y, ffn = self.ffn.compute(normed)
-        y, dropped = self.ffn_dropout.compute(y, rng)
+        y, dropped = self.drop.compute(y, rng)
         return x + y, FeedCache(norm, ffn, dropped)  # [block.2]
 
     def _feed_backward(self, dy: Array, cache: FeedCache | None) -> tuple[Array, Grads]:
         if self.ffn is None or self.ffn_norm is None or cache is None:
             return dy, {}
-        dffn = self.ffn_dropout.compute_backward(dy, cache.dropped)
+        dffn = self.drop.compute_backward(dy, cache.dropped)
         dnormed, ffn = self.ffn.compute_backward(dffn, cache.ffn)
         dx, norm = self.ffn_norm.compute_backward(dnormed, cache.norm)
         return dy + dx, self.named_grads(ffn_norm=norm, ffn=ffn)  # [block.3]
