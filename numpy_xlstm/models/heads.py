@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm import form
+from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.spec.mlstm import mLSTMState
 
@@ -22,19 +23,19 @@ class HeadsGradients(NamedTuple):
 
 def mlstm_over_heads(
     q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, **options: Any
-) -> tuple[Array, mLSTMState, mlstm.Cache]:
+) -> tuple[Array, mLSTMState, Cache]:
     """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v."""
     NH = i.shape[-1]
-    heads = [split_heads(array, NH) for array in (q, k, v)]
-    gates = i.swapaxes(1, 2), f.swapaxes(1, 2)
-    h, state, cache = mlstm.forward(*heads, *gates, state, **options)
+    q, k, v = (split_heads(array, NH) for array in (q, k, v))
+    i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
+    h, state, cache = form.forward(q, k, v, i, f, state, **options)
     return join_heads(h), state, cache
 
 
-def mlstm_over_heads_backward(dh: Array, cache: mlstm.Cache, dstate: mLSTMState) -> HeadsGradients:
+def mlstm_over_heads_backward(dh: Array, cache: Cache, dstate: mLSTMState) -> HeadsGradients:
     """Vector-Jacobian product of :func:`mlstm_over_heads`."""
     dh = split_heads(dh, dstate.C.shape[1])
-    dq, dk, dv, di, df, before = mlstm.backward(dh, cache, dstate)
+    dq, dk, dv, di, df, before = form.backward(dh, cache, dstate)
     q, k, v = (join_heads(array) for array in (dq, dk, dv))
     return HeadsGradients(q, k, v, di.swapaxes(1, 2), df.swapaxes(1, 2), before)
 

@@ -241,6 +241,23 @@ class LanguageModel(Module):
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(embedding, dropped, body, head, capped)
 
+    def prepared(self) -> "PreparedModel":
+        """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpy_xlstm import LSTM, LanguageModel
+        >>> model = LanguageModel(10, 4, LSTM(4, 8))
+        >>> logits, state = model(np.array([[1, 2, 3]]))
+        >>> logits, state = model.prepared().step(np.array([4]), state)
+        >>> logits.shape
+        (1, 10)
+        """
+        from numpy_xlstm.models.prepared import PreparedModel  # it knows all kinds of layers
+
+        return PreparedModel(self)
+
     def state_dict(self) -> dict[str, Array]:
         """Copies of all parameters under the official names, the head's also where it is tied."""
         arrays = {name: array.copy() for name, array in self.params.items()}

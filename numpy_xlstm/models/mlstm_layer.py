@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
@@ -42,7 +42,7 @@ class MemoryCache(NamedTuple):
     """What the backward of :class:`NormedMemory` needs."""
 
     gates: LinearGroupCache
-    mlstm: mlstm.Cache
+    mlstm: Cache
     norm: NormCache
 
 
@@ -74,7 +74,8 @@ class NormedMemory(Module):
         """Forward over q, k and v, (B, T, I)."""
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
-        h, state, memory = mlstm_over_heads(*np.split(qkv, 3, axis=-1), i, f, state)
+        q, k, v = np.split(qkv, 3, axis=-1)
+        h, state, memory = mlstm_over_heads(q, k, v, i, f, state)
         y, norm = self.outnorm.compute(h)  # [mblock.5]
         return y, state, MemoryCache(gates, memory, norm)
 

@@ -12,7 +12,6 @@ from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    CausalConv1dCache,
     Dropout,
     HeadwiseLinear,
     HeadwiseLinearCache,
@@ -73,9 +72,9 @@ class sLSTMLayerCache(NamedTuple):
 
     gates: tuple[HeadwiseLinearCache, ...]
     """Those of i, f, z and o; what has fed them, (B, T, D)."""
-    conv: CausalConv1dCache | None
+    conv: Any
+    """That of the convolution; None without one."""
     silu: Any
-    """What the backward of SiLU needs."""
     scan: slstm.sLSTMScanCache
     dropped: DropoutCache
     norm: NormCache
@@ -157,16 +156,18 @@ class sLSTMLayer(Recurrent):
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
-        h, c, n = (np.zeros((batch_size, self.in_features), self.dtype) for _ in "hcn")
+        B = check_positive("batch_size", batch_size)
+        h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
         memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
-        return sLSTMBlockState(self.conv1d and self.conv1d.init_state(batch_size), memory)
+        conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
+        return sLSTMBlockState(conv, memory)
 
     def compute(
         self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
         """Forward, without checks."""
         active, conv_state, conv, silu = x, None, None, None
-        if self.conv1d is not None:
+        if self.conv1d is not None and state.conv is not None:
             convolved, conv_state, conv = self.conv1d.compute(x, state.conv)
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
@@ -188,15 +189,13 @@ class sLSTMLayer(Recurrent):
         dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
         cell = {"_recurrent_kernel_": dR, "_bias_": dWx.sum(axis=(0, 1))}  # [sblock.5]
-        back = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
-        dinputs, gates = zip(
-            *(gate.compute_backward(dpre, kept) for gate, dpre, kept in back), strict=True
-        )  # [sblock.6]
-        grads = self.named_grads(
-            slstm_cell=cell, group_norm=norm, **dict(zip(GATES, gates, strict=True))
-        )
-        dactive, dx, dconv = dinputs[0] + dinputs[1], dinputs[2] + dinputs[3], None  # [sblock.7]
-        if self.conv1d is not None:
+        taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
+        back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
+        (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]
+        named = dict(zip(GATES, gates, strict=True))
+        grads = self.named_grads(slstm_cell=cell, group_norm=norm, **named)
+        dactive, dx, dconv = from_i + from_f, from_z + from_o, None  # [sblock.7]
+        if self.conv1d is not None and dstate.conv is not None:
             dconvolved = SILU.backward(dactive, cache.silu)  # [sblock.8]
             dactive, dconv, conv1d = self.conv1d.compute_backward(
                 dconvolved, cache.conv, dstate.conv

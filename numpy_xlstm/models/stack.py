@@ -84,9 +84,8 @@ class BlockStack(Recurrent):
         before, grads, norm_grads = list(dstate), [Grads() for _ in self.blocks], {}
         if self.norm is not None:
             dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
-        for n, (block, kept) in reversed(
-            list(enumerate(zip(self.blocks, cache.blocks, strict=True)))
-        ):
+        for n in reversed(range(len(self.blocks))):
+            block, kept = self.blocks[n], cache.blocks[n]
             if isinstance(kept, Recomputed):
                 *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.rng))
             dy, before[n], grads[n] = block.compute_backward(dy, kept, dstate[n])

@@ -81,9 +81,7 @@ class ResidualBlock(Recurrent):
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = layer.in_features
         self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
-        self.parts = {
-            name: prefix for name, prefix in parts.items() if getattr(self, name) is not None
-        }
+        self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that of the layer: zeros, and m = −inf."""

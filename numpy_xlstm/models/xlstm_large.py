@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
@@ -44,7 +44,7 @@ class xLSTMLargeLayerCache(NamedTuple):
     gates: LinearGroupCache
     capped: tuple[SoftCapCache, SoftCapCache]
     """Those of the soft caps of i and f, (B, T, NH)."""
-    mlstm: mlstm.Cache
+    mlstm: Cache
     norm: NormCache
     normed: Array
     """The memory's output after the norm, (B, T, NH·DV)."""

@@ -21,7 +21,7 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.gradcheck.report import Report
-from numpy_xlstm.models import TokenModel
+from numpy_xlstm.models import LanguageModel as TokenModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
