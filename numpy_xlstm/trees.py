@@ -26,7 +26,7 @@ def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     if tree is None:
         return None
     if isinstance(tree, tuple | list):
-        return _like(tree, [rebuild(part, values) for part in tree])
+        return put_together(tree, [rebuild(part, values) for part in tree])
     return next(values)
 
 
@@ -80,9 +80,9 @@ def join_states(states: Sequence[Any]) -> Any:
     lengths = {len(state) for state in states}
     if len(lengths) > 1:
         raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
-    return _like(first, [join_states(part) for part in zip(*states, strict=True)])
+    return put_together(first, [join_states(part) for part in zip(*states, strict=True)])
 
 
-def _like(tree: Any, parts: list[Any]) -> Any:
+def put_together(tree: Any, parts: list[Any]) -> Any:
     """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

@@ -1,14 +1,23 @@
 """The specification: one file for each cell, one step forward and one step back."""
 
+from numpy_xlstm.spec.elman import ElmanCell, ElmanState
 from numpy_xlstm.spec.gates import gate_rows
+from numpy_xlstm.spec.gru import GRUCell, GRUState
 from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
 from numpy_xlstm.spec.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.spec.peephole import PeepholeLSTMCell, PeepholeState
 from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.spec.unroll import unroll, unroll_backward
 
 __all__ = [
+    "ElmanCell",
+    "ElmanState",
+    "GRUCell",
+    "GRUState",
     "LSTMCell",
     "LSTMState",
+    "PeepholeLSTMCell",
+    "PeepholeState",
     "gate_rows",
     "mLSTMCell",
     "mLSTMState",

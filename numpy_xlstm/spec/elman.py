@@ -1,0 +1,121 @@
+"""Elman network: one step, both ways, line by line as in ``docs/derivations/elman.md``."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import (
+    Array,
+    check_choice,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+    tanh_slope,
+)
+
+NONLINEARITIES = ("tanh", "relu")
+"""What φ can be."""
+
+
+class ElmanState(NamedTuple):
+    """State of an Elman network, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)
+
+
+class ElmanCache(NamedTuple):
+    """What one step keeps for its backward."""
+
+    x: Array
+    state: ElmanState  # before the step
+    h_pre: Array  # h̃, (B, H)
+
+
+class ElmanCell(Module):
+    """One step of an Elman network, which ``torch.nn.RNN`` computes too.
+
+    ::
+
+        h̃ = W x + R h₋ + b
+        h = φ(h̃)
+
+    with φ = tanh or relu(a) = max(a, 0) (J. L. Elman, Finding structure in time, Cognitive
+    Science 14, 1990, whose φ is the logistic function).
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    nonlinearity : {"tanh", "relu"}
+        What φ is.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the cell takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (H, D), ``R`` (H, H) and ``b`` (H,), uniform in ±1/√H as in PyTorch. ``b`` is the sum
+        of PyTorch's two biases.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> cell = ElmanCell(3, 4, nonlinearity="relu", rng=rng)
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> dx, dstate0, grads = cell.backward(rng.standard_normal((2, 4)), cache)
+    >>> dx.shape, dstate0.h.shape, grads["W"].shape
+    ((2, 3), (2, 4), (4, 3))
+    """
+
+    Cache = ElmanCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        nonlinearity: str = "tanh",
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = D = check_positive("input_size", input_size)
+        self.hidden_size = H = check_positive("hidden_size", hidden_size)
+        self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
+        dtype, rng = checked_dtype(dtype), generator_or_new(rng)
+        shapes, limit = {"W": (H, D), "R": (H, H), "b": (H,)}, H**-0.5
+        self.params = {n: rng.uniform(-limit, limit, s).astype(dtype) for n, s in shapes.items()}
+
+    def init_state(self, batch_size: int) -> ElmanState:
+        """Return the empty state: h = 0."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        return ElmanState(np.zeros(shape, self.dtype))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        (h_prev,) = state = enter(self, x, state)
+        p = self.params
+        h_pre = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [elman.1]
+        tanh = self.nonlinearity == "tanh"
+        h = np.tanh(h_pre) if tanh else np.where(h_pre.real > 0, h_pre, 0)  # [elman.2]
+        return h, ElmanState(h), ElmanCache(x, state, h_pre)
+
+    def backward(
+        self, dh: Array, cache: ElmanCache, dstate: Any = None
+    ) -> tuple[Array, ElmanState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        x, (h_prev,), h_pre = cache
+        dh = dh + dh_next  # [rec.8]
+        slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
+        dh_pre = dh * slope  # [elman.3]
+        dx = dh_pre @ self.params["W"]  # [elman.4]
+        dh_prev = dh_pre @ self.params["R"]  # [elman.5]
+        dW = dh_pre.T @ x  # [elman.6]
+        dR = dh_pre.T @ h_prev  # [elman.7]
+        db = dh_pre.sum(axis=0)  # [elman.8]
+        return dx, ElmanState(dh_prev), {"W": dW, "R": dR, "b": db}

@@ -1,0 +1,124 @@
+"""GRU: one step, forward and backward, line by line as in ``docs/derivations/gru.md``."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics.activations import sigmoid, sigmoid_slope, tanh_slope
+
+
+class GRUState(NamedTuple):
+    """State of a GRU, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)
+
+
+class GRUCache(NamedTuple):
+    """What one step keeps for its backward; all but x are (B, H)."""
+
+    x: Array
+    state: GRUState  # before the step
+    pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
+    s_n: Array  # R_n h₋ + b′_n: what the reset gate scales
+    r: Array
+    z: Array
+    u: Array  # 1 − z
+    n: Array
+
+
+class GRUCell(Module):
+    """One step of a gated recurrent unit, in the form of ``torch.nn.GRU``.
+
+    ::
+
+        a = W x + b;  s = R h₋ + b′
+        r, z = σ(a_r + s_r), σ(a_z + s_z)
+        n = tanh(a_n + r ∘ s_n)
+        h = (1 − z) ∘ n + z ∘ h₋
+
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, but for ``r ∘ s_n``, which is R_n (r ∘ h₋) there,
+    and for the biases.)
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the cell takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (3·H, D), ``R`` (3·H, H), ``b`` (3·H,) and ``b_h`` (3·H,), which is b′: PyTorch's
+        ``weight_ih``, ``weight_hh``, ``bias_ih`` and ``bias_hh``. Rows are in the order r, z, n;
+        all are uniform in ±1/√H, as in PyTorch.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> cell = GRUCell(3, 4, rng=rng)
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> dx, dstate0, grads = cell.backward(rng.standard_normal((2, 4)), cache)
+    >>> dx.shape, dstate0.h.shape, grads["W"].shape
+    ((2, 3), (2, 4), (12, 3))
+    """
+
+    Cache = GRUCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = D = check_positive("input_size", input_size)
+        self.hidden_size = H = check_positive("hidden_size", hidden_size)
+        dtype, rng = checked_dtype(dtype), generator_or_new(rng)
+        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
+        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        self.params = {name: array.astype(dtype) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> GRUState:
+        """Return the empty state: h = 0."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        return GRUState(np.zeros(shape, self.dtype))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        (h_prev,) = state = enter(self, x, state)
+        p = self.params
+        a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [gru.1]
+        s_r, s_z, s_n = np.split(h_prev @ p["R"].T + p["b_h"], 3, axis=1)  # [gru.2]
+        r_pre, z_pre = a_r + s_r, a_z + s_z  # [gru.3]
+        r, z, u = sigmoid(r_pre), sigmoid(z_pre), sigmoid(-z_pre)  # [gru.4]
+        n_pre = a_n + r * s_n  # [gru.5]
+        n = np.tanh(n_pre)  # [gru.6]
+        h = u * n + z * h_prev  # [gru.7]
+        return h, GRUState(h), GRUCache(x, state, (r_pre, z_pre, n_pre), s_n, r, z, u, n)
+
+    def backward(
+        self, dh: Array, cache: GRUCache, dstate: Any = None
+    ) -> tuple[Array, GRUState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
+        dh = dh + dh_next  # [rec.8]
+        dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]
+        dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [gru.9]
+        dr_pre = dn_pre * s_n * sigmoid_slope(r_pre)  # [gru.10]
+        da = np.hstack([dr_pre, dz_pre, dn_pre])  # [gru.11]
+        ds = np.hstack([dr_pre, dz_pre, r * dn_pre])  # [gru.12]
+        dx = da @ self.params["W"]  # [gru.13]
+        dh_prev = z * dh + ds @ self.params["R"]  # [gru.14]
+        dW = da.T @ x  # [gru.15]
+        dR = ds.T @ h_prev  # [gru.16]
+        db, db_h = da.sum(axis=0), ds.sum(axis=0)  # [gru.17]
+        return dx, GRUState(dh_prev), {"W": dW, "R": dR, "b": db, "b_h": db_h}

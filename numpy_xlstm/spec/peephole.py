@@ -1,0 +1,126 @@
+"""Peephole LSTM: one step, both ways, line by line as in ``docs/derivations/peephole.md``."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics.activations import sigmoid, sigmoid_slope, tanh_slope
+
+
+class PeepholeState(NamedTuple):
+    """State of a peephole LSTM, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)
+    c: Array  # cell state, (B, H)
+
+
+class PeepholeCache(NamedTuple):
+    """What one step keeps for its backward; all but x are (B, H)."""
+
+    x: Array
+    state: PeepholeState  # before the step
+    pre: tuple[Array, Array, Array, Array]  # ĩ, f̃, z̃ and õ: what the gates are functions of
+    i: Array
+    f: Array
+    z: Array
+    o: Array
+    c: Array
+
+
+class PeepholeLSTMCell(Module):
+    """One step of a peephole LSTM, in the diagonal form of Graves and of ONNX.
+
+    ::
+
+        a_g = W_g x + R_g h₋ + b_g     for g = i, f, z, o
+        i, f = σ(a_i + p_i ∘ c₋), σ(a_f + p_f ∘ c₋);  z = tanh(a_z)
+        c = f ∘ c₋ + i ∘ z
+        o = σ(a_o + p_o ∘ c);  h = o ∘ tanh(c)
+
+    (Gers & Schmidhuber, Recurrent nets that time and count, IJCNN 2000; Graves, arXiv 1308.0850,
+    Eqs 7–11.) With p = 0 it is an LSTM.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h and c.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the cell takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, and ``P``
+        (3·H,), in the order i, f, o. All are uniform in ±1/√H, but for a forget bias of 1.
+
+    Examples
+    --------
+    >>> cell = PeepholeLSTMCell(3, 4, rng=np.random.default_rng(0))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> state._fields, cell.params["P"].shape
+    (('h', 'c'), (12,))
+    """
+
+    Cache = PeepholeCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.input_size = D = check_positive("input_size", input_size)
+        self.hidden_size = H = check_positive("hidden_size", hidden_size)
+        dtype, rng = checked_dtype(dtype), generator_or_new(rng)
+        shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
+        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        start["b"][H : 2 * H] = 1
+        self.params = {name: array.astype(dtype) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> PeepholeState:
+        """Return the empty state: h = c = 0."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        return PeepholeState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, PeepholeState, PeepholeCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        h_prev, c_prev = state = enter(self, x, state)
+        p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
+        a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [peephole.1]
+        a_i, a_f, z_pre, a_o = np.split(a, 4, axis=1)
+        i_pre, f_pre = a_i + p_i * c_prev, a_f + p_f * c_prev  # [peephole.2]
+        i, f, z = sigmoid(i_pre), sigmoid(f_pre), np.tanh(z_pre)  # [peephole.3]
+        c = f * c_prev + i * z  # [peephole.4]
+        o_pre = a_o + p_o * c  # [peephole.5]
+        o = sigmoid(o_pre)  # [peephole.6]
+        h = o * np.tanh(c)  # [peephole.7]
+        pre = i_pre, f_pre, z_pre, o_pre
+        return h, PeepholeState(h, c), PeepholeCache(x, state, pre, i, f, z, o, c)
+
+    def backward(
+        self, dh: Array, cache: PeepholeCache, dstate: Any = None
+    ) -> tuple[Array, PeepholeState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
+        p_i, p_f, p_o = np.split(self.params["P"], 3)
+        dh = dh + dh_next  # [rec.8]
+        do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [peephole.8]
+        dc = dc_next + dh * o * tanh_slope(c) + p_o * do_pre  # [peephole.9]
+        di_pre = dc * z * sigmoid_slope(i_pre)  # [peephole.10]
+        df_pre = dc * c_prev * sigmoid_slope(f_pre)  # [peephole.11]
+        dz_pre = dc * i * tanh_slope(z_pre)  # [peephole.12]
+        dc_prev = f * dc + p_i * di_pre + p_f * df_pre  # [peephole.13]
+        da = np.hstack([di_pre, df_pre, dz_pre, do_pre])  # [peephole.14]
+        dx, dh_prev = da @ self.params["W"], da @ self.params["R"]  # [peephole.15]
+        dW, dR, db = da.T @ x, da.T @ h_prev, da.sum(axis=0)  # [peephole.16]
+        dP = np.hstack([di_pre * c_prev, df_pre * c_prev, do_pre * c]).sum(axis=0)  # [peephole.17]
+        return dx, PeepholeState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "P": dP}

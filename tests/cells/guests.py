@@ -1,0 +1,77 @@
+"""The guests, GRU, Elman and peephole LSTM: built at random, and in 50 digits."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from mpmath import mpf, tanh
+
+from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec.elman import ElmanCell
+from numpy_xlstm.spec.gru import GRUCell
+from numpy_xlstm.spec.peephole import PeepholeLSTMCell
+from numpy_xlstm.spec.unroll import unroll, unroll_backward
+from numpy_xlstm.trees import tree_map
+from tests.cells.plain import Vector, affine, exactly, sigma
+
+GUESTS: dict[str, Callable[..., Any]] = {
+    "GRU": GRUCell,
+    "Elman-tanh": ElmanCell,
+    "Elman-relu": partial(ElmanCell, nonlinearity="relu"),
+    "peephole": PeepholeLSTMCell,
+}
+
+
+def build(
+    guest: str, B: int, T: int, D: int, H: int, *, seed: int = 0, dtype: Any = np.float64
+) -> tuple[Any, Array, Any, np.random.Generator]:
+    """A cell, a sequence and a state, all random and exact in float32, whatever the dtype."""
+    rng = np.random.default_rng(seed)
+    cell = GUESTS[guest](D, H, dtype=dtype, rng=rng)
+    for array in cell.params.values():
+        array[...] = normal(array, rng)
+    xs = normal(np.zeros((B, T, D), dtype), rng)
+    return cell, xs, normal(cell.init_state(B), rng), rng
+
+
+def normal(tree: Any, rng: np.random.Generator) -> Any:
+    """Normal numbers in the shapes and dtypes of a tree."""
+    return tree_map(lambda a: rng.standard_normal(a.shape).astype(np.float32).astype(a.dtype), tree)
+
+
+class Unrolled(Module):
+    """A cell over a sequence, as a layer that can be checked."""
+
+    def __init__(self, cell: Any, lengths: Any = None) -> None:
+        self.cell, self.lengths, self.parts = cell, lengths, {"cell": ""}
+
+    def forward(self, xs: Array, state: Any = None) -> Any:
+        return unroll(self.cell, xs, state, lengths=self.lengths)
+
+    def backward(self, dys: Array, cache: Any, dstate: Any = None) -> Any:
+        return unroll_backward(self.cell, dys, cache, dstate)
+
+
+def plain_step(guest: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:
+    """The state after a step, from the equations in the papers; one row of a batch."""
+    p = {name: exactly(array) for name, array in params.items()}
+    h, units, H = state[0], range(len(state[0])), len(state[0])
+    recurrent = affine(p["R"], h, p.get("b_h", [mpf(0)] * len(p["R"])))
+    a = [u + v for u, v in zip(affine(p["W"], x, p["b"]), recurrent, strict=True)]
+    if guest == "Elman-tanh":
+        return [[tanh(a[j]) for j in units]]
+    if guest == "Elman-relu":
+        return [[max(a[j], mpf(0)) for j in units]]
+    if guest == "GRU":
+        r, z = [sigma(a[j]) for j in units], [sigma(a[H + j]) for j in units]
+        s, u = recurrent[2 * H :], a[2 * H :]
+        n = [tanh(u[j] - s[j] + r[j] * s[j]) for j in units]
+        return [[(1 - z[j]) * n[j] + z[j] * h[j] for j in units]]
+    c, P = state[1], p["P"]
+    i = [sigma(a[j] + P[j] * c[j]) for j in units]
+    f = [sigma(a[H + j] + P[H + j] * c[j]) for j in units]
+    c = [f[j] * c[j] + i[j] * tanh(a[2 * H + j]) for j in units]
+    o = [sigma(a[3 * H + j] + P[2 * H + j] * c[j]) for j in units]
+    return [[o[j] * tanh(c[j]) for j in units], c]

@@ -1,0 +1,352 @@
+"""GRU, Elman and peephole LSTM: values in 50 digits, all gradients, bad input, planted errors."""
+
+import inspect
+import re
+import textwrap
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mpmath import mpf
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.spec.elman import ElmanCell
+from numpy_xlstm.spec.gru import GRUCell
+from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
+from numpy_xlstm.spec.peephole import PeepholeLSTMCell
+from numpy_xlstm.spec.unroll import unroll, unroll_backward
+from numpy_xlstm.trees import tree_map
+from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
+from tests.cells.plain import exactly
+from tests.variants import assert_close
+
+guests = pytest.mark.parametrize("guest", GUESTS)
+sizes = st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
+seeds = st.integers(0, 2**32 - 1)
+
+
+def _error(got: Any, expected: Any) -> float:
+    """The largest error beside the largest number; a longdouble is the sum of two floats."""
+    exact = [mpf(float(v)) + mpf(float(v - float(v))) for v in got]
+    distance = max(abs(a - b) for a, b in zip(exact, expected, strict=True))
+    return float(distance / max(abs(b) for b in expected))
+
+
+@guests
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_values_are_those_of_the_equations_in_50_digits(guest: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(guest, 2, 6, 3, 4, dtype=dtype)
+    ys, last, _ = unroll(cell, xs, state)
+    assert {a.dtype for a in (ys, *last)} == {np.dtype(dtype)}
+    for row in range(2):
+        expected = [exactly(part[row]) for part in state]
+        for t in range(6):
+            expected = plain_step(guest, cell.params, exactly(xs[row, t]), expected)
+            assert _error(ys[row, t], expected[0]) < 30 * np.finfo(dtype).eps
+        for part, value in zip(last, expected, strict=True):
+            assert _error(part[row], value) < 30 * np.finfo(dtype).eps
+
+
+@guests
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_gradients_of_a_step(guest: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(guest, 3, 1, 2, 4, seed=1, dtype=dtype)
+    report = gradcheck(cell, xs[:, 0], state, rng=1)
+    assert report.passed, str(report)
+    checked = {row.tensor for row in report.rows if row.method == "complex"}
+    assert checked == {"x", *cell.params, *(f"state.{name}" for name in state._fields)}
+
+
+@guests
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_gradients_of_a_sequence_with_lengths(guest: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(guest, 3, 5, 2, 3, seed=2, dtype=dtype)
+    for lengths in (None, np.array([5, 0, 3])):
+        report = gradcheck(Unrolled(cell, lengths), xs, state, rng=1)
+        assert report.passed, str(report)
+
+
+@given(guest=st.sampled_from(list(GUESTS)), size=sizes, seed=seeds)
+def test_gradients_of_any_size(guest: str, size: tuple[int, int, int, int], seed: int) -> None:
+    cell, xs, state, rng = build(guest, *size, seed=seed)
+    B, T = size[:2]
+    layer = Unrolled(cell, rng.integers(0, T + 1, B))
+    methods = ["complex", "adjoint"]
+    report = gradcheck(layer, xs, state, rng=seed, methods=methods, max_entries=16, directions=4)
+    assert not report.failures, str(report)
+
+
+@guests
+def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(guest: str) -> None:
+    cell, xs, state, rng = build(guest, 2, 4, 3, 2, seed=3)
+    ys, last, cache = unroll(cell, xs, state)
+    dys, dlast = normal(ys, rng), normal(last, rng)
+    dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
+    xs, state, dys, dlast = _complex((xs, state, dys, dlast))
+    complex_cell = cell.astype(np.complex128)
+    ys_c, last_c, cache_c = unroll(complex_cell, xs, state)
+    dxs_c, dstate0_c, grads_c = unroll_backward(complex_cell, dys, cache_c, dlast)
+    found = [ys_c, *last_c, dxs_c, *dstate0_c, *grads_c.values()]
+    assert {a.dtype for a in found} == {np.dtype(np.complex128)}
+    assert not any(a.imag.any() for a in found)
+    expected = [ys, *last, dxs, *dstate0, *grads.values()]
+    assert_close([a.real for a in found], expected, 1e-13)
+
+
+def _complex(tree: Any) -> Any:
+    return tree_map(lambda a: a.astype(complex), tree)
+
+
+@guests
+def test_without_a_state_it_starts_at_zero_and_the_last_state_goes_on(guest: str) -> None:
+    cell, xs, _, _ = build(guest, 2, 5, 3, 2, seed=4)
+    ys, last, _ = unroll(cell, xs)
+    first, middle, _ = unroll(cell, xs[:, :2], cell.init_state(2))
+    second, end, _ = unroll(cell, xs[:, 2:], middle)
+    assert_close((np.concatenate([first, second], 1), end), (ys, last), 0.0)
+    assert np.array_equal(ys[:, -1], last.h)
+
+
+def test_a_peephole_lstm_without_peepholes_is_an_lstm() -> None:
+    peephole, xs, state, rng = build("peephole", 2, 5, 3, 4, seed=5)
+    peephole.params["P"][...] = 0
+    lstm = LSTMCell(3, 4).with_params({name: peephole.params[name] for name in "WRb"})
+    results = []
+    dys, dlast = normal(np.zeros((2, 5, 4)), rng), normal(state, rng)
+    for cell in (peephole, lstm):
+        ys, last, cache = unroll(cell, xs, LSTMState(*state))
+        dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
+        results.append((ys, tuple(last), dxs, tuple(dstate0), *(grads[name] for name in "WRb")))
+    assert_close(results[0], results[1], 1e-14)
+
+
+def test_a_gru_with_a_diagonal_map_is_the_original_one() -> None:
+    """Where R_n is diagonal and b′_n is 0, r ∘ (R_n h₋) and R_n (r ∘ h₋) are the same."""
+    cell, xs, state, rng = build("GRU", 2, 1, 3, 4, seed=6)
+    p, x, h = cell.params, xs[:, 0], state.h
+    p["R"][8:], p["b_h"][8:] = np.diag(rng.standard_normal(4)), 0
+    r, z = np.split(
+        1 / (1 + np.exp(-(x @ p["W"].T + h @ p["R"].T + p["b"] + p["b_h"])[:, :8])), 2, 1
+    )
+    n = np.tanh(x @ p["W"][8:].T + p["b"][8:] + (r * h) @ p["R"][8:].T)
+    assert_close(cell.forward(x, state)[0], (1 - z) * n + z * h, 1e-14)
+
+
+def test_a_gru_that_writes_next_to_nothing_keeps_all_digits() -> None:
+    cell, xs, _, _ = build("GRU", 1, 1, 3, 4, seed=7)
+    cell.params["b"][4:8] = np.linspace(35, 45, 4)
+    h, _, cache = cell.forward(xs[:, 0])
+    nothing = [[mpf(0)] * 4]
+    (expected,) = plain_step("GRU", cell.params, exactly(xs[0, 0]), nothing)
+    assert 0 < np.abs(h).max() < 1e-13
+    assert max(_error([a], [b]) for a, b in zip(h[0], expected, strict=True)) < 1e-14
+    dx, _, _ = cell.backward(np.ones_like(h), cache)
+    assert np.abs(dx).min() > 0
+
+
+@guests
+def test_initial_parameters(guest: str) -> None:
+    cell = GUESTS[guest](300, 64, rng=np.random.default_rng(0))
+    for name, array in cell.params.items():
+        array = np.delete(array, np.s_[64:128]) if (guest, name) == ("peephole", "b") else array
+        assert np.abs(array).max() <= 1 / 8, name
+        assert np.abs(array).max() > 0.115, name
+        assert abs(array.std() - 1 / 8 / np.sqrt(3)) < 0.015, name
+    if guest == "peephole":
+        assert (cell.params["b"][64:128] == 1).all()
+    again = GUESTS[guest](300, 64, rng=np.random.default_rng(0))
+    assert all(np.array_equal(again.params[name], array) for name, array in cell.params.items())
+
+
+PLANTS: dict[type[Any], list[tuple[str, str]]] = {
+    GRUCell: [
+        ("dh = dh + dh_next", "dh = dh"),
+        ("dn_pre = dh * u", "dn_pre = dh * z"),
+        ("* tanh_slope(n_pre)", "* tanh_slope(n)"),
+        ("dz_pre = dh * (h_prev - n)", "dz_pre = dh * h_prev"),
+        ("sigmoid_slope(z_pre)", "sigmoid_slope(r_pre)"),
+        ("dr_pre = dn_pre * s_n", "dr_pre = dh * s_n"),
+        ("* sigmoid_slope(r_pre)", "* r"),
+        (
+            "da = np.hstack([dr_pre, dz_pre, dn_pre])",
+            "da = np.hstack([dr_pre, dz_pre, r * dn_pre])",
+        ),
+        ("r * dn_pre]", "dn_pre]"),
+        ('dx = da @ self.params["W"]', 'dx = ds @ self.params["W"]'),
+        ("dh_prev = z * dh + ", "dh_prev = "),
+        ('+ ds @ self.params["R"]', '+ da @ self.params["R"]'),
+        ("dW = da.T @ x", "dW = ds.T @ x"),
+        ("dR = ds.T @ h_prev", "dR = da.T @ h_prev"),
+        ("db, db_h = da", "db, db_h = ds"),
+        (", ds.sum(axis=0)", ", da.sum(axis=0)"),
+    ],
+    ElmanCell: [
+        ("dh = dh + dh_next", "dh = dh"),
+        ("tanh_slope(h_pre)", "tanh_slope(np.tanh(h_pre))"),
+        ("dh_pre = dh * slope", "dh_pre = dh"),
+        ('dx = dh_pre @ self.params["W"]', 'dx = dh @ self.params["W"]'),
+        ('dh_prev = dh_pre @ self.params["R"]', 'dh_prev = dh_pre @ self.params["R"].T'),
+        ("dW = dh_pre.T @ x", "dW = dh_pre.T @ x / len(x)"),
+        ("dR = dh_pre.T @ h_prev", "dR = h_prev.T @ dh_pre"),
+        ("db = dh_pre.sum(axis=0)", "db = dh_pre.mean(axis=0)"),
+    ],
+    PeepholeLSTMCell: [
+        ("dh = dh + dh_next", "dh = dh"),
+        ("do_pre = dh * np.tanh(c)", "do_pre = dh * c"),
+        ("sigmoid_slope(o_pre)", "sigmoid_slope(i_pre)"),
+        ("dc = dc_next + dh", "dc = dh"),
+        ("* tanh_slope(c)", "* tanh_slope(z_pre)"),
+        (" + p_o * do_pre", ""),
+        ("di_pre = dc * z", "di_pre = dc * c"),
+        ("df_pre = dc * c_prev", "df_pre = dc * c"),
+        ("dz_pre = dc * i", "dz_pre = dc * f"),
+        ("dc_prev = f * dc", "dc_prev = dc"),
+        (" + p_i * di_pre", ""),
+        (" + p_f * df_pre", " + p_f * di_pre"),
+        (
+            "np.hstack([di_pre, df_pre, dz_pre, do_pre])",
+            "np.hstack([df_pre, di_pre, dz_pre, do_pre])",
+        ),
+        ('dx, dh_prev = da @ self.params["W"]', 'dx, dh_prev = -da @ self.params["W"]'),
+        ('da @ self.params["R"]', 'da @ np.roll(self.params["R"], 1, 0)'),
+        ("da.T @ h_prev", "da.T @ (o * np.tanh(c))"),
+        ("da.sum(axis=0)", "da.mean(axis=0)"),
+        ("[di_pre * c_prev", "[di_pre * c"),
+        ("df_pre * c_prev, do_pre", "df_pre * c, do_pre"),
+        ("do_pre * c]", "do_pre * c_prev]"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("cell", "right", "wrong"), [(c, *plant) for c, plants in PLANTS.items() for plant in plants]
+)
+def test_planted_errors_are_caught(cell: type[Any], right: str, wrong: str) -> None:
+    """A subclass whose backward has one expression changed."""
+    source = textwrap.dedent(inspect.getsource(cell.backward))
+    assert source.count(right) == 1
+    names = dict(vars(inspect.getmodule(cell)))
+    exec(source.replace(right, wrong), names)
+    spoiled = type("Spoiled", (cell,), {"backward": names["backward"]})
+    rng = np.random.default_rng(8)
+    layer = spoiled(2, 4, rng=rng)
+    x, state = rng.standard_normal((3, 2)), normal(layer.init_state(3), rng)
+    report = gradcheck(layer, x, state, rng=1)
+    assert {row.method for row in report.failures} == {"complex", "difference", "adjoint"}
+
+
+class Untouched(np.ndarray):
+    """An array that nothing may be computed with."""
+
+    def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("something is computed")
+
+
+def _untouched(cell: Any) -> Any:
+    return cell.with_params({name: array.view(Untouched) for name, array in cell.params.items()})
+
+
+@guests
+def test_that_a_computation_would_be_noticed(guest: str) -> None:
+    cell, xs, state, _ = build(guest, 2, 1, 3, 4)
+    h, _, cache = cell.forward(xs[:, 0], state)
+    with pytest.raises(AssertionError, match="something is computed"):
+        _untouched(cell).forward(xs[:, 0], state)
+    with pytest.raises(AssertionError, match="something is computed"):
+        _untouched(cell).backward(h, cache)
+
+
+BAD: list[tuple[Any, type[Exception], str]] = [
+    (lambda x, s: (x[:, None], s), ShapeError, "x: expected shape (batch, 3); got (2, 1, 3)"),
+    (lambda x, s: (x[:, :2], s), ShapeError, "x: expected shape (batch, 3); got (2, 2)"),
+    (lambda x, s: (x[:0], s), ShapeError, "x: expected a batch of at least 1"),
+    (lambda x, s: (x.tolist(), s), DTypeError, "x: expected a NumPy array; got list"),
+    (lambda x, s: (x.astype(int), s), DTypeError, "got int64; write x.astype(np.float64)"),
+    (lambda x, s: (x.astype(np.float32), s), DTypeError, "x: expected float64, the dtype of the"),
+    (lambda x, s: (x * np.nan, s), NonFiniteError, "x: expected finite numbers; got nan"),
+    (lambda x, s: (x, s.h), ShapeError, "state: expected a tuple (h"),
+    (lambda x, s: (x, (*s, s.h)), ShapeError, "state: expected a tuple (h"),
+    (lambda x, s: (x, s._replace(h=s.h[:1])), ShapeError, "state.h: expected shape (2, 4)"),
+    (lambda x, s: (x, s._replace(h=s.h[:, :3])), ShapeError, "state.h: expected shape (2, 4)"),
+    (lambda x, s: (x, s._replace(h=s.h.astype(np.float32))), DTypeError, "state.h: expected"),
+    (lambda x, s: (x, s._replace(h=s.h + np.inf)), NonFiniteError, "state.h: expected finite"),
+]
+
+
+@guests
+@pytest.mark.parametrize(("spoil", "error", "message"), BAD)
+def test_bad_input_of_the_forward(guest: str, spoil: Any, error: Any, message: str) -> None:
+    cell, xs, state, _ = build(guest, 2, 1, 3, 4)
+    with pytest.raises(error, match=re.escape(message)):
+        _untouched(cell).forward(*spoil(xs[:, 0], state))
+
+
+BAD_BACKWARD: list[tuple[Any, type[Exception], str]] = [
+    (lambda dh, d: (dh[:1], d), ShapeError, "dh: expected shape (2, 4); got (1, 4)"),
+    (lambda dh, d: (dh[:, :3], d), ShapeError, "dh: expected shape (2, 4); got (2, 3)"),
+    (lambda dh, d: (dh.astype(np.float32), d), DTypeError, "dh: expected float64"),
+    (lambda dh, d: (dh * np.nan, d), NonFiniteError, "dh: expected finite numbers"),
+    (lambda dh, d: (dh, d.h), ShapeError, "dstate: expected a tuple (h"),
+    (lambda dh, d: (dh, (*d, d.h)), ShapeError, "dstate: expected a tuple (h"),
+    (lambda dh, d: (dh, d._replace(h=d.h[:1])), ShapeError, "dstate.h: expected shape (2, 4)"),
+]
+
+
+@guests
+@pytest.mark.parametrize(("spoil", "error", "message"), BAD_BACKWARD)
+def test_bad_input_of_the_backward(guest: str, spoil: Any, error: Any, message: str) -> None:
+    cell, xs, state, rng = build(guest, 2, 1, 3, 4)
+    h, after, cache = cell.forward(xs[:, 0], state)
+    dh, dstate = spoil(normal(h, rng), normal(after, rng))
+    with pytest.raises(error, match=re.escape(message)):
+        _untouched(cell).backward(dh, cache, dstate)
+
+
+@guests
+def test_foreign_caches_and_states(guest: str) -> None:
+    cell, xs, _, rng = build(guest, 2, 1, 3, 4)
+    x, dh = xs[:, 0], rng.standard_normal((2, 4))
+    others = [LSTMCell(3, 4), *(make(3, 4) for make in GUESTS.values())]
+    for other in others:
+        if type(other) is type(cell):
+            continue
+        cache = other.forward(x)[2]
+        kind = type(cache).__name__
+        with pytest.raises(CacheError, match=f"expected the {cell.Cache.__name__} .* got {kind}"):
+            cell.backward(dh, cache)
+        state = other.init_state(2)
+        if len(state) != len(cell.init_state(2)):
+            with pytest.raises(ShapeError, match="state: expected a tuple"):
+                cell.forward(x, state)
+    with pytest.raises(CacheError, match="got NoneType"):
+        cell.backward(dh, None)
+    with pytest.raises(CacheError, match="got tuple"):
+        cell.backward(dh, tuple(cell.forward(x)[2]))
+    with pytest.raises(ShapeError, match=r"dh: expected shape \(2, 4\)"):
+        cell.backward(np.ones((3, 4)), cell.forward(x)[2])
+
+
+@guests
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((0, 4), {}, OptionError, "input_size: expected a whole number, at least 1; got 0"),
+        ((3, 4.0), {}, OptionError, "hidden_size: expected a whole number, at least 1; got 4.0"),
+        ((3, 4), {"dtype": int}, DTypeError, "dtype: expected one of float32"),
+        ((3, 4), {"dtype": np.float16}, DTypeError, "dtype: expected one of float32"),
+        ((3, 4), {"rng": 3}, OptionError, "rng: expected"),
+    ],
+)
+def test_bad_options(guest: str, arguments: Any, options: Any, error: Any, message: str) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        GUESTS[guest](*arguments, **options)
+    with pytest.raises(OptionError, match="batch_size: expected a whole number"):
+        GUESTS[guest](3, 4).init_state(0)
+
+
+def test_another_nonlinearity() -> None:
+    with pytest.raises(OptionError, match="nonlinearity: expected one of 'tanh', 'relu'; got 'g"):
+        ElmanCell(3, 4, nonlinearity="gelu")
