@@ -94,7 +94,7 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
 
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
     """Gradient of x from that of x̂  [norm.6]."""
-    dx = dy - normed * (dot(dy, normed) / dy.shape[-1])
+    dx: Array = dy - normed * (dot(dy, normed) / dy.shape[-1])
     return (dx - mean(dy) if centred else dx) * scale
 
 

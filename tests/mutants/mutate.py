@@ -1,0 +1,114 @@
+"""Small mistakes in arithmetic, one at a time: the mutants of a file.
+
+A mutant changes one operator, sign, comparison, constant, function or argument of one line. Only
+lines in functions count, and neither docstrings nor errors, types and defaults.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+
+OPERATORS: dict[type[ast.operator], str] = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
+COMPARISONS: dict[type[ast.cmpop], str] = {
+    ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
+}  # fmt: skip
+FUNCTIONS = {
+    "sigmoid": "np.tanh", "sigmoid_slope": "tanh_slope", "tanh_slope": "sigmoid_slope",
+    "log_gate_slope": "log_gate", "maximum": "minimum_", "tanh": "sin", "exp": "expm1",
+}  # fmt: skip
+SKIPPED = (ast.Raise, ast.Assert, ast.AnnAssign, ast.arguments, ast.Import, ast.ImportFrom)
+
+
+class Mutant(NamedTuple):
+    """One change of one line."""
+
+    file: str
+    line: int
+    start: int
+    stop: int
+    text: str
+
+    def source(self) -> str:
+        """The whole file with the change."""
+        lines = (ROOT / self.file).read_text("utf-8").splitlines(keepends=True)
+        row = lines[self.line - 1].encode()
+        lines[self.line - 1] = (row[: self.start] + self.text.encode() + row[self.stop :]).decode()
+        return "".join(lines)
+
+    def __str__(self) -> str:
+        row = (ROOT / self.file).read_text("utf-8").splitlines()[self.line - 1].encode()
+        old = row[self.start : self.stop].decode()
+        return f"{self.file}:{self.line}: {old!r} → {self.text!r} in {row.decode().strip()!r}"
+
+
+def mutants(file: str) -> list[Mutant]:
+    """All mutants of a file that still parse, in order."""
+    source = (ROOT / file).read_text("utf-8")
+    found = []
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef) and not function.name.startswith("check_"):
+            for statement in function.body:
+                for line, start, stop, text in _changes(statement, source):
+                    found.append(Mutant(file, line, start, stop, text))
+    return sorted({m for m in found if _parses(m)})
+
+
+def _parses(mutant: Mutant) -> bool:
+    try:
+        ast.parse(mutant.source())
+    except SyntaxError:
+        return False
+    return True
+
+
+def _changes(node: ast.AST, source: str) -> Iterator[tuple[int, int, int, str]]:
+    """Places and new texts, for a node and what is below it."""
+    if isinstance(node, SKIPPED) or _is_docstring(node):
+        return
+    if isinstance(node, ast.expr) and node.lineno == node.end_lineno:
+        yield from _of_expression(node, source)
+    for child in ast.iter_child_nodes(node):
+        yield from _changes(child, source)
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int, str]]:
+    line, start, stop = node.lineno, node.col_offset, node.end_col_offset or 0
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        left, right = (ast.get_source_segment(source, part) or "" for part in (node.left, node.right))
+        yield line, start, stop, f"({left}) {OPERATORS[type(node.op)]} ({right})"
+        yield line, start, stop, f"({left})"
+        if isinstance(node.op, ast.Add | ast.Sub):
+            yield line, start, stop, f"({right})"
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield line, start, stop, ast.get_source_segment(source, node.operand) or ""
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
+        left = ast.get_source_segment(source, node.left)
+        right = ast.get_source_segment(source, node.comparators[0])
+        yield line, start, stop, f"{left} {COMPARISONS[type(node.ops[0])]} {right}"
+    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        yield line, start, stop, str(node.value + 1)
+    elif isinstance(node, ast.Call):
+        yield from _of_call(node, source)
+
+
+def _of_call(node: ast.Call, source: str) -> Iterator[tuple[int, int, int, str]]:
+    line, start, stop = node.lineno, node.col_offset, node.end_col_offset or 0
+    name = ast.get_source_segment(source, node.func) or ""
+    arguments = [ast.get_source_segment(source, a) or "" for a in node.args]
+    if name == "np.where" and len(arguments) == 3:
+        condition, a, b = arguments
+        yield line, start, stop, f"np.where({condition}, {b}, {a})"
+    if name in FUNCTIONS and name != "maximum":
+        yield line, start, stop, f"{FUNCTIONS[name]}({', '.join(arguments)})"
+    if name in ("np.exp", "np.tanh", "np.sign", "sigmoid") and len(arguments) == 1:
+        yield line, start, stop, f"({arguments[0]})"
+    if name == "maximum" and len(arguments) == 2:
+        yield line, start, stop, f"({arguments[0]})"
+        yield line, start, stop, f"({arguments[1]})"
