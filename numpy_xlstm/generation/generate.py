@@ -85,7 +85,7 @@ def stream(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import CharacterTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def generate(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import ByteTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
@@ -168,7 +168,7 @@ def generate_batch(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import CharacterTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
