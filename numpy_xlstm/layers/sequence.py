@@ -61,7 +61,6 @@ class SequenceLayer(Module):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
-    Cache = SequenceCache
     dropout = 0.0
     kept_by_kernel: ClassVar[type] = UnrollCache
     """The type of ``kept`` in a cache."""
@@ -140,8 +139,7 @@ class SequenceLayer(Module):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         """
-        check_cache(cache, SequenceCache)
-        check_cache(cache.kept, self.kept_by_kernel)
+        self.check_cache(cache)
         B, T, _ = cache.x.shape
         shape = (B, T) if self.batch_first else (T, B)
         check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
@@ -192,6 +190,11 @@ class SequenceLayer(Module):
         """Backward of dy (B, T, H), without checks."""
         dx, dstate0, grads = unroll_backward(self.cell, dy, cache.kept, dstate)
         return dx, dstate0, self.named_grads(cell=grads)
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
+        check_cache(cache, SequenceCache)
+        check_cache(cache.kept, self.kept_by_kernel)
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""

@@ -12,6 +12,7 @@ from numpy_xlstm.layers.base import EVALUATION_BLOCK
 from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import Grads, Module
@@ -136,7 +137,7 @@ class LanguageModel(Module):
         """Evaluate: logits and final state. Apart from these, memory does not grow with T."""
         state = self._enter(tokens, state)
         logits = np.empty((*tokens.shape, self.vocab_size), self.dtype)
-        for start in range(0, tokens.shape[1], EVALUATION_BLOCK):
+        for start in range(0, max(1, tokens.shape[1]), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
             logits[:, block], state, _ = self._compute(tokens[:, block], state)
         return logits, state
@@ -209,7 +210,7 @@ class LanguageModel(Module):
             If a cotangent is not like what that forward returned, or not finite.
         """
         check_cache(cache, LanguageModelCache)
-        check_cache(cache.body, self.body.Cache)
+        self.body.check_cache(cache.body)
         shape = *cache.embedding.tokens.shape, self.vocab_size
         check_array("dlogits", dlogits, shape, self.dtype)
         dstate = checked_cotangent(self, dstate, len(dlogits))
@@ -241,7 +242,7 @@ class LanguageModel(Module):
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(embedding, dropped, body, head, capped)
 
-    def prepared(self) -> "PreparedModel":
+    def prepared(self) -> PreparedModel:
         """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.
 
         Examples
@@ -254,8 +255,6 @@ class LanguageModel(Module):
         >>> logits.shape
         (1, 10)
         """
-        from numpy_xlstm.models.prepared import PreparedModel  # it knows all kinds of layers
-
         return PreparedModel(self)
 
     def state_dict(self) -> dict[str, Array]:

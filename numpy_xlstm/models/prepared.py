@@ -16,12 +16,12 @@ from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, GatedFeedForward, Head
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.norms import Norm, normalise
 from numpy_xlstm.layers.soft_cap import apply_cap
+from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.models.xlstm_block import ResidualBlock
-from numpy_xlstm.models.xlstm_large import xLSTMLargeLayer
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid
 from numpy_xlstm.spec.gates import underflows
 from numpy_xlstm.spec.mlstm import mLSTMState

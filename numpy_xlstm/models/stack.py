@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import Layer, LayerNorm, NormCache, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import (
@@ -58,6 +59,17 @@ class BlockStack(Recurrent):
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
         """Return the empty state, one part for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless such a stack of such blocks has made the cache."""
+        super().check_cache(cache)
+        here = f"{len(self.blocks)} blocks with{'out' * (self.norm is None)} a norm"
+        there = f"{len(cache.blocks)} blocks with{'out' * (cache.norm is None)} a norm"
+        if here != there:
+            raise CacheError(f"cache: expected that of {here}; got that of {there}")
+        for block, kept in zip(self.blocks, cache.blocks, strict=True):
+            if not isinstance(kept, Recomputed):
+                block.check_cache(kept)
 
     def compute(
         self,

@@ -87,6 +87,11 @@ class ResidualBlock(Recurrent):
         """Return the empty state, that of the layer: zeros, and m = −inf."""
         return self.layer.init_state(batch_size)
 
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a block of such a layer has made the cache."""
+        super().check_cache(cache)
+        self.layer.check_cache(cache.mix.layer)
+
     def compute(
         self, x: Array, state: Any, rng: np.random.Generator | None = None
     ) -> tuple[Array, Any, BlockCache]:

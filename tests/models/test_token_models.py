@@ -383,9 +383,7 @@ def test_nothing_that_goes_in_is_changed(name: str, recompute: bool) -> None:
 
 @MAIN
 @pytest.mark.parametrize("recompute", [False, True])
-def test_changed_gradients_do_not_change_the_cache(
-    name: str, recompute: bool
-) -> None:
+def test_changed_gradients_do_not_change_the_cache(name: str, recompute: bool) -> None:
     """Gradients are arrays of their own: a cache can be used again."""
     model, rng = build(name), np.random.default_rng(17)
     tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
@@ -510,7 +508,9 @@ def test_a_state_dict_goes_round(name: str, dtype: Any) -> None:
     assert_same(other.params, model.params)
 
 
-def refused(model: LanguageModel, arrays: dict[str, Any], error: type[Exception], match: str) -> None:
+def refused(
+    model: LanguageModel, arrays: dict[str, Any], error: type[Exception], match: str
+) -> None:
     before = copy.deepcopy(dict(model.params))
     with pytest.raises(error, match=match):
         model.load_state_dict(arrays)
