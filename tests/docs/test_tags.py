@@ -73,6 +73,11 @@ def _names(symbol: str) -> set[str]:
     return {re.sub(r"\\tilde (\w)", r"\1_pre", symbol).removesuffix("'")}
 
 
+def _symbols(left: str) -> list[str]:
+    """The symbols of one left-hand side, which may be a tuple of them."""
+    return left.strip().strip("()").split(",") if "," in left else [left]
+
+
 def _equations() -> dict[str, list[set[str]]]:
     """For each tag the names of the left-hand sides of its equation; after a text are no others."""
     pages = "\n".join(page.read_text("utf-8") for page in PAGES)
@@ -81,8 +86,8 @@ def _equations() -> dict[str, list[set[str]]]:
         tag = re.search(rf"\\tag\{{({TAG})\}}", equation)
         if tag:
             plain = re.sub(r"\^\{\([^)]*\)\}|\\[,;]", "", equation.split(r"\text{")[0])
-            parts = [part for part in re.split(r"\\q?quad", plain) if "=" in part]
-            found[tag[1]] = [_names(part.split("=")[0]) for part in parts]
+            lefts = [part.split("=")[0] for part in re.split(r"\\q?quad", plain) if "=" in part]
+            found[tag[1]] = [_names(symbol) for left in lefts for symbol in _symbols(left)]
     return found
 
 
