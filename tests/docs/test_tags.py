@@ -56,7 +56,6 @@ NAMES = {
     r"q\cdot n": {"qn"},
     r"(q\cdot n)": {"qn"},
     r"\mathrm{den}": {"den"},
-    r"\varphi'(\tilde h)": {"slope"},
     "b'": {"b_h"},
 }
 
