@@ -218,7 +218,7 @@ def check_callable(name: str, value: Any) -> None:
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error that says what they should be."""
     try:
-        array = np.asanyarray(lengths)
+        array = np.asarray(lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):

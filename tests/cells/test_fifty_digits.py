@@ -1,0 +1,262 @@
+"""The cells over up to 200 steps against 50 digits, within a bound that follows the case.
+
+Sizes, lengths and magnitudes are random: exponents up to ±1e4, and, on purpose, gates whose maximum
+is nearly a tie, queries at the kink of the denominator, and weights that all but vanish. The bound
+is a running error analysis to first order, as in "What a float stabiliser costs" in
+``docs/derivations/stabiliser.md``: what one rounding of every number adds, carried along by the
+equations. An error may be SAFETY times as large.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from mpmath import exp, log, mp, mpf, tanh
+
+from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm.numerics import Array
+from tests.cells.plain import sigma
+
+mp.dps = 50
+U = 2.0**-53
+SAFETY = 4.0
+STEPS = (1, 2, 3, 7, 20, 64, 65, 130, 200)
+KINDS = ("ordinary", "large", "tie", "kink", "empty")
+CASES = 1_050
+GROUPS = 30
+
+
+@dataclass
+class Case:
+    """A layer of one batch row, its input and the state before it."""
+
+    layer: Any
+    x: Array
+    state: Any
+
+
+def build(seed: int) -> Case:
+    """One random case: every cell, gate and kind comes often."""
+    rng = np.random.default_rng(seed)
+    T, D, NH, DH = int(rng.choice(STEPS)), int(rng.integers(1, 4)), 1 + seed % 2, 2
+    kind, which = KINDS[seed // 7 % len(KINDS)], seed % 7
+    forget = ("sigmoid", "exp")[which % 2]
+    layer: Any
+    if which == 0:
+        layer = LSTM(D, NH * DH, rng=rng)
+    elif which <= 2:
+        layer = sLSTM(D, NH * DH, NH, forget_gate=forget, rng=rng)
+    else:
+        gate = "exp" if which <= 4 or forget == "exp" else "sigmoid"
+        layer = mLSTM(D, NH * DH, NH, forget_gate=forget, input_gate=gate, eps=0.0, rng=rng)
+    for array in layer.params.values():
+        array[...] = rng.standard_normal(array.shape)
+    for name, rows in gate_rows(layer):
+        place_gates(layer.params[name], rows, kind, rng)
+    if "R" in layer.params:
+        layer.params["R"][...] *= 0.3
+    x = rng.standard_normal((1, T, D))
+    state = None if kind == "empty" else random_state(layer, rng)
+    if kind == "kink" and which > 2:
+        at_the_kink(layer)
+    return Case(layer, x, state)
+
+
+def gate_rows(layer: Any) -> list[tuple[str, slice]]:
+    """Where the rows of the input and the forget gate are."""
+    if isinstance(layer, mLSTM):
+        return [(f"{kind}_{gate}", slice(None)) for gate in "if" for kind in "Wb"]
+    H = layer.hidden_size
+    return [(name, slice(0, 2 * H)) for name in "Wb"]
+
+
+def place_gates(array: Array, rows: slice, kind: str, rng: np.random.Generator) -> None:
+    """Make the pre-activations of i and f large, or nearly tied; ordinary ones stay."""
+    part = array[rows]
+    if kind == "large":
+        part *= 10 ** rng.uniform(0, 4)
+    elif kind == "tie":
+        part[...] = rng.choice([0.0, 40.0, 1e-17, 700.0]) if part.ndim == 1 else 0
+
+
+def at_the_kink(layer: Any) -> None:
+    """q·k = 1 and ĩ = 0: in the first step of an empty memory |q·n| is e^−m, or next to it."""
+    for name in ("W_q", "W_k", "W_i", "b_q", "b_k", "b_i"):
+        layer.params[name][...] = 0
+    layer.params["b_q"][::2], layer.params["b_k"][::2] = 3.0, 1 / 3
+
+
+def random_state(layer: Any, rng: np.random.Generator) -> Any:
+    empty = layer.init_state(1)
+    parts = {
+        name: None if a is None else rng.standard_normal(a.shape)
+        for name, a in zip(empty._fields, empty, strict=True)
+    }
+    if isinstance(layer, sLSTM):
+        parts["n"] = np.abs(parts["n"]) + 0.1
+    return type(empty)(**parts)
+
+
+def numbers(array: Any) -> Any:
+    """A NumPy array with each float as the exact mpf, as a nested list."""
+    return [numbers(part) for part in array] if np.ndim(array) else mpf(float(array))
+
+
+def affine(W: Any, x: Any, b: Any) -> tuple[list[Any], list[float]]:
+    """W x + b exactly, and what rounding does to it."""
+    pairs = [
+        (sum((w * v for w, v in zip(row, x, strict=True)), c),
+         float(sum((abs(w * v) for w, v in zip(row, x, strict=True)), abs(c))))
+        for row, c in zip(W, b, strict=True)
+    ]  # fmt: skip
+    return [p for p, _ in pairs], [(len(x) + 2) * U * size for _, size in pairs]
+
+
+def half_ulp(a: Any) -> float:
+    return float(np.spacing(abs(float(a)))) / 2
+
+
+def log_gate(pre: Any, kind: str) -> Any:
+    return pre if kind == "exp" else -log(1 + exp(-pre))
+
+
+def check_lstm(case: Case, y: Array) -> None:
+    """Eqs 28–33 of the paper."""
+    W, R, b = (numbers(case.layer.params[name]) for name in "WRb")
+    H = case.layer.hidden_size
+    h, c = ([mpf(0)] * H, [mpf(0)] * H) if case.state is None else map(numbers, (s[0] for s in case.state))
+    h, c, dh, dc = list(h), list(c), [0.0] * H, [0.0] * H
+    for t, x in enumerate(numbers(case.x[0])):
+        pre, dpre = affine([w + r for w, r in zip(W, R, strict=True)], x + h, b)
+        dpre = [d + sum(float(abs(r)) * e for r, e in zip(row, dh, strict=True)) for d, row in zip(dpre, R, strict=True)]
+        for j in range(H):
+            i, f, z, o = (sigma(pre[j]), sigma(pre[H + j]), tanh(pre[2 * H + j]), sigma(pre[3 * H + j]))
+            di, df, dz, do = (slope * dpre[g * H + j] + 2 * U for g, slope in enumerate((0.25, 0.25, 1, 0.25)))
+            before, c[j] = c[j], f * c[j] + i * z
+            dc[j] = float(f) * dc[j] + float(abs(before)) * df + float(i) * dz + float(abs(z)) * di
+            dc[j] += 3 * U * float(abs(f * before) + abs(i * z))
+            dc_h = float(1 - tanh(c[j]) ** 2) * dc[j]
+            h[j] = o * tanh(c[j])
+            dh[j] = float(o) * dc_h + do * float(abs(tanh(c[j]))) + 3 * U * float(abs(h[j]))
+            assert abs(mpf(float(y[0, t, j])) - h[j]) <= SAFETY * dh[j] + 1e-300, (t, j)
+
+
+def check_slstm(case: Case, y: Array, after: Any) -> None:
+    """Eqs 34–40 without a stabiliser: c/n is an average, with weights that have a relative error."""
+    layer, (W, b) = case.layer, (numbers(case.layer.params[name]) for name in "Wb")
+    H, NH = layer.hidden_size, layer.num_heads
+    DH, R = H // NH, numbers(layer.params["R"])
+    h, c, n, m = ([mpf(0)] * H for _ in range(4))
+    if case.state is not None:
+        h, c, n, m = (numbers(part[0]) for part in case.state)
+        c, n = ([a * exp(s) for a, s in zip(part, m, strict=True)] for part in (c, n))
+    m = [s if n_j else -mpf("inf") for s, n_j in zip(m, n, strict=True)]
+    dh, drho, dlog_n = [0.0] * H, [0.0] * H, [0.0] * H
+    for t, x in enumerate(numbers(case.x[0])):
+        pre, dpre = affine(W, x, b)
+        for g in range(4):
+            for j in range(H):
+                head, row = divmod(j, DH)
+                weights, places = R[head][g * DH + row], range(head * DH, (head + 1) * DH)
+                pre[g * H + j] += sum(w * h[p] for w, p in zip(weights, places, strict=True))
+                dpre[g * H + j] += sum(float(abs(w)) * (dh[p] + 4 * U * float(abs(h[p]))) for w, p in zip(weights, places, strict=True))
+        new_h = list(h)
+        for j in range(H):
+            i_pre, f_pre, z_pre, o_pre = (pre[g * H + j] for g in range(4))
+            ell, z, o = log_gate(f_pre, layer.forget_gate), tanh(z_pre), sigma(o_pre)
+            past, now = exp(ell) * n[j], exp(i_pre)
+            p = float(past / (past + now))
+            A = ell + m[j]
+            eta = dpre[H + j] + dpre[j] + 2 * U * float(abs(ell)) + (half_ulp(A) if n[j] else 0)
+            eta += U * float(abs(i_pre - A)) * min(p, 1 - p) if n[j] else 0
+            rho = c[j] / n[j] if n[j] else mpf(0)
+            drho[j] = p * drho[j] + (1 - p) * (dpre[2 * H + j] + 2 * U) + 4 * U
+            drho[j] += p * (1 - p) * float(abs(rho - z)) * (dlog_n[j] + eta)
+            dlog_n[j] = p * (dlog_n[j] + eta) + (1 - p) * (dpre[j]) + 3 * U
+            c[j], n[j] = exp(ell) * c[j] + now * z, past + now
+            m[j] = max(A, i_pre)
+            new_h[j] = o * c[j] / n[j]
+            dh[j] = float(o) * drho[j] + (0.25 * dpre[3 * H + j] + 4 * U) * float(abs(c[j] / n[j]))
+            assert abs(mpf(float(y[0, t, j])) - new_h[j]) <= SAFETY * dh[j], (t, j)
+        h = new_h
+    for j in range(H):
+        found = log(mpf(float(after.n[0, j]))) + mpf(float(after.m[0, j]))
+        assert abs(found - log(n[j])) <= SAFETY * (dlog_n[j] + half_ulp(m[j])), j
+
+
+def check_mlstm(case: Case, y: Array, after: Any) -> None:
+    """Eqs 19–27 without a stabiliser, per head; absolute sums carry the condition of the quotient."""
+    layer, p = case.layer, {name: numbers(array) for name, array in case.layer.params.items()}
+    NH, DK, DV = layer.num_heads, layer.qk_dim // layer.num_heads, layer.hidden_size // layer.num_heads
+    exponential, zero = layer.input_gate == "exp", mpf(0)
+    scale = [mpf(1)] * NH
+    C = [[[zero] * DV for _ in range(DK)] for _ in range(NH)]
+    n, m = [[zero] * DK for _ in range(NH)], [-mpf("inf")] * NH
+    if case.state is not None:
+        C = numbers(case.state.C[0])
+        if exponential:
+            n, m = numbers(case.state.n[0]), numbers(case.state.m[0])
+            scale = [exp(s) for s in m]
+    C = [[[a * s for a in row] for row in part] for part, s in zip(C, scale, strict=True)]
+    n = [[a * s for a in part] for part, s in zip(n, scale, strict=True)]
+    Cabs = [[[abs(a) for a in row] for row in part] for part in C]
+    nabs = [[abs(a) for a in part] for part in n]
+    E = [0.0] * NH
+    root = mpf(DK) ** mpf("0.5")
+    for t, x in enumerate(numbers(case.x[0])):
+        (q, dq), (v, dv), (i, di), (f, df), (o, do) = (affine(p[f"W_{g}"], x, p[f"b_{g}"]) for g in "qvifo")
+        k, dk = affine([[w / root for w in row] for row in p["W_k"]], x, p["b_k"])
+        for a in range(NH):
+            log_i, ell = log_gate(i[a], layer.input_gate), log_gate(f[a], layer.forget_gate)
+            A = ell + m[a] if exponential else ell
+            E[a] += di[a] + df[a] + 2 * U * float(abs(ell)) + 2 * U * float(abs(log_i) if not exponential else 0)
+            E[a] += 6 * U + (half_ulp(A) if exponential and m[a] != -mpf("inf") else 0)
+            E[a] += U * min(float(abs(A - log_i)), 40.0) if m[a] != -mpf("inf") or not exponential else 0
+            m[a] = max(A, log_i) if exponential else m[a]
+            w_i, w_f = exp(log_i), exp(ell)
+            keys, values = slice(a * DK, (a + 1) * DK), slice(a * DV, (a + 1) * DV)
+            for r, k_r in enumerate(k[keys]):
+                size = w_i * (abs(k_r) + 4 * dk[keys][r] / max(E[a], U))
+                for s, v_s in enumerate(v[values]):
+                    C[a][r][s] = w_f * C[a][r][s] + w_i * k_r * v_s
+                    Cabs[a][r][s] = w_f * Cabs[a][r][s] + size * (abs(v_s) + 4 * dv[values][s] / max(E[a], U))
+                n[a][r] = w_f * n[a][r] + w_i * k_r
+                nabs[a][r] = w_f * nabs[a][r] + size
+            qs, dqs = q[keys], dq[keys]
+            qabs = [abs(b) + d / max(E[a], U) for b, d in zip(qs, dqs, strict=True)]
+            qn = sum(b * c for b, c in zip(qs, n[a], strict=True))
+            dqn = E[a] * sum(b * c for b, c in zip(qabs, nabs[a], strict=True))
+            floor = mpf(1) if exponential else mpf(1)
+            den = max(abs(qn), floor) if exponential else mpf(1)
+            dden = dqn + E[a] * floor if exponential else mpf(0)
+            for s in range(DV):
+                num = sum(qs[r] * C[a][r][s] for r in range(DK))
+                dnum = E[a] * sum(qabs[r] * Cabs[a][r][s] for r in range(DK))
+                where = a * DV + s
+                gate = sigma(o[where])
+                h = gate * num / den
+                bound = gate * (dnum / den + abs(num) / den * dden / den) + (0.25 * do[where] + 4 * U) * abs(num / den)
+                assert abs(mpf(float(y[0, t, where])) - h) <= SAFETY * bound + mpf("1e-290"), (t, where)
+    for a in range(NH):
+        shift = exp(mpf(float(after.m[0, a]))) if exponential else mpf(1)
+        for r in range(DK):
+            for s in range(DV):
+                found = mpf(float(after.C[0, a, r, s])) * shift
+                assert abs(found - C[a][r][s]) <= SAFETY * E[a] * Cabs[a][r][s] + mpf("1e-290") * shift
+
+
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_random_cases(group: int) -> None:
+    for seed in range(group, CASES, GROUPS):
+        case = build(seed)
+        y, after, _ = case.layer.forward(case.x, case.state)
+        try:
+            if isinstance(case.layer, mLSTM):
+                check_mlstm(case, y, after)
+            elif isinstance(case.layer, sLSTM):
+                check_slstm(case, y, after)
+            else:
+                check_lstm(case, y)
+        except AssertionError as error:
+            raise AssertionError(f"seed {seed}: {error}") from error
