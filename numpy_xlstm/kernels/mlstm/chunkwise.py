@@ -2,8 +2,8 @@
 
 Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A group of G neighbouring
 chunks of L steps is computed at once. Shapes: q, k (B, NH, G, L, DK), v (B, NH, G, L, DV), log
-gates (B, NH, G, L), one state before each chunk: C (B, NH, G, DK, DV), n (B, NH, G, DK), m
-(B, NH, G). The parallel form is one chunk.
+gates (B, NH, G, L), C and m before each chunk (B, NH, G, DK, DV) and (B, NH, G). n is a column of
+C, see ``shared.py``. The parallel form is one chunk.
 """
 
 from functools import partial
@@ -13,20 +13,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.kernels.mlstm.shared import (
-    WORTH_THREADS,
     Cache,
     Gradients,
-    backward,
     carried,
-    check_inputs,
-    run,
+    checked_backward,
+    checked_run,
 )
 from numpy_xlstm.numerics import Array, check_positive, dot, maximum
-from numpy_xlstm.numerics.threads import num_threads
+from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 from numpy_xlstm.spec.mlstm import mLSTMState
 
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
+
+WORTH_THREADS = 2**20
+"""Numbers in q and v from which on several threads are faster than one."""
 
 GROUP_SIZE = 2**19
 """Entries of the matrices D̃ of one group: few, to stay near the processor; enough, to be fast."""
@@ -94,9 +95,9 @@ def mlstm_chunkwise(
     True
     """
     L = check_positive("chunk_size", chunk_size)
+    form = partial(chunks, chunk_size=L)
     options = eps, forget_gate, input_gate
-    checked = check_inputs(q, k, v, i, f, state, lengths, options)
-    return run_chunks(q, k, v, i, f, *checked, chunk_size=L)
+    return checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
@@ -104,109 +105,94 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
 
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
-    return backward(dh, cache, dstate, ChunkwiseCache)
-
-
-def run_chunks(
-    q: Array, k: Array, v: Array, *rest: Any, chunk_size: int
-) -> tuple[Array, mLSTMState, Cache]:
-    """Run the chunkwise form without checks, a long one on several threads."""
-    threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
-    return run(partial(chunks, chunk_size=chunk_size), q, k, v, *rest, threads=threads)
+    return checked_backward(dh, cache, dstate, ChunkwiseCache)
 
 
 class Group(NamedTuple):
     """What the way back through a group of chunks needs."""
 
+    where: tuple[slice, slice, slice]  # which rows, heads and steps
     k: Array
     v: Array
-    before: mLSTMState
-    """The states before each chunk."""
-    inner: Array
-    """e^(D̃_ij − m_i): the weights of earlier steps, (…, L, L)."""
-    carry: Array
-    """e^(b_i + m₀ − m_i): the weight of the state before the chunk, (…, L)."""
-    winner: Array | None
-    """Which step has the largest exponent, (…, L); −1 for the state before the chunk."""
+    C: Array  # before each chunk
+    w: Array  # w_ij, the weights of the steps of the chunk, (…, L, L)
+    w_state: Array  # w_i0, those of the state before the chunk, (…, L)
+    winner: Array | None  # the step with the largest exponent, (…, L); −1 for the state before
 
 
 class ChunkwiseCache(NamedTuple):
-    """What the way back through all groups needs."""
+    """The groups that each thread has gone through."""
 
-    groups: list[Group]
-    places: list[slice]
-    """Which steps they have."""
+    threads: list[list[Group]]
 
-    def backward(
-        self, dnum: Array, dqn: Array | None, tau: Array | None, q: Array, dstate: mLSTMState
-    ) -> Gradients:
+    def backward(self, dnum: Array, tau: Any, q: Array, dC: Array, r: Array) -> tuple[Any, ...]:
         """Go back from the last group to the first."""
-        d = dstate
-        dq, dv = np.empty_like(q), np.empty_like(dnum)
-        dk, (dlog_i, dlog_f) = np.empty_like(q), np.empty((2, *q.shape[:3]), q.dtype)
-        for group, place in zip(reversed(self.groups), reversed(self.places), strict=True):
-            L = group.carry.shape[-1]
-            cut = [None if a is None else _cut(a, place, L) for a in (dnum, dqn, tau, q)]
-            *found, d = group_backward(*cut, d, group)
-            for grad, part in zip((dq, dk, dv, dlog_i, dlog_f), found, strict=True):
-                grad[:, :, place] = part.reshape(grad[:, :, place].shape)
-        return dq, dk, dv, dlog_i, dlog_f, d
+        dC, r, dlog_i = dC.copy(), r.copy(), np.empty(q.shape[:3], q.dtype)
+        grads = np.empty_like(q), np.empty_like(q), np.empty_like(dnum), dlog_i, dlog_i.copy()
+
+        def back(groups: list[Group]) -> None:
+            for group in reversed(groups):
+                where, heads, L = group.where, group.where[:2], group.w.shape[-1]
+                tau_part = None if tau is None else _cut(tau[where], L)
+                inputs = _cut(dnum[where], L), tau_part, _cut(q[where], L)
+                *found, dC[heads], r[heads] = group_backward(*inputs, dC[heads], r[heads], group)
+                for grad, part in zip(grads, found, strict=True):
+                    grad[where] = part.reshape(grad[where].shape)
+
+        parallel_map(back, self.threads)
+        return *grads, dC, r
 
 
 def chunks(
-    q: Array,
-    k: Array,
-    v: Array,
-    log_i: Array,
-    log_f: Array,
-    state: mLSTMState,
-    chunk_size: int,
-) -> tuple[Array, Array | None, Array | None, mLSTMState, ChunkwiseCache]:
-    """Take group after group: the chunkwise form, without its denominator."""
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, m: Any, chunk_size: int
+) -> tuple[Array, Any, Array, Any, ChunkwiseCache]:
+    """Take group after group: the chunkwise form, as ``shared.py`` describes it.
+
+    A chunk size of 0 says one chunk: the parallel form.
+    """
     B, NH, T, _ = q.shape
+    chunk_size = chunk_size or max(1, T)
     whole, several = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
     bounds = sorted({*range(0, whole, several * chunk_size), whole, T})
-    places = [slice(start, stop) for start, stop in pairwise(bounds)]
-    num, qn, ms, groups = np.empty_like(v), None, None, []
-    if state.m is not None:
-        qn, ms = np.empty((2, B, NH, T), q.dtype)
-    for place in places:
-        L = min(chunk_size, place.stop - place.start)
-        cut = [_cut(array, place, L) for array in (q, k, v, log_i, log_f)]
-        *found, state, group = group_forward(*cut, state)
-        groups.append(group)
-        for array, part in zip((num, qn, ms), found, strict=True):
-            if array is not None:
-                array[:, :, place] = part.reshape(array[:, :, place].shape)
-    return num, qn, ms, state, ChunkwiseCache(groups, places)
+    num, ms, C = np.empty_like(v), np.empty_like(log_i), C.copy()
+    m_after = np.zeros_like(C[..., 0, 0]) if m is None else m.copy()
+
+    def forth(heads: slice) -> list[Group]:
+        groups, here = [], (slice(None), heads)
+        for start, stop in pairwise(bounds):
+            where, L = (*here, slice(start, stop)), min(chunk_size, stop - start)
+            inputs = [_cut(array[where], L) for array in (q, k, v, log_i, log_f)]
+            m_now = None if m is None else m_after[here]
+            part, ms_part, C[here], m_after[here], group = group_forward(
+                inputs, C[here], m_now, where
+            )
+            num[where], ms[where] = part.reshape(num[where].shape), ms_part.reshape(ms[where].shape)
+            groups.append(group)
+        return groups
+
+    threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
+    cache = ChunkwiseCache(parallel_map(forth, spread(NH, threads)))
+    return (num, None, C, None, cache) if m is None else (num, ms, C, m_after, cache)
 
 
-def _cut(array: Array, place: slice, L: int) -> Array:
-    """Some steps of (B, NH, T, …) as (B, NH, G, L, …)."""
-    steps = array[:, :, place]
-    return steps.reshape(*steps.shape[:2], -1, L, *steps.shape[3:])
+def _cut(array: Array, L: int) -> Array:
+    """Steps (B, NH, G·L, …) as chunks (B, NH, G, L, …)."""
+    return array.reshape(*array.shape[:2], -1, L, *array.shape[3:])
 
 
 def group_forward(
-    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, state: mLSTMState
-) -> tuple[Array, Array | None, Array | None, mLSTMState, Group]:
-    """num, q·n and m of a group of chunks, and the state after it."""
-    D, b = exponents(log_i, log_f)
-    inner, carry, winner, m_before, ms, m = weights(D, b, state.m)
-    source, decay = inner[..., -1, :, None] * k, carry[..., -1, None]
-    C_before, C = _recur(decay[..., None], source.swapaxes(-1, -2) @ v, state.C)  # [form.6]
-    q_carry = q * carry[..., None]  # [form.9]
-    scores = _products(q, k, inner)
-    scores *= inner  # [form.8]
+    inputs: list[Array], C: Array, m: Any, where: tuple[slice, slice, slice]
+) -> tuple[Array, Array, Array, Array, Group]:
+    """Cᵀq and m at all steps of a group of chunks, and C and m after it."""
+    q, k, v, log_i, log_f = inputs
+    w, w_state, winner, ms, m = weights(*exponents(log_i, log_f), m)
+    written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
+    C_before, C = _recur(w_state, written, C)  # [form.6]
+    scores = _products(q, k, w)
+    scores *= w  # [form.8]
     num = scores @ v
-    num += q_carry @ C_before  # [form.11]
-    if state.n is None:
-        before = mLSTMState(C_before, None, None)
-        return num, None, None, mLSTMState(C, None, None), Group(k, v, before, inner, carry, None)
-    n_before, n = _recur(decay, source.sum(-2), state.n)  # [form.7]
-    qn = scores.sum(-1) + _times(q_carry, n_before)  # [form.10]
-    before = mLSTMState(C_before, n_before, m_before)
-    return num, qn, ms, mLSTMState(C, n, m), Group(k, v, before, inner, carry, winner)
+    num += (q * w_state[..., None]) @ C_before  # [form.9] [form.11]
+    return num, ms, C, m, Group(where, k, v, C_before, w, w_state, winner)
 
 
 def exponents(log_i: Array, log_f: Array) -> tuple[Array, Array]:
@@ -226,88 +212,70 @@ def _sum_down(rows: Array) -> None:
         rows[..., i, :] += rows[..., i - 1, :]
 
 
-def weights(D: Array, b: Array, m: Array | None) -> tuple[Any, ...]:
-    """Weights of steps and of the state, the winners, m before each chunk, m at all steps, and m.
-
-    D is overwritten.
-    """
+def weights(D: Array, b: Array, m: Any) -> tuple[Array, Array, Any, Array, Any]:
+    """Weights of steps, which replace D, and of the state; the winners, m at all steps, and m."""
     if m is None:
-        return np.exp(D, out=D), np.exp(b), None, None, None, None
+        return np.exp(D, out=D), np.exp(b), None, np.zeros_like(b), 0
     winner = D.real.argmax(-1)
     largest = np.take_along_axis(D, winner[..., None], -1)[..., 0]
-    m_before = np.empty(b.shape[:-1], b.dtype)
+    m_before = np.empty_like(b[..., :1])
     for g in range(b.shape[2]):
-        m_before[:, :, g] = m
+        m_before[:, :, g, 0] = m
         m = maximum(b[:, :, g, -1] + m, largest[:, :, g, -1])
-    exponent = b + m_before[..., None]
+    exponent = b + m_before
     winner[exponent.real >= largest.real] = -1
     ms = maximum(exponent, largest)  # [form.3]
     D -= np.where(ms.real == -np.inf, 0, ms)[..., None]
-    inner = np.exp(D, out=D)  # [form.4]
-    carry = carried(b, m_before[..., None], ms)  # [form.5]
-    return inner, carry, winner, m_before, ms, m
+    return np.exp(D, out=D), carried(b, m_before, ms), winner, ms, m  # [form.4] [form.5]
 
 
-def _recur(decay: Array, source: Array, start: Array) -> tuple[Array, Array]:
-    """y before each chunk, which replaces the source, and after the last: y = decay·y₋ + source."""
-    for g in range(source.shape[2]):
-        now = decay[:, :, g] * start
-        now += source[:, :, g]
-        source[:, :, g] = start
-        start = now
-    return source, start
+def _recur(w_state: Array, written: Array, C: Array) -> tuple[Array, Array]:
+    """C before each chunk, which replaces what the chunk has written, and C after the last."""
+    for g in range(written.shape[2]):
+        after = w_state[:, :, g, -1, None, None] * C
+        after += written[:, :, g]
+        written[:, :, g] = C
+        C = after
+    return written, C
 
 
-def _products(a: Array, b: Array, inner: Array) -> Array:
-    """a_i·b_j, or 0 where that has overflowed and has no weight."""
+def _products(a: Array, b: Array, w: Array) -> Array:
+    """Products a_i·b_j, or 0 where that has overflowed and has no weight."""
     with np.errstate(over="ignore", invalid="ignore"):
         products: Array = a @ b.swapaxes(-1, -2)
         if not np.isfinite(products.sum()):
-            products[inner == 0] = 0
+            products[w == 0] = 0
     return products
 
 
 def group_backward(
-    dnum: Array, dqn: Array | None, tau: Array | None, q: Array, d: mLSTMState, group: Group
-) -> Gradients:
-    """Gradients of q, k, v and the log gates of a group, and of the state before it."""
-    k, v, before, inner, carry, winner = group
-    q_carry, last = q * carry[..., None], inner[..., -1, :, None]
-    scores = _products(q, k, inner)
-    scores *= inner
-    dscores, dq_carry = _products(dnum, v, inner), dnum @ before.C.swapaxes(-1, -2)
-    dn = dn_last = dm = None
-    if dqn is not None and before.n is not None:
-        dscores += dqn[..., None]
-        dq_carry += dqn[..., None] * before.n[..., None, :]
-        dn_last, dn = _recur_back(carry, (dqn[..., None, :] @ q_carry)[..., 0, :], d.n)
-    dC_last, dC = _recur_back(carry, q_carry.swapaxes(-1, -2) @ dnum, d.C)  # [form.16]
+    dnum: Array, tau: Any, q: Array, dC: Array, r: Array, group: Group
+) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
+    """Gradients of q, k, v and the log gates of a group, of C before it, and the residual."""
+    _, k, v, C, w, w_state, winner = group
+    q_state, w_last, backwards = q * w_state[..., None], w[..., -1, :, None], np.s_[:, :, ::-1]
+    scores = _products(q, k, w)
+    scores *= w
+    dscores, dq_state = _products(dnum, v, w), dnum @ C.swapaxes(-1, -2)
+    read = q_state.swapaxes(-1, -2) @ dnum
+    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.16]
+    dC_after = dC_after[backwards]
     dv = scores.swapaxes(-1, -2) @ dnum
-    dv += (last * k) @ dC_last  # [form.20]
-    dk_last = v @ dC_last.swapaxes(-1, -2)
-    if dn_last is not None:
-        dk_last += dn_last[..., None, :]
-    dk_last *= last
-    dinner = dscores * inner
-    dq = dinner @ k
-    dq += carry[..., None] * dq_carry  # [form.18]
-    dk = dinner.swapaxes(-1, -2) @ q
+    dv += (w_last * k) @ dC_after  # [form.20]
+    dk_last = v @ dC_after.swapaxes(-1, -2)
+    dk_last *= w_last
+    dS = dscores * w
+    dq = dS @ k
+    dq += w_state[..., None] * dq_state  # [form.18]
+    dk = dS.swapaxes(-1, -2) @ q
     dk += dk_last  # [form.19]
-    dD = np.multiply(dscores, scores, out=dinner)
-    dD[..., -1, :] += _dots(k, dk_last)  # [form.21]
-    db = _dots(dq_carry, q_carry)
-    db[..., -1] += carry[..., -1] * _dots(before.C, dC_last).sum(-1)  # [form.22]
-    if dn_last is not None:
-        db[..., -1] += carry[..., -1] * _dots(before.n, dn_last)
-        dm = _route(tau, d.m, winner, dD, db)
-    return dq, dk, dv, *_exponents_backward(dD, db), mLSTMState(dC, dn, dm)
-
-
-def _recur_back(carry: Array, from_reading: Array, d: Array) -> tuple[Array, Array]:
-    """Cotangents of the state after each chunk, and of the one before the first  [form.17]."""
-    decay = carry[..., -1].reshape(*carry.shape[:3], *[1] * (d.ndim - 2))
-    after, d = _recur(decay[:, :, ::-1], from_reading[:, :, ::-1], d)
-    return after[:, :, ::-1], d
+    dD = np.multiply(dscores, scores, out=dS)
+    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.21]
+    db = dot(dq_state, q_state)[..., 0]
+    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.22]
+    if winner is not None:
+        r = _route(tau, r, winner, dD, db)
+    return dq, dk, dv, *_exponents_backward(dD, db), dC, r
 
 
 def _route(tau: Array, r: Array, winner: Array, dD: Array, db: Array) -> Array:
@@ -317,9 +285,9 @@ def _route(tau: Array, r: Array, winner: Array, dD: Array, db: Array) -> Array:
         tau[:, :, g, -1] += r
         r = np.where(past[:, :, g], tau[:, :, g], 0).sum(-1)
     db += np.where(past, tau, 0)  # [form.23]
-    first = np.maximum(winner, 0)[..., None]
-    to_step = np.take_along_axis(dD, first, -1) + np.where(past, 0, tau)[..., None]
-    np.put_along_axis(dD, first, to_step, -1)
+    step = np.maximum(winner, 0)[..., None]
+    routed = np.take_along_axis(dD, step, -1) + np.where(past, 0, tau)[..., None]
+    np.put_along_axis(dD, step, routed, -1)
     return r
 
 
@@ -327,18 +295,6 @@ def _exponents_backward(dD: Array, db: Array) -> tuple[Array, Array]:
     """Gradients of the log gates from those of D̃, which is overwritten, and b."""
     _sum_down(dD[..., ::-1, :])
     dlog_i = np.diagonal(dD, axis1=-2, axis2=-1).copy()  # [form.24]
-    dlog_f = _dots(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.real.dtype))
+    dlog_f = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
     dlog_f += np.cumsum(db[..., ::-1], axis=-1)[..., ::-1]  # [form.25]
     return dlog_i, dlog_f
-
-
-def _times(vectors: Array, n: Array) -> Array:
-    """Products of vectors (…, L, DK) with one vector (…, DK)."""
-    product: Array = (vectors @ n[..., None])[..., 0]
-    return product
-
-
-def _dots(a: Array, b: Array) -> Array:
-    """Inner products along the last axis."""
-    product: Array = np.einsum("...i,...i->...", a, b)
-    return product

@@ -1,10 +1,15 @@
 """mLSTM in any of its forms, without checks: what layers and models call."""
 
-from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, run_chunks
+from functools import partial
+
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.mlstm.recurrent import steps
-from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, run, run_backward
+from numpy_xlstm.kernels.mlstm.shared import Cache, run
+from numpy_xlstm.kernels.mlstm.shared import run_backward as backward
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.spec.mlstm import mLSTMState
+
+__all__ = ["FORMS", "backward", "forward"]
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """The forms that a layer can take."""
@@ -28,19 +33,14 @@ def forward(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run mLSTM in a form: h, the state after the last step, and the cache of :func:`backward`.
+    """Run mLSTM in a form: h, the state after the last step, and what :func:`backward` needs.
 
     Arguments are those of :func:`mlstm_chunkwise`, and not checked.
     """
     T, DK, DV = *q.shape[2:], v.shape[-1]
-    options = eps, forget_gate, input_gate
-    short = T < 2 or (T == 2 and DK * DV <= NARROW)
-    if form == "recurrent" or (form == "auto" and short):
-        return run(steps, q, k, v, i, f, state, lengths, options)
-    L = max(1, T) if form == "parallel" else chunk_size
-    return run_chunks(q, k, v, i, f, state, lengths, options, chunk_size=L)
-
-
-def backward(dh: Array, cache: Cache, dstate: mLSTMState | None = None) -> Gradients:
-    """Go back in the form that the forward took: dq, dk, dv, di, df and dstate0."""
-    return run_backward(dh, cache, dstate)
+    if form == "auto":
+        short = T < 2 or (T == 2 and DK * DV <= NARROW)
+        form = "recurrent" if short else "chunkwise"
+    size = 0 if form == "parallel" else chunk_size
+    core = steps if form == "recurrent" else partial(chunks, chunk_size=size)
+    return run(core, (q, k, v, i, f), state, lengths, (eps, forget_gate, input_gate))

@@ -1,9 +1,10 @@
 """mLSTM all at once: the parallel form, one chunk as long as the sequence."""
 
+from functools import partial
 from typing import Any
 
-from numpy_xlstm.kernels.mlstm.chunkwise import ChunkwiseCache, run_chunks
-from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, backward, check_inputs
+from numpy_xlstm.kernels.mlstm.chunkwise import ChunkwiseCache, chunks
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.spec.mlstm import mLSTMState
 
@@ -30,7 +31,7 @@ def mlstm_parallel(
         S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)
         h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)
 
-    (xLSTM paper, Eqs 71–86, with an initial state and eps.)
+    (xLSTM paper, Eqs 71–86, which have no terms with index 0: no initial state, and no eps).
     The result is that of :func:`mlstm_recurrent`. Time and memory grow as T²: a few matrices of
     B·NH·T² entries exist at once. For a long sequence see :func:`mlstm_chunkwise`.
 
@@ -54,11 +55,6 @@ def mlstm_parallel(
     ShapeError, DTypeError, NonFiniteError, OptionError
         If an argument is not as described.
 
-    Notes
-    -----
-    The paper's parallel form has no initial state and no final one; the terms with index 0 are
-    derived in ``docs/derivations/mlstm-forms.md``.
-
     Examples
     --------
     >>> import numpy as np
@@ -70,9 +66,9 @@ def mlstm_parallel(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
+    form = partial(chunks, chunk_size=0)
     options = eps, forget_gate, input_gate
-    checked = check_inputs(q, k, v, i, f, state, lengths, options)
-    return run_chunks(q, k, v, i, f, *checked, chunk_size=max(1, q.shape[2]))
+    return checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
@@ -80,4 +76,4 @@ def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Grad
 
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
-    return backward(dh, cache, dstate, ChunkwiseCache)
+    return checked_backward(dh, cache, dstate, ChunkwiseCache)

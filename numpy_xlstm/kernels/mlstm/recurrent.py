@@ -1,7 +1,7 @@
 """mLSTM step by step: the recurrent form.
 
-The forward keeps the memory at about √T places; the backward recomputes those in between, one
-segment at a time. All that is not a matrix is done for many steps at once.
+The forward keeps C at about √T places; the backward recomputes those in between, one segment at a
+time. The gates of all steps come first.
 """
 
 from math import isqrt
@@ -12,10 +12,10 @@ import numpy as np
 from numpy_xlstm.kernels.mlstm.shared import (
     Cache,
     Gradients,
-    backward,
     carried,
-    check_inputs,
-    run,
+    checked_backward,
+    checked_run,
+    inner_product,
 )
 from numpy_xlstm.numerics import Array, dot, maximum
 from numpy_xlstm.spec.mlstm import mLSTMState
@@ -103,13 +103,10 @@ def mlstm_recurrent(
     ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
     """
     options = eps, forget_gate, input_gate
-    checked = check_inputs(q, k, v, i, f, state, lengths, options)
-    return run(steps, q, k, v, i, f, *checked)
+    return checked_run(steps, (q, k, v, i, f), state, lengths, options)
 
 
-def mlstm_recurrent_backward(
-    dh: Array, cache: Cache, dstate: Any = None
-) -> Gradients:
+def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
     """Vector-Jacobian product of :func:`mlstm_recurrent`.
 
     Parameters
@@ -135,107 +132,92 @@ def mlstm_recurrent_backward(
     CacheError
         If ``cache`` is not from that forward.
     """
-    return backward(dh, cache, dstate, RecurrentCache)
+    return checked_backward(dh, cache, dstate, RecurrentCache)
 
 
 class RecurrentCache(NamedTuple):
-    """What the way back needs; steps are along axis 2, and C is keys × values."""
+    """What the way back needs; steps are along axis 2."""
 
     k: Array
     v: Array
-    i: Array
-    """e^(log i − m), (B, NH, T)."""
+    i: Array  # e^(log i − m), (B, NH, T)
     f: Array
-    past: Array | None
-    """Where log f + m₋ is the larger argument of m, or ties."""
-    ns: Array | None
-    """n before each step and after the last, (B, NH, T + 1, DK)."""
-    kept: list[Array]
-    """C before steps 0, s, 2·s, …"""
+    past: Array | None  # where log f + m₋ is the larger argument of m, or ties, (B, NH, T)
+    segment: int
+    kept: list[Array]  # C before each segment
 
-    def backward(
-        self, dnum: Array, dqn: Array | None, tau: Array | None, q: Array, dstate: mLSTMState
-    ) -> Gradients:
-        """Go back through the matrices, then through n and m."""
-        k, v, i, f, past, ns, _ = self
-        dq, dk, dv, df, dC = self._matrices_backward(dnum, q, dstate.C)
-        dn, r, dlog_i, dlog_f = dstate.n, dstate.m, 0, 0
-        if ns is not None and past is not None:
-            dn, dns = _recur_back(f, dqn[..., None] * q, dstate.n)  # [mlstm.14]
-            dq += dqn[..., None] * ns[:, :, 1:]
-            dk += dns
-            df += dot(ns[:, :, :-1], dns)[..., 0]
-            r, dlog_i, dlog_f = _route(past, tau, dstate.m)
-        dk *= i[..., None]  # [mlstm.16]
-        dlog_i = dlog_i + dot(k, dk)[..., 0]  # [mlstm.18]
-        dlog_f = dlog_f + f * df  # [mlstm.19]
-        return dq, dk, dv, dlog_i, dlog_f, mLSTMState(dC, dn, r)
-
-    def _matrices_backward(
-        self, dnum: Array, q: Array, dC: Array
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """Back through C alone: δq, δC v, δv, ⟨C₋, δC⟩ and the δC before the first step."""
-        k, v, i, f, _, _, kept = self
+    def backward(self, dnum: Array, tau: Any, q: Array, dC: Array, r: Any) -> tuple[Any, ...]:
+        """Go back through the steps, then through the gates."""
+        k, v, i, f, past, segment, kept = self
         T, ik, dC = q.shape[2], i[..., None] * k, dC.copy()
-        dq, dk, dv, df = np.empty_like(q), np.empty_like(k), np.empty_like(v), np.empty_like(f)
-        for start in reversed(range(0, T, segment(T))):
-            Cs, stop = [kept[start // segment(T)]], min(start + segment(T), T)
+        dq, dk, dv, df = (np.empty_like(array) for array in (q, k, v, f))
+        for start, C in zip(range(0, T, segment)[::-1], kept[::-1], strict=True):
+            Cs, stop = [C], min(start + segment, T)
             for t in range(start, stop):
-                Cs.append(_written(Cs[-1], f[:, :, t], ik[:, :, t], v[:, :, t]))
+                Cs.append(_written(Cs[-1], f[..., t], ik[:, :, t], v[:, :, t]))
             for t in reversed(range(start, stop)):
-                before, after = Cs[t - start : t - start + 2]
-                dC += outer(q[:, :, t], dnum[:, :, t])  # [mlstm.13]
-                dq[:, :, t] = _times(after, dnum[:, :, t])  # [mlstm.15]
-                dk[:, :, t] = _times(dC, v[:, :, t])
+                dC += _outer(q[:, :, t], dnum[:, :, t])  # [mlstm.13]
+                dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.15]
+                dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
                 dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.17]
-                df[:, :, t] = _inner(before, dC)
-                dC *= f[:, :, t, None, None]
-        return dq, dk, dv, df, dC
+                df[:, :, t] = inner_product(Cs[-1], dC)
+                dC *= f[..., t, None, None]
+        dk *= i[..., None]  # [mlstm.16]
+        dlog_i = dot(k, dk)[..., 0]  # [mlstm.18]
+        dlog_f = df * f  # [mlstm.19]
+        if past is not None:
+            r, rs = _residuals(past, tau, r)
+            dlog_i += np.where(past, 0, rs)
+            dlog_f += np.where(past, rs, 0)
+        return dq, dk, dv, dlog_i, dlog_f, dC, r
 
 
 def steps(
-    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, state: mLSTMState
-) -> tuple[Array, Array | None, Array | None, mLSTMState, RecurrentCache]:
-    """Take one step after the other: the recurrent form, without its denominator."""
-    C, n, m = state
-    ms = past = qn = ns = None
-    if n is not None and m is not None:
-        ms, past = _stabilisers(log_i, log_f, m)
-        before, ms = ms[:, :, :-1], ms[:, :, 1:]
-        m = ms[:, :, -1] if ms.shape[2] else m
-        i = np.exp(log_i - np.where(ms.real == -np.inf, 0, ms))  # [stab.4]
-        f = carried(log_f, before, ms)  # [stab.5]
-    else:
-        i, f = np.exp(log_i), np.exp(log_f)  # [mlstm.20]
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, m: Any
+) -> tuple[Array, Any, Array, Any, RecurrentCache]:
+    """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
+    i, f, ms, m, past = _gates(log_i, log_f, m)
     ik, num, kept = i[..., None] * k, np.empty_like(v), []
-    T = q.shape[2]
+    T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
     for t in range(T):
-        if t % segment(T) == 0:
+        if t % segment == 0:
             kept.append(C)
-            C = _written(C, f[:, :, t], ik[:, :, t], v[:, :, t])
-        else:
-            C *= f[:, :, t, None, None]
-            C += outer(ik[:, :, t], v[:, :, t])  # [mlstm.6]
+        C = _written(C, f[..., t], ik[:, :, t], v[:, :, t])
         num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.8]
-    if n is not None:
-        ns = _recur(f, ik, n)  # [mlstm.7]
-        qn, n = dot(q, ns[:, :, 1:])[..., 0], ns[:, :, -1].copy()
-    return num, qn, ms, mLSTMState(C, n, m), RecurrentCache(k, v, i, f, past, ns, kept)
+    return num, ms, C, m, RecurrentCache(k, v, i, f, past, segment, kept)
 
 
-def segment(T: int) -> int:
-    """Steps between two places where C is kept."""
-    return max(1, isqrt(T))
+def _gates(log_i: Array, log_f: Array, m: Any) -> tuple[Array, Array, Any, Any, Any]:
+    """Gates divided by e^m, m of all steps and after the last, and where the past wins or ties."""
+    if m is None:
+        return np.exp(log_i), np.exp(log_f), None, None, None  # [mlstm.20]
+    ms = np.empty((*m.shape, log_i.shape[2] + 1), m.dtype)
+    ms[..., 0] = m
+    for t in range(log_i.shape[2]):
+        ms[..., t + 1] = maximum(log_f[..., t] + ms[..., t], log_i[..., t])  # [stab.3]
+    before, after = ms[..., :-1], ms[..., 1:]
+    i = np.exp(log_i - np.where(after.real == -np.inf, 0, after))  # [stab.4]
+    f = carried(log_f, before, after)  # [stab.5]
+    return i, f, after, ms[..., -1].copy(), (log_f + before).real >= log_i.real
+
+
+def _residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
+    """The residual before the first step, and that of each, which log i or log f gets."""
+    rs = np.empty_like(tau)
+    for t in reversed(range(tau.shape[2])):
+        rs[..., t] = r + tau[..., t]  # [mlstm.12]
+        r = np.where(past[..., t], rs[..., t], 0)  # [stab.7]
+    return r, rs
 
 
 def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:
-    """f C + i k vᵀ, a new matrix."""
+    """C after a step: f C + i k vᵀ."""
     written = f[..., None, None] * C
-    written += outer(ik, v)
+    written += _outer(ik, v)  # [mlstm.6] [mlstm.7]
     return written
 
 
-def outer(a: Array, b: Array) -> Array:
+def _outer(a: Array, b: Array) -> Array:
     """Matrix a bᵀ for each batch row and head.
 
     The one column gets another one, of zeros, beside it: NumPy hands a product to BLAS only where
@@ -246,52 +228,3 @@ def outer(a: Array, b: Array) -> Array:
     columns[..., 0], rows[..., 0, :] = a, b
     product: Array = columns @ rows
     return product
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    """Matrix (DK, DV) times vector (DV,), for each batch row and head."""
-    product: Array = matrix @ vector[..., None]
-    return product[..., 0]
-
-
-def _inner(a: Array, b: Array) -> Array:
-    """Sum of products of two matrices, for each batch row and head."""
-    lead = a.shape[:2]
-    inner: Array = dot(a.reshape(*lead, -1), b.reshape(*lead, -1))[..., 0]
-    return inner
-
-
-def _stabilisers(log_i: Array, log_f: Array, m: Array) -> tuple[Array, Array]:
-    """m before each step and after the last, and where the past wins the maximum or ties."""
-    ms = np.empty((*m.shape, log_i.shape[2] + 1), m.dtype)
-    ms[:, :, 0] = m
-    for t in range(log_i.shape[2]):
-        ms[:, :, t + 1] = maximum(log_f[:, :, t] + ms[:, :, t], log_i[:, :, t])  # [stab.3]
-    return ms, (log_f + ms[:, :, :-1]).real >= log_i.real
-
-
-def _route(past: Array, tau: Array, r: Array) -> tuple[Array, Array, Array]:
-    """The residual before the first step, and what the log gates get of it  [mlstm.12]."""
-    rs = np.empty_like(tau)
-    for t in reversed(range(tau.shape[2])):
-        rs[:, :, t] = r + tau[:, :, t]
-        r = np.where(past[:, :, t], rs[:, :, t], 0)
-    return r, np.where(past, 0, rs), np.where(past, rs, 0)  # [stab.7]
-
-
-def _recur(f: Array, source: Array, n: Array) -> Array:
-    """n before each step and after the last, from n = f n₋ + source."""
-    ns = np.empty((*source.shape[:2], source.shape[2] + 1, source.shape[3]), n.dtype)
-    ns[:, :, 0] = n
-    for t in range(source.shape[2]):
-        ns[:, :, t + 1] = f[:, :, t, None] * ns[:, :, t] + source[:, :, t]
-    return ns
-
-
-def _recur_back(f: Array, source: Array, dn: Array) -> tuple[Array, Array]:
-    """δn before the first step, and δn of all steps: δn = f₊ δn₊ + source."""
-    dns = np.empty_like(source)
-    for t in reversed(range(source.shape[2])):
-        dns[:, :, t] = dn + source[:, :, t]
-        dn = f[:, :, t, None] * dns[:, :, t]
-    return dn, dns
