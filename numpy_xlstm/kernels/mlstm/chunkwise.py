@@ -2,8 +2,8 @@
 
 Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A group of G neighbouring
 chunks of L steps is computed at once. Shapes: q, k (B, NH, G, L, DK), v (B, NH, G, L, DV), log
-gates (B, NH, G, L), C and m before each chunk (B, NH, G, DK, DV) and (B, NH, G). n is a column of
-C, see ``shared.py``. The parallel form is one chunk.
+gates (B, NH, G, L), C before each chunk (B, NH, G, DK, DV), where DV counts the column of n, see
+``shared.py``. The parallel form is one chunk.
 """
 
 from functools import partial
@@ -15,11 +15,10 @@ import numpy as np
 from numpy_xlstm.kernels.mlstm.shared import (
     Cache,
     Gradients,
-    carried,
     checked_backward,
     checked_run,
 )
-from numpy_xlstm.numerics import Array, check_positive, dot, maximum
+from numpy_xlstm.numerics import Array, check_positive, dot
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 from numpy_xlstm.spec.mlstm import mLSTMState
 
@@ -117,7 +116,6 @@ class Group(NamedTuple):
     C: Array  # before each chunk
     w: Array  # w_ij, the weights of the steps of the chunk, (…, L, L)
     w_state: Array  # w_i0, those of the state before the chunk, (…, L)
-    winner: Array | None  # the step with the largest exponent, (…, L); −1 for the state before
 
 
 class ChunkwiseCache(NamedTuple):
@@ -125,27 +123,26 @@ class ChunkwiseCache(NamedTuple):
 
     threads: list[list[Group]]
 
-    def backward(self, dnum: Array, tau: Any, q: Array, dC: Array, r: Array) -> tuple[Any, ...]:
+    def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Go back from the last group to the first."""
-        dC, r, dlog_i = dC.copy(), r.copy(), np.empty(q.shape[:3], q.dtype)
+        dC, dlog_i = dC.copy(), np.empty(q.shape[:3], q.dtype)
         grads = np.empty_like(q), np.empty_like(q), np.empty_like(dnum), dlog_i, dlog_i.copy()
 
         def back(groups: list[Group]) -> None:
             for group in reversed(groups):
                 where, heads, L = group.where, group.where[:2], group.w.shape[-1]
-                tau_part = None if tau is None else _cut(tau[where], L)
-                inputs = _cut(dnum[where], L), tau_part, _cut(q[where], L)
-                *found, dC[heads], r[heads] = group_backward(*inputs, dC[heads], r[heads], group)
+                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[heads]
+                *found, dC[heads] = group_backward(*cotangents, group)
                 for grad, part in zip(grads, found, strict=True):
                     grad[where] = part.reshape(grad[where].shape)
 
         parallel_map(back, self.threads)
-        return *grads, dC, r
+        return *grads, dC
 
 
 def chunks(
-    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, m: Any, chunk_size: int
-) -> tuple[Array, Any, Array, Any, ChunkwiseCache]:
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, chunk_size: int
+) -> tuple[Array, Array, ChunkwiseCache]:
     """Take group after group: the chunkwise form, as ``shared.py`` describes it.
 
     A chunk size of 0 says one chunk: the parallel form.
@@ -154,25 +151,20 @@ def chunks(
     chunk_size = chunk_size or max(1, T)
     whole, several = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
     bounds = sorted({*range(0, whole, several * chunk_size), whole, T})
-    num, ms, C = np.empty_like(v), np.empty_like(log_i), C.copy()
-    m_after = np.zeros_like(C[..., 0, 0]) if m is None else m.copy()
+    num, C = np.empty_like(v), C.copy()
 
     def forth(heads: slice) -> list[Group]:
         groups, here = [], (slice(None), heads)
         for start, stop in pairwise(bounds):
             where, L = (*here, slice(start, stop)), min(chunk_size, stop - start)
             inputs = [_cut(array[where], L) for array in (q, k, v, log_i, log_f)]
-            m_now = None if m is None else m_after[here]
-            part, ms_part, C[here], m_after[here], group = group_forward(
-                inputs, C[here], m_now, where
-            )
-            num[where], ms[where] = part.reshape(num[where].shape), ms_part.reshape(ms[where].shape)
+            part, C[here], group = group_forward(inputs, C[here], where)
+            num[where] = part.reshape(num[where].shape)
             groups.append(group)
         return groups
 
     threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
-    cache = ChunkwiseCache(parallel_map(forth, spread(NH, threads)))
-    return (num, None, C, None, cache) if m is None else (num, ms, C, m_after, cache)
+    return num, C, ChunkwiseCache(parallel_map(forth, spread(NH, threads)))
 
 
 def _cut(array: Array, L: int) -> Array:
@@ -181,52 +173,35 @@ def _cut(array: Array, L: int) -> Array:
 
 
 def group_forward(
-    inputs: list[Array], C: Array, m: Any, where: tuple[slice, slice, slice]
-) -> tuple[Array, Array, Array, Array, Group]:
-    """Cᵀq and m at all steps of a group of chunks, and C and m after it."""
+    inputs: list[Array], C: Array, where: tuple[slice, slice, slice]
+) -> tuple[Array, Array, Group]:
+    """Cᵀq at all steps of a group of chunks, and C after it."""
     q, k, v, log_i, log_f = inputs
-    w, w_state, winner, ms, m = weights(*exponents(log_i, log_f), m)
+    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.4]
     written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
     C_before, C = _recur(w_state, written, C)  # [form.6]
     scores = _products(q, k, w)
     scores *= w  # [form.8]
     num = scores @ v
     num += (q * w_state[..., None]) @ C_before  # [form.9] [form.11]
-    return num, ms, C, m, Group(where, k, v, C_before, w, w_state, winner)
+    return num, C, Group(where, k, v, C_before, w, w_state)
 
 
-def exponents(log_i: Array, log_f: Array) -> tuple[Array, Array]:
-    """D̃ and b: sums of log gates. None is a difference of longer ones, so that nothing cancels."""
+def exponents(log_i: Array, log_f: Array) -> Array:
+    """D̃: sums of log gates. None is a difference of longer ones, so that nothing cancels."""
     L = log_f.shape[-1]
-    D = log_f[..., :, None] * np.tri(L, k=-1, dtype=log_f.real.dtype)
+    D = np.where(np.tri(L, k=-1, dtype=bool), log_f[..., :, None], 0)
     with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
         _sum_down(D)
         D += log_i[..., None, :]  # [form.1]
         D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
-        return D, np.cumsum(log_f, axis=-1)  # [form.2]
+    return D
 
 
 def _sum_down(rows: Array) -> None:
     """Replace each row (…, L, L) by the sum of it and those above; a loop is twice the speed."""
     for i in range(1, rows.shape[-2]):
         rows[..., i, :] += rows[..., i - 1, :]
-
-
-def weights(D: Array, b: Array, m: Any) -> tuple[Array, Array, Any, Array, Any]:
-    """Weights of steps, which replace D, and of the state; the winners, m at all steps, and m."""
-    if m is None:
-        return np.exp(D, out=D), np.exp(b), None, np.zeros_like(b), 0
-    winner = D.real.argmax(-1)
-    largest = np.take_along_axis(D, winner[..., None], -1)[..., 0]
-    m_before = np.empty_like(b[..., :1])
-    for g in range(b.shape[2]):
-        m_before[:, :, g, 0] = m
-        m = maximum(b[:, :, g, -1] + m, largest[:, :, g, -1])
-    exponent = b + m_before
-    winner[exponent.real >= largest.real] = -1
-    ms = maximum(exponent, largest)  # [form.3]
-    D -= np.where(ms.real == -np.inf, 0, ms)[..., None]
-    return np.exp(D, out=D), carried(b, m_before, ms), winner, ms, m  # [form.4] [form.5]
 
 
 def _recur(w_state: Array, written: Array, C: Array) -> tuple[Array, Array]:
@@ -249,10 +224,10 @@ def _products(a: Array, b: Array, w: Array) -> Array:
 
 
 def group_backward(
-    dnum: Array, tau: Any, q: Array, dC: Array, r: Array, group: Group
-) -> tuple[Array, Array, Array, Array, Array, Array, Array]:
-    """Gradients of q, k, v and the log gates of a group, of C before it, and the residual."""
-    _, k, v, C, w, w_state, winner = group
+    dnum: Array, q: Array, dC: Array, group: Group
+) -> tuple[Array, Array, Array, Array, Array, Array]:
+    """Gradients of q, k, v and the log gates of a group, and of C before it."""
+    _, k, v, C, w, w_state = group
     q_state, w_last, backwards = q * w_state[..., None], w[..., -1, :, None], np.s_[:, :, ::-1]
     scores = _products(q, k, w)
     scores *= w
@@ -273,28 +248,8 @@ def group_backward(
     dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.21]
     db = dot(dq_state, q_state)[..., 0]
     db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.22]
-    if winner is not None:
-        r = _route(tau, r, winner, dD, db)
-    return dq, dk, dv, *_exponents_backward(dD, db), dC, r
-
-
-def _route(tau: Array, r: Array, winner: Array, dD: Array, db: Array) -> Array:
-    """Add the cotangent of m_i to that of its largest exponent; return the residual before."""
-    tau, past = tau.copy(), winner < 0
-    for g in reversed(range(tau.shape[2])):
-        tau[:, :, g, -1] += r
-        r = np.where(past[:, :, g], tau[:, :, g], 0).sum(-1)
-    db += np.where(past, tau, 0)  # [form.23]
-    step = np.maximum(winner, 0)[..., None]
-    routed = np.take_along_axis(dD, step, -1) + np.where(past, 0, tau)[..., None]
-    np.put_along_axis(dD, step, routed, -1)
-    return r
-
-
-def _exponents_backward(dD: Array, db: Array) -> tuple[Array, Array]:
-    """Gradients of the log gates from those of D̃, which is overwritten, and b."""
     _sum_down(dD[..., ::-1, :])
-    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1).copy()  # [form.24]
+    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.24]
     dlog_f = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
-    dlog_f += np.cumsum(db[..., ::-1], axis=-1)[..., ::-1]  # [form.25]
-    return dlog_i, dlog_f
+    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.25]
+    return dq, dk, dv, dlog_i, dlog_f, dC

@@ -1,7 +1,7 @@
 """mLSTM step by step: the recurrent form.
 
 The forward keeps C at about √T places; the backward recomputes those in between, one segment at a
-time. The gates of all steps come first.
+time.
 """
 
 from math import isqrt
@@ -12,12 +12,11 @@ import numpy as np
 from numpy_xlstm.kernels.mlstm.shared import (
     Cache,
     Gradients,
-    carried,
     checked_backward,
     checked_run,
     inner_product,
 )
-from numpy_xlstm.numerics import Array, dot, maximum
+from numpy_xlstm.numerics import Array, dot
 from numpy_xlstm.spec.mlstm import mLSTMState
 
 
@@ -140,15 +139,14 @@ class RecurrentCache(NamedTuple):
 
     k: Array
     v: Array
-    i: Array  # e^(log i − m), (B, NH, T)
+    i: Array  # i′ and f′, (B, NH, T)
     f: Array
-    past: Array | None  # where log f + m₋ is the larger argument of m, or ties, (B, NH, T)
     segment: int
     kept: list[Array]  # C before each segment
 
-    def backward(self, dnum: Array, tau: Any, q: Array, dC: Array, r: Any) -> tuple[Any, ...]:
-        """Go back through the steps, then through the gates."""
-        k, v, i, f, past, segment, kept = self
+    def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
+        """Go back through the steps."""
+        k, v, i, f, segment, kept = self
         T, ik, dC = q.shape[2], i[..., None] * k, dC.copy()
         dq, dk, dv, df = (np.empty_like(array) for array in (q, k, v, f))
         for start, C in zip(range(0, T, segment)[::-1], kept[::-1], strict=True):
@@ -164,19 +162,15 @@ class RecurrentCache(NamedTuple):
                 dC *= f[..., t, None, None]
         dk *= i[..., None]  # [mlstm.16]
         dlog_i = dot(k, dk)[..., 0]  # [mlstm.18]
-        dlog_f = df * f  # [mlstm.19]
-        if past is not None:
-            r, rs = _residuals(past, tau, r)
-            dlog_i += np.where(past, 0, rs)
-            dlog_f += np.where(past, rs, 0)
-        return dq, dk, dv, dlog_i, dlog_f, dC, r
+        dlog_f = f * df  # [mlstm.19]
+        return dq, dk, dv, dlog_i, dlog_f, dC
 
 
 def steps(
-    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, m: Any
-) -> tuple[Array, Any, Array, Any, RecurrentCache]:
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array
+) -> tuple[Array, Array, RecurrentCache]:
     """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
-    i, f, ms, m, past = _gates(log_i, log_f, m)
+    i, f = np.exp(log_i), np.exp(log_f)
     ik, num, kept = i[..., None] * k, np.empty_like(v), []
     T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
     for t in range(T):
@@ -184,30 +178,7 @@ def steps(
             kept.append(C)
         C = _written(C, f[..., t], ik[:, :, t], v[:, :, t])
         num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.8]
-    return num, ms, C, m, RecurrentCache(k, v, i, f, past, segment, kept)
-
-
-def _gates(log_i: Array, log_f: Array, m: Any) -> tuple[Array, Array, Any, Any, Any]:
-    """Gates divided by e^m, m of all steps and after the last, and where the past wins or ties."""
-    if m is None:
-        return np.exp(log_i), np.exp(log_f), None, None, None  # [mlstm.20]
-    ms = np.empty((*m.shape, log_i.shape[2] + 1), m.dtype)
-    ms[..., 0] = m
-    for t in range(log_i.shape[2]):
-        ms[..., t + 1] = maximum(log_f[..., t] + ms[..., t], log_i[..., t])  # [stab.3]
-    before, after = ms[..., :-1], ms[..., 1:]
-    i = np.exp(log_i - np.where(after.real == -np.inf, 0, after))  # [stab.4]
-    f = carried(log_f, before, after)  # [stab.5]
-    return i, f, after, ms[..., -1].copy(), (log_f + before).real >= log_i.real
-
-
-def _residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
-    """The residual before the first step, and that of each, which log i or log f gets."""
-    rs = np.empty_like(tau)
-    for t in reversed(range(tau.shape[2])):
-        rs[..., t] = r + tau[..., t]  # [mlstm.12]
-        r = np.where(past[..., t], rs[..., t], 0)  # [stab.7]
-    return r, rs
+    return num, C, RecurrentCache(k, v, i, f, segment, kept)
 
 
 def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:

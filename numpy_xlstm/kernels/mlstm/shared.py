@@ -1,20 +1,20 @@
-"""What all forms of mLSTM share: checks, gates, padding and the denominator.
+"""What all forms of mLSTM share: gates, the stabiliser, the denominator, padding and checks.
 
-n is one more column of C, that of a value 1, and q·n one more column of what is read. Without gates
-and denominator, mLSTM is then a matrix C with log gates that queries read. Only that is computed in
-different forms. A form is a function ::
+n is one more column of C, that of a value 1, and q·n one more column of what is read. The gates are
+divided by e^m before all else. What is left is a matrix C, gates and queries, ::
 
-    num, ms, C, m, cache = form(q, k, v, log_i, log_f, C, m)
+    C = f′ C₋ + i′ k vᵀ,  num = Cᵀq
 
-of num = Cᵀq and m at all steps, and C and m after the last, for keys that have been divided by √DK.
-With a sigmoid input gate there is no such column, and m is None. The cache has the way back, ::
+and only that is computed in different forms. A form is a function ::
 
-    dq, dk, dv, dlog_i, dlog_f, dC, r = cache.backward(dnum, tau, q, dC, r)
+    num, C, cache = form(q, k, v, log_i, log_f, C)
 
-for any queries q: the backward reads with q/den, so that num is h and nothing is to be divided. In
-the place of δm is the gauge residual r, to which each step adds its tau.
+of the keys that have been divided by √DK and the logs of the gates, and its cache has the way back,
+for any queries q: the backward reads with q/den, so that num is h and nothing is to be divided. ::
 
-Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
+    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
+
+Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
 from typing import Any, NamedTuple
@@ -55,6 +55,7 @@ class Cache(NamedTuple):
     after: Array
     qn: Array  # (B, NH, T)
     ms: Array | None
+    past: Array | None  # where log f + m₋ is the larger argument of m, or ties
     form: Any
 
 
@@ -65,7 +66,8 @@ def run(
     q, k, v, i, f = arrays
     eps, forget_gate, input_gate = options
     C, n, m = empty_state(q, v, input_gate) if state is None else state
-    log_i, log_f, live = log_gate(i, input_gate), log_gate(f, forget_gate), None
+    log_i, log_f = log_gate(i, input_gate), log_gate(f, forget_gate)
+    live = ms = past = None
     k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
     if lengths is not None:
         live = (np.arange(q.shape[2]) < lengths[:, None])[:, None]
@@ -73,42 +75,44 @@ def run(
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
     if n is not None:
         C, v = with_column(C, n), with_column(v, np.ones_like(i))
-    h, ms, C_after, m, cache = form(q, k, v, log_i, log_f, C, m)
+        log_i, log_f, ms, past = stabilise(log_i, log_f, m)
+    h, C_after, cache = form(q, k, v, log_i, log_f, C)
     qn, after = h[..., -1], mLSTMState(C_after, None, None)
     if n is not None:
+        m = ms[..., -1].copy() if ms.shape[-1] else m
         h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.10]
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:
         h = np.where(live[..., None], h, 0)
-    return h, after, Cache(h, q, i, f, options, live, C, C_after, qn, ms, cache)
+    return h, after, Cache(h, q, i, f, options, live, C, C_after, qn, ms, past, cache)
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Go back in the form that the forward took, without checks."""
-    h, q, i, f, (eps, forget_gate, input_gate), live, before, after, qn, ms, form = cache
+    h, q, i, f, (eps, forget_gate, input_gate), live, before, after, qn, ms, past, form = cache
     if live is not None:
         dh = np.where(live[..., None], dh, 0)
     dC, r = np.zeros_like(after), np.zeros_like(after[..., 0, 0])
     if dstate is not None:
         dC = dstate.C if ms is None else with_column(dstate.C, dstate.n)
         r = r if ms is None else dstate.m - inner_product(after, dC)  # [stab.6]
-    tau: Any = None
-    den: Any = None
-    if ms is not None:
+    if ms is None:
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dstate0 = mLSTMState(dC, None, None)
+    else:
         den, sign, rho = denominator(qn, ms, eps)
-        theta = dot(dh, h)[..., 0]
-        tau, dqn = -rho * theta, -sign * theta  # [mlstm.11]
-        q, dh = q / den[..., None], with_column(dh, dqn)
-    dq, dk, dv, dlog_i, dlog_f, dC, r = form.backward(dh, tau, q, dC, r)
+        S = dot(dh, h)[..., 0]  # [mlstm.28]
+        dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.12]
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dq, dv = dq / den[..., None], dv[..., :-1]
+        r, rs = residuals(past, -rho * S, r)
+        dlog_i, dlog_f = dlog_i + np.where(past, 0, rs), dlog_f + np.where(past, rs, 0)
+        dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], r + inner_product(before, dC))  # [stab.8]
     dk *= 1 / root(dk.shape[-1], dk)
     di, df = dlog_i * log_gate_slope(i, input_gate), dlog_f * log_gate_slope(f, forget_gate)
     if live is not None:
         di, df = np.where(live, di, 0), np.where(live, df, 0)
-    if den is None:
-        return dq, dk, dv, di, df, mLSTMState(dC, None, None)
-    dq /= den[..., None]
-    dm = r + inner_product(before, dC)  # [stab.8]
-    return dq, dk, dv[..., :-1], di, df, mLSTMState(dC[..., :-1], dC[..., -1], dm)
+    return dq, dk, dv, di, df, dstate0
 
 
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -120,16 +124,32 @@ def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     return den, np.sign(qn.real) * wins, np.where((clipped != m) & ~wins, 1, eps / den)
 
 
-def carried(log_f: Array, m_before: Array, m: Array) -> Array:
-    """e^(log f + m₋ − m): what is left of the state before, divided by e^m.
+def stabilise(log_i: Array, log_f: Array, m: Array) -> tuple[Array, Array, Array, Array]:
+    """Logs of the gates divided by e^m, m at all steps, and where the past wins it or ties.
 
     m₋ − m comes first: its error is like that of log f, and that of log f + m₋ is like that of m₋,
     which may be far larger. Where nothing has come yet, m is −inf, and nothing carries on as it is.
     """
-    empty = m.real == -np.inf
-    past = np.where(empty, 0, m_before) - np.where(empty, 0, m)
-    kept: Array = np.exp(log_f + past)
-    return kept
+    steps_i, steps_f = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (log_i, log_f))
+    ms = np.concatenate([m[None], steps_i])
+    for t in range(len(steps_i)):
+        maximum(steps_f[t] + ms[t], steps_i[t], out=ms[t + 1])  # [stab.3]
+    before, after = np.moveaxis(ms[:-1], 0, -1), np.moveaxis(ms[1:], 0, -1)
+    past = (log_f + before).real >= log_i.real  # [stab.10]
+    empty = after.real == -np.inf
+    shift = np.where(empty, 0, after)
+    log_f = log_f + (np.where(empty, 0, before) - shift)  # [stab.5]
+    return log_i - shift, log_f, after, past  # [stab.4]
+
+
+def residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
+    """The residual before the first step, and that of each, which log f or log i gets  [stab.7]."""
+    steps = np.ascontiguousarray(np.moveaxis(tau, -1, 0))
+    carries = np.ascontiguousarray(np.moveaxis(past, -1, 0))
+    for t in reversed(range(len(steps))):
+        steps[t] += r  # [mlstm.12]
+        r = steps[t] * carries[t]
+    return r, np.moveaxis(steps, 0, -1)
 
 
 def with_column(matrix: Array, column: Array) -> Array:
