@@ -62,7 +62,6 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-<<<<<<< HEAD
 def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None:
     """Check dy against the forward that made the cache: as its input, but so wide.
 
@@ -73,10 +72,7 @@ def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None
     check_array(name, dy, (*cache.shape[:-1], width), cache.dtype)
 
 
-def checked_state(module: Any, state: Any, batch_size: int) -> Any:
-=======
 def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:
->>>>>>> scan
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
     return like if state is None else check_like("state", state, like, hint)
