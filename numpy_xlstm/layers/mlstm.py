@@ -122,7 +122,7 @@ class mLSTM(SequenceLayer):
             input_gate=self.input_gate,
         )
         h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
-        y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.21]
+        y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
         return y, after, SequenceCache(x, Kept(form, h_tilde, o, slope))
 
     def compute_backward(
@@ -131,16 +131,16 @@ class mLSTM(SequenceLayer):
         """Backward of dy (B, T, H), without checks."""
         x, (form, h_tilde, o, slope) = cache.x, cache.kept
         (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
-        do_pre = dh * h_tilde * slope  # [mlstm.25]
-        dh_tilde = self._heads(dh * o, B, T)  # [mlstm.27]
+        do_pre = dh * h_tilde * slope  # [mlstm.15]
+        dh_tilde = self._heads(dh * o, B, T)  # [mlstm.16]
         *dmaps, dstate0 = backward(dh_tilde, form, dstate)
         rows, grads = x.reshape(B * T, self.input_size), {}
         dx = np.zeros_like(rows)
         for g, d in zip("qkvifo", [*(d.swapaxes(1, 2) for d in dmaps), do_pre], strict=True):
             dg = d.reshape(B * T, len(self.params[f"b_{g}"]))
-            grads[f"W_{g}"] = dg.T @ rows  # [mlstm.23]
-            grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.24]
-            dx += dg @ self.params[f"W_{g}"]  # [mlstm.22]
+            grads[f"W_{g}"] = dg.T @ rows  # [mlstm.33]
+            grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
+            dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]
         return dx.reshape(x.shape), dstate0, grads
 
     def _heads(self, rows: Array, B: int, T: int) -> Array:

@@ -9,7 +9,6 @@ from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache
 from numpy_xlstm.layers.base import EVALUATION_BLOCK
-from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.prepared import PreparedModel
@@ -30,7 +29,7 @@ class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
     embedding: EmbeddingCache
-    dropped: DropoutCache
+    dropped: Array | None
     body: Any
     head: LinearCache
     capped: SoftCapCache

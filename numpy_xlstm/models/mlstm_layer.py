@@ -25,7 +25,6 @@ from numpy_xlstm.layers import (
     NormCache,
     Recurrent,
 )
-from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
@@ -107,7 +106,7 @@ class mLSTMLayerCache(NamedTuple):
     read: Array
     """What is gated: the memory's output and the skip, (B, T, I)."""
     down: LinearCache
-    dropped: DropoutCache
+    dropped: Array | None
 
 
 class mLSTMLayer(Recurrent):

@@ -19,7 +19,6 @@ from numpy_xlstm.layers import (
     NormCache,
     Recurrent,
 )
-from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
@@ -76,7 +75,7 @@ class sLSTMLayerCache(NamedTuple):
     """That of the convolution; None without one."""
     silu: Any
     scan: slstm.sLSTMScanCache
-    dropped: DropoutCache
+    dropped: Array | None
     norm: NormCache
 
 

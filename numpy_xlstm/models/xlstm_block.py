@@ -14,7 +14,6 @@ from numpy_xlstm.layers import (
     NormCache,
     Recurrent,
 )
-from numpy_xlstm.layers.dropout import DropoutCache
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
@@ -39,7 +38,7 @@ class FeedCache(NamedTuple):
 
     norm: NormCache
     ffn: FeedForwardCache
-    dropped: DropoutCache
+    dropped: Array | None
 
 
 class BlockCache(NamedTuple):

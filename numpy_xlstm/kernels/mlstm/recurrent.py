@@ -154,15 +154,15 @@ class RecurrentCache(NamedTuple):
             for t in range(start, stop):
                 Cs.append(_written(Cs[-1], f[..., t], ik[:, :, t], v[:, :, t]))
             for t in reversed(range(start, stop)):
-                dC += _outer(q[:, :, t], dnum[:, :, t])  # [mlstm.13]
-                dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.15]
+                dC += _outer(q[:, :, t], dnum[:, :, t])  # [mlstm.21]
+                dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
                 dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
-                dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.17]
+                dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.26]
                 df[:, :, t] = inner_product(Cs[-1], dC)
                 dC *= f[..., t, None, None]
-        dk *= i[..., None]  # [mlstm.16]
-        dlog_i = dot(k, dk)[..., 0]  # [mlstm.18]
-        dlog_f = f * df  # [mlstm.19]
+        dk *= i[..., None]  # [mlstm.25]
+        dlog_i = dot(k, dk)[..., 0]  # [mlstm.27]
+        dlog_f = f * df  # [mlstm.28]
         return dq, dk, dv, dlog_i, dlog_f, dC
 
 
@@ -177,14 +177,14 @@ def steps(
         if t % segment == 0:
             kept.append(C)
         C = _written(C, f[..., t], ik[:, :, t], v[:, :, t])
-        num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.8]
+        num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.10]
     return num, C, RecurrentCache(k, v, i, f, segment, kept)
 
 
 def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:
     """C after a step: f C + i k vᵀ."""
     written = f[..., None, None] * C
-    written += _outer(ik, v)  # [mlstm.6] [mlstm.7]
+    written += _outer(ik, v)  # [mlstm.8] [mlstm.9]
     return written
 
 

@@ -54,8 +54,8 @@ class Cache(NamedTuple):
     before: Array  # C and n before the first step, (B, NH, DK, DV + 1)
     after: Array
     qn: Array  # (B, NH, T)
-    ms: Array | None
-    past: Array | None  # where log f + m₋ is the larger argument of m, or ties
+    ms: Any  # (B, NH, T), as past; None with a sigmoid input gate
+    past: Any  # where log f + m₋ is the larger argument of m, or ties
     form: Any
 
 
@@ -67,7 +67,9 @@ def run(
     eps, forget_gate, input_gate = options
     C, n, m = empty_state(q, v, input_gate) if state is None else state
     log_i, log_f = log_gate(i, input_gate), log_gate(f, forget_gate)
-    live = ms = past = None
+    live: Any = None
+    ms: Any = None
+    past: Any = None
     k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
     if lengths is not None:
         live = (np.arange(q.shape[2]) < lengths[:, None])[:, None]
@@ -77,10 +79,10 @@ def run(
         C, v = with_column(C, n), with_column(v, np.ones_like(i))
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
-    qn, after = h[..., -1], mLSTMState(C_after, None, None)
+    qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
     if n is not None:
         m = (ms[..., -1] if ms.shape[-1] else m).copy()
-        h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.10]
+        h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:
         h = np.where(live[..., None], h, 0)
@@ -101,8 +103,8 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
         dstate0 = mLSTMState(dC, None, None)
     else:
         den, sign, rho = denominator(qn, ms, eps)
-        S = dot(dh, h)[..., 0]  # [mlstm.28]
-        dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.12]
+        S = dot(dh, h)[..., 0]  # [mlstm.18]
+        dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
         dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
         dq, dv = dq / den[..., None], dv[..., :-1]
         r, rs = residuals(past, -rho * S, r)
@@ -119,12 +121,12 @@ def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     """max(|q·n|, e^−m) + eps, the sign of q·n where it wins, and h's share that m does change."""
     clipped = clip(m)
     floor = np.exp(-clipped)
-    den = maximum(modulus(qn), floor) + eps  # [mlstm.9]
+    den = maximum(modulus(qn), floor) + eps  # [mlstm.12]
     wins = modulus(qn).real >= floor.real
     return den, np.sign(qn.real) * wins, np.where((clipped != m) & ~wins, 1, eps / den)
 
 
-def stabilise(log_i: Array, log_f: Array, m: Array) -> tuple[Array, Array, Array, Array]:
+def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, Array, Array, Array]:
     """Logs of the gates divided by e^m, m at all steps, and where the past wins it or ties.
 
     m₋ − m comes first: its error is like that of log f, and that of log f + m₋ is like that of m₋,
@@ -147,7 +149,7 @@ def residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
     steps = np.ascontiguousarray(np.moveaxis(tau, -1, 0))
     carries = np.ascontiguousarray(np.moveaxis(past, -1, 0))
     for t in reversed(range(len(steps))):
-        steps[t] += r  # [mlstm.12]
+        steps[t] += r
         r = steps[t] * carries[t]
     return r, np.moveaxis(steps, 0, -1)
 
