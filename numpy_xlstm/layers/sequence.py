@@ -1,15 +1,22 @@
 """SequenceLayer: a cell over a whole sequence, in either layout, with padding, in blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.door import (
+    check_cache,
+    check_like,
+    check_output_cotangent,
+    checked_cotangent,
+)
+from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
 from numpy_xlstm.spec.unroll import UnrollCache, unroll, unroll_backward
-from numpy_xlstm.trees import leaves, structure, tree_map
+from numpy_xlstm.trees import tree_map
 
 EVALUATION_BLOCK = 128
 """Steps for which evaluation holds intermediate results at once."""
@@ -19,7 +26,7 @@ class SequenceCache(NamedTuple):
     """What the backward of a sequence needs."""
 
     x: Array
-    """The input, (B, T, D)."""
+    """The input, in the layout of the caller."""
     kept: Any
     """What the kernel has kept, or :func:`~numpy_xlstm.unroll`."""
     stacked: bool = False
@@ -105,9 +112,10 @@ class SequenceLayer(Module):
         ShapeError, DTypeError, NonFiniteError, OptionError, StateError
             If an argument is not as described.
         """
-        x, state, lengths, stacked = self._enter(x, state, lengths)
-        y, state, cache = self.compute(x, state, lengths)
-        return self._in_layout(y), _restacked(state, stacked), cache._replace(stacked=stacked)
+        inputs, state, lengths, stacked = self._enter(x, state, lengths)
+        y, state, cache = self.compute(inputs, state, lengths)
+        cache = cache._replace(x=x, stacked=stacked)
+        return self._in_layout(y), _restacked(state, stacked), cache
 
     def backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Any] | None = None
@@ -140,13 +148,13 @@ class SequenceLayer(Module):
             If a cotangent is not like what that forward returned, or not finite.
         """
         self.check_cache(cache)
-        B, T, _ = cache.x.shape
-        shape = (B, T) if self.batch_first else (T, B)
-        check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
+        check_output_cotangent("dy", dy, cache, self.hidden_size)
+        dy, cache = self._batch_major(dy), cache._replace(x=self._batch_major(cache.x))
+        B = len(dy)
         if cache.stacked and _is_stacked(dstate, self.init_state(B)):
             dstate = tree_map(lambda a: a[0], dstate)
         dstate = checked_cotangent(self, dstate, B)
-        dx, dstate0, grads = self.compute_backward(self._batch_major(dy), cache, dstate)
+        dx, dstate0, grads = self.compute_backward(dy, cache, dstate)
         return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
 
     def __call__(
@@ -206,11 +214,14 @@ class SequenceLayer(Module):
         check_batch("x", x, axis=order.index("batch"))
         x = self._batch_major(x)
         B, T, _ = x.shape
-        stacked = _is_stacked(state, self.init_state(B))
+        like, hint = (
+            self.init_state(B),
+            f"x is read as ({', '.join(order)}, input), see batch_first",
+        )
+        stacked = _is_stacked(state, like)
         if stacked:
             state = tree_map(lambda a: a[0], state)
-        hint = f"x is read as ({', '.join(order)}, input), see batch_first"
-        state = checked_state(self, state, B, hint)
+        state = like if state is None else check_like("state", state, like, hint)
         self.check_state(state)
         return x, state, None if lengths is None else check_lengths(lengths, B, T), stacked
 
@@ -225,10 +236,11 @@ class SequenceLayer(Module):
 
 def _is_stacked(state: Any, like: Any) -> bool:
     """Whether every array has PyTorch's leading axis of size num_layers = 1."""
-    if structure(state) != structure(like):
+    if not isinstance(state, tuple | list) or len(state) != len(like):
         return False
-    pairs = zip(leaves("", state), leaves("", like), strict=True)
-    return all(got.ndim == want.ndim + 1 and len(got) == 1 for (_, got), (_, want) in pairs)
+    pairs = [(got, want) for got, want in zip(state, like, strict=True) if want is not None]
+    arrays = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
+    return arrays and all(got.ndim == want.ndim + 1 and len(got) == 1 for got, want in pairs)
 
 
 def _restacked(state: Any, stacked: bool) -> Any:
@@ -236,21 +248,38 @@ def _restacked(state: Any, stacked: bool) -> Any:
     return tree_map(lambda a: a[None], state) if stacked else state
 
 
-def input_product(x: Array, W: Array, b: Array, lengths: Array | None) -> Array:
-    """W x + b of all steps, (B, T, 4·H); at padding, whose numbers may be any, b."""
-    B, T, D = x.shape
-    if lengths is not None:
-        x = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, 0)
-    Wx: Array = x.reshape(-1, D) @ W.T
-    Wx += b
-    return Wx.reshape(B, T, len(b))
+class GatedLayer(SequenceLayer):
+    """A cell of W x + R h₋ + b: one product for all steps, and then a kernel."""
 
+    kernel: ClassVar[Any]
+    """The module of the kernel: ``forward`` and ``backward``."""
 
-def input_product_backward(dWx: Array, x: Array, W: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x, W and b."""
-    B, T, D = x.shape
-    rows = dWx.reshape(-1, len(W))
-    dx = (rows @ W).reshape(B, T, D)  # [rec.3]
-    dW = rows.T @ x.reshape(-1, D)  # [rec.4]
-    db = rows.sum(axis=0)  # [rec.6]
-    return dx, dW, db
+    options: Mapping[str, str] = MappingProxyType({})
+    """What else its forward is to know."""
+
+    def compute(
+        self, x: Array, state: Any, lengths: Array | None = None
+    ) -> tuple[Array, Any, SequenceCache]:
+        """Forward of x (B, T, D), without checks."""
+        B, T, D = x.shape
+        W, R, b = (self.params[name] for name in "WRb")
+        ends = np.full(B, T) if lengths is None else lengths
+        there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
+        Wx = there.reshape(-1, D) @ W.T
+        Wx += b
+        R_heads = R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
+        Wx = Wx.reshape(B, T, len(b))
+        y, state, kept = self.kernel.forward(Wx, R_heads, state, ends, **self.options)
+        return y, state, SequenceCache(x, kept)
+
+    def compute_backward(
+        self, dy: Array, cache: SequenceCache, dstate: Any
+    ) -> tuple[Array, Any, Grads]:
+        """Backward of dy (B, T, H), without checks."""
+        dWx, dR, dstate0 = self.kernel.backward(dy, cache.kept, dstate)
+        x, W, R = cache.x, self.params["W"], self.params["R"]
+        rows = dWx.reshape(-1, len(W))
+        dx = (rows @ W).reshape(x.shape)  # [rec.3]
+        dW = rows.T @ x.reshape(-1, x.shape[-1])  # [rec.4]
+        db = rows.sum(axis=0)  # [rec.6]
+        return dx, dstate0, {"W": dW, "R": dR.reshape(R.shape), "b": db}
