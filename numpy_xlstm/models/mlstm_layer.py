@@ -123,10 +123,8 @@ class mLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     num_blocks : int
         How many blocks the stack has, for the initial W_down.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

@@ -93,10 +93,8 @@ class sLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
         Number of the block in the stack and how many there are, for the initial forget bias.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

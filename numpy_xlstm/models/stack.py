@@ -111,10 +111,8 @@ class xLSTMBlockStack(BlockStack):
     ----------
     config : xLSTMBlockStackConfig
         The stack's configuration.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

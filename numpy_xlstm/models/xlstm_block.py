@@ -136,10 +136,8 @@ class mLSTMBlock(ResidualBlock):
         Of the layer; ``mlstm.embedding_dim`` must be set.
     num_blocks : int
         How many blocks the stack has, for the initial weights.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -180,10 +178,8 @@ class sLSTMBlock(ResidualBlock):
         Of both layers; ``slstm.embedding_dim`` must be set.
     block, num_blocks : int
         Number of the block in the stack and how many there are, for the initial weights.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

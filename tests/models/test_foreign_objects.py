@@ -179,12 +179,6 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
     ),
     "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
     "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
-    "mLSTM, float32": (
-        lambda: mLSTM(8, 8),
-        lambda: mLSTM(8, 8, dtype=np.float32),
-        DTypeError,
-        "dy: expected float64",
-    ),
     "mLSTMCell, of an LSTMCell": (
         lambda: mLSTMCell(8, 8),
         lambda: LSTMCell(8, 8),
