@@ -164,7 +164,7 @@ class Recurrent(Module):
     def __call__(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Evaluate: outputs and final state. Apart from these, memory does not grow with T."""
         state = self._enter(x, state)
-        y = np.empty((*x.shape[:2], self.out_features), x.dtype)
+        y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         for start in range(0, max(1, x.shape[1]), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
             y[:, block], state, _ = self.compute(x[:, block], state)

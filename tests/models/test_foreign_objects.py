@@ -257,10 +257,10 @@ def test_the_cache_of_another_kind_of_model() -> None:
         cell.backward(logits, cache)
     with pytest.raises(CacheError, match="got SequenceCache"):
         large().backward(logits, cell.forward(IDS)[2])
-    with pytest.raises(ShapeError, match=r"dlogits: expected shape \(2, 3, 5\); got \(2, 2, 5\)"):
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 5\); got \(2, 2, 5\)"):
         large().backward(logits[:, 1:], cache)
     narrow = stack().astype(np.float32).forward(IDS)
-    with pytest.raises(DTypeError, match="dlogits: expected float64"):
+    with pytest.raises(DTypeError, match="dy: expected float64"):
         stack().backward(narrow[0], narrow[2])
 
 
