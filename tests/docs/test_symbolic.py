@@ -39,6 +39,9 @@ class Value:
     def __sub__(self, other: Any) -> "Value":
         return self + -_value(other)
 
+    def __rsub__(self, other: Any) -> "Value":
+        return -self + other
+
     def __rtruediv__(self, other: Any) -> "Value":
         return _value(other) / self
 
