@@ -23,7 +23,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.layers.product import times_transposed
+
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, Workers, train_step
 

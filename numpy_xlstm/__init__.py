@@ -5,27 +5,6 @@ hand-derived backward that is its exact vector-Jacobian product.
 """
 
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cells import (
-    LSTM,
-    LSTMCell,
-    LSTMState,
-    lstm_recurrent,
-    lstm_recurrent_backward,
-    mLSTM,
-    mlstm_chunkwise,
-    mlstm_chunkwise_backward,
-    mlstm_parallel,
-    mlstm_parallel_backward,
-    mlstm_recurrent,
-    mlstm_recurrent_backward,
-    mLSTMCell,
-    mLSTMState,
-    sLSTM,
-    slstm_recurrent,
-    slstm_recurrent_backward,
-    sLSTMCell,
-    sLSTMState,
-)
 from numpy_xlstm.checkpoints import load_checkpoint, save_checkpoint
 from numpy_xlstm.generation import (
     ByteTokenizer,
@@ -37,6 +16,16 @@ from numpy_xlstm.generation import (
     stream,
 )
 from numpy_xlstm.gradcheck import gradcheck
+from numpy_xlstm.kernels.lstm import lstm_recurrent, lstm_recurrent_backward
+from numpy_xlstm.kernels.mlstm import (
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+)
+from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers import (
     CausalConv1d,
     Dropout,
@@ -59,6 +48,9 @@ from numpy_xlstm.layers import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
+from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.mlstm import mLSTM
+from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.models import (
     FeedForwardConfig,
     LanguageModel,
@@ -81,6 +73,7 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.numerics.beside import second_thread
+from numpy_xlstm.spec import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [

@@ -21,6 +21,19 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         yield name, np.asarray(tree)
 
 
+def structure(tree: Any) -> Any:
+    """The tree with "array" in the place of each of its arrays, and tuples of no other kind.
+
+    Examples
+    --------
+    >>> structure((np.array([1, 2]), [None, 3.0]))
+    ('array', (None, 'array'))
+    """
+    if isinstance(tree, tuple | list):
+        return tuple(structure(part) for part in tree)
+    return None if tree is None else "array"
+
+
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
     if tree is None:
@@ -86,3 +99,10 @@ def join_states(states: Sequence[Any]) -> Any:
 def put_together(tree: Any, parts: list[Any]) -> Any:
     """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+
+
+def structure(tree: Any) -> Any:
+    """The tree with "array" in the place of each of its arrays, and tuples of no other kind."""
+    if isinstance(tree, tuple | list):
+        return tuple(structure(part) for part in tree)
+    return None if tree is None else "array"

@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
 from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
+from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.mlstm import mLSTM
+from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
     RecurrentModel,
@@ -57,19 +59,19 @@ def _cell_options(cell: Any) -> dict[str, Any]:
     if isinstance(cell, sLSTM):
         options |= {"num_heads": cell.num_heads, "forget_gate": cell.forget_gate}
     if isinstance(cell, mLSTM):
-        own = {name: getattr(cell, name) for name in ("num_heads", "qk_dim", "form", "chunk_size")}
-        options |= own | cell.options._asdict()
+        names = "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"
+        options |= {name: getattr(cell, name) for name in names}
     return options
 
 
 def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
-    kind = type(model.cell).__name__
+    kind = type(model.body).__name__
     if kind not in CELLS:
-        raise CheckpointError(f"cell: expected one of {', '.join(CELLS)}; got {kind}")
+        raise CheckpointError(f"body: expected one of {', '.join(CELLS)}; got {kind}")
     return {
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
-        "cell": {"kind": kind, "options": _cell_options(model.cell)},
+        "cell": {"kind": kind, "options": _cell_options(model.body)},
     }
 
 

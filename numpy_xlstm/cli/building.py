@@ -123,7 +123,7 @@ def name(args: argparse.Namespace) -> str:
 def describe(args: argparse.Namespace, model: Any) -> str:
     """Say in a few words what model it is."""
     if args.model == "cell":
-        return f"{args.cell}: {model.cell.hidden_size} wide"
+        return f"{args.cell}: {model.body.hidden_size} wide"
     config = model.config
     facts = [f"{config.num_blocks} blocks", f"{config.embedding_dim} wide"]
     if args.model == "xlstm":

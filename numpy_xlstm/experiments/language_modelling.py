@@ -19,7 +19,7 @@ from numpy_xlstm.experiments.windows import (
 )
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.models import LanguageModel, RecurrentCell, RecurrentModel
+from numpy_xlstm.models import LanguageModel, RecurrentModel
 from numpy_xlstm.numerics import (
     check_callable,
     check_choice,
@@ -89,7 +89,7 @@ def build_model(
     if foreign := [name for name in given if name not in known]:
         expected = f"only {', '.join(known)}" if known else "none of its own"
         raise OptionError(f"options of {cell}: expected {expected}; got {', '.join(foreign)}")
-    built = cast(RecurrentCell, layer(embedding_size, hidden_size, dtype=dtype, rng=rng, **given))
+    built = layer(embedding_size, hidden_size, dtype=dtype, rng=rng, **given)
     return LanguageModel(vocab_size, embedding_size, built, rng=rng)
 
 

@@ -1,6 +1,6 @@
 """Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,14 +44,16 @@ def stream(
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are certain.
 
-    The model reads the prompt in one call, and then every drawn token in one with T = 1. No piece
-    holds a part of a character, or any of what turns out to be a stop string.
+    The model reads the prompt in one call, and then every drawn token in a step of the model
+    prepared for that, see :meth:`LanguageModel.prepared`: what is drawn is as if it were called,
+    to rounding. No piece holds a part of a character, or any of what turns out to be a stop string.
 
     Parameters
     ----------
     model : TokenModel
-        Maps tokens (1, T) and a state to logits (1, T, V) and a state. V may be larger than
-        ``tokenizer.size``; the logits beyond it are ignored.
+        Maps tokens (1, T) and a state to logits (1, T, V) and a state; one without ``prepared`` is
+        called for each token. V may be larger than ``tokenizer.size``; the logits beyond it are
+        ignored.
     tokenizer : Tokenizer
         Of the model.
     prompt : str
@@ -83,7 +85,7 @@ def stream(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import CharacterTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
@@ -113,7 +115,7 @@ def generate(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import ByteTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
@@ -166,7 +168,7 @@ def generate_batch(
 
     Examples
     --------
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.generation import CharacterTokenizer
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
@@ -265,23 +267,37 @@ def _tokens(
     def steps() -> Iterator[IndexArray]:
         logits, state = _read(model, prompts)
         _check_width(logits.shape[-1], tokenizer)
+        step = _step_of(model)
         for left in reversed(range(length)):
-            last = np.where(allowed, logits[:, -1, : tokenizer.size], -np.inf)
+            last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
             drawn = draw(last, history, sampling, rng)
             for ids, token in zip(history, drawn, strict=True):
                 ids.append(int(token))
             yield drawn
             if left:
-                logits, state = model(drawn[:, None], state)
+                logits, state = step(drawn, state)
 
     return steps() if prompts and length else iter(())
 
 
 def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, 1, V) after each prompt and the joint state."""
+    """Return the logits (B, V) after each prompt and the joint state."""
     read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1:] for logits, _ in read])
+    logits = np.concatenate([logits[:, -1] for logits, _ in read])
     return logits, join_states([state for _, state in read])
+
+
+def _step_of(model: Any) -> Callable[[IndexArray, Any], tuple[Array, Any]]:
+    """Return the step of the prepared model; a call with T = 1 if it cannot be prepared."""
+    if hasattr(model, "prepared"):
+        step: Callable[[IndexArray, Any], tuple[Array, Any]] = model.prepared().step
+        return step
+
+    def call(tokens: IndexArray, state: Any) -> tuple[Array, Any]:
+        logits, state = model(tokens[:, None], state)
+        return logits[:, -1], state
+
+    return call
 
 
 def _check_width(width: int | None, tokenizer: Tokenizer) -> None:

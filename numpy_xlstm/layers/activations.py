@@ -146,7 +146,8 @@ def _silu(x: Array) -> tuple[Array, SiluCache]:
     """Return x σ(x)  [silu.1]."""
     near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
     s = sigmoid(near)
-    return near * s, SiluCache(near * s, s)
+    y = near * s
+    return y, SiluCache(y, s)
 
 
 def _silu_backward(dy: Array, cache: SiluCache) -> Array:

@@ -74,11 +74,14 @@ class Recurrent(Module):
     ----------
     in_features, out_features : int
         Widths of input and output.
+    dropout : float
+        The largest probability in the layer that something is dropped in training.
     """
 
     Cache: ClassVar[type]
     in_features: int
     out_features: int
+    dropout: float = 0.0
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
@@ -154,7 +157,7 @@ class Recurrent(Module):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         """
-        check_cache(cache, self.Cache)
+        self.check_cache(cache)
         check_output_cotangent("dy", dy, cache, self.out_features)
         return self.compute_backward(dy, cache, checked_cotangent(self, dstate, len(dy)))
 
@@ -162,10 +165,14 @@ class Recurrent(Module):
         """Evaluate: outputs and final state. Apart from these, memory does not grow with T."""
         state = self._enter(x, state)
         y = np.empty((*x.shape[:2], self.out_features), x.dtype)
-        for start in range(0, x.shape[1], EVALUATION_BLOCK):
+        for start in range(0, max(1, x.shape[1]), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
             y[:, block], state, _ = self.compute(x[:, block], state)
         return y, state
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
+        check_cache(cache, self.Cache)
 
     def _enter(self, x: Array, state: Any) -> Any:
         """Check x, and return the state before the first step."""

@@ -65,7 +65,12 @@ class Dropout:
             If ``rng`` is not a generator.
         """
         check_generator("rng", rng)
-        return checked_forward(lambda x: self.compute(x, rng), x)
+
+        def forward(x: Array) -> tuple[Array, DropoutCache]:
+            y, factors = self.compute(x, rng)
+            return y, DropoutCache(y, factors)
+
+        return checked_forward(forward, x)
 
     def backward(self, dy: Array, cache: DropoutCache) -> Array:
         """Gradient of x: δx = s ∘ δy.
@@ -77,17 +82,20 @@ class Dropout:
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like y, or not finite.
         """
-        return checked_backward(DropoutCache, self.compute_backward, dy, cache)
 
-    def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, DropoutCache]:
-        """Forward, without checks."""
+        def backward(dy: Array, cache: DropoutCache) -> Array:
+            return self.compute_backward(dy, cache.factors)
+
+        return checked_backward(DropoutCache, backward, dy, cache)
+
+    def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+        """Forward, without checks: y and the factors s; None if nothing is dropped."""
         if rng is None or self.p == 0:
-            return x, DropoutCache(x, None)
+            return x, None
         kept = rng.random(x.shape) >= self.p
         factors = kept * x.real.dtype.type(1 / (1 - self.p))
-        y = x * factors  # [dropout.1]
-        return y, DropoutCache(y, factors)
+        return x * factors, factors  # [dropout.1]
 
-    def compute_backward(self, dy: Array, cache: DropoutCache) -> Array:
+    def compute_backward(self, dy: Array, factors: Array | None) -> Array:
         """Backward, without checks."""
-        return dy if cache.factors is None else dy * cache.factors  # [dropout.2]
+        return dy if factors is None else dy * factors  # [dropout.2]

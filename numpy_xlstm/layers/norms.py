@@ -22,7 +22,7 @@ class NormCache(NamedTuple):
     """r, for each row and head: shape (rows·NH, 1)."""
 
 
-class _Norm(Layer):
+class Norm(Layer):
     """Normalise each head of the last axis, then scale and shift each feature."""
 
     Cache = NormCache
@@ -98,7 +98,7 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
     return (dx - mean(dy) if centred else dx) * scale
 
 
-class LayerNorm(_Norm):
+class LayerNorm(Norm):
     r"""Layer norm over the last axis, with a weight that is stored as its distance from 1.
 
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + ε}}, \qquad y = \hat x ∘ (1 + w) + b
@@ -149,7 +149,7 @@ class LayerNorm(_Norm):
         super().__init__(1, width, eps, weight, bias, residual_weight, dtype)
 
 
-class RMSNorm(_Norm):
+class RMSNorm(Norm):
     r"""RMS norm over the last axis.
 
     .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
@@ -192,7 +192,7 @@ class RMSNorm(_Norm):
         super().__init__(1, width, eps, weight, bias, False, dtype)
 
 
-class MultiHeadLayerNorm(_Norm):
+class MultiHeadLayerNorm(Norm):
     """:class:`LayerNorm` with its own mean and variance for each head: a group norm.
 
     Parameters
@@ -230,7 +230,7 @@ class MultiHeadLayerNorm(_Norm):
         super().__init__(num_heads, head_dim, eps, weight, bias, residual_weight, dtype)
 
 
-class MultiHeadRMSNorm(_Norm):
+class MultiHeadRMSNorm(Norm):
     """:class:`RMSNorm` with its own mean square for each head.
 
     Parameters

@@ -10,15 +10,15 @@ from numpy_xlstm.models.configs import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.language_model import LanguageModel, LanguageModelCache
+from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeLayer
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.protocols import RecurrentCell, RecurrentModel
+from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.stack import BlockStack, xLSTMBlockStack
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.models.token_model import TokenModel
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
-from numpy_xlstm.models.xlstm_large import xLSTMLarge, xLSTMLargeBlock, xLSTMLargeLayer
+from numpy_xlstm.models.xlstm_large import xLSTMLarge
 from numpy_xlstm.models.xlstm_lm_model import xLSTMLMModel
 
 __all__ = [
@@ -26,10 +26,8 @@ __all__ = [
     "FeedForwardConfig",
     "LanguageModel",
     "LanguageModelCache",
-    "RecurrentCell",
     "RecurrentModel",
     "ResidualBlock",
-    "TokenModel",
     "mLSTMBlock",
     "mLSTMBlockConfig",
     "mLSTMBlockState",

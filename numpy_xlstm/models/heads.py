@@ -1,14 +1,13 @@
 """mLSTM between arrays that have all heads side by side, as the layers around it have them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm.form import FormCache, run_form, run_form_backward
-from numpy_xlstm.cells.mlstm.gates import Options
-from numpy_xlstm.cells.mlstm.inputs import Inputs
-from numpy_xlstm.cells.states import mLSTMState
+from numpy_xlstm.kernels.mlstm import form
+from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec.mlstm import mLSTMState
 
 
 class HeadsGradients(NamedTuple):
@@ -23,29 +22,28 @@ class HeadsGradients(NamedTuple):
 
 
 def mlstm_over_heads(
-    q: Array,
-    k: Array,
-    v: Array,
-    i: Array,
-    f: Array,
-    state: mLSTMState,
-    options: Options,
-    chunk_size: int,
-) -> tuple[Array, mLSTMState, FormCache]:
+    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, **options: Any
+) -> tuple[Array, mLSTMState, Cache]:
     """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v."""
     NH = i.shape[-1]
-    heads = [split_heads(array, NH) for array in (q, k, v)]
-    inputs = Inputs(heads[0], heads[1], heads[2], i.swapaxes(1, 2), f.swapaxes(1, 2))
-    h, state, cache = run_form("auto", inputs, state, options, chunk_size)
+    q, k, v = (split_heads(array, NH) for array in (q, k, v))
+    i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
+    h, state, cache = form.forward(q, k, v, i, f, state, **options)
     return join_heads(h), state, cache
 
 
-def mlstm_over_heads_backward(dh: Array, cache: FormCache, dstate: mLSTMState) -> HeadsGradients:
+def mlstm_over_heads_backward(dh: Array, cache: Cache, dstate: mLSTMState) -> HeadsGradients:
     """Vector-Jacobian product of :func:`mlstm_over_heads`."""
-    NH = cache.inputs.q.shape[1]
-    dq, dk, dv, di, df, before = run_form_backward(split_heads(dh, NH), cache, dstate)
+    dh = split_heads(dh, dstate.C.shape[1])
+    dq, dk, dv, di, df, before = form.backward(dh, cache, dstate)
     q, k, v = (join_heads(array) for array in (dq, dk, dv))
     return HeadsGradients(q, k, v, di.swapaxes(1, 2), df.swapaxes(1, 2), before)
+
+
+def empty_memory(B: int, NH: int, DK: int, DV: int, dtype: Any) -> mLSTMState:
+    """Return the empty state: C = n = 0 and m = −inf."""
+    C = np.zeros((B, NH, DK, DV), dtype)
+    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
 
 
 def split_heads(x: Array, NH: int) -> Array:
@@ -57,4 +55,4 @@ def split_heads(x: Array, NH: int) -> Array:
 def join_heads(x: Array) -> Array:
     """(B, NH, T, n) to (B, T, NH·n): the inverse of :func:`split_heads`."""
     B, NH, T, n = x.shape
-    return np.ascontiguousarray(x.swapaxes(1, 2)).reshape(B, T, NH * n)
+    return x.swapaxes(1, 2).reshape(B, T, NH * n)

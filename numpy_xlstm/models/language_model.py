@@ -1,167 +1,313 @@
-"""The smallest language model: embedding, one recurrent layer, linear head."""
+"""The language model: embedding, a recurrent body, linear head."""
 
-from typing import Any, NamedTuple, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
+from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import Embedding, EmbeddingCache, Linear, LinearCache
+from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache
+from numpy_xlstm.layers.base import EVALUATION_BLOCK
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.models.protocols import RecurrentCell
-from numpy_xlstm.numerics import Array, check_positive, generator_or_new
-from numpy_xlstm.parameters import Composite, Parameterised, prefixed
-from numpy_xlstm.signatures import Signature, Signed, check_made_by, signature
+from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.models.prepared import PreparedModel
+from numpy_xlstm.models.stack import BlockStack
+from numpy_xlstm.models.state_dict import official_arrays
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_generator,
+    check_positive,
+    generator_or_new,
+)
 
 
 class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
-    made_by: Signature
-    embedding: Signed[EmbeddingCache]
-    cell: Any
-    head: Signed[LinearCache]
+    embedding: EmbeddingCache
+    dropped: Array | None
+    body: Any
+    head: LinearCache
+    capped: SoftCapCache
 
 
-class LanguageModel(Composite):
+class LanguageModel(Module):
     r"""Predict the next token from all tokens so far.
 
-    .. math:: (h, s_T) = \mathrm{cell}(E_{k}, s_0), \qquad x = h W^\top + b
+    .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
     Parameters
     ----------
     vocab_size : int
         Number V of tokens.
     embedding_size : int
-        Width D of a token's vector E, the input width of the cell.
-    cell : RecurrentCell
-        A sequence layer such as ``LSTM(D, H)``, ``sLSTM(D, H)`` or ``mLSTM(D, H)``. The model
-        trains this very object and has its dtype.
+        Width D of a token's vector E, the input width of the body.
+    body
+        A layer such as ``LSTM(D, H)``, ``sLSTM(D, H)`` or ``mLSTM(D, H)``, or a stack of blocks.
+        The model trains this very object and has its dtype.
+    tied : bool
+        Whether the head's W is E.
+    head_bias : bool
+        Whether there is a bias b; a tied head has none.
+    cap : float, optional
+        Soft cap of the logits, a tanh(x / a).
+    embedding_dropout : float
+        Probability that an entry of a token's vector is dropped in training.
     rng : np.random.Generator, optional
         Draws the embedding and the head; a fresh, unseeded one if omitted.
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
-        ``embedding.weight``, ``cell.…`` with the cell's own names, ``head.weight``, ``head.bias``.
+    params : Mapping[str, np.ndarray]
+        ``embedding.weight``, ``cell.…`` with the body's own names, ``head.weight``, ``head.bias``.
+    dropout : float
+        The largest probability anywhere in the model that something is dropped in training.
 
     Raises
     ------
     ShapeError
-        If the cell is not ``embedding_size`` wide at its input.
+        If the body is not ``embedding_size`` wide at its input, or at its output if W is E.
     OptionError
-        If the cell is no sequence layer, or time-major.
+        If the body is no recurrent layer.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(10, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> logits, state, cache = model.forward(np.array([[1, 2, 3]]))
     >>> logits.shape
     (1, 3, 10)
-    >>> _, dstate0, grads = model.backward(np.ones_like(logits), cache)
+    >>> _, dstate0, grads = model.backward(rng.standard_normal(logits.shape), cache)
     >>> sorted(grads)
     ['cell.R', 'cell.W', 'cell.b', 'embedding.weight', 'head.bias', 'head.weight']
     """
+
+    names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
+    """What embedding, body and head are called."""
 
     def __init__(
         self,
         vocab_size: int,
         embedding_size: int,
-        cell: RecurrentCell,
+        body: Any,
         *,
+        tied: bool = False,
+        head_bias: bool = True,
+        cap: float | None = None,
+        embedding_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.vocab_size = check_positive("vocab_size", vocab_size)
-        self.embedding_size = check_positive("embedding_size", embedding_size)
-        _check_cell(cell)
-        if cell.input_size != self.embedding_size:
-            raise ShapeError(
-                f"cell: expected input_size {self.embedding_size}, the width of the embedding; "
-                f"got {cell.input_size}"
-            )
-        if not getattr(cell, "batch_first", True):
-            raise OptionError("cell: expected batch_first=True, tokens are (B, T); got False")
-        rng = generator_or_new(rng)
-        self.children = {
-            "embedding": Embedding(vocab_size, embedding_size, dtype=cell.dtype, rng=rng),
-            "cell": cast(Parameterised, cell),
-            "head": Linear(cell.hidden_size, vocab_size, dtype=cell.dtype, rng=rng),
-        }
+        self.vocab_size = V = check_positive("vocab_size", vocab_size)
+        self.embedding_size = D = check_positive("embedding_size", embedding_size)
+        _check_body(body, D, tied)
+        check_cap("cap", cap)
+        rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
+        self.embedding = Embedding(V, D, dtype=body.dtype, rng=rng)
+        self.embedding_dropout = Dropout(embedding_dropout)
+        self.dropout = max(embedding_dropout, body.dropout)
+        bias = head_bias and not tied
+        self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
+        parts = zip(("embedding", "body", "head"), self.names, strict=True)
+        self.parts = dict(list(parts)[: 2 if tied else 3])
+        self._tie()
 
-    @property
-    def embedding(self) -> Embedding:
-        """The table of token vectors."""
-        return cast(Embedding, self.children["embedding"])
+    def _tie(self) -> None:
+        """Let a tied head have the matrix of the embedding."""
+        if self.tied:
+            self.head = self.head.with_params(self.embedding.params)
 
-    @property
-    def cell(self) -> RecurrentCell:
-        """The recurrent layer."""
-        return cast(RecurrentCell, self.children["cell"])
+    def with_params(self, params: Mapping[str, Array]) -> Self:
+        """Return the same model over other arrays (not copied): same names, same shapes."""
+        clone = super().with_params(params)
+        clone._tie()
+        return clone
 
-    @property
-    def head(self) -> Linear:
-        """The map from hidden states to logits."""
-        return cast(Linear, self.children["head"])
+    def init_state(self, batch_size: int) -> Any:
+        """Return the empty state, that of the body."""
+        return self.body.init_state(check_positive("batch_size", batch_size))
 
     def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
-        """Evaluate: logits (B, T, V) and the final state of the cell, without a cache."""
-        self._check(tokens)
-        h, state = self.cell(self.embedding(tokens), state)
-        return self.head(h), state
+        """Evaluate: logits and final state. Apart from these, memory does not grow with T."""
+        state = self._enter(tokens, state)
+        logits = np.empty((*tokens.shape, self.vocab_size), self.dtype)
+        for start in range(0, max(1, tokens.shape[1]), EVALUATION_BLOCK):
+            block = slice(start, start + EVALUATION_BLOCK)
+            logits[:, block], state, _ = self._compute(tokens[:, block], state)
+        return logits, state
 
     def forward(
-        self, tokens: IndexArray, state: Any = None
+        self,
+        tokens: IndexArray,
+        state: Any = None,
+        *,
+        rng: np.random.Generator | None = None,
+        recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
-        """Map tokens (B, T) to logits (B, T, V), from the cell's state or from an empty one.
+        """Map tokens to logits and keep what the backward needs.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Integers from 0 to V − 1, shape (B, T), T ≥ 0.
+        state : tuple, optional
+            State before the first token; the empty state if omitted.
+        rng : np.random.Generator, optional
+            Source of dropout; without it, nothing is dropped.
+        recompute : bool
+            For a body of blocks: keep only the input of each block, and run the block again in the
+            backward: about a third more time for a fraction of the memory. The result is the same,
+            bit for bit.
+
+        Returns
+        -------
+        logits : np.ndarray
+            Shape (B, T, V).
+        state : tuple
+            State after the last token, to be passed to the next call.
+        cache : LanguageModelCache
+            What :meth:`backward` needs. It refers to the tokens, the states and the parameters:
+            change none of them in place before the backward.
 
         Raises
         ------
-        DTypeError, ShapeError, IndexError
-            If ``tokens`` is not a (B, T) array of integers from 0 to V − 1.
+        DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
+            If an argument is not as described.
         """
-        self._check(tokens)
-        x, embedding_cache = self.embedding.forward(tokens)
-        h, state, cell_cache = self.cell.forward(x, state)
-        logits, head_cache = self.head.forward(h)
-        caches = embedding_cache, cell_cache, head_cache
-        return logits, state, LanguageModelCache(signature(self), *caches)
+        check_generator("rng", rng)
+        if recompute and not isinstance(self.body, BlockStack):
+            raise OptionError(
+                f"recompute: expected a model made of blocks; got a {type(self).__name__} "
+                f"of one {type(self.body).__name__}"
+            )
+        return self._compute(tokens, self._enter(tokens, state), rng, recompute)
 
     def backward(
         self, dlogits: Array, cache: LanguageModelCache, dstate: Any = None
-    ) -> tuple[None, Any, dict[str, Array]]:
+    ) -> tuple[None, Any, Grads]:
         """Gradients of the initial state and of the parameters; tokens have none, hence ``None``.
 
-        ``dlogits`` is (B, T, V); ``dstate`` is the cotangent of the final state, zero if omitted.
+        Parameters
+        ----------
+        dlogits : np.ndarray
+            Cotangent of the logits, (B, T, V).
+        cache : LanguageModelCache
+            From :meth:`forward`. It is not changed, and can be used again.
+        dstate : tuple, optional
+            Cotangent of the final state; zero if omitted.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` is not that of a language model.
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent is not like what that forward returned, or not finite.
+        """
+        check_cache(cache, LanguageModelCache)
+        self.body.check_cache(cache.body)
+        shape = *cache.embedding.tokens.shape, self.vocab_size
+        check_array("dlogits", dlogits, shape, self.dtype)
+        dstate = checked_cotangent(self, dstate, len(dlogits))
+        dhead = apply_cap_backward(dlogits, cache.capped)
+        dh, head = self.head.compute_backward(dhead, cache.head)
+        dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
+        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
+        embedding = self.embedding.compute_backward(dx, cache.embedding)
+        if self.tied:
+            embedding["weight"] += head["weight"]
+            return None, dstate0, self.named_grads(embedding=embedding, body=body)
+        return None, dstate0, self.named_grads(embedding=embedding, body=body, head=head)
+
+    def _compute(
+        self,
+        tokens: IndexArray,
+        state: Any,
+        rng: np.random.Generator | None = None,
+        recompute: bool = False,
+    ) -> tuple[Array, Any, LanguageModelCache]:
+        """Forward, without checks."""
+        options: dict[str, Any] = {"rng": rng} if self.body.dropout else {}
+        if recompute:
+            options["recompute"] = True
+        x, embedding = self.embedding.compute(tokens)
+        x, dropped = self.embedding_dropout.compute(x, rng)
+        h, state, body = self.body.compute(x, state, **options)
+        logits, head = self.head.compute(h)
+        logits, capped = apply_cap(logits, self.cap)
+        return logits, state, LanguageModelCache(embedding, dropped, body, head, capped)
+
+    def prepared(self) -> PreparedModel:
+        """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpy_xlstm import LSTM, LanguageModel
+        >>> model = LanguageModel(10, 4, LSTM(4, 8))
+        >>> logits, state = model(np.array([[1, 2, 3]]))
+        >>> logits, state = model.prepared().step(np.array([4]), state)
+        >>> logits.shape
+        (1, 10)
+        """
+        return PreparedModel(self)
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of all parameters under the official names, the head's also where it is tied."""
+        arrays = {name: array.copy() for name, array in self.params.items()}
+        if self.tied:
+            arrays[f"{self.names[2]}.weight"] = self.head.params["weight"].copy()
+        return arrays
+
+    def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
+        """Copy parameters under the official names, checking each name and shape.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, array_like]
+            As from ``{k: v.numpy() for k, v in model.state_dict().items()}`` of the official
+            model. The recurrent weights of its CUDA backend are put in order.
 
         Raises
         ------
         ShapeError, DTypeError, NonFiniteError
-            If a cotangent is not like what that forward returned, or not finite.
-        CacheError
-            If ``cache`` is not from a model with such a cell and parameters of these shapes.
+            If names or shapes differ, tied matrices are not equal, or a number is not finite.
+            Nothing has been copied then.
         """
-        check_made_by(cache, self)
-        _, embedding_cache, cell_cache, head_cache = cache
-        dh, head = self.head.backward(dlogits, head_cache)
-        dx, dstate0, cell = self.cell.backward(dh, cell_cache, dstate)
-        _, embedding = self.embedding.backward(cast(Array, dx), embedding_cache)
-        grads = prefixed("embedding", embedding) | prefixed("cell", cell) | prefixed("head", head)
-        return None, dstate0, grads
+        params = self.params
+        shared = (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
+        for name, array in official_arrays(arrays, params, shared).items():
+            params[name][...] = array
 
-    def _check(self, tokens: IndexArray) -> None:
+    def _enter(self, tokens: IndexArray, state: Any) -> Any:
+        """Check the tokens, and return the state before the first one."""
         check_indices("tokens", tokens, self.vocab_size)
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
+        check_batch("tokens", tokens)
+        return checked_state(self, state, len(tokens))
 
 
-def _check_cell(cell: Any) -> None:
-    """Raise :class:`OptionError` unless the cell has all of :class:`RecurrentCell`."""
-    expected = "cell: expected a sequence layer, such as LSTM(D, H); got"
-    if isinstance(cell, type):
-        raise OptionError(f"{expected} the class {cell.__name__}")
-    widths = ("input_size", "hidden_size", "params", "dtype")
-    missing = [n for n in ("__call__", "forward", "backward", *widths) if not hasattr(cell, n)]
-    if missing:
-        raise OptionError(f"{expected} {type(cell).__name__}, which has no {missing[0]}")
+def _check_body(body: Any, width: int, tied: bool) -> None:
+    """Raise an error unless the body is a recurrent layer of this width."""
+    expected = "body: expected a recurrent layer, such as LSTM(D, H); got"
+    if isinstance(body, type):
+        raise OptionError(f"{expected} the class {body.__name__}")
+    needed = "init_state", "compute", "compute_backward", "in_features", "out_features", "dtype"
+    for name in needed:
+        if not hasattr(body, name):
+            raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")
+    if body.in_features != width:
+        raise ShapeError(
+            f"body: expected in_features {width}, the width of the embedding; "
+            f"got {body.in_features}"
+        )
+    if tied and body.out_features != width:
+        raise ShapeError(
+            f"body: expected out_features {width}, the width of the embedding, whose matrix is "
+            f"the head's; got {body.out_features}"
+        )

@@ -3,17 +3,13 @@
 Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm.chunkwise import CHUNK_SIZE
-from numpy_xlstm.cells.mlstm.form import FormCache
-from numpy_xlstm.cells.mlstm.gates import Options
-from numpy_xlstm.cells.mlstm.inputs import empty_state
-from numpy_xlstm.cells.states import mLSTMState
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
@@ -27,42 +23,33 @@ from numpy_xlstm.layers import (
     LinearGroupCache,
     MultiHeadLayerNorm,
     NormCache,
+    Recurrent,
 )
-from numpy_xlstm.layers.layer import rows
-from numpy_xlstm.layers.product import times_transposed
-from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
-from numpy_xlstm.models.heads import mlstm_over_heads, mlstm_over_heads_backward
+from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.states import mLSTMBlockState
+from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
-from numpy_xlstm.parameters import Composite, child, named_grads
+from numpy_xlstm.spec.mlstm import mLSTMState
 
 SILU = ACTIVATIONS["swish"]
-OPTIONS = Options(eps=1e-6, forget_gate="sigmoid", input_gate="exp")
 
 
 class MemoryCache(NamedTuple):
     """What the backward of :class:`NormedMemory` needs."""
 
-    qkv: Array
-    """q, k and v side by side, (B, T, 3 I)."""
-    weights: tuple[Array, Array]
-    """The weights of i and f that the forward used, (NH, 3 I)."""
-    mlstm: FormCache
+    gates: LinearGroupCache
+    mlstm: Cache
     norm: NormCache
 
 
-class NormedMemory(Composite):
+class NormedMemory(Module):
     """Gates from q, k and v together, the mLSTM, and a norm for each head.
 
     The official package calls it ``mLSTMCell``.
     """
-
-    igate = child[Linear]()
-    fgate = child[Linear]()
-    outnorm = child[MultiHeadLayerNorm]()
 
     def __init__(
         self, width: int, num_heads: int, dtype: npt.DTypeLike, rng: np.random.Generator
@@ -71,60 +58,36 @@ class NormedMemory(Composite):
             raise OptionError(
                 f"num_heads: expected a divisor of the inner width {width}; got {num_heads}"
             )
-        self.num_heads = num_heads
-        self.children = {
-            "igate": Linear(3 * width, num_heads, dtype=dtype, rng=rng),
-            "fgate": Linear(3 * width, num_heads, dtype=dtype, rng=rng),
-            "outnorm": MultiHeadLayerNorm(num_heads, width // num_heads, dtype=dtype),
-        }
-        self.igate.params["weight"][...] = self.fgate.params["weight"][...] = 0
-        self.igate.params["bias"][...] = rng.normal(0, 0.1, num_heads)
-        self.fgate.params["bias"][...] = forget_bias(num_heads)
+        widths = {"igate": num_heads, "fgate": num_heads}
+        self.gates = LinearGroup(3 * width, widths, bias=True, dtype=dtype, rng=rng)
+        self.outnorm = MultiHeadLayerNorm(num_heads, width // num_heads, dtype=dtype)
+        self.parts = {"gates": "", "outnorm": "outnorm"}
+        for weight in self.gates.views("weight"):
+            weight[...] = 0
+        igate, fgate = self.gates.views("bias")
+        igate[...], fgate[...] = rng.normal(0, 0.1, num_heads), forget_bias(num_heads)
 
-    def apply(self, qkv: Array, state: mLSTMState) -> tuple[Array, mLSTMState, MemoryCache]:
-        """Forward over q, k and v side by side, (B, T, 3 I)."""
-        i, f = self._gates(qkv)
-        q, k, v = thirds(qkv)
-        h, state, mlstm = mlstm_over_heads(q, k, v, i, f, state, OPTIONS, CHUNK_SIZE)
-        y, norm = self.outnorm.apply(h)  # [mblock.5]
-        weights = self.igate.params["weight"], self.fgate.params["weight"]
-        return y, state, MemoryCache(qkv, weights, mlstm, norm)
+    def compute(
+        self, q: Array, k: Array, v: Array, state: mLSTMState
+    ) -> tuple[Array, mLSTMState, MemoryCache]:
+        """Forward over q, k and v, (B, T, I)."""
+        qkv = np.concatenate((q, k, v), axis=-1)
+        (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
+        q, k, v = np.split(qkv, 3, axis=-1)
+        h, state, memory = mlstm_over_heads(q, k, v, i, f, state)
+        y, norm = self.outnorm.compute(h)  # [mblock.5]
+        return y, state, MemoryCache(gates, memory, norm)
 
-    def apply_backward(
+    def compute_backward(
         self, dy: Array, cache: MemoryCache, dstate: mLSTMState
-    ) -> tuple[tuple[Array, Array, Array], mLSTMState, Grads]:
+    ) -> tuple[list[Array], mLSTMState, Grads]:
         """Backward: gradients of q, k and v, of the state and of the parameters."""
-        dh, norm_grads = self.outnorm.apply_backward(dy, cache.norm)
-        dq, dk, dv, di, df, dstate0 = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
-        dqkv, gate_grads = self._gates_backward(di, df, cache)
-        for dx, from_gates in zip((dq, dk, dv), thirds(dqkv), strict=True):
-            dx += from_gates  # [mblock.12]
-        return (dq, dk, dv), dstate0, named_grads(gate_grads | {"outnorm": norm_grads})
-
-    def _gates(self, qkv: Array) -> tuple[Array, Array]:
-        """Both gates in one product: they are far narrower than what they look at."""
-        i, f, NH = self.igate.params, self.fgate.params, self.num_heads
-        both = times_transposed(rows(qkv), np.concatenate((i["weight"], f["weight"])))
-        both += np.concatenate((i["bias"], f["bias"]))  # [mblock.4]
-        both = both.reshape(*qkv.shape[:-1], 2 * NH)
-        return both[..., :NH], both[..., NH:]
-
-    def _gates_backward(
-        self, di: Array, df: Array, cache: MemoryCache
-    ) -> tuple[Array, dict[str, Grads]]:
-        dboth, NH = np.concatenate((di, df), axis=-1), self.num_heads
-        dW, db = rows(dboth).T @ rows(cache.qkv), rows(dboth).sum(axis=0)  # [mblock.11]
-        grads = {
-            "igate": {"weight": dW[:NH], "bias": db[:NH]},
-            "fgate": {"weight": dW[NH:], "bias": db[NH:]},
-        }
-        return dboth @ np.concatenate(cache.weights), grads
-
-
-def thirds(qkv: Array) -> tuple[Array, Array, Array]:
-    """Views of q, k and v, which lie side by side along the last axis."""
-    width = qkv.shape[-1] // 3
-    return qkv[..., :width], qkv[..., width : 2 * width], qkv[..., 2 * width :]
+        dh, norm_grads = self.outnorm.compute_backward(dy, cache.norm)
+        d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
+        from_gates, gate_grads = self.gates.compute_backward([d.i, d.f], cache.gates)  # [mblock.11]
+        thirds = np.split(from_gates, 3, axis=-1)
+        dqkv = [dx + more for dx, more in zip(d[:3], thirds, strict=True)]  # [mblock.12]
+        return dqkv, d.state, self.named_grads(gates=gate_grads, outnorm=norm_grads)
 
 
 class mLSTMLayerCache(NamedTuple):
@@ -133,20 +96,20 @@ class mLSTMLayerCache(NamedTuple):
     up: LinearGroupCache
     conv: CausalConv1dCache
     active: Array
-    """SiLU of the convolution, and of the branch of the gate, (2, B, T, I)."""
-    silu: tuple[Array, ...]
-    """What its backward needs."""
+    """a, SiLU of the convolution, (B, T, I)."""
+    active_cache: Any
+    gate: Array
+    """SiLU(z), (B, T, I)."""
+    gate_cache: Any
     projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
     memory: MemoryCache
     read: Array
     """What is gated: the memory's output and the skip, (B, T, I)."""
-    skip: Array
-    """The learnable skip that the forward used."""
     down: LinearCache
     dropped: Array | None
 
 
-class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
+class mLSTMLayer(Recurrent):
     r"""mLSTM between an up- and a down-projection (xLSTM paper, Figure 11).
 
     .. math::
@@ -167,7 +130,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names.
 
     Raises
@@ -184,13 +147,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
     ((2, 5, 16), (2, 3, 64), (2, 4, 16, 16))
     """
 
-    up = child[LinearGroup]("(up)")
-    q_proj = child[HeadwiseLinear]()
-    k_proj = child[HeadwiseLinear]()
-    v_proj = child[HeadwiseLinear]()
-    conv1d = child[CausalConv1d]()
-    memory = child[NormedMemory]("mlstm_cell")
-    proj_down = child[Linear]()
+    Cache = mLSTMLayerCache
 
     def __init__(
         self,
@@ -201,113 +158,85 @@ class mLSTMLayer(Recurrent[mLSTMBlockState, mLSTMLayerCache]):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, mLSTMLayerConfig)
-        self.width = D = check_positive("embedding_dim", config.embedding_dim)
-        self.inner = inner = config.proj_up_dim(D)
-        if inner % config.qkv_proj_blocksize:
+        self.in_features = self.out_features = D = check_positive(
+            "embedding_dim", config.embedding_dim
+        )
+        self.inner, bias, rng = config.proj_up_dim(D), config.bias, generator_or_new(rng)
+        blocks, rest = divmod(self.inner, config.qkv_proj_blocksize)
+        if rest:
             raise OptionError(
-                f"qkv_proj_blocksize: expected a divisor of the inner width {inner}; "
+                f"qkv_proj_blocksize: expected a divisor of the inner width {self.inner}; "
                 f"got {config.qkv_proj_blocksize}"
             )
-        self.dropout = Dropout(config.dropout)
-        rng = generator_or_new(rng)
-        widths = {"x": inner, "z": inner}
-        blocks, bias = inner // config.qkv_proj_blocksize, config.bias
-        self.children = {
-            "(up)": LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng),
-            **{
-                name: HeadwiseLinear(inner, blocks, bias, dtype=dtype, rng=rng)
-                for name in ("q_proj", "k_proj", "v_proj")
-            },
-            "conv1d": CausalConv1d(inner, config.conv1d_kernel_size, dtype=dtype, rng=rng),
-            "mlstm_cell": NormedMemory(inner, config.num_heads, dtype, rng),
-            "proj_down": Linear(inner, D, bias, dtype=dtype, rng=rng),
-        }
-        self.own = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
+        widths = {"x": self.inner, "z": self.inner}
+        self.up = LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng)
+        self.q_proj, self.k_proj, self.v_proj = (
+            HeadwiseLinear(self.inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
+        )
+        self.conv1d = CausalConv1d(self.inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
+        self.mlstm_cell = NormedMemory(self.inner, config.num_heads, dtype, rng)
+        self.proj_down = Linear(self.inner, D, bias, dtype=dtype, rng=rng)
+        self.drop, self.dropout = Dropout(config.dropout), config.dropout
+        named = "q_proj", "k_proj", "v_proj", "conv1d", "mlstm_cell", "proj_down"
+        self.parts = {"up": ""} | {name: name for name in named}
+        self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
         self._initialise(num_blocks, rng)
 
     def _initialise(self, num_blocks: int, rng: np.random.Generator) -> None:
-        D, params = self.width, self.params
+        D, params = self.in_features, self.params
         for name in ("proj_up", "q_proj", "k_proj", "v_proj"):
             small_init(params[f"{name}.weight"], D, rng)
         wang_init(params["proj_down.weight"], D, num_blocks, rng)
         if self.config.bias:
             params["proj_up.bias"][...] = params["proj_down.bias"][...] = 0
 
-    def empty_state(self, batch_size: int) -> mLSTMBlockState:
-        """Return the state before a sequence, without checks."""
-        NH = self.config.num_heads
+    def init_state(self, batch_size: int) -> mLSTMBlockState:
+        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads
         DH = self.inner // NH
-        memory = empty_state(batch_size, NH, DH, DH, self.dtype, OPTIONS)
-        return mLSTMBlockState(self.conv1d.init_state(batch_size), memory)
+        return mLSTMBlockState(conv, empty_memory(batch_size, NH, DH, DH, self.dtype))
 
-    def apply(
-        self, x: Array, state: mLSTMBlockState, rng: np.random.Generator | None
+    def compute(
+        self, x: Array, state: mLSTMBlockState, rng: np.random.Generator | None = None
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
         """Forward, without checks."""
-        (inner, z), up = self.up.apply(x)  # [mblock.1]
-        convolved, conv_state, conv = self.conv1d.apply(inner, state.conv)
-        both, silu_cache = SILU.forward(np.concatenate((convolved[None], z[None])))  # [mblock.2]
-        active, gate = both
-        qkv = np.empty((*x.shape[:-1], 3 * self.inner), x.dtype)
-        q, k, v = thirds(qkv)
-        _, q_cache = self.q_proj.apply(active, out=q)  # [mblock.3]
-        _, k_cache = self.k_proj.apply(active, out=k)
-        _, v_cache = self.v_proj.apply(inner, out=v)
-        read, memory_state, memory = self.memory.apply(qkv, state.mlstm)
-        skip = self.own["learnable_skip"]
-        read += skip * active  # [mblock.6]
-        y, down = self.proj_down.apply(read * gate)  # [mblock.7]
-        y, dropped = self.dropout.apply(y, rng)
-        cache = mLSTMLayerCache(
-            up,
-            conv,
-            both,
-            silu_cache,
-            (q_cache, k_cache, v_cache),
-            memory,
-            read,
-            skip,
-            down,
-            dropped,
-        )
-        return y, mLSTMBlockState(conv_state, memory_state), cache
+        (inner, z), up = self.up.compute(x)  # [mblock.1]
+        convolved, conv_state, conv = self.conv1d.compute(inner, state.conv)
+        active, active_cache = SILU.forward(convolved)  # [mblock.2]
+        gate, gate_cache = SILU.forward(z)
+        q, q_cache = self.q_proj.compute(active)  # [mblock.3]
+        k, k_cache = self.k_proj.compute(active)
+        v, v_cache = self.v_proj.compute(inner)
+        normed, memory_state, memory = self.mlstm_cell.compute(q, k, v, state.mlstm)
+        read = normed + self.params["learnable_skip"] * active  # [mblock.6]
+        y, down = self.proj_down.compute(read * gate)  # [mblock.7]
+        y, dropped = self.drop.compute(y, rng)
+        projections = q_cache, k_cache, v_cache
+        kept = up, conv, active, active_cache, gate, gate_cache, projections, memory, read, down
+        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, dropped)
 
-    def apply_backward(
+    def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
-        dy = self.dropout.apply_backward(dy, cache.dropped)
-        dgated, down_grads = self.proj_down.apply_backward(dy, cache.down)
-        active, gate = cache.active
-        dboth = np.empty_like(cache.active)
-        np.multiply(dgated, cache.read, out=dboth[1])  # [mblock.8]
-        dread = dgated
-        dread *= gate  # [mblock.9]
-        dskip = np.einsum("btd,btd->d", dread, active)
-        (dq, dk, dv), dmemory, memory_grads = self.memory.apply_backward(
+        q_cache, k_cache, v_cache = cache.projections
+        dy = self.drop.compute_backward(dy, cache.dropped)
+        dgated, down = self.proj_down.compute_backward(dy, cache.down)
+        dz = SILU.backward(dgated * cache.read, cache.gate_cache)  # [mblock.8]
+        dread = dgated * cache.gate  # [mblock.9]
+        dskip = np.einsum("btd,btd->d", dread, cache.active)
+        (dq, dk, dv), dmemory, memory = self.mlstm_cell.compute_backward(
             dread, cache.memory, dstate.mlstm
         )
-        q_cache, k_cache, v_cache = cache.projections
-        dactive = np.multiply(dread, cache.skip, out=dboth[0])  # [mblock.10]
-        from_q, q_grads = self.q_proj.apply_backward(dq, q_cache)
-        from_k, k_grads = self.k_proj.apply_backward(dk, k_cache)
-        dactive += from_q  # [mblock.13]
-        dactive += from_k
-        dboth = SILU.backward(dboth, cache.silu)
-        dconvolved, dz = dboth
-        dinner, v_grads = self.v_proj.apply_backward(dv, v_cache)
-        from_conv, dconv, conv_grads = self.conv1d.apply_backward(
-            dconvolved, cache.conv, dstate.conv
-        )
-        dinner += from_conv  # [mblock.14]
-        dx, up_grads = self.up.apply_backward([dinner, dz], cache.up)
-        parts = {
-            "(up)": up_grads | {"learnable_skip": dskip},
-            "q_proj": q_grads,
-            "k_proj": k_grads,
-            "v_proj": v_grads,
-            "conv1d": conv_grads,
-            "mlstm_cell": memory_grads,
-            "proj_down": down_grads,
-        }
-        return dx, mLSTMBlockState(dconv, dmemory), named_grads(parts)
+        from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)
+        from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
+        dactive = dread * self.params["learnable_skip"]  # [mblock.10]
+        dactive = dactive + from_q + from_k  # [mblock.13]
+        dconvolved = SILU.backward(dactive, cache.active_cache)
+        from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
+        from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
+        dinner = from_v + from_conv  # [mblock.14]
+        dx, up = self.up.compute_backward([dinner, dz], cache.up)
+        projections = {"q_proj": q_proj, "k_proj": k_proj, "v_proj": v_proj, "proj_down": down}
+        grads = self.named_grads(up=up, conv1d=conv1d, mlstm_cell=memory, **projections)
+        return dx, mLSTMBlockState(dconv, dmemory), {"learnable_skip": dskip} | grads

@@ -1,5 +1,6 @@
 """The recurrent protocol as types: what training and models need of what they are given."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,11 +12,11 @@ class RecurrentModel(Protocol):
     """Anything with the recurrent protocol, whatever its state and its cache are."""
 
     @property
-    def params(self) -> dict[str, Array]:
+    def params(self) -> Mapping[str, Array]:
         """The live parameters by name."""
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[Any] | None:
         """The dtype of the parameters."""
 
     def __call__(self, x: Array, /, state: Any = None) -> tuple[Array, Any]:
@@ -28,10 +29,3 @@ class RecurrentModel(Protocol):
         self, dy: Array, /, cache: Any, dstate: Any = None
     ) -> tuple[Array | None, Any, dict[str, Array]]:
         """Return the gradients of the input, of the initial state and of the parameters."""
-
-
-class RecurrentCell(RecurrentModel, Protocol):
-    """A recurrent sequence layer that knows its widths: x (B, T, D) to y (B, T, H)."""
-
-    input_size: int
-    hidden_size: int

@@ -3,47 +3,43 @@
 Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.scan import (
-    ScanCache,
-    scan,
-    scan_backward,
-    steps_first,
-)
-from numpy_xlstm.cells.slstm.pointwise import sLSTMPointwise
-from numpy_xlstm.cells.state_form import StateForm
-from numpy_xlstm.cells.states import sLSTMState
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    CausalConv1dCache,
     Dropout,
     HeadwiseLinear,
+    HeadwiseLinearCache,
     MultiHeadLayerNorm,
     NormCache,
+    Recurrent,
 )
-from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
-from numpy_xlstm.numerics import Array, check_positive, check_whole, checked_dtype, generator_or_new
-from numpy_xlstm.numerics.beside import Alone
-from numpy_xlstm.parameters import Parameterised, child, named_grads
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+)
+from numpy_xlstm.spec.slstm import sLSTMState
 
 GATES = ("fgate", "igate", "zgate", "ogate")
-"""The weights that feed i, f, z and o: the official package has the names of i and f swapped."""
+"""The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
 
-POINTWISE = sLSTMPointwise("sigmoid")
 SILU = ACTIVATIONS["swish"]
 
 
-class RecurrentParameters(Parameterised):
+class RecurrentParameters(Module):
     """R (NH, 4·DH, DH) and b (4·NH·DH,) under the official names, gate by gate: i, f, z, o."""
 
     def __init__(
@@ -71,21 +67,19 @@ class RecurrentParameters(Parameterised):
 
 
 class sLSTMLayerCache(NamedTuple):
-    """What the backward of :class:`sLSTMLayer` needs; steps first, (T, B, …)."""
+    """What the backward of :class:`sLSTMLayer` needs."""
 
-    conv: CausalConv1dCache | None
-    silu: tuple[Array, ...] | None
-    """What the backward of SiLU needs."""
-    inputs: tuple[Array, Array]
-    """What feeds i and f, and what feeds z and o, (T, B, D)."""
-    weights: tuple[Array, ...]
-    """The weights of i, f, z and o, (NH, DH, DH)."""
-    scan: ScanCache
+    gates: tuple[HeadwiseLinearCache, ...]
+    """Those of i, f, z and o; what has fed them, (B, T, D)."""
+    conv: Any
+    """That of the convolution; None without one."""
+    silu: Any
+    scan: slstm.sLSTMScanCache
     dropped: Array | None
     norm: NormCache
 
 
-class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
+class sLSTMLayer(Recurrent):
     r"""sLSTM whose gates see a convolution, and a norm for each head (xLSTM paper, Figure 10).
 
     .. math::
@@ -106,7 +100,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names. ``fgate.weight`` feeds the input gate and ``igate.weight`` the
         forget gate, as the official package has it, for the sake of its checkpoints.
 
@@ -124,9 +118,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
     ((2, 5, 8), (2, 3, 8), (2, 8))
     """
 
-    conv1d = child[CausalConv1d]()
-    cell = child[RecurrentParameters]("slstm_cell")
-    group_norm = child[MultiHeadLayerNorm]()
+    Cache = sLSTMLayerCache
+    conv1d: CausalConv1d | None = None
 
     def __init__(
         self,
@@ -138,123 +131,73 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, sLSTMLayerConfig)
-        self.width = D = check_positive("embedding_dim", config.embedding_dim)
-        self.num_heads = NH = config.num_heads
-        if D % NH:
-            raise OptionError(f"num_heads: expected a divisor of the width {D}; got {NH}")
-        check_whole("block", block)
-        check_positive("num_blocks", num_blocks)
-        self.head_dim = D // NH
-        self.dropout = Dropout(config.dropout)
-        rng = generator_or_new(rng)
-        self.children = {
-            **{name: HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for name in GATES},
-            "slstm_cell": RecurrentParameters(config, block, num_blocks, dtype, rng),
-            "group_norm": MultiHeadLayerNorm(
-                NH, self.head_dim, weight=config.group_norm_weight, dtype=dtype
-            ),
-        }
+        D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
+        self.in_features = self.out_features = D
+        self.head_dim, rng = D // check_divides("num_heads", NH, "width", D), generator_or_new(rng)
+        self.fgate, self.igate, self.zgate, self.ogate = (
+            HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for _ in GATES
+        )
+        self.slstm_cell = RecurrentParameters(config, block, num_blocks, dtype, rng)
+        weighted = config.group_norm_weight
+        self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
+        self.parts = {name: name for name in (*GATES, "slstm_cell", "group_norm")}
         if config.conv1d_kernel_size:
-            kernel = config.conv1d_kernel_size
-            self.children |= {"conv1d": CausalConv1d(D, kernel, dtype=dtype, rng=rng)}
-        for name in GATES:
-            small_init(self.children[name].params["weight"], D, rng)
+            self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
+            self.parts["conv1d"] = "conv1d"
+        self.drop, self.dropout = Dropout(config.dropout), config.dropout
+        for gate in self.gates:
+            small_init(gate.params["weight"], D, rng)
 
     @property
-    def has_conv(self) -> bool:
-        """Whether there is a convolution."""
-        return self.config.conv1d_kernel_size > 0
+    def gates(self) -> list[HeadwiseLinear]:
+        """The maps that feed i, f, z and o."""
+        return [getattr(self, name) for name in GATES]
 
-    def empty_state(self, batch_size: int) -> sLSTMBlockState:
-        """Return the state before a sequence, without checks."""
-        conv = self.conv1d.init_state(batch_size) if self.has_conv else None
-        return sLSTMBlockState(conv, self._form(batch_size).start(None))
+    def init_state(self, batch_size: int) -> sLSTMBlockState:
+        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        B = check_positive("batch_size", batch_size)
+        h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
+        memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
+        conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
+        return sLSTMBlockState(conv, memory)
 
-    def apply(
-        self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None
+    def compute(
+        self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
         """Forward, without checks."""
-        conv_state, conv, silu_cache, inputs = None, None, None, 2 * (_time_major(x),)
-        if self.has_conv:
-            convolved, conv_state, conv = self.conv1d.apply(x, state.conv)
-            active, silu_cache = SILU.forward(_time_major(convolved))  # [sblock.1]
-            inputs = active, inputs[1]
-        weights = tuple(self.children[name].params["weight"] for name in GATES)
-        bias = self.cell.params["_bias_"].reshape(4, self.num_heads, self.head_dim, 1)
+        active, conv_state, conv, silu = x, None, None, None
+        if self.conv1d is not None and state.conv is not None:
+            convolved, conv_state, conv = self.conv1d.compute(x, state.conv)
+            active, silu = SILU.forward(convolved)  # [sblock.1]
+        fed = zip(self.gates, (active, active, x, x), strict=True)
+        pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
+        R, b = (self.slstm_cell.params[name] for name in ("_recurrent_kernel_", "_bias_"))
+        Wx = np.concatenate(pre, axis=-1) + b  # [sblock.2]
+        ends = np.full(len(x), x.shape[1])
+        h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
+        h, dropped = self.drop.compute(h, rng)
+        y, norm = self.group_norm.compute(h)  # [sblock.4]
+        cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
+        return y, sLSTMBlockState(conv_state, memory), cache
 
-        def source(block: slice, out: Array) -> None:
-            columns = [self._by_head(rows[block]).swapaxes(1, 2) for rows in inputs]
-            pre = np.empty((*bias.shape[:3], columns[0].shape[-1]), x.dtype)
-            for n, weight in enumerate(weights):
-                np.matmul(weight, columns[n // 2], out=pre[n])
-            pre += bias  # [sblock.2]
-            out[...] = steps_first(pre.reshape(*bias.shape[:3], len(out), -1))
-
-        hs = np.empty_like(inputs[1])
-
-        def taker(block: slice, outputs: Array) -> None:
-            hs[block] = outputs.reshape(hs[block].shape)
-
-        form = self._form(len(x))
-        h, memory = form.split(state.slstm)
-        R = self.cell.params["_recurrent_kernel_"]
-        cache = scan(source, taker, x.shape[1], R, h, memory, POINTWISE)  # [sblock.3]
-        hs, dropped = self.dropout.apply(hs, rng)
-        y, norm = self.group_norm.apply(hs)  # [sblock.4]
-        after = form.join(cache.hs[-1], cache.memory[-1])
-        kept = sLSTMLayerCache(conv, silu_cache, inputs, weights, cache, dropped, norm)
-        return y.swapaxes(0, 1), sLSTMBlockState(conv_state, after), kept
-
-    def apply_backward(
+    def compute_backward(
         self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState
     ) -> tuple[Array, sLSTMBlockState, Grads]:
         """Backward, without checks."""
-        dhs, norm_grads = self.group_norm.apply_backward(_time_major(dy), cache.norm)
-        dhs = self.dropout.apply_backward(dhs, cache.dropped)
-        dinputs = tuple(np.empty_like(rows) for rows in cache.inputs)
-        dweights = [np.zeros_like(weight) for weight in cache.weights]
-        dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
-
-        def sink(block: slice, dpre: Array, _: Alone) -> None:
-            flat = dpre.reshape(*dpre.shape[:3], -1)
-            np.add(dbias, flat.sum(axis=-1), out=dbias)  # [sblock.5]
-            for n, (rows, drows) in enumerate(zip(cache.inputs, dinputs, strict=True)):
-                for gate in (2 * n, 2 * n + 1):
-                    dweights[gate] += flat[gate] @ self._by_head(rows[block])  # [sblock.6]
-                first, second = (
-                    flat[gate].swapaxes(1, 2) @ cache.weights[gate] for gate in (2 * n, 2 * n + 1)
-                )
-                np.add(first, second, out=self._by_head(drows[block]))  # [sblock.7]
-
-        heads = (*dhs.shape[:2], self.num_heads, self.head_dim)
-        form = self._form(len(dy))
-        dh, dmemory, dR = scan_backward(
-            dhs.reshape(heads), *form.split(dstate.slstm), cache.scan, POINTWISE, sink
-        )
-        dactive, dx = dinputs
-        parts: dict[str, Grads] = {
-            name: {"weight": dW} for name, dW in zip(GATES, dweights, strict=True)
-        }
-        parts["slstm_cell"] = {"_recurrent_kernel_": dR, "_bias_": dbias.reshape(-1)}
-        parts["group_norm"] = norm_grads
-        dconv, through_gates = None, dactive.swapaxes(0, 1)
-        if cache.conv is not None and cache.silu is not None:
-            dconvolved = SILU.backward(dactive, cache.silu).swapaxes(0, 1)  # [sblock.8]
-            through_gates, dconv, parts["conv1d"] = self.conv1d.apply_backward(
+        dh, norm = self.group_norm.compute_backward(dy, cache.norm)
+        dh = self.drop.compute_backward(dh, cache.dropped)
+        dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
+        cell = {"_recurrent_kernel_": dR, "_bias_": dWx.sum(axis=(0, 1))}  # [sblock.5]
+        taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
+        back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
+        (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]
+        named = dict(zip(GATES, gates, strict=True))
+        grads = self.named_grads(slstm_cell=cell, group_norm=norm, **named)
+        dactive, dx, dconv = from_i + from_f, from_z + from_o, None  # [sblock.7]
+        if self.conv1d is not None and dstate.conv is not None:
+            dconvolved = SILU.backward(dactive, cache.silu)  # [sblock.8]
+            dactive, dconv, conv1d = self.conv1d.compute_backward(
                 dconvolved, cache.conv, dstate.conv
             )
-        dstate0 = sLSTMBlockState(dconv, form.join(dh, dmemory))
-        return dx.swapaxes(0, 1) + through_gates, dstate0, named_grads(parts)
-
-    def _by_head(self, rows: Array) -> Array:
-        """View of (steps, B, D) as (NH, steps·B, DH)."""
-        return rows.reshape(-1, self.num_heads, self.head_dim).swapaxes(0, 1)
-
-    def _form(self, B: int) -> StateForm[sLSTMState]:
-        """What the state of the recurrence is like."""
-        return StateForm(sLSTMState, B, self.num_heads, self.head_dim, self.dtype)
-
-
-def _time_major(x: Array) -> Array:
-    """(B, T, D) to a contiguous (T, B, D)."""
-    return np.ascontiguousarray(x.swapaxes(0, 1))
+            grads |= self.named_grads(conv1d=conv1d)
+        return dx + dactive, sLSTMBlockState(dconv, dmemory), grads

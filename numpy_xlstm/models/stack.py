@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers import LayerNorm, NormCache
-from numpy_xlstm.models.block import Grads, Recurrent
+from numpy_xlstm.errors import CacheError
+from numpy_xlstm.layers import Layer, LayerNorm, NormCache, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import (
     mLSTMBlockConfig,
@@ -16,8 +16,8 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
 )
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
-from numpy_xlstm.parameters import Parameterised, named_grads
 
 
 class Recomputed(NamedTuple):
@@ -31,81 +31,77 @@ class Recomputed(NamedTuple):
 class StackCache(NamedTuple):
     """What the backward of a stack needs: the cache of each block, or what to find it with."""
 
-    blocks: tuple[Any, ...]
+    blocks: list[Any]
     norm: NormCache | None
 
 
-class BlockStack(Recurrent[tuple[Any, ...], StackCache]):
+class BlockStack(Recurrent):
     """Blocks one after the other, and then a norm.
 
     Parameters
     ----------
     blocks : list of ResidualBlock
         The blocks, named ``blocks.0``, ``blocks.1``, …; the state is a tuple of theirs.
-    norm : Parameterised, optional
+    norm : Layer, optional
         The norm behind them.
     norm_name : str
         What it is called.
     """
 
-    def __init__(
-        self, blocks: list[ResidualBlock], norm: Parameterised | None, norm_name: str
-    ) -> None:
-        self.width = blocks[0].width
-        self.num_blocks, self.norm_name = len(blocks), norm_name
-        children: dict[str, Parameterised] = {f"blocks.{n}": b for n, b in enumerate(blocks)}
-        if norm is not None:
-            children[norm_name] = norm
-        self.children = children
+    Cache = StackCache
 
-    @property
-    def blocks(self) -> list[ResidualBlock]:
-        """The blocks in order."""
-        return cast(list[ResidualBlock], list(self.children.values())[: self.num_blocks])
+    def __init__(self, blocks: list[ResidualBlock], norm: Layer | None, norm_name: str) -> None:
+        self.blocks, self.norm = blocks, norm
+        self.in_features = self.out_features = blocks[0].in_features
+        self.dropout = max(block.dropout for block in blocks)
+        self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 
-    @property
-    def norm(self) -> Any:
-        """The norm behind them, or None."""
-        return self.children.get(self.norm_name)
+    def init_state(self, batch_size: int) -> tuple[Any, ...]:
+        """Return the empty state, one part for each block: zeros, and m = −inf."""
+        return tuple(block.init_state(batch_size) for block in self.blocks)
 
-    def empty_state(self, batch_size: int) -> tuple[Any, ...]:
-        """Return the state before a sequence, without checks."""
-        return tuple(block.empty_state(batch_size) for block in self.blocks)
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless such a stack of such blocks has made the cache."""
+        super().check_cache(cache)
+        here = f"{len(self.blocks)} blocks with{'out' * (self.norm is None)} a norm"
+        there = f"{len(cache.blocks)} blocks with{'out' * (cache.norm is None)} a norm"
+        if here != there:
+            raise CacheError(f"cache: expected that of {here}; got that of {there}")
+        for block, kept in zip(self.blocks, cache.blocks, strict=True):
+            if not isinstance(kept, Recomputed):
+                block.check_cache(kept)
 
-    def apply(
+    def compute(
         self,
         x: Array,
         state: tuple[Any, ...],
-        rng: np.random.Generator | None,
+        rng: np.random.Generator | None = None,
         recompute: bool = False,
     ) -> tuple[Array, tuple[Any, ...], StackCache]:
         """Forward, without checks; with ``recompute``, only the input of each block is kept."""
-        after, caches = [], []
+        after, caches, norm = [], [], None
         for block, before in zip(self.blocks, state, strict=True):
             kept = Recomputed(x, before, copy.deepcopy(rng)) if recompute else None
-            x, now, cache = block.apply(x, before, rng)
+            x, now, cache = block.compute(x, before, rng)
             after.append(now)
             caches.append(kept or cache)
-        norm = None
         if self.norm is not None:
-            x, norm = self.norm.apply(x)
-        return x, tuple(after), StackCache(tuple(caches), norm)
+            x, norm = self.norm.compute(x)
+        return x, tuple(after), StackCache(caches, norm)
 
-    def apply_backward(
+    def compute_backward(
         self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Backward, without checks."""
-        parts: dict[str, Grads] = {}
-        if cache.norm is not None:
-            dy, parts[self.norm_name] = self.norm.apply_backward(dy, cache.norm)
-        before: list[Any] = []
-        for n in reversed(range(self.num_blocks)):
+        before, grads, norm_grads = list(dstate), [Grads() for _ in self.blocks], {}
+        if self.norm is not None:
+            dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
+        for n in reversed(range(len(self.blocks))):
             block, kept = self.blocks[n], cache.blocks[n]
             if isinstance(kept, Recomputed):
-                *_, kept = block.apply(kept.x, kept.state, copy.deepcopy(kept.rng))
-            dy, dbefore, parts[f"blocks.{n}"] = block.apply_backward(dy, kept, dstate[n])
-            before.append(dbefore)
-        return dy, tuple(reversed(before)), named_grads(parts)
+                *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.rng))
+            dy, before[n], grads[n] = block.compute_backward(dy, kept, dstate[n])
+        return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
 
 
 class xLSTMBlockStack(BlockStack):
@@ -122,7 +118,7 @@ class xLSTMBlockStack(BlockStack):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names: ``blocks.0.…``, …, ``post_blocks_norm.weight``.
 
     Examples

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_array
-from numpy_xlstm.parameters import check_same_parameters
 
 KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
 

@@ -1,6 +1,6 @@
 """The blocks of both papers: norm, layer, residual; then norm, feed-forward, residual."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,28 +9,21 @@ from numpy_xlstm.layers import (
     Dropout,
     FeedForwardCache,
     GatedFeedForward,
+    Layer,
     LayerNorm,
     NormCache,
+    Recurrent,
 )
-from numpy_xlstm.layers.layer import Layer
-from numpy_xlstm.models.block import Grads, Recurrent
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
-from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
-from numpy_xlstm.parameters import named_grads
 
-
-class Names(NamedTuple):
-    """What the parts of a block are called."""
-
-    norm: str
-    layer: str
-    ffn_norm: str
-    ffn: str
+PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
+"""What the parts of a block are called in the first paper's package."""
 
 
 class MixCache(NamedTuple):
@@ -55,7 +48,7 @@ class BlockCache(NamedTuple):
     feed: FeedCache | None
 
 
-class ResidualBlock(Recurrent[Any, BlockCache]):
+class ResidualBlock(Recurrent):
     """x + layer(norm(x)), and then, if there is a feed-forward layer, x + ffn(norm(x)).
 
     Parameters
@@ -68,90 +61,70 @@ class ResidualBlock(Recurrent[Any, BlockCache]):
         The feed-forward layer and the norm before it.
     ffn_dropout : float
         Probability that an output of the feed-forward layer is dropped in training.
+    parts : dict[str, str]
+        What the names of the parameters of each part begin with.
     """
 
-    names: ClassVar[Names] = Names("xlstm_norm", "xlstm", "ffn_norm", "ffn")
+    Cache = BlockCache
 
     def __init__(
         self,
-        layer: Recurrent[Any, Any],
-        norm: Layer[NormCache],
+        layer: Recurrent,
+        norm: Layer,
         ffn: GatedFeedForward | None = None,
-        ffn_norm: Layer[NormCache] | None = None,
+        ffn_norm: Layer | None = None,
+        *,
         ffn_dropout: float = 0.0,
+        parts: dict[str, str] = PARTS,
     ) -> None:
-        self.width = layer.width
-        self.ffn_dropout = Dropout(ffn_dropout)
-        children = zip(self.names, (norm, layer, ffn_norm, ffn), strict=True)
-        self.children = {name: part for name, part in children if part is not None}
+        self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
+        self.in_features = self.out_features = layer.in_features
+        self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
+        self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
-    @property
-    def layer(self) -> Any:
-        """The recurrent layer."""
-        return self.children[self.names.layer]
+    def init_state(self, batch_size: int) -> Any:
+        """Return the empty state, that of the layer: zeros, and m = −inf."""
+        return self.layer.init_state(batch_size)
 
-    @property
-    def norm(self) -> Any:
-        """The norm before it."""
-        return self.children[self.names.norm]
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a block of such a layer has made the cache."""
+        super().check_cache(cache)
+        self.layer.check_cache(cache.mix.layer)
 
-    @property
-    def ffn(self) -> Any:
-        """The feed-forward layer, or None."""
-        return self.children.get(self.names.ffn)
-
-    @property
-    def ffn_norm(self) -> Any:
-        """The norm before the feed-forward layer, or None."""
-        return self.children.get(self.names.ffn_norm)
-
-    def empty_state(self, batch_size: int) -> Any:
-        """Return the state before a sequence, without checks."""
-        return self.layer.empty_state(batch_size)
-
-    def apply(
-        self, x: Array, state: Any, rng: np.random.Generator | None
+    def compute(
+        self, x: Array, state: Any, rng: np.random.Generator | None = None
     ) -> tuple[Array, Any, BlockCache]:
         """Forward, without checks."""
-        x, state, mix = self._mix(x, state, rng)
-        if self.ffn is None:
-            return x, state, BlockCache(mix, None)
+        normed, norm = self.norm.compute(x)
+        y, state, layer = self.layer.compute(normed, state, rng)
+        x = x + y  # [block.1]
         x, feed = self._feed(x, rng)
-        return x, state, BlockCache(mix, feed)
+        return x, state, BlockCache(MixCache(norm, layer), feed)
 
-    def apply_backward(self, dy: Array, cache: BlockCache, dstate: Any) -> tuple[Array, Any, Grads]:
+    def compute_backward(
+        self, dy: Array, cache: BlockCache, dstate: Any
+    ) -> tuple[Array, Any, Grads]:
         """Backward, without checks."""
-        grads: Grads = {}
-        if cache.feed is not None:
-            dy, grads = self._feed_backward(dy, cache.feed)
-        dx, dstate, mix_grads = self._mix_backward(dy, cache.mix, dstate)
-        return dx, dstate, grads | mix_grads
+        dy, feed_grads = self._feed_backward(dy, cache.feed)
+        dnormed, dstate, layer = self.layer.compute_backward(dy, cache.mix.layer, dstate)
+        dx, norm = self.norm.compute_backward(dnormed, cache.mix.norm)
+        return dy + dx, dstate, self.named_grads(norm=norm, layer=layer) | feed_grads  # [block.4]
 
-    def _mix(
-        self, x: Array, state: Any, rng: np.random.Generator | None
-    ) -> tuple[Array, Any, MixCache]:
-        normed, norm = self.norm.apply(x)
-        y, state, layer = self.layer.apply(normed, state, rng)
-        return x + y, state, MixCache(norm, layer)  # [block.1]
-
-    def _mix_backward(self, dy: Array, cache: MixCache, dstate: Any) -> tuple[Array, Any, Grads]:
-        dnormed, dstate, layer = self.layer.apply_backward(dy, cache.layer, dstate)
-        dx, norm = self.norm.apply_backward(dnormed, cache.norm)
-        grads = named_grads({self.names.norm: norm, self.names.layer: layer})
-        return dy + dx, dstate, grads  # [block.4]
-
-    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache]:
-        normed, norm = self.ffn_norm.apply(x)
-        y, ffn = self.ffn.apply(normed)
-        y, dropped = self.ffn_dropout.apply(y, rng)
+    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache | None]:
+        if self.ffn is None or self.ffn_norm is None:
+            return x, None
+        normed, norm = self.ffn_norm.compute(x)
+        y, ffn = self.ffn.compute(normed)
+        y, dropped = self.drop.compute(y, rng)
         return x + y, FeedCache(norm, ffn, dropped)  # [block.2]
 
-    def _feed_backward(self, dy: Array, cache: FeedCache) -> tuple[Array, Grads]:
-        dffn = self.ffn_dropout.apply_backward(dy, cache.dropped)
-        dnormed, ffn = self.ffn.apply_backward(dffn, cache.ffn)
-        dx, norm = self.ffn_norm.apply_backward(dnormed, cache.norm)
-        grads = named_grads({self.names.ffn_norm: norm, self.names.ffn: ffn})
-        return dy + dx, grads  # [block.3]
+    def _feed_backward(self, dy: Array, cache: FeedCache | None) -> tuple[Array, Grads]:
+        if self.ffn is None or self.ffn_norm is None or cache is None:
+            return dy, {}
+        dffn = self.drop.compute_backward(dy, cache.dropped)
+        dnormed, ffn = self.ffn.compute_backward(dffn, cache.ffn)
+        dx, norm = self.ffn_norm.compute_backward(dnormed, cache.norm)
+        return dy + dx, self.named_grads(ffn_norm=norm, ffn=ffn)  # [block.3]
 
 
 class mLSTMBlock(ResidualBlock):
@@ -170,7 +143,7 @@ class mLSTMBlock(ResidualBlock):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         ``xlstm_norm.weight`` and those of :class:`~numpy_xlstm.mLSTMLayer` after ``xlstm.``.
 
     Examples
@@ -195,12 +168,7 @@ class mLSTMBlock(ResidualBlock):
     ) -> None:
         config = own_config(config, mLSTMBlockConfig)
         layer = mLSTMLayer(config.mlstm, num_blocks=num_blocks, dtype=dtype, rng=rng)
-        super().__init__(layer, LayerNorm(layer.width, dtype=dtype))
-
-    def init_state(self, batch_size: int) -> mLSTMBlockState:
-        """Return the empty state: zeros, and m = −inf."""
-        state: mLSTMBlockState = super().init_state(batch_size)
-        return state
+        super().__init__(layer, LayerNorm(layer.in_features, dtype=dtype))
 
 
 class sLSTMBlock(ResidualBlock):
@@ -219,7 +187,7 @@ class sLSTMBlock(ResidualBlock):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         ``xlstm_norm.weight``, those of :class:`~numpy_xlstm.sLSTMLayer` after ``xlstm.``,
         ``ffn_norm.weight``, and those of :class:`~numpy_xlstm.GatedFeedForward` after ``ffn.``.
 
@@ -246,7 +214,7 @@ class sLSTMBlock(ResidualBlock):
     ) -> None:
         config, rng = own_config(config, sLSTMBlockConfig), generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
-        D, norm = layer.width, LayerNorm(layer.width, dtype=dtype)
+        D, norm = layer.in_features, LayerNorm(layer.in_features, dtype=dtype)
         if config.feedforward is None:
             super().__init__(layer, norm)
             return
@@ -257,9 +225,4 @@ class sLSTMBlock(ResidualBlock):
         for name in ("proj_up.bias", "proj_down.bias"):
             if up.bias:
                 ffn.params[name][...] = 0
-        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
-
-    def init_state(self, batch_size: int) -> sLSTMBlockState:
-        """Return the empty state: zeros, and m = −inf."""
-        state: sLSTMBlockState = super().init_state(batch_size)
-        return state
+        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), ffn_dropout=up.dropout)

@@ -3,16 +3,15 @@
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers import Embedding, Linear
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import xLSTMLMModelConfig
 from numpy_xlstm.models.initialisation import small_init
+from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.stack import xLSTMBlockStack
-from numpy_xlstm.models.token_model import TokenModel
 from numpy_xlstm.numerics import generator_or_new
 
 
-class xLSTMLMModel(TokenModel):
+class xLSTMLMModel(LanguageModel):
     """xLSTM[a:b] as a language model: embedding, :class:`~numpy_xlstm.xLSTMBlockStack`, head.
 
     Parameters
@@ -26,7 +25,7 @@ class xLSTMLMModel(TokenModel):
 
     Attributes
     ----------
-    params : dict[str, np.ndarray]
+    params : Mapping[str, np.ndarray]
         Under the official names. A tied head has no entry of its own.
 
     Notes
@@ -72,19 +71,16 @@ class xLSTMLMModel(TokenModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = own_config(config, xLSTMLMModelConfig)
-        rng = generator_or_new(rng)
-        D, V = config.embedding_dim, config.vocab_size
+        rng, D = generator_or_new(rng), config.embedding_dim
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
-        embedding = Embedding(V, D, dtype=dtype, rng=rng)
-        head = None if config.tie_weights else Linear(D, V, bias=False, dtype=dtype, rng=rng)
-        for part in (embedding, head):
-            if part is not None:
-                small_init(part.params["weight"], D, rng)
-        feedforward = config.slstm_block and config.slstm_block.feedforward
         super().__init__(
-            embedding,
+            config.vocab_size,
+            D,
             stack,
-            head,
+            tied=config.tie_weights,
+            head_bias=False,
             embedding_dropout=config.dropout if config.add_embedding_dropout else 0.0,
-            dropout=max(config.dropout, feedforward.dropout if feedforward else 0.0),
+            rng=rng,
         )
+        for part in (self.embedding, self.head)[: 1 if self.tied else 2]:
+            small_init(part.params["weight"], D, rng)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.checkpoints import (
     KINDS,
     Kind,
@@ -26,7 +26,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.parameters import Composite
+from numpy_xlstm.module import Module
 
 SUFFIXES = (".npz", ".safetensors")
 
@@ -72,11 +72,9 @@ def test_a_model_comes_back_bit_for_bit(suffix: str, cell: str, dtype: Any, tmp_
     for name, array in model.params.items():
         assert loaded.model.params[name].dtype == dtype
         assert loaded.model.params[name].tobytes() == array.tobytes()
-    assert type(loaded.model.cell) is CELLS[cell][0]
-    for option in CELLS[cell][1].keys() - {"input_gate", "eps"}:
-        owner = loaded.model.cell.options if cell == "mlstm" else loaded.model.cell
-        owner = owner if hasattr(owner, option) else loaded.model.cell
-        assert getattr(owner, option) == CELLS[cell][1][option]
+    assert type(loaded.model.body) is CELLS[cell][0]
+    for option in CELLS[cell][1].keys() - {"eps"}:
+        assert getattr(loaded.model.body, option) == CELLS[cell][1][option]
     np.testing.assert_array_equal(loaded.model(tokens)[0], model(tokens)[0])
 
 
@@ -162,12 +160,12 @@ class Config:
         return cls(**found)
 
 
-class Configured(Composite):
+class Configured(Module):
     """A model that is made from a configuration, for the test."""
 
     def __init__(self, config: Config, *, dtype: Any, rng: np.random.Generator) -> None:
         self.config = config
-        self.children = {"cell": LSTM(config.width, config.width, dtype=dtype, rng=rng)}
+        self.cell, self.parts = LSTM(config.width, config.width, dtype=dtype, rng=rng), {"cell": "cell"}
 
 
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,7 +220,7 @@ def test_a_cell_of_another_kind(tmp_path: Path) -> None:
         pass
 
     model = LanguageModel(7, 4, Other(4, 8))
-    with pytest.raises(CheckpointError, match="cell: expected one of LSTM, sLSTM, mLSTM; got Oth"):
+    with pytest.raises(CheckpointError, match="body: expected one of LSTM, sLSTM, mLSTM; got Oth"):
         save_checkpoint(tmp_path / "a.npz", model)
 
 

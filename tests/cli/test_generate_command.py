@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM
+from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.cli import generate as command
 from numpy_xlstm.cli import main

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import sLSTM
+from numpy_xlstm import sLSTM
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import CharacterTokenizer

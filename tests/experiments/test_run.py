@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM
+from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments import Record, Run

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.generation import (
     ByteTokenizer,

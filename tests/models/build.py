@@ -21,7 +21,7 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.gradcheck.report import Report
-from numpy_xlstm.models import TokenModel
+from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
@@ -93,11 +93,11 @@ CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
 
 def make(
     config: Any, *, dtype: Any = np.float64, seed: int = 1, scale: float | None = None
-) -> TokenModel:
+) -> LanguageModel:
     """Build a model and overwrite every parameter by normal numbers, matrices smaller."""
     rng = np.random.default_rng(seed)
     cls = xLSTMLarge if isinstance(config, xLSTMLargeConfig) else xLSTMLMModel
-    model: TokenModel = cls(config, dtype=dtype, rng=rng)
+    model: LanguageModel = cls(config, dtype=dtype, rng=rng)
     fill(model, rng, 0.5 if scale is None else scale)
     return model
 
@@ -108,7 +108,7 @@ def fill(model: Any, rng: np.random.Generator, scale: float = 0.5) -> Any:
     return model
 
 
-def build(name: str, **options: Any) -> TokenModel:
+def build(name: str, **options: Any) -> LanguageModel:
     """One of :data:`CONFIGS` as a model with random parameters."""
     return make(CONFIGS[name](), **options)
 
@@ -197,7 +197,7 @@ class Example:
     T: int
     seed: int
 
-    def model(self, **options: Any) -> TokenModel:
+    def model(self, **options: Any) -> LanguageModel:
         return make(self.config, seed=self.seed, **options)
 
     def tokens(self) -> Array:

@@ -1,6 +1,5 @@
 """What is no array of the wrong shape but another thing altogether is named as well."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from numpy_xlstm import (
     LayerNorm,
     Linear,
     LSTMCell,
-    MultiHeadRMSNorm,
     RMSNorm,
     load_checkpoint,
     mLSTM,
@@ -82,19 +80,8 @@ NO_CACHE: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", NO_CACHE)
 def test_a_backward_without_a_cache(name: str) -> None:
-    with pytest.raises(CacheError, match=rf"cache: expected .*{name}.*; got NoneType"):
+    with pytest.raises(CacheError, match=r"cache: expected the .* has returned; got NoneType"):
         NO_CACHE[name]()
-
-
-def test_the_cache_of_another_block() -> None:
-    y, _, cache = slstm_block().forward(X)
-    with pytest.raises(CacheError, match=r"that of a mLSTMBlock; got that of a sLSTMBlock"):
-        mlstm_block().backward(y, cache)
-    y, _, cache = mlstm_block(16).forward(np.concatenate((X, X), axis=-1))
-    with pytest.raises(
-        CacheError, match=r"a mLSTMBlock whose .* is \(.*\) float64; got that of one where it is"
-    ):
-        mlstm_block().backward(y, cache)
 
 
 def test_caches_hold_what_the_options_of_their_models_were() -> None:
@@ -152,8 +139,7 @@ def test_a_dtype_that_numpy_does_not_know() -> None:
 
 
 def test_a_layer_without_parameters_has_no_dtype() -> None:
-    with pytest.raises(AttributeError, match="this LayerNorm has none"):
-        _ = LayerNorm(3, weight=False).dtype
+    assert LayerNorm(3, weight=False).dtype is None
 
 
 def test_parameters_that_are_not_finite_are_not_saved(tmp_path: Path) -> None:
@@ -183,138 +169,105 @@ def stack(**options: Any) -> xLSTMLMModel:
     return xLSTMLMModel(config, rng=np.random.default_rng(0))
 
 
+FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
+    "LSTM, of an sLSTM": (lambda: LSTM(8, 8), lambda: sLSTM(8, 8), CacheError, "got sLSTM"),
+    "sLSTM, of a cell": (
+        lambda: sLSTM(8, 8),
+        lambda: sLSTMCell(8, 8),
+        CacheError,
+        "got sLSTMCache",
+    ),
+    "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
+    "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
+    "mLSTM, float32": (
+        lambda: mLSTM(8, 8),
+        lambda: mLSTM(8, 8, dtype=np.float32),
+        DTypeError,
+        "dy: expected float64",
+    ),
+    "mLSTMCell, of an LSTMCell": (
+        lambda: mLSTMCell(8, 8),
+        lambda: LSTMCell(8, 8),
+        CacheError,
+        "got LSTMCache",
+    ),
+    "Linear, of a norm": (lambda: Linear(8, 8), lambda: LayerNorm(8), CacheError, "got NormCache"),
+    "Linear, wider": (lambda: Linear(8, 8), lambda: Linear(8, 4), ShapeError, "dy: expected shape"),
+    "RMSNorm, wider": (lambda: RMSNorm(4), lambda: RMSNorm(8), ShapeError, "dy: expected shape"),
+    "HeadwiseLinear, of a Linear": (
+        lambda: HeadwiseLinear(8, 2),
+        lambda: Linear(8, 8),
+        CacheError,
+        "got LinearCache",
+    ),
+    "GatedFeedForward, of a conv": (
+        lambda: GatedFeedForward(8, 6),
+        lambda: CausalConv1d(8),
+        CacheError,
+        "got CausalConv1dCache",
+    ),
+    "mLSTMBlock, of an sLSTMBlock": (
+        mlstm_block,
+        slstm_block,
+        CacheError,
+        "expected the mLSTMLayerCache .*; got sLSTMLayerCache",
+    ),
+    "mLSTMBlock, of its layer": (
+        mlstm_block,
+        lambda: mlstm_block().layer,
+        CacheError,
+        "got mLSTMLayerCache",
+    ),
+}
+"""A layer, another one, and what the first says to an output and a cache of the second."""
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_the_cache_of_another_layer(name: str) -> None:
+    layer, other, error, message = FOREIGN[name]
+    made_by = other()
+    shape = (2, 8) if "Cell" in type(made_by).__name__ else (2, 3, 8)
+    y, *_, cache = made_by.forward(np.ones(shape, made_by.dtype))
+    with pytest.raises(error, match=message):
+        layer().backward(y, cache)
+    for nothing in (y, (y, cache)):
+        with pytest.raises(CacheError, match=r"cache: expected the .*; got"):
+            layer().backward(y, nothing)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize(
-    "other",
+    ("other", "message"),
     [
-        {"num_blocks": 3},
-        {"slstm_at": [0]},
-        {"add_post_blocks_norm": False},
-        {"embedding_dim": 16},
-        {"bias": True},
+        (
+            {"num_blocks": 3},
+            "of 2 blocks with a norm; got that of 3 blocks with",
+        ),
+        ({"add_post_blocks_norm": False}, "of 2 blocks with a norm; got that of 2 blocks without"),
+        ({"slstm_at": [0]}, "expected the mLSTMLayerCache .*; got sLSTMLayerCache"),
     ],
     ids=str,
 )
-def test_the_cache_of_another_model(other: dict[str, Any]) -> None:
-    logits, _, cache = stack(**other).forward(IDS)
-    with pytest.raises(CacheError, match=r"cache: expected that of a xLSTMLMModel whose .* is"):
-        stack().backward(np.ones_like(logits), cache)
-    logits, _, cache = stack().astype(np.float32).forward(IDS)
-    with pytest.raises(CacheError, match=r"is \(.*\) float64; got .* float32"):
-        stack().backward(np.ones_like(logits), cache)
-    with pytest.raises(CacheError, match=r"that of a xLSTMLMModel; got that of a xLSTMLarge"):
-        stack().backward(logits, large().forward(IDS)[2])
+def test_the_cache_of_another_model(other: dict[str, Any], message: str, recompute: bool) -> None:
+    logits, _, cache = stack(**other).forward(IDS, recompute=recompute)
+    if recompute and "slstm_at" in other:
+        pytest.skip("what is recomputed is of any kind")
+    with pytest.raises(CacheError, match=message):
+        stack().backward(logits, cache)
 
 
-CELLS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
-    "sLSTM of another width": (lambda: sLSTM(8, 8), lambda: sLSTM(5, 8), r"W is \(32, 8\)"),
-    "sLSTM of other heads": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 8, 2), r"R is \(1, 32, 8\)"),
-    "sLSTM with another gate": (
-        lambda: sLSTM(8, 8, forget_gate="exp"),
-        lambda: sLSTM(8, 8),
-        r"a sLSTM with forget_gate = 'exp'; got that of one with 'sigmoid'",
-    ),
-    "sLSTM, of a cell": (lambda: sLSTM(8, 8), lambda: sLSTMCell(8, 8), "a sLSTM; got that of a"),
-    "LSTM cell of another width": (lambda: LSTMCell(8, 8), lambda: LSTMCell(4, 8), "W is"),
-    "mLSTM of other heads": (lambda: mLSTM(8, 8, 2), lambda: mLSTM(8, 8, 4), r"W_i is \(2, 8\)"),
-    "mLSTM with other queries": (
-        lambda: mLSTM(8, 8, 2),
-        lambda: mLSTM(8, 8, 2, qk_dim=4),
-        r"W_q is \(8, 8\) float64; got that of one where it is \(4, 8\)",
-    ),
-    "mLSTM with another gate": (
-        lambda: mLSTM(8, 8, forget_gate="exp"),
-        lambda: mLSTM(8, 8),
-        "forget_gate = 'exp'; got that of one with 'sigmoid'",
-    ),
-    "mLSTM cell with another eps": (
-        lambda: mLSTMCell(8, 8),
-        lambda: mLSTMCell(8, 8, eps=0.0),
-        "eps = 1e-06; got that of one with 0",
-    ),
-    "mLSTM cell of other heads": (
-        lambda: mLSTMCell(8, 8, 2),
-        lambda: mLSTMCell(8, 8, 4),
-        r"W_i is \(2, 8\)",
-    ),
-    "mLSTM cell, of another kind": (lambda: mLSTMCell(8, 8), lambda: LSTMCell(8, 8), "mLSTMCell"),
-}
-"""A layer, another one, and what the first says to a cache of the second."""
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_the_cache_of_another_cell(name: str) -> None:
-    layer, other, message = CELLS[name]
-    made_by = other()
-    shape = (2, made_by.input_size) if name.count("cell") else (2, 3, made_by.input_size)
-    y, _, cache = made_by.forward(np.ones(shape))
-    with pytest.raises(CacheError, match=rf"cache: expected .*{message}"):
-        layer().backward(y, cache)
-
-
-LAYERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], str]] = {
-    "Linear": (
-        lambda: Linear(3, 2),
-        lambda: Linear(5, 2),
-        r"weight is \(2, 3\) float64; got that of one where it is \(2, 5\) float64",
-    ),
-    "Linear, of another dtype": (
-        lambda: Linear(3, 2),
-        lambda: Linear(3, 2, dtype=np.float32),
-        r"weight is \(2, 3\) float64; got that of one where it is \(2, 3\) float32",
-    ),
-    "Linear without a bias": (
-        lambda: Linear(3, 2),
-        lambda: Linear(3, 2, bias=False),
-        r"bias is \(2,\) float64; got that of one where it is missing",
-    ),
-    "LayerNorm, of an RMSNorm": (
-        lambda: LayerNorm(4),
-        lambda: RMSNorm(4),
-        "LayerNorm; got that of a RMSNorm",
-    ),
-    "MultiHeadRMSNorm of other heads": (
-        lambda: MultiHeadRMSNorm(2, 3, weight=False),
-        lambda: MultiHeadRMSNorm(3, 2, weight=False),
-        "num_heads = 2; got that of one with 3",
-    ),
-    "Embedding": (
-        lambda: Embedding(3, 4),
-        lambda: Embedding(5, 4),
-        r"weight is \(3, 4\) float64; got that of one where it is \(5, 4\)",
-    ),
-    "CausalConv1d": (
-        lambda: CausalConv1d(4, 3),
-        lambda: CausalConv1d(4, 2),
-        r"conv.weight is \(4, 1, 3\)",
-    ),
-    "HeadwiseLinear": (lambda: HeadwiseLinear(8, 2), lambda: HeadwiseLinear(8, 4), "weight is"),
-    "GatedFeedForward": (
-        lambda: GatedFeedForward(4, 6),
-        lambda: GatedFeedForward(4, 8),
-        r"proj_up.weight is \(12, 4\) float64; got that of one where it is \(16, 4\)",
-    ),
-    "GatedFeedForward with another activation": (
-        lambda: GatedFeedForward(4, 6),
-        lambda: GatedFeedForward(4, 6, "swish"),
-        "act_fn = 'gelu'; got that of one with 'swish'",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_the_cache_of_a_layer_of_another_size(name: str) -> None:
-    layer, other, message = LAYERS[name]
-    made_by = other()
-    x: Any = IDS
-    if name != "Embedding":
-        width = made_by.feature_dim if name == "CausalConv1d" else made_by.in_features
-        x = np.ones((2, 3, width), made_by.dtype if made_by.params else np.float64)
-    y, *_, cache = made_by.forward(x)
-    with pytest.raises(CacheError, match=rf"cache: expected that of a .*{message}"):
-        layer().backward(y, cache)
-    for nothing in (None, y, (y, cache)):
-        with pytest.raises(CacheError, match=r"cache: expected what forward of this .*; got"):
-            layer().backward(y, nothing)
+def test_the_cache_of_another_kind_of_model() -> None:
+    logits, _, cache = large().forward(IDS)
+    cell = LanguageModel(5, 8, LSTM(8, 8))
+    with pytest.raises(CacheError, match="got StackCache"):
+        cell.backward(logits, cache)
+    with pytest.raises(CacheError, match="got SequenceCache"):
+        large().backward(logits, cell.forward(IDS)[2])
+    with pytest.raises(ShapeError, match=r"dlogits: expected shape \(2, 3, 5\); got \(2, 2, 5\)"):
+        large().backward(logits[:, 1:], cache)
+    narrow = stack().astype(np.float32).forward(IDS)
+    with pytest.raises(DTypeError, match="dlogits: expected float64"):
+        stack().backward(narrow[0], narrow[2])
 
 
 ROWS = np.concatenate((IDS, IDS))
@@ -440,23 +393,12 @@ def test_parameters_and_gradients_that_are_no_numbers_to_learn(array: Any) -> No
         clip_grad_norm({"w": array}, 1.0)
 
 
-def test_a_part_cannot_be_replaced_alone() -> None:
-    layer, other = mlstm_block().layer, mlstm_block().layer
-    with pytest.raises(AttributeError, match=r"up: expected to be read; replace `children`"):
-        layer.up = other.up
-    changes: list[Callable[[Any], Any]] = [
-        lambda p: p.update({"a": X}),
-        lambda p: p.pop("conv1d.conv.bias"),
-        lambda p: p.clear(),
-    ]
-    for change in changes:
-        with pytest.raises(TypeError, match="params: expected to be read; got a change"):
-            change(layer.params)
-
-
-def test_copies_of_parameters_are_dicts_that_can_be_changed() -> None:
+def test_parameters_are_read_and_copies_can_be_changed() -> None:
     model = stack()
-    for copied in (copy.copy(model.params), copy.deepcopy(model.params), model.params | {}):
+    params: Any = model.params
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        params["lm_head.weight"] = np.zeros(1)
+    for copied in (dict(model.params), model.params | {}):
         copied["lm_head.weight"] = np.zeros(1)
         assert len(copied) == len(model.params)
     assert model.params["lm_head.weight"].size > 1

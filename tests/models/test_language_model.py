@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Linear, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
@@ -49,7 +49,7 @@ def random_state(model: LanguageModel, rng: np.random.Generator) -> Any:
 @pytest.mark.parametrize("cell", CELLS)
 def test_names(cell: str) -> None:
     model = build(cell)
-    names = {f"cell.{name}" for name in model.cell.params}
+    names = {f"cell.{name}" for name in model.body.params}
     assert model.params.keys() == names | {"embedding.weight", "head.weight", "head.bias"}
     assert model.params["head.weight"].shape == (V, H)
     assert model.params["embedding.weight"] is model.embedding.params["weight"]
@@ -149,8 +149,9 @@ def test_with_params_replaces_every_part() -> None:
 
 def test_a_parameter_that_would_be_lost_is_refused() -> None:
     model = build("slstm")
-    with pytest.raises(TypeError, match=r"write into the array, params\['head\.bias'\]"):
-        model.params["head.bias"] = np.zeros(7)
+    params: Any = model.params
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        params["head.bias"] = np.zeros(7)
     model.params["head.bias"][...] = 3.0
     assert (model.head.params["bias"] == 3).all()
 
@@ -161,7 +162,7 @@ def test_the_same_generator_gives_the_same_model() -> None:
 
 
 def test_a_cell_of_another_width() -> None:
-    with pytest.raises(ShapeError, match=r"cell: expected input_size 5, .* embedding; got 4"):
+    with pytest.raises(ShapeError, match=r"body: expected in_features 5, .* embedding; got 4"):
         LanguageModel(V, 5, LSTM(4, 6))
 
 
@@ -193,27 +194,27 @@ def test_bad_tokens(tokens: Any, error: type[Exception], message: str) -> None:
 def test_bad_cotangent() -> None:
     model = build("lstm")
     _, _, cache = model.forward(draw_tokens())
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(3, 5, 7\); got \(3, 5, 6\)"):
+    with pytest.raises(ShapeError, match=r"dlogits: expected shape \(3, 5, 7\); got \(3, 5, 6\)"):
         model.backward(np.ones((B, T, H)), cache)
-    with pytest.raises(NonFiniteError, match="dy"):
+    with pytest.raises(NonFiniteError, match="dlogits"):
         model.backward(np.full((B, T, V), np.nan), cache)
 
 
 @pytest.mark.parametrize(
     ("cell", "got"),
     [
-        (LSTMCell(4, 8), "LSTMCell, which has no __call__"),
-        (sLSTMCell(4, 8), "sLSTMCell, which has no __call__"),
-        (mLSTMCell(4, 8), "mLSTMCell, which has no __call__"),
-        (None, "NoneType, which has no __call__"),
-        (3, "int, which has no __call__"),
+        (LSTMCell(4, 8), "LSTMCell, which has no compute"),
+        (sLSTMCell(4, 8), "sLSTMCell, which has no compute"),
+        (mLSTMCell(4, 8), "mLSTMCell, which has no compute"),
+        (None, "NoneType, which has no init_state"),
+        (3, "int, which has no init_state"),
         (LSTM, "the class LSTM"),
-        (Linear(4, 8), "Linear, which has no input_size"),
-        (len, "builtin_function_or_method, which has no forward"),
+        (Linear(4, 8), "Linear, which has no init_state"),
+        (len, "builtin_function_or_method, which has no init_state"),
     ],
     ids=str,
 )
 def test_what_is_no_sequence_layer(cell: Any, got: str) -> None:
-    expected = re.escape(f"cell: expected a sequence layer, such as LSTM(D, H); got {got}")
+    expected = re.escape(f"body: expected a recurrent layer, such as LSTM(D, H); got {got}")
     with pytest.raises(OptionError, match=expected):
         LanguageModel(6, 4, cell)

@@ -24,7 +24,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.cells.mlstm.chunkwise import CHUNK_SIZE
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.numerics import Array
 
 DOCS = Path(__file__).parents[2] / "docs/blocks"

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import sLSTM
+from numpy_xlstm import sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
     mLSTMBlockConfig,

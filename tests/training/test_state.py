@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.experiments import consecutive_windows

@@ -1,0 +1,68 @@
+"""sLSTM over a sequence."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.kernels import slstm
+from numpy_xlstm.layers.sequence import GatedLayer
+from numpy_xlstm.spec.gates import check_memory
+from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
+
+
+class sLSTM(GatedLayer):
+    """An sLSTM over a sequence: :class:`sLSTMCell` at every step, with the same parameters.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_heads, forget_gate, dtype, rng
+        As in :class:`sLSTMCell`.
+    batch_first : bool, default True
+        Whether x is (B, T, D), or (T, B, D).
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        As in :class:`sLSTMCell`.
+
+    Examples
+    --------
+    A sequence in two calls is the sequence in one:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTM
+    >>> rng = np.random.default_rng(0)
+    >>> slstm = sLSTM(3, 8, num_heads=2, rng=rng)
+    >>> x = rng.standard_normal((2, 7, 3))
+    >>> whole, state, cache = slstm.forward(x)
+    >>> first, state, _ = slstm.forward(x[:, :4])
+    >>> second, state, _ = slstm.forward(x[:, 4:], state)
+    >>> np.allclose(whole, np.concatenate([first, second], axis=1), rtol=1e-14)
+    True
+    """
+
+    kernel: ClassVar[Any] = slstm
+    kept_by_kernel = slstm.sLSTMScanCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        *,
+        forget_gate: str = "sigmoid",
+        batch_first: bool = True,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        cell = sLSTMCell(
+            input_size, hidden_size, num_heads, forget_gate=forget_gate, dtype=dtype, rng=rng
+        )
+        super().__init__(cell, batch_first=batch_first)
+        self.num_heads, self.forget_gate = cell.num_heads, cell.forget_gate
+        self.options = {"forget_gate": forget_gate}
+
+    def check_state(self, state: sLSTMState) -> None:
+        """Raise :class:`StateError` if n is negative, or 0 beside a c that is not."""
+        check_memory(state.c, state.n)

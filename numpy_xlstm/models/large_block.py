@@ -1,0 +1,214 @@
+"""The block of xLSTM Large, of "xLSTM 7B": soft caps, RMS norms, SwiGLU, no convolution.
+
+Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.kernels.mlstm.shared import Cache
+from numpy_xlstm.layers import (
+    ACTIVATIONS,
+    GatedFeedForward,
+    Linear,
+    LinearCache,
+    LinearGroup,
+    LinearGroupCache,
+    MultiHeadLayerNorm,
+    NormCache,
+    Recurrent,
+    RMSNorm,
+)
+from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward
+from numpy_xlstm.models.config import own_config
+from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
+from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
+from numpy_xlstm.models.large_config import xLSTMLargeConfig
+from numpy_xlstm.models.xlstm_block import ResidualBlock
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, generator_or_new
+from numpy_xlstm.spec.mlstm import mLSTMState
+
+SIGMOID = ACTIVATIONS["sigmoid"]
+"""What the output gate is."""
+
+
+class xLSTMLargeLayerCache(NamedTuple):
+    """What the backward of :class:`xLSTMLargeLayer` needs."""
+
+    qkvo: LinearGroupCache
+    gates: LinearGroupCache
+    capped: tuple[SoftCapCache, SoftCapCache]
+    """Those of the soft caps of i and f, (B, T, NH)."""
+    mlstm: Cache
+    norm: NormCache
+    normed: Array
+    """The memory's output after the norm, (B, T, NH·DV)."""
+    output_gate: Array
+    """o, (B, T, NH·DV)."""
+    sigmoid: Any
+    out: LinearCache
+
+
+class xLSTMLargeLayer(Recurrent):
+    r"""The mLSTM layer of xLSTM Large.
+
+    .. math::
+        q, k, v, \tilde o = W x, \quad
+        \tilde\imath, \tilde f = a \tanh \big( (W x + b) / a \big), \\
+        h = \mathrm{mLSTM}(q, k, v, \tilde\imath, \tilde f), \quad
+        y = W_{out} \big( σ(\tilde o) ∘ \mathrm{norm}(h) \big)
+
+    Parameters
+    ----------
+    config : xLSTMLargeConfig
+        The model's configuration.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+    rng : np.random.Generator, optional
+        Draws the parameters; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        Under the official names.
+    """
+
+    Cache = xLSTMLargeLayerCache
+
+    def __init__(
+        self,
+        config: xLSTMLargeConfig,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.config = config = own_config(config, xLSTMLargeConfig)
+        self.in_features = self.out_features = D = config.embedding_dim
+        NH, QK, V, bias = config.num_heads, config.qk_dim, config.v_dim, config.use_bias
+        self.options = {"eps": float(config.eps), "chunk_size": config.chunk_size}
+        rng, fused = generator_or_new(rng), config.weight_mode == "fused"
+        widths = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
+        name = "qkv_opreact" if fused else None
+        self.qkvo = LinearGroup(D, widths, bias, fused=name, dtype=dtype, rng=rng)
+        widths = {"igate_preact": NH, "fgate_preact": NH}
+        name = "ifgate_preact" if fused else None
+        self.gates = LinearGroup(D, widths, True, fused=name, dtype=dtype, rng=rng)
+        self.multihead_norm = MultiHeadLayerNorm(
+            NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
+        )
+        self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
+        own = {"multihead_norm": "multihead_norm", "out_proj": "out_proj"}
+        self.parts = {"qkvo": "", "gates": ""} | own
+        self._initialise(rng)
+
+    def _initialise(self, rng: np.random.Generator) -> None:
+        D = self.in_features
+        _small_start(self.qkvo, D, rng)
+        _wang_start(self.out_proj, D, self.config.num_blocks, rng)
+        for weight in self.gates.views("weight"):
+            weight[...] = 0
+        i, f = self.gates.views("bias")
+        i[...], f[...] = -10, forget_bias(self.config.num_heads)
+
+    def init_state(self, batch_size: int) -> mLSTMState:
+        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
+        return empty_memory(batch_size, NH, DK // NH, DV // NH, self.dtype)
+
+    def compute(
+        self, x: Array, state: mLSTMState, rng: np.random.Generator | None = None
+    ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
+        """Forward, without checks; there is no dropout."""
+        (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
+        pre, gates = self.gates.compute(x)
+        (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
+        h, state, memory = mlstm_over_heads(q, k, v, i, f, state, **self.options)  # [large.2]
+        normed, norm = self.multihead_norm.compute(h)  # [large.3]
+        o, sigmoid = SIGMOID.forward(o_pre)
+        y, out = self.out_proj.compute(o * normed)  # [large.4]
+        kept = qkvo, gates, (i_cap, f_cap), memory, norm, normed, o, sigmoid, out
+        return y, state, xLSTMLargeLayerCache(*kept)
+
+    def compute_backward(
+        self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState
+    ) -> tuple[Array, mLSTMState, Grads]:
+        """Backward, without checks."""
+        dgated, out = self.out_proj.compute_backward(dy, cache.out)
+        do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
+        dnormed = dgated * cache.output_gate  # [large.6]
+        dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
+        d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
+        pre = zip((d.i, d.f), cache.capped, strict=True)
+        dpre = [apply_cap_backward(dg, cap) for dg, cap in pre]  # [large.7]
+        dx, qkvo = self.qkvo.compute_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
+        from_gates, gates = self.gates.compute_backward(dpre, cache.gates)
+        grads = self.named_grads(qkvo=qkvo, gates=gates, multihead_norm=norm, out_proj=out)
+        return dx + from_gates, d.state, grads  # [large.8]
+
+
+class xLSTMLargeBlock(ResidualBlock):
+    """x + mLSTM(norm(x)), then x + SwiGLU(norm(x)), with RMS norms.
+
+    Parameters
+    ----------
+    config : xLSTMLargeConfig
+        The model's configuration.
+    dtype : dtype
+        The dtype of the parameters, which the inputs must share.
+    rng : np.random.Generator, optional
+        Draws the parameters; a fresh, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``norm_mlstm.…``, ``mlstm_layer.…``, ``norm_ffn.…`` and ``ffn.…``, the official names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> config = xLSTMLargeConfig(embedding_dim=16, num_heads=2, num_blocks=1, vocab_size=9)
+    >>> block = xLSTMLargeBlock(config, rng=np.random.default_rng(0))
+    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
+    >>> y.shape, state.C.shape
+    ((2, 5, 16), (2, 2, 4, 8))
+    """
+
+    def __init__(
+        self,
+        config: xLSTMLargeConfig,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        config, rng = own_config(config, xLSTMLargeConfig), generator_or_new(rng)
+        D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
+        fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
+        ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)
+        _small_start(ffn.up, D, rng)
+        _wang_start(ffn.proj_down, D, config.num_blocks, rng)
+        layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
+        parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
+        super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), parts=parts)
+
+
+def rms_norm(config: xLSTMLargeConfig, dtype: npt.DTypeLike) -> RMSNorm:
+    """The norm before both layers, and behind the last block."""
+    return RMSNorm(config.embedding_dim, config.norm_eps, bias=config.use_bias, dtype=dtype)
+
+
+def _small_start(group: LinearGroup, dim: int, rng: np.random.Generator) -> None:
+    """Small init of every map of a group, biases 0."""
+    for name, array in group.params.items():
+        array[...] = 0
+        if name.endswith("weight"):
+            small_init(array, dim, rng)
+
+
+def _wang_start(linear: Linear, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
+    """Wang init of a map that adds to the residual, its bias 0."""
+    wang_init(linear.params["weight"], dim, num_blocks, rng)
+    if "bias" in linear.params:
+        linear.params["bias"][...] = 0

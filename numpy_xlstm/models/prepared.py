@@ -1,0 +1,276 @@
+"""Generation, one token at a time: what depends on the weights alone is computed once.
+
+A step maps rows x (B, D) and the state before it to rows and the state after it. It is the
+``compute`` of the same layer for T = 1, to rounding, with the weights laid out for one row, and
+with neither a cache nor checks. The equations are those of the layer.
+"""
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.kernels.headwise import join_blocks
+from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, GatedFeedForward, HeadwiseLinear, Linear
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.norms import Norm, normalise
+from numpy_xlstm.layers.soft_cap import apply_cap
+from numpy_xlstm.models.large_block import xLSTMLargeLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMLayer
+from numpy_xlstm.models.slstm_layer import sLSTMLayer
+from numpy_xlstm.models.stack import BlockStack
+from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
+from numpy_xlstm.models.xlstm_block import ResidualBlock
+from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid
+from numpy_xlstm.spec.gates import underflows
+from numpy_xlstm.spec.mlstm import mLSTMState
+from numpy_xlstm.spec.slstm import sLSTMState
+
+Map = Callable[[Array], Array]
+Step = Callable[[Array, Any], tuple[Array, Any]]
+
+
+class PreparedModel:
+    """A language model ready to go on token by token, with copies of its weights.
+
+    Made by :meth:`LanguageModel.prepared`. What is written into the parameters of the model
+    afterwards does not count.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._table = model.embedding.params["weight"].copy()
+        self._body, self._head, self._cap = prepared(model.body), affine(model.head), model.cap
+
+    def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
+        """Map one token of each row and the state before it to logits and the state after it.
+
+        Nothing is checked: use what the model has returned, or its ``init_state``.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Integers from 0 to V − 1, shape (B,).
+        state
+            The state of the model, with B rows. It is not changed.
+
+        Returns
+        -------
+        logits : np.ndarray
+            Shape (B, V); those of ``model(tokens[:, None], state)``, to rounding.
+        state
+            The state after the tokens.
+        """
+        h, state = self._body(self._table[tokens], state)
+        return apply_cap(self._head(h), self._cap)[0], state
+
+
+@singledispatch
+def prepared(layer: Any) -> Step:
+    """Return the step of a layer; of one that has none of its own, its ``compute``."""
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        y, state, _ = layer.compute(x[:, None], state)
+        return y[:, 0], state
+
+    return step
+
+
+@prepared.register
+def _(stack: BlockStack) -> Step:
+    blocks = [prepared(block) for block in stack.blocks]
+    norm = identity if stack.norm is None else normed(stack.norm)
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        after = []
+        for block, before in zip(blocks, state, strict=True):
+            x, now = block(x, before)
+            after.append(now)
+        return norm(x), tuple(after)
+
+    return step
+
+
+@prepared.register
+def _(block: ResidualBlock) -> Step:
+    norm, layer = normed(block.norm), prepared(block.layer)
+    feed = None if block.ffn is None else feed_forward(block.ffn_norm, block.ffn)
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        y, state = layer(norm(x), state)
+        x = x + y
+        return x if feed is None else x + feed(x), state
+
+    return step
+
+
+@prepared.register
+def _(layer: mLSTMLayer) -> Step:
+    cell, I = layer.mlstm_cell, layer.inner  # noqa: E741
+    up, down, conv = affine(*layer.up.linears), affine(layer.proj_down), convolution(layer.conv1d)
+    projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
+    gates, outnorm = affine(*cell.gates.linears), normed(cell.outnorm)
+    skip, NH = layer.params["learnable_skip"].copy(), layer.config.num_heads
+
+    def step(u: Array, state: mLSTMBlockState) -> tuple[Array, mLSTMBlockState]:
+        pz = up(u)
+        p, z = pz[:, :I], pz[:, I:]
+        convolved, conv_state = conv(p, state.conv)
+        active = silu(convolved)
+        qkv = projections(active, active, p)
+        q, k, v = qkv.reshape(3, len(u), NH, -1)
+        pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
+        h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, 1e-6)
+        read = outnorm(h) + skip * active
+        return down(read * silu(z)), mLSTMBlockState(conv_state, memory)
+
+    return step
+
+
+@prepared.register
+def _(layer: xLSTMLargeLayer) -> Step:
+    config = layer.config
+    NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
+    stops = np.cumsum([QK, QK, V, V]).tolist()
+    maps = affine(*layer.qkvo.linears, *layer.gates.linears)
+    norm, out = normed(layer.multihead_norm), affine(layer.out_proj)
+
+    def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
+        q, k, v, o, pre = np.split(maps(x), stops, axis=-1)
+        pre, _ = apply_cap(pre, config.gate_soft_cap)
+        q, k, v = (a.reshape(len(x), NH, -1) for a in (q, k, v))
+        h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)
+        return out(sigmoid(o) * norm(h)), state
+
+    return step
+
+
+def mlstm_step(
+    q: Array, k: Array, v: Array, i_pre: Array, f_pre: Array, state: mLSTMState, eps: float
+) -> tuple[Array, mLSTMState]:
+    """One step of the memory: q, k (B, NH, DK), v (B, NH, DV) and gates (B, NH) to h (B, H)."""
+    C, n, m = state
+    A = log_sigmoid(f_pre) + m
+    m = np.maximum(A, i_pre)
+    i, f = np.exp(i_pre - m), np.exp(A - m)
+    w = (i / np.sqrt(i.dtype.type(k.shape[-1])))[..., None] * k
+    C = f[..., None, None] * C + w[..., None] * v[..., None, :]
+    n = f[..., None] * n + w
+    den = np.maximum(np.abs(np.vecdot(q, n)), np.exp(-clip(m))) + eps
+    h = (q[..., None, :] @ C)[..., 0, :] / den[..., None]
+    return h.reshape(len(h), -1), mLSTMState(C, n, m)
+
+
+@prepared.register
+def _(layer: sLSTMLayer) -> Step:
+    conv = None if layer.conv1d is None else convolution(layer.conv1d)
+    norm, b = normed(layer.group_norm), layer.slstm_cell.params["_bias_"].reshape(4, 1, -1).copy()
+    W = _gates_of_heads(layer)
+    NH, DH = layer.config.num_heads, layer.head_dim
+
+    def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
+        (h, c, n, m), conv_state, active = state.slstm, None, x
+        if conv is not None:
+            convolved, conv_state = conv(x, state.conv)
+            active = silu(convolved)
+        seen = [a.reshape(-1, NH, DH) for a in (active, x, h)]
+        pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
+        pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape) + b
+        i_pre, f_pre, z_pre, o_pre = pre
+        A = log_sigmoid(f_pre) + m
+        A = np.where((n == 0) & underflows(i_pre - A), -np.inf, A)
+        m = np.maximum(A, i_pre)
+        i, f = np.exp(i_pre - m), np.exp(A - m)
+        c = f * c + i * np.tanh(z_pre)
+        n = f * n + i
+        h = sigmoid(o_pre) * (c / n)
+        return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
+
+    return step
+
+
+def _gates_of_heads(layer: sLSTMLayer) -> Array:
+    """W of all gates, (NH, 3·DH, 4·DH): what the convolution, x and h give to i, f, z and o."""
+    NH, DH = layer.config.num_heads, layer.head_dim
+    W = np.zeros((NH, 3, DH, 4, DH), layer.dtype)
+    for n, gate in enumerate(layer.gates):
+        W[:, n // 2, :, n] = gate.params["weight"].swapaxes(1, 2)
+    R = layer.slstm_cell.params["_recurrent_kernel_"].reshape(NH, 4, DH, DH)
+    W[:, 2] = R.transpose(0, 3, 1, 2)
+    return W.reshape(NH, 3 * DH, 4 * DH)
+
+
+# Maps of rows
+
+
+def identity(x: Array) -> Array:
+    """Return x."""
+    return x
+
+
+def silu(x: Array) -> Array:
+    """X σ(x)."""
+    return x * sigmoid(x)
+
+
+def affine(*maps: Linear) -> Map:
+    """Several maps of one x, with their outputs side by side."""
+    W = np.concatenate([each.params["weight"] for each in maps]).T.copy()
+    b = np.concatenate([bias_of(each) for each in maps])
+    return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
+
+
+def bias_of(linear: Linear | HeadwiseLinear) -> Array:
+    """The bias; 0 where there is none."""
+    return linear.params.get("bias", np.zeros(linear.out_features, linear.dtype))
+
+
+def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
+    """Several maps with blocks of one width, each of its own x: (maps, B, D)."""
+    W = np.stack([join_blocks(each.params["weight"]).swapaxes(1, 2) for each in maps])
+    b = np.stack([bias_of(each) for each in maps])[:, None]
+    number, blocks, width, _ = W.shape
+
+    def apply(*xs: Array) -> Array:
+        x = np.concatenate(xs).reshape(number, -1, blocks, width)
+        y = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
+        return y.reshape(number, len(xs[0]), -1) + b
+
+    return apply
+
+
+def normed(norm: Norm) -> Map:
+    """A norm of each head."""
+    gain: Any = 1.0 if norm.gain is None else norm.gain.copy()
+    bias = norm.params["bias"].copy() if "bias" in norm.params else None
+    width = norm.head_dim
+
+    def apply(x: Array) -> Array:
+        y, _ = normalise(x.reshape(-1, width), norm.eps, norm.centred)
+        y = y.reshape(x.shape) * gain
+        return y if bias is None else y + bias
+
+    return apply
+
+
+def convolution(conv: CausalConv1d) -> Step:
+    """A causal convolution, whose state is what it has seen last."""
+    taps, bias = conv.taps.copy(), conv.params["conv.bias"].copy()
+
+    def step(x: Array, state: Array) -> tuple[Array, Array]:
+        seen = np.concatenate((state, x[:, None]), axis=1)
+        return (seen * taps).sum(axis=1) + bias, seen[:, 1:]
+
+    return step
+
+
+def feed_forward(norm: Norm, ffn: GatedFeedForward) -> Map:
+    """A gated feed-forward layer behind a norm."""
+    normal, up, down = normed(norm), affine(*ffn.up.linears), affine(ffn.proj_down)
+    activation, U = ACTIVATIONS[ffn.act_fn].forward, ffn.proj_up_dim
+
+    def apply(x: Array) -> Array:
+        both = up(normal(x))
+        return down(activation(both[:, :U])[0] * both[:, U:])
+
+    return apply

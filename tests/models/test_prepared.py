@@ -1,0 +1,135 @@
+"""Prepared steps are the model, called for one token after the other."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import tree_map
+from tests.models.build import (
+    CONFIGS,
+    V,
+    assert_close,
+    assert_same,
+    build,
+    draw_tokens,
+    fill,
+    flat,
+    lm_config,
+    make,
+    mlstm_block,
+    random_state,
+    slstm_block,
+)
+
+STEPS = 6
+CELLS: dict[str, Any] = {
+    "LSTM": lambda **o: LSTM(4, 6, **o),
+    "sLSTM": lambda **o: sLSTM(4, 6, 2, **o),
+    "mLSTM": lambda **o: mLSTM(4, 6, 2, qk_dim=8, **o),
+}
+
+
+def model_of(name: str, dtype: Any = np.float64) -> Any:
+    if name not in CELLS:
+        return build(name, dtype=dtype)
+    rng = np.random.default_rng(1)
+    return fill(LanguageModel(V, 4, CELLS[name](dtype=dtype, rng=rng), rng=rng), rng)
+
+
+def by_steps(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
+    """Logits of all steps, and the state after them."""
+    prepared, logits = model.prepared(), []
+    for column in tokens.T:
+        last, state = prepared.step(column, state)
+        logits.append(last)
+    return flat(state, {"logits": np.stack(logits, axis=1)})
+
+
+def by_the_model(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
+    logits, after = model(tokens, state)
+    return flat(after, {"logits": logits})
+
+
+NAMES = pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
+
+
+@NAMES
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("prompt", [0, 1, 2, 70])
+def test_steps_go_on_after_a_prompt(name: str, rows: int, prompt: int) -> None:
+    """From the empty state, and after prompts of one step, of some, and of more than a chunk."""
+    model, tokens = model_of(name), draw_tokens(prompt + STEPS, rows=rows)
+    _, state = model(tokens[:, :prompt])
+    rest = tokens[:, prompt:]
+    assert_close(by_steps(model, rest, state), by_the_model(model, rest, state), 1e-12)
+
+
+@NAMES
+def test_steps_from_any_state(name: str) -> None:
+    model, tokens = model_of(name), draw_tokens(STEPS, rows=2)
+    state = random_state(model.init_state(2), np.random.default_rng(3))
+    assert_close(by_steps(model, tokens, state), by_the_model(model, tokens, state), 1e-12)
+
+
+@NAMES
+def test_float32(name: str) -> None:
+    model, tokens = model_of(name, np.float32), draw_tokens(STEPS, rows=2)
+    got = by_steps(model, tokens, model.init_state(2))
+    assert {array.dtype for array in got.values()} == {np.dtype(np.float32)}
+    assert_close(got, by_the_model(model, tokens, None), 2e-5)
+
+
+def test_wide_layers_whose_blocks_are_not_joined() -> None:
+    blocks = {"qkv_proj_blocksize": 32, "num_heads": 4, "proj_factor": 2.0}
+    model = make(lm_config(embedding_dim=32, mlstm_block=mlstm_block(**blocks), bias=True))
+    tokens = draw_tokens(STEPS, rows=2)
+    state = random_state(model.init_state(2), np.random.default_rng(3))
+    assert_close(by_steps(model, tokens, state), by_the_model(model, tokens, state), 1e-12)
+
+
+@pytest.mark.parametrize("act_fn", ["gelu_tanh", "swish", "relu", "relu^2", "sigmoid", "selu"])
+def test_every_activation(act_fn: str) -> None:
+    model = make(lm_config(slstm_block=slstm_block(ffn={"act_fn": act_fn})))
+    tokens = draw_tokens(STEPS, rows=2)
+    got = by_steps(model, tokens, model.init_state(2))
+    assert_close(got, by_the_model(model, tokens, None), 1e-12)
+
+
+@pytest.mark.parametrize("name", ["slstm-only", "mixed", "large-single"])
+@pytest.mark.parametrize("gate", [-400.0, 400.0])
+def test_gates_far_from_zero(name: str, gate: float) -> None:
+    """Where e^x would overflow, an sLSTM whose memory is empty in some entries among them."""
+    model = model_of(name)
+    for key, array in model.params.items():
+        if "gate" in key and "bias" in key:
+            array[...] = gate
+        elif key.endswith("_bias_"):
+            array[...] = gate * np.sign(array)
+    tokens, state = draw_tokens(STEPS, rows=2), model.init_state(2)
+    state = tree_map(lambda a: np.where(np.isneginf(a), 0, a), state)  # m = 0 with n = 0
+    assert_close(by_steps(model, tokens, state), by_the_model(model, tokens, state), 1e-12)
+
+
+@NAMES
+def test_neither_the_state_nor_the_weights_are_changed_or_watched(name: str) -> None:
+    model, tokens = model_of(name), draw_tokens(1, rows=2)[:, 0]
+    state = random_state(model.init_state(2), np.random.default_rng(3))
+    before, params = {k: a.copy() for k, a in flat(state).items()}, dict(model.params)
+    kept = {key: array.copy() for key, array in params.items()}
+    prepared = model.prepared()
+    first, after = prepared.step(tokens, state)
+    assert_same(flat(state), before)
+    assert_same(params, kept)
+    assert not any(
+        np.shares_memory(a, b) for a, b in zip(flat(after).values(), before.values(), strict=True)
+    )
+    again, _ = prepared.step(tokens, state)
+    np.testing.assert_array_equal(again, first)
+    if name not in CELLS:
+        for array in params.values():
+            array += 0.5
+        np.testing.assert_array_equal(prepared.step(tokens, state)[0], first)
+        assert np.abs(model.prepared().step(tokens, state)[0] - first).max() > 1e-3
