@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
@@ -32,7 +33,6 @@ from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.states import mLSTMBlockState
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 SILU = ACTIVATIONS["swish"]
 
