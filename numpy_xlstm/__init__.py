@@ -5,6 +5,20 @@ hand-derived backward that is its exact vector-Jacobian product.
 """
 
 from numpy_xlstm._version import __version__
+from numpy_xlstm.cells import (
+    ElmanCell,
+    GRUCell,
+    LSTMCell,
+    LSTMState,
+    PeepholeLSTMCell,
+    gate_rows,
+    mLSTMCell,
+    mLSTMState,
+    sLSTMCell,
+    sLSTMState,
+    unroll,
+    unroll_backward,
+)
 from numpy_xlstm.checkpoints import load_checkpoint, save_checkpoint
 from numpy_xlstm.generation import (
     ByteTokenizer,
@@ -27,6 +41,7 @@ from numpy_xlstm.kernels.mlstm import (
 )
 from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers import (
+    LSTM,
     CausalConv1d,
     Dropout,
     Embedding,
@@ -37,20 +52,20 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     MultiHeadRMSNorm,
     RMSNorm,
+    SequenceLayer,
     gelu,
     gelu_backward,
     gelu_tanh,
     gelu_tanh_backward,
+    mLSTM,
     silu,
     silu_backward,
+    sLSTM,
     soft_cap,
     soft_cap_backward,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from numpy_xlstm.layers.lstm import LSTM
-from numpy_xlstm.layers.mlstm import mLSTM
-from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.models import (
     FeedForwardConfig,
     LanguageModel,
@@ -72,8 +87,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics.beside import second_thread
-from numpy_xlstm.spec import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
+from numpy_xlstm.module import Module
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
@@ -83,8 +97,10 @@ __all__ = [
     "CausalConv1d",
     "CharacterTokenizer",
     "Dropout",
+    "ElmanCell",
     "Embedding",
     "FeedForwardConfig",
+    "GRUCell",
     "GatedFeedForward",
     "HeadwiseLinear",
     "HuggingFaceTokenizer",
@@ -93,13 +109,17 @@ __all__ = [
     "LanguageModel",
     "LayerNorm",
     "Linear",
+    "Module",
     "MultiHeadLayerNorm",
     "MultiHeadRMSNorm",
+    "PeepholeLSTMCell",
     "RMSNorm",
     "Sampling",
+    "SequenceLayer",
     "TrainingState",
     "__version__",
     "clip_grad_norm",
+    "gate_rows",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
@@ -133,7 +153,6 @@ __all__ = [
     "sLSTMLayerConfig",
     "sLSTMState",
     "save_checkpoint",
-    "second_thread",
     "silu",
     "silu_backward",
     "slstm_recurrent",
@@ -143,6 +162,8 @@ __all__ = [
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
     "stream",
+    "unroll",
+    "unroll_backward",
     "xLSTMBlockStack",
     "xLSTMBlockStackConfig",
     "xLSTMLMModel",

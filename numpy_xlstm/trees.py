@@ -99,10 +99,3 @@ def join_states(states: Sequence[Any]) -> Any:
 def put_together(tree: Any, parts: list[Any]) -> Any:
     """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
-
-
-def structure(tree: Any) -> Any:
-    """The tree with "array" in the place of each of its arrays, and tuples of no other kind."""
-    if isinstance(tree, tuple | list):
-        return tuple(structure(part) for part in tree)
-    return None if tree is None else "array"

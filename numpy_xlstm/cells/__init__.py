@@ -1,45 +1,28 @@
-"""The recurrences: one folder each, forward and backward next to each other."""
+"""The specification: one file for each cell, one step forward and one step back."""
 
-from numpy_xlstm.cells.lstm import LSTM, LSTMCell, lstm_recurrent, lstm_recurrent_backward
-from numpy_xlstm.cells.mlstm import (
-    mLSTM,
-    mlstm_chunkwise,
-    mlstm_chunkwise_backward,
-    mlstm_parallel,
-    mlstm_parallel_backward,
-    mlstm_recurrent,
-    mlstm_recurrent_backward,
-    mLSTMCell,
-)
-from numpy_xlstm.cells.slstm import (
-    sLSTM,
-    slstm_recurrent,
-    slstm_recurrent_backward,
-    sLSTMCell,
-)
-from numpy_xlstm.cells.states import LSTMState, mLSTMState, sLSTMState
-from numpy_xlstm.numerics.memory import keep_freed_memory
-
-keep_freed_memory()
+from numpy_xlstm.cells.elman import ElmanCell, ElmanState
+from numpy_xlstm.cells.gates import gate_rows
+from numpy_xlstm.cells.gru import GRUCell, GRUState
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.cells.peephole import PeepholeLSTMCell, PeepholeState
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 
 __all__ = [
-    "LSTM",
+    "ElmanCell",
+    "ElmanState",
+    "GRUCell",
+    "GRUState",
     "LSTMCell",
     "LSTMState",
-    "lstm_recurrent",
-    "lstm_recurrent_backward",
-    "mLSTM",
+    "PeepholeLSTMCell",
+    "PeepholeState",
+    "gate_rows",
     "mLSTMCell",
     "mLSTMState",
-    "mlstm_chunkwise",
-    "mlstm_chunkwise_backward",
-    "mlstm_parallel",
-    "mlstm_parallel_backward",
-    "mlstm_recurrent",
-    "mlstm_recurrent_backward",
-    "sLSTM",
     "sLSTMCell",
     "sLSTMState",
-    "slstm_recurrent",
-    "slstm_recurrent_backward",
+    "unroll",
+    "unroll_backward",
 ]

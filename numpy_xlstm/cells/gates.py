@@ -1,45 +1,111 @@
-"""The four gates of LSTM and sLSTM: their order, and where each one's weights are.
+"""What the cells share: W x + R h₋ + b for four gates and its transpose, and the log of a gate.
 
-Rows are gate-major, in the order i, f, z, o: the order of ``torch.nn.LSTM``, which calls z "g".
-W (4H, D) and b (4H,) stack the gates; R holds one (4·DH, DH) matrix per head, gate-major inside.
+Rows are gate by gate, in the order i, f, z, o: that of ``torch.nn.LSTM``, which calls z "g".
+Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, Self, overload
+from collections.abc import Sequence
+from typing import Any
 
-from numpy_xlstm.numerics import Array
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import StateError
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+    log_sigmoid,
+    log_sigmoid_slope,
+)
 
 GATES = ("i", "f", "z", "o")
+"""The order of the rows of W, R and b."""
+
+KINDS = ("sigmoid", "exp")
+"""What a gate can be."""
 
 
-class _HasParams(Protocol):
-    @property
-    def params(self) -> Mapping[str, Array]: ...
+def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
+    """ĩ, f̃, z̃, õ, each (B, H): all of W x + R h₋ + b, gate by gate.
 
-
-class GateView:
-    """Attribute that shows one gate's part of a stacked parameter, as a live view.
-
-    Reading gives the view; assigning writes through it into the stacked array.
+    R is (4·H, H), or (NH, 4·DH, DH): a block for each head, gate by gate, which sees its own part
+    of h₋ only.
     """
+    (B, H), DH = h_prev.shape, R.shape[-1]
+    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+    Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+    return np.split(x @ W.T + Rh + b, 4, axis=1)  # [rec.1]
 
-    def __init__(self, parameter: str, gate: str) -> None:
-        self.parameter = parameter
-        self.index = GATES.index(gate)
-        self.__doc__ = f"The rows of ``{parameter}`` that belong to gate {gate}: a live view."
 
-    @overload
-    def __get__(self, layer: None, owner: type | None = None) -> Self: ...
-    @overload
-    def __get__(self, layer: _HasParams, owner: type | None = None) -> Array: ...
-    def __get__(self, layer: _HasParams | None, owner: type | None = None) -> Any:
-        if layer is None:
-            return self
-        stacked = layer.params[self.parameter]
-        if self.parameter == "b":  # (4H,) -> (4, H)
-            return stacked.reshape(4, -1)[self.index]
-        *heads, rows, columns = stacked.shape  # (..., 4H, D) -> (..., 4, H, D)
-        return stacked.reshape(*heads, 4, rows // 4, columns)[..., self.index, :, :]
+def pre_activations_backward(
+    dgates: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
+) -> tuple[Array, Array, Grads]:
+    """Gradients of x, of h₋ and of the parameters, from those of the pre-activations."""
+    (B, H), DH = h_prev.shape, R.shape[-1]
+    R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+    dg = np.concatenate(dgates, axis=1)
+    dRh = dg.reshape(B, 4, H // DH, DH)
+    dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.2]
+    dx = dg @ W  # [rec.3]
+    dW = dg.T @ x  # [rec.4]
+    dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.5]
+    db = dg.sum(axis=0)  # [rec.6]
+    return dx, dh_prev, {"W": dW, "R": dR, "b": db}
 
-    def __set__(self, layer: _HasParams, value: Array) -> None:
-        self.__get__(layer)[...] = value
+
+def gate_rows(array: Array, gate: str) -> Array:
+    """The rows of one gate in W (4·H, D), R (4·H, H) or (NH, 4·DH, DH), or b (4·H,): a live view.
+
+    Examples
+    --------
+    >>> gate_rows(np.arange(8), "f")
+    array([2, 3])
+    """
+    axis = max(0, array.ndim - 2)
+    size = array.shape[axis] // 4
+    start = GATES.index(gate) * size
+    return array[(slice(None),) * axis + (slice(start, start + size),)]
+
+
+def log_gate(pre: Array, gate: str) -> Array:
+    """Log of a gate: log σ(x) of a sigmoid one, x of an exponential one."""
+    return log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
+
+
+def log_gate_slope(pre: Array, gate: str) -> Array:
+    """Derivative of :func:`log_gate`: σ(−x), or 1."""
+    return log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
+
+
+def root(width: int, x: Array) -> Any:
+    """√width, in the precision of x."""
+    return np.sqrt(x.dtype.type(width))
+
+
+def underflows(exponent: Array) -> Array:
+    """Whether e^exponent is so small that it, or a quotient by it, loses digits."""
+    limits = np.finfo(exponent.dtype)
+    lost: Array = exponent.real < np.log(limits.tiny / limits.eps)
+    return lost
+
+
+def check_memory(c: Array, n: Array) -> None:
+    """Raise :class:`StateError` if c and n are those of no sLSTM."""
+    if (n.real < 0).any():
+        raise StateError(f"state.n: expected numbers of at least 0; got {n.real.min()}")
+    if ((n == 0) & (c != 0)).any():
+        raise StateError(f"state.c: expected 0 where n is 0; got {c[(n == 0) & (c != 0)][0]}")
+
+
+def check_sizes(
+    input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
+) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
+    """Return D, H, NH, the dtype and a generator, or raise an error that names what is wrong."""
+    D = check_positive("input_size", input_size)
+    H = check_positive("hidden_size", hidden_size)
+    NH = check_divides("num_heads", num_heads, "hidden_size", H)
+    return D, H, NH, checked_dtype(dtype), generator_or_new(rng)

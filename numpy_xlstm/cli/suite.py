@@ -10,27 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells import (
-    LSTM,
-    LSTMCell,
-    lstm_recurrent,
-    lstm_recurrent_backward,
-    mLSTM,
+from numpy_xlstm.cells import LSTMCell, mLSTMCell, mLSTMState, sLSTMCell
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels.lstm import lstm_recurrent, lstm_recurrent_backward
+from numpy_xlstm.kernels.mlstm import (
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
     mlstm_parallel,
     mlstm_parallel_backward,
     mlstm_recurrent,
     mlstm_recurrent_backward,
-    mLSTMCell,
-    mLSTMState,
-    sLSTM,
-    slstm_recurrent,
-    slstm_recurrent_backward,
-    sLSTMCell,
 )
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers import (
+    LSTM,
     CausalConv1d,
     Embedding,
     GatedFeedForward,
@@ -44,8 +37,10 @@ from numpy_xlstm.layers import (
     gelu_backward,
     gelu_tanh,
     gelu_tanh_backward,
+    mLSTM,
     silu,
     silu_backward,
+    sLSTM,
     soft_cap,
     soft_cap_backward,
     softmax_cross_entropy,
@@ -65,8 +60,8 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
@@ -182,7 +177,7 @@ def _memory(pair: Pair, forget_gate: str, input_gate: str, **options: Any) -> Ca
     return case
 
 
-class Padded(Parameterised):
+class Padded(Module):
     """A sequence layer over a batch of sequences of different lengths."""
 
     def __init__(self, layer: Any, lengths: Array) -> None:

@@ -122,7 +122,7 @@ def _workers(session: Session) -> "AbstractContextManager[Workers | None]":
 
 def _second_thread(session: Session) -> "AbstractContextManager[None]":
     """A second thread for a model that can use one, where there is a core for it."""
-    from numpy_xlstm.cells import LSTM, sLSTM
+    from numpy_xlstm.layers import LSTM, sLSTM
     from numpy_xlstm.numerics.beside import second_thread
     from numpy_xlstm.numerics.threads import num_threads
 

@@ -3,12 +3,12 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
+from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments.text import TextSplit
 from numpy_xlstm.experiments.windows import (

@@ -1,4 +1,4 @@
-"""Stateless layers and losses: ``y, cache = forward(x)``, ``dx, grads = backward(dy, cache)``."""
+"""Layers: cells over sequences, stateless maps and losses."""
 
 from numpy_xlstm.layers.activations import (
     ACTIVATIONS,
@@ -23,6 +23,8 @@ from numpy_xlstm.layers.loss import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
+from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.norms import (
     LayerNorm,
     MultiHeadLayerNorm,
@@ -30,10 +32,13 @@ from numpy_xlstm.layers.norms import (
     NormCache,
     RMSNorm,
 )
+from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
+from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
 
 __all__ = [
     "ACTIVATIONS",
+    "LSTM",
     "Activation",
     "CausalConv1d",
     "CausalConv1dCache",
@@ -55,11 +60,15 @@ __all__ = [
     "NormCache",
     "RMSNorm",
     "Recurrent",
+    "SequenceCache",
+    "SequenceLayer",
     "SoftmaxCrossEntropyCache",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
     "gelu_tanh_backward",
+    "mLSTM",
+    "sLSTM",
     "silu",
     "silu_backward",
     "soft_cap",

@@ -8,14 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import root
+from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
-from numpy_xlstm.spec.gates import root
-from numpy_xlstm.spec.mlstm import mLSTMCell, mLSTMState
 
 
 class Kept(NamedTuple):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
 from numpy_xlstm.door import (
     check_cache,
     check_like,
@@ -15,7 +16,6 @@ from numpy_xlstm.door import (
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
-from numpy_xlstm.spec.unroll import UnrollCache, unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 
 EVALUATION_BLOCK = 128
@@ -59,7 +59,7 @@ class SequenceLayer(Module):
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm.spec import LSTMCell
+    >>> from numpy_xlstm.cells import LSTMCell
     >>> rng = np.random.default_rng(0)
     >>> layer = SequenceLayer(LSTMCell(3, 4, rng=rng))
     >>> y, state, cache = layer.forward(rng.standard_normal((2, 5, 3)))

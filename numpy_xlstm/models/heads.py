@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 
 class HeadsGradients(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -29,7 +30,6 @@ from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.xlstm_block import ResidualBlock
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 SIGMOID = ACTIVATIONS["sigmoid"]
 """What the output gate is."""

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.cells.gates import underflows
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, GatedFeedForward, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray
@@ -23,9 +26,6 @@ from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.models.xlstm_block import ResidualBlock
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid
-from numpy_xlstm.spec.gates import underflows
-from numpy_xlstm.spec.mlstm import mLSTMState
-from numpy_xlstm.spec.slstm import sLSTMState
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]

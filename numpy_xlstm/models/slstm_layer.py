@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -31,7 +32,6 @@ from numpy_xlstm.numerics import (
     check_whole,
     generator_or_new,
 )
-from numpy_xlstm.spec.slstm import sLSTMState
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""

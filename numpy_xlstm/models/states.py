@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.mlstm import mLSTMState
-from numpy_xlstm.spec.slstm import sLSTMState
 
 
 class mLSTMBlockState(NamedTuple):

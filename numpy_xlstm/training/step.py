@@ -126,7 +126,7 @@ def train_step(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm.cells import LSTM
+    >>> from numpy_xlstm import LSTM
     >>> from numpy_xlstm.models import LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(3, 4, LSTM(4, 8, rng=rng), rng=rng)

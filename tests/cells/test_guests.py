@@ -13,11 +13,11 @@ from mpmath import mpf
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.spec.elman import ElmanCell
-from numpy_xlstm.spec.gru import GRUCell
-from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
-from numpy_xlstm.spec.peephole import PeepholeLSTMCell
-from numpy_xlstm.spec.unroll import unroll, unroll_backward
+from numpy_xlstm.cells.elman import ElmanCell
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.peephole import PeepholeLSTMCell
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
 from tests.cells.plain import exactly

@@ -14,8 +14,8 @@ import pytest
 import sympy
 
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
-from numpy_xlstm.spec.gates import log_gate, log_gate_slope
+from numpy_xlstm.cells import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
+from numpy_xlstm.cells.gates import log_gate, log_gate_slope
 
 
 class Value:
@@ -38,6 +38,9 @@ class Value:
 
     def __sub__(self, other: Any) -> "Value":
         return self + -_value(other)
+
+    def __rsub__(self, other: Any) -> "Value":
+        return -self + other
 
     def __rtruediv__(self, other: Any) -> "Value":
         return _value(other) / self

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from numpy_xlstm.spec import lstm
+from numpy_xlstm.cells import lstm
 
 ROOT = Path(__file__).parents[2]
 TAG = r"[a-z]+\.[0-9]+"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.unroll import unroll, unroll_backward
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from tests.cells.guests import build, normal
 from tests.variants import assert_close
 

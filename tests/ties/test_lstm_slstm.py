@@ -28,11 +28,11 @@ from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.gru import GRUCell
-from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
-from numpy_xlstm.spec.mlstm import mLSTMCell
-from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.spec.unroll import unroll, unroll_backward
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import leaves, rebuild
 
 KINDS = ("lstm", "slstm-sigmoid", "slstm-exp")

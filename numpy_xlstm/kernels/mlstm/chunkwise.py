@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.shared import (
     Cache,
     Gradients,
@@ -20,7 +21,6 @@ from numpy_xlstm.kernels.mlstm.shared import (
 )
 from numpy_xlstm.numerics import Array, check_positive, dot
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""

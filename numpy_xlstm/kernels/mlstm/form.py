@@ -2,12 +2,12 @@
 
 from functools import partial
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.mlstm.recurrent import steps
 from numpy_xlstm.kernels.mlstm.shared import Cache, run
 from numpy_xlstm.kernels.mlstm.shared import run_backward as backward
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 __all__ = ["FORMS", "backward", "forward"]
 

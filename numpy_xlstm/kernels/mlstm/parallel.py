@@ -3,10 +3,10 @@
 from functools import partial
 from typing import Any
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.chunkwise import ChunkwiseCache, chunks
 from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 
 def mlstm_parallel(

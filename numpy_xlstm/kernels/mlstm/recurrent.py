@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.shared import (
     Cache,
     Gradients,
@@ -17,7 +18,6 @@ from numpy_xlstm.kernels.mlstm.shared import (
     inner_product,
 )
 from numpy_xlstm.numerics import Array, dot
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 
 def mlstm_recurrent(

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import (
@@ -34,8 +36,6 @@ from numpy_xlstm.numerics import (
     maximum,
     modulus,
 )
-from numpy_xlstm.spec.gates import KINDS, log_gate, log_gate_slope, root
-from numpy_xlstm.spec.mlstm import mLSTMState
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]

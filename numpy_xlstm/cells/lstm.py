@@ -6,15 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.door import enter, enter_backward
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
-from numpy_xlstm.spec.gates import (
+from numpy_xlstm.cells.gates import (
     check_sizes,
     gate_rows,
     pre_activations,
     pre_activations_backward,
 )
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 
 
 class LSTMState(NamedTuple):

@@ -9,6 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import (
+    KINDS,
+    check_memory,
+    check_sizes,
+    gate_rows,
+    log_gate,
+    log_gate_slope,
+    pre_activations,
+    pre_activations_backward,
+    underflows,
+)
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -19,17 +30,6 @@ from numpy_xlstm.numerics import (
     sigmoid,
     sigmoid_slope,
     tanh_slope,
-)
-from numpy_xlstm.spec.gates import (
-    KINDS,
-    check_memory,
-    check_sizes,
-    gate_rows,
-    log_gate,
-    log_gate_slope,
-    pre_activations,
-    pre_activations_backward,
-    underflows,
 )
 
 
