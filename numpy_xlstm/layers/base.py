@@ -63,7 +63,7 @@ class Layer(Module):
             If ``dy`` is not like the output of that forward, or not finite.
         """
         check_cache(cache, self.Cache)
-        check_output_cotangent("dy", dy, cache, self.out_features)
+        check_output_cotangent(self, dy, cache)
         return self.compute_backward(dy, cache)
 
 
@@ -158,7 +158,7 @@ class Recurrent(Module):
             If a cotangent is not like what that forward returned, or not finite.
         """
         self.check_cache(cache)
-        check_output_cotangent("dy", dy, cache, self.out_features)
+        check_output_cotangent(self, dy, cache)
         return self.compute_backward(dy, cache, checked_cotangent(self, dstate, len(dy)))
 
     def __call__(self, x: Array, state: Any = None) -> tuple[Array, Any]:

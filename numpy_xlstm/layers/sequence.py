@@ -148,7 +148,7 @@ class SequenceLayer(Module):
             If a cotangent is not like what that forward returned, or not finite.
         """
         self.check_cache(cache)
-        check_output_cotangent("dy", dy, cache, self.hidden_size)
+        check_output_cotangent(self, dy, cache)
         dy, cache = self._batch_major(dy), cache._replace(x=self._batch_major(cache.x))
         B = len(dy)
         if cache.stacked and _is_stacked(dstate, self.init_state(B)):
