@@ -13,7 +13,7 @@ from numpy_xlstm.numerics import Array, check_array, check_batch, entries
 from numpy_xlstm.trees import put_together, tree_map
 
 
-def check_like(name: str, tree: Any, like: Any) -> Any:
+def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
 
     Parameters
@@ -22,6 +22,8 @@ def check_like(name: str, tree: Any, like: Any) -> Any:
         What it is called in a message. The ``m`` of a "state" may be −inf.
     tree, like : nested tuple of arrays and None
         What is checked, and what has the structure, shapes and dtypes that are expected.
+    hint : str
+        A sentence to add to the message about a wrong shape.
 
     Raises
     ------
@@ -41,13 +43,14 @@ def check_like(name: str, tree: Any, like: Any) -> Any:
         return None
     if isinstance(like, np.ndarray):
         empty = name.startswith("state") and name.endswith(".m")
-        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty)
+        return check_array(name, tree, like.shape, like.dtype, allow_minus_inf=empty, hint=hint)
     fields = getattr(like, "_fields", range(len(like)))
     if not isinstance(tree, tuple | list) or len(tree) != len(like):
         expected = ", ".join(map(str, fields))
         raise ShapeError(f"{name}: expected a tuple ({expected}); got {entries(tree)}")
     parts = zip(fields, tree, like, strict=True)
-    return put_together(like, [check_like(f"{name}.{f}", part, want) for f, part, want in parts])
+    checked = [check_like(f"{name}.{f}", part, want, hint) for f, part, want in parts]
+    return put_together(like, checked)
 
 
 def check_cache(cache: Any, kind: type) -> None:
@@ -69,10 +72,10 @@ def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None
     check_array(name, dy, (*cache.shape[:-1], width), cache.dtype)
 
 
-def checked_state(module: Any, state: Any, batch_size: int) -> Any:
+def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like)
+    return like if state is None else check_like("state", state, like, hint)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:

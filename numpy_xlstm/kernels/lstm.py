@@ -1,0 +1,175 @@
+"""LSTM over a whole sequence. Derived in ``docs/derivations/lstm.md``, whose tags are cited."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.kernels import scan
+from numpy_xlstm.numerics import Array, tanh_slope
+from numpy_xlstm.numerics.activations import exp_minus
+from numpy_xlstm.spec.lstm import LSTMState
+
+
+class LSTMScanCache(NamedTuple):
+    """What the backward of a sequence needs; the arrays of all steps have the steps first."""
+
+    states: Array
+    """h and c before, between and after the steps, (T + 1, 2, NH, B, DH)."""
+    gates: Array
+    """i, f, z and o, (T, 4, NH, B, DH)."""
+    e: Array
+    """e^−x, likewise, of their pre-activations x; of 2 z̃ for z."""
+    tanh_c: Array
+    """(T, NH, B, DH)."""
+    R: Array
+    ends: Array
+    """How many steps each row has, (B,)."""
+
+
+def forward(
+    Wx: Array, R: Array, state: LSTMState, ends: Array
+) -> tuple[Array, LSTMState, LSTMScanCache]:
+    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
+    gates = scan.to_kernel(Wx, 4, len(R))
+    e, tanh_c = np.empty_like(gates), np.empty_like(gates[:, 0])
+    states = scan.scan(_step, gates, R, scan.state_to_kernel(state, len(R)), e, tanh_c)
+    cache = LSTMScanCache(states, gates, e, tanh_c, R, ends)
+    return scan.outputs(states, ends), scan.last_state(LSTMState, states, ends), cache
+
+
+def _step(gates: Array, before: Array, after: Array, e: Array, tanh_c: Array) -> None:
+    i, f, z, o = gates
+    h, c = after
+    tanh_z = np.tanh(z)
+    z *= 2
+    exp_minus(gates, out=e)
+    np.add(e, 1, out=gates)
+    np.reciprocal(gates, out=gates)  # [lstm.1]
+    z[...] = tanh_z  # [lstm.2]
+    np.multiply(f, before[1], out=c)
+    c += i * z  # [lstm.3]
+    np.tanh(c, out=tanh_c)
+    np.multiply(o, tanh_c, out=h)  # [lstm.4]
+
+
+def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
+    """Gradients of Wx, of R and of the state before, without checks."""
+    states, gates, _, _, R, ends = cache
+    dhs = scan.output_cotangents(dy, len(R), ends)
+    dlast = scan.state_to_kernel(dstate, len(R))
+    kept = (*_derivatives(cache), gates[:, 1])
+    dpre, d = scan.scan_backward(_step_backward, dhs, R, dlast, ends, *kept)
+    return *scan.scan_gradients(dpre, states), scan.state_from_kernel(LSTMState, d)
+
+
+def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:
+    """Derivatives of c by ĩ, f̃, z̃, of h by õ, and of h by c: of all steps at once."""
+    states, gates, e, tanh_c, _, _ = cache
+    i, _, z, o = gates.swapaxes(0, 1)
+    slopes = e * gates
+    slopes *= gates  # σ′(x) = e^−x σ(x)²
+    by_i, by_f, by_z, by_o = slopes.swapaxes(0, 1)
+    by_i *= z  # [lstm.6]
+    by_f *= states[:-1, 1]  # [lstm.7]
+    s = 1 / (1 + e[:, 2])
+    np.multiply(e[:, 2] * s, s, out=by_z)
+    by_z *= 4  # tanh′(z̃) = 4 σ′(2 z̃)
+    by_z *= i  # [lstm.8]
+    by_o *= tanh_c  # [lstm.9]
+    by_c = tanh_slope(states[1:, 1])
+    by_c *= o  # [lstm.5]
+    return slopes[:, :3], by_o, by_c
+
+
+def _step_backward(dg: Array, d: Array, c_by: Array, by_o: Array, by_c: Array, f: Array) -> None:
+    dh, dc = d
+    dc += dh * by_c
+    np.multiply(dc, c_by, out=dg[:3])
+    np.multiply(dh, by_o, out=dg[3])
+    dc *= f  # [lstm.10]
+
+
+def lstm_recurrent(
+    Wx: Array, R: Array, state: Any = None, *, lengths: Array | None = None
+) -> tuple[Array, LSTMState, LSTMScanCache]:
+    """LSTM, given what the inputs add to the pre-activations of its gates.
+
+    ::
+
+        g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
+
+    The recurrence alone. ``LSTM(D, H)`` is this function of ``x @ W.T + b`` and ``R[None]``; there
+    may be several heads here.
+
+    Parameters
+    ----------
+    Wx : np.ndarray
+        W x + b, shape (B, T, 4·H), T ≥ 0: for each step the H numbers of i, of f, of z and of o.
+    R : np.ndarray
+        The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
+    state : LSTMState, optional
+        h and c before the first step, (B, H); 0 if omitted.
+    lengths : np.ndarray, optional
+        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
+        them are padding: they change no state, have outputs of 0, and get gradients of 0.
+
+    Returns
+    -------
+    y : np.ndarray
+        Outputs h_1 … h_T, shape (B, T, H).
+    state : LSTMState
+        State after the last step of each row.
+    cache : LSTMScanCache
+        What :func:`lstm_recurrent_backward` needs. It refers to R: do not change it before the
+        backward.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm.kernels import lstm_recurrent
+    >>> from numpy_xlstm.layers.lstm import LSTM
+    >>> rng = np.random.default_rng(0)
+    >>> lstm, x = LSTM(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> W, R, b = (lstm.params[name] for name in "WRb")
+    >>> y, state, cache = lstm_recurrent(x @ W.T + b, R[None])
+    >>> np.allclose(y, lstm(x)[0], rtol=1e-14)
+    True
+    """
+    state, ends = scan.enter(LSTMState, Wx, R, state, lengths)
+    return forward(Wx, R, state, ends)
+
+
+def lstm_recurrent_backward(
+    dy: Array, cache: LSTMScanCache, dstate: Any = None
+) -> tuple[Array, Array, LSTMState]:
+    """Vector-Jacobian product of :func:`lstm_recurrent`.
+
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of the outputs, shape (B, T, H).
+    cache : LSTMScanCache
+        From the forward. It is not changed, and can be used again.
+    dstate : LSTMState, optional
+        Cotangent of the state after the last step; zero if omitted.
+
+    Returns
+    -------
+    dWx : np.ndarray
+        Gradient of Wx, shape (B, T, 4·H).
+    dR : np.ndarray
+        Gradient of R, shape (NH, 4·DH, DH).
+    dstate0 : LSTMState
+        Gradient of the state before the first step.
+
+    Raises
+    ------
+    CacheError, ShapeError, DTypeError, NonFiniteError
+        If the cache is not from that forward, or a cotangent not like what it returned.
+    """
+    return backward(dy, cache, scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate))

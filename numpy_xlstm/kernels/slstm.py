@@ -1,0 +1,259 @@
+"""sLSTM over a whole sequence.
+
+Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``, whose tags are
+cited. The backward carries the gauge residual r in the place of δm.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.kernels import scan
+from numpy_xlstm.numerics import Array, check_choice, maximum
+from numpy_xlstm.numerics.activations import exp_minus, minimum
+from numpy_xlstm.spec.gates import KINDS, check_memory, log_gate, underflows
+from numpy_xlstm.spec.slstm import sLSTMState
+
+
+class sLSTMScanCache(NamedTuple):
+    """What the backward of a sequence needs; the arrays of all steps have the steps first."""
+
+    states: Array
+    """h, c, n and m before, between and after the steps, (T + 1, 4, NH, B, DH)."""
+    gates: Array
+    """i′, f′, z and o, (T, 4, NH, B, DH)."""
+    e: Array
+    """e^−x for x = f̃, 2 z̃ and õ, (T, 3, NH, B, DH)."""
+    ratio: Array
+    """c / n, (T, NH, B, DH)."""
+    carries: Array
+    """Whether log f + m₋ has won the maximum, or tied, likewise."""
+    R: Array
+    ends: Array
+    """How many steps each row has, (B,)."""
+    forget_gate: str
+
+
+def forward(
+    Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
+) -> tuple[Array, sLSTMState, sLSTMScanCache]:
+    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
+    gates, first = scan.to_kernel(Wx, 4, len(R)), scan.state_to_kernel(state, len(R))
+    e, ratio = np.empty_like(gates[:, :3]), np.empty_like(gates[:, 0])
+    carries = np.empty(ratio.shape, bool)
+    kept = e, ratio, carries
+    step = partial(_step, forget_gate)
+    states = scan.scan(step, gates, R, _emptied(gates, R, first, forget_gate), *kept)
+    states[0] = first
+    cache = sLSTMScanCache(states, gates, *kept, R, ends, forget_gate)
+    return scan.outputs(states, ends), scan.last_state(sLSTMState, states, ends), cache
+
+
+def _emptied(gates: Array, R: Array, state: Array, forget_gate: str) -> Array:
+    """Set m₋ = −inf in entries with n₋ = 0 from which the first step would underflow  [stab.9].
+
+    Later there are none: n is at least as large as the smaller of 1 and n₋.
+    """
+    h, _, n, m = state
+    if not len(gates) or not ((n == 0) & (m.real > -np.inf)).any():
+        return state
+    i_pre, f_pre, _, _ = gates[0] + h @ scan.by_gate(R)
+    lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
+    return np.stack((*state[:3], np.where(lost, -np.inf, m)))
+
+
+def _step(
+    forget_gate: str,
+    gates: Array,
+    before: Array,
+    after: Array,
+    e: Array,
+    ratio: Array,
+    carries: Array,
+) -> None:
+    i, f, z, o = gates
+    h, c, n, m = after
+    tanh_z = np.tanh(z)
+    z *= 2
+    exp_minus(gates[1:], out=e)
+    z[...] = tanh_z  # [slstm.1]
+    np.add(e[2], 1, out=o)
+    np.reciprocal(o, out=o)  # [slstm.2]
+    if forget_gate == "sigmoid":
+        log_f = np.log1p(e[0])
+        log_f *= -1
+        minimum(log_f, f, out=f)  # [stab.1]
+    f += before[3]  # [stab.10]
+    np.greater_equal(f.real, i.real, out=carries)
+    maximum(f, i, out=m)  # [stab.3]
+    gates[:2] -= m
+    np.exp(gates[:2], out=gates[:2])  # [stab.4] [stab.5]
+    np.multiply(f, before[1:3], out=after[1:3])
+    c += i * z  # [slstm.3]
+    n += i  # [slstm.4]
+    np.divide(c, n, out=ratio)
+    np.multiply(o, ratio, out=h)  # [slstm.5]
+
+
+def backward(
+    dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
+) -> tuple[Array, Array, sLSTMState]:
+    """Gradients of Wx, of R and of the state before, without checks."""
+    R, ends, NH = cache.R, cache.ends, len(cache.R)
+    dhs = scan.output_cotangents(dy, NH, ends)
+    last, (_, dc, dn, dm) = scan.last_state(sLSTMState, cache.states, ends), dstate
+    residual = dm - last.c * dc - last.n * dn  # [stab.6]
+    dlast = scan.state_to_kernel(dstate._replace(m=residual), NH)
+    kept = [*_derivatives(cache), cache.gates[:, 1]]
+    if residual.any():
+        kept += [cache.carries, _log_forget_slopes(cache)]
+    dpre, d = scan.scan_backward(_step_backward, dhs, R, dlast, ends, *kept)
+    _, c, n, _ = cache.states[0]
+    d[3] += c * d[1] + n * d[2]  # [stab.8]
+    return *scan.scan_gradients(dpre, cache.states), scan.state_from_kernel(sLSTMState, d)
+
+
+def _log_forget_slopes(cache: sLSTMScanCache) -> Array:
+    """σ(−f̃), or 1  [stab.2]."""
+    e = cache.e[:, 0]
+    return e / (1 + e) if cache.forget_gate == "sigmoid" else np.ones_like(e)
+
+
+def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
+    """Derivatives of h by c and n; of c and n by ĩ and f̃; of c by z̃; of h by õ: of all steps."""
+    states, gates, e, ratio = cache[:4]
+    i, f, z, o = gates.swapaxes(0, 1)
+    h_by = np.empty_like(gates[:, :2])
+    np.divide(o, states[1:, 2], out=h_by[:, 0])  # [slstm.7]
+    np.multiply(h_by[:, 0], ratio, out=h_by[:, 1])
+    h_by[:, 1] *= -1  # [slstm.8]
+    memory_by = np.empty((len(gates), 2, 2, *ratio.shape[1:]), ratio.dtype)
+    np.multiply(i, z, out=memory_by[:, 0, 0])
+    memory_by[:, 0, 1] = i  # [slstm.10]
+    past = _log_forget_slopes(cache)
+    past *= f
+    np.multiply(states[:-1, 1:3], past[:, None], out=memory_by[:, 1])  # [slstm.11] [slstm.12]
+    s = 1 / (1 + e[:, 1])
+    by_z = e[:, 1] * s
+    by_z *= s
+    by_z *= 4  # tanh′(z̃) = 4 σ′(2 z̃)
+    by_z *= i  # [slstm.9]
+    by_o = e[:, 2] * o
+    by_o *= o  # σ′(õ) = e^−õ σ(õ)²
+    by_o *= ratio  # [slstm.6]
+    return h_by, memory_by, by_z, by_o
+
+
+def _step_backward(
+    dg: Array,
+    d: Array,
+    h_by: Array,
+    memory_by: Array,
+    by_z: Array,
+    by_o: Array,
+    f: Array,
+    carries: Array | None = None,
+    slope: Array | None = None,
+) -> None:
+    dh, dmemory, r = d[0], d[1:3], d[3]
+    dmemory += dh * h_by
+    by_c, by_n = (dmemory * memory_by).swapaxes(0, 1)
+    np.add(by_c, by_n, out=dg[:2])
+    np.multiply(dmemory[0], by_z, out=dg[2])
+    np.multiply(dh, by_o, out=dg[3])
+    dmemory *= f  # [slstm.13] [slstm.14]
+    if carries is not None:  # [stab.7]
+        dg[0] += np.where(carries, 0, r)
+        r *= carries
+        dg[1] += r * slope
+
+
+def slstm_recurrent(
+    Wx: Array,
+    R: Array,
+    state: Any = None,
+    *,
+    lengths: Array | None = None,
+    forget_gate: str = "sigmoid",
+) -> tuple[Array, sLSTMState, sLSTMScanCache]:
+    """sLSTM, given what the inputs add to the pre-activations of its gates.
+
+    ::
+
+        g̃_t = (Wx)_t + R h_{t−1},   and then as in sLSTMCell
+
+    The recurrence alone, as the kernels of the official package and of FlashRNN have it, with the
+    gates in the order of the first. ``sLSTM(D, H, NH)`` is this function of ``x @ W.T + b``.
+
+    Parameters
+    ----------
+    Wx, R, lengths : np.ndarray
+        As in :func:`~numpy_xlstm.lstm_recurrent`: (B, T, 4·H), (NH, 4·DH, DH) and (B,).
+    state : sLSTMState, optional
+        h, c, n and m before the first step, (B, H); the empty state, m = −inf, if omitted.
+    forget_gate : {"sigmoid", "exp"}
+        What the forget gate is.
+
+    Returns
+    -------
+    y : np.ndarray
+        Outputs h_1 … h_T, shape (B, T, H).
+    state : sLSTMState
+        State after the last step of each row.
+    cache : sLSTMScanCache
+        What :func:`slstm_recurrent_backward` needs. It refers to R: do not change it before the
+        backward.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
+    StateError
+        If n is negative, or 0 beside a c that is not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm.kernels import slstm_recurrent
+    >>> from numpy_xlstm.layers.slstm import sLSTM
+    >>> rng = np.random.default_rng(0)
+    >>> slstm, x = sLSTM(3, 4, num_heads=2, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> W, R, b = (slstm.params[name] for name in "WRb")
+    >>> y, state, cache = slstm_recurrent(x @ W.T + b, R)
+    >>> np.allclose(y, slstm(x)[0], rtol=1e-14)
+    True
+    """
+    check_choice("forget_gate", forget_gate, KINDS)
+    state, ends = scan.enter(sLSTMState, Wx, R, state, lengths)
+    check_memory(state.c, state.n)
+    return forward(Wx, R, state, ends, forget_gate)
+
+
+def slstm_recurrent_backward(
+    dy: Array, cache: sLSTMScanCache, dstate: Any = None
+) -> tuple[Array, Array, sLSTMState]:
+    """Vector-Jacobian product of :func:`slstm_recurrent`.
+
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of the outputs, shape (B, T, H).
+    cache : sLSTMScanCache
+        From the forward. It is not changed, and can be used again.
+    dstate : sLSTMState, optional
+        Cotangent of the state after the last step; zero if omitted.
+
+    Returns
+    -------
+    dWx, dR : np.ndarray
+        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
+    dstate0 : sLSTMState
+        Gradient of the state before the first step.
+
+    Raises
+    ------
+    CacheError, ShapeError, DTypeError, NonFiniteError
+        If the cache is not from that forward, or a cotangent not like what it returned.
+    """
+    return backward(dy, cache, scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate))

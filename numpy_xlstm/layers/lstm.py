@@ -1,0 +1,107 @@
+"""LSTM over a sequence."""
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels import lstm
+from numpy_xlstm.kernels.scan import row_lengths
+from numpy_xlstm.layers.sequence import (
+    SequenceCache,
+    SequenceLayer,
+    input_product,
+    input_product_backward,
+)
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
+
+
+class LSTM(SequenceLayer):
+    """An LSTM over a sequence: :class:`LSTMCell` at every step, with the same parameters.
+
+    Parameters
+    ----------
+    input_size : int
+        Width D of x.
+    hidden_size : int
+        Width H of h and c.
+    num_layers : int, default 1
+        There for the call ``nn.LSTM(D, H, 1)``; only 1 is accepted. Stack layers by feeding the
+        outputs of one to the next.
+    batch_first : bool, default True
+        Whether x is (B, T, D), or (T, B, D), which is the default of ``torch.nn.LSTM``.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the layer takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        As in :class:`LSTMCell`. From PyTorch: ``W`` is ``weight_ih_l0``, ``R`` is
+        ``weight_hh_l0`` and ``b`` is ``bias_ih_l0 + bias_hh_l0``.
+
+    Notes
+    -----
+    A state is an :class:`LSTMState` or a plain tuple (h, c) of (B, H) arrays. Arrays of shape
+    (1, B, H), as PyTorch has them, are taken too, and then returned likewise.
+
+    Examples
+    --------
+    PyTorch's own call, sequence-first, with two steps of ten rows:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM
+    >>> rng = np.random.default_rng(0)
+    >>> lstm = LSTM(5, 5, 1, batch_first=False, rng=rng)
+    >>> x = rng.standard_normal((2, 10, 5))
+    >>> h0, c0 = rng.standard_normal((2, 1, 10, 5))
+    >>> out, (h, c) = lstm(x, (h0, c0))
+    >>> out.shape, h.shape
+    ((2, 10, 5), (1, 10, 5))
+
+    The same with what the backward needs:
+
+    >>> out, state, cache = lstm.forward(x, (h0, c0))
+    >>> dx, dstate0, grads = lstm.backward(rng.standard_normal(out.shape), cache)
+    >>> dx.shape, dstate0.c.shape, sorted(grads)
+    ((2, 10, 5), (1, 10, 5), ['R', 'W', 'b'])
+    """
+
+    kept_by_kernel = lstm.LSTMScanCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        batch_first: bool = True,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        if num_layers != 1:
+            raise OptionError(
+                f"num_layers: expected 1, layers are stacked by feeding one's outputs to the next; "
+                f"got {num_layers!r}"
+            )
+        cell = LSTMCell(input_size, hidden_size, dtype=dtype, rng=rng)
+        super().__init__(cell, batch_first=batch_first)
+
+    def compute(
+        self, x: Array, state: LSTMState, lengths: Array | None = None
+    ) -> tuple[Array, LSTMState, SequenceCache]:
+        """Forward of x (B, T, D), without checks."""
+        W, R, b = (self.params[name] for name in "WRb")
+        Wx = input_product(x, W, b, lengths)
+        y, state, kept = lstm.forward(Wx, R[None], state, row_lengths(lengths, *x.shape[:2]))
+        return y, state, SequenceCache(x, kept)
+
+    def compute_backward(
+        self, dy: Array, cache: SequenceCache, dstate: LSTMState
+    ) -> tuple[Array, LSTMState, Grads]:
+        """Backward of dy (B, T, H), without checks."""
+        dWx, dR, dstate0 = lstm.backward(dy, cache.kept, dstate)
+        dx, dW, db = input_product_backward(dWx, cache.x, self.params["W"])
+        return dx, dstate0, {"W": dW, "R": dR[0], "b": db}

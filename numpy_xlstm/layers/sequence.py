@@ -1,0 +1,250 @@
+"""SequenceLayer: a cell over a whole sequence, in either layout, with padding, in blocks."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
+from numpy_xlstm.spec.unroll import UnrollCache, unroll, unroll_backward
+from numpy_xlstm.trees import leaves, structure, tree_map
+
+EVALUATION_BLOCK = 128
+"""Steps for which evaluation holds intermediate results at once."""
+
+
+class SequenceCache(NamedTuple):
+    """What the backward of a sequence needs."""
+
+    x: Array
+    """The input, (B, T, D)."""
+    kept: Any
+    """What the kernel has kept, or :func:`~numpy_xlstm.unroll`."""
+    stacked: bool = False
+    """Whether the states have PyTorch's leading axis of layers."""
+
+
+class SequenceLayer(Module):
+    """A cell over a whole sequence: any cell, step by step; LSTM and its kin by a kernel.
+
+    Parameters
+    ----------
+    cell : Module
+        Has ``input_size``, ``hidden_size``, ``init_state(B)``, and ``forward(x, state)`` and
+        ``backward(dh, cache, dstate)`` of one step, as has :class:`~numpy_xlstm.LSTMCell`.
+    batch_first : bool, default True
+        Whether x is (B, T, D), or (T, B, D), which is PyTorch's default.
+
+    Attributes
+    ----------
+    cell : Module
+        The cell.
+    params : Mapping[str, np.ndarray]
+        Those of the cell, under its names.
+
+    Notes
+    -----
+    A state may be a plain tuple. Where all its arrays have a leading axis of size 1, as PyTorch has
+    them, so have the states that are returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm.spec import LSTMCell
+    >>> rng = np.random.default_rng(0)
+    >>> layer = SequenceLayer(LSTMCell(3, 4, rng=rng))
+    >>> y, state, cache = layer.forward(rng.standard_normal((2, 5, 3)))
+    >>> dx, dstate0, grads = layer.backward(rng.standard_normal(y.shape), cache)
+    >>> y.shape, dx.shape, sorted(grads)
+    ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
+    """
+
+    kept_by_kernel: ClassVar[type] = UnrollCache
+    """The type of ``kept`` in a cache."""
+
+    def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
+        check_has("cell", cell, "init_state", "forward", "backward")
+        self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
+        self.input_size, self.hidden_size = cell.input_size, cell.hidden_size
+
+    def init_state(self, batch_size: int) -> Any:
+        """Return the empty state of the cell."""
+        return self.cell.init_state(batch_size)
+
+    def forward(
+        self, x: Array, state: Sequence[Any] | None = None, *, lengths: Array | None = None
+    ) -> tuple[Array, Any, SequenceCache]:
+        """Run over a sequence and keep what the backward needs.
+
+        Parameters
+        ----------
+        x : np.ndarray
+            Inputs, shape (B, T, D) with B ≥ 1 and T ≥ 0; (T, B, D) if not ``batch_first``.
+        state : tuple of np.ndarray, optional
+            State before the first step; the empty state if omitted.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
+            after them are padding: they change no state, have outputs of 0, and get gradients of 0.
+
+        Returns
+        -------
+        y : np.ndarray
+            Outputs h_1 … h_T, shape (B, T, H); (T, B, H) if not ``batch_first``.
+        state : NamedTuple
+            State after the last step of each row, to be passed to the next call.
+        cache : SequenceCache
+            What :meth:`backward` needs. It refers to ``x`` and to the parameters: do not change
+            them before.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError, OptionError, StateError
+            If an argument is not as described.
+        """
+        x, state, lengths, stacked = self._enter(x, state, lengths)
+        y, state, cache = self.compute(x, state, lengths)
+        return self._in_layout(y), _restacked(state, stacked), cache._replace(stacked=stacked)
+
+    def backward(
+        self, dy: Array, cache: SequenceCache, dstate: Sequence[Any] | None = None
+    ) -> tuple[Array, Any, Grads]:
+        """Vector-Jacobian product of :meth:`forward`.
+
+        Parameters
+        ----------
+        dy : np.ndarray
+            Cotangent of the outputs, in their shape.
+        cache : SequenceCache
+            From :meth:`forward`. It is not changed, and can be used again.
+        dstate : tuple of np.ndarray, optional
+            Cotangent of the state after the last step; zero if omitted.
+
+        Returns
+        -------
+        dx : np.ndarray
+            Gradient of the inputs, in their shape.
+        dstate0 : NamedTuple
+            Gradient of the state before the first step.
+        grads : dict[str, np.ndarray]
+            Gradients of the parameters, under the names of ``params``.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` is not from a layer of this kind.
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent is not like what that forward returned, or not finite.
+        """
+        check_cache(cache, SequenceCache)
+        check_cache(cache.kept, self.kept_by_kernel)
+        B, T, _ = cache.x.shape
+        shape = (B, T) if self.batch_first else (T, B)
+        check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
+        if cache.stacked and _is_stacked(dstate, self.init_state(B)):
+            dstate = tree_map(lambda a: a[0], dstate)
+        dstate = checked_cotangent(self, dstate, B)
+        dx, dstate0, grads = self.compute_backward(self._batch_major(dy), cache, dstate)
+        return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
+
+    def __call__(
+        self, x: Array, state: Sequence[Any] | None = None, *, lengths: Array | None = None
+    ) -> tuple[Array, Any]:
+        """Evaluate: :meth:`forward` without a cache, block by block.
+
+        Apart from the outputs, the memory used does not depend on T.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As in :meth:`forward`.
+
+        Returns
+        -------
+        y : np.ndarray
+            Outputs.
+        state : NamedTuple
+            State after the last step of each row.
+        """
+        x, state, lengths, stacked = self._enter(x, state, lengths)
+        B, T, _ = x.shape
+        y = np.empty((B, T, self.hidden_size), self.dtype)
+        for start in range(0, max(T, 1), EVALUATION_BLOCK):
+            now = x[:, start : start + EVALUATION_BLOCK]
+            left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
+            y[:, start : start + EVALUATION_BLOCK], state, _ = self.compute(now, state, left)
+        return self._in_layout(y), _restacked(state, stacked)
+
+    def compute(
+        self, x: Array, state: Any, lengths: Array | None = None
+    ) -> tuple[Array, Any, SequenceCache]:
+        """Forward of x (B, T, D), without checks."""
+        y, state, steps = unroll(self.cell, x, state, lengths=lengths)
+        return y, state, SequenceCache(x, steps)
+
+    def compute_backward(
+        self, dy: Array, cache: SequenceCache, dstate: Any
+    ) -> tuple[Array, Any, Grads]:
+        """Backward of dy (B, T, H), without checks."""
+        dx, dstate0, grads = unroll_backward(self.cell, dy, cache.kept, dstate)
+        return dx, dstate0, self.named_grads(cell=grads)
+
+    def check_state(self, state: Any) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+
+    def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None, bool]:
+        """Check the arguments; return them batch-major, and whether states are stacked."""
+        order = ("batch", "time") if self.batch_first else ("time", "batch")
+        check_array("x", x, (*order, self.input_size), self.dtype)
+        check_batch("x", x, axis=order.index("batch"))
+        x = self._batch_major(x)
+        B, T, _ = x.shape
+        stacked = _is_stacked(state, self.init_state(B))
+        if stacked:
+            state = tree_map(lambda a: a[0], state)
+        hint = f"x is read as ({', '.join(order)}, input), see batch_first"
+        state = checked_state(self, state, B, hint)
+        self.check_state(state)
+        return x, state, None if lengths is None else check_lengths(lengths, B, T), stacked
+
+    def _batch_major(self, array: Array) -> Array:
+        """View of an array in the caller's layout as (B, T, ·)."""
+        return array if self.batch_first else array.swapaxes(0, 1)
+
+    def _in_layout(self, array: Array) -> Array:
+        """(B, T, ·) in the caller's layout."""
+        return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def _is_stacked(state: Any, like: Any) -> bool:
+    """Whether every array has PyTorch's leading axis of size num_layers = 1."""
+    if structure(state) != structure(like):
+        return False
+    pairs = zip(leaves("", state), leaves("", like), strict=True)
+    return all(got.ndim == want.ndim + 1 and len(got) == 1 for (_, got), (_, want) in pairs)
+
+
+def _restacked(state: Any, stacked: bool) -> Any:
+    """Give the arrays that axis back."""
+    return tree_map(lambda a: a[None], state) if stacked else state
+
+
+def input_product(x: Array, W: Array, b: Array, lengths: Array | None) -> Array:
+    """W x + b of all steps, (B, T, 4·H); at padding, whose numbers may be any, b."""
+    B, T, D = x.shape
+    if lengths is not None:
+        x = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, 0)
+    Wx: Array = x.reshape(-1, D) @ W.T
+    Wx += b
+    return Wx.reshape(B, T, len(b))
+
+
+def input_product_backward(dWx: Array, x: Array, W: Array) -> tuple[Array, Array, Array]:
+    """Gradients of x, W and b."""
+    B, T, D = x.shape
+    rows = dWx.reshape(-1, len(W))
+    dx = (rows @ W).reshape(B, T, D)  # [rec.3]
+    dW = rows.T @ x.reshape(-1, D)  # [rec.4]
+    db = rows.sum(axis=0)  # [rec.6]
+    return dx, dW, db
