@@ -131,8 +131,7 @@ def lstm_recurrent(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm.kernels import lstm_recurrent
-    >>> from numpy_xlstm.layers.lstm import LSTM
+    >>> from numpy_xlstm import LSTM, lstm_recurrent
     >>> rng = np.random.default_rng(0)
     >>> lstm, x = LSTM(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
     >>> W, R, b = (lstm.params[name] for name in "WRb")

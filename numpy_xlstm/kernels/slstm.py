@@ -215,8 +215,7 @@ def slstm_recurrent(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm.kernels import slstm_recurrent
-    >>> from numpy_xlstm.layers.slstm import sLSTM
+    >>> from numpy_xlstm import sLSTM, slstm_recurrent
     >>> rng = np.random.default_rng(0)
     >>> slstm, x = sLSTM(3, 4, num_heads=2, rng=rng), rng.standard_normal((2, 5, 3))
     >>> W, R, b = (slstm.params[name] for name in "WRb")

@@ -1,23 +1,17 @@
 """LSTM over a sequence."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import lstm
-from numpy_xlstm.kernels.scan import row_lengths
-from numpy_xlstm.layers.sequence import (
-    SequenceCache,
-    SequenceLayer,
-    input_product,
-    input_product_backward,
-)
-from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
+from numpy_xlstm.layers.sequence import GatedLayer
+from numpy_xlstm.spec.lstm import LSTMCell
 
 
-class LSTM(SequenceLayer):
+class LSTM(GatedLayer):
     """An LSTM over a sequence: :class:`LSTMCell` at every step, with the same parameters.
 
     Parameters
@@ -69,7 +63,9 @@ class LSTM(SequenceLayer):
     ((2, 10, 5), (1, 10, 5), ['R', 'W', 'b'])
     """
 
+    kernel: ClassVar[Any] = lstm
     kept_by_kernel = lstm.LSTMScanCache
+    num_heads = 1
 
     def __init__(
         self,
@@ -88,20 +84,3 @@ class LSTM(SequenceLayer):
             )
         cell = LSTMCell(input_size, hidden_size, dtype=dtype, rng=rng)
         super().__init__(cell, batch_first=batch_first)
-
-    def compute(
-        self, x: Array, state: LSTMState, lengths: Array | None = None
-    ) -> tuple[Array, LSTMState, SequenceCache]:
-        """Forward of x (B, T, D), without checks."""
-        W, R, b = (self.params[name] for name in "WRb")
-        Wx = input_product(x, W, b, lengths)
-        y, state, kept = lstm.forward(Wx, R[None], state, row_lengths(lengths, *x.shape[:2]))
-        return y, state, SequenceCache(x, kept)
-
-    def compute_backward(
-        self, dy: Array, cache: SequenceCache, dstate: LSTMState
-    ) -> tuple[Array, LSTMState, Grads]:
-        """Backward of dy (B, T, H), without checks."""
-        dWx, dR, dstate0 = lstm.backward(dy, cache.kept, dstate)
-        dx, dW, db = input_product_backward(dWx, cache.x, self.params["W"])
-        return dx, dstate0, {"W": dW, "R": dR[0], "b": db}

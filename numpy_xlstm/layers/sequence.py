@@ -1,11 +1,13 @@
 """SequenceLayer: a cell over a whole sequence, in either layout, with padding, in blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
 from numpy_xlstm.spec.unroll import UnrollCache, unroll, unroll_backward
@@ -230,21 +232,38 @@ def _restacked(state: Any, stacked: bool) -> Any:
     return tree_map(lambda a: a[None], state) if stacked else state
 
 
-def input_product(x: Array, W: Array, b: Array, lengths: Array | None) -> Array:
-    """W x + b of all steps, (B, T, 4·H); at padding, whose numbers may be any, b."""
-    B, T, D = x.shape
-    if lengths is not None:
-        x = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, 0)
-    Wx: Array = x.reshape(-1, D) @ W.T
-    Wx += b
-    return Wx.reshape(B, T, len(b))
+class GatedLayer(SequenceLayer):
+    """A cell of W x + R h₋ + b: one product for all steps, and then a kernel."""
 
+    kernel: ClassVar[Any]
+    """The module of the kernel: ``forward`` and ``backward``."""
 
-def input_product_backward(dWx: Array, x: Array, W: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x, W and b."""
-    B, T, D = x.shape
-    rows = dWx.reshape(-1, len(W))
-    dx = (rows @ W).reshape(B, T, D)  # [rec.3]
-    dW = rows.T @ x.reshape(-1, D)  # [rec.4]
-    db = rows.sum(axis=0)  # [rec.6]
-    return dx, dW, db
+    options: Mapping[str, str] = MappingProxyType({})
+    """What else its forward is to know."""
+
+    def compute(
+        self, x: Array, state: Any, lengths: Array | None = None
+    ) -> tuple[Array, Any, SequenceCache]:
+        """Forward of x (B, T, D), without checks."""
+        B, T, D = x.shape
+        W, R, b = (self.params[name] for name in "WRb")
+        ends = np.full(B, T) if lengths is None else lengths
+        there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
+        Wx = there.reshape(-1, D) @ W.T
+        Wx += b
+        R_heads = R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
+        Wx = Wx.reshape(B, T, len(b))
+        y, state, kept = self.kernel.forward(Wx, R_heads, state, ends, **self.options)
+        return y, state, SequenceCache(x, kept)
+
+    def compute_backward(
+        self, dy: Array, cache: SequenceCache, dstate: Any
+    ) -> tuple[Array, Any, Grads]:
+        """Backward of dy (B, T, H), without checks."""
+        dWx, dR, dstate0 = self.kernel.backward(dy, cache.kept, dstate)
+        x, W, R = cache.x, self.params["W"], self.params["R"]
+        rows = dWx.reshape(-1, len(W))
+        dx = (rows @ W).reshape(x.shape)  # [rec.3]
+        dW = rows.T @ x.reshape(-1, x.shape[-1])  # [rec.4]
+        db = rows.sum(axis=0)  # [rec.6]
+        return dx, dstate0, {"W": dW, "R": dR.reshape(R.shape), "b": db}

@@ -1,23 +1,17 @@
 """sLSTM over a sequence."""
 
+from typing import Any, ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.kernels import slstm
-from numpy_xlstm.kernels.scan import row_lengths
-from numpy_xlstm.layers.sequence import (
-    SequenceCache,
-    SequenceLayer,
-    input_product,
-    input_product_backward,
-)
-from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.layers.sequence import GatedLayer
 from numpy_xlstm.spec.gates import check_memory
 from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
 
 
-class sLSTM(SequenceLayer):
+class sLSTM(GatedLayer):
     """An sLSTM over a sequence: :class:`sLSTMCell` at every step, with the same parameters.
 
     Parameters
@@ -48,6 +42,7 @@ class sLSTM(SequenceLayer):
     True
     """
 
+    kernel: ClassVar[Any] = slstm
     kept_by_kernel = slstm.sLSTMScanCache
 
     def __init__(
@@ -66,24 +61,8 @@ class sLSTM(SequenceLayer):
         )
         super().__init__(cell, batch_first=batch_first)
         self.num_heads, self.forget_gate = cell.num_heads, cell.forget_gate
+        self.options = {"forget_gate": forget_gate}
 
     def check_state(self, state: sLSTMState) -> None:
         """Raise :class:`StateError` if n is negative, or 0 beside a c that is not."""
         check_memory(state.c, state.n)
-
-    def compute(
-        self, x: Array, state: sLSTMState, lengths: Array | None = None
-    ) -> tuple[Array, sLSTMState, SequenceCache]:
-        """Forward of x (B, T, D), without checks."""
-        W, R, b = (self.params[name] for name in "WRb")
-        Wx, ends = input_product(x, W, b, lengths), row_lengths(lengths, *x.shape[:2])
-        y, state, kept = slstm.forward(Wx, R, state, ends, self.forget_gate)
-        return y, state, SequenceCache(x, kept)
-
-    def compute_backward(
-        self, dy: Array, cache: SequenceCache, dstate: sLSTMState
-    ) -> tuple[Array, sLSTMState, Grads]:
-        """Backward of dy (B, T, H), without checks."""
-        dWx, dR, dstate0 = slstm.backward(dy, cache.kept, dstate)
-        dx, dW, db = input_product_backward(dWx, cache.x, self.params["W"])
-        return dx, dstate0, {"W": dW, "R": dR, "b": db}
