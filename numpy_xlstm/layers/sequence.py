@@ -6,12 +6,17 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.door import (
+    check_cache,
+    check_output_cotangent,
+    checked_cotangent,
+    checked_state,
+)
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
 from numpy_xlstm.spec.unroll import UnrollCache, unroll, unroll_backward
-from numpy_xlstm.trees import leaves, structure, tree_map
+from numpy_xlstm.trees import tree_map
 
 EVALUATION_BLOCK = 128
 """Steps for which evaluation holds intermediate results at once."""
@@ -21,7 +26,7 @@ class SequenceCache(NamedTuple):
     """What the backward of a sequence needs."""
 
     x: Array
-    """The input, (B, T, D)."""
+    """The input, in the layout of the caller."""
     kept: Any
     """What the kernel has kept, or :func:`~numpy_xlstm.unroll`."""
     stacked: bool = False
@@ -105,9 +110,10 @@ class SequenceLayer(Module):
         ShapeError, DTypeError, NonFiniteError, OptionError, StateError
             If an argument is not as described.
         """
-        x, state, lengths, stacked = self._enter(x, state, lengths)
-        y, state, cache = self.compute(x, state, lengths)
-        return self._in_layout(y), _restacked(state, stacked), cache._replace(stacked=stacked)
+        inputs, state, lengths, stacked = self._enter(x, state, lengths)
+        y, state, cache = self.compute(inputs, state, lengths)
+        cache = cache._replace(x=x, stacked=stacked)
+        return self._in_layout(y), _restacked(state, stacked), cache
 
     def backward(
         self, dy: Array, cache: SequenceCache, dstate: Sequence[Any] | None = None
@@ -141,13 +147,13 @@ class SequenceLayer(Module):
         """
         check_cache(cache, SequenceCache)
         check_cache(cache.kept, self.kept_by_kernel)
-        B, T, _ = cache.x.shape
-        shape = (B, T) if self.batch_first else (T, B)
-        check_array("dy", dy, (*shape, self.hidden_size), self.dtype)
+        check_output_cotangent("dy", dy, cache, self.hidden_size)
+        dy, cache = self._batch_major(dy), cache._replace(x=self._batch_major(cache.x))
+        B = len(dy)
         if cache.stacked and _is_stacked(dstate, self.init_state(B)):
             dstate = tree_map(lambda a: a[0], dstate)
         dstate = checked_cotangent(self, dstate, B)
-        dx, dstate0, grads = self.compute_backward(self._batch_major(dy), cache, dstate)
+        dx, dstate0, grads = self.compute_backward(dy, cache, dstate)
         return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
 
     def __call__(
@@ -221,10 +227,11 @@ class SequenceLayer(Module):
 
 def _is_stacked(state: Any, like: Any) -> bool:
     """Whether every array has PyTorch's leading axis of size num_layers = 1."""
-    if structure(state) != structure(like):
+    if not isinstance(state, tuple | list) or len(state) != len(like):
         return False
-    pairs = zip(leaves("", state), leaves("", like), strict=True)
-    return all(got.ndim == want.ndim + 1 and len(got) == 1 for (_, got), (_, want) in pairs)
+    pairs = [(got, want) for got, want in zip(state, like, strict=True) if want is not None]
+    arrays = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
+    return arrays and all(got.ndim == want.ndim + 1 and len(got) == 1 for got, want in pairs)
 
 
 def _restacked(state: Any, stacked: bool) -> Any:

@@ -227,4 +227,5 @@ def check_lengths(lengths: Any, B: int, T: int) -> Array:
         raise DTypeError(f"lengths: expected integers; got {array.dtype}")
     if array.min() < 0 or array.max() > T:
         raise OptionError(f"lengths: expected integers from 0 to T = {T}; got {array.tolist()}")
-    return array.astype(np.int64)
+    whole: Array = array.astype(np.int64)
+    return whole

@@ -28,6 +28,7 @@ from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec.gru import GRUCell
 from numpy_xlstm.spec.lstm import LSTMCell, LSTMState
 from numpy_xlstm.spec.mlstm import mLSTMCell
 from numpy_xlstm.spec.slstm import sLSTMCell, sLSTMState
@@ -354,9 +355,10 @@ def test_states_as_pytorch_has_them(batch_first: bool) -> None:
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_any_cell_is_unrolled(batch_first: bool) -> None:
+@pytest.mark.parametrize("kind", [GRUCell, mLSTMCell, sLSTMCell])
+def test_any_cell_is_unrolled(kind: Any, batch_first: bool) -> None:
     rng = np.random.default_rng(0)
-    cell = mLSTMCell(3, 4, 2, rng=rng)
+    cell = kind(3, 4, rng=rng)
     layer = SequenceLayer(cell, batch_first=batch_first)
     x, dy, lengths = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 4)), [5, 2]
 
