@@ -72,10 +72,10 @@ def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None
     check_array(name, dy, (*cache.shape[:-1], width), cache.dtype)
 
 
-def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:
+def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like, hint)
+    return like if state is None else check_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:

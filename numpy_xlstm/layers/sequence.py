@@ -8,9 +8,9 @@ import numpy as np
 
 from numpy_xlstm.door import (
     check_cache,
+    check_like,
     check_output_cotangent,
     checked_cotangent,
-    checked_state,
 )
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
@@ -208,11 +208,14 @@ class SequenceLayer(Module):
         check_batch("x", x, axis=order.index("batch"))
         x = self._batch_major(x)
         B, T, _ = x.shape
-        stacked = _is_stacked(state, self.init_state(B))
+        like, hint = (
+            self.init_state(B),
+            f"x is read as ({', '.join(order)}, input), see batch_first",
+        )
+        stacked = _is_stacked(state, like)
         if stacked:
             state = tree_map(lambda a: a[0], state)
-        hint = f"x is read as ({', '.join(order)}, input), see batch_first"
-        state = checked_state(self, state, B, hint)
+        state = like if state is None else check_like("state", state, like, hint)
         self.check_state(state)
         return x, state, None if lengths is None else check_lengths(lengths, B, T), stacked
 
