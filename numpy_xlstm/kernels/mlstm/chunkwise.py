@@ -177,13 +177,13 @@ def group_forward(
 ) -> tuple[Array, Array, Group]:
     """Cᵀq at all steps of a group of chunks, and C after it."""
     q, k, v, log_i, log_f = inputs
-    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.4]
+    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.2]
     written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
-    C_before, C = _recur(w_state, written, C)  # [form.6]
+    C_before, C = _recur(w_state, written, C)  # [form.4]
     scores = _products(q, k, w)
-    scores *= w  # [form.8]
+    scores *= w  # [form.5]
     num = scores @ v
-    num += (q * w_state[..., None]) @ C_before  # [form.9] [form.11]
+    num += (q * w_state[..., None]) @ C_before  # [form.6] [form.7]
     return num, C, Group(where, k, v, C_before, w, w_state)
 
 
@@ -233,23 +233,23 @@ def group_backward(
     scores *= w
     dscores, dq_state = _products(dnum, v, w), dnum @ C.swapaxes(-1, -2)
     read = q_state.swapaxes(-1, -2) @ dnum
-    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.16]
+    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.8]
     dC_after = dC_after[backwards]
     dv = scores.swapaxes(-1, -2) @ dnum
-    dv += (w_last * k) @ dC_after  # [form.20]
+    dv += (w_last * k) @ dC_after  # [form.11]
     dk_last = v @ dC_after.swapaxes(-1, -2)
     dk_last *= w_last
     dS = dscores * w
     dq = dS @ k
-    dq += w_state[..., None] * dq_state  # [form.18]
+    dq += w_state[..., None] * dq_state  # [form.9]
     dk = dS.swapaxes(-1, -2) @ q
-    dk += dk_last  # [form.19]
+    dk += dk_last  # [form.10]
     dD = np.multiply(dscores, scores, out=dS)
-    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.21]
+    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.12]
     db = dot(dq_state, q_state)[..., 0]
-    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.22]
+    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.13]
     _sum_down(dD[..., ::-1, :])
-    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.24]
+    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.14]
     dlog_f = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
-    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.25]
+    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.15]
     return dq, dk, dv, dlog_i, dlog_f, dC
