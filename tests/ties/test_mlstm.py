@@ -253,7 +253,10 @@ def test_the_layer_is_the_cell(case: Case, form: str, batch_first: bool) -> None
     state, lengths, dstate = (numbers[name] for name in ("state", "lengths", "dstate"))
     ys, last, steps = unroll(layer.cell, x, state, lengths=lengths)
     dxs, dstate0, grads = unroll_backward(layer.cell, dy, steps, dstate)
-    turn = (lambda a: a) if batch_first else (lambda a: a.swapaxes(0, 1))
+
+    def turn(array: Array) -> Array:
+        return array if batch_first else array.swapaxes(0, 1)
+
     y, after, cache = layer.forward(turn(x), state, lengths=lengths)
     dx, before, found = layer.backward(turn(dy), cache, dstate)
     expected = {"y": ys, **dict(zip("Cnm", last, strict=True)), "dx": dxs}

@@ -1,6 +1,6 @@
 """mLSTM where it is not ordinary: no floor in sight, ties, near ties, caches, threads."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.spec import mLSTMState
 from numpy_xlstm.trees import leaves
-from tests.ties.test_mlstm import FORMS, Case, by_cell, by_form
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_cell, by_form
 
 FLOATS = (np.float32, np.float64)
 
@@ -137,8 +137,7 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
     monkeypatch.setattr(chunkwise, "num_threads", lambda: 2)
     monkeypatch.setattr(chunkwise, "spread", count)
-    for name, array in by_form("chunkwise", case).items():
-        np.testing.assert_allclose(array, alone[name], rtol=0, atol=1e-13)
+    assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
     assert shared == [2]
 
 
@@ -162,7 +161,7 @@ def test_a_cache_of_another_form_is_refused() -> None:
     with pytest.raises(CacheError, match="ChunkwiseCache"):
         mlstm.mlstm_parallel_backward(h, cache)
     with pytest.raises(CacheError, match="Cache"):
-        mlstm.mlstm_recurrent_backward(h, (1, 2))
+        mlstm.mlstm_recurrent_backward(h, cast(Any, (1, 2)))
     with pytest.raises(ShapeError, match="dh"):
         mlstm.mlstm_recurrent_backward(h[:, :, 1:], cache)
     with pytest.raises(ShapeError, match=r"dstate\.C"):

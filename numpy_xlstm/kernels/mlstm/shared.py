@@ -79,7 +79,7 @@ def run(
         C, v = with_column(C, n), with_column(v, np.ones_like(i))
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
-    qn, after = h[..., -1], mLSTMState(C_after, None, None)
+    qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
     if n is not None:
         m = ms[..., -1].copy() if ms.shape[-1] else m
         h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
