@@ -139,20 +139,20 @@ class mLSTMCell(Module):
         k = (x @ p["W_k"].T / root_DK + p["b_k"]).reshape(heads)  # [mlstm.3]
         i_pre, f_pre, o_pre = pre = [x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo"]  # [mlstm.4]
         o = sigmoid(o_pre)  # [mlstm.5]
-        log_i = log_gate(i_pre, self.input_gate)  # [mlstm.20]
+        log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
         A = log_f + m_prev  # [stab.10]
         m = maximum(A, log_i) * self.normalised  # [stab.3]
         i = np.exp(log_i - m)  # [stab.4]
         f = np.exp(log_f + (m_prev - m))  # [stab.5]
-        w = i[..., None] * k  # [mlstm.34]
-        C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.6]
-        n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.7]
-        s = np.einsum("bhkv,bhk->bhv", C, q)  # [mlstm.8]
-        qn = np.einsum("bhk,bhk->bh", q, n)  # [mlstm.26]
-        den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps  # [mlstm.9]
-        h_tilde = s / den[..., None]  # [mlstm.10]
-        h = o * h_tilde.reshape(o.shape)  # [mlstm.21]
+        w = i[..., None] * k  # [mlstm.7]
+        C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
+        n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
+        s = np.einsum("bhkv,bhk->bhv", C, q)  # [mlstm.10]
+        qn = np.einsum("bhk,bhk->bh", q, n)  # [mlstm.11]
+        den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps  # [mlstm.12]
+        h_tilde = s / den[..., None]  # [mlstm.13]
+        h = o * h_tilde.reshape(o.shape)  # [mlstm.14]
         after = mLSTMState(C, n, m) if self.normalised else mLSTMState(C, None, None)
         cache = mLSTMCache(x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde)
         return h, after, cache
@@ -165,35 +165,35 @@ class mLSTMCell(Module):
         x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)
         dC_next, dn_next, dm_next = dstate if self.normalised else (dstate.C, 0, 0)
-        do_pre = dh * h_tilde.reshape(o.shape) * sigmoid_slope(pre[2])  # [mlstm.25]
-        dh_tilde = (dh * o).reshape(h_tilde.shape)  # [mlstm.27]
-        ds = dh_tilde / den[..., None]  # [mlstm.11]
-        S = (dh_tilde * h_tilde).sum(axis=-1)  # [mlstm.28]
+        do_pre = dh * h_tilde.reshape(o.shape) * sigmoid_slope(pre[2])  # [mlstm.15]
+        dh_tilde = (dh * o).reshape(h_tilde.shape)  # [mlstm.16]
+        ds = dh_tilde / den[..., None]  # [mlstm.17]
+        S = (dh_tilde * h_tilde).sum(axis=-1)  # [mlstm.18]
         floor = np.exp(-clip(m))
         wins = modulus(qn).real >= floor.real
-        dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)  # [mlstm.12]
-        dm = dm_next + np.where(wins | (clip(m) != m), 0, S * (floor / den))  # [mlstm.29]
-        dC = dC_next + q[..., None] * ds[..., None, :]  # [mlstm.13]
-        dn = dn_next + dqn[..., None] * q  # [mlstm.14]
-        dq = np.einsum("bhkv,bhv->bhk", C, ds) + dqn[..., None] * n  # [mlstm.15]
-        dw = np.einsum("bhkv,bhv->bhk", dC, v) + dn  # [mlstm.30]
-        dk = i[..., None] * dw  # [mlstm.16]
-        dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.17]
-        di = (k * dw).sum(axis=-1)  # [mlstm.18]
-        df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.19]
+        dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)  # [mlstm.19]
+        dm = dm_next + np.where(wins | (clip(m) != m), 0, S * (floor / den))  # [mlstm.20]
+        dC = dC_next + q[..., None] * ds[..., None, :]  # [mlstm.21]
+        dn = dn_next + dqn[..., None] * q  # [mlstm.22]
+        dq = np.einsum("bhkv,bhv->bhk", C, ds) + dqn[..., None] * n  # [mlstm.23]
+        dw = np.einsum("bhkv,bhv->bhk", dC, v) + dn  # [mlstm.24]
+        dk = i[..., None] * dw  # [mlstm.25]
+        dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.26]
+        di = (k * dw).sum(axis=-1)  # [mlstm.27]
+        df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
         dm = (dm - i * di - f * df) * self.normalised  # [stab.11]
         dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)  # [stab.12]
         dA = f * df + np.where(A.real >= log_i.real, dm, 0)  # [stab.13]
-        di_pre = dlog_i * log_gate_slope(pre[0], self.input_gate)  # [mlstm.31]
-        df_pre = dA * log_gate_slope(pre[1], self.forget_gate)  # [mlstm.32]
-        dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.33]
+        di_pre = dlog_i * log_gate_slope(pre[0], self.input_gate)  # [mlstm.29]
+        df_pre = dA * log_gate_slope(pre[1], self.forget_gate)  # [mlstm.30]
+        dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]
         dx, grads = np.zeros_like(x), {}
         for g, dg in zip("qkvifo", (dq, dk, dv, di_pre, df_pre, do_pre), strict=True):
             dg = dg.reshape(len(x), -1)
-            grads[f"b_{g}"] = dg.sum(axis=0)  # [mlstm.24]
+            grads[f"b_{g}"] = dg.sum(axis=0)  # [mlstm.32]
             dg = dg / root(q.shape[-1], x) if g == "k" else dg
-            grads[f"W_{g}"] = dg.T @ x  # [mlstm.23]
-            dx = dx + dg @ self.params[f"W_{g}"]  # [mlstm.22]
+            grads[f"W_{g}"] = dg.T @ x  # [mlstm.33]
+            dx = dx + dg @ self.params[f"W_{g}"]  # [mlstm.34]
         if not self.normalised:
             dn_prev = dm_prev = None
         return dx, mLSTMState(dC_prev, dn_prev, dm_prev), grads
