@@ -128,15 +128,15 @@ class ChunkwiseCache(NamedTuple):
         dC, dlog_i = dC.copy(), np.empty(q.shape[:3], q.dtype)
         grads = np.empty_like(q), np.empty_like(q), np.empty_like(dnum), dlog_i, dlog_i.copy()
 
-        def back(groups: list[Group]) -> None:
+        def some_heads(groups: list[Group]) -> None:
             for group in reversed(groups):
-                where, heads, L = group.where, group.where[:2], group.w.shape[-1]
-                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[heads]
-                *found, dC[heads] = group_backward(*cotangents, group)
+                where, heads, L = group.where, group.where[1], group.w.shape[-1]
+                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[:, heads]
+                *found, dC[:, heads] = group_backward(*cotangents, group)
                 for grad, part in zip(grads, found, strict=True):
                     grad[where] = part.reshape(grad[where].shape)
 
-        parallel_map(back, self.threads)
+        parallel_map(some_heads, self.threads)
         return *grads, dC
 
 
@@ -149,22 +149,22 @@ def chunks(
     """
     B, NH, T, _ = q.shape
     chunk_size = chunk_size or max(1, T)
-    whole, several = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
-    bounds = sorted({*range(0, whole, several * chunk_size), whole, T})
+    whole, group_size = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
+    bounds = sorted({*range(0, whole, group_size * chunk_size), whole, T})
     num, C = np.empty_like(v), C.copy()
 
-    def forth(heads: slice) -> list[Group]:
-        groups, here = [], (slice(None), heads)
+    def some_heads(heads: slice) -> list[Group]:
+        groups = []
         for start, stop in pairwise(bounds):
-            where, L = (*here, slice(start, stop)), min(chunk_size, stop - start)
+            where, L = (slice(None), heads, slice(start, stop)), min(chunk_size, stop - start)
             inputs = [_cut(array[where], L) for array in (q, k, v, log_i, log_f)]
-            part, C[here], group = group_forward(inputs, C[here], where)
+            part, C[:, heads], group = group_forward(inputs, C[:, heads], where)
             num[where] = part.reshape(num[where].shape)
             groups.append(group)
         return groups
 
     threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
-    return num, C, ChunkwiseCache(parallel_map(forth, spread(NH, threads)))
+    return num, C, ChunkwiseCache(parallel_map(some_heads, spread(NH, threads)))
 
 
 def _cut(array: Array, L: int) -> Array:
