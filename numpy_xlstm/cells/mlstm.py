@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -20,6 +19,7 @@ from numpy_xlstm.numerics import (
     sigmoid,
     sigmoid_slope,
 )
+from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 
 
 class mLSTMState(NamedTuple):
@@ -144,7 +144,7 @@ class mLSTMCell(Module):
         A = log_f + m_prev  # [stab.10]
         m = maximum(A, log_i) * self.normalised  # [stab.3]
         i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(log_f + (m_prev - m))  # [stab.5]
+        f = np.exp(log_f - (m - m_prev))  # [stab.5]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
