@@ -62,14 +62,15 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-def check_output_cotangent(name: str, dy: Array, cache: Any, width: int) -> None:
-    """Check dy against the forward that made the cache: as its input, but so wide.
+def check_output_cotangent(layer: Any, dy: Array, cache: Any) -> None:
+    """Check dy against the forward that made the cache: as its input, but as wide as the output.
 
     The first field of every cache is the input, or the cache of what took it.
     """
     while not isinstance(cache, np.ndarray):
         cache = cache[0]
-    check_array(name, dy, (*cache.shape[:-1], width), cache.dtype)
+    shape = *cache.shape[:-1], layer.out_features
+    check_array("dy", dy, shape, layer.dtype or cache.dtype)
 
 
 def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:

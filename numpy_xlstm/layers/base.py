@@ -63,7 +63,7 @@ class Layer(Module):
             If ``dy`` is not like the output of that forward, or not finite.
         """
         check_cache(cache, self.Cache)
-        check_output_cotangent("dy", dy, cache, self.out_features)
+        check_output_cotangent(self, dy, cache)
         return self.compute_backward(dy, cache)
 
 
@@ -158,13 +158,13 @@ class Recurrent(Module):
             If a cotangent is not like what that forward returned, or not finite.
         """
         self.check_cache(cache)
-        check_output_cotangent("dy", dy, cache, self.out_features)
+        check_output_cotangent(self, dy, cache)
         return self.compute_backward(dy, cache, checked_cotangent(self, dstate, len(dy)))
 
     def __call__(self, x: Array, state: Any = None) -> tuple[Array, Any]:
         """Evaluate: outputs and final state. Apart from these, memory does not grow with T."""
         state = self._enter(x, state)
-        y = np.empty((*x.shape[:2], self.out_features), x.dtype)
+        y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         for start in range(0, max(1, x.shape[1]), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
             y[:, block], state, _ = self.compute(x[:, block], state)

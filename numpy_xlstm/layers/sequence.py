@@ -6,6 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
 from numpy_xlstm.door import (
     check_cache,
     check_like,
@@ -15,7 +16,6 @@ from numpy_xlstm.door import (
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
-from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 
 EVALUATION_BLOCK = 128
@@ -68,13 +68,15 @@ class SequenceLayer(Module):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
+    dropout = 0.0
     kept_by_kernel: ClassVar[type] = UnrollCache
     """The type of ``kept`` in a cache."""
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_has("cell", cell, "init_state", "forward", "backward")
         self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
-        self.input_size, self.hidden_size = cell.input_size, cell.hidden_size
+        self.input_size = self.in_features = cell.input_size
+        self.hidden_size = self.out_features = cell.hidden_size
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the cell."""
@@ -145,9 +147,8 @@ class SequenceLayer(Module):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         """
-        check_cache(cache, SequenceCache)
-        check_cache(cache.kept, self.kept_by_kernel)
-        check_output_cotangent("dy", dy, cache, self.hidden_size)
+        self.check_cache(cache)
+        check_output_cotangent(self, dy, cache)
         dy, cache = self._batch_major(dy), cache._replace(x=self._batch_major(cache.x))
         B = len(dy)
         if cache.stacked and _is_stacked(dstate, self.init_state(B)):
@@ -197,6 +198,11 @@ class SequenceLayer(Module):
         """Backward of dy (B, T, H), without checks."""
         dx, dstate0, grads = unroll_backward(self.cell, dy, cache.kept, dstate)
         return dx, dstate0, self.named_grads(cell=grads)
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
+        check_cache(cache, SequenceCache)
+        check_cache(cache.kept, self.kept_by_kernel)
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""

@@ -1,6 +1,5 @@
 """Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
 
-import copy
 import dataclasses
 import difflib
 import json
@@ -26,14 +25,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raise :class:`OptionError` where a value is not of the type of its field."""
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            value = _plain(getattr(self, field.name))
-            setattr(self, field.name, value)
-            if not _fits(value, hints[field.name]):
-                raise OptionError(
-                    f"{field.name}: expected {_describe(hints[field.name])}; got {value!r}"
-                )
+        for name, hint in typing.get_type_hints(type(self)).items():
+            value = _plain(getattr(self, name))
+            setattr(self, name, value)
+            if not _fits(value, hint):
+                raise OptionError(f"{name}: expected {_describe(hint)}; got {value!r}")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -47,13 +43,18 @@ class Config:
         if not isinstance(values, Mapping):
             raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r}")
         given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name in given.keys() - fields.keys():
-            raise OptionError(_unknown(cls, name, fields))
-        needed = [f.name for f in fields.values() if _is_required(f) and f.name not in given]
-        if needed:
-            raise OptionError(f"{cls.__name__}: expected {', '.join(needed)} too; got {given!r}")
-        hints = typing.get_type_hints(cls)
+        hints, here = typing.get_type_hints(cls), f"{cls.__name__}: expected"
+        for name in given.keys() - hints.keys():
+            close = difflib.get_close_matches(name, hints, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(hints)}"
+            raise OptionError(f"{here} the names of its fields; got {name!r}{hint}")
+        missing = dataclasses.MISSING
+        if needed := [
+            field.name
+            for field in dataclasses.fields(cls)
+            if field.default is field.default_factory is missing and field.name not in given
+        ]:
+            raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
         return cls(**{name: _parsed(value, hints[name]) for name, value in given.items()})
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,21 +110,10 @@ Kind = TypeVar("Kind", bound=Config)
 
 
 def own_config(config: Any, kind: type[Kind]) -> Kind:
-    """A copy of a configuration, or an error if it is not of the kind that is expected."""
+    """A copy of a configuration, checked again, or an error if it is of another kind."""
     if not isinstance(config, kind):
         raise OptionError(f"config: expected a {kind.__name__}; got {type(config).__name__}")
-    own = copy.deepcopy(config)
-    _check_again(own)
-    return own
-
-
-def _check_again(config: Config) -> None:
-    """Check what may have been changed since the configuration was made."""
-    for field in dataclasses.fields(config):
-        part = getattr(config, field.name)
-        if isinstance(part, Config):
-            _check_again(part)
-    config.__post_init__()
+    return type(config).from_dict(config.to_dict())
 
 
 def inherit(owner: str, child: Config, **values: Any) -> None:
@@ -141,26 +131,10 @@ def inherit(owner: str, child: Config, **values: Any) -> None:
             )
 
 
-def check_above(name: str, value: float, low: float) -> None:
-    """Raise :class:`OptionError` unless value > low."""
-    if not low < value < float("inf"):
-        raise OptionError(f"{name}: expected a number above {low:g}; got {value!r}")
-
-
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
     """Raise :class:`OptionError` unless low ≤ value < high."""
     if not low <= value < high:
         raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r}")
-
-
-def _unknown(cls: type[Config], name: str, fields: Mapping[str, Any]) -> str:
-    close = difflib.get_close_matches(name, fields, n=1)
-    hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(fields)}"
-    return f"{cls.__name__}: expected the names of its fields; got {name!r}{hint}"
-
-
-def _is_required(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
@@ -189,23 +163,18 @@ def _plain(value: Any) -> Any:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    if hint is Any:
-        return True
     options = _options(hint)
     if len(options) > 1:
         return any(_fits(value, option) for option in options)
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return True
     if origin is typing.Literal:
         return value in args
-    if origin is not None:
-        return isinstance(value, origin) and (
-            origin is not list or all(_fits(entry, args[0]) for entry in value)
-        )
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(entry, args[0]) for entry in value)
+    kinds = (int, float) if hint is float else origin or hint
+    return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
 
 
 def _describe(hint: Any) -> str:

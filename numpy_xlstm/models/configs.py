@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.models.config import Config, check_above, check_range, inherit
-from numpy_xlstm.numerics import check_choice, check_positive
+from numpy_xlstm.models.config import Config, check_range, inherit
+from numpy_xlstm.numerics import check_above_zero, check_choice, check_positive
 
 
 @dataclass
@@ -27,7 +27,7 @@ class UpProjConfig(Config):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_above("proj_factor", self.proj_factor, 0)
+        check_above_zero("proj_factor", self.proj_factor)
         check_positive("round_proj_up_to_multiple_of", self.round_proj_up_to_multiple_of)
 
     def proj_up_dim(self, embedding_dim: int) -> int:

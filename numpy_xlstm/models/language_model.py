@@ -5,19 +5,17 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache
-from numpy_xlstm.layers.base import EVALUATION_BLOCK
+from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache, Recurrent
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.state_dict import official_arrays
-from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_array,
     check_batch,
     check_generator,
     check_positive,
@@ -28,14 +26,14 @@ from numpy_xlstm.numerics import (
 class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
+    body: Any
     embedding: EmbeddingCache
     dropped: Array | None
-    body: Any
     head: LinearCache
     capped: SoftCapCache
 
 
-class LanguageModel(Module):
+class LanguageModel(Recurrent):
     r"""Predict the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
@@ -91,6 +89,8 @@ class LanguageModel(Module):
     names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
     """What embedding, body and head are called."""
 
+    Cache = LanguageModelCache
+
     def __init__(
         self,
         vocab_size: int,
@@ -103,8 +103,10 @@ class LanguageModel(Module):
         embedding_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.vocab_size = V = check_positive("vocab_size", vocab_size)
-        self.embedding_size = D = check_positive("embedding_size", embedding_size)
+        self.vocab_size = self.out_features = V = check_positive("vocab_size", vocab_size)
+        self.embedding_size = self.in_features = D = check_positive(
+            "embedding_size", embedding_size
+        )
         _check_body(body, D, tied)
         check_cap("cap", cap)
         rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
@@ -132,15 +134,6 @@ class LanguageModel(Module):
         """Return the empty state, that of the body."""
         return self.body.init_state(check_positive("batch_size", batch_size))
 
-    def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
-        """Evaluate: logits and final state. Apart from these, memory does not grow with T."""
-        state = self._enter(tokens, state)
-        logits = np.empty((*tokens.shape, self.vocab_size), self.dtype)
-        for start in range(0, max(1, tokens.shape[1]), EVALUATION_BLOCK):
-            block = slice(start, start + EVALUATION_BLOCK)
-            logits[:, block], state, _ = self._compute(tokens[:, block], state)
-        return logits, state
-
     def forward(
         self,
         tokens: IndexArray,
@@ -149,7 +142,7 @@ class LanguageModel(Module):
         rng: np.random.Generator | None = None,
         recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
-        """Map tokens to logits and keep what the backward needs.
+        """Map tokens (B, T) to logits (B, T, V), as :meth:`Recurrent.forward`.
 
         Parameters
         ----------
@@ -164,16 +157,6 @@ class LanguageModel(Module):
             backward: about a third more time for a fraction of the memory. The result is the same,
             bit for bit.
 
-        Returns
-        -------
-        logits : np.ndarray
-            Shape (B, T, V).
-        state : tuple
-            State after the last token, to be passed to the next call.
-        cache : LanguageModelCache
-            What :meth:`backward` needs. It refers to the tokens, the states and the parameters:
-            change none of them in place before the backward.
-
         Raises
         ------
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
@@ -185,45 +168,14 @@ class LanguageModel(Module):
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
-        return self._compute(tokens, self._enter(tokens, state), rng, recompute)
+        return self.compute(tokens, self._enter(tokens, state), rng, recompute)
 
-    def backward(
-        self, dlogits: Array, cache: LanguageModelCache, dstate: Any = None
-    ) -> tuple[None, Any, Grads]:
-        """Gradients of the initial state and of the parameters; tokens have none, hence ``None``.
-
-        Parameters
-        ----------
-        dlogits : np.ndarray
-            Cotangent of the logits, (B, T, V).
-        cache : LanguageModelCache
-            From :meth:`forward`. It is not changed, and can be used again.
-        dstate : tuple, optional
-            Cotangent of the final state; zero if omitted.
-
-        Raises
-        ------
-        CacheError
-            If ``cache`` is not that of a language model.
-        ShapeError, DTypeError, NonFiniteError
-            If a cotangent is not like what that forward returned, or not finite.
-        """
-        check_cache(cache, LanguageModelCache)
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless a model with such a body has made the cache."""
+        super().check_cache(cache)
         self.body.check_cache(cache.body)
-        shape = *cache.embedding.tokens.shape, self.vocab_size
-        check_array("dlogits", dlogits, shape, self.dtype)
-        dstate = checked_cotangent(self, dstate, len(dlogits))
-        dhead = apply_cap_backward(dlogits, cache.capped)
-        dh, head = self.head.compute_backward(dhead, cache.head)
-        dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
-        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
-        embedding = self.embedding.compute_backward(dx, cache.embedding)
-        if self.tied:
-            embedding["weight"] += head["weight"]
-            return None, dstate0, self.named_grads(embedding=embedding, body=body)
-        return None, dstate0, self.named_grads(embedding=embedding, body=body, head=head)
 
-    def _compute(
+    def compute(
         self,
         tokens: IndexArray,
         state: Any,
@@ -239,7 +191,21 @@ class LanguageModel(Module):
         h, state, body = self.body.compute(x, state, **options)
         logits, head = self.head.compute(h)
         logits, capped = apply_cap(logits, self.cap)
-        return logits, state, LanguageModelCache(embedding, dropped, body, head, capped)
+        return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)
+
+    def compute_backward(  # type: ignore[override]
+        self, dy: Array, cache: LanguageModelCache, dstate: Any
+    ) -> tuple[None, Any, Grads]:
+        """Backward, without checks; tokens have no gradient, hence ``None``."""
+        dhead = apply_cap_backward(dy, cache.capped)
+        dh, head = self.head.compute_backward(dhead, cache.head)
+        dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
+        dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
+        embedding = self.embedding.compute_backward(dx, cache.embedding)
+        if self.tied:
+            embedding["weight"] += head["weight"]
+            return None, dstate0, self.named_grads(embedding=embedding, body=body)
+        return None, dstate0, self.named_grads(embedding=embedding, body=body, head=head)
 
     def prepared(self) -> PreparedModel:
         """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.

@@ -65,10 +65,8 @@ class xLSTMLargeLayer(Recurrent):
     ----------
     config : xLSTMLargeConfig
         The model's configuration.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -156,10 +154,8 @@ class xLSTMLargeBlock(ResidualBlock):
     ----------
     config : xLSTMLargeConfig
         The model's configuration.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

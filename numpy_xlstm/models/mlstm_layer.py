@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -31,63 +29,10 @@ from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
 from numpy_xlstm.models.states import mLSTMBlockState
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, generator_or_new
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 
 SILU = ACTIVATIONS["swish"]
-
-
-class MemoryCache(NamedTuple):
-    """What the backward of :class:`NormedMemory` needs."""
-
-    gates: LinearGroupCache
-    mlstm: Cache
-    norm: NormCache
-
-
-class NormedMemory(Module):
-    """Gates from q, k and v together, the mLSTM, and a norm for each head.
-
-    The official package calls it ``mLSTMCell``.
-    """
-
-    def __init__(
-        self, width: int, num_heads: int, dtype: npt.DTypeLike, rng: np.random.Generator
-    ) -> None:
-        if width % num_heads:
-            raise OptionError(
-                f"num_heads: expected a divisor of the inner width {width}; got {num_heads}"
-            )
-        widths = {"igate": num_heads, "fgate": num_heads}
-        self.gates = LinearGroup(3 * width, widths, bias=True, dtype=dtype, rng=rng)
-        self.outnorm = MultiHeadLayerNorm(num_heads, width // num_heads, dtype=dtype)
-        self.parts = {"gates": "", "outnorm": "outnorm"}
-        for weight in self.gates.views("weight"):
-            weight[...] = 0
-        igate, fgate = self.gates.views("bias")
-        igate[...], fgate[...] = rng.normal(0, 0.1, num_heads), forget_bias(num_heads)
-
-    def compute(
-        self, q: Array, k: Array, v: Array, state: mLSTMState
-    ) -> tuple[Array, mLSTMState, MemoryCache]:
-        """Forward over q, k and v, (B, T, I)."""
-        qkv = np.concatenate((q, k, v), axis=-1)
-        (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
-        q, k, v = np.split(qkv, 3, axis=-1)
-        h, state, memory = mlstm_over_heads(q, k, v, i, f, state)
-        y, norm = self.outnorm.compute(h)  # [mblock.5]
-        return y, state, MemoryCache(gates, memory, norm)
-
-    def compute_backward(
-        self, dy: Array, cache: MemoryCache, dstate: mLSTMState
-    ) -> tuple[list[Array], mLSTMState, Grads]:
-        """Backward: gradients of q, k and v, of the state and of the parameters."""
-        dh, norm_grads = self.outnorm.compute_backward(dy, cache.norm)
-        d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
-        from_gates, gate_grads = self.gates.compute_backward([d.i, d.f], cache.gates)  # [mblock.11]
-        thirds = np.split(from_gates, 3, axis=-1)
-        dqkv = [dx + more for dx, more in zip(d[:3], thirds, strict=True)]  # [mblock.12]
-        return dqkv, d.state, self.named_grads(gates=gate_grads, outnorm=norm_grads)
 
 
 class mLSTMLayerCache(NamedTuple):
@@ -102,7 +47,9 @@ class mLSTMLayerCache(NamedTuple):
     """SiLU(z), (B, T, I)."""
     gate_cache: Any
     projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
-    memory: MemoryCache
+    gates: LinearGroupCache
+    memory: Cache
+    norm: NormCache
     read: Array
     """What is gated: the memory's output and the skip, (B, T, I)."""
     down: LinearCache
@@ -123,10 +70,8 @@ class mLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     num_blocks : int
         How many blocks the stack has, for the initial W_down.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -162,23 +107,25 @@ class mLSTMLayer(Recurrent):
             "embedding_dim", config.embedding_dim
         )
         self.inner, bias, rng = config.proj_up_dim(D), config.bias, generator_or_new(rng)
-        blocks, rest = divmod(self.inner, config.qkv_proj_blocksize)
-        if rest:
-            raise OptionError(
-                f"qkv_proj_blocksize: expected a divisor of the inner width {self.inner}; "
-                f"got {config.qkv_proj_blocksize}"
-            )
-        widths = {"x": self.inner, "z": self.inner}
+        width = config.qkv_proj_blocksize
+        check_divides("qkv_proj_blocksize", width, "the inner width", self.inner)
+        check_divides("num_heads", config.num_heads, "the inner width", self.inner)
+        widths, NH = {"x": self.inner, "z": self.inner}, config.num_heads
         self.up = LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng)
+        blocks = self.inner // width
+        blocks = self.inner // width
         self.q_proj, self.k_proj, self.v_proj = (
             HeadwiseLinear(self.inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
         )
         self.conv1d = CausalConv1d(self.inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
-        self.mlstm_cell = NormedMemory(self.inner, config.num_heads, dtype, rng)
+        widths = {"igate": NH, "fgate": NH}
+        self.gates = LinearGroup(3 * self.inner, widths, True, dtype=dtype, rng=rng)
+        self.outnorm = MultiHeadLayerNorm(NH, self.inner // NH, dtype=dtype)
         self.proj_down = Linear(self.inner, D, bias, dtype=dtype, rng=rng)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        named = "q_proj", "k_proj", "v_proj", "conv1d", "mlstm_cell", "proj_down"
-        self.parts = {"up": ""} | {name: name for name in named}
+        named = "q_proj", "k_proj", "v_proj", "conv1d", "proj_down"
+        self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
+        self.parts |= {name: name for name in named}
         self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
         self._initialise(num_blocks, rng)
 
@@ -187,6 +134,10 @@ class mLSTMLayer(Recurrent):
         for name in ("proj_up", "q_proj", "k_proj", "v_proj"):
             small_init(params[f"{name}.weight"], D, rng)
         wang_init(params["proj_down.weight"], D, num_blocks, rng)
+        for weight in self.gates.views("weight"):
+            weight[...] = 0
+        igate, fgate = self.gates.views("bias")
+        igate[...], fgate[...] = rng.normal(0, 0.1, len(igate)), forget_bias(len(fgate))
         if self.config.bias:
             params["proj_up.bias"][...] = params["proj_down.bias"][...] = 0
 
@@ -207,13 +158,19 @@ class mLSTMLayer(Recurrent):
         q, q_cache = self.q_proj.compute(active)  # [mblock.3]
         k, k_cache = self.k_proj.compute(active)
         v, v_cache = self.v_proj.compute(inner)
-        normed, memory_state, memory = self.mlstm_cell.compute(q, k, v, state.mlstm)
+        qkv = np.concatenate((q, k, v), axis=-1)
+        (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
+        q, k, v = np.split(qkv, 3, axis=-1)
+        h, memory_state, memory = mlstm_over_heads(q, k, v, i, f, state.mlstm)
+        normed, norm = self.outnorm.compute(h)  # [mblock.5]
         read = normed + self.params["learnable_skip"] * active  # [mblock.6]
         y, down = self.proj_down.compute(read * gate)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        projections = q_cache, k_cache, v_cache
-        kept = up, conv, active, active_cache, gate, gate_cache, projections, memory, read, down
-        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, dropped)
+        cache = mLSTMLayerCache(
+            *(up, conv, active, active_cache, gate, gate_cache, (q_cache, k_cache, v_cache)),
+            *(gates, memory, norm, read, down, dropped),
+        )
+        return y, mLSTMBlockState(conv_state, memory_state), cache
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
@@ -225,18 +182,19 @@ class mLSTMLayer(Recurrent):
         dz = SILU.backward(dgated * cache.read, cache.gate_cache)  # [mblock.8]
         dread = dgated * cache.gate  # [mblock.9]
         dskip = np.einsum("btd,btd->d", dread, cache.active)
-        (dq, dk, dv), dmemory, memory = self.mlstm_cell.compute_backward(
-            dread, cache.memory, dstate.mlstm
-        )
-        from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)
-        from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
+        dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
+        d = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
+        from_gates, gates = self.gates.compute_backward([d.i, d.f], cache.gates)  # [mblock.11]
+        more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
+        from_q, q_proj = self.q_proj.compute_backward(d.q + more_q, q_cache)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(d.k + more_k, k_cache)
+        from_v, v_proj = self.v_proj.compute_backward(d.v + more_v, v_cache)
         dactive = dread * self.params["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active_cache)
-        from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         dinner = from_v + from_conv  # [mblock.14]
         dx, up = self.up.compute_backward([dinner, dz], cache.up)
-        projections = {"q_proj": q_proj, "k_proj": k_proj, "v_proj": v_proj, "proj_down": down}
-        grads = self.named_grads(up=up, conv1d=conv1d, mlstm_cell=memory, **projections)
-        return dx, mLSTMBlockState(dconv, dmemory), {"learnable_skip": dskip} | grads
+        grads = self.named_grads(up=up, conv1d=conv1d, gates=gates, outnorm=outnorm, proj_down=down)
+        grads |= self.named_grads(q_proj=q_proj, k_proj=k_proj, v_proj=v_proj)
+        return dx, mLSTMBlockState(dconv, d.state), grads | {"learnable_skip": dskip}

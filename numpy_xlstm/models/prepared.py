@@ -21,7 +21,7 @@ from numpy_xlstm.layers.norms import Norm, normalise
 from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.slstm_layer import sLSTMLayer
+from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMLayer
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.models.xlstm_block import ResidualBlock
@@ -94,7 +94,9 @@ def _(stack: BlockStack) -> Step:
 @prepared.register
 def _(block: ResidualBlock) -> Step:
     norm, layer = normed(block.norm), prepared(block.layer)
-    feed = None if block.ffn is None else feed_forward(block.ffn_norm, block.ffn)
+    feed = None
+    if block.ffn is not None and block.ffn_norm is not None:
+        feed = feed_forward(block.ffn_norm, block.ffn)
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
         y, state = layer(norm(x), state)
@@ -106,11 +108,11 @@ def _(block: ResidualBlock) -> Step:
 
 @prepared.register
 def _(layer: mLSTMLayer) -> Step:
-    cell, I = layer.mlstm_cell, layer.inner  # noqa: E741
+    I, NH = layer.inner, layer.config.num_heads  # noqa: E741
     up, down, conv = affine(*layer.up.linears), affine(layer.proj_down), convolution(layer.conv1d)
     projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
-    gates, outnorm = affine(*cell.gates.linears), normed(cell.outnorm)
-    skip, NH = layer.params["learnable_skip"].copy(), layer.config.num_heads
+    gates, outnorm = affine(*layer.gates.linears), normed(layer.outnorm)
+    skip = layer.params["learnable_skip"].copy()
 
     def step(u: Array, state: mLSTMBlockState) -> tuple[Array, mLSTMBlockState]:
         pz = up(u)
@@ -164,7 +166,7 @@ def mlstm_step(
 @prepared.register
 def _(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
-    norm, b = normed(layer.group_norm), layer.slstm_cell.params["_bias_"].reshape(4, 1, -1).copy()
+    norm, b = normed(layer.group_norm), layer.params[BIAS].reshape(4, 1, -1).copy()
     W = _gates_of_heads(layer)
     NH, DH = layer.config.num_heads, layer.head_dim
 
@@ -195,7 +197,7 @@ def _gates_of_heads(layer: sLSTMLayer) -> Array:
     W = np.zeros((NH, 3, DH, 4, DH), layer.dtype)
     for n, gate in enumerate(layer.gates):
         W[:, n // 2, :, n] = gate.params["weight"].swapaxes(1, 2)
-    R = layer.slstm_cell.params["_recurrent_kernel_"].reshape(NH, 4, DH, DH)
+    R = layer.params[KERNEL].reshape(NH, 4, DH, DH)
     W[:, 2] = R.transpose(0, 3, 1, 2)
     return W.reshape(NH, 3 * DH, 4 * DH)
 
@@ -246,8 +248,8 @@ def normed(norm: Norm) -> Map:
     width = norm.head_dim
 
     def apply(x: Array) -> Array:
-        y, _ = normalise(x.reshape(-1, width), norm.eps, norm.centred)
-        y = y.reshape(x.shape) * gain
+        heads, _ = normalise(x.reshape(-1, width), norm.eps, norm.centred)
+        y: Array = heads.reshape(x.shape) * gain
         return y if bias is None else y + bias
 
     return apply

@@ -24,46 +24,21 @@ from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
-from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_divides,
     check_positive,
-    checked_dtype,
+    check_whole,
     generator_or_new,
 )
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
 
+KERNEL, BIAS = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
+
 SILU = ACTIVATIONS["swish"]
-
-
-class RecurrentParameters(Module):
-    """R (NH, 4·DH, DH) and b (4·NH·DH,) under the official names, gate by gate: i, f, z, o."""
-
-    def __init__(
-        self,
-        config: sLSTMLayerConfig,
-        block: int,
-        num_blocks: int,
-        dtype: npt.DTypeLike,
-        rng: np.random.Generator,
-    ) -> None:
-        H, NH = config.embedding_dim, config.num_heads
-        DH, bound = H // NH, H**-0.5
-        R = np.zeros((NH, 4 * DH, DH))
-        if config.recurrent_weight_init == "standard":
-            R[...] = rng.uniform(-bound, bound, R.shape)
-        b = np.zeros((4, NH, DH))
-        if config.bias_init == "standard":
-            b[...] = rng.uniform(-bound, bound, b.shape)
-        elif config.bias_init == "powerlaw_blockdependent":
-            b[1] = powerlaw_forget_bias(DH, block, num_blocks)
-        elif config.bias_init == "small_init":
-            b[1] = forget_bias(DH)
-        to = checked_dtype(dtype)
-        self.params = {"_recurrent_kernel_": R.astype(to), "_bias_": b.reshape(-1).astype(to)}
 
 
 class sLSTMLayerCache(NamedTuple):
@@ -93,10 +68,8 @@ class sLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
         Number of the block in the stack and how many there are, for the initial forget bias.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -137,16 +110,34 @@ class sLSTMLayer(Recurrent):
         self.fgate, self.igate, self.zgate, self.ogate = (
             HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for _ in GATES
         )
-        self.slstm_cell = RecurrentParameters(config, block, num_blocks, dtype, rng)
+        check_whole("block", block)
+        self.params = self._recurrent_start(block, check_positive("num_blocks", num_blocks), rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
-        self.parts = {name: name for name in (*GATES, "slstm_cell", "group_norm")}
+        self.parts = {name: name for name in (*GATES, "group_norm")}
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
             self.parts["conv1d"] = "conv1d"
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         for gate in self.gates:
             small_init(gate.params["weight"], D, rng)
+
+    def _recurrent_start(
+        self, block: int, num_blocks: int, rng: np.random.Generator
+    ) -> dict[str, Array]:
+        """R (NH, 4·DH, DH) and b (4·NH·DH,), gate by gate: i, f, z, o."""
+        (NH, DH), bound = (self.config.num_heads, self.head_dim), self.in_features**-0.5
+        R, b = np.zeros((NH, 4 * DH, DH)), np.zeros((4, NH, DH))
+        if self.config.recurrent_weight_init == "standard":
+            R[...] = rng.uniform(-bound, bound, R.shape)
+        if self.config.bias_init == "standard":
+            b[...] = rng.uniform(-bound, bound, b.shape)
+        elif self.config.bias_init == "powerlaw_blockdependent":
+            b[1] = powerlaw_forget_bias(DH, block, num_blocks)
+        elif self.config.bias_init == "small_init":
+            b[1] = forget_bias(DH)
+        dtype = self.fgate.params["weight"].dtype
+        return {KERNEL: R.astype(dtype), BIAS: b.reshape(-1).astype(dtype)}
 
     @property
     def gates(self) -> list[HeadwiseLinear]:
@@ -171,9 +162,8 @@ class sLSTMLayer(Recurrent):
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
-        R, b = (self.slstm_cell.params[name] for name in ("_recurrent_kernel_", "_bias_"))
-        Wx = np.concatenate(pre, axis=-1) + b  # [sblock.2]
-        ends = np.full(len(x), x.shape[1])
+        Wx = np.concatenate(pre, axis=-1) + self.params[BIAS]  # [sblock.2]
+        R, ends = self.params[KERNEL], np.full(len(x), x.shape[1])
         h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
@@ -187,12 +177,12 @@ class sLSTMLayer(Recurrent):
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
         dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
-        cell = {"_recurrent_kernel_": dR, "_bias_": dWx.sum(axis=(0, 1))}  # [sblock.5]
+        cell = {KERNEL: dR, BIAS: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
         back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
         (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]
         named = dict(zip(GATES, gates, strict=True))
-        grads = self.named_grads(slstm_cell=cell, group_norm=norm, **named)
+        grads = cell | self.named_grads(group_norm=norm, **named)
         dactive, dx, dconv = from_i + from_f, from_z + from_o, None  # [sblock.7]
         if self.conv1d is not None and dstate.conv is not None:
             dconvolved = SILU.backward(dactive, cache.silu)  # [sblock.8]

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import CacheError
-from numpy_xlstm.layers import Layer, LayerNorm, NormCache, Recurrent
+from numpy_xlstm.layers import LayerNorm, Recurrent
+from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import (
     mLSTMBlockConfig,
@@ -32,7 +33,7 @@ class StackCache(NamedTuple):
     """What the backward of a stack needs: the cache of each block, or what to find it with."""
 
     blocks: list[Any]
-    norm: NormCache | None
+    norm: Any
 
 
 class BlockStack(Recurrent):
@@ -42,7 +43,7 @@ class BlockStack(Recurrent):
     ----------
     blocks : list of ResidualBlock
         The blocks, named ``blocks.0``, ``blocks.1``, …; the state is a tuple of theirs.
-    norm : Layer, optional
+    norm : Norm, optional
         The norm behind them.
     norm_name : str
         What it is called.
@@ -50,7 +51,7 @@ class BlockStack(Recurrent):
 
     Cache = StackCache
 
-    def __init__(self, blocks: list[ResidualBlock], norm: Layer | None, norm_name: str) -> None:
+    def __init__(self, blocks: list[ResidualBlock], norm: Norm | None, norm_name: str) -> None:
         self.blocks, self.norm = blocks, norm
         self.in_features = self.out_features = blocks[0].in_features
         self.dropout = max(block.dropout for block in blocks)
@@ -111,10 +112,8 @@ class xLSTMBlockStack(BlockStack):
     ----------
     config : xLSTMBlockStackConfig
         The stack's configuration.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

@@ -7,13 +7,12 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers import (
     Dropout,
-    FeedForwardCache,
     GatedFeedForward,
-    Layer,
     LayerNorm,
     NormCache,
     Recurrent,
 )
+from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
@@ -26,26 +25,14 @@ PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": 
 """What the parts of a block are called in the first paper's package."""
 
 
-class MixCache(NamedTuple):
-    """What the backward of x + layer(norm(x)) needs."""
+class BlockCache(NamedTuple):
+    """What the backward of a block needs: the caches of its parts."""
 
     norm: NormCache
     layer: Any
-
-
-class FeedCache(NamedTuple):
-    """What the backward of x + ffn(norm(x)) needs."""
-
-    norm: NormCache
-    ffn: FeedForwardCache
+    ffn_norm: Any
+    ffn: Any
     dropped: Array | None
-
-
-class BlockCache(NamedTuple):
-    """What the backward of a block needs: the caches of its halves."""
-
-    mix: MixCache
-    feed: FeedCache | None
 
 
 class ResidualBlock(Recurrent):
@@ -55,9 +42,9 @@ class ResidualBlock(Recurrent):
     ----------
     layer : Recurrent
         The recurrent layer; its state is the state of the block.
-    norm : Layer
+    norm : Norm
         The norm before it.
-    ffn, ffn_norm : Layer, optional
+    ffn, ffn_norm : GatedFeedForward, Norm, optional
         The feed-forward layer and the norm before it.
     ffn_dropout : float
         Probability that an output of the feed-forward layer is dropped in training.
@@ -70,9 +57,9 @@ class ResidualBlock(Recurrent):
     def __init__(
         self,
         layer: Recurrent,
-        norm: Layer,
+        norm: Norm,
         ffn: GatedFeedForward | None = None,
-        ffn_norm: Layer | None = None,
+        ffn_norm: Norm | None = None,
         *,
         ffn_dropout: float = 0.0,
         parts: dict[str, str] = PARTS,
@@ -89,7 +76,7 @@ class ResidualBlock(Recurrent):
     def check_cache(self, cache: Any) -> None:
         """Raise :class:`CacheError` unless a block of such a layer has made the cache."""
         super().check_cache(cache)
-        self.layer.check_cache(cache.mix.layer)
+        self.layer.check_cache(cache.layer)
 
     def compute(
         self, x: Array, state: Any, rng: np.random.Generator | None = None
@@ -98,33 +85,26 @@ class ResidualBlock(Recurrent):
         normed, norm = self.norm.compute(x)
         y, state, layer = self.layer.compute(normed, state, rng)
         x = x + y  # [block.1]
-        x, feed = self._feed(x, rng)
-        return x, state, BlockCache(MixCache(norm, layer), feed)
+        if self.ffn is None or self.ffn_norm is None:
+            return x, state, BlockCache(norm, layer, None, None, None)
+        normed, ffn_norm = self.ffn_norm.compute(x)
+        y, ffn = self.ffn.compute(normed)
+        y, dropped = self.drop.compute(y, rng)
+        return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
 
     def compute_backward(
         self, dy: Array, cache: BlockCache, dstate: Any
     ) -> tuple[Array, Any, Grads]:
         """Backward, without checks."""
-        dy, feed_grads = self._feed_backward(dy, cache.feed)
-        dnormed, dstate, layer = self.layer.compute_backward(dy, cache.mix.layer, dstate)
-        dx, norm = self.norm.compute_backward(dnormed, cache.mix.norm)
-        return dy + dx, dstate, self.named_grads(norm=norm, layer=layer) | feed_grads  # [block.4]
-
-    def _feed(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, FeedCache | None]:
-        if self.ffn is None or self.ffn_norm is None:
-            return x, None
-        normed, norm = self.ffn_norm.compute(x)
-        y, ffn = self.ffn.compute(normed)
-        y, dropped = self.drop.compute(y, rng)
-        return x + y, FeedCache(norm, ffn, dropped)  # [block.2]
-
-    def _feed_backward(self, dy: Array, cache: FeedCache | None) -> tuple[Array, Grads]:
-        if self.ffn is None or self.ffn_norm is None or cache is None:
-            return dy, {}
-        dffn = self.drop.compute_backward(dy, cache.dropped)
-        dnormed, ffn = self.ffn.compute_backward(dffn, cache.ffn)
-        dx, norm = self.ffn_norm.compute_backward(dnormed, cache.norm)
-        return dy + dx, self.named_grads(ffn_norm=norm, ffn=ffn)  # [block.3]
+        grads = {}
+        if self.ffn is not None and self.ffn_norm is not None:
+            dffn = self.drop.compute_backward(dy, cache.dropped)
+            dnormed, grads["ffn"] = self.ffn.compute_backward(dffn, cache.ffn)
+            dx, grads["ffn_norm"] = self.ffn_norm.compute_backward(dnormed, cache.ffn_norm)
+            dy = dy + dx  # [block.3]
+        dnormed, dstate, grads["layer"] = self.layer.compute_backward(dy, cache.layer, dstate)
+        dx, grads["norm"] = self.norm.compute_backward(dnormed, cache.norm)
+        return dy + dx, dstate, self.named_grads(**grads)  # [block.4]
 
 
 class mLSTMBlock(ResidualBlock):
@@ -136,10 +116,8 @@ class mLSTMBlock(ResidualBlock):
         Of the layer; ``mlstm.embedding_dim`` must be set.
     num_blocks : int
         How many blocks the stack has, for the initial weights.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -180,10 +158,8 @@ class sLSTMBlock(ResidualBlock):
         Of both layers; ``slstm.embedding_dim`` must be set.
     block, num_blocks : int
         Number of the block in the stack and how many there are, for the initial weights.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

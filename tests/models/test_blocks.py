@@ -235,11 +235,11 @@ def test_sizes_that_do_not_fit() -> None:
     bad: list[tuple[Any, str]] = [
         (
             lambda: mLSTMLayer(mlstm_block(embedding_dim=D, num_heads=5).mlstm),
-            "num_heads: expected a divisor of the inner width 12; got 5",
+            "num_heads: expected a divisor of the inner width = 12; got 5",
         ),
         (
             lambda: mLSTMLayer(mlstm_block(embedding_dim=D, qkv_proj_blocksize=5).mlstm),
-            "qkv_proj_blocksize: expected a divisor of the inner width 12; got 5",
+            "qkv_proj_blocksize: expected a divisor of the inner width = 12; got 5",
         ),
         (
             lambda: sLSTMLayer(slstm_block(embedding_dim=D, num_heads=3).slstm),

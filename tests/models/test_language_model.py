@@ -194,9 +194,9 @@ def test_bad_tokens(tokens: Any, error: type[Exception], message: str) -> None:
 def test_bad_cotangent() -> None:
     model = build("lstm")
     _, _, cache = model.forward(draw_tokens())
-    with pytest.raises(ShapeError, match=r"dlogits: expected shape \(3, 5, 7\); got \(3, 5, 6\)"):
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(3, 5, 7\); got \(3, 5, 6\)"):
         model.backward(np.ones((B, T, H)), cache)
-    with pytest.raises(NonFiniteError, match="dlogits"):
+    with pytest.raises(NonFiniteError, match="dy"):
         model.backward(np.full((B, T, V), np.nan), cache)
 
 

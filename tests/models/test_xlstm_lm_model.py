@@ -337,5 +337,5 @@ def test_a_vocabulary_of_one_token() -> None:
 
 def test_sizes_are_checked_when_the_model_is_made() -> None:
     config = lm_config(mlstm_block=mlstm_block(num_heads=5))
-    with pytest.raises(OptionError, match="num_heads: expected a divisor of the inner width 12"):
+    with pytest.raises(OptionError, match="num_heads: expected a divisor of the inner width = 12"):
         xLSTMLMModel(config)
