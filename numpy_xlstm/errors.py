@@ -42,9 +42,5 @@ class BranchError(RuntimeError):
     """A recorded function would take another branch than when it was recorded."""
 
 
-class WorkerError(RuntimeError):
-    """A process that should compute a gradient has failed."""
-
-
 class MissingExtraError(ImportError):
     """A package is not installed that an optional part of the library needs: names the extra."""

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cli.suite import cases
 from numpy_xlstm.errors import RecordingError
 from numpy_xlstm.gradcheck.target import function
+from numpy_xlstm.suite import cases
 from tests.models.build import draw_like
 from tests.recording.test_forwards import assert_recorded
 
