@@ -38,8 +38,6 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
 
 
-class WorkerError(RuntimeError):
-    """A process that should compute a gradient has failed."""
 
 
 class MissingExtraError(ImportError):

@@ -22,7 +22,7 @@ ORDER = (
     "generation",
     "checkpoints",
     "training",
-    "experiments",
+    "suite",
     "cli",
 )
 """From the bottom to the top; errors may be imported by all."""

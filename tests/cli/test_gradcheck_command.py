@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells.slstm import pointwise
-from numpy_xlstm.cli import main, suite
-from numpy_xlstm.cli.suite import cases
+from numpy_xlstm import suite
+from numpy_xlstm.cli import main
+from numpy_xlstm.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
