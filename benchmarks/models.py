@@ -25,7 +25,6 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, Batch, ranks, train_step
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
@@ -19,7 +20,6 @@ from numpy_xlstm.numerics import (
     sigmoid,
     sigmoid_slope,
 )
-from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 
 
 class mLSTMState(NamedTuple):

@@ -4,10 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.numerics import Array, tanh_slope
 from numpy_xlstm.numerics.activations import exp_minus
-from numpy_xlstm.cells.lstm import LSTMState
 
 
 class LSTMScanCache(NamedTuple):

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
+from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.numerics import Array, check_choice, maximum
 from numpy_xlstm.numerics.activations import exp_minus, minimum
-from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
-from numpy_xlstm.cells.slstm import sLSTMState
 
 
 class sLSTMScanCache(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import lstm
 from numpy_xlstm.layers.sequence import GatedLayer
-from numpy_xlstm.cells.lstm import LSTMCell
 
 
 class LSTM(GatedLayer):

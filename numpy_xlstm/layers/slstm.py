@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.kernels import slstm
-from numpy_xlstm.layers.sequence import GatedLayer
 from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.kernels import slstm
+from numpy_xlstm.layers.sequence import GatedLayer
 
 
 class sLSTM(GatedLayer):

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array, check_array, is_number
 from numpy_xlstm.module import check_same_parameters
+from numpy_xlstm.numerics import Array, check_array, is_number
 from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 

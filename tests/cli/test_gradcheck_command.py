@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.cells.slstm import pointwise
 from numpy_xlstm import suite
+from numpy_xlstm.cells.slstm import pointwise
 from numpy_xlstm.cli import main
 from numpy_xlstm.suite import cases
 

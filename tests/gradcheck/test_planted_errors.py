@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-from numpy_xlstm import gradcheck
-from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
 from numpy_xlstm.cells.mlstm.normalizer import denominator
 from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
 from numpy_xlstm.cells.scan import Cotangent
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
 from numpy_xlstm.cells.slstm import pointwise as slstm
 from numpy_xlstm.numerics import Array, log_sigmoid_slope
 from tests.variants import VARIANTS, Case, Sizes, Variant, make

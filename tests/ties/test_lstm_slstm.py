@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import (
     CacheError,
     DTypeError,
@@ -28,11 +33,6 @@ from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells.gru import GRUCell
-from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
-from numpy_xlstm.cells.mlstm import mLSTMCell
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import leaves, rebuild
 
 KINDS = ("lstm", "slstm-sigmoid", "slstm-exp")
