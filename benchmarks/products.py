@@ -10,9 +10,9 @@ import argparse
 from collections.abc import Callable
 
 import numpy as np
+from numpy_xlstm.layers.product import times_transposed
 
 from benchmarks.timing import Setup, Work, child, machine, side_by_side
-from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array
 
 MATRICES = {(1408, 512): 32, (512, 512): 64, (512, 128): 32}

@@ -70,6 +70,8 @@ class Module:
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
         """Set those that are in no part."""
+        if taken := sorted(params.keys() & (self.params.keys() - self._arrays.keys())):
+            raise TypeError(f"params: expected with_params for those of parts; got {taken}")
         self._arrays = dict(params)
 
     @property

@@ -97,8 +97,9 @@ def check_memory(c: Array, n: Array) -> None:
     """Raise :class:`StateError` if c and n are those of no sLSTM."""
     if (n.real < 0).any():
         raise StateError(f"state.n: expected numbers of at least 0; got {n.real.min()}")
-    if ((n == 0) & (c != 0)).any():
-        raise StateError(f"state.c: expected 0 where n is 0; got {c[(n == 0) & (c != 0)][0]}")
+    alone = (n.real == 0) & (c.real != 0)
+    if alone.any():
+        raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
 
 
 def check_sizes(

@@ -104,9 +104,9 @@ def state_to_kernel(state: Any, NH: int) -> Array:
 
 
 def state_from_kernel(kind: Any, state: Array) -> Any:
-    """Undo :func:`state_to_kernel`, in arrays of its own."""
+    """Undo :func:`state_to_kernel`; of one head, in views."""
     _, NH, B, DH = state.shape
-    return kind(*(array.swapaxes(0, 1).reshape(B, NH * DH).copy() for array in state))
+    return kind(*(array.swapaxes(0, 1).reshape(B, NH * DH) for array in state))
 
 
 def last_state(kind: Any, states: Array, ends: Array) -> Any:

@@ -1,9 +1,10 @@
 """The loop that repeats the training step and reports, and what it goes on from."""
 
+import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import (
@@ -13,9 +14,16 @@ from numpy_xlstm.numerics import (
     check_kind,
     check_positive,
 )
+from numpy_xlstm.training.ranks import Clock, common_clock
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, GradientWorkers, check_step_options, train_step
+from numpy_xlstm.training.step import (
+    Batch,
+    StepOptions,
+    StepResult,
+    check_step_options,
+    train_step,
+)
 
 
 class Progress(NamedTuple):
@@ -37,6 +45,15 @@ class Progress(NamedTuple):
     """Seconds since the start, with whatever was done between the steps."""
     busy: float
     """Seconds spent in steps."""
+    tokens_per_character: float = 1.0
+    """Of the text that is learned from."""
+    validation: float | None = None
+    """Bits per character of the held-out text, if they have just been measured."""
+
+    @property
+    def bits(self) -> float:
+        """The step's loss in bits per character."""
+        return self.loss * self.tokens_per_character / math.log(2)
 
     @property
     def tokens_per_second(self) -> float:
@@ -88,12 +105,9 @@ def train(
     budget: Budget,
     *,
     schedule: Schedule = constant,
-    max_norm: float = float("inf"),
     carry: bool = False,
-    accumulate: int = 1,
-    recompute: bool = False,
-    workers: GradientWorkers | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
+    **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train until the budget is used up or the batches are, and report after every step.
 
@@ -113,13 +127,13 @@ def train(
     schedule : Schedule
         Factor of the optimiser's learning rate at each fraction of the budget, the step that is
         about to be taken counted in.
-    max_norm, accumulate, recompute, workers
-        As for :func:`train_step`.
     carry : bool
         Whether a batch that is not fresh begins in the final state of the one before, instead of
         the empty state: back-propagation through time, truncated between the batches.
     clock : Callable[[], float]
-        Seconds from any origin.
+        Seconds from any origin. With several ranks, that of rank 0 counts.
+    **options
+        ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
     Yields
     ------
@@ -138,51 +152,36 @@ def train(
     check_has("batches", batches, "__iter__")
     check_callable("schedule", schedule)
     check_callable("clock", clock)
-    check_step_options(state.model, max_norm, accumulate, recompute, workers)
-    options: dict[str, Any] = {
-        "max_norm": max_norm,
-        "accumulate": accumulate,
-        "workers": workers,
-        "recompute": recompute,
-    }
-    return _steps(state, batches, budget, schedule, carry, clock, options)
+    check_step_options(state.model, **options)
+    clock = common_clock(clock, options.get("comm"))
 
-
-def _steps(
-    state: TrainingState,
-    batches: Iterable[Batch],
-    budget: Budget,
-    schedule: Schedule,
-    carry: bool,
-    clock: Callable[[], float],
-    options: dict[str, Any],
-) -> Iterator[Progress]:
-    """Take the steps of :func:`train`; ``options`` are those of a single step."""
-    if budget.fraction(state.step, state.elapsed) >= 1:
-        return
-    start = clock() - state.elapsed
-    for batch in batches:
-        check_kind("batch", batch, Batch)
-        began, step = clock(), state.step + 1
-        lr = state.optimizer.lr * schedule(budget.fraction(step, began - start))
-        try:
-            result = train_step(
-                state.model,
-                state.optimizer,
-                batch,
-                lr=lr,
-                state=state.carried if carry and not batch.fresh else None,
-                rng=state.rng,
-                **options,
-            )
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"training diverged at step {step} ({error}); lower the learning rate"
-            ) from error
-        now = clock()
-        state.advance(batch.inputs.size, now - began, now - start, result.state if carry else None)
-        fraction = budget.fraction(step, now - start)
-        loss, norm = result.loss, result.grad_norm
-        yield Progress(step, fraction, loss, norm, lr, state.tokens, state.elapsed, state.busy)
-        if budget.fraction(step, clock() - start) >= 1:
+    def steps() -> Iterator[Progress]:
+        if budget.fraction(state.step, state.elapsed) >= 1:
             return
+        start = clock() - state.elapsed
+        for batch in batches:
+            check_kind("batch", batch, Batch)
+            began = clock()
+            lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
+            before = state.carried if carry and not batch.fresh else None
+            loss, norm, after = _step(state, batch, lr, before, options)
+            now = clock()
+            state.advance(batch.inputs.size, now - began, now - start, after if carry else None)
+            fraction, done = budget.fraction(state.step, now - start), (state.tokens, state.elapsed)
+            yield Progress(state.step, fraction, loss, norm, lr, *done, state.busy)
+            if budget.fraction(state.step, clock() - start) >= 1:
+                return
+
+    return steps()
+
+
+def _step(
+    state: TrainingState, batch: Batch, lr: float, before: Any, options: StepOptions
+) -> StepResult:
+    model, optimizer, rng = state.model, state.optimizer, state.rng
+    try:
+        return train_step(model, optimizer, batch, lr=lr, state=before, rng=rng, **options)
+    except NonFiniteError as error:
+        raise NonFiniteError(
+            f"training diverged at step {state.step + 1} ({error}); lower the learning rate"
+        ) from error

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from mpmath import mpf, tanh
 
-from numpy_xlstm.module import Module
-from numpy_xlstm.numerics import Array
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
+from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.cells.plain import Vector, affine, exactly, sigma
 

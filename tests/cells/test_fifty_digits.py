@@ -125,14 +125,28 @@ def check_lstm(case: Case, y: Array) -> None:
     """Eqs 28–33 of the paper."""
     W, R, b = (numbers(case.layer.params[name]) for name in "WRb")
     H = case.layer.hidden_size
-    h, c = ([mpf(0)] * H, [mpf(0)] * H) if case.state is None else map(numbers, (s[0] for s in case.state))
+    h, c = (
+        ([mpf(0)] * H, [mpf(0)] * H)
+        if case.state is None
+        else map(numbers, (s[0] for s in case.state))
+    )
     h, c, dh, dc = list(h), list(c), [0.0] * H, [0.0] * H
     for t, x in enumerate(numbers(case.x[0])):
         pre, dpre = affine([w + r for w, r in zip(W, R, strict=True)], x + h, b)
-        dpre = [d + sum(float(abs(r)) * e for r, e in zip(row, dh, strict=True)) for d, row in zip(dpre, R, strict=True)]
+        dpre = [
+            d + sum(float(abs(r)) * e for r, e in zip(row, dh, strict=True))
+            for d, row in zip(dpre, R, strict=True)
+        ]
         for j in range(H):
-            i, f, z, o = (sigma(pre[j]), sigma(pre[H + j]), tanh(pre[2 * H + j]), sigma(pre[3 * H + j]))
-            di, df, dz, do = (slope * dpre[g * H + j] + 2 * U for g, slope in enumerate((0.25, 0.25, 1, 0.25)))
+            i, f, z, o = (
+                sigma(pre[j]),
+                sigma(pre[H + j]),
+                tanh(pre[2 * H + j]),
+                sigma(pre[3 * H + j]),
+            )
+            di, df, dz, do = (
+                slope * dpre[g * H + j] + 2 * U for g, slope in enumerate((0.25, 0.25, 1, 0.25))
+            )
             before, c[j] = c[j], f * c[j] + i * z
             dc[j] = float(f) * dc[j] + float(abs(before)) * df + float(i) * dz + float(abs(z)) * di
             dc[j] += 3 * U * float(abs(f * before) + abs(i * z))
@@ -160,7 +174,10 @@ def check_slstm(case: Case, y: Array, after: Any) -> None:
                 head, row = divmod(j, DH)
                 weights, places = R[head][g * DH + row], range(head * DH, (head + 1) * DH)
                 pre[g * H + j] += sum(w * h[p] for w, p in zip(weights, places, strict=True))
-                dpre[g * H + j] += sum(float(abs(w)) * (dh[p] + 4 * U * float(abs(h[p]))) for w, p in zip(weights, places, strict=True))
+                dpre[g * H + j] += sum(
+                    float(abs(w)) * (dh[p] + 4 * U * float(abs(h[p])))
+                    for w, p in zip(weights, places, strict=True)
+                )
         new_h = list(h)
         for j in range(H):
             i_pre, f_pre, z_pre, o_pre = (pre[g * H + j] for g in range(4))
@@ -188,7 +205,11 @@ def check_slstm(case: Case, y: Array, after: Any) -> None:
 def check_mlstm(case: Case, y: Array, after: Any) -> None:
     """Eqs 19–27 without a stabiliser, per head; absolute sums carry the condition of the quotient."""
     layer, p = case.layer, {name: numbers(array) for name, array in case.layer.params.items()}
-    NH, DK, DV = layer.num_heads, layer.qk_dim // layer.num_heads, layer.hidden_size // layer.num_heads
+    NH, DK, DV = (
+        layer.num_heads,
+        layer.qk_dim // layer.num_heads,
+        layer.hidden_size // layer.num_heads,
+    )
     exponential, zero = layer.input_gate == "exp", mpf(0)
     scale = [mpf(1)] * NH
     C = [[[zero] * DV for _ in range(DK)] for _ in range(NH)]
@@ -205,14 +226,25 @@ def check_mlstm(case: Case, y: Array, after: Any) -> None:
     E = [0.0] * NH
     root = mpf(DK) ** mpf("0.5")
     for t, x in enumerate(numbers(case.x[0])):
-        (q, dq), (v, dv), (i, di), (f, df), (o, do) = (affine(p[f"W_{g}"], x, p[f"b_{g}"]) for g in "qvifo")
+        (q, dq), (v, dv), (i, di), (f, df), (o, do) = (
+            affine(p[f"W_{g}"], x, p[f"b_{g}"]) for g in "qvifo"
+        )
         k, dk = affine([[w / root for w in row] for row in p["W_k"]], x, p["b_k"])
         for a in range(NH):
             log_i, ell = log_gate(i[a], layer.input_gate), log_gate(f[a], layer.forget_gate)
             A = ell + m[a] if exponential else ell
-            E[a] += di[a] + df[a] + 2 * U * float(abs(ell)) + 2 * U * float(abs(log_i) if not exponential else 0)
+            E[a] += (
+                di[a]
+                + df[a]
+                + 2 * U * float(abs(ell))
+                + 2 * U * float(abs(log_i) if not exponential else 0)
+            )
             E[a] += 6 * U + (half_ulp(A) if exponential and m[a] != -mpf("inf") else 0)
-            E[a] += U * min(float(abs(A - log_i)), 40.0) if m[a] != -mpf("inf") or not exponential else 0
+            E[a] += (
+                U * min(float(abs(A - log_i)), 40.0)
+                if m[a] != -mpf("inf") or not exponential
+                else 0
+            )
             m[a] = max(A, log_i) if exponential else m[a]
             w_i, w_f = exp(log_i), exp(ell)
             keys, values = slice(a * DK, (a + 1) * DK), slice(a * DV, (a + 1) * DV)
@@ -220,7 +252,9 @@ def check_mlstm(case: Case, y: Array, after: Any) -> None:
                 size = w_i * (abs(k_r) + 4 * dk[keys][r] / max(E[a], U))
                 for s, v_s in enumerate(v[values]):
                     C[a][r][s] = w_f * C[a][r][s] + w_i * k_r * v_s
-                    Cabs[a][r][s] = w_f * Cabs[a][r][s] + size * (abs(v_s) + 4 * dv[values][s] / max(E[a], U))
+                    Cabs[a][r][s] = w_f * Cabs[a][r][s] + size * (
+                        abs(v_s) + 4 * dv[values][s] / max(E[a], U)
+                    )
                 n[a][r] = w_f * n[a][r] + w_i * k_r
                 nabs[a][r] = w_f * nabs[a][r] + size
             qs, dqs = q[keys], dq[keys]
@@ -236,14 +270,21 @@ def check_mlstm(case: Case, y: Array, after: Any) -> None:
                 where = a * DV + s
                 gate = sigma(o[where])
                 h = gate * num / den
-                bound = gate * (dnum / den + abs(num) / den * dden / den) + (0.25 * do[where] + 4 * U) * abs(num / den)
-                assert abs(mpf(float(y[0, t, where])) - h) <= SAFETY * bound + mpf("1e-290"), (t, where)
+                bound = gate * (dnum / den + abs(num) / den * dden / den) + (
+                    0.25 * do[where] + 4 * U
+                ) * abs(num / den)
+                assert abs(mpf(float(y[0, t, where])) - h) <= SAFETY * bound + mpf("1e-290"), (
+                    t,
+                    where,
+                )
     for a in range(NH):
         shift = exp(mpf(float(after.m[0, a]))) if exponential else mpf(1)
         for r in range(DK):
             for s in range(DV):
                 found = mpf(float(after.C[0, a, r, s])) * shift
-                assert abs(found - C[a][r][s]) <= SAFETY * E[a] * Cabs[a][r][s] + mpf("1e-290") * shift
+                assert (
+                    abs(found - C[a][r][s]) <= SAFETY * E[a] * Cabs[a][r][s] + mpf("1e-290") * shift
+                )
 
 
 @pytest.mark.parametrize("group", range(GROUPS))

@@ -49,7 +49,7 @@ def _expected(variant: Variant, case: Case) -> tuple[Any, Any]:
         n = [[mpf(0)] * 3] * 2
         if variant.stabilised:
             n = [[v * scale[a] for v in plain.exactly(state.n[0, a])] for a in range(2)]
-        h, C, _ = plain.mlstm(layer.params, xs, C, n, layer.options, 2)
+        h, C, _ = plain.mlstm(layer.params, xs, C, n, layer.cell, 2)
         return h, [[C[a][i, j] for i in range(3) for j in range(2)] for a in range(2)]
     h, c = plain.exactly(state.h[0]), plain.exactly(state.c[0])
     if not variant.stabilised:

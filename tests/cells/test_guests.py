@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from mpmath import mpf
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
+from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.trees import tree_map
 from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
 from tests.cells.plain import exactly

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import LSTM, sLSTM
-from numpy_xlstm.cells import sequence
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.layers import sequence
 from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
 
 

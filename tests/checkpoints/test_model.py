@@ -165,7 +165,10 @@ class Configured(Module):
 
     def __init__(self, config: Config, *, dtype: Any, rng: np.random.Generator) -> None:
         self.config = config
-        self.cell, self.parts = LSTM(config.width, config.width, dtype=dtype, rng=rng), {"cell": "cell"}
+        self.cell, self.parts = (
+            LSTM(config.width, config.width, dtype=dtype, rng=rng),
+            {"cell": "cell"},
+        )
 
 
 def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import sympy
 
-from numpy_xlstm.numerics import Array
 from numpy_xlstm.cells import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
 from numpy_xlstm.cells.gates import log_gate, log_gate_slope
+from numpy_xlstm.numerics import Array
 
 
 class Value:

@@ -81,7 +81,9 @@ def _is_docstring(node: ast.AST) -> bool:
 def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int, str]]:
     line, start, stop = node.lineno, node.col_offset, node.end_col_offset or 0
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = (ast.get_source_segment(source, part) or "" for part in (node.left, node.right))
+        left, right = (
+            ast.get_source_segment(source, part) or "" for part in (node.left, node.right)
+        )
         yield line, start, stop, f"({left}) {OPERATORS[type(node.op)]} ({right})"
         yield line, start, stop, f"({left})"
         if isinstance(node.op, ast.Add | ast.Sub):

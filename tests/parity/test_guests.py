@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.numerics import Array
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
+from numpy_xlstm.numerics import Array
 from tests.cells.guests import build, normal
 from tests.variants import assert_close
 

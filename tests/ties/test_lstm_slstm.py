@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import (
     CacheError,
     DTypeError,
@@ -28,11 +33,6 @@ from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells.gru import GRUCell
-from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
-from numpy_xlstm.cells.mlstm import mLSTMCell
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import leaves, rebuild
 
 KINDS = ("lstm", "slstm-sigmoid", "slstm-exp")
@@ -120,7 +120,7 @@ class Case:
         if kind == "far":
             some = self.rng.random(m.shape)
             c, n = np.where(some < 0.7, 0, c), np.where(some < 0.7, 0, n)
-            m = np.where(some < 0.5, self.dtype(2000), m)
+            m = np.where(self.rng.random(m.shape) < 0.5, self.dtype(2000), m)
             m = np.where(some < 0.2, -np.inf, m)
         return sLSTMState(h, c, n, m)
 
@@ -226,7 +226,7 @@ def test_what_is_at_padding_does_not_matter(s: Sizes) -> None:
     expected = case.layered()
     there = np.arange(s.T) < case.lengths[:, None]
     for array in (case.x, case.dy):
-        array[~there] = 1e160  # whose products overflow
+        array[~there] = 1e308  # whose products overflow
     assert_tied(case.layered(), expected, 1e-15, 1e-14)
     assert not expected.y[~there].any()
     assert not expected.dx[~there].any()
@@ -298,6 +298,23 @@ def test_a_row_without_steps_keeps_the_zero_state(dtype: Any) -> None:
     dstate = sLSTMState(*(zero + k for k in (1, 2, 3, 4)))
     _, _, dstate0 = slstm_recurrent_backward(np.ones_like(y), cache, dstate)
     assert [float(part[0, 0]) for part in dstate0] == [1, 2, 3, 4]
+
+
+def test_a_first_step_that_underflows_because_of_the_previous_output() -> None:
+    """R h₋ = −800 for the input gate: e^−800 is 0, and so would n be."""
+    cell = sLSTMCell(1, 2)
+    for name, array in cell.params.items():
+        array[...] = 0 if name == "R" else np.linspace(-1, 1, array.size).reshape(array.shape)
+    cell.params["R"][0, :2, 0] = -800, 1
+    layer = sLSTM(1, 2).with_params(cell.params)
+    zero, x = np.zeros((1, 2)), np.ones((1, 3, 1))
+    state = sLSTMState(zero + 1, zero, zero, zero)
+    y, last, cache = layer.forward(x, state)
+    expected = unroll(cell, x, state)
+    assert_same((y, last), expected[:2], 1e-14)
+    got = layer.backward(y, cache, last)
+    wanted = unroll_backward(cell, y, expected[2], last)
+    assert_same(got[:2], wanted[:2], 1e-13)
 
 
 @pytest.mark.parametrize(

@@ -128,15 +128,15 @@ class ChunkwiseCache(NamedTuple):
         dC, dlog_i = dC.copy(), np.empty(q.shape[:3], q.dtype)
         grads = np.empty_like(q), np.empty_like(q), np.empty_like(dnum), dlog_i, dlog_i.copy()
 
-        def back(groups: list[Group]) -> None:
+        def some_heads(groups: list[Group]) -> None:
             for group in reversed(groups):
-                where, heads, L = group.where, group.where[:2], group.w.shape[-1]
-                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[heads]
-                *found, dC[heads] = group_backward(*cotangents, group)
+                where, heads, L = group.where, group.where[1], group.w.shape[-1]
+                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[:, heads]
+                *found, dC[:, heads] = group_backward(*cotangents, group)
                 for grad, part in zip(grads, found, strict=True):
                     grad[where] = part.reshape(grad[where].shape)
 
-        parallel_map(back, self.threads)
+        parallel_map(some_heads, self.threads)
         return *grads, dC
 
 
@@ -149,22 +149,22 @@ def chunks(
     """
     B, NH, T, _ = q.shape
     chunk_size = chunk_size or max(1, T)
-    whole, several = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
-    bounds = sorted({*range(0, whole, several * chunk_size), whole, T})
+    whole, group_size = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
+    bounds = sorted({*range(0, whole, group_size * chunk_size), whole, T})
     num, C = np.empty_like(v), C.copy()
 
-    def forth(heads: slice) -> list[Group]:
-        groups, here = [], (slice(None), heads)
+    def some_heads(heads: slice) -> list[Group]:
+        groups = []
         for start, stop in pairwise(bounds):
-            where, L = (*here, slice(start, stop)), min(chunk_size, stop - start)
+            where, L = (slice(None), heads, slice(start, stop)), min(chunk_size, stop - start)
             inputs = [_cut(array[where], L) for array in (q, k, v, log_i, log_f)]
-            part, C[here], group = group_forward(inputs, C[here], where)
+            part, C[:, heads], group = group_forward(inputs, C[:, heads], where)
             num[where] = part.reshape(num[where].shape)
             groups.append(group)
         return groups
 
     threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
-    return num, C, ChunkwiseCache(parallel_map(forth, spread(NH, threads)))
+    return num, C, ChunkwiseCache(parallel_map(some_heads, spread(NH, threads)))
 
 
 def _cut(array: Array, L: int) -> Array:
@@ -177,13 +177,13 @@ def group_forward(
 ) -> tuple[Array, Array, Group]:
     """Cᵀq at all steps of a group of chunks, and C after it."""
     q, k, v, log_i, log_f = inputs
-    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.4]
+    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.2]
     written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
-    C_before, C = _recur(w_state, written, C)  # [form.6]
+    C_before, C = _recur(w_state, written, C)  # [form.4]
     scores = _products(q, k, w)
-    scores *= w  # [form.8]
+    scores *= w  # [form.5]
     num = scores @ v
-    num += (q * w_state[..., None]) @ C_before  # [form.9] [form.11]
+    num += (q * w_state[..., None]) @ C_before  # [form.6] [form.7]
     return num, C, Group(where, k, v, C_before, w, w_state)
 
 
@@ -233,23 +233,23 @@ def group_backward(
     scores *= w
     dscores, dq_state = _products(dnum, v, w), dnum @ C.swapaxes(-1, -2)
     read = q_state.swapaxes(-1, -2) @ dnum
-    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.16]
+    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.8]
     dC_after = dC_after[backwards]
     dv = scores.swapaxes(-1, -2) @ dnum
-    dv += (w_last * k) @ dC_after  # [form.20]
+    dv += (w_last * k) @ dC_after  # [form.11]
     dk_last = v @ dC_after.swapaxes(-1, -2)
     dk_last *= w_last
     dS = dscores * w
     dq = dS @ k
-    dq += w_state[..., None] * dq_state  # [form.18]
+    dq += w_state[..., None] * dq_state  # [form.9]
     dk = dS.swapaxes(-1, -2) @ q
-    dk += dk_last  # [form.19]
+    dk += dk_last  # [form.10]
     dD = np.multiply(dscores, scores, out=dS)
-    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.21]
+    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.12]
     db = dot(dq_state, q_state)[..., 0]
-    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.22]
+    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.13]
     _sum_down(dD[..., ::-1, :])
-    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.24]
+    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.14]
     dlog_f = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
-    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.25]
+    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.15]
     return dq, dk, dv, dlog_i, dlog_f, dC

@@ -1,0 +1,149 @@
+"""Several MPI processes that train one model together, each on its own rows of every batch.
+
+All ranks run the same program: they draw the same batches from the same generator, read the same
+clock, and make the same update from the same sum of gradients. So they decide alike, and only rank
+0 has to write. A communicator is one of ``mpi4py``; None stands for a process by itself.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import MissingExtraError, OptionError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import blas_library, num_threads
+from numpy_xlstm.trees import tree_map
+
+LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+"""Variables in which MPI launchers tell a process its rank."""
+
+MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]'"
+
+BUCKET = 2**18
+"""How many numbers are summed over the ranks at once: few enough for the processor's cache."""
+
+SECONDS_TO_READ = 0.5
+"""What a launcher may need to pass on the last line of a rank, before it ends all."""
+
+Clock = Callable[[], float]
+Comm = Any
+"""A communicator of ``mpi4py``: what a package that may not be there calls ``Comm``."""
+
+
+def launched_rank() -> int | None:
+    """The rank that an MPI launcher has given to this process; None if there was none."""
+    return next((int(os.environ[name]) for name in LAUNCHED if name in os.environ), None)
+
+
+def world() -> Comm | None:
+    """All ranks that were launched with this one; None if it is alone.
+
+    BLAS gets as many threads as there are cores for each rank.
+
+    Raises
+    ------
+    MissingExtraError
+        If there was a launcher and ``mpi4py`` is not installed.
+    """
+    if launched_rank() is None:
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise MissingExtraError(MISSING_EXTRA) from error
+    comm = MPI.COMM_WORLD
+    if comm.size == 1:
+        return None
+    here = comm.Split_type(MPI.COMM_TYPE_SHARED).size
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    if (blas := blas_library()) is not None:
+        blas.limit(limits=max(1, min(num_threads(), len(affinity(0)) // here)))
+    return comm
+
+
+def end_all(code: int) -> None:
+    """End all ranks that were launched together at once, whatever they are doing."""
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.COMM_WORLD.size > 1:
+        time.sleep(SECONDS_TO_READ)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason has been said
+        mpi.COMM_WORLD.Abort(code)
+
+
+def writes(comm: Comm | None) -> bool:
+    """Whether this is the rank that prints and writes files."""
+    return comm is None or comm.rank == 0
+
+
+def rank_rows(rows: int, comm: Comm | None) -> slice:
+    """Which of so many rows are those of this rank."""
+    if comm is None:
+        return slice(0, rows)
+    return slice(rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size)
+
+
+def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
+    """Raise :class:`OptionError` if there is not a row for each part of each rank."""
+    size = 1 if comm is None else comm.size
+    if size > rows:
+        raise OptionError(f"ranks: expected at most {rows}, the rows of a batch; got {size}")
+    if size * accumulate > rows:
+        parts = f"{accumulate}" if size == 1 else f"{accumulate} on each of {size} ranks"
+        raise OptionError(f"accumulate: expected at most {rows} parts, the rows; got {parts}")
+
+
+def common_clock(clock: Clock, comm: Comm | None) -> Clock:
+    """Return a clock that shows on all ranks what the clock of rank 0 shows."""
+    if comm is None:
+        return clock
+
+    def read() -> float:
+        seconds = np.array([clock()])
+        comm.Bcast(seconds)
+        return float(seconds[0])
+
+    return read
+
+
+def total(value: float, comm: Comm | None) -> float:
+    """Sum of a number over all ranks."""
+    if comm is None:
+        return value
+    found = np.empty(1)
+    comm.Allreduce(np.array([float(value)]), found)
+    return float(found[0])
+
+
+def total_gradient(
+    grads: Mapping[str, Array], params: Mapping[str, Array], comm: Comm
+) -> dict[str, Array]:
+    """Sum of the gradients over all ranks; one that has none adds 0."""
+    own = grads or {name: np.zeros_like(array) for name, array in params.items()}
+    flat = np.concatenate([own[name].reshape(-1) for name in params])
+    summed = np.empty_like(flat)
+    for start in range(0, flat.size, BUCKET):
+        bucket = slice(start, start + BUCKET)
+        comm.Allreduce(flat[bucket], summed[bucket])
+    ends = np.cumsum([array.size for array in params.values()])
+    parts = zip(params, np.split(summed, ends[:-1]), strict=True)
+    return {name: part.reshape(params[name].shape) for name, part in parts}
+
+
+def joined(state: Any, comm: Comm | None) -> Any:
+    """State of all rows, from those of each rank."""
+    if comm is None:
+        return state
+
+    def whole(part: Array) -> Array:
+        rows = np.empty(comm.size, np.int64)
+        comm.Allgather(np.array([len(part)]), rows)
+        found: Array = np.empty((rows.sum(), *part.shape[1:]), part.dtype)
+        counts = rows * (found.size // len(found))
+        comm.Allgatherv(np.ascontiguousarray(part), (found, counts))
+        return found
+
+    return tree_map(whole, state)
