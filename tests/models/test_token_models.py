@@ -80,7 +80,7 @@ def test_gradients_across_blocks_of_steps_and_chunks(name: str, rows: int) -> No
 
 
 @few
-@given(example=examples(smallest_head=3))
+@given(example=examples(smallest_head=3).filter(lambda example: example.T > 0))
 def test_gradients_of_any_configuration(example: Example) -> None:
     """Heads of one or two are left out: a norm over two numbers is ill conditioned."""
     model = example.model()
