@@ -114,9 +114,7 @@ def cases() -> dict[str, Case]:
         found[f"mlstm_recurrent/{name}"] = _memory(RECURRENT, forget, input_gate)
         found[f"mlstm_parallel/{name}"] = _memory(PARALLEL, forget, input_gate)
         found[f"mlstm_chunkwise/{name}"] = _memory(CHUNKWISE, forget, input_gate, chunk_size=3)
-    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell):
-        found[cell.__name__] = _step(cell, D, H)
-        found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
+    found |= _guests()
     for cell in (LSTM, sLSTM, mLSTM):
         found[f"lengths/{cell.__name__}"] = _padded(_sequence(cell, D, H))
     found["Linear"] = _stateless(Linear, D, H)
@@ -140,6 +138,15 @@ def cases() -> dict[str, Case]:
         found[f"xLSTMLMModel/{label}"] = _xlstm(tie_weights=tied)
     for mode in ("single", "fused"):
         found[f"xLSTMLarge/{mode}"] = _xlstm_large(weight_mode=mode)
+    return found
+
+
+def _guests() -> dict[str, Case]:
+    """The cells without a kernel, as a step and unrolled over sequences."""
+    found: dict[str, Case] = {}
+    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell):
+        found[cell.__name__] = _step(cell, D, H)
+        found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
     return found
 
 
