@@ -4,18 +4,23 @@ import math
 
 import numpy as np
 
+from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array, check_positive
 
 
-def small_init(weight: Array, dim: int, rng: np.random.Generator) -> None:
-    """Fill with normal numbers of variance 2/(5 dim): "small init", Nguyen & Salazar 2019."""
-    weight[...] = rng.normal(0, math.sqrt(2 / (5 * dim)), weight.shape)
+def small_init(layer: Module, dim: int, rng: np.random.Generator) -> None:
+    """Weights of variance 2/(5 dim), biases 0: "small init", Nguyen & Salazar 2019."""
+    _normal(layer, math.sqrt(2 / (5 * dim)), rng)
 
 
-def wang_init(weight: Array, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
-    """Fill with normal numbers of deviation 2/(num_blocks √dim), for what adds to the residual."""
-    check_positive("num_blocks", num_blocks)
-    weight[...] = rng.normal(0, 2 / (num_blocks * math.sqrt(dim)), weight.shape)
+def wang_init(layer: Module, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
+    """Weights of deviation 2/(num_blocks √dim), biases 0, for what adds to the residual."""
+    _normal(layer, 2 / (check_positive("num_blocks", num_blocks) * math.sqrt(dim)), rng)
+
+
+def _normal(layer: Module, deviation: float, rng: np.random.Generator) -> None:
+    for name, array in layer.params.items():
+        array[...] = 0 if name.endswith("bias") else rng.normal(0, deviation, array.shape)
 
 
 def forget_bias(num_heads: int) -> Array:

@@ -104,8 +104,8 @@ class xLSTMLargeLayer(Recurrent):
 
     def _initialise(self, rng: np.random.Generator) -> None:
         D = self.in_features
-        _small_start(self.qkvo, D, rng)
-        _wang_start(self.out_proj, D, self.config.num_blocks, rng)
+        small_init(self.qkvo, D, rng)
+        wang_init(self.out_proj, D, self.config.num_blocks, rng)
         for weight in self.gates.views("weight"):
             weight[...] = 0
         i, f = self.gates.views("bias")
@@ -183,8 +183,8 @@ class xLSTMLargeBlock(ResidualBlock):
         D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
         fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
         ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)
-        _small_start(ffn.up, D, rng)
-        _wang_start(ffn.proj_down, D, config.num_blocks, rng)
+        small_init(ffn.up, D, rng)
+        wang_init(ffn.proj_down, D, config.num_blocks, rng)
         layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
         parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
         super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), parts=parts)
@@ -193,18 +193,3 @@ class xLSTMLargeBlock(ResidualBlock):
 def rms_norm(config: xLSTMLargeConfig, dtype: npt.DTypeLike) -> RMSNorm:
     """The norm before both layers, and behind the last block."""
     return RMSNorm(config.embedding_dim, config.norm_eps, bias=config.use_bias, dtype=dtype)
-
-
-def _small_start(group: LinearGroup, dim: int, rng: np.random.Generator) -> None:
-    """Small init of every map of a group, biases 0."""
-    for name, array in group.params.items():
-        array[...] = 0
-        if name.endswith("weight"):
-            small_init(array, dim, rng)
-
-
-def _wang_start(linear: Linear, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
-    """Wang init of a map that adds to the residual, its bias 0."""
-    wang_init(linear.params["weight"], dim, num_blocks, rng)
-    if "bias" in linear.params:
-        linear.params["bias"][...] = 0

@@ -130,16 +130,13 @@ class mLSTMLayer(Recurrent):
         self._initialise(num_blocks, rng)
 
     def _initialise(self, num_blocks: int, rng: np.random.Generator) -> None:
-        D, params = self.in_features, self.params
-        for name in ("proj_up", "q_proj", "k_proj", "v_proj"):
-            small_init(params[f"{name}.weight"], D, rng)
-        wang_init(params["proj_down.weight"], D, num_blocks, rng)
+        for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
+            small_init(part, self.in_features, rng)
+        wang_init(self.proj_down, self.in_features, num_blocks, rng)
         for weight in self.gates.views("weight"):
             weight[...] = 0
         igate, fgate = self.gates.views("bias")
         igate[...], fgate[...] = rng.normal(0, 0.1, len(igate)), forget_bias(len(fgate))
-        if self.config.bias:
-            params["proj_up.bias"][...] = params["proj_down.bias"][...] = 0
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""

@@ -235,7 +235,7 @@ def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
 
     def apply(*xs: Array) -> Array:
         x = np.concatenate(xs).reshape(number, -1, blocks, width)
-        y = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
+        y: Array = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
         return y.reshape(number, len(xs[0]), -1) + b
 
     return apply

@@ -120,7 +120,7 @@ class sLSTMLayer(Recurrent):
             self.parts["conv1d"] = "conv1d"
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         for gate in self.gates:
-            small_init(gate.params["weight"], D, rng)
+            small_init(gate, D, rng)
 
     def _recurrent_start(
         self, block: int, num_blocks: int, rng: np.random.Generator

@@ -37,16 +37,9 @@ class StackCache(NamedTuple):
 
 
 class BlockStack(Recurrent):
-    """Blocks one after the other, and then a norm.
+    """Blocks one after the other, ``blocks.0``, ``blocks.1``, …, and then a norm, if there is one.
 
-    Parameters
-    ----------
-    blocks : list of ResidualBlock
-        The blocks, named ``blocks.0``, ``blocks.1``, …; the state is a tuple of theirs.
-    norm : Norm, optional
-        The norm behind them.
-    norm_name : str
-        What it is called.
+    The state is a tuple of the states of the blocks.
     """
 
     Cache = StackCache
@@ -142,29 +135,21 @@ class xLSTMBlockStack(BlockStack):
     ) -> None:
         self.config = config = own_config(config, xLSTMBlockStackConfig)
         rng = generator_or_new(rng)
-        make: dict[str, Any] = {"mlstm": _mlstm_block, "slstm": _slstm_block}
-        blocks = [make[kind](config, n, dtype, rng) for n, kind in enumerate(config.kinds)]
+        blocks = [_block(config, n, dtype, rng) for n in range(config.num_blocks)]
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")
 
 
-def _mlstm_block(
+def _block(
     config: xLSTMBlockStackConfig, n: int, dtype: npt.DTypeLike, rng: np.random.Generator
-) -> mLSTMBlock:
-    given = cast(mLSTMBlockConfig, config.mlstm_block)
-    layer = replace(given.mlstm, **_shared(config), bias=config.bias)
-    return mLSTMBlock(mLSTMBlockConfig(layer), num_blocks=config.num_blocks, dtype=dtype, rng=rng)
-
-
-def _slstm_block(
-    config: xLSTMBlockStackConfig, n: int, dtype: npt.DTypeLike, rng: np.random.Generator
-) -> sLSTMBlock:
+) -> ResidualBlock:
+    """Block n, whose layer has from the stack what the official package lets it have."""
+    options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
+    shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
+    if config.kinds[n] == "mlstm":
+        inner = cast(mLSTMBlockConfig, config.mlstm_block).mlstm
+        layer = replace(inner, bias=config.bias, **shared)
+        return mLSTMBlock(mLSTMBlockConfig(layer), **options)
     given = cast(sLSTMBlockConfig, config.slstm_block)
-    layer = replace(given.slstm, **_shared(config))
-    block = sLSTMBlockConfig(layer, given.feedforward)
-    return sLSTMBlock(block, block=n, num_blocks=config.num_blocks, dtype=dtype, rng=rng)
-
-
-def _shared(config: xLSTMBlockStackConfig) -> dict[str, Any]:
-    """What the layers have from the stack."""
-    return {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
+    block = replace(given, slstm=replace(given.slstm, **shared))
+    return sLSTMBlock(block, block=n, **options)

@@ -38,18 +38,8 @@ class BlockCache(NamedTuple):
 class ResidualBlock(Recurrent):
     """x + layer(norm(x)), and then, if there is a feed-forward layer, x + ffn(norm(x)).
 
-    Parameters
-    ----------
-    layer : Recurrent
-        The recurrent layer; its state is the state of the block.
-    norm : Norm
-        The norm before it.
-    ffn, ffn_norm : GatedFeedForward, Norm, optional
-        The feed-forward layer and the norm before it.
-    ffn_dropout : float
-        Probability that an output of the feed-forward layer is dropped in training.
-    parts : dict[str, str]
-        What the names of the parameters of each part begin with.
+    The state is that of the layer. ``parts`` says what the parts are called, and ``ffn_dropout`` is
+    the probability that an output of the feed-forward layer is dropped in training.
     """
 
     Cache = BlockCache
@@ -196,9 +186,6 @@ class sLSTMBlock(ResidualBlock):
             return
         up = config.feedforward
         ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
-        small_init(ffn.params["proj_up.weight"], D, rng)
-        wang_init(ffn.params["proj_down.weight"], D, num_blocks, rng)
-        for name in ("proj_up.bias", "proj_down.bias"):
-            if up.bias:
-                ffn.params[name][...] = 0
+        small_init(ffn.up, D, rng)
+        wang_init(ffn.proj_down, D, num_blocks, rng)
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), ffn_dropout=up.dropout)

@@ -63,4 +63,4 @@ class xLSTMLarge(LanguageModel):
         stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
         super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)
         for part in (self.embedding, self.head):
-            small_init(part.params["weight"], D, rng)
+            small_init(part, D, rng)

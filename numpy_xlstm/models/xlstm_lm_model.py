@@ -83,4 +83,4 @@ class xLSTMLMModel(LanguageModel):
             rng=rng,
         )
         for part in (self.embedding, self.head)[: 1 if self.tied else 2]:
-            small_init(part.params["weight"], D, rng)
+            small_init(part, D, rng)

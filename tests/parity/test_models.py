@@ -17,7 +17,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models import TokenModel, mLSTMBlockState
+from numpy_xlstm.models import LanguageModel, mLSTMBlockState
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import official_decay
 from tests.models.build import (
@@ -85,7 +85,7 @@ def translated(config: Any) -> Any:
     return getattr(xlstm, type(config).__name__)(**values)
 
 
-def with_weights(theirs: Any, ours: TokenModel) -> Any:
+def with_weights(theirs: Any, ours: LanguageModel) -> Any:
     """Their model in float64 with our weights, copied by name."""
     theirs = theirs.double()
     arrays = ours.state_dict()
@@ -120,7 +120,7 @@ def large_pair(mode: Any = "train", **options: Any) -> tuple[xLSTMLarge, Any]:
 
 
 def assert_same_gradients(
-    ours: TokenModel, theirs: Any, tokens: Array, logits: Any, state: Any = None
+    ours: LanguageModel, theirs: Any, tokens: Array, logits: Any, state: Any = None
 ) -> None:
     """Of ours from the state, and of theirs through the graph of its logits."""
     dlogits = np.random.default_rng(3).standard_normal(tuple(logits.shape))
@@ -132,7 +132,7 @@ def assert_same_gradients(
     assert_close(grads, expected, GRADIENTS)
 
 
-def from_zero(ours: TokenModel) -> Any:
+def from_zero(ours: LanguageModel) -> Any:
     """The empty state, but with m = 0 in the mLSTM parts, as the official steps start."""
 
     def zero(memory: mLSTMState) -> mLSTMState:
@@ -303,11 +303,11 @@ class Masked(torch.nn.Module):  # type: ignore[misc, name-defined]
         self.p, self.rng = p, rng
 
     def forward(self, x: Any) -> Any:
-        """Theirs drops (B, NH, T, DH) in sLSTM, ours the same entries as (T, B, NH·DH)."""
+        """Theirs drops (B, NH, T, DH) in sLSTM, ours the same entries as (B, T, NH·DH)."""
         if x.ndim == 4:
-            rows = x.permute(2, 0, 1, 3)
+            rows = x.permute(0, 2, 1, 3)
             mask = self.factors((rows.shape[0], rows.shape[1], rows.shape[2] * rows.shape[3]))
-            return x * mask.reshape(rows.shape).permute(1, 2, 0, 3)
+            return x * mask.reshape(rows.shape).permute(0, 2, 1, 3)
         return x * self.factors(x.shape)
 
     def factors(self, shape: Any) -> Any:
