@@ -17,14 +17,13 @@ from benchmarks.timing import Setup, Work, child, machine, side_by_side
 from numpy_xlstm import (
     LSTM,
     mLSTM,
-    second_thread,
     sLSTM,
     slstm_recurrent,
     slstm_recurrent_backward,
 )
 from numpy_xlstm.numerics import Array
 
-OURS, BESIDE = "numpy_xlstm", "numpy_xlstm, second_thread"
+OURS = "numpy_xlstm"
 PRODUCTS = "matrix products alone"
 
 
@@ -53,16 +52,6 @@ def ours_alone(B: int, T: int, _: int, H: int, NH: int) -> Work:
     def work() -> None:
         _, _, cache = slstm_recurrent(Wx, R)
         slstm_recurrent_backward(dy, cache)
-
-    return work
-
-
-def beside(alone: Setup) -> Work:
-    one_thread = alone()
-
-    def work() -> None:
-        with second_thread():
-            one_thread()
 
     return work
 
@@ -130,10 +119,7 @@ def xlstm_slstm(input_product: bool, B: int, T: int, D: int, H: int, NH: int) ->
 
 
 def our_contenders(alone: Setup, *sizes: int) -> dict[str, Setup]:
-    found: dict[str, Setup] = {OURS: alone}
-    if importlib.util.find_spec("threadpoolctl"):
-        found = {BESIDE: partial(beside, alone)} | found
-    return found | {PRODUCTS: partial(products, *sizes)}
+    return {OURS: alone, PRODUCTS: partial(products, *sizes)}
 
 
 def lstm_contenders(*sizes: int) -> dict[str, Setup]:

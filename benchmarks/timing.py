@@ -15,6 +15,8 @@ from statistics import median
 
 import numpy as np
 
+from numpy_xlstm.numerics.memory import keep_freed_memory
+
 WARMUP = 5
 """Runs that do not count: until then a process still gets its memory from the system."""
 
@@ -54,6 +56,7 @@ def side_by_side(module: str, table: str, names: list[str], turns: int, runs: in
 
 def child(tables: Mapping[str, Mapping[str, Setup]], table: str, name: str, runs: int) -> None:
     """Time one contender in this process and print the seconds of each run."""
+    keep_freed_memory()
     work = tables[table][name]()
     times = []
     for turn in range(WARMUP + runs):

@@ -80,7 +80,6 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics.beside import second_thread
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
@@ -140,7 +139,6 @@ __all__ = [
     "sLSTMLayerConfig",
     "sLSTMState",
     "save_checkpoint",
-    "second_thread",
     "silu",
     "silu_backward",
     "slstm_recurrent",

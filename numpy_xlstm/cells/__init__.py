@@ -18,9 +18,6 @@ from numpy_xlstm.cells.slstm import (
     sLSTMCell,
 )
 from numpy_xlstm.cells.states import LSTMState, mLSTMState, sLSTMState
-from numpy_xlstm.numerics.memory import keep_freed_memory
-
-keep_freed_memory()
 
 __all__ = [
     "LSTM",

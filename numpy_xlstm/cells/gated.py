@@ -42,7 +42,6 @@ from numpy_xlstm.numerics import (
     checked_dtype,
     generator_or_new,
 )
-from numpy_xlstm.numerics.beside import Alone, beside
 from numpy_xlstm.parameters import Parameterised
 from numpy_xlstm.signatures import Signature, check_made_by, signature
 
@@ -238,8 +237,7 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
             there = outputs if padded is None else without_padding(outputs, padded[block])
             y[block] = there.reshape(*there.shape[:2], -1)
 
-        with beside(T * B * weights.W.size) as helper:
-            scanned = scan(source, taker, T, R, h, memory, self.pointwise, padded, helper)
+        scanned = scan(source, taker, T, R, h, memory, self.pointwise, padded)
         after = form.join(scanned.hs[-1], scanned.memory[-1])
         cache = SequenceCache(signature(self), kept, weights, scanned, stacked)
         return y, self._restack(after, stacked), cache
@@ -257,19 +255,12 @@ class GatedSequence(GatedLayer[State], SequenceLayer[State, SequenceCache]):
         dx = self._blank(T, B, self.input_size)
         dweights = InputWeights(*map(np.zeros_like, weights))
 
-        def to_weights(block: slice, dpre: Array) -> None:
+        def sink(block: slice, dpre: Array) -> None:
             for total, summand in zip(dweights, input_gradients(dpre, x[block]), strict=True):
                 total += summand
-
-        def to_inputs(block: slice, dpre: Array) -> None:
             dx[block] = project_backward(dpre, weights)
 
-        def sink(block: slice, dpre: Array, helper: Alone) -> None:
-            helper.behind(to_weights, block, dpre)
-            helper.anywhere(to_inputs, block, dpre)
-
-        with beside(T * B * weights.W.size) as helper:
-            dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink, helper)
+        dh, dmemory, dR = scan_backward(dhs, dh, dmemory, scanned, self.pointwise, sink)
         dstate0 = self._restack(form.join(dh, dmemory), stacked)
         return dx, dstate0, self._grads(dweights.W, dR, dweights.b)
 

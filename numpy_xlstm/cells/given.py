@@ -14,7 +14,6 @@ from numpy_xlstm.cells.scan import Pointwise, ScanCache, scan, scan_backward
 from numpy_xlstm.cells.state_form import State, StateForm
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch
-from numpy_xlstm.numerics.beside import Alone, beside
 from numpy_xlstm.signatures import Signed, opened_by_function
 
 
@@ -56,8 +55,7 @@ def recurrent(
         there = outputs if padded is None else without_padding(outputs, padded[block])
         y[:, block] = there.reshape(*there.shape[:2], -1).swapaxes(0, 1)
 
-    with beside(T * B * R.size) as helper:
-        scanned = scan(source, taker, T, R, h, memory, pointwise, padded, helper)  # [rec.1]
+    scanned = scan(source, taker, T, R, h, memory, pointwise, padded)  # [rec.1]
     after = form.join(scanned.hs[-1], scanned.memory[-1])
     return y, after, Signed.by_function(name, y, GivenCache(form, pointwise, scanned))
 
@@ -76,14 +74,10 @@ def recurrent_backward(
     dhs = without_padding(dhs, scanned.padding)
     dWx = np.empty((B, T, 4, form.NH, form.DH), form.dtype)
 
-    def to_gates(block: slice, dpre: Array) -> None:
+    def sink(block: slice, dpre: Array) -> None:
         dWx[:, block] = dpre.transpose(4, 3, 0, 1, 2)  # [rec.7]
 
-    def sink(block: slice, dpre: Array, helper: Alone) -> None:
-        helper.anywhere(to_gates, block, dpre)
-
-    with beside(T * B * scanned.R.size) as helper:
-        dh, dmemory, dR = scan_backward(  # [rec.2] [rec.5]
-            dhs, dh, dmemory, scanned, pointwise, sink, helper
-        )
+    dh, dmemory, dR = scan_backward(  # [rec.2] [rec.5]
+        dhs, dh, dmemory, scanned, pointwise, sink
+    )
     return dWx.reshape(B, T, 4 * H), dR, form.join(dh, dmemory)

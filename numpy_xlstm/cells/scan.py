@@ -17,7 +17,6 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.beside import ALONE, Alone
 
 ENTRIES = 50_000
 """Entries of h per block of steps: few, for a block to stay in the processor's cache."""
@@ -108,10 +107,8 @@ Source = Callable[[slice, Array], None]
 Taker = Callable[[slice, Array], None]
 """Takes the outputs of a block of steps, (steps, B, NH, DH)."""
 
-Sink = Callable[[slice, Array, Alone], None]
+Sink = Callable[[slice, Array], None]
 """Takes the gradient of what the source has written, (4, NH, DH, steps, B), from the last block on.
-
-It may leave its work to the helper.
 """
 
 
@@ -138,7 +135,7 @@ def steps_inside(g: Array) -> Array:
 def blocks(T: int, entries: int) -> list[slice]:
     """Cut T steps with so many entries of h each into blocks of equal length.
 
-    If one is shorter it comes first: with a helper, a forward begins and a backward ends sooner.
+    If one is shorter it comes first.
     """
     length = min(max(ENTRIES // entries, SHORTEST), LONGEST)
     return [slice(max(0, stop - length), stop) for stop in range(T, 0, -length)][::-1]
@@ -158,12 +155,10 @@ def scan(
     memory: Array,
     pointwise: Pointwise,
     padding: Array | None = None,
-    helper: Alone = ALONE,
 ) -> ScanCache:
     """Run the recurrence over T steps.
 
-    A step that is not there leaves h and the memory as they are. The helper calls the source
-    ahead of the steps, and the taker behind them.
+    A step that is not there leaves h and the memory as they are.
     """
     hs = np.empty((T + 1, *h.shape), h.dtype)
     memories = np.empty((T + 1, *memory.shape), h.dtype)
@@ -173,15 +168,8 @@ def scan(
         np.empty((len(hs[block]), pointwise.record_size, *h.shape), h.dtype) for block in places
     ]
 
-    def prepare(place: tuple[slice, Array]) -> tuple[slice, Array]:
-        block, records = place
+    for block, records in zip(places, kept, strict=True):
         source(block, records[:, :4])
-        return place
-
-    def take(block: slice) -> None:
-        taker(block, np.ascontiguousarray(batch_first(hs[following(block)])))
-
-    for block, records in helper.ahead(prepare, zip(places, kept, strict=True)):
         after = following(block)
         states = zip(hs[block], hs[after], memories[block], memories[after], strict=True)
         steps = zip(range(T)[block], records, strict=True)
@@ -191,8 +179,7 @@ def scan(
             if padding is not None:
                 h[..., padding[t]] = h_prev[..., padding[t]]
                 memory[..., padding[t]] = before[..., padding[t]]
-        helper.anywhere(take, block)
-    helper.finish()
+        taker(block, np.ascontiguousarray(batch_first(hs[after])))
     return ScanCache(hs, memories, tuple(kept), R, padding)
 
 
@@ -203,7 +190,6 @@ def scan_backward(
     cache: ScanCache,
     pointwise: Pointwise,
     sink: Sink,
-    helper: Alone = ALONE,
 ) -> tuple[Array, Array, Array]:
     """Run back through a scan.
 
@@ -213,10 +199,6 @@ def scan_backward(
     """
     hs, memory, kept, R, padding = cache
     dR = np.zeros_like(R)
-
-    def add_recurrent(dpre: Array, h_prev: Array) -> None:
-        np.add(dR, recurrent_gradient(dpre, h_prev), out=dR)
-
     d = pointwise.enter_backward(dmemory, memory[-1])
     places = blocks(len(dhs), dh.size)
     for block, records in zip(reversed(places), reversed(kept), strict=True):
@@ -229,9 +211,8 @@ def scan_backward(
             padded = None if padding is None else padding[t]
             dh, d = step_backward(douts[n] + dh, d, at, R, pointwise, dg[n], padded)
         dpre = steps_inside(dg)
-        helper.behind(add_recurrent, dpre, hs[block])
-        sink(block, dpre, helper)
-    helper.finish()
+        np.add(dR, recurrent_gradient(dpre, hs[block]), out=dR)
+        sink(block, dpre)
     return dh, pointwise.leave_backward(d, memory[0]), dR
 
 

@@ -93,7 +93,6 @@ def _train(session: Session) -> bool:
 
     args, split, state, run = session
     with (
-        _second_thread(session),
         _workers(session) as workers,
         deferred_interrupt() as interrupted,
     ):
@@ -118,17 +117,6 @@ def _workers(session: Session) -> "AbstractContextManager[Workers | None]":
 
     count = session.args.processes
     return nullcontext() if count == 1 else Workers(session.state.model, count)
-
-
-def _second_thread(session: Session) -> "AbstractContextManager[None]":
-    """A second thread for a model that can use one, where there is a core for it."""
-    from numpy_xlstm.cells import LSTM, sLSTM
-    from numpy_xlstm.numerics.beside import second_thread
-    from numpy_xlstm.numerics.threads import num_threads
-
-    cell = getattr(session.state.model, "cell", None)
-    useful = isinstance(cell, LSTM | sLSTM) and session.args.processes == 1 and num_threads() > 1
-    return second_thread() if useful else nullcontext()
 
 
 def _report(session: Session) -> None:

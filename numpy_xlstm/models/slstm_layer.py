@@ -33,7 +33,6 @@ from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.models.states import sLSTMBlockState
 from numpy_xlstm.numerics import Array, check_positive, check_whole, checked_dtype, generator_or_new
-from numpy_xlstm.numerics.beside import Alone
 from numpy_xlstm.parameters import Parameterised, child, named_grads
 
 GATES = ("fgate", "igate", "zgate", "ogate")
@@ -215,7 +214,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState, sLSTMLayerCache]):
         dweights = [np.zeros_like(weight) for weight in cache.weights]
         dbias = np.zeros((4, self.num_heads, self.head_dim), dy.dtype)
 
-        def sink(block: slice, dpre: Array, _: Alone) -> None:
+        def sink(block: slice, dpre: Array) -> None:
             flat = dpre.reshape(*dpre.shape[:3], -1)
             np.add(dbias, flat.sum(axis=-1), out=dbias)  # [sblock.5]
             for n, (rows, drows) in enumerate(zip(cache.inputs, dinputs, strict=True)):

@@ -4,10 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from numpy_xlstm import load_checkpoint
 from numpy_xlstm.cli import main
 from numpy_xlstm.experiments import (
     bigram_entropy,
@@ -15,7 +13,6 @@ from numpy_xlstm.experiments import (
     split_text,
     unigram_entropy,
 )
-from numpy_xlstm.numerics import beside, threads
 from numpy_xlstm.training import loop, train_step
 
 SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
@@ -31,31 +28,6 @@ def text_file(tmp_path: Path) -> Path:
 
 def train(text_file: Path, *options: str) -> int:
     return main(["train", str(text_file), *SMALL, *options])
-
-
-@pytest.mark.parametrize(("cell", "useful"), [("lstm", True), ("slstm", True), ("mlstm", False)])
-def test_a_second_thread_helps_where_it_can_and_changes_nothing(
-    cell: str, useful: bool, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("threadpoolctl", reason="the extra 'threads' is not installed")
-    used: list[str] = []
-
-    class Counted(beside.Beside):
-        def behind(self, work: Callable[..., object], *arguments: Any) -> None:
-            used.append(work.__name__)
-            super().behind(work, *arguments)
-
-    monkeypatch.setattr(beside, "WORTH", 1)
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    options = ("--cell", cell, "--steps", "3", "--sample-length", "0", "--out")
-    assert train(text_file, *options, str(alone)) == 0
-    monkeypatch.setattr(threads, "num_threads", lambda: 2)
-    monkeypatch.setattr(beside, "Beside", Counted)
-    assert train(text_file, *options, str(together)) == 0
-    assert bool(used) == useful
-    first, second = (load_checkpoint(run / "checkpoint.npz").model for run in (alone, together))
-    for name, array in first.params.items():
-        np.testing.assert_array_equal(array, second.params[name], err_msg=name)
 
 
 def table(out: str) -> dict[str, float]:
