@@ -3,13 +3,15 @@
     python -m benchmarks.models [--only TEXT] [--turns N] [--runs N] [--ours]
 
 One training run is a forward, a backward and an AdamW update over a batch, ours also by two
-processes. One generation run is a number of tokens drawn greedily, one at a time, for one row and
+MPI ranks. One generation run is a number of tokens drawn greedily, one at a time, for one row and
 for as many as the batch has. Each contender runs in a process of its own. The peers are optional:
 where they are missing, see --ours.
 """
 
 import argparse
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +27,14 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.layers.product import times_transposed
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, Batch, Workers, train_step
+from numpy_xlstm.training import AdamW, Batch, ranks, train_step
 
 V, B, T = 256, 4, 256
 TOKENS = 256
 """Tokens of a generation run."""
+
+TWO_RANKS = "ours, two ranks"
+"""The contender that is launched with mpiexec."""
 
 MIXED: dict[str, Any] = {"slstm_at": [1]}
 MLSTM: dict[str, Any] = {"slstm_at": []}
@@ -58,13 +63,13 @@ def our_model(places: dict[str, Any] | None) -> Any:
     return xLSTMLMModel(config, dtype=np.float32, rng=rng)
 
 
-def our_training(places: dict[str, Any] | None, B: int, processes: int) -> Setup:
+def our_training(places: dict[str, Any] | None, B: int) -> Setup:
+    """By as many MPI ranks as were launched."""
+
     def setup() -> Work:
         model = our_model(places)
-        optimizer = AdamW(model.params)
-        step = Batch(*batch(B))
-        workers = Workers(model, processes) if processes > 1 else None
-        return lambda: train_step(model, optimizer, step, workers=workers)
+        optimizer, step, comm = AdamW(model.params), Batch(*batch(B)), ranks.world()
+        return lambda: train_step(model, optimizer, step, comm=comm)
 
     return setup
 
@@ -228,8 +233,8 @@ def their_generation(places: dict[str, Any] | None, B: int) -> Setup:
 def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
     return {
         "training": {
-            "ours, two processes": our_training(places, B, 2),
-            "ours, one process": our_training(places, B, 1),
+            TWO_RANKS: our_training(places, B),
+            "ours, one process": our_training(places, B),
             "official": their_training(places, B),
             "our matrix products alone": product_floor(places, B, T, backward=True),
         },
@@ -273,7 +278,9 @@ def main() -> None:
     for title, contenders in TABLES.items():
         if arguments.only in title:
             names = [n for n in contenders if not arguments.ours or n != "official"]
-            side_by_side("benchmarks.models", title, names, arguments.turns, arguments.runs)
+            launchers = {TWO_RANKS: [str(Path(sys.executable).with_name("mpiexec")), "-n", "2"]}
+            sizes = arguments.turns, arguments.runs
+            side_by_side("benchmarks.models", title, names, *sizes, launchers)
 
 
 if __name__ == "__main__":

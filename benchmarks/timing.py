@@ -16,6 +16,7 @@ from statistics import median
 import numpy as np
 
 from numpy_xlstm.numerics.memory import keep_freed_memory
+from numpy_xlstm.training.ranks import launched_rank
 
 WARMUP = 5
 """Runs that do not count: until then a process still gets its memory from the system."""
@@ -38,12 +39,23 @@ def machine() -> str:
     return f"{os.cpu_count()} threads, NumPy {np.__version__}, {blas}"
 
 
-def side_by_side(module: str, table: str, names: list[str], turns: int, runs: int) -> None:
-    """Print medians in ms, and how many times longer than the first each contender took."""
+def side_by_side(
+    module: str,
+    table: str,
+    names: list[str],
+    turns: int,
+    runs: int,
+    launchers: Mapping[str, list[str]] | None = None,
+) -> None:
+    """Print medians in ms, and how many times longer than the first each contender took.
+
+    ``launchers`` has what a contender is started by, such as mpiexec.
+    """
     times: dict[str, list[float]] = {name: [] for name in names}
     for _ in range(turns):
         for name in names:
             command = [sys.executable, "-W", "ignore", "-m", module, "--child", table, name]
+            command = (launchers or {}).get(name, []) + command
             out = subprocess.check_output([*command, "--runs", str(runs)], text=True)
             times[name] += json.loads(out.splitlines()[-1])
     medians = {name: median(values) for name, values in times.items()}
@@ -64,4 +76,5 @@ def child(tables: Mapping[str, Mapping[str, Setup]], table: str, name: str, runs
         work()
         if turn >= WARMUP:
             times.append(time.perf_counter() - started)
-    print(json.dumps(times))
+    if not launched_rank():
+        print(json.dumps(times))

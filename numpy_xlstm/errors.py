@@ -38,9 +38,5 @@ class CheckpointError(ValueError):
     """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
 
 
-class WorkerError(RuntimeError):
-    """A process that should compute a gradient has failed."""
-
-
 class MissingExtraError(ImportError):
     """A package is not installed that an optional part of the library needs: names the extra."""

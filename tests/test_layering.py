@@ -18,7 +18,7 @@ ORDER = (
     "generation",
     "checkpoints",
     "training",
-    "experiments",
+    "suite",
     "cli",
 )
 """From the bottom to the top; errors may be imported by all."""

@@ -38,27 +38,24 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, TextError
-from numpy_xlstm.experiments import (
-    Run,
-    bigram_entropy,
-    consecutive_windows,
-    learn,
-    parallel_rows,
-    random_windows,
-    split_text,
-    unigram_entropy,
-    validation_bits,
-)
 from numpy_xlstm.generation import ByteTokenizer, generate, generate_batch, join_states, stream
 from numpy_xlstm.training import (
     AdamW,
     Batch,
     Budget,
+    Run,
     TrainingState,
-    Workers,
+    bigram_entropy,
     clip_grad_norm,
+    consecutive_windows,
+    learn,
+    parallel_rows,
+    random_windows,
+    split_text,
     train,
     train_step,
+    unigram_entropy,
+    validation_bits,
 )
 
 IDS = np.arange(40) % 7
@@ -126,11 +123,11 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         "schedule: expected something to call; got int",
     ),
     "train clock": (lambda x: train(state(), [BATCH], ONE, clock=x), 3, OptionError, "clock: "),
-    "train workers": (
-        lambda x: train(state(), [BATCH], ONE, workers=x),
+    "train comm": (
+        lambda x: train(state(), [BATCH], ONE, comm=x),
         2,
         OptionError,
-        "workers: .*gradient; got",
+        "comm: .*Allreduce.*; got",
     ),
     "train batch": (lambda x: next(train(state(), x, ONE)), [3], OptionError, "a Batch; got int"),
     "step model": (lambda x: train_step(x, ANY, BATCH), None, OptionError, "model: .*NoneType"),
@@ -140,13 +137,12 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         OptionError,
         "optimizer: .*step; got dict",
     ),
-    "step workers": (
-        lambda x: train_step(MODEL, state().optimizer, BATCH, workers=x),
+    "step comm": (
+        lambda x: train_step(MODEL, state().optimizer, BATCH, comm=x),
         2,
         OptionError,
-        "workers",
+        "comm: .*Allreduce",
     ),
-    "Workers model": (lambda x: Workers(x, 2), None, OptionError, "model: .*NoneType"),
     "clip grads": (
         lambda x: clip_grad_norm(x, 1.0),
         [3],

@@ -9,6 +9,8 @@ import importlib
 import io
 import os
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -24,11 +26,12 @@ BAD_INPUT = (
     errors.OptionError,
     errors.ShapeError,
     errors.TextError,
-    errors.WorkerError,
     OSError,
     MemoryError,
 )
 """What a user can cause and repair: reported in one line instead of a traceback."""
+
+SECONDS_TO_SPEAK = 1.0
 
 MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
 
@@ -63,19 +66,37 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
             stream.reconfigure(errors="replace")
     try:
-        args = _parser().parse_args(argv)
-        return _run(args)
+        return _run(_parser().parse_args(argv))
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     except KeyboardInterrupt:
-        print("numpy-xlstm: interrupted", file=sys.stderr)
-        return 130
+        return _end("interrupted", 130)
     except BrokenPipeError:  # nobody reads on, as in "| head"
         _discard_output()
-        return 141
+        return _end("", 141)
     except BAD_INPUT as error:
-        print("numpy-xlstm: error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return _end("error: " + " ".join(str(error).split()), 2)
+    except Exception as error:
+        if "mpi4py.MPI" not in sys.modules:
+            raise
+        traceback.print_exc()
+        return _end(f"error: {error!r}", 1)
+
+
+def _end(message: str, code: int) -> int:
+    """Say why the command ends; with several MPI ranks, that ends all of them.
+
+    What all ranks find out is said by rank 0: the others wait a moment before they speak.
+    """
+    from numpy_xlstm.training.ranks import end_all, launched_rank
+
+    if rank := launched_rank():
+        message = f"rank {rank}: {message}"
+        time.sleep(SECONDS_TO_SPEAK)
+    if message and (not rank or "mpi4py.MPI" in sys.modules):
+        print("numpy-xlstm:", message, file=sys.stderr, flush=True)
+    end_all(code)
+    return code
 
 
 def _discard_output() -> None:

@@ -15,9 +15,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from numpy_xlstm.experiments import Record, TextSplit
 from numpy_xlstm.generation import CharacterTokenizer
-from numpy_xlstm.training import TrainingState
+from numpy_xlstm.training import Record, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Iterator
 
-from numpy_xlstm.cli.options import real, whole
+from numpy_xlstm.cli.arguments import real, whole
 
 DESCRIPTION = """\
 Continue a text with the model of a checkpoint. The prompt and what follows are written to standard

@@ -43,7 +43,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks and print a table."""
-    from numpy_xlstm.cli.suite import cases, select
+    from numpy_xlstm.suite import cases, select
 
     available = cases()
     names = select(arguments.names, available)

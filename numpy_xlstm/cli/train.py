@@ -1,20 +1,31 @@
 """``numpy-xlstm train``: learn to continue a text, and tell how well."""
 
 import argparse
+import os
+import signal
 import sys
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numpy_xlstm.cli import building
-from numpy_xlstm.cli.recipes import FINAL
-from numpy_xlstm.cli.session import Session, begin, prompt_of, resume
-from numpy_xlstm.cli.train_options import DEFAULT_VALIDATE_EVERY, Defaults, add_options
-from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.cli.arguments import add_options
+from numpy_xlstm.cli.options import OPTIONS, TrainOptions, as_typed, check_resume
+from numpy_xlstm.errors import (
+    CheckpointError,
+    MissingExtraError,
+    OptionError,
+    ShapeError,
+    TextError,
+)
 
 if TYPE_CHECKING:
-    from numpy_xlstm.experiments import Run
-    from numpy_xlstm.training import Budget, TrainingState, Workers
+    from numpy_xlstm.generation import Tokenizer
+    from numpy_xlstm.training import Run, TextSplit, TrainingState
+    from numpy_xlstm.training.ranks import Comm
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -27,103 +38,267 @@ With --out, all that the training depends on is saved now and then and at the en
 of the best validation is in best.npz."""
 
 EPILOG = """\
+With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
+as many as there are ranks, up to the rows of a batch.
+
 While training, |g| is the norm of the gradient before it is clipped. The arithmetic is NumPy's:
 beside other busy programs its own threads can get in each other's way, and then
 OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
 
 PICTURE = "loss.svg"
 
+RECIPE = {"cell": {}, "xlstm": {"betas": (0.9, 0.95), "eps": 1e-5}}
+"""Options of AdamW that are not asked for: its own defaults, or those of the official training."""
+
+FINAL = 0.1
+"""The part of the peak learning rate to which the cosine falls."""
+
+
+class Session(NamedTuple):
+    """A training that is about to begin or to go on."""
+
+    options: TrainOptions
+    split: "TextSplit"
+    state: "TrainingState"
+    run: "Run | None"
+    """Its directory, if it has one."""
+    comm: "Comm | None"
+    """The ranks that train together, if there are several."""
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
-        "train",
-        help="train a language model on a text",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=Defaults,
+        "train", help="train a language model on a text", description=DESCRIPTION, epilog=EPILOG
     )
-    add_options(parser)
+    add_options(parser, TrainOptions)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as told; returns 0, or 130 if Ctrl-C ended the training."""
-    from numpy_xlstm.cli.display import show_setup
+    from numpy_xlstm.numerics.memory import keep_freed_memory
+    from numpy_xlstm.training import ranks
 
-    session = begin(args) if args.resume is None else resume(args)
-    prompt = prompt_of(session.args, session.split)
-    model = session.state.model
-    show_setup(building.describe(session.args, model), model, session.split)
+    given = {name: value for name, value in vars(args).items() if name in OPTIONS}
+    keep_freed_memory()
+    comm = ranks.world()
+    try:
+        with _silent_unless(ranks.writes(comm)):
+            return _run(given, comm)
+    except (OptionError, ShapeError, FileNotFoundError) as error:
+        raise type(error)(as_typed(str(error), given)) from error
+
+
+@contextmanager
+def _silent_unless(prints: bool) -> Iterator[None]:
+    """Print nothing within the block, unless this rank is the one that does."""
+    with ExitStack() as stack:
+        if not prints:
+            nowhere = stack.enter_context(Path(os.devnull).open("w"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        yield
+
+
+def _run(given: Mapping[str, Any], comm: "Comm | None") -> int:
+    from numpy_xlstm.cli.display import show_setup
+    from numpy_xlstm.cli.model import describe
+    from numpy_xlstm.training.ranks import writes
+
+    session = _resume(given, comm) if "resume" in given else _begin(given, comm)
+    options, split, state, *_ = session
+    prompt = _prompt(options, split)
+    show_setup(describe(options, state.model), state.model, split)
     interrupted = _train(session)
     _report(session)
-    _sample(session, prompt)
+    if writes(comm):
+        _sample(session, prompt)
     return 130 if interrupted else 0
 
 
-def _budget(args: argparse.Namespace) -> "Budget":
-    from numpy_xlstm.training import Budget
+def _begin(given: Mapping[str, Any], comm: "Comm | None") -> Session:
+    """Build all that the options ask for, and the directory if there is to be one."""
+    import numpy as np
 
-    return Budget(args.steps, None if args.minutes is None else 60 * args.minutes)
+    from numpy_xlstm.cli.model import build
+    from numpy_xlstm.training import AdamW, Run, TrainingState, decay_rule, read_text, split_text
+
+    options = TrainOptions.begin(given)
+    text = read_text(options.file)
+    split = split_text(text, options.window, _tokenizer(options.tokenizer))
+    _check(options, split, comm)
+    rng = np.random.default_rng(options.seed)
+    model = build(options, split.tokenizer.size, rng)
+    recipe: Any = RECIPE["cell" if options.model == "cell" else "xlstm"]
+    rates: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    state = TrainingState(
+        model, AdamW(model.params, decays=decay_rule(model), **rates, **recipe), rng
+    )
+    run = None
+    if options.out is not None:
+        notes = {"options": options.stored(), "text": _fingerprint(text)}
+        kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
+        run = Run.begin(options.out, state, comm=comm, **kept)
+    return Session(options, split, state, run, comm)
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    from numpy_xlstm.training import warmup_cosine
+def _resume(given: Mapping[str, Any], comm: "Comm | None") -> Session:
+    """Take up what is in a directory, with the options that it began with."""
+    from numpy_xlstm.training import Run, read_text, split_text
 
-    validate_every = args.validate_every
-    if validate_every is None and args.minutes is None:
-        validate_every = DEFAULT_VALIDATE_EVERY
-    return {
-        "batch_size": args.batch_size,
-        "window": args.window,
-        "carry": args.tbptt,
-        "max_norm": args.clip or float("inf"),
-        "schedule": warmup_cosine(args.warmup, FINAL if args.schedule == "cosine" else 1.0),
-        "accumulate": args.accumulate,
-        "recompute": args.recompute,
-        "validate_every": validate_every,
-    }
+    check_resume(given)
+    run = Run.resume(given["resume"], comm=comm)
+    if not {"options", "text"} <= run.notes.keys():
+        raise CheckpointError(
+            f"{given['resume']}: expected a run of the train command; got another"
+        )
+    options = TrainOptions.go_on(run.notes["options"], given)
+    text, known = read_text(options.file), run.notes["text"]
+    if (found := _fingerprint(text)) != known:
+        expected, got = (
+            f"{facts['characters']:,} characters, SHA-256 {facts['sha256']}"
+            for facts in (known, found)
+        )
+        raise TextError(f"text: expected the text of the run, {expected}; got another, {got}")
+    split = split_text(text, options.window, run.tokenizer)
+    _check(options, split, comm)
+    run.save_every = options.save_every
+    if given.keys() & {"steps", "minutes", "file"}:
+        run.notes["options"] = options.stored()
+        run.save()
+    return Session(options, split, run.state, run, comm)
+
+
+def _fingerprint(text: str) -> dict[str, Any]:
+    from hashlib import sha256
+
+    return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
+
+
+def _tokenizer(name: str) -> "Tokenizer | None":
+    """Return the tokenizer of that name; None stands for that of the text's characters."""
+    from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
+
+    if name == "characters":
+        return None
+    if name == "bytes":
+        return ByteTokenizer()
+    if not Path(name).is_file():
+        raise OptionError(
+            f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is no file"
+        )
+    return HuggingFaceTokenizer.from_file(name)
+
+
+def _check(options: TrainOptions, split: "TextSplit", comm: "Comm | None") -> None:
+    """Raise an error for options that do not fit each other or the text, before anything begins."""
+    from numpy_xlstm.training.ranks import check_ranks
+
+    if options.save_every is not None and options.out is None and options.resume is None:
+        raise OptionError("save_every: expected --out too, where to save; got none")
+    check_ranks(options.batch_size, options.accumulate, comm)
+    if options.tbptt and len(split.train_ids) <= options.batch_size:
+        raise TextError(
+            f"text: expected more tokens to learn from than the {options.batch_size} rows of "
+            f"--tbptt; got {len(split.train_ids)}"
+        )
+    _prompt(options, split)
+
+
+def _prompt(options: TrainOptions, split: "TextSplit") -> str:
+    """What the sample continues: the prompt, or how the held-out part begins."""
+    from numpy_xlstm.generation import CharacterTokenizer, StreamDecoder, check_prompt
+
+    if options.prompt is not None:
+        prompt = options.prompt
+    elif isinstance(split.tokenizer, CharacterTokenizer):
+        known = set(split.tokenizer.symbols)
+        prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
+    else:
+        decoder = StreamDecoder(split.tokenizer)
+        pieces = (decoder.push(int(token)) for token in split.validation_ids)
+        prompt = next((piece for piece in pieces if piece), "")
+    check_prompt(prompt, split.tokenizer)
+    return prompt
 
 
 def _train(session: Session) -> bool:
-    """Train, show it and save it; returns whether Ctrl-C came."""
+    """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
     from numpy_xlstm.cli.display import progress_display
-    from numpy_xlstm.cli.interrupt import deferred_interrupt
-    from numpy_xlstm.experiments import learn
+    from numpy_xlstm.training import Budget, learn, warmup_cosine
+    from numpy_xlstm.training.ranks import total
 
-    args, split, state, run = session
-    with (
-        _workers(session) as workers,
-        deferred_interrupt() as interrupted,
-    ):
-        records = learn(state, split, _budget(args), workers=workers, **_options(args))
-        with progress_display() as show:
-            for record in records:
-                if run is not None:
-                    run.add(record)
-                show(record)
-                if interrupted():
-                    break
+    options, split, state, run, comm = session
+    by_time = options.minutes is not None
+    records = learn(
+        state,
+        split,
+        Budget(options.steps, 60 * options.minutes if options.minutes is not None else None),
+        batch_size=options.batch_size,
+        window=options.window,
+        carry=options.tbptt,
+        max_norm=options.clip or float("inf"),
+        schedule=warmup_cosine(options.warmup, FINAL if options.schedule == "cosine" else 1.0),
+        accumulate=options.accumulate,
+        recompute=options.recompute,
+        validate_every=options.validate_every or (None if by_time else 100),
+        comm=comm,
+    )
+    stopped = False
+    with deferred_interrupt() as interrupted, progress_display() as show:
+        for record in records:
+            if run is not None:
+                run.add(record)
+            show(record)
+            if stopped := total(interrupted(), comm) > 0:
+                break
         if run is not None:
             run.save()
-            if interrupted():
-                again = f"numpy-xlstm train --resume {run.directory}"
-                print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
-        return interrupted()
+    if run is not None and stopped:
+        again = f"numpy-xlstm train --resume {run.directory}"
+        print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
+    return stopped
 
 
-def _workers(session: Session) -> "AbstractContextManager[Workers | None]":
-    from numpy_xlstm.training import Workers
+@contextmanager
+def deferred_interrupt() -> Iterator[Callable[[], bool]]:
+    """Within the block, the first Ctrl-C only makes the function that is given return ``True``.
 
-    count = session.args.processes
-    return nullcontext() if count == 1 else Workers(session.state.model, count)
+    The second one raises ``KeyboardInterrupt`` as usual. Outside of the main thread, where
+    signals cannot be handled, the block is left as it is.
+
+    Examples
+    --------
+    >>> with deferred_interrupt() as interrupted:
+    ...     before = interrupted()
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     (before, interrupted())
+    (False, True)
+    """
+    seen = threading.Event()
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if seen.is_set():
+            raise KeyboardInterrupt
+        seen.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield seen.is_set
+        return
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield seen.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _report(session: Session) -> None:
     from numpy_xlstm.cli.display import show_results
-    from numpy_xlstm.experiments import bigram_entropy, unigram_entropy, validation_bits
+    from numpy_xlstm.training import bigram_entropy, unigram_entropy, validation_bits
+    from numpy_xlstm.training.ranks import writes
 
-    args, split, state, run = session
+    options, split, state, run, comm = session
     levels = {
         "unigram entropy": unigram_entropy(split.validation),
         "bigram entropy": bigram_entropy(split.validation),
@@ -131,22 +306,19 @@ def _report(session: Session) -> None:
     step, bits = state.validations[-1] if state.validations else (-1, 0.0)
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
-        bits = validation_bits(state.model, ids, characters=characters)
-    name = f"{building.name(args)} model"
-    show_results(levels | {name: bits} | _best(name, bits, state), state)
-    if run is not None:
-        _draw(run, levels)
-
-
-def _best(name: str, bits: float, state: "TrainingState") -> dict[str, float]:
-    """The best validation, if it is not the last one."""
+        bits = validation_bits(state.model, ids, characters=characters, comm=comm)
+    found = {f"{options.kind} model": bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
-    return {f"{name}, step {step:,}": best} if best < bits else {}
+    if best < bits:
+        found[f"{options.kind} model, step {step:,}"] = best
+    show_results(levels | found, state)
+    if run is not None and writes(comm):
+        _draw(run, levels)
 
 
 def _draw(run: "Run", levels: dict[str, float]) -> None:
     from numpy_xlstm.cli.picture import save_loss_picture
-    from numpy_xlstm.experiments.run import read_log
+    from numpy_xlstm.training import read_log
 
     try:
         save_loss_picture(run.directory / PICTURE, read_log(run.log), levels)
@@ -158,8 +330,8 @@ def _sample(session: Session, prompt: str) -> None:
     from numpy_xlstm.cli.display import show_sample
     from numpy_xlstm.generation import Sampling, generate
 
-    args, split, state, _ = session
-    if args.sample_length:
-        sampling, length = Sampling(args.temperature), args.sample_length
-        options: dict[str, Any] = {"length": length, "sampling": sampling, "rng": state.rng}
-        show_sample(prompt, generate(state.model, split.tokenizer, prompt, **options))
+    options, split, state, *_ = session
+    if options.sample_length:
+        sampling, length = Sampling(options.temperature), options.sample_length
+        known: Any = {"length": length, "sampling": sampling, "rng": state.rng}
+        show_sample(prompt, generate(state.model, split.tokenizer, prompt, **known))

@@ -1,13 +1,17 @@
-"""Training: an optimiser, clipping, learning-rate schedules, and a loop that can go on later."""
+"""Training: from a step and a loop that can go on later to runs on a text in a directory."""
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
+from numpy_xlstm.training.entropy import bigram_entropy, unigram_entropy
+from numpy_xlstm.training.language_modelling import Record, learn, validation_bits
 from numpy_xlstm.training.loop import Budget, Progress, train
 from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.run import Run, read_log
 from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, StepResult, train_step
-from numpy_xlstm.training.workers import Workers
+from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
+from numpy_xlstm.training.text import TextSplit, default_text, read_text, split_text
+from numpy_xlstm.training.windows import consecutive_windows, parallel_rows, random_windows
 
 __all__ = [
     "AdamW",
@@ -15,17 +19,31 @@ __all__ = [
     "Budget",
     "DecayRule",
     "Progress",
+    "Record",
+    "Run",
     "Schedule",
+    "StepOptions",
     "StepResult",
+    "TextSplit",
     "TrainingState",
-    "Workers",
+    "bigram_entropy",
     "clip_grad_norm",
+    "consecutive_windows",
     "constant",
     "decay_rule",
+    "default_text",
     "global_norm",
     "is_matrix",
+    "learn",
     "official_decay",
+    "parallel_rows",
+    "random_windows",
+    "read_log",
+    "read_text",
+    "split_text",
     "train",
     "train_step",
+    "unigram_entropy",
+    "validation_bits",
     "warmup_cosine",
 ]

@@ -1,9 +1,9 @@
 """The loop that repeats the training step and reports, and what it goes on from."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import (
@@ -13,9 +13,10 @@ from numpy_xlstm.numerics import (
     check_kind,
     check_positive,
 )
+from numpy_xlstm.training.ranks import Clock, common_clock
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, GradientWorkers, check_step_options, train_step
+from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
 
 
 class Progress(NamedTuple):
@@ -88,12 +89,9 @@ def train(
     budget: Budget,
     *,
     schedule: Schedule = constant,
-    max_norm: float = float("inf"),
     carry: bool = False,
-    accumulate: int = 1,
-    recompute: bool = False,
-    workers: GradientWorkers | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
+    **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
     """Train until the budget is used up or the batches are, and report after every step.
 
@@ -113,13 +111,13 @@ def train(
     schedule : Schedule
         Factor of the optimiser's learning rate at each fraction of the budget, the step that is
         about to be taken counted in.
-    max_norm, accumulate, recompute, workers
-        As for :func:`train_step`.
     carry : bool
         Whether a batch that is not fresh begins in the final state of the one before, instead of
         the empty state: back-propagation through time, truncated between the batches.
     clock : Callable[[], float]
-        Seconds from any origin.
+        Seconds from any origin. With several ranks, that of rank 0 counts.
+    **options
+        ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
     Yields
     ------
@@ -138,13 +136,7 @@ def train(
     check_has("batches", batches, "__iter__")
     check_callable("schedule", schedule)
     check_callable("clock", clock)
-    check_step_options(state.model, max_norm, accumulate, recompute, workers)
-    options: dict[str, Any] = {
-        "max_norm": max_norm,
-        "accumulate": accumulate,
-        "workers": workers,
-        "recompute": recompute,
-    }
+    check_step_options(state.model, **options)
     return _steps(state, batches, budget, schedule, carry, clock, options)
 
 
@@ -154,27 +146,22 @@ def _steps(
     budget: Budget,
     schedule: Schedule,
     carry: bool,
-    clock: Callable[[], float],
-    options: dict[str, Any],
+    clock: Clock,
+    options: StepOptions,
 ) -> Iterator[Progress]:
     """Take the steps of :func:`train`; ``options`` are those of a single step."""
     if budget.fraction(state.step, state.elapsed) >= 1:
         return
+    clock = common_clock(clock, options.get("comm"))
     start = clock() - state.elapsed
     for batch in batches:
         check_kind("batch", batch, Batch)
         began, step = clock(), state.step + 1
         lr = state.optimizer.lr * schedule(budget.fraction(step, began - start))
+        before = state.carried if carry and not batch.fresh else None
+        model, optimizer, rng = state.model, state.optimizer, state.rng
         try:
-            result = train_step(
-                state.model,
-                state.optimizer,
-                batch,
-                lr=lr,
-                state=state.carried if carry and not batch.fresh else None,
-                rng=state.rng,
-                **options,
-            )
+            result = train_step(model, optimizer, batch, lr=lr, state=before, rng=rng, **options)
         except NonFiniteError as error:
             raise NonFiniteError(
                 f"training diverged at step {step} ({error}); lower the learning rate"

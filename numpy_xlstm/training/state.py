@@ -13,6 +13,7 @@ from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
+from numpy_xlstm.training import ranks
 from numpy_xlstm.training.decay import DecayRule, decay_rule
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import leaves, rebuild, tree_map
@@ -43,7 +44,8 @@ class TrainingState:
     elapsed, busy : float
         Seconds since the start, and those of them spent in steps.
     carried : Any
-        State of the model that the next batch begins in, unless that begins anew.
+        State of the model that the next batch begins in, unless that begins anew; with several
+        ranks, that of the rows of this rank.
     validations : list[tuple[int, float]]
         Steps and what a validation after them found.
 
@@ -88,8 +90,17 @@ class TrainingState:
         self.elapsed = elapsed
         self.carried = tree_map(lambda array: np.array(array, order="C"), carried)
 
-    def save(self, path: str | Path, *, tokenizer: Tokenizer | None = None, **more: Any) -> None:
+    def save(
+        self,
+        path: str | Path,
+        *,
+        tokenizer: Tokenizer | None = None,
+        comm: ranks.Comm | None = None,
+        **more: Any,
+    ) -> None:
         """Write all of it into one checkpoint, with ``more`` for the caller to find again.
+
+        With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
 
         Raises
         ------
@@ -99,6 +110,7 @@ class TrainingState:
         name = type(self.rng.bit_generator).__name__
         if name not in BIT_GENERATORS:
             raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
+        carried = ranks.joined(self.carried, comm)
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = {
             "step": self.step,
@@ -109,16 +121,21 @@ class TrainingState:
             "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
             "validations": self.validations,
         }
-        save_checkpoint(
-            path,
-            self.model,
-            tokenizer=tokenizer,
-            training=more | training,
-            arrays=moments | dict(leaves(CARRIED, self.carried)),
-        )
+        if ranks.writes(comm):
+            arrays = moments | dict(leaves(CARRIED, carried))
+            training = more | training
+            save_checkpoint(path, self.model, tokenizer=tokenizer, training=training, arrays=arrays)
+        if comm is not None:
+            comm.Barrier()
 
     @classmethod
-    def load(cls, path: str | Path, *, decays: DecayRule | None = None) -> tuple[Self, Checkpoint]:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        decays: DecayRule | None = None,
+        comm: ranks.Comm | None = None,
+    ) -> tuple[Self, Checkpoint]:
         """Read what :meth:`save` has written, and return the checkpoint too.
 
         Parameters
@@ -128,6 +145,8 @@ class TrainingState:
         decays : DecayRule, optional
             The optimiser's rule of what decays, which the file does not hold; that of the kind of
             model, :func:`decay_rule`, if omitted.
+        comm : mpi4py.MPI.Comm, optional
+            Ranks that go on together, however many have written the file.
 
         Raises
         ------
@@ -146,7 +165,7 @@ class TrainingState:
                 model,
                 optimizer,
                 rng=_generator(found["rng"]),
-                carried=_carried(model, arrays),
+                carried=_carried(model, arrays, comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in ("step", "tokens", "elapsed", "busy")},
             )
@@ -167,8 +186,8 @@ def _generator(found: dict[str, Any]) -> np.random.Generator:
     return np.random.Generator(bits)
 
 
-def _carried(model: RecurrentModel, arrays: Mapping[str, Array]) -> Any:
-    """The carried state, in the structure that the model gives to the state after one token."""
+def _carried(model: RecurrentModel, arrays: Mapping[str, Array], comm: ranks.Comm | None) -> Any:
+    """The carried state of this rank, in the structure that the model gives to a state."""
     stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}
     if not stored:
         return None
@@ -176,4 +195,5 @@ def _carried(model: RecurrentModel, arrays: Mapping[str, Array]) -> Any:
     _, like = model(np.zeros((rows, 1), np.int64))
     expected = dict(leaves(CARRIED, like))
     check_same_arrays("carried state", expected, stored)
-    return rebuild(like, (stored[name] for name in expected))
+    part = ranks.rank_rows(rows, comm)
+    return rebuild(like, (stored[name][part] for name in expected))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from inspect import signature
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from numpy_xlstm.numerics import (
     check_kind,
     check_positive,
 )
+from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import clip_grad_norm
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, tree_map
@@ -43,21 +44,19 @@ class Batch(NamedTuple):
         """How many targets count."""
         return self.targets.size if self.mask is None else int(np.count_nonzero(self.mask))
 
+    def rows(self, part: slice) -> "Batch":
+        """Some rows of the batch."""
+        mask = None if self.mask is None else self.mask[part]
+        return Batch(self.inputs[part], self.targets[part], mask, self.fresh)
 
-class GradientWorkers(Protocol):
-    """What computes the gradient of a batch instead of this process."""
 
-    def gradient(
-        self,
-        model: RecurrentModel,
-        batch: Batch,
-        state: Any,
-        *,
-        accumulate: int,
-        recompute: bool,
-        rng: np.random.Generator | None,
-    ) -> tuple[float, dict[str, Array], Any]:
-        """Mean loss over the batch, its gradient, and the state after it."""
+class StepOptions(TypedDict, total=False):
+    """How a step is taken, see :func:`train_step`."""
+
+    max_norm: float
+    accumulate: int
+    recompute: bool
+    comm: ranks.Comm | None
 
 
 class StepResult(NamedTuple):
@@ -68,7 +67,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     """Norm of the gradients before clipping."""
     state: Any = None
-    """State of the model after the batch."""
+    """State of the model after the batch, of the rows of this rank."""
 
 
 def train_step(
@@ -82,7 +81,7 @@ def train_step(
     accumulate: int = 1,
     recompute: bool = False,
     rng: np.random.Generator | None = None,
-    workers: GradientWorkers | None = None,
+    comm: ranks.Comm | None = None,
 ) -> StepResult:
     """Forward, backward, clip, update: changes the model's parameters and the moments in place.
 
@@ -102,22 +101,24 @@ def train_step(
         State of the model before the batch, a constant: no gradient goes into it. The empty state
         if omitted.
     accumulate : int
-        In how many parts the rows of the batch are learned from one after the other: the gradient
-        is the same, and only one part is in memory at once.
+        In how many parts the rows are learned from one after the other: the gradient is the same,
+        and only one part is in memory at once.
     recompute : bool
         Whether the model's forward is told to ``recompute`` in the backward what it can, to need
         less memory. A :class:`LanguageModel` cannot, which is an error.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
-    workers : Workers, optional
-        Processes that compute the gradient together.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that take the step together. Each is given the same model, optimiser, batch and
+        generator, and the state of its own rows: of B rows, rank r of N has those from B·r // N to
+        B·(r + 1) // N. All end with the same parameters, to rounding those of one rank.
 
     Raises
     ------
     NonFiniteError
         If the gradients are not finite; nothing has been updated then.
     OptionError
-        If there are fewer rows than parts, or an argument is of another kind.
+        If there are fewer rows than parts of all ranks, or an argument is of another kind.
     ShapeError
         If no target counts, or targets, mask or state are not for the rows of the inputs.
     DTypeError, IndexError
@@ -140,123 +141,100 @@ def train_step(
     check_has("model", model, "forward", "backward")
     check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    check_step_options(model, max_norm, accumulate, recompute, workers)
-    check_batch_and_state(batch, state)
-    drawn = rng if rng is not None and getattr(model, "dropout", 0) > 0 else None
+    options: dict[str, Any] = {"recompute": True} if recompute else {}
+    check_step_options(
+        model, max_norm=max_norm, accumulate=accumulate, recompute=recompute, comm=comm
+    )
+    _check_batch(batch)
+    ranks.check_ranks(len(batch.inputs), accumulate, comm)
+    rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
+    _check_state(state, len(rows.inputs))
+    if rng is not None and getattr(model, "dropout", 0) > 0:
+        options["rng"] = _generator(rng, comm)
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
-        if workers is None:
-            loss, grads, after = gradient(
-                model, batch, state, batch.num_targets, accumulate, recompute, drawn
-            )
-        else:
-            loss, grads, after = workers.gradient(
-                model, batch, state, accumulate=accumulate, recompute=recompute, rng=drawn
-            )
+        loss, grads, after = _gradient(model, rows, state, batch.num_targets, accumulate, options)
+        if comm is not None:
+            loss = ranks.total(loss, comm)
+            grads = ranks.total_gradient(grads, model.params, comm)
         clipped, norm = clip_grad_norm(grads, max_norm)
         optimizer.step(model.params, clipped, lr)
     return StepResult(loss, norm, after)
 
 
-def check_step_options(
-    model: RecurrentModel,
-    max_norm: float,
-    accumulate: int,
-    recompute: bool,
-    workers: GradientWorkers | None,
-) -> None:
+def check_step_options(model: RecurrentModel, **options: Unpack[StepOptions]) -> None:
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
-    check_above_zero("max_norm", max_norm, infinite=True)
-    check_positive("accumulate", accumulate)
-    check_recompute(model, recompute)
-    if workers is not None:
-        check_has("workers", workers, "gradient")
-
-
-def check_recompute(model: RecurrentModel, recompute: bool) -> None:
-    """Raise :class:`OptionError` if the model is to recompute and cannot."""
-    if recompute and not _can_recompute(model):
+    check_above_zero("max_norm", options.get("max_norm", 1.0), infinite=True)
+    check_positive("accumulate", options.get("accumulate", 1))
+    known = signature(model.forward).parameters.values()
+    can_recompute = any(o.name == "recompute" or o.kind is o.VAR_KEYWORD for o in known)
+    if options.get("recompute") and not can_recompute:
         raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
+    if (comm := options.get("comm")) is not None:
+        check_has("comm", comm, "Allreduce", "Allgatherv", "Bcast")
 
 
-def _can_recompute(model: RecurrentModel) -> bool:
-    options = signature(model.forward).parameters.values()
-    return any(o.name == "recompute" or o.kind is o.VAR_KEYWORD for o in options)
-
-
-def check_batch_and_state(batch: Any, state: Any) -> None:
-    """Raise an error unless inputs, targets, mask and state are for the same rows and steps."""
+def _check_batch(batch: Any) -> None:
+    """Raise an error unless inputs, targets and mask are for the same rows and steps."""
     check_kind("batch", batch, Batch)
-    inputs = batch.inputs
-    for name, array in (("inputs", inputs), ("targets", batch.targets)):
+    for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
         if not isinstance(array, np.ndarray) or array.ndim != 2:
             got = getattr(array, "shape", type(array).__name__)
             raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
         if array.dtype.kind not in "iu":
             raise DTypeError(f"{name}: expected an array of integers; got {array.dtype}")
-        if array.shape != inputs.shape:
-            raise ShapeError(f"{name}: expected shape {inputs.shape}; got {array.shape}")
+        if array.shape != batch.inputs.shape:
+            raise ShapeError(f"{name}: expected shape {batch.inputs.shape}; got {array.shape}")
     if batch.mask is not None:
-        check_mask(batch.mask, inputs.shape)
+        check_mask(batch.mask, batch.inputs.shape)
+    if batch.num_targets == 0:
+        size = batch.targets.size
+        raise ShapeError(f"targets: expected at least one position that counts; got 0 of {size}")
+
+
+def _check_state(state: Any, rows: int) -> None:
     for name, array in leaves("state", state):
-        if array.shape[:1] != inputs.shape[:1]:
+        if array.shape[:1] != (rows,):
             raise ShapeError(
-                f"{name}: expected {len(inputs)} rows, as the batch has; got shape {array.shape}"
+                f"{name}: expected {rows} rows, as the batch has; got shape {array.shape}"
             )
 
 
-def gradient(
+def _generator(rng: np.random.Generator, comm: ranks.Comm | None) -> np.random.Generator:
+    """Return the generator of this rank; that which all have moves on alike."""
+    if comm is None:
+        return rng
+    return np.random.default_rng(rng.integers(2**62, size=comm.size)[comm.rank])
+
+
+def _gradient(
     model: RecurrentModel,
     batch: Batch,
     state: Any,
     total: int,
     accumulate: int,
-    recompute: bool,
-    rng: np.random.Generator | None,
+    options: dict[str, Any],
 ) -> tuple[float, dict[str, Array], Any]:
-    """What a batch adds to the mean loss over ``total`` targets, its gradient, and the state."""
-    loss, grads, states = 0.0, dict[str, Array](), []
-    for part, before in cut_rows("accumulate", batch, state, accumulate):
-        part_loss, new, after = part_gradient(model, part, before, total, recompute, rng)
-        loss += part_loss
-        states.append(after)
-        if grads and new:
-            grads = {name: grads[name] + grad for name, grad in new.items()}
-        grads = grads or new
-    return loss, grads, states[0] if accumulate == 1 else join_states(states)
+    """What some rows add to the mean loss over ``total`` targets, its gradient, and the state.
 
-
-def part_gradient(
-    model: RecurrentModel,
-    part: Batch,
-    state: Any,
-    total: int,
-    recompute: bool,
-    rng: np.random.Generator | None,
-) -> tuple[float, dict[str, Array], Any]:
-    """What some rows add to the mean loss over ``total`` targets, its gradient and the state.
-
-    Rows without a target that counts have no gradient, unless the whole batch has none, which is
-    an error.
+    ``options`` are those of the model's forward. Without a target there is no gradient.
     """
-    options: dict[str, Any] = {"recompute": True} if recompute else {}
-    if rng is not None:
-        options["rng"] = rng
-    logits, after, cache = model.forward(part.inputs, state, **options)
-    if total and not part.num_targets:
-        return 0.0, {}, after
-    loss, loss_cache = softmax_cross_entropy(logits, part.targets, mask=part.mask)
-    share = part.num_targets / total
-    _, _, grads = model.backward(softmax_cross_entropy_backward(share, loss_cache), cache)
-    return share * float(loss), grads, after
+    loss, grads, states = 0.0, dict[str, Array](), []
+    for part, before in _parts(batch, state, accumulate):
+        logits, after, cache = model.forward(part.inputs, before, **options)
+        states.append(after)
+        if not part.num_targets:
+            continue
+        mean, loss_cache = softmax_cross_entropy(logits, part.targets, mask=part.mask)
+        share = part.num_targets / total
+        _, _, new = model.backward(softmax_cross_entropy_backward(share, loss_cache), cache)
+        loss += share * float(mean)
+        grads = {name: grads[name] + grad for name, grad in new.items()} if grads else new
+    return loss, grads, join_states(states)
 
 
-def cut_rows(name: str, batch: Batch, state: Any, parts: int) -> Iterator[tuple[Batch, Any]]:
+def _parts(batch: Batch, state: Any, parts: int) -> Iterator[tuple[Batch, Any]]:
     """Cut a batch and the state before it into parts of nearly as many rows each."""
     rows = len(batch.inputs)
-    if check_positive(name, parts) > rows:
-        raise OptionError(f"{name}: expected at most {rows}, the rows; got {parts}")
     for start, stop in pairwise(rows * part // parts for part in range(parts + 1)):
         part = slice(start, stop)
-        mask = None if batch.mask is None else batch.mask[part]
-        before = tree_map(itemgetter(part), state)
-        yield Batch(batch.inputs[part], batch.targets[part], mask, batch.fresh), before
+        yield batch.rows(part), tree_map(itemgetter(part), state)

@@ -12,7 +12,7 @@ import pytest
 
 from numpy_xlstm.cells.slstm import pointwise
 from numpy_xlstm.cli import main
-from numpy_xlstm.cli.suite import cases
+from numpy_xlstm.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 

@@ -83,7 +83,7 @@ def killed(command: list[str], log: Path, at: int) -> int:
     ("seed", "options"),
     [
         (1, ["--cell", "slstm", "--hidden-size", "64", "--validate-every", "7"]),
-        (2, ["--cell", "mlstm", "--hidden-size", "64", "--tbptt", "--processes", "2"]),
+        (2, ["--cell", "mlstm", "--hidden-size", "64", "--tbptt"]),
         (3, [*XLSTM, "--dropout", "0.2", "--tbptt", "--recompute", "--accumulate", "2"]),
     ],
 )
@@ -220,7 +220,7 @@ def test_without_matplotlib(
         ("--out elsewhere", "--resume: .*; got --out"),
         ("--model xlstm --tokenizer bytes", "--resume: .*; got --model, --tokenizer"),
         ("--save-every 3", "--resume: .*; got --save-every"),
-        ("--prompt=", "prompt: expected at least one character"),
+        ("--prompt=", "--prompt: expected at least one character"),
     ],
 )
 def test_wrong_options(
@@ -259,7 +259,7 @@ def test_a_directory_that_has_a_run(
     assert train(text_file, tmp_path / "out", "--steps", "1") == 0
     capsys.readouterr()
     assert train(text_file, tmp_path / "out", "--steps", "1") == 2
-    assert_one_line(capsys, "directory: expected one without a training; got .*resume that")
+    assert_one_line(capsys, "--out: expected one without a training; got .*resume that")
 
 
 def test_what_cannot_be_resumed(
@@ -267,7 +267,7 @@ def test_what_cannot_be_resumed(
 ) -> None:
     out = tmp_path / "out"
     assert resume(out) == 2
-    assert_one_line(capsys, r"directory: expected one with a checkpoint\.npz; got .*out")
+    assert_one_line(capsys, r"--resume: expected one with a checkpoint\.npz; got .*out")
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.npz").read_bytes()
     (out / "checkpoint.npz").write_bytes(data[:-99])

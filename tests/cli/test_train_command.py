@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.cli import main
-from numpy_xlstm.experiments import (
+from numpy_xlstm.training import (
     bigram_entropy,
     default_text,
+    loop,
     split_text,
+    train_step,
     unigram_entropy,
 )
-from numpy_xlstm.training import loop, train_step
 
 SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
 SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
@@ -121,7 +122,7 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bits = iter([3.5, 2.25, 1.5 if best_comes_last else 2.75])
-    module = "numpy_xlstm.experiments.language_modelling.validation_bits"
+    module = "numpy_xlstm.training.language_modelling.validation_bits"
     monkeypatch.setattr(module, lambda *args, **options: next(bits))
     assert train(text_file, "--steps", "5", "--validate-every", "2") == 0
     shown = re.findall(r"slstm model(.*?) +│ +(\d\.\d+) │", capsys.readouterr().out)
@@ -176,10 +177,13 @@ def test_ctrl_c_twice_leaves_at_once(
         ),
         ("--embedding-size x", "argument --embedding-size: expected a whole number.*got 'x'"),
         ("--heads 0", "argument --heads: expected a whole number from 1 to 1000000000; got '0'"),
-        ("--heads 3", "num_heads: .*16.*got 3"),
-        ("--cell lstm --heads 2", "options of lstm: expected none of its own; got num_heads"),
+        ("--heads 3", "--heads: .*--hidden-size.*16.*got 3"),
+        (
+            "--cell lstm --heads 2",
+            "--model cell --cell lstm: .*--hidden-size to .*; got --heads",
+        ),
         ("--forget-gate tanh", "argument --forget-gate: invalid choice: 'tanh'"),
-        ("--cell slstm --input-gate exp", "options of slstm: .*got input_gate"),
+        ("--cell slstm --input-gate exp", "--model cell --cell slstm: .*got --input-gate"),
         ("--input-gate tanh", "argument --input-gate: invalid choice: 'tanh'"),
         ("--batch-size 1.5", "argument --batch-size: expected a whole number.*got '1.5'"),
         ("--window -1", "argument --window: expected a whole number.*got '-1'"),
@@ -198,17 +202,17 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--seed -1", "argument --seed: expected a whole number from 0 to 1000000000; got '-1'"),
         ("--sample-length -1", "argument --sample-length: expected a whole number"),
         ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
-        ("--prompt ÿ", "prompt: expected characters of the training text; got 'ÿ'"),
+        ("--prompt ÿ", "--prompt: expected characters of the training text; got 'ÿ'"),
         (
             "--accumulate 5",
-            "--accumulate, --processes: expected at most as many .* size 4; got 5",
+            "--accumulate: expected at most 4 parts, the rows; got 5",
         ),
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
         ("--save-every 3", "--save-every: expected --out too, where to save; got none"),
         ("--tbptt --batch-size 18000", "text: expected more tokens .*18000 rows.*got 18000"),
-        ("--recompute", "--recompute: expected a model that can recompute; got slstm: 16 wide"),
-        ("--prompt=", "prompt: expected at least one character; got an empty string"),
+        ("--recompute", "--recompute: expected a model that can; got a LanguageModel"),
+        ("--prompt=", "--prompt: expected at least one character; got an empty string"),
     ],
 )
 def test_bad_options(

@@ -10,8 +10,6 @@ import pytest
 
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli import main
-from numpy_xlstm.experiments import default_text, split_text, validation_bits
-from numpy_xlstm.experiments.run import Run
 from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
 from numpy_xlstm.models import (
     mLSTMBlockConfig,
@@ -19,6 +17,8 @@ from numpy_xlstm.models import (
     xLSTMLargeConfig,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.training import default_text, split_text, validation_bits
+from numpy_xlstm.training.run import Run
 
 TEXT = default_text()[:6000].replace("'", "’")
 COMMON = ["--batch-size=2", "--window=16", "--sample-length=9", "--steps=3"]
@@ -171,7 +171,7 @@ def test_a_configuration_in_yaml(text_file: Path, tmp_path: Path) -> None:
         (json.dumps(LARGE | {"blocks": 9}), "xLSTMLargeConfig: expected the names of its fields"),
         (json.dumps(LARGE | {"num_heads": 3}), "qk_dim_factor: expected a width that num_heads"),
         ("[1]", "xLSTMLargeConfig: expected a mapping of names"),
-        ("{", "config: expected JSON"),
+        ("{", "--config: expected JSON"),
     ],
 )
 def test_a_wrong_configuration(
@@ -186,9 +186,15 @@ def test_a_wrong_configuration(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--blocks 2", "--model cell: expected --cell, .* to describe the model; got --blocks"),
-        ("--config a.json", "--model cell: .*; got --config"),
-        ("--model xlstm --cell lstm", "--model xlstm: expected --config, .*; got --cell"),
+        (
+            "--blocks 2",
+            "--model cell --cell slstm: .*--cell, .* to .*; got --blocks",
+        ),
+        ("--config a.json", "--model cell --cell slstm: .*; got --config"),
+        (
+            "--model xlstm --cell lstm",
+            "--model xlstm: expected only --blocks, .*; got --cell",
+        ),
         (
             "--model xlstm --hidden-size 8 --forget-gate exp --weight-mode fused",
             "--model xlstm: .*; got --forget-gate, --hidden-size, --weight-mode",
@@ -201,16 +207,16 @@ def test_a_wrong_configuration(
             "--model xlstm --config a.json --width 8 --heads 2",
             "--config: expected no other options of the model.*; got --heads, --width",
         ),
-        ("--model xlstm --config none.json", "config: expected a file; none.json does not exist"),
+        ("--model xlstm --config none.json", "--config: expected a file; none.json does not exist"),
         ("--model gru", "argument --model: invalid choice: 'gru'"),
         ("--model xlstm --slstm-at x", "argument --slstm-at: expected block numbers"),
-        ("--model xlstm --blocks 2 --slstm-at 2", "slstm_at: expected block numbers from 0 to 1"),
+        ("--model xlstm --blocks 2 --slstm-at 2", "--slstm-at: expected block numbers from 0 to 1"),
         ("--model xlstm --dropout 1", "argument --dropout: expected a number at least 0 and below"),
-        ("--model xlstm --width 8 --heads 3", "num_heads: .*3"),
+        ("--model xlstm --width 8 --heads 3", "--heads: .*3"),
         ("--warmup 1", "argument --warmup: expected a number at least 0 and below 1; got '1'"),
         ("--schedule linear", "argument --schedule: invalid choice: 'linear'"),
         ("--tokenizer words", "--tokenizer: expected characters, bytes or a tokenizer.json; words"),
-        ("--tokenizer bytes --prompt=", "prompt: expected at least one character"),
+        ("--tokenizer bytes --prompt=", "--prompt: expected at least one character"),
     ],
 )
 def test_wrong_options(

@@ -46,7 +46,7 @@ from numpy_xlstm.errors import (
     TextError,
 )
 from numpy_xlstm.generation import ByteTokenizer, generate
-from numpy_xlstm.training import AdamW, Batch, Workers, clip_grad_norm, train_step
+from numpy_xlstm.training import AdamW, Batch, clip_grad_norm, train_step
 
 X = np.random.default_rng(1).standard_normal((2, 3, 8))
 IDS = np.array([[1, 2, 0], [2, 2, 1]])
@@ -350,23 +350,9 @@ def test_a_batch_whose_parts_are_for_other_rows(case: str) -> None:
     model = stack()
     optimizer, before = AdamW(model.params), {n: a.copy() for n, a in model.params.items()}
     given = state(model)
-    with Workers(model, 1) as workers:
-        for call in (
-            lambda: train_step(model, optimizer, batch, state=given, accumulate=2),
-            lambda: workers.gradient(model, batch, given),
-        ):
-            with pytest.raises((ShapeError, DTypeError, OptionError), match=message):
-                call()
+    with pytest.raises((ShapeError, DTypeError, OptionError), match=message):
+        train_step(model, optimizer, batch, state=given, accumulate=2)
     assert all((before[n] == a).all() for n, a in model.params.items())
-
-
-def test_workers_of_another_model() -> None:
-    with Workers(stack(), 1) as workers:
-        for other in (stack(num_blocks=3), stack(dropout=0.5), stack().astype(np.float32), large()):
-            with pytest.raises(OptionError, match="the one that the workers were made for"):
-                workers.gradient(other, Batch(IDS, IDS), None)
-        loss, _, _ = workers.gradient(stack(), Batch(IDS, IDS), None)
-        assert np.isfinite(loss)
 
 
 def test_recomputation_by_a_model_that_cannot() -> None:

@@ -7,9 +7,8 @@ import pytest
 from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.experiments import consecutive_windows
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Budget, TrainingState, train
+from numpy_xlstm.training import AdamW, Budget, TrainingState, consecutive_windows, train
 from numpy_xlstm.trees import leaves
 
 CELLS: dict[str, Any] = {

@@ -8,11 +8,10 @@ import pytest
 from numpy_xlstm.cells import LSTM
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.experiments import Record, Run
-from numpy_xlstm.experiments.run import read_log
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Progress, TrainingState
+from numpy_xlstm.training import AdamW, Progress, Record, Run, TrainingState
+from numpy_xlstm.training.run import read_log
 
 
 def start() -> TrainingState:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.experiments import consecutive_windows, parallel_rows, random_windows
+from numpy_xlstm.training import consecutive_windows, parallel_rows, random_windows
 
 
 def test_windows_are_contiguous_and_reach_both_ends() -> None:

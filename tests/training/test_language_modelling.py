@@ -4,27 +4,29 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import LSTM, mLSTM, sLSTM
-from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.experiments import (
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.generation import ByteTokenizer
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import (
+    AdamW,
+    Budget,
     Record,
     TextSplit,
-    build_model,
+    TrainingState,
     default_text,
     learn,
     split_text,
     unigram_entropy,
     validation_bits,
 )
-from numpy_xlstm.generation import ByteTokenizer
-from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Budget, TrainingState
 
-CELLS = ("lstm", "slstm", "mlstm")
+LAYERS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
+CELLS = tuple(LAYERS)
 
 
 def build(cell: str, vocab_size: int = 6, dtype: Any = np.float64) -> LanguageModel:
     rng = np.random.default_rng(0)
-    return build_model(cell, vocab_size, embedding_size=4, hidden_size=8, dtype=dtype, rng=rng)
+    return LanguageModel(vocab_size, 4, LAYERS[cell](4, 8, dtype=dtype, rng=rng), rng=rng)
 
 
 def nats_one_by_one(model: LanguageModel, ids: list[int], starts: set[int]) -> float:
@@ -71,51 +73,16 @@ def test_validation_of_nothing() -> None:
         validation_bits(build("lstm"), np.array([1]), rows=3, window=4)
 
 
-@pytest.mark.parametrize(
-    ("cell", "layer", "heads"), [("lstm", LSTM, None), ("slstm", sLSTM, 2), ("mlstm", mLSTM, 4)]
-)
-def test_the_cell_is_the_one_that_was_asked_for(cell: str, layer: type, heads: int | None) -> None:
-    model = build_model(cell, 6, embedding_size=4, hidden_size=8, num_heads=heads, dtype=np.float32)
-    assert isinstance(model.cell, layer)
-    assert model.dtype == np.float32
-    assert heads is None or model.cell.num_heads == heads  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(
-    ("cell", "options", "message"),
-    [
-        ("gru", {}, "cell: expected one of 'lstm', 'slstm', 'mlstm'; got 'gru'"),
-        ("lstm", {"num_heads": 2}, "options of lstm: expected none of its own; got num_heads"),
-        (
-            "slstm",
-            {"input_gate": "exp", "num_heads": 2},
-            "options of slstm: expected only num_heads, forget_gate; got input_gate",
-        ),
-        ("mlstm", {"num_heads": 3}, "num_heads: .*8.*got 3"),
-        ("slstm", {"forget_gate": "tanh"}, "forget_gate: .*got 'tanh'"),
-    ],
-)
-def test_bad_options(cell: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        build_model(cell, 6, embedding_size=4, hidden_size=8, **options)
-
-
 def train_a_little(
     cell: str, steps: int, **options: Any
 ) -> tuple[LanguageModel, TextSplit, list[Record]]:
     split = split_text(default_text()[:50_000], window=32)
     rng = np.random.default_rng(0)
-    model = build_model(
-        cell,
-        split.tokenizer.size,
-        embedding_size=32,
-        hidden_size=64,
-        num_heads=None if cell == "lstm" else 4,
-        dtype=np.float32,
-        rng=rng,
-    )
+    layer = LAYERS[cell](32, 64, dtype=np.float32, rng=rng)
+    model = LanguageModel(split.tokenizer.size, 32, layer, rng=rng)
     state = TrainingState(model, AdamW(model.params, lr=2e-2), rng)
-    records = list(learn(state, split, Budget(steps=steps), batch_size=16, window=32, **options))
+    options |= {"batch_size": 16, "window": 32, "max_norm": 1.0}
+    records = list(learn(state, split, Budget(steps=steps), **options))
     return model, split, records
 
 

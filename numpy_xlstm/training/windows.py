@@ -8,7 +8,7 @@ import numpy as np
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
 from numpy_xlstm.numerics import check_generator, check_positive, check_whole
-from numpy_xlstm.training import Batch
+from numpy_xlstm.training.step import Batch
 
 NOTHING = -1
 """The target where there is nothing to predict."""

@@ -3,16 +3,17 @@
 import json
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.experiments.language_modelling import Record
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
-from numpy_xlstm.training import DecayRule, TrainingState
+from numpy_xlstm.training import ranks
+from numpy_xlstm.training.decay import DecayRule
+from numpy_xlstm.training.language_modelling import Record
+from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
 """The files in the directory."""
@@ -42,6 +43,8 @@ class Run:
         Seconds between two checkpoints, at most.
     clock : Callable[[], float]
         Seconds from any origin.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that train together: all call the same methods, and rank 0 alone writes.
 
     Raises
     ------
@@ -70,7 +73,8 @@ class Run:
         notes: dict[str, Any] | None = None,
         save_every: int | None = None,
         save_seconds: float = 60.0,
-        clock: Callable[[], float] = time.monotonic,
+        clock: ranks.Clock = time.monotonic,
+        comm: ranks.Comm | None = None,
     ) -> None:
         check_kind("state", state, TrainingState)
         if tokenizer is not None:
@@ -84,8 +88,9 @@ class Run:
         self.notes = notes or {}
         self.save_every = save_every
         self.save_seconds = save_seconds
-        self.clock = clock
-        self._saved = state.step, clock()
+        self.comm = comm
+        self.clock = ranks.common_clock(clock, comm)
+        self._saved = state.step, self.clock()
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
@@ -97,19 +102,25 @@ class Run:
             If there is a checkpoint already: a training is not overwritten.
         """
         run = cls(directory, state, **options)
-        if run.checkpoint.exists():
-            raise OptionError(
-                f"directory: expected one without a training; got {directory}, which has one: "
-                "resume that, or take another directory"
-            )
-        run.directory.mkdir(parents=True, exist_ok=True)
-        run.log.write_bytes(b"")
+        if ranks.writes(run.comm):
+            if run.checkpoint.exists():
+                raise OptionError(
+                    f"directory: expected one without a training; got {directory}, which has one: "
+                    "resume that, or take another directory"
+                )
+            run.directory.mkdir(parents=True, exist_ok=True)
+            run.log.write_bytes(b"")
         run.save()
         return run
 
     @classmethod
     def resume(
-        cls, directory: str | Path, *, decays: DecayRule | None = None, **options: Any
+        cls,
+        directory: str | Path,
+        *,
+        decays: DecayRule | None = None,
+        comm: ranks.Comm | None = None,
+        **options: Any,
     ) -> "Run":
         """Take up what is in a directory, and cut off what the log has of later steps.
 
@@ -122,20 +133,23 @@ class Run:
         CheckpointError
             If the checkpoint is damaged, or the log is shorter than it was.
         """
-        if not (Path(directory) / CHECKPOINT).exists():
+        file = Path(directory) / CHECKPOINT
+        if not file.exists():
             raise FileNotFoundError(f"directory: expected one with a {CHECKPOINT}; got {directory}")
-        state, checkpoint = TrainingState.load(Path(directory) / CHECKPOINT, decays=decays)
+        state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:
             raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
-        run = cls(directory, state, tokenizer=checkpoint.tokenizer, notes=found["notes"], **options)
+        options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
+        run = cls(directory, state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
         if size < found["log_size"]:
             raise CheckpointError(
                 f"{LOG}: expected the {found['log_size']} bytes that it had at step {state.step}; "
                 f"got {size}"
             )
-        os.truncate(run.log, found["log_size"])
+        if ranks.writes(comm):
+            os.truncate(run.log, found["log_size"])
         return run
 
     @property
@@ -155,10 +169,11 @@ class Run:
 
     def add(self, record: Record) -> None:
         """Write a line into the log, and what else is due: a checkpoint, or the best model."""
-        with self.log.open("ab") as file:
-            file.write(log_line(record).encode())
-        if record.validation is not None and self._is_best(record.validation):
-            self._save_best()
+        if ranks.writes(self.comm):
+            with self.log.open("ab") as file:
+                file.write(log_line(record).encode())
+            if record.validation is not None and self._is_best(record.validation):
+                self._save_best()
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or self.clock() - seconds >= self.save_seconds:
@@ -166,11 +181,21 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""
+        size = self._written() if ranks.writes(self.comm) else 0
+        self.state.save(
+            self.checkpoint,
+            tokenizer=self.tokenizer,
+            comm=self.comm,
+            log_size=size,
+            notes=self.notes,
+        )
+        self._saved = self.state.step, self.clock()
+
+    def _written(self) -> int:
+        """Make sure that the log is on the disk, and return how many bytes it has."""
         with self.log.open("rb+") as file:
             os.fsync(file.fileno())
-            size = file.seek(0, os.SEEK_END)
-        self.state.save(self.checkpoint, tokenizer=self.tokenizer, log_size=size, notes=self.notes)
-        self._saved = self.state.step, self.clock()
+            return file.seek(0, os.SEEK_END)
 
     def _is_best(self, validation: float) -> bool:
         """Whether a validation, that of this step, is better than all before it."""

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from numpy_xlstm.errors import TextError
-from numpy_xlstm.experiments import default_text, read_text, split_text
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
+from numpy_xlstm.training import default_text, read_text, split_text
 
 
 def test_the_default_text_is_long_and_english() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import TextError
-from numpy_xlstm.experiments import bigram_entropy, unigram_entropy
+from numpy_xlstm.training import bigram_entropy, unigram_entropy
 
 
 def bits(*shares: float) -> float:

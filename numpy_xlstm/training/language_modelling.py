@@ -1,0 +1,189 @@
+"""Language modelling on a text, in bits per character: training with validations."""
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+
+from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.models import RecurrentModel
+from numpy_xlstm.numerics import check_callable, check_interval, check_kind, check_positive
+from numpy_xlstm.training import ranks
+from numpy_xlstm.training.loop import Budget, Progress, train
+from numpy_xlstm.training.schedules import Schedule, constant
+from numpy_xlstm.training.state import TrainingState
+from numpy_xlstm.training.step import StepOptions
+from numpy_xlstm.training.text import TextSplit
+from numpy_xlstm.training.windows import (
+    NOTHING,
+    consecutive_windows,
+    parallel_rows,
+    random_windows,
+)
+
+
+def validation_bits(
+    model: RecurrentModel,
+    ids: IndexArray,
+    *,
+    characters: int | None = None,
+    rows: int = 32,
+    window: int = 128,
+    comm: ranks.Comm | None = None,
+) -> float:
+    r"""Bits per character over a whole sequence, the state carried from window to window.
+
+    .. math:: \frac{1}{\ln 2} \cdot \frac{N}{\mathrm{characters}} \cdot
+        \operatorname{mean}_t \big( -\ln P(k_t \mid k_{<t}) \big)
+
+    Parameters
+    ----------
+    model : RecurrentModel
+        Maps tokens (B, T) and a state to logits (B, T, V) and a state.
+    ids : np.ndarray
+        The sequence, shape (N,). Every id is predicted but the first of each row, which counts
+        like the mean of the others.
+    characters : int, optional
+        How many characters of text it is; N if omitted.
+    rows : int
+        In how many rows the sequence is read side by side: more is faster, but each starts
+        without context.
+    window : int
+        How many steps at once: more is faster and takes more memory, and the result is the same.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that share the rows.
+
+    Raises
+    ------
+    ShapeError
+        If there is nothing to predict.
+    DTypeError, OptionError
+        If an argument is not as described.
+    """
+    check_callable("model", model)
+    check_positive("window", window)
+    if characters is not None:
+        check_positive("characters", characters)
+    inputs, targets = parallel_rows(ids, rows)
+    predicted = np.count_nonzero(targets != NOTHING)
+    part = ranks.rank_rows(len(inputs), comm)
+    nats = ranks.total(_nats(model, inputs[part], targets[part], window), comm)
+    per_token = nats / predicted
+    per_character = per_token * len(ids) / (len(ids) if characters is None else characters)
+    return per_character / math.log(2)  # [entropy.3]
+
+
+def _nats(model: RecurrentModel, inputs: IndexArray, targets: IndexArray, window: int) -> float:
+    """Sum of the losses over all targets, window by window; 0 if there are no rows."""
+    state: Any = None
+    nats = 0.0
+    if not len(inputs):
+        return nats
+    for start in range(0, inputs.shape[1], window):
+        part = slice(start, start + window)
+        logits, state = model(inputs[:, part], state)
+        if count := np.count_nonzero(targets[:, part] != NOTHING):
+            loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=NOTHING)
+            nats += float(loss) * count
+    return nats
+
+
+class Record(NamedTuple):
+    """The progress of training, with a validation now and then."""
+
+    progress: Progress
+    validation: float | None
+    """Validation bits per character if they have just been measured."""
+    tokens_per_character: float = 1.0
+    """Of the training part."""
+
+    @property
+    def bits(self) -> float:
+        """The step's loss in bits per character."""
+        return self.progress.loss * self.tokens_per_character / math.log(2)
+
+
+def learn(
+    state: TrainingState,
+    split: TextSplit,
+    budget: Budget,
+    *,
+    batch_size: int,
+    window: int,
+    carry: bool = False,
+    schedule: Schedule = constant,
+    validate_every: int | None = None,
+    validate_seconds: float = 15.0,
+    clock: ranks.Clock = time.perf_counter,
+    **options: Unpack[StepOptions],
+) -> Iterator[Record]:
+    """Train a model on windows of a text, reporting every step.
+
+    With a budget in steps and ``validate_every``, a training that is stored after any step and
+    goes on later gives bit for bit the same records, but for their times, and the same model.
+
+    Parameters
+    ----------
+    state : TrainingState
+        The model and where its training stands; is changed in place.
+    split : TextSplit
+        The text.
+    budget : Budget
+        When to stop.
+    batch_size, window : int
+        Size of a batch, (B, T).
+    carry : bool
+        Whether to read the text in order, in B rows, each window in the state in which the one
+        before ended; otherwise windows are drawn at random, and begin in the empty state.
+    schedule, clock, **options
+        As for :func:`train`.
+    validate_every : int, optional
+        Steps between two validations; they go by time if omitted. One comes at the end.
+    validate_seconds : float
+        Seconds between two validations; longer where one takes more than a tenth of that.
+
+    Yields
+    ------
+    Record
+        One per step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, OptionError
+        If an argument is not as described: at once, not at the first step.
+    """
+    check_kind("state", state, TrainingState)
+    check_kind("split", split, TextSplit)
+    if validate_every is not None:
+        check_positive("validate_every", validate_every)
+    check_interval("validate_seconds", validate_seconds)
+    ids, held_out, comm = split.train_ids, split.validation_ids, options.get("comm")
+    if carry:
+        batches = consecutive_windows(ids, batch_size, window, state.step)
+    else:
+        batches = random_windows(ids, batch_size, window, state.rng)
+    steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
+    now = ranks.common_clock(clock, comm)
+
+    def is_due(progress: Progress, seconds: float) -> bool:
+        if progress.fraction >= 1:
+            return True
+        return seconds >= 0 if validate_every is None else progress.step % validate_every == 0
+
+    def records() -> Iterator[Record]:
+        due = now() + validate_seconds
+        for progress in steps:
+            bits, began = None, now()
+            if is_due(progress, began - due):
+                bits = validation_bits(
+                    state.model, held_out, characters=len(split.validation), comm=comm
+                )
+                state.validations.append((progress.step, bits))
+                ended = now()
+                due = ended + max(validate_seconds, 10 * (ended - began))
+            yield Record(progress, bits, len(ids) / len(split.train))
+
+    return records()

@@ -1,0 +1,179 @@
+"""Several MPI processes that train one model together, each on its own rows of every batch.
+
+All ranks run the same program: they draw the same batches from the same generator, read the same
+clock, and make the same update from the same sum of gradients. So they decide alike, and only rank
+0 has to write. A communicator is one of ``mpi4py``; None stands for a process by itself.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from numpy_xlstm.errors import MissingExtraError, OptionError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import blas_library, num_threads
+from numpy_xlstm.trees import tree_map
+
+LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
+"""Variables in which MPI launchers tell a process its rank."""
+
+MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]'"
+
+BUCKET = 2**18
+"""How many numbers are summed over the ranks at once: few enough for the processor's cache."""
+
+Clock = Callable[[], float]
+Tree = TypeVar("Tree")
+
+
+class Comm(Protocol):
+    """What is needed of a communicator of ``mpi4py``."""
+
+    rank: int
+    size: int
+
+    def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None:
+        """Sum arrays over all ranks."""
+
+    def Allgather(self, sendbuf: Any, recvbuf: Any) -> None:
+        """Put arrays of one size together."""
+
+    def Allgatherv(self, sendbuf: Any, recvbuf: Any) -> None:
+        """Put arrays of several sizes together."""
+
+    def Bcast(self, buf: Any, root: int = 0) -> None:
+        """Send an array from one rank to all."""
+
+    def Barrier(self) -> None:
+        """Wait for all ranks."""
+
+
+def launched_rank() -> int | None:
+    """The rank that an MPI launcher has given to this process; None if there was none."""
+    found = [int(os.environ[name]) for name in LAUNCHED if name in os.environ]
+    return found[0] if found else None
+
+
+def world() -> Comm | None:
+    """All ranks that were launched with this one; None if it is alone.
+
+    BLAS gets as many threads as there are cores for each rank.
+
+    Raises
+    ------
+    MissingExtraError
+        If there was a launcher and ``mpi4py`` is not installed.
+    """
+    if launched_rank() is None:
+        return None
+    try:
+        from mpi4py import MPI
+    except ImportError as error:
+        raise MissingExtraError(MISSING_EXTRA) from error
+    comm: Any = MPI.COMM_WORLD
+    if comm.size == 1:
+        return None
+    neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED).size
+    if (blas := blas_library()) is not None:
+        blas.limit(limits=max(1, min(num_threads(), _cores() // neighbours)))
+    return comm  # type: ignore[no-any-return]
+
+
+def end_all(code: int) -> None:
+    """End all ranks that were launched together at once, whatever they are doing."""
+    mpi: Any = sys.modules.get("mpi4py.MPI")
+    if mpi is not None and mpi.COMM_WORLD.size > 1:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason has been said
+        mpi.COMM_WORLD.Abort(code)
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def writes(comm: Comm | None) -> bool:
+    """Whether this is the rank that prints and writes files."""
+    return comm is None or comm.rank == 0
+
+
+def rank_rows(rows: int, comm: Comm | None) -> slice:
+    """Which of so many rows are those of this rank."""
+    if comm is None:
+        return slice(0, rows)
+    return slice(rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size)
+
+
+def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
+    """Raise :class:`OptionError` if there is not a row for each part of each rank."""
+    size = 1 if comm is None else comm.size
+    if size > rows:
+        raise OptionError(f"ranks: expected at most {rows}, the rows of a batch; got {size}")
+    if size * accumulate > rows:
+        parts = f"{accumulate}" if size == 1 else f"{accumulate} on each of {size} ranks"
+        raise OptionError(f"accumulate: expected at most {rows} parts, the rows; got {parts}")
+
+
+def common_clock(clock: Clock, comm: Comm | None) -> Clock:
+    """Return a clock that shows on all ranks what the clock of rank 0 shows."""
+    if comm is None:
+        return clock
+
+    def read() -> float:
+        seconds = np.array([clock()])
+        comm.Bcast(seconds)
+        return float(seconds[0])
+
+    return read
+
+
+def total(value: float, comm: Comm | None) -> float:
+    """Sum of a number over all ranks."""
+    if comm is None:
+        return value
+    found = np.empty(1)
+    comm.Allreduce(np.array([float(value)]), found)
+    return float(found[0])
+
+
+def total_gradient(
+    grads: Mapping[str, Array], params: Mapping[str, Array], comm: Comm
+) -> dict[str, Array]:
+    """Sum of the gradients over all ranks; one that has none adds 0."""
+    flat = np.concatenate([_flat(grads.get(name), array) for name, array in params.items()])
+    summed = np.empty_like(flat)
+    for start in range(0, flat.size, BUCKET):
+        bucket = slice(start, start + BUCKET)
+        comm.Allreduce(flat[bucket], summed[bucket])
+    found, start = {}, 0
+    for name, array in params.items():
+        found[name] = summed[start : start + array.size].reshape(array.shape)
+        start += array.size
+    return found
+
+
+def _flat(grad: Array | None, parameter: Array) -> Array:
+    if grad is None:
+        return np.zeros(parameter.size, parameter.dtype)
+    return grad.reshape(-1)
+
+
+def joined(state: Tree, comm: Comm | None) -> Tree:
+    """State of all rows, from those of each rank."""
+    if comm is None or state is None:
+        return state
+
+    def whole(part: Array) -> Array:
+        rows = np.empty(comm.size, np.int64)
+        comm.Allgather(np.array([len(part)]), rows)
+        found = np.empty((rows.sum(), *part.shape[1:]), part.dtype)
+        counts = rows * (found.size // len(found))
+        comm.Allgatherv(np.ascontiguousarray(part), (found, counts))
+        return found
+
+    joined: Tree = tree_map(whole, state)
+    return joined

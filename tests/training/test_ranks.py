@@ -1,0 +1,225 @@
+"""Several MPI ranks do what one process does: run for real, with mpiexec."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.checkpoints import read_arrays
+from numpy_xlstm.errors import MissingExtraError, OptionError
+from numpy_xlstm.training import AdamW, Batch, ranks, train_step
+from tests.training.rank_program import STEPS, build, take_step
+from tests.variants import assert_close
+
+_beside_python = Path(sys.executable).with_name("mpiexec")
+MPIEXEC = str(_beside_python) if _beside_python.exists() else shutil.which("mpiexec")
+with_mpi = pytest.mark.skipif(
+    MPIEXEC is None or importlib.util.find_spec("mpi4py") is None,
+    reason="mpi4py and mpiexec (the extra 'mpi') are not installed",
+)
+TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
+TIMES = ("elapsed", "busy")
+
+
+def launch(count: int, *command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run Python on so many ranks."""
+    launched = [str(MPIEXEC), "-n", str(count), sys.executable, *command]
+    return subprocess.run(
+        launched,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=os.environ | environment,
+    )
+
+
+def results(count: int, file: Path) -> list[dict[str, Any]]:
+    """What each rank found at each of the steps of the program."""
+    done = launch(count, "-m", "tests.training.rank_program", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    return [dict(np.load(f"{file}.{rank}.npz")) for rank in range(count)]
+
+
+@with_mpi
+@pytest.mark.parametrize("count", [2, 3])
+def test_ranks_do_what_one_process_does_and_the_same_every_time(count: int, tmp_path: Path) -> None:
+    found, again = results(count, tmp_path / "a"), results(count, tmp_path / "b")
+    for name, options in STEPS.items():
+        model = build(options.get("dropout", 0.0))
+        loss, norm, state = take_step(model, name, None)
+        whole = {f"{name}.{n}": array for n, array in model.params.items()}
+        together = {n: a for n, a in found[0].items() if n.startswith(f"{name}.param.")}
+        for rank, one in enumerate(found):
+            for key, array in together.items():
+                np.testing.assert_array_equal(one[key], array)  # the ranks have the same model
+            for key, array in again[rank].items():
+                np.testing.assert_array_equal(one[key], array)  # and the same every time
+        if "dropout" in options:
+            assert found[0][f"{name}.loss"] != loss
+            continue
+        assert found[0][f"{name}.loss"] == pytest.approx(loss, rel=1e-13)
+        assert found[0][f"{name}.norm"] == pytest.approx(norm, rel=1e-12)
+        for n, array in model.params.items():
+            assert_close(found[0][f"{name}.param.{n}"], array, rtol=1e-9)
+        assert len(whole) == len(together)
+        states = {key for key in found[0] if key.startswith(f"{name}.state")}
+        assert len(states) == len(state)
+        for key in states:
+            rows = np.concatenate([one[key] for one in found])
+            assert_close(rows, state[key.removeprefix(f"{name}.")], rtol=1e-12)
+
+
+def train(count: int, *options: str) -> "subprocess.CompletedProcess[str]":
+    return launch(count, "-m", "numpy_xlstm", "train", *options)
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    model = "--model=xlstm --blocks=2 --width=8 --heads=2 --dtype=float64 --dropout=0"
+    rest = "--batch-size=3 --window=12 --tbptt --validate-every=3 --sample-length=5"
+    return [str(text), *model.split(), *rest.split()]
+
+
+def log(out: Path) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in (out / "log.jsonl").read_text("utf-8").splitlines()]
+    return [{k: v for k, v in entry.items() if k not in TIMES} for entry in entries]
+
+
+def params(file: Path) -> dict[str, Any]:
+    return {n: a for n, a in read_arrays(file)[0].items() if not n.startswith("optimizer.")}
+
+
+@with_mpi
+def test_a_run_goes_on_with_another_number_of_ranks(options: list[str], tmp_path: Path) -> None:
+    whole, parts, same = (tmp_path / name for name in ("whole", "parts", "same"))
+    done = train(1, *options, "--steps=9", "--out", str(whole))
+    assert (done.returncode, done.stdout.count("sample:")) == (0, 1)
+    for out in (parts, same):
+        done = train(2, *options, "--steps=9", "--out", str(out))
+        assert done.returncode == 0
+        assert done.stdout.count("sample:") == done.stdout.count("xlstm model") == 1
+        assert done.stderr.count("characters to learn from") == 1
+    assert log(parts) == log(same)
+    assert (parts / "best.npz").exists()
+    for name, array in params(parts / "checkpoint.npz").items():
+        np.testing.assert_array_equal(params(same / "checkpoint.npz")[name], array)
+    for count, steps in ((3, 11), (1, 12), (2, 14)):
+        assert train(count, "--resume", str(parts), f"--steps={steps}").returncode == 0
+        assert train(1, "--resume", str(whole), f"--steps={steps}").returncode == 0
+    for one, two in zip(log(whole), log(parts), strict=True):
+        assert one == pytest.approx(two, rel=1e-6)
+    for name, array in params(parts / "checkpoint.npz").items():
+        assert_close(array, params(whole / "checkpoint.npz")[name], rtol=1e-5)
+
+
+FAILING = """
+import sys
+from numpy_xlstm.cli import main
+from numpy_xlstm.training import loop, ranks
+
+original = loop.train_step
+
+def step(model, optimizer, batch, **options):
+    if optimizer.t == 3 and options["comm"].rank == int(sys.argv[1]):
+        raise {error}
+    return original(model, optimizer, batch, **options)
+
+loop.train_step = step
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@with_mpi
+@pytest.mark.parametrize(
+    ("rank", "error", "code", "message"),
+    [
+        (0, "MemoryError('no more')", 2, "numpy-xlstm: error: no more"),
+        (1, "MemoryError('no more')", 2, "numpy-xlstm: rank 1: error: no more"),
+        (1, "ZeroDivisionError('!')", 1, r"numpy-xlstm: rank 1: error: ZeroDivisionError\('!'\)"),
+        (1, "KeyboardInterrupt", 130, "numpy-xlstm: rank 1: interrupted"),
+    ],
+)
+def test_a_rank_that_fails_ends_the_run_with_its_error(
+    rank: int, error: str, code: int, message: str, options: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    program = ["-c", FAILING.format(error=error), str(rank), "train", *options]
+    done = launch(2, *program, "--steps=30", "--save-every=2", "--out", str(out))
+    assert done.returncode == code
+    assert re.fullmatch(message, done.stderr.splitlines()[-1])
+    assert done.stderr.count("numpy-xlstm:") == 1
+    assert done.stdout == ""
+    assert sorted(path.name for path in out.iterdir()) == [
+        "best.npz",
+        "checkpoint.npz",
+        "log.jsonl",
+    ]
+    assert train(2, "--resume", str(out), "--steps=30").returncode == 0
+    assert [entry["step"] for entry in log(out)] == list(range(1, 31))
+
+
+@with_mpi
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--batch-size=1", "ranks: expected at most 1, the rows of a batch; got 2"),
+        ("--accumulate=2", "--accumulate: expected at most 3 parts, the rows; got 2 on each of 2"),
+        ("--heads=3", "--heads: expected a divisor"),
+        ("--steps=none", "argument --steps: expected a whole number"),
+    ],
+)
+def test_what_all_ranks_refuse_is_said_once(more: str, message: str, options: list[str]) -> None:
+    done = train(2, *options, more)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", done.stderr)
+
+
+@with_mpi
+def test_without_the_extra_there_is_a_hint(options: list[str], tmp_path: Path) -> None:
+    (tmp_path / "mpi4py.py").write_text("raise ImportError\n", "utf-8")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = launch(2, "-m", "numpy_xlstm", "train", *options, PYTHONPATH=path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"numpy-xlstm: error: {ranks.MISSING_EXTRA}\n"
+
+
+def test_a_process_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ranks.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    assert ranks.launched_rank() is None
+    assert ranks.world() is None
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    assert ranks.launched_rank() == 1
+    with pytest.raises(MissingExtraError, match="several ranks need the mpi extra: pip install"):
+        ranks.world()
+
+
+def test_rows_of_ranks() -> None:
+    class Rank:
+        size = 3
+
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        Allreduce = Allgatherv = Bcast = print
+
+    comms: list[Any] = [Rank(rank) for rank in range(3)]
+    for rows in (3, 4, 8, 2):
+        found = [n for comm in comms for n in range(rows)[ranks.rank_rows(rows, comm)]]
+        assert found == list(range(rows))
+    ids = np.zeros((2, 5), int)
+    model = build()
+    with pytest.raises(OptionError, match=r"ranks: expected at most 2, .*; got 3"):
+        train_step(model, AdamW(model.params), Batch(ids, ids), comm=comms[1])
