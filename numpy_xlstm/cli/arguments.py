@@ -3,7 +3,7 @@
 import argparse
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, field, fields
+from dataclasses import Field, field, fields
 from typing import Any, get_type_hints
 
 LARGEST = 10**9
@@ -74,8 +74,8 @@ def option(
 ) -> Any:
     """Describe a field: the group that shows it, its help, and what reads its value.
 
-    Further ``facts`` are ``metavar``, ``choices``, ``of``, which has the default for each kind of
-    model that has the option, and whatever else the command wants to know.
+    Further ``facts`` are those of argparse, with ``nargs`` for what is no flag, and ``of``, which
+    has the default for each kind of model that has the option.
     """
     return field(default=default, metadata={"group": group, "help": text, "parse": parse} | facts)
 
@@ -83,6 +83,11 @@ def option(
 def flags(names: Iterable[str]) -> str:
     """How options are written on the command line."""
     return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
+
+
+def given_options(args: argparse.Namespace, options: type[Any]) -> dict[str, Any]:
+    """Return the options that are given."""
+    return {one.name: getattr(args, one.name) for one in fields(options) if one.name in args}
 
 
 def add_options(parser: argparse.ArgumentParser, options: type[Any]) -> None:
@@ -99,11 +104,10 @@ def add_options(parser: argparse.ArgumentParser, options: type[Any]) -> None:
         elif "choices" in facts:
             shown["choices"] = facts["choices"]
         else:
-            shown["metavar"] = facts.get("metavar") or ("N" if int in kinds else "X")
-            shown["type"] = facts["parse"]
-        if facts.get("positional"):
-            shown["nargs"] = None if one.default is MISSING else "?"
-        name = one.name if facts.get("positional") else flags([one.name])
+            metavar = facts.get("metavar") or ("N" if int in kinds else "X")
+            shown |= {"metavar": metavar, "type": facts["parse"]}
+        shown |= {name: facts[name] for name in ("action", "nargs", "required") if name in facts}
+        name = one.name if "nargs" in facts else flags([one.name])
         groups[facts["group"]].add_argument(name, **shown)
 
 

@@ -16,11 +16,11 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from numpy_xlstm.generation import CharacterTokenizer
-from numpy_xlstm.training import Record, TextSplit, TrainingState
+from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
 
-Show = Callable[[Record], None]
+Show = Callable[[Progress], None]
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
@@ -61,10 +61,10 @@ def _bar(console: Console) -> Iterator[Show]:
     with Bar(*columns, console=console, expand=True) as bar:
         task = bar.add_task("training", total=1.0, stats="")
 
-        def show(record: Record) -> None:
-            bar.update(task, completed=record.progress.fraction, stats=_stats(record))
-            if record.validation is not None:
-                console.print(_validation(record))
+        def show(progress: Progress) -> None:
+            bar.update(task, completed=progress.fraction, stats=_stats(progress))
+            if progress.validation is not None:
+                console.print(_validation(progress))
 
         yield show
 
@@ -72,29 +72,28 @@ def _bar(console: Console) -> Iterator[Show]:
 def _lines() -> Show:
     due = time.monotonic()
 
-    def show(record: Record) -> None:
+    def show(progress: Progress) -> None:
         nonlocal due
         now = time.monotonic()
-        if now >= due or record.progress.fraction >= 1:
+        if now >= due or progress.fraction >= 1:
             due = now + SECONDS_BETWEEN_LINES
-            percent = f"{record.progress.fraction:4.0%}"
-            print(f"step {record.progress.step}  {percent}  {_stats(record)}", file=sys.stderr)
-        if record.validation is not None:
-            print(_validation(record), file=sys.stderr)
+            percent = f"{progress.fraction:4.0%}"
+            print(f"step {progress.step}  {percent}  {_stats(progress)}", file=sys.stderr)
+        if progress.validation is not None:
+            print(_validation(progress), file=sys.stderr)
 
     return show
 
 
-def _stats(record: Record) -> str:
-    progress = record.progress
+def _stats(progress: Progress) -> str:
     return (
-        f"loss {progress.loss:.3f}  {record.bits:.2f} bits/char  |g| {progress.grad_norm:.2f}  "
+        f"loss {progress.loss:.3f}  {progress.bits:.2f} bits/char  |g| {progress.grad_norm:.2f}  "
         f"{progress.tokens_per_second:,.0f} tokens/s  {_clock(progress.seconds_left)} left"
     )
 
 
-def _validation(record: Record) -> str:
-    return f"step {record.progress.step}  validation {record.validation:.3f} bits/char"
+def _validation(progress: Progress) -> str:
+    return f"step {progress.step}  validation {progress.validation:.3f} bits/char"
 
 
 def _clock(seconds: float) -> str:

@@ -2,12 +2,44 @@
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
-from numpy_xlstm.cli.arguments import real, whole
+from numpy_xlstm.cli.arguments import add_options, given_options, option, real, whole
 
 DESCRIPTION = """\
 Continue a text with the model of a checkpoint. The prompt and what follows are written to standard
 output as they come. Ctrl-C ends the text early."""
+
+
+@dataclass
+class GenerateOptions:
+    """What is to be generated from what."""
+
+    checkpoint: str = option(
+        "text", "a file that training has saved", metavar="CHECKPOINT", nargs=None
+    )
+    prompt: str = option("text", "what to continue", metavar="TEXT", required=True)
+    length: int = option("text", "tokens to generate, at most", whole(0), 500)
+    temperature: float = option(
+        "sampling",
+        "1 samples what the model believes, less is bolder, 0 takes the likeliest",
+        real(0),
+        0.8,
+    )
+    top_k: int | None = option("sampling", "draw from the N likeliest tokens only", whole(1))
+    top_p: float | None = option(
+        "sampling",
+        "draw from the likeliest tokens only that have probability X together",
+        real(0, exclusive=True),
+    )
+    repetition_penalty: float = option(
+        "sampling", "above 1: tokens that have occurred become less likely", real(1), 1.0
+    )
+    stop: Any = option(
+        "sampling", "end before this text; may be repeated", metavar="TEXT", action="append"
+    )
+    seed: int = option("sampling", "seed of all that is random", whole(0), 0)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -15,65 +47,16 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "generate", help="continue a text with a trained model", description=DESCRIPTION
     )
-    add = parser.add_argument
-    add("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
-    add("--prompt", metavar="TEXT", required=True, help="what to continue")
-    add(
-        "--length",
-        type=whole(0),
-        default=500,
-        metavar="N",
-        help="tokens to generate, at most (default: 500)",
-    )
-    _add_sampling_options(parser.add_argument_group("sampling"))
+    add_options(parser, GenerateOptions)
     parser.set_defaults(run=run)
-
-
-def _add_sampling_options(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add(
-        "--temperature",
-        type=real(0),
-        default=0.8,
-        metavar="X",
-        help="1 samples what the model believes, less is bolder, 0 takes the likeliest "
-        "(default: 0.8)",
-    )
-    add("--top-k", type=whole(1), metavar="N", help="draw from the N likeliest tokens only")
-    add(
-        "--top-p",
-        type=real(0, exclusive=True),
-        metavar="X",
-        help="draw from the likeliest tokens only that have probability X together",
-    )
-    add(
-        "--repetition-penalty",
-        type=real(1),
-        default=1.0,
-        metavar="X",
-        help="above 1: tokens that have occurred become less likely (default: 1)",
-    )
-    add(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end before this text; may be repeated",
-    )
-    add(
-        "--seed",
-        type=whole(0),
-        default=0,
-        metavar="N",
-        help="seed of all that is random (default: 0)",
-    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate as told; returns 0, or 130 if Ctrl-C ended the text."""
-    pieces = _pieces(args)
+    options = GenerateOptions(**given_options(args, GenerateOptions))
+    pieces = _pieces(options)
     try:
-        print(args.prompt, end="", flush=True)
+        print(options.prompt, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
     except KeyboardInterrupt:
@@ -83,23 +66,26 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _pieces(args: argparse.Namespace) -> Iterator[str]:
+def _pieces(options: GenerateOptions) -> Iterator[str]:
     import numpy as np
 
     from numpy_xlstm.checkpoints import load_checkpoint
     from numpy_xlstm.errors import OptionError
     from numpy_xlstm.generation import Sampling, stream
+    from numpy_xlstm.numerics.memory import keep_freed_memory
 
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.repetition_penalty)
-    checkpoint = load_checkpoint(args.checkpoint)
+    keep_freed_memory()
+    checkpoint, penalty = load_checkpoint(options.checkpoint), options.repetition_penalty
     if checkpoint.tokenizer is None:
-        raise OptionError(f"checkpoint: expected one with a tokenizer; {args.checkpoint} has none")
+        raise OptionError(
+            f"checkpoint: expected one with a tokenizer; {options.checkpoint} has none"
+        )
     return stream(
         checkpoint.model,
         checkpoint.tokenizer,
-        args.prompt,
-        length=args.length,
-        sampling=sampling,
-        stop=args.stop,
-        rng=np.random.default_rng(args.seed),
+        options.prompt,
+        length=options.length,
+        sampling=Sampling(options.temperature, options.top_k, options.top_p, penalty),
+        stop=options.stop or [],
+        rng=np.random.default_rng(options.seed),
     )

@@ -25,7 +25,7 @@ class TrainOptions:
         "text",
         "a UTF-8 text (default: the language reference that CPython ships, 0.5 MB)",
         metavar="FILE",
-        positional=True,
+        nargs="?",
         resume=True,
     )
     tokenizer: str = option(

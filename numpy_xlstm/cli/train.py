@@ -12,8 +12,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from numpy_xlstm.cli.arguments import add_options
-from numpy_xlstm.cli.options import OPTIONS, TrainOptions, as_typed, check_resume
+from numpy_xlstm.cli.arguments import add_options, given_options
+from numpy_xlstm.cli.options import TrainOptions, as_typed, check_resume
 from numpy_xlstm.errors import (
     CheckpointError,
     MissingExtraError,
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from numpy_xlstm.numerics.memory import keep_freed_memory
     from numpy_xlstm.training import ranks
 
-    given = {name: value for name, value in vars(args).items() if name in OPTIONS}
+    given = given_options(args, TrainOptions)
     keep_freed_memory()
     comm = ranks.world()
     try:

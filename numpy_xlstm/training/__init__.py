@@ -2,15 +2,21 @@
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
-from numpy_xlstm.training.entropy import bigram_entropy, unigram_entropy
-from numpy_xlstm.training.language_modelling import Record, learn, validation_bits
+from numpy_xlstm.training.language_modelling import learn, validation_bits
 from numpy_xlstm.training.loop import Budget, Progress, train
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.run import Run, read_log
 from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
-from numpy_xlstm.training.text import TextSplit, default_text, read_text, split_text
+from numpy_xlstm.training.text import (
+    TextSplit,
+    bigram_entropy,
+    default_text,
+    read_text,
+    split_text,
+    unigram_entropy,
+)
 from numpy_xlstm.training.windows import consecutive_windows, parallel_rows, random_windows
 
 __all__ = [
@@ -19,7 +25,6 @@ __all__ = [
     "Budget",
     "DecayRule",
     "Progress",
-    "Record",
     "Run",
     "Schedule",
     "StepOptions",

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -91,21 +91,6 @@ def _nats(model: RecurrentModel, inputs: IndexArray, targets: IndexArray, window
     return nats
 
 
-class Record(NamedTuple):
-    """The progress of training, with a validation now and then."""
-
-    progress: Progress
-    validation: float | None
-    """Validation bits per character if they have just been measured."""
-    tokens_per_character: float = 1.0
-    """Of the training part."""
-
-    @property
-    def bits(self) -> float:
-        """The step's loss in bits per character."""
-        return self.progress.loss * self.tokens_per_character / math.log(2)
-
-
 def learn(
     state: TrainingState,
     split: TextSplit,
@@ -119,7 +104,7 @@ def learn(
     validate_seconds: float = 15.0,
     clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
-) -> Iterator[Record]:
+) -> Iterator[Progress]:
     """Train a model on windows of a text, reporting every step.
 
     With a budget in steps and ``validate_every``, a training that is stored after any step and
@@ -147,8 +132,8 @@ def learn(
 
     Yields
     ------
-    Record
-        One per step.
+    Progress
+        One record per step.
 
     Raises
     ------
@@ -173,7 +158,7 @@ def learn(
             return True
         return seconds >= 0 if validate_every is None else progress.step % validate_every == 0
 
-    def records() -> Iterator[Record]:
+    def records() -> Iterator[Progress]:
         due = now() + validate_seconds
         for progress in steps:
             bits, began = None, now()
@@ -184,6 +169,7 @@ def learn(
                 state.validations.append((progress.step, bits))
                 ended = now()
                 due = ended + max(validate_seconds, 10 * (ended - began))
-            yield Record(progress, bits, len(ids) / len(split.train))
+            per_character = len(ids) / len(split.train)
+            yield progress._replace(tokens_per_character=per_character, validation=bits)
 
     return records()

@@ -1,9 +1,10 @@
 """The loop that repeats the training step and reports, and what it goes on from."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, Unpack
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import (
@@ -16,7 +17,13 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.training.ranks import Clock, common_clock
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
+from numpy_xlstm.training.step import (
+    Batch,
+    StepOptions,
+    StepResult,
+    check_step_options,
+    train_step,
+)
 
 
 class Progress(NamedTuple):
@@ -38,6 +45,15 @@ class Progress(NamedTuple):
     """Seconds since the start, with whatever was done between the steps."""
     busy: float
     """Seconds spent in steps."""
+    tokens_per_character: float = 1.0
+    """Of the text that is learned from."""
+    validation: float | None = None
+    """Bits per character of the held-out text, if they have just been measured."""
+
+    @property
+    def bits(self) -> float:
+        """The step's loss in bits per character."""
+        return self.loss * self.tokens_per_character / math.log(2)
 
     @property
     def tokens_per_second(self) -> float:
@@ -137,39 +153,35 @@ def train(
     check_callable("schedule", schedule)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
-    return _steps(state, batches, budget, schedule, carry, clock, options)
-
-
-def _steps(
-    state: TrainingState,
-    batches: Iterable[Batch],
-    budget: Budget,
-    schedule: Schedule,
-    carry: bool,
-    clock: Clock,
-    options: StepOptions,
-) -> Iterator[Progress]:
-    """Take the steps of :func:`train`; ``options`` are those of a single step."""
-    if budget.fraction(state.step, state.elapsed) >= 1:
-        return
     clock = common_clock(clock, options.get("comm"))
-    start = clock() - state.elapsed
-    for batch in batches:
-        check_kind("batch", batch, Batch)
-        began, step = clock(), state.step + 1
-        lr = state.optimizer.lr * schedule(budget.fraction(step, began - start))
-        before = state.carried if carry and not batch.fresh else None
-        model, optimizer, rng = state.model, state.optimizer, state.rng
-        try:
-            result = train_step(model, optimizer, batch, lr=lr, state=before, rng=rng, **options)
-        except NonFiniteError as error:
-            raise NonFiniteError(
-                f"training diverged at step {step} ({error}); lower the learning rate"
-            ) from error
-        now = clock()
-        state.advance(batch.inputs.size, now - began, now - start, result.state if carry else None)
-        fraction = budget.fraction(step, now - start)
-        loss, norm = result.loss, result.grad_norm
-        yield Progress(step, fraction, loss, norm, lr, state.tokens, state.elapsed, state.busy)
-        if budget.fraction(step, clock() - start) >= 1:
+
+    def steps() -> Iterator[Progress]:
+        if budget.fraction(state.step, state.elapsed) >= 1:
             return
+        start = clock() - state.elapsed
+        for batch in batches:
+            check_kind("batch", batch, Batch)
+            began = clock()
+            lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
+            before = state.carried if carry and not batch.fresh else None
+            loss, norm, after = _step(state, batch, lr, before, options)
+            now = clock()
+            state.advance(batch.inputs.size, now - began, now - start, after if carry else None)
+            fraction, done = budget.fraction(state.step, now - start), (state.tokens, state.elapsed)
+            yield Progress(state.step, fraction, loss, norm, lr, *done, state.busy)
+            if budget.fraction(state.step, clock() - start) >= 1:
+                return
+
+    return steps()
+
+
+def _step(
+    state: TrainingState, batch: Batch, lr: float, before: Any, options: StepOptions
+) -> StepResult:
+    model, optimizer, rng = state.model, state.optimizer, state.rng
+    try:
+        return train_step(model, optimizer, batch, lr=lr, state=before, rng=rng, **options)
+    except NonFiniteError as error:
+        raise NonFiniteError(
+            f"training diverged at step {state.step + 1} ({error}); lower the learning rate"
+        ) from error

@@ -12,7 +12,7 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.decay import DecayRule
-from numpy_xlstm.training.language_modelling import Record
+from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
@@ -167,12 +167,12 @@ class Run:
         """The file with a line per step."""
         return self.directory / LOG
 
-    def add(self, record: Record) -> None:
+    def add(self, progress: Progress) -> None:
         """Write a line into the log, and what else is due: a checkpoint, or the best model."""
         if ranks.writes(self.comm):
             with self.log.open("ab") as file:
-                file.write(log_line(record).encode())
-            if record.validation is not None and self._is_best(record.validation):
+                file.write(log_line(progress).encode())
+            if progress.validation is not None and self._is_best(progress.validation):
                 self._save_best()
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
@@ -208,21 +208,11 @@ class Run:
         save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
 
 
-def log_line(record: Record) -> str:
+def log_line(progress: Progress) -> str:
     """One step as a line of JSON."""
-    progress = record.progress
-    entry = {
-        "step": progress.step,
-        "loss": progress.loss,
-        "bits": record.bits,
-        "grad_norm": progress.grad_norm,
-        "lr": progress.lr,
-        "tokens": progress.tokens,
-        "elapsed": progress.elapsed,
-    }
-    if record.validation is not None:
-        entry["validation"] = record.validation
-    return json.dumps(entry) + "\n"
+    names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
+    entry = {name: getattr(progress, name) for name in names}
+    return json.dumps({name: value for name, value in entry.items() if value is not None}) + "\n"
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import (
     AdamW,
     Budget,
-    Record,
+    Progress,
     TextSplit,
     TrainingState,
     default_text,
@@ -63,7 +63,7 @@ def test_records_are_in_bits_per_character_where_a_character_is_several_tokens()
     model = build("lstm", 256)
     state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
     (record,) = learn(state, split, Budget(steps=1), batch_size=2, window=4)
-    assert record.bits == pytest.approx(record.progress.loss * 2 / np.log(2))
+    assert record.bits == pytest.approx(record.loss * 2 / np.log(2))
     held_out = validation_bits(state.model, split.validation_ids, characters=20)
     assert record.validation == held_out
 
@@ -75,7 +75,7 @@ def test_validation_of_nothing() -> None:
 
 def train_a_little(
     cell: str, steps: int, **options: Any
-) -> tuple[LanguageModel, TextSplit, list[Record]]:
+) -> tuple[LanguageModel, TextSplit, list[Progress]]:
     split = split_text(default_text()[:50_000], window=32)
     rng = np.random.default_rng(0)
     layer = LAYERS[cell](32, 64, dtype=np.float32, rng=rng)
@@ -99,7 +99,7 @@ def test_it_learns_more_than_the_frequencies_of_the_characters(cell: str, carry:
 def test_the_same_seed_gives_the_same_model_bit_for_bit(cell: str) -> None:
     one, _, first = train_a_little(cell, 3)
     two, _, second = train_a_little(cell, 3)
-    assert [r.progress.loss for r in first] == [r.progress.loss for r in second]
+    assert [r.loss for r in first] == [r.loss for r in second]
     for name, array in one.params.items():
         np.testing.assert_array_equal(array, two.params[name])
 
@@ -111,7 +111,7 @@ def validated(budget: Budget, **options: Any) -> list[int]:
     state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))
     clock = lambda: float(next(ticks))  # noqa: E731
     records = list(learn(state, split, budget, batch_size=2, window=4, clock=clock, **options))
-    found = [(r.progress.step, r.validation) for r in records if r.validation is not None]
+    found = [(r.step, r.validation) for r in records if r.validation is not None]
     assert state.validations == found
     assert all(1 < bits < 6 for _, bits in found)
     return [step for step, _ in found]

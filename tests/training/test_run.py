@@ -10,7 +10,7 @@ from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
-from numpy_xlstm.training import AdamW, Progress, Record, Run, TrainingState
+from numpy_xlstm.training import AdamW, Progress, Run, TrainingState
 from numpy_xlstm.training.run import read_log
 
 
@@ -26,7 +26,7 @@ def take(run: Run, steps: int, validation: float | None = None) -> None:
         run.state.advance(8, 0.5, run.state.step + 1.0, None)
         step = run.state.step
         progress = Progress(step, 0.1, 2.0, 0.3, 1e-3, 8 * step, float(step), 0.5 * step)
-        run.add(Record(progress, validation))
+        run.add(progress._replace(validation=validation))
 
 
 def saved_step(run: Run) -> int:
