@@ -31,7 +31,8 @@ BAD_INPUT = (
 )
 """What a user can cause and repair: reported in one line instead of a traceback."""
 
-SECONDS_TO_SPEAK = 1.0
+SECONDS_TO_SPEAK = 2.0
+"""What rank 0 may need to find out what the others have found out, and to say it for all."""
 
 MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
 

@@ -7,8 +7,9 @@ clock, and make the same update from the same sum of gradients. So they decide a
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -25,36 +26,17 @@ MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]
 BUCKET = 2**18
 """How many numbers are summed over the ranks at once: few enough for the processor's cache."""
 
+SECONDS_TO_READ = 0.5
+"""What a launcher may need to pass on the last line of a rank, before it ends all."""
+
 Clock = Callable[[], float]
-Tree = TypeVar("Tree")
-
-
-class Comm(Protocol):
-    """What is needed of a communicator of ``mpi4py``."""
-
-    rank: int
-    size: int
-
-    def Allreduce(self, sendbuf: Any, recvbuf: Any) -> None:
-        """Sum arrays over all ranks."""
-
-    def Allgather(self, sendbuf: Any, recvbuf: Any) -> None:
-        """Put arrays of one size together."""
-
-    def Allgatherv(self, sendbuf: Any, recvbuf: Any) -> None:
-        """Put arrays of several sizes together."""
-
-    def Bcast(self, buf: Any, root: int = 0) -> None:
-        """Send an array from one rank to all."""
-
-    def Barrier(self) -> None:
-        """Wait for all ranks."""
+Comm = Any
+"""A communicator of ``mpi4py``: what a package that may not be there calls ``Comm``."""
 
 
 def launched_rank() -> int | None:
     """The rank that an MPI launcher has given to this process; None if there was none."""
-    found = [int(os.environ[name]) for name in LAUNCHED if name in os.environ]
-    return found[0] if found else None
+    return next((int(os.environ[name]) for name in LAUNCHED if name in os.environ), None)
 
 
 def world() -> Comm | None:
@@ -73,27 +55,23 @@ def world() -> Comm | None:
         from mpi4py import MPI
     except ImportError as error:
         raise MissingExtraError(MISSING_EXTRA) from error
-    comm: Any = MPI.COMM_WORLD
+    comm = MPI.COMM_WORLD
     if comm.size == 1:
         return None
-    neighbours = comm.Split_type(MPI.COMM_TYPE_SHARED).size
+    here = comm.Split_type(MPI.COMM_TYPE_SHARED).size
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
     if (blas := blas_library()) is not None:
-        blas.limit(limits=max(1, min(num_threads(), _cores() // neighbours)))
-    return comm  # type: ignore[no-any-return]
+        blas.limit(limits=max(1, min(num_threads(), len(affinity(0)) // here)))
+    return comm
 
 
 def end_all(code: int) -> None:
     """End all ranks that were launched together at once, whatever they are doing."""
-    mpi: Any = sys.modules.get("mpi4py.MPI")
+    mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.size > 1:
+        time.sleep(SECONDS_TO_READ)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason has been said
         mpi.COMM_WORLD.Abort(code)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def writes(comm: Comm | None) -> bool:
@@ -144,36 +122,28 @@ def total_gradient(
     grads: Mapping[str, Array], params: Mapping[str, Array], comm: Comm
 ) -> dict[str, Array]:
     """Sum of the gradients over all ranks; one that has none adds 0."""
-    flat = np.concatenate([_flat(grads.get(name), array) for name, array in params.items()])
+    own = grads or {name: np.zeros_like(array) for name, array in params.items()}
+    flat = np.concatenate([own[name].reshape(-1) for name in params])
     summed = np.empty_like(flat)
     for start in range(0, flat.size, BUCKET):
         bucket = slice(start, start + BUCKET)
         comm.Allreduce(flat[bucket], summed[bucket])
-    found, start = {}, 0
-    for name, array in params.items():
-        found[name] = summed[start : start + array.size].reshape(array.shape)
-        start += array.size
-    return found
+    ends = np.cumsum([array.size for array in params.values()])
+    parts = zip(params, np.split(summed, ends[:-1]), strict=True)
+    return {name: part.reshape(params[name].shape) for name, part in parts}
 
 
-def _flat(grad: Array | None, parameter: Array) -> Array:
-    if grad is None:
-        return np.zeros(parameter.size, parameter.dtype)
-    return grad.reshape(-1)
-
-
-def joined(state: Tree, comm: Comm | None) -> Tree:
+def joined(state: Any, comm: Comm | None) -> Any:
     """State of all rows, from those of each rank."""
-    if comm is None or state is None:
+    if comm is None:
         return state
 
     def whole(part: Array) -> Array:
         rows = np.empty(comm.size, np.int64)
         comm.Allgather(np.array([len(part)]), rows)
-        found = np.empty((rows.sum(), *part.shape[1:]), part.dtype)
+        found: Array = np.empty((rows.sum(), *part.shape[1:]), part.dtype)
         counts = rows * (found.size // len(found))
         comm.Allgatherv(np.ascontiguousarray(part), (found, counts))
         return found
 
-    joined: Tree = tree_map(whole, state)
-    return joined
+    return tree_map(whole, state)

@@ -23,19 +23,15 @@ def random_windows(
     ----------
     ids : np.ndarray
         The sequence, shape (N,), with N > ``window``.
-    batch_size : int
-        Number B of windows in a batch.
-    window : int
-        Number T of ids in a window; the targets are the T ids one further on.
+    batch_size, window : int
+        Number B of windows in a batch, and T of ids in each; the targets are one further on.
     rng : np.random.Generator
         Draws the starts, at each batch; nothing else decides what comes next.
 
     Raises
     ------
-    ShapeError
-        If the sequence is shorter than one window and its targets.
-    DTypeError, OptionError
-        If another argument is not as described.
+    ShapeError, DTypeError, OptionError
+        If the sequence is shorter than a window and one, or an argument is not as described.
 
     Examples
     --------
@@ -47,12 +43,11 @@ def random_windows(
     check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window and one; got {len(ids)}")
-    offsets = np.arange(window + 1)
 
     def batches() -> Iterator[Batch]:
         while True:
             starts = rng.integers(0, len(ids) - window, size=(batch_size, 1))
-            windows = ids[starts + offsets]
+            windows = ids[starts + np.arange(window + 1)]
             yield Batch(windows[:, :-1], windows[:, 1:])
 
     return batches()
@@ -69,21 +64,16 @@ def consecutive_windows(
     Parameters
     ----------
     ids : np.ndarray
-        The sequence, shape (N,). Up to B − 1 of its last ids are left out, so that rows are of one
-        length.
-    batch_size : int
-        Number B of rows.
-    window : int
-        Number T of ids in a window, or a little less, so that the windows fill a row.
+        The sequence, shape (N,); up to B − 1 of its last ids are left out, for rows of one length.
+    batch_size, window : int
+        Number B of rows, and T of ids in a window, or a little less, so that they fill a row.
     start : int
         How many windows to leave out at the beginning.
 
     Raises
     ------
-    ShapeError
-        If a row would have nothing to predict.
-    DTypeError, OptionError
-        If another argument is not as described.
+    ShapeError, DTypeError, OptionError
+        If a row would have nothing to predict, or an argument is not as described.
 
     Examples
     --------
@@ -141,10 +131,8 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
 
     Raises
     ------
-    ShapeError
-        If there is nothing to predict.
-    DTypeError, OptionError
-        If an argument is not as described.
+    ShapeError, DTypeError, OptionError
+        If there is nothing to predict, or an argument is not as described.
 
     Examples
     --------
