@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli.arguments import add_options, given_options, option, real, whole
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation import Sampling, stream
+from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
 Continue a text with the model of a checkpoint. The prompt and what follows are written to standard
@@ -67,13 +73,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pieces(options: GenerateOptions) -> Iterator[str]:
-    import numpy as np
-
-    from numpy_xlstm.checkpoints import load_checkpoint
-    from numpy_xlstm.errors import OptionError
-    from numpy_xlstm.generation import Sampling, stream
-    from numpy_xlstm.numerics.memory import keep_freed_memory
-
     keep_freed_memory()
     checkpoint, penalty = load_checkpoint(options.checkpoint), options.repetition_penalty
     if checkpoint.tokenizer is None:

@@ -1,10 +1,8 @@
 """``numpy-xlstm info``: what is in a checkpoint."""
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from numpy_xlstm.checkpoints import Checkpoint
+from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint
 
 DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
@@ -22,8 +20,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tree and the facts."""
-    from numpy_xlstm.checkpoints import load_checkpoint
-
     checkpoint = load_checkpoint(args.checkpoint)
     print(checkpoint.model)
     for name, value in facts(checkpoint).items():
@@ -31,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def facts(checkpoint: "Checkpoint") -> dict[str, str]:
+def facts(checkpoint: Checkpoint) -> dict[str, str]:
     """Say what is known of the model and its training, beside the parameters."""
     model, training, tokenizer = checkpoint.model, checkpoint.training, checkpoint.tokenizer
     found = {"dtype": model.dtype.name, "parameters": f"{model.num_parameters:,}"}

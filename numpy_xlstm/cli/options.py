@@ -13,6 +13,13 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 DEFAULT_MINUTES = 3.0
 MODELS, CELLS = ("cell", "xlstm", "xlstm-large"), ("lstm", "slstm", "mlstm")
 
+NOT_LSTM: dict[str, Any] = {"slstm": None, "mlstm": None}
+OF_BLOCKS: dict[str, Any] = {"xlstm": None, "xlstm-large": None}
+HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
+LR = {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}
+DECAY = {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}
+"""Defaults of the models or cells that have an option."""
+
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 
@@ -22,22 +29,14 @@ class TrainOptions:
     """What a training is asked to do; an option that the model does not have is None."""
 
     file: str | None = option(
-        "text",
-        "a UTF-8 text (default: the language reference that CPython ships, 0.5 MB)",
-        metavar="FILE",
-        nargs="?",
-        resume=True,
+        "text", "a UTF-8 text (default: CPython's language reference)", nargs="?", metavar="FILE"
     )
     tokenizer: str = option(
-        "text",
-        "what is read: characters, bytes, or the tokens of a tokenizer.json",
-        default="characters",
-        metavar="NAME",
+        "text", "characters, bytes, or a tokenizer.json", default="characters", metavar="NAME"
     )
     model: str = option(
         "model",
-        "embedding, one recurrent cell, linear layer; the xLSTM of the first paper; or the "
-        "architecture of xLSTM 7B",
+        "of one cell, as in the first paper, or as xLSTM 7B",
         default="cell",
         choices=MODELS,
     )
@@ -46,31 +45,25 @@ class TrainOptions:
     hidden_size: int = option("model", "width of the cell", size, of={"cell": 256})
     embedding_size: int = option("model", "width of a token", size, of={"cell": 64})
     forget_gate: str = option(
-        "model",
-        "of the cells sLSTM and mLSTM (default: sigmoid)",
-        of={"slstm": None, "mlstm": None},
-        choices=("sigmoid", "exp"),
+        "model", "of sLSTM and mLSTM (default: sigmoid)", of=NOT_LSTM, choices=("sigmoid", "exp")
     )
     input_gate: str = option(
-        "model", "of the cell mLSTM (default: exp)", of={"mlstm": None}, choices=("exp", "sigmoid")
+        "model", "of mLSTM (default: exp)", of={"mlstm": None}, choices=("exp", "sigmoid")
     )
     heads: int = option(
         "model",
-        "a divisor of the width (default: as far as it divides, 4, and 16 for --cell mlstm)",
+        "a divisor of the width (default: 4, of mlstm 16, if they divide it)",
         natural,
-        of={"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4},
+        of=HEADS,
     )
     config: str | None = option(
-        "model",
-        "a configuration with the official names, JSON or YAML; instead of all but --dtype",
-        of={"xlstm": None, "xlstm-large": None},
-        metavar="FILE",
+        "model", "a JSON or YAML file with the official names", of=OF_BLOCKS, metavar="FILE"
     )
     blocks: int = option("model", "how many blocks", size, of={"xlstm": 4, "xlstm-large": 4})
     width: int = option("model", "width of the blocks", size, of={"xlstm": 192, "xlstm-large": 128})
     slstm_at: Any = option(
         "model",
-        "which blocks are sLSTM, from 0: numbers such as 1,3, or all, or none",
+        "sLSTM blocks: such as 0,2, or all, or none",
         places,
         of={"xlstm": [1]},
         metavar="LIST",
@@ -78,85 +71,53 @@ class TrainOptions:
     dropout: float = option("model", "dropout of xlstm", share, of={"xlstm": 0.3})
     weight_mode: Any = option(
         "model",
-        "whether the matrices that read the same input are stored as one",
+        "how matrices are stored",
         of={"xlstm-large": "single"},
         choices=("single", "fused"),
     )
     batch_size: int = option("training", "windows per step", size, 16)
     window: int = option("training", "tokens per window", size, 128)
-    lr: float = option(
-        "training",
-        "peak learning rate",
-        positive,
-        of={"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3},
-    )
+    lr: float = option("training", "peak learning rate", positive, of=LR)
     schedule: str = option(
         "training", "after the warm-up", default="cosine", choices=("cosine", "constant")
     )
     warmup: float = option("training", "part in which the learning rate rises", share, 0.05)
-    weight_decay: float = option(
-        "training", "AdamW's decay", real(0), of={"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}
-    )
+    weight_decay: float = option("training", "AdamW's decay", real(0), of=DECAY)
     clip: float = option("training", "largest gradient norm; 0: no limit", real(0), 1.0)
     steps: int | None = option(
-        "training",
-        "stop after N steps (default: no limit); alone, it makes a run repeatable bit for bit",
-        natural,
-        resume=True,
+        "training", "stop after N steps; alone, a run can be repeated bit for bit", natural
     )
     minutes: float | None = option(
         "training",
-        f"stop after X minutes (default: {DEFAULT_MINUTES:g}, or no limit with --steps)",
+        f"how long at most (default: {DEFAULT_MINUTES:g}, or no limit with --steps)",
         positive,
-        resume=True,
     )
     seed: int = option("training", "seed of all that is random", whole(0), 0)
     accumulate: int = option(
         "training", "learn from a batch in N parts, one in memory at a time", size, 1
     )
     tbptt: bool = option(
-        "training",
-        "read the text in order, in as many rows as a batch has, each window in the state in "
-        "which the one before ended; otherwise windows are drawn at random and begin empty",
-        default=False,
+        "training", "windows go on where the last ones ended, not at random places", default=False
     )
     recompute: bool = option(
         "training", "compute again in the backward what need not be kept", default=False
     )
     validate_every: int | None = option(
-        "training",
-        "steps between two validations (default: 100 with --steps alone, or as time permits)",
-        natural,
+        "training", "in steps (default: 100 with --steps alone, or as time permits)", natural
     )
     out: str | None = option(
-        "run",
-        "write checkpoint.npz, best.npz with the model of the best validation, log.jsonl with a "
-        "line per step, and loss.svg there",
-        metavar="DIR",
+        "run", "write checkpoint.npz, best.npz, log.jsonl and loss.svg there", metavar="DIR"
     )
     save_every: int | None = option(
-        "run", "write the checkpoint every N steps too, beside every minute and at the end", natural
+        "run", "steps between two checkpoints (default: one every minute)", natural
     )
-    resume: str | None = option(
-        "run",
-        "go on with the training in DIR, with all its options: only its budget can be raised, "
-        "with --steps or --minutes, and FILE can say where its text is now",
-        metavar="DIR",
-        resume=True,
-    )
-    sample_length: int = option("sample", "tokens to generate", whole(0), 500, resume=True)
+    resume: str | None = option("run", "go on with the training that is there", metavar="DIR")
+    sample_length: int = option("sample", "tokens to generate", whole(0), 500)
     temperature: float = option(
-        "sample",
-        "1: as the model believes, less: bolder, 0: the likeliest",
-        real(0),
-        0.8,
-        resume=True,
+        "sample", "1: as the model believes, less: bolder, 0: the likeliest", real(0), 0.8
     )
     prompt: str | None = option(
-        "sample",
-        "what the sample continues (default: the beginning of the held-out part)",
-        metavar="TEXT",
-        resume=True,
+        "sample", "what it continues (default: the beginning of the held-out part)", metavar="TEXT"
     )
 
     @property
@@ -220,6 +181,7 @@ class TrainOptions:
 
 OPTIONS: dict[str, Mapping[str, Any]] = {f.name: f.metadata for f in fields(TrainOptions)}
 NOT_STORED = {"out", "resume"}
+AT_RESUME = {"steps", "minutes", "sample_length", "temperature", "prompt"}
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
 """The options of those arguments of the library that have another name."""
 
@@ -244,11 +206,10 @@ def _check_model(options: TrainOptions, given: Mapping[str, Any]) -> None:
 
 def check_resume(given: Mapping[str, Any]) -> None:
     """Raise :class:`OptionError` if something is given that a run keeps to its end."""
-    allowed = {name for name, facts in OPTIONS.items() if facts.get("resume")}
-    if foreign := given.keys() - allowed:
+    if foreign := given.keys() - AT_RESUME - {"file", "resume"}:
         raise OptionError(
-            f"--resume: expected no other options than {flags(allowed - {'file'})}, the rest are "
-            f"those of the run; got {flags(foreign)}"
+            f"--resume: expected no other options than {flags(AT_RESUME)}, the rest are those of "
+            f"the run; got {flags(foreign)}"
         )
 
 

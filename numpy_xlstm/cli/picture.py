@@ -18,22 +18,10 @@ SPAN = 50
 def save_loss_picture(
     path: str | Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
-    """Draw bits per character over steps.
+    """Draw bits per character over steps, of the lines of a log; without any there is no picture.
 
-    Parameters
-    ----------
-    path : str or Path
-        The picture; the suffix says its format.
-    entries : Sequence[Mapping[str, Any]]
-        The lines of the log: ``step``, ``bits``, and ``validation`` where there was one. Without
-        any there is no picture.
-    levels : Mapping[str, float]
-        Horizontal lines to compare with, in bits per character, by name.
-
-    Raises
-    ------
-    MissingExtraError
-        If matplotlib is not there.
+    ``levels`` are horizontal lines to compare with, by name. Raises :class:`MissingExtraError` if
+    matplotlib is not there.
     """
     try:
         from matplotlib.figure import Figure

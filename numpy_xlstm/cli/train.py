@@ -6,14 +6,20 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+
+from numpy_xlstm import training
 from numpy_xlstm.cli.arguments import add_options, given_options
+from numpy_xlstm.cli.model import build, describe
 from numpy_xlstm.cli.options import TrainOptions, as_typed, check_resume
+from numpy_xlstm.cli.picture import save_loss_picture
 from numpy_xlstm.errors import (
     CheckpointError,
     MissingExtraError,
@@ -21,11 +27,18 @@ from numpy_xlstm.errors import (
     ShapeError,
     TextError,
 )
-
-if TYPE_CHECKING:
-    from numpy_xlstm.generation import Tokenizer
-    from numpy_xlstm.training import Run, TextSplit, TrainingState
-    from numpy_xlstm.training.ranks import Comm
+from numpy_xlstm.generation import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    HuggingFaceTokenizer,
+    Sampling,
+    StreamDecoder,
+    Tokenizer,
+    check_prompt,
+    generate,
+)
+from numpy_xlstm.numerics.memory import keep_freed_memory
+from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -33,9 +46,10 @@ of the first paper, or the architecture of xLSTM 7B. The last tenth of the text 
 end its bits per character are shown beside the unigram and bigram entropy of that same part, and a
 sample is drawn. Ctrl-C ends the training early and still shows both.
 
-With --out, all that the training depends on is saved now and then and at the end. Whatever ends it,
---resume goes on from there; with --steps alone, bit for bit as if nothing had happened. The model
-of the best validation is in best.npz."""
+With --out, all that the training depends on is saved every minute and at the end. Whatever ends it,
+--resume goes on from there, with all its options; with --steps alone, bit for bit as if nothing had
+happened. Only its budget can be raised, with --steps or --minutes, and FILE can say where its text
+is now. The model of the best validation is in best.npz."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
@@ -47,8 +61,8 @@ OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
 
 PICTURE = "loss.svg"
 
-RECIPE = {"cell": {}, "xlstm": {"betas": (0.9, 0.95), "eps": 1e-5}}
-"""Options of AdamW that are not asked for: its own defaults, or those of the official training."""
+OFFICIAL = {"betas": (0.9, 0.95), "eps": 1e-5}
+"""Options of AdamW in the official training of xLSTM."""
 
 FINAL = 0.1
 """The part of the peak learning rate to which the cosine falls."""
@@ -58,11 +72,11 @@ class Session(NamedTuple):
     """A training that is about to begin or to go on."""
 
     options: TrainOptions
-    split: "TextSplit"
-    state: "TrainingState"
-    run: "Run | None"
+    split: TextSplit
+    state: TrainingState
+    run: Run | None
     """Its directory, if it has one."""
-    comm: "Comm | None"
+    comm: ranks.Comm | None
     """The ranks that train together, if there are several."""
 
 
@@ -77,9 +91,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace) -> int:
     """Train as told; returns 0, or 130 if Ctrl-C ended the training."""
-    from numpy_xlstm.numerics.memory import keep_freed_memory
-    from numpy_xlstm.training import ranks
-
     given = given_options(args, TrainOptions)
     keep_freed_memory()
     comm = ranks.world()
@@ -93,18 +104,15 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _silent_unless(prints: bool) -> Iterator[None]:
     """Print nothing within the block, unless this rank is the one that does."""
-    with ExitStack() as stack:
-        if not prints:
-            nowhere = stack.enter_context(Path(os.devnull).open("w"))
-            stack.enter_context(redirect_stdout(nowhere))
-            stack.enter_context(redirect_stderr(nowhere))
+    if prints:
+        yield
+        return
+    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         yield
 
 
-def _run(given: Mapping[str, Any], comm: "Comm | None") -> int:
+def _run(given: Mapping[str, Any], comm: ranks.Comm | None) -> int:
     from numpy_xlstm.cli.display import show_setup
-    from numpy_xlstm.cli.model import describe
-    from numpy_xlstm.training.ranks import writes
 
     session = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, *_ = session
@@ -112,30 +120,23 @@ def _run(given: Mapping[str, Any], comm: "Comm | None") -> int:
     show_setup(describe(options, state.model), state.model, split)
     interrupted = _train(session)
     _report(session)
-    if writes(comm):
+    if ranks.writes(comm):
         _sample(session, prompt)
     return 130 if interrupted else 0
 
 
-def _begin(given: Mapping[str, Any], comm: "Comm | None") -> Session:
+def _begin(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
     """Build all that the options ask for, and the directory if there is to be one."""
-    import numpy as np
-
-    from numpy_xlstm.cli.model import build
-    from numpy_xlstm.training import AdamW, Run, TrainingState, decay_rule, read_text, split_text
-
     options = TrainOptions.begin(given)
-    text = read_text(options.file)
-    split = split_text(text, options.window, _tokenizer(options.tokenizer))
+    text = training.read_text(options.file)
+    split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng)
-    recipe: Any = RECIPE["cell" if options.model == "cell" else "xlstm"]
-    rates: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
-    state = TrainingState(
-        model, AdamW(model.params, decays=decay_rule(model), **rates, **recipe), rng
-    )
-    run = None
+    recipe: Any = {} if options.model == "cell" else OFFICIAL
+    recipe = recipe | {"lr": options.lr, "weight_decay": options.weight_decay}
+    optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
+    state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
         notes = {"options": options.stored(), "text": _fingerprint(text)}
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
@@ -143,25 +144,21 @@ def _begin(given: Mapping[str, Any], comm: "Comm | None") -> Session:
     return Session(options, split, state, run, comm)
 
 
-def _resume(given: Mapping[str, Any], comm: "Comm | None") -> Session:
+def _resume(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
     """Take up what is in a directory, with the options that it began with."""
-    from numpy_xlstm.training import Run, read_text, split_text
-
     check_resume(given)
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
-        raise CheckpointError(
-            f"{given['resume']}: expected a run of the train command; got another"
-        )
+        raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
     options = TrainOptions.go_on(run.notes["options"], given)
-    text, known = read_text(options.file), run.notes["text"]
+    text, known = training.read_text(options.file), run.notes["text"]
     if (found := _fingerprint(text)) != known:
         expected, got = (
             f"{facts['characters']:,} characters, SHA-256 {facts['sha256']}"
             for facts in (known, found)
         )
         raise TextError(f"text: expected the text of the run, {expected}; got another, {got}")
-    split = split_text(text, options.window, run.tokenizer)
+    split = training.split_text(text, options.window, run.tokenizer)
     _check(options, split, comm)
     run.save_every = options.save_every
     if given.keys() & {"steps", "minutes", "file"}:
@@ -171,15 +168,11 @@ def _resume(given: Mapping[str, Any], comm: "Comm | None") -> Session:
 
 
 def _fingerprint(text: str) -> dict[str, Any]:
-    from hashlib import sha256
-
     return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
 
 
-def _tokenizer(name: str) -> "Tokenizer | None":
+def _tokenizer(name: str) -> Tokenizer | None:
     """Return the tokenizer of that name; None stands for that of the text's characters."""
-    from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
-
     if name == "characters":
         return None
     if name == "bytes":
@@ -191,13 +184,11 @@ def _tokenizer(name: str) -> "Tokenizer | None":
     return HuggingFaceTokenizer.from_file(name)
 
 
-def _check(options: TrainOptions, split: "TextSplit", comm: "Comm | None") -> None:
+def _check(options: TrainOptions, split: TextSplit, comm: ranks.Comm | None) -> None:
     """Raise an error for options that do not fit each other or the text, before anything begins."""
-    from numpy_xlstm.training.ranks import check_ranks
-
     if options.save_every is not None and options.out is None and options.resume is None:
         raise OptionError("save_every: expected --out too, where to save; got none")
-    check_ranks(options.batch_size, options.accumulate, comm)
+    ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.tbptt and len(split.train_ids) <= options.batch_size:
         raise TextError(
             f"text: expected more tokens to learn from than the {options.batch_size} rows of "
@@ -206,10 +197,8 @@ def _check(options: TrainOptions, split: "TextSplit", comm: "Comm | None") -> No
     _prompt(options, split)
 
 
-def _prompt(options: TrainOptions, split: "TextSplit") -> str:
+def _prompt(options: TrainOptions, split: TextSplit) -> str:
     """What the sample continues: the prompt, or how the held-out part begins."""
-    from numpy_xlstm.generation import CharacterTokenizer, StreamDecoder, check_prompt
-
     if options.prompt is not None:
         prompt = options.prompt
     elif isinstance(split.tokenizer, CharacterTokenizer):
@@ -226,35 +215,34 @@ def _prompt(options: TrainOptions, split: "TextSplit") -> str:
 def _train(session: Session) -> bool:
     """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
     from numpy_xlstm.cli.display import progress_display
-    from numpy_xlstm.training import Budget, learn, warmup_cosine
-    from numpy_xlstm.training.ranks import total
 
     options, split, state, run, comm = session
-    by_time = options.minutes is not None
-    records = learn(
+    seconds = None if options.minutes is None else 60 * options.minutes
+    final = FINAL if options.schedule == "cosine" else 1.0
+    records = training.learn(
         state,
         split,
-        Budget(options.steps, 60 * options.minutes if options.minutes is not None else None),
+        training.Budget(options.steps, seconds),
         batch_size=options.batch_size,
         window=options.window,
         carry=options.tbptt,
         max_norm=options.clip or float("inf"),
-        schedule=warmup_cosine(options.warmup, FINAL if options.schedule == "cosine" else 1.0),
+        schedule=training.warmup_cosine(options.warmup, final),
         accumulate=options.accumulate,
         recompute=options.recompute,
-        validate_every=options.validate_every or (None if by_time else 100),
+        validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    stopped = False
     with deferred_interrupt() as interrupted, progress_display() as show:
         for record in records:
             if run is not None:
                 run.add(record)
             show(record)
-            if stopped := total(interrupted(), comm) > 0:
+            if ranks.total(interrupted(), comm):
                 break
         if run is not None:
             run.save()
+        stopped = ranks.total(interrupted(), comm) > 0
     if run is not None and stopped:
         again = f"numpy-xlstm train --resume {run.directory}"
         print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
@@ -295,40 +283,30 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 def _report(session: Session) -> None:
     from numpy_xlstm.cli.display import show_results
-    from numpy_xlstm.training import bigram_entropy, unigram_entropy, validation_bits
-    from numpy_xlstm.training.ranks import writes
 
     options, split, state, run, comm = session
     levels = {
-        "unigram entropy": unigram_entropy(split.validation),
-        "bigram entropy": bigram_entropy(split.validation),
+        "unigram entropy": training.unigram_entropy(split.validation),
+        "bigram entropy": training.bigram_entropy(split.validation),
     }
     step, bits = state.validations[-1] if state.validations else (-1, 0.0)
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
-        bits = validation_bits(state.model, ids, characters=characters, comm=comm)
+        bits = training.validation_bits(state.model, ids, characters=characters, comm=comm)
     found = {f"{options.kind} model": bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         found[f"{options.kind} model, step {step:,}"] = best
     show_results(levels | found, state)
-    if run is not None and writes(comm):
-        _draw(run, levels)
-
-
-def _draw(run: "Run", levels: dict[str, float]) -> None:
-    from numpy_xlstm.cli.picture import save_loss_picture
-    from numpy_xlstm.training import read_log
-
-    try:
-        save_loss_picture(run.directory / PICTURE, read_log(run.log), levels)
-    except MissingExtraError as error:
-        print(f"no {PICTURE}: {error}", file=sys.stderr)
+    if run is not None and ranks.writes(comm):
+        try:
+            save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
+        except MissingExtraError as error:
+            print(f"no {PICTURE}: {error}", file=sys.stderr)
 
 
 def _sample(session: Session, prompt: str) -> None:
     from numpy_xlstm.cli.display import show_sample
-    from numpy_xlstm.generation import Sampling, generate
 
     options, split, state, *_ = session
     if options.sample_length:

@@ -51,7 +51,7 @@ class AdamW:
 
     Notes
     -----
-    Update rule and defaults are those of ``torch.optim.AdamW``.
+    Rule and defaults are those of ``torch.optim.AdamW``.
 
     References
     ----------
@@ -122,10 +122,8 @@ class AdamW:
         def update(name: str, p: Array, g: Array, m: Array, v: Array) -> None:
             self._update(p, g, m, v, lr, decays[name])
 
-        each_block(
-            update,
-            {name: (params[name], grads[name], m, self.v[name]) for name, m in self.m.items()},
-        )
+        arrays = {name: (params[name], grads[name], m, self.v[name]) for name, m in self.m.items()}
+        each_block(update, arrays)
 
     def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
         for name, moment in self.m.items():
@@ -137,9 +135,12 @@ class AdamW:
         squares = each_block(_squares, {name: (grads[name], params[name]) for name in self.m})
         if np.isfinite(sum(squares)):
             return
-        for name, moment in self.m.items():
+        for name, moment in self.m.items():  # look closer
             check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            _check_largest(name, grads[name])
+            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
+                raise NonFiniteError(  # its square would stay in the second moment for ever
+                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+                )
             check_array(name, params[name], moment.shape, moment.dtype)
 
     def _update(self, p: Array, g: Array, m: Array, v: Array, lr: float, decays: bool) -> None:
@@ -202,22 +203,13 @@ class AdamW:
 
 
 def _squares(name: str, grad: Array, parameter: Array) -> float:
-    """Not finite if anything is not: then look closer."""
+    """Not finite if anything is not."""
     return float(sum_of_squares(grad)) + float(sum_of_squares(parameter))
 
 
 def _is_like(array: Array, moment: Array) -> bool:
     alike = isinstance(array, np.ndarray) and array.dtype == moment.dtype
     return alike and array.shape == moment.shape
-
-
-def _check_largest(name: str, grad: Array) -> None:
-    """A square that overflows would stay in the second moment, and stop the parameter, for ever."""
-    largest = np.abs(grad).max(initial=0)
-    if largest > np.sqrt(np.finfo(grad.dtype).max):
-        raise NonFiniteError(
-            f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
-        )
 
 
 def _in_range(name: str, value: float, below: float) -> float:

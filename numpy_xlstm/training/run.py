@@ -46,6 +46,11 @@ class Run:
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
 
+    Attributes
+    ----------
+    checkpoint, best, log : Path
+        The files.
+
     Raises
     ------
     OptionError
@@ -83,6 +88,7 @@ class Run:
             check_positive("save_every", save_every)
         check_interval("save_seconds", save_seconds)
         self.directory = Path(directory)
+        self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
         self.state = state
         self.tokenizer = tokenizer
         self.notes = notes or {}
@@ -152,21 +158,6 @@ class Run:
             os.truncate(run.log, found["log_size"])
         return run
 
-    @property
-    def checkpoint(self) -> Path:
-        """The file with all that the training depends on."""
-        return self.directory / CHECKPOINT
-
-    @property
-    def best(self) -> Path:
-        """The file with the model of the best validation."""
-        return self.directory / BEST
-
-    @property
-    def log(self) -> Path:
-        """The file with a line per step."""
-        return self.directory / LOG
-
     def add(self, progress: Progress) -> None:
         """Write a line into the log, and what else is due: a checkpoint, or the best model."""
         if ranks.writes(self.comm):
@@ -181,21 +172,13 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""
-        size = self._written() if ranks.writes(self.comm) else 0
-        self.state.save(
-            self.checkpoint,
-            tokenizer=self.tokenizer,
-            comm=self.comm,
-            log_size=size,
-            notes=self.notes,
-        )
+        facts: dict[str, Any] = {"tokenizer": self.tokenizer, "notes": self.notes}
+        if ranks.writes(self.comm):
+            with self.log.open("rb+") as file:
+                os.fsync(file.fileno())
+                facts["log_size"] = file.seek(0, os.SEEK_END)
+        self.state.save(self.checkpoint, comm=self.comm, **facts)
         self._saved = self.state.step, self.clock()
-
-    def _written(self) -> int:
-        """Make sure that the log is on the disk, and return how many bytes it has."""
-        with self.log.open("rb+") as file:
-            os.fsync(file.fileno())
-            return file.seek(0, os.SEEK_END)
 
     def _is_best(self, validation: float) -> bool:
         """Whether a validation, that of this step, is better than all before it."""

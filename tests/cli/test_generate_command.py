@@ -52,7 +52,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
 
     def set_model(model: Any) -> None:
         checkpoint = SimpleNamespace(model=model, tokenizer=ByteTokenizer())
-        monkeypatch.setattr("numpy_xlstm.checkpoints.load_checkpoint", lambda path: checkpoint)
+        monkeypatch.setattr("numpy_xlstm.cli.generate.load_checkpoint", lambda path: checkpoint)
 
     return set_model
 
