@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import models
-from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.cli.options import TrainOptions
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.training.step import check_step_options
 
 

@@ -6,6 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import (
     CacheError,
     DTypeError,
@@ -23,11 +28,6 @@ from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells.gru import GRUCell
-from numpy_xlstm.cells.lstm import LSTMCell
-from numpy_xlstm.cells.mlstm import mLSTMCell
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from tests.ties.gated import assert_same
 
 

@@ -66,7 +66,10 @@ def tie(layer: Any, x: Array, state: Any, lengths: Any, rng: np.random.Generator
     ys, state_of_cell, steps = unroll(layer.cell, x, state, lengths=lengths)
     compare("forward", (y, last), (ys, state_of_cell))
     compare("evaluation", layer(x, state, lengths=lengths), (ys, state_of_cell))
-    dy, dstate = rng.standard_normal(y.shape), tree_map(lambda a: rng.standard_normal(a.shape), last)
+    dy, dstate = (
+        rng.standard_normal(y.shape),
+        tree_map(lambda a: rng.standard_normal(a.shape), last),
+    )
     for dlast in (dstate, None):
         dx, dstate0, grads = layer.backward(dy, cache, dlast)
         expected = unroll_backward(layer.cell, dy, steps, dlast)

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.kernels import (
     lstm_recurrent,
     lstm_recurrent_backward,
@@ -15,9 +18,6 @@ from numpy_xlstm.kernels import (
 from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import leaves, rebuild
 
 KINDS = ("lstm", "slstm-sigmoid", "slstm-exp")

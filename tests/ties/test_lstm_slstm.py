@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import (
     StateError,
 )
@@ -17,8 +19,6 @@ from numpy_xlstm.kernels import (
 from numpy_xlstm.layers import sequence
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.trees import leaves
 from tests.ties.gated import Case, Sizes, assert_same, assert_tied, sizes
 

@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.generation import ByteTokenizer
+from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import (
     AdamW,
