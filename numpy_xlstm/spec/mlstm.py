@@ -140,10 +140,11 @@ class mLSTMCell(Module):
         i_pre, f_pre, o_pre = pre = [x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo"]  # [mlstm.4]
         o = sigmoid(o_pre)  # [mlstm.5]
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
-        A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.10]
+        log_f = log_gate(f_pre, self.forget_gate)
+        A = log_f + m_prev  # [stab.10]
         m = maximum(A, log_i) * self.normalised  # [stab.3]
         i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(A - m)  # [stab.5]
+        f = np.exp(log_f - (m - m_prev))  # [stab.5]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
