@@ -1,0 +1,201 @@
+"""mLSTM step by step: the recurrent form.
+
+The forward keeps C at about √T places; the backward recomputes those in between, one segment at a
+time.
+"""
+
+from math import isqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.kernels.mlstm.shared import (
+    Cache,
+    Gradients,
+    checked_backward,
+    checked_run,
+    inner_product,
+)
+from numpy_xlstm.numerics import Array, dot
+from numpy_xlstm.spec.mlstm import mLSTMState
+
+
+def mlstm_recurrent(
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: Any = None,
+    *,
+    lengths: Array | None = None,
+    eps: float = 1e-6,
+    forget_gate: str = "sigmoid",
+    input_gate: str = "exp",
+) -> tuple[Array, mLSTMState, Cache]:
+    """mLSTM, one step after the other.
+
+    ::
+
+        m_t = max(log f_t + m_{t−1}, ĩ_t);  i′ = e^(ĩ_t − m_t);  f′ = e^(log f_t + m_{t−1} − m_t)
+        C_t = f′ C_{t−1} + i′ k_t v_tᵀ / √DK                    (xLSTM paper, Eq 19, transposed)
+        n_t = f′ n_{t−1} + i′ k_t / √DK                         (Eq 20)
+        h_t = C_tᵀ q_t / (max(|q_t·n_t|, e^(−m_t)) + eps)       (Eq 21)
+
+    With a sigmoid input gate (mLSTMsig of the TFLA paper) i = σ(ĩ), there is no n and no m, and
+    h_t = C_tᵀ q_t.
+
+    Parameters
+    ----------
+    q, k : np.ndarray
+        Queries and keys, shape (B, NH, T, DK), T ≥ 0.
+    v : np.ndarray
+        Values, shape (B, NH, T, DV).
+    i, f : np.ndarray
+        Pre-activations ĩ and f̃ of the gates, shape (B, NH, T).
+    state : mLSTMState, optional
+        C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
+        m = −inf, if omitted.
+    lengths : np.ndarray, optional
+        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
+        them are padding: they change no state, have outputs of 0, and get gradients of 0.
+    eps : float, default 1e-6
+        Added to the denominator; 0 is the paper.
+    forget_gate : {"sigmoid", "exp"}
+        What the forget gate is.
+    input_gate : {"exp", "sigmoid"}
+        What the input gate is.
+
+    Returns
+    -------
+    h : np.ndarray
+        Outputs, shape (B, NH, T, DV).
+    state : mLSTMState
+        State after the last step.
+    cache : Cache
+        What :func:`mlstm_recurrent_backward` needs. It refers to the inputs, to h and to the
+        states: change none of them in place before the backward.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
+
+    Notes
+    -----
+    C here is the transpose of the paper's, keys × values. The stabiliser is the recurrence that
+    the paper gives for sLSTM (Eqs 15–17). Results are infinite where the mathematics exceeds the
+    format: C of an exponential forget gate beside a sigmoid input gate, which nothing bounds, and
+    with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
+    >>> i, f = rng.standard_normal((2, 1, 2, 5))
+    >>> h, state, cache = mlstm_recurrent(q, k, v, i, f)
+    >>> dh = rng.standard_normal(h.shape)
+    >>> dq, dk, dv, di, df, dstate0 = mlstm_recurrent_backward(dh, cache)
+    >>> h.shape, state.C.shape, di.shape
+    ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
+    """
+    options = eps, forget_gate, input_gate
+    return checked_run(steps, (q, k, v, i, f), state, lengths, options)
+
+
+def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
+    """Vector-Jacobian product of :func:`mlstm_recurrent`.
+
+    Parameters
+    ----------
+    dh : np.ndarray
+        Cotangent of h, shape (B, NH, T, DV).
+    cache : Cache
+        From the forward. It is not changed, and can be used again.
+    dstate : mLSTMState, optional
+        Cotangents of C, n and m after the last step; zero if omitted.
+
+    Returns
+    -------
+    dq, dk, dv, di, df : np.ndarray
+        Gradients of the inputs, in their shapes.
+    dstate0 : mLSTMState
+        Gradients of C, n and m before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError
+        If ``dh`` or ``dstate`` is not as described.
+    CacheError
+        If ``cache`` is not from that forward.
+    """
+    return checked_backward(dh, cache, dstate, RecurrentCache)
+
+
+class RecurrentCache(NamedTuple):
+    """What the way back needs; steps are along axis 2."""
+
+    k: Array
+    v: Array
+    i: Array  # i′ and f′, (B, NH, T)
+    f: Array
+    segment: int
+    kept: list[Array]  # C before each segment
+
+    def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
+        """Go back through the steps."""
+        k, v, i, f, segment, kept = self
+        T, ik, dC = q.shape[2], i[..., None] * k, dC.copy()
+        dq, dk, dv, df = (np.empty_like(array) for array in (q, k, v, f))
+        for start, C in zip(range(0, T, segment)[::-1], kept[::-1], strict=True):
+            Cs, stop = [C], min(start + segment, T)
+            for t in range(start, stop):
+                Cs.append(_written(Cs[-1], f[..., t], ik[:, :, t], v[:, :, t]))
+            for t in reversed(range(start, stop)):
+                dC += _outer(q[:, :, t], dnum[:, :, t])  # [mlstm.21]
+                dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
+                dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
+                dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.26]
+                df[:, :, t] = inner_product(Cs[-1], dC)
+                dC *= f[..., t, None, None]
+        dk *= i[..., None]  # [mlstm.25]
+        dlog_i = dot(k, dk)[..., 0]  # [mlstm.27]
+        dlog_f = f * df  # [mlstm.28]
+        return dq, dk, dv, dlog_i, dlog_f, dC
+
+
+def steps(
+    q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array
+) -> tuple[Array, Array, RecurrentCache]:
+    """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
+    i, f = np.exp(log_i), np.exp(log_f)
+    ik, num, kept = i[..., None] * k, np.empty_like(v), []
+    T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
+    for t in range(T):
+        if t % segment == 0:
+            kept.append(C)
+        C = _written(C, f[..., t], ik[:, :, t], v[:, :, t])
+        num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.10]
+    return num, C, RecurrentCache(k, v, i, f, segment, kept)
+
+
+def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:
+    """C after a step: f C + i k vᵀ."""
+    written = f[..., None, None] * C
+    written += _outer(ik, v)  # [mlstm.8] [mlstm.9]
+    return written
+
+
+def _outer(a: Array, b: Array) -> Array:
+    """Matrix a bᵀ for each batch row and head.
+
+    The one column gets another one, of zeros, beside it: NumPy hands a product to BLAS only where
+    more than one column meets a row, and takes up to eight times as long where it does not.
+    """
+    columns = np.zeros((*a.shape, 2), a.dtype)
+    rows = np.zeros((*b.shape[:-1], 2, b.shape[-1]), b.dtype)
+    columns[..., 0], rows[..., 0, :] = a, b
+    product: Array = columns @ rows
+    return product

@@ -1,0 +1,208 @@
+"""What all forms of mLSTM share: gates, the stabiliser, the denominator, padding and checks.
+
+n is one more column of C, that of a value 1, and q·n one more column of what is read. The gates are
+divided by e^m before all else. What is left is a matrix C, gates and queries, ::
+
+    C = f′ C₋ + i′ k vᵀ,  num = Cᵀq
+
+and only that is computed in different forms. A form is a function ::
+
+    num, C, cache = form(q, k, v, log_i, log_f, C)
+
+of the keys that have been divided by √DK and the logs of the gates, and its cache has the way back,
+for any queries q: the backward reads with q/den, so that num is h and nothing is to be divided. ::
+
+    dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
+
+Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.door import check_cache, check_like
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_choice,
+    check_eps,
+    check_lengths,
+    clip,
+    dot,
+    maximum,
+    modulus,
+)
+from numpy_xlstm.spec.gates import KINDS, log_gate, log_gate_slope, root
+from numpy_xlstm.spec.mlstm import mLSTMState
+
+Arrays = tuple[Array, ...]
+Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
+"""Of q, k, v, i, f and of the state before the first step."""
+
+
+class Cache(NamedTuple):
+    """What the backward needs. It refers to inputs, h and states: change none of them before."""
+
+    h: Array
+    q: Array
+    i: Array
+    f: Array
+    options: tuple[Any, ...]  # eps, forget_gate and input_gate
+    live: Array | None  # which steps are there, (B, 1, T); None if all are
+    before: Array  # C and n before the first step, (B, NH, DK, DV + 1)
+    after: Array
+    qn: Array  # (B, NH, T)
+    ms: Any  # (B, NH, T), as past; None with a sigmoid input gate
+    past: Any  # where log f + m₋ is the larger argument of m, or ties
+    form: Any
+
+
+def run(
+    form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
+) -> tuple[Array, mLSTMState, Cache]:
+    """Run mLSTM over q, k, v, i and f in a form, without checks."""
+    q, k, v, i, f = arrays
+    eps, forget_gate, input_gate = options
+    C, n, m = empty_state(q, v, input_gate) if state is None else state
+    log_i, log_f = log_gate(i, input_gate), log_gate(f, forget_gate)
+    live: Any = None
+    ms: Any = None
+    past: Any = None
+    k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
+    if lengths is not None:
+        live = (np.arange(q.shape[2]) < lengths[:, None])[:, None]
+        log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
+        q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
+    if n is not None:
+        C, v = with_column(C, n), with_column(v, np.ones_like(i))
+        log_i, log_f, ms, past = stabilise(log_i, log_f, m)
+    h, C_after, cache = form(q, k, v, log_i, log_f, C)
+    qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
+    if n is not None:
+        m = ms[..., -1].copy() if ms.shape[-1] else m
+        h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
+        after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
+    if live is not None:
+        h = np.where(live[..., None], h, 0)
+    return h, after, Cache(h, q, i, f, options, live, C, C_after, qn, ms, past, cache)
+
+
+def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
+    """Go back in the form that the forward took, without checks."""
+    h, q, i, f, (eps, forget_gate, input_gate), live, before, after, qn, ms, past, form = cache
+    if live is not None:
+        dh = np.where(live[..., None], dh, 0)
+    dC, r = np.zeros_like(after), np.zeros_like(after[..., 0, 0])
+    if dstate is not None:
+        dC = dstate.C if ms is None else with_column(dstate.C, dstate.n)
+        r = r if ms is None else dstate.m - inner_product(after, dC)  # [stab.6]
+    if ms is None:
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dstate0 = mLSTMState(dC, None, None)
+    else:
+        den, sign, rho = denominator(qn, ms, eps)
+        S = dot(dh, h)[..., 0]  # [mlstm.18]
+        dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dq, dv = dq / den[..., None], dv[..., :-1]
+        r, rs = residuals(past, -rho * S, r)
+        dlog_i, dlog_f = dlog_i + np.where(past, 0, rs), dlog_f + np.where(past, rs, 0)
+        dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], r + inner_product(before, dC))  # [stab.8]
+    dk *= 1 / root(dk.shape[-1], dk)
+    di, df = dlog_i * log_gate_slope(i, input_gate), dlog_f * log_gate_slope(f, forget_gate)
+    if live is not None:
+        di, df = np.where(live, di, 0), np.where(live, df, 0)
+    return dq, dk, dv, di, df, dstate0
+
+
+def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
+    """max(|q·n|, e^−m) + eps, the sign of q·n where it wins, and h's share that m does change."""
+    clipped = clip(m)
+    floor = np.exp(-clipped)
+    den = maximum(modulus(qn), floor) + eps  # [mlstm.12]
+    wins = modulus(qn).real >= floor.real
+    return den, np.sign(qn.real) * wins, np.where((clipped != m) & ~wins, 1, eps / den)
+
+
+def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, Array, Array, Array]:
+    """Logs of the gates divided by e^m, m at all steps, and where the past wins it or ties.
+
+    m₋ − m comes first: its error is like that of log f, and that of log f + m₋ is like that of m₋,
+    which may be far larger. Where nothing has come yet, m is −inf, and nothing carries on as it is.
+    """
+    steps_i, steps_f = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (log_i, log_f))
+    ms = np.concatenate([m[None], steps_i])
+    for t in range(len(steps_i)):
+        maximum(steps_f[t] + ms[t], steps_i[t], out=ms[t + 1])  # [stab.3]
+    before, after = np.moveaxis(ms[:-1], 0, -1), np.moveaxis(ms[1:], 0, -1)
+    past = (log_f + before).real >= log_i.real  # [stab.10]
+    empty = after.real == -np.inf
+    shift = np.where(empty, 0, after)
+    log_f = log_f + (np.where(empty, 0, before) - shift)  # [stab.5]
+    return log_i - shift, log_f, after, past  # [stab.4]
+
+
+def residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
+    """The residual before the first step, and that of each, which log f or log i gets  [stab.7]."""
+    steps = np.ascontiguousarray(np.moveaxis(tau, -1, 0))
+    carries = np.ascontiguousarray(np.moveaxis(past, -1, 0))
+    for t in reversed(range(len(steps))):
+        steps[t] += r
+        r = steps[t] * carries[t]
+    return r, np.moveaxis(steps, 0, -1)
+
+
+def with_column(matrix: Array, column: Array) -> Array:
+    """Matrix (…, N) with one more column (…)."""
+    return np.concatenate([matrix, column[..., None]], axis=-1)
+
+
+def inner_product(a: Array, b: Array) -> Array:
+    """Sum of products of two matrices, for each batch row and head."""
+    lead = a.shape[:2]
+    product: Array = dot(a.reshape(*lead, -1), b.reshape(*lead, -1))[..., 0]
+    return product
+
+
+def empty_state(q: Array, v: Array, input_gate: str) -> mLSTMState:
+    """C = n = 0 and m = −inf."""
+    C = np.zeros((*q.shape[:2], q.shape[-1], v.shape[-1]), q.dtype)
+    if input_gate == "sigmoid":
+        return mLSTMState(C, None, None)
+    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
+
+
+def checked_run(
+    form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
+) -> tuple[Array, mLSTMState, Cache]:
+    """Run a form, or raise an error that names what does not fit."""
+    q, k, v, i, f = arrays
+    check_eps(options[0])
+    check_choice("forget_gate", options[1], KINDS)
+    check_choice("input_gate", options[2], KINDS)
+    check_array("q", q, ("batch", "heads", "time", "DK"))
+    B, NH, T, DK = q.shape
+    check_array("k", k, (B, NH, T, DK), q.dtype)
+    check_array("v", v, (B, NH, T, "DV"), q.dtype)
+    check_array("i", i, (B, NH, T), q.dtype)
+    check_array("f", f, (B, NH, T), q.dtype)
+    if 0 in (B, NH, DK, v.shape[-1]):
+        raise ShapeError(
+            f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
+        )
+    if state is not None:
+        state = check_like("state", state, empty_state(q, v, options[2]))
+    lengths = None if lengths is None else check_lengths(lengths, B, T)
+    return run(form, arrays, state, lengths, options)
+
+
+def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradients:
+    """Check the cache, which is to be that of a form, and both cotangents, and go back."""
+    check_cache(cache, Cache)
+    check_cache(cache.form, kind)
+    check_array("dh", dh, cache.h.shape, cache.h.dtype)
+    if dstate is not None:
+        dstate = check_like("dstate", dstate, empty_state(cache.q, cache.h, cache.options[2]))
+    return run_backward(dh, cache, dstate)

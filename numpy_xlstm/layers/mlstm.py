@@ -1,0 +1,149 @@
+"""mLSTM over a sequence: the maps from x to q, k, v and the gates, around a form of mLSTM.
+
+Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
+from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
+from numpy_xlstm.kernels.mlstm.shared import Cache
+from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
+from numpy_xlstm.spec.gates import root
+from numpy_xlstm.spec.mlstm import mLSTMCell, mLSTMState
+
+
+class Kept(NamedTuple):
+    """What the backward needs besides x; all but the first are (B·T, H)."""
+
+    form: Cache
+    h_tilde: Array  # before the output gate
+    o: Array
+    slope: Array  # of o
+
+
+class mLSTM(SequenceLayer):
+    """An mLSTM over a sequence: :class:`mLSTMCell` at every step, with the same parameters.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_heads, qk_dim, forget_gate, input_gate, eps, dtype, rng
+        As in :class:`mLSTMCell`.
+    form : {"auto", "recurrent", "parallel", "chunkwise"}
+        How the sequence is computed; the result is the same. "auto" takes the recurrent form for a
+        single step, with narrow heads also for two, and else the chunkwise form, which up to a
+        chunk is the parallel one.
+    chunk_size : int, default 64
+        Steps per chunk of the chunkwise form.
+    batch_first : bool, default True
+        Whether x is (B, T, D), or (T, B, D).
+
+    Attributes
+    ----------
+    cell : mLSTMCell
+        The cell, whose parameters are those of the layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTM
+    >>> rng = np.random.default_rng(0)
+    >>> mlstm = mLSTM(3, 8, num_heads=2, rng=rng)
+    >>> x = rng.standard_normal((2, 7, 3))
+    >>> y, state, cache = mlstm.forward(x)
+    >>> dx, dstate0, grads = mlstm.backward(rng.standard_normal(y.shape), cache)
+    >>> y.shape, dx.shape, grads["W_i"].shape
+    ((2, 7, 8), (2, 7, 3), (2, 3))
+    """
+
+    cell: mLSTMCell
+    kept_by_kernel = Kept
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_heads: int = 1,
+        *,
+        qk_dim: int | None = None,
+        forget_gate: str = "sigmoid",
+        input_gate: str = "exp",
+        form: str = "auto",
+        chunk_size: int = CHUNK_SIZE,
+        eps: float = 1e-6,
+        batch_first: bool = True,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.form = check_choice("form", form, FORMS)
+        self.chunk_size = check_positive("chunk_size", chunk_size)
+        cell = mLSTMCell(
+            input_size,
+            hidden_size,
+            num_heads,
+            qk_dim=qk_dim,
+            forget_gate=forget_gate,
+            input_gate=input_gate,
+            eps=eps,
+            dtype=dtype,
+            rng=rng,
+        )
+        super().__init__(cell, batch_first=batch_first)
+        self.num_heads, self.qk_dim, self.eps = cell.num_heads, cell.qk_dim, cell.eps
+        self.forget_gate, self.input_gate = cell.forget_gate, cell.input_gate
+
+    def compute(
+        self, x: Array, state: Any, lengths: Array | None = None
+    ) -> tuple[Array, mLSTMState, SequenceCache]:
+        """Forward of x (B, T, D), without checks."""
+        p, (B, T, D) = self.params, x.shape
+        if lengths is not None:  # what is at padding may be any number
+            x = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, 0)
+        rows = x.reshape(B * T, D)
+        maps = {g: rows @ p[f"W_{g}"].T for g in "qkvifo"}
+        for g in "qvifo":
+            maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
+        maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
+        q, k, v = (self._heads(maps[g], B, T) for g in "qkv")
+        i, f = (self._heads(maps[g], B, T)[..., 0] for g in "if")
+        o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
+        h_tilde, after, form = forward(
+            *(q, k, v, i, f, state),
+            form=self.form,
+            lengths=lengths,
+            chunk_size=self.chunk_size,
+            eps=self.eps,
+            forget_gate=self.forget_gate,
+            input_gate=self.input_gate,
+        )
+        h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
+        y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
+        return y, after, SequenceCache(x, Kept(form, h_tilde, o, slope))
+
+    def compute_backward(
+        self, dy: Array, cache: SequenceCache, dstate: Any
+    ) -> tuple[Array, mLSTMState, Grads]:
+        """Backward of dy (B, T, H), without checks."""
+        x, (form, h_tilde, o, slope) = cache.x, cache.kept
+        (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
+        do_pre = dh * h_tilde * slope  # [mlstm.15]
+        dh_tilde = self._heads(dh * o, B, T)  # [mlstm.16]
+        *dmaps, dstate0 = backward(dh_tilde, form, dstate)
+        rows, grads = x.reshape(B * T, self.input_size), {}
+        dx = np.zeros_like(rows)
+        for g, d in zip("qkvifo", [*(d.swapaxes(1, 2) for d in dmaps), do_pre], strict=True):
+            dg = d.reshape(B * T, len(self.params[f"b_{g}"]))
+            grads[f"W_{g}"] = dg.T @ rows  # [mlstm.33]
+            grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
+            dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]
+        return dx.reshape(x.shape), dstate0, grads
+
+    def _heads(self, rows: Array, B: int, T: int) -> Array:
+        """Split (B·T, NH·n) into heads: (B, NH, T, n)."""
+        NH = self.num_heads
+        return rows.reshape(B, T, NH, rows.shape[1] // NH).swapaxes(1, 2)
