@@ -1,0 +1,271 @@
+"""Every form of mLSTM in every variant is the cell, step by step: values, states and gradients."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm import chunkwise
+from numpy_xlstm.layers.mlstm import mLSTM
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec import mLSTMCell, mLSTMState, unroll, unroll_backward
+from numpy_xlstm.trees import tree_map
+
+FORMS = ("recurrent", "parallel", "chunkwise")
+KINDS = ("sigmoid", "exp")
+NAMES = ("dq", "dk", "dv", "di", "df")
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes, options and the seed of the numbers of one case."""
+
+    B: int = 2
+    NH: int = 2
+    T: int = 7
+    DK: int = 3
+    DV: int = 2
+    chunk_size: int = 3
+    eps: float = 1e-6
+    forget_gate: str = "sigmoid"
+    input_gate: str = "exp"
+    with_state: bool = True
+    with_lengths: bool = False
+    scale: float = 1.0
+    seed: int = 0
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {
+            "eps": self.eps,
+            "forget_gate": self.forget_gate,
+            "input_gate": self.input_gate,
+        }
+
+    def state(self, rng: np.random.Generator, dtype: Any, B: int | None = None) -> mLSTMState:
+        C = rng.standard_normal((B or self.B, self.NH, self.DK, self.DV)).astype(dtype)
+        if self.input_gate == "sigmoid":
+            return mLSTMState(C, None, None)
+        n, m = rng.standard_normal(C.shape[:3]), rng.standard_normal(C.shape[:2])
+        return mLSTMState(C, n.astype(dtype), m.astype(dtype))
+
+    def numbers(self, dtype: Any = np.float64) -> dict[str, Any]:
+        """Inputs, state and lengths, and cotangents of the output and of the final state."""
+        rng = np.random.default_rng(self.seed)
+        where = (self.B, self.NH, self.T)
+        q, k = rng.standard_normal((2, *where, self.DK)).astype(dtype)
+        v, dh = rng.standard_normal((2, *where, self.DV)).astype(dtype)
+        i, f = (self.scale * rng.standard_normal((2, *where))).astype(dtype)
+        state = self.state(rng, dtype) if self.with_state else None
+        lengths = rng.integers(0, self.T + 1, self.B) if self.with_lengths else None
+        dstate = self.state(rng, dtype)
+        return {"inputs": (q, k, v, i, f), "state": state, "lengths": lengths} | {
+            "dh": dh,
+            "dstate": dstate,
+        }
+
+
+cases = st.builds(
+    Case,
+    B=st.integers(1, 3),
+    NH=st.integers(1, 2),
+    T=st.integers(0, 13),
+    DK=st.integers(1, 4),
+    DV=st.integers(1, 4),
+    chunk_size=st.integers(1, 15),
+    eps=st.sampled_from([0.0, 1e-6, 0.3]),
+    forget_gate=st.sampled_from(KINDS),
+    input_gate=st.sampled_from(KINDS),
+    with_state=st.booleans(),
+    with_lengths=st.booleans(),
+    scale=st.sampled_from([0.3, 1.0, 4.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+
+
+def bare_cell(case: Case, dtype: Any) -> mLSTMCell:
+    """A cell whose x is q, k, v, ĩ and f̃ side by side, and whose output gate is 1."""
+    NH, DK, DV = case.NH, case.DK, case.DV
+    widths = {"q": NH * DK, "k": NH * DK, "v": NH * DV, "i": NH, "f": NH}
+    D = sum(widths.values())
+    cell = mLSTMCell(D, NH * DV, NH, qk_dim=NH * DK, dtype=dtype, **case.options)
+    rows = np.split(np.eye(D, dtype=dtype), np.cumsum([*widths.values()])[:-1])
+    for array in cell.params.values():
+        array[...] = 0
+    for g, part in zip(widths, rows, strict=True):
+        cell.params[f"W_{g}"][...] = part
+    cell.params["b_o"][...] = 100
+    return cell
+
+
+def by_cell(case: Case, dtype: Any = np.float64) -> tuple[dict[str, Any], float]:
+    """Outputs, final state and gradients of the unrolled cell, by head, and how much cancels.
+
+    That is the largest Σ|q_d n_d| over the denominator, up to which rounding grows in h, and up to
+    the square of which it may grow in gradients: ``docs/derivations/mlstm-forms.md``.
+    """
+    x, cell = case.numbers(dtype), bare_cell(case, dtype)
+    B, NH, T = case.B, case.NH, case.T
+    parts = [a.swapaxes(1, 2).reshape(B, T, a[0, :, :1].size * T // max(T, 1)) for a in x["inputs"]]
+    if T == 0:
+        parts = [np.zeros((B, 0, NH * n), dtype) for n in (case.DK, case.DK, case.DV, 1, 1)]
+    ys, last, cache = unroll(cell, np.concatenate(parts, -1), x["state"], lengths=x["lengths"])
+    dys = x["dh"].swapaxes(1, 2).reshape(ys.shape)
+    dxs, dstate0, _ = unroll_backward(cell, dys, cache, x["dstate"])
+    grads = np.split(dxs, np.cumsum([part.shape[-1] for part in parts])[:-1], axis=-1)
+    by_head = [
+        grad.reshape(B, T, NH, like[0, 0, 0].size if T else 0).swapaxes(1, 2).reshape(like.shape)
+        for grad, like in zip(grads, x["inputs"], strict=True)
+    ]
+    h = ys.reshape(B, T, NH, case.DV).swapaxes(1, 2)
+    ratios = [((np.abs(c.q * c.n)).sum(-1) / np.abs(c.den)).max() for c in cache.steps]
+    return _named(h, last, (*by_head, dstate0)), float(max(ratios, default=0))
+
+
+def by_form(form: str, case: Case, dtype: Any = np.float64) -> dict[str, Any]:
+    x = case.numbers(dtype)
+    options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
+    run, back = getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+    h, last, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
+    return _named(h, last, back(x["dh"], cache, x["dstate"]))
+
+
+def _named(h: Array, last: mLSTMState, grads: Any) -> dict[str, Any]:
+    states = {**dict(zip("Cnm", last, strict=True))}
+    states |= dict(zip(("dC0", "dn0", "dm0"), grads[5], strict=True))
+    return {"h": h, **states, **dict(zip(NAMES, grads[:5], strict=True))}
+
+
+def assert_tied(
+    got: dict[str, Any],
+    expected: dict[str, Any],
+    cancels: float,
+    values: float = 1e-12,
+    gradients: float = 1e-11,
+) -> None:
+    """Compare each tensor relative to its largest entry; with more room if much cancels.
+
+    Of a gradient that may cancel to nothing (T = 1 from the empty state: h = ±v whatever q, k and i
+    are), that is the largest entry of it and of δv, which does not.
+    """
+    for name, want in expected.items():
+        have = got[name]
+        if want is None:
+            assert have is None
+            continue
+        assert have.shape == want.shape
+        assert have.dtype == want.dtype
+        assert (np.isneginf(have.real) == np.isneginf(want.real)).all(), name
+        finite = np.isfinite(want)
+        yardsticks = (want[finite], expected["dv"] if name.startswith("d") else want[finite])
+        scale = max(float(np.abs(array).max(initial=0)) for array in yardsticks)
+        error = np.abs(have[finite] - want[finite]).max(initial=0)
+        more = max(1, cancels / 300)
+        room = gradients * more**2 if name.startswith("d") else values * more
+        assert error <= room * scale + np.finfo(want.dtype).tiny, (name, error / scale)
+
+
+@settings(max_examples=400, deadline=None)
+@given(cases, st.sampled_from([1, 30, 2**19]))
+@example(Case(T=0), 1)
+@example(Case(T=0, with_lengths=True, with_state=False), 1)
+@example(Case(T=1, with_state=False, eps=0.0), 1)
+@example(Case(T=6), 1)
+@example(Case(T=6, with_lengths=True), 30)
+def test_forms_are_the_cell(case: Case, group_size: int) -> None:
+    expected, cancels = by_cell(case)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunkwise, "GROUP_SIZE", group_size)
+        for form in FORMS:
+            assert_tied(by_form(form, case), expected, cancels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases, st.sampled_from([50.0, 300.0]))
+def test_extreme_gates(case: Case, scale: float) -> None:
+    assume(case.input_gate == "exp" or case.forget_gate == "sigmoid")  # else C overflows
+    case = Case(**(vars(case) | {"scale": scale}))
+    expected, cancels = by_cell(case)
+    for form in FORMS:
+        assert_tied(by_form(form, case), expected, cancels)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.longdouble])
+@settings(max_examples=40, deadline=None)
+@given(case=cases)
+def test_other_precisions(case: Case, dtype: Any) -> None:
+    ulp = float(np.finfo(dtype).eps / np.finfo(np.float64).eps)
+    expected, cancels = by_cell(case, dtype)
+    for form in FORMS:
+        assert_tied(by_form(form, case, dtype), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases)
+def test_complex_forward(case: Case) -> None:
+    """An imaginary part of 1e-30 carries the derivative along v through every form."""
+    x = case.numbers()
+    q, k, v, i, f = x["inputs"]
+    direction = np.random.default_rng(case.seed + 1).standard_normal((5, 1))
+    parts = [a + 1e-30j * d for a, d in zip((q, k, v, i, f), direction.ravel(), strict=True)]
+    state = None if x["state"] is None else tree_map(lambda a: a.astype(complex), x["state"])
+    _, cancels = by_cell(case)
+    for form in FORMS:
+        options = case.options | ({"chunk_size": case.chunk_size} if form == "chunkwise" else {})
+        run, back = getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+        h, _, _ = run(*parts, state, lengths=x["lengths"], **options)
+        plain, _, cache = run(*x["inputs"], x["state"], lengths=x["lengths"], **options)
+        more = max(1, cancels / 300)
+        np.testing.assert_allclose(
+            h.real, plain, rtol=0, atol=1e-12 * more * np.abs(plain).max(initial=0)
+        )
+        grads = back(x["dh"], cache)[:5]
+        along = [d * g.sum() for d, g in zip(direction.ravel(), grads, strict=True)]
+        sizes = sum(float(np.abs(d * g).sum()) for d, g in zip(direction, grads, strict=True))
+        slope = (x["dh"] * h.imag).sum() / 1e-30
+        assert abs(slope - sum(along)) <= 1e-11 * more**2 * sizes
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases, st.sampled_from(["auto", *FORMS]), st.booleans())
+def test_the_layer_is_the_cell(case: Case, form: str, batch_first: bool) -> None:
+    rng = np.random.default_rng(case.seed)
+    layer = mLSTM(
+        3,
+        case.NH * case.DV,
+        case.NH,
+        qk_dim=case.NH * case.DK,
+        form=form,
+        chunk_size=case.chunk_size,
+        batch_first=batch_first,
+        rng=rng,
+        **case.options,
+    )
+    for array in layer.params.values():
+        array[...] = rng.standard_normal(array.shape)
+    numbers = case.numbers()
+    x = rng.standard_normal((case.B, case.T, 3))
+    dy = rng.standard_normal((case.B, case.T, case.NH * case.DV))
+    state, lengths, dstate = (numbers[name] for name in ("state", "lengths", "dstate"))
+    ys, last, steps = unroll(layer.cell, x, state, lengths=lengths)
+    dxs, dstate0, grads = unroll_backward(layer.cell, dy, steps, dstate)
+
+    def turn(array: Array) -> Array:
+        return array if batch_first else array.swapaxes(0, 1)
+
+    y, after, cache = layer.forward(turn(x), state, lengths=lengths)
+    dx, before, found = layer.backward(turn(dy), cache, dstate)
+    expected = {"y": ys, **dict(zip("Cnm", last, strict=True)), "dx": dxs}
+    expected |= dict(zip(("dC0", "dn0", "dm0"), dstate0, strict=True))
+    got = {"y": turn(y), **dict(zip("Cnm", after, strict=True)), "dx": turn(dx)}
+    got |= dict(zip(("dC0", "dn0", "dm0"), before, strict=True))
+    expected |= {f"d{name}": grad for name, grad in grads.items()}
+    got |= {f"d{name}": grad for name, grad in found.items()}
+    ratios = [(np.abs(c.q * c.n).sum(-1) / np.abs(c.den)).max() for c in steps.steps]
+    expected["dv"] = got["dv"] = expected["dW_v"]
+    assert_tied(got, expected, float(max(ratios, default=0)))
+    assert found.keys() == layer.params.keys()

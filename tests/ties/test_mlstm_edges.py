@@ -1,0 +1,284 @@
+"""mLSTM where it is not ordinary: no floor in sight, ties, near ties, caches, threads."""
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.errors import CacheError, OptionError, ShapeError
+from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.mlstm import chunkwise
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.spec import mLSTMState
+from numpy_xlstm.trees import leaves
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
+
+FLOATS = (np.float32, np.float64)
+
+
+def pair(form: str) -> tuple[Any, Any]:
+    return getattr(mlstm, f"mlstm_{form}"), getattr(mlstm, f"mlstm_{form}_backward")
+
+
+def only_m(state: mLSTMState) -> mLSTMState:
+    """The cotangent 1 on m, and nothing else."""
+    assert state.n is not None
+    assert state.m is not None
+    return mLSTMState(np.zeros_like(state.C), np.zeros_like(state.n), np.ones_like(state.m))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("dtype", "large"), [(np.float64, [0, 300, 300]), (np.float32, [0, 50, 0])]
+)
+def test_far_below_any_floor_a_ratio_is_exact(form: str, dtype: Any, large: list[int]) -> None:
+    q = np.zeros((1, 1, 3, 2), dtype)
+    q[..., 0], q[0, 0, 2] = 1, [0, 2]
+    v, i, f = np.ones_like(q), np.zeros((1, 1, 3), dtype), np.array([[large]], dtype)
+    run, back = pair(form)
+    h, _, cache = run(q, q, v, i, f, eps=0.0, forget_gate="exp")
+    assert (h[0, 0, 2] == 1).all()
+    dh = np.random.default_rng(0).standard_normal(h.shape).astype(dtype)
+    assert all(np.isfinite(array).all() for _, array in leaves("", back(dh, cache)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_query_of_0_reads_0_however_large_the_memory(form: str, dtype: Any) -> None:
+    rng = np.random.default_rng(0)
+    k, v, dh = rng.standard_normal((3, 1, 1, 5, 2)).astype(dtype)
+    i, f = np.zeros((1, 1, 5), dtype), np.full((1, 1, 5), 900, dtype)
+    run, back = pair(form)
+    h, state, cache = run(0 * k, k, v, i, f, eps=0.0, forget_gate="exp")
+    assert state.m == 3600
+    assert (h == 0).all()
+    with np.errstate(over="ignore"):  # δq is C δh·e^m, which exceeds the format
+        dq, dk, dv, di, df, _ = back(9 * dh, cache)
+    assert not np.isnan(dq).any()
+    assert all((grad == 0).all() for grad in (dk, dv, di, df))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("dtype", "f"), [(np.float64, 40.0), (np.float32, 17.5)])
+def test_a_near_tie_goes_to_the_winner(form: str, dtype: Any, f: float) -> None:
+    zero = np.zeros((1, 1, 2, 1), dtype)
+    run, back = pair(form)
+    h, state, cache = run(zero, zero, zero, zero[..., 0], np.full((1, 1, 2), f, dtype))
+    di = back(np.zeros_like(h), cache, only_m(state))[3]
+    assert di.ravel().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("with_state", [False, True])
+def test_a_tie_goes_to_the_oldest(form: str, with_state: bool) -> None:
+    zero = np.zeros((1, 1, 3, 1))
+    before = mLSTMState(np.ones((1, 1, 1, 1)), np.ones((1, 1, 1)), np.zeros((1, 1)))
+    run, back = pair(form)
+    state = before if with_state else None
+    h, after, cache = run(*[zero] * 3, zero[..., 0], zero[..., 0], state, forget_gate="exp")
+    *_, di, df, dstate0 = back(np.zeros_like(h), cache, only_m(after))
+    assert di.ravel().tolist() == ([0, 0, 0] if with_state else [1, 0, 0])
+    assert df.ravel().tolist() == ([1, 1, 1] if with_state else [0, 1, 1])
+    assert dstate0.m.item() == with_state
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_where_both_sides_of_the_denominator_are_equal_it_is_that_of_q_and_n(form: str) -> None:
+    one = np.ones((1, 1, 1, 1))
+    run, back = pair(form)
+    h, _, cache = run(one, one, 3 * one, 0 * one[..., 0], 0 * one[..., 0], eps=0.0)
+    dq, dk, *_ = back(2 * one, cache)
+    assert (h.item(), dq.item(), dk.item()) == (3, 0, 0)  # h = 3 qk/|qk|, and not 3 qk
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("input_gate", ["exp", "sigmoid"])
+@pytest.mark.parametrize("T", [0, 1, 9])
+def test_nothing_that_is_given_is_written_to(form: str, T: int, input_gate: str) -> None:
+    case = Case(T=T, with_lengths=True, input_gate=input_gate)
+    numbers = case.numbers()
+    run, back = pair(form)
+    given = [array for _, array in leaves("", list(numbers.values()))]
+    copies = [array.copy() for array in given]
+    options = {"lengths": numbers["lengths"], "input_gate": input_gate}
+    h, state, cache = run(*numbers["inputs"], numbers["state"], **options)
+    seen = [array.copy() for _, array in leaves("", (h, state))]
+    first = back(numbers["dh"], cache, numbers["dstate"])
+    again = back(numbers["dh"], cache, numbers["dstate"])
+    for (_, a), (_, b) in zip(leaves("", first), leaves("", again), strict=True):
+        assert a.tobytes() == b.tobytes()
+    for a, b in zip(
+        given + [array for _, array in leaves("", (h, state))], copies + seen, strict=True
+    ):
+        assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str) -> None:
+    """A sequence in parts: what is done with a state does not reach the backward before."""
+    numbers, (run, back) = Case(T=9).numbers(), pair(form)
+    _, state, cache = run(*numbers["inputs"], numbers["state"])
+    assert all(a.base is None or a.base.size == a.size for _, a in leaves("", state))
+    expected = back(numbers["dh"], cache, numbers["dstate"])
+    for _, array in leaves("", state):
+        array *= 7
+    found = back(numbers["dh"], cache, numbers["dstate"])
+    for (_, a), (_, b) in zip(leaves("", expected), leaves("", found), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(NH=2, T=13, with_lengths=True)
+    alone = by_form("chunkwise", case)
+    shared: list[int] = []
+
+    def count(size: int, threads: int) -> list[slice]:
+        shared.append(threads)
+        return [slice(0, 1), slice(1, 2)]
+
+    monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
+    monkeypatch.setattr(chunkwise, "num_threads", lambda: 2)
+    monkeypatch.setattr(chunkwise, "spread", count)
+    assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
+    assert shared == [2]
+
+
+def test_products_that_overflow_where_they_have_no_weight() -> None:
+    """A later key of 1e200 is nothing to an earlier query of 1e200."""
+    q, k, v, dh = np.random.default_rng(0).standard_normal((4, 1, 1, 4, 2))
+    q[0, 0, 0] *= 1e200
+    k[0, 0, 3] *= 1e200
+    i, f = np.zeros((2, 1, 1, 4))
+    expected = mlstm.mlstm_recurrent(q, k, v, i, f)
+    found = mlstm.mlstm_parallel(q, k, v, i, f)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    grads = mlstm.mlstm_recurrent_backward(dh, expected[2])
+    same = mlstm.mlstm_parallel_backward(dh, found[2])
+    for a, b in zip(same[:5], grads[:5], strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
+
+
+def test_a_cache_of_another_form_is_refused() -> None:
+    numbers = Case().numbers()
+    h, _, cache = mlstm.mlstm_recurrent(*numbers["inputs"])
+    with pytest.raises(CacheError, match="ChunkwiseCache"):
+        mlstm.mlstm_parallel_backward(h, cache)
+    with pytest.raises(CacheError, match="Cache"):
+        mlstm.mlstm_recurrent_backward(h, cast(Any, (1, 2)))
+    with pytest.raises(ShapeError, match="dh"):
+        mlstm.mlstm_recurrent_backward(h[:, :, 1:], cache)
+    with pytest.raises(ShapeError, match=r"dstate\.C"):
+        mlstm.mlstm_recurrent_backward(h, cache, (h, h, h))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_clipped_floor_does_not_depend_on_m(form: str) -> None:
+    """C of 3·tiny beside n = 0 and m = 800: h is C over the clipped floor, which is tiny."""
+    tiny = np.finfo(float).tiny
+    one, zero = np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1))
+    state = mLSTMState(3 * tiny * one, zero, zero[..., 0] + 800)
+    run, back = pair(form)
+    options = {"eps": 0.0, "forget_gate": "exp"}
+    h, _, cache = run(one, one, one, zero - 1000, zero, state, **options)
+    *_, df, dstate0 = back(2 * one, cache)
+    np.testing.assert_allclose(h, 3, rtol=1e-12)
+    np.testing.assert_allclose([df.item(), dstate0.m.item()], 0, atol=1e-12)
+    np.testing.assert_allclose(dstate0.C.item() * tiny, 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"eps": -1.0}, "eps"),
+        ({"forget_gate": "tanh"}, "forget_gate"),
+        ({"input_gate": 1}, "input_gate"),
+    ],
+)
+def test_bad_options_are_named(form: str, options: dict[str, Any], name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        pair(form)[0](*Case().numbers()["inputs"], **options)
+
+
+def first_order_bound(
+    q: Array, k: Array, v: Array, i: Array, f: Array, h: Array, eps: float, L: int
+) -> tuple[Array, Array]:
+    """What rounding may cost h, (T,) by the page ``mlstm-forms.md``, and what forms may differ by.
+
+    For one row and head and an exponential forget gate.
+    """
+    T, DK = q.shape
+    u = 2.0**-53
+    m = np.empty(T + 1)
+    m[0] = -np.inf
+    for t in range(T):
+        m[t + 1] = max(f[t] + m[t], i[t])
+    jumps = np.abs(np.diff(m, prepend=0)[1:])
+    log_f, log_i = f + (m[:-1] - m[1:]), i - m[1:]
+    jumps[0] = log_f[0] = 0
+    k = k / np.sqrt(DK)
+    cost, apart, log_w = np.zeros((3, T, T))
+    for j in range(T):
+        log_w[j:, j] = log_i[j] + np.concatenate([[0], np.cumsum(log_f[j + 1 :])])
+        steps = np.arange(T - j) + DK + 8
+        apart[j:, j] = u * (4 * steps + 2 * L + (L + 1) * np.abs(log_w[j:, j]))
+        gates = np.abs(log_f) + jumps
+        cost[j:, j] = apart[j:, j] + u * np.concatenate([[0], np.cumsum(gates[j + 1 :])])
+    w = np.tril(np.exp(log_w))
+    qn = ((q @ k.T) * w).sum(1)
+    den = np.maximum(np.abs(qn), np.exp(-m[1:].clip(-708, 708))) + eps
+    read = w * (np.abs(q) @ np.abs(k).T) / den[:, None]
+    size = np.abs(v).max() + np.abs(h).max(-1)
+    of_m = np.cumsum(np.spacing(np.abs(m[1:]))) * eps / den * np.abs(h).max(-1)
+    tiny = 100 * np.finfo(float).tiny  # where the floor is clipped
+    return (read * cost).sum(1) * size + of_m + tiny, 2 * (read * apart).sum(1) * size + tiny
+
+
+def exact(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Array:
+    """Outputs in 50 digits, without a stabiliser: C and n as they are."""
+    mp = pytest.importorskip("mpmath").mp.clone()
+    mp.dps = 50
+    (T, DK), DV = q.shape, v.shape[1]
+    C, n, m = [[mp.mpf(0)] * DV for _ in range(DK)], [mp.mpf(0)] * DK, mp.mpf("-inf")
+    h = np.empty((T, DV))
+    for t in range(T):
+        m = max(m + mp.mpf(f[t]), mp.mpf(i[t]))
+        gate_f, gate_i = mp.exp(mp.mpf(f[t])), mp.exp(mp.mpf(i[t])) / mp.sqrt(DK)
+        for a in range(DK):
+            key = gate_i * mp.mpf(k[t, a])
+            C[a] = [gate_f * c + key * mp.mpf(x) for c, x in zip(C[a], v[t], strict=True)]
+            n[a] = gate_f * n[a] + key
+        query = [mp.mpf(x) for x in q[t]]
+        den = max(abs(mp.fdot(query, n)), 1) + mp.mpf(eps) * mp.exp(m)
+        h[t] = [float(mp.fdot(query, column) / den) for column in zip(*C, strict=True)]
+    return h
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_the_exponential_forget_gate_is_as_well_conditioned_as_is_said(block: int) -> None:
+    """T = 200: forms apart from each other, and some from 50 digits, within the derived bounds."""
+    apart = []
+    for seed in range(50 * block, 50 * block + 50):
+        rng = np.random.default_rng(seed)
+        q, k = rng.standard_normal((2, 200, 3))
+        v = rng.standard_normal((200, 2))
+        size, drift = rng.choice([1, 3, 10, 100]), rng.choice([0, 0, 1, 5])
+        i, f = size * rng.standard_normal((2, 200))
+        f, eps = f + drift, float(rng.choice([0.0, 1e-6]))
+        i = i + np.cumsum(f) * (drift > 0)
+        inputs = [array[None, None] for array in (q, k, v, i, f)]
+        found = {}
+        for form in FORMS:
+            run, _ = pair(form)
+            found[form] = run(*inputs, eps=eps, forget_gate="exp")[0][0, 0]
+        h = found["recurrent"]
+        reference = exact(q, k, v, i, f, eps) if seed % 10 == 0 else None
+        for form, L in (("chunkwise", 64), ("parallel", 200)):
+            of_gates, of_forms = first_order_bound(q, k, v, i, f, h, eps, L)
+            assert (np.abs(found[form] - h).max(-1) <= of_forms).all()
+            if reference is not None:
+                for got in (h, found[form]):
+                    assert (np.abs(got - reference).max(-1) <= of_gates).all()
+        apart.append(np.abs(found["chunkwise"] - h).max() / np.abs(h).max())
+    assert max(apart) <= 1e-11
+    assert np.mean(np.array(apart) <= 1e-12) >= 0.9
