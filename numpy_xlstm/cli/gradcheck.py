@@ -108,4 +108,6 @@ def _show(
 def _status(report: Report) -> str:
     if report.passed:
         return "[green]ok[/green]"
-    return "[bold red]FAIL[/bold red]" if report.failures else "[yellow]kink[/yellow]"
+    if report.failures:
+        return "[bold red]FAIL[/bold red]"
+    return f"[yellow]{report.undecided[0].status}[/yellow]"

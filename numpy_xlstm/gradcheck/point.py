@@ -1,49 +1,41 @@
 """One problem with one set of random cotangents: the scalar function that is differentiated."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.gradcheck.places import Index
 from numpy_xlstm.gradcheck.problem import Problem
 from numpy_xlstm.gradcheck.reference import Scalar
-from numpy_xlstm.gradcheck.target import Arrays, is_floating
+from numpy_xlstm.gradcheck.target import Arrays, copies, is_floating
 from numpy_xlstm.numerics import Array
 
 
 class Point:
     """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients that the backward claims.
 
-    Attributes
-    ----------
-    dtype : np.dtype
-        That of all tensors.
-    gradients : dict[str, np.ndarray]
-        From the backward under test.
-    tensors : dict[str, np.ndarray]
-        Where the references are evaluated, in float64 or better.
-    rounding : float
-        Bound of the rounding error of one value of the function.
-    why_no_complex : str
-        Empty if the forward carries complex numbers through, else what it did instead.
+    ``dtype`` is that of all tensors, ``gradients`` are from the backward under test. References are
+    evaluated at ``tensors``, in float64 or better, where ``rounding`` bounds the error of one value
+    of the function. ``why_no_complex`` is empty if the forward carries complex numbers through,
+    else what it did instead.
     """
 
     def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
         self.problem, self.rng = problem, rng
         self.dtype = next(iter(problem.tensors.values())).dtype
         self.cotangents = self.random_cotangents()
-        self.gradients = problem.backward(self.cotangents)
+        self.gradients = copies(problem.backward(self.cotangents))
         precise = np.longdouble if self.dtype == np.longdouble else np.float64
         self.tensors = {name: array.astype(precise) for name, array in problem.tensors.items()}
-        self.rounding = float(4 * np.finfo(precise).eps * self._size_of_terms())
+        size_of_terms = np.abs(self._paired(problem.outputs)).sum()
+        self.rounding = float(4 * np.finfo(precise).eps * size_of_terms)
         self.why_no_complex = self._why_no_complex()
 
     def random_cotangents(self) -> Arrays:
         """Normal cotangents of all outputs; zero beside −inf, the m of an empty state."""
+        drawn = {n: self.rng.standard_normal(a.shape) for n, a in self.problem.outputs.items()}
         return {
-            name: np.asarray(
-                np.where(array == -np.inf, 0, self.rng.standard_normal(array.shape))
-            ).astype(array.dtype)
+            name: np.asarray(np.where(array == -np.inf, 0, drawn[name]), array.dtype)
             for name, array in self.problem.outputs.items()
         }
 
@@ -63,17 +55,19 @@ class Point:
 
         return f
 
-    def lines(self, name: str, max_entries: int, directions: int) -> Iterable[tuple[str, Array]]:
+    def lines(
+        self, name: str, max_entries: int, directions: int
+    ) -> Iterable[tuple[Index | None, Array]]:
         """Unit vectors of a small tensor, random directions of a large one, and what they are."""
         shape = self.tensors[name].shape
         if self.tensors[name].size > max_entries:
-            for n in range(directions):
-                yield f"direction {n}", self.rng.standard_normal(shape)
+            for _ in range(directions):
+                yield None, self.rng.standard_normal(shape)
             return
         for index in np.ndindex(shape):
             unit = np.zeros(shape)
             unit[index] = 1
-            yield f"[{', '.join(map(str, index))}]", unit
+            yield index, unit
 
     def _paired(self, outputs: Arrays) -> Array:
         """The terms cotangent × output, without those of outputs that are −inf."""
@@ -81,9 +75,6 @@ class Point:
             (c * np.where(c == 0, 0, outputs[name])).ravel() for name, c in self.cotangents.items()
         ]
         return np.concatenate(terms)
-
-    def _size_of_terms(self) -> Any:
-        return np.abs(self._paired(self.problem.outputs)).sum()
 
     def _why_no_complex(self) -> str:
         tensors = {name: array.astype(np.complex128) for name, array in self.tensors.items()}

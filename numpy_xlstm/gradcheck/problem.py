@@ -1,39 +1,33 @@
-"""Whatever is to be checked, as one flat function: named arrays in, named arrays out.
+"""Whatever is to be checked, as one flat function: named arrays in, named arrays out."""
 
-The two protocols are (see also the documentation of :func:`numpy_xlstm.gradcheck.gradcheck`)::
-
-    y, cache        = forward(*inputs)             *dinputs[, grads] = backward(dy, cache)
-    y, state, cache = forward(*inputs[, state])    *dinputs, dstate0[, grads] = backward(
-                                                       dy, cache, dstate)
-"""
-
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.gradcheck.places import Places
 from numpy_xlstm.gradcheck.target import (
     Arrays,
+    accepts,
     argument_names,
     check_backward,
     check_inputs,
     check_outputs,
     check_target,
     check_tensors,
+    copies,
     function,
     is_floating,
     named_params,
+    none_by_default,
     over,
+    same,
 )
-from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.trees import leaves, rebuild, tree_map
 
-
-class Change(NamedTuple):
-    """An array that the target was given and has written to."""
-
-    name: str
-    shape: tuple[int, ...]
-    by: str
+Change = tuple[str, tuple[int, ...], str]
+"""Name and shape of an array that was written to, and by what."""
 
 
 class Call(NamedTuple):
@@ -47,17 +41,13 @@ class Call(NamedTuple):
 class Problem:
     """A layer or a pair of functions at one point.
 
-    The target is given copies only, so that nothing it writes to is the caller's or ours.
+    The target is given copies only, so that nothing it writes to is the caller's or ours. Nothing
+    that a forward was given or has returned is changed before its backward.
 
-    Attributes
-    ----------
-    tensors : dict[str, np.ndarray]
-        Everything to differentiate with respect to: parameters, inputs, states. A parameter with
-        the name of an input ``q`` is called ``params.q``.
-    outputs : dict[str, np.ndarray]
-        What the forward gives at that point, without the cache.
-    changes : list of Change
-        What the forward or the backward has written to.
+    ``tensors`` is everything to differentiate with respect to: parameters, inputs, states. A
+    parameter with the name of an input ``q`` is called ``params.q``. ``outputs`` is what the
+    forward gives, without the cache; ``state`` is as in a row of the report; ``places`` names the
+    entries of tensors; ``changes`` lists what forward or backward have written to.
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
@@ -66,62 +56,89 @@ class Problem:
         check_inputs(forward, inputs)
         self._target, self._inputs = target, inputs
         self._arguments = argument_names(forward, len(inputs))
-        given = dict(
-            leaf
-            for name, tree in zip(self._arguments, inputs, strict=True)
-            for leaf in leaves(name, tree)
-        )
+        pairs = zip(self._arguments, inputs, strict=True)
+        given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
         self._labels = _labels(params, given)
-        point = {self._labels[name]: array for name, array in params.items()} | given
-        self._point = _copies(point)
+        self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
         self.tensors = {name: a for name, a in self._point.items() if is_floating(a)}
         check_tensors(self.tensors)
+        pattern = getattr(target, "tensor_axes", {}).get
+        self.places = {n: Places(n, a.shape, pattern(n, "")) for n, a in self.tensors.items()}
         self.changes: list[Change] = []
         self._call = self._forward(self.tensors)
         self._note_changes("forward", self._point, self._call.given)
-        self.outputs = _copies(_named_outputs(self._call.results))
+        self.outputs = copies(_named_outputs(self._call.results))
         check_outputs(self.outputs, next(iter(self.tensors.values())).dtype)
-        check_backward(function(self._call.target, "backward"), len(self._call.results) == 3)
+        self.stateful = len(self._call.results) == 3
+        backward = function(self._call.target, "backward")
+        check_backward(backward, self.stateful)
+        self.state, self._state_position = self._find_state()
+        self.takes_no_dstate = self.stateful and accepts(backward, "dy", "cache")
 
     def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
         """Outputs at another point, which may be complex."""
         return _named_outputs(self._forward(tensors).results)
 
-    def backward(self, cotangents: Mapping[str, Any]) -> Arrays:
-        """Gradients of all tensors as the backward under test gives them.
+    def backward(self, cotangents: Arrays, layout: Any = np.array, alone: bool = False) -> Arrays:
+        """Gradients of all tensors as the backward under test gives them, not copied.
 
-        A tensor for which there is no gradient is left out. What is returned beyond the tensors
-        is kept, but for the gradient of a state that was not given, or of integers.
+        A tensor without gradient is left out. What is returned beyond the tensors is kept, but for
+        the gradient of integers or of a state that was not given. ``layout`` copies a cotangent;
+        ``alone`` leaves out dstate.
         """
         target, given, (*results, cache) = self._call
-        before, handed = _copies(given), _copies({name: cotangents[name] for name in self.outputs})
+        before, returned = copies(given), copies(_named_outputs((*results, cache)))
+        handed = {name: layout(cotangents[name]) for name in self.outputs}
         values = iter(handed.values())
         dy, *dstate = (rebuild(tree, values) for tree in results)
         if np.ndim(results[0]) == 0:
             dy = dy[()]
-        found = function(target, "backward")(dy, cache, *dstate)
+        found = function(target, "backward")(dy, cache, *(() if alone else dstate))
         self._note_changes("backward", before, given)
+        self._note_changes("backward", returned, _named_outputs((*results, cache)))
         self._note_changes("backward", cotangents, handed, prefix="d")
         dinputs, grads = self._split(found)
-        return _copies(dict(self._named_grads(grads)) | dict(self._named_dinputs(dinputs)))
+        return dict(self._named_grads(grads)) | dict(self._named_dinputs(dinputs))
+
+    def forward_elsewhere(self) -> None:
+        """Run the forward of the same layer on other inputs of much the same kind, if it can."""
+        factors = {name: 1 - 2.0**-10 * is_floating(a) for name, a in self._call.given.items()}
+        moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._call.given.items()}
+        with contextlib.suppress(Exception), np.errstate(all="ignore"):
+            function(self._call.target, "forward")(*self._arguments_from(moved))
+        self._note_changes("next forward", self.outputs, _named_outputs(self._call.results))
+
+    def from_returned_state(self) -> "Problem":
+        """The same problem from the state that the forward returned."""
+        dtype, returned = next(iter(self.tensors.values())).dtype, self._call.results[1]
+        state = tree_map(lambda a: a.astype(dtype) if is_floating(a) else a, returned)
+        problem = Problem(self._target, (*self._inputs[: self._state_position], state))
+        problem.state = "returned"
+        return problem
+
+    def _find_state(self) -> tuple[str, int]:
+        """Whether the forward takes a state and was given one, and where its arguments have it."""
+        inputs, (_, *state, _) = self._inputs, self._call.results
+        if inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
+        if state and none_by_default(function(self._target, "forward"), len(inputs)):
+            return "none", len(inputs)
+        last, returned = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1:], state))
+        return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
 
     def ignores_params(self) -> bool:
         """Whether the outputs stay as they are when all parameters move."""
         names = [name for name in self._labels.values() if name in self.tensors]
         moved = self.tensors | {name: self.tensors[name] + 1e-3 for name in names}
         found = self.evaluate(moved) if names else {}
-        return bool(names) and all(_same(found[name], a) for name, a in self.outputs.items())
+        return bool(names) and all(same(found[name], a) for name, a in self.outputs.items())
 
     def _forward(self, tensors: Mapping[str, Any]) -> Call:
-        given = _copies(self._point | dict(tensors))
+        given = copies(self._point | dict(tensors))
         params = {name: given[label] for name, label in self._labels.items()}
         target = over(self._target, params) if params else self._target
-        inputs = [
-            rebuild(tree, iter([given[n] for n, _ in leaves(name, tree)]))
-            for name, tree in zip(self._arguments, self._inputs, strict=True)
-        ]
-        results = function(target, "forward")(*inputs)
+        results = function(target, "forward")(*self._arguments_from(given))
         if not isinstance(results, tuple) or len(results) not in (2, 3):
             raise TypeError(
                 "gradcheck: expected forward to return (y, cache) or (y, state, cache); "
@@ -129,20 +146,20 @@ class Problem:
             )
         return Call(target, given, results)
 
-    def _note_changes(
-        self, by: str, before: Mapping[str, Any], after: Arrays, prefix: str = ""
-    ) -> None:
+    def _arguments_from(self, given: Arrays) -> list[Any]:
+        pairs = zip(self._arguments, self._inputs, strict=True)
+        return [rebuild(tree, (given[n] for n, _ in leaves(name, tree))) for name, tree in pairs]
+
+    def _note_changes(self, by: str, before: Arrays, after: Arrays, prefix: str = "") -> None:
         for name, array in after.items():
-            change = Change(prefix + name, array.shape, by)
-            if change not in self.changes and not _same(before[name], array):
+            change = (prefix + name, array.shape, by)
+            if change not in self.changes and not same(before[name], array):
                 self.changes.append(change)
 
     def _split(self, found: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """What the backward returned: gradients of the inputs, and those of the parameters."""
         parts = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
-        if isinstance(self._target, tuple):
-            return parts, {}
-        if parts and isinstance(parts[-1], Mapping):
+        if not isinstance(self._target, tuple) and parts and isinstance(parts[-1], Mapping):
             return parts[:-1], parts[-1]
         if self._labels:
             got = ", ".join(type(part).__name__ for part in parts)
@@ -160,8 +177,7 @@ class Problem:
                 yield label, array
 
     def _named_dinputs(self, dinputs: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-        state_omitted = len(self._call.results) == 3
-        asked = len(self._arguments) + state_omitted
+        asked = len(self._arguments) + self.stateful
         for n, tree in enumerate(dinputs):
             name = [*self._arguments, "", ""][n] if n < asked else f"gradient {n}"
             for leaf, array in leaves(name, tree):
@@ -190,11 +206,3 @@ def _named_outputs(results: tuple[Any, ...]) -> Arrays:
         for label, tree in zip(("y", "state"), results[:-1], strict=False)
         for name, array in leaves(label, tree)
     }
-
-
-def _copies(arrays: Mapping[str, Any]) -> Arrays:
-    return {name: np.array(array) for name, array in arrays.items()}
-
-
-def _same(a: Any, b: Any) -> bool:
-    return np.array_equal(a, b, equal_nan=is_floating(a))

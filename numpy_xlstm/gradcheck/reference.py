@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 COMPLEX_STEP = 1e-100
 DIFFERENCE_STEP = 7e-4
-SHRINK, SHRINKS = 8.0, 3
+SHRINK, SHRINKS = 8.0, 5
 """How a step is shortened, and how often, where a difference contradicts what is claimed."""
 
 Scalar = Callable[[complex], complex]
@@ -24,25 +24,29 @@ def complex_step(f: Scalar) -> float:
 
 
 class Stencil(NamedTuple):
-    """What a function does around 0, seen with one step."""
+    """What a function does around 0, seen with one step.
+
+    The central difference, extrapolated; one-sided differences with half the step; what rounding
+    may have done to them; by how much the extrapolation changed the slope, its truncation error;
+    and the jump of one-sided differences with the whole step.
+    """
 
     slope: float
-    """Central difference, extrapolated."""
     left: float
     right: float
-    """One-sided differences, with half the step."""
     noise: float
-    """What rounding may have done to the differences."""
     correction: float
-    """By how much the extrapolation changed the central difference: its truncation error."""
-
     wide_jump: float
-    """The jump of one-sided differences with the whole step."""
+
+    @property
+    def error(self) -> float:
+        """How wrong the slope may be by its own account."""
+        return self.correction + 16 * self.noise
 
     @property
     def smooth(self) -> bool:
         """Whether the jump shrinks with the step, as far as one can see above the rounding."""
-        return self.jump < max(0.7 * self.wide_jump, 16 * self.noise)
+        return self.jump <= max(0.7 * self.wide_jump, 16 * self.noise)
 
     @property
     def jump(self) -> float:
@@ -65,26 +69,23 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
     )
 
 
-def closer_look(f: Scalar, rounding: float) -> list[Stencil]:
-    """Stencils of ever shorter steps, for a function that the usual step does not settle."""
-    return [stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n) for n in range(SHRINKS + 1)]
-
-
-def best_slope(seen: list[Stencil]) -> float:
-    """Slope of the stencil with the least error by its own account."""
-    return min(seen, key=lambda s: s.correction + s.noise).slope
+def best(seen: list[Stencil]) -> Stencil:
+    """The stencil with the least error, of those too short to reach the kinks of longer ones."""
+    reached = max((n for n, stencil in enumerate(seen) if not stencil.smooth), default=-1)
+    return min(seen[reached + 1 :] or seen[-1:], key=lambda stencil: stencil.error)
 
 
 def at_kink(seen: list[Stencil], claimed: float, tolerance: float) -> bool:
-    """Tell whether a kink excuses that differences contradict the claimed derivative.
+    """Tell whether a kink that was seen excuses that differences contradict the claimed derivative.
 
-    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. As the step
-    is shortened, the jump between the one-sided slopes shrinks in proportion where the function is
-    smooth, and stays where it is not. The claim is excused if even the shortest step sees a kink,
-    and if the claim lies between the one-sided slopes.
+    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. The jump
+    between the one-sided slopes shrinks with the step where the function is smooth, and stays at a
+    kink. If a shorter step leaves the kink outside, the claim must agree with that step, as far as
+    rounding lets one see. If not even the shortest does, it must lie between the one-sided slopes.
     """
-    *_, before, last = seen
-    stays = last.wide_jump > max(before.wide_jump / 4, last.noise)
+    chosen, last = best(seen), seen[-1]
+    if chosen.smooth:
+        return abs(claimed - chosen.slope) <= tolerance + chosen.error
     low, high = sorted((last.left, last.right))
     slack = tolerance + last.noise + last.jump / SHRINK
-    return stays and low - slack <= claimed <= high + slack
+    return low - slack <= claimed <= high + slack

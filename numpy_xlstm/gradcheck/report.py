@@ -1,9 +1,10 @@
 """What a check found: one row per tensor and method, and a table of them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Literal
 
-Status = Literal["ok", "FAIL", "kink"]
+Status = Literal["ok", "FAIL", "kink", "vacuous"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,22 +13,24 @@ class Row:
 
     Attributes
     ----------
-    tensor : str
-        Name of a parameter, an input or a part of the initial state.
-    shape : tuple of int
-        Its shape.
+    tensor, shape : str, tuple of int
+        A parameter, an input or a part of the initial state.
     method : str
         "complex", "difference", "adjoint", or "contract" for what every gradient must be.
     checked : str
         How many entries, or random directions, were compared.
-    error : float
-        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference.
-    tolerance : float
-        Largest error that is accepted.
-    status : {"ok", "FAIL", "kink"}
-        "kink" if every entry lies on a kink of the function, where no reference can tell.
+    error, tolerance : float
+        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; and
+        how large it may be.
+    status : {"ok", "FAIL", "kink", "vacuous"}
+        "kink" if every entry lies on a kink of the function, where no difference can tell;
+        "vacuous" if the reference is zero everywhere, or so small beside other tensors that only
+        its rounding is seen: a backward that is wrong elsewhere passes here.
     note : str
-        Where the largest error is, how many entries lie on a kink, or what went wrong.
+        What went wrong, how much of it, and where; or what to pass instead.
+    state : {"", "none", "given", "returned"}
+        Where the forward started: from no state, that of the caller, or the one that the forward
+        itself returned. Empty if there are no states.
     """
 
     tensor: str
@@ -38,6 +41,7 @@ class Row:
     tolerance: float
     status: Status
     note: str = ""
+    state: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +64,20 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every row is ok. A row on a kink is neither passed nor failed, so it is not."""
-        return all(row.status == "ok" for row in self.rows)
+        """Whether no row failed, and none is undecided."""
+        return not self.failures and not self.undecided
 
     @property
     def failures(self) -> tuple[Row, ...]:
         """The rows that failed."""
         return tuple(row for row in self.rows if row.status == "FAIL")
+
+    @property
+    def undecided(self) -> tuple[Row, ...]:
+        """Kinks and vacuous rows of tensors that are ok by no other method, from no other state."""
+        ok = {row.tensor for row in self.rows if row.status == "ok"}
+        unable = [row for row in self.rows if row.status in ("kink", "vacuous")]
+        return tuple(row for row in unable if row.tensor not in ok)
 
     @property
     def max_error(self) -> float:
@@ -83,33 +94,38 @@ class Report:
         rows = [dataclasses.asdict(row) | {"shape": list(row.shape)} for row in self.rows]
         for row in rows:
             row["error"] = row["error"] if abs(row["error"]) < float("inf") else str(row["error"])
-        return {
-            "passed": self.passed,
-            "seed": self.seed,
-            "rows": rows,
-            "notes": list(self.notes),
-        }
+        return {"passed": self.passed, "seed": self.seed, "rows": rows, "notes": list(self.notes)}
 
     def __str__(self) -> str:
-        head = ("tensor", "shape", "method", "checked", "error", "tolerance", "status", "")
-        lines = [head, *(cells(row) for row in self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = ["  ".join(c.ljust(w) for c, w in zip(ln, widths, strict=True)) for ln in lines]
-        verdict = "passed" if self.passed else f"NOT PASSED ({len(self.failures)} failures)"
+        head = ("tensor", "shape", "state", "method", "checked", "error", "tolerance", "status", "")
+        columns = zip(head, *map(_cells, self.rows), strict=True)
+        used = [column for column in columns if any(column[1:])]
+        padded = [[text.ljust(max(map(len, column))) for text in column] for column in used]
+        table = ["  ".join(line) for line in zip(*padded, strict=True)]
+        counts = f"{len(self.failures)} failures, {len(self.undecided)} undecided"
+        verdict = "passed" if self.passed else f"NOT PASSED ({counts})"
         table.append(f"gradcheck {verdict}, largest error {self.max_error:.1e}, seed {self.seed}")
         return "\n".join(line.rstrip() for line in [*table, *self.notes])
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def _cells(row: Row) -> tuple[str, ...]:
     """The texts of a row of the table."""
     shape = "×".join(map(str, row.shape)) or "scalar"
-    return (
-        row.tensor,
-        shape,
-        row.method,
-        row.checked,
-        f"{row.error:.1e}",
-        f"{row.tolerance:.0e}",
-        row.status,
-        row.note,
+    sizes = f"{row.error:.1e}", f"{row.tolerance:.0e}"
+    return row.tensor, shape, row.state, row.method, row.checked, *sizes, row.status, row.note
+
+
+def explained(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows, where the vacuous ones say what to pass, or that another row decides."""
+    undecided = Report(tuple(rows), 0).undecided
+    return tuple(
+        row if row.status != "vacuous" else dataclasses.replace(row, note=_advice(row, undecided))
+        for row in rows
     )
+
+
+def _advice(row: Row, undecided: Sequence[Row]) -> str:
+    if row not in undecided:
+        return "zero here; another row decides"
+    what = "a state, inputs and parameters" if row.state else "inputs and parameters"
+    return f"the true gradient is zero here; pass {what} where it is not"

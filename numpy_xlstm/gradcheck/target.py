@@ -30,11 +30,9 @@ def check_target(target: Any) -> None:
 
 def function(target: Any, which: str) -> Callable[..., Any]:
     """``"forward"`` or ``"backward"`` of a layer or a pair."""
-    if isinstance(target, tuple):
-        found: Callable[..., Any] = target[("forward", "backward").index(which)]
-        return found
-    method: Callable[..., Any] = getattr(target, which)
-    return method
+    pair = isinstance(target, tuple)
+    found: Callable[..., Any] = target[which == "backward"] if pair else getattr(target, which)
+    return found
 
 
 def check_inputs(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
@@ -52,16 +50,26 @@ def check_inputs(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
 def check_backward(backward: Callable[..., Any], stateful: bool) -> None:
     """Raise ``TypeError`` unless the backward takes dy, the cache and, after a state, dstate."""
     expected = ("dy", "cache", "dstate") if stateful else ("dy", "cache")
-    if isinstance(backward, np.ufunc):
-        return
-    signature = inspect.signature(backward)
-    try:
-        signature.bind(*expected)
-    except TypeError:
+    if not accepts(backward, *expected):
         raise TypeError(
             f"gradcheck: expected backward to take ({', '.join(expected)}), as forward returns "
-            f"{'a' if stateful else 'no'} state; got backward({', '.join(signature.parameters)})"
-        ) from None
+            f"{'a' if stateful else 'no'} state; "
+            f"got backward({', '.join(inspect.signature(backward).parameters)})"
+        )
+
+
+def accepts(backward: Callable[..., Any], *arguments: str) -> bool:
+    """Whether the backward may be called with these arguments."""
+    try:
+        return isinstance(backward, np.ufunc) or bool(inspect.signature(backward).bind(*arguments))
+    except TypeError:
+        return False
+
+
+def none_by_default(forward: Callable[..., Any], position: int) -> bool:
+    """Whether None is the default of the argument at a position."""
+    parameters = list(inspect.signature(forward).parameters.values())[position : position + 1]
+    return any(p.default is None and p.kind != p.KEYWORD_ONLY for p in parameters)
 
 
 def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
@@ -136,6 +144,23 @@ def check_outputs(outputs: Arrays, dtype: np.dtype[Any]) -> None:
 def is_floating(array: Array) -> bool:
     """Whether an array has a gradient: integers and the like have none."""
     return array.dtype.kind in "fc"
+
+
+def copies(arrays: Mapping[str, Any]) -> Arrays:
+    """A copy of each array."""
+    return {name: np.array(array) for name, array in arrays.items()}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two arrays are equal, NaN included."""
+    return np.array_equal(a, b, equal_nan=is_floating(a))
+
+
+def strided(array: Array) -> Array:
+    """A copy that is contiguous in no order: every other number, the last axis the slowest."""
+    wide = np.zeros((*array.shape[::-1], 2), array.dtype)
+    wide[..., 0] = array.T
+    return wide[..., 0].T
 
 
 def _check_real(name: str, array: Array) -> None:

@@ -8,10 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from numpy_xlstm.cells.slstm import pointwise
-from numpy_xlstm.cli import main
+from numpy_xlstm.cli import main, suite
 from numpy_xlstm.cli.suite import cases
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
@@ -55,6 +56,21 @@ def test_a_wrong_backward_fails_and_is_shown(
     assert "FAIL" in out
     assert "1 of 1 did not pass" in out
     assert "worst at" in out
+
+
+def test_a_check_that_says_nothing_does_not_pass(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def at_zero(rng: Any, dtype: Any) -> Any:
+        x = np.zeros(3, dtype)
+        return (lambda a, x: (a * x, (a, x)), lambda dy, c: (dy * c[1], dy * c[0])), (x + 1, x)
+
+    monkeypatch.setattr(suite, "cases", lambda: {"product": at_zero})
+    assert main(["gradcheck"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("vacuous") == 3
+    assert "1 of 1 did not pass" in out
+    assert "pass inputs and parameters where it is not" in out
 
 
 def test_numbers_are_whole_on_a_narrow_terminal_without_unicode() -> None:

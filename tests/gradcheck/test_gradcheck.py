@@ -86,7 +86,7 @@ def test_a_scalar_output() -> None:
     assert gradcheck((forward, lambda dy, x: 2 * x * dy), X, rng=0).passed
 
 
-@pytest.mark.parametrize("distance", [0.0, 1e-9, 1e-7])
+@pytest.mark.parametrize("distance", [0.0, 1e-9, 5e-9])
 def test_a_kink_is_neither_passed_nor_failed(distance: float) -> None:
     at_kink = np.array([distance])
     report = gradcheck((modulus, modulus_backward), at_kink, rng=0, methods=["difference"])
@@ -94,6 +94,10 @@ def test_a_kink_is_neither_passed_nor_failed(distance: float) -> None:
     assert not report.passed
     assert not report.failures
     assert "kink" in str(report)
+    assert "NOT PASSED (0 failures, 1 undecided)" in str(report)
+    both = gradcheck((modulus, modulus_backward), at_kink, methods=["complex", "difference"], rng=0)
+    assert [row.status for row in both.rows] == ["ok", "kink"]
+    assert both.passed
 
 
 def test_a_kink_is_no_excuse_for_a_slope_outside_of_both_sides() -> None:
@@ -104,7 +108,7 @@ def test_a_kink_is_no_excuse_for_a_slope_outside_of_both_sides() -> None:
     assert report.rows[0].status == "FAIL"
 
 
-@pytest.mark.parametrize("distance", [1e-4, 1e-5])
+@pytest.mark.parametrize("distance", [1e-4, 1e-5, 1e-6, 1e-7])
 def test_near_a_kink_a_shorter_step_decides(distance: float) -> None:
     near = np.array([1.0, distance])
     right = gradcheck((modulus, modulus_backward), near, rng=0, methods=["difference"])

@@ -117,29 +117,6 @@ def test_gradients_that_add_up_from_call_to_call() -> None:
     ]
 
 
-def test_a_buffer_that_is_used_again_is_no_mistake() -> None:
-    buffer = np.empty_like(X)
-
-    def backward(dy: Array, x: Array) -> Array:
-        buffer[...] = 2 * x * dy
-        return buffer
-
-    report = gradcheck((lambda x: (x**2, x), backward), X, rng=0)
-    assert report.passed, str(report)
-
-
-def test_an_output_that_the_forward_writes_over_in_its_next_call() -> None:
-    buffer: Array = np.empty(X.shape, complex)
-
-    def forward(x: Array) -> Any:
-        y = buffer if x.dtype.kind == "c" else buffer.real
-        y[...] = x**2
-        return y, x
-
-    report = gradcheck((forward, lambda dy, x: 2 * x * dy), X, rng=0)
-    assert report.passed, str(report)
-
-
 def test_a_forward_that_draws_anew_in_each_call() -> None:
     rng = np.random.default_rng(0)
 
@@ -152,12 +129,12 @@ def test_a_forward_that_draws_anew_in_each_call() -> None:
 
 
 def test_nan_under_other_cotangents_is_not_linear() -> None:
-    """NaN in a tensor that is not the first, for the third call of the backward and later."""
+    """NaN in a tensor that is not the first, for all cotangents but those of the first call."""
     calls = []
 
     def backward(dy: Array, cache: Any) -> Any:
         calls.append(dy)
-        return dy, dy * (np.nan if len(calls) > 2 else 1)
+        return dy, dy * (1 if np.array_equal(dy, calls[0]) else np.nan)
 
     pair = (lambda x, z: (x + z, None)), backward
     report = gradcheck(pair, X, X, rng=0, methods=["adjoint"])

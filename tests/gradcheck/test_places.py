@@ -1,0 +1,103 @@
+"""Where wrong entries are: by index, by name, and what they have in common."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTMCell, gradcheck
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.gradcheck.places import Places
+from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import ExponentialStep, X
+
+x = np.random.default_rng(1).standard_normal((2, 3))
+
+
+@pytest.mark.parametrize("method", ["complex", "difference"])
+def test_a_wrong_gate_is_named(method: str) -> None:
+    report = gradcheck(ExponentialStep(plant="rows of f"), x, rng=0, methods=[method])
+    row = next(row for row in report.failures if row.state == "returned")
+    common, worst = row.note.split("; worst at ")
+    assert (row.tensor, row.shape, common) == ("W", (16, 3), "12 of 48 entries, all of gate f")
+    place, numbers = worst.split(": ")
+    index = eval(place.split(" (")[0])
+    assert place == f"{index} (gate f, unit {index[0] - 4}, input {index[1]})"
+    claimed, reference = (float(text.split()[1]) for text in numbers.split(", "))
+    assert numbers == f"backward {claimed:.9g}, reference {reference:.9g}"
+    assert claimed == pytest.approx(1.01 * reference, rel=1e-6)
+
+
+def test_a_subclass_of_ours_may_name_its_axes() -> None:
+    class Named(LSTMCell):
+        tensor_axes: Any = {"W": "(gate=ifzo unit) input"}  # noqa: RUF012
+
+        def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
+            dx, dstate0, grads = super().backward(dy, cache, dstate)
+            dW = np.array(grads["W"])
+            dW[5, 2] += 1.0
+            return dx, dstate0, {**grads, "W": dW}
+
+    cell = Named(3, 4, rng=np.random.default_rng(0))
+    report = gradcheck(cell, x, rng=0, methods=["complex"])
+    expected = "1 of 48 entries; worst at [5, 2] (gate f, unit 1, input 2)"
+    assert report.failures[0].note.split(":")[0] == expected
+
+
+def test_without_names_the_index_is_shown() -> None:
+    def backward(dy: Array, x: Array) -> Array:
+        dx = 2 * x * dy
+        dx[1] *= 2
+        return dx
+
+    report = gradcheck((lambda x: (x**2, x), backward), X, rng=0, methods=["complex"])
+    assert report.failures[0].note.startswith("2 of 4 entries, all of axis 0 = 1; worst at [1, ")
+
+
+def test_along_directions_there_are_no_places() -> None:
+    pair = (lambda x: (x**2, x)), (lambda dy, x: 3 * x * dy)
+    report = gradcheck(pair, X, rng=0, max_entries=0)
+    by_direction = "8 of 8 directions; worst: backward "
+    assert all(row.note.startswith(by_direction) for row in report.failures[:2])
+    assert report.failures[2].tensor == "⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩"
+    assert report.failures[2].note.startswith("worst: backward ")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "shape", "index", "described"),
+    [
+        ("(gate=ifzo unit) input", (8, 3), (3, 2), "[3, 2] (gate f, unit 1, input 2)"),
+        ("head (gate=ifzo unit) from", (2, 8, 2), (1, 7, 0), "(head 1, gate o, unit 1, from 0)"),
+        ("(gate=ifzo head=2 unit)", (24,), (23,), "[23] (gate o, head 1, unit 2)"),
+        ("", (8, 3), (3, 2), "[3, 2]"),
+        ("", (), (), "[]"),
+    ],
+)
+def test_names_of_one_entry(pattern: str, shape: Any, index: Any, described: str) -> None:
+    places = Places("W", shape, pattern)
+    assert places.describe(index).endswith(described)
+    assert places.in_common([index]) == ""
+
+
+@pytest.mark.parametrize(
+    ("pattern", "indices", "common"),
+    [
+        ("(gate=ifzo unit) input", [(2, 0), (3, 1), (3, 2)], ", all of gate f"),
+        ("(gate=ifzo unit) input", [(0, 1), (7, 1)], ", all of gate i or o, input 1"),
+        ("(gate=ifzo unit) input", [(0, 0), (2, 1), (4, 2), (7, 0)], ""),
+        ("", [(3, 0), (3, 1), (3, 2)], ", all of axis 0 = 3"),
+        ("", [(n, n % 3) for n in range(4)], ""),
+    ],
+)
+def test_what_entries_have_in_common(pattern: str, indices: Any, common: str) -> None:
+    assert Places("W", (8, 3), pattern).in_common(indices) == common
+
+
+@pytest.mark.parametrize(
+    "pattern", ["gate", "a b c", "(gate=ifz unit) input", "(a b) input", "(gate=ifzo unit", "=3 3"]
+)
+def test_a_pattern_of_another_shape(pattern: str) -> None:
+    layer = ExponentialStep(H=2)
+    layer.tensor_axes = {"W": pattern}
+    with pytest.raises(ShapeError, match=r"tensor_axes\['W'\] for the shape \(8, 3\); got '"):
+        gradcheck(layer, x)

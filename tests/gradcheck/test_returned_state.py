@@ -1,0 +1,156 @@
+"""A forward that takes a state and is given none is also checked from the one that it returns."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTMCell, gradcheck, mLSTMCell, sLSTMCell
+from numpy_xlstm.gradcheck import Report
+from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import ExponentialStep, State
+
+x = np.random.default_rng(1).standard_normal((2, 3))
+CELLS: list[type[Any]] = [LSTMCell, sLSTMCell, mLSTMCell]
+
+
+def _failed(report: Report) -> set[tuple[str, str]]:
+    return {(row.tensor, row.state) for row in report.failures if row.method != "adjoint"}
+
+
+@pytest.mark.parametrize(("plant", "tensor"), [("n", "W"), ("c", "b"), ("h", "R")])
+def test_a_term_that_an_empty_state_multiplies_by_zero(plant: str, tensor: str) -> None:
+    report = gradcheck(ExponentialStep(plant=plant), x, rng=0)
+    assert (tensor, "returned") in _failed(report), str(report)
+    assert {state for _, state in _failed(report)} == {"returned"}
+
+
+@pytest.mark.parametrize("given", [(), (None,)])
+def test_a_right_step_passes_and_says_what_was_vacuous(given: tuple[None, ...]) -> None:
+    report = gradcheck(ExponentialStep(), x, *given, rng=0)
+    assert report.passed, str(report)
+    rows = {(row.tensor, row.state): row for row in report.rows if row.method == "complex"}
+    assert rows["R", "none"].status == "vacuous"
+    assert rows["R", "none"].note == "zero here; another row decides"
+    assert rows["R", "returned"].status == "ok"
+    assert rows["state.c", "returned"].status == "ok"
+    assert ("state.c", "none") not in rows
+    assert "vacuous" in str(report)
+
+
+def test_a_state_that_is_given_is_the_only_one() -> None:
+    state = State(*np.random.default_rng(2).random((4, 2, 4)))
+    report = gradcheck(ExponentialStep(), x, state, rng=0)
+    assert report.passed, str(report)
+    assert {row.state for row in report.rows} == {"given"}
+    assert gradcheck(ExponentialStep(plant="n"), x, state, rng=0).failures
+
+
+def test_an_empty_state_that_is_given_is_not_the_only_one() -> None:
+    zeros = np.zeros((2, 4))
+    empty = State(zeros, zeros, zeros, zeros - np.inf)
+    report = gradcheck(ExponentialStep(), x, empty, rng=0)
+    assert report.passed, str(report)
+    assert {row.state for row in report.rows} == {"given", "returned"}
+    vacuous = {row.tensor for row in report.rows if row.status == "vacuous"}
+    assert vacuous == {"R", "state.c", "state.n", "state.m"}
+    report = gradcheck(ExponentialStep(plant="h"), x, empty, rng=0)
+    assert _failed(report) == {("R", "returned")}
+
+
+def test_what_no_state_decides_is_undecided() -> None:
+    report = gradcheck(ExponentialStep(), 0 * x, rng=0)
+    assert not report.failures, str(report)
+    assert not report.passed
+    assert {(row.tensor, row.state) for row in report.undecided} == {
+        ("W", "none"),
+        ("W", "returned"),
+    }
+    advice = "the true gradient is zero here; pass a state, inputs and parameters where it is not"
+    assert {row.note for row in report.undecided} == {advice}
+    assert "NOT PASSED (0 failures, 4 undecided)" in str(report)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_wrong_subclasses_of_our_cells(cell: type[Any]) -> None:
+    class WrongState(cell):  # type: ignore[misc]
+        def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
+            dx, dstate0, grads = super().backward(dy, cache, dstate)
+            return dx, type(dstate0)(*(1.001 * part for part in dstate0)), grads
+
+    rng = np.random.default_rng(3)
+    options = {} if cell is LSTMCell else {"num_heads": 2}
+    assert gradcheck(cell(3, 4, **options, rng=rng), x, rng=0).passed
+    report = gradcheck(WrongState(3, 4, **options, rng=rng), x, rng=0)
+    assert {tensor.split(".")[0] for tensor, _ in _failed(report)} == {"state"}
+
+
+@pytest.mark.parametrize("cell", [LSTMCell, sLSTMCell])
+def test_a_subclass_whose_recurrent_weights_get_no_gradient(cell: type[Any]) -> None:
+    class Forgetful(cell):  # type: ignore[misc]
+        def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
+            dx, dstate0, grads = super().backward(dy, cache, dstate)
+            return dx, dstate0, {**grads, "R": np.zeros_like(grads["R"])}
+
+    report = gradcheck(Forgetful(3, 4, rng=np.random.default_rng(3)), x, rng=0)
+    assert _failed(report) == {("R", "returned")}
+
+
+def test_a_state_of_another_precision_than_the_layer() -> None:
+    def forward(x: Array, state: Array | None = None) -> Any:
+        s = np.float64(0) if state is None else state
+        return x * (1 + s), s + x.sum(), (x, s)
+
+    def backward(dy: Array, cache: Any, dstate: Any) -> Any:
+        x, s = cache
+        dx, ds = dy * (1 + s) + dstate, (dy * x).sum() + dstate
+        return dx.astype(x.dtype), np.asarray(ds, np.asarray(s).dtype)
+
+    report = gradcheck((forward, backward), x.astype(np.float32), rng=0)
+    assert report.passed, str(report)
+    assert {row.state for row in report.rows} == {"none", "returned"}
+
+
+def test_an_argument_that_is_no_state_is_left_alone() -> None:
+    def forward(x: Array, scale: float = 2.0) -> Any:
+        return scale * x, x.sum(), scale
+
+    report = gradcheck((forward, lambda dy, scale, ds: (scale * dy + ds, None)), x, rng=0)
+    assert report.passed, str(report)
+    assert {row.state for row in report.rows} == {""}
+
+
+@pytest.mark.parametrize("max_entries", [0, 64])
+@pytest.mark.parametrize("claimed", [0.0, 1e-3])
+def test_a_gradient_that_is_zero_everywhere(claimed: float, max_entries: int) -> None:
+    """y = a x + b z at x = 0, where nothing can be said about the gradient of a."""
+
+    def forward(a: Array, x: Array, z: Array) -> Any:
+        return a * x + 3 * z, (a, x)
+
+    def backward(dy: Array, cache: Any) -> Any:
+        a, x = cache
+        return dy * x + claimed, dy * a, 3 * dy
+
+    inputs = x, np.zeros_like(x), x
+    report = gradcheck((forward, backward), *inputs, rng=0, max_entries=max_entries)
+    status = {(row.tensor, row.status) for row in report.rows if row.method != "adjoint"}
+    assert status == {("a", "FAIL" if claimed else "vacuous"), ("x", "ok"), ("z", "ok")}
+    assert not report.passed
+    note = "the true gradient is zero here; pass inputs and parameters where it is not"
+    assert claimed or report.undecided[0].note == note
+
+
+@pytest.mark.parametrize(
+    ("claimed", "status"), [(0.0, "vacuous"), (2e-16, "vacuous"), (1e-16, "ok")]
+)
+def test_a_gradient_that_is_small_beside_another(claimed: float, status: str) -> None:
+    """Within what rounding of the other may do, only a gradient that is right says anything."""
+    pair = (lambda a, z: (1e-16 * a + z, None)), (lambda dy, cache: (claimed * dy, dy))
+    report = gradcheck(pair, x, x, rng=0, methods=["complex"])
+    assert [row.status for row in report.rows] == [status, "ok"]
+
+
+def test_arrays_without_entries_are_ok() -> None:
+    report = gradcheck((lambda a, z: (2 * z, a), lambda dy, a: (a, 2 * dy)), x[:0], x, rng=0)
+    assert report.passed, str(report)
