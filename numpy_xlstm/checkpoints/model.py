@@ -155,7 +155,7 @@ def save_checkpoint(
         "format": FORMAT,
         "kind": kind,
         "config": _kind(kind).describe(model),
-        "dtype": model.dtype.name,
+        "dtype": str(model.dtype),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training or {}),
     }

@@ -93,9 +93,8 @@ def random_state(layer: Any, rng: np.random.Generator) -> Any:
         name: None if a is None else rng.standard_normal(a.shape)
         for name, a in zip(empty._fields, empty, strict=True)
     }
-    if isinstance(layer, sLSTM):
-        parts["n"] = np.abs(parts["n"]) + 0.1
-    return type(empty)(**parts)
+    state = type(empty)(**parts)
+    return state._replace(n=np.abs(state.n) + 0.1) if isinstance(layer, sLSTM) else state
 
 
 def numbers(array: Any) -> Any:

@@ -28,9 +28,10 @@ def layers(rng: np.random.Generator) -> list[Any]:
     """All sequences in all variants, with random parameters."""
     found: list[Any] = [LSTM(3, 4)]
     found += [sLSTM(3, 4, 2, forget_gate=kind) for kind in KINDS]
-    options = [{"forget_gate": f, "input_gate": i, "qk_dim": 6} for f, i in product(KINDS, KINDS)]
-    for form, eps in product(("recurrent", "parallel", "chunkwise"), (0.0, 0.3)):
-        found += [mLSTM(3, 4, 2, form=form, chunk_size=3, eps=eps, **o) for o in options]
+    forms = ("recurrent", "parallel", "chunkwise")
+    for n, (form, forget, input_gate) in enumerate(product(forms, KINDS, KINDS)):
+        gates: dict[str, Any] = {"forget_gate": forget, "input_gate": input_gate}
+        found.append(mLSTM(3, 4, 2, qk_dim=6, form=form, chunk_size=3, eps=0.3 * (n % 2), **gates))
     return [layer.with_params(_random(layer.params, rng)) for layer in found]
 
 

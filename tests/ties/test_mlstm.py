@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells import mLSTMCell, mLSTMState, unroll, unroll_backward
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells import mLSTMCell, mLSTMState, unroll, unroll_backward
 from numpy_xlstm.trees import tree_map
 
 FORMS = ("recurrent", "parallel", "chunkwise")

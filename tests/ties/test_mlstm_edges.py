@@ -5,11 +5,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from numpy_xlstm.cells import mLSTMState
 from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.cells import mLSTMState
 from numpy_xlstm.trees import leaves
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
 

@@ -133,7 +133,7 @@ def test_with_carry_the_text_is_read_in_order() -> None:
     seen: list[Any] = []
 
     class Watched(LanguageModel):
-        def forward(self, tokens: Any, state: Any = None) -> Any:
+        def forward(self, tokens: Any, state: Any = None) -> Any:  # type: ignore[override]
             seen.append((tokens[0].tolist(), state is None))
             return super().forward(tokens, state)
 
