@@ -51,6 +51,7 @@ NAMES = {
     r"\log g": {"log_gate"},  # the value of that function
     r"\gamma(\tilde g)": {"log_gate_slope"},
     r"\tilde g": {"pre_activations"},
+    r"\bar q": {"q_bar"},
     r"\log i": {"log_i", "i_pre"},  # the same, for an exponential gate
     r"\tilde h": {"h_tilde", "h_pre"},
     r"q\cdot n": {"qn"},
