@@ -163,12 +163,27 @@ class LanguageModel(Recurrent):
             If an argument is not as described.
         """
         check_generator("rng", rng)
-        if recompute and not isinstance(self.body, BlockStack):
+        if recompute and not self.can_recompute:
             raise OptionError(
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
         return self.compute(tokens, self._enter(tokens, state), rng, recompute)
+
+    def backward(  # type: ignore[override]
+        self, dy: Array, cache: LanguageModelCache, dstate: Any = None
+    ) -> tuple[None, Any, Grads]:
+        """Gradients of the initial state and of the parameters, as :meth:`Recurrent.backward`.
+
+        ``dy`` is the cotangent of the logits, (B, T, V). Tokens have no gradient, hence ``None``.
+        """
+        _, dstate0, grads = super().backward(dy, cache, dstate)
+        return None, dstate0, grads
+
+    @property
+    def can_recompute(self) -> bool:
+        """Whether the body is made of blocks, which can be run again in the backward."""
+        return isinstance(self.body, BlockStack)
 
     def check_cache(self, cache: Any) -> None:
         """Raise :class:`CacheError` unless a model with such a body has made the cache."""

@@ -235,7 +235,8 @@ def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
 
     def apply(*xs: Array) -> Array:
         x = np.concatenate(xs).reshape(number, -1, blocks, width)
-        y: Array = (x.swapaxes(1, 2) @ W).swapaxes(1, 2).reshape(number, len(xs[0]), -1) + b
+        heads = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
+        y: Array = heads.reshape(number, len(xs[0]), -1) + b
         return y
 
     return apply

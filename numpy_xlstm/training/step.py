@@ -1,7 +1,6 @@
 """One training step: forward, backward, clip, update, over the batch at once or in parts."""
 
 from collections.abc import Iterator
-from inspect import signature
 from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict, Unpack
@@ -165,9 +164,7 @@ def check_step_options(model: RecurrentModel, **options: Unpack[StepOptions]) ->
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
     check_above_zero("max_norm", options.get("max_norm", 1.0), infinite=True)
     check_positive("accumulate", options.get("accumulate", 1))
-    known = signature(model.forward).parameters.values()
-    can_recompute = any(o.name == "recompute" or o.kind is o.VAR_KEYWORD for o in known)
-    if options.get("recompute") and not can_recompute:
+    if options.get("recompute") and not getattr(model, "can_recompute", False):
         raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
     if (comm := options.get("comm")) is not None:
         check_has("comm", comm, "Allreduce", "Allgatherv", "Bcast")

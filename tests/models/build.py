@@ -1,6 +1,6 @@
 """Small models of every kind, with random numbers in every parameter and every state."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,7 @@ def flat(state: Any, grads: dict[str, Array] | None = None) -> dict[str, Array]:
     return dict(leaves("state", state)) | (grads or {})
 
 
-def assert_same(got: dict[str, Array], expected: dict[str, Array]) -> None:
+def assert_same(got: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
     """Bit for bit."""
     assert got.keys() == expected.keys()
     for name, array in expected.items():

@@ -65,16 +65,17 @@ def slstm_block() -> sLSTMBlock:
     return sLSTMBlock(sLSTMBlockConfig(layer), rng=np.random.default_rng(0))
 
 
+NOTHING: Any = None
 NO_CACHE: dict[str, Callable[[], Any]] = {
-    "LSTM": lambda: LSTM(8, 8).backward(X, None),  # type: ignore[arg-type]
-    "mLSTM": lambda: mLSTM(8, 8).backward(X, None),  # type: ignore[arg-type]
-    "Linear": lambda: Linear(8, 8).backward(X, None),  # type: ignore[arg-type]
-    "Embedding": lambda: Embedding(5, 8).backward(X, None),  # type: ignore[arg-type]
-    "CausalConv1d": lambda: CausalConv1d(8).backward(X, None),  # type: ignore[arg-type]
-    "LayerNorm": lambda: LayerNorm(8).backward(X, None),  # type: ignore[arg-type]
-    "mLSTMBlock": lambda: mlstm_block().backward(X, None),  # type: ignore[arg-type]
-    "xLSTMLarge": lambda: large().backward(X, None),  # type: ignore[arg-type]
-    "LanguageModel": lambda: LanguageModel(5, 8, LSTM(8, 8)).backward(X, None),  # type: ignore[arg-type]
+    "LSTM": lambda: LSTM(8, 8).backward(X, NOTHING),
+    "mLSTM": lambda: mLSTM(8, 8).backward(X, NOTHING),
+    "Linear": lambda: Linear(8, 8).backward(X, None),
+    "Embedding": lambda: Embedding(5, 8).backward(X, NOTHING),
+    "CausalConv1d": lambda: CausalConv1d(8).backward(X, None),
+    "LayerNorm": lambda: LayerNorm(8).backward(X, None),
+    "mLSTMBlock": lambda: mlstm_block().backward(X, None),
+    "xLSTMLarge": lambda: large().backward(X, NOTHING),
+    "LanguageModel": lambda: LanguageModel(5, 8, LSTM(8, 8)).backward(X, NOTHING),
 }
 
 
@@ -378,7 +379,7 @@ def test_parameters_are_read_and_copies_can_be_changed() -> None:
     params: Any = model.params
     with pytest.raises(TypeError, match="does not support item assignment"):
         params["lm_head.weight"] = np.zeros(1)
-    for copied in (dict(model.params), model.params | {}):
+    for copied in (dict(model.params), params | {}):
         copied["lm_head.weight"] = np.zeros(1)
         assert len(copied) == len(model.params)
     assert model.params["lm_head.weight"].size > 1

@@ -368,7 +368,7 @@ def test_nothing_that_goes_in_is_changed(name: str, recompute: bool) -> None:
     model, rng = build(name), np.random.default_rng(16)
     tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
     dlogits, dstate = rng.standard_normal((B, T, V)), draw_like(state, rng)
-    given_in = {"tokens": tokens, "dlogits": dlogits} | model.params
+    given_in = {"tokens": tokens, "dlogits": dlogits, **model.params}
     given_in |= flat(state) | {f"d{key}": a for key, a in flat(dstate).items()}
     before = copy.deepcopy(given_in)
     logits, _, cache = model.forward(tokens, state, recompute=recompute)
@@ -433,7 +433,7 @@ def test_with_params_replaces_every_part(name: str) -> None:
 @KINDS
 def test_the_order_of_the_parameters_does_not_matter(name: str) -> None:
     model = build(name)
-    clone = model.with_params(dict(reversed(model.params.items())))
+    clone = model.with_params(dict(reversed(dict(model.params).items())))
     tokens = draw_tokens()
     dlogits = np.random.default_rng(3).standard_normal((*tokens.shape, model.vocab_size))
     results = []

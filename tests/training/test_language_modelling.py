@@ -133,9 +133,9 @@ def test_with_carry_the_text_is_read_in_order() -> None:
     seen: list[Any] = []
 
     class Watched(LanguageModel):
-        def forward(self, tokens: Any, state: Any = None) -> Any:  # type: ignore[override]
+        def forward(self, tokens: Any, state: Any = None, **options: Any) -> Any:  # type: ignore[override]
             seen.append((tokens[0].tolist(), state is None))
-            return super().forward(tokens, state)
+            return super().forward(tokens, state, **options)
 
     model = Watched(split.tokenizer.size, 4, LSTM(4, 8))
     state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))

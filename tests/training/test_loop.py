@@ -132,8 +132,8 @@ def test_the_state_is_carried_if_that_is_asked_for_and_the_batch_is_not_fresh() 
     seen: list[Any] = []
 
     class Watched(LanguageModel):
-        def forward(self, tokens: Any, state: Any = None) -> Any:  # type: ignore[override]
-            result = super().forward(tokens, state)
+        def forward(self, tokens: Any, state: Any = None, **options: Any) -> Any:  # type: ignore[override]
+            result = super().forward(tokens, state, **options)
             seen.append((state, result[1]))
             return result
 

@@ -108,9 +108,9 @@ def test_only_one_part_goes_through_the_model_at_once() -> None:
     rows: list[int] = []
 
     class Watched(LanguageModel):
-        def forward(self, tokens: Any, state: Any = None) -> Any:  # type: ignore[override]
+        def forward(self, tokens: Any, state: Any = None, **options: Any) -> Any:  # type: ignore[override]
             rows.append(len(tokens))
-            return super().forward(tokens, state)
+            return super().forward(tokens, state, **options)
 
     ids = np.zeros((7, 5), int)
     gradients(build(kind=Watched), Batch(ids[:, 1:], ids[:, 1:]), accumulate=3)
@@ -148,9 +148,7 @@ def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> Non
     class Dropping(LanguageModel):
         dropout = 0.0
 
-        def forward(  # type: ignore[override]
-            self, tokens: Any, state: Any = None, **given: Any
-        ) -> Any:
+        def forward(self, tokens: Any, state: Any = None, **given: Any) -> Any:  # type: ignore[override]
             options.append(given)
             return super().forward(tokens, state)
 
