@@ -124,9 +124,7 @@ def product_floor(places: dict[str, Any] | None, B: int, T: int, backward: bool)
                 works.append((times * T, np.matmul, W, np.ones((len(W), W.shape[2], B), W.dtype)))
             elif W.ndim > 1 and "conv" not in name and "embedding" not in name:
                 x = np.ones((*W.shape[:-2], rows, W.shape[-1]), W.dtype)
-                linear = W.ndim == 2
-                product = times_transposed if linear else np.matmul
-                works.append((times, product, x, W if linear else W.swapaxes(-1, -2)))
+                works.append((times, np.matmul, x, W.swapaxes(-1, -2)))
         for state in model.init_state(B):
             memory = getattr(state, "mlstm", state)
             if hasattr(memory, "C"):

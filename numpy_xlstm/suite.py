@@ -5,12 +5,21 @@ at that point, neither a bias nor a state, so that no mistake can hide behind a 
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells import LSTMCell, mLSTMCell, mLSTMState, sLSTMCell
+from numpy_xlstm.cells import (
+    ElmanCell,
+    GRUCell,
+    LSTMCell,
+    PeepholeLSTMCell,
+    mLSTMCell,
+    mLSTMState,
+    sLSTMCell,
+)
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.lstm import lstm_recurrent, lstm_recurrent_backward
 from numpy_xlstm.kernels.mlstm import (
@@ -33,6 +42,7 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     MultiHeadRMSNorm,
     RMSNorm,
+    SequenceLayer,
     gelu,
     gelu_backward,
     gelu_tanh,
@@ -104,6 +114,7 @@ def cases() -> dict[str, Case]:
         found[f"mlstm_recurrent/{name}"] = _memory(RECURRENT, forget, input_gate)
         found[f"mlstm_parallel/{name}"] = _memory(PARALLEL, forget, input_gate)
         found[f"mlstm_chunkwise/{name}"] = _memory(CHUNKWISE, forget, input_gate, chunk_size=3)
+    found |= _guests()
     for cell in (LSTM, sLSTM, mLSTM):
         found[f"lengths/{cell.__name__}"] = _padded(_sequence(cell, D, H))
     found["Linear"] = _stateless(Linear, D, H)
@@ -130,6 +141,15 @@ def cases() -> dict[str, Case]:
     return found
 
 
+def _guests() -> dict[str, Case]:
+    """The cells without a kernel, as a step and unrolled over sequences."""
+    found: dict[str, Case] = {}
+    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell):
+        found[cell.__name__] = _step(cell, D, H)
+        found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
+    return found
+
+
 def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         layer = _filled(cell(*sizes, **options, dtype=dtype), rng)
@@ -138,7 +158,12 @@ def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
     return case
 
 
-def _sequence(sequence: type[Any], *sizes: int, **options: Any) -> Case:
+def _unrolled(cell: type[Any], *sizes: int, dtype: Any) -> SequenceLayer:
+    """A cell over a sequence, step by step."""
+    return SequenceLayer(cell(*sizes, dtype=dtype))
+
+
+def _sequence(sequence: Callable[..., Any], *sizes: int, **options: Any) -> Case:
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         layer = _filled(sequence(*sizes, **options, dtype=dtype), rng)
         return layer, (_x(rng, dtype), random_state(layer.init_state(B), rng))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from benchmarks import cells, forms, models, products
+from benchmarks import cells, forms, models
 from benchmarks.timing import Setup
 
-MODULES = (cells, forms, models, products)
-OURS = ("ours", "plain product", "our matrix products", "matrix products", "numpy_xlstm")
+MODULES = (cells, forms, models)
+OURS = ("ours", "our matrix products", "matrix products", "numpy_xlstm")
 CONTENDERS = {
     f"{module.__name__}: {title}: {name}": setup
     for module in MODULES

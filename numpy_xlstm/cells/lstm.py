@@ -111,11 +111,11 @@ class LSTMCell(Module):
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         dh = dh + dh_next  # [rec.8]
-        dc = dc_next + dh * o * tanh_slope(c)  # [lstm.5]
-        di_pre = dc * z * sigmoid_slope(i_pre)  # [lstm.6]
-        df_pre = dc * c_prev * sigmoid_slope(f_pre)  # [lstm.7]
-        dz_pre = dc * i * tanh_slope(z_pre)  # [lstm.8]
-        do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.9]
+        do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]
+        dc = dc_next + dh * o * tanh_slope(c)  # [lstm.6]
+        dz_pre = dc * i * tanh_slope(z_pre)  # [lstm.7]
+        di_pre = dc * z * sigmoid_slope(i_pre)  # [lstm.8]
+        df_pre = dc * c_prev * sigmoid_slope(f_pre)  # [lstm.9]
         dc_prev = f * dc  # [lstm.10]
         dpre = di_pre, df_pre, dz_pre, do_pre
         dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)

@@ -80,9 +80,9 @@ class mLSTMCell(Module):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D); ``b_q`` …
-        ``b_o``. W_q, W_k, W_v, W_o start normal with variance 2/(5D), b_i normal with deviation
-        0.1, a sigmoid gate's b_f from 3 to 6 over heads, the rest at 0.
+        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` … :
+        the first four normal with variance 2/(5D), b_i normal with deviation 0.1, b_f of a sigmoid
+        gate from 3 to 6 over heads, the rest 0.
 
     Examples
     --------
@@ -117,8 +117,7 @@ class mLSTMCell(Module):
         rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
-        if forget_gate == "sigmoid":
-            start["b_f"] = np.linspace(3, 6, NH)
+        start["b_f"] += np.linspace(3, 6, NH) * (forget_gate == "sigmoid")
         self.params = {name: array.astype(dtype) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> mLSTMState:
@@ -163,19 +162,21 @@ class mLSTMCell(Module):
         """Take one step back: gradients of x, of the state before it and of the parameters."""
         dstate = enter_backward(self, dh, cache, dstate)
         x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
+        i_pre, f_pre, o_pre = pre
         C_prev, n_prev, _ = state if self.normalised else (state.C, n, 0)
         dC_next, dn_next, dm_next = dstate if self.normalised else (dstate.C, 0, 0)
-        do_pre = dh * h_tilde.reshape(o.shape) * sigmoid_slope(pre[2])  # [mlstm.15]
+        do_pre = dh * h_tilde.reshape(o.shape) * sigmoid_slope(o_pre)  # [mlstm.15]
         dh_tilde = (dh * o).reshape(h_tilde.shape)  # [mlstm.16]
-        ds = dh_tilde / den[..., None]  # [mlstm.17]
+        q_bar = q / den[..., None]  # [mlstm.17]
         S = (dh_tilde * h_tilde).sum(axis=-1)  # [mlstm.18]
         floor = np.exp(-clip(m))
         wins = modulus(qn).real >= floor.real
         dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)  # [mlstm.19]
         dm = dm_next + np.where(wins | (clip(m) != m), 0, S * (floor / den))  # [mlstm.20]
-        dC = dC_next + q[..., None] * ds[..., None, :]  # [mlstm.21]
+        dC = dC_next + q_bar[..., None] * dh_tilde[..., None, :]  # [mlstm.21]
         dn = dn_next + dqn[..., None] * q  # [mlstm.22]
-        dq = np.einsum("bhkv,bhv->bhk", C, ds) + dqn[..., None] * n  # [mlstm.23]
+        read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
+        dq = read / den[..., None] + dqn[..., None] * n  # [mlstm.23]
         dw = np.einsum("bhkv,bhv->bhk", dC, v) + dn  # [mlstm.24]
         dk = i[..., None] * dw  # [mlstm.25]
         dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.26]
@@ -184,8 +185,8 @@ class mLSTMCell(Module):
         dm = (dm - i * di - f * df) * self.normalised  # [stab.11]
         dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)  # [stab.12]
         dA = f * df + np.where(A.real >= log_i.real, dm, 0)  # [stab.13]
-        di_pre = dlog_i * log_gate_slope(pre[0], self.input_gate)  # [mlstm.29]
-        df_pre = dA * log_gate_slope(pre[1], self.forget_gate)  # [mlstm.30]
+        di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]
+        df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [mlstm.30]
         dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]
         dx, grads = np.zeros_like(x), {}
         for g, dg in zip("qkvifo", (dq, dk, dv, di_pre, df_pre, do_pre), strict=True):

@@ -69,15 +69,15 @@ def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:
     slopes = e * gates
     slopes *= gates  # σ′(x) = e^−x σ(x)²
     by_i, by_f, by_z, by_o = slopes.swapaxes(0, 1)
-    by_i *= z  # [lstm.6]
-    by_f *= states[:-1, 1]  # [lstm.7]
+    by_i *= z  # [lstm.8]
+    by_f *= states[:-1, 1]  # [lstm.9]
     s = 1 / (1 + e[:, 2])
     np.multiply(e[:, 2] * s, s, out=by_z)
     by_z *= 4  # tanh′(z̃) = 4 σ′(2 z̃)
-    by_z *= i  # [lstm.8]
-    by_o *= tanh_c  # [lstm.9]
+    by_z *= i  # [lstm.7]
+    by_o *= tanh_c  # [lstm.5]
     by_c = tanh_slope(states[1:, 1])
-    by_c *= o  # [lstm.5]
+    by_c *= o  # [lstm.6]
     return slopes[:, :3], by_o, by_c
 
 

@@ -167,9 +167,9 @@ def test_parameters_must_fit() -> None:
     with pytest.raises(ShapeError, match=re.escape("params: expected ['b'] too")):
         lstm.with_params({"W": lstm.params["W"], "R": lstm.params["R"]})
     with pytest.raises(ShapeError, match=re.escape("got ['c']")):
-        lstm.with_params(lstm.params | {"c": np.zeros(3)})
+        lstm.with_params(dict(lstm.params) | {"c": np.zeros(3)})
     with pytest.raises(ShapeError, match=re.escape("b: expected shape (16,); got (3,)")):
-        lstm.with_params(lstm.params | {"b": np.zeros(3)})
+        lstm.with_params(dict(lstm.params) | {"b": np.zeros(3)})
 
 
 def test_the_right_state_is_accepted_as_a_plain_tuple() -> None:

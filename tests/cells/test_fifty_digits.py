@@ -93,9 +93,8 @@ def random_state(layer: Any, rng: np.random.Generator) -> Any:
         name: None if a is None else rng.standard_normal(a.shape)
         for name, a in zip(empty._fields, empty, strict=True)
     }
-    if isinstance(layer, sLSTM):
-        parts["n"] = np.abs(parts["n"]) + 0.1
-    return type(empty)(**parts)
+    state = type(empty)(**parts)
+    return state._replace(n=np.abs(state.n) + 0.1) if isinstance(layer, sLSTM) else state
 
 
 def numbers(array: Any) -> Any:
@@ -157,7 +156,7 @@ def check_lstm(case: Case, y: Array) -> None:
 
 
 def check_slstm(case: Case, y: Array, after: Any) -> None:
-    """Eqs 34–40 without a stabiliser: c/n is an average, with weights that have a relative error."""
+    """Eqs 34–40 without a stabiliser: c/n is an average, of weights with a relative error."""
     layer, (W, b) = case.layer, (numbers(case.layer.params[name]) for name in "Wb")
     H, NH = layer.hidden_size, layer.num_heads
     DH, R = H // NH, numbers(layer.params["R"])
@@ -202,8 +201,8 @@ def check_slstm(case: Case, y: Array, after: Any) -> None:
         assert abs(found - log(n[j])) <= SAFETY * (dlog_n[j] + half_ulp(m[j])), j
 
 
-def check_mlstm(case: Case, y: Array, after: Any) -> None:
-    """Eqs 19–27 without a stabiliser, per head; absolute sums carry the condition of the quotient."""
+def check_mlstm(case: Case, y: Array, after: Any) -> None:  # noqa: C901
+    """Eqs 19–27 without a stabiliser, per head; absolute sums carry the quotient's condition."""
     layer, p = case.layer, {name: numbers(array) for name, array in case.layer.params.items()}
     NH, DK, DV = (
         layer.num_heads,
@@ -261,7 +260,7 @@ def check_mlstm(case: Case, y: Array, after: Any) -> None:
             qabs = [abs(b) + d / max(E[a], U) for b, d in zip(qs, dqs, strict=True)]
             qn = sum(b * c for b, c in zip(qs, n[a], strict=True))
             dqn = E[a] * sum(b * c for b, c in zip(qabs, nabs[a], strict=True))
-            floor = mpf(1) if exponential else mpf(1)
+            floor = mpf(1)
             den = max(abs(qn), floor) if exponential else mpf(1)
             dden = dqn + E[a] * floor if exponential else mpf(0)
             for s in range(DV):

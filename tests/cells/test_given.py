@@ -135,9 +135,9 @@ def test_other_bad_arguments() -> None:
     with pytest.raises(ShapeError, match=r"state.c: expected shape \(2, 4\); got \(3, 4\)"):
         lstm_recurrent(*GOOD, wrong)
     y, _, cache = slstm_recurrent(*GOOD)
-    with pytest.raises(CacheError, match="expected the LSTMScanCache that .*; got sLSTMScanCache"):
+    with pytest.raises(CacheError, match=r"expected the LSTMScanCache that .*; got sLSTMScanCache"):
         lstm_recurrent_backward(y, cache)  # type: ignore[arg-type]
-    with pytest.raises(CacheError, match="expected the sLSTMScanCache that .*; got tuple"):
+    with pytest.raises(CacheError, match=r"expected the sLSTMScanCache that .*; got tuple"):
         slstm_recurrent_backward(y, ())  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="dy: expected shape"):
         slstm_recurrent_backward(y[:1], cache)

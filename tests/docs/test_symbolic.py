@@ -40,7 +40,7 @@ class Value:
         return self + -_value(other)
 
     def __rsub__(self, other: Any) -> "Value":
-        return -self + other
+        return _value(other) - self
 
     def __rtruediv__(self, other: Any) -> "Value":
         return _value(other) / self

@@ -76,3 +76,16 @@ def test_ties_on_both_sides_without_complex_numbers(distance: float) -> None:
         wrong = _several_ties(distance, 1.001)
         report = gradcheck(wrong, x, rng=seed, methods=["difference"])
         assert [row.note.split(";")[0] for row in report.failures] == ["2 of 2 entries"]
+
+
+@pytest.mark.parametrize(("factor", "status"), [(1.0, "ok"), (3.0, "FAIL")])
+def test_a_small_kink_on_a_steep_curve(factor: float, status: str) -> None:
+    """10 x² + |x| / 10⁴: with a long step, the curve hides the kink."""
+
+    def backward(dy: Array, x: Array) -> Array:
+        return dy * (20 * x + factor * np.where(x >= 0, 1e-4, -1e-4))
+
+    pair = (lambda x: (10 * x**2 + 1e-4 * np.abs(x), x)), backward
+    report = gradcheck(pair, np.array([0.0, 1.0]), rng=0, methods=["difference"])
+    assert report.rows[0].status == status
+    assert report.rows[0].note.startswith("1 of 2 at a kink") == (status == "ok")

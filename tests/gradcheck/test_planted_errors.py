@@ -1,23 +1,17 @@
 """Wrong backwards of many kinds, planted into each of the three cells: all must be caught.
 
-Two ways of planting: a wrapper spoils what a right backward returns, or a patch spoils a line of
-the cell itself. Every plant is checked to change the gradients, so that none is caught by chance.
+A wrapper spoils what a right backward returns; ``tests/mutants`` spoils lines of the cells. Every
+plant is checked to change the gradients, so that none is caught by chance.
 """
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy_xlstm.cells.mlstm.normalizer import denominator
-from numpy_xlstm.cells.mlstm.step import enter_backward, leave_backward
-from numpy_xlstm.cells.scan import Cotangent
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.cells.mlstm import chunk, gates, inputs, pieces
-from numpy_xlstm.cells.slstm import pointwise as slstm
-from numpy_xlstm.numerics import Array, log_sigmoid_slope
+from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
@@ -118,115 +112,6 @@ def test_spoiled_results_are_caught(plant: Plant, cell: Variant) -> None:
     report = gradcheck(Spoiled(case.layer, plant), *case.inputs, rng=1)
     assert not report.passed, str(report)
     assert report.failures
-
-
-def _denominator(**changes: Callable[[Any], Any]) -> Callable[..., Any]:
-    """``denominator`` with some of what it says changed."""
-
-    def spoiled(*args: Any) -> Any:
-        den = denominator(*args)
-        found = {"value": den.value, "sign": den.sign, "residual": den.residual}
-        return SimpleNamespace(**found | {name: f(den) for name, f in changes.items()})
-
-    return spoiled
-
-
-def _scaled_slope(factor: float, slope: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: factor * slope(*args)
-
-
-def _slopes(which: int, value: Callable[[Array], Any]) -> Callable[..., Any]:
-    """sLSTM's slopes of log f, z and o, one of them made from the record in another way."""
-    right = slstm.sLSTMPointwise.slopes
-
-    def spoiled(self: Any, record: Array, after: Array) -> Array:
-        slopes = right(self, record, after)
-        slopes[:, which] = value(record)
-        return slopes
-
-    return spoiled
-
-
-LINES: dict[str, tuple[str, Callable[[pytest.MonkeyPatch], None]]] = {
-    "sLSTM: the residual of the stabiliser dropped": (
-        "sLSTM-exp",
-        lambda mp: mp.setattr(
-            slstm.sLSTMPointwise,
-            "enter_backward",
-            lambda self, d, memory: Cotangent(d[:2].copy(), None),
-        ),
-    ),
-    "sLSTM: the residual sent to the wrong side of the maximum": (
-        "sLSTM-sigmoid",
-        lambda mp: mp.setattr(
-            slstm, "split_residual", lambda r, f: (np.where(f == 1, 0, r), r * (f == 1))
-        ),
-    ),
-    "sLSTM: the forget gate's slope of exp, not of sigmoid": (
-        "sLSTM-sigmoid",
-        lambda mp: mp.setattr(slstm.sLSTMPointwise, "slopes", _slopes(0, lambda record: 1)),
-    ),
-    "sLSTM: slopes y instead of y (1 - y)": (
-        "sLSTM-sigmoid",
-        lambda mp: mp.setattr(
-            slstm.sLSTMPointwise, "slopes", _slopes(2, lambda record: record[:, 6])
-        ),
-    ),
-    "mLSTM: the gradient of the normaliser dropped": (
-        "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(
-            chunk, "denominator", _denominator(sign=lambda den: np.zeros_like(den.sign))
-        ),
-    ),
-    "mLSTM: what eps adds to the residual dropped": (
-        "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(chunk, "denominator", _denominator(residual=lambda den: None)),
-    ),
-    "mLSTM: |q·n| treated as q·n": (
-        "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(
-            chunk,
-            "denominator",
-            _denominator(sign=lambda den: np.abs(den.sign)),
-        ),
-    ),
-    "mLSTM: the keys' factor 1/√DK forgotten": (
-        "mLSTM-sigmoid-exp",
-        lambda mp: mp.setattr(inputs, "unscale_key_gradient", lambda dk: dk),
-    ),
-    "mLSTM: the cotangent of the final n ignored": (
-        "mLSTM-exp-exp",
-        lambda mp: mp.setattr(
-            pieces,
-            "enter_backward",
-            lambda d, last, old=enter_backward: old(d._replace(n=np.zeros_like(d.n)), last),
-        ),
-    ),
-    "mLSTM: the gradient of the initial m zero": (
-        "mLSTM-exp-exp",
-        lambda mp: mp.setattr(
-            pieces,
-            "leave_backward",
-            lambda d, first, old=leave_backward: old(d, first)._replace(m=np.zeros_like(first.m)),
-        ),
-    ),
-    "mLSTMsig: the input gate's slope wrong": (
-        "mLSTM-sigmoid-sigmoid",
-        lambda mp: mp.setattr(gates, "log_sigmoid_slope", _scaled_slope(1.001, log_sigmoid_slope)),
-    ),
-}
-
-
-@pytest.mark.parametrize(("cell", "patch"), LINES.values(), ids=LINES.keys())
-def test_spoiled_lines_are_caught(
-    cell: str, patch: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = make(CELLS[cell], SIZES)
-    assert gradcheck(case.layer, *case.inputs, rng=1).passed
-    patch(monkeypatch)
-    report = gradcheck(case.layer, *case.inputs, rng=1)
-    assert report.failures, str(report)
-    assert {row.method for row in report.failures} >= {"complex", "difference", "adjoint"}
 
 
 def test_the_worst_entry_is_named() -> None:

@@ -91,10 +91,10 @@ def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int,
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield line, start, stop, ast.get_source_segment(source, node.operand) or ""
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-        left = ast.get_source_segment(source, node.left)
-        right = ast.get_source_segment(source, node.comparators[0])
+        left = ast.get_source_segment(source, node.left) or ""
+        right = ast.get_source_segment(source, node.comparators[0]) or ""
         yield line, start, stop, f"{left} {COMPARISONS[type(node.ops[0])]} {right}"
-    elif isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         yield line, start, stop, str(node.value + 1)
     elif isinstance(node, ast.Call):
         yield from _of_call(node, source)

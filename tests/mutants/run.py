@@ -5,7 +5,6 @@ mutant lives. ``python -m tests.mutants.run --random N --seed S FILE …`` tries
 """
 
 import argparse
-import importlib.abc
 import importlib.machinery
 import random
 import subprocess
@@ -21,7 +20,7 @@ SECONDS = 120
 """After so long a mutant counts as noticed: it hangs."""
 
 
-class Planted(importlib.abc.MetaPathFinder, importlib.machinery.SourceFileLoader):
+class Planted(importlib.machinery.SourceFileLoader):
     """Finds one module with other source code than its file has."""
 
     def __init__(self, mutant: Mutant) -> None:

@@ -9,9 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import mLSTMState
-from tests.cells.test_forms import FORMS
+from numpy_xlstm import (
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
+    mlstm_recurrent,
+    mlstm_recurrent_backward,
+    mLSTMState,
+)
 from tests.variants import assert_close
+
+FORMS: dict[str, tuple[Any, Any]] = {
+    "recurrent": (mlstm_recurrent, mlstm_recurrent_backward),
+    "parallel": (mlstm_parallel, mlstm_parallel_backward),
+    "chunkwise": (mlstm_chunkwise, mlstm_chunkwise_backward),
+}
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 recurrent = pytest.importorskip(

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import mLSTMState
-from numpy_xlstm.errors import CacheError, ShapeError
+from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
-from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_cell, by_form
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
 
 FLOATS = (np.float32, np.float64)
 
@@ -92,14 +92,16 @@ def test_where_both_sides_of_the_denominator_are_equal_it_is_that_of_q_and_n(for
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("input_gate", ["exp", "sigmoid"])
 @pytest.mark.parametrize("T", [0, 1, 9])
-def test_nothing_that_is_given_is_written_to(form: str, T: int) -> None:
-    case = Case(T=T, with_lengths=True)
+def test_nothing_that_is_given_is_written_to(form: str, T: int, input_gate: str) -> None:
+    case = Case(T=T, with_lengths=True, input_gate=input_gate)
     numbers = case.numbers()
     run, back = pair(form)
-    given = [array for _, array in leaves("", [numbers["inputs"], numbers["state"]])]
+    given = [array for _, array in leaves("", list(numbers.values()))]
     copies = [array.copy() for array in given]
-    h, state, cache = run(*numbers["inputs"], numbers["state"], lengths=numbers["lengths"])
+    options = {"lengths": numbers["lengths"], "input_gate": input_gate}
+    h, state, cache = run(*numbers["inputs"], numbers["state"], **options)
     seen = [array.copy() for _, array in leaves("", (h, state))]
     first = back(numbers["dh"], cache, numbers["dstate"])
     again = back(numbers["dh"], cache, numbers["dstate"])
@@ -169,10 +171,33 @@ def test_a_cache_of_another_form_is_refused() -> None:
         mlstm.mlstm_recurrent_backward(h, cache, (h, h, h))
 
 
-def test_the_cell_reads_0_too() -> None:
-    """Cells and forms agree on a cache where nothing is read: T = 0."""
-    expected, _ = by_cell(Case(T=0))
-    assert expected["h"].shape == (2, 2, 0, 2)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_clipped_floor_does_not_depend_on_m(form: str) -> None:
+    """C of 3·tiny beside n = 0 and m = 800: h is C over the clipped floor, which is tiny."""
+    tiny = np.finfo(float).tiny
+    one, zero = np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1))
+    state = mLSTMState(3 * tiny * one, zero, zero[..., 0] + 800)
+    run, back = pair(form)
+    options = {"eps": 0.0, "forget_gate": "exp"}
+    h, _, cache = run(one, one, one, zero - 1000, zero, state, **options)
+    *_, df, dstate0 = back(2 * one, cache)
+    np.testing.assert_allclose(h, 3, rtol=1e-12)
+    np.testing.assert_allclose([df.item(), dstate0.m.item()], 0, atol=1e-12)
+    np.testing.assert_allclose(dstate0.C.item() * tiny, 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"eps": -1.0}, "eps"),
+        ({"forget_gate": "tanh"}, "forget_gate"),
+        ({"input_gate": 1}, "input_gate"),
+    ],
+)
+def test_bad_options_are_named(form: str, options: dict[str, Any], name: str) -> None:
+    with pytest.raises(OptionError, match=name):
+        pair(form)[0](*Case().numbers()["inputs"], **options)
 
 
 def first_order_bound(

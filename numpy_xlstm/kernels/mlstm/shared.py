@@ -81,7 +81,7 @@ def run(
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
     qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
     if n is not None:
-        m = (ms[..., -1] if ms.shape[-1] else m).copy()
+        m = np.array(ms[..., -1] if ms.shape[-1] else m)
         h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:

@@ -1,0 +1,142 @@
+"""Sequence layers and recurrences: layouts, any cell, memory, and bad input."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.unroll import unroll, unroll_backward
+from numpy_xlstm.errors import (
+    CacheError,
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+)
+from numpy_xlstm.kernels import (
+    lstm_recurrent,
+    lstm_recurrent_backward,
+    slstm_recurrent,
+    slstm_recurrent_backward,
+)
+from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.sequence import SequenceLayer
+from numpy_xlstm.layers.slstm import sLSTM
+from numpy_xlstm.numerics import Array
+from tests.ties.gated import assert_same
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_states_as_pytorch_has_them(batch_first: bool) -> None:
+    rng = np.random.default_rng(0)
+    layer = LSTM(5, 3, 1, batch_first=batch_first, rng=rng)
+    x, (h, c) = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 1, 10, 3))
+    if batch_first:
+        x = x.swapaxes(0, 1)
+    y, state, cache = layer.forward(x, (h, c))
+    flat, flat_state, flat_cache = layer.forward(x, (h[0], c[0]))
+    assert_same((y, state.h[0], state.c[0]), (flat, *flat_state), 0.0)
+    assert state.h.shape == layer(x, (h, c))[1].h.shape == (1, 10, 3)
+    dy = rng.standard_normal(y.shape)
+    expected = layer.backward(dy, flat_cache, flat_state)[1]
+    for dstate in (state, flat_state):
+        got = layer.backward(dy, cache, dstate)[1]
+        assert_same((got.h[0], got.c[0]), expected, 0.0)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("kind", [GRUCell, mLSTMCell, sLSTMCell])
+def test_any_cell_is_unrolled(kind: Any, batch_first: bool) -> None:
+    rng = np.random.default_rng(0)
+    cell = kind(3, 4, rng=rng)
+    layer = SequenceLayer(cell, batch_first=batch_first)
+    x, dy, lengths = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 4)), [5, 2]
+
+    def swapped(array: Array) -> Array:
+        return array if batch_first else array.swapaxes(0, 1)
+
+    y, state, cache = unroll(cell, x, lengths=np.array(lengths))
+    got, last, kept = layer.forward(swapped(x), lengths=np.array(lengths))
+    assert_same((swapped(got), last), (y, state), 0.0)
+    assert_same(layer(swapped(x), lengths=np.array(lengths)), (got, last), 0.0)
+    dx, dstate0, grads = unroll_backward(cell, dy, cache, state)
+    found = layer.backward(swapped(dy), kept, state)
+    assert_same((swapped(found[0]), found[1]), (dx, dstate0), 0.0)
+    assert_same(tuple(found[2].values()), tuple(grads.values()), 0.0)
+    assert found[2].keys() == layer.params.keys()
+
+
+def test_evaluation_needs_no_more_memory_for_a_longer_sequence() -> None:
+    layer, peaks = sLSTM(4, 16, 2), []
+    for T in (1000, 4000):
+        x = np.ones((2, T, 4))
+        tracemalloc.start()
+        y, _ = layer(x)
+        peaks.append(tracemalloc.get_traced_memory()[1] - y.nbytes)
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+
+
+GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
+
+
+@pytest.mark.parametrize("forward", [lstm_recurrent, slstm_recurrent])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((GOOD[0][0], GOOD[1]), ShapeError, r"Wx: expected shape \(batch, time, 16\); got \(3, 1"),
+        ((GOOD[0][:0], GOOD[1]), ShapeError, "Wx: expected a batch of at least 1"),
+        ((GOOD[0], GOOD[1][:, :6]), ShapeError, r"R: expected shape \(NH, 4·DH, DH\); got \(2, 6"),
+        ((GOOD[0], GOOD[1][:0]), ShapeError, r"R: expected shape .* got \(0, 8, 2\)"),
+        ((GOOD[0].astype(np.float32), GOOD[1]), DTypeError, "Wx: expected float64"),
+        ((GOOD[0] * np.nan, GOOD[1]), NonFiniteError, "Wx: expected finite"),
+        ((*GOOD, (GOOD[0],)), ShapeError, "state: expected a tuple .*; got 1 entries"),
+        ((*GOOD, 3), ShapeError, "state: expected a tuple .*; got int"),
+    ],
+)
+def test_bad_arguments_of_the_recurrences(
+    forward: Any, arguments: Any, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        forward(*arguments)
+
+
+def test_other_bad_arguments() -> None:
+    with pytest.raises(OptionError, match="forget_gate: expected one of 'sigmoid', 'exp'"):
+        slstm_recurrent(*GOOD, forget_gate="tanh")
+    with pytest.raises(OptionError, match="lengths: expected integers from 0 to T = 3"):
+        lstm_recurrent(*GOOD, lengths=np.array([4, 0]))
+    with pytest.raises(OptionError, match="cell: expected an object with init_state"):
+        SequenceLayer(3)
+    with pytest.raises(OptionError, match="num_layers: expected 1"):
+        LSTM(3, 4, 2)
+    h = np.zeros((1, 10, 5))
+    with pytest.raises(ShapeError, match=r"expected shape \(2, 5\); got \(10, 5\); x is read as"):
+        LSTM(5, 5).forward(np.zeros((2, 10, 5)), (h, h))
+    dstate = sLSTMState(*np.full((4, 2, 4), np.nan))
+    y, _, cache = slstm_recurrent(*GOOD)
+    with pytest.raises(NonFiniteError, match=r"dstate\.h"):
+        slstm_recurrent_backward(y, cache, dstate)
+
+
+def test_foreign_caches() -> None:
+    y, _, cache = slstm_recurrent(*GOOD)
+    with pytest.raises(CacheError, match=r"expected the LSTMScanCache .*; got sLSTMScanCache"):
+        lstm_recurrent_backward(y, cache)  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\)"):
+        slstm_recurrent_backward(y[:1], cache)
+    x, layers = np.zeros((2, 3, 5)), (LSTM(5, 4), sLSTM(5, 4), SequenceLayer(LSTMCell(5, 4)))
+    caches = [layer.forward(x)[2] for layer in layers]
+    for n, layer in enumerate(layers):
+        for foreign in (*caches[:n], *caches[n + 1 :]):
+            with pytest.raises(CacheError, match=r"cache: expected the .* that this forward has"):
+                layer.backward(y, foreign)
+        with pytest.raises(CacheError, match="got NoneType"):
+            layer.backward(y, None)  # type: ignore[arg-type]
+        with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\); got \(1, 3, 4\)"):
+            layer.backward(y[:1], caches[n])

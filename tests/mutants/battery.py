@@ -1,0 +1,132 @@
+"""What notices a mistake in a cell or a kernel: ties and gradient checks at a few hard points.
+
+The same ties as in ``tests/ties`` and the same checks as in ``tests/cells``, but at points that are
+chosen and few, so that all of it takes seconds.
+"""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm import LSTM, SequenceLayer, gradcheck, mLSTM, sLSTM, unroll, unroll_backward
+from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild, tree_map
+
+KINDS = ("sigmoid", "exp")
+TOLERANCE = 1e-9
+
+
+def normal(rng: np.random.Generator, like: Any) -> Any:
+    """Random numbers in the shapes of a tree; n of an sLSTM, which has an h, above 0."""
+    tree = rebuild(like, (rng.standard_normal(a.shape) for _, a in leaves("", like)))
+    return tree._replace(n=np.abs(tree.n) + 0.1) if {"h", "n"} <= {*like._fields} else tree
+
+
+def layers(rng: np.random.Generator) -> list[Any]:
+    """All sequences in all variants, with random parameters."""
+    found: list[Any] = [LSTM(3, 4)]
+    found += [sLSTM(3, 4, 2, forget_gate=kind) for kind in KINDS]
+    forms = ("recurrent", "parallel", "chunkwise")
+    for n, (form, forget, input_gate) in enumerate(product(forms, KINDS, KINDS)):
+        gates: dict[str, Any] = {"forget_gate": forget, "input_gate": input_gate}
+        found.append(mLSTM(3, 4, 2, qk_dim=6, form=form, chunk_size=3, eps=0.3 * (n % 2), **gates))
+    return [layer.with_params(_random(layer.params, rng)) for layer in found]
+
+
+def _random(params: Any, rng: np.random.Generator) -> dict[str, Array]:
+    return {name: rng.standard_normal(array.shape) for name, array in params.items()}
+
+
+def states(layer: Any, rng: np.random.Generator, B: int) -> list[Any]:
+    """None, a random one, and what is special: zeros, an m far above ĩ, far up and far down."""
+    like = layer.init_state(B)
+    found = [None, normal(rng, like)]
+    zeros = tree_map(np.zeros_like, like)
+    if getattr(zeros, "m", None) is None:
+        return found
+    shifts = (0.0, 800.0) if hasattr(like, "h") else (0.0,)
+    found += [zeros._replace(m=zeros.m + shift) for shift in shifts]
+    return [*found, found[1]._replace(m=found[1].m + 300), found[1]._replace(m=found[1].m - 300)]
+
+
+def compare(name: str, got: Any, expected: Any) -> None:
+    """Fail unless two trees are the same, relative to the largest entry of each array."""
+    for (where, a), (_, b) in zip(leaves(name, got), leaves(name, expected), strict=True):
+        assert a.shape == b.shape, where
+        same = np.isneginf(a) & np.isneginf(b)
+        distance = np.abs(np.where(same, 0, a) - np.where(same, 0, b)).max(initial=0)
+        scale = np.abs(np.where(same, 0, b)).max(initial=0)
+        assert distance <= TOLERANCE * scale + 1e-11, f"{where}: {distance} of {scale}"
+
+
+def tie(layer: Any, x: Array, state: Any, lengths: Any, rng: np.random.Generator) -> None:
+    """A layer is its unrolled cell."""
+    y, last, cache = layer.forward(x, state, lengths=lengths)
+    ys, state_of_cell, steps = unroll(layer.cell, x, state, lengths=lengths)
+    compare("forward", (y, last), (ys, state_of_cell))
+    compare("evaluation", layer(x, state, lengths=lengths), (ys, state_of_cell))
+    dy, dstate = (
+        rng.standard_normal(y.shape),
+        tree_map(lambda a: rng.standard_normal(a.shape), last),
+    )
+    for dlast in (dstate, None):
+        dx, dstate0, grads = layer.backward(dy, cache, dlast)
+        expected = unroll_backward(layer.cell, dy, steps, dlast)
+        compare("backward", (dx, dstate0), expected[:2])
+        compare("grads", tuple(grads.values()), tuple(expected[2][name] for name in grads))
+
+
+def check(target: Any, *inputs: Any) -> None:
+    """A backward is the vector-Jacobian product of its forward, by two methods."""
+    report = gradcheck(target, *inputs, rng=3, methods=["complex", "adjoint"], max_entries=12)
+    assert not report.failures, str(report)
+
+
+def near_ties(rng: np.random.Generator) -> None:
+    """log f = −4e-18 against ĩ = 0: the newer step has the maximum, if only just."""
+    x = rng.standard_normal((2, 4, 3))
+    for layer in layers(rng):
+        names = ("W_i", "W_f", "b_i") if "W_i" in layer.params else ()
+        for name in names:
+            layer.params[name][...] = 0
+        if names:
+            layer.params["b_f"][...] = 40
+            tie(layer, x, None, None, rng)
+
+
+def floor(rng: np.random.Generator) -> None:
+    """m = 600 and q·n as small as e^−m: the quotient is 1, and its gradient not 0."""
+    for form in ("recurrent", "parallel", "chunkwise"):
+        layer = mLSTM(5, 1, qk_dim=2, forget_gate="exp", eps=0.0, form=form, chunk_size=2)
+        for array in layer.params.values():
+            array[...] = 0
+        layer.params["W_q"][:, :2] = layer.params["W_k"][:, :2] = np.eye(2)
+        layer.params["b_v"][...] = layer.params["W_f"][0, 2] = 1
+        layer.params["b_o"][...] = 50
+        x = np.array([[[1.0, 0, 0, 0, 0], [1, 0, 300, 0, 0], [0, 2, 300, 0, 0]]])
+        y = layer(x)[0]
+        assert abs(y[0, 2, 0] - 1) < 1e-12, y
+
+
+def run() -> None:
+    """Run all of it."""
+    rng = np.random.default_rng(5)
+    for layer in layers(rng):
+        x = rng.standard_normal((3, 5, 3))
+        for state in states(layer, rng, 3):
+            for lengths in (None, np.array([5, 2, 0])):
+                tie(layer, x, state, lengths, rng)
+        tie(layer, 6 * x, None, None, rng)
+        state = normal(rng, layer.init_state(3))
+        check(layer.cell, x[:, 0], state)
+        check(layer.cell, 6 * x[:, 0])
+        check(layer, x[:2, :3], tree_map(lambda a: a[:2], state))
+    for cell in (GRUCell(3, 4), PeepholeLSTMCell(3, 4), ElmanCell(3, 4)):
+        cell = cell.with_params(_random(cell.params, rng))
+        x = rng.standard_normal((3, 4, 3))
+        check(cell, x[:, 0], normal(rng, cell.init_state(3)))
+        check(SequenceLayer(cell), x)
+    near_ties(rng)
+    floor(rng)
