@@ -89,7 +89,25 @@ def tokens(setup: Setup) -> Setup:
 
 
 def our_generation(places: dict[str, Any] | None, B: int) -> Setup:
-    """One call of the model for each token, as :func:`numpy_xlstm.generate` goes about it."""
+    """Steps of the prepared model, as :func:`numpy_xlstm.generate` goes about it."""
+
+    def setup() -> Work:
+        model = our_model(places)
+
+        def work() -> None:
+            prepared = model.prepared()
+            token, state = np.ones(B, np.int64), model.init_state(B)
+            for _ in range(TOKENS):
+                logits, state = prepared.step(token, state)
+                token = logits.argmax(-1)
+
+        return work
+
+    return setup
+
+
+def our_calls(places: dict[str, Any] | None, B: int) -> Setup:
+    """One call of the model for each token."""
 
     def setup() -> Work:
         model = our_model(places)
@@ -238,6 +256,7 @@ def table(places: dict[str, Any] | None, B: int) -> dict[str, dict[str, Setup]]:
     } | {
         f"generation of {rows}": {
             "ours": our_generation(places, rows),
+            "ours, a call for each token": our_calls(places, rows),
             "official": their_generation(places, rows),
             "our matrix products alone": tokens(product_floor(places, rows, 1, backward=False)),
         }
