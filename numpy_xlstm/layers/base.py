@@ -174,8 +174,13 @@ class Recurrent(Module):
         """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
         check_cache(cache, self.Cache)
 
+    def check_state(self, state: Any) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+
     def _enter(self, x: Array, state: Any) -> Any:
         """Check x, and return the state before the first step."""
         check_array("x", x, ("batch", "time", self.in_features), self.dtype)
         check_batch("x", x)
-        return checked_state(self, state, len(x))
+        state = checked_state(self, state, len(x))
+        self.check_state(state)
+        return state

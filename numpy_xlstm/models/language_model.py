@@ -180,6 +180,10 @@ class LanguageModel(Recurrent):
         _, dstate0, grads = super().backward(dy, cache, dstate)
         return None, dstate0, grads
 
+    def check_state(self, state: Any) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+        self.body.check_state(state)
+
     @property
     def can_recompute(self) -> bool:
         """Whether the body is made of blocks, which can be run again in the backward."""
@@ -270,7 +274,9 @@ class LanguageModel(Recurrent):
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
-        return checked_state(self, state, len(tokens))
+        state = checked_state(self, state, len(tokens))
+        self.check_state(state)
+        return state
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:

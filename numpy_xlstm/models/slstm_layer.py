@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
@@ -151,6 +152,10 @@ class sLSTMLayer(Recurrent):
         memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
+
+    def check_state(self, state: sLSTMBlockState) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+        check_memory(state.slstm.c, state.slstm.n)
 
     def compute(
         self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None

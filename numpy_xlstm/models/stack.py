@@ -65,6 +65,11 @@ class BlockStack(Recurrent):
             if not isinstance(kept, Recomputed):
                 block.check_cache(kept)
 
+    def check_state(self, state: tuple[Any, ...]) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+        for block, part in zip(self.blocks, state, strict=True):
+            block.check_state(part)
+
     def compute(
         self,
         x: Array,

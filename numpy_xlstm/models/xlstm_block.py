@@ -68,6 +68,10 @@ class ResidualBlock(Recurrent):
         super().check_cache(cache)
         self.layer.check_cache(cache.layer)
 
+    def check_state(self, state: Any) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+        self.layer.check_state(state)
+
     def compute(
         self, x: Array, state: Any, rng: np.random.Generator | None = None
     ) -> tuple[Array, Any, BlockCache]:

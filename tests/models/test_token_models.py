@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError, StateError
 from numpy_xlstm.layers import base
 from numpy_xlstm.models import LanguageModel, xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import Module
@@ -649,3 +649,15 @@ def test_a_state_that_is_not_finite(name: str) -> None:
             model.backward(np.zeros_like(logits), cache, state)
     with pytest.raises(NonFiniteError, match=r"dstate.*\.m: expected finite numbers; got -inf"):
         model.backward(np.zeros_like(logits), cache, model.init_state(B))
+
+
+@pytest.mark.parametrize("name", ["slstm-only", "mixed", "tied"])
+@pytest.mark.parametrize(("n", "c"), [(-1.0, 0.0), (0.0, 1.0)])
+def test_a_state_that_no_sequence_leads_to(name: str, n: float, c: float) -> None:
+    model = build(name)
+    state = random_state(model.init_state(B), np.random.default_rng(32))
+    memory = next(part.slstm for part in state if hasattr(part, "slstm"))
+    memory.n[0, 1], memory.c[0, 1] = n, c
+    for call in (model.forward, model):
+        with pytest.raises(StateError):
+            call(draw_tokens(), state)
