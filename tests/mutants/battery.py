@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm import LSTM, SequenceLayer, gradcheck, mLSTM, sLSTM, unroll, unroll_backward
+from numpy_xlstm import (
+    LSTM,
+    SequenceLayer,
+    gate_rows,
+    gradcheck,
+    mLSTM,
+    sLSTM,
+    unroll,
+    unroll_backward,
+)
 from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
@@ -84,16 +93,18 @@ def check(target: Any, *inputs: Any) -> None:
     assert not report.failures, str(report)
 
 
-def near_ties(rng: np.random.Generator) -> None:
-    """log f = −4e-18 against ĩ = 0: the newer step has the maximum, if only just."""
+def ties(rng: np.random.Generator) -> None:
+    """log f = −4e-18, or 0, against ĩ = 0: the maximum is all but a tie, or one."""
     x = rng.standard_normal((2, 4, 3))
-    for layer in layers(rng):
-        names = ("W_i", "W_f", "b_i") if "W_i" in layer.params else ()
-        for name in names:
-            layer.params[name][...] = 0
-        if names:
-            layer.params["b_f"][...] = 40
-            tie(layer, x, None, None, rng)
+    for layer, forget_bias in product(layers(rng), (40, 0)):
+        names = [("W", "R", "b")] if "R" in layer.params else [("W_i", "b_i"), ("W_f", "b_f")]
+        for name in (name for group in names for name in group):
+            array = layer.params[name]
+            for gate in "if":
+                (gate_rows(array, gate) if "_" not in name else array)[...] = 0
+        forget = layer.params["b_f"] if "b_f" in layer.params else gate_rows(layer.params["b"], "f")
+        forget[...] = forget_bias
+        tie(layer, x, None, None, rng)
 
 
 def floor(rng: np.random.Generator) -> None:
@@ -128,5 +139,5 @@ def run() -> None:
         x = rng.standard_normal((3, 4, 3))
         check(cell, x[:, 0], normal(rng, cell.init_state(3)))
         check(SequenceLayer(cell), x)
-    near_ties(rng)
+    ties(rng)
     floor(rng)

@@ -1,0 +1,41 @@
+"""Errors planted into the cells and the kernels, each on a line of its own: all are noticed."""
+
+import pytest
+
+from tests.mutants.mutate import Mutant, mutants
+from tests.mutants.run import noticed
+
+CELLS = {"lstm": 6, "slstm": 8, "mlstm": 10}
+KERNELS = {"lstm": 1, "slstm": 5, "mlstm/shared": 9, "mlstm/chunkwise": 5, "mlstm/recurrent": 1}
+
+
+def spread(file: str, count: int) -> list[Mutant]:
+    """So many mutants of a file that change results, at lines as far apart as can be."""
+    first = {mutant.line: mutant for mutant in reversed(mutants(file)) if _computes(mutant)}
+    lines = sorted(first)
+    return [first[lines[n * len(lines) // count]] for n in range(count)]
+
+
+def _computes(mutant: Mutant) -> bool:
+    """Whether it changes an equation, of which the tag stands on the line, and not a number."""
+    line = mutant.source().splitlines()[mutant.line - 1]
+    return "# [" in line and not mutant.text.lstrip("-").isdigit()
+
+
+PLANTED = [
+    mutant
+    for folder, files in (("cells", CELLS), ("kernels", KERNELS))
+    for name, count in files.items()
+    for mutant in spread(f"numpy_xlstm/{folder}/{name}.py", count)
+]
+
+
+def test_each_is_on_a_line_of_its_own() -> None:
+    assert len({(mutant.file, mutant.line) for mutant in PLANTED}) == len(PLANTED)
+    for folder in ("cells", "kernels"):
+        assert sum(f"/{folder}/" in mutant.file for mutant in PLANTED) >= 20
+
+
+@pytest.mark.parametrize("mutant", PLANTED, ids=str)
+def test_it_is_noticed(mutant: Mutant) -> None:
+    assert noticed(mutant)
