@@ -15,6 +15,7 @@ from numpy_xlstm import (
     mLSTMLayerConfig,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
+    sLSTMState,
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
@@ -130,7 +131,8 @@ def random_state(empty: Any, rng: np.random.Generator) -> Any:
 
     def value(name: str, a: Array) -> Array:
         drawn = rng.standard_normal(a.shape)
-        return (np.abs(drawn) + 0.1 if name.endswith("slstm.n") else drawn).astype(a.dtype)
+        positive = name.endswith("slstm.n") or (name == ".n" and isinstance(empty, sLSTMState))
+        return (np.abs(drawn) + 0.1 if positive else drawn).astype(a.dtype)
 
     return rebuild(empty, iter([value(name, a) for name, a in leaves("", empty)]))
 
