@@ -10,7 +10,7 @@ import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, entries
-from numpy_xlstm.trees import put_together, tree_map
+from numpy_xlstm.trees import leaves, put_together, tree_map
 
 
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
@@ -111,5 +111,13 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
         If a cotangent is not like what the forward returned, or not finite.
     """
     check_cache(cache, cell.Cache)
+    like = cell.init_state(len(cache.x))
+    sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]
+    found = [(a.shape, a.dtype) for _, a in leaves("", cache.state)]
+    if cache.x.shape[1] != cell.input_size or sizes != found:
+        raise CacheError(
+            f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} and "
+            f"a state of {sizes}; got one of {cache.x.shape[1]} and {found}"
+        )
     check_array("dh", dh, (len(cache.x), cell.hidden_size), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))

@@ -15,6 +15,30 @@ Grads = dict[str, Array]
 """Gradients of parameters, under the names of ``params``."""
 
 
+class Parameters(Mapping[str, Array]):
+    """Arrays by name, which are changed in place: ``params[name] -= step`` or ``[...] = new``."""
+
+    def __init__(self, arrays: Mapping[str, Array]) -> None:
+        self._arrays = dict(arrays)
+
+    def __getitem__(self, name: str) -> Array:
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, array: Array) -> None:
+        """Take back the array that is there, which an in-place operation hands over."""
+        if self._arrays.get(name) is not array:
+            raise TypeError(
+                f"params: expected a change in place, params[{name!r}][...] = …, or with_params; "
+                "got another array"
+            )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
 class Module:
     """Parameters by name, and parts that have parameters of their own.
 
@@ -59,13 +83,18 @@ class Module:
     _arrays: Mapping[str, Array] = MappingProxyType({})
 
     @property
-    def params(self) -> Mapping[str, Array]:
-        """All parameters by name, to be read: the arrays are live."""
+    def params(self) -> Parameters:
+        """All parameters by name: the arrays are live."""
         params = dict(self._arrays)
         for attribute, prefix in self.parts.items():
             for where, part in _entries(prefix, getattr(self, attribute)):
-                params |= _prefixed(where, part.params)
-        return MappingProxyType(params)
+                found = _prefixed(where, part.params)
+                if taken := params.keys() & found.keys():
+                    raise TypeError(
+                        f"parts: expected names of their own; got {sorted(taken)} twice"
+                    )
+                params |= found
+        return Parameters(params)
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:

@@ -14,6 +14,7 @@ from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
+    check_choice,
     check_divides,
     check_positive,
     checked_dtype,
@@ -65,6 +66,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     >>> gate_rows(np.arange(8), "f")
     array([2, 3])
     """
+    check_choice("gate", gate, GATES)
     axis = max(0, array.ndim - 2)
     size = array.shape[axis] // 4
     start = GATES.index(gate) * size

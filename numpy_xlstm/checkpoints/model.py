@@ -72,13 +72,20 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
         "cell": {"kind": kind, "options": _cell_options(model.body)},
+        "options": {
+            "tied": model.tied,
+            "head_bias": "head.bias" in model.params,
+            "cap": model.cap,
+            "embedding_dropout": model.embedding_dropout.p,
+        },
     }
 
 
 def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> LanguageModel:
     cell, rng = config["cell"], np.random.default_rng(0)
     built = CELLS[cell["kind"]](**cell["options"], dtype=dtype, rng=rng)
-    return LanguageModel(config["vocab_size"], config["embedding_size"], built, rng=rng)
+    sizes, options = (config["vocab_size"], config["embedding_size"]), config.get("options", {})
+    return LanguageModel(*sizes, built, **options, rng=rng)
 
 
 KINDS = {

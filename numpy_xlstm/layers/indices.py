@@ -53,7 +53,7 @@ def check_indices(
     IndexError
         If an id is out of range.
     """
-    if not isinstance(value, np.ndarray):
+    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
         raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
     if value.dtype.kind not in "iu":
         raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")
