@@ -116,8 +116,8 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     found = [(a.shape, a.dtype) for _, a in leaves("", cache.state)]
     if cache.x.shape[1] != cell.input_size or sizes != found:
         raise CacheError(
-            f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} and "
-            f"a state of {sizes}; got one of {cache.x.shape[1]} and {found}"
+            f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} "
+            f"and a state of {sizes}; got one with {cache.x.shape[1]} and {found}"
         )
     check_array("dh", dh, (len(cache.x), cell.hidden_size), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))

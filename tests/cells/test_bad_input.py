@@ -151,7 +151,7 @@ def test_mlstm_states_fit_their_gates() -> None:
     q = np.ones((1, 1, 2, 3))
     i = np.ones((1, 1, 2))
     C = np.zeros((1, 1, 3, 3))
-    with pytest.raises(ShapeError, match="state.n: expected None; got ndarray"):
+    with pytest.raises(ShapeError, match=r"state\.n: expected None; got ndarray"):
         mlstm_recurrent(q, q, q, i, i, mLSTMState(C, q[:, :, 0], i[..., 0]), input_gate="sigmoid")
     with pytest.raises(
         DTypeError, match=re.escape("state.n: expected a NumPy array; got NoneType")

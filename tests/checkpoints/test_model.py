@@ -78,6 +78,23 @@ def test_a_model_comes_back_bit_for_bit(suffix: str, cell: str, dtype: Any, tmp_
     np.testing.assert_array_equal(loaded.model(tokens)[0], model(tokens)[0])
 
 
+@pytest.mark.parametrize(
+    "options", [{"cap": 0.5}, {"tied": True}, {"head_bias": False}, {"embedding_dropout": 0.25}]
+)
+def test_every_option_of_a_language_model_comes_back(
+    options: dict[str, Any], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(7, 4, LSTM(4, 4, rng=rng), **options, rng=rng)
+    save_checkpoint(tmp_path / "a.npz", model)
+    loaded = load_checkpoint(tmp_path / "a.npz").model
+    tokens = np.array([[1, 5, 0]])
+    np.testing.assert_array_equal(loaded(tokens)[0], model(tokens)[0])
+    found, _, _ = loaded.forward(tokens, rng=np.random.default_rng(3))
+    expected, _, _ = model.forward(tokens, rng=np.random.default_rng(3))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_the_names_in_the_file(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.npz", build("slstm"), arrays={"optimizer.t": np.array(1)})
     arrays, metadata = read_arrays(tmp_path / "a.npz")
@@ -98,6 +115,12 @@ def test_the_names_in_the_file(tmp_path: Path) -> None:
             "vocab_size": 7,
             "embedding_size": 4,
             "cell": {"kind": "sLSTM", "options": options},
+            "options": {
+                "tied": False,
+                "head_bias": True,
+                "cap": None,
+                "embedding_dropout": 0.0,
+            },
         },
         "dtype": "float64",
         "tokenizer": None,
