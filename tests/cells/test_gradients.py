@@ -47,7 +47,7 @@ def test_float32_gradients_agree_with_float64_references(
 @pytest.mark.parametrize("T", [4, 8, 16, 32])
 def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> None:
     """One row of one unit: steps lie T entries apart, at which vectorised loops have had bugs."""
-    case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 1e-6, T), dtype=dtype, scale=0.5)
+    case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 0.3, T), dtype=dtype, scale=0.5)
     report = gradcheck(case.layer, *case.inputs, rng=1, methods=["complex"], max_entries=16)
     assert report.passed, str(report)
 

@@ -21,15 +21,12 @@ def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
     return layer, rng.standard_normal((2, 3, 2))
 
 
-@pytest.mark.parametrize(("b_f", "seeds"), [(8, 4), (12, 4), (15, 12), (20, 4), (25, 4), (40, 4)])
+@pytest.mark.parametrize(("b_f", "seeds"), [(8, 4), (12, 4), (15, 12), (20, 4), (25, 4)])
 def test_near_ties_are_no_failures(b_f: float, seeds: int) -> None:
     for seed in range(seeds):
         layer, x = _tied(mLSTM, seed, b_f)
         report = gradcheck(layer, x, rng=seed, methods=["complex", "difference"])
-        if b_f < 40:  # beyond, log f + m₋ is m₋ but for its rounding
-            assert report.passed, f"seed {seed}\n{report}"
-        failed = [row for row in report.failures if row.method == "difference"]
-        assert not failed, f"seed {seed}\n{report}"
+        assert report.passed, f"seed {seed}\n{report}"
 
 
 @pytest.mark.parametrize("b_f", [8.0, 15.0, 25.0])
