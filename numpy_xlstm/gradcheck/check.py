@@ -56,7 +56,7 @@ def gradcheck(
       of the backward in ȳ.
 
     A forward that takes a state, and is given none or one where gradients are zero, is also checked
-    from the state that it returns: where a state is empty, wrong terms are multiplied by zero.
+    from a state that it returned: where a state is empty, wrong terms are multiplied by zero.
 
     Parameters
     ----------

@@ -67,6 +67,7 @@ class Problem:
         self.places = {n: Places(n, a.shape, pattern(n, "")) for n, a in self.tensors.items()}
         self.changes: list[Change] = []
         self._call = self._forward(self.tensors)
+        self._elsewhere = self._call.results
         self._note_changes("forward", self._point, self._call.given)
         self.outputs = copies(_named_outputs(self._call.results))
         check_outputs(self.outputs, next(iter(self.tensors.values())).dtype)
@@ -103,15 +104,16 @@ class Problem:
 
     def forward_elsewhere(self) -> None:
         """Run the forward of the same layer on other inputs of much the same kind, if it can."""
-        factors = {name: 1 - 2.0**-10 * is_floating(a) for name, a in self._call.given.items()}
+        factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._call.given.items()}
         moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._call.given.items()}
+        forward = function(self._call.target, "forward")
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            function(self._call.target, "forward")(*self._arguments_from(moved))
+            self._elsewhere = forward(*self._arguments_from(moved))
         self._note_changes("next forward", self.outputs, _named_outputs(self._call.results))
 
     def from_returned_state(self) -> "Problem":
-        """The same problem from the state that the forward returned."""
-        dtype, returned = next(iter(self.tensors.values())).dtype, self._call.results[1]
+        """The same problem from the state that the forward returned, elsewhere if it could."""
+        dtype, returned = next(iter(self.tensors.values())).dtype, self._elsewhere[1]
         state = tree_map(lambda a: a.astype(dtype) if is_floating(a) else a, returned)
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
         problem.state = "returned"

@@ -74,10 +74,10 @@ class Report:
 
     @property
     def undecided(self) -> tuple[Row, ...]:
-        """Kinks and vacuous rows of tensors that are ok by no other method, from no other state."""
-        ok = {row.tensor for row in self.rows if row.status == "ok"}
+        """Kinks and vacuous rows of tensors that no other row decides, by method or by state."""
+        decided = {row.tensor for row in self.rows if row.status in ("ok", "FAIL")}
         unable = [row for row in self.rows if row.status in ("kink", "vacuous")]
-        return tuple(row for row in unable if row.tensor not in ok)
+        return tuple(row for row in unable if row.tensor not in decided)
 
     @property
     def max_error(self) -> float:

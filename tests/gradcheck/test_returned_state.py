@@ -85,6 +85,16 @@ def test_wrong_subclasses_of_our_cells(cell: type[Any]) -> None:
     assert {tensor.split(".")[0] for tensor, _ in _failed(report)} == {"state"}
 
 
+def test_the_returned_state_is_that_of_other_inputs() -> None:
+    """An mLSTM that has only seen one v returns v, whatever q: its gradient is zero there."""
+    cell, rng = mLSTMCell(1, 1, qk_dim=2, eps=0.0), np.random.default_rng(3)
+    for array in cell.params.values():
+        array[...] = 1 + rng.random(array.shape)
+    report = gradcheck(cell, np.array([[0.7]]), rng=0)
+    assert report.passed, str(report)
+    assert {row.tensor for row in report.rows if row.status == "vacuous"} >= {"W_q", "b_q"}
+
+
 @pytest.mark.parametrize("cell", [LSTMCell, sLSTMCell])
 def test_a_subclass_whose_recurrent_weights_get_no_gradient(cell: type[Any]) -> None:
     class Forgetful(cell):  # type: ignore[misc]
@@ -94,6 +104,7 @@ def test_a_subclass_whose_recurrent_weights_get_no_gradient(cell: type[Any]) -> 
 
     report = gradcheck(Forgetful(3, 4, rng=np.random.default_rng(3)), x, rng=0)
     assert _failed(report) == {("R", "returned")}
+    assert not report.undecided
 
 
 def test_a_state_of_another_precision_than_the_layer() -> None:

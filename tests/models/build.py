@@ -186,7 +186,7 @@ def check(target: Any, *inputs: Any, seed: int = 3, directions: int = 2) -> Repo
         max_entries=8,
         directions=directions,
     )
-    assert report.passed, str(report)
+    assert not report.failures, str(report)
     return report
 
 
