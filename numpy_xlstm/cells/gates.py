@@ -26,6 +26,16 @@ from numpy_xlstm.numerics import (
 GATES = ("i", "f", "z", "o")
 """The order of the rows of W, R and b."""
 
+GATE_AXES = {
+    "W": "(gate=ifzo unit) input",
+    "R": "(gate=ifzo unit) from",
+    "b": "(gate=ifzo unit)",
+}
+"""What :func:`~numpy_xlstm.gradcheck` calls the entries of W, R and b."""
+
+HEAD_AXES = {**GATE_AXES, "R": "head (gate=ifzo unit) from"}
+"""The same with a block of R for each head."""
+
 KINDS = ("sigmoid", "exp")
 """What a gate can be."""
 

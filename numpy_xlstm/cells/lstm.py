@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
+    GATE_AXES,
     check_sizes,
     gate_rows,
     pre_activations,
@@ -73,6 +74,7 @@ class LSTMCell(Module):
     """
 
     Cache = LSTMCache
+    tensor_axes = GATE_AXES
 
     def __init__(
         self,

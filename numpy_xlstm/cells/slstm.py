@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
+    HEAD_AXES,
     KINDS,
     check_memory,
     check_sizes,
@@ -110,6 +111,7 @@ class sLSTMCell(Module):
     """
 
     Cache = sLSTMCache
+    tensor_axes = HEAD_AXES
 
     def __init__(
         self,

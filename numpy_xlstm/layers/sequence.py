@@ -78,6 +78,11 @@ class SequenceLayer(Module):
         self.input_size = self.in_features = cell.input_size
         self.hidden_size = self.out_features = cell.hidden_size
 
+    @property
+    def tensor_axes(self) -> Mapping[str, str]:
+        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        return getattr(self.cell, "tensor_axes", {})
+
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the cell."""
         return self.cell.init_state(batch_size)
