@@ -113,7 +113,8 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     check_cache(cache, cell.Cache)
     like = cell.init_state(len(cache.x))
     sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]
-    found = [(a.shape, a.dtype) for _, a in leaves("", cache.state)]
+    before = getattr(cache, "state", like)
+    found = [(a.shape, a.dtype) for _, a in leaves("", before)]
     if cache.x.shape[1] != cell.input_size or sizes != found:
         raise CacheError(
             f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} "
