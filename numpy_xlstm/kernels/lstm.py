@@ -13,17 +13,12 @@ from numpy_xlstm.numerics.activations import exp_minus
 class LSTMScanCache(NamedTuple):
     """What the backward of a sequence needs; the arrays of all steps have the steps first."""
 
-    states: Array
-    """h and c before, between and after the steps, (T + 1, 2, NH, B, DH)."""
-    gates: Array
-    """i, f, z and o, (T, 4, NH, B, DH)."""
-    e: Array
-    """e^−x, likewise, of their pre-activations x; of 2 z̃ for z."""
-    tanh_c: Array
-    """(T, NH, B, DH)."""
+    states: Array  # h and c before, between and after the steps, (T + 1, 2, NH, B, DH)
+    gates: Array  # i, f, z and o, (T, 4, NH, B, DH)
+    e: Array  # e^−x, likewise, of their pre-activations x; of 2 z̃ for z
+    tanh_c: Array  # (T, NH, B, DH)
     R: Array
-    ends: Array
-    """How many steps each row has, (B,)."""
+    ends: Array  # how many steps each row has, (B,)
 
 
 def forward(
@@ -55,11 +50,8 @@ def _step(gates: Array, before: Array, after: Array, e: Array, tanh_c: Array) ->
 def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
     states, gates, _, _, R, ends = cache
-    dhs = scan.output_cotangents(dy, len(R), ends)
-    dlast = scan.state_to_kernel(dstate, len(R))
     kept = (*_derivatives(cache), gates[:, 1])
-    dpre, d = scan.scan_backward(_step_backward, dhs, R, dlast, ends, *kept)
-    return *scan.scan_gradients(dpre, states), scan.state_from_kernel(LSTMState, d)
+    return scan.scan_backward(_step_backward, dy, dstate, states, R, ends, *kept)
 
 
 def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:

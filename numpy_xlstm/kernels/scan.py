@@ -50,18 +50,25 @@ def by_gate(R: Array) -> Array:
 
 
 def scan_backward(
-    step: Callable[..., None], dhs: Array, R: Array, dlast: Array, ends: Array, *kept: Array
-) -> tuple[Array, Array]:
-    """Run back over all steps: gradients of W x + b, (NH, T, B, 4, DH), and of the first state.
+    step: Callable[..., None],
+    dy: Array,
+    dstate: Any,
+    states: Array,
+    R: Array,
+    ends: Array,
+    *kept: Array,
+) -> tuple[Array, Array, Any]:
+    """Run back over all steps: gradients of W x + b, of R and of the state before the first one.
 
     ``step(dg, d, *kept)`` writes the gradient of the pre-activations of one step, and turns d, the
-    cotangent of the state after it, into that of the state before it, all but h. ``dlast`` is the
-    cotangent of the last state, which row b has after ``ends[b]`` steps: nothing depends on what
-    comes later.
+    cotangent of the state after it, into that of the state before it, all but h. Row b has its
+    last state after ``ends[b]`` steps: nothing depends on what comes later.
     """
-    T, NH, B, DH = dhs.shape
-    dpre = np.empty((NH, T, B, 4, DH), dhs.dtype)
-    dg, d = np.empty((4, NH, B, DH), dhs.dtype), np.zeros_like(dlast)
+    (B, T, _), (NH, _, DH) = dy.shape, R.shape
+    dhs, dlast = to_kernel(dy, 1, NH)[:, 0], state_to_kernel(dstate, NH)
+    dhs.swapaxes(1, 2)[padding(ends, T).T] = 0
+    dpre = np.empty((NH, T, B, 4, DH), dy.dtype)
+    dg, d = np.empty((4, NH, B, DH), dy.dtype), np.zeros_like(dlast)
     ending = {t: ends == t for t in ends.tolist()}
     for t in reversed(range(T)):
         if t + 1 in ending:
@@ -72,15 +79,10 @@ def scan_backward(
         np.matmul(dpre[:, t].reshape(NH, B, 4 * DH), R, out=d[0])  # [rec.2]
     if 0 in ending:
         d[..., ending[0], :] = dlast[..., ending[0], :]
-    return dpre, d
-
-
-def scan_gradients(dpre: Array, states: Array) -> tuple[Array, Array]:
-    """Gradients of W x + b, (B, T, 4·H), and of R, from the former as the scan has it."""
-    NH, T, B, _, DH = dpre.shape
     h_prev = states[:-1, 0].swapaxes(0, 1).reshape(NH, T * B, DH)
     dR = dpre.reshape(NH, T * B, 4 * DH).swapaxes(1, 2) @ h_prev  # [rec.5]
-    return from_kernel(dpre.transpose(1, 3, 0, 2, 4)), dR  # [rec.7]
+    dWx = from_kernel(dpre.transpose(1, 3, 0, 2, 4))  # [rec.7]
+    return dWx, dR, state_from_kernel(type(dstate), d)
 
 
 def to_kernel(x: Array, S: int, NH: int) -> Array:
@@ -109,12 +111,6 @@ def state_from_kernel(kind: Any, state: Array) -> Any:
     return kind(*(array.swapaxes(0, 1).reshape(B, NH * DH) for array in state))
 
 
-def last_state(kind: Any, states: Array, ends: Array) -> Any:
-    """The state of each row after its last step, in arrays of its own."""
-    last = states[ends, :, :, np.arange(len(ends))]
-    return state_from_kernel(kind, last.transpose(1, 2, 0, 3))
-
-
 def outputs(states: Array, ends: Array) -> Array:
     """Outputs of all steps, (B, T, H), and 0 at padding."""
     y = from_kernel(states[1:, :1])
@@ -122,11 +118,10 @@ def outputs(states: Array, ends: Array) -> Array:
     return y
 
 
-def output_cotangents(dy: Array, NH: int, ends: Array) -> Array:
-    """Cotangents of the outputs of all steps, (T, NH, B, DH), and 0 at padding."""
-    dhs = to_kernel(dy, 1, NH)[:, 0]
-    dhs.swapaxes(1, 2)[padding(ends, len(dhs)).T] = 0
-    return dhs
+def last_state(kind: Any, states: Array, ends: Array) -> Any:
+    """The state of each row after its last step, in arrays of its own."""
+    last = states[ends, :, :, np.arange(len(ends))]
+    return state_from_kernel(kind, last.transpose(1, 2, 0, 3))
 
 
 def padding(ends: Array, T: int) -> Array:
@@ -144,11 +139,10 @@ def enter(kind: Any, Wx: Array, R: Array, state: Any, lengths: Any) -> tuple[Any
     check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype)
     check_batch("Wx", Wx)
     B, T, _ = Wx.shape
-    like = kind(*(np.zeros((B, NH * DH), R.dtype) for _ in kind._fields))
-    if state is None:
-        minus_inf = {"m": np.full_like(like.h, -np.inf)} if "m" in kind._fields else {}
-        state = like._replace(**minus_inf)
-    return check_like("state", state, like), row_lengths(lengths, B, T)
+    start = {name: -np.inf if name == "m" else 0 for name in kind._fields}
+    empty = kind(**{name: np.full((B, NH * DH), start[name], R.dtype) for name in start})
+    state = empty if state is None else check_like("state", state, empty)
+    return state, np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
 
 
 def enter_backward(kind: Any, cache_kind: Any, dy: Array, cache: Any, dstate: Any) -> Any:
@@ -156,10 +150,5 @@ def enter_backward(kind: Any, cache_kind: Any, dy: Array, cache: Any, dstate: An
     check_cache(cache, cache_kind)
     T, _, NH, B, DH = cache.gates.shape
     check_array("dy", dy, (B, T, NH * DH), cache.R.dtype)
-    like = kind(*(np.zeros((B, NH * DH), dy.dtype) for _ in kind._fields))
-    return like if dstate is None else check_like("dstate", dstate, like)
-
-
-def row_lengths(lengths: Any, B: int, T: int) -> Array:
-    """How many steps each row has: T, unless the caller says so."""
-    return np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
+    zero = kind(*(np.zeros((B, NH * DH), dy.dtype) for _ in kind._fields))
+    return zero if dstate is None else check_like("dstate", dstate, zero)
