@@ -13,12 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import (
-    Cache,
-    Gradients,
-    checked_backward,
-    checked_run,
-)
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
 from numpy_xlstm.numerics import Array, check_positive, dot
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
@@ -63,24 +58,9 @@ def mlstm_chunkwise(
     Parameters
     ----------
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
-        As in :func:`mlstm_recurrent`.
+        As in :func:`mlstm_recurrent`, and so are results and errors.
     chunk_size : int, default 64
         Steps per chunk, L ≥ 1. T need not be a multiple.
-
-    Returns
-    -------
-    h : np.ndarray
-        Outputs, shape (B, NH, T, DV).
-    state : mLSTMState
-        State after the last step.
-    cache : Cache
-        What :func:`mlstm_chunkwise_backward` needs. It refers to the inputs, to h and to the
-        states: change none of them in place before the backward.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
 
     Examples
     --------
@@ -93,8 +73,7 @@ def mlstm_chunkwise(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
-    L = check_positive("chunk_size", chunk_size)
-    form = partial(chunks, chunk_size=L)
+    form = partial(chunks, chunk_size=check_positive("chunk_size", chunk_size))
     options = eps, forget_gate, input_gate
     return checked_run(form, (q, k, v, i, f), state, lengths, options)
 
@@ -223,9 +202,7 @@ def _products(a: Array, b: Array, w: Array) -> Array:
     return products
 
 
-def group_backward(
-    dnum: Array, q: Array, dC: Array, group: Group
-) -> tuple[Array, Array, Array, Array, Array, Array]:
+def group_backward(dnum: Array, q: Array, dC: Array, group: Group) -> tuple[Array, ...]:
     """Gradients of q, k, v and the log gates of a group, and of C before it."""
     _, k, v, C, w, w_state = group
     q_state, w_last, backwards = q * w_state[..., None], w[..., -1, :, None], np.s_[:, :, ::-1]

@@ -38,22 +38,7 @@ def mlstm_parallel(
     Parameters
     ----------
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
-        As in :func:`mlstm_recurrent`.
-
-    Returns
-    -------
-    h : np.ndarray
-        Outputs, shape (B, NH, T, DV).
-    state : mLSTMState
-        State after the last step.
-    cache : Cache
-        What :func:`mlstm_parallel_backward` needs. It refers to the inputs, to h and to the states:
-        change none of them in place before the backward.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+        As in :func:`mlstm_recurrent`, and so are results and errors.
 
     Examples
     --------
@@ -66,8 +51,7 @@ def mlstm_parallel(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
-    form = partial(chunks, chunk_size=0)
-    options = eps, forget_gate, input_gate
+    form, options = partial(chunks, chunk_size=0), (eps, forget_gate, input_gate)
     return checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
