@@ -41,12 +41,7 @@ class mLSTM(SequenceLayer):
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
-        Whether x is (B, T, D), or (T, B, D).
-
-    Attributes
-    ----------
-    cell : mLSTMCell
-        The cell, whose parameters are those of the layer.
+        As in :class:`LSTM`.
 
     Examples
     --------
