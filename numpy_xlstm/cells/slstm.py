@@ -78,16 +78,12 @@ class sLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h, c, n and m.
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`; H is the width of n and m too.
     num_heads : int, default 1
         Number NH of heads; must divide ``hidden_size``.
     forget_gate : {"sigmoid", "exp"}
         What the forget gate is.
-    dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
 
     Attributes
     ----------
