@@ -23,15 +23,8 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_choice,
-    check_positive,
-    maximum,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
+from numpy_xlstm.numerics import Array, check_choice, check_positive
+from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 
 
 class sLSTMState(NamedTuple):

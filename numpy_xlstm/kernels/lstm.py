@@ -13,10 +13,10 @@ from numpy_xlstm.numerics.activations import exp_minus
 class LSTMScanCache(NamedTuple):
     """What the backward of a sequence needs; the arrays of all steps have the steps first."""
 
-    states: Array  # h and c before, between and after the steps, (T + 1, 2, NH, B, DH)
-    gates: Array  # i, f, z and o, (T, 4, NH, B, DH)
+    states: Array  # h and c before, between and after the steps, (T + 1, 2, B, H)
+    gates: Array  # i, f, z and o, (T, 4, B, H)
     e: Array  # e^−x, likewise, of their pre-activations x; of 2 z̃ for z
-    tanh_c: Array  # (T, NH, B, DH)
+    tanh_c: Array  # (T, B, H)
     R: Array
     ends: Array  # how many steps each row has, (B,)
 
@@ -25,9 +25,9 @@ def forward(
     Wx: Array, R: Array, state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.to_kernel(Wx, 4, len(R))
+    gates = scan.gates_first(Wx)
     e, tanh_c = np.empty_like(gates), np.empty_like(gates[:, 0])
-    states = scan.scan(_step, gates, R, scan.state_to_kernel(state, len(R)), e, tanh_c)
+    states = scan.scan(_step, gates, R, state, e, tanh_c)
     cache = LSTMScanCache(states, gates, e, tanh_c, R, ends)
     return scan.outputs(states, ends), scan.last_state(LSTMState, states, ends), cache
 
@@ -49,9 +49,8 @@ def _step(gates: Array, before: Array, after: Array, e: Array, tanh_c: Array) ->
 
 def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
-    states, gates, _, _, R, ends = cache
-    kept = (*_derivatives(cache), gates[:, 1])
-    return scan.scan_backward(_step_backward, dy, dstate, states, R, ends, *kept)
+    kept = (*_derivatives(cache), cache.gates[:, 1])
+    return scan.scan_backward(_step_backward, dy, cache, dstate, *kept)
 
 
 def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:

@@ -19,10 +19,10 @@ from numpy_xlstm.numerics.activations import exp_minus, minimum
 class sLSTMScanCache(NamedTuple):
     """What the backward of a sequence needs; the arrays of all steps have the steps first."""
 
-    states: Array  # h, c, n and m before, between and after the steps, (T + 1, 4, NH, B, DH)
-    gates: Array  # i′, f′, z and o, (T, 4, NH, B, DH)
-    e: Array  # e^−x for x = f̃, 2 z̃ and õ, (T, 3, NH, B, DH)
-    ratio: Array  # c / n, (T, NH, B, DH)
+    states: Array  # h, c, n and m before, between and after the steps, (T + 1, 4, B, H)
+    gates: Array  # i′, f′, z and o, (T, 4, B, H)
+    e: Array  # e^−x for x = f̃, 2 z̃ and õ, (T, 3, B, H)
+    ratio: Array  # c / n, (T, B, H)
     carries: Array  # whether log f + m₋ has won the maximum, or tied, likewise
     R: Array
     ends: Array  # how many steps each row has, (B,)
@@ -33,28 +33,30 @@ def forward(
     Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates, first = scan.to_kernel(Wx, 4, len(R)), scan.state_to_kernel(state, len(R))
+    gates = scan.gates_first(Wx)
     e, ratio = np.empty_like(gates[:, :3]), np.empty_like(gates[:, 0])
     carries = np.empty(ratio.shape, bool)
     kept = e, ratio, carries
     step = partial(_step, forget_gate)
-    states = scan.scan(step, gates, R, _emptied(gates, R, first, forget_gate), *kept)
-    states[0] = first
+    states = scan.scan(step, gates, R, _emptied(gates, R, state, forget_gate), *kept)
+    states[0] = state
     cache = sLSTMScanCache(states, gates, *kept, R, ends, forget_gate)
     return scan.outputs(states, ends), scan.last_state(sLSTMState, states, ends), cache
 
 
-def _emptied(gates: Array, R: Array, state: Array, forget_gate: str) -> Array:
+def _emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> sLSTMState:
     """Set m₋ = −inf in entries with n₋ = 0 from which the first step would underflow  [stab.9].
 
     Later there are none: n is at least as large as the smaller of 1 and n₋.
     """
-    h, _, n, m = state
+    _, _, n, m = state
     if not len(gates) or not ((n == 0) & (m.real > -np.inf)).any():
         return state
-    i_pre, f_pre, _, _ = gates[0] + h @ scan.by_gate(R)
+    first = gates[:1].copy()
+    scan.scan(lambda *_: None, first, R, state)
+    i_pre, f_pre, _, _ = first[0]
     lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
-    return np.stack((*state[:3], np.where(lost, -np.inf, m)))
+    return state._replace(m=np.where(lost, -np.inf, m))
 
 
 def _step(forget_gate: str, gates: Array, before: Array, after: Array, *kept: Array) -> None:
@@ -87,15 +89,15 @@ def backward(
     dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
 ) -> tuple[Array, Array, sLSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
-    states, R, ends = cache.states, cache.R, cache.ends
-    last, (_, dc, dn, dm) = scan.last_state(sLSTMState, states, ends), dstate
-    residual = dm - last.c * dc - last.n * dn  # [stab.6]
+    _, dc, dn, dm = dstate
+    _, c, n, _ = scan.last_state(sLSTMState, cache.states, cache.ends)
+    residual = dm - c * dc - n * dn  # [stab.6]
     kept = [*_derivatives(cache), cache.gates[:, 1]]
     if residual.any():
         kept += [cache.carries, _log_forget_slopes(cache)]
     dlast = dstate._replace(m=residual)
-    dWx, dR, d = scan.scan_backward(_step_backward, dy, dlast, states, R, ends, *kept)
-    _, c, n, _ = scan.state_from_kernel(sLSTMState, states[0])
+    dWx, dR, d = scan.scan_backward(_step_backward, dy, cache, dlast, *kept)
+    _, c, n, _ = cache.states[0]
     return dWx, dR, d._replace(m=d.m + (c * d.c + n * d.n))  # [stab.8]
 
 
@@ -179,10 +181,8 @@ def slstm_recurrent(
 
     Raises
     ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
-    StateError
-        If n is negative, or 0 beside a c that is not.
+    ShapeError, DTypeError, NonFiniteError, OptionError, StateError
+        If an argument is not as described, or n is negative, or 0 beside a c that is not.
 
     Examples
     --------

@@ -25,17 +25,8 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_choice,
-    check_eps,
-    check_lengths,
-    clip,
-    dot,
-    maximum,
-    modulus,
-)
+from numpy_xlstm.numerics import Array, check_array, check_choice, check_eps, check_lengths, dot
+from numpy_xlstm.numerics.activations import clip, maximum, modulus
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
