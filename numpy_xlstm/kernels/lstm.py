@@ -98,26 +98,9 @@ def lstm_recurrent(
         W x + b, shape (B, T, 4·H), T ≥ 0: for each step the H numbers of i, of f, of z and of o.
     R : np.ndarray
         The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
-    state : LSTMState, optional
-        h and c before the first step, (B, H); 0 if omitted.
-    lengths : np.ndarray, optional
-        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
-        them are padding: they change no state, have outputs of 0, and get gradients of 0.
-
-    Returns
-    -------
-    y : np.ndarray
-        Outputs h_1 … h_T, shape (B, T, H).
-    state : LSTMState
-        State after the last step of each row.
-    cache : LSTMScanCache
-        What :func:`lstm_recurrent_backward` needs. It refers to R: do not change it before the
-        backward.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+    state, lengths
+        As in :meth:`LSTM.forward`, and so are the results, y (B, T, H), state and cache, and the
+        errors. The cache refers to R alone.
 
     Examples
     --------
@@ -141,25 +124,14 @@ def lstm_recurrent_backward(
 
     Parameters
     ----------
-    dy : np.ndarray
-        Cotangent of the outputs, shape (B, T, H).
-    cache : LSTMScanCache
-        From the forward. It is not changed, and can be used again.
-    dstate : LSTMState, optional
-        Cotangent of the state after the last step; zero if omitted.
+    dy, cache, dstate
+        As in :meth:`LSTM.backward`, and so are errors.
 
     Returns
     -------
-    dWx : np.ndarray
-        Gradient of Wx, shape (B, T, 4·H).
-    dR : np.ndarray
-        Gradient of R, shape (NH, 4·DH, DH).
+    dWx, dR : np.ndarray
+        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
     dstate0 : LSTMState
         Gradient of the state before the first step.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        If the cache is not from that forward, or a cotangent not like what it returned.
     """
     return backward(dy, cache, scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate))

@@ -51,8 +51,7 @@ def mlstm_recurrent(
         C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
         m = −inf, if omitted.
     lengths : np.ndarray, optional
-        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
-        them are padding: they change no state, have outputs of 0, and get gradients of 0.
+        Number of steps of each batch row, (B,), as in :meth:`LSTM.forward`.
     eps : float, default 1e-6
         Added to the denominator; 0 is the paper.
     forget_gate, input_gate : {"sigmoid", "exp"}
@@ -104,22 +103,15 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     ----------
     dh : np.ndarray
         Cotangent of h, shape (B, NH, T, DV).
-    cache : Cache
-        From the forward. It is not changed, and can be used again.
-    dstate : mLSTMState, optional
-        Cotangents of C, n and m after the last step; zero if omitted.
+    cache, dstate
+        As in :meth:`LSTM.backward`, and so are errors.
 
     Returns
     -------
     dq, dk, dv, di, df : np.ndarray
         Gradients of the inputs, in their shapes.
     dstate0 : mLSTMState
-        Gradients of C, n and m before the first step.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        If the cache is not from that forward, or a cotangent not like what it returned.
+        Gradient of the state before the first step.
     """
     return shared.checked_backward(dh, cache, dstate, RecurrentCache)
 
