@@ -19,6 +19,7 @@ import numpy as np
 
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 
 WORTH_A_COPY = 8
@@ -78,11 +79,6 @@ def scan_backward(
     dR = dpre.reshape(NH, T * B, 4 * DH).swapaxes(1, 2) @ h_prev  # [rec.5]
     dWx = dpre.transpose(2, 1, 3, 0, 4).reshape(B, T, 4 * H)  # [rec.7]
     return dWx, dR, type(dstate)(*d)
-
-
-def split_heads(x: Array, NH: int) -> Array:
-    """View of x (..., B, NH·DH) as (..., NH, B, DH)."""
-    return x.reshape(*x.shape[:-1], NH, x.shape[-1] // NH).swapaxes(-3, -2)
 
 
 def gates_first(Wx: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
@@ -104,11 +105,12 @@ class mLSTM(SequenceLayer):
         for g in "qvifo":
             maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
-        q, k, v = (self._heads(maps[g], B, T) for g in "qkv")
-        i, f = (self._heads(maps[g], B, T)[..., 0] for g in "if")
+        q, k, v, i, f = (
+            split_heads(maps[g].reshape(B, T, maps[g].shape[1]), self.num_heads) for g in "qkvif"
+        )
         o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
         h_tilde, after, form = forward(
-            *(q, k, v, i, f, state),
+            *(q, k, v, i[..., 0], f[..., 0], state),
             form=self.form,
             lengths=lengths,
             chunk_size=self.chunk_size,
@@ -127,7 +129,7 @@ class mLSTM(SequenceLayer):
         x, (form, h_tilde, o, slope) = cache.x, cache.kept
         (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
         do_pre = dh * h_tilde * slope  # [mlstm.15]
-        dh_tilde = self._heads(dh * o, B, T)  # [mlstm.16]
+        dh_tilde = split_heads((dh * o).reshape(dy.shape), self.num_heads)  # [mlstm.16]
         *dmaps, dstate0 = backward(dh_tilde, form, dstate)
         rows, grads = x.reshape(B * T, self.input_size), {}
         dx = np.zeros_like(rows)
@@ -137,8 +139,3 @@ class mLSTM(SequenceLayer):
             grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
             dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]
         return dx.reshape(x.shape), dstate0, grads
-
-    def _heads(self, rows: Array, B: int, T: int) -> Array:
-        """Split (B·T, NH·n) into heads: (B, NH, T, n)."""
-        NH = self.num_heads
-        return rows.reshape(B, T, NH, rows.shape[1] // NH).swapaxes(1, 2)
