@@ -15,7 +15,6 @@ class UnrollCache(NamedTuple):
 
     steps: list[Any]  # the cell's cache of each step
     live: Array  # which steps are there, (B, T); the others are padding
-    ys: Array  # the outputs, (B, T, H)
 
 
 def unroll(
@@ -55,7 +54,7 @@ def unroll(
         ys[:, t] = _where(live[:, t], y, 0)
         state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)
         caches.append(cache)
-    return ys, state, UnrollCache(caches, live, ys)
+    return ys, state, UnrollCache(caches, live)
 
 
 def unroll_backward(
@@ -68,7 +67,7 @@ def unroll_backward(
     those of :meth:`LSTM.backward`.
     """
     check_cache(cache, UnrollCache)
-    check_array("dys", dys, cache.ys.shape, cell.dtype)
+    check_array("dys", dys, (*cache.live.shape, cell.hidden_size), cell.dtype)
     B, T, _ = dys.shape
     dstate = checked_cotangent(cell, dstate, B)
     grads = {name: np.zeros_like(array) for name, array in cell.params.items()}

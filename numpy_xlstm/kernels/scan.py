@@ -107,13 +107,11 @@ def padding(ends: Array, T: int) -> Array:
 
 def enter(kind: Any, Wx: Array, R: Array, state: Any, lengths: Any) -> tuple[Any, Array]:
     """Check the arguments of a recurrence; return the state before it and each row's length."""
-    check_array("R", R, ("heads", "4*DH", "DH"))
-    NH, rows, DH = R.shape
+    NH, rows, DH = check_array("R", R, ("heads", "4*DH", "DH")).shape
     if rows != 4 * DH or 0 in R.shape:
         raise ShapeError(f"R: expected shape (NH, 4·DH, DH); got {R.shape}")
-    check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype)
+    B, T, _ = check_array("Wx", Wx, ("batch", "time", 4 * NH * DH), R.dtype).shape
     check_batch("Wx", Wx)
-    B, T, _ = Wx.shape
     start = {name: -np.inf if name == "m" else 0 for name in kind._fields}
     empty = kind(**{name: np.full((B, NH * DH), start[name], R.dtype) for name in start})
     state = empty if state is None else check_like("state", state, empty)

@@ -78,16 +78,10 @@ class mLSTM(SequenceLayer):
     ) -> None:
         self.form = check_choice("form", form, FORMS)
         self.chunk_size = check_positive("chunk_size", chunk_size)
+        gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
+        self.options = gates | {"form": form, "chunk_size": chunk_size}
         cell = mLSTMCell(
-            input_size,
-            hidden_size,
-            num_heads,
-            qk_dim=qk_dim,
-            forget_gate=forget_gate,
-            input_gate=input_gate,
-            eps=eps,
-            dtype=dtype,
-            rng=rng,
+            input_size, hidden_size, num_heads, qk_dim=qk_dim, dtype=dtype, rng=rng, **gates
         )
         super().__init__(cell, batch_first=batch_first)
         self.num_heads, self.qk_dim, self.eps = cell.num_heads, cell.qk_dim, cell.eps
@@ -109,15 +103,8 @@ class mLSTM(SequenceLayer):
             split_heads(maps[g].reshape(B, T, maps[g].shape[1]), self.num_heads) for g in "qkvif"
         )
         o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
-        h_tilde, after, form = forward(
-            *(q, k, v, i[..., 0], f[..., 0], state),
-            form=self.form,
-            lengths=lengths,
-            chunk_size=self.chunk_size,
-            eps=self.eps,
-            forget_gate=self.forget_gate,
-            input_gate=self.input_gate,
-        )
+        inputs = q, k, v, i[..., 0], f[..., 0]
+        h_tilde, after, form = forward(*inputs, state, lengths=lengths, **self.options)
         h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
         y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
         return y, after, SequenceCache(x, Kept(form, h_tilde, o, slope))

@@ -64,8 +64,7 @@ def mlstm_recurrent(
     state : mLSTMState
         State after the last step.
     cache : Cache
-        What :func:`mlstm_recurrent_backward` needs. It refers to inputs, outputs and states: change
-        none of them in place before the backward.
+        What the backward needs. It refers to inputs, outputs and states: change none before it.
 
     Raises
     ------
@@ -74,10 +73,10 @@ def mlstm_recurrent(
 
     Notes
     -----
-    C here is the transpose of the paper's, keys × values. The stabiliser is the recurrence that
-    the paper gives for sLSTM (Eqs 15–17). Results are infinite where the mathematics exceeds the
-    format: C of an exponential forget gate beside a sigmoid input gate, which nothing bounds, and
-    with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
+    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). Results are
+    infinite where the mathematics exceeds the format: C of an exponential forget gate beside a
+    sigmoid input gate, which nothing bounds, and with eps = 0 the gradient of a query with
+    q·n = 0, which grows as e^m.
 
     Examples
     --------

@@ -172,8 +172,7 @@ def checked_run(
     check_eps(options[0])
     check_choice("forget_gate", options[1], KINDS)
     check_choice("input_gate", options[2], KINDS)
-    check_array("q", q, ("batch", "heads", "time", "DK"))
-    B, NH, T, DK = q.shape
+    B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
     check_array("v", v, (B, NH, T, "DV"), q.dtype)
     check_array("i", i, (B, NH, T), q.dtype)
