@@ -189,10 +189,8 @@ class SequenceLayer(Module):
         check_batch("x", x, axis=order.index("batch"))
         x = self._batch_major(x)
         B, T, _ = x.shape
-        like, hint = (
-            self.init_state(B),
-            f"x is read as ({', '.join(order)}, input), see batch_first",
-        )
+        hint = f"x is read as ({', '.join(order)}, input), see batch_first"
+        like = self.init_state(B)
         if stacked := _is_stacked(state, like):
             state = tree_map(lambda a: a[0], state)
         state = like if state is None else check_like("state", state, like, hint)
