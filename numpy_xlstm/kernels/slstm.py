@@ -133,7 +133,7 @@ def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
 
 
 def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
-    h_by, memory_by, by_z, by_o, f, *residual = kept
+    h_by, memory_by, by_z, by_o, f, *gauge = kept
     dh, dmemory, r = d[0], d[1:3], d[3]
     dmemory += dh * h_by
     by_c, by_n = (dmemory * memory_by).swapaxes(0, 1)
@@ -141,8 +141,8 @@ def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
     np.multiply(dmemory[0], by_z, out=dg[2])
     np.multiply(dh, by_o, out=dg[3])
     dmemory *= f  # [slstm.13] [slstm.14]
-    if residual:  # [stab.7]
-        carries, slope = residual
+    if gauge:  # [stab.7]
+        carries, slope = gauge
         dg[0] += np.where(carries, 0, r)
         r *= carries
         dg[1] += r * slope
