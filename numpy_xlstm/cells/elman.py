@@ -5,16 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_choice,
-    check_positive,
-    checked_dtype,
-    generator_or_new,
-    tanh_slope,
-)
+from numpy_xlstm.numerics import Array, check_choice, check_positive, tanh_slope
 
 NONLINEARITIES = ("tanh", "relu")
 """What φ can be."""
@@ -47,14 +41,10 @@ class ElmanCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h.
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`.
     nonlinearity : {"tanh", "relu"}
         What φ is.
-    dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
 
     Attributes
     ----------
@@ -83,10 +73,9 @@ class ElmanCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.input_size = D = check_positive("input_size", input_size)
-        self.hidden_size = H = check_positive("hidden_size", hidden_size)
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
-        dtype, rng = checked_dtype(dtype), generator_or_new(rng)
         shapes, limit = {"W": (H, D), "R": (H, H), "b": (H,)}, H**-0.5
         self.params = {n: rng.uniform(-limit, limit, s).astype(dtype) for n, s in shapes.items()}
 

@@ -12,16 +12,9 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import StateError
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_choice,
-    check_divides,
-    check_positive,
-    checked_dtype,
-    generator_or_new,
-    log_sigmoid,
-    log_sigmoid_slope,
-)
+from numpy_xlstm.numerics import Array, check_choice, check_divides, check_positive
+from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
+from numpy_xlstm.numerics.arrays import checked_dtype, generator_or_new
 
 GATES = ("i", "f", "z", "o")
 """The order of the rows of W, R and b."""

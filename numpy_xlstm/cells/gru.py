@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
-from numpy_xlstm.numerics.activations import sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 
 
 class GRUState(NamedTuple):
@@ -45,12 +45,8 @@ class GRUCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h.
-    dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`.
 
     Attributes
     ----------
@@ -79,9 +75,8 @@ class GRUCell(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.input_size = D = check_positive("input_size", input_size)
-        self.hidden_size = H = check_positive("hidden_size", hidden_size)
-        dtype, rng = checked_dtype(dtype), generator_or_new(rng)
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
         shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,), "b_h": (3 * H,)}
         start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
         self.params = {name: array.astype(dtype) for name, array in start.items()}

@@ -8,18 +8,8 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_choice,
-    check_divides,
-    check_eps,
-    check_positive,
-    clip,
-    maximum,
-    modulus,
-    sigmoid,
-    sigmoid_slope,
-)
+from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
+from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 
 
 class mLSTMState(NamedTuple):

@@ -23,15 +23,8 @@ from numpy_xlstm.cells.gates import (
 )
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_choice,
-    check_positive,
-    maximum,
-    sigmoid,
-    sigmoid_slope,
-    tanh_slope,
-)
+from numpy_xlstm.numerics import Array, check_choice, check_positive
+from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 
 
 class sLSTMState(NamedTuple):
@@ -78,16 +71,12 @@ class sLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size : int
-        Widths D of x and H of h, c, n and m.
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`; H is the width of n and m too.
     num_heads : int, default 1
         Number NH of heads; must divide ``hidden_size``.
     forget_gate : {"sigmoid", "exp"}
         What the forget gate is.
-    dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
 
     Attributes
     ----------

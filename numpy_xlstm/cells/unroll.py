@@ -13,12 +13,8 @@ from numpy_xlstm.trees import tree_map
 class UnrollCache(NamedTuple):
     """What :func:`unroll_backward` needs."""
 
-    steps: list[Any]
-    """The cell's cache of each step."""
-    live: Array
-    """Which steps are there, (B, T); the others are padding."""
-    ys: Array
-    """The outputs, (B, T, H)."""
+    steps: list[Any]  # the cell's cache of each step
+    live: Array  # which steps are there, (B, T); the others are padding
 
 
 def unroll(
@@ -33,25 +29,8 @@ def unroll(
         step.
     xs : np.ndarray
         Inputs, shape (B, T, D), T ≥ 0.
-    state : NamedTuple, optional
-        State before the first step; the empty state if omitted.
-    lengths : np.ndarray, optional
-        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
-        them are padding: they change no state, have outputs of 0, and get gradients of 0.
-
-    Returns
-    -------
-    ys : np.ndarray
-        Outputs, shape (B, T, H).
-    state : NamedTuple
-        State after the last step of each row.
-    cache : UnrollCache
-        What :func:`unroll_backward` needs.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+    state, lengths
+        As in :meth:`LSTM.forward`, and so are results, ys (B, T, H) first, and errors.
 
     Examples
     --------
@@ -75,7 +54,7 @@ def unroll(
         ys[:, t] = _where(live[:, t], y, 0)
         state = tree_map(lambda a, b, row=live[:, t]: _where(row, a, b), after, state)
         caches.append(cache)
-    return ys, state, UnrollCache(caches, live, ys)
+    return ys, state, UnrollCache(caches, live)
 
 
 def unroll_backward(
@@ -83,33 +62,12 @@ def unroll_backward(
 ) -> tuple[Array, Any, Grads]:
     """Vector-Jacobian product of :func:`unroll`.
 
-    Parameters
-    ----------
-    cell : Module
-        As in the forward.
-    dys : np.ndarray
-        Cotangent of the outputs, (B, T, H).
-    cache : UnrollCache
-        From the forward.
-    dstate : NamedTuple, optional
-        Cotangent of the state after the last step; zero if omitted.
-
-    Returns
-    -------
-    dxs : np.ndarray
-        Gradient of the inputs, (B, T, D).
-    dstate0 : NamedTuple
-        Gradient of the state before the first step.
-    grads : dict[str, np.ndarray]
-        Gradients of the parameters: the sums over all steps.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        If the cache is not that of :func:`unroll`, or a cotangent not as described.
+    Takes cotangents of the outputs, dys (B, T, H), and of the last state; 0 for None. Returns the
+    gradients of xs, of the state before the first step, and of the parameters, by name. Errors are
+    those of :meth:`LSTM.backward`.
     """
     check_cache(cache, UnrollCache)
-    check_array("dys", dys, cache.ys.shape, cell.dtype)
+    check_array("dys", dys, (*cache.live.shape, cell.hidden_size), cell.dtype)
     B, T, _ = dys.shape
     dstate = checked_cotangent(cell, dstate, B)
     grads = {name: np.zeros_like(array) for name, array in cell.params.items()}

@@ -16,20 +16,19 @@ FAST_WIDTH = 16
 
 def headwise(x: Array, weight: Array) -> Array:
     """Map each head by its block: (..., D) to (..., O)  [headwise.1]."""
-    W = join_blocks(weight)
-    y = np.empty((*x.shape[:-1], weight.shape[0] * weight.shape[1]), x.dtype)
-    np.matmul(split_heads(x, len(W)), W.swapaxes(1, 2).copy(), out=split_heads(y, len(W)))
-    return y
+    W, rows = join_blocks(weight), x.reshape(-1, x.shape[-1])
+    y = np.empty((len(rows), weight.shape[0] * weight.shape[1]), x.dtype)
+    np.matmul(split_heads(rows, len(W)), W.swapaxes(1, 2).copy(), out=split_heads(y, len(W)))
+    return y.reshape(*x.shape[:-1], y.shape[1])
 
 
 def headwise_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]:
     """Gradients of x  [headwise.4] and of the weight  [headwise.2]."""
-    W = join_blocks(weight)
-    dy_heads = split_heads(dy, len(W))
-    dW = dy_heads.swapaxes(1, 2) @ split_heads(x, len(W))
-    dx = np.empty(x.shape, x.dtype)
+    W, rows = join_blocks(weight), x.reshape(-1, x.shape[-1])
+    dy_heads, dx = split_heads(dy.reshape(-1, dy.shape[-1]), len(W)), np.empty(rows.shape, x.dtype)
+    dW = dy_heads.swapaxes(1, 2) @ split_heads(rows, len(W))
     np.matmul(dy_heads, W, out=split_heads(dx, len(W)))
-    return dx, separate_blocks(dW, weight.shape)
+    return dx.reshape(x.shape), separate_blocks(dW, weight.shape)
 
 
 def join_blocks(weight: Array) -> Array:
@@ -53,5 +52,5 @@ def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
 
 
 def split_heads(x: Array, NH: int) -> Array:
-    """View of x (..., NH·n) as (NH, rows, n)."""
-    return x.reshape(-1, NH, x.shape[-1] // NH).swapaxes(0, 1)
+    """View of x (..., B, NH·n) as (..., NH, B, n)."""
+    return x.reshape(*x.shape[:-1], NH, x.shape[-1] // NH).swapaxes(-3, -2)

@@ -13,26 +13,21 @@ from numpy_xlstm.numerics.activations import exp_minus
 class LSTMScanCache(NamedTuple):
     """What the backward of a sequence needs; the arrays of all steps have the steps first."""
 
-    states: Array
-    """h and c before, between and after the steps, (T + 1, 2, NH, B, DH)."""
-    gates: Array
-    """i, f, z and o, (T, 4, NH, B, DH)."""
-    e: Array
-    """e^−x, likewise, of their pre-activations x; of 2 z̃ for z."""
-    tanh_c: Array
-    """(T, NH, B, DH)."""
+    states: Array  # h and c before, between and after the steps, (T + 1, 2, B, H)
+    gates: Array  # i, f, z and o, (T, 4, B, H)
+    e: Array  # e^−x, likewise, of their pre-activations x; of 2 z̃ for z
+    tanh_c: Array  # (T, B, H)
     R: Array
-    ends: Array
-    """How many steps each row has, (B,)."""
+    ends: Array  # how many steps each row has, (B,)
 
 
 def forward(
     Wx: Array, R: Array, state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.to_kernel(Wx, 4, len(R))
+    gates = scan.gates_first(Wx)
     e, tanh_c = np.empty_like(gates), np.empty_like(gates[:, 0])
-    states = scan.scan(_step, gates, R, scan.state_to_kernel(state, len(R)), e, tanh_c)
+    states = scan.scan(_step, gates, R, state, e, tanh_c)
     cache = LSTMScanCache(states, gates, e, tanh_c, R, ends)
     return scan.outputs(states, ends), scan.last_state(LSTMState, states, ends), cache
 
@@ -54,12 +49,8 @@ def _step(gates: Array, before: Array, after: Array, e: Array, tanh_c: Array) ->
 
 def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
-    states, gates, _, _, R, ends = cache
-    dhs = scan.output_cotangents(dy, len(R), ends)
-    dlast = scan.state_to_kernel(dstate, len(R))
-    kept = (*_derivatives(cache), gates[:, 1])
-    dpre, d = scan.scan_backward(_step_backward, dhs, R, dlast, ends, *kept)
-    return *scan.scan_gradients(dpre, states), scan.state_from_kernel(LSTMState, d)
+    kept = (*_derivatives(cache), cache.gates[:, 1])
+    return scan.scan_backward(_step_backward, dy, cache, dstate, *kept)
 
 
 def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:
@@ -107,26 +98,9 @@ def lstm_recurrent(
         W x + b, shape (B, T, 4·H), T ≥ 0: for each step the H numbers of i, of f, of z and of o.
     R : np.ndarray
         The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
-    state : LSTMState, optional
-        h and c before the first step, (B, H); 0 if omitted.
-    lengths : np.ndarray, optional
-        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
-        them are padding: they change no state, have outputs of 0, and get gradients of 0.
-
-    Returns
-    -------
-    y : np.ndarray
-        Outputs h_1 … h_T, shape (B, T, H).
-    state : LSTMState
-        State after the last step of each row.
-    cache : LSTMScanCache
-        What :func:`lstm_recurrent_backward` needs. It refers to R: do not change it before the
-        backward.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+    state, lengths
+        As in :meth:`LSTM.forward`, and so are the results, y (B, T, H), state and cache, and the
+        errors. The cache refers to R alone.
 
     Examples
     --------
@@ -150,25 +124,14 @@ def lstm_recurrent_backward(
 
     Parameters
     ----------
-    dy : np.ndarray
-        Cotangent of the outputs, shape (B, T, H).
-    cache : LSTMScanCache
-        From the forward. It is not changed, and can be used again.
-    dstate : LSTMState, optional
-        Cotangent of the state after the last step; zero if omitted.
+    dy, cache, dstate
+        As in :meth:`LSTM.backward`, and so are errors.
 
     Returns
     -------
-    dWx : np.ndarray
-        Gradient of Wx, shape (B, T, 4·H).
-    dR : np.ndarray
-        Gradient of R, shape (NH, 4·DH, DH).
+    dWx, dR : np.ndarray
+        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
     dstate0 : LSTMState
         Gradient of the state before the first step.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        If the cache is not from that forward, or a cotangent not like what it returned.
     """
     return backward(dy, cache, scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate))

@@ -19,19 +19,13 @@ from numpy_xlstm.numerics.activations import exp_minus, minimum
 class sLSTMScanCache(NamedTuple):
     """What the backward of a sequence needs; the arrays of all steps have the steps first."""
 
-    states: Array
-    """h, c, n and m before, between and after the steps, (T + 1, 4, NH, B, DH)."""
-    gates: Array
-    """i′, f′, z and o, (T, 4, NH, B, DH)."""
-    e: Array
-    """e^−x for x = f̃, 2 z̃ and õ, (T, 3, NH, B, DH)."""
-    ratio: Array
-    """c / n, (T, NH, B, DH)."""
-    carries: Array
-    """Whether log f + m₋ has won the maximum, or tied, likewise."""
+    states: Array  # h, c, n and m before, between and after the steps, (T + 1, 4, B, H)
+    gates: Array  # i′, f′, z and o, (T, 4, B, H)
+    e: Array  # e^−x for x = f̃, 2 z̃ and õ, (T, 3, B, H)
+    ratio: Array  # c / n, (T, B, H)
+    carries: Array  # whether log f + m₋ has won the maximum, or tied, likewise
     R: Array
-    ends: Array
-    """How many steps each row has, (B,)."""
+    ends: Array  # how many steps each row has, (B,)
     forget_gate: str
 
 
@@ -39,41 +33,36 @@ def forward(
     Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates, first = scan.to_kernel(Wx, 4, len(R)), scan.state_to_kernel(state, len(R))
+    gates = scan.gates_first(Wx)
     e, ratio = np.empty_like(gates[:, :3]), np.empty_like(gates[:, 0])
     carries = np.empty(ratio.shape, bool)
     kept = e, ratio, carries
     step = partial(_step, forget_gate)
-    states = scan.scan(step, gates, R, _emptied(gates, R, first, forget_gate), *kept)
-    states[0] = first
+    states = scan.scan(step, gates, R, _emptied(gates, R, state, forget_gate), *kept)
+    states[0] = state
     cache = sLSTMScanCache(states, gates, *kept, R, ends, forget_gate)
     return scan.outputs(states, ends), scan.last_state(sLSTMState, states, ends), cache
 
 
-def _emptied(gates: Array, R: Array, state: Array, forget_gate: str) -> Array:
+def _emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> sLSTMState:
     """Set m₋ = −inf in entries with n₋ = 0 from which the first step would underflow  [stab.9].
 
     Later there are none: n is at least as large as the smaller of 1 and n₋.
     """
-    h, _, n, m = state
+    _, _, n, m = state
     if not len(gates) or not ((n == 0) & (m.real > -np.inf)).any():
         return state
-    i_pre, f_pre, _, _ = gates[0] + h @ scan.by_gate(R)
+    first = gates[:1].copy()
+    scan.scan(lambda *_: None, first, R, state)
+    i_pre, f_pre, _, _ = first[0]
     lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
-    return np.stack((*state[:3], np.where(lost, -np.inf, m)))
+    return state._replace(m=np.where(lost, -np.inf, m))
 
 
-def _step(
-    forget_gate: str,
-    gates: Array,
-    before: Array,
-    after: Array,
-    e: Array,
-    ratio: Array,
-    carries: Array,
-) -> None:
+def _step(forget_gate: str, gates: Array, before: Array, after: Array, *kept: Array) -> None:
     i, f, z, o = gates
     h, c, n, m = after
+    e, ratio, carries = kept
     tanh_z = np.tanh(z)
     z *= 2
     exp_minus(gates[1:], out=e)
@@ -100,18 +89,16 @@ def backward(
     dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
 ) -> tuple[Array, Array, sLSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
-    R, ends, NH = cache.R, cache.ends, len(cache.R)
-    dhs = scan.output_cotangents(dy, NH, ends)
-    last, (_, dc, dn, dm) = scan.last_state(sLSTMState, cache.states, ends), dstate
-    residual = dm - last.c * dc - last.n * dn  # [stab.6]
-    dlast = scan.state_to_kernel(dstate._replace(m=residual), NH)
+    _, dc, dn, dm = dstate
+    _, c, n, _ = scan.last_state(sLSTMState, cache.states, cache.ends)
+    residual = dm - c * dc - n * dn  # [stab.6]
     kept = [*_derivatives(cache), cache.gates[:, 1]]
     if residual.any():
         kept += [cache.carries, _log_forget_slopes(cache)]
-    dpre, d = scan.scan_backward(_step_backward, dhs, R, dlast, ends, *kept)
+    dlast = dstate._replace(m=residual)
+    dWx, dR, d = scan.scan_backward(_step_backward, dy, cache, dlast, *kept)
     _, c, n, _ = cache.states[0]
-    d[3] += c * d[1] + n * d[2]  # [stab.8]
-    return *scan.scan_gradients(dpre, cache.states), scan.state_from_kernel(sLSTMState, d)
+    return dWx, dR, d._replace(m=d.m + (c * d.c + n * d.n))  # [stab.8]
 
 
 def _log_forget_slopes(cache: sLSTMScanCache) -> Array:
@@ -145,17 +132,8 @@ def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
     return h_by, memory_by, by_z, by_o
 
 
-def _step_backward(
-    dg: Array,
-    d: Array,
-    h_by: Array,
-    memory_by: Array,
-    by_z: Array,
-    by_o: Array,
-    f: Array,
-    carries: Array | None = None,
-    slope: Array | None = None,
-) -> None:
+def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
+    h_by, memory_by, by_z, by_o, f, *gauge = kept
     dh, dmemory, r = d[0], d[1:3], d[3]
     dmemory += dh * h_by
     by_c, by_n = (dmemory * memory_by).swapaxes(0, 1)
@@ -163,7 +141,8 @@ def _step_backward(
     np.multiply(dmemory[0], by_z, out=dg[2])
     np.multiply(dh, by_o, out=dg[3])
     dmemory *= f  # [slstm.13] [slstm.14]
-    if carries is not None:  # [stab.7]
+    if gauge:  # [stab.7]
+        carries, slope = gauge
         dg[0] += np.where(carries, 0, r)
         r *= carries
         dg[1] += r * slope
@@ -197,20 +176,13 @@ def slstm_recurrent(
 
     Returns
     -------
-    y : np.ndarray
-        Outputs h_1 … h_T, shape (B, T, H).
-    state : sLSTMState
-        State after the last step of each row.
-    cache : sLSTMScanCache
-        What :func:`slstm_recurrent_backward` needs. It refers to R: do not change it before the
-        backward.
+    y, state, cache
+        As there; the state is an :class:`sLSTMState`.
 
     Raises
     ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
-    StateError
-        If n is negative, or 0 beside a c that is not.
+    ShapeError, DTypeError, NonFiniteError, OptionError, StateError
+        If an argument is not as described, or n is negative, or 0 beside a c that is not.
 
     Examples
     --------
@@ -234,25 +206,6 @@ def slstm_recurrent_backward(
 ) -> tuple[Array, Array, sLSTMState]:
     """Vector-Jacobian product of :func:`slstm_recurrent`.
 
-    Parameters
-    ----------
-    dy : np.ndarray
-        Cotangent of the outputs, shape (B, T, H).
-    cache : sLSTMScanCache
-        From the forward. It is not changed, and can be used again.
-    dstate : sLSTMState, optional
-        Cotangent of the state after the last step; zero if omitted.
-
-    Returns
-    -------
-    dWx, dR : np.ndarray
-        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
-    dstate0 : sLSTMState
-        Gradient of the state before the first step.
-
-    Raises
-    ------
-    CacheError, ShapeError, DTypeError, NonFiniteError
-        If the cache is not from that forward, or a cotangent not like what it returned.
+    Arguments, results and errors are those of :func:`~numpy_xlstm.lstm_recurrent_backward`.
     """
     return backward(dy, cache, scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate))

@@ -16,19 +16,13 @@ class LSTM(GatedLayer):
 
     Parameters
     ----------
-    input_size : int
-        Width D of x.
-    hidden_size : int
-        Width H of h and c.
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`.
     num_layers : int, default 1
         There for the call ``nn.LSTM(D, H, 1)``; only 1 is accepted. Stack layers by feeding the
         outputs of one to the next.
     batch_first : bool, default True
         Whether x is (B, T, D), or (T, B, D), which is the default of ``torch.nn.LSTM``.
-    dtype : dtype, default float64
-        Of the parameters, and of all that the layer takes and returns.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
 
     Attributes
     ----------
@@ -43,7 +37,7 @@ class LSTM(GatedLayer):
 
     Examples
     --------
-    PyTorch's own call, sequence-first, with two steps of ten rows:
+    PyTorch's own call, sequence-first, and what the backward needs:
 
     >>> import numpy as np
     >>> from numpy_xlstm import LSTM
@@ -52,11 +46,6 @@ class LSTM(GatedLayer):
     >>> x = rng.standard_normal((2, 10, 5))
     >>> h0, c0 = rng.standard_normal((2, 1, 10, 5))
     >>> out, (h, c) = lstm(x, (h0, c0))
-    >>> out.shape, h.shape
-    ((2, 10, 5), (1, 10, 5))
-
-    The same with what the backward needs:
-
     >>> out, state, cache = lstm.forward(x, (h0, c0))
     >>> dx, dstate0, grads = lstm.backward(rng.standard_normal(out.shape), cache)
     >>> dx.shape, dstate0.c.shape, sorted(grads)

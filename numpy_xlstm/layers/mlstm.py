@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
@@ -41,12 +42,7 @@ class mLSTM(SequenceLayer):
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
-        Whether x is (B, T, D), or (T, B, D).
-
-    Attributes
-    ----------
-    cell : mLSTMCell
-        The cell, whose parameters are those of the layer.
+        As in :class:`LSTM`.
 
     Examples
     --------
@@ -82,16 +78,10 @@ class mLSTM(SequenceLayer):
     ) -> None:
         self.form = check_choice("form", form, FORMS)
         self.chunk_size = check_positive("chunk_size", chunk_size)
+        gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
+        self.options = gates | {"form": form, "chunk_size": chunk_size}
         cell = mLSTMCell(
-            input_size,
-            hidden_size,
-            num_heads,
-            qk_dim=qk_dim,
-            forget_gate=forget_gate,
-            input_gate=input_gate,
-            eps=eps,
-            dtype=dtype,
-            rng=rng,
+            input_size, hidden_size, num_heads, qk_dim=qk_dim, dtype=dtype, rng=rng, **gates
         )
         super().__init__(cell, batch_first=batch_first)
         self.num_heads, self.qk_dim, self.eps = cell.num_heads, cell.qk_dim, cell.eps
@@ -109,18 +99,12 @@ class mLSTM(SequenceLayer):
         for g in "qvifo":
             maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
-        q, k, v = (self._heads(maps[g], B, T) for g in "qkv")
-        i, f = (self._heads(maps[g], B, T)[..., 0] for g in "if")
-        o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
-        h_tilde, after, form = forward(
-            *(q, k, v, i, f, state),
-            form=self.form,
-            lengths=lengths,
-            chunk_size=self.chunk_size,
-            eps=self.eps,
-            forget_gate=self.forget_gate,
-            input_gate=self.input_gate,
+        q, k, v, i, f = (
+            split_heads(maps[g].reshape(B, T, maps[g].shape[1]), self.num_heads) for g in "qkvif"
         )
+        o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
+        inputs = q, k, v, i[..., 0], f[..., 0]
+        h_tilde, after, form = forward(*inputs, state, lengths=lengths, **self.options)
         h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
         y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
         return y, after, SequenceCache(x, Kept(form, h_tilde, o, slope))
@@ -132,7 +116,7 @@ class mLSTM(SequenceLayer):
         x, (form, h_tilde, o, slope) = cache.x, cache.kept
         (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
         do_pre = dh * h_tilde * slope  # [mlstm.15]
-        dh_tilde = self._heads(dh * o, B, T)  # [mlstm.16]
+        dh_tilde = split_heads((dh * o).reshape(dy.shape), self.num_heads)  # [mlstm.16]
         *dmaps, dstate0 = backward(dh_tilde, form, dstate)
         rows, grads = x.reshape(B * T, self.input_size), {}
         dx = np.zeros_like(rows)
@@ -142,8 +126,3 @@ class mLSTM(SequenceLayer):
             grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
             dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]
         return dx.reshape(x.shape), dstate0, grads
-
-    def _heads(self, rows: Array, B: int, T: int) -> Array:
-        """Split (B·T, NH·n) into heads: (B, NH, T, n)."""
-        NH = self.num_heads
-        return rows.reshape(B, T, NH, rows.shape[1] // NH).swapaxes(1, 2)

@@ -7,12 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
-from numpy_xlstm.door import (
-    check_cache,
-    check_like,
-    check_output_cotangent,
-    checked_cotangent,
-)
+from numpy_xlstm.door import check_cache, check_like, check_output_cotangent, checked_cotangent
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
@@ -25,12 +20,9 @@ EVALUATION_BLOCK = 128
 class SequenceCache(NamedTuple):
     """What the backward of a sequence needs."""
 
-    x: Array
-    """The input, in the layout of the caller."""
-    kept: Any
-    """What the kernel has kept, or :func:`~numpy_xlstm.unroll`."""
-    stacked: bool = False
-    """Whether the states have PyTorch's leading axis of layers."""
+    x: Array  # in the layout of the caller
+    kept: Any  # what the kernel has kept, or :func:`unroll`
+    stacked: bool = False  # whether the states have PyTorch's leading axis of layers
 
 
 class SequenceLayer(Module):
@@ -44,17 +36,10 @@ class SequenceLayer(Module):
     batch_first : bool, default True
         Whether x is (B, T, D), or (T, B, D), which is PyTorch's default.
 
-    Attributes
-    ----------
-    cell : Module
-        The cell.
-    params : Mapping[str, np.ndarray]
-        Those of the cell, under its names.
-
     Notes
     -----
-    A state may be a plain tuple. Where all its arrays have a leading axis of size 1, as PyTorch has
-    them, so have the states that are returned.
+    Parameters are those of the cell, under its names. A state may be a plain tuple. Where all its
+    arrays have a leading axis of size 1, as PyTorch has them, so have the states that are returned.
 
     Examples
     --------
@@ -109,8 +94,7 @@ class SequenceLayer(Module):
         state : NamedTuple
             State after the last step of each row, to be passed to the next call.
         cache : SequenceCache
-            What :meth:`backward` needs. It refers to ``x`` and to the parameters: do not change
-            them before.
+            What :meth:`backward` needs. It refers to x and the parameters: change neither before.
 
         Raises
         ------
@@ -147,10 +131,8 @@ class SequenceLayer(Module):
 
         Raises
         ------
-        CacheError
-            If ``cache`` is not from a layer of this kind.
-        ShapeError, DTypeError, NonFiniteError
-            If a cotangent is not like what that forward returned, or not finite.
+        CacheError, ShapeError, DTypeError, NonFiniteError
+            If the cache is not of such a layer, or a cotangent not like what its forward returned.
         """
         self.check_cache(cache)
         check_output_cotangent(self, dy, cache)
@@ -165,21 +147,9 @@ class SequenceLayer(Module):
     def __call__(
         self, x: Array, state: Sequence[Any] | None = None, *, lengths: Array | None = None
     ) -> tuple[Array, Any]:
-        """Evaluate: :meth:`forward` without a cache, block by block.
+        """Evaluate: :meth:`forward` without a cache, in memory that does not grow with T.
 
-        Apart from the outputs, the memory used does not depend on T.
-
-        Parameters
-        ----------
-        x, state, lengths
-            As in :meth:`forward`.
-
-        Returns
-        -------
-        y : np.ndarray
-            Outputs.
-        state : NamedTuple
-            State after the last step of each row.
+        Takes what it takes, and returns the outputs and the state after the last step.
         """
         x, state, lengths, stacked = self._enter(x, state, lengths)
         B, T, _ = x.shape
@@ -219,12 +189,9 @@ class SequenceLayer(Module):
         check_batch("x", x, axis=order.index("batch"))
         x = self._batch_major(x)
         B, T, _ = x.shape
-        like, hint = (
-            self.init_state(B),
-            f"x is read as ({', '.join(order)}, input), see batch_first",
-        )
-        stacked = _is_stacked(state, like)
-        if stacked:
+        hint = f"x is read as ({', '.join(order)}, input), see batch_first"
+        like = self.init_state(B)
+        if stacked := _is_stacked(state, like):
             state = tree_map(lambda a: a[0], state)
         state = like if state is None else check_like("state", state, like, hint)
         self.check_state(state)
@@ -270,9 +237,8 @@ class GatedLayer(SequenceLayer):
         W, R, b = (self.params[name] for name in "WRb")
         ends = np.full(B, T) if lengths is None else lengths
         there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
-        Wx = there.reshape(-1, D) @ W.T
+        Wx, R_heads = there.reshape(-1, D) @ W.T, R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
         Wx += b
-        R_heads = R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
         Wx = Wx.reshape(B, T, len(b))
         y, state, kept = self.kernel.forward(Wx, R_heads, state, ends, **self.options)
         return y, state, SequenceCache(x, kept)

@@ -19,12 +19,7 @@ class sLSTM(GatedLayer):
     input_size, hidden_size, num_heads, forget_gate, dtype, rng
         As in :class:`sLSTMCell`.
     batch_first : bool, default True
-        Whether x is (B, T, D), or (T, B, D).
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        As in :class:`sLSTMCell`.
+        As in :class:`LSTM`.
 
     Examples
     --------

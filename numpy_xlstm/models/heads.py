@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.numerics import Array
@@ -44,12 +45,6 @@ def empty_memory(B: int, NH: int, DK: int, DV: int, dtype: Any) -> mLSTMState:
     """Return the empty state: C = n = 0 and m = −inf."""
     C = np.zeros((B, NH, DK, DV), dtype)
     return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
-
-
-def split_heads(x: Array, NH: int) -> Array:
-    """View of (B, T, NH·n) as (B, NH, T, n)."""
-    B, T, width = x.shape
-    return x.reshape(B, T, NH, width // NH).swapaxes(1, 2)
 
 
 def join_heads(x: Array) -> Array:

@@ -1,7 +1,11 @@
 """mLSTM over whole sequences: one function of q, k, v and gates, in three forms."""
 
-from numpy_xlstm.kernels.mlstm.chunkwise import mlstm_chunkwise, mlstm_chunkwise_backward
-from numpy_xlstm.kernels.mlstm.parallel import mlstm_parallel, mlstm_parallel_backward
+from numpy_xlstm.kernels.mlstm.chunkwise import (
+    mlstm_chunkwise,
+    mlstm_chunkwise_backward,
+    mlstm_parallel,
+    mlstm_parallel_backward,
+)
 from numpy_xlstm.kernels.mlstm.recurrent import mlstm_recurrent, mlstm_recurrent_backward
 
 __all__ = [

@@ -13,12 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import (
-    Cache,
-    Gradients,
-    checked_backward,
-    checked_run,
-)
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
 from numpy_xlstm.numerics import Array, check_positive, dot
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
 
@@ -63,24 +58,9 @@ def mlstm_chunkwise(
     Parameters
     ----------
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
-        As in :func:`mlstm_recurrent`.
+        As in :func:`mlstm_recurrent`, and so are results and errors.
     chunk_size : int, default 64
         Steps per chunk, L ≥ 1. T need not be a multiple.
-
-    Returns
-    -------
-    h : np.ndarray
-        Outputs, shape (B, NH, T, DV).
-    state : mLSTMState
-        State after the last step.
-    cache : Cache
-        What :func:`mlstm_chunkwise_backward` needs. It refers to the inputs, to h and to the
-        states: change none of them in place before the backward.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
 
     Examples
     --------
@@ -93,14 +73,67 @@ def mlstm_chunkwise(
     >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
     True
     """
-    L = check_positive("chunk_size", chunk_size)
-    form = partial(chunks, chunk_size=L)
+    form = partial(chunks, chunk_size=check_positive("chunk_size", chunk_size))
     options = eps, forget_gate, input_gate
     return checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
     """Vector-Jacobian product of :func:`mlstm_chunkwise`.
+
+    Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
+    """
+    return checked_backward(dh, cache, dstate, ChunkwiseCache)
+
+
+def mlstm_parallel(
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: Any = None,
+    *,
+    lengths: Array | None = None,
+    eps: float = 1e-6,
+    forget_gate: str = "sigmoid",
+    input_gate: str = "exp",
+) -> tuple[Array, mLSTMState, Cache]:
+    """mLSTM, all steps at once.
+
+    ::
+
+        D̃_ij = log f_{j+1} + … + log f_i + ĩ_j  for j ≤ i, else −inf
+        m_i  = max(b_i + m_0, max_j D̃_ij)  with  b_i = log f_1 + … + log f_i
+        S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)
+        h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)
+
+    (xLSTM paper, Eqs 71–86, which have no terms with index 0: no initial state, and no eps).
+    The result is that of :func:`mlstm_recurrent`. Time and memory grow as T²: a few matrices of
+    B·NH·T² entries exist at once. For a long sequence see :func:`mlstm_chunkwise`.
+
+    Parameters
+    ----------
+    q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
+        As in :func:`mlstm_recurrent`, and so are results and errors.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_parallel, mlstm_recurrent
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
+    >>> i, f = rng.standard_normal((2, 1, 2, 5))
+    >>> h, state, cache = mlstm_parallel(q, k, v, i, f)
+    >>> np.allclose(h, mlstm_recurrent(q, k, v, i, f)[0], rtol=0, atol=1e-14)
+    True
+    """
+    form, options = partial(chunks, chunk_size=0), (eps, forget_gate, input_gate)
+    return checked_run(form, (q, k, v, i, f), state, lengths, options)
+
+
+def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
+    """Vector-Jacobian product of :func:`mlstm_parallel`.
 
     Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
     """
@@ -223,9 +256,7 @@ def _products(a: Array, b: Array, w: Array) -> Array:
     return products
 
 
-def group_backward(
-    dnum: Array, q: Array, dC: Array, group: Group
-) -> tuple[Array, Array, Array, Array, Array, Array]:
+def group_backward(dnum: Array, q: Array, dC: Array, group: Group) -> tuple[Array, ...]:
     """Gradients of q, k, v and the log gates of a group, and of C before it."""
     _, k, v, C, w, w_state = group
     q_state, w_last, backwards = q * w_state[..., None], w[..., -1, :, None], np.s_[:, :, ::-1]

@@ -24,7 +24,7 @@ def forward(
     v: Array,
     i: Array,
     f: Array,
-    state: mLSTMState | None = None,
+    state: mLSTMState,
     *,
     form: str = "auto",
     lengths: Array | None = None,

@@ -1,7 +1,6 @@
 """mLSTM step by step: the recurrent form.
 
-The forward keeps C at about √T places; the backward recomputes those in between, one segment at a
-time.
+The forward keeps C at about √T places; the backward recomputes it in between, segment by segment.
 """
 
 from math import isqrt
@@ -10,13 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import (
-    Cache,
-    Gradients,
-    checked_backward,
-    checked_run,
-    inner_product,
-)
+from numpy_xlstm.kernels.mlstm import shared
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients
 from numpy_xlstm.numerics import Array, dot
 
 
@@ -57,14 +51,11 @@ def mlstm_recurrent(
         C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
         m = −inf, if omitted.
     lengths : np.ndarray, optional
-        Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps after
-        them are padding: they change no state, have outputs of 0, and get gradients of 0.
+        Number of steps of each batch row, (B,), as in :meth:`LSTM.forward`.
     eps : float, default 1e-6
         Added to the denominator; 0 is the paper.
-    forget_gate : {"sigmoid", "exp"}
-        What the forget gate is.
-    input_gate : {"exp", "sigmoid"}
-        What the input gate is.
+    forget_gate, input_gate : {"sigmoid", "exp"}
+        What the gates are.
 
     Returns
     -------
@@ -73,8 +64,7 @@ def mlstm_recurrent(
     state : mLSTMState
         State after the last step.
     cache : Cache
-        What :func:`mlstm_recurrent_backward` needs. It refers to the inputs, to h and to the
-        states: change none of them in place before the backward.
+        What the backward needs. It refers to inputs, outputs and states: change none before it.
 
     Raises
     ------
@@ -83,10 +73,10 @@ def mlstm_recurrent(
 
     Notes
     -----
-    C here is the transpose of the paper's, keys × values. The stabiliser is the recurrence that
-    the paper gives for sLSTM (Eqs 15–17). Results are infinite where the mathematics exceeds the
-    format: C of an exponential forget gate beside a sigmoid input gate, which nothing bounds, and
-    with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
+    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). Results are
+    infinite where the mathematics exceeds the format: C of an exponential forget gate beside a
+    sigmoid input gate, which nothing bounds, and with eps = 0 the gradient of a query with
+    q·n = 0, which grows as e^m.
 
     Examples
     --------
@@ -102,7 +92,7 @@ def mlstm_recurrent(
     ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
     """
     options = eps, forget_gate, input_gate
-    return checked_run(steps, (q, k, v, i, f), state, lengths, options)
+    return shared.checked_run(steps, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
@@ -112,26 +102,17 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     ----------
     dh : np.ndarray
         Cotangent of h, shape (B, NH, T, DV).
-    cache : Cache
-        From the forward. It is not changed, and can be used again.
-    dstate : mLSTMState, optional
-        Cotangents of C, n and m after the last step; zero if omitted.
+    cache, dstate
+        As in :meth:`LSTM.backward`, and so are errors.
 
     Returns
     -------
     dq, dk, dv, di, df : np.ndarray
         Gradients of the inputs, in their shapes.
     dstate0 : mLSTMState
-        Gradients of C, n and m before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        If ``dh`` or ``dstate`` is not as described.
-    CacheError
-        If ``cache`` is not from that forward.
+        Gradient of the state before the first step.
     """
-    return checked_backward(dh, cache, dstate, RecurrentCache)
+    return shared.checked_backward(dh, cache, dstate, RecurrentCache)
 
 
 class RecurrentCache(NamedTuple):
@@ -158,7 +139,7 @@ class RecurrentCache(NamedTuple):
                 dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
                 dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
                 dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.26]
-                df[:, :, t] = inner_product(Cs[-1], dC)
+                df[:, :, t] = shared.inner_product(Cs[-1], dC)
                 dC *= f[..., t, None, None]
         dk *= i[..., None]  # [mlstm.25]
         dlog_i = dot(k, dk)[..., 0]  # [mlstm.27]

@@ -25,17 +25,9 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_choice,
-    check_eps,
-    check_lengths,
-    clip,
-    dot,
-    maximum,
-    modulus,
-)
+from numpy_xlstm.numerics import Array, check_array, check_choice, check_eps, check_lengths, dot
+from numpy_xlstm.numerics.activations import clip, maximum, modulus
+from numpy_xlstm.trees import tree_map
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
@@ -65,7 +57,7 @@ def run(
     """Run mLSTM over q, k, v, i and f in a form, without checks."""
     q, k, v, i, f = arrays
     eps, forget_gate, input_gate = options
-    C, n, m = empty_state(q, v, input_gate) if state is None else state
+    C, n, m = state
     log_i, log_f = log_gate(i, input_gate), log_gate(f, forget_gate)
     live: Any = None
     ms: Any = None
@@ -94,14 +86,12 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     h, q, i, f, (eps, forget_gate, input_gate), live, before, after, qn, ms, past, form = cache
     if live is not None:
         dh = np.where(live[..., None], dh, 0)
-    dC, r = np.zeros_like(after), np.zeros_like(after[..., 0, 0])
-    if dstate is not None:
-        dC = dstate.C if ms is None else with_column(dstate.C, dstate.n)
-        r = r if ms is None else dstate.m - inner_product(after, dC)  # [stab.6]
     if ms is None:
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dstate.C)
         dstate0 = mLSTMState(dC, None, None)
     else:
+        dC = with_column(dstate.C, dstate.n)
+        r = dstate.m - inner_product(after, dC)  # [stab.6]
         den, sign, rho = denominator(qn, ms, eps)
         S = dot(dh, h)[..., 0]  # [mlstm.18]
         dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
@@ -182,8 +172,7 @@ def checked_run(
     check_eps(options[0])
     check_choice("forget_gate", options[1], KINDS)
     check_choice("input_gate", options[2], KINDS)
-    check_array("q", q, ("batch", "heads", "time", "DK"))
-    B, NH, T, DK = q.shape
+    B, NH, T, DK = check_array("q", q, ("batch", "heads", "time", "DK")).shape
     check_array("k", k, (B, NH, T, DK), q.dtype)
     check_array("v", v, (B, NH, T, "DV"), q.dtype)
     check_array("i", i, (B, NH, T), q.dtype)
@@ -192,8 +181,8 @@ def checked_run(
         raise ShapeError(
             f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
         )
-    if state is not None:
-        state = check_like("state", state, empty_state(q, v, options[2]))
+    empty = empty_state(q, v, options[2])
+    state = empty if state is None else check_like("state", state, empty)
     lengths = None if lengths is None else check_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options)
 
@@ -203,6 +192,6 @@ def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradient
     check_cache(cache, Cache)
     check_cache(cache.form, kind)
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
-    if dstate is not None:
-        dstate = check_like("dstate", dstate, empty_state(cache.q, cache.h, cache.options[2]))
-    return run_backward(dh, cache, dstate)
+    empty = empty_state(cache.q, cache.h, cache.options[2])
+    zero = tree_map(np.zeros_like, empty)
+    return run_backward(dh, cache, zero if dstate is None else check_like("dstate", dstate, empty))
