@@ -1,10 +1,15 @@
 """Training: from a step and a loop that can go on later to runs on a text in a directory."""
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
-from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
 from numpy_xlstm.training.language_modelling import learn, validation_bits
 from numpy_xlstm.training.loop import Budget, Progress, train
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import (
+    AdamW,
+    DecayRule,
+    decay_rule,
+    is_matrix,
+    official_decay,
+)
 from numpy_xlstm.training.run import Run, read_log
 from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState

@@ -1,15 +1,20 @@
-"""Clipping the norm of all gradients together."""
+"""What a step does with its gradients: their norm, and clipping it."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
 from numpy_xlstm.numerics import Array, check_above_zero
-from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
 
-SAFE = (1e-200, 1e300)
-"""Sums of squares within which none has overflowed and none that underflowed counts."""
+
+def check_floats(name: str, array: Any) -> None:
+    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        got = getattr(array, "dtype", type(array).__name__)
+        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
 
 
 def global_norm(grads: Mapping[str, Array]) -> float:
@@ -21,24 +26,12 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
     5e+300
     """
-    squares = _squares(grads)
-    if squares == 0 or not SAFE[0] < squares < SAFE[1]:
-        return _scaled_norm(grads)
-    return float(np.sqrt(squares))
-
-
-def _squares(grads: Mapping[str, Array]) -> float:
-    """Sum of the squares, in float64: those of float32 neither overflow nor underflow there."""
-    arrays = {name: (g,) for name, g in grads.items()}
-    return float(sum(each_block(lambda _, g: sum_of_squares(g, np.float64), arrays)))
-
-
-def _scaled_norm(grads: Mapping[str, Array]) -> float:
-    peak = max((float(np.abs(g).max(initial=0)) for g in grads.values()), default=0.0)
+    peak = float(np.max([np.abs(g).max(initial=0) for g in grads.values()], initial=0))
     if peak == 0 or not np.isfinite(peak):
         return peak
-    scaled = {name: g.astype(np.float64) / peak for name, g in grads.items()}
-    return peak * float(np.sqrt(_squares(scaled)))  # [clip.1]
+    unit = 2.0 ** (math.frexp(peak)[1] - 1)
+    scaled = (np.divide(g, unit, dtype=np.float64) for g in grads.values())
+    return unit * math.sqrt(sum(float(np.vdot(g, g)) for g in scaled))  # [clip.1]
 
 
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
@@ -93,13 +86,9 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
         )
     if norm <= max_norm:
         return dict(grads), norm
-    return {name: _scaled(g, max_norm / norm) for name, g in grads.items()}, norm  # [clip.2]
-
-
-def _scaled(g: Array, factor: float) -> Array:
-    """Scale g, in float64 where the factor would lose its digits in the dtype of g."""
-    if factor < np.finfo(g.dtype).tiny:
-        wide = g.astype(np.float64) * factor
-        return wide.astype(g.dtype)
-    scaled: Array = g * g.dtype.type(factor)
-    return scaled
+    factor = max_norm / norm
+    wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
+    return {
+        name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
+        for name, g in grads.items()
+    }, norm

@@ -1,14 +1,73 @@
-"""AdamW. The equations are in ``docs/derivations/layers.md``."""
+"""AdamW, and which parameters it lets decay. Equations: ``docs/derivations/layers.md``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_array, is_number
-from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
-from numpy_xlstm.training.decay import DecayRule, is_matrix
+from numpy_xlstm.training.clipping import check_floats
+
+DecayRule = Callable[[str, Array], bool]
+"""Says by name and array whether a parameter decays."""
+
+EMBEDDINGS = ("token_embedding.weight", "embedding.weight")
+"""What the models call their table of token vectors."""
+
+
+def is_matrix(name: str, array: Array) -> bool:
+    """Weights decay and biases do not: whether ``array`` has two axes or more."""
+    return array.ndim >= 2
+
+
+def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
+    """Return the rule of the official xLSTM training: by name, whatever the shape.
+
+    What has "weight" in its name decays, but not if it has "norm" in it too, and not if it is the
+    table of token vectors, ``token_embedding.weight`` or ``embedding.weight``.
+
+    Parameters
+    ----------
+    weight_decay_on_embedding : bool
+        Whether the table of token vectors decays too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decays, array = official_decay(), np.ones((2, 2))
+    >>> [decays(name, array) for name in ("head.weight", "norm.weight", "embedding.weight")]
+    [True, False, False]
+    """
+
+    def decays(name: str, array: Array) -> bool:
+        if name in EMBEDDINGS:
+            return weight_decay_on_embedding
+        return "weight" in name and "norm" not in name
+
+    return decays
+
+
+def decay_rule(model: Any) -> DecayRule:
+    """Return the rule that a model is trained with, when it begins and when it goes on.
+
+    An xLSTM model has that of the official training; for :class:`~numpy_xlstm.xLSTMLMModel` the
+    field ``weight_decay_on_embedding`` of its configuration counts. Any other has
+    :func:`is_matrix`.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import LSTM, LanguageModel
+    >>> decay_rule(LanguageModel(10, 4, LSTM(4, 8))) is is_matrix
+    True
+    """
+    if isinstance(model, xLSTMLMModel):
+        return official_decay(model.config.weight_decay_on_embedding)
+    if isinstance(model, xLSTMLarge):
+        return official_decay()
+    return is_matrix
 
 
 class AdamW:
@@ -115,52 +174,32 @@ class AdamW:
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
-        self._check(params, grads)
-        decays = {name: bool(self.decays(name, array)) for name, array in params.items()}
+        for name in self.m:
+            self._check(name, params[name], grads[name])
+        decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
-
-        def update(name: str, p: Array, g: Array, m: Array, v: Array) -> None:
-            self._update(p, g, m, v, lr, decays[name])
-
-        arrays = {name: (params[name], grads[name], m, self.v[name]) for name, m in self.m.items()}
-        each_block(update, arrays)
-
-    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        for name, moment in self.m.items():
-            for label, array in ((f"grads[{name!r}]", grads[name]), (name, params[name])):
-                if not _is_like(array, moment):
-                    check_array(label, array, moment.shape, moment.dtype)
-            if not params[name].flags.writeable:
-                raise OptionError(f"{name}: expected an array that can be written to")
-        squares = each_block(_squares, {name: (grads[name], params[name]) for name in self.m})
-        if np.isfinite(sum(squares)):
-            return
-        for name, moment in self.m.items():  # look closer
-            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
-                raise NonFiniteError(  # its square would stay in the second moment for ever
-                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
-                )
-            check_array(name, params[name], moment.shape, moment.dtype)
-
-    def _update(self, p: Array, g: Array, m: Array, v: Array, lr: float, decays: bool) -> None:
         beta1, beta2 = self.betas
         root = (1 - beta2**self.t) ** 0.5
         rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
-        if decays:
-            p *= 1 - lr * self.weight_decay  # [adam.1]
-        part = g - m
-        part *= 1 - beta1
-        m += part  # [adam.2]
-        np.multiply(g, g, out=part)
-        part *= 1 - beta2
-        v *= beta2
-        v += part  # [adam.3]
-        np.sqrt(v, out=part)
-        part += eps
-        np.divide(m, part, out=part)
-        part *= rate
-        p -= part  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+        for name, m in self.m.items():
+            p, g, v = params[name], grads[name], self.v[name]
+            if decays[name]:
+                p *= 1 - lr * self.weight_decay  # [adam.1]
+            m += (1 - beta1) * (g - m)  # [adam.2]
+            v *= beta2
+            v += (1 - beta2) * (g * g)  # [adam.3]
+            p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+
+    def _check(self, name: str, parameter: Array, grad: Array) -> None:
+        moment = self.m[name]
+        check_array(f"grads[{name!r}]", grad, moment.shape, moment.dtype)
+        check_array(name, parameter, moment.shape, moment.dtype)
+        if not parameter.flags.writeable:
+            raise OptionError(f"{name}: expected an array that can be written to")
+        if (largest := np.abs(grad).max(initial=0)) > np.finfo(grad.dtype).max ** 0.5:
+            raise NonFiniteError(  # its square would stay in the second moment for ever
+                f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+            )
 
     def state_dict(self) -> dict[str, Array]:
         """Return all that the next step depends on beside the options, as named arrays.
@@ -200,16 +239,6 @@ class AdamW:
         self.t = int(arrays["t"])
         for name, array in expected.items():
             array[...] = arrays[name]
-
-
-def _squares(name: str, grad: Array, parameter: Array) -> float:
-    """Not finite if anything is not."""
-    return float(sum_of_squares(grad)) + float(sum_of_squares(parameter))
-
-
-def _is_like(array: Array, moment: Array) -> bool:
-    alike = isinstance(array, np.ndarray) and array.dtype == moment.dtype
-    return alike and array.shape == moment.shape
 
 
 def _in_range(name: str, value: float, below: float) -> float:

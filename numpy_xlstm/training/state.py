@@ -14,8 +14,7 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.decay import DecayRule, decay_rule
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
