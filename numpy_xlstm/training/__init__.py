@@ -17,12 +17,14 @@ from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
 from numpy_xlstm.training.text import (
     TextSplit,
     bigram_entropy,
+    consecutive_windows,
     default_text,
+    parallel_rows,
+    random_windows,
     read_text,
     split_text,
     unigram_entropy,
 )
-from numpy_xlstm.training.windows import consecutive_windows, parallel_rows, random_windows
 
 __all__ = [
     "AdamW",
