@@ -2,7 +2,7 @@
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.language_modelling import learn, validation_bits
-from numpy_xlstm.training.loop import Budget, Progress, train
+from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train, warmup_cosine
 from numpy_xlstm.training.optimizers import (
     AdamW,
     DecayRule,
@@ -11,7 +11,6 @@ from numpy_xlstm.training.optimizers import (
     official_decay,
 )
 from numpy_xlstm.training.run import Run, read_log
-from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
 from numpy_xlstm.training.text import (

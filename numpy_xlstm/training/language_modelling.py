@@ -12,8 +12,7 @@ from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import check_callable, check_interval, check_kind, check_positive
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.loop import Budget, Progress, train
-from numpy_xlstm.training.schedules import Schedule, constant
+from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import StepOptions
 from numpy_xlstm.training.text import (

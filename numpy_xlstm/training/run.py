@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -111,8 +112,8 @@ class Run:
         if ranks.writes(run.comm):
             if run.checkpoint.exists():
                 raise OptionError(
-                    f"directory: expected one without a training; got {directory}, which has one: "
-                    "resume that, or take another directory"
+                    f"directory: expected one without a training; got {directory}, resume that, "
+                    "or take another"
                 )
             run.directory.mkdir(parents=True, exist_ok=True)
             run.log.write_bytes(b"")
@@ -161,10 +162,17 @@ class Run:
     def add(self, progress: Progress) -> None:
         """Write a line into the log, and what else is due: a checkpoint, or the best model."""
         if ranks.writes(self.comm):
+            names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
+            entry = {name: getattr(progress, name) for name in names}
+            known = {name: value for name, value in entry.items() if value is not None}
             with self.log.open("ab") as file:
-                file.write(log_line(progress).encode())
-            if progress.validation is not None and self._is_best(progress.validation):
-                self._save_best()
+                file.write(json.dumps(known).encode() + b"\n")
+            earlier = [bits for step, bits in self.state.validations if step < self.state.step]
+            if progress.validation is not None and progress.validation < min(earlier, default=inf):
+                stored = ("step", "tokens", "validations")
+                training = {name: getattr(self.state, name) for name in stored}
+                facts: Any = {"tokenizer": self.tokenizer, "training": training}
+                save_checkpoint(self.best, self.state.model, **facts)
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or self.clock() - seconds >= self.save_seconds:
@@ -179,23 +187,6 @@ class Run:
                 facts["log_size"] = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, comm=self.comm, **facts)
         self._saved = self.state.step, self.clock()
-
-    def _is_best(self, validation: float) -> bool:
-        """Whether a validation, that of this step, is better than all before it."""
-        earlier = (bits for step, bits in self.state.validations if step < self.state.step)
-        return all(validation < bits for bits in earlier)
-
-    def _save_best(self) -> None:
-        names = ("step", "tokens", "validations")
-        training = {name: getattr(self.state, name) for name in names}
-        save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
-
-
-def log_line(progress: Progress) -> str:
-    """One step as a line of JSON."""
-    names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
-    entry = {name: getattr(progress, name) for name in names}
-    return json.dumps({name: value for name, value in entry.items() if value is not None}) + "\n"
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
