@@ -5,7 +5,7 @@ and work without the ``cli`` extra.
 """
 
 import argparse
-import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -67,7 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
             stream.reconfigure(errors="replace")
     try:
-        return _run(_parser().parse_args(argv))
+        args = _parser().parse_args(argv)
+        if importlib.util.find_spec("rich") is None:
+            print(MISSING_EXTRA, file=sys.stderr)
+            return 2
+        return int(args.run(args))
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     except KeyboardInterrupt:
@@ -108,16 +112,6 @@ def _discard_output() -> None:
         except BrokenPipeError:
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), stream.fileno())
-
-
-def _run(args: argparse.Namespace) -> int:
-    try:
-        importlib.import_module("rich")
-    except ImportError:
-        print(MISSING_EXTRA, file=sys.stderr)
-        return 2
-    code: int = args.run(args)
-    return code
 
 
 def _parser() -> argparse.ArgumentParser:

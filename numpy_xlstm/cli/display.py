@@ -10,11 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
-
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
@@ -47,6 +42,8 @@ def _tokens(split: TextSplit) -> str:
 @contextmanager
 def progress_display() -> Iterator[Show]:
     """Within the block, show every record that the function is called with."""
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     if console.is_terminal:
         with _bar(console) as show:
@@ -56,7 +53,10 @@ def progress_display() -> Iterator[Show]:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Show]:
+def _bar(console: Any) -> Iterator[Show]:
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
     columns = (BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[stats]}"))
     with Bar(*columns, console=console, expand=True) as bar:
         task = bar.add_task("training", total=1.0, stats="")
@@ -103,6 +103,9 @@ def _clock(seconds: float) -> str:
 
 def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
     """Print the table of bits per character on the held-out text and of what was trained."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("", "", "", show_header=False, title="results on the held-out text")
     table.columns[1].justify = "right"
     for name, value in bits.items():
@@ -114,10 +117,3 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
         table.add_row("tokens seen", f"{state.tokens:,}", "")
         table.add_row("speed", f"{state.tokens / state.busy:,.0f}", "tokens/s")
     Console(highlight=False).print(table)
-
-
-def show_sample(prompt: str, sample: str) -> None:
-    """Print the prompt and what the model made of it."""
-    text = f"\nsample:\n{prompt}{sample}"
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))

@@ -1,6 +1,7 @@
 """The picture of a training: its loss, its validations, and what counting would reach."""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,6 @@ from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.numerics import Array
 
 MISSING_EXTRA = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
-
-SPAN = 50
-"""The share of a training over which its loss is smoothed is one part in so many."""
 
 
 def save_loss_picture(
@@ -33,7 +31,7 @@ def save_loss_picture(
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(steps, bits, color="C0", alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smoothed(bits, len(bits) / SPAN), color="C0", label="training, smoothed")
+    axes.plot(steps, smoothed(bits, len(bits) / 50), color="C0", label="training, smoothed")
     found = [(e["step"], e["validation"]) for e in entries if "validation" in e]
     if found:
         axes.plot(*zip(*found, strict=True), "o-", color="C1", markersize=4, label="validation")
@@ -53,9 +51,8 @@ def smoothed(values: Array, span: float) -> Array:
     array([4.   , 1.333, 0.571])
     """
     keep = 1 - 1 / max(span, 1.0)
-    total, weight = 0.0, 0.0
-    result = np.empty(len(values))
-    for index, value in enumerate(values):
-        total, weight = keep * total + value, keep * weight + 1
-        result[index] = total / weight
-    return result
+
+    def faded(numbers: Array) -> Array:
+        return np.array(list(accumulate(numbers, lambda total, number: keep * total + number)))
+
+    return faded(values) / faded(np.ones(len(values)))
