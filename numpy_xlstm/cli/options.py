@@ -110,6 +110,14 @@ def _takes(kind: Callable[[str], Any], metavar: str, text: str) -> dict[str, Any
     return {"type": kind, "metavar": metavar, "help": text}
 
 
+def _one_of(choices: Iterable[str], text: str) -> dict[str, Any]:
+    return {"choices": tuple(choices), "help": text}
+
+
+def _flag(text: str) -> dict[str, Any]:
+    return {"action": "store_true", "help": text}
+
+
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 GATES = ("sigmoid", "exp")
@@ -124,19 +132,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
         "--tokenizer": _takes(str, "NAME", "characters, bytes, or a tokenizer.json"),
     },
     "model": {
-        "--model": {
-            "choices": ("cell", "xlstm", "xlstm-large"),
-            "help": "of one cell, as in the first paper, or as xLSTM 7B",
-        },
-        "--dtype": {"choices": ("float32", "float64"), "help": "precision"},
-        "--cell": {
-            "choices": ("lstm", "slstm", "mlstm"),
-            "help": "recurrent cell (default: slstm)",
-        },
+        "--model": _one_of(RECIPES, "of one cell, as in the first paper, or as xLSTM 7B"),
+        "--dtype": _one_of(("float32", "float64"), "precision"),
+        "--cell": _one_of(("lstm", "slstm", "mlstm"), "recurrent cell (default: slstm)"),
         "--hidden-size": _takes(size, "N", "width of the cell"),
         "--embedding-size": _takes(size, "N", "width of a token"),
-        "--forget-gate": {"choices": GATES, "help": "of sLSTM and mLSTM (default: sigmoid)"},
-        "--input-gate": {"choices": GATES, "help": "of mLSTM (default: exp)"},
+        "--forget-gate": _one_of(GATES, "of sLSTM and mLSTM (default: sigmoid)"),
+        "--input-gate": _one_of(GATES, "of mLSTM (default: exp)"),
         "--heads": _takes(
             natural, "N", "a divisor of the width (default: 4, of mlstm 16, if they divide it)"
         ),
@@ -147,13 +149,13 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             places, "LIST", "sLSTM blocks: such as 0,2, or all, or none (default: 1)"
         ),
         "--dropout": _takes(share, "X", "dropout of xlstm"),
-        "--weight-mode": {"choices": ("single", "fused"), "help": "how matrices are stored"},
+        "--weight-mode": _one_of(("single", "fused"), "how matrices are stored"),
     },
     "training": {
         "--batch-size": _takes(size, "N", "windows per step"),
         "--window": _takes(size, "N", "tokens per window"),
         "--lr": _takes(positive, "X", "peak learning rate"),
-        "--schedule": {"choices": ("cosine", "constant"), "help": "after the warm-up"},
+        "--schedule": _one_of(("cosine", "constant"), "after the warm-up"),
         "--warmup": _takes(share, "X", "part in which the learning rate rises"),
         "--weight-decay": _takes(real(0), "X", "AdamW's decay"),
         "--clip": _takes(real(0), "X", "largest gradient norm; 0: no limit"),
@@ -161,20 +163,12 @@ ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
             natural, "N", "stop after N steps; alone, a run can be repeated bit for bit"
         ),
         "--minutes": _takes(
-            positive,
-            "X",
-            f"how long at most (default: {MINUTES:g}, or no limit with --steps)",
+            positive, "X", f"how long at most (default: {MINUTES:g}, or no limit with --steps)"
         ),
         "--seed": _takes(whole(0), "N", "seed of all that is random"),
         "--accumulate": _takes(size, "N", "learn from a batch in N parts, one in memory at a time"),
-        "--tbptt": {
-            "action": "store_true",
-            "help": "windows go on where the last ones ended, not at random places",
-        },
-        "--recompute": {
-            "action": "store_true",
-            "help": "compute again in the backward what need not be kept",
-        },
+        "--tbptt": _flag("windows go on where the last ones ended, not at random places"),
+        "--recompute": _flag("compute again in the backward what need not be kept"),
         "--validate-every": _takes(
             natural, "N", "in steps (default: 100 with --steps alone, or as time permits)"
         ),

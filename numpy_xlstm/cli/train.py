@@ -16,9 +16,13 @@ import numpy as np
 
 from numpy_xlstm import training
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.display import progress_display, show_results, show_setup
+from numpy_xlstm.cli.display import (
+    progress_display,
+    save_loss_picture,
+    show_results,
+    show_setup,
+)
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.cli.picture import save_loss_picture
 from numpy_xlstm.errors import (
     CheckpointError,
     MissingExtraError,
@@ -77,6 +81,8 @@ class Session(NamedTuple):
     """Its directory, if it has one."""
     comm: ranks.Comm | None
     """The ranks that train together, if there are several."""
+    prompt: str
+    """What the sample continues."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -112,8 +118,7 @@ def _silent_unless(prints: bool) -> Iterator[None]:
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session = _resume(given, comm) if "resume" in given else _begin(given, comm)
-    options, split, state, *_ = session
-    prompt = _prompt(options, split)
+    options, split, state, *_, prompt = session
     show_setup(describe(options, state.model), state.model, split)
     interrupted = _train(session)
     _report(session)
@@ -129,7 +134,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     options = command.begin(given)
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
-    _check(options, split, comm)
+    prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng)
     recipe: Any = {} if options.model == "cell" else OFFICIAL
@@ -140,7 +145,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
         notes = {"options": command.stored(options), "text": _fingerprint(text)}
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
-    return Session(options, split, state, run, comm)
+    return Session(options, split, state, run, comm, prompt)
 
 
 def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
@@ -158,12 +163,12 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
         )
         raise TextError(f"text: expected the text of the run, {expected}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
-    _check(options, split, comm)
+    prompt = _check(options, split, comm)
     run.save_every = options.save_every
     if given.keys() & {"steps", "minutes", "file"}:
         run.notes["options"] = command.stored(options)
         run.save()
-    return Session(options, split, run.state, run, comm)
+    return Session(options, split, run.state, run, comm, prompt)
 
 
 def _fingerprint(text: str) -> dict[str, Any]:
@@ -183,8 +188,8 @@ def _tokenizer(name: str) -> Tokenizer | None:
     return HuggingFaceTokenizer.from_file(name)
 
 
-def _check(options: Namespace, split: TextSplit, comm: ranks.Comm | None) -> None:
-    """Raise an error for options that do not fit each other or the text, before anything begins."""
+def _check(options: Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
+    """Return the prompt; raise an error for options that do not fit each other or the text."""
     if options.save_every is not None and options.out is None and options.resume is None:
         raise OptionError("save_every: expected --out too, where to save; got none")
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
@@ -193,7 +198,7 @@ def _check(options: Namespace, split: TextSplit, comm: ranks.Comm | None) -> Non
             f"text: expected more tokens to learn from than the {options.batch_size} rows of "
             f"--tbptt; got {len(split.train_ids)}"
         )
-    _prompt(options, split)
+    return _prompt(options, split)
 
 
 def _prompt(options: Namespace, split: TextSplit) -> str:
@@ -213,7 +218,7 @@ def _prompt(options: Namespace, split: TextSplit) -> str:
 
 def _train(session: Session) -> bool:
     """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
-    options, split, state, run, comm = session
+    options, split, state, run, comm, _ = session
     seconds = None if options.minutes is None else 60 * options.minutes
     final = FINAL if options.schedule == "cosine" else 1.0
     records = training.learn(
@@ -275,7 +280,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 
 def _report(session: Session) -> None:
-    options, split, state, run, comm = session
+    options, split, state, run, comm, _ = session
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
         "bigram entropy": training.bigram_entropy(split.validation),

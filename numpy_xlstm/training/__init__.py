@@ -1,12 +1,13 @@
 """Training: from a step and a loop that can go on later to runs on a text in a directory."""
 
-from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.language_modelling import learn, validation_bits
 from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train, warmup_cosine
 from numpy_xlstm.training.optimizers import (
     AdamW,
     DecayRule,
+    clip_grad_norm,
     decay_rule,
+    global_norm,
     is_matrix,
     official_decay,
 )

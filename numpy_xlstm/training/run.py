@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
 """The files in the directory."""
 
 
+@dataclass
 class Run:
     """A training and its directory: ``checkpoint.npz``, and ``log.jsonl`` with a line per step.
 
@@ -30,7 +32,7 @@ class Run:
 
     Parameters
     ----------
-    directory : str or Path
+    directory : Path
         The directory.
     state : TrainingState
         Where the training stands.
@@ -70,34 +72,27 @@ class Run:
     {'by': 'me'}
     """
 
-    def __init__(
-        self,
-        directory: str | Path,
-        state: TrainingState,
-        *,
-        tokenizer: Tokenizer | None = None,
-        notes: dict[str, Any] | None = None,
-        save_every: int | None = None,
-        save_seconds: float = 60.0,
-        clock: ranks.Clock = time.monotonic,
-        comm: ranks.Comm | None = None,
-    ) -> None:
-        check_kind("state", state, TrainingState)
-        if tokenizer is not None:
-            check_has("tokenizer", tokenizer, "encode", "decode")
-        if save_every is not None:
-            check_positive("save_every", save_every)
-        check_interval("save_seconds", save_seconds)
-        self.directory = Path(directory)
+    directory: Path
+    state: TrainingState
+    tokenizer: Tokenizer | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    save_every: int | None = None
+    save_seconds: float = 60.0
+    clock: ranks.Clock = time.monotonic
+    comm: ranks.Comm | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        check_kind("state", self.state, TrainingState)
+        if self.tokenizer is not None:
+            check_has("tokenizer", self.tokenizer, "encode", "decode")
+        if self.save_every is not None:
+            check_positive("save_every", self.save_every)
+        check_interval("save_seconds", self.save_seconds)
+        self.directory = Path(self.directory)
         self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
-        self.state = state
-        self.tokenizer = tokenizer
-        self.notes = notes or {}
-        self.save_every = save_every
-        self.save_seconds = save_seconds
-        self.comm = comm
-        self.clock = ranks.common_clock(clock, comm)
-        self._saved = state.step, self.clock()
+        self.clock = ranks.common_clock(self.clock, self.comm)
+        self._saved = self.state.step, self.clock()
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
@@ -108,7 +103,7 @@ class Run:
         OptionError
             If there is a checkpoint already: a training is not overwritten.
         """
-        run = cls(directory, state, **options)
+        run = cls(Path(directory), state, **options)
         if ranks.writes(run.comm):
             if run.checkpoint.exists():
                 raise OptionError(
@@ -148,7 +143,7 @@ class Run:
         if "log_size" not in found:
             raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
-        run = cls(directory, state, **options)
+        run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
         if size < found["log_size"]:
             raise CheckpointError(
