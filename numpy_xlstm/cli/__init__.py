@@ -1,7 +1,7 @@
 """The command line: ``numpy-xlstm``, which is ``python -m numpy_xlstm``.
 
-Nothing heavy is imported before a command runs, so that ``--version`` and ``--help`` are quick
-and work without the ``cli`` extra.
+What extras bring is imported when a command needs it, so that ``--version`` and ``--help`` are
+quick and work without them.
 """
 
 import argparse
@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
+from numpy_xlstm.cli import generate, gradcheck, info, train
+from numpy_xlstm.training.ranks import end_all, launched_rank
 
 BAD_INPUT = (
     errors.CheckpointError,
@@ -93,8 +95,6 @@ def _end(message: str, code: int) -> int:
 
     What all ranks find out is said by rank 0: the others wait a moment before they speak.
     """
-    from numpy_xlstm.training.ranks import end_all, launched_rank
-
     if rank := launched_rank():
         message = f"rank {rank}: {message}"
         time.sleep(SECONDS_TO_SPEAK)
@@ -115,8 +115,6 @@ def _discard_output() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from numpy_xlstm.cli import generate, gradcheck, info, train
-
     parser = _Parser(
         prog="numpy-xlstm",
         description="LSTM, sLSTM and mLSTM in plain NumPy, with exact, checked gradients.",

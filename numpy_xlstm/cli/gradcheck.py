@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm import __version__
+from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.options import whole
 from numpy_xlstm.gradcheck import Report, gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
@@ -45,10 +45,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks and print a table."""
-    from numpy_xlstm.suite import cases, select
-
-    available = cases()
-    names = select(arguments.names, available)
+    available = suite.cases()
+    names = suite.select(arguments.names, available)
     if arguments.json is not None:
         _check_writable(arguments.json)
     methods = arguments.method or METHODS
