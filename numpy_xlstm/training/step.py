@@ -146,7 +146,8 @@ def train_step(
     rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
     for name, array in leaves("state", state):
         if array.shape[:1] != rows.inputs.shape[:1]:
-            raise ShapeError(f"{name}: expected {len(rows.inputs)} rows; got shape {array.shape}")
+            expected = f"{len(rows.inputs)} rows, as the batch has"
+            raise ShapeError(f"{name}: expected {expected}; got shape {array.shape}")
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
