@@ -3,7 +3,6 @@
 import argparse
 import math
 import re
-from argparse import Namespace
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -223,7 +222,7 @@ def _default(name: str) -> str:
     return f" (default: {', '.join(shown)})"
 
 
-def begin(given: dict[str, Any]) -> Namespace:
+def begin(given: dict[str, Any]) -> argparse.Namespace:
     """Add to what is given the defaults, which are not the same for all models; else None.
 
     Raises
@@ -247,7 +246,7 @@ def begin(given: dict[str, Any]) -> Namespace:
             )
         described = {}
     values = dict.fromkeys(NAMES) | COMMON | RECIPES[model] | described | given
-    options = Namespace(**values)
+    options = argparse.Namespace(**values)
     if "heads" not in given and options.heads is not None:
         width = options.hidden_size or options.width
         options.heads = math.gcd(options.heads, width // 2 if model == "xlstm-large" else width)
@@ -258,7 +257,7 @@ def begin(given: dict[str, Any]) -> Namespace:
     return options
 
 
-def go_on(notes: dict[str, Any], given: dict[str, Any]) -> Namespace:
+def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
     """Take up the options of a run; a budget that is given replaces the one that it had.
 
     Raises
@@ -277,10 +276,10 @@ def go_on(notes: dict[str, Any], given: dict[str, Any]) -> Namespace:
                 f"--{name}: expected at least the {notes[name]} of the run; got {value}"
             )
     raised = budget if any(budget.values()) else {}
-    return Namespace(**dict.fromkeys(NAMES) | notes | raised | given)
+    return argparse.Namespace(**dict.fromkeys(NAMES) | notes | raised | given)
 
 
-def stored(options: Namespace) -> dict[str, Any]:
+def stored(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the training depends on, as a checkpoint holds it."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
     return kept | {"file": options.file and str(Path(options.file).absolute())}

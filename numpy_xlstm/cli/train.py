@@ -4,7 +4,6 @@ import argparse
 import os
 import signal
 import sys
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
@@ -74,7 +73,7 @@ FINAL = 0.1
 class Session(NamedTuple):
     """A training that is about to begin or to go on."""
 
-    options: Namespace
+    options: argparse.Namespace
     split: TextSplit
     state: TrainingState
     run: Run | None
@@ -188,7 +187,7 @@ def _tokenizer(name: str) -> Tokenizer | None:
     return HuggingFaceTokenizer.from_file(name)
 
 
-def _check(options: Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
+def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
     """Return the prompt; raise an error for options that do not fit each other or the text."""
     if options.save_every is not None and options.out is None and options.resume is None:
         raise OptionError("save_every: expected --out too, where to save; got none")
@@ -201,7 +200,7 @@ def _check(options: Namespace, split: TextSplit, comm: ranks.Comm | None) -> str
     return _prompt(options, split)
 
 
-def _prompt(options: Namespace, split: TextSplit) -> str:
+def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
     """What the sample continues: the prompt, or how the held-out part begins."""
     if options.prompt is not None:
         prompt = str(options.prompt)

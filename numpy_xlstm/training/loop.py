@@ -220,16 +220,9 @@ def train(
             now = clock()
             after = result.state if carry else None
             state.advance(batch.inputs.size, now - began, now - start, after)
-            yield Progress(
-                step=state.step,
-                fraction=budget.fraction(state.step, state.elapsed),
-                loss=result.loss,
-                grad_norm=result.grad_norm,
-                lr=lr,
-                tokens=state.tokens,
-                elapsed=state.elapsed,
-                busy=state.busy,
-            )
+            fraction = budget.fraction(state.step, state.elapsed)
+            counts = state.tokens, state.elapsed, state.busy
+            yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
             if budget.fraction(state.step, clock() - start) >= 1:
                 return
 
