@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ from numpy_xlstm.training import (
     validation_bits,
 )
 
+FOLDER = Path("nowhere")
 IDS = np.arange(40) % 7
 RNG = np.random.default_rng(0)
 MODEL = LanguageModel(256, 4, LSTM(4, 8, rng=RNG), rng=RNG)
@@ -211,19 +213,24 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         "validate_seconds: ",
     ),
     "Run save_every": (
-        lambda x: Run("nowhere", state(), save_every=x),
+        lambda x: Run(FOLDER, state(), save_every=x),
         0,
         OptionError,
         "save_every: ",
     ),
     "Run save_seconds": (
-        lambda x: Run("nowhere", state(), save_seconds=x),
+        lambda x: Run(FOLDER, state(), save_seconds=x),
         "a",
         OptionError,
         "save_seconds: ",
     ),
-    "Run tokenizer": (lambda x: Run("nowhere", state(), tokenizer=x), 3, OptionError, "tokenizer"),
-    "Run state": (lambda x: Run("nowhere", x), None, OptionError, "state: "),
+    "Run tokenizer": (
+        lambda x: Run(FOLDER, state(), tokenizer=x),
+        3,
+        OptionError,
+        "tokenizer",
+    ),
+    "Run state": (lambda x: Run(FOLDER, x), None, OptionError, "state: "),
     "generate model": (
         lambda x: generate(x, BYTES, "a", length=1, rng=RNG),
         None,

@@ -1,11 +1,11 @@
 """The command line: ``numpy-xlstm``, which is ``python -m numpy_xlstm``.
 
-Nothing heavy is imported before a command runs, so that ``--version`` and ``--help`` are quick
-and work without the ``cli`` extra.
+What extras bring is imported when a command needs it, so that ``--version`` and ``--help`` are
+quick and work without them.
 """
 
 import argparse
-import importlib
+import importlib.util
 import io
 import os
 import sys
@@ -17,6 +17,8 @@ from typing import NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
+from numpy_xlstm.cli import generate, gradcheck, info, train
+from numpy_xlstm.training.ranks import end_all, launched_rank
 
 BAD_INPUT = (
     errors.CheckpointError,
@@ -67,7 +69,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
             stream.reconfigure(errors="replace")
     try:
-        return _run(_parser().parse_args(argv))
+        args = _parser().parse_args(argv)
+        if importlib.util.find_spec("rich") is None:
+            print(MISSING_EXTRA, file=sys.stderr)
+            return 2
+        return int(args.run(args))
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     except KeyboardInterrupt:
@@ -89,8 +95,6 @@ def _end(message: str, code: int) -> int:
 
     What all ranks find out is said by rank 0: the others wait a moment before they speak.
     """
-    from numpy_xlstm.training.ranks import end_all, launched_rank
-
     if rank := launched_rank():
         message = f"rank {rank}: {message}"
         time.sleep(SECONDS_TO_SPEAK)
@@ -110,19 +114,7 @@ def _discard_output() -> None:
                 os.dup2(nowhere.fileno(), stream.fileno())
 
 
-def _run(args: argparse.Namespace) -> int:
-    try:
-        importlib.import_module("rich")
-    except ImportError:
-        print(MISSING_EXTRA, file=sys.stderr)
-        return 2
-    code: int = args.run(args)
-    return code
-
-
 def _parser() -> argparse.ArgumentParser:
-    from numpy_xlstm.cli import generate, gradcheck, info, train
-
     parser = _Parser(
         prog="numpy-xlstm",
         description="LSTM, sLSTM and mLSTM in plain NumPy, with exact, checked gradients.",

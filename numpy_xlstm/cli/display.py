@@ -1,24 +1,26 @@
-"""What ``numpy-xlstm train`` shows: the setup, the progress, the results, a sample.
+"""What ``numpy-xlstm train`` shows: the setup, the progress, the results, a picture of them.
 
-Progress and setup go to standard error, results and the sample to standard output. Where
+Progress and setup go to standard error, results to standard output. Where
 standard error is no terminal, the progress is a plain line now and then instead of a bar.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
-from rich.progress import Progress as Bar
-from rich.table import Table
+import numpy as np
 
+from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.generation import CharacterTokenizer
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
+MISSING_EXTRA = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
 
 Show = Callable[[Progress], None]
 
@@ -47,6 +49,8 @@ def _tokens(split: TextSplit) -> str:
 @contextmanager
 def progress_display() -> Iterator[Show]:
     """Within the block, show every record that the function is called with."""
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False)
     if console.is_terminal:
         with _bar(console) as show:
@@ -56,7 +60,10 @@ def progress_display() -> Iterator[Show]:
 
 
 @contextmanager
-def _bar(console: Console) -> Iterator[Show]:
+def _bar(console: Any) -> Iterator[Show]:
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+    from rich.progress import Progress as Bar
+
     columns = (BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[stats]}"))
     with Bar(*columns, console=console, expand=True) as bar:
         task = bar.add_task("training", total=1.0, stats="")
@@ -103,6 +110,9 @@ def _clock(seconds: float) -> str:
 
 def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
     """Print the table of bits per character on the held-out text and of what was trained."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("", "", "", show_header=False, title="results on the held-out text")
     table.columns[1].justify = "right"
     for name, value in bits.items():
@@ -116,8 +126,46 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
     Console(highlight=False).print(table)
 
 
-def show_sample(prompt: str, sample: str) -> None:
-    """Print the prompt and what the model made of it."""
-    text = f"\nsample:\n{prompt}{sample}"
-    encoding = sys.stdout.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding))
+def save_loss_picture(
+    path: str | Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
+) -> None:
+    """Draw bits per character over steps, of the lines of a log; without any there is no picture.
+
+    ``levels`` are horizontal lines to compare with, by name. Raises :class:`MissingExtraError` if
+    matplotlib is not there.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError(MISSING_EXTRA) from error
+    if not entries:
+        return
+    steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(steps, bits, color="C0", alpha=0.25, linewidth=0.8)
+    axes.plot(steps, smoothed(bits, len(bits) / 50), color="C0", label="training, smoothed")
+    found = [(e["step"], e["validation"]) for e in entries if "validation" in e]
+    if found:
+        axes.plot(*zip(*found, strict=True), "o-", color="C1", markersize=4, label="validation")
+    for (name, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
+        axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=name)
+    axes.set(xlabel="step", ylabel="bits/char")
+    axes.legend()
+    figure.savefig(path)
+
+
+def smoothed(values: Array, span: float) -> Array:
+    """Exponential moving average over about ``span`` values; the first ones over fewer.
+
+    Examples
+    --------
+    >>> smoothed(np.array([4.0, 0.0, 0.0]), span=2.0).round(3)
+    array([4.   , 1.333, 0.571])
+    """
+    keep = 1 - 1 / max(span, 1.0)
+
+    def faded(numbers: Array) -> Array:
+        return np.array(list(accumulate(numbers, lambda total, number: keep * total + number)))
+
+    return faded(values) / faded(np.ones(len(values)))

@@ -1,14 +1,11 @@
 """``numpy-xlstm generate``: continue a text with a trained model."""
 
 import argparse
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.checkpoints import load_checkpoint
-from numpy_xlstm.cli.arguments import add_options, given_options, option, real, whole
+from numpy_xlstm.cli.options import real, whole
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import Sampling, stream
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -17,35 +14,23 @@ DESCRIPTION = """\
 Continue a text with the model of a checkpoint. The prompt and what follows are written to standard
 output as they come. Ctrl-C ends the text early."""
 
-
-@dataclass
-class GenerateOptions:
-    """What is to be generated from what."""
-
-    checkpoint: str = option(
-        "text", "a file that training has saved", metavar="CHECKPOINT", nargs=None
-    )
-    prompt: str = option("text", "what to continue", metavar="TEXT", required=True)
-    length: int = option("text", "tokens to generate, at most", whole(0), 500)
-    temperature: float = option(
-        "sampling",
-        "1 samples what the model believes, less is bolder, 0 takes the likeliest",
+NUMBERS = {
+    "--length": (whole(0), 500, "tokens to generate, at most"),
+    "--temperature": (
         real(0),
         0.8,
-    )
-    top_k: int | None = option("sampling", "draw from the N likeliest tokens only", whole(1))
-    top_p: float | None = option(
-        "sampling",
-        "draw from the likeliest tokens only that have probability X together",
+        "1 samples what the model believes, less is bolder, 0 takes the likeliest",
+    ),
+    "--top-k": (whole(1), None, "draw from the N likeliest tokens only"),
+    "--top-p": (
         real(0, exclusive=True),
-    )
-    repetition_penalty: float = option(
-        "sampling", "above 1: tokens that have occurred become less likely", real(1), 1.0
-    )
-    stop: Any = option(
-        "sampling", "end before this text; may be repeated", metavar="TEXT", action="append"
-    )
-    seed: int = option("sampling", "seed of all that is random", whole(0), 0)
+        None,
+        "draw from the likeliest tokens only that have probability N together",
+    ),
+    "--repetition-penalty": (real(1), 1.0, "above 1: tokens that have occurred become less likely"),
+    "--seed": (whole(0), 0, "seed of all that is random"),
+}
+"""Type, default and help of options."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -53,16 +38,38 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "generate", help="continue a text with a trained model", description=DESCRIPTION
     )
-    add_options(parser, GenerateOptions)
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
+    parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to continue")
+    for name, (kind, default, text) in NUMBERS.items():
+        text += "" if default is None else " (default: %(default)s)"
+        parser.add_argument(name, type=kind, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="end before this text; may be repeated",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Generate as told; returns 0, or 130 if Ctrl-C ended the text."""
-    options = GenerateOptions(**given_options(args, GenerateOptions))
-    pieces = _pieces(options)
+    keep_freed_memory()
+    checkpoint = load_checkpoint(args.checkpoint)
+    if checkpoint.tokenizer is None:
+        raise OptionError(f"checkpoint: expected one with a tokenizer; {args.checkpoint} has none")
+    pieces = stream(
+        checkpoint.model,
+        checkpoint.tokenizer,
+        args.prompt,
+        length=args.length,
+        sampling=Sampling(args.temperature, args.top_k, args.top_p, args.repetition_penalty),
+        stop=args.stop,
+        rng=np.random.default_rng(args.seed),
+    )
     try:
-        print(options.prompt, end="", flush=True)
+        print(args.prompt, end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
     except KeyboardInterrupt:
@@ -70,21 +77,3 @@ def run(args: argparse.Namespace) -> int:
     finally:
         print(flush=True)
     return 0
-
-
-def _pieces(options: GenerateOptions) -> Iterator[str]:
-    keep_freed_memory()
-    checkpoint, penalty = load_checkpoint(options.checkpoint), options.repetition_penalty
-    if checkpoint.tokenizer is None:
-        raise OptionError(
-            f"checkpoint: expected one with a tokenizer; {options.checkpoint} has none"
-        )
-    return stream(
-        checkpoint.model,
-        checkpoint.tokenizer,
-        options.prompt,
-        length=options.length,
-        sampling=Sampling(options.temperature, options.top_k, options.top_p, penalty),
-        stop=options.stop or [],
-        rng=np.random.default_rng(options.seed),
-    )

@@ -6,8 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm import __version__
-from numpy_xlstm.errors import OptionError
+import numpy as np
+
+from numpy_xlstm import __version__, suite
+from numpy_xlstm.cli.options import whole
 from numpy_xlstm.gradcheck import Report, gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
@@ -33,7 +35,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--method", choices=METHODS, action="append", help="may be repeated (default: all three)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports there")
     parser.add_argument(
         "--verbose", action="store_true", help="show every tensor, not one line per case"
@@ -43,18 +45,16 @@ def add_parser(subparsers: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks and print a table."""
-    from numpy_xlstm.suite import cases, select
-
-    available = cases()
-    names = select(arguments.names, available)
-    if arguments.seed < 0:
-        raise OptionError(f"--seed: expected a number, at least 0; got {arguments.seed}")
+    available = suite.cases()
+    names = suite.select(arguments.names, available)
     if arguments.json is not None:
         _check_writable(arguments.json)
     methods = arguments.method or METHODS
     reports, started = {}, time.perf_counter()
     for name in names:
-        reports[name] = _check(available[name], arguments.seed, arguments.dtype, methods)
+        rng = np.random.default_rng(arguments.seed)
+        target, inputs = available[name](rng, np.dtype(arguments.dtype))
+        reports[name] = gradcheck(target, *inputs, rng=arguments.seed, methods=methods)
     passed = all(report.passed for report in reports.values())
     _show(reports, methods, arguments, time.perf_counter() - started)
     if arguments.json is not None:
@@ -72,13 +72,6 @@ def _check_writable(file: Path) -> None:
     if file.is_dir():
         raise IsADirectoryError(f"--json: expected a file; got the folder {file}")
     file.open("a", encoding="utf-8").close()
-
-
-def _check(case: Any, seed: int, dtype: str, methods: Any) -> Report:
-    import numpy as np
-
-    target, inputs = case(np.random.default_rng(seed), np.dtype(dtype))
-    return gradcheck(target, *inputs, rng=seed, methods=methods)
 
 
 def _show(

@@ -2,7 +2,7 @@
 
 import argparse
 
-from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint
+from numpy_xlstm.checkpoints import load_checkpoint
 
 DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
@@ -19,16 +19,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the tree and the facts."""
+    """Print the tree, and what is known of the model and its training beside that."""
     checkpoint = load_checkpoint(args.checkpoint)
-    print(checkpoint.model)
-    for name, value in facts(checkpoint).items():
-        print(f"{name:10} {value}")
-    return 0
-
-
-def facts(checkpoint: Checkpoint) -> dict[str, str]:
-    """Say what is known of the model and its training, beside the parameters."""
     model, training, tokenizer = checkpoint.model, checkpoint.training, checkpoint.tokenizer
     found = {"dtype": model.dtype.name, "parameters": f"{model.num_parameters:,}"}
     for name in ("step", "tokens"):
@@ -39,4 +31,7 @@ def facts(checkpoint: Checkpoint) -> dict[str, str]:
         found["validation"] = f"{bits:.3f} bits/char after step {step:,}"
     if tokenizer is not None:
         found["tokenizer"] = f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"
-    return found
+    print(model)
+    for name, value in found.items():
+        print(f"{name:10} {value}")
+    return 0

@@ -4,22 +4,24 @@ import argparse
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm import training
-from numpy_xlstm.cli.arguments import add_options, given_options
+from numpy_xlstm.cli import options as command
+from numpy_xlstm.cli.display import (
+    progress_display,
+    save_loss_picture,
+    show_results,
+    show_setup,
+)
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.cli.options import TrainOptions, as_typed, check_resume
-from numpy_xlstm.cli.picture import save_loss_picture
 from numpy_xlstm.errors import (
     CheckpointError,
     MissingExtraError,
@@ -71,13 +73,15 @@ FINAL = 0.1
 class Session(NamedTuple):
     """A training that is about to begin or to go on."""
 
-    options: TrainOptions
+    options: argparse.Namespace
     split: TextSplit
     state: TrainingState
     run: Run | None
     """Its directory, if it has one."""
     comm: ranks.Comm | None
     """The ranks that train together, if there are several."""
+    prompt: str
+    """What the sample continues."""
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -85,20 +89,20 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "train", help="train a language model on a text", description=DESCRIPTION, epilog=EPILOG
     )
-    add_options(parser, TrainOptions)
+    command.add_arguments(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as told; returns 0, or 130 if Ctrl-C ended the training."""
-    given = given_options(args, TrainOptions)
+    given = {name: value for name, value in vars(args).items() if name in command.NAMES}
     keep_freed_memory()
     comm = ranks.world()
     try:
         with _silent_unless(ranks.writes(comm)):
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
-        raise type(error)(as_typed(str(error), given)) from error
+        raise type(error)(command.as_typed(str(error), given)) from error
 
 
 @contextmanager
@@ -111,26 +115,25 @@ def _silent_unless(prints: bool) -> Iterator[None]:
         yield
 
 
-def _run(given: Mapping[str, Any], comm: ranks.Comm | None) -> int:
-    from numpy_xlstm.cli.display import show_setup
-
+def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session = _resume(given, comm) if "resume" in given else _begin(given, comm)
-    options, split, state, *_ = session
-    prompt = _prompt(options, split)
+    options, split, state, *_, prompt = session
     show_setup(describe(options, state.model), state.model, split)
     interrupted = _train(session)
     _report(session)
-    if ranks.writes(comm):
-        _sample(session, prompt)
+    if options.sample_length and ranks.writes(comm):
+        sampling, length = Sampling(options.temperature), options.sample_length
+        known: Any = {"length": length, "sampling": sampling, "rng": state.rng}
+        print(f"\nsample:\n{prompt}{generate(state.model, split.tokenizer, prompt, **known)}")
     return 130 if interrupted else 0
 
 
-def _begin(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     """Build all that the options ask for, and the directory if there is to be one."""
-    options = TrainOptions.begin(given)
+    options = command.begin(given)
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
-    _check(options, split, comm)
+    prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng)
     recipe: Any = {} if options.model == "cell" else OFFICIAL
@@ -138,19 +141,19 @@ def _begin(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
-        notes = {"options": options.stored(), "text": _fingerprint(text)}
+        notes = {"options": command.stored(options), "text": _fingerprint(text)}
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
-    return Session(options, split, state, run, comm)
+    return Session(options, split, state, run, comm, prompt)
 
 
-def _resume(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
+def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     """Take up what is in a directory, with the options that it began with."""
-    check_resume(given)
+    command.check_resume(given)
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
         raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
-    options = TrainOptions.go_on(run.notes["options"], given)
+    options = command.go_on(run.notes["options"], given)
     text, known = training.read_text(options.file), run.notes["text"]
     if (found := _fingerprint(text)) != known:
         expected, got = (
@@ -159,12 +162,12 @@ def _resume(given: Mapping[str, Any], comm: ranks.Comm | None) -> Session:
         )
         raise TextError(f"text: expected the text of the run, {expected}; got another, {got}")
     split = training.split_text(text, options.window, run.tokenizer)
-    _check(options, split, comm)
+    prompt = _check(options, split, comm)
     run.save_every = options.save_every
     if given.keys() & {"steps", "minutes", "file"}:
-        run.notes["options"] = options.stored()
+        run.notes["options"] = command.stored(options)
         run.save()
-    return Session(options, split, run.state, run, comm)
+    return Session(options, split, run.state, run, comm, prompt)
 
 
 def _fingerprint(text: str) -> dict[str, Any]:
@@ -184,8 +187,8 @@ def _tokenizer(name: str) -> Tokenizer | None:
     return HuggingFaceTokenizer.from_file(name)
 
 
-def _check(options: TrainOptions, split: TextSplit, comm: ranks.Comm | None) -> None:
-    """Raise an error for options that do not fit each other or the text, before anything begins."""
+def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
+    """Return the prompt; raise an error for options that do not fit each other or the text."""
     if options.save_every is not None and options.out is None and options.resume is None:
         raise OptionError("save_every: expected --out too, where to save; got none")
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
@@ -194,13 +197,13 @@ def _check(options: TrainOptions, split: TextSplit, comm: ranks.Comm | None) -> 
             f"text: expected more tokens to learn from than the {options.batch_size} rows of "
             f"--tbptt; got {len(split.train_ids)}"
         )
-    _prompt(options, split)
+    return _prompt(options, split)
 
 
-def _prompt(options: TrainOptions, split: TextSplit) -> str:
+def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
     """What the sample continues: the prompt, or how the held-out part begins."""
     if options.prompt is not None:
-        prompt = options.prompt
+        prompt = str(options.prompt)
     elif isinstance(split.tokenizer, CharacterTokenizer):
         known = set(split.tokenizer.symbols)
         prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
@@ -214,9 +217,7 @@ def _prompt(options: TrainOptions, split: TextSplit) -> str:
 
 def _train(session: Session) -> bool:
     """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
-    from numpy_xlstm.cli.display import progress_display
-
-    options, split, state, run, comm = session
+    options, split, state, run, comm, _ = session
     seconds = None if options.minutes is None else 60 * options.minutes
     final = FINAL if options.schedule == "cosine" else 1.0
     records = training.learn(
@@ -253,8 +254,7 @@ def _train(session: Session) -> bool:
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Within the block, the first Ctrl-C only makes the function that is given return ``True``.
 
-    The second one raises ``KeyboardInterrupt`` as usual. Outside of the main thread, where
-    signals cannot be handled, the block is left as it is.
+    The second one raises ``KeyboardInterrupt`` as usual.
 
     Examples
     --------
@@ -264,27 +264,22 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     ...     (before, interrupted())
     (False, True)
     """
-    seen = threading.Event()
+    seen: list[int] = []
 
-    def handler(number: int, frame: FrameType | None) -> None:
-        if seen.is_set():
+    def handler(number: int, frame: Any) -> None:
+        if seen:
             raise KeyboardInterrupt
-        seen.set()
+        seen.append(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield seen.is_set
-        return
     previous = signal.signal(signal.SIGINT, handler)
     try:
-        yield seen.is_set
+        yield lambda: bool(seen)
     finally:
         signal.signal(signal.SIGINT, previous)
 
 
 def _report(session: Session) -> None:
-    from numpy_xlstm.cli.display import show_results
-
-    options, split, state, run, comm = session
+    options, split, state, run, comm, _ = session
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
         "bigram entropy": training.bigram_entropy(split.validation),
@@ -293,23 +288,14 @@ def _report(session: Session) -> None:
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
         bits = training.validation_bits(state.model, ids, characters=characters, comm=comm)
-    found = {f"{options.kind} model": bits}
+    model = f"{options.cell or options.model} model"
+    found = {model: bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
-        found[f"{options.kind} model, step {step:,}"] = best
+        found[f"{model}, step {step:,}"] = best
     show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
         try:
             save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
         except MissingExtraError as error:
             print(f"no {PICTURE}: {error}", file=sys.stderr)
-
-
-def _sample(session: Session, prompt: str) -> None:
-    from numpy_xlstm.cli.display import show_sample
-
-    options, split, state, *_ = session
-    if options.sample_length:
-        sampling, length = Sampling(options.temperature), options.sample_length
-        known: Any = {"length": length, "sampling": sampling, "rng": state.rng}
-        show_sample(prompt, generate(state.model, split.tokenizer, prompt, **known))

@@ -1,23 +1,30 @@
 """Training: from a step and a loop that can go on later to runs on a text in a directory."""
 
-from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
-from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
 from numpy_xlstm.training.language_modelling import learn, validation_bits
-from numpy_xlstm.training.loop import Budget, Progress, train
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train, warmup_cosine
+from numpy_xlstm.training.optimizers import (
+    AdamW,
+    DecayRule,
+    clip_grad_norm,
+    decay_rule,
+    global_norm,
+    is_matrix,
+    official_decay,
+)
 from numpy_xlstm.training.run import Run, read_log
-from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
 from numpy_xlstm.training.text import (
     TextSplit,
     bigram_entropy,
+    consecutive_windows,
     default_text,
+    parallel_rows,
+    random_windows,
     read_text,
     split_text,
     unigram_entropy,
 )
-from numpy_xlstm.training.windows import consecutive_windows, parallel_rows, random_windows
 
 __all__ = [
     "AdamW",

@@ -12,13 +12,12 @@ from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import check_callable, check_interval, check_kind, check_positive
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.loop import Budget, Progress, train
-from numpy_xlstm.training.schedules import Schedule, constant
+from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import StepOptions
-from numpy_xlstm.training.text import TextSplit
-from numpy_xlstm.training.windows import (
+from numpy_xlstm.training.text import (
     NOTHING,
+    TextSplit,
     consecutive_windows,
     parallel_rows,
     random_windows,
@@ -71,8 +70,7 @@ def validation_bits(
     predicted = np.count_nonzero(targets != NOTHING)
     part = ranks.rank_rows(len(inputs), comm)
     nats = ranks.total(_nats(model, inputs[part], targets[part], window), comm)
-    per_token = nats / predicted
-    per_character = per_token * len(ids) / (len(ids) if characters is None else characters)
+    per_character = nats / predicted * len(ids) / (characters or len(ids))
     return per_character / math.log(2)  # [entropy.3]
 
 
@@ -80,9 +78,7 @@ def _nats(model: RecurrentModel, inputs: IndexArray, targets: IndexArray, window
     """Sum of the losses over all targets, window by window; 0 if there are no rows."""
     state: Any = None
     nats = 0.0
-    if not len(inputs):
-        return nats
-    for start in range(0, inputs.shape[1], window):
+    for start in range(0, inputs.shape[1] if len(inputs) else 0, window):
         part = slice(start, start + window)
         logits, state = model(inputs[:, part], state)
         if count := np.count_nonzero(targets[:, part] != NOTHING):
@@ -145,31 +141,26 @@ def learn(
     if validate_every is not None:
         check_positive("validate_every", validate_every)
     check_interval("validate_seconds", validate_seconds)
-    ids, held_out, comm = split.train_ids, split.validation_ids, options.get("comm")
     if carry:
-        batches = consecutive_windows(ids, batch_size, window, state.step)
+        batches = consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
-        batches = random_windows(ids, batch_size, window, state.rng)
+        batches = random_windows(split.train_ids, batch_size, window, state.rng)
     steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
+    comm = options.get("comm")
     now = ranks.common_clock(clock, comm)
-
-    def is_due(progress: Progress, seconds: float) -> bool:
-        if progress.fraction >= 1:
-            return True
-        return seconds >= 0 if validate_every is None else progress.step % validate_every == 0
+    tokens_per_character = len(split.train_ids) / len(split.train)
+    known: Any = {"characters": len(split.validation), "comm": comm}
 
     def records() -> Iterator[Progress]:
         due = now() + validate_seconds
         for progress in steps:
             bits, began = None, now()
-            if is_due(progress, began - due):
-                bits = validation_bits(
-                    state.model, held_out, characters=len(split.validation), comm=comm
-                )
+            is_due = began >= due if validate_every is None else not progress.step % validate_every
+            if is_due or progress.fraction >= 1:
+                bits = validation_bits(state.model, split.validation_ids, **known)
                 state.validations.append((progress.step, bits))
                 ended = now()
                 due = ended + max(validate_seconds, 10 * (ended - began))
-            per_character = len(ids) / len(split.train)
-            yield progress._replace(tokens_per_character=per_character, validation=bits)
+            yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)
 
     return records()

@@ -1,8 +1,8 @@
-"""The loop that repeats the training step and reports, and what it goes on from."""
+"""The loop that repeats the training step and reports, its budget, and learning rates over it."""
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
@@ -13,17 +13,63 @@ from numpy_xlstm.numerics import (
     check_has,
     check_kind,
     check_positive,
+    is_number,
 )
 from numpy_xlstm.training.ranks import Clock, common_clock
-from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import (
     Batch,
     StepOptions,
-    StepResult,
     check_step_options,
     train_step,
 )
+
+Schedule = Callable[[float], float]
+"""Maps the fraction of the training that is done to a factor of the learning rate."""
+
+
+def constant(progress: float) -> float:
+    """Keep the learning rate: the factor is 1 at any ``progress``."""
+    return 1.0
+
+
+def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
+    r"""Rise linearly, then fall along half a cosine.
+
+    .. math::
+        s(p) = \begin{cases} p / w & p < w \\
+        f + (1 - f) \, \tfrac12 \big( 1 + \cos π \tfrac{p - w}{1 - w} \big) & p ≥ w \end{cases}
+
+    Parameters
+    ----------
+    warmup : float
+        w, the fraction of the training after which the factor is 1; in [0, 1).
+    final : float
+        f, the factor at the end; in [0, 1].
+
+    Raises
+    ------
+    OptionError
+        If an argument is out of range.
+
+    Examples
+    --------
+    >>> schedule = warmup_cosine(warmup=0.2, final=0.1)
+    >>> [round(schedule(p), 3) for p in (0.0, 0.1, 0.2, 0.6, 1.0)]
+    [0.0, 0.5, 1.0, 0.55, 0.1]
+    """
+    if not is_number(warmup) or not 0 <= warmup < 1:
+        raise OptionError(f"warmup: expected a number in [0, 1); got {warmup!r}")
+    if not is_number(final) or not 0 <= final <= 1:
+        raise OptionError(f"final: expected a number in [0, 1]; got {final!r}")
+
+    def schedule(progress: float) -> float:
+        if progress < warmup:
+            return progress / warmup  # [schedule.1]
+        fall = (min(progress, 1.0) - warmup) / (1 - warmup)
+        return final + (1 - final) * (1 + math.cos(math.pi * fall)) / 2  # [schedule.2]
+
+    return schedule
 
 
 class Progress(NamedTuple):
@@ -164,24 +210,20 @@ def train(
             began = clock()
             lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
             before = state.carried if carry and not batch.fresh else None
-            loss, norm, after = _step(state, batch, lr, before, options)
+            known: Any = {"lr": lr, "state": before, "rng": state.rng}
+            try:
+                result = train_step(state.model, state.optimizer, batch, **known, **options)
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"training diverged at step {state.step + 1} ({error}); lower the learning rate"
+                ) from error
             now = clock()
-            state.advance(batch.inputs.size, now - began, now - start, after if carry else None)
-            fraction, done = budget.fraction(state.step, now - start), (state.tokens, state.elapsed)
-            yield Progress(state.step, fraction, loss, norm, lr, *done, state.busy)
+            after = result.state if carry else None
+            state.advance(batch.inputs.size, now - began, now - start, after)
+            fraction = budget.fraction(state.step, state.elapsed)
+            counts = state.tokens, state.elapsed, state.busy
+            yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
             if budget.fraction(state.step, clock() - start) >= 1:
                 return
 
     return steps()
-
-
-def _step(
-    state: TrainingState, batch: Batch, lr: float, before: Any, options: StepOptions
-) -> StepResult:
-    model, optimizer, rng = state.model, state.optimizer, state.rng
-    try:
-        return train_step(model, optimizer, batch, lr=lr, state=before, rng=rng, **options)
-    except NonFiniteError as error:
-        raise NonFiniteError(
-            f"training diverged at step {state.step + 1} ({error}); lower the learning rate"
-        ) from error

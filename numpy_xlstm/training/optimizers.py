@@ -1,14 +1,73 @@
-"""AdamW. The equations are in ``docs/derivations/layers.md``."""
+"""AdamW, what it lets decay, and clipping. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_array, is_number
-from numpy_xlstm.training.blocks import check_floats, each_block, sum_of_squares
-from numpy_xlstm.training.decay import DecayRule, is_matrix
+from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
+
+DecayRule = Callable[[str, Array], bool]
+"""Says by name and array whether a parameter decays."""
+
+EMBEDDINGS = ("token_embedding.weight", "embedding.weight")
+"""What the models call their table of token vectors."""
+
+
+def is_matrix(name: str, array: Array) -> bool:
+    """Weights decay and biases do not: whether ``array`` has two axes or more."""
+    return array.ndim >= 2
+
+
+def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
+    """Return the rule of the official xLSTM training: by name, whatever the shape.
+
+    What has "weight" in its name decays, but not if it has "norm" in it too, and not if it is the
+    table of token vectors, ``token_embedding.weight`` or ``embedding.weight``.
+
+    Parameters
+    ----------
+    weight_decay_on_embedding : bool
+        Whether the table of token vectors decays too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> decays, array = official_decay(), np.ones((2, 2))
+    >>> [decays(name, array) for name in ("head.weight", "norm.weight", "embedding.weight")]
+    [True, False, False]
+    """
+
+    def decays(name: str, array: Array) -> bool:
+        if name in EMBEDDINGS:
+            return weight_decay_on_embedding
+        return "weight" in name and "norm" not in name
+
+    return decays
+
+
+def decay_rule(model: Any) -> DecayRule:
+    """Return the rule that a model is trained with, when it begins and when it goes on.
+
+    An xLSTM model has that of the official training; for :class:`~numpy_xlstm.xLSTMLMModel` the
+    field ``weight_decay_on_embedding`` of its configuration counts. Any other has
+    :func:`is_matrix`.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import LSTM, LanguageModel
+    >>> decay_rule(LanguageModel(10, 4, LSTM(4, 8))) is is_matrix
+    True
+    """
+    if isinstance(model, xLSTMLMModel):
+        return official_decay(model.config.weight_decay_on_embedding)
+    if isinstance(model, xLSTMLarge):
+        return official_decay()
+    return is_matrix
 
 
 class AdamW:
@@ -84,7 +143,7 @@ class AdamW:
                 f"got {type(params).__name__}"
             )
         for name, array in params.items():
-            check_floats(f"params[{name!r}]", array)
+            _check_floats(f"params[{name!r}]", array)
         if not callable(decays):
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         if not isinstance(betas, tuple | list) or len(betas) != 2:
@@ -115,52 +174,32 @@ class AdamW:
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
-        self._check(params, grads)
-        decays = {name: bool(self.decays(name, array)) for name, array in params.items()}
+        for name in self.m:
+            self._check(name, params[name], grads[name])
+        decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
-
-        def update(name: str, p: Array, g: Array, m: Array, v: Array) -> None:
-            self._update(p, g, m, v, lr, decays[name])
-
-        arrays = {name: (params[name], grads[name], m, self.v[name]) for name, m in self.m.items()}
-        each_block(update, arrays)
-
-    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        for name, moment in self.m.items():
-            for label, array in ((f"grads[{name!r}]", grads[name]), (name, params[name])):
-                if not _is_like(array, moment):
-                    check_array(label, array, moment.shape, moment.dtype)
-            if not params[name].flags.writeable:
-                raise OptionError(f"{name}: expected an array that can be written to")
-        squares = each_block(_squares, {name: (grads[name], params[name]) for name in self.m})
-        if np.isfinite(sum(squares)):
-            return
-        for name, moment in self.m.items():  # look closer
-            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
-                raise NonFiniteError(  # its square would stay in the second moment for ever
-                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
-                )
-            check_array(name, params[name], moment.shape, moment.dtype)
-
-    def _update(self, p: Array, g: Array, m: Array, v: Array, lr: float, decays: bool) -> None:
         beta1, beta2 = self.betas
         root = (1 - beta2**self.t) ** 0.5
         rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
-        if decays:
-            p *= 1 - lr * self.weight_decay  # [adam.1]
-        part = g - m
-        part *= 1 - beta1
-        m += part  # [adam.2]
-        np.multiply(g, g, out=part)
-        part *= 1 - beta2
-        v *= beta2
-        v += part  # [adam.3]
-        np.sqrt(v, out=part)
-        part += eps
-        np.divide(m, part, out=part)
-        part *= rate
-        p -= part  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+        for name, m in self.m.items():
+            p, g, v = params[name], grads[name], self.v[name]
+            if decays[name]:
+                p *= 1 - lr * self.weight_decay  # [adam.1]
+            m += (1 - beta1) * (g - m)  # [adam.2]
+            v *= beta2
+            v += (1 - beta2) * (g * g)  # [adam.3]
+            p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+
+    def _check(self, name: str, parameter: Array, grad: Array) -> None:
+        moment = self.m[name]
+        check_array(f"grads[{name!r}]", grad, moment.shape, moment.dtype)
+        check_array(name, parameter, moment.shape, moment.dtype)
+        if not parameter.flags.writeable:
+            raise OptionError(f"{name}: expected an array that can be written to")
+        if (largest := np.abs(grad).max(initial=0)) > np.finfo(grad.dtype).max ** 0.5:
+            raise NonFiniteError(  # its square would stay in the second moment for ever
+                f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+            )
 
     def state_dict(self) -> dict[str, Array]:
         """Return all that the next step depends on beside the options, as named arrays.
@@ -202,17 +241,91 @@ class AdamW:
             array[...] = arrays[name]
 
 
-def _squares(name: str, grad: Array, parameter: Array) -> float:
-    """Not finite if anything is not."""
-    return float(sum_of_squares(grad)) + float(sum_of_squares(parameter))
-
-
-def _is_like(array: Array, moment: Array) -> bool:
-    alike = isinstance(array, np.ndarray) and array.dtype == moment.dtype
-    return alike and array.shape == moment.shape
-
-
 def _in_range(name: str, value: float, below: float) -> float:
     if not is_number(value) or not 0 <= value < below:
         raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
     return float(value)
+
+
+def _check_floats(name: str, array: Any) -> None:
+    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        got = getattr(array, "dtype", type(array).__name__)
+        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
+
+
+def global_norm(grads: Mapping[str, Array]) -> float:
+    """Euclidean norm of all arrays together, without overflow or underflow on the way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
+    5e+300
+    """
+    peak = float(np.max([np.abs(g).max(initial=0) for g in grads.values()], initial=0))
+    if peak == 0 or not np.isfinite(peak):
+        return peak
+    unit = 2.0 ** (math.frexp(peak)[1] - 1)
+    scaled = (np.divide(g, unit, dtype=np.float64) for g in grads.values())
+    return unit * math.sqrt(sum(float(np.vdot(g, g)) for g in scaled))  # [clip.1]
+
+
+def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
+    r"""Scale the gradients down so that their common norm is at most ``max_norm``.
+
+    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
+
+    Parameters
+    ----------
+    grads : Mapping[str, np.ndarray]
+        The gradients, which are not modified.
+    max_norm : float
+        The largest norm to let through; ``inf`` lets everything through that is finite.
+
+    Returns
+    -------
+    clipped : dict[str, np.ndarray]
+        The scaled gradients; the very same arrays where nothing had to be scaled.
+    norm : float
+        The norm before.
+
+    Raises
+    ------
+    NonFiniteError
+        If the norm is not finite: a step along such a gradient would destroy the parameters.
+    OptionError
+        If ``max_norm`` is not a positive number, or ``grads`` are not arrays by name.
+    DTypeError
+        If a gradient is not an array of floating-point numbers.
+
+    Notes
+    -----
+    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
+    ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
+    """
+    check_above_zero("max_norm", max_norm, infinite=True)
+    if not isinstance(grads, Mapping):
+        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
+    for name, g in grads.items():
+        _check_floats(name, g)
+    norm = global_norm(grads)
+    if not np.isfinite(norm):
+        bad = [name for name, g in grads.items() if not np.isfinite(g).all()]
+        raise NonFiniteError(
+            f"gradients: expected a finite norm; got {norm} "
+            f"(in {', '.join(bad) or 'the sum of squares'})"
+        )
+    if norm <= max_norm:
+        return dict(grads), norm
+    factor = max_norm / norm
+    wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
+    return {
+        name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
+        for name, g in grads.items()
+    }, norm

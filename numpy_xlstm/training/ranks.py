@@ -23,9 +23,6 @@ LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 
 MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]'"
 
-BUCKET = 2**18
-"""How many numbers are summed over the ranks at once: few enough for the processor's cache."""
-
 SECONDS_TO_READ = 0.5
 """What a launcher may need to pass on the last line of a rank, before it ends all."""
 
@@ -86,6 +83,13 @@ def rank_rows(rows: int, comm: Comm | None) -> slice:
     return slice(rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size)
 
 
+def rank_generator(rng: np.random.Generator, comm: Comm | None) -> np.random.Generator:
+    """Return the generator of this rank; that which all have moves on alike."""
+    if comm is None:
+        return rng
+    return np.random.default_rng(rng.integers(2**62, size=comm.size)[comm.rank])
+
+
 def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
     """Raise :class:`OptionError` if there is not a row for each part of each rank."""
     size = 1 if comm is None else comm.size
@@ -122,15 +126,11 @@ def total_gradient(
     grads: Mapping[str, Array], params: Mapping[str, Array], comm: Comm
 ) -> dict[str, Array]:
     """Sum of the gradients over all ranks; one that has none adds 0."""
-    own = grads or {name: np.zeros_like(array) for name, array in params.items()}
-    flat = np.concatenate([own[name].reshape(-1) for name in params])
-    summed = np.empty_like(flat)
-    for start in range(0, flat.size, BUCKET):
-        bucket = slice(start, start + BUCKET)
-        comm.Allreduce(flat[bucket], summed[bucket])
-    ends = np.cumsum([array.size for array in params.values()])
-    parts = zip(params, np.split(summed, ends[:-1]), strict=True)
-    return {name: part.reshape(params[name].shape) for name, part in parts}
+    summed = {name: np.empty(array.shape, array.dtype) for name, array in params.items()}
+    for name, found in summed.items():
+        grad = grads[name] if grads else np.zeros_like(found)
+        comm.Allreduce(np.ascontiguousarray(grad), found)
+    return summed
 
 
 def joined(state: Any, comm: Comm | None) -> Any:

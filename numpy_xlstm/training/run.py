@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +13,15 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.decay import DecayRule
 from numpy_xlstm.training.loop import Progress
+from numpy_xlstm.training.optimizers import DecayRule
 from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
 """The files in the directory."""
 
 
+@dataclass
 class Run:
     """A training and its directory: ``checkpoint.npz``, and ``log.jsonl`` with a line per step.
 
@@ -29,7 +32,7 @@ class Run:
 
     Parameters
     ----------
-    directory : str or Path
+    directory : Path
         The directory.
     state : TrainingState
         Where the training stands.
@@ -69,34 +72,27 @@ class Run:
     {'by': 'me'}
     """
 
-    def __init__(
-        self,
-        directory: str | Path,
-        state: TrainingState,
-        *,
-        tokenizer: Tokenizer | None = None,
-        notes: dict[str, Any] | None = None,
-        save_every: int | None = None,
-        save_seconds: float = 60.0,
-        clock: ranks.Clock = time.monotonic,
-        comm: ranks.Comm | None = None,
-    ) -> None:
-        check_kind("state", state, TrainingState)
-        if tokenizer is not None:
-            check_has("tokenizer", tokenizer, "encode", "decode")
-        if save_every is not None:
-            check_positive("save_every", save_every)
-        check_interval("save_seconds", save_seconds)
-        self.directory = Path(directory)
+    directory: Path
+    state: TrainingState
+    tokenizer: Tokenizer | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
+    save_every: int | None = None
+    save_seconds: float = 60.0
+    clock: ranks.Clock = time.monotonic
+    comm: ranks.Comm | None = None
+
+    def __post_init__(self) -> None:
+        """Check the parts."""
+        check_kind("state", self.state, TrainingState)
+        if self.tokenizer is not None:
+            check_has("tokenizer", self.tokenizer, "encode", "decode")
+        if self.save_every is not None:
+            check_positive("save_every", self.save_every)
+        check_interval("save_seconds", self.save_seconds)
+        self.directory = Path(self.directory)
         self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
-        self.state = state
-        self.tokenizer = tokenizer
-        self.notes = notes or {}
-        self.save_every = save_every
-        self.save_seconds = save_seconds
-        self.comm = comm
-        self.clock = ranks.common_clock(clock, comm)
-        self._saved = state.step, self.clock()
+        self.clock = ranks.common_clock(self.clock, self.comm)
+        self._saved = self.state.step, self.clock()
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
@@ -107,12 +103,12 @@ class Run:
         OptionError
             If there is a checkpoint already: a training is not overwritten.
         """
-        run = cls(directory, state, **options)
+        run = cls(Path(directory), state, **options)
         if ranks.writes(run.comm):
             if run.checkpoint.exists():
                 raise OptionError(
-                    f"directory: expected one without a training; got {directory}, which has one: "
-                    "resume that, or take another directory"
+                    f"directory: expected one without a training; got {directory}, resume that, "
+                    "or take another"
                 )
             run.directory.mkdir(parents=True, exist_ok=True)
             run.log.write_bytes(b"")
@@ -147,7 +143,7 @@ class Run:
         if "log_size" not in found:
             raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
-        run = cls(directory, state, **options)
+        run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
         if size < found["log_size"]:
             raise CheckpointError(
@@ -161,10 +157,17 @@ class Run:
     def add(self, progress: Progress) -> None:
         """Write a line into the log, and what else is due: a checkpoint, or the best model."""
         if ranks.writes(self.comm):
+            names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
+            entry = {name: getattr(progress, name) for name in names}
+            known = {name: value for name, value in entry.items() if value is not None}
             with self.log.open("ab") as file:
-                file.write(log_line(progress).encode())
-            if progress.validation is not None and self._is_best(progress.validation):
-                self._save_best()
+                file.write(json.dumps(known).encode() + b"\n")
+            earlier = [bits for step, bits in self.state.validations if step < self.state.step]
+            if progress.validation is not None and progress.validation < min(earlier, default=inf):
+                stored = ("step", "tokens", "validations")
+                training = {name: getattr(self.state, name) for name in stored}
+                facts: Any = {"tokenizer": self.tokenizer, "training": training}
+                save_checkpoint(self.best, self.state.model, **facts)
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or self.clock() - seconds >= self.save_seconds:
@@ -179,23 +182,6 @@ class Run:
                 facts["log_size"] = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, comm=self.comm, **facts)
         self._saved = self.state.step, self.clock()
-
-    def _is_best(self, validation: float) -> bool:
-        """Whether a validation, that of this step, is better than all before it."""
-        earlier = (bits for step, bits in self.state.validations if step < self.state.step)
-        return all(validation < bits for bits in earlier)
-
-    def _save_best(self) -> None:
-        names = ("step", "tokens", "validations")
-        training = {name: getattr(self.state, name) for name in names}
-        save_checkpoint(self.best, self.state.model, tokenizer=self.tokenizer, training=training)
-
-
-def log_line(progress: Progress) -> str:
-    """One step as a line of JSON."""
-    names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
-    entry = {name: getattr(progress, name) for name in names}
-    return json.dumps({name: value for name, value in entry.items() if value is not None}) + "\n"
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:

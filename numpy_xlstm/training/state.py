@@ -14,13 +14,13 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.decay import DecayRule, decay_rule
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """What the names of the stored moments and of the carried state begin with."""
 
+COUNTS = ("step", "tokens", "elapsed", "busy")
 OPTIONS = ("lr", "betas", "eps", "weight_decay")
 """The optimiser's options that are stored; its rule of what decays is not."""
 
@@ -112,18 +112,14 @@ class TrainingState:
             raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
         carried = ranks.joined(self.carried, comm)
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
-        training = {
-            "step": self.step,
-            "tokens": self.tokens,
-            "elapsed": self.elapsed,
-            "busy": self.busy,
+        training = more | {name: getattr(self, name) for name in COUNTS}
+        training |= {
             "rng": self.rng.bit_generator.state,
             "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
             "validations": self.validations,
         }
         if ranks.writes(comm):
             arrays = moments | dict(leaves(CARRIED, carried))
-            training = more | training
             save_checkpoint(path, self.model, tokenizer=tokenizer, training=training, arrays=arrays)
         if comm is not None:
             comm.Barrier()
@@ -167,7 +163,7 @@ class TrainingState:
                 rng=_generator(found["rng"]),
                 carried=_carried(model, arrays, comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
-                **{name: found[name] for name in ("step", "tokens", "elapsed", "busy")},
+                **{name: found[name] for name in COUNTS},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(

@@ -1,7 +1,5 @@
 """One training step: forward, backward, clip, update, over the batch at once or in parts."""
 
-from collections.abc import Iterator
-from itertools import pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -20,9 +18,9 @@ from numpy_xlstm.numerics import (
     check_kind,
     check_positive,
 )
+from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.clipping import clip_grad_norm
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import AdamW, clip_grad_norm
 from numpy_xlstm.trees import join_states, leaves, tree_map
 
 
@@ -140,16 +138,19 @@ def train_step(
     check_has("model", model, "forward", "backward")
     check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    options: dict[str, Any] = {"recompute": True} if recompute else {}
     check_step_options(
         model, max_norm=max_norm, accumulate=accumulate, recompute=recompute, comm=comm
     )
     _check_batch(batch)
     ranks.check_ranks(len(batch.inputs), accumulate, comm)
     rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
-    _check_state(state, len(rows.inputs))
+    for name, array in leaves("state", state):
+        if array.shape[:1] != rows.inputs.shape[:1]:
+            expected = f"{len(rows.inputs)} rows, as the batch has"
+            raise ShapeError(f"{name}: expected {expected}; got shape {array.shape}")
+    options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
-        options["rng"] = _generator(rng, comm)
+        options["rng"] = ranks.rank_generator(rng, comm)
     with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
         loss, grads, after = _gradient(model, rows, state, batch.num_targets, accumulate, options)
         if comm is not None:
@@ -188,21 +189,6 @@ def _check_batch(batch: Any) -> None:
         raise ShapeError(f"targets: expected at least one position that counts; got 0 of {size}")
 
 
-def _check_state(state: Any, rows: int) -> None:
-    for name, array in leaves("state", state):
-        if array.shape[:1] != (rows,):
-            raise ShapeError(
-                f"{name}: expected {rows} rows, as the batch has; got shape {array.shape}"
-            )
-
-
-def _generator(rng: np.random.Generator, comm: ranks.Comm | None) -> np.random.Generator:
-    """Return the generator of this rank; that which all have moves on alike."""
-    if comm is None:
-        return rng
-    return np.random.default_rng(rng.integers(2**62, size=comm.size)[comm.rank])
-
-
 def _gradient(
     model: RecurrentModel,
     batch: Batch,
@@ -216,22 +202,15 @@ def _gradient(
     ``options`` are those of the model's forward. Without a target there is no gradient.
     """
     loss, grads, states = 0.0, dict[str, Array](), []
-    for part, before in _parts(batch, state, accumulate):
-        logits, after, cache = model.forward(part.inputs, before, **options)
+    for part in spread(len(batch.inputs), accumulate):
+        rows, before = batch.rows(part), tree_map(itemgetter(part), state)
+        logits, after, cache = model.forward(rows.inputs, before, **options)
         states.append(after)
-        if not part.num_targets:
+        if not rows.num_targets:
             continue
-        mean, loss_cache = softmax_cross_entropy(logits, part.targets, mask=part.mask)
-        share = part.num_targets / total
+        mean, loss_cache = softmax_cross_entropy(logits, rows.targets, mask=rows.mask)
+        share = rows.num_targets / total
         _, _, new = model.backward(softmax_cross_entropy_backward(share, loss_cache), cache)
         loss += share * float(mean)
         grads = {name: grads[name] + grad for name, grad in new.items()} if grads else new
     return loss, grads, join_states(states)
-
-
-def _parts(batch: Batch, state: Any, parts: int) -> Iterator[tuple[Batch, Any]]:
-    """Cut a batch and the state before it into parts of nearly as many rows each."""
-    rows = len(batch.inputs)
-    for start, stop in pairwise(rows * part // parts for part in range(parts + 1)):
-        part = slice(start, stop)
-        yield batch.rows(part), tree_map(itemgetter(part), state)

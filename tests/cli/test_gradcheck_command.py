@@ -98,7 +98,10 @@ def test_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (["nonsense"], "expected some of"),
-        (["--seed", "-1"], "--seed: expected a number, at least 0; got -1"),
+        (
+            ["--seed", "-1"],
+            "--seed: expected a whole number from 0 to 1000000000; got '-1'",
+        ),
         (["--json", "no/such/folder/file.json"], "--json: expected an existing folder"),
         (["--json", "."], "--json: expected a file; got the folder"),
     ],

@@ -2,7 +2,7 @@ import argparse
 
 import pytest
 
-from numpy_xlstm.cli.arguments import places, real, whole
+from numpy_xlstm.cli.options import places, real, whole
 
 
 def test_whole_numbers() -> None:

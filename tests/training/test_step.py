@@ -147,6 +147,7 @@ def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> Non
 
     class Dropping(LanguageModel):
         dropout = 0.0
+        can_recompute = True
 
         def forward(self, tokens: Any, state: Any = None, **given: Any) -> Any:  # type: ignore[override]
             options.append(given)
