@@ -25,7 +25,7 @@ def forward(
     Wx: Array, R: Array, state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.gates_first(Wx)
+    gates = scan.gates_first(Wx, ends)
     e, tanh_c = np.empty_like(gates), np.empty_like(gates[:, 0])
     states = scan.scan(_step, gates, R, state, e, tanh_c)
     cache = LSTMScanCache(states, gates, e, tanh_c, R, ends)

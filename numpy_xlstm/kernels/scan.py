@@ -81,10 +81,12 @@ def scan_backward(
     return dWx, dR, type(dstate)(*d)
 
 
-def gates_first(Wx: Array) -> Array:
-    """Copy (B, T, 4·H) to (T, 4, B, H)."""
+def gates_first(Wx: Array, ends: Array) -> Array:
+    """Copy (B, T, 4·H) to (T, 4, B, H), and put 0 at padding."""
     B, T, width = Wx.shape
-    return np.array(Wx.reshape(B, T, 4, width // 4).transpose(1, 2, 0, 3), order="C")
+    gates = np.array(Wx.reshape(B, T, 4, width // 4).transpose(1, 2, 0, 3), order="C")
+    gates.swapaxes(1, 2)[padding(ends, T).T] = 0
+    return gates
 
 
 def outputs(states: Array, ends: Array) -> Array:

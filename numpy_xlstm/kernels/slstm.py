@@ -33,7 +33,7 @@ def forward(
     Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.gates_first(Wx)
+    gates = scan.gates_first(Wx, ends)
     e, ratio = np.empty_like(gates[:, :3]), np.empty_like(gates[:, 0])
     carries = np.empty(ratio.shape, bool)
     kept = e, ratio, carries

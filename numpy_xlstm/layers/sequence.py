@@ -8,6 +8,7 @@ import numpy as np
 
 from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
 from numpy_xlstm.door import check_cache, check_like, check_output_cotangent, checked_cotangent
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_has, check_lengths
@@ -23,6 +24,7 @@ class SequenceCache(NamedTuple):
     x: Array  # in the layout of the caller
     kept: Any  # what the kernel has kept, or :func:`unroll`
     stacked: bool = False  # whether the states have PyTorch's leading axis of layers
+    made_by: str | None = None  # the sizes, dtype and layout of the layer
 
 
 class SequenceLayer(Module):
@@ -103,7 +105,7 @@ class SequenceLayer(Module):
         """
         inputs, state, lengths, stacked = self._enter(x, state, lengths)
         y, state, cache = self.compute(inputs, state, lengths)
-        cache = cache._replace(x=x, stacked=stacked)
+        cache = cache._replace(x=x, stacked=stacked, made_by=self._signature())
         return self._in_layout(y), _restacked(state, stacked), cache
 
     def backward(
@@ -178,6 +180,17 @@ class SequenceLayer(Module):
         """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
         check_cache(cache, SequenceCache)
         check_cache(cache.kept, self.kept_by_kernel)
+        if cache.made_by is not None and cache.made_by != (here := self._signature()):
+            raise CacheError(
+                f"cache: expected that of a {type(self).__name__} with {here}; "
+                f"got one of {cache.made_by}"
+            )
+
+    def _signature(self) -> str:
+        """The sizes, dtype and layout that a cache depends on."""
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in self.params.items())
+        order = "(batch, time)" if self.batch_first else "(time, batch)"
+        return f"{shapes}, {self.dtype}, x as {order}"
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""

@@ -25,6 +25,7 @@ from numpy_xlstm.kernels import (
     slstm_recurrent_backward,
 )
 from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
@@ -140,3 +141,22 @@ def test_foreign_caches() -> None:
             layer.backward(y, None)  # type: ignore[arg-type]
         with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\); got \(1, 3, 4\)"):
             layer.backward(y[:1], caches[n])
+
+
+@pytest.mark.parametrize(
+    ("layer", "other"),
+    [
+        (LSTM(3, 4), LSTM(5, 4)),
+        (LSTM(3, 4), LSTM(3, 6)),
+        (sLSTM(3, 4, 2), sLSTM(3, 4, 1)),
+        (mLSTM(3, 4, 2), mLSTM(3, 4, 2, qk_dim=8)),
+        (LSTM(3, 4), LSTM(3, 4, dtype=np.float32)),
+        (LSTM(3, 4), LSTM(3, 4, batch_first=False)),
+    ],
+    ids=str,
+)
+def test_a_cache_of_another_size_dtype_or_layout_is_refused(layer: Any, other: Any) -> None:
+    x = np.ones((2, 2, other.input_size), other.dtype)
+    _, _, cache = other.forward(x)
+    with pytest.raises(CacheError, match="cache: expected that of a"):
+        layer.backward(np.ones((2, 2, 4)), cache)
