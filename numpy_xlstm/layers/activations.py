@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.activations import lowest, minimum
 
