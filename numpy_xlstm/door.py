@@ -17,14 +17,8 @@ from numpy_xlstm.trees import leaves, put_together, tree_map
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
 
-    Parameters
-    ----------
-    name : str
-        What it is called in a message. The ``m`` of a "state" may be −inf.
-    tree, like : nested tuple of arrays and None
-        What is checked, and what has the structure, shapes and dtypes that are expected.
-    hint : str
-        A sentence to add to the message about a wrong shape.
+    Both are nested tuples of arrays and None. The ``m`` of a "state" may be −inf; ``hint`` is added
+    to the message about a wrong shape.
 
     Raises
     ------

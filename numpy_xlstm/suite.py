@@ -20,10 +20,13 @@ from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
+Inputs = Callable[[np.random.Generator, Any], Any]
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 WIDTH = 72
 """Of blocks and models: so that most of it is checked along directions, which is quick."""
+SMALL = 0.15
+"""Size of the matrices of a deep model, of which differences are less precise."""
 GATES = ("sigmoid", "exp")
 SEQUENCES = (layers.LSTM, layers.sLSTM, layers.mLSTM)
 
@@ -112,25 +115,27 @@ def _pair(module: Any, name: str) -> tuple[Any, Any]:
     return getattr(module, name), getattr(module, f"{name}_backward")
 
 
-def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
+def _stateful(make: Callable[..., Any], inputs: Inputs, maps: float = 1.0) -> Case:
+    """A cell, layer or model, from a random state; its matrices are multiplied by ``maps``."""
+
     def case(rng: np.random.Generator, dtype: Any) -> Target:
-        layer = _filled(cell(*sizes, **options, dtype=dtype), rng)
-        return layer, (_x(rng, dtype)[:, 0], random_state(layer.init_state(B), rng))
+        layer, x = _filled(make(dtype=dtype), rng, maps), inputs(rng, dtype)
+        return layer, (x, random_state(layer.init_state(len(x)), rng))
 
     return case
+
+
+def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
+    return _stateful(partial(cell, *sizes, **options), lambda rng, dtype: _x(rng, dtype)[:, 0])
+
+
+def _sequence(layer: Callable[..., Any], *sizes: int, **options: Any) -> Case:
+    return _stateful(partial(layer, *sizes, **options), _x)
 
 
 def _unrolled(cell: type[Any], *sizes: int, dtype: Any) -> layers.SequenceLayer:
     """A cell over a sequence, step by step."""
     return layers.SequenceLayer(cell(*sizes, dtype=dtype))
-
-
-def _sequence(sequence: Callable[..., Any], *sizes: int, **options: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        layer = _filled(sequence(*sizes, **options, dtype=dtype), rng)
-        return layer, (_x(rng, dtype), random_state(layer.init_state(B), rng))
-
-    return case
 
 
 def _given(name: str, layer: type[Any], **options: Any) -> Case:
@@ -214,14 +219,12 @@ def _loss(rng: np.random.Generator, dtype: Any) -> Target:
     return _pair(layers, "softmax_cross_entropy"), (logits, rng.integers(5, size=(B, T)))
 
 
-def _language_model(cell: type[Any]) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        sequence = cell(D, H, *([] if cell is layers.LSTM else [NH]), dtype=dtype)
-        model = _filled(models.LanguageModel(5, D, sequence), rng)
-        state = random_state(sequence.init_state(B), rng)
-        return model, (rng.integers(5, size=(B, T)), state)
+def _language_model(layer: type[Any]) -> Case:
+    def make(dtype: Any) -> models.LanguageModel:
+        heads = [] if layer is layers.LSTM else [NH]
+        return models.LanguageModel(5, D, layer(D, H, *heads, dtype=dtype))
 
-    return case
+    return _stateful(make, lambda rng, dtype: rng.integers(5, size=(B, T)))
 
 
 def _mlstm_block(**options: Any) -> models.mLSTMBlockConfig:
@@ -237,12 +240,11 @@ def _slstm_block(
 
 
 def _block(kind: type[Any], config: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        block = _gently_filled(kind(config, dtype=dtype), rng)
-        x = rng.standard_normal((1, T, WIDTH)).astype(dtype)
-        return block, (x, random_state(block.init_state(1), rng))
+    def x(rng: np.random.Generator, dtype: Any) -> Array:
+        drawn: Array = rng.standard_normal((1, T, WIDTH)).astype(dtype)
+        return drawn
 
-    return case
+    return _stateful(partial(kind, config), x, SMALL)
 
 
 def _xlstm(**options: Any) -> Case:
@@ -275,11 +277,7 @@ def _xlstm_large(**options: Any) -> Case:
 
 
 def _model(kind: type[Any], config: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        model = _gently_filled(kind(config, dtype=dtype), rng)
-        return model, (rng.integers(6, size=(1, T)), random_state(model.init_state(1), rng))
-
-    return case
+    return _stateful(partial(kind, config), lambda rng, dtype: rng.integers(6, size=(1, T)), SMALL)
 
 
 def _x(rng: np.random.Generator, dtype: Any) -> Array:
@@ -287,18 +285,12 @@ def _x(rng: np.random.Generator, dtype: Any) -> Array:
     return x
 
 
-def _filled(layer: Any, rng: np.random.Generator) -> Any:
-    """Overwrite all parameters, biases too, by normal numbers."""
-    for array in layer.params.values():
+def _filled(layer: Any, rng: np.random.Generator, maps: float = 1.0) -> Any:
+    """Overwrite all parameters, biases too, by normal numbers, and make the maps smaller."""
+    for name, array in layer.params.items():
         array[...] = rng.standard_normal(array.shape)
-    return layer
-
-
-def _gently_filled(layer: Any, rng: np.random.Generator) -> Any:
-    """As :func:`_filled`, with smaller maps: of a deep model, differences are less precise."""
-    for name, array in _filled(layer, rng).params.items():
         if array.ndim > 1 and not name.endswith("embedding.weight"):
-            array *= 0.15
+            array *= maps
     return layer
 
 

@@ -56,17 +56,7 @@ def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
 
 
 def join_states(states: Sequence[Any]) -> Any:
-    """Join states along the batch, the first axis of every array.
-
-    Parameters
-    ----------
-    states : Sequence
-        At least one; each an array, None, or a tuple, named tuple or list of such, alike in all.
-
-    Returns
-    -------
-    Any
-        A state of the same structure.
+    """Join states, nested tuples of arrays and None, along the first axis of every array.
 
     Raises
     ------
@@ -81,19 +71,11 @@ def join_states(states: Sequence[Any]) -> Any:
     """
     if not isinstance(states, Sequence) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
-    kinds = {type(state) for state in states}
-    if len(kinds) > 1:
-        names = ", ".join(sorted(kind.__name__ for kind in kinds))
-        raise ShapeError(f"states: expected the same structure in all; got {names}")
-    first = states[0]
-    if first is None or len(states) == 1:
-        return first
-    if not isinstance(first, tuple | list):
-        return np.concatenate(states)
-    lengths = {len(state) for state in states}
-    if len(lengths) > 1:
-        raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
-    return put_together(first, [join_states(part) for part in zip(*states, strict=True)])
+    structures = {repr(structure(state)) for state in states}
+    if len(structures) > 1:
+        got = ", ".join(sorted(structures))
+        raise ShapeError(f"states: expected the same structure in all; got {got}")
+    return tree_map(lambda *parts: np.concatenate(parts), *states)
 
 
 def put_together(tree: Any, parts: list[Any]) -> Any:
