@@ -21,19 +21,6 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         yield name, np.asarray(tree)
 
 
-def structure(tree: Any) -> Any:
-    """The tree with "array" in the place of each of its arrays, and tuples of no other kind.
-
-    Examples
-    --------
-    >>> structure((np.array([1, 2]), [None, 3.0]))
-    ('array', (None, 'array'))
-    """
-    if isinstance(tree, tuple | list):
-        return tuple(structure(part) for part in tree)
-    return None if tree is None else "array"
-
-
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
     if tree is None:
@@ -71,11 +58,19 @@ def join_states(states: Sequence[Any]) -> Any:
     """
     if not isinstance(states, Sequence) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
-    structures = {repr(structure(state)) for state in states}
-    if len(structures) > 1:
-        got = ", ".join(sorted(structures))
-        raise ShapeError(f"states: expected the same structure in all; got {got}")
-    return tree_map(lambda *parts: np.concatenate(parts), *states)
+    kinds = {type(state) for state in states}
+    if len(kinds) > 1:
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise ShapeError(f"states: expected the same structure in all; got {names}")
+    first = states[0]
+    if first is None or len(states) == 1:
+        return first
+    if not isinstance(first, tuple | list):
+        return np.concatenate(states)
+    lengths = {len(state) for state in states}
+    if len(lengths) > 1:
+        raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")
+    return put_together(first, [join_states(part) for part in zip(*states, strict=True)])
 
 
 def put_together(tree: Any, parts: list[Any]) -> Any:
