@@ -125,7 +125,7 @@ def _stateful(make: Callable[..., Any], inputs: Inputs, maps: float = 1.0) -> Ca
     return case
 
 
-def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
+def _step(cell: Callable[..., Any], *sizes: int, **options: Any) -> Case:
     return _stateful(partial(cell, *sizes, **options), lambda rng, dtype: _x(rng, dtype)[:, 0])
 
 
@@ -239,7 +239,7 @@ def _slstm_block(
     return models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=NH, **options), feed)
 
 
-def _block(kind: type[Any], config: Any) -> Case:
+def _block(kind: Callable[..., Any], config: Any) -> Case:
     def x(rng: np.random.Generator, dtype: Any) -> Array:
         drawn: Array = rng.standard_normal((1, T, WIDTH)).astype(dtype)
         return drawn
@@ -276,7 +276,7 @@ def _xlstm_large(**options: Any) -> Case:
     return _model(models.xLSTMLarge, config)
 
 
-def _model(kind: type[Any], config: Any) -> Case:
+def _model(kind: Callable[..., Any], config: Any) -> Case:
     return _stateful(partial(kind, config), lambda rng, dtype: rng.integers(6, size=(1, T)), SMALL)
 
 

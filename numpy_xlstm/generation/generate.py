@@ -304,7 +304,8 @@ def _allowed(tokenizer: Tokenizer, banned: Any) -> np.ndarray[Any, Any]:
     """Which ids may be drawn, shape (tokenizer.size,)."""
     if banned is None:
         banned = [tokenizer.unknown] if isinstance(tokenizer, CharacterTokenizer) else []
-    ids = list(banned) if isinstance(banned, Iterable) and not isinstance(banned, str) else [None]
+    several = isinstance(banned, Iterable) and not isinstance(banned, str)
+    ids: list[Any] = list(banned) if several else [None]
     if not all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in ids):
         raise OptionError(f"banned: expected whole numbers, the ids; got {banned!r}")
     if outside := sorted(int(k) for k in ids if not 0 <= k < tokenizer.size):

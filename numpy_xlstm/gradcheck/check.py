@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck.adjoint import adjoint_rows
-from numpy_xlstm.gradcheck.compare import tensor_rows
+from numpy_xlstm.gradcheck.compare import adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.problem import Problem
@@ -19,7 +18,6 @@ NOT_ANALYTIC = (
     "differences agree where the complex step does not: is the forward analytic as written? "
     "np.abs, conj and .real are not; branch on the real part instead"
 )
-
 PARAMS_UNREAD = (
     "the forward gives the same outputs over other parameters: does it read them from self.params? "
     "if not, define with_params(params), which returns the same layer over other arrays"

@@ -36,7 +36,8 @@ def sigmoid_slope(x: Array) -> Array:
 def tanh_slope(x: Array) -> Array:
     """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
     e: Array = np.exp(-2 * modulus(x))
-    return 4 * e / ((1 + e) * (1 + e))
+    slope: Array = 4 * e / ((1 + e) * (1 + e))
+    return slope
 
 
 def log_sigmoid(x: Array) -> Array:
