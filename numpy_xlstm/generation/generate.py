@@ -257,8 +257,10 @@ def _tokens(
     history = [ids.tolist() for ids in prompts]
 
     def steps() -> Iterator[IndexArray]:
-        logits, state = _read(model, prompts)
+        read = [model(ids[None], None) for ids in prompts]
+        logits = np.concatenate([logits[:, -1] for logits, _ in read])
         _check_width(logits.shape[-1], tokenizer)
+        state = join_states([state for _, state in read])
         step = _step_of(model)
         for left in reversed(range(length)):
             last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
@@ -270,13 +272,6 @@ def _tokens(
                 logits, state = step(drawn, state)
 
     return steps() if prompts and length else iter(())
-
-
-def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, V) after each prompt and the joint state."""
-    read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1] for logits, _ in read])
-    return logits, join_states([state for _, state in read])
 
 
 def _step_of(model: Any) -> Callable[[IndexArray, Any], tuple[Array, Any]]:
