@@ -129,8 +129,8 @@ def gradcheck(
     rows: list[Row] = []
     notes: list[str] = []
     for problem in _problems(target, inputs, rows):
-        point = Point(problem, generator)
-        found, said = _check(point, methods, rtol, max_entries, directions)
+        point = Point(problem, generator, max_entries, directions)
+        found, said = _check(point, methods, rtol)
         rows += [replace(row, state=problem.state) for row in found]
         notes += said
         if any(row.method == "contract" for row in found):
@@ -149,9 +149,7 @@ def _problems(target: Any, inputs: tuple[Any, ...], rows: list[Row]) -> Iterator
         yield problem.from_returned_state()
 
 
-def _check(
-    point: Point, methods: Sequence[str], rtol: float | None, max_entries: int, directions: int
-) -> tuple[list[Row], list[str]]:
+def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[list[Row], list[str]]:
     """All rows at one point, and notes."""
     tolerances = TOLERANCES["float32" if point.dtype == np.float32 else "float64"]
     if rtol is not None:
@@ -162,9 +160,9 @@ def _check(
     notes, methods = _possible(methods, point)
     for method in methods:
         if method == "adjoint":
-            rows += adjoint_rows(point, directions, tolerances)
+            rows += adjoint_rows(point, tolerances)
         else:
-            rows += tensor_rows(point, method, tolerances[method], max_entries, directions)
+            rows += tensor_rows(point, method, tolerances[method])
     if _only_complex_fails(rows):
         notes.append(NOT_ANALYTIC)
     if any(row.status == "FAIL" for row in rows) and point.problem.ignores_params():

@@ -35,11 +35,9 @@ class Probe(NamedTuple):
     smooth: bool = True
 
 
-def tensor_rows(
-    point: Point, method: str, rtol: float, max_entries: int, directions: int
-) -> list[Row]:
+def tensor_rows(point: Point, method: str, rtol: float) -> list[Row]:
     """One row per tensor."""
-    probes = {name: _probes(point, name, method, max_entries, directions) for name in point.tensors}
+    probes = {name: _probes(point, name, method) for name in point.tensors}
     largest = max((abs(p.reference) for ps in probes.values() for p in ps), default=0.0)
     rounding = ROUNDINGS * float(np.finfo(point.dtype).eps)
     floor = max(NEGLIGIBLE, rounding / rtol) * largest
@@ -53,9 +51,9 @@ def stencil_noise(point: Point) -> float:
     return stencil(lambda step: 0.0, point.rounding).noise
 
 
-def _probes(point: Point, name: str, method: str, max_entries: int, directions: int) -> list[Probe]:
+def _probes(point: Point, name: str, method: str) -> list[Probe]:
     probes = []
-    for place, line in point.lines(name, max_entries, directions):
+    for place, line in point.lines(name):
         f = point.along({name: line})
         claimed = float((point.gradients[name] * line).sum())
         if method == "complex":
@@ -142,16 +140,16 @@ def relative(size: float, scale: float) -> float:
     return size / scale if scale else np.inf * size if size else 0.0
 
 
-def adjoint_rows(point: Point, directions: int, tolerances: dict[str, float]) -> list[Row]:
+def adjoint_rows(point: Point, tolerances: dict[str, float]) -> list[Row]:
     """⟨ȳ, J v⟩ = ⟨g, v⟩ for random v over all tensors at once, and g linear in ȳ."""
-    return [_identity(point, directions, tolerances), _linearity(point, tolerances["adjoint"])]
+    return [_identity(point, tolerances), _linearity(point, tolerances["adjoint"])]
 
 
-def _identity(point: Point, directions: int, tolerances: dict[str, float]) -> Row:
+def _identity(point: Point, tolerances: dict[str, float]) -> Row:
     by_differences = bool(point.why_no_complex)
     rtol = tolerances["difference" if by_differences else "adjoint"]
     judged, kinks = [], 0
-    for _ in range(directions):
+    for _ in range(point.directions):
         probe, scale = _probe(point, by_differences, rtol)
         probe, kink = settle(point, probe, rtol * scale) if by_differences else (probe, False)
         if kink:
@@ -160,10 +158,10 @@ def _identity(point: Point, directions: int, tolerances: dict[str, float]) -> Ro
             judged.append((relative(distance(probe), scale), probe))
     error, worst = max(judged, key=lambda pair: pair[0], default=(0.0, None))
     status: Status = "kink" if not judged else "ok" if error <= rtol else "FAIL"
-    notes = [f"{kinks} of {directions} at a kink"] if kinks else []
+    notes = [f"{kinks} of {point.directions} at a kink"] if kinks else []
     if worst is not None and status == "FAIL":
         notes.append(f"worst: {both(worst)}")
-    checked, note = f"{directions} directions", "; ".join(notes)
+    checked, note = f"{point.directions} directions", "; ".join(notes)
     return Row("⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩", (), "adjoint", checked, error, rtol, status, note)
 
 
