@@ -4,6 +4,7 @@ A public forward checks its arguments here and then computes; what is made of ot
 their ``compute``, which does not check again.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,8 @@ from numpy_xlstm.trees import leaves, put_together, tree_map
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
 
-    Parameters
-    ----------
-    name : str
-        What it is called in a message. The ``m`` of a "state" may be −inf.
-    tree, like : nested tuple of arrays and None
-        What is checked, and what has the structure, shapes and dtypes that are expected.
-    hint : str
-        A sentence to add to the message about a wrong shape.
+    Both are nested tuples of arrays and None. The ``m`` of a "state" may be −inf; ``hint`` is added
+    to the message about a wrong shape.
 
     Raises
     ------
@@ -88,28 +83,14 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
 
 
 def enter(cell: Any, x: Array, state: Any) -> Any:
-    """Check x (B, D) of one step, and return the state before it.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        If x or the state is not as described, or holds NaN or infinity.
-    """
+    """Check x (B, D) of one step, and return the state before it."""
     check_array("x", x, ("batch", cell.input_size), cell.dtype)
     check_batch("x", x)
     return checked_state(cell, state, len(x))
 
 
 def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
-    """Check the cache and dh (B, H) of one step, and return the cotangent of the state after it.
-
-    Raises
-    ------
-    CacheError
-        If the cache is that of another kind of cell.
-    ShapeError, DTypeError, NonFiniteError
-        If a cotangent is not like what the forward returned, or not finite.
-    """
+    """Check the cache and dh (B, H) of one step, and return the cotangent of the state after it."""
     check_cache(cache, cell.Cache)
     like = cell.init_state(len(cache.x))
     sizes = [(a.shape, a.dtype) for _, a in leaves("", like)]
@@ -122,3 +103,22 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
         )
     check_array("dh", dh, (len(cache.x), cell.hidden_size), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))
+
+
+def checked_forward(forward: Callable[[Array], tuple[Array, Any]], x: Any) -> tuple[Array, Any]:
+    """Check x, of any shape, and run a ``forward`` that maps each number."""
+    x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
+    y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
+    return y.reshape(x.shape), cache
+
+
+def checked_backward(
+    kind: type, backward: Callable[[Array, Any], Array], dy: Any, cache: Any
+) -> Array:
+    """Check that the cache is of this kind, and dy like its first field; then run ``backward``."""
+    check_cache(cache, kind)
+    dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
+    if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
+        shape = ()
+    check_array("dy", dy, shape, cache[0].dtype)
+    return backward(np.atleast_1d(dy), cache).reshape(dy.shape)

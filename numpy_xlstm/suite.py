@@ -11,129 +11,98 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells import (
-    ElmanCell,
-    GRUCell,
-    LSTMCell,
-    PeepholeLSTMCell,
-    mLSTMCell,
-    mLSTMState,
-    sLSTMCell,
-)
+from numpy_xlstm import cells, kernels, layers, models
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.kernels.lstm import lstm_recurrent, lstm_recurrent_backward
-from numpy_xlstm.kernels.mlstm import (
-    mlstm_chunkwise,
-    mlstm_chunkwise_backward,
-    mlstm_parallel,
-    mlstm_parallel_backward,
-    mlstm_recurrent,
-    mlstm_recurrent_backward,
-)
-from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
-from numpy_xlstm.layers import (
-    LSTM,
-    CausalConv1d,
-    Embedding,
-    GatedFeedForward,
-    HeadwiseLinear,
-    LayerNorm,
-    Linear,
-    MultiHeadLayerNorm,
-    MultiHeadRMSNorm,
-    RMSNorm,
-    SequenceLayer,
-    gelu,
-    gelu_backward,
-    gelu_tanh,
-    gelu_tanh_backward,
-    mLSTM,
-    silu,
-    silu_backward,
-    sLSTM,
-    soft_cap,
-    soft_cap_backward,
-    softmax_cross_entropy,
-    softmax_cross_entropy_backward,
-)
-from numpy_xlstm.models import (
-    FeedForwardConfig,
-    LanguageModel,
-    mLSTMBlock,
-    mLSTMBlockConfig,
-    mLSTMLayerConfig,
-    sLSTMBlock,
-    sLSTMBlockConfig,
-    sLSTMLayerConfig,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
-
-Pair = tuple[Callable[..., Any], Callable[..., Any]]
-
-RECURRENT: Pair = (mlstm_recurrent, mlstm_recurrent_backward)
-PARALLEL: Pair = (mlstm_parallel, mlstm_parallel_backward)
-CHUNKWISE: Pair = (mlstm_chunkwise, mlstm_chunkwise_backward)
+Inputs = Callable[[np.random.Generator, Any], Any]
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 WIDTH = 72
 """Of blocks and models: so that most of it is checked along directions, which is quick."""
-FORGET = ("sigmoid", "exp")
-INPUT = ("exp", "sigmoid")
-NORMS: dict[type[Any], tuple[int, ...]] = {
-    LayerNorm: (D,),
-    RMSNorm: (D,),
-    MultiHeadLayerNorm: (NH, D),
-    MultiHeadRMSNorm: (NH, D),
-}
+SMALL = 0.15
+"""Size of the matrices of a deep model, of which differences are less precise."""
+GATES = ("sigmoid", "exp")
+SEQUENCES = (layers.LSTM, layers.sLSTM, layers.mLSTM)
 
 
 def cases() -> dict[str, Case]:
     """All cases by name, in the order in which they are checked."""
-    found: dict[str, Case] = {"LSTMCell": _step(LSTMCell, D, H), "LSTM": _sequence(LSTM, D, H)}
-    found["lstm_recurrent"] = _given((lstm_recurrent, lstm_recurrent_backward), LSTM)
-    for forget in FORGET:
+    return _recurrent() | _memories() | _guests() | _stateless_layers() | _models()
+
+
+def _recurrent() -> dict[str, Case]:
+    """LSTM and sLSTM, as a step, over a sequence, and over given pre-activations."""
+    found: dict[str, Case] = {
+        "LSTMCell": _step(cells.LSTMCell, D, H),
+        "LSTM": _sequence(layers.LSTM, D, H),
+        "lstm_recurrent": _given("lstm_recurrent", layers.LSTM),
+    }
+    for forget in GATES:
         options = {"num_heads": NH, "forget_gate": forget}
-        found[f"sLSTMCell/{forget}"] = _step(sLSTMCell, D, H, **options)
-        found[f"sLSTM/{forget}"] = _sequence(sLSTM, D, H, **options)
-        pair = (slstm_recurrent, slstm_recurrent_backward)
-        found[f"slstm_recurrent/{forget}"] = _given(pair, sLSTM, forget_gate=forget)
-    for forget, input_gate in product(FORGET, INPUT):
-        options = {"num_heads": NH, "forget_gate": forget, "input_gate": input_gate, "qk_dim": QK}
-        name = f"{forget}-{input_gate}"
-        found[f"mLSTMCell/{name}"] = _step(mLSTMCell, D, H, **options)
-        found[f"mLSTM/{name}"] = _sequence(mLSTM, D, H, **options)
-        found[f"mlstm_recurrent/{name}"] = _memory(RECURRENT, forget, input_gate)
-        found[f"mlstm_parallel/{name}"] = _memory(PARALLEL, forget, input_gate)
-        found[f"mlstm_chunkwise/{name}"] = _memory(CHUNKWISE, forget, input_gate, chunk_size=3)
-    found |= _guests()
-    for cell in (LSTM, sLSTM, mLSTM):
-        found[f"lengths/{cell.__name__}"] = _padded(_sequence(cell, D, H))
-    found["Linear"] = _stateless(Linear, D, H)
-    found["HeadwiseLinear"] = _stateless(HeadwiseLinear, 6, 2, bias=True, out_features=4)
-    for norm, sizes in NORMS.items():
-        found[norm.__name__] = _stateless(norm, *sizes, bias=True)
-    found["CausalConv1d"] = _sequence(CausalConv1d, D)
+        found[f"sLSTMCell/{forget}"] = _step(cells.sLSTMCell, D, H, **options)
+        found[f"sLSTM/{forget}"] = _sequence(layers.sLSTM, D, H, **options)
+        name = f"slstm_recurrent/{forget}"
+        found[name] = _given("slstm_recurrent", layers.sLSTM, forget_gate=forget)
+    return found
+
+
+def _memories() -> dict[str, Case]:
+    """The variants of mLSTM, as a step, over a sequence, and each form as a function."""
+    found: dict[str, Case] = {}
+    for forget, input_gate in product(GATES, reversed(GATES)):
+        gates = {"forget_gate": forget, "input_gate": input_gate}
+        name, options = f"{forget}-{input_gate}", {"num_heads": NH, "qk_dim": QK, **gates}
+        found[f"mLSTMCell/{name}"] = _step(cells.mLSTMCell, D, H, **options)
+        found[f"mLSTM/{name}"] = _sequence(layers.mLSTM, D, H, **options)
+        for form in ("recurrent", "parallel"):
+            found[f"mlstm_{form}/{name}"] = _memory(f"mlstm_{form}", **gates)
+        found[f"mlstm_chunkwise/{name}"] = _memory("mlstm_chunkwise", chunk_size=3, **gates)
+    return found
+
+
+def _guests() -> dict[str, Case]:
+    """The cells without a kernel, as a step and unrolled, and all over different lengths."""
+    found: dict[str, Case] = {}
+    for cell in (cells.GRUCell, cells.ElmanCell, cells.PeepholeLSTMCell):
+        found[cell.__name__] = _step(cell, D, H)
+        found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
+    for layer in SEQUENCES:
+        found[f"lengths/{layer.__name__}"] = _padded(_sequence(layer, D, H))
+    return found
+
+
+def _stateless_layers() -> dict[str, Case]:
+    found: dict[str, Case] = {
+        "Linear": _stateless(layers.Linear, D, H),
+        "HeadwiseLinear": _stateless(layers.HeadwiseLinear, 6, 2, bias=True, out_features=4),
+        "CausalConv1d": _sequence(layers.CausalConv1d, D),
+        "soft_cap": _soft_cap,
+        "Embedding": _embedding,
+        "softmax_cross_entropy": _loss,
+    }
+    for norm in (layers.LayerNorm, layers.RMSNorm):
+        found[norm.__name__] = _stateless(norm, D, bias=True)
+    for by_head in (layers.MultiHeadLayerNorm, layers.MultiHeadRMSNorm):
+        found[by_head.__name__] = _stateless(by_head, NH, D, bias=True)
     for act_fn in ("gelu", "swish"):
-        found[f"GatedFeedForward/{act_fn}"] = _stateless(GatedFeedForward, D, H, act_fn, bias=True)
-    for act in ((silu, silu_backward), (gelu, gelu_backward), (gelu_tanh, gelu_tanh_backward)):
-        found[act[0].__name__] = _activation(*act)
-    found["soft_cap"] = _soft_cap
-    found["Embedding"] = _embedding
-    found["softmax_cross_entropy"] = _loss
-    for cell in (LSTM, sLSTM, mLSTM):
-        found[f"LanguageModel/{cell.__name__}"] = _language_model(cell)
-    found["mLSTMBlock"] = _block(mLSTMBlock, _mlstm_block(embedding_dim=WIDTH, bias=True))
-    feed = FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
-    found["sLSTMBlock"] = _block(sLSTMBlock, _slstm_block(feed, embedding_dim=WIDTH))
+        case = _stateless(layers.GatedFeedForward, D, H, act_fn, bias=True)
+        found[f"GatedFeedForward/{act_fn}"] = case
+    for name in ("silu", "gelu", "gelu_tanh"):
+        found[name] = _activation(*_pair(layers, name))
+    return found
+
+
+def _models() -> dict[str, Case]:
+    found = {f"LanguageModel/{layer.__name__}": _language_model(layer) for layer in SEQUENCES}
+    found["mLSTMBlock"] = _block(models.mLSTMBlock, _mlstm_block(embedding_dim=WIDTH, bias=True))
+    feed = models.FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
+    found["sLSTMBlock"] = _block(models.sLSTMBlock, _slstm_block(feed, embedding_dim=WIDTH))
     for label, tied in (("mixed", False), ("tied", True)):
         found[f"xLSTMLMModel/{label}"] = _xlstm(tie_weights=tied)
     for mode in ("single", "fused"):
@@ -141,63 +110,59 @@ def cases() -> dict[str, Case]:
     return found
 
 
-def _guests() -> dict[str, Case]:
-    """The cells without a kernel, as a step and unrolled over sequences."""
-    found: dict[str, Case] = {}
-    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell):
-        found[cell.__name__] = _step(cell, D, H)
-        found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
-    return found
+def _pair(module: Any, name: str) -> tuple[Any, Any]:
+    """A function and its backward."""
+    return getattr(module, name), getattr(module, f"{name}_backward")
 
 
-def _step(cell: type[Any], *sizes: int, **options: Any) -> Case:
+def _stateful(make: Callable[..., Any], inputs: Inputs, maps: float = 1.0) -> Case:
+    """A cell, layer or model, from a random state; its matrices are multiplied by ``maps``."""
+
     def case(rng: np.random.Generator, dtype: Any) -> Target:
-        layer = _filled(cell(*sizes, **options, dtype=dtype), rng)
-        return layer, (_x(rng, dtype)[:, 0], random_state(layer.init_state(B), rng))
+        layer, x = _filled(make(dtype=dtype), rng, maps), inputs(rng, dtype)
+        return layer, (x, random_state(layer.init_state(len(x)), rng))
 
     return case
 
 
-def _unrolled(cell: type[Any], *sizes: int, dtype: Any) -> SequenceLayer:
+def _step(cell: Callable[..., Any], *sizes: int, **options: Any) -> Case:
+    return _stateful(partial(cell, *sizes, **options), lambda rng, dtype: _x(rng, dtype)[:, 0])
+
+
+def _sequence(layer: Callable[..., Any], *sizes: int, **options: Any) -> Case:
+    return _stateful(partial(layer, *sizes, **options), _x)
+
+
+def _unrolled(cell: type[Any], *sizes: int, dtype: Any) -> layers.SequenceLayer:
     """A cell over a sequence, step by step."""
-    return SequenceLayer(cell(*sizes, dtype=dtype))
+    return layers.SequenceLayer(cell(*sizes, dtype=dtype))
 
 
-def _sequence(sequence: Callable[..., Any], *sizes: int, **options: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        layer = _filled(sequence(*sizes, **options, dtype=dtype), rng)
-        return layer, (_x(rng, dtype), random_state(layer.init_state(B), rng))
-
-    return case
-
-
-def _given(pair: Pair, cell: type[Any], **options: Any) -> Case:
+def _given(name: str, layer: type[Any], **options: Any) -> Case:
     """A recurrence over given pre-activations."""
+    forward, backward = _pair(kernels, name)
 
     def case(rng: np.random.Generator, dtype: Any) -> Target:
-        def forward(Wx: Array, R: Array, state: Any) -> Any:
-            return pair[0](Wx, R, state, **options)
-
         Wx = rng.standard_normal((B, T, 4 * H)).astype(dtype)
         R = rng.standard_normal((NH, 4 * H // NH, H // NH)).astype(dtype)
-        return (forward, pair[1]), (Wx, R, random_state(cell(D, H, dtype=dtype).init_state(B), rng))
+        state = random_state(layer(D, H, dtype=dtype).init_state(B), rng)
+        return (partial(forward, **options), backward), (Wx, R, state)
 
     return case
 
 
-def _memory(pair: Pair, forget_gate: str, input_gate: str, **options: Any) -> Case:
+def _memory(name: str, **options: Any) -> Case:
     """A form of mLSTM as a function."""
+    forward, backward = _pair(mlstm, name)
 
     def case(rng: np.random.Generator, dtype: Any) -> Target:
-        def forward(q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState) -> Any:
-            gates = {"forget_gate": forget_gate, "input_gate": input_gate}
-            return pair[0](q, k, v, i, f, state, eps=1e-2, **gates, **options)
-
         q, k = rng.standard_normal((2, B, NH, T, 3)).astype(dtype)
         v = rng.standard_normal((B, NH, T, 2)).astype(dtype)
         i, f = rng.standard_normal((2, B, NH, T)).astype(dtype)
-        empty = mLSTM(1, 4, NH, qk_dim=6, input_gate=input_gate, dtype=dtype).init_state(B)
-        return (forward, pair[1]), (q, k, v, i, f, random_state(empty, rng))
+        gate = options["input_gate"]
+        empty = layers.mLSTM(1, 4, NH, qk_dim=6, input_gate=gate, dtype=dtype).init_state(B)
+        pair = partial(forward, eps=1e-2, **options), backward
+        return pair, (q, k, v, i, f, random_state(empty, rng))
 
     return case
 
@@ -242,51 +207,49 @@ def _activation(forward: Any, backward: Any) -> Case:
 
 
 def _soft_cap(rng: np.random.Generator, dtype: Any) -> Target:
-    return (lambda x: soft_cap(x, 1.5), soft_cap_backward), (_x(rng, dtype),)
+    return (lambda x: layers.soft_cap(x, 1.5), layers.soft_cap_backward), (_x(rng, dtype),)
 
 
 def _embedding(rng: np.random.Generator, dtype: Any) -> Target:
-    return _filled(Embedding(5, D, dtype=dtype), rng), (rng.integers(5, size=(B, T)),)
+    return _filled(layers.Embedding(5, D, dtype=dtype), rng), (rng.integers(5, size=(B, T)),)
 
 
 def _loss(rng: np.random.Generator, dtype: Any) -> Target:
     logits = rng.standard_normal((B, T, 5)).astype(dtype)
-    pair = (softmax_cross_entropy, softmax_cross_entropy_backward)
-    return pair, (logits, rng.integers(5, size=(B, T)))
+    return _pair(layers, "softmax_cross_entropy"), (logits, rng.integers(5, size=(B, T)))
 
 
-def _language_model(cell: type[Any]) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        sequence = cell(D, H, dtype=dtype) if cell is LSTM else cell(D, H, NH, dtype=dtype)
-        model = _filled(LanguageModel(5, D, sequence), rng)
-        state = random_state(sequence.init_state(B), rng)
-        return model, (rng.integers(5, size=(B, T)), state)
+def _language_model(layer: type[Any]) -> Case:
+    def make(dtype: Any) -> models.LanguageModel:
+        heads = [] if layer is layers.LSTM else [NH]
+        return models.LanguageModel(5, D, layer(D, H, *heads, dtype=dtype))
 
-    return case
+    return _stateful(make, lambda rng, dtype: rng.integers(5, size=(B, T)))
 
 
-def _mlstm_block(**options: Any) -> mLSTMBlockConfig:
+def _mlstm_block(**options: Any) -> models.mLSTMBlockConfig:
     sizes = {"num_heads": NH, "proj_factor": 1.0, "round_proj_up_to_multiple_of": 4}
     sizes |= {"qkv_proj_blocksize": WIDTH}
-    return mLSTMBlockConfig(mLSTMLayerConfig(**(sizes | options)))
+    return models.mLSTMBlockConfig(models.mLSTMLayerConfig(**(sizes | options)))
 
 
-def _slstm_block(feed: FeedForwardConfig | None = None, **options: Any) -> sLSTMBlockConfig:
-    return sLSTMBlockConfig(sLSTMLayerConfig(num_heads=NH, **options), feed)
+def _slstm_block(
+    feed: models.FeedForwardConfig | None = None, **options: Any
+) -> models.sLSTMBlockConfig:
+    return models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=NH, **options), feed)
 
 
-def _block(kind: type[Any], config: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        block = _gently_filled(kind(config, dtype=dtype), rng)
-        x = rng.standard_normal((1, T, WIDTH)).astype(dtype)
-        return block, (x, random_state(block.init_state(1), rng))
+def _block(kind: Callable[..., Any], config: Any) -> Case:
+    def x(rng: np.random.Generator, dtype: Any) -> Array:
+        drawn: Array = rng.standard_normal((1, T, WIDTH)).astype(dtype)
+        return drawn
 
-    return case
+    return _stateful(partial(kind, config), x, SMALL)
 
 
 def _xlstm(**options: Any) -> Case:
     """One mLSTM and one sLSTM block."""
-    config = xLSTMLMModelConfig(
+    config = models.xLSTMLMModelConfig(
         mlstm_block=_mlstm_block(),
         slstm_block=_slstm_block(),
         num_blocks=2,
@@ -295,11 +258,11 @@ def _xlstm(**options: Any) -> Case:
         vocab_size=6,
         **options,
     )
-    return _model(xLSTMLMModel, config)
+    return _model(models.xLSTMLMModel, config)
 
 
 def _xlstm_large(**options: Any) -> Case:
-    config = xLSTMLargeConfig(
+    config = models.xLSTMLargeConfig(
         embedding_dim=WIDTH,
         num_heads=NH,
         num_blocks=1,
@@ -310,15 +273,11 @@ def _xlstm_large(**options: Any) -> Case:
         use_bias=True,
         **options,
     )
-    return _model(xLSTMLarge, config)
+    return _model(models.xLSTMLarge, config)
 
 
-def _model(kind: type[Any], config: Any) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        model = _gently_filled(kind(config, dtype=dtype), rng)
-        return model, (rng.integers(6, size=(1, T)), random_state(model.init_state(1), rng))
-
-    return case
+def _model(kind: Callable[..., Any], config: Any) -> Case:
+    return _stateful(partial(kind, config), lambda rng, dtype: rng.integers(6, size=(1, T)), SMALL)
 
 
 def _x(rng: np.random.Generator, dtype: Any) -> Array:
@@ -326,18 +285,12 @@ def _x(rng: np.random.Generator, dtype: Any) -> Array:
     return x
 
 
-def _filled(layer: Any, rng: np.random.Generator) -> Any:
-    """Overwrite all parameters, biases too, by normal numbers."""
-    for array in layer.params.values():
+def _filled(layer: Any, rng: np.random.Generator, maps: float = 1.0) -> Any:
+    """Overwrite all parameters, biases too, by normal numbers, and make the maps smaller."""
+    for name, array in layer.params.items():
         array[...] = rng.standard_normal(array.shape)
-    return layer
-
-
-def _gently_filled(layer: Any, rng: np.random.Generator) -> Any:
-    """As :func:`_filled`, with smaller maps: of a deep model, differences are less precise."""
-    for name, array in _filled(layer, rng).params.items():
         if array.ndim > 1 and not name.endswith("embedding.weight"):
-            array *= 0.15
+            array *= maps
     return layer
 
 

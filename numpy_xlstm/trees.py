@@ -21,19 +21,6 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         yield name, np.asarray(tree)
 
 
-def structure(tree: Any) -> Any:
-    """The tree with "array" in the place of each of its arrays, and tuples of no other kind.
-
-    Examples
-    --------
-    >>> structure((np.array([1, 2]), [None, 3.0]))
-    ('array', (None, 'array'))
-    """
-    if isinstance(tree, tuple | list):
-        return tuple(structure(part) for part in tree)
-    return None if tree is None else "array"
-
-
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:
     """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
     if tree is None:
@@ -56,17 +43,7 @@ def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
 
 
 def join_states(states: Sequence[Any]) -> Any:
-    """Join states along the batch, the first axis of every array.
-
-    Parameters
-    ----------
-    states : Sequence
-        At least one; each an array, None, or a tuple, named tuple or list of such, alike in all.
-
-    Returns
-    -------
-    Any
-        A state of the same structure.
+    """Join states, nested tuples of arrays and None, along the first axis of every array.
 
     Raises
     ------

@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def write_arrays(
     ({'x': array([0, 1, 2])}, {'step': 7})
     """
     path = Path(path)
-    write = _format(path).write
+    write, _ = _format(path)
     for name, array in arrays.items():
         _check_storable(name, array)
     text = _to_json(metadata)
@@ -85,7 +85,7 @@ def read_arrays(path: str | Path) -> Content:
         If there is no such file, or it cannot be read.
     """
     path = Path(path)
-    read = _format(path).read
+    _, read = _format(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist")
     if path.is_dir():
@@ -151,13 +151,8 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
-
-
-def _sync_directory(directory: Path) -> None:
-    """Have the new name on disk too, where a directory can be opened."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    if hasattr(os, "O_DIRECTORY"):  # have the new name on disk, too
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
@@ -209,18 +204,14 @@ def _read_safetensors(file: IO[bytes]) -> tuple[dict[str, Array], str | None]:
     return arrays, metadata.get(HEADER_KEY)
 
 
-class _Format(NamedTuple):
-    write: Callable[[IO[bytes], Mapping[str, Array], str], None]
-    read: Callable[[IO[bytes]], tuple[dict[str, Array], str | None]]
-
-
-_FORMATS = {
-    ".npz": _Format(_write_npz, _read_npz),
-    ".safetensors": _Format(_write_safetensors, _read_safetensors),
+_FORMATS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
+    ".npz": (_write_npz, _read_npz),
+    ".safetensors": (_write_safetensors, _read_safetensors),
 }
+"""How each format is written and read."""
 
 
-def _format(path: Path) -> _Format:
+def _format(path: Path) -> tuple[Callable[..., None], Callable[..., Any]]:
     if path.suffix not in _FORMATS:
         raise CheckpointError(
             f"path: expected a name that ends in {' or '.join(_FORMATS)}; got {path.name}"

@@ -42,10 +42,7 @@ class Kind(NamedTuple):
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
-        """Return the kind of a model that is made from a ``config`` with ``to_dict``.
-
-        The model is built as ``model(config.from_dict(…), dtype=…, rng=…)``.
-        """
+        """Return the kind of what is built by ``model(config.from_dict(…), dtype=…, rng=…)``."""
         return cls(
             lambda built: dict(built.config.to_dict()),
             lambda described, dtype: model(
@@ -154,7 +151,10 @@ def save_checkpoint(
     >>> loaded.training, bool((loaded.model.params["cell.R"] == model.params["cell.R"]).all())
     ({'step': 3}, True)
     """
-    _check_extras(tokenizer, training, arrays)
+    if tokenizer is not None:
+        check_has("tokenizer", tokenizer, "to_dict")
+    check_kind("training", {} if training is None else training, Mapping)
+    check_kind("arrays", {} if arrays is None else arrays, Mapping)
     kind, extra = type(model).__name__, dict(arrays or {})
     if mine := [name for name in extra if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
@@ -170,15 +170,6 @@ def save_checkpoint(
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
     write_arrays(path, parameters | extra, metadata)
-
-
-def _check_extras(tokenizer: Any, training: Any, arrays: Any) -> None:
-    """Raise :class:`OptionError` where what comes with a model is of another kind."""
-    if tokenizer is not None:
-        check_has("tokenizer", tokenizer, "to_dict")
-    for name, mapping in (("training", training), ("arrays", arrays)):
-        if mapping is not None:
-            check_kind(name, mapping, Mapping)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -199,8 +190,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         )
     model = _build(metadata)
     stored = {name: arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
-    _fill(model, {name.removeprefix(PREFIX): array for name, array in stored.items()})
-    return Checkpoint(model, _tokenizer(metadata), metadata.get("training") or {}, arrays)
+    params = {name.removeprefix(PREFIX): array for name, array in stored.items()}
+    check_same_arrays("parameters", model.params, params)
+    for name, array in model.params.items():
+        array[...] = params[name]
+    described = metadata.get("tokenizer")
+    tokenizer = None if described is None else tokenizer_from_dict(described)
+    return Checkpoint(model, tokenizer, metadata.get("training") or {}, arrays)
 
 
 def _kind(name: Any) -> Kind:
@@ -220,14 +216,6 @@ def _build(metadata: dict[str, Any]) -> RecurrentModel:
         ) from error
 
 
-def _fill(model: RecurrentModel, stored: Mapping[str, Array]) -> None:
-    """Copy parameters into those of the model, once all are sure to be the right ones."""
-    params = model.params
-    check_same_arrays("parameters", params, stored)
-    for name, array in params.items():
-        array[...] = stored[name]
-
-
 def check_same_arrays(what: str, expected: Mapping[str, Array], got: Mapping[str, Array]) -> None:
     """Raise :class:`CheckpointError` unless both have the same names, shapes and dtypes."""
     if missing := expected.keys() - got.keys():
@@ -238,10 +226,3 @@ def check_same_arrays(what: str, expected: Mapping[str, Array], got: Mapping[str
         wanted, found = (f"{a.dtype.name} {a.shape}" for a in (array, got[name]))
         if wanted != found:
             raise CheckpointError(f"{name}: expected {wanted}; got {found}")
-
-
-def _tokenizer(metadata: dict[str, Any]) -> Tokenizer | None:
-    described = metadata.get("tokenizer")
-    if described is None:
-        return None
-    return tokenizer_from_dict(described)

@@ -7,13 +7,12 @@ from numpy_xlstm.generation.generate import (
     generate_batch,
     stream,
 )
+from numpy_xlstm.generation.pieces import StopFilter, StreamDecoder
 from numpy_xlstm.generation.sampling import Sampling, draw, probabilities
-from numpy_xlstm.generation.stops import StopFilter
 from numpy_xlstm.generation.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
     HuggingFaceTokenizer,
-    StreamDecoder,
     Tokenizer,
     tokenizer_from_dict,
 )

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.generation.pieces import StopFilter, StreamDecoder
 from numpy_xlstm.generation.sampling import Sampling, draw
-from numpy_xlstm.generation.stops import StopFilter
-from numpy_xlstm.generation.tokenizers import CharacterTokenizer, StreamDecoder, Tokenizer
+from numpy_xlstm.generation.tokenizers import CharacterTokenizer, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.numerics import (
     Array,
@@ -85,9 +85,7 @@ def stream(
 
     Examples
     --------
-    >>> from numpy_xlstm import LSTM
-    >>> from numpy_xlstm.generation import CharacterTokenizer
-    >>> from numpy_xlstm.models import LanguageModel
+    >>> from numpy_xlstm import LSTM, CharacterTokenizer, LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> tokenizer = CharacterTokenizer.of("abc")
     >>> model = LanguageModel(tokenizer.size, 4, LSTM(4, 8, rng=rng), rng=rng)
@@ -97,7 +95,16 @@ def stream(
     """
     prompts = [check_prompt(prompt, tokenizer)]
     text = _Text(tokenizer, stop)
-    return _pieces(_tokens(model, tokenizer, prompts, length, sampling, banned, rng), text)
+    steps = _tokens(model, tokenizer, prompts, length, sampling, banned, rng)
+
+    def pieces() -> Iterator[str]:
+        for (token,) in steps:
+            yield text.push(int(token))
+            if text.stopped:
+                return
+        yield text.flush()
+
+    return filter(None, pieces())
 
 
 def generate(
@@ -115,17 +122,22 @@ def generate(
 
     Examples
     --------
-    >>> from numpy_xlstm import LSTM
-    >>> from numpy_xlstm.generation import ByteTokenizer
-    >>> from numpy_xlstm.models import LanguageModel
+    >>> from numpy_xlstm import LSTM, ByteTokenizer, LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(256, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> ascii_only = range(128, 256)
     >>> len(generate(model, ByteTokenizer(), "né", length=9, banned=ascii_only, rng=rng))
     9
     """
-    options: dict[str, Any] = {"length": length, "sampling": sampling, "stop": stop}
-    return "".join(stream(model, tokenizer, prompt, banned=banned, rng=rng, **options))
+    text = stream(
+        *(model, tokenizer, prompt),
+        length=length,
+        sampling=sampling,
+        stop=stop,
+        banned=banned,
+        rng=rng,
+    )
+    return "".join(text)
 
 
 def generate_batch(
@@ -149,8 +161,8 @@ def generate_batch(
     Parameters
     ----------
     model, tokenizer, length, sampling, stop, banned
-        As in :func:`stream`. The state of the model must be nested tuples of arrays with the batch
-        on their first axis; see :func:`join_states`.
+        As in :func:`stream`, and so are the errors. The state of the model must be nested tuples of
+        arrays with the batch on their first axis; see :func:`join_states`.
     prompts : Sequence[str]
         What to continue.
     rng : np.random.Generator
@@ -161,26 +173,18 @@ def generate_batch(
     list[str]
         One text per prompt.
 
-    Raises
-    ------
-    OptionError, ShapeError
-        As in :func:`stream`.
-
     Examples
     --------
-    >>> from numpy_xlstm import LSTM
-    >>> from numpy_xlstm.generation import CharacterTokenizer
-    >>> from numpy_xlstm.models import LanguageModel
+    >>> from numpy_xlstm import LSTM, CharacterTokenizer, LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> tokenizer = CharacterTokenizer.of("abc")
     >>> model = LanguageModel(tokenizer.size, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> [len(t) for t in generate_batch(model, tokenizer, ["a", "bca"], length=7, rng=rng)]
     [7, 7]
     """
-    if isinstance(prompts, str):
-        raise OptionError(f"prompts: expected a sequence of strings; got the string {prompts!r}")
-    if not isinstance(prompts, Iterable):
-        raise OptionError(f"prompts: expected a sequence of strings; got {prompts!r}")
+    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
+        got = f"the string {prompts!r}" if isinstance(prompts, str) else repr(prompts)
+        raise OptionError(f"prompts: expected a sequence of strings; got {got}")
     prompts = list(prompts)
     ids = [check_prompt(p, tokenizer, f"prompts[{row}]") for row, p in enumerate(prompts)]
     texts = [_Text(tokenizer, stop) for _ in prompts]
@@ -206,11 +210,10 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
     check_has("tokenizer", tokenizer, "encode", "decode")
     if not isinstance(prompt, str):
         raise OptionError(f"{name}: expected a string; got {prompt!r}")
-    if isinstance(tokenizer, CharacterTokenizer):
-        foreign = sorted(set(prompt) - set(tokenizer.symbols))
-        if foreign:
-            got = ", ".join(map(repr, foreign))
-            raise OptionError(f"{name}: expected characters of the training text; got {got}")
+    known = tokenizer.symbols if isinstance(tokenizer, CharacterTokenizer) else prompt
+    if foreign := sorted(set(prompt) - set(known)):
+        got = ", ".join(map(repr, foreign))
+        raise OptionError(f"{name}: expected characters of the training text; got {got}")
     ids = np.asarray(tokenizer.encode(prompt), np.int64)
     if not len(ids):
         expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
@@ -235,17 +238,6 @@ class _Text:
         return self._filter.push(self._decoder.flush()) + self._filter.flush()
 
 
-def _pieces(steps: Iterator[IndexArray], text: _Text) -> Iterator[str]:
-    """Yield the pieces of one text that are not empty."""
-    for (token,) in steps:
-        if piece := text.push(int(token)):
-            yield piece
-        if text.stopped:
-            return
-    if piece := text.flush():
-        yield piece
-
-
 def _tokens(
     model: TokenModel,
     tokenizer: Tokenizer,
@@ -265,8 +257,10 @@ def _tokens(
     history = [ids.tolist() for ids in prompts]
 
     def steps() -> Iterator[IndexArray]:
-        logits, state = _read(model, prompts)
+        read = [model(ids[None], None) for ids in prompts]
+        logits = np.concatenate([logits[:, -1] for logits, _ in read])
         _check_width(logits.shape[-1], tokenizer)
+        state = join_states([state for _, state in read])
         step = _step_of(model)
         for left in reversed(range(length)):
             last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
@@ -278,13 +272,6 @@ def _tokens(
                 logits, state = step(drawn, state)
 
     return steps() if prompts and length else iter(())
-
-
-def _read(model: TokenModel, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
-    """Return the logits (B, V) after each prompt and the joint state."""
-    read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1] for logits, _ in read])
-    return logits, join_states([state for _, state in read])
 
 
 def _step_of(model: Any) -> Callable[[IndexArray, Any], tuple[Array, Any]]:
@@ -308,25 +295,18 @@ def _check_width(width: int | None, tokenizer: Tokenizer) -> None:
         )
 
 
-def _ids_of(banned: Any) -> list[int]:
-    """The ids in a list, whatever collection they come in."""
-    ids = list(banned) if isinstance(banned, Iterable) else [banned]
-    whole = (isinstance(k, int | np.integer) and not isinstance(k, bool) for k in ids)
-    if not isinstance(banned, Iterable) or isinstance(banned, str) or not all(whole):
-        raise OptionError(f"banned: expected whole numbers, the ids; got {banned!r}")
-    return [int(k) for k in ids]
-
-
-def _allowed(tokenizer: Tokenizer, banned: Collection[int] | None) -> np.ndarray[Any, Any]:
+def _allowed(tokenizer: Tokenizer, banned: Any) -> np.ndarray[Any, Any]:
     """Which ids may be drawn, shape (tokenizer.size,)."""
     if banned is None:
         banned = [tokenizer.unknown] if isinstance(tokenizer, CharacterTokenizer) else []
-    banned = _ids_of(banned)
-    outside = sorted(k for k in banned if not 0 <= k < tokenizer.size)
-    if outside:
+    several = isinstance(banned, Iterable) and not isinstance(banned, str)
+    ids: list[Any] = list(banned) if several else [None]
+    if not all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in ids):
+        raise OptionError(f"banned: expected whole numbers, the ids; got {banned!r}")
+    if outside := sorted(int(k) for k in ids if not 0 <= k < tokenizer.size):
         raise OptionError(f"banned: expected ids from 0 to {tokenizer.size - 1}; got {outside}")
     allowed = np.ones(tokenizer.size, bool)
-    allowed[list(banned)] = False
+    allowed[ids] = False
     if not allowed.any():
         raise OptionError(f"banned: expected to leave one of {tokenizer.size} ids; got all of them")
     return allowed

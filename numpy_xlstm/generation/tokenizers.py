@@ -1,26 +1,18 @@
 """Text as token ids and back: bytes, characters, or a tokenizer of Hugging Face."""
 
-import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
 
-if TYPE_CHECKING:
-    import tokenizers
-
 REPLACEMENT = "\ufffd"
 """What an unknown character and bytes that are not UTF-8 are decoded to."""
-
-MISSING_EXTRA = (
-    "HuggingFaceTokenizer needs the tokenizers extra: pip install 'numpy-xlstm[tokenizers]'"
-)
 
 
 class Tokenizer(Protocol):
@@ -59,13 +51,7 @@ class ByteTokenizer:
         return 256
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of a text: its bytes, shape (N,).
-
-        Raises
-        ------
-        TextError
-            If the text holds half of a surrogate pair, which UTF-8 cannot express.
-        """
+        """Ids of a text: its bytes. Half of a surrogate pair, which has none, is a TextError."""
         return np.frombuffer(_utf8(text), np.uint8).astype(np.int64)
 
     def decode(self, ids: IndexArray) -> str:
@@ -130,10 +116,8 @@ class CharacterTokenizer:
     def encode(self, text: str) -> IndexArray:
         """Ids of the characters of ``text``, shape (len(text),)."""
         check_text(text)
-        known, points = code_points(self.symbols), code_points(text)
-        ids = np.searchsorted(known, points)
-        found = np.append(known, NO_CODE_POINT)[ids] == points
-        return np.where(found, ids, self.unknown)
+        ids = {symbol: n for n, symbol in enumerate(self.symbols)}
+        return np.array([ids.get(character, self.unknown) for character in text], np.int64)
 
     def decode(self, ids: IndexArray) -> str:
         """Characters of the ids; the unknown id gives U+FFFD."""
@@ -198,11 +182,14 @@ class HuggingFaceTokenizer:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 
     @cached_property
-    def _tokenizer(self) -> "tokenizers.Tokenizer":
+    def _tokenizer(self) -> Any:
         try:
             from tokenizers import Tokenizer as Library
         except ImportError:
-            raise MissingExtraError(MISSING_EXTRA) from None
+            raise MissingExtraError(
+                "HuggingFaceTokenizer needs the tokenizers extra: "
+                "pip install 'numpy-xlstm[tokenizers]'"
+            ) from None
         try:
             tokenizer = Library.from_str(self.json)
         except Exception as error:  # the library raises no narrower type
@@ -246,12 +233,12 @@ class HuggingFaceTokenizer:
         return {"kind": "huggingface", "json": self.json}
 
 
-KINDS = {
-    "byte": (ByteTokenizer, frozenset[str]()),
-    "character": (CharacterTokenizer, frozenset({"symbols"})),
-    "huggingface": (HuggingFaceTokenizer, frozenset({"json"})),
+KINDS: dict[str, Any] = {
+    "byte": ByteTokenizer,
+    "character": CharacterTokenizer,
+    "huggingface": HuggingFaceTokenizer,
 }
-"""The tokenizers by their name in a dict, and what each holds, all of it text."""
+"""The tokenizers by their name in a dict. All that they hold is text."""
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
@@ -269,113 +256,18 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
     CharacterTokenizer(symbols='abc')
     """
-    fields = dict(d) if isinstance(d, Mapping) else {}
-    kind = fields.pop("kind", None)
+    given = dict(d) if isinstance(d, Mapping) else {}
+    kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
         raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
-    make, expected = KINDS[kind]
-    if fields.keys() != expected or not all(isinstance(text, str) for text in fields.values()):
+    expected = [field.name for field in fields(KINDS[kind])]
+    if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
         raise OptionError(
-            f"tokenizer: expected text under {sorted(expected)} for the kind {kind}; "
-            f"got { ({name: type(value).__name__ for name, value in fields.items()}) }"
+            f"tokenizer: expected text under {expected} for the kind {kind}; "
+            f"got { ({name: type(value).__name__ for name, value in given.items()}) }"
         )
-    tokenizer: Tokenizer = make(**fields)
+    tokenizer: Tokenizer = KINDS[kind](**given)
     return tokenizer
-
-
-class StreamDecoder:
-    """Decode ids one by one, into text that later ids do not change.
-
-    Bytes of an unfinished character are kept back. With a tokenizer that is neither of bytes nor of
-    characters, all ids so far are decoded at every step, and new text is certain once it does not
-    end in U+FFFD.
-
-    Parameters
-    ----------
-    tokenizer : Tokenizer
-        Decodes the ids.
-
-    Examples
-    --------
-    >>> decoder = StreamDecoder(ByteTokenizer())
-    >>> [decoder.push(byte) for byte in "né!".encode()], decoder.flush()
-    (['n', '', 'é', '!'], '')
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._decoder: _Decoder
-        if isinstance(tokenizer, ByteTokenizer):
-            self._decoder = _Bytes()
-        elif isinstance(tokenizer, CharacterTokenizer):
-            self._decoder = _Each(tokenizer)
-        else:
-            self._decoder = _Whole(tokenizer)
-
-    def push(self, token: int) -> str:
-        """Take the next id and return the text that has become certain."""
-        return self._decoder.push(token)
-
-    def flush(self) -> str:
-        """Return the rest of the text: there are no more ids."""
-        return self._decoder.flush()
-
-
-class _Decoder(Protocol):
-    def push(self, id: int) -> str: ...  # noqa: A002
-    def flush(self) -> str: ...
-
-
-class _Bytes:
-    """UTF-8 by the incremental decoder of Python."""
-
-    def __init__(self) -> None:
-        self._codec = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def push(self, token: int) -> str:
-        return self._codec.decode(bytes([token]))
-
-    def flush(self) -> str:
-        return self._codec.decode(b"", final=True)
-
-
-class _Each:
-    """Every id is a text by itself."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-
-    def push(self, token: int) -> str:
-        return self._tokenizer.decode(np.array([token]))
-
-    def flush(self) -> str:
-        return ""
-
-
-class _Whole:
-    """What an id means may depend on those before: decode all of them every time."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._ids: list[int] = []
-        self._given = 0
-
-    def push(self, token: int) -> str:
-        self._ids.append(token)
-        return self._new(self._text().rstrip(REPLACEMENT))
-
-    def flush(self) -> str:
-        return self._new(self._text())
-
-    def _text(self) -> str:
-        return self._tokenizer.decode(np.array(self._ids, np.int64))
-
-    def _new(self, text: str) -> str:
-        new = text[self._given :]
-        self._given += len(new)
-        return new
-
-
-NO_CODE_POINT = np.uint32(0xFFFFFFFF)
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

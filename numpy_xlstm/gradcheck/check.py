@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck.adjoint import adjoint_rows
-from numpy_xlstm.gradcheck.compare import tensor_rows
+from numpy_xlstm.gradcheck.compare import adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.point import Point
 from numpy_xlstm.gradcheck.problem import Problem
@@ -19,7 +18,6 @@ NOT_ANALYTIC = (
     "differences agree where the complex step does not: is the forward analytic as written? "
     "np.abs, conj and .real are not; branch on the real part instead"
 )
-
 PARAMS_UNREAD = (
     "the forward gives the same outputs over other parameters: does it read them from self.params? "
     "if not, define with_params(params), which returns the same layer over other arrays"
@@ -131,8 +129,8 @@ def gradcheck(
     rows: list[Row] = []
     notes: list[str] = []
     for problem in _problems(target, inputs, rows):
-        point = Point(problem, generator)
-        found, said = _check(point, methods, rtol, max_entries, directions)
+        point = Point(problem, generator, max_entries, directions)
+        found, said = _check(point, methods, rtol)
         rows += [replace(row, state=problem.state) for row in found]
         notes += said
         if any(row.method == "contract" for row in found):
@@ -151,9 +149,7 @@ def _problems(target: Any, inputs: tuple[Any, ...], rows: list[Row]) -> Iterator
         yield problem.from_returned_state()
 
 
-def _check(
-    point: Point, methods: Sequence[str], rtol: float | None, max_entries: int, directions: int
-) -> tuple[list[Row], list[str]]:
+def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[list[Row], list[str]]:
     """All rows at one point, and notes."""
     tolerances = TOLERANCES["float32" if point.dtype == np.float32 else "float64"]
     if rtol is not None:
@@ -164,10 +160,10 @@ def _check(
     notes, methods = _possible(methods, point)
     for method in methods:
         if method == "adjoint":
-            rows += adjoint_rows(point, directions, tolerances)
+            rows += adjoint_rows(point, tolerances)
             continue
         try:
-            rows += tensor_rows(point, method, tolerances[method], max_entries, directions)
+            rows += tensor_rows(point, method, tolerances[method])
         except ValueError as error:
             if method == "complex" or not rows:
                 raise

@@ -20,8 +20,11 @@ class Point:
     else what it did instead.
     """
 
-    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+    def __init__(
+        self, problem: Problem, rng: np.random.Generator, max_entries: int, directions: int
+    ) -> None:
         self.problem, self.rng = problem, rng
+        self.max_entries, self.directions = max_entries, directions
         self.dtype = next(iter(problem.tensors.values())).dtype
         self.cotangents = self.random_cotangents()
         self.gradients = copies(problem.backward(self.cotangents))
@@ -55,13 +58,11 @@ class Point:
 
         return f
 
-    def lines(
-        self, name: str, max_entries: int, directions: int
-    ) -> Iterable[tuple[Index | None, Array]]:
+    def lines(self, name: str) -> Iterable[tuple[Index | None, Array]]:
         """Unit vectors of a small tensor, random directions of a large one, and what they are."""
         shape = self.tensors[name].shape
-        if self.tensors[name].size > max_entries:
-            for _ in range(directions):
+        if self.tensors[name].size > self.max_entries:
+            for _ in range(self.directions):
                 yield None, self.rng.standard_normal(shape)
             return
         for index in np.ndindex(shape):

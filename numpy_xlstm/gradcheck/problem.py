@@ -14,10 +14,9 @@ from numpy_xlstm.gradcheck.target import (
     check_backward,
     check_inputs,
     check_outputs,
-    check_target,
     check_tensors,
+    checked_target,
     copies,
-    function,
     is_floating,
     named_params,
     none_by_default,
@@ -51,11 +50,9 @@ class Problem:
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
-        check_target(target)
-        forward = function(target, "forward")
-        check_inputs(forward, inputs)
-        self._target, self._inputs = target, inputs
-        self._arguments = argument_names(forward, len(inputs))
+        self._target = target = checked_target(target)
+        check_inputs(target.forward, inputs)
+        self._inputs, self._arguments = inputs, argument_names(target.forward, len(inputs))
         pairs = zip(self._arguments, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
@@ -72,10 +69,9 @@ class Problem:
         self.outputs = copies(_named_outputs(self._call.results))
         check_outputs(self.outputs, next(iter(self.tensors.values())).dtype)
         self.stateful = len(self._call.results) == 3
-        backward = function(self._call.target, "backward")
-        check_backward(backward, self.stateful)
+        check_backward(target.backward, self.stateful)
         self.state, self._state_position = self._find_state()
-        self.takes_no_dstate = self.stateful and accepts(backward, "dy", "cache")
+        self.takes_no_dstate = self.stateful and accepts(target.backward, "dy", "cache")
 
     def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
         """Outputs at another point, which may be complex."""
@@ -95,7 +91,7 @@ class Problem:
         dy, *dstate = (rebuild(tree, values) for tree in results)
         if np.ndim(results[0]) == 0:
             dy = dy[()]
-        found = function(target, "backward")(dy, cache, *(() if alone else dstate))
+        found = target.backward(dy, cache, *(() if alone else dstate))
         self._note_changes("backward", before, given)
         self._note_changes("backward", returned, _named_outputs((*results, cache)))
         self._note_changes("backward", cotangents, handed, prefix="d")
@@ -106,9 +102,8 @@ class Problem:
         """Run the forward of the same layer on other inputs of much the same kind, if it can."""
         factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._call.given.items()}
         moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._call.given.items()}
-        forward = function(self._call.target, "forward")
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            self._elsewhere = forward(*self._arguments_from(moved))
+            self._elsewhere = self._call.target.forward(*self._arguments_from(moved))
         self._note_changes("next forward", self.outputs, _named_outputs(self._call.results))
 
     def from_returned_state(self) -> "Problem":
@@ -124,7 +119,7 @@ class Problem:
         inputs, (_, *state, _) = self._inputs, self._call.results
         if inputs and inputs[-1] is None:
             inputs = inputs[:-1]
-        if state and none_by_default(function(self._target, "forward"), len(inputs)):
+        if state and none_by_default(self._target.forward, len(inputs)):
             return "none", len(inputs)
         last, returned = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1:], state))
         return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
@@ -140,7 +135,7 @@ class Problem:
         given = copies(self._point | dict(tensors))
         params = {name: given[label] for name, label in self._labels.items()}
         target = over(self._target, params) if params else self._target
-        results = function(target, "forward")(*self._arguments_from(given))
+        results = target.forward(*self._arguments_from(given))
         if not isinstance(results, tuple) or len(results) not in (2, 3):
             raise TypeError(
                 "gradcheck: expected forward to return (y, cache) or (y, state, cache); "

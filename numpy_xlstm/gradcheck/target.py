@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,22 +16,23 @@ Arrays = dict[str, Array]
 REAL_DTYPES = tuple(d for d in SUPPORTED_DTYPES if d.kind == "f")
 
 
-def check_target(target: Any) -> None:
-    """Raise ``TypeError`` unless the target has a forward and a backward."""
-    pair = isinstance(target, tuple)
-    functions = target if pair else [getattr(target, n, None) for n in ("forward", "backward")]
-    if isinstance(target, type) or len(functions) != 2 or not all(map(callable, functions)):
+class Pair(NamedTuple):
+    """Two functions, called as if they were methods of a layer."""
+
+    forward: Callable[..., Any]
+    backward: Callable[..., Any]
+
+
+def checked_target(target: Any) -> Any:
+    """Return a layer, or two functions as a :class:`Pair`; raise ``TypeError`` for all else."""
+    found = Pair(*target) if isinstance(target, tuple) and len(target) == 2 else target
+    functions = getattr(found, "forward", None), getattr(found, "backward", None)
+    if isinstance(target, type) or not all(map(callable, functions)):
         got = f"the class {target.__name__}" if isinstance(target, type) else repr(target)
         raise TypeError(
             "gradcheck: expected a layer with forward and backward, or a tuple of two functions; "
             f"got {got}"
         )
-
-
-def function(target: Any, which: str) -> Callable[..., Any]:
-    """``"forward"`` or ``"backward"`` of a layer or a pair."""
-    pair = isinstance(target, tuple)
-    found: Callable[..., Any] = target[which == "backward"] if pair else getattr(target, which)
     return found
 
 

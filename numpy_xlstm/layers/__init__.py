@@ -16,8 +16,7 @@ from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
 from numpy_xlstm.layers.feedforward import FeedForwardCache, GatedFeedForward
 from numpy_xlstm.layers.headwise import HeadwiseLinear, HeadwiseLinearCache
-from numpy_xlstm.layers.linear import Linear, LinearCache
-from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
+from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup, LinearGroupCache
 from numpy_xlstm.layers.loss import (
     SoftmaxCrossEntropyCache,
     softmax_cross_entropy,

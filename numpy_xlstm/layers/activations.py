@@ -5,13 +5,12 @@ by the names in :data:`ACTIVATIONS`, has no checks; the public pairs are the sam
 """
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.activations import lowest, minimum
 
@@ -97,27 +96,15 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
 
 
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Gradient of x from that of x Φ(x).
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`gelu` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-    """
+    """Gradient of x from that of x Φ(x); errors as of :func:`silu_backward`."""
     return checked_backward(GeluCache, _gelu_backward, dy, cache)
 
 
 def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs.
 
-    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
-
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers.
+    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`. Errors as of
+    :func:`silu`.
 
     Examples
     --------
@@ -130,15 +117,7 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 
 
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Gradient of x from that of x σ(2u).
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`gelu_tanh` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-    """
+    """Gradient of x from that of x σ(2u); errors as of :func:`silu_backward`."""
     return checked_backward(GeluTanhCache, _gelu_tanh_backward, dy, cache)
 
 
@@ -164,7 +143,9 @@ def _gelu(x: Array) -> tuple[Array, GeluCache]:
             f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
             "for which there is gelu_tanh"
         )
-    distribution = _ndtr()(x)
+    from scipy.special import ndtr  # here, since it takes as long as importing NumPy
+
+    distribution = ndtr(x)
     return x * distribution, GeluCache(x, distribution)
 
 
@@ -211,19 +192,17 @@ def _relu(x: Array) -> tuple[Array, Any]:
 
 def _relu_backward(dy: Array, cache: Any) -> Array:
     """Slope 0 at 0."""
-    (y,) = cache
-    dx: Array = dy * (y.real > 0)
+    dx: Array = dy * (cache[0].real > 0)
     return dx
 
 
 def _squared_relu(x: Array) -> tuple[Array, Any]:
-    positive, _ = _relu(x)
-    return positive * positive, (positive,)
+    positive, cache = _relu(x)
+    return positive * positive, cache
 
 
 def _squared_relu_backward(dy: Array, cache: Any) -> Array:
-    (positive,) = cache
-    dx: Array = dy * (2 * positive)
+    dx: Array = dy * (2 * cache[0])
     return dx
 
 
@@ -241,14 +220,6 @@ def _selu_backward(dy: Array, cache: Any) -> Array:
     """Slope λ α at 0."""
     positive, curved = cache
     return dy * np.where(positive, _SCALE, curved + _SCALE * _ALPHA)
-
-
-@cache
-def _ndtr() -> Any:
-    """SciPy's Φ, imported when it is needed: that takes as long as importing NumPy."""
-    from scipy.special import ndtr
-
-    return ndtr
 
 
 def _within(x: Array, limit: float) -> Array:

@@ -32,10 +32,8 @@ class CausalConv1d(Recurrent):
         Number K of steps that an output depends on.
     bias : bool
         Whether there is a bias b.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, check_generator, is_number
 
 
@@ -82,11 +82,9 @@ class Dropout:
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like y, or not finite.
         """
-
-        def backward(dy: Array, cache: DropoutCache) -> Array:
-            return self.compute_backward(dy, cache.factors)
-
-        return checked_backward(DropoutCache, backward, dy, cache)
+        return checked_backward(
+            DropoutCache, lambda dy, cache: self.compute_backward(dy, cache.factors), dy, cache
+        )
 
     def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
         """Forward, without checks: y and the factors s; None if nothing is dropped."""

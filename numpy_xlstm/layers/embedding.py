@@ -107,18 +107,12 @@ class Embedding(Module):
         return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
 
     def compute_backward(self, dy: Array, cache: EmbeddingCache) -> Grads:
-        """Backward, without checks."""
-        return {"weight": _scatter_add(self.params["weight"], cache.tokens, dy)}
+        """Backward, without checks: sum the vectors of each token into that token's row.
 
-
-def _scatter_add(table: Array, tokens: IndexArray, dy: Array) -> Array:
-    """Sum the vectors of each token into that token's row of a table of zeros.
-
-    Flat indices, because ``np.add.at`` is several times slower on rows: 0.8 ms against 3.5 ms
-    for 4096 tokens of 64 numbers each.
-    """
-    V, D = table.shape
-    dW = np.zeros(V * D, table.dtype)
-    flat = tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
-    np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
-    return dW.reshape(V, D)
+        Flat indices, because ``np.add.at`` is several times slower on rows.
+        """
+        V, D = self.params["weight"].shape
+        dW = np.zeros(V * D, self.dtype)
+        flat = cache.tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
+        np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
+        return {"weight": dW.reshape(V, D)}

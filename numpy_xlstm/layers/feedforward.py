@@ -7,8 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.layers.linear import Linear, LinearCache
-from numpy_xlstm.layers.linear_group import LinearGroup, LinearGroupCache
+from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup, LinearGroupCache
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
 

@@ -39,10 +39,8 @@ class HeadwiseLinear(Layer):
         Whether there is a bias b.
     out_features : int, optional
         Width O of the output; D if omitted.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-    rng : np.random.Generator, optional
-        Draws the weight; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------

@@ -13,12 +13,11 @@ IndexArray = npt.NDArray[np.integer[Any]]
 
 def check_sequence(name: str, value: Any) -> IndexArray:
     """Return ``value`` if it is an array of ids of shape (N,), else say what it is."""
-    if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu":
-        got = getattr(value, "dtype", type(value).__name__)
-        raise DTypeError(f"{name}: expected a NumPy array of integers; got {got}")
+    _check_integers(name, value)
     if value.ndim != 1:
         raise ShapeError(f"{name}: expected shape (N,); got {value.shape}")
-    return value
+    ids: IndexArray = value
+    return ids
 
 
 def check_indices(
@@ -29,34 +28,14 @@ def check_indices(
     shape: tuple[int, ...] | None = None,
     except_for: int | None = None,
 ) -> IndexArray:
-    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, else say what it is.
-
-    Parameters
-    ----------
-    name
-        What the array is called in the message.
-    value
-        The array; any shape, unless ``shape`` is given.
-    size
-        The number of ids.
-    shape
-        The shape that is expected.
-    except_for
-        One more id that is allowed, such as the one that a loss ignores.
+    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, or ``except_for``.
 
     Raises
     ------
-    DTypeError
-        If ``value`` is not an array of integers.
-    ShapeError
-        If the shape differs.
-    IndexError
-        If an id is out of range.
+    DTypeError, ShapeError, IndexError
+        If it is no array of integers, not of the shape that is given, or an id is out of range.
     """
-    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
-        raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
-    if value.dtype.kind not in "iu":
-        raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")
+    _check_integers(name, value)
     if shape is not None and value.shape != shape:
         raise ShapeError(f"{name}: expected shape {shape}; got {value.shape}")
     outside = (value < 0) | (value >= size)
@@ -67,4 +46,12 @@ def check_indices(
         raise IndexError(
             f"{name}: expected ids from 0 to {size - 1}; got {value[where]} at index {where}"
         )
-    return value
+    ids: IndexArray = value
+    return ids
+
+
+def _check_integers(name: str, value: Any) -> None:
+    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
+        raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
+    if value.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")

@@ -3,14 +3,14 @@
 Derived in ``docs/derivations/blocks.md``, whose tags are cited here.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype, dot, mean
+from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype, dot
 
 
 class NormCache(NamedTuple):
@@ -33,10 +33,11 @@ class Norm(Layer):
         num_heads: int,
         head_dim: int,
         eps: float,
-        weight: bool,
-        bias: bool,
-        residual_weight: bool,
-        dtype: npt.DTypeLike,
+        *,
+        weight: bool = True,
+        bias: bool = False,
+        residual_weight: bool = False,
+        dtype: npt.DTypeLike = np.float64,
     ) -> None:
         self.num_heads = check_positive("num_heads", num_heads)
         self.head_dim = check_positive("head_dim", head_dim)
@@ -86,7 +87,7 @@ class Norm(Layer):
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
     """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
     if centred:
-        x = x - mean(x)  # [norm.1]
+        x = x - x.mean(axis=-1, keepdims=True)  # [norm.1]
     width = x.shape[-1]
     scale = np.sqrt(width / (dot(x, x) + width * eps))  # [norm.2]
     return x * scale, scale  # [norm.3]
@@ -95,7 +96,7 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
     """Gradient of x from that of x̂  [norm.6]."""
     dx: Array = dy - normed * (dot(dy, normed) / dy.shape[-1])
-    return (dx - mean(dy) if centred else dx) * scale
+    return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
 
 
 class LayerNorm(Norm):
@@ -109,12 +110,11 @@ class LayerNorm(Norm):
         Width D.
     eps : float
         ε; 1e-5 in the official package.
-    weight, bias : bool
-        Whether there are w and b.
     residual_weight : bool
         Whether the factor is 1 + w, or w.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
+    **options
+        ``weight`` and ``bias``: whether there are w and b, by default w alone. ``dtype`` of the
+        parameters, which the inputs must share.
 
     Attributes
     ----------
@@ -140,35 +140,19 @@ class LayerNorm(Norm):
         num_features: int,
         eps: float = 1e-5,
         *,
-        weight: bool = True,
-        bias: bool = False,
         residual_weight: bool = True,
-        dtype: npt.DTypeLike = np.float64,
+        **options: Any,
     ) -> None:
         width = check_positive("num_features", num_features)
-        super().__init__(1, width, eps, weight, bias, residual_weight, dtype)
+        super().__init__(1, width, eps, residual_weight=residual_weight, **options)
 
 
 class RMSNorm(Norm):
-    r"""RMS norm over the last axis.
+    r"""RMS norm over the last axis, with the options of :class:`LayerNorm`.
 
     .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
 
-    Parameters
-    ----------
-    num_features : int
-        Width D.
-    eps : float
-        ε; 1e-6 in xLSTM Large.
-    weight, bias : bool
-        Whether there are w and b.
-    dtype : dtype
-        The dtype of the parameters, which the inputs must share.
-
-    Attributes
-    ----------
-    params : dict[str, np.ndarray]
-        ``weight`` is w, shape (D,), 1; ``bias`` is b, 0.
+    Here ε is 1e-6, as in xLSTM Large, and w is stored as it is, 1 at first.
 
     Examples
     --------
@@ -179,33 +163,14 @@ class RMSNorm(Norm):
 
     centred = False
 
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-6,
-        *,
-        weight: bool = True,
-        bias: bool = False,
-        dtype: npt.DTypeLike = np.float64,
-    ) -> None:
-        width = check_positive("num_features", num_features)
-        super().__init__(1, width, eps, weight, bias, False, dtype)
+    def __init__(self, num_features: int, eps: float = 1e-6, **options: Any) -> None:
+        super().__init__(1, check_positive("num_features", num_features), eps, **options)
 
 
 class MultiHeadLayerNorm(Norm):
-    """:class:`LayerNorm` with its own mean and variance for each head: a group norm.
+    """:class:`LayerNorm` of each head by itself: a group norm.
 
-    Parameters
-    ----------
-    num_heads, head_dim : int
-        NH and DH; x is (..., NH·DH), head after head.
-    eps, weight, bias, residual_weight, dtype
-        As in :class:`LayerNorm`.
-
-    Attributes
-    ----------
-    params : dict[str, np.ndarray]
-        ``weight`` and ``bias``, shape (NH·DH,).
+    x is (..., NH·DH), head after head, and so are ``weight`` and ``bias``, (NH·DH,).
 
     Examples
     --------
@@ -222,28 +187,14 @@ class MultiHeadLayerNorm(Norm):
         head_dim: int,
         eps: float = 1e-5,
         *,
-        weight: bool = True,
-        bias: bool = False,
         residual_weight: bool = True,
-        dtype: npt.DTypeLike = np.float64,
+        **options: Any,
     ) -> None:
-        super().__init__(num_heads, head_dim, eps, weight, bias, residual_weight, dtype)
+        super().__init__(num_heads, head_dim, eps, residual_weight=residual_weight, **options)
 
 
 class MultiHeadRMSNorm(Norm):
-    """:class:`RMSNorm` with its own mean square for each head.
-
-    Parameters
-    ----------
-    num_heads, head_dim : int
-        NH and DH; x is (..., NH·DH), head after head.
-    eps, weight, bias, dtype
-        As in :class:`RMSNorm`.
-
-    Attributes
-    ----------
-    params : dict[str, np.ndarray]
-        ``weight`` and ``bias``, shape (NH·DH,).
+    """:class:`RMSNorm` of each head by itself; shapes as in :class:`MultiHeadLayerNorm`.
 
     Examples
     --------
@@ -254,14 +205,5 @@ class MultiHeadRMSNorm(Norm):
 
     centred = False
 
-    def __init__(
-        self,
-        num_heads: int,
-        head_dim: int,
-        eps: float = 1e-6,
-        *,
-        weight: bool = True,
-        bias: bool = False,
-        dtype: npt.DTypeLike = np.float64,
-    ) -> None:
-        super().__init__(num_heads, head_dim, eps, weight, bias, False, dtype)
+    def __init__(self, num_heads: int, head_dim: int, eps: float = 1e-6, **options: Any) -> None:
+        super().__init__(num_heads, head_dim, eps, **options)

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.pair import checked_backward, checked_forward
 from numpy_xlstm.numerics import Array, is_number, tanh_slope
 
 
@@ -17,7 +17,7 @@ class SoftCapCache(NamedTuple):
 
 
 def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
-    r"""Squash x into (−a, a), leaving small numbers as they are.
+    r"""Squash x into (−a, a): in xLSTM Large, the gates' pre-activations and the logits.
 
     .. math:: y = a \tanh(x / a)
 
@@ -31,9 +31,7 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     Returns
     -------
     y : np.ndarray
-        Capped, the shape of ``x``.
-    cache
-        What :func:`soft_cap_backward` needs.
+        Capped, the shape of ``x``; and what :func:`soft_cap_backward` needs.
 
     Raises
     ------
@@ -41,10 +39,6 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
         If ``cap`` is not a positive number.
     DTypeError, NonFiniteError
         If ``x`` is not an array of finite floating-point numbers.
-
-    Notes
-    -----
-    xLSTM Large caps the pre-activations of its gates at 15 and the logits at 30.
 
     Examples
     --------

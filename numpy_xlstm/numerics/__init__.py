@@ -2,6 +2,7 @@
 
 from numpy_xlstm.numerics.activations import (
     clip,
+    dot,
     log_sigmoid,
     log_sigmoid_slope,
     maximum,
@@ -32,37 +33,3 @@ from numpy_xlstm.numerics.arrays import (
     generator_or_new,
     is_number,
 )
-from numpy_xlstm.numerics.sums import dot, mean
-
-__all__ = [
-    "Array",
-    "check_above_zero",
-    "check_array",
-    "check_batch",
-    "check_callable",
-    "check_choice",
-    "check_divides",
-    "check_eps",
-    "check_generator",
-    "check_has",
-    "check_interval",
-    "check_kind",
-    "check_lengths",
-    "check_positive",
-    "check_whole",
-    "checked_dtype",
-    "clip",
-    "dot",
-    "entries",
-    "generator_or_new",
-    "is_number",
-    "log_sigmoid",
-    "log_sigmoid_slope",
-    "maximum",
-    "mean",
-    "modulus",
-    "sigmoid",
-    "sigmoid_and_slope",
-    "sigmoid_slope",
-    "tanh_slope",
-]

@@ -21,16 +21,11 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + exp_minus(x))
 
 
-def sigmoid_and_slope(
-    x: Array, out: tuple[Array | None, Array | None] = (None, None)
-) -> tuple[Array, Array]:
-    """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²; written to ``out`` if that is given."""
-    slope = exp_minus(x, out[1])
-    y: Array = np.add(slope, 1, out=out[0])
-    np.divide(1, y, out=y)
-    slope *= y
-    slope *= y
-    return y, slope
+def sigmoid_and_slope(x: Array) -> tuple[Array, Array]:
+    """σ(x), and σ′(x) = σ(x) σ(−x) = e^−x σ(x)²."""
+    e = exp_minus(x)
+    y = 1 / (e + 1)
+    return y, e * y * y
 
 
 def sigmoid_slope(x: Array) -> Array:
@@ -38,16 +33,11 @@ def sigmoid_slope(x: Array) -> Array:
     return sigmoid(x) * sigmoid(-x)
 
 
-def tanh_slope(x: Array, out: Array | None = None) -> Array:
-    """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|; written to ``out`` if that is given."""
-    e = modulus(x, out)
-    e *= -2
-    np.exp(e, out=e)
-    y = e + 1
-    y *= y
-    e *= 4
-    e /= y
-    return e
+def tanh_slope(x: Array) -> Array:
+    """tanh′(x) = 4 e / (1 + e)² with e = e^−2|x|."""
+    e: Array = np.exp(-2 * modulus(x))
+    slope: Array = 4 * e / ((1 + e) * (1 + e))
+    return slope
 
 
 def log_sigmoid(x: Array) -> Array:
@@ -93,22 +83,8 @@ def _into(out: Array | None, values: Array) -> Array:
 def exp_minus(x: Array, out: Array | None = None) -> Array:
     """e^−x, for x so negative that it would overflow the largest that does not."""
     # * −1, not np.negative, which NumPy 2.4 gets wrong in place on some strides
-    y: Array = np.multiply(at_least(x, lowest(x.dtype)), -1, out=out)
+    y: Array = np.multiply(maximum(x, lowest(x.dtype), out), -1, out=out)
     return np.exp(y, out=y)
-
-
-SMALL = 2048
-"""Up to so many maxima are taken as fast as the smallest number is found."""
-
-
-def at_least(x: Array, limit: Any) -> Array:
-    """Larger of x and a number, by their real parts; it may be x itself where that is all of x.
-
-    To look for the smallest of many takes a third of the time of taking maxima.
-    """
-    if x.size > SMALL and np.minimum.reduce(x.real, axis=None) >= limit:
-        return x
-    return maximum(x, limit)
 
 
 @cache
@@ -123,9 +99,18 @@ def clip(x: Array) -> Array:
     return maximum(minimum(x, limit), -limit)
 
 
-def modulus(x: Array, out: Array | None = None) -> Array:
+def modulus(x: Array) -> Array:
     """|x|: x with the sign of its real part taken away."""
     if x.dtype.kind == "c":
-        return _into(out, np.where(x.real < 0, -x, x))
-    modulus: Array = np.abs(x, out=out)
+        return np.where(x.real < 0, -x, x)
+    modulus: Array = np.abs(x)
     return modulus
+
+
+def dot(a: Array, b: Array) -> Array:
+    """Sum of products over the last axis, by BLAS where it can; nothing is conjugated."""
+    if a.dtype.kind == "c":
+        product: Array = np.einsum("...i,...i->...", a, b)
+    else:
+        product = np.vecdot(a, b)
+    return product[..., None]

@@ -41,20 +41,9 @@ def check_array(
 ) -> Array:
     """Return ``value`` if it is an array as described, else raise an error that says what it is.
 
-    Parameters
-    ----------
-    name
-        What the array is called in the message.
-    value
-        The array.
-    shape
-        One entry per dimension: an ``int`` must be matched, a ``str`` names a free size.
-    dtype
-        The dtype that is expected; any supported one if omitted.
-    allow_minus_inf
-        Admit −inf, which the stabiliser ``m`` of an empty state holds.
-    hint
-        A sentence to add to the message about a wrong shape.
+    An ``int`` in ``shape`` must be matched, a ``str`` names a free size. Any supported dtype will
+    do if none is given. ``allow_minus_inf`` admits −inf, as in the m of an empty state; ``hint`` is
+    added to the message about a wrong shape.
 
     Raises
     ------

@@ -91,7 +91,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(
         fail()
 
     if where == "write":
-        monkeypatch.setitem(files._FORMATS, suffix, files._Format(half, files._read_npz))
+        monkeypatch.setitem(files._FORMATS, suffix, (half, files._read_npz))
     elif where == "sync":
         monkeypatch.setattr("os.fsync", fail)
     else:

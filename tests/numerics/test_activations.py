@@ -15,6 +15,7 @@ from numpy_xlstm.numerics import (
     sigmoid_and_slope,
     tanh_slope,
 )
+from numpy_xlstm.numerics.activations import exp_minus
 
 mpmath.mp.dps = 50
 MAGNITUDES = np.concatenate([[0.0], np.logspace(-8, 2.8, 200)])
@@ -72,14 +73,12 @@ def test_no_overflow_at_any_magnitude(name: str, dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
 @pytest.mark.parametrize("stride", range(1, 20))
-def test_outputs_may_have_any_stride(stride: int, dtype: Any) -> None:
+def test_an_output_may_have_any_stride(stride: int, dtype: Any) -> None:
     """NumPy 2.4's ``np.negative`` is wrong in place at strides of 4 float32 and 8 float64."""
     x = np.array([0.5, 2.0, -1.0], dtype)
-    y, slope = (np.zeros(3 * stride, dtype)[::stride] for _ in range(2))
-    sigmoid_and_slope(x, out=(y, slope))
-    expected_y, expected_slope = sigmoid_and_slope(x)
-    assert np.array_equal(y, expected_y)
-    assert np.array_equal(slope, expected_slope)
+    y = np.zeros(3 * stride, dtype)[::stride]
+    exp_minus(x, out=y)
+    np.testing.assert_allclose(y, np.exp(-x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -1,9 +1,66 @@
-"""Text that ends before a stop string, given out as early as possible."""
+"""Ids to text while they are drawn: whole characters, up to a stop string, as early as possible."""
 
+import codecs
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation.tokenizers import (
+    REPLACEMENT,
+    ByteTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+)
+
+
+class StreamDecoder:
+    """Decode ids one by one, into text that later ids do not change.
+
+    Bytes of an unfinished character are kept back. With a tokenizer that is neither of bytes nor of
+    characters, all ids so far are decoded at every step, and new text is certain once it does not
+    end in U+FFFD.
+
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Decodes the ids.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import ByteTokenizer
+    >>> decoder = StreamDecoder(ByteTokenizer())
+    >>> [decoder.push(byte) for byte in "né!".encode()], decoder.flush()
+    (['n', '', 'é', '!'], '')
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._ids: list[int] = []
+        self._given = 0
+
+    def push(self, token: int) -> str:
+        """Take the next id and return the text that has become certain."""
+        if isinstance(self._tokenizer, ByteTokenizer):
+            return self._utf8.decode(bytes([token]))
+        if isinstance(self._tokenizer, CharacterTokenizer):
+            return self._tokenizer.decode(np.array([token]))
+        self._ids.append(token)
+        return self._new(self._text().rstrip(REPLACEMENT))
+
+    def flush(self) -> str:
+        """Return the rest of the text: there are no more ids."""
+        return self._utf8.decode(b"", final=True) or self._new(self._text())
+
+    def _text(self) -> str:
+        return self._tokenizer.decode(np.array(self._ids, np.int64)) if self._ids else ""
+
+    def _new(self, text: str) -> str:
+        new = text[self._given :]
+        self._given += len(new)
+        return new
 
 
 class StopFilter:
