@@ -10,8 +10,7 @@ from numpy_xlstm.models.configs import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.language_model import LanguageModel, LanguageModelCache
-from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeLayer
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
+from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.protocols import RecurrentModel
 from numpy_xlstm.models.slstm_layer import sLSTMLayer

@@ -24,12 +24,18 @@ class Config:
     """
 
     def __post_init__(self) -> None:
-        """Raise :class:`OptionError` where a value is not of the type of its field."""
+        """Raise :class:`OptionError` where a value is not of the type of its field.
+
+        A type may carry a check of its own, as ``Annotated[int, check_positive]``.
+        """
+        checks = typing.get_type_hints(type(self), include_extras=True)
         for name, hint in typing.get_type_hints(type(self)).items():
             value = _plain(getattr(self, name))
             setattr(self, name, value)
             if not _fits(value, hint):
                 raise OptionError(f"{name}: expected {_describe(hint)}; got {value!r}")
+            for check in getattr(checks[name], "__metadata__", ()):
+                check(name, value)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -74,13 +80,12 @@ class Config:
         """
         if not Path(path).exists():
             raise FileNotFoundError(f"config: expected a file; {path} does not exist")
-        data = Path(path).read_bytes()
         name, read, failure = "JSON", json.loads, ValueError
         if _is_yaml(path):
             yaml = _yaml()
             name, read, failure = "YAML", yaml.safe_load, yaml.YAMLError
         try:
-            values = read(data.decode("utf-8"))
+            values = read(Path(path).read_bytes().decode("utf-8"))
         except (UnicodeDecodeError, failure) as error:
             reason = " ".join(str(error).split())
             raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
@@ -96,13 +101,12 @@ class Config:
         OSError
             If the file cannot be written.
         """
-        values, suffix = self.to_dict(), Path(path).suffix.lower()
-        if not (_is_yaml(path) or suffix == ".json"):
-            raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         if _is_yaml(path):
-            text = _yaml().safe_dump(values, sort_keys=False)
+            text = _yaml().safe_dump(self.to_dict(), sort_keys=False)
+        elif Path(path).suffix.lower() == ".json":
+            text = json.dumps(self.to_dict(), indent=2) + "\n"
         else:
-            text = json.dumps(values, indent=2) + "\n"
+            raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         Path(path).write_text(text, encoding="utf-8")
 
 
@@ -116,8 +120,8 @@ def own_config(config: Any, kind: type[Kind]) -> Kind:
     return type(config).from_dict(config.to_dict())
 
 
-def inherit(owner: str, child: Config, **values: Any) -> None:
-    """Refuse a child's value that contradicts what it has from its owner.
+def inherit(child: Config, **values: Any) -> None:
+    """Refuse a child's value that contradicts what it has from the stack.
 
     The official package overwrites such a value without a word.
     """
@@ -126,7 +130,7 @@ def inherit(owner: str, child: Config, **values: Any) -> None:
         default = next(f.default for f in dataclasses.fields(child) if f.name == name)
         if got not in (default, value):
             raise OptionError(
-                f"{type(child).__name__}.{name}: expected {value!r}, as in {owner}, or nothing; "
+                f"{type(child).__name__}.{name}: expected {value!r}, as in the stack, or nothing; "
                 f"got {got!r}"
             )
 

@@ -2,12 +2,18 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.models.config import Config, check_range, inherit
 from numpy_xlstm.numerics import check_above_zero, check_choice, check_positive
+from numpy_xlstm.numerics.arrays import check_whole
+
+Positive = Annotated[int, check_positive]
+Probability = Annotated[float, partial(check_range, low=0, high=1)]
+Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 @dataclass
@@ -20,15 +26,9 @@ class UpProjConfig(Config):
     192
     """
 
-    proj_factor: float = 2.0
+    proj_factor: Annotated[float, check_above_zero] = 2.0
     round_proj_up_dim_up: bool = True
-    round_proj_up_to_multiple_of: int = 64
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_above_zero("proj_factor", self.proj_factor)
-        check_positive("round_proj_up_to_multiple_of", self.round_proj_up_to_multiple_of)
+    round_proj_up_to_multiple_of: Positive = 64
 
     def proj_up_dim(self, embedding_dim: int) -> int:
         """Return the width, or raise :class:`OptionError` if it would be 0."""
@@ -61,20 +61,13 @@ class mLSTMLayerConfig(UpProjConfig):
         From :class:`xLSTMBlockStackConfig`; leave them out.
     """
 
-    conv1d_kernel_size: int = 4
-    qkv_proj_blocksize: int = 4
-    num_heads: int = 4
+    conv1d_kernel_size: Positive = 4
+    qkv_proj_blocksize: Positive = 4
+    num_heads: Positive = 4
     embedding_dim: int = -1
     bias: bool = False
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     context_length: int = -1
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        for name in ("conv1d_kernel_size", "qkv_proj_blocksize", "num_heads"):
-            check_positive(name, getattr(self, name))
-        check_range("dropout", self.dropout, 0, 1)
 
 
 @dataclass
@@ -102,21 +95,12 @@ class FeedForwardConfig(UpProjConfig):
         "ffn_gated", the only one.
     """
 
-    proj_factor: float = 1.3
-    act_fn: str = "gelu"
+    proj_factor: Annotated[float, check_above_zero] = 1.3
+    act_fn: Annotated[str, partial(check_choice, choices=ACTIVATIONS)] = "gelu"
     embedding_dim: int = -1
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     bias: bool = False
     ff_type: Literal["ffn_gated"] = "ffn_gated"
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_choice("act_fn", self.act_fn, ACTIVATIONS)
-        check_range("dropout", self.dropout, 0, 1)
-
-
-Dtype = Literal["bfloat16", "float16", "float32"]
 
 
 @dataclass
@@ -149,10 +133,10 @@ class sLSTMLayerConfig(Config):
     """
 
     embedding_dim: int = -1
-    num_heads: int = 4
-    conv1d_kernel_size: int = 4
+    num_heads: Positive = 4
+    conv1d_kernel_size: Annotated[int, check_whole] = 4
     group_norm_weight: bool = True
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     hidden_size: int = -1
     num_states: int = 4
     backend: Literal["vanilla", "cuda"] = "cuda"
@@ -183,9 +167,6 @@ class sLSTMLayerConfig(Config):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check_positive("num_heads", self.num_heads)
-        check_range("conv1d_kernel_size", self.conv1d_kernel_size, 0)
-        check_range("dropout", self.dropout, 0, 1)
         if self.initial_val != 0:
             raise OptionError(f"initial_val: expected 0; got {self.initial_val!r}")
 
@@ -235,32 +216,22 @@ class xLSTMBlockStackConfig(Config):
     mlstm_block: mLSTMBlockConfig | None = None
     slstm_block: sLSTMBlockConfig | None = None
     context_length: int = -1
-    num_blocks: int = 1
-    embedding_dim: int = 128
+    num_blocks: Positive = 1
+    embedding_dim: Positive = 128
     add_post_blocks_norm: bool = True
     bias: bool = False
-    dropout: float = 0.0
+    dropout: Probability = 0.0
     slstm_at: list[int] | Literal["all"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Check the values, also beside each other."""
         super().__post_init__()
-        check_positive("num_blocks", self.num_blocks)
-        check_positive("embedding_dim", self.embedding_dim)
-        check_range("dropout", self.dropout, 0, 1)
-        self._check_places()
-        self._check_blocks()
-
-    def _check_places(self) -> None:
-        if self.slstm_at == "all":
-            return
-        if any(not 0 <= place < self.num_blocks for place in self.slstm_at):
+        places = [] if self.slstm_at == "all" else self.slstm_at
+        if any(not 0 <= place < self.num_blocks for place in places):
             raise OptionError(
                 f"slstm_at: expected block numbers from 0 to {self.num_blocks - 1}; "
                 f"got {self.slstm_at}"
             )
-
-    def _check_blocks(self) -> None:
         if self.mlstm_block is None and self.slstm_block is None:
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
@@ -271,16 +242,19 @@ class xLSTMBlockStackConfig(Config):
                     f"{kind}_block: expected a configuration, since there are such blocks at "
                     f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
                 )
-        shared = {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
-        if self.mlstm_block is not None:
-            layer = self.mlstm_block.mlstm
-            context = self.context_length
-            inherit("the stack", layer, bias=self.bias, context_length=context, **shared)
-        if self.slstm_block is not None:
-            hidden = self.embedding_dim
-            inherit("the stack", self.slstm_block.slstm, hidden_size=hidden, **shared)
-            if self.slstm_block.feedforward is not None:
-                inherit("the stack", self.slstm_block.feedforward, embedding_dim=hidden)
+        self._check_children()
+
+    def _check_children(self) -> None:
+        """Refuse what contradicts the stack."""
+        width = self.embedding_dim
+        shared = {"embedding_dim": width, "dropout": self.dropout}
+        mlstm, slstm = self.mlstm_block, self.slstm_block
+        if mlstm is not None:
+            inherit(mlstm.mlstm, bias=self.bias, context_length=self.context_length, **shared)
+        if slstm is not None:
+            inherit(slstm.slstm, hidden_size=width, **shared)
+            if slstm.feedforward is not None:
+                inherit(slstm.feedforward, embedding_dim=width)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -306,12 +280,7 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
         Whether the embedding is dropped out as well.
     """
 
-    vocab_size: int = -1
+    vocab_size: Positive = -1
     tie_weights: bool = False
     weight_decay_on_embedding: bool = False
     add_embedding_dropout: bool = False
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        check_positive("vocab_size", self.vocab_size)

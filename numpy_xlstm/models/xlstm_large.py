@@ -6,8 +6,7 @@ import numpy.typing as npt
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
-from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
-from numpy_xlstm.models.large_config import xLSTMLargeConfig
+from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.numerics import generator_or_new
 
