@@ -9,16 +9,13 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.language_model import LanguageModel, LanguageModelCache
+from numpy_xlstm.models.language_model import LanguageModel, LanguageModelCache, RecurrentModel
 from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.protocols import RecurrentModel
-from numpy_xlstm.models.slstm_layer import sLSTMLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
+from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.stack import BlockStack, xLSTMBlockStack
-from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
-from numpy_xlstm.models.xlstm_large import xLSTMLarge
-from numpy_xlstm.models.xlstm_lm_model import xLSTMLMModel
 
 __all__ = [
     "BlockStack",

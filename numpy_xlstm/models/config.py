@@ -54,12 +54,12 @@ class Config:
             close = difflib.get_close_matches(name, hints, n=1)
             hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(hints)}"
             raise OptionError(f"{here} the names of its fields; got {name!r}{hint}")
-        missing = dataclasses.MISSING
-        if needed := [
+        required = [
             field.name
             for field in dataclasses.fields(cls)
-            if field.default is field.default_factory is missing and field.name not in given
-        ]:
+            if field.default is field.default_factory is dataclasses.MISSING
+        ]
+        if needed := [name for name in required if name not in given]:
             raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
         return cls(**{name: _parsed(value, hints[name]) for name, value in given.items()})
 
@@ -157,9 +157,7 @@ def _parsed(value: Any, hint: Any) -> Any:
 
 def _plain(value: Any) -> Any:
     """A number of NumPy as one of Python, and a tuple as a list: what JSON and YAML know."""
-    if isinstance(value, np.integer | np.floating | np.bool_):
-        return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple | range):
         return [_plain(entry) for entry in value]

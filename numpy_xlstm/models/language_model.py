@@ -1,7 +1,7 @@
 """The language model: embedding, a recurrent body, linear head."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -23,6 +23,29 @@ from numpy_xlstm.numerics import (
 )
 
 
+class RecurrentModel(Protocol):
+    """Anything with the recurrent protocol, whatever its state and its cache are."""
+
+    @property
+    def params(self) -> Mapping[str, Array]:
+        """The live parameters by name."""
+
+    @property
+    def dtype(self) -> np.dtype[Any] | None:
+        """The dtype of the parameters."""
+
+    def __call__(self, x: Array, /, state: Any = None) -> tuple[Array, Any]:
+        """Evaluate: the outputs and the final state, and no cache."""
+
+    def forward(self, x: Array, /, state: Any = None) -> tuple[Array, Any, Any]:
+        """Return the outputs, the final state and the cache for the backward."""
+
+    def backward(
+        self, dy: Array, /, cache: Any, dstate: Any = None
+    ) -> tuple[Array | None, Any, dict[str, Array]]:
+        """Return the gradients of the input, of the initial state and of the parameters."""
+
+
 class LanguageModelCache(NamedTuple):
     """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
@@ -34,7 +57,7 @@ class LanguageModelCache(NamedTuple):
 
 
 class LanguageModel(Recurrent):
-    r"""Predict the next token from all tokens so far.
+    r"""Predict the next token from all tokens so far; ``backward`` has None as gradient of these.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
@@ -103,10 +126,9 @@ class LanguageModel(Recurrent):
         embedding_dropout: float = 0.0,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.vocab_size = self.out_features = V = check_positive("vocab_size", vocab_size)
-        self.embedding_size = self.in_features = D = check_positive(
-            "embedding_size", embedding_size
-        )
+        V, D = check_positive("vocab_size", vocab_size), embedding_size
+        self.vocab_size = self.out_features = V
+        self.embedding_size = self.in_features = check_positive("embedding_size", D)
         _check_body(body, D, tied)
         check_cap("cap", cap)
         rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
@@ -115,8 +137,8 @@ class LanguageModel(Recurrent):
         self.dropout = max(embedding_dropout, body.dropout)
         bias = head_bias and not tied
         self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
-        parts = zip(("embedding", "body", "head"), self.names, strict=True)
-        self.parts = dict(list(parts)[: 2 if tied else 3])
+        embedding, cell, last = self.names
+        self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
         self._tie()
 
     def _tie(self) -> None:
@@ -142,16 +164,12 @@ class LanguageModel(Recurrent):
         rng: np.random.Generator | None = None,
         recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
-        """Map tokens (B, T) to logits (B, T, V), as :meth:`Recurrent.forward`.
+        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`Recurrent.forward`.
 
         Parameters
         ----------
-        tokens : np.ndarray
-            Integers from 0 to V − 1, shape (B, T), T ≥ 0.
-        state : tuple, optional
-            State before the first token; the empty state if omitted.
-        rng : np.random.Generator, optional
-            Source of dropout; without it, nothing is dropped.
+        tokens, state, rng
+            As x, state and rng there.
         recompute : bool
             For a body of blocks: keep only the input of each block, and run the block again in the
             backward: about a third more time for a fraction of the memory. The result is the same,
@@ -169,16 +187,6 @@ class LanguageModel(Recurrent):
                 f"of one {type(self.body).__name__}"
             )
         return self.compute(tokens, self._enter(tokens, state), rng, recompute)
-
-    def backward(  # type: ignore[override]
-        self, dy: Array, cache: LanguageModelCache, dstate: Any = None
-    ) -> tuple[None, Any, Grads]:
-        """Gradients of the initial state and of the parameters, as :meth:`Recurrent.backward`.
-
-        ``dy`` is the cotangent of the logits, (B, T, V). Tokens have no gradient, hence ``None``.
-        """
-        _, dstate0, grads = super().backward(dy, cache, dstate)
-        return None, dstate0, grads
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
@@ -203,8 +211,7 @@ class LanguageModel(Recurrent):
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Forward, without checks."""
         options: dict[str, Any] = {"rng": rng} if self.body.dropout else {}
-        if recompute:
-            options["recompute"] = True
+        options |= {"recompute": True} if recompute else {}
         x, embedding = self.embedding.compute(tokens)
         x, dropped = self.embedding_dropout.compute(x, rng)
         h, state, body = self.body.compute(x, state, **options)
@@ -232,7 +239,7 @@ class LanguageModel(Recurrent):
         Examples
         --------
         >>> import numpy as np
-        >>> from numpy_xlstm import LSTM, LanguageModel
+        >>> from numpy_xlstm import LSTM
         >>> model = LanguageModel(10, 4, LSTM(4, 8))
         >>> logits, state = model(np.array([[1, 2, 3]]))
         >>> logits, state = model.prepared().step(np.array([4]), state)
@@ -288,13 +295,7 @@ def _check_body(body: Any, width: int, tied: bool) -> None:
     for name in needed:
         if not hasattr(body, name):
             raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")
-    if body.in_features != width:
-        raise ShapeError(
-            f"body: expected in_features {width}, the width of the embedding; "
-            f"got {body.in_features}"
-        )
-    if tied and body.out_features != width:
-        raise ShapeError(
-            f"body: expected out_features {width}, the width of the embedding, whose matrix is "
-            f"the head's; got {body.out_features}"
-        )
+    for name in ("in_features", "out_features")[: 2 if tied else 1]:
+        if (got := getattr(body, name)) != width:
+            expected = f"{name} {width}, the width of the embedding"
+            raise ShapeError(f"body: expected {expected}; got {got}")

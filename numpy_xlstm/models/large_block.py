@@ -169,11 +169,6 @@ class xLSTMLargeLayer(Recurrent):
         The model's configuration.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        Under the official names.
     """
 
     Cache = xLSTMLargeLayerCache

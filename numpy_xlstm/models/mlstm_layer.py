@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -28,11 +29,18 @@ from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
-from numpy_xlstm.models.states import mLSTMBlockState
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 
 SILU = ACTIVATIONS["swish"]
+
+
+class mLSTMBlockState(NamedTuple):
+    """State of an mLSTM block, or its cotangent."""
+
+    conv: Array
+    """The last inputs of the convolution, (B, K − 1, inner width)."""
+    mlstm: mLSTMState
 
 
 class mLSTMLayerCache(NamedTuple):
@@ -40,12 +48,10 @@ class mLSTMLayerCache(NamedTuple):
 
     up: LinearGroupCache
     conv: CausalConv1dCache
-    active: Array
-    """a, SiLU of the convolution, (B, T, I)."""
-    active_cache: Any
-    gate: Array
-    """SiLU(z), (B, T, I)."""
-    gate_cache: Any
+    active: Any
+    """That of the SiLU behind the convolution, with a."""
+    gate: Any
+    """That of SiLU(z)."""
     projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
     gates: LinearGroupCache
     memory: Cache
@@ -72,11 +78,6 @@ class mLSTMLayer(Recurrent):
         How many blocks the stack has, for the initial W_down.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        Under the official names.
 
     Raises
     ------
@@ -113,7 +114,6 @@ class mLSTMLayer(Recurrent):
         widths, NH = {"x": self.inner, "z": self.inner}, config.num_heads
         self.up = LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng)
         blocks = self.inner // width
-        blocks = self.inner // width
         self.q_proj, self.k_proj, self.v_proj = (
             HeadwiseLinear(self.inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
         )
@@ -123,9 +123,9 @@ class mLSTMLayer(Recurrent):
         self.outnorm = MultiHeadLayerNorm(NH, self.inner // NH, dtype=dtype)
         self.proj_down = Linear(self.inner, D, bias, dtype=dtype, rng=rng)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        named = "q_proj", "k_proj", "v_proj", "conv1d", "proj_down"
         self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        self.parts |= {name: name for name in named}
+        for name in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down"):
+            self.parts[name] = name
         self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
         self._initialise(num_blocks, rng)
 
@@ -150,23 +150,21 @@ class mLSTMLayer(Recurrent):
         """Forward, without checks."""
         (inner, z), up = self.up.compute(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.compute(inner, state.conv)
-        active, active_cache = SILU.forward(convolved)  # [mblock.2]
-        gate, gate_cache = SILU.forward(z)
-        q, q_cache = self.q_proj.compute(active)  # [mblock.3]
-        k, k_cache = self.k_proj.compute(active)
+        a, active = SILU.forward(convolved)  # [mblock.2]
+        silu_z, gate = SILU.forward(z)
+        q, q_cache = self.q_proj.compute(a)  # [mblock.3]
+        k, k_cache = self.k_proj.compute(a)
         v, v_cache = self.v_proj.compute(inner)
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
         q, k, v = np.split(qkv, 3, axis=-1)
         h, memory_state, memory = mlstm_over_heads(q, k, v, i, f, state.mlstm)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = normed + self.params["learnable_skip"] * active  # [mblock.6]
-        y, down = self.proj_down.compute(read * gate)  # [mblock.7]
+        read = normed + self.params["learnable_skip"] * a  # [mblock.6]
+        y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        cache = mLSTMLayerCache(
-            *(up, conv, active, active_cache, gate, gate_cache, (q_cache, k_cache, v_cache)),
-            *(gates, memory, norm, read, down, dropped),
-        )
+        kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
+        cache = mLSTMLayerCache(*kept, down, dropped)
         return y, mLSTMBlockState(conv_state, memory_state), cache
 
     def compute_backward(
@@ -176,9 +174,9 @@ class mLSTMLayer(Recurrent):
         q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz = SILU.backward(dgated * cache.read, cache.gate_cache)  # [mblock.8]
-        dread = dgated * cache.gate  # [mblock.9]
-        dskip = np.einsum("btd,btd->d", dread, cache.active)
+        dz = SILU.backward(dgated * cache.read, cache.gate)  # [mblock.8]
+        dread = dgated * cache.gate.y  # [mblock.9]
+        dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         d = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([d.i, d.f], cache.gates)  # [mblock.11]
@@ -188,7 +186,7 @@ class mLSTMLayer(Recurrent):
         from_v, v_proj = self.v_proj.compute_backward(d.v + more_v, v_cache)
         dactive = dread * self.params["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
-        dconvolved = SILU.backward(dactive, cache.active_cache)
+        dconvolved = SILU.backward(dactive, cache.active)
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         dinner = from_v + from_conv  # [mblock.14]
         dx, up = self.up.compute_backward([dinner, dz], cache.up)

@@ -15,15 +15,14 @@ from numpy_xlstm.cells.gates import underflows
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels.headwise import join_blocks
-from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, GatedFeedForward, HeadwiseLinear, Linear
+from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.norms import Norm, normalise
 from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.stack import BlockStack
-from numpy_xlstm.models.states import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.models.xlstm_block import ResidualBlock
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid
 
@@ -34,8 +33,7 @@ Step = Callable[[Array, Any], tuple[Array, Any]]
 class PreparedModel:
     """A language model ready to go on token by token, with copies of its weights.
 
-    Made by :meth:`LanguageModel.prepared`. What is written into the parameters of the model
-    afterwards does not count.
+    What is written into the parameters of the model afterwards does not count.
     """
 
     def __init__(self, model: Any) -> None:
@@ -79,7 +77,7 @@ def prepared(layer: Any) -> Step:
 @prepared.register
 def _(stack: BlockStack) -> Step:
     blocks = [prepared(block) for block in stack.blocks]
-    norm = identity if stack.norm is None else normed(stack.norm)
+    norm: Map = (lambda x: x) if stack.norm is None else normed(stack.norm)
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
         after = []
@@ -93,17 +91,23 @@ def _(stack: BlockStack) -> Step:
 
 @prepared.register
 def _(block: ResidualBlock) -> Step:
-    norm, layer = normed(block.norm), prepared(block.layer)
-    feed = None
-    if block.ffn is not None and block.ffn_norm is not None:
-        feed = feed_forward(block.ffn_norm, block.ffn)
+    norm, layer, ffn = normed(block.norm), prepared(block.layer), block.ffn
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
         y, state = layer(norm(x), state)
-        x = x + y
-        return x if feed is None else x + feed(x), state
+        return x + y, state
 
-    return step
+    if ffn is None or block.ffn_norm is None:
+        return step
+    ffn_norm, up, down = normed(block.ffn_norm), affine(*ffn.up.linears), affine(ffn.proj_down)
+    activation, U = ACTIVATIONS[ffn.act_fn].forward, ffn.proj_up_dim
+
+    def step_and_feed(x: Array, state: Any) -> tuple[Array, Any]:
+        x, state = step(x, state)
+        both = up(ffn_norm(x))
+        return x + down(activation(both[:, :U])[0] * both[:, U:]), state
+
+    return step_and_feed
 
 
 @prepared.register
@@ -167,8 +171,12 @@ def mlstm_step(
 def _(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
     norm, b = normed(layer.group_norm), layer.params[BIAS].reshape(4, 1, -1).copy()
-    W = _gates_of_heads(layer)
     NH, DH = layer.config.num_heads, layer.head_dim
+    each = np.zeros((NH, 3, DH, 4, DH), layer.dtype)  # from a, x and h to i, f, z and o
+    for gate, linear in enumerate(layer.gates):
+        each[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
+    each[:, 2] = layer.params[KERNEL].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
+    W = each.reshape(NH, 3 * DH, 4 * DH)
 
     def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
         (h, c, n, m), conv_state, active = state.slstm, None, x
@@ -177,8 +185,8 @@ def _(layer: sLSTMLayer) -> Step:
             active = silu(convolved)
         seen = [a.reshape(-1, NH, DH) for a in (active, x, h)]
         pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
-        pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape) + b
-        i_pre, f_pre, z_pre, o_pre = pre
+        pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
+        i_pre, f_pre, z_pre, o_pre = pre + b
         A = log_sigmoid(f_pre) + m
         A = np.where((n == 0) & underflows(i_pre - A), -np.inf, A)
         m = np.maximum(A, i_pre)
@@ -191,23 +199,7 @@ def _(layer: sLSTMLayer) -> Step:
     return step
 
 
-def _gates_of_heads(layer: sLSTMLayer) -> Array:
-    """W of all gates, (NH, 3·DH, 4·DH): what the convolution, x and h give to i, f, z and o."""
-    NH, DH = layer.config.num_heads, layer.head_dim
-    W = np.zeros((NH, 3, DH, 4, DH), layer.dtype)
-    for n, gate in enumerate(layer.gates):
-        W[:, n // 2, :, n] = gate.params["weight"].swapaxes(1, 2)
-    R = layer.params[KERNEL].reshape(NH, 4, DH, DH)
-    W[:, 2] = R.transpose(0, 3, 1, 2)
-    return W.reshape(NH, 3 * DH, 4 * DH)
-
-
 # Maps of rows
-
-
-def identity(x: Array) -> Array:
-    """Return x."""
-    return x
 
 
 def silu(x: Array) -> Array:
@@ -265,15 +257,3 @@ def convolution(conv: CausalConv1d) -> Step:
         return (seen * taps).sum(axis=1) + bias, seen[:, 1:]
 
     return step
-
-
-def feed_forward(norm: Norm, ffn: GatedFeedForward) -> Map:
-    """A gated feed-forward layer behind a norm."""
-    normal, up, down = normed(norm), affine(*ffn.up.linears), affine(ffn.proj_down)
-    activation, U = ACTIVATIONS[ffn.act_fn].forward, ffn.proj_up_dim
-
-    def apply(x: Array) -> Array:
-        both = up(normal(x))
-        return down(activation(both[:, :U])[0] * both[:, U:])
-
-    return apply

@@ -24,15 +24,9 @@ from numpy_xlstm.layers import (
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
-from numpy_xlstm.models.states import sLSTMBlockState
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_divides,
-    check_positive,
-    check_whole,
-    generator_or_new,
-)
+from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
+from numpy_xlstm.numerics.arrays import check_whole
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
@@ -40,6 +34,14 @@ GATES = ("fgate", "igate", "zgate", "ogate")
 KERNEL, BIAS = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
 
 SILU = ACTIVATIONS["swish"]
+
+
+class sLSTMBlockState(NamedTuple):
+    """State of an sLSTM block, or the cotangent of one."""
+
+    conv: Array | None
+    """The last inputs of the convolution, (B, K − 1, D); None without one."""
+    slstm: sLSTMState
 
 
 class sLSTMLayerCache(NamedTuple):

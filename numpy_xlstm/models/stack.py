@@ -11,11 +11,7 @@ from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import LayerNorm, Recurrent
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.config import own_config
-from numpy_xlstm.models.configs import (
-    mLSTMBlockConfig,
-    sLSTMBlockConfig,
-    xLSTMBlockStackConfig,
-)
+from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTMBlockStackConfig
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new

@@ -26,8 +26,8 @@ def official_arrays(
         head, embedding = found.pop(shared[0]), found.get(shared[1])
         if embedding is not None and not np.array_equal(head, embedding):
             raise ShapeError(f"{shared[0]}: expected the same numbers as {shared[1]}; got others")
-    for name in [name for name in found if name.endswith(KERNEL)]:
-        if name in params:
+    for name in found.keys() & params.keys():
+        if name.endswith(KERNEL):
             _from_cuda_layout(found, name, params[name].shape)
     check_same_parameters(params, found)
     for name, array in found.items():

@@ -5,13 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.layers import (
-    Dropout,
-    GatedFeedForward,
-    LayerNorm,
-    NormCache,
-    Recurrent,
-)
+from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, NormCache, Recurrent
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
@@ -184,11 +178,11 @@ class sLSTMBlock(ResidualBlock):
     ) -> None:
         config, rng = own_config(config, sLSTMBlockConfig), generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
-        D, norm = layer.in_features, LayerNorm(layer.in_features, dtype=dtype)
-        if config.feedforward is None:
+        D, up = layer.in_features, config.feedforward
+        norm = LayerNorm(D, dtype=dtype)
+        if up is None:
             super().__init__(layer, norm)
             return
-        up = config.feedforward
         ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
         small_init(ffn.up, D, rng)
         wang_init(ffn.proj_down, D, num_blocks, rng)

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.models.protocols import RecurrentModel
+from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule

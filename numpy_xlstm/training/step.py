@@ -9,7 +9,7 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
-from numpy_xlstm.models.protocols import RecurrentModel
+from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
