@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from numpy_xlstm.layers import LinearGroup
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array, check_positive
 
@@ -21,6 +22,14 @@ def wang_init(layer: Module, dim: int, num_blocks: int, rng: np.random.Generator
 def _normal(layer: Module, deviation: float, rng: np.random.Generator) -> None:
     for name, array in layer.params.items():
         array[...] = 0 if name.endswith("bias") else rng.normal(0, deviation, array.shape)
+
+
+def start_gates(gates: LinearGroup, input_bias: float | Array) -> None:
+    """Weights of i and f at 0, and their biases: the one that is given, and from 3 to 6."""
+    for weight in gates.views("weight"):
+        weight[...] = 0
+    i, f = gates.views("bias")
+    i[...], f[...] = input_bias, forget_bias(len(f))
 
 
 def forget_bias(num_heads: int) -> Array:

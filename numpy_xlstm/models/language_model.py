@@ -57,7 +57,7 @@ class LanguageModelCache(NamedTuple):
 
 
 class LanguageModel(Recurrent):
-    r"""Predict the next token from all tokens so far; ``backward`` has None as gradient of these.
+    r"""Predict the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
@@ -188,6 +188,12 @@ class LanguageModel(Recurrent):
             )
         return self.compute(tokens, self._enter(tokens, state), rng, recompute)
 
+    def backward(  # type: ignore[override]
+        self, dy: Array, cache: LanguageModelCache, dstate: Any = None
+    ) -> tuple[None, Any, Grads]:
+        """As :meth:`Recurrent.backward`, but with None for the tokens, which have no gradient."""
+        return None, *super().backward(dy, cache, dstate)[1:]
+
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
         self.body.check_state(state)
@@ -222,16 +228,17 @@ class LanguageModel(Recurrent):
     def compute_backward(  # type: ignore[override]
         self, dy: Array, cache: LanguageModelCache, dstate: Any
     ) -> tuple[None, Any, Grads]:
-        """Backward, without checks; tokens have no gradient, hence ``None``."""
+        """Backward, without checks."""
         dhead = apply_cap_backward(dy, cache.capped)
         dh, head = self.head.compute_backward(dhead, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
         dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
-        embedding = self.embedding.compute_backward(dx, cache.embedding)
+        grads = {"embedding": self.embedding.compute_backward(dx, cache.embedding), "body": body}
         if self.tied:
-            embedding["weight"] += head["weight"]
-            return None, dstate0, self.named_grads(embedding=embedding, body=body)
-        return None, dstate0, self.named_grads(embedding=embedding, body=body, head=head)
+            grads["embedding"]["weight"] += head["weight"]
+        else:
+            grads["head"] = head
+        return None, dstate0, self.named_grads(**grads)
 
     def prepared(self) -> PreparedModel:
         """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.

@@ -29,7 +29,7 @@ from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backw
 from numpy_xlstm.models.config import Config, check_range, own_config
 from numpy_xlstm.models.configs import Positive
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
-from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
+from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
 from numpy_xlstm.models.xlstm_block import ResidualBlock
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
@@ -148,8 +148,8 @@ class xLSTMLargeLayerCache(NamedTuple):
     norm: NormCache
     normed: Array
     """The memory's output after the norm, (B, T, NH·DV)."""
-    output_gate: Array
-    """o, (B, T, NH·DV)."""
+    o: Array
+    """The output gate, (B, T, NH·DV)."""
     sigmoid: Any
     out: LinearCache
 
@@ -195,18 +195,11 @@ class xLSTMLargeLayer(Recurrent):
             NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
         )
         self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
-        own = {"multihead_norm": "multihead_norm", "out_proj": "out_proj"}
-        self.parts = {"qkvo": "", "gates": ""} | own
-        self._initialise(rng)
-
-    def _initialise(self, rng: np.random.Generator) -> None:
-        D = self.in_features
+        self.parts = {"qkvo": "", "gates": "", "multihead_norm": "multihead_norm"}
+        self.parts |= {"out_proj": "out_proj"}
         small_init(self.qkvo, D, rng)
-        wang_init(self.out_proj, D, self.config.num_blocks, rng)
-        for weight in self.gates.views("weight"):
-            weight[...] = 0
-        i, f = self.gates.views("bias")
-        i[...], f[...] = -10, forget_bias(self.config.num_heads)
+        wang_init(self.out_proj, D, config.num_blocks, rng)
+        start_gates(self.gates, -10)
 
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
@@ -233,7 +226,7 @@ class xLSTMLargeLayer(Recurrent):
         """Backward, without checks."""
         dgated, out = self.out_proj.compute_backward(dy, cache.out)
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
-        dnormed = dgated * cache.output_gate  # [large.6]
+        dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
         pre = zip((d.i, d.f), cache.capped, strict=True)
@@ -253,11 +246,6 @@ class xLSTMLargeBlock(ResidualBlock):
         The model's configuration.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        ``norm_mlstm.…``, ``mlstm_layer.…``, ``norm_ffn.…`` and ``ffn.…``, the official names.
 
     Examples
     --------

@@ -28,7 +28,7 @@ from numpy_xlstm.layers import (
 from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
-from numpy_xlstm.models.initialisation import forget_bias, small_init, wang_init
+from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 
@@ -127,16 +127,10 @@ class mLSTMLayer(Recurrent):
         for name in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down"):
             self.parts[name] = name
         self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
-        self._initialise(num_blocks, rng)
-
-    def _initialise(self, num_blocks: int, rng: np.random.Generator) -> None:
         for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
-            small_init(part, self.in_features, rng)
-        wang_init(self.proj_down, self.in_features, num_blocks, rng)
-        for weight in self.gates.views("weight"):
-            weight[...] = 0
-        igate, fgate = self.gates.views("bias")
-        igate[...], fgate[...] = rng.normal(0, 0.1, len(igate)), forget_bias(len(fgate))
+            small_init(part, D, rng)
+        wang_init(self.proj_down, D, num_blocks, rng)
+        start_gates(self.gates, rng.normal(0, 0.1, NH))
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""

@@ -109,11 +109,6 @@ class xLSTMBlockStack(BlockStack):
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        Under the official names: ``blocks.0.…``, …, ``post_blocks_norm.weight``.
-
     Examples
     --------
     >>> import numpy as np

@@ -107,11 +107,6 @@ class mLSTMBlock(ResidualBlock):
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        ``xlstm_norm.weight`` and those of :class:`~numpy_xlstm.mLSTMLayer` after ``xlstm.``.
-
     Examples
     --------
     >>> import numpy as np
@@ -148,12 +143,6 @@ class sLSTMBlock(ResidualBlock):
         Number of the block in the stack and how many there are, for the initial weights.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
-
-    Attributes
-    ----------
-    params : Mapping[str, np.ndarray]
-        ``xlstm_norm.weight``, those of :class:`~numpy_xlstm.sLSTMLayer` after ``xlstm.``,
-        ``ffn_norm.weight``, and those of :class:`~numpy_xlstm.GatedFeedForward` after ``ffn.``.
 
     Examples
     --------
