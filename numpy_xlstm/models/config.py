@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
@@ -63,6 +63,13 @@ class Config:
             raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
         return cls(**{name: _parsed(value, hints[name]) for name, value in given.items()})
 
+    @classmethod
+    def checked(cls, config: Any) -> Self:
+        """Return a copy, checked again, or raise :class:`OptionError` for another kind."""
+        if not isinstance(config, cls):
+            raise OptionError(f"config: expected a {cls.__name__}; got {type(config).__name__}")
+        return type(config).from_dict(config.to_dict())
+
     def to_dict(self) -> dict[str, Any]:
         """Return nested dictionaries of plain values, which :meth:`from_dict` reads."""
         return dataclasses.asdict(self)
@@ -108,16 +115,6 @@ class Config:
         else:
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         Path(path).write_text(text, encoding="utf-8")
-
-
-Kind = TypeVar("Kind", bound=Config)
-
-
-def own_config(config: Any, kind: type[Kind]) -> Kind:
-    """A copy of a configuration, checked again, or an error if it is of another kind."""
-    if not isinstance(config, kind):
-        raise OptionError(f"config: expected a {kind.__name__}; got {type(config).__name__}")
-    return type(config).from_dict(config.to_dict())
 
 
 def inherit(child: Config, **values: Any) -> None:

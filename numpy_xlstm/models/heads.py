@@ -1,6 +1,6 @@
 """mLSTM between arrays that have all heads side by side, as the layers around it have them."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -9,17 +9,6 @@ from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.numerics import Array
-
-
-class HeadsGradients(NamedTuple):
-    """Gradients of q, k, v (B, T, NH·n), of i, f (B, T, NH) and of the state before."""
-
-    q: Array
-    k: Array
-    v: Array
-    i: Array
-    f: Array
-    state: mLSTMState
 
 
 def mlstm_over_heads(
@@ -33,12 +22,13 @@ def mlstm_over_heads(
     return join_heads(h), state, cache
 
 
-def mlstm_over_heads_backward(dh: Array, cache: Cache, dstate: mLSTMState) -> HeadsGradients:
-    """Vector-Jacobian product of :func:`mlstm_over_heads`."""
+def mlstm_over_heads_backward(
+    dh: Array, cache: Cache, dstate: mLSTMState
+) -> tuple[list[Array], Array, Array, mLSTMState]:
+    """Gradients of q, k and v together, of i, of f, and of the state before."""
     dh = split_heads(dh, dstate.C.shape[1])
-    dq, dk, dv, di, df, before = form.backward(dh, cache, dstate)
-    q, k, v = (join_heads(array) for array in (dq, dk, dv))
-    return HeadsGradients(q, k, v, di.swapaxes(1, 2), df.swapaxes(1, 2), before)
+    *dqkv, di, df, before = form.backward(dh, cache, dstate)
+    return [join_heads(array) for array in dqkv], di.swapaxes(1, 2), df.swapaxes(1, 2), before
 
 
 def empty_memory(B: int, NH: int, DK: int, DV: int, dtype: Any) -> mLSTMState:

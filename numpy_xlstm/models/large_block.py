@@ -26,7 +26,7 @@ from numpy_xlstm.layers import (
     RMSNorm,
 )
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
-from numpy_xlstm.models.config import Config, check_range, own_config
+from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
@@ -180,7 +180,7 @@ class xLSTMLargeLayer(Recurrent):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config = own_config(config, xLSTMLargeConfig)
+        self.config = config = xLSTMLargeConfig.checked(config)
         self.in_features = self.out_features = D = config.embedding_dim
         NH, QK, V, bias = config.num_heads, config.qk_dim, config.v_dim, config.use_bias
         self.options = {"eps": float(config.eps), "chunk_size": config.chunk_size}
@@ -228,13 +228,13 @@ class xLSTMLargeLayer(Recurrent):
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
-        d = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
-        pre = zip((d.i, d.f), cache.capped, strict=True)
+        dqkv, di, df, before = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
+        pre = zip((di, df), cache.capped, strict=True)
         dpre = [apply_cap_backward(dg, cap) for dg, cap in pre]  # [large.7]
-        dx, qkvo = self.qkvo.compute_backward([d.q, d.k, d.v, do_pre], cache.qkvo)
+        dx, qkvo = self.qkvo.compute_backward([*dqkv, do_pre], cache.qkvo)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)
         grads = self.named_grads(qkvo=qkvo, gates=gates, multihead_norm=norm, out_proj=out)
-        return dx + from_gates, d.state, grads  # [large.8]
+        return dx + from_gates, before, grads  # [large.8]
 
 
 class xLSTMLargeBlock(ResidualBlock):
@@ -264,7 +264,7 @@ class xLSTMLargeBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        config, rng = own_config(config, xLSTMLargeConfig), generator_or_new(rng)
+        config, rng = xLSTMLargeConfig.checked(config), generator_or_new(rng)
         D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
         fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
         ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)

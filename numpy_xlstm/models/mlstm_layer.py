@@ -25,7 +25,6 @@ from numpy_xlstm.layers import (
     NormCache,
     Recurrent,
 )
-from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMLayerConfig
 from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
@@ -103,30 +102,27 @@ class mLSTMLayer(Recurrent):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config = own_config(config, mLSTMLayerConfig)
-        self.in_features = self.out_features = D = check_positive(
-            "embedding_dim", config.embedding_dim
-        )
-        self.inner, bias, rng = config.proj_up_dim(D), config.bias, generator_or_new(rng)
-        width = config.qkv_proj_blocksize
-        check_divides("qkv_proj_blocksize", width, "the inner width", self.inner)
-        check_divides("num_heads", config.num_heads, "the inner width", self.inner)
-        widths, NH = {"x": self.inner, "z": self.inner}, config.num_heads
+        self.config = config = mLSTMLayerConfig.checked(config)
+        D, width = check_positive("embedding_dim", config.embedding_dim), config.qkv_proj_blocksize
+        self.in_features = self.out_features = D
+        self.inner = inner = config.proj_up_dim(D)
+        NH, bias, rng = config.num_heads, config.bias, generator_or_new(rng)
+        blocks = inner // check_divides("qkv_proj_blocksize", width, "the inner width", inner)
+        check_divides("num_heads", NH, "the inner width", inner)
+        widths, gates = {"x": inner, "z": inner}, {"igate": NH, "fgate": NH}
         self.up = LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng)
-        blocks = self.inner // width
         self.q_proj, self.k_proj, self.v_proj = (
-            HeadwiseLinear(self.inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
+            HeadwiseLinear(inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
         )
-        self.conv1d = CausalConv1d(self.inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
-        widths = {"igate": NH, "fgate": NH}
-        self.gates = LinearGroup(3 * self.inner, widths, True, dtype=dtype, rng=rng)
-        self.outnorm = MultiHeadLayerNorm(NH, self.inner // NH, dtype=dtype)
-        self.proj_down = Linear(self.inner, D, bias, dtype=dtype, rng=rng)
+        self.conv1d = CausalConv1d(inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
+        self.gates = LinearGroup(3 * inner, gates, True, dtype=dtype, rng=rng)
+        self.outnorm = MultiHeadLayerNorm(NH, inner // NH, dtype=dtype)
+        self.proj_down = Linear(inner, D, bias, dtype=dtype, rng=rng)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
         for name in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down"):
             self.parts[name] = name
-        self.params = {"learnable_skip": np.ones(self.inner, self.proj_down.dtype)}
+        self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
         for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
             small_init(part, D, rng)
         wang_init(self.proj_down, D, num_blocks, rng)
@@ -172,12 +168,12 @@ class mLSTMLayer(Recurrent):
         dread = dgated * cache.gate.y  # [mblock.9]
         dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
-        d = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
-        from_gates, gates = self.gates.compute_backward([d.i, d.f], cache.gates)  # [mblock.11]
+        (dq, dk, dv), di, df, before = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
+        from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
-        from_q, q_proj = self.q_proj.compute_backward(d.q + more_q, q_cache)  # [mblock.12]
-        from_k, k_proj = self.k_proj.compute_backward(d.k + more_k, k_cache)
-        from_v, v_proj = self.v_proj.compute_backward(d.v + more_v, v_cache)
+        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
+        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
         dactive = dread * self.params["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)
@@ -186,4 +182,4 @@ class mLSTMLayer(Recurrent):
         dx, up = self.up.compute_backward([dinner, dz], cache.up)
         grads = self.named_grads(up=up, conv1d=conv1d, gates=gates, outnorm=outnorm, proj_down=down)
         grads |= self.named_grads(q_proj=q_proj, k_proj=k_proj, v_proj=v_proj)
-        return dx, mLSTMBlockState(dconv, d.state), grads | {"learnable_skip": dskip}
+        return dx, mLSTMBlockState(dconv, before), grads | {"learnable_skip": dskip}

@@ -21,7 +21,6 @@ from numpy_xlstm.layers import (
     NormCache,
     Recurrent,
 )
-from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
 from numpy_xlstm.module import Grads
@@ -106,7 +105,7 @@ class sLSTMLayer(Recurrent):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config = own_config(config, sLSTMLayerConfig)
+        self.config = config = sLSTMLayerConfig.checked(config)
         D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
         self.in_features = self.out_features = D
         self.head_dim, rng = D // check_divides("num_heads", NH, "width", D), generator_or_new(rng)

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import LayerNorm, Recurrent
 from numpy_xlstm.layers.norms import Norm
-from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTMBlockStackConfig
 from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
 from numpy_xlstm.module import Grads
@@ -129,7 +128,7 @@ class xLSTMBlockStack(BlockStack):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.config = config = own_config(config, xLSTMBlockStackConfig)
+        self.config = config = xLSTMBlockStackConfig.checked(config)
         rng = generator_or_new(rng)
         blocks = [_block(config, n, dtype, rng) for n in range(config.num_blocks)]
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None

@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, NormCache, Recurrent
 from numpy_xlstm.layers.norms import Norm
-from numpy_xlstm.models.config import own_config
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
@@ -127,7 +126,7 @@ class mLSTMBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        config = own_config(config, mLSTMBlockConfig)
+        config = mLSTMBlockConfig.checked(config)
         layer = mLSTMLayer(config.mlstm, num_blocks=num_blocks, dtype=dtype, rng=rng)
         super().__init__(layer, LayerNorm(layer.in_features, dtype=dtype))
 
@@ -165,7 +164,7 @@ class sLSTMBlock(ResidualBlock):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        config, rng = own_config(config, sLSTMBlockConfig), generator_or_new(rng)
+        config, rng = sLSTMBlockConfig.checked(config), generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
         D, up = layer.in_features, config.feedforward
         norm = LayerNorm(D, dtype=dtype)
