@@ -1,5 +1,12 @@
 """Models: layers put together, under the same protocols as the layers themselves."""
 
+from numpy_xlstm.models.blocks import (
+    BlockStack,
+    ResidualBlock,
+    mLSTMBlock,
+    sLSTMBlock,
+    xLSTMBlockStack,
+)
 from numpy_xlstm.models.configs import (
     FeedForwardConfig,
     mLSTMBlockConfig,
@@ -14,8 +21,6 @@ from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xL
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.models.stack import BlockStack, xLSTMBlockStack
-from numpy_xlstm.models.xlstm_block import ResidualBlock, mLSTMBlock, sLSTMBlock
 
 __all__ = [
     "BlockStack",

@@ -10,8 +10,8 @@ from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache, Recurrent
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
-from numpy_xlstm.models.stack import BlockStack
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -85,8 +85,6 @@ class LanguageModel(Recurrent):
     ----------
     params : Mapping[str, np.ndarray]
         ``embedding.weight``, ``cell.…`` with the body's own names, ``head.weight``, ``head.bias``.
-    dropout : float
-        The largest probability anywhere in the model that something is dropped in training.
 
     Raises
     ------
@@ -248,8 +246,7 @@ class LanguageModel(Recurrent):
         >>> import numpy as np
         >>> from numpy_xlstm import LSTM
         >>> model = LanguageModel(10, 4, LSTM(4, 8))
-        >>> logits, state = model(np.array([[1, 2, 3]]))
-        >>> logits, state = model.prepared().step(np.array([4]), state)
+        >>> logits, state = model.prepared().step(np.array([4]), model.init_state(1))
         >>> logits.shape
         (1, 10)
         """

@@ -19,11 +19,10 @@ from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.norms import Norm, normalise
 from numpy_xlstm.layers.soft_cap import apply_cap
+from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.models.stack import BlockStack
-from numpy_xlstm.models.xlstm_block import ResidualBlock
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid
 
 Map = Callable[[Array], Array]
@@ -197,9 +196,6 @@ def _(layer: sLSTMLayer) -> Step:
         return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
 
     return step
-
-
-# Maps of rows
 
 
 def silu(x: Array) -> Array:
