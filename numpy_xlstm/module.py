@@ -32,6 +32,13 @@ class Parameters(Mapping[str, Array]):
                 "got another array"
             )
 
+    def __or__(self, other: Mapping[str, Array]) -> dict[str, Array]:
+        """A dict of both."""
+        return {**self, **other}
+
+    def __ror__(self, other: Mapping[str, Array]) -> dict[str, Array]:
+        return {**other, **self}
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
 

@@ -178,8 +178,8 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
         CacheError,
         "got sLSTMCache",
     ),
-    "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
-    "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), ShapeError, r"dy: .*\(2, 3, 8\)"),
+    "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), CacheError, "expected that of a"),
+    "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), CacheError, "expected that of a"),
     "mLSTMCell, of an LSTMCell": (
         lambda: mLSTMCell(8, 8),
         lambda: LSTMCell(8, 8),
@@ -377,7 +377,7 @@ def test_parameters_and_gradients_that_are_no_numbers_to_learn(array: Any) -> No
 def test_parameters_are_read_and_copies_can_be_changed() -> None:
     model = stack()
     params: Any = model.params
-    with pytest.raises(TypeError, match="does not support item assignment"):
+    with pytest.raises(TypeError, match="expected a change in place"):
         params["lm_head.weight"] = np.zeros(1)
     for copied in (dict(model.params), params | {}):
         copied["lm_head.weight"] = np.zeros(1)
