@@ -10,7 +10,6 @@ from numpy_xlstm import (
     LSTMState,
     gate_rows,
     gradcheck,
-    mLSTM,
     mlstm_recurrent,
     mlstm_recurrent_backward,
     sLSTM,
@@ -110,25 +109,6 @@ def test_an_empty_sequence_passes_the_state_and_its_cotangent_through(
     assert_close(dstate0, dstate, 1e-15, 1e-15)
     assert all(not g.any() for g in grads.values())
     assert_close(case.layer(case.x, case.state)[1], before, 0.0)
-
-
-def test_starting_values() -> None:
-    rng = np.random.default_rng(0)
-    lstm = LSTM(30, 40, rng=rng)
-    assert np.abs(lstm.params["W"]).max() <= 1 / np.sqrt(40)
-    assert (gate_rows(lstm.params["b"], "f") == 1).all()
-    slstm = sLSTM(30, 40, 4, rng=rng)
-    assert np.abs(slstm.params["W"].std() - np.sqrt(2 / (5 * 30))) < 5e-3
-    b_f = gate_rows(slstm.params["b"], "f").reshape(4, 10)
-    assert b_f[1].tolist() == np.linspace(3, 6, 10).tolist()
-    exponential = sLSTM(30, 40, 4, forget_gate="exp", rng=rng)
-    assert not gate_rows(exponential.params["b"], "f").any()
-    mlstm = mLSTM(30, 40, 4, rng=rng)
-    assert not mlstm.params["W_i"].any()
-    assert mlstm.params["b_f"].tolist() == np.linspace(3, 6, 4).tolist()
-    assert mlstm.params["b_i"].std() > 0
-    same = [LSTM(3, 4, rng=np.random.default_rng(7)).params["W"] for _ in range(2)]
-    assert np.array_equal(same[0], same[1])
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS if v.stabilised], ids=str)

@@ -1,7 +1,7 @@
 """What notices a mistake in a cell or a kernel: ties and gradient checks at a few hard points.
 
 The same ties as in ``tests/ties`` and the same checks as in ``tests/cells``, but at points that are
-chosen and few, so that all of it takes seconds.
+chosen and few, so that all of it takes seconds; and the golden vectors and starting values.
 """
 
 from itertools import product
@@ -22,6 +22,8 @@ from numpy_xlstm import (
 from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
+from tests.cells import test_starting_values as starting_values
+from tests.golden.test_golden import CASES, test_values_states_and_gradients
 
 KINDS = ("sigmoid", "exp")
 TOLERANCE = 1e-9
@@ -141,3 +143,9 @@ def run() -> None:
         check(SequenceLayer(cell), x)
     ties(rng)
     floor(rng)
+    starting_values.test_uniform_cells()
+    starting_values.test_slstm()
+    starting_values.test_mlstm()
+    for file, case in CASES:
+        if file != "models":
+            test_values_states_and_gradients(file, case)

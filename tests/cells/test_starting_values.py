@@ -1,0 +1,60 @@
+"""Fresh parameters have the distributions that the derivations name."""
+
+import numpy as np
+
+from numpy_xlstm import LSTMCell, gate_rows, mLSTMCell, sLSTMCell
+from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
+from numpy_xlstm.numerics import Array
+
+D, H, NH = 60, 80, 4
+
+
+def uniform(array: Array, limit: float) -> bool:
+    """Whether numbers fill (−limit, limit) evenly."""
+    close = abs(array.std() - limit / np.sqrt(3)) < 0.1 * limit
+    return bool(close and abs(array.mean()) < 0.2 * limit and np.abs(array).max() <= limit)
+
+
+def normal(array: Array, std: float) -> bool:
+    """Whether numbers have mean 0 and that deviation, and some lie outside two of them."""
+    inside = abs(array.mean()) < 0.1 * std and abs(array.std() - std) < 0.05 * std
+    return bool(inside and np.abs(array).max() > 2.5 * std)
+
+
+def test_uniform_cells() -> None:
+    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell, LSTMCell):
+        for name, array in cell(D, H, rng=np.random.default_rng(0)).params.items():
+            if cell in (LSTMCell, PeepholeLSTMCell) and name == "b":
+                assert (gate_rows(array, "f") == 1).all()
+                array = np.concatenate([gate_rows(array, gate) for gate in "izo"])
+            assert uniform(array, H**-0.5), (cell, name)
+
+
+def test_slstm() -> None:
+    for forget_gate in ("sigmoid", "exp"):
+        cell = sLSTMCell(D, H, NH, forget_gate=forget_gate, rng=np.random.default_rng(0))
+        assert normal(cell.params["W"], np.sqrt(2 / (5 * D)))
+        assert uniform(cell.params["R"], (H // NH) ** -0.5)
+        one_head = np.linspace(3, 6, H // NH) * (forget_gate == "sigmoid")
+        b_f = gate_rows(cell.params["b"], "f")
+        assert b_f.tolist() == np.tile(one_head, NH).tolist()
+        assert not any(gate_rows(cell.params["b"], gate).any() for gate in "izo")
+
+
+def test_mlstm() -> None:
+    for forget_gate in ("sigmoid", "exp"):
+        rng = np.random.default_rng(0)
+        params = mLSTMCell(D, 400, 200, forget_gate=forget_gate, rng=rng).params
+        for gate in "qkvo":
+            assert normal(params[f"W_{gate}"], np.sqrt(2 / (5 * D))), gate
+            assert not params[f"b_{gate}"].any(), gate
+        assert not params["W_i"].any()
+        assert not params["W_f"].any()
+        assert 0.08 < params["b_i"].std() < 0.12
+        expected = np.linspace(3, 6, 200) * (forget_gate == "sigmoid")
+        assert params["b_f"].tolist() == expected.tolist()
+
+
+def test_a_seed_is_a_start() -> None:
+    same = [LSTMCell(3, 4, rng=np.random.default_rng(7)).params["W"] for _ in range(2)]
+    assert np.array_equal(same[0], same[1])
