@@ -263,12 +263,10 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
     5e+300
     """
-    peak = float(np.max([np.abs(g).max(initial=0) for g in grads.values()], initial=0))
-    if peak == 0 or not np.isfinite(peak):
-        return peak
-    unit = 2.0 ** (math.frexp(peak)[1] - 1)
-    scaled = (np.divide(g, unit, dtype=np.float64) for g in grads.values())
-    return unit * math.sqrt(sum(float(np.vdot(g, g)) for g in scaled))  # [clip.1]
+    from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
+
+    norms = (dnrm2(g.ravel("K").astype(np.float64)) for g in grads.values() if g.size)
+    return math.hypot(*norms)  # [clip.1]
 
 
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
