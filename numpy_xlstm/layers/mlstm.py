@@ -14,6 +14,7 @@ from numpy_xlstm.kernels.headwise import split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
+from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
@@ -93,7 +94,7 @@ class mLSTM(SequenceLayer):
         """Forward of x (B, T, D), without checks."""
         p, (B, T, D) = self.params, x.shape
         if lengths is not None:  # what is at padding may be any number
-            x = np.where(np.arange(T)[:, None] < lengths[:, None, None], x, 0)
+            x = np.where(padding(lengths, T)[..., None], 0, x)
         rows = x.reshape(B * T, D)
         maps = {g: rows @ p[f"W_{g}"].T for g in "qkvifo"}
         for g in "qvifo":
