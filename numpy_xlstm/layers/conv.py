@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
@@ -103,9 +104,8 @@ class CausalConv1d(Recurrent):
         around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
         dpadded = correlate(around, self.taps[::-1])  # [conv.3]
         dpadded[:, T:] += dstate
-        taps = range(past + 1)
-        dtaps = [np.einsum("btd,btd->d", dy, cache.padded[:, j : j + T]) for j in taps]  # [conv.4]
-        grads = {"conv.weight": np.stack(dtaps, axis=-1)[:, None]}
+        dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))  # [conv.4]
+        grads = {"conv.weight": dtaps[:, None]}
         if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
@@ -113,6 +113,13 @@ class CausalConv1d(Recurrent):
 
 def correlate(padded: Array, taps: Array) -> Array:
     """Σ_j taps[j] · padded[:, t + j], for every t that has all of them."""
-    T = padded.shape[1] - len(taps) + 1
-    y: Array = sum(tap * padded[:, j : j + T] for j, tap in enumerate(taps))
+    y: Array = np.einsum("btdk,kd->btd", windows(padded, len(taps)), taps)
     return y
+
+
+def windows(padded: Array, K: int) -> Array:
+    """View of (B, T + K − 1, D) as the K inputs that each of T steps sees: (B, T, D, K)."""
+    B, length, D = padded.shape
+    if length < K:
+        return np.empty((B, 0, D, K), padded.dtype)
+    return sliding_window_view(padded, K, axis=1)
