@@ -135,7 +135,7 @@ class RecurrentCache(NamedTuple):
             for t in range(start, stop):
                 Cs.append(_written(Cs[-1], f[..., t], ik[:, :, t], v[:, :, t]))
             for t in reversed(range(start, stop)):
-                dC += _outer(q[:, :, t], dnum[:, :, t])  # [mlstm.21]
+                dC += np.einsum("bhk,bhv->bhkv", q[:, :, t], dnum[:, :, t])  # [mlstm.21]
                 dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
                 dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
                 dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.26]
@@ -165,18 +165,5 @@ def steps(
 def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:
     """C after a step: f C + i k vᵀ."""
     written = f[..., None, None] * C
-    written += _outer(ik, v)  # [mlstm.8] [mlstm.9]
+    written += np.einsum("bhk,bhv->bhkv", ik, v)  # [mlstm.8] [mlstm.9]
     return written
-
-
-def _outer(a: Array, b: Array) -> Array:
-    """Matrix a bᵀ for each batch row and head.
-
-    The one column gets another one, of zeros, beside it: NumPy hands a product to BLAS only where
-    more than one column meets a row, and takes up to eight times as long where it does not.
-    """
-    columns = np.zeros((*a.shape, 2), a.dtype)
-    rows = np.zeros((*b.shape[:-1], 2, b.shape[-1]), b.dtype)
-    columns[..., 0], rows[..., 0, :] = a, b
-    product: Array = columns @ rows
-    return product
