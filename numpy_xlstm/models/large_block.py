@@ -172,6 +172,7 @@ class xLSTMLargeLayer(Recurrent):
     """
 
     Cache = xLSTMLargeLayerCache
+    memory = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -213,7 +214,7 @@ class xLSTMLargeLayer(Recurrent):
         (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
         pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
-        h, state, memory = mlstm_over_heads(q, k, v, i, f, state, **self.options)  # [large.2]
+        h, state, memory = self.memory(q, k, v, i, f, state, **self.options)  # [large.2]
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]

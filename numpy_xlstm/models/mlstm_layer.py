@@ -93,6 +93,7 @@ class mLSTMLayer(Recurrent):
     """
 
     Cache = mLSTMLayerCache
+    memory = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -148,9 +149,9 @@ class mLSTMLayer(Recurrent):
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
         q, k, v = np.split(qkv, 3, axis=-1)
-        h, memory_state, memory = mlstm_over_heads(q, k, v, i, f, state.mlstm)
+        h, memory_state, memory = self.memory(q, k, v, i, f, state.mlstm)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = normed + self.params["learnable_skip"] * a  # [mblock.6]
+        read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
         kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
@@ -174,7 +175,7 @@ class mLSTMLayer(Recurrent):
         from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
         from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
-        dactive = dread * self.params["learnable_skip"]  # [mblock.10]
+        dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)

@@ -168,8 +168,8 @@ class sLSTMLayer(Recurrent):
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
-        Wx = np.concatenate(pre, axis=-1) + self.params[BIAS]  # [sblock.2]
-        R, ends = self.params[KERNEL], np.full(len(x), x.shape[1])
+        Wx = np.concatenate(pre, axis=-1) + self._arrays[BIAS]  # [sblock.2]
+        R, ends = self._arrays[KERNEL], np.full(len(x), x.shape[1])
         h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
