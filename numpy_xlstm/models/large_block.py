@@ -3,6 +3,7 @@
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal, NamedTuple
@@ -142,14 +143,11 @@ class xLSTMLargeLayerCache(NamedTuple):
 
     qkvo: LinearGroupCache
     gates: LinearGroupCache
-    capped: tuple[SoftCapCache, SoftCapCache]
-    """Those of the soft caps of i and f, (B, T, NH)."""
+    capped: list[SoftCapCache]  # of i and f
     mlstm: Cache
     norm: NormCache
-    normed: Array
-    """The memory's output after the norm, (B, T, NH·DV)."""
+    normed: Array  # the memory's output after the norm, (B, T, NH·DV), as the output gate o
     o: Array
-    """The output gate, (B, T, NH·DV)."""
     sigmoid: Any
     out: LinearCache
 
@@ -172,7 +170,7 @@ class xLSTMLargeLayer(Recurrent):
     """
 
     Cache = xLSTMLargeLayerCache
-    memory = staticmethod(mlstm_over_heads)
+    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -218,7 +216,7 @@ class xLSTMLargeLayer(Recurrent):
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]
-        kept = qkvo, gates, (i_cap, f_cap), memory, norm, normed, o, sigmoid, out
+        kept = qkvo, gates, [i_cap, f_cap], memory, norm, normed, o, sigmoid, out
         return y, state, xLSTMLargeLayerCache(*kept)
 
     def compute_backward(

@@ -3,6 +3,7 @@
 Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,8 +38,7 @@ SILU = ACTIVATIONS["swish"]
 class mLSTMBlockState(NamedTuple):
     """State of an mLSTM block, or its cotangent."""
 
-    conv: Array
-    """The last inputs of the convolution, (B, K − 1, inner width)."""
+    conv: Array  # the last inputs of the convolution, (B, K − 1, inner width)
     mlstm: mLSTMState
 
 
@@ -47,16 +47,13 @@ class mLSTMLayerCache(NamedTuple):
 
     up: LinearGroupCache
     conv: CausalConv1dCache
-    active: Any
-    """That of the SiLU behind the convolution, with a."""
-    gate: Any
-    """That of SiLU(z)."""
-    projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
+    active: Any  # of the SiLU behind the convolution, with a
+    gate: Any  # of SiLU(z)
+    projections: list[HeadwiseLinearCache]
     gates: LinearGroupCache
     memory: Cache
     norm: NormCache
-    read: Array
-    """What is gated: the memory's output and the skip, (B, T, I)."""
+    read: Array  # what is gated: the memory's output and the skip, (B, T, I)
     down: LinearCache
     dropped: Array | None
 
@@ -93,7 +90,7 @@ class mLSTMLayer(Recurrent):
     """
 
     Cache = mLSTMLayerCache
-    memory = staticmethod(mlstm_over_heads)
+    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -121,8 +118,7 @@ class mLSTMLayer(Recurrent):
         self.proj_down = Linear(inner, D, bias, dtype=dtype, rng=rng)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        for name in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down"):
-            self.parts[name] = name
+        self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
         for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
             small_init(part, D, rng)
@@ -154,9 +150,8 @@ class mLSTMLayer(Recurrent):
         read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
-        cache = mLSTMLayerCache(*kept, down, dropped)
-        return y, mLSTMBlockState(conv_state, memory_state), cache
+        kept = up, conv, active, gate, [q_cache, k_cache, v_cache], gates, memory, norm, read
+        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState

@@ -28,10 +28,9 @@ class PreparedModel:
     """
 
     def __init__(self, model: Any) -> None:
-        copies = {name: array.copy() for name, array in model.params.items()}
-        self._model = model.with_params(copies)
-        head = prepared(self._model.head)  # no part of the model where it is tied
-        self._model = prepared(self._model)
+        model = model.with_params({name: array.copy() for name, array in model.params.items()})
+        head = prepared(model.head)  # no part of the model where it is tied
+        self._model = prepared(model)
         self._model.head = head
 
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
@@ -58,7 +57,7 @@ class PreparedModel:
 
 
 def prepared(module: Any) -> Any:
-    """Return what has the ``compute`` of a module for x (B, 1, D), but its cache is None."""
+    """Change a module to one for x (B, 1, D), or return what stands in for its ``compute``."""
     if isinstance(module, Linear):
         return prepared_linear(module)
     if isinstance(module, LinearGroup):
@@ -100,20 +99,23 @@ def prepared_headwise(linear: HeadwiseLinear) -> Any:
 
 
 def mlstm_step(
-    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, eps: float = 1e-6, **_: Any
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: mLSTMState,
+    eps: float = 1e-6,
+    **_options: Any,
 ) -> tuple[Array, mLSTMState, None]:
-    """Take a step as ``mlstm_over_heads`` does; n is updated apart from C, not as one column more.
-
-    The equations are those of :class:`~numpy_xlstm.cells.mLSTMCell`.
-    """
+    """:func:`mlstm_over_heads` for T = 1, without the copies that n as a column of C asks for."""
     C, n, m = state
-    NH = i.shape[-1]
-    q, k, v = (split_heads(a, NH) for a in (q, k, v))
+    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
     k = k * (1 / root(k.shape[-1], k))
-    log_i, log_f, before = i[:, 0], log_sigmoid(f[:, 0]), m
+    log_f, log_i, before = log_sigmoid(f[:, 0]), i[:, 0], m
     m = maximum(log_f + before, log_i)
-    log_i, log_f = (log_i - m)[..., None], (log_f - (m - before))[..., None]
-    num, C, _ = steps(q, k, v, log_i, log_f, C)
-    n = np.exp(log_f) * n + np.exp(log_i) * k[:, :, 0]
+    log_i, log_f = log_i - m, log_f - (m - before)
+    num, C, _ = steps(q, k, v, log_i[..., None], log_f[..., None], C)
+    n = np.exp(log_f)[..., None] * n + np.exp(log_i)[..., None] * k[:, :, 0]
     den = maximum(modulus(np.vecdot(q[:, :, 0], n)), np.exp(-clip(m))) + eps
     return join_heads(num / den[..., None, None]), mLSTMState(C, n, m), None

@@ -38,18 +38,15 @@ SILU = ACTIVATIONS["swish"]
 class sLSTMBlockState(NamedTuple):
     """State of an sLSTM block, or the cotangent of one."""
 
-    conv: Array | None
-    """The last inputs of the convolution, (B, K − 1, D); None without one."""
+    conv: Array | None  # the last inputs of the convolution, (B, K − 1, D); None without one
     slstm: sLSTMState
 
 
 class sLSTMLayerCache(NamedTuple):
     """What the backward of :class:`sLSTMLayer` needs."""
 
-    gates: tuple[HeadwiseLinearCache, ...]
-    """Those of i, f, z and o; what has fed them, (B, T, D)."""
-    conv: Any
-    """That of the convolution; None without one."""
+    gates: tuple[HeadwiseLinearCache, ...]  # of i, f, z and o
+    conv: Any  # None without a convolution, and so is silu
     silu: Any
     scan: slstm.sLSTMScanCache
     dropped: Array | None
