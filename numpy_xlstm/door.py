@@ -57,21 +57,10 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-def check_output_cotangent(layer: Any, dy: Array, cache: Any) -> None:
-    """Check dy against the forward that made the cache: as its input, but as wide as the output.
-
-    The first field of every cache is the input, or the cache of what took it.
-    """
-    while not isinstance(cache, np.ndarray):
-        cache = cache[0]
-    shape = *cache.shape[:-1], layer.out_features
-    check_array("dy", dy, shape, layer.dtype or cache.dtype)
-
-
-def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:
+def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like, hint)
+    return like if state is None else check_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:

@@ -10,7 +10,7 @@ from numpy_xlstm.layers.activations import (
     silu,
     silu_backward,
 )
-from numpy_xlstm.layers.base import Layer, Recurrent
+from numpy_xlstm.layers.base import Layer, Recurrent, SequenceCache
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
@@ -31,7 +31,7 @@ from numpy_xlstm.layers.norms import (
     NormCache,
     RMSNorm,
 )
-from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
+from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
 

@@ -11,12 +11,9 @@ from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator
 
 
 class CausalConv1dCache(NamedTuple):
-    """What the backward of :class:`CausalConv1d` needs."""
+    """What the backward of :class:`CausalConv1d` needs: the state and then the inputs."""
 
-    x: Array
-    """The inputs, shape (B, T, D)."""
-    padded: Array
-    """The state and then the inputs, shape (B, K − 1 + T, D)."""
+    padded: Array  # (B, K − 1 + T, D)
 
 
 class CausalConv1d(Recurrent):
@@ -93,7 +90,7 @@ class CausalConv1d(Recurrent):
         y = correlate(padded, self.taps)  # [conv.1]
         if "conv.bias" in self.params:
             y += self.params["conv.bias"]
-        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(x, padded)  # [conv.2]
+        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded)  # [conv.2]
 
     def compute_backward(
         self, dy: Array, cache: CausalConv1dCache, dstate: Array
