@@ -165,9 +165,7 @@ class Recurrent(Module):
         """
         return self._checked_forward(x, state, rng, lengths)
 
-    def backward(
-        self, dy: Array, cache: SequenceCache, dstate: Any = None
-    ) -> tuple[Array, Any, Grads]:
+    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
         """Vector-Jacobian product of :meth:`forward`.
 
         Parameters

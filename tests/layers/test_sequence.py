@@ -159,7 +159,7 @@ def test_foreign_caches() -> None:
             with pytest.raises(CacheError, match=r"cache: expected the .* that this forward has"):
                 layer.backward(y, foreign)
         with pytest.raises(CacheError, match="got NoneType"):
-            layer.backward(y, None)  # type: ignore[arg-type]
+            layer.backward(y, None)
         with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\); got \(1, 3, 4\)"):
             layer.backward(y[:1], caches[n])
 

@@ -261,7 +261,7 @@ def test_the_cache_of_another_kind_of_model() -> None:
     with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 5\); got \(2, 2, 5\)"):
         large().backward(logits[:, 1:], cache)
     narrow = stack().astype(np.float32).forward(IDS)
-    with pytest.raises(CacheError, match="float64.*; got that of one with .*float32"):
+    with pytest.raises(CacheError, match=r"float64.*; got that of one with .*float32"):
         stack().backward(narrow[0], narrow[2])
 
 
