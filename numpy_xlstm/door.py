@@ -5,13 +5,17 @@ their ``compute``, which does not check again.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, entries
 from numpy_xlstm.trees import leaves, put_together, tree_map
+
+Kept = TypeVar("Kept")
+"""What a forward keeps for its backward."""
 
 
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
@@ -94,20 +98,35 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     return checked_cotangent(cell, dstate, len(dh))
 
 
-def checked_forward(forward: Callable[[Array], tuple[Array, Any]], x: Any) -> tuple[Array, Any]:
-    """Check x, of any shape, and run a ``forward`` that maps each number."""
-    x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
-    y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
-    return y.reshape(x.shape), cache
+def checked_forward(
+    forward: Callable[[Array], tuple[Array, Kept]],
+) -> Callable[[Array], tuple[Array, Kept]]:
+    """Let a ``forward`` that maps each number check x, of any shape, and give it an axis."""
+
+    @wraps(forward)
+    def checked(x: Any) -> tuple[Array, Kept]:
+        x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
+        y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
+        return y.reshape(x.shape), cache
+
+    return checked
 
 
 def checked_backward(
-    kind: type, backward: Callable[[Array, Any], Array], dy: Any, cache: Any
-) -> Array:
-    """Check that the cache is of this kind, and dy like its first field; then run ``backward``."""
-    check_cache(cache, kind)
-    dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
-    if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
-        shape = ()
-    check_array("dy", dy, shape, cache[0].dtype)
-    return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+    kind: type[Kept],
+) -> Callable[[Callable[[Array, Kept], Array]], Callable[[Array, Kept], Array]]:
+    """Let its ``backward`` check that the cache is of this kind, and dy like the first field."""
+
+    def check(backward: Callable[[Array, Kept], Array]) -> Callable[[Array, Kept], Array]:
+        @wraps(backward)
+        def checked(dy: Any, cache: Any) -> Array:
+            check_cache(cache, kind)
+            dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
+            if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
+                shape = ()
+            check_array("dy", dy, shape, cache[0].dtype)
+            return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+
+        return checked
+
+    return check

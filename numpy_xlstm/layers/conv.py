@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics import Array, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
@@ -65,12 +66,8 @@ class CausalConv1d(Recurrent):
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
         shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
-        bound = K**-0.5
-        self.params = {
-            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
-        }
+        self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> Array:
         """Return the empty state: K − 1 inputs of 0."""

@@ -13,8 +13,7 @@ class DropoutCache(NamedTuple):
     """What the backward of :class:`Dropout` needs."""
 
     y: Array
-    factors: Array | None
-    """s; None if nothing is dropped."""
+    factors: Array | None  # s; None if nothing is dropped
 
 
 class Dropout:
@@ -66,11 +65,12 @@ class Dropout:
         """
         check_generator("rng", rng)
 
+        @checked_forward
         def forward(x: Array) -> tuple[Array, DropoutCache]:
             y, factors = self.compute(x, rng)
             return y, DropoutCache(y, factors)
 
-        return checked_forward(forward, x)
+        return forward(x)
 
     def backward(self, dy: Array, cache: DropoutCache) -> Array:
         """Gradient of x: δx = s ∘ δy.
@@ -82,9 +82,8 @@ class Dropout:
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like y, or not finite.
         """
-        return checked_backward(
-            DropoutCache, lambda dy, cache: self.compute_backward(dy, cache.factors), dy, cache
-        )
+        check = checked_backward(DropoutCache)
+        return check(lambda dy, cache: self.compute_backward(dy, cache.factors))(dy, cache)
 
     def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
         """Forward, without checks: y and the factors s; None if nothing is dropped."""

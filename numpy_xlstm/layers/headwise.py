@@ -21,11 +21,10 @@ class HeadwiseLinearCache(NamedTuple):
     """What the backward of :class:`HeadwiseLinear` needs."""
 
     x: Array
-    """The input, shape (..., D)."""
 
 
 class HeadwiseLinear(Layer):
-    r"""Affine map whose matrix is block-diagonal, one block per head.
+    r"""Affine map with one block per head: ``LinearHeadwiseExpand`` of the official package.
 
     .. math:: y^{(h)} = W^{(h)} x^{(h)} + b^{(h)}
 
@@ -52,10 +51,6 @@ class HeadwiseLinear(Layer):
     ------
     OptionError
         If ``num_heads`` does not divide a width.
-
-    Notes
-    -----
-    ``LinearHeadwiseExpand`` of the official package.
 
     Examples
     --------
@@ -85,10 +80,8 @@ class HeadwiseLinear(Layer):
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
-        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
-        self.params = {"weight": weight.astype(to)}
-        if bias:
-            self.params = {**self.params, "bias": np.zeros(out, to)}
+        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH)).astype(to)
+        self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
         """Forward, without checks."""

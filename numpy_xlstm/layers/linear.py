@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,6 @@ class LinearCache(NamedTuple):
     """What the backward of :class:`Linear` needs."""
 
     x: Array
-    """The input, shape (..., D)."""
 
 
 class Linear(Layer):
@@ -26,10 +25,8 @@ class Linear(Layer):
 
     Parameters
     ----------
-    in_features : int
-        Width D of the input.
-    out_features : int
-        Width O of the output.
+    in_features, out_features : int
+        Widths D and O of the input and of the output.
     bias : bool
         Whether there is a bias b.
     dtype : dtype
@@ -40,11 +37,8 @@ class Linear(Layer):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one.
-
-    Notes
-    -----
-    Both are drawn uniformly from ±1/√D, as ``torch.nn.Linear`` does.
+        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one. Both are drawn
+        uniformly from ±1/√D, as ``torch.nn.Linear`` does.
 
     Examples
     --------
@@ -71,13 +65,9 @@ class Linear(Layer):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
-        self.out_features = check_positive("out_features", out_features)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
-        shapes = {"weight": (out_features, D)} | ({"bias": (out_features,)} if bias else {})
-        bound = D**-0.5
-        self.params = {
-            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
-        }
+        self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
+        shapes = {"weight": (O, D)} | ({"bias": (O,)} if bias else {})
+        self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Forward, without checks."""
@@ -97,10 +87,16 @@ class Linear(Layer):
         return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
 
 
-class LinearGroupCache(NamedTuple):
-    """What the backward of :class:`LinearGroup` needs: the caches of its maps."""
+def drawn_uniformly(
+    shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
+) -> dict[str, Array]:
+    """Parameters between ±``bound``, by name."""
+    to, rng = checked_dtype(dtype), generator_or_new(rng)
+    return {name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()}
 
-    linears: tuple[LinearCache, ...]
+
+LinearGroupCache = tuple[LinearCache, ...]
+"""What the backward of :class:`LinearGroup` needs."""
 
 
 class LinearGroup(Module):
@@ -154,17 +150,14 @@ class LinearGroup(Module):
         outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
         if self.fused is not None:
             outputs = tuple(outputs[0][..., part] for part in self.slices)
-        return list(outputs), LinearGroupCache(caches)
+        return list(outputs), caches
 
     def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
         """Backward, without checks, from the cotangents of all outputs."""
         if self.fused is not None:
             dys = [np.concatenate(dys, axis=-1)]
-        dxs, grads = zip(
-            *[
-                linear.compute_backward(dy, kept)
-                for linear, dy, kept in zip(self.linears, dys, cache.linears, strict=True)
-            ],
-            strict=True,
-        )
-        return sum(dxs[1:], dxs[0]), self.named_grads(**dict(zip(self.parts, grads, strict=True)))
+        dxs, grads = [], {}
+        for name, dy, kept in zip(self.parts, dys, cache, strict=True):
+            dx, grads[name] = getattr(self, name).compute_backward(dy, kept)
+            dxs.append(dx)
+        return sum(dxs[1:], dxs[0]), self.named_grads(**grads)

@@ -17,12 +17,9 @@ BoolArray = npt.NDArray[np.bool_]
 class SoftmaxCrossEntropyCache(NamedTuple):
     """What :func:`softmax_cross_entropy_backward` needs."""
 
-    p: Array
-    """The probabilities, shape (..., V)."""
-    targets: IndexArray
-    """The classes, shape (...); 0 where the position does not count."""
-    counted: BoolArray
-    """Which positions count, shape (...)."""
+    p: Array  # probabilities, (..., V)
+    targets: IndexArray  # classes, (...); 0 where the position does not count
+    counted: BoolArray  # which positions count, (...)
 
 
 def softmax_cross_entropy(

@@ -1,5 +1,6 @@
 """Soft cap, a pure pair. Derived in ``docs/derivations/blocks.md``."""
 
+from inspect import unwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -50,9 +51,10 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     array([1.  , 0.42, 0.  ])
     """
     check_cap("cap", cap)
-    return checked_forward(lambda x: apply_cap(x, cap), x)
+    return checked_forward(lambda x: apply_cap(x, cap))(x)
 
 
+@checked_backward(SoftCapCache)
 def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
 
@@ -63,19 +65,18 @@ def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     ShapeError, DTypeError, NonFiniteError
         If ``dy`` is not like y, or not finite.
     """
-    return checked_backward(SoftCapCache, apply_cap_backward, dy, cache)
+    x, cap = cache
+    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
+
+
+apply_cap_backward = unwrap(soft_cap_backward)
+"""Backward, without checks."""
 
 
 def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     """Forward, without checks."""
     y = x if cap is None else cap * np.tanh(x / cap)  # [cap.1]
     return y, SoftCapCache(x, cap)
-
-
-def apply_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Backward, without checks."""
-    x, cap = cache
-    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 
 
 def check_cap(name: str, cap: float | None) -> None:
