@@ -113,20 +113,17 @@ def checked_forward(
 
 
 def checked_backward(
-    kind: type[Kept],
-) -> Callable[[Callable[[Array, Kept], Array]], Callable[[Array, Kept], Array]]:
+    kind: type[Kept], backward: Callable[[Array, Kept], Array]
+) -> Callable[[Array, Kept], Array]:
     """Let its ``backward`` check that the cache is of this kind, and dy like the first field."""
 
-    def check(backward: Callable[[Array, Kept], Array]) -> Callable[[Array, Kept], Array]:
-        @wraps(backward)
-        def checked(dy: Any, cache: Any) -> Array:
-            check_cache(cache, kind)
-            dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
-            if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
-                shape = ()
-            check_array("dy", dy, shape, cache[0].dtype)
-            return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+    @wraps(backward)
+    def checked(dy: Any, cache: Any) -> Array:
+        check_cache(cache, kind)
+        dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
+        if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
+            shape = ()
+        check_array("dy", dy, shape, cache[0].dtype)
+        return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
 
-        return checked
-
-    return check
+    return checked

@@ -15,8 +15,14 @@ from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
 from numpy_xlstm.layers.feedforward import FeedForwardCache, GatedFeedForward
-from numpy_xlstm.layers.headwise import HeadwiseLinear, HeadwiseLinearCache
-from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup, LinearGroupCache
+from numpy_xlstm.layers.linear import (
+    HeadwiseLinear,
+    HeadwiseLinearCache,
+    Linear,
+    LinearCache,
+    LinearGroup,
+    LinearGroupCache,
+)
 from numpy_xlstm.layers.loss import (
     SoftmaxCrossEntropyCache,
     softmax_cross_entropy,

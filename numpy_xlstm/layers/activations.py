@@ -5,6 +5,7 @@ they are given. What layers and models call, by the names in :data:`ACTIVATIONS`
 """
 
 from collections.abc import Callable
+from functools import partial
 from inspect import unwrap
 from typing import Any, NamedTuple
 
@@ -65,7 +66,7 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     return y, SiluCache(y, s)
 
 
-@checked_backward(SiluCache)
+@partial(checked_backward, SiluCache)
 def silu_backward(dy: Array, cache: SiluCache) -> Array:
     """Gradient of x from that of x σ(x)  [silu.2].
 
@@ -106,7 +107,7 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
     return x * distribution, GeluCache(x, distribution)
 
 
-@checked_backward(GeluCache)
+@partial(checked_backward, GeluCache)
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     """Gradient of x from that of x Φ(x); errors as of :func:`silu_backward`  [gelu.2]."""
     x, distribution = cache
@@ -135,7 +136,7 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     return s * maximum(x, near), GeluTanhCache(near, s)
 
 
-@checked_backward(GeluTanhCache)
+@partial(checked_backward, GeluTanhCache)
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
     """Gradient of x from that of x σ(2u); errors as of :func:`silu_backward`  [gelu.4]."""
     near, s = cache

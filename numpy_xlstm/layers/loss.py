@@ -49,8 +49,8 @@ def softmax_cross_entropy(
     -------
     loss : np.ndarray
         L, shape (), of the dtype of ``logits``.
-    cache : SoftmaxCrossEntropyCache
-        For the backward.
+    cache
+        What :func:`softmax_cross_entropy_backward` needs.
 
     Raises
     ------
@@ -131,17 +131,7 @@ def softmax_cross_entropy_backward(
 
     .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
 
-    Parameters
-    ----------
-    dloss : float or np.ndarray
-        δL, a number or an array of shape ().
-    cache : SoftmaxCrossEntropyCache
-        What the forward returned.
-
-    Returns
-    -------
-    np.ndarray
-        δx, shape (..., V); 0 where a position does not count.
+    δL is a number or an array of shape (), δx is (..., V), and 0 where a position does not count.
 
     Raises
     ------

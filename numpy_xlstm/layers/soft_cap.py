@@ -1,5 +1,6 @@
 """Soft cap, a pure pair. Derived in ``docs/derivations/blocks.md``."""
 
+from functools import partial
 from inspect import unwrap
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
     .. math:: y = a \tanh(x / a)
 
+    Returns y, in the shape of x, and what :func:`soft_cap_backward` needs.
+
     Parameters
     ----------
     x : np.ndarray
@@ -29,17 +32,10 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     cap : float or None
         a, above 0; ``None`` gives y = x.
 
-    Returns
-    -------
-    y : np.ndarray
-        Capped, the shape of ``x``; and what :func:`soft_cap_backward` needs.
-
     Raises
     ------
     OptionError
-        If ``cap`` is not a positive number.
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers.
+        If ``cap`` is not a positive number; other errors are those of :func:`silu`.
 
     Examples
     --------
@@ -54,17 +50,9 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     return checked_forward(lambda x: apply_cap(x, cap))(x)
 
 
-@checked_backward(SoftCapCache)
+@partial(checked_backward, SoftCapCache)
 def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`soft_cap` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-    """
+    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy; errors as of :func:`silu_backward`."""
     x, cap = cache
     return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 
