@@ -24,11 +24,6 @@ def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     Both are nested tuples of arrays and None. The ``m`` of a "state" may be −inf; ``hint`` is added
     to the message about a wrong shape.
 
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        That names the first array which is not as expected.
-
     Examples
     --------
     >>> import numpy as np

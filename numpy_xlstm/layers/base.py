@@ -218,20 +218,15 @@ class Recurrent(Module):
             block = slice(start, start + EVALUATION_BLOCK)
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
-            y[:, block], state, _ = self.run(now, state, lengths=left)
+            y[:, block], state, _ = self.run(now, state, left)
         return self._in_layout(y), _restacked(state, stacked)
 
     def run(
-        self,
-        x: Array,
-        state: Any,
-        rng: np.random.Generator | None = None,
-        lengths: Array | None = None,
-        **options: Any,
+        self, x: Array, state: Any, lengths: Array | None = None, **options: Any
     ) -> tuple[Array, Any, Any]:
-        """Call ``compute`` with what a layer of any kind is to be told, lengths only if given."""
+        """Call ``compute`` of a layer of any kind: it is told of lengths only if there are some."""
         options |= {} if lengths is None else {"lengths": lengths}
-        return self.compute(x, state, rng, **options)
+        return self.compute(x, state, **options)
 
     def check_cache(self, cache: Any) -> None:
         """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
@@ -251,7 +246,7 @@ class Recurrent(Module):
         """Check the arguments and run; ``options`` are for ``compute``."""
         check_generator("rng", rng)
         x, state, lengths, stacked = self._enter(x, state, lengths)
-        y, state, kept = self.run(x, state, rng, lengths, **options)
+        y, state, kept = self.run(x, state, lengths, rng=rng, **options)
         y = self._in_layout(y)
         cache = SequenceCache(kept, y.shape, stacked, self._signature())
         return y, _restacked(state, stacked), cache

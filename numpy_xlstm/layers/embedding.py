@@ -87,12 +87,7 @@ class Embedding(Module):
     def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
 
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If ``dy`` is not like the output of that forward, or not finite.
-        CacheError
-            If ``cache`` is not that of an embedding.
+        Errors are those of the backward of :class:`~numpy_xlstm.Linear`.
         """
         check_cache(cache, EmbeddingCache)
         check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
