@@ -5,9 +5,16 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache, Recurrent
+from numpy_xlstm.layers import (
+    Dropout,
+    Embedding,
+    EmbeddingCache,
+    Linear,
+    LinearCache,
+    Recurrent,
+    SequenceCache,
+)
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
@@ -17,7 +24,6 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_batch,
-    check_generator,
     check_positive,
     generator_or_new,
 )
@@ -160,14 +166,15 @@ class LanguageModel(Recurrent):
         state: Any = None,
         *,
         rng: np.random.Generator | None = None,
+        lengths: Array | None = None,
         recompute: bool = False,
-    ) -> tuple[Array, Any, LanguageModelCache]:
+    ) -> tuple[Array, Any, SequenceCache]:
         """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`Recurrent.forward`.
 
         Parameters
         ----------
-        tokens, state, rng
-            As x, state and rng there.
+        tokens, state, rng, lengths
+            As x, state, rng and lengths there.
         recompute : bool
             For a body of blocks: keep only the input of each block, and run the block again in the
             backward: about a third more time for a fraction of the memory. The result is the same,
@@ -178,16 +185,16 @@ class LanguageModel(Recurrent):
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
-        check_generator("rng", rng)
         if recompute and not self.can_recompute:
             raise OptionError(
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
-        return self.compute(tokens, self._enter(tokens, state), rng, recompute)
+        options = {"recompute": True} if recompute else {}
+        return self._checked_forward(tokens, state, rng, lengths, **options)
 
     def backward(  # type: ignore[override]
-        self, dy: Array, cache: LanguageModelCache, dstate: Any = None
+        self, dy: Array, cache: SequenceCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
         """As :meth:`Recurrent.backward`, but with None for the tokens, which have no gradient."""
         return None, *super().backward(dy, cache, dstate)[1:]
@@ -279,15 +286,12 @@ class LanguageModel(Recurrent):
         for name, array in official_arrays(arrays, params, shared).items():
             params[name][...] = array
 
-    def _enter(self, tokens: IndexArray, state: Any) -> Any:
-        """Check the tokens, and return the state before the first one."""
+    def check_input(self, tokens: Any) -> None:
+        """Raise an error unless the tokens are a batch of sequences."""
         check_indices("tokens", tokens, self.vocab_size)
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
-        state = checked_state(self, state, len(tokens))
-        self.check_state(state)
-        return state
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:
