@@ -1,14 +1,15 @@
 """Blocks, norm, layer, residual, then norm, feed-forward, residual; and stacks of them."""
 
 import copy
+from collections import namedtuple
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import CacheError
-from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, NormCache, Recurrent
+from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTMBlockStackConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
@@ -21,14 +22,8 @@ PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": 
 """What the parts of a block are called in the first paper's package."""
 
 
-class BlockCache(NamedTuple):
-    """What the backward of a block needs: the caches of its parts."""
-
-    norm: NormCache
-    layer: Any
-    ffn_norm: Any
-    ffn: Any
-    dropped: Array | None
+BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
+"""What the backward of a block needs: the caches of its parts."""
 
 
 class ResidualBlock(Recurrent):
@@ -46,7 +41,6 @@ class ResidualBlock(Recurrent):
         norm: Norm,
         ffn: GatedFeedForward | None = None,
         ffn_norm: Norm | None = None,
-        *,
         ffn_dropout: float = 0.0,
         parts: dict[str, str] = PARTS,
     ) -> None:
@@ -177,22 +171,14 @@ class sLSTMBlock(ResidualBlock):
         ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
         small_init(ffn.up, D, rng)
         wang_init(ffn.proj_down, D, num_blocks, rng)
-        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), ffn_dropout=up.dropout)
+        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 
-class Recomputed(NamedTuple):
-    """Kept instead of a block's cache: what its forward was given, to run it again."""
+Recomputed = namedtuple("Recomputed", "x state rng")
+"""Kept instead of a block's cache: what its forward was given, to run it again."""
 
-    x: Array
-    state: Any
-    rng: np.random.Generator | None
-
-
-class StackCache(NamedTuple):
-    """What the backward of a stack needs: the cache of each block, or what to find it with."""
-
-    blocks: list[Any]
-    norm: Any
+StackCache = namedtuple("StackCache", "blocks norm")
+"""What the backward of a stack needs: the cache of each block, or what to find it with."""
 
 
 class BlockStack(Recurrent):

@@ -29,12 +29,7 @@ def start_gates(gates: LinearGroup, input_bias: float | Array) -> None:
     for weight in gates.views("weight"):
         weight[...] = 0
     i, f = gates.views("bias")
-    i[...], f[...] = input_bias, forget_bias(len(f))
-
-
-def forget_bias(num_heads: int) -> Array:
-    """From 3 to 6 over the heads, as ``torch.linspace``: 3 for a single head."""
-    return np.linspace(3, 6, num_heads)
+    i[...], f[...] = input_bias, np.linspace(3, 6, len(f))
 
 
 def powerlaw_forget_bias(head_dim: int, block: int, num_blocks: int) -> Array:

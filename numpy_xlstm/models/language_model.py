@@ -1,7 +1,7 @@
 """The language model: embedding, a recurrent body, linear head."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -21,35 +21,10 @@ from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch,
-    check_positive,
-    generator_or_new,
-)
+from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_or_new
 
-
-class RecurrentModel(Protocol):
-    """Anything with the recurrent protocol, whatever its state and its cache are."""
-
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The live parameters by name."""
-
-    @property
-    def dtype(self) -> np.dtype[Any] | None:
-        """The dtype of the parameters."""
-
-    def __call__(self, x: Array, /, state: Any = None) -> tuple[Array, Any]:
-        """Evaluate: the outputs and the final state, and no cache."""
-
-    def forward(self, x: Array, /, state: Any = None) -> tuple[Array, Any, Any]:
-        """Return the outputs, the final state and the cache for the backward."""
-
-    def backward(
-        self, dy: Array, /, cache: Any, dstate: Any = None
-    ) -> tuple[Array | None, Any, dict[str, Array]]:
-        """Return the gradients of the input, of the initial state and of the parameters."""
+RecurrentModel = Recurrent
+"""What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
 
 
 class LanguageModelCache(NamedTuple):
@@ -190,8 +165,7 @@ class LanguageModel(Recurrent):
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
-        options = {"recompute": True} if recompute else {}
-        return self._checked_forward(tokens, state, rng, lengths, **options)
+        return self._checked_forward(tokens, state, rng, lengths, recompute=recompute)
 
     def backward(  # type: ignore[override]
         self, dy: Array, cache: SequenceCache, dstate: Any = None
@@ -221,11 +195,10 @@ class LanguageModel(Recurrent):
         recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Forward, without checks."""
-        options: dict[str, Any] = {"rng": rng} if self.body.dropout else {}
-        options |= {"recompute": True} if recompute else {}
+        options = {"recompute": True} if recompute else {}
         x, embedding = self.embedding.compute(tokens)
         x, dropped = self.embedding_dropout.compute(x, rng)
-        h, state, body = self.body.compute(x, state, **options)
+        h, state, body = self.body.compute(x, state, rng, **options)
         logits, head = self.head.compute(h)
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)

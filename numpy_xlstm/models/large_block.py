@@ -3,30 +3,27 @@
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
+from collections import namedtuple
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
     Linear,
-    LinearCache,
     LinearGroup,
-    LinearGroupCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
     RMSNorm,
 )
-from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
@@ -138,18 +135,10 @@ class xLSTMLargeConfig(Config):
         return int((width + multiple - 1) // multiple) * multiple
 
 
-class xLSTMLargeLayerCache(NamedTuple):
-    """What the backward of :class:`xLSTMLargeLayer` needs."""
-
-    qkvo: LinearGroupCache
-    gates: LinearGroupCache
-    capped: list[SoftCapCache]  # of i and f
-    mlstm: Cache
-    norm: NormCache
-    normed: Array  # the memory's output after the norm, (B, T, NH·DV), as the output gate o
-    o: Array
-    sigmoid: Any
-    out: LinearCache
+xLSTMLargeLayerCache = namedtuple(
+    "xLSTMLargeLayerCache", "qkvo gates capped mlstm norm normed o sigmoid out"
+)
+"""What the backward needs: the caches of the parts, norm(h) and the output gate, (B, T, NH·DV)."""
 
 
 class xLSTMLargeLayer(Recurrent):

@@ -3,6 +3,7 @@
 Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
+from collections import namedtuple
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,20 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    CausalConv1dCache,
     Dropout,
     HeadwiseLinear,
-    HeadwiseLinearCache,
     Linear,
-    LinearCache,
     LinearGroup,
-    LinearGroupCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
 )
 from numpy_xlstm.models.configs import mLSTMLayerConfig
@@ -42,20 +37,10 @@ class mLSTMBlockState(NamedTuple):
     mlstm: mLSTMState
 
 
-class mLSTMLayerCache(NamedTuple):
-    """What the backward of :class:`mLSTMLayer` needs."""
-
-    up: LinearGroupCache
-    conv: CausalConv1dCache
-    active: Any  # of the SiLU behind the convolution, with a
-    gate: Any  # of SiLU(z)
-    projections: list[HeadwiseLinearCache]
-    gates: LinearGroupCache
-    memory: Cache
-    norm: NormCache
-    read: Array  # what is gated: the memory's output and the skip, (B, T, I)
-    down: LinearCache
-    dropped: Array | None
+mLSTMLayerCache = namedtuple(
+    "mLSTMLayerCache", "up conv active gate q k v gates memory norm read down dropped"
+)
+"""What the backward needs: the caches of the parts, and what is gated, (B, T, I)."""
 
 
 class mLSTMLayer(Recurrent):
@@ -150,14 +135,13 @@ class mLSTMLayer(Recurrent):
         read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        kept = up, conv, active, gate, [q_cache, k_cache, v_cache], gates, memory, norm, read
+        kept = up, conv, active, gate, q_cache, k_cache, v_cache, gates, memory, norm, read
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
-        q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz = SILU.backward(dgated * cache.read, cache.gate)  # [mblock.8]
@@ -167,9 +151,9 @@ class mLSTMLayer(Recurrent):
         (dq, dk, dv), di, df, before = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
-        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
-        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
-        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
+        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, cache.q)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, cache.k)
+        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, cache.v)
         dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)

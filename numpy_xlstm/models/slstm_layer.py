@@ -3,7 +3,8 @@
 Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,11 @@ from numpy_xlstm.layers import (
     CausalConv1d,
     Dropout,
     HeadwiseLinear,
-    HeadwiseLinearCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
 )
 from numpy_xlstm.models.configs import sLSTMLayerConfig
-from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
+from numpy_xlstm.models.initialisation import powerlaw_forget_bias, small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 from numpy_xlstm.numerics.arrays import check_whole
@@ -42,15 +41,8 @@ class sLSTMBlockState(NamedTuple):
     slstm: sLSTMState
 
 
-class sLSTMLayerCache(NamedTuple):
-    """What the backward of :class:`sLSTMLayer` needs."""
-
-    gates: tuple[HeadwiseLinearCache, ...]  # of i, f, z and o
-    conv: Any  # None without a convolution, and so is silu
-    silu: Any
-    scan: slstm.sLSTMScanCache
-    dropped: Array | None
-    norm: NormCache
+sLSTMLayerCache = namedtuple("sLSTMLayerCache", "gates conv silu scan dropped norm")
+"""What the backward needs: the caches of the parts, in the order in which they are run."""
 
 
 class sLSTMLayer(Recurrent):
@@ -134,7 +126,7 @@ class sLSTMLayer(Recurrent):
         elif self.config.bias_init == "powerlaw_blockdependent":
             b[1] = powerlaw_forget_bias(DH, block, num_blocks)
         elif self.config.bias_init == "small_init":
-            b[1] = forget_bias(DH)
+            b[1] = np.linspace(3, 6, DH)
         dtype = self.fgate.params["weight"].dtype
         return {KERNEL: R.astype(dtype), BIAS: b.reshape(-1).astype(dtype)}
 
