@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTMBlockStackConfig
@@ -52,11 +51,6 @@ class ResidualBlock(Recurrent):
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that of the layer: zeros, and m = −inf."""
         return self.layer.init_state(batch_size)
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless a block of such a layer has made the cache."""
-        super().check_cache(cache)
-        self.layer.check_cache(cache.layer)
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
@@ -198,17 +192,6 @@ class BlockStack(Recurrent):
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
         """Return the empty state, one part for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless such a stack of such blocks has made the cache."""
-        super().check_cache(cache)
-        here = f"{len(self.blocks)} blocks with{'out' * (self.norm is None)} a norm"
-        there = f"{len(cache.blocks)} blocks with{'out' * (cache.norm is None)} a norm"
-        if here != there:
-            raise CacheError(f"cache: expected that of {here}; got that of {there}")
-        for block, kept in zip(self.blocks, cache.blocks, strict=True):
-            if not isinstance(kept, Recomputed):
-                block.check_cache(kept)
 
     def check_state(self, state: tuple[Any, ...]) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""

@@ -182,11 +182,6 @@ class LanguageModel(Recurrent):
         """Whether the body is made of blocks, which can be run again in the backward."""
         return isinstance(self.body, BlockStack)
 
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless a model with such a body has made the cache."""
-        super().check_cache(cache)
-        self.body.check_cache(cache.body)
-
     def compute(
         self,
         tokens: IndexArray,
