@@ -3,7 +3,7 @@
 import copy
 from collections import namedtuple
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -134,16 +134,7 @@ class sLSTMBlock(ResidualBlock):
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import sLSTMBlockConfig, sLSTMLayerConfig
-    >>> config = sLSTMBlockConfig(slstm=sLSTMLayerConfig(embedding_dim=16))
-    >>> block = sLSTMBlock(config, rng=np.random.default_rng(0))
-    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
-    >>> dx, dstate0, grads = block.backward(np.ones_like(y), cache)
-    >>> y.shape, state._fields
-    ((2, 5, 16), ('conv', 'slstm'))
+    Used as :class:`mLSTMBlock`.
     """
 
     def __init__(
@@ -262,21 +253,17 @@ class xLSTMBlockStack(BlockStack):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = xLSTMBlockStackConfig.checked(config)
-        rng = generator_or_new(rng)
-        blocks = [_block(config, n, dtype, rng) for n in range(config.num_blocks)]
+        options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype}
+        options["rng"] = generator_or_new(rng)
+        shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
+        blocks: list[ResidualBlock] = []
+        for n, kind in enumerate(config.kinds):
+            if kind == "mlstm" and config.mlstm_block is not None:
+                mlstm = replace(config.mlstm_block.mlstm, bias=config.bias, **shared)
+                blocks.append(mLSTMBlock(mLSTMBlockConfig(mlstm), **options))
+            elif config.slstm_block is not None:
+                slstm = replace(config.slstm_block.slstm, **shared)
+                block = replace(config.slstm_block, slstm=slstm)
+                blocks.append(sLSTMBlock(block, block=n, **options))
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")
-
-
-def _block(
-    config: xLSTMBlockStackConfig, n: int, dtype: npt.DTypeLike, rng: np.random.Generator
-) -> ResidualBlock:
-    """Block n, whose layer has from the stack what the official package lets it have."""
-    options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
-    shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
-    if config.kinds[n] == "mlstm":
-        layer = cast(mLSTMBlockConfig, config.mlstm_block).mlstm
-        layer = replace(layer, bias=config.bias, **shared)
-        return mLSTMBlock(mLSTMBlockConfig(layer), **options)
-    block = cast(sLSTMBlockConfig, config.slstm_block)
-    return sLSTMBlock(replace(block, slstm=replace(block.slstm, **shared)), block=n, **options)

@@ -27,8 +27,12 @@ from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
-from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
+from numpy_xlstm.models.mlstm_layer import (
+    empty_memory,
+    mlstm_over_heads,
+    mlstm_over_heads_backward,
+)
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 

@@ -15,9 +15,8 @@ from numpy_xlstm.kernels.headwise import join_blocks, split_heads
 from numpy_xlstm.kernels.mlstm.recurrent import steps
 from numpy_xlstm.layers import HeadwiseLinear, Linear, LinearGroup
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.models.heads import join_heads
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import mLSTMLayer
+from numpy_xlstm.models.mlstm_layer import join_heads, mLSTMLayer
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus
 
 
