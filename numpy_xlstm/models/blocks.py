@@ -92,10 +92,8 @@ class mLSTMBlock(ResidualBlock):
     ----------
     config : mLSTMBlockConfig
         Of the layer; ``mlstm.embedding_dim`` must be set.
-    num_blocks : int
-        How many blocks the stack has, for the initial weights.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    num_blocks, dtype, rng
+        As in :class:`~numpy_xlstm.mLSTMLayer`.
 
     Examples
     --------
@@ -129,12 +127,10 @@ class sLSTMBlock(ResidualBlock):
     ----------
     config : sLSTMBlockConfig
         Of both layers; ``slstm.embedding_dim`` must be set.
-    block, num_blocks : int
-        Number of the block in the stack and how many there are, for the initial weights.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    block, num_blocks, dtype, rng
+        As in :class:`~numpy_xlstm.sLSTMLayer`.
 
-    Used as :class:`mLSTMBlock`.
+    The state has ``conv`` and ``slstm``; for the rest, see the example of :class:`mLSTMBlock`.
     """
 
     def __init__(

@@ -83,10 +83,8 @@ class Config:
 
         Raises
         ------
-        OptionError
-            If the file does not hold such a configuration.
-        OSError
-            If it cannot be read.
+        OptionError, OSError
+            If the file does not hold such a configuration, or cannot be read.
         """
         name, read, _, failure = _format(path)
         try:
@@ -101,10 +99,8 @@ class Config:
 
         Raises
         ------
-        OptionError
-            If the name ends neither in .json nor in .yaml or .yml.
-        OSError
-            If the file cannot be written.
+        OptionError, OSError
+            If the name ends neither in .json nor in .yaml or .yml, or cannot be written to.
         """
         name, _, write, _ = _format(path)
         if name == "JSON" and Path(path).suffix.lower() != ".json":

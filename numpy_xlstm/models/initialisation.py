@@ -30,13 +30,3 @@ def start_gates(gates: LinearGroup, input_bias: float | Array) -> None:
         weight[...] = 0
     i, f = gates.views("bias")
     i[...], f[...] = input_bias, np.linspace(3, 6, len(f))
-
-
-def powerlaw_forget_bias(head_dim: int, block: int, num_blocks: int) -> Array:
-    """5 − 12 u^(0.3 + 1.3 r) over a head, u from 0 to 1, r from the first block, 0, to the last, 1.
-
-    A head of width 1 has u = 0, where the official package has 0/0.
-    """
-    u = np.arange(head_dim) / max(1, head_dim - 1)
-    r = block / max(1, num_blocks - 1)
-    return 5 - 12 * u ** (0.3 + 1.3 * r)

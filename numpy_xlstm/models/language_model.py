@@ -1,22 +1,15 @@
 """The language model: embedding, a recurrent body, linear head."""
 
+from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import (
-    Dropout,
-    Embedding,
-    EmbeddingCache,
-    Linear,
-    LinearCache,
-    Recurrent,
-    SequenceCache,
-)
+from numpy_xlstm.layers import Dropout, Embedding, Linear, Recurrent, SequenceCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.state_dict import official_arrays
@@ -27,14 +20,8 @@ RecurrentModel = Recurrent
 """What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
 
 
-class LanguageModelCache(NamedTuple):
-    """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
-
-    body: Any
-    embedding: EmbeddingCache
-    dropped: Array | None
-    head: LinearCache
-    capped: SoftCapCache
+LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
+"""What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
 
 class LanguageModel(Recurrent):

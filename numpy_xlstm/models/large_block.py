@@ -40,7 +40,6 @@ NotNegative = Annotated[float, partial(check_range, low=0)]
 Cap = Annotated[float | None, check_cap]
 
 SIGMOID = ACTIVATIONS["sigmoid"]
-"""What the output gate is."""
 
 
 @dataclass
@@ -187,8 +186,8 @@ class xLSTMLargeLayer(Recurrent):
             NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
         )
         self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
-        self.parts = {"qkvo": "", "gates": "", "multihead_norm": "multihead_norm"}
-        self.parts |= {"out_proj": "out_proj"}
+        self.parts = {"qkvo": "", "gates": ""}
+        self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
         small_init(self.qkvo, D, rng)
         wang_init(self.out_proj, D, config.num_blocks, rng)
         start_gates(self.gates, -10)
@@ -234,10 +233,8 @@ class xLSTMLargeBlock(ResidualBlock):
 
     Parameters
     ----------
-    config : xLSTMLargeConfig
-        The model's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    config, dtype, rng
+        As in :class:`xLSTMLargeLayer`.
 
     Examples
     --------

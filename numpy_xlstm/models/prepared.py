@@ -35,21 +35,9 @@ class PreparedModel:
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Map one token of each row and the state before it to logits and the state after it.
 
-        Nothing is checked: use what the model has returned, or its ``init_state``.
-
-        Parameters
-        ----------
-        tokens : np.ndarray
-            Integers from 0 to V − 1, shape (B,).
-        state
-            The state of the model, with B rows. It is not changed.
-
-        Returns
-        -------
-        logits : np.ndarray
-            Shape (B, V); those of ``model(tokens[:, None], state)``, to rounding.
-        state
-            The state after the tokens.
+        The tokens are integers (B,), from 0 to V − 1. Logits (B, V) and state are those of
+        ``model(tokens[:, None], state)``, to rounding; the state before is not changed. Nothing is
+        checked: use a state that the model has returned, or its ``init_state``.
         """
         logits, state, _ = self._model.compute(tokens[:, None], state)
         return logits[:, 0], state
@@ -98,14 +86,7 @@ def prepared_headwise(linear: HeadwiseLinear) -> Any:
 
 
 def mlstm_step(
-    q: Array,
-    k: Array,
-    v: Array,
-    i: Array,
-    f: Array,
-    state: mLSTMState,
-    eps: float = 1e-6,
-    **_options: Any,
+    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, eps: float = 1e-6, **_: Any
 ) -> tuple[Array, mLSTMState, None]:
     """:func:`mlstm_over_heads` for T = 1, without the copies that n as a column of C asks for."""
     C, n, m = state
@@ -114,7 +95,7 @@ def mlstm_step(
     log_f, log_i, before = log_sigmoid(f[:, 0]), i[:, 0], m
     m = maximum(log_f + before, log_i)
     log_i, log_f = log_i - m, log_f - (m - before)
-    num, C, _ = steps(q, k, v, log_i[..., None], log_f[..., None], C)
+    num, C, _unused = steps(q, k, v, log_i[..., None], log_f[..., None], C)
     n = np.exp(log_f)[..., None] * n + np.exp(log_i)[..., None] * k[:, :, 0]
     den = maximum(modulus(np.vecdot(q[:, :, 0], n)), np.exp(-clip(m))) + eps
     return join_heads(num / den[..., None, None]), mLSTMState(C, n, m), None

@@ -21,7 +21,7 @@ from numpy_xlstm.layers import (
     Recurrent,
 )
 from numpy_xlstm.models.configs import sLSTMLayerConfig
-from numpy_xlstm.models.initialisation import powerlaw_forget_bias, small_init
+from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 from numpy_xlstm.numerics.arrays import check_whole
@@ -124,7 +124,8 @@ class sLSTMLayer(Recurrent):
         if self.config.bias_init == "standard":
             b[...] = rng.uniform(-bound, bound, b.shape)
         elif self.config.bias_init == "powerlaw_blockdependent":
-            b[1] = powerlaw_forget_bias(DH, block, num_blocks)
+            u = np.arange(DH) / max(1, DH - 1)  # the official package has 0/0 for DH = 1
+            b[1] = 5 - 12 * u ** (0.3 + 1.3 * block / max(1, num_blocks - 1))
         elif self.config.bias_init == "small_init":
             b[1] = np.linspace(3, 6, DH)
         dtype = self.fgate.params["weight"].dtype
