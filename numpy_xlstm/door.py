@@ -5,7 +5,8 @@ their ``compute``, which does not check again.
 """
 
 from collections.abc import Callable
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,17 +14,15 @@ from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, entries
 from numpy_xlstm.trees import leaves, put_together, tree_map
 
+Kept = TypeVar("Kept")
+"""What a forward keeps for its backward."""
+
 
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
 
     Both are nested tuples of arrays and None. The ``m`` of a "state" may be −inf; ``hint`` is added
     to the message about a wrong shape.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError
-        That names the first array which is not as expected.
 
     Examples
     --------
@@ -57,21 +56,10 @@ def check_cache(cache: Any, kind: type) -> None:
         )
 
 
-def check_output_cotangent(layer: Any, dy: Array, cache: Any) -> None:
-    """Check dy against the forward that made the cache: as its input, but as wide as the output.
-
-    The first field of every cache is the input, or the cache of what took it.
-    """
-    while not isinstance(cache, np.ndarray):
-        cache = cache[0]
-    shape = *cache.shape[:-1], layer.out_features
-    check_array("dy", dy, shape, layer.dtype or cache.dtype)
-
-
-def checked_state(module: Any, state: Any, batch_size: int, hint: str = "") -> Any:
+def checked_state(module: Any, state: Any, batch_size: int) -> Any:
     """Return the state before the first step; the empty one, ``module.init_state``, for None."""
     like = module.init_state(batch_size)
-    return like if state is None else check_like("state", state, like, hint)
+    return like if state is None else check_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
@@ -105,20 +93,32 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     return checked_cotangent(cell, dstate, len(dh))
 
 
-def checked_forward(forward: Callable[[Array], tuple[Array, Any]], x: Any) -> tuple[Array, Any]:
-    """Check x, of any shape, and run a ``forward`` that maps each number."""
-    x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
-    y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
-    return y.reshape(x.shape), cache
+def checked_forward(
+    forward: Callable[[Array], tuple[Array, Kept]],
+) -> Callable[[Array], tuple[Array, Kept]]:
+    """Let a ``forward`` that maps each number check x, of any shape, and give it an axis."""
+
+    @wraps(forward)
+    def checked(x: Any) -> tuple[Array, Kept]:
+        x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
+        y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
+        return y.reshape(x.shape), cache
+
+    return checked
 
 
 def checked_backward(
-    kind: type, backward: Callable[[Array, Any], Array], dy: Any, cache: Any
-) -> Array:
-    """Check that the cache is of this kind, and dy like its first field; then run ``backward``."""
-    check_cache(cache, kind)
-    dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
-    if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
-        shape = ()
-    check_array("dy", dy, shape, cache[0].dtype)
-    return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+    kind: type[Kept], backward: Callable[[Array, Kept], Array]
+) -> Callable[[Array, Kept], Array]:
+    """Let its ``backward`` check that the cache is of this kind, and dy like the first field."""
+
+    @wraps(backward)
+    def checked(dy: Any, cache: Any) -> Array:
+        check_cache(cache, kind)
+        dy, shape = np.asarray(dy) if isinstance(dy, np.generic) else dy, cache[0].shape
+        if shape == (1,) and np.ndim(dy) == 0:  # x had no axis
+            shape = ()
+        check_array("dy", dy, shape, cache[0].dtype)
+        return backward(np.atleast_1d(dy), cache).reshape(dy.shape)
+
+    return checked

@@ -173,9 +173,9 @@ def check_same_parameters(
     if not isinstance(got, Mapping):
         raise ShapeError(f"{title}: expected arrays by name; got {type(got).__name__}")
     if missing := expected.keys() - got.keys():
-        raise ShapeError(f"{title}: expected {_some(missing)} too; got only {_some(got)}")
+        raise ShapeError(f"{title}: expected {some(missing)} too; got only {some(got)}")
     if unknown := got.keys() - expected.keys():
-        raise ShapeError(f"{title}: expected the names {_some(expected)}; got {_some(unknown)}")
+        raise ShapeError(f"{title}: expected the names {some(expected)}; got {some(unknown)}")
     for name, array in expected.items():
         shape = getattr(got[name], "shape", type(got[name]).__name__)
         if shape != array.shape:
@@ -190,7 +190,7 @@ def _prefixed(prefix: str, named: Mapping[str, Array]) -> dict[str, Array]:
     return {_joined(prefix, name): array for name, array in named.items()}
 
 
-def _some(names: Collection[str]) -> str:
+def some(names: Collection[str]) -> str:
     """The first few names, and how many there are beside them."""
     first, rest = sorted(names)[:6], len(names) - 6
     return str(first) + (f" and {rest} more" if rest > 0 else "")

@@ -10,13 +10,19 @@ from numpy_xlstm.layers.activations import (
     silu,
     silu_backward,
 )
-from numpy_xlstm.layers.base import Layer, Recurrent
+from numpy_xlstm.layers.base import Layer, Recurrent, SequenceCache
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
 from numpy_xlstm.layers.feedforward import FeedForwardCache, GatedFeedForward
-from numpy_xlstm.layers.headwise import HeadwiseLinear, HeadwiseLinearCache
-from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup, LinearGroupCache
+from numpy_xlstm.layers.linear import (
+    HeadwiseLinear,
+    HeadwiseLinearCache,
+    Linear,
+    LinearCache,
+    LinearGroup,
+    LinearGroupCache,
+)
 from numpy_xlstm.layers.loss import (
     SoftmaxCrossEntropyCache,
     softmax_cross_entropy,
@@ -31,7 +37,7 @@ from numpy_xlstm.layers.norms import (
     NormCache,
     RMSNorm,
 )
-from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
+from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
 

@@ -1,10 +1,12 @@
 """Activation functions between layers, as pure pairs of forward and backward.
 
-Derived in ``docs/derivations/blocks.md``, whose tags are cited here. What layers and models call,
-by the names in :data:`ACTIVATIONS`, has no checks; the public pairs are the same functions.
+Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The public pairs check what
+they are given. What layers and models call, by the names in :data:`ACTIVATIONS`, does not.
 """
 
 from collections.abc import Callable
+from functools import partial
+from inspect import unwrap
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +16,11 @@ from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.activations import lowest, minimum
 
+SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
+"""2u = SLOPE (x + CUBIC x³) in the approximation of GELU."""
 
-class Activation(NamedTuple):
-    """A function of each number, and its vector-Jacobian product, both without checks."""
-
-    forward: Callable[[Array], tuple[Array, Any]]
-    """x to y and what the backward needs."""
-    backward: Callable[[Array, Any], Array]
-    """Cotangent of y, and the cache, to the gradient of x."""
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
+"""λ and α of SELU."""
 
 
 class SiluCache(NamedTuple):
@@ -45,8 +44,9 @@ class GeluTanhCache(NamedTuple):
     s: Array
 
 
+@checked_forward
 def silu(x: Array) -> tuple[Array, SiluCache]:
-    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs.
+    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
 
     Raises
     ------
@@ -60,11 +60,15 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
-    return checked_forward(_silu, x)
+    near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
+    s = sigmoid(near)
+    y = near * s
+    return y, SiluCache(y, s)
 
 
+@partial(checked_backward, SiluCache)
 def silu_backward(dy: Array, cache: SiluCache) -> Array:
-    """Gradient of x from that of x σ(x).
+    """Gradient of x from that of x σ(x)  [silu.2].
 
     Raises
     ------
@@ -73,17 +77,17 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
     ShapeError, DTypeError, NonFiniteError
         If ``dy`` is not like y, or not finite.
     """
-    return checked_backward(SiluCache, _silu_backward, dy, cache)
+    y, s = cache
+    dx: Array = dy * (s + y * (1 - s))
+    return dx
 
 
+@checked_forward
 def gelu(x: Array) -> tuple[Array, GeluCache]:
-    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs.
+    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
 
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers, or of extended precision, for
-        which SciPy has no Φ; :func:`gelu_tanh` takes it.
+    Errors are those of :func:`silu`, and a DTypeError for extended precision, for which SciPy has
+    no Φ; :func:`gelu_tanh` takes it.
 
     Examples
     --------
@@ -92,52 +96,6 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
     >>> y.round(4), gelu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8413]), array([0.5   , 1.0833]))
     """
-    return checked_forward(_gelu, x)
-
-
-def gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Gradient of x from that of x Φ(x); errors as of :func:`silu_backward`."""
-    return checked_backward(GeluCache, _gelu_backward, dy, cache)
-
-
-def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
-    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs.
-
-    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`. Errors as of
-    :func:`silu`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
-    >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
-    (array([0.    , 0.8412]), array([0.5  , 1.083]))
-    """
-    return checked_forward(_gelu_tanh, x)
-
-
-def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Gradient of x from that of x σ(2u); errors as of :func:`silu_backward`."""
-    return checked_backward(GeluTanhCache, _gelu_tanh_backward, dy, cache)
-
-
-def _silu(x: Array) -> tuple[Array, SiluCache]:
-    """Return x σ(x)  [silu.1]."""
-    near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
-    s = sigmoid(near)
-    y = near * s
-    return y, SiluCache(y, s)
-
-
-def _silu_backward(dy: Array, cache: SiluCache) -> Array:
-    """Gradient of x from that of x σ(x)  [silu.2]."""
-    y, s = cache
-    dx: Array = dy * (s + y * (1 - s))
-    return dx
-
-
-def _gelu(x: Array) -> tuple[Array, GeluCache]:
-    """Return x Φ(x)  [gelu.1]."""
     if x.dtype.type in (np.longdouble, np.clongdouble):
         raise DTypeError(
             f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
@@ -149,8 +107,9 @@ def _gelu(x: Array) -> tuple[Array, GeluCache]:
     return x * distribution, GeluCache(x, distribution)
 
 
-def _gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Gradient of x from that of x Φ(x)  [gelu.2]."""
+@partial(checked_backward, GeluCache)
+def gelu_backward(dy: Array, cache: GeluCache) -> Array:
+    """Gradient of x from that of x Φ(x); errors as of :func:`silu_backward`  [gelu.2]."""
     x, distribution = cache
     near = _within(x, 1e2)  # further out the density is 0
     density = np.exp(near * near * -0.5) * (2 * np.pi) ** -0.5
@@ -158,22 +117,32 @@ def _gelu_backward(dy: Array, cache: GeluCache) -> Array:
     return dx
 
 
-def _gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
-    """Return x σ(2u)  [gelu.3]."""
+@checked_forward
+def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
+    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs  [gelu.3].
+
+    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`. Errors as of
+    :func:`silu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
+    >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
+    (array([0.    , 0.8412]), array([0.5  , 1.083]))
+    """
     near = _within(x, 1e2)  # further out σ is 0 or 1
-    s = sigmoid(_SLOPE * near * (1 + _CUBIC * (near * near)))
+    s = sigmoid(SLOPE * near * (1 + CUBIC * (near * near)))
     return s * maximum(x, near), GeluTanhCache(near, s)
 
 
-def _gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Gradient of x from that of x σ(2u)  [gelu.4]."""
+@partial(checked_backward, GeluTanhCache)
+def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
+    """Gradient of x from that of x σ(2u); errors as of :func:`silu_backward`  [gelu.4]."""
     near, s = cache
-    slope = s * (1 - s) * _SLOPE * (1 + 3 * _CUBIC * (near * near))
+    slope = s * (1 - s) * SLOPE * (1 + 3 * CUBIC * (near * near))
     dx: Array = dy * (s + near * slope)
     return dx
-
-
-_SLOPE, _CUBIC = (8 / np.pi) ** 0.5, 0.044715
 
 
 def _sigmoid(x: Array) -> tuple[Array, tuple[Array]]:
@@ -206,20 +175,17 @@ def _squared_relu_backward(dy: Array, cache: Any) -> Array:
     return dx
 
 
-_SCALE, _ALPHA = 1.0507009873554805, 1.6732632423543772
-
-
 def _selu(x: Array) -> tuple[Array, Any]:
     """Λ x, or λ α (eˣ − 1) for x ≤ 0."""
     positive = x.real > 0
-    curved = _SCALE * _ALPHA * np.expm1(np.where(positive, 0, x))
-    return np.where(positive, _SCALE * np.where(positive, x, 0), curved), (positive, curved)
+    curved = SCALE * ALPHA * np.expm1(np.where(positive, 0, x))
+    return np.where(positive, SCALE * np.where(positive, x, 0), curved), (positive, curved)
 
 
 def _selu_backward(dy: Array, cache: Any) -> Array:
     """Slope λ α at 0."""
     positive, curved = cache
-    return dy * np.where(positive, _SCALE, curved + _SCALE * _ALPHA)
+    return dy * np.where(positive, SCALE, curved + SCALE * ALPHA)
 
 
 def _within(x: Array, limit: float) -> Array:
@@ -228,13 +194,20 @@ def _within(x: Array, limit: float) -> Array:
     return maximum(minimum(x, most), -most)
 
 
+class Activation(NamedTuple):
+    """A function of each number, and its vector-Jacobian product, both without checks."""
+
+    forward: Callable[[Array], tuple[Array, Any]]  # x to y and what the backward needs
+    backward: Callable[[Array, Any], Array]  # the cotangent of y, and that, to the gradient of x
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "gelu": Activation(_gelu, _gelu_backward),
-    "gelu_tanh": Activation(_gelu_tanh, _gelu_tanh_backward),
+    "gelu": Activation(unwrap(gelu), unwrap(gelu_backward)),
+    "gelu_tanh": Activation(unwrap(gelu_tanh), unwrap(gelu_tanh_backward)),
     "relu": Activation(_relu, _relu_backward),
     "relu^2": Activation(_squared_relu, _squared_relu_backward),
     "sigmoid": Activation(_sigmoid, _sigmoid_backward),
-    "swish": Activation(_silu, _silu_backward),
+    "swish": Activation(unwrap(silu), unwrap(silu_backward)),
     "selu": Activation(_selu, _selu_backward),
 }
 """The activations by the names that the official package gives them, and ``gelu_tanh``."""

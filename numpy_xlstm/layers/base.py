@@ -4,15 +4,17 @@ Each has a public pair, which checks, once, and an inner pair that computes. Wha
 calls the inner pair of its parts.
 """
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, check_output_cotangent, checked_cotangent, checked_state
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator
+from numpy_xlstm.door import check_cache, check_like, checked_cotangent
+from numpy_xlstm.errors import CacheError, OptionError
+from numpy_xlstm.module import Grads, Module, some
+from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
+from numpy_xlstm.trees import tree_map
 
-EVALUATION_BLOCK = 256
+EVALUATION_BLOCK = 128
 """Steps for which evaluation holds intermediate results at once."""
 
 
@@ -21,6 +23,9 @@ class Layer(Module):
 
     Attributes
     ----------
+    Cache : type
+        Of what is kept for the backward. Its first field is x, or an array of the shape and dtype
+        of x, or the cache of the part that took x.
     in_features, out_features : int
         Widths of input and output.
     """
@@ -63,25 +68,48 @@ class Layer(Module):
             If ``dy`` is not like the output of that forward, or not finite.
         """
         check_cache(cache, self.Cache)
-        check_output_cotangent(self, dy, cache)
+        x = cache
+        while not isinstance(x, np.ndarray):
+            x = x[0]
+        check_array("dy", dy, (*x.shape[:-1], self.out_features), x.dtype)
         return self.compute_backward(dy, cache)
+
+
+class SequenceCache(NamedTuple):
+    """What the backward of a recurrent layer needs."""
+
+    kept: Any  # what ``compute`` has kept
+    shape: tuple[int, ...]  # of y, in the layout of the caller
+    stacked: bool  # whether states have PyTorch's leading axis of layers
+    made_by: frozenset[str]  # names and shapes of the layer's parameters, its dtype and layout
 
 
 class Recurrent(Module):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
+    What is here checks and brings to one layout, (B, T, ·), in which the inner pair of a layer,
+    ``compute`` and ``compute_backward``, works.
+
     Attributes
     ----------
+    Cache : type
+        Of what ``compute`` keeps for the backward.
     in_features, out_features : int
         Widths of input and output.
     dropout : float
         The largest probability in the layer that something is dropped in training.
+    batch_first : bool
+        Whether x and y are (B, T, ·), or (T, B, ·).
+    takes_lengths : bool
+        Whether the sequences of a batch may differ in length. Then ``compute`` has ``lengths``.
     """
 
     Cache: ClassVar[type]
     in_features: int
     out_features: int
     dropout: float = 0.0
+    batch_first: bool = True
+    takes_lengths: bool = False
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
@@ -98,36 +126,44 @@ class Recurrent(Module):
         raise NotImplementedError
 
     def forward(
-        self, x: Array, state: Any = None, *, rng: np.random.Generator | None = None
+        self,
+        x: Array,
+        state: Any = None,
+        *,
+        rng: np.random.Generator | None = None,
+        lengths: Array | None = None,
     ) -> tuple[Array, Any, Any]:
         """Run over a sequence and keep what the backward needs.
 
         Parameters
         ----------
         x : np.ndarray
-            Inputs, shape (B, T, D), B ≥ 1 and T ≥ 0.
+            Inputs, shape (B, T, D) with B ≥ 1 and T ≥ 0; (T, B, D) if not ``batch_first``.
         state : tuple, optional
             State before the first step; the empty state if omitted.
         rng : np.random.Generator, optional
             Source of dropout; without it, nothing is dropped.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
+            after them are padding: they change no state, have outputs of 0, and get gradients of 0.
+            Only LSTM, sLSTM, mLSTM and :class:`~numpy_xlstm.SequenceLayer` take them.
 
         Returns
         -------
         y : np.ndarray
-            Outputs, shape (B, T, D).
+            Outputs, shape (B, T, H); (T, B, H) if not ``batch_first``.
         state : tuple
-            State after the last step, to be passed to the next call.
-        cache
+            State after the last step of each row, to be passed to the next call.
+        cache : SequenceCache
             What :meth:`backward` needs. It refers to the inputs, the outputs and the parameters:
             change none of them in place before the backward.
 
         Raises
         ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
+        ShapeError, DTypeError, NonFiniteError, OptionError, StateError
             If an argument is not as described.
         """
-        check_generator("rng", rng)
-        return self.compute(x, self._enter(x, state), rng)
+        return self._checked_forward(x, state, rng, lengths)
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
         """Vector-Jacobian product of :meth:`forward`.
@@ -136,7 +172,7 @@ class Recurrent(Module):
         ----------
         dy : np.ndarray
             Cotangent of the outputs, in their shape.
-        cache
+        cache : SequenceCache
             From :meth:`forward`. It is not changed, and can be used again.
         dstate : tuple, optional
             Cotangent of the state after the last step; zero if omitted.
@@ -144,7 +180,7 @@ class Recurrent(Module):
         Returns
         -------
         dx : np.ndarray
-            Gradient of the inputs.
+            Gradient of the inputs, in their shape.
         dstate0 : tuple
             Gradient of the state before the first step.
         grads : dict[str, np.ndarray]
@@ -153,34 +189,114 @@ class Recurrent(Module):
         Raises
         ------
         CacheError
-            If ``cache`` is not that of a layer of this kind.
+            If ``cache`` is not that of a layer of this kind and size.
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         """
-        self.check_cache(cache)
-        check_output_cotangent(self, dy, cache)
-        return self.compute_backward(dy, cache, checked_cotangent(self, dstate, len(dy)))
+        check_cache(cache, SequenceCache)
+        self.check_cache(cache.kept)
+        if (here := self._signature()) != (there := cache.made_by):
+            raise CacheError(
+                f"cache: expected that of a {type(self).__name__} with {some(here - there)}; "
+                f"got that of one with {some(there - here)}"
+            )
+        check_array("dy", dy, cache.shape, self.dtype)
+        dy = self._batch_major(dy)
+        if cache.stacked and _is_stacked(dstate, self.init_state(len(dy))):
+            dstate = tree_map(lambda a: a[0], dstate)
+        dstate = checked_cotangent(self, dstate, len(dy))
+        dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
+        return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
 
-    def __call__(self, x: Array, state: Any = None) -> tuple[Array, Any]:
+    def __call__(
+        self, x: Array, state: Any = None, *, lengths: Array | None = None
+    ) -> tuple[Array, Any]:
         """Evaluate: outputs and final state. Apart from these, memory does not grow with T."""
-        state = self._enter(x, state)
+        x, state, lengths, stacked = self._enter(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         for start in range(0, max(1, x.shape[1]), EVALUATION_BLOCK):
             block = slice(start, start + EVALUATION_BLOCK)
-            y[:, block], state, _ = self.compute(x[:, block], state)
-        return y, state
+            now = x[:, block]
+            left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
+            y[:, block], state, _ = self.run(now, state, left)
+        return self._in_layout(y), _restacked(state, stacked)
+
+    def run(
+        self, x: Array, state: Any, lengths: Array | None = None, **options: Any
+    ) -> tuple[Array, Any, Any]:
+        """Call ``compute`` of a layer of any kind: it is told of lengths only if there are some."""
+        options |= {} if lengths is None else {"lengths": lengths}
+        return self.compute(x, state, **options)
 
     def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless a layer of this kind has made the cache."""
+        """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
         check_cache(cache, self.Cache)
+
+    def check_input(self, x: Any) -> None:
+        """Raise an error unless x is a batch of sequences, in the layout of the caller."""
+        check_array("x", x, (*self._order, self.in_features), self.dtype)
+        check_batch("x", x, axis=self._order.index("batch"))
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
 
-    def _enter(self, x: Array, state: Any) -> Any:
-        """Check x, and return the state before the first step."""
-        check_array("x", x, ("batch", "time", self.in_features), self.dtype)
-        check_batch("x", x)
-        state = checked_state(self, state, len(x))
+    def _checked_forward(
+        self, x: Array, state: Any, rng: Any, lengths: Array | None, **options: Any
+    ) -> tuple[Array, Any, SequenceCache]:
+        """Check the arguments and run; ``options`` are for ``compute``."""
+        check_generator("rng", rng)
+        x, state, lengths, stacked = self._enter(x, state, lengths)
+        y, state, kept = self.run(x, state, lengths, rng=rng, **options)
+        y = self._in_layout(y)
+        cache = SequenceCache(kept, y.shape, stacked, self._signature())
+        return y, _restacked(state, stacked), cache
+
+    def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None, bool]:
+        """Check the arguments; return them batch-major, and whether states are stacked."""
+        self.check_input(x)
+        x = self._batch_major(x)
+        B, T = x.shape[:2]
+        like, hint = self.init_state(B), f"x is read as ({', '.join(self._order)}, …)"
+        if stacked := _is_stacked(state, like):
+            state = tree_map(lambda a: a[0], state)
+        state = like if state is None else check_like("state", state, like, hint)
         self.check_state(state)
-        return state
+        if lengths is not None:
+            if not self.takes_lengths:
+                raise OptionError(
+                    f"lengths: expected None for a {type(self).__name__}; got {lengths!r}"
+                )
+            lengths = check_lengths(lengths, B, T)
+        return x, state, lengths, stacked
+
+    @property
+    def _order(self) -> tuple[str, str]:
+        """The first axes of x and y."""
+        return ("batch", "time") if self.batch_first else ("time", "batch")
+
+    def _batch_major(self, array: Array) -> Array:
+        """View of an array in the caller's layout as (B, T, ·)."""
+        return array if self.batch_first else array.swapaxes(0, 1)
+
+    def _in_layout(self, array: Array) -> Array:
+        """(B, T, ·) in the caller's layout."""
+        return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
+
+    def _signature(self) -> frozenset[str]:
+        """The sizes, dtype and layout that a cache depends on."""
+        shapes = (f"{name} {array.shape}" for name, array in self.params.items())
+        return frozenset((*shapes, f"{self.dtype}", f"x as ({', '.join(self._order)}, …)"))
+
+
+def _is_stacked(state: Any, like: Any) -> bool:
+    """Whether every array has PyTorch's leading axis of size num_layers = 1."""
+    if not isinstance(state, tuple | list) or len(state) != len(like):
+        return False
+    pairs = [(got, want) for got, want in zip(state, like, strict=True) if want is not None]
+    arrays = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
+    return arrays and all(got.ndim == want.ndim + 1 and len(got) == 1 for got, want in pairs)
+
+
+def _restacked(state: Any, stacked: bool) -> Any:
+    """Give the arrays that axis back."""
+    return tree_map(lambda a: a[None], state) if stacked else state

@@ -7,17 +7,15 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics import Array, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
-    """What the backward of :class:`CausalConv1d` needs."""
+    """What the backward of :class:`CausalConv1d` needs: the state and then the inputs."""
 
-    x: Array
-    """The inputs, shape (B, T, D)."""
-    padded: Array
-    """The state and then the inputs, shape (B, K − 1 + T, D)."""
+    padded: Array  # (B, K − 1 + T, D)
 
 
 class CausalConv1d(Recurrent):
@@ -69,12 +67,8 @@ class CausalConv1d(Recurrent):
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
         shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
-        bound = K**-0.5
-        self.params = {
-            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
-        }
+        self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 
     def init_state(self, batch_size: int) -> Array:
         """Return the empty state: K − 1 inputs of 0."""
@@ -94,7 +88,7 @@ class CausalConv1d(Recurrent):
         y = correlate(padded, self.taps)  # [conv.1]
         if "conv.bias" in self.params:
             y += self.params["conv.bias"]
-        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(x, padded)  # [conv.2]
+        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded)  # [conv.2]
 
     def compute_backward(
         self, dy: Array, cache: CausalConv1dCache, dstate: Array

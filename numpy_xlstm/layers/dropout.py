@@ -13,8 +13,7 @@ class DropoutCache(NamedTuple):
     """What the backward of :class:`Dropout` needs."""
 
     y: Array
-    factors: Array | None
-    """s; None if nothing is dropped."""
+    factors: Array | None  # s; None if nothing is dropped
 
 
 class Dropout:
@@ -26,11 +25,6 @@ class Dropout:
     ----------
     p : float
         Probability of 0, in [0, 1).
-
-    Raises
-    ------
-    OptionError
-        If ``p`` is out of range.
 
     Examples
     --------
@@ -55,36 +49,25 @@ class Dropout:
     ) -> tuple[Array, DropoutCache]:
         """Drop entries of x as ``rng`` tells; without it, as in evaluation, none.
 
-        Returns y and what :meth:`backward` needs.
-
-        Raises
-        ------
-        DTypeError, NonFiniteError
-            If ``x`` is not an array of finite floating-point numbers.
-        OptionError
-            If ``rng`` is not a generator.
+        Returns y and what :meth:`backward` needs. Errors are those of :func:`~numpy_xlstm.silu`,
+        and an OptionError if ``rng`` is not a generator.
         """
         check_generator("rng", rng)
 
+        @checked_forward
         def forward(x: Array) -> tuple[Array, DropoutCache]:
             y, factors = self.compute(x, rng)
             return y, DropoutCache(y, factors)
 
-        return checked_forward(forward, x)
+        return forward(x)
 
     def backward(self, dy: Array, cache: DropoutCache) -> Array:
-        """Gradient of x: δx = s ∘ δy.
+        """Gradient of x: δx = s ∘ δy; errors as of :func:`~numpy_xlstm.silu_backward`."""
 
-        Raises
-        ------
-        CacheError
-            If ``cache`` is not what :meth:`forward` has returned.
-        ShapeError, DTypeError, NonFiniteError
-            If ``dy`` is not like y, or not finite.
-        """
-        return checked_backward(
-            DropoutCache, lambda dy, cache: self.compute_backward(dy, cache.factors), dy, cache
-        )
+        def backward(dy: Array, cache: DropoutCache) -> Array:
+            return self.compute_backward(dy, cache.factors)
+
+        return checked_backward(DropoutCache, backward)(dy, cache)
 
     def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
         """Forward, without checks: y and the factors s; None if nothing is dropped."""

@@ -21,7 +21,6 @@ class EmbeddingCache(NamedTuple):
     """What the backward of :class:`Embedding` needs."""
 
     tokens: IndexArray
-    """The ids that were looked up."""
 
 
 class Embedding(Module):
@@ -35,10 +34,8 @@ class Embedding(Module):
         Number V of tokens.
     embedding_dim : int
         Width D of each vector.
-    dtype : dtype
-        The dtype of the parameters and so of the output.
-    rng : np.random.Generator, optional
-        Draws the vectors; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
@@ -67,9 +64,8 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
-        shape = (self.num_embeddings, self.embedding_dim)
-        self.params = {"weight": rng.standard_normal(shape).astype(to)}
+        to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
+        self.params = {"weight": generator_or_new(rng).standard_normal(shape).astype(to)}
 
     def __call__(self, tokens: IndexArray) -> Array:
         """Evaluate: the vectors alone."""
@@ -91,12 +87,7 @@ class Embedding(Module):
     def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
 
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If ``dy`` is not like the output of that forward, or not finite.
-        CacheError
-            If ``cache`` is not that of an embedding.
+        Errors are those of the backward of :class:`~numpy_xlstm.Linear`.
         """
         check_cache(cache, EmbeddingCache)
         check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)

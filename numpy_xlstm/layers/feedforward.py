@@ -1,6 +1,6 @@
 """Gated feed-forward layer: GeGLU, SwiGLU and their kin. Derived in ``derivations/blocks.md``."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +16,9 @@ class FeedForwardCache(NamedTuple):
     """What the backward of :class:`GatedFeedForward` needs."""
 
     up: LinearGroupCache
-    gate: Array
-    """φ(W_g x), shape (..., U)."""
-    activation: tuple[Array, ...]
-    """What the backward of φ needs."""
-    value: Array
-    """W_u x."""
+    gate: Array  # φ(W_g x), (..., U)
+    activation: Any  # what the backward of φ needs
+    value: Array  # W_u x
     down: LinearCache
 
 

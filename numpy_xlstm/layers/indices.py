@@ -28,13 +28,7 @@ def check_indices(
     shape: tuple[int, ...] | None = None,
     except_for: int | None = None,
 ) -> IndexArray:
-    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, or ``except_for``.
-
-    Raises
-    ------
-    DTypeError, ShapeError, IndexError
-        If it is no array of integers, not of the shape that is given, or an id is out of range.
-    """
+    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, or ``except_for``."""
     _check_integers(name, value)
     if shape is not None and value.shape != shape:
         raise ShapeError(f"{name}: expected shape {shape}; got {value.shape}")

@@ -1,22 +1,31 @@
-"""Affine maps of the last axis. Derived in ``docs/derivations/layers.md``."""
+"""Affine maps of the last axis: one, several of one x, and one with a block for each head.
+
+Derived in ``docs/derivations/layers.md``, and the last in ``blocks.md`` beside it.
+"""
 
 from collections.abc import Mapping
 from itertools import accumulate, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.kernels.headwise import headwise, headwise_backward
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+)
 
 
 class LinearCache(NamedTuple):
     """What the backward of :class:`Linear` needs."""
 
     x: Array
-    """The input, shape (..., D)."""
 
 
 class Linear(Layer):
@@ -26,10 +35,8 @@ class Linear(Layer):
 
     Parameters
     ----------
-    in_features : int
-        Width D of the input.
-    out_features : int
-        Width O of the output.
+    in_features, out_features : int
+        Widths D and O of the input and of the output.
     bias : bool
         Whether there is a bias b.
     dtype : dtype
@@ -40,11 +47,8 @@ class Linear(Layer):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one.
-
-    Notes
-    -----
-    Both are drawn uniformly from ±1/√D, as ``torch.nn.Linear`` does.
+        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one. Both are drawn
+        uniformly from ±1/√D, as ``torch.nn.Linear`` does.
 
     Examples
     --------
@@ -71,13 +75,9 @@ class Linear(Layer):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
-        self.out_features = check_positive("out_features", out_features)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
-        shapes = {"weight": (out_features, D)} | ({"bias": (out_features,)} if bias else {})
-        bound = D**-0.5
-        self.params = {
-            name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()
-        }
+        self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
+        shapes = {"weight": (O, D)} | ({"bias": (O,)} if bias else {})
+        self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Forward, without checks."""
@@ -97,10 +97,16 @@ class Linear(Layer):
         return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
 
 
-class LinearGroupCache(NamedTuple):
-    """What the backward of :class:`LinearGroup` needs: the caches of its maps."""
+def drawn_uniformly(
+    shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
+) -> dict[str, Array]:
+    """Parameters between ±``bound``, by name."""
+    to, rng = checked_dtype(dtype), generator_or_new(rng)
+    return {name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()}
 
-    linears: tuple[LinearCache, ...]
+
+LinearGroupCache = tuple[LinearCache, ...]
+"""What the backward of :class:`LinearGroup` needs."""
 
 
 class LinearGroup(Module):
@@ -154,17 +160,97 @@ class LinearGroup(Module):
         outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
         if self.fused is not None:
             outputs = tuple(outputs[0][..., part] for part in self.slices)
-        return list(outputs), LinearGroupCache(caches)
+        return list(outputs), caches
 
     def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
         """Backward, without checks, from the cotangents of all outputs."""
         if self.fused is not None:
             dys = [np.concatenate(dys, axis=-1)]
-        dxs, grads = zip(
-            *[
-                linear.compute_backward(dy, kept)
-                for linear, dy, kept in zip(self.linears, dys, cache.linears, strict=True)
-            ],
-            strict=True,
-        )
-        return sum(dxs[1:], dxs[0]), self.named_grads(**dict(zip(self.parts, grads, strict=True)))
+        dxs, grads = [], {}
+        for name, dy, kept in zip(self.parts, dys, cache, strict=True):
+            dx, grads[name] = getattr(self, name).compute_backward(dy, kept)
+            dxs.append(dx)
+        return sum(dxs[1:], dxs[0]), self.named_grads(**grads)
+
+
+class HeadwiseLinearCache(NamedTuple):
+    """What the backward of :class:`HeadwiseLinear` needs."""
+
+    x: Array
+
+
+class HeadwiseLinear(Layer):
+    r"""Affine map with one block per head: ``LinearHeadwiseExpand`` of the official package.
+
+    .. math:: y^{(h)} = W^{(h)} x^{(h)} + b^{(h)}
+
+    Parameters
+    ----------
+    in_features : int
+        Width D of the input.
+    num_heads : int
+        Number NH of blocks; must divide ``in_features`` and ``out_features``.
+    bias : bool
+        Whether there is a bias b.
+    out_features : int, optional
+        Width O of the output; D if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` is W, shape (NH, O/NH, D/NH), normal with variance 2/(5 D/NH); ``bias`` is b,
+        shape (O,), 0, if there is one.
+
+    Raises
+    ------
+    OptionError
+        If ``num_heads`` does not divide a width.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = HeadwiseLinear(6, num_heads=3, rng=np.random.default_rng(0))
+    >>> y, cache = layer.forward(np.ones((4, 5, 6)))
+    >>> dx, grads = layer.backward(np.ones_like(y), cache)
+    >>> y.shape, grads["weight"].shape
+    ((4, 5, 6), (3, 2, 2))
+    """
+
+    Cache = HeadwiseLinearCache
+
+    def __init__(
+        self,
+        in_features: int,
+        num_heads: int,
+        bias: bool = False,
+        *,
+        out_features: int | None = None,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.in_features = D = check_positive("in_features", in_features)
+        wanted = D if out_features is None else out_features
+        self.out_features = out = check_positive("out_features", wanted)
+        self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
+        check_divides("num_heads", num_heads, "out_features", out)
+        to, rng = checked_dtype(dtype), generator_or_new(rng)
+        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH)).astype(to)
+        self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
+
+    def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
+        """Forward, without checks."""
+        params = self.params
+        y = headwise(x, params["weight"])  # [headwise.1]
+        if "bias" in params:
+            y += params["bias"]
+        return y, HeadwiseLinearCache(x)
+
+    def compute_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
+        """Backward, without checks."""
+        dx, dW = headwise_backward(dy, cache.x, self.params["weight"])  # [headwise.2] [headwise.4]
+        grads = {"weight": dW}
+        if "bias" in self.params:
+            grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]
+        return dx, grads

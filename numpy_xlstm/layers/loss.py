@@ -17,12 +17,9 @@ BoolArray = npt.NDArray[np.bool_]
 class SoftmaxCrossEntropyCache(NamedTuple):
     """What :func:`softmax_cross_entropy_backward` needs."""
 
-    p: Array
-    """The probabilities, shape (..., V)."""
-    targets: IndexArray
-    """The classes, shape (...); 0 where the position does not count."""
-    counted: BoolArray
-    """Which positions count, shape (...)."""
+    p: Array  # probabilities, (..., V)
+    targets: IndexArray  # classes, (...); 0 where the position does not count
+    counted: BoolArray  # which positions count, (...)
 
 
 def softmax_cross_entropy(
@@ -52,8 +49,8 @@ def softmax_cross_entropy(
     -------
     loss : np.ndarray
         L, shape (), of the dtype of ``logits``.
-    cache : SoftmaxCrossEntropyCache
-        For the backward.
+    cache
+        What :func:`softmax_cross_entropy_backward` needs.
 
     Raises
     ------
@@ -134,17 +131,7 @@ def softmax_cross_entropy_backward(
 
     .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
 
-    Parameters
-    ----------
-    dloss : float or np.ndarray
-        δL, a number or an array of shape ().
-    cache : SoftmaxCrossEntropyCache
-        What the forward returned.
-
-    Returns
-    -------
-    np.ndarray
-        δx, shape (..., V); 0 where a position does not count.
+    δL is a number or an array of shape (), δx is (..., V), and 0 where a position does not count.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """LSTM over a sequence."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,14 @@ from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import lstm
 from numpy_xlstm.layers.sequence import GatedLayer
+from numpy_xlstm.numerics import Array
+
+
+class LSTMCache(NamedTuple):
+    """What the backward of an LSTM needs: x, and what the kernel has kept."""
+
+    x: Array
+    scan: lstm.LSTMScanCache
 
 
 class LSTM(GatedLayer):
@@ -52,8 +60,8 @@ class LSTM(GatedLayer):
     ((2, 10, 5), (1, 10, 5), ['R', 'W', 'b'])
     """
 
+    Cache = LSTMCache
     kernel: ClassVar[Any] = lstm
-    kept_by_kernel = lstm.LSTMScanCache
     num_heads = 1
 
     def __init__(

@@ -15,14 +15,15 @@ from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.kernels.scan import padding
-from numpy_xlstm.layers.sequence import SequenceCache, SequenceLayer
+from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
 
 
-class Kept(NamedTuple):
-    """What the backward needs besides x; all but the first are (B·T, H)."""
+class mLSTMCache(NamedTuple):
+    """What the backward of an mLSTM needs; the last three are (B·T, H)."""
 
+    x: Array
     form: Cache
     h_tilde: Array  # before the output gate
     o: Array
@@ -59,7 +60,7 @@ class mLSTM(SequenceLayer):
     """
 
     cell: mLSTMCell
-    kept_by_kernel = Kept
+    Cache = mLSTMCache
 
     def __init__(
         self,
@@ -89,9 +90,9 @@ class mLSTM(SequenceLayer):
         self.forget_gate, self.input_gate = cell.forget_gate, cell.input_gate
 
     def compute(
-        self, x: Array, state: Any, lengths: Array | None = None
-    ) -> tuple[Array, mLSTMState, SequenceCache]:
-        """Forward of x (B, T, D), without checks."""
+        self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
+    ) -> tuple[Array, mLSTMState, mLSTMCache]:
+        """Forward, without checks; there is no dropout."""
         p, (B, T, D) = self.params, x.shape
         if lengths is not None:  # what is at padding may be any number
             x = np.where(padding(lengths, T)[..., None], 0, x)
@@ -108,13 +109,13 @@ class mLSTM(SequenceLayer):
         h_tilde, after, form = forward(*inputs, state, lengths=lengths, **self.options)
         h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
         y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
-        return y, after, SequenceCache(x, Kept(form, h_tilde, o, slope))
+        return y, after, mLSTMCache(x, form, h_tilde, o, slope)
 
     def compute_backward(
-        self, dy: Array, cache: SequenceCache, dstate: Any
+        self, dy: Array, cache: mLSTMCache, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Backward of dy (B, T, H), without checks."""
-        x, (form, h_tilde, o, slope) = cache.x, cache.kept
+        """Backward, without checks."""
+        x, form, h_tilde, o, slope = cache
         (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
         do_pre = dh * h_tilde * slope  # [mlstm.15]
         dh_tilde = split_heads((dh * o).reshape(dy.shape), self.num_heads)  # [mlstm.16]

@@ -16,10 +16,8 @@ from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype
 class NormCache(NamedTuple):
     """What the backward of a norm needs."""
 
-    normed: Array
-    """x̂, shape (..., NH·DH)."""
-    scale: Array
-    """r, for each row and head: shape (rows·NH, 1)."""
+    normed: Array  # x̂, (..., NH·DH)
+    scale: Array  # r of each row and head, (rows·NH, 1)
 
 
 class Norm(Layer):
@@ -99,74 +97,6 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
     return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
 
 
-class LayerNorm(Norm):
-    r"""Layer norm over the last axis, with a weight that is stored as its distance from 1.
-
-    .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + ε}}, \qquad y = \hat x ∘ (1 + w) + b
-
-    Parameters
-    ----------
-    num_features : int
-        Width D.
-    eps : float
-        ε; 1e-5 in the official package.
-    residual_weight : bool
-        Whether the factor is 1 + w, or w.
-    **options
-        ``weight`` and ``bias``: whether there are w and b, by default w alone. ``dtype`` of the
-        parameters, which the inputs must share.
-
-    Attributes
-    ----------
-    params : dict[str, np.ndarray]
-        ``weight`` is w, shape (D,), such that the factor starts at 1; ``bias`` is b, 0.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> layer = LayerNorm(4, eps=0.0)
-    >>> y, cache = layer.forward(np.array([[1.0, 3.0, 1.0, 3.0]]))
-    >>> y
-    array([[-1.,  1., -1.,  1.]])
-    >>> dx, grads = layer.backward(np.array([[1.0, 0.0, 0.0, 0.0]]), cache)
-    >>> dx
-    array([[ 0.5,  0. , -0.5,  0. ]])
-    """
-
-    centred = True
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        *,
-        residual_weight: bool = True,
-        **options: Any,
-    ) -> None:
-        width = check_positive("num_features", num_features)
-        super().__init__(1, width, eps, residual_weight=residual_weight, **options)
-
-
-class RMSNorm(Norm):
-    r"""RMS norm over the last axis, with the options of :class:`LayerNorm`.
-
-    .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
-
-    Here ε is 1e-6, as in xLSTM Large, and w is stored as it is, 1 at first.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> RMSNorm(2, eps=0.0)(np.array([[3.0, 3.0]]))
-    array([[1., 1.]])
-    """
-
-    centred = False
-
-    def __init__(self, num_features: int, eps: float = 1e-6, **options: Any) -> None:
-        super().__init__(1, check_positive("num_features", num_features), eps, **options)
-
-
 class MultiHeadLayerNorm(Norm):
     """:class:`LayerNorm` of each head by itself: a group norm.
 
@@ -193,6 +123,42 @@ class MultiHeadLayerNorm(Norm):
         super().__init__(num_heads, head_dim, eps, residual_weight=residual_weight, **options)
 
 
+class LayerNorm(MultiHeadLayerNorm):
+    r"""Layer norm over the last axis, with a weight that is stored as its distance from 1.
+
+    .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + ε}}, \qquad y = \hat x ∘ (1 + w) + b
+
+    Parameters
+    ----------
+    num_features : int
+        Width D.
+    eps : float
+        ε; 1e-5 in the official package.
+    **options
+        ``weight`` and ``bias``: whether there are w and b, by default w alone. ``residual_weight``:
+        whether the factor is 1 + w, or w. ``dtype`` of the parameters, which the inputs must share.
+
+    Attributes
+    ----------
+    params : dict[str, np.ndarray]
+        ``weight`` is w, shape (D,), such that the factor starts at 1; ``bias`` is b, 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = LayerNorm(4, eps=0.0)
+    >>> y, cache = layer.forward(np.array([[1.0, 3.0, 1.0, 3.0]]))
+    >>> y
+    array([[-1.,  1., -1.,  1.]])
+    >>> dx, grads = layer.backward(np.array([[1.0, 0.0, 0.0, 0.0]]), cache)
+    >>> dx
+    array([[ 0.5,  0. , -0.5,  0. ]])
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, **options: Any) -> None:
+        super().__init__(1, check_positive("num_features", num_features), eps, **options)
+
+
 class MultiHeadRMSNorm(Norm):
     """:class:`RMSNorm` of each head by itself; shapes as in :class:`MultiHeadLayerNorm`.
 
@@ -207,3 +173,21 @@ class MultiHeadRMSNorm(Norm):
 
     def __init__(self, num_heads: int, head_dim: int, eps: float = 1e-6, **options: Any) -> None:
         super().__init__(num_heads, head_dim, eps, **options)
+
+
+class RMSNorm(MultiHeadRMSNorm):
+    r"""RMS norm over the last axis, with the options of :class:`LayerNorm`.
+
+    .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
+
+    Here ε is 1e-6, as in xLSTM Large, and w is stored as it is, 1 at first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> RMSNorm(2, eps=0.0)(np.array([[3.0, 3.0]]))
+    array([[1., 1.]])
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-6, **options: Any) -> None:
+        super().__init__(1, check_positive("num_features", num_features), eps, **options)

@@ -1,6 +1,6 @@
 """sLSTM over a sequence."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,14 @@ from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers.sequence import GatedLayer
+from numpy_xlstm.numerics import Array
+
+
+class sLSTMCache(NamedTuple):
+    """What the backward of an sLSTM needs: x, and what the kernel has kept."""
+
+    x: Array
+    scan: slstm.sLSTMScanCache
 
 
 class sLSTM(GatedLayer):
@@ -37,8 +45,8 @@ class sLSTM(GatedLayer):
     True
     """
 
+    Cache = sLSTMCache
     kernel: ClassVar[Any] = slstm
-    kept_by_kernel = slstm.sLSTMScanCache
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """Soft cap, a pure pair. Derived in ``docs/derivations/blocks.md``."""
 
+from functools import partial
+from inspect import unwrap
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +23,8 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
     .. math:: y = a \tanh(x / a)
 
+    Returns y, in the shape of x, and what :func:`soft_cap_backward` needs.
+
     Parameters
     ----------
     x : np.ndarray
@@ -28,17 +32,10 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     cap : float or None
         a, above 0; ``None`` gives y = x.
 
-    Returns
-    -------
-    y : np.ndarray
-        Capped, the shape of ``x``; and what :func:`soft_cap_backward` needs.
-
     Raises
     ------
     OptionError
-        If ``cap`` is not a positive number.
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers.
+        If ``cap`` is not a positive number; other errors are those of :func:`silu`.
 
     Examples
     --------
@@ -50,32 +47,24 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     array([1.  , 0.42, 0.  ])
     """
     check_cap("cap", cap)
-    return checked_forward(lambda x: apply_cap(x, cap), x)
+    return checked_forward(lambda x: apply_cap(x, cap))(x)
 
 
+@partial(checked_backward, SoftCapCache)
 def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
+    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy; errors as of :func:`silu_backward`."""
+    x, cap = cache
+    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`soft_cap` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-    """
-    return checked_backward(SoftCapCache, apply_cap_backward, dy, cache)
+
+apply_cap_backward = unwrap(soft_cap_backward)
+"""Backward, without checks."""
 
 
 def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     """Forward, without checks."""
     y = x if cap is None else cap * np.tanh(x / cap)  # [cap.1]
     return y, SoftCapCache(x, cap)
-
-
-def apply_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Backward, without checks."""
-    x, cap = cache
-    return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 
 
 def check_cap(name: str, cap: float | None) -> None:

@@ -1,14 +1,14 @@
 """Blocks, norm, layer, residual, then norm, feed-forward, residual; and stacks of them."""
 
 import copy
+from collections import namedtuple
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import CacheError
-from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, NormCache, Recurrent
+from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTMBlockStackConfig
 from numpy_xlstm.models.initialisation import small_init, wang_init
@@ -21,14 +21,8 @@ PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": 
 """What the parts of a block are called in the first paper's package."""
 
 
-class BlockCache(NamedTuple):
-    """What the backward of a block needs: the caches of its parts."""
-
-    norm: NormCache
-    layer: Any
-    ffn_norm: Any
-    ffn: Any
-    dropped: Array | None
+BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
+"""What the backward of a block needs: the caches of its parts."""
 
 
 class ResidualBlock(Recurrent):
@@ -46,7 +40,6 @@ class ResidualBlock(Recurrent):
         norm: Norm,
         ffn: GatedFeedForward | None = None,
         ffn_norm: Norm | None = None,
-        *,
         ffn_dropout: float = 0.0,
         parts: dict[str, str] = PARTS,
     ) -> None:
@@ -58,11 +51,6 @@ class ResidualBlock(Recurrent):
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that of the layer: zeros, and m = −inf."""
         return self.layer.init_state(batch_size)
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless a block of such a layer has made the cache."""
-        super().check_cache(cache)
-        self.layer.check_cache(cache.layer)
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
@@ -104,10 +92,8 @@ class mLSTMBlock(ResidualBlock):
     ----------
     config : mLSTMBlockConfig
         Of the layer; ``mlstm.embedding_dim`` must be set.
-    num_blocks : int
-        How many blocks the stack has, for the initial weights.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    num_blocks, dtype, rng
+        As in :class:`~numpy_xlstm.mLSTMLayer`.
 
     Examples
     --------
@@ -141,21 +127,10 @@ class sLSTMBlock(ResidualBlock):
     ----------
     config : sLSTMBlockConfig
         Of both layers; ``slstm.embedding_dim`` must be set.
-    block, num_blocks : int
-        Number of the block in the stack and how many there are, for the initial weights.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    block, num_blocks, dtype, rng
+        As in :class:`~numpy_xlstm.sLSTMLayer`.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import sLSTMBlockConfig, sLSTMLayerConfig
-    >>> config = sLSTMBlockConfig(slstm=sLSTMLayerConfig(embedding_dim=16))
-    >>> block = sLSTMBlock(config, rng=np.random.default_rng(0))
-    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
-    >>> dx, dstate0, grads = block.backward(np.ones_like(y), cache)
-    >>> y.shape, state._fields
-    ((2, 5, 16), ('conv', 'slstm'))
+    The state has ``conv`` and ``slstm``; for the rest, see the example of :class:`mLSTMBlock`.
     """
 
     def __init__(
@@ -177,22 +152,14 @@ class sLSTMBlock(ResidualBlock):
         ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
         small_init(ffn.up, D, rng)
         wang_init(ffn.proj_down, D, num_blocks, rng)
-        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), ffn_dropout=up.dropout)
+        super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 
-class Recomputed(NamedTuple):
-    """Kept instead of a block's cache: what its forward was given, to run it again."""
+Recomputed = namedtuple("Recomputed", "x state rng")
+"""Kept instead of a block's cache: what its forward was given, to run it again."""
 
-    x: Array
-    state: Any
-    rng: np.random.Generator | None
-
-
-class StackCache(NamedTuple):
-    """What the backward of a stack needs: the cache of each block, or what to find it with."""
-
-    blocks: list[Any]
-    norm: Any
+StackCache = namedtuple("StackCache", "blocks norm")
+"""What the backward of a stack needs: the cache of each block, or what to find it with."""
 
 
 class BlockStack(Recurrent):
@@ -212,17 +179,6 @@ class BlockStack(Recurrent):
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
         """Return the empty state, one part for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless such a stack of such blocks has made the cache."""
-        super().check_cache(cache)
-        here = f"{len(self.blocks)} blocks with{'out' * (self.norm is None)} a norm"
-        there = f"{len(cache.blocks)} blocks with{'out' * (cache.norm is None)} a norm"
-        if here != there:
-            raise CacheError(f"cache: expected that of {here}; got that of {there}")
-        for block, kept in zip(self.blocks, cache.blocks, strict=True):
-            if not isinstance(kept, Recomputed):
-                block.check_cache(kept)
 
     def check_state(self, state: tuple[Any, ...]) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
@@ -293,21 +249,17 @@ class xLSTMBlockStack(BlockStack):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = xLSTMBlockStackConfig.checked(config)
-        rng = generator_or_new(rng)
-        blocks = [_block(config, n, dtype, rng) for n in range(config.num_blocks)]
+        options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype}
+        options["rng"] = generator_or_new(rng)
+        shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
+        blocks: list[ResidualBlock] = []
+        for n, kind in enumerate(config.kinds):
+            if kind == "mlstm" and config.mlstm_block is not None:
+                mlstm = replace(config.mlstm_block.mlstm, bias=config.bias, **shared)
+                blocks.append(mLSTMBlock(mLSTMBlockConfig(mlstm), **options))
+            elif config.slstm_block is not None:
+                slstm = replace(config.slstm_block.slstm, **shared)
+                block = replace(config.slstm_block, slstm=slstm)
+                blocks.append(sLSTMBlock(block, block=n, **options))
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")
-
-
-def _block(
-    config: xLSTMBlockStackConfig, n: int, dtype: npt.DTypeLike, rng: np.random.Generator
-) -> ResidualBlock:
-    """Block n, whose layer has from the stack what the official package lets it have."""
-    options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
-    shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
-    if config.kinds[n] == "mlstm":
-        layer = cast(mLSTMBlockConfig, config.mlstm_block).mlstm
-        layer = replace(layer, bias=config.bias, **shared)
-        return mLSTMBlock(mLSTMBlockConfig(layer), **options)
-    block = cast(sLSTMBlockConfig, config.slstm_block)
-    return sLSTMBlock(replace(block, slstm=replace(block.slstm, **shared)), block=n, **options)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import difflib
+import inspect
 import json
 import os
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,10 +32,11 @@ class Config:
         """
         checks = typing.get_type_hints(type(self), include_extras=True)
         for name, hint in typing.get_type_hints(type(self)).items():
-            value = _plain(getattr(self, name))
+            value, allowed = _plain(getattr(self, name)), _alternatives(hint)
             setattr(self, name, value)
-            if not _fits(value, hint):
-                raise OptionError(f"{name}: expected {_describe(hint)}; got {value!r}")
+            if not any(_fits(value, kind) for kind in allowed):
+                kinds = [k.__name__ if isinstance(k, type) else repr(k) for k in allowed]
+                raise OptionError(f"{name}: expected {' or '.join(kinds)}; got {value!r}")
             for check in getattr(checks[name], "__metadata__", ()):
                 check(name, value)
 
@@ -49,19 +52,19 @@ class Config:
         if not isinstance(values, Mapping):
             raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r}")
         given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
-        hints, here = typing.get_type_hints(cls), f"{cls.__name__}: expected"
-        for name in given.keys() - hints.keys():
-            close = difflib.get_close_matches(name, hints, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(hints)}"
+        fields, here = inspect.signature(cls).parameters, f"{cls.__name__}: expected"
+        for name in given.keys() - fields.keys():
+            close = difflib.get_close_matches(name, fields, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(fields)}"
             raise OptionError(f"{here} the names of its fields; got {name!r}{hint}")
-        required = [
-            field.name
-            for field in dataclasses.fields(cls)
-            if field.default is field.default_factory is dataclasses.MISSING
-        ]
+        required = [name for name, field in fields.items() if field.default is field.empty]
         if needed := [name for name in required if name not in given]:
             raise OptionError(f"{here} {', '.join(needed)} too; got {given!r}")
-        return cls(**{name: _parsed(value, hints[name]) for name, value in given.items()})
+        for name, hint in typing.get_type_hints(cls).items():
+            for kind in _alternatives(hint):
+                if hasattr(kind, "from_dict") and isinstance(given.get(name), Mapping):
+                    given[name] = kind.from_dict(given[name])
+        return cls(**given)
 
     @classmethod
     def checked(cls, config: Any) -> Self:
@@ -80,19 +83,12 @@ class Config:
 
         Raises
         ------
-        OptionError
-            If the file does not hold such a configuration.
-        OSError
-            If it cannot be read.
+        OptionError, OSError
+            If the file does not hold such a configuration, or cannot be read.
         """
-        if not Path(path).exists():
-            raise FileNotFoundError(f"config: expected a file; {path} does not exist")
-        name, read, failure = "JSON", json.loads, ValueError
-        if _is_yaml(path):
-            yaml = _yaml()
-            name, read, failure = "YAML", yaml.safe_load, yaml.YAMLError
+        name, read, _, failure = _format(path)
         try:
-            values = read(Path(path).read_bytes().decode("utf-8"))
+            values = read(Path(path).read_text("utf-8"))
         except (UnicodeDecodeError, failure) as error:
             reason = " ".join(str(error).split())
             raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
@@ -103,33 +99,13 @@ class Config:
 
         Raises
         ------
-        OptionError
-            If the name ends neither in .json nor in .yaml or .yml.
-        OSError
-            If the file cannot be written.
+        OptionError, OSError
+            If the name ends neither in .json nor in .yaml or .yml, or cannot be written to.
         """
-        if _is_yaml(path):
-            text = _yaml().safe_dump(self.to_dict(), sort_keys=False)
-        elif Path(path).suffix.lower() == ".json":
-            text = json.dumps(self.to_dict(), indent=2) + "\n"
-        else:
+        name, _, write, _ = _format(path)
+        if name == "JSON" and Path(path).suffix.lower() != ".json":
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
-        Path(path).write_text(text, encoding="utf-8")
-
-
-def inherit(child: Config, **values: Any) -> None:
-    """Refuse a child's value that contradicts what it has from the stack.
-
-    The official package overwrites such a value without a word.
-    """
-    for name, value in values.items():
-        got = getattr(child, name)
-        default = next(f.default for f in dataclasses.fields(child) if f.name == name)
-        if got not in (default, value):
-            raise OptionError(
-                f"{type(child).__name__}.{name}: expected {value!r}, as in the stack, or nothing; "
-                f"got {got!r}"
-            )
+        Path(path).write_text(write(self.to_dict()), encoding="utf-8")
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
@@ -138,18 +114,23 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
         raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r}")
 
 
-def _options(hint: Any) -> tuple[Any, ...]:
-    """The alternatives of a union type; the type itself if it is none."""
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return typing.get_args(hint) if union else (hint,)
+def _alternatives(hint: Any) -> list[Any]:
+    """The types and single values that a type allows: those of a union and of a Literal."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Literal):
+        return [kind for each in typing.get_args(hint) for kind in _alternatives(each)]
+    return [None if hint is type(None) else hint]
 
 
-def _parsed(value: Any, hint: Any) -> Any:
-    """A nested mapping as the configuration that its field holds."""
-    for option in _options(hint):
-        if isinstance(option, type) and issubclass(option, Config) and isinstance(value, Mapping):
-            return option.from_dict(value)
-    return value
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type or is that value; an int is a float, and a bool no int."""
+    if typing.get_origin(kind) is list:
+        (entry,) = typing.get_args(kind)
+        return isinstance(value, list) and all(_fits(each, entry) for each in value)
+    kind = typing.get_origin(kind) or kind
+    if not isinstance(kind, type):
+        return bool(value == kind)
+    kinds = (int, float) if kind is float else (kind,)
+    return isinstance(value, kinds) and isinstance(value, bool) == (kind is bool)
 
 
 def _plain(value: Any) -> Any:
@@ -161,39 +142,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    options = _options(hint)
-    if len(options) > 1:
-        return any(_fits(value, option) for option in options)
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
-    if origin is typing.Literal:
-        return value in args
-    if origin is list:
-        return isinstance(value, list) and all(_fits(entry, args[0]) for entry in value)
-    kinds = (int, float) if hint is float else origin or hint
-    return isinstance(value, kinds) and (hint is bool or not isinstance(value, bool))
-
-
-def _describe(hint: Any) -> str:
-    names = []
-    for option in _options(hint):
-        if typing.get_origin(option) is typing.Literal:
-            names += [repr(choice) for choice in typing.get_args(option)]
-        elif option is type(None):
-            names.append("None")
-        else:
-            plain = typing.get_origin(option) is None
-            names.append(option.__name__ if plain and option is not Any else str(option))
-    return " or ".join(names)
-
-
-def _is_yaml(path: str | os.PathLike[str]) -> bool:
-    return Path(path).suffix.lower() in (".yaml", ".yml")
-
-
-def _yaml() -> Any:
+def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[..., Any], Any, type[Exception]]:
+    """The name of a file's format, how to read and to write it, and what reading may raise."""
+    if Path(path).suffix.lower() not in (".yaml", ".yml"):
+        return "JSON", json.loads, lambda values: json.dumps(values, indent=2) + "\n", ValueError
     try:
         import yaml
     except ImportError:
@@ -201,4 +153,4 @@ def _yaml() -> Any:
             "config: expected the yaml extra for a YAML file: pip install 'numpy-xlstm[yaml]'; "
             "JSON needs nothing"
         ) from None
-    return yaml
+    return "YAML", yaml.safe_load, partial(yaml.safe_dump, sort_keys=False), yaml.YAMLError

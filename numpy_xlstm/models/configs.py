@@ -1,13 +1,13 @@
 """The configurations of the first paper's models, with the official field names and defaults."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any, Literal
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.models.config import Config, check_range, inherit
+from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.numerics import check_above_zero, check_choice, check_positive
 from numpy_xlstm.numerics.arrays import check_whole
 
@@ -162,13 +162,7 @@ class sLSTMLayerConfig(Config):
     dtype_s: Dtype | None = None
     dtype_a: Dtype | None = None
     enable_automatic_mixed_precision: bool = True
-    initial_val: float | list[float] = 0.0
-
-    def __post_init__(self) -> None:
-        """Check the values."""
-        super().__post_init__()
-        if self.initial_val != 0:
-            raise OptionError(f"initial_val: expected 0; got {self.initial_val!r}")
+    initial_val: Literal[0] = 0
 
 
 @dataclass
@@ -245,16 +239,16 @@ class xLSTMBlockStackConfig(Config):
         self._check_children()
 
     def _check_children(self) -> None:
-        """Refuse what contradicts the stack."""
-        width = self.embedding_dim
-        shared = {"embedding_dim": width, "dropout": self.dropout}
-        mlstm, slstm = self.mlstm_block, self.slstm_block
-        if mlstm is not None:
-            inherit(mlstm.mlstm, bias=self.bias, context_length=self.context_length, **shared)
-        if slstm is not None:
-            inherit(slstm.slstm, hidden_size=width, **shared)
-            if slstm.feedforward is not None:
-                inherit(slstm.feedforward, embedding_dim=width)
+        """Refuse what contradicts the stack; the official package overwrites it without a word."""
+        width = {"embedding_dim": self.embedding_dim}
+        shared = {name: getattr(self, name) for name in ("bias", "dropout", "context_length")}
+        shared |= width | {"hidden_size": self.embedding_dim}
+        if self.mlstm_block is not None:
+            _check_child(self.mlstm_block.mlstm, shared)
+        if self.slstm_block is not None:
+            _check_child(self.slstm_block.slstm, shared)
+            if self.slstm_block.feedforward is not None:
+                _check_child(self.slstm_block.feedforward, width)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -262,6 +256,17 @@ class xLSTMBlockStackConfig(Config):
         every = self.slstm_at == "all" or self.mlstm_block is None
         places = range(self.num_blocks) if every else self.slstm_at
         return tuple("slstm" if n in places else "mlstm" for n in range(self.num_blocks))
+
+
+def _check_child(child: Config, shared: dict[str, Any]) -> None:
+    """Refuse what is neither a field's default nor what the stack shares under its name."""
+    for each in fields(child):
+        name, got = each.name, getattr(child, each.name)
+        if name in shared and got not in (each.default, shared[name]):
+            raise OptionError(
+                f"{type(child).__name__}.{name}: expected {shared[name]!r}, as in the stack, "
+                f"or nothing; got {got!r}"
+            )
 
 
 @dataclass

@@ -29,19 +29,4 @@ def start_gates(gates: LinearGroup, input_bias: float | Array) -> None:
     for weight in gates.views("weight"):
         weight[...] = 0
     i, f = gates.views("bias")
-    i[...], f[...] = input_bias, forget_bias(len(f))
-
-
-def forget_bias(num_heads: int) -> Array:
-    """From 3 to 6 over the heads, as ``torch.linspace``: 3 for a single head."""
-    return np.linspace(3, 6, num_heads)
-
-
-def powerlaw_forget_bias(head_dim: int, block: int, num_blocks: int) -> Array:
-    """5 − 12 u^(0.3 + 1.3 r) over a head, u from 0 to 1, r from the first block, 0, to the last, 1.
-
-    A head of width 1 has u = 0, where the official package has 0/0.
-    """
-    u = np.arange(head_dim) / max(1, head_dim - 1)
-    r = block / max(1, num_blocks - 1)
-    return 5 - 12 * u ** (0.3 + 1.3 * r)
+    i[...], f[...] = input_bias, np.linspace(3, 6, len(f))

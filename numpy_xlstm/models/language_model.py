@@ -1,59 +1,27 @@
 """The language model: embedding, a recurrent body, linear head."""
 
+from collections import namedtuple
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import Dropout, Embedding, EmbeddingCache, Linear, LinearCache, Recurrent
+from numpy_xlstm.layers import Dropout, Embedding, Linear, Recurrent, SequenceCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch,
-    check_generator,
-    check_positive,
-    generator_or_new,
-)
+from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_or_new
+
+RecurrentModel = Recurrent
+"""What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
 
 
-class RecurrentModel(Protocol):
-    """Anything with the recurrent protocol, whatever its state and its cache are."""
-
-    @property
-    def params(self) -> Mapping[str, Array]:
-        """The live parameters by name."""
-
-    @property
-    def dtype(self) -> np.dtype[Any] | None:
-        """The dtype of the parameters."""
-
-    def __call__(self, x: Array, /, state: Any = None) -> tuple[Array, Any]:
-        """Evaluate: the outputs and the final state, and no cache."""
-
-    def forward(self, x: Array, /, state: Any = None) -> tuple[Array, Any, Any]:
-        """Return the outputs, the final state and the cache for the backward."""
-
-    def backward(
-        self, dy: Array, /, cache: Any, dstate: Any = None
-    ) -> tuple[Array | None, Any, dict[str, Array]]:
-        """Return the gradients of the input, of the initial state and of the parameters."""
-
-
-class LanguageModelCache(NamedTuple):
-    """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
-
-    body: Any
-    embedding: EmbeddingCache
-    dropped: Array | None
-    head: LinearCache
-    capped: SoftCapCache
+LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
+"""What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
 
 class LanguageModel(Recurrent):
@@ -160,14 +128,15 @@ class LanguageModel(Recurrent):
         state: Any = None,
         *,
         rng: np.random.Generator | None = None,
+        lengths: Array | None = None,
         recompute: bool = False,
-    ) -> tuple[Array, Any, LanguageModelCache]:
+    ) -> tuple[Array, Any, SequenceCache]:
         """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`Recurrent.forward`.
 
         Parameters
         ----------
-        tokens, state, rng
-            As x, state and rng there.
+        tokens, state, rng, lengths
+            As x, state, rng and lengths there.
         recompute : bool
             For a body of blocks: keep only the input of each block, and run the block again in the
             backward: about a third more time for a fraction of the memory. The result is the same,
@@ -178,16 +147,15 @@ class LanguageModel(Recurrent):
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
-        check_generator("rng", rng)
         if recompute and not self.can_recompute:
             raise OptionError(
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
             )
-        return self.compute(tokens, self._enter(tokens, state), rng, recompute)
+        return self._checked_forward(tokens, state, rng, lengths, recompute=recompute)
 
     def backward(  # type: ignore[override]
-        self, dy: Array, cache: LanguageModelCache, dstate: Any = None
+        self, dy: Array, cache: SequenceCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
         """As :meth:`Recurrent.backward`, but with None for the tokens, which have no gradient."""
         return None, *super().backward(dy, cache, dstate)[1:]
@@ -201,11 +169,6 @@ class LanguageModel(Recurrent):
         """Whether the body is made of blocks, which can be run again in the backward."""
         return isinstance(self.body, BlockStack)
 
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless a model with such a body has made the cache."""
-        super().check_cache(cache)
-        self.body.check_cache(cache.body)
-
     def compute(
         self,
         tokens: IndexArray,
@@ -214,11 +177,10 @@ class LanguageModel(Recurrent):
         recompute: bool = False,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Forward, without checks."""
-        options: dict[str, Any] = {"rng": rng} if self.body.dropout else {}
-        options |= {"recompute": True} if recompute else {}
+        options = {"recompute": True} if recompute else {}
         x, embedding = self.embedding.compute(tokens)
         x, dropped = self.embedding_dropout.compute(x, rng)
-        h, state, body = self.body.compute(x, state, **options)
+        h, state, body = self.body.compute(x, state, rng, **options)
         logits, head = self.head.compute(h)
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)
@@ -279,15 +241,12 @@ class LanguageModel(Recurrent):
         for name, array in official_arrays(arrays, params, shared).items():
             params[name][...] = array
 
-    def _enter(self, tokens: IndexArray, state: Any) -> Any:
-        """Check the tokens, and return the state before the first one."""
+    def check_input(self, tokens: Any) -> None:
+        """Raise an error unless the tokens are a batch of sequences."""
         check_indices("tokens", tokens, self.vocab_size)
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
-        state = checked_state(self, state, len(tokens))
-        self.check_state(state)
-        return state
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:

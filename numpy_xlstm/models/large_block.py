@@ -3,34 +3,36 @@
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
+from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
     Linear,
-    LinearCache,
     LinearGroup,
-    LinearGroupCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
     RMSNorm,
 )
-from numpy_xlstm.layers.soft_cap import SoftCapCache, apply_cap, apply_cap_backward, check_cap
+from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
-from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
+from numpy_xlstm.models.mlstm_layer import (
+    empty_memory,
+    mlstm_over_heads,
+    mlstm_over_heads_backward,
+)
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 
@@ -38,7 +40,6 @@ NotNegative = Annotated[float, partial(check_range, low=0)]
 Cap = Annotated[float | None, check_cap]
 
 SIGMOID = ACTIVATIONS["sigmoid"]
-"""What the output gate is."""
 
 
 @dataclass
@@ -137,21 +138,10 @@ class xLSTMLargeConfig(Config):
         return int((width + multiple - 1) // multiple) * multiple
 
 
-class xLSTMLargeLayerCache(NamedTuple):
-    """What the backward of :class:`xLSTMLargeLayer` needs."""
-
-    qkvo: LinearGroupCache
-    gates: LinearGroupCache
-    capped: tuple[SoftCapCache, SoftCapCache]
-    """Those of the soft caps of i and f, (B, T, NH)."""
-    mlstm: Cache
-    norm: NormCache
-    normed: Array
-    """The memory's output after the norm, (B, T, NH·DV)."""
-    o: Array
-    """The output gate, (B, T, NH·DV)."""
-    sigmoid: Any
-    out: LinearCache
+xLSTMLargeLayerCache = namedtuple(
+    "xLSTMLargeLayerCache", "qkvo gates capped mlstm norm normed o sigmoid out"
+)
+"""What the backward needs: the caches of the parts, norm(h) and the output gate, (B, T, NH·DV)."""
 
 
 class xLSTMLargeLayer(Recurrent):
@@ -172,6 +162,7 @@ class xLSTMLargeLayer(Recurrent):
     """
 
     Cache = xLSTMLargeLayerCache
+    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -195,8 +186,8 @@ class xLSTMLargeLayer(Recurrent):
             NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
         )
         self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
-        self.parts = {"qkvo": "", "gates": "", "multihead_norm": "multihead_norm"}
-        self.parts |= {"out_proj": "out_proj"}
+        self.parts = {"qkvo": "", "gates": ""}
+        self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
         small_init(self.qkvo, D, rng)
         wang_init(self.out_proj, D, config.num_blocks, rng)
         start_gates(self.gates, -10)
@@ -213,11 +204,11 @@ class xLSTMLargeLayer(Recurrent):
         (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
         pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
-        h, state, memory = mlstm_over_heads(q, k, v, i, f, state, **self.options)  # [large.2]
+        h, state, memory = self.memory(q, k, v, i, f, state, **self.options)  # [large.2]
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]
-        kept = qkvo, gates, (i_cap, f_cap), memory, norm, normed, o, sigmoid, out
+        kept = qkvo, gates, [i_cap, f_cap], memory, norm, normed, o, sigmoid, out
         return y, state, xLSTMLargeLayerCache(*kept)
 
     def compute_backward(
@@ -242,10 +233,8 @@ class xLSTMLargeBlock(ResidualBlock):
 
     Parameters
     ----------
-    config : xLSTMLargeConfig
-        The model's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    config, dtype, rng
+        As in :class:`xLSTMLargeLayer`.
 
     Examples
     --------

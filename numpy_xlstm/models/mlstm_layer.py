@@ -3,30 +3,27 @@
 Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
+from collections import namedtuple
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import Cache
+from numpy_xlstm.kernels.headwise import split_heads
+from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
-    CausalConv1dCache,
     Dropout,
     HeadwiseLinear,
-    HeadwiseLinearCache,
     Linear,
-    LinearCache,
     LinearGroup,
-    LinearGroupCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
 )
 from numpy_xlstm.models.configs import mLSTMLayerConfig
-from numpy_xlstm.models.heads import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
@@ -34,31 +31,47 @@ from numpy_xlstm.numerics import Array, check_divides, check_positive, generator
 SILU = ACTIVATIONS["swish"]
 
 
+def mlstm_over_heads(
+    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, **options: Any
+) -> tuple[Array, mLSTMState, Any]:
+    """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v."""
+    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
+    h, state, cache = form.forward(q, k, v, i.swapaxes(1, 2), f.swapaxes(1, 2), state, **options)
+    return join_heads(h), state, cache
+
+
+def mlstm_over_heads_backward(
+    dh: Array, cache: Any, dstate: mLSTMState
+) -> tuple[list[Array], Array, Array, mLSTMState]:
+    """Gradients of q, k and v together, of i, of f, and of the state before."""
+    dh = split_heads(dh, dstate.C.shape[1])
+    *dqkv, di, df, before = form.backward(dh, cache, dstate)
+    return [join_heads(array) for array in dqkv], di.swapaxes(1, 2), df.swapaxes(1, 2), before
+
+
+def empty_memory(B: int, NH: int, DK: int, DV: int, dtype: Any) -> mLSTMState:
+    """Return the empty state: C = n = 0 and m = −inf."""
+    C = np.zeros((B, NH, DK, DV), dtype)
+    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
+
+
+def join_heads(x: Array) -> Array:
+    """(B, NH, T, n) to (B, T, NH·n): the inverse of :func:`split_heads`."""
+    B, NH, T, n = x.shape
+    return x.swapaxes(1, 2).reshape(B, T, NH * n)
+
+
 class mLSTMBlockState(NamedTuple):
     """State of an mLSTM block, or its cotangent."""
 
-    conv: Array
-    """The last inputs of the convolution, (B, K − 1, inner width)."""
+    conv: Array  # the last inputs of the convolution, (B, K − 1, inner width)
     mlstm: mLSTMState
 
 
-class mLSTMLayerCache(NamedTuple):
-    """What the backward of :class:`mLSTMLayer` needs."""
-
-    up: LinearGroupCache
-    conv: CausalConv1dCache
-    active: Any
-    """That of the SiLU behind the convolution, with a."""
-    gate: Any
-    """That of SiLU(z)."""
-    projections: tuple[HeadwiseLinearCache, HeadwiseLinearCache, HeadwiseLinearCache]
-    gates: LinearGroupCache
-    memory: Cache
-    norm: NormCache
-    read: Array
-    """What is gated: the memory's output and the skip, (B, T, I)."""
-    down: LinearCache
-    dropped: Array | None
+mLSTMLayerCache = namedtuple(
+    "mLSTMLayerCache", "up conv active gate q k v gates memory norm read down dropped"
+)
+"""What the backward needs: the caches of the parts, and what is gated, (B, T, I)."""
 
 
 class mLSTMLayer(Recurrent):
@@ -93,6 +106,7 @@ class mLSTMLayer(Recurrent):
     """
 
     Cache = mLSTMLayerCache
+    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
 
     def __init__(
         self,
@@ -120,8 +134,7 @@ class mLSTMLayer(Recurrent):
         self.proj_down = Linear(inner, D, bias, dtype=dtype, rng=rng)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        for name in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down"):
-            self.parts[name] = name
+        self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
         for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
             small_init(part, D, rng)
@@ -148,20 +161,18 @@ class mLSTMLayer(Recurrent):
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
         q, k, v = np.split(qkv, 3, axis=-1)
-        h, memory_state, memory = mlstm_over_heads(q, k, v, i, f, state.mlstm)
+        h, memory_state, memory = self.memory(q, k, v, i, f, state.mlstm)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = normed + self.params["learnable_skip"] * a  # [mblock.6]
+        read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
-        cache = mLSTMLayerCache(*kept, down, dropped)
-        return y, mLSTMBlockState(conv_state, memory_state), cache
+        kept = up, conv, active, gate, q_cache, k_cache, v_cache, gates, memory, norm, read
+        return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
-        q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz = SILU.backward(dgated * cache.read, cache.gate)  # [mblock.8]
@@ -171,10 +182,10 @@ class mLSTMLayer(Recurrent):
         (dq, dk, dv), di, df, before = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
-        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
-        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
-        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
-        dactive = dread * self.params["learnable_skip"]  # [mblock.10]
+        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, cache.q)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, cache.k)
+        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, cache.v)
+        dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)

@@ -64,10 +64,14 @@ class xLSTMLMModel(LanguageModel):
         self.config = config = xLSTMLMModelConfig.checked(config)
         rng, D = generator_or_new(rng), config.embedding_dim
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
-        tied, dropout = config.tie_weights, config.dropout * config.add_embedding_dropout
-        sizes = config.vocab_size, D
         super().__init__(
-            *sizes, stack, tied=tied, head_bias=False, embedding_dropout=dropout, rng=rng
+            config.vocab_size,
+            D,
+            stack,
+            tied=config.tie_weights,
+            head_bias=False,
+            embedding_dropout=config.dropout * config.add_embedding_dropout,
+            rng=rng,
         )
         for part in (self.embedding, self.head)[: 1 if self.tied else 2]:
             small_init(part, D, rng)

@@ -3,7 +3,8 @@
 Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """
 
-from typing import Any, NamedTuple
+from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +17,11 @@ from numpy_xlstm.layers import (
     CausalConv1d,
     Dropout,
     HeadwiseLinear,
-    HeadwiseLinearCache,
     MultiHeadLayerNorm,
-    NormCache,
     Recurrent,
 )
 from numpy_xlstm.models.configs import sLSTMLayerConfig
-from numpy_xlstm.models.initialisation import forget_bias, powerlaw_forget_bias, small_init
+from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 from numpy_xlstm.numerics.arrays import check_whole
@@ -38,22 +37,12 @@ SILU = ACTIVATIONS["swish"]
 class sLSTMBlockState(NamedTuple):
     """State of an sLSTM block, or the cotangent of one."""
 
-    conv: Array | None
-    """The last inputs of the convolution, (B, K − 1, D); None without one."""
+    conv: Array | None  # the last inputs of the convolution, (B, K − 1, D); None without one
     slstm: sLSTMState
 
 
-class sLSTMLayerCache(NamedTuple):
-    """What the backward of :class:`sLSTMLayer` needs."""
-
-    gates: tuple[HeadwiseLinearCache, ...]
-    """Those of i, f, z and o; what has fed them, (B, T, D)."""
-    conv: Any
-    """That of the convolution; None without one."""
-    silu: Any
-    scan: slstm.sLSTMScanCache
-    dropped: Array | None
-    norm: NormCache
+sLSTMLayerCache = namedtuple("sLSTMLayerCache", "gates conv silu scan dropped norm")
+"""What the backward needs: the caches of the parts, in the order in which they are run."""
 
 
 class sLSTMLayer(Recurrent):
@@ -135,9 +124,10 @@ class sLSTMLayer(Recurrent):
         if self.config.bias_init == "standard":
             b[...] = rng.uniform(-bound, bound, b.shape)
         elif self.config.bias_init == "powerlaw_blockdependent":
-            b[1] = powerlaw_forget_bias(DH, block, num_blocks)
+            u = np.arange(DH) / max(1, DH - 1)  # the official package has 0/0 for DH = 1
+            b[1] = 5 - 12 * u ** (0.3 + 1.3 * block / max(1, num_blocks - 1))
         elif self.config.bias_init == "small_init":
-            b[1] = forget_bias(DH)
+            b[1] = np.linspace(3, 6, DH)
         dtype = self.fgate.params["weight"].dtype
         return {KERNEL: R.astype(dtype), BIAS: b.reshape(-1).astype(dtype)}
 
@@ -168,8 +158,8 @@ class sLSTMLayer(Recurrent):
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
-        Wx = np.concatenate(pre, axis=-1) + self.params[BIAS]  # [sblock.2]
-        R, ends = self.params[KERNEL], np.full(len(x), x.shape[1])
+        Wx = np.concatenate(pre, axis=-1) + self._arrays[BIAS]  # [sblock.2]
+        R, ends = self._arrays[KERNEL], np.full(len(x), x.shape[1])
         h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]

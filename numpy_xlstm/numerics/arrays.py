@@ -44,15 +44,6 @@ def check_array(
     An ``int`` in ``shape`` must be matched, a ``str`` names a free size. Any supported dtype will
     do if none is given. ``allow_minus_inf`` admits −inf, as in the m of an empty state; ``hint`` is
     added to the message about a wrong shape.
-
-    Raises
-    ------
-    DTypeError
-        If ``value`` is not an array of a supported dtype, or not of ``dtype``.
-    ShapeError
-        If the rank or a size differs.
-    NonFiniteError
-        If NaN or an infinity is found.
     """
     _check_dtype(name, value, dtype)
     _check_shape(name, value, shape, hint)

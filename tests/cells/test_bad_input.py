@@ -238,4 +238,4 @@ def test_a_ragged_state(layer: Any) -> None:
 
 def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
     with pytest.raises(ShapeError, match=r"state: expected a tuple \(C, n, m\); got ndarray"):
-        mLSTM(3, 4).forward(np.ones((2, 5, 3)), np.array(1.0))  # type: ignore[arg-type]
+        mLSTM(3, 4).forward(np.ones((2, 5, 3)), np.array(1.0))

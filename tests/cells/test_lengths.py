@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import LSTM, sLSTM
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers import sequence
+from numpy_xlstm.layers import base
 from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
 
 
@@ -53,7 +53,7 @@ def test_values_of_padding_do_not_matter(variant: Variant, s: Sizes) -> None:
 
 
 def test_evaluation_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sequence, "EVALUATION_BLOCK", 3)
+    monkeypatch.setattr(base, "EVALUATION_BLOCK", 3)
     rng = np.random.default_rng(0)
     layer = LSTM(2, 3, rng=rng)
     x, lengths = rng.standard_normal((4, 8, 2)), np.array([0, 3, 5, 8])

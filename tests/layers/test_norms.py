@@ -12,8 +12,8 @@ from numpy_xlstm.numerics import Array
 from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
 from tests.variants import assert_close
 
-PLAIN = [LayerNorm, RMSNorm]
-BY_HEAD = [MultiHeadLayerNorm, MultiHeadRMSNorm]
+PLAIN: list[type[Any]] = [LayerNorm, RMSNorm]
+BY_HEAD: list[type[Any]] = [MultiHeadLayerNorm, MultiHeadRMSNorm]
 
 options = st.fixed_dictionaries(
     {

@@ -24,10 +24,12 @@ from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
+from numpy_xlstm.layers.conv import CausalConv1d
 from numpy_xlstm.layers.lstm import LSTM
 from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
+from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.numerics import Array
 from tests.ties.gated import assert_same
 
@@ -114,6 +116,8 @@ def test_other_bad_arguments() -> None:
         lstm_recurrent(*GOOD, lengths=np.array([4, 0]))
     with pytest.raises(OptionError, match="cell: expected an object with init_state"):
         SequenceLayer(3)
+    with pytest.raises(OptionError, match=r"cell.input_size: expected a whole number.*; got None"):
+        SequenceLayer(Sizeless())
     with pytest.raises(OptionError, match="num_layers: expected 1"):
         LSTM(3, 4, 2)
     h = np.zeros((1, 10, 5))
@@ -123,6 +127,23 @@ def test_other_bad_arguments() -> None:
     y, _, cache = slstm_recurrent(*GOOD)
     with pytest.raises(NonFiniteError, match=r"dstate\.h"):
         slstm_recurrent_backward(y, cache, dstate)
+
+
+class Sizeless:
+    """Has the methods of a cell, but not its sizes."""
+
+    init_state = forward = backward = len
+
+
+def test_only_what_can_leave_out_padding_takes_lengths() -> None:
+    x, lengths = np.zeros((2, 3, 4)), np.array([3, 1])
+    layer = CausalConv1d(4)
+    for call in (layer.forward, layer):
+        with pytest.raises(OptionError, match="lengths: expected None for a CausalConv1d; got"):
+            call(x, lengths=lengths)
+    model = LanguageModel(5, 4, LSTM(4, 4))
+    with pytest.raises(OptionError, match="lengths: expected None for a LanguageModel; got"):
+        model.forward(np.zeros((2, 3), int), lengths=lengths)
 
 
 def test_foreign_caches() -> None:
@@ -138,7 +159,7 @@ def test_foreign_caches() -> None:
             with pytest.raises(CacheError, match=r"cache: expected the .* that this forward has"):
                 layer.backward(y, foreign)
         with pytest.raises(CacheError, match="got NoneType"):
-            layer.backward(y, None)  # type: ignore[arg-type]
+            layer.backward(y, None)
         with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\); got \(1, 3, 4\)"):
             layer.backward(y[:1], caches[n])
 

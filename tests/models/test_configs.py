@@ -466,7 +466,7 @@ BAD: dict[str, tuple[Any, str]] = {
         "gradient_recurrent_clipval: expected None; got 10.0",
     ),
     "initial value": (
-        lambda: sLSTMLayerConfig(initial_val=1.0),
+        lambda: sLSTMLayerConfig(initial_val=1.0),  # type: ignore[arg-type]
         "initial_val: expected 0; got 1.0",
     ),
     "large, heads": (

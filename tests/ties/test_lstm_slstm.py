@@ -16,7 +16,7 @@ from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.layers import sequence
+from numpy_xlstm.layers import base
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
@@ -92,7 +92,7 @@ def test_what_is_at_padding_does_not_matter(s: Sizes) -> None:
 def test_evaluation_in_blocks(s: Sizes, block: int) -> None:
     case = Case(s)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sequence, "EVALUATION_BLOCK", block)
+        patch.setattr(base, "EVALUATION_BLOCK", block)
         got = case.layer(case.x, case.state, lengths=case.lengths)
     assert_same(got, case.unrolled()[:2], 1e-12, 1e-15)
 
