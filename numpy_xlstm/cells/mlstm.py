@@ -20,6 +20,14 @@ class mLSTMState(NamedTuple):
     m: Array | None  # stabiliser, (B, NH); −inf in the empty state
 
 
+def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
+    """Return the empty state, for C of a shape (B, NH, DK, DV)."""
+    C = np.zeros(shape, dtype)
+    if input_gate == "sigmoid":
+        return mLSTMState(C, None, None)
+    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
+
+
 class mLSTMCache(NamedTuple):
     """What one step keeps for its backward: x, and the state before it; the rest by head."""
 
@@ -113,10 +121,8 @@ class mLSTMCell(Module):
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state: C = n = 0 and m = −inf."""
         B, NH = check_positive("batch_size", batch_size), self.num_heads
-        C = np.zeros((B, NH, self.qk_dim // NH, self.hidden_size // NH), self.dtype)
-        if not self.normalised:
-            return mLSTMState(C, None, None)
-        return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
+        DK, DV = self.qk_dim // NH, self.hidden_size // NH
+        return empty_memory((B, NH, DK, DV), self.dtype, self.input_gate)
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""

@@ -54,3 +54,9 @@ def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
 def split_heads(x: Array, NH: int) -> Array:
     """View of x (..., B, NH·n) as (..., NH, B, n)."""
     return x.reshape(*x.shape[:-1], NH, x.shape[-1] // NH).swapaxes(-3, -2)
+
+
+def join_heads(x: Array) -> Array:
+    """(..., NH, B, n) as (..., B, NH·n): the inverse of :func:`split_heads`."""
+    *lead, NH, B, n = x.shape
+    return x.swapaxes(-3, -2).reshape(*lead, B, NH * n)

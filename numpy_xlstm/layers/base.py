@@ -14,7 +14,7 @@ from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
 from numpy_xlstm.trees import tree_map
 
-EVALUATION_BLOCK = 128
+EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
 
 

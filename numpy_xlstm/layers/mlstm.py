@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
-from numpy_xlstm.kernels.headwise import split_heads
+from numpy_xlstm.kernels.mlstm import form as forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
-from numpy_xlstm.kernels.mlstm.form import FORMS, backward, forward
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.sequence import SequenceLayer
@@ -21,10 +20,10 @@ from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_an
 
 
 class mLSTMCache(NamedTuple):
-    """What the backward of an mLSTM needs; the last three are (B·T, H)."""
+    """What the backward of an mLSTM needs; the last three are (B, T, H)."""
 
     x: Array
-    form: Cache
+    memory: Cache
     h_tilde: Array  # before the output gate
     o: Array
     slope: Array  # of o
@@ -78,7 +77,7 @@ class mLSTM(SequenceLayer):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        self.form = check_choice("form", form, FORMS)
+        self.form = check_choice("form", form, forms.FORMS)
         self.chunk_size = check_positive("chunk_size", chunk_size)
         gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
         self.options = gates | {"form": form, "chunk_size": chunk_size}
@@ -101,29 +100,23 @@ class mLSTM(SequenceLayer):
         for g in "qvifo":
             maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
-        q, k, v, i, f = (
-            split_heads(maps[g].reshape(B, T, maps[g].shape[1]), self.num_heads) for g in "qkvif"
-        )
-        o, slope = sigmoid_and_slope(maps["o"])  # [mlstm.5]
-        inputs = q, k, v, i[..., 0], f[..., 0]
-        h_tilde, after, form = forward(*inputs, state, lengths=lengths, **self.options)
-        h_tilde = h_tilde.swapaxes(1, 2).reshape(o.shape)
-        y = (o * h_tilde).reshape(B, T, self.hidden_size)  # [mlstm.14]
-        return y, after, mLSTMCache(x, form, h_tilde, o, slope)
+        q, k, v, i, f, o_pre = (maps[g].reshape(B, T, len(p[f"b_{g}"])) for g in "qkvifo")
+        o, slope = sigmoid_and_slope(o_pre)  # [mlstm.5]
+        h_tilde, after, kept = forms.forward(q, k, v, i, f, state, lengths=lengths, **self.options)
+        return o * h_tilde, after, mLSTMCache(x, kept, h_tilde, o, slope)  # [mlstm.14]
 
     def compute_backward(
         self, dy: Array, cache: mLSTMCache, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
         """Backward, without checks."""
-        x, form, h_tilde, o, slope = cache
-        (B, T, _), dh, root_DK = dy.shape, dy.reshape(o.shape), root(form.q.shape[-1], x)
-        do_pre = dh * h_tilde * slope  # [mlstm.15]
-        dh_tilde = split_heads((dh * o).reshape(dy.shape), self.num_heads)  # [mlstm.16]
-        *dmaps, dstate0 = backward(dh_tilde, form, dstate)
-        rows, grads = x.reshape(B * T, self.input_size), {}
+        x, kept, h_tilde, o, slope = cache
+        do_pre = dy * h_tilde * slope  # [mlstm.15]
+        dh_tilde = dy * o  # [mlstm.16]
+        *dmaps, dstate0 = forms.backward(dh_tilde, kept, dstate)
+        rows, root_DK, grads = x.reshape(-1, self.input_size), root(kept.q.shape[-1], x), {}
         dx = np.zeros_like(rows)
-        for g, d in zip("qkvifo", [*(d.swapaxes(1, 2) for d in dmaps), do_pre], strict=True):
-            dg = d.reshape(B * T, len(self.params[f"b_{g}"]))
+        for g, d in zip("qkvifo", [*dmaps, do_pre], strict=True):
+            dg = d.reshape(len(rows), len(self.params[f"b_{g}"]))
             grads[f"W_{g}"] = dg.T @ rows  # [mlstm.33]
             grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
             dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]

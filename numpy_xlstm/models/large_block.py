@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     GatedFeedForward,
@@ -28,11 +29,6 @@ from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
-from numpy_xlstm.models.mlstm_layer import (
-    empty_memory,
-    mlstm_over_heads,
-    mlstm_over_heads_backward,
-)
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 
@@ -162,7 +158,7 @@ class xLSTMLargeLayer(Recurrent):
     """
 
     Cache = xLSTMLargeLayerCache
-    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
+    memory: Callable[..., Any] = staticmethod(form.forward)
 
     def __init__(
         self,
@@ -195,7 +191,7 @@ class xLSTMLargeLayer(Recurrent):
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
-        return empty_memory(batch_size, NH, DK // NH, DV // NH, self.dtype)
+        return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
 
     def compute(
         self, x: Array, state: mLSTMState, rng: np.random.Generator | None = None
@@ -219,7 +215,7 @@ class xLSTMLargeLayer(Recurrent):
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
-        dqkv, di, df, before = mlstm_over_heads_backward(dh, cache.mlstm, dstate)
+        *dqkv, di, df, before = form.backward(dh, cache.mlstm, dstate)
         pre = zip((di, df), cache.capped, strict=True)
         dpre = [apply_cap_backward(dg, cap) for dg, cap in pre]  # [large.7]
         dx, qkvo = self.qkvo.compute_backward([*dqkv, do_pre], cache.qkvo)

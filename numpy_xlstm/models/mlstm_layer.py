@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.headwise import split_heads
+from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -29,36 +28,6 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 
 SILU = ACTIVATIONS["swish"]
-
-
-def mlstm_over_heads(
-    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, **options: Any
-) -> tuple[Array, mLSTMState, Any]:
-    """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v."""
-    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
-    h, state, cache = form.forward(q, k, v, i.swapaxes(1, 2), f.swapaxes(1, 2), state, **options)
-    return join_heads(h), state, cache
-
-
-def mlstm_over_heads_backward(
-    dh: Array, cache: Any, dstate: mLSTMState
-) -> tuple[list[Array], Array, Array, mLSTMState]:
-    """Gradients of q, k and v together, of i, of f, and of the state before."""
-    dh = split_heads(dh, dstate.C.shape[1])
-    *dqkv, di, df, before = form.backward(dh, cache, dstate)
-    return [join_heads(array) for array in dqkv], di.swapaxes(1, 2), df.swapaxes(1, 2), before
-
-
-def empty_memory(B: int, NH: int, DK: int, DV: int, dtype: Any) -> mLSTMState:
-    """Return the empty state: C = n = 0 and m = −inf."""
-    C = np.zeros((B, NH, DK, DV), dtype)
-    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
-
-
-def join_heads(x: Array) -> Array:
-    """(B, NH, T, n) to (B, T, NH·n): the inverse of :func:`split_heads`."""
-    B, NH, T, n = x.shape
-    return x.swapaxes(1, 2).reshape(B, T, NH * n)
 
 
 class mLSTMBlockState(NamedTuple):
@@ -106,7 +75,7 @@ class mLSTMLayer(Recurrent):
     """
 
     Cache = mLSTMLayerCache
-    memory: Callable[..., Any] = staticmethod(mlstm_over_heads)
+    memory: Callable[..., Any] = staticmethod(form.forward)
 
     def __init__(
         self,
@@ -145,7 +114,7 @@ class mLSTMLayer(Recurrent):
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
         conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads
         DH = self.inner // NH
-        return mLSTMBlockState(conv, empty_memory(batch_size, NH, DH, DH, self.dtype))
+        return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
 
     def compute(
         self, x: Array, state: mLSTMBlockState, rng: np.random.Generator | None = None
@@ -179,7 +148,7 @@ class mLSTMLayer(Recurrent):
         dread = dgated * cache.gate.y  # [mblock.9]
         dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
-        (dq, dk, dv), di, df, before = mlstm_over_heads_backward(dh, cache.memory, dstate.mlstm)
+        dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
         from_q, q_proj = self.q_proj.compute_backward(dq + more_q, cache.q)  # [mblock.12]

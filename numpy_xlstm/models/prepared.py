@@ -11,12 +11,12 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.headwise import join_blocks, split_heads
+from numpy_xlstm.kernels.headwise import join_blocks, join_heads, split_heads
 from numpy_xlstm.kernels.mlstm.recurrent import steps
 from numpy_xlstm.layers import HeadwiseLinear, Linear, LinearGroup
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import join_heads, mLSTMLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus
 
 
@@ -88,7 +88,7 @@ def prepared_headwise(linear: HeadwiseLinear) -> Any:
 def mlstm_step(
     q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, eps: float = 1e-6, **_: Any
 ) -> tuple[Array, mLSTMState, None]:
-    """:func:`mlstm_over_heads` for T = 1, without the copies that n as a column of C asks for."""
+    """``form.forward`` for T = 1, without the copies that n as a column of C asks for."""
     C, n, m = state
     q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
     k = k * (1 / root(k.shape[-1], k))

@@ -1,15 +1,16 @@
-"""mLSTM in any of its forms, without checks: what layers and models call."""
+"""mLSTM in any of its forms, over arrays that have all heads side by side, without checks.
+
+This is what layers and models call.
+"""
 
 from functools import partial
 
 from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.kernels.headwise import join_heads, split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.mlstm.recurrent import steps
-from numpy_xlstm.kernels.mlstm.shared import Cache, run
-from numpy_xlstm.kernels.mlstm.shared import run_backward as backward
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, run, run_backward
 from numpy_xlstm.numerics import Array
-
-__all__ = ["FORMS", "backward", "forward"]
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
 """The forms that a layer can take."""
@@ -33,14 +34,24 @@ def forward(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run mLSTM in a form: h, the state after the last step, and what :func:`backward` needs.
+    """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v.
 
-    Arguments are those of :func:`mlstm_chunkwise`, and not checked.
+    The other arguments are those of :func:`mlstm_chunkwise`.
     """
+    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
+    i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
     T, DK, DV = *q.shape[2:], v.shape[-1]
     if form == "auto":
         short = T < 2 or (T == 2 and DK * DV <= NARROW)
         form = "recurrent" if short else "chunkwise"
     size = 0 if form == "parallel" else chunk_size
     core = steps if form == "recurrent" else partial(chunks, chunk_size=size)
-    return run(core, (q, k, v, i, f), state, lengths, (eps, forget_gate, input_gate))
+    h, state, cache = run(core, (q, k, v, i, f), state, lengths, (eps, forget_gate, input_gate))
+    return join_heads(h), state, cache
+
+
+def backward(dh: Array, cache: Cache, dstate: mLSTMState) -> Gradients:
+    """Gradients of q, k, v, i, f and of the state before, in their shapes."""
+    dq, dk, dv, di, df, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
+    dq, dk, dv = (join_heads(array) for array in (dq, dk, dv))
+    return dq, dk, dv, di.swapaxes(1, 2), df.swapaxes(1, 2), dstate0

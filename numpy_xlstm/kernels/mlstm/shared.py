@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_choice, check_eps, check_lengths, dot
@@ -156,14 +156,6 @@ def inner_product(a: Array, b: Array) -> Array:
     return product
 
 
-def empty_state(q: Array, v: Array, input_gate: str) -> mLSTMState:
-    """C = n = 0 and m = −inf."""
-    C = np.zeros((*q.shape[:2], q.shape[-1], v.shape[-1]), q.dtype)
-    if input_gate == "sigmoid":
-        return mLSTMState(C, None, None)
-    return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
-
-
 def checked_run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
@@ -181,7 +173,7 @@ def checked_run(
         raise ShapeError(
             f"q, v: expected at least 1 along batch, heads, DK and DV; got {q.shape}, {v.shape}"
         )
-    empty = empty_state(q, v, options[2])
+    empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options[2])
     state = empty if state is None else check_like("state", state, empty)
     lengths = None if lengths is None else check_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options)
@@ -192,6 +184,7 @@ def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradient
     check_cache(cache, Cache)
     check_cache(cache.form, kind)
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
-    empty = empty_state(cache.q, cache.h, cache.options[2])
+    shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
+    empty = empty_memory(shape, dh.dtype, cache.options[2])
     zero = tree_map(np.zeros_like, empty)
     return run_backward(dh, cache, zero if dstate is None else check_like("dstate", dstate, empty))
