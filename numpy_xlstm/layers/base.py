@@ -81,7 +81,7 @@ class SequenceCache(NamedTuple):
     kept: Any  # what ``compute`` has kept
     shape: tuple[int, ...]  # of y, in the layout of the caller
     stacked: bool  # whether states have PyTorch's leading axis of layers
-    made_by: frozenset[str]  # names and shapes of the layer's parameters, its dtype and layout
+    made_by: dict[str, Any]  # shapes of the layer's parameters by name, its dtype and layout
 
 
 class Recurrent(Module):
@@ -196,9 +196,13 @@ class Recurrent(Module):
         check_cache(cache, SequenceCache)
         self.check_cache(cache.kept)
         if (here := self._signature()) != (there := cache.made_by):
+            wanted, got = (
+                [f"{name} {a[name]}" for name in a if a[name] != b.get(name)]
+                for a, b in ((here, there), (there, here))
+            )
             raise CacheError(
-                f"cache: expected that of a {type(self).__name__} with {some(here - there)}; "
-                f"got that of one with {some(there - here)}"
+                f"cache: expected that of a {type(self).__name__} with {some(wanted)}; "
+                f"got that of one with {some(got)}"
             )
         check_array("dy", dy, cache.shape, self.dtype)
         dy = self._batch_major(dy)
@@ -282,10 +286,10 @@ class Recurrent(Module):
         """(B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
 
-    def _signature(self) -> frozenset[str]:
+    def _signature(self) -> dict[str, Any]:
         """The sizes, dtype and layout that a cache depends on."""
-        shapes = (f"{name} {array.shape}" for name, array in self.params.items())
-        return frozenset((*shapes, f"{self.dtype}", f"x as ({', '.join(self._order)}, …)"))
+        shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
+        return shapes | {"dtype": self.dtype, "batch_first": self.batch_first}
 
 
 def _is_stacked(state: Any, like: Any) -> bool:
