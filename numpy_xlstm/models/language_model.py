@@ -21,12 +21,7 @@ from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import (
-    Array,
-    check_batch,
-    check_positive,
-    generator_or_new,
-)
+from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_or_new
 
 
 class RecurrentModel(Protocol):
