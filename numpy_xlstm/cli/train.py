@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
@@ -13,14 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import training
+from numpy_xlstm import generation, training
+from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.display import (
-    progress_display,
-    save_loss_picture,
-    show_results,
-    show_setup,
-)
 from numpy_xlstm.cli.model import build, describe
 from numpy_xlstm.errors import (
     CheckpointError,
@@ -28,16 +23,6 @@ from numpy_xlstm.errors import (
     OptionError,
     ShapeError,
     TextError,
-)
-from numpy_xlstm.generation import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    HuggingFaceTokenizer,
-    Sampling,
-    StreamDecoder,
-    Tokenizer,
-    check_prompt,
-    generate,
 )
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -99,32 +84,27 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     comm = ranks.world()
     try:
-        with _silent_unless(ranks.writes(comm)):
+        with ExitStack() as silence:
+            if not ranks.writes(comm):
+                nowhere = silence.enter_context(Path(os.devnull).open("w"))
+                silence.enter_context(redirect_stdout(nowhere))
+                silence.enter_context(redirect_stderr(nowhere))
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
         raise type(error)(command.as_typed(str(error), given)) from error
 
 
-@contextmanager
-def _silent_unless(prints: bool) -> Iterator[None]:
-    """Print nothing within the block, unless this rank is the one that does."""
-    if prints:
-        yield
-        return
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        yield
-
-
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     session = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, *_, prompt = session
-    show_setup(describe(options, state.model), state.model, split)
+    display.show_setup(describe(options, state.model), state.model, split)
     interrupted = _train(session)
     _report(session)
     if options.sample_length and ranks.writes(comm):
-        sampling, length = Sampling(options.temperature), options.sample_length
-        known: Any = {"length": length, "sampling": sampling, "rng": state.rng}
-        print(f"\nsample:\n{prompt}{generate(state.model, split.tokenizer, prompt, **known)}")
+        known: Any = {"sampling": generation.Sampling(options.temperature), "rng": state.rng}
+        known["length"] = options.sample_length
+        sample = generation.generate(state.model, split.tokenizer, prompt, **known)
+        print(f"\nsample:\n{prompt}{sample}")
     return 130 if interrupted else 0
 
 
@@ -149,7 +129,11 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
 
 def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     """Take up what is in a directory, with the options that it began with."""
-    command.check_resume(given)
+    if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
+        raise OptionError(
+            f"--resume: expected no other options than {command.flags(command.AT_RESUME)}, the "
+            f"rest are those of the run; got {command.flags(foreign)}"
+        )
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
         raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
@@ -174,17 +158,15 @@ def _fingerprint(text: str) -> dict[str, Any]:
     return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
 
 
-def _tokenizer(name: str) -> Tokenizer | None:
+def _tokenizer(name: str) -> generation.Tokenizer | None:
     """Return the tokenizer of that name; None stands for that of the text's characters."""
-    if name == "characters":
-        return None
-    if name == "bytes":
-        return ByteTokenizer()
+    if name in ("characters", "bytes"):
+        return None if name == "characters" else generation.ByteTokenizer()
     if not Path(name).is_file():
         raise OptionError(
             f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is no file"
         )
-    return HuggingFaceTokenizer.from_file(name)
+    return generation.HuggingFaceTokenizer.from_file(name)
 
 
 def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
@@ -204,14 +186,14 @@ def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
     """What the sample continues: the prompt, or how the held-out part begins."""
     if options.prompt is not None:
         prompt = str(options.prompt)
-    elif isinstance(split.tokenizer, CharacterTokenizer):
+    elif isinstance(split.tokenizer, generation.CharacterTokenizer):
         known = set(split.tokenizer.symbols)
         prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
     else:
-        decoder = StreamDecoder(split.tokenizer)
+        decoder = generation.StreamDecoder(split.tokenizer)
         pieces = (decoder.push(int(token)) for token in split.validation_ids)
         prompt = next((piece for piece in pieces if piece), "")
-    check_prompt(prompt, split.tokenizer)
+    generation.check_prompt(prompt, split.tokenizer)
     return prompt
 
 
@@ -234,7 +216,7 @@ def _train(session: Session) -> bool:
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    with deferred_interrupt() as interrupted, progress_display() as show:
+    with deferred_interrupt() as interrupted, display.progress_display() as show:
         for record in records:
             if run is not None:
                 run.add(record)
@@ -255,21 +237,12 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Within the block, the first Ctrl-C only makes the function that is given return ``True``.
 
     The second one raises ``KeyboardInterrupt`` as usual.
-
-    Examples
-    --------
-    >>> with deferred_interrupt() as interrupted:
-    ...     before = interrupted()
-    ...     signal.raise_signal(signal.SIGINT)
-    ...     (before, interrupted())
-    (False, True)
     """
     seen: list[int] = []
 
     def handler(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
         seen.append(number)
+        signal.signal(signal.SIGINT, previous)
 
     previous = signal.signal(signal.SIGINT, handler)
     try:
@@ -293,9 +266,9 @@ def _report(session: Session) -> None:
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         found[f"{model}, step {step:,}"] = best
-    show_results(levels | found, state)
+    display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
         try:
-            save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
+            display.save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
         except MissingExtraError as error:
             print(f"no {PICTURE}: {error}", file=sys.stderr)
