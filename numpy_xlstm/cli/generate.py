@@ -26,11 +26,8 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
 """Kind, default and help, as for :func:`facts`."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "generate", help="continue a text with a trained model", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to continue")
     for flag, option in OPTIONS.items():
@@ -38,7 +35,6 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before this; repeatable"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

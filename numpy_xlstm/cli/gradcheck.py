@@ -20,14 +20,8 @@ Every parameter, every input and every part of the initial state is checked, und
 on every output and every part of the final state. The exit code is 0 only if all pass."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "gradcheck",
-        help="check every backward against independent references",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument(
         "names", nargs="*", help="what to check, such as sLSTM or mLSTM/exp-exp (default: all)"
     )
@@ -40,7 +34,6 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="show every tensor, not one line per case"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -77,30 +70,17 @@ def _check_writable(file: Path) -> None:
 def _show(
     reports: dict[str, Report], methods: Any, arguments: argparse.Namespace, seconds: float
 ) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
-    table.add_column("checked", overflow="fold")
-    for method in methods:
-        table.add_column(method, justify="right", no_wrap=True, min_width=7)
-    table.add_column("status", no_wrap=True)
+    """Print a table, and all that is known of what did not pass."""
+    width = max(map(len, reports))
+    print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
+    print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
     for name, report in reports.items():
-        errors = [f"{report.error(method):.1e}" for method in methods]
-        table.add_row(name, *errors, _status(report))
-    console.print(table)
+        errors = (f"{report.error(method):10.1e}" for method in methods)
+        troubled = report.failures or report.undecided
+        print(name.ljust(width), *errors, f" {troubled[0].status if troubled else 'ok'}")
     for name, report in reports.items():
         if arguments.verbose or not report.passed:
-            console.print(f"\n{name}\n{report}", markup=False, highlight=False, soft_wrap=True)
+            print(f"\n{name}\n{report}")
     failed = sum(not report.passed for report in reports.values())
     verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
-    console.print(f"{verdict} in {seconds:.1f} s, seed {arguments.seed}", highlight=False)
-
-
-def _status(report: Report) -> str:
-    if report.passed:
-        return "[green]ok[/green]"
-    if report.failures:
-        return "[bold red]FAIL[/bold red]"
-    return f"[yellow]{report.undecided[0].status}[/yellow]"
+    print(f"{verdict} in {seconds:.1f} s, seed {arguments.seed}")

@@ -18,8 +18,8 @@ def build(options: Namespace, vocab_size: int, rng: np.random.Generator) -> Any:
     model: Any
     if options.model == "cell":
         D, H = options.embedding_size, options.hidden_size
-        names = {"num_heads": "heads", "forget_gate": "forget_gate", "input_gate": "input_gate"}
-        wanted = {name: getattr(options, option) for name, option in names.items()}
+        wanted = {"forget_gate": options.forget_gate, "input_gate": options.input_gate}
+        wanted["num_heads"] = options.heads
         given: Any = {name: value for name, value in wanted.items() if value is not None}
         cell = CELLS[options.cell](D, H, dtype=options.dtype, rng=rng, **given)
         model = models.LanguageModel(vocab_size, D, cell, rng=rng)

@@ -113,11 +113,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "--weight-decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
         "--clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
         "--steps": (natural, None, "stop after N steps; alone, a run can be repeated bit for bit"),
-        "--minutes": (
-            positive,
-            None,
-            f"how long at most (default: {MINUTES:g}, or no limit with --steps)",
-        ),
+        "--minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
         "--seed": (whole(0), 0, "seed of all that is random"),
         "--accumulate": (size, 1, "learn from a batch in N parts, one in memory at a time"),
         "--tbptt": (bool, False, "windows go on where the last ones ended, not at random places"),
@@ -125,7 +121,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "--validate-every": (
             natural,
             None,
-            "in steps (default: 100 with --steps alone, or as time permits)",
+            "in steps (default: 100 with --steps alone, or by time)",
         ),
     },
     "run": {
@@ -184,8 +180,8 @@ def flags(names: Iterable[str]) -> str:
     return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add all arguments; the result of parsing will have those that are given."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add all options; the result of parsing will have those that are given."""
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for flag, option in options.items():

@@ -62,20 +62,14 @@ class Session(NamedTuple):
     split: TextSplit
     state: TrainingState
     run: Run | None
-    """Its directory, if it has one."""
     comm: ranks.Comm | None
-    """The ranks that train together, if there are several."""
     prompt: str
-    """What the sample continues."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "train", help="train a language model on a text", description=DESCRIPTION, epilog=EPILOG
-    )
-    command.add_arguments(parser)
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.epilog = EPILOG
+    command.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:

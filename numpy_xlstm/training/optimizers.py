@@ -26,13 +26,8 @@ def is_matrix(name: str, array: Array) -> bool:
 def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     """Return the rule of the official xLSTM training: by name, whatever the shape.
 
-    What has "weight" in its name decays, but not if it has "norm" in it too, and not if it is the
-    table of token vectors, ``token_embedding.weight`` or ``embedding.weight``.
-
-    Parameters
-    ----------
-    weight_decay_on_embedding : bool
-        Whether the table of token vectors decays too.
+    What has "weight" in its name decays, but not if it has "norm" in it too. The table of token
+    vectors, ``token_embedding.weight`` or ``embedding.weight``, decays only if that is asked for.
 
     Examples
     --------
@@ -103,11 +98,6 @@ class AdamW:
     t : int
         How many steps have been taken.
 
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
-
     Notes
     -----
     Rule and defaults are those of ``torch.optim.AdamW``.
@@ -164,12 +154,8 @@ class AdamW:
     ) -> None:
         """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
 
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names, shapes or dtypes are not those of the optimiser's moments, a gradient is not
-            finite or so large that its square is not, or ``lr`` is negative; nothing has been
-            updated then.
+        Nothing is updated if names, shapes or dtypes are not those of the moments, or with
+        :class:`NonFiniteError` if a gradient or its square is not finite.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
@@ -202,10 +188,9 @@ class AdamW:
             )
 
     def state_dict(self) -> dict[str, Array]:
-        """Return all that the next step depends on beside the options, as named arrays.
+        """Return all that the next step depends on beside the options: ``t`` and the moments.
 
-        These are ``t``, and for every parameter ``m.…`` and ``v.…``: the moments themselves, not
-        copies.
+        They are not copied.
 
         Examples
         --------
@@ -219,14 +204,7 @@ class AdamW:
         return {"t": np.array(self.t), **m, **v}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names, shapes or dtypes are not those of the parameters, a moment is not finite, or
-            ``t`` is negative; nothing has been changed then.
-        """
+        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave."""
         expected = self.state_dict()
         check_same_parameters(expected, arrays)
         for name, array in expected.items():
@@ -292,10 +270,6 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     ------
     NonFiniteError
         If the norm is not finite: a step along such a gradient would destroy the parameters.
-    OptionError
-        If ``max_norm`` is not a positive number, or ``grads`` are not arrays by name.
-    DTypeError
-        If a gradient is not an array of floating-point numbers.
 
     Notes
     -----

@@ -33,7 +33,7 @@ class Run:
     Parameters
     ----------
     directory : Path
-        The directory.
+        Where ``checkpoint``, ``best`` and ``log`` are.
     state : TrainingState
         Where the training stands.
     tokenizer : Tokenizer, optional
@@ -48,16 +48,6 @@ class Run:
         Seconds from any origin.
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
-
-    Attributes
-    ----------
-    checkpoint, best, log : Path
-        The files.
-
-    Raises
-    ------
-    OptionError
-        If an argument is not as described.
 
     Examples
     --------
@@ -98,10 +88,7 @@ class Run:
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
         """Begin in a directory, which is made if it does not exist, with a first checkpoint.
 
-        Raises
-        ------
-        OptionError
-            If there is a checkpoint already: a training is not overwritten.
+        A training is not overwritten: a checkpoint that is there is an :class:`OptionError`.
         """
         run = cls(Path(directory), state, **options)
         if ranks.writes(run.comm):
@@ -126,14 +113,8 @@ class Run:
     ) -> "Run":
         """Take up what is in a directory, and cut off what the log has of later steps.
 
-        ``decays`` is as for :meth:`TrainingState.load`.
-
-        Raises
-        ------
-        OSError
-            If there is no checkpoint.
-        CheckpointError
-            If the checkpoint is damaged, or the log is shorter than it was.
+        ``decays`` is as for :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
+        checkpoint is damaged, or the log is shorter than it was.
         """
         file = Path(directory) / CHECKPOINT
         if not file.exists():
@@ -185,13 +166,7 @@ class Run:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Read the lines of a log; what comes after the last line that is complete is left out.
-
-    Raises
-    ------
-    CheckpointError
-        If a line is not JSON.
-    """
+    """Read the complete lines of a log; :class:`CheckpointError` if one is not JSON."""
     lines = Path(path).read_bytes().split(b"\n")[:-1]
     try:
         return [json.loads(line) for line in lines]

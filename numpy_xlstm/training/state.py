@@ -38,7 +38,7 @@ class TrainingState:
     optimizer : AdamW
         Made from this model's ``params``.
     rng : np.random.Generator
-        Draws all that is random: batches, and dropout.
+        Draws batches, and dropout.
     step, tokens : int
         How many steps have been taken, and tokens learned from.
     elapsed, busy : float
@@ -101,15 +101,9 @@ class TrainingState:
         """Write all of it into one checkpoint, with ``more`` for the caller to find again.
 
         With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
-
-        Raises
-        ------
-        CheckpointError
-            If something cannot be stored, such as another kind of generator.
+        What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
         """
-        name = type(self.rng.bit_generator).__name__
-        if name not in BIT_GENERATORS:
-            raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
+        _bit_generator(type(self.rng.bit_generator).__name__)
         carried = ranks.joined(self.carried, comm)
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = more | {name: getattr(self, name) for name in COUNTS}
@@ -173,11 +167,14 @@ class TrainingState:
         return state, checkpoint
 
 
-def _generator(found: dict[str, Any]) -> np.random.Generator:
-    name = found["bit_generator"]
+def _bit_generator(name: Any) -> Any:
     if name not in BIT_GENERATORS:
-        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name!r}")
-    bits = getattr(np.random, name)(0)
+        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
+    return getattr(np.random, name)(0)
+
+
+def _generator(found: dict[str, Any]) -> np.random.Generator:
+    bits = _bit_generator(found["bit_generator"])
     bits.state = found
     return np.random.Generator(bits)
 

@@ -101,8 +101,8 @@ def train_step(
         In how many parts the rows are learned from one after the other: the gradient is the same,
         and only one part is in memory at once.
     recompute : bool
-        Whether the model's forward is told to ``recompute`` in the backward what it can, to need
-        less memory. A :class:`LanguageModel` cannot, which is an error.
+        Whether the backward computes again what it can, to need less memory; not for
+        :class:`LanguageModel`.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
     comm : mpi4py.MPI.Comm, optional
@@ -114,12 +114,9 @@ def train_step(
     ------
     NonFiniteError
         If the gradients are not finite; nothing has been updated then.
-    OptionError
-        If there are fewer rows than parts of all ranks, or an argument is of another kind.
-    ShapeError
-        If no target counts, or targets, mask or state are not for the rows of the inputs.
-    DTypeError, IndexError
-        If inputs or targets are not ids below V.
+    OptionError, ShapeError, DTypeError, IndexError
+        If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
+        targets, mask or state are not for the rows of the inputs.
 
     Examples
     --------

@@ -114,8 +114,6 @@ def split_text(
     ------
     TextError
         If ``text`` is no string, or either part is shorter than one window and the token after it.
-    OptionError
-        If another argument is not as described.
 
     Examples
     --------
@@ -161,18 +159,15 @@ def random_windows(
     rng : np.random.Generator
         Draws the starts, at each batch; nothing else decides what comes next.
 
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If the sequence is shorter than a window and one, or an argument is not as described.
-
     Examples
     --------
     >>> batch = next(random_windows(np.arange(100), 2, 5, np.random.default_rng(0)))
     >>> batch.inputs.shape, (batch.targets == batch.inputs + 1).all()
     ((2, 5), np.True_)
     """
-    _check(ids, batch_size, window)
+    check_sequence("ids", ids)
+    check_positive("batch_size", batch_size)
+    check_positive("window", window)
     check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window and one; got {len(ids)}")
@@ -197,16 +192,12 @@ def consecutive_windows(
     Parameters
     ----------
     ids : np.ndarray
-        The sequence, shape (N,); up to B − 1 of its last ids are left out, for rows of one length.
+        The sequence, shape (N,), with N > B; up to B − 1 of its last ids are left out, for rows of
+        one length.
     batch_size, window : int
         Number B of rows, and T of ids in a window, or a little less, so that they fill a row.
     start : int
         How many windows to leave out at the beginning.
-
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If a row would have nothing to predict, or an argument is not as described.
 
     Examples
     --------
@@ -218,7 +209,9 @@ def consecutive_windows(
     [[2, 3, 4], [7, 8, 9]] [[3, 4, 5], [8, 9, 10]] False
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
-    _check(ids, batch_size, window)
+    check_sequence("ids", ids)
+    check_positive("batch_size", batch_size)
+    check_positive("window", window)
     check_whole("start", start)
     length = (len(ids) - 1) // batch_size
     if length < 1:
@@ -238,34 +231,13 @@ def consecutive_windows(
     return batches()
 
 
-def _check(ids: IndexArray, batch_size: int, window: int) -> None:
-    check_sequence("ids", ids)
-    check_positive("batch_size", batch_size)
-    check_positive("window", window)
-
-
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     """Lay a sequence out in rows of contiguous text, to be read side by side.
 
-    Every id but the first of each row is a target exactly once. Rows differ in length by one at
-    most; the shorter ones end with the target −1, for nothing.
-
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,), with N ≥ 2.
-    rows : int
-        Number B of rows; fewer if a row would have no target.
-
-    Returns
-    -------
-    inputs, targets : np.ndarray
-        Shape (B, T).
-
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If there is nothing to predict, or an argument is not as described.
+    From ids of shape (N,), with N ≥ 2, it makes inputs and targets of shape (B, T). Every id but
+    the first of each row is a target exactly once. Rows differ in length by one at most; the
+    shorter ones end with the target −1, for nothing. There are fewer rows than ``rows`` if one
+    would have no target.
 
     Examples
     --------
@@ -289,12 +261,8 @@ def unigram_entropy(text: str) -> float:
 
     .. math:: H(X) = -\sum_a \frac{n_a}{n} \log_2 \frac{n_a}{n}
 
-    No prediction that ignores the context does better on this text, even one fitted to it.
-
-    Raises
-    ------
-    TextError
-        If the text is empty, or no string.
+    No prediction that ignores the context does better on this text, even one fitted to it. An empty
+    text is a :class:`TextError`.
 
     Examples
     --------
@@ -315,12 +283,8 @@ def bigram_entropy(text: str) -> float:
     .. math::
         H(X_t \mid X_{t-1}) = -\sum_{a,b} \frac{n_{ab}}{n - 1} \log_2 \frac{n_{ab}}{n_{a·}}
 
-    No prediction from the last character alone does better on this text, even one fitted to it.
-
-    Raises
-    ------
-    TextError
-        If the text has no pair of characters, or is no string.
+    No prediction from the last character alone does better on this text, even one fitted to it. A
+    text without a pair of characters is a :class:`TextError`.
 
     Examples
     --------
