@@ -131,9 +131,7 @@ class Budget:
 
     def fraction(self, step: int, elapsed: float) -> float:
         """How much of the budget is used up, at most 1."""
-        by_steps = step / self.steps if self.steps is not None else 0.0
-        by_time = elapsed / self.seconds if self.seconds is not None else 0.0
-        return min(1.0, max(by_steps, by_time))
+        return min(1.0, max(step / (self.steps or math.inf), elapsed / (self.seconds or math.inf)))
 
 
 def train(

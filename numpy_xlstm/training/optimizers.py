@@ -80,14 +80,12 @@ class AdamW:
     ----------
     params : Mapping[str, np.ndarray]
         The parameters that :meth:`step` will be called with, for their names and shapes.
-    lr : float
-        Learning rate η, unless a step is given another.
+    lr, weight_decay : float
+        η, unless a step is given another learning rate, and λ.
     betas : tuple[float, float]
         β₁ and β₂, in [0, 1).
     eps : float
-        ε, outside of the root.
-    weight_decay : float
-        λ; the decay is η·λ per step.
+        ε, outside of the root, above 0.
     decays : Callable[[str, np.ndarray], bool]
         Which parameters decay, by name and array: matrices by default.
 
@@ -98,14 +96,11 @@ class AdamW:
     t : int
         How many steps have been taken.
 
-    Notes
-    -----
-    Rule and defaults are those of ``torch.optim.AdamW``.
-
     References
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
     Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
+    Rule and defaults are those of ``torch.optim.AdamW``.
 
     Examples
     --------
@@ -160,8 +155,15 @@ class AdamW:
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
-        for name in self.m:
-            self._check(name, params[name], grads[name])
+        for name, moment in self.m.items():
+            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            check_array(name, params[name], moment.shape, moment.dtype)
+            if not params[name].flags.writeable:
+                raise OptionError(f"{name}: expected an array that can be written to")
+            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
+                raise NonFiniteError(  # its square would stay in the second moment for ever
+                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+                )
         decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
         beta1, beta2 = self.betas
@@ -175,17 +177,6 @@ class AdamW:
             v *= beta2
             v += (1 - beta2) * (g * g)  # [adam.3]
             p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
-
-    def _check(self, name: str, parameter: Array, grad: Array) -> None:
-        moment = self.m[name]
-        check_array(f"grads[{name!r}]", grad, moment.shape, moment.dtype)
-        check_array(name, parameter, moment.shape, moment.dtype)
-        if not parameter.flags.writeable:
-            raise OptionError(f"{name}: expected an array that can be written to")
-        if (largest := np.abs(grad).max(initial=0)) > np.finfo(grad.dtype).max ** 0.5:
-            raise NonFiniteError(  # its square would stay in the second moment for ever
-                f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
-            )
 
     def state_dict(self) -> dict[str, Array]:
         """Return all that the next step depends on beside the options: ``t`` and the moments.
@@ -261,10 +252,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
     Returns
     -------
-    clipped : dict[str, np.ndarray]
-        The scaled gradients; the very same arrays where nothing had to be scaled.
-    norm : float
-        The norm before.
+    clipped, norm : dict[str, np.ndarray], float
+        The gradients, the very same arrays if nothing had to be scaled, and their norm before.
 
     Raises
     ------

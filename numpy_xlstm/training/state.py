@@ -39,10 +39,8 @@ class TrainingState:
         Made from this model's ``params``.
     rng : np.random.Generator
         Draws batches, and dropout.
-    step, tokens : int
-        How many steps have been taken, and tokens learned from.
-    elapsed, busy : float
-        Seconds since the start, and those of them spent in steps.
+    step, tokens, elapsed, busy
+        Steps taken, tokens learned from, seconds since the start, and those spent in steps.
     carried : Any
         State of the model that the next batch begins in, unless that begins anew; with several
         ranks, that of the rows of this rank.
@@ -128,20 +126,9 @@ class TrainingState:
     ) -> tuple[Self, Checkpoint]:
         """Read what :meth:`save` has written, and return the checkpoint too.
 
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-        decays : DecayRule, optional
-            The optimiser's rule of what decays, which the file does not hold; that of the kind of
-            model, :func:`decay_rule`, if omitted.
-        comm : mpi4py.MPI.Comm, optional
-            Ranks that go on together, however many have written the file.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, or holds no training.
+        ``decays`` is the optimiser's rule of what decays, which the file does not hold; that of
+        the kind of model, :func:`decay_rule`, if omitted. There may be other ranks than at the
+        time. Raises :class:`CheckpointError` if the file is damaged, or holds no training.
         """
         checkpoint = load_checkpoint(path)
         model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
@@ -151,10 +138,12 @@ class TrainingState:
             )
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
+            rng = np.random.Generator(_bit_generator(found["rng"]["bit_generator"]))
+            rng.bit_generator.state = found["rng"]
             state = cls(
                 model,
                 optimizer,
-                rng=_generator(found["rng"]),
+                rng,
                 carried=_carried(model, arrays, comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in COUNTS},
@@ -169,14 +158,8 @@ class TrainingState:
 
 def _bit_generator(name: Any) -> Any:
     if name not in BIT_GENERATORS:
-        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
+        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name!r}")
     return getattr(np.random, name)(0)
-
-
-def _generator(found: dict[str, Any]) -> np.random.Generator:
-    bits = _bit_generator(found["bit_generator"])
-    bits.state = found
-    return np.random.Generator(bits)
 
 
 def _carried(model: RecurrentModel, arrays: Mapping[str, Array], comm: ranks.Comm | None) -> Any:

@@ -90,13 +90,10 @@ def train_step(
         Made from this model's ``params``.
     batch : Batch
         Inputs and targets, (B, T). The loss is the mean over all targets that count.
-    lr : float, optional
-        Learning rate of this step, if not the optimiser's.
-    max_norm : float
-        The norm to clip the gradients to.
+    lr, max_norm : float
+        Learning rate, if not the optimiser's, and the norm to clip the gradients to.
     state : optional
-        State of the model before the batch, a constant: no gradient goes into it. The empty state
-        if omitted.
+        State of the model before the batch, into which no gradient goes; empty if omitted.
     accumulate : int
         In how many parts the rows are learned from one after the other: the gradient is the same,
         and only one part is in memory at once.
@@ -165,7 +162,7 @@ def check_step_options(model: RecurrentModel, **options: Unpack[StepOptions]) ->
     if options.get("recompute") and not getattr(model, "can_recompute", False):
         raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
     if (comm := options.get("comm")) is not None:
-        check_has("comm", comm, "Allreduce", "Allgatherv", "Bcast")
+        check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 
 
 def _check_batch(batch: Any) -> None:

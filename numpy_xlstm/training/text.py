@@ -41,12 +41,7 @@ def default_text() -> str:
 def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TextError
-        If it is a directory, empty, or binary: it holds NUL bytes or is not UTF-8.
+    Raises :class:`TextError` if it is a directory, empty, or binary: holds NUL bytes or no UTF-8.
     """
     if path is None:
         return default_text()
@@ -110,11 +105,6 @@ def split_text(
     validation_fraction : float
         The part to cut off, of the characters.
 
-    Raises
-    ------
-    TextError
-        If ``text`` is no string, or either part is shorter than one window and the token after it.
-
     Examples
     --------
     >>> split = split_text("abcd" * 10, window=3)
@@ -153,7 +143,7 @@ def random_windows(
     Parameters
     ----------
     ids : np.ndarray
-        The sequence, shape (N,), with N > ``window``.
+        The sequence, shape (N,), with N > T.
     batch_size, window : int
         Number B of windows in a batch, and T of ids in each; the targets are one further on.
     rng : np.random.Generator
