@@ -12,7 +12,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 from numpy_xlstm import errors
@@ -77,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
         return _end("interrupted", 130)
-    except BrokenPipeError:  # nobody reads on, as in "| head"
-        _discard_output()
+    except BrokenPipeError:  # nobody reads on, as in "| head"; the end of the process tries again
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         return _end("", 141)
     except BAD_INPUT as error:
         return _end("error: " + " ".join(str(error).split()), 2)
@@ -101,16 +102,6 @@ def _end(message: str, code: int) -> int:
         print("numpy-xlstm:", message, file=sys.stderr, flush=True)
     end_all(code)
     return code
-
-
-def _discard_output() -> None:
-    """Send what nobody reads nowhere, so that the end of the process does not try again."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:

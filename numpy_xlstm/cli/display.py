@@ -1,7 +1,7 @@
 """What ``numpy-xlstm train`` shows: the setup, the progress, the results, a picture of them.
 
-Progress and setup go to standard error, results to standard output. Where
-standard error is no terminal, the progress is a plain line now and then instead of a bar.
+Progress and setup go to standard error, results to standard output. Where standard error is no
+terminal, the progress is a plain line now and then instead of a bar.
 """
 
 import sys
@@ -99,11 +99,7 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
 def save_loss_picture(
     path: str | Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
-    """Draw bits per character over steps, of the lines of a log; without any there is no picture.
-
-    ``levels`` are horizontal lines to compare with, by name. Raises :class:`MissingExtraError` if
-    matplotlib is not there.
-    """
+    """Draw bits per character over steps, of the lines of a log, and levels to compare with."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -126,13 +122,7 @@ def save_loss_picture(
 
 
 def smoothed(values: Array, span: float) -> Array:
-    """Exponential moving average over about ``span`` values; the first ones over fewer.
-
-    Examples
-    --------
-    >>> smoothed(np.array([4.0, 0.0, 0.0]), span=2.0).round(3)
-    array([4.   , 1.333, 0.571])
-    """
+    """Exponential moving average over about ``span`` values; the first ones over fewer."""
     keep = 1 - 1 / max(span, 1.0)
 
     def faded(numbers: Array) -> Array:

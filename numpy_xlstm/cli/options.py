@@ -48,13 +48,7 @@ def _number(
 
 
 def places(text: str) -> list[int] | str:
-    """Read block numbers: ``"1,3"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays.
-
-    Examples
-    --------
-    >>> places("3,1"), places("none"), places("all")
-    ([1, 3], [], 'all')
-    """
+    """Read block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays."""
     if text in ("all", "none"):
         return "all" if text == "all" else []
     try:
@@ -200,11 +194,7 @@ def _shown(default: Any) -> str:
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
-    """Add to what is given the defaults, which are not the same for all models; else None.
-
-    Raises :class:`OptionError` if an option is given that is not one of this model, or is said in
-    its file.
-    """
+    """Add to what is given the defaults, which are not the same for all models; else None."""
     model, cell = given.get("model", "cell"), given.get("cell", "slstm")
     kind = cell if model == "cell" else model
     values = {}
@@ -238,11 +228,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
-    """Take up the options of a run; a budget that is given replaces the one that it had.
-
-    Raises :class:`OptionError` if it is smaller, and :class:`CheckpointError` if the run has not
-    the options of this version.
-    """
+    """Take up the options of a run; a budget that is given, no smaller, replaces its own."""
     if notes.keys() != NAMES - NOT_STORED:
         raise CheckpointError("options: expected those of this version; got others")
     budget = {name: given.get(name) for name in ("steps", "minutes")}

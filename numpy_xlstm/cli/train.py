@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdo
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -48,22 +48,8 @@ OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
 
 PICTURE = "loss.svg"
 
-OFFICIAL = {"betas": (0.9, 0.95), "eps": 1e-5}
-"""Options of AdamW in the official training of xLSTM."""
-
-FINAL = 0.1
-"""The part of the peak learning rate to which the cosine falls."""
-
-
-class Session(NamedTuple):
-    """A training that is about to begin or to go on."""
-
-    options: argparse.Namespace
-    split: TextSplit
-    state: TrainingState
-    run: Run | None
-    comm: ranks.Comm | None
-    prompt: str
+Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
+"""A training that is about to begin or to go on, and its directory if it has one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,11 +75,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
-    session = _resume(given, comm) if "resume" in given else _begin(given, comm)
-    options, split, state, *_, prompt = session
+    session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
+    options, split, state, _ = session
     display.show_setup(describe(options, state.model), state.model, split)
-    interrupted = _train(session)
-    _report(session)
+    interrupted = _train(session, comm)
+    _report(session, comm)
     if options.sample_length and ranks.writes(comm):
         known: Any = {"sampling": generation.Sampling(options.temperature), "rng": state.rng}
         known["length"] = options.sample_length
@@ -102,27 +88,28 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     return 130 if interrupted else 0
 
 
-def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
-    """Build all that the options ask for, and the directory if there is to be one."""
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
+    """Build all that the options ask for, a directory too if there is to be one; and the prompt."""
     options = command.begin(given)
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng)
-    recipe: Any = {} if options.model == "cell" else OFFICIAL
-    recipe = recipe | {"lr": options.lr, "weight_decay": options.weight_decay}
+    recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    if options.model != "cell":
+        recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
         notes = {"options": command.stored(options), "text": _fingerprint(text)}
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
-    return Session(options, split, state, run, comm, prompt)
+    return (options, split, state, run), prompt
 
 
-def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
-    """Take up what is in a directory, with the options that it began with."""
+def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
+    """Take up what is in a directory, with the options that it began with; and the prompt."""
     if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
         raise OptionError(
             f"--resume: expected no other options than {command.flags(command.AT_RESUME)}, the "
@@ -145,7 +132,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     if given.keys() & {"steps", "minutes", "file"}:
         run.notes["options"] = command.stored(options)
         run.save()
-    return Session(options, split, run.state, run, comm, prompt)
+    return (options, split, run.state, run), prompt
 
 
 def _fingerprint(text: str) -> dict[str, Any]:
@@ -191,11 +178,11 @@ def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
     return prompt
 
 
-def _train(session: Session) -> bool:
+def _train(session: Session, comm: ranks.Comm | None) -> bool:
     """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
-    options, split, state, run, comm, _ = session
+    options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
-    final = FINAL if options.schedule == "cosine" else 1.0
+    final = 0.1 if options.schedule == "cosine" else 1.0
     records = training.learn(
         state,
         split,
@@ -245,8 +232,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session) -> None:
-    options, split, state, run, comm, _ = session
+def _report(session: Session, comm: ranks.Comm | None) -> None:
+    options, split, state, run = session
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
         "bigram entropy": training.bigram_entropy(split.validation),

@@ -69,10 +69,9 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
 
 
 class Progress(NamedTuple):
-    """Where training stands after a step."""
+    """Where training stands after a step, in part as a :class:`TrainingState` says."""
 
     step: int
-    """How many steps have been taken."""
     fraction: float
     """How much of the budget is used up: 1 at the end."""
     loss: float
@@ -80,13 +79,9 @@ class Progress(NamedTuple):
     grad_norm: float
     """Norm of the gradients before clipping."""
     lr: float
-    """Learning rate of the step."""
     tokens: int
-    """How many tokens have been learned from."""
     elapsed: float
-    """Seconds since the start, with whatever was done between the steps."""
     busy: float
-    """Seconds spent in steps."""
     tokens_per_character: float = 1.0
     """Of the text that is learned from."""
     validation: float | None = None
@@ -144,7 +139,7 @@ def train(
     clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
-    """Train until the budget is used up or the batches are, and report after every step.
+    """Train until the budget is used up or the batches are, and yield a report after every step.
 
     At each report ``state`` stands after the step: stored then, and loaded, it goes on as if
     nothing had happened, if the budget is in steps and the batches are drawn from ``state.rng``
@@ -168,11 +163,6 @@ def train(
         Seconds from any origin. With several ranks, that of rank 0 counts.
     **options
         ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
-
-    Yields
-    ------
-    Progress
-        One record per step.
 
     Raises
     ------
@@ -298,11 +288,6 @@ def learn(
         Steps between two validations; they go by time if omitted. One comes at the end.
     validate_seconds : float
         Seconds between two validations; longer where one takes more than a tenth of that.
-
-    Yields
-    ------
-    Progress
-        One record per step.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)

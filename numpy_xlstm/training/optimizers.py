@@ -14,9 +14,6 @@ from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
 DecayRule = Callable[[str, Array], bool]
 """Says by name and array whether a parameter decays."""
 
-EMBEDDINGS = ("token_embedding.weight", "embedding.weight")
-"""What the models call their table of token vectors."""
-
 
 def is_matrix(name: str, array: Array) -> bool:
     """Weights decay and biases do not: whether ``array`` has two axes or more."""
@@ -38,7 +35,7 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     """
 
     def decays(name: str, array: Array) -> bool:
-        if name in EMBEDDINGS:
+        if name in ("token_embedding.weight", "embedding.weight"):
             return weight_decay_on_embedding
         return "weight" in name and "norm" not in name
 
@@ -48,15 +45,8 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
 def decay_rule(model: Any) -> DecayRule:
     """Return the rule that a model is trained with, when it begins and when it goes on.
 
-    An xLSTM model has that of the official training; for :class:`~numpy_xlstm.xLSTMLMModel` the
-    field ``weight_decay_on_embedding`` of its configuration counts. Any other has
-    :func:`is_matrix`.
-
-    Examples
-    --------
-    >>> from numpy_xlstm import LSTM, LanguageModel
-    >>> decay_rule(LanguageModel(10, 4, LSTM(4, 8))) is is_matrix
-    True
+    An xLSTM model has :func:`official_decay`, with the ``weight_decay_on_embedding`` of its
+    configuration if that has one. Any other has :func:`is_matrix`.
     """
     if isinstance(model, xLSTMLMModel):
         return official_decay(model.config.weight_decay_on_embedding)
@@ -135,9 +125,7 @@ class AdamW:
             raise OptionError(f"betas: expected two numbers; got {betas!r}")
         self.lr = _in_range("lr", lr, np.inf)
         self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
-        self.eps = _in_range("eps", eps, np.inf)
-        if eps == 0:
-            raise OptionError("eps: expected a number above 0, since a gradient can be 0; got 0")
+        self.eps = check_above_zero("eps", eps)  # since a gradient can be 0
         self.weight_decay = _in_range("weight_decay", weight_decay, np.inf)
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
@@ -243,6 +231,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
     .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
 
+    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
+
     Parameters
     ----------
     grads : Mapping[str, np.ndarray]
@@ -259,10 +249,6 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     ------
     NonFiniteError
         If the norm is not finite: a step along such a gradient would destroy the parameters.
-
-    Notes
-    -----
-    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
 
     Examples
     --------

@@ -16,7 +16,6 @@ import numpy as np
 from numpy_xlstm.errors import MissingExtraError, OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import blas_library, num_threads
-from numpy_xlstm.trees import join_states
 
 LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 """Variables in which MPI launchers tell a process its rank."""
@@ -115,8 +114,3 @@ def total_gradient(
         grad = grads[name] if grads else np.zeros_like(found)
         comm.Allreduce(np.ascontiguousarray(grad), found)
     return summed
-
-
-def joined(state: Any, comm: Comm | None) -> Any:
-    """State of all rows, from those of each rank."""
-    return state if comm is None else join_states(comm.allgather(state))

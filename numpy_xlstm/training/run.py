@@ -40,26 +40,14 @@ class Run:
         What the model's ids come from, to be stored with it.
     notes : dict[str, Any]
         Anything more that JSON can hold, such as the options of the training.
-    save_every : int, optional
-        Steps between two checkpoints.
-    save_seconds : float
-        Seconds between two checkpoints, at most.
+    save_every, save_seconds : int, float
+        Steps between two checkpoints, if that is given, and seconds, at most.
     clock : Callable[[], float]
         Seconds from any origin.
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
 
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
-    >>> model = LanguageModel(10, 4, LSTM(4, 8))
-    >>> state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Run.begin(folder, state, notes={"by": "me"}).save()
-    ...     Run.resume(folder).notes
-    {'by': 'me'}
+    An example is in ``docs/training.md``.
     """
 
     directory: Path

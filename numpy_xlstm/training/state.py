@@ -15,7 +15,7 @@ from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
-from numpy_xlstm.trees import leaves, rebuild, tree_map
+from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """What the names of the stored moments and of the carried state begin with."""
@@ -39,8 +39,10 @@ class TrainingState:
         Made from this model's ``params``.
     rng : np.random.Generator
         Draws batches, and dropout.
-    step, tokens, elapsed, busy
-        Steps taken, tokens learned from, seconds since the start, and those spent in steps.
+    step, tokens : int
+        Steps taken, and tokens learned from.
+    elapsed, busy : float
+        Seconds since the start, and those spent in steps.
     carried : Any
         State of the model that the next batch begins in, unless that begins anew; with several
         ranks, that of the rows of this rank.
@@ -102,7 +104,7 @@ class TrainingState:
         What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
         """
         _bit_generator(type(self.rng.bit_generator).__name__)
-        carried = ranks.joined(self.carried, comm)
+        carried = self.carried if comm is None else join_states(comm.allgather(self.carried))
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {

@@ -25,12 +25,10 @@ from numpy_xlstm.trees import join_states, leaves, tree_map
 
 
 class Batch(NamedTuple):
-    """Tokens and what follows each of them."""
+    """Tokens and what follows each of them: ids, shape (B, T)."""
 
     inputs: IndexArray
-    """Ids, shape (B, T)."""
     targets: IndexArray
-    """Ids, shape (B, T)."""
     mask: BoolArray | None = None
     """Which targets count, shape (B, T); all if omitted."""
     fresh: bool = True

@@ -26,13 +26,7 @@ NOTHING = -1
 
 
 def default_text() -> str:
-    """Return the English text that every CPython ships: the language reference of ``help()``.
-
-    Examples
-    --------
-    >>> len(default_text()) > 400_000
-    True
-    """
+    """Return the English text that every CPython ships: the language reference of ``help()``."""
     from pydoc_data.topics import topics  # half a megabyte, so only when it is asked for
 
     return "\n\n".join(topics[name] for name in sorted(topics))
@@ -92,18 +86,10 @@ def split_text(
     *,
     validation_fraction: float = 0.1,
 ) -> TextSplit:
-    """Cut off the last tenth of a text for validation.
+    """Cut off the last tenth of a text for validation, or another fraction of its characters.
 
-    Parameters
-    ----------
-    text : str
-        The whole text.
-    window : int
-        How many tokens are learned from at once; each part must hold one more than that.
-    tokenizer : Tokenizer, optional
-        Maps the text to ids; that of the characters of the training part if omitted.
-    validation_fraction : float
-        The part to cut off, of the characters.
+    Either part must hold more tokens than ``window``, which are learned from at once. Without a
+    tokenizer, they are the characters of the training part.
 
     Examples
     --------
@@ -138,16 +124,10 @@ def split_text(
 def random_windows(
     ids: IndexArray, batch_size: int, window: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches of windows, every start equally likely, without end.
+    """Yield batches (B, T) of windows of ids (N,), N > T, every start equally likely, without end.
 
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,), with N > T.
-    batch_size, window : int
-        Number B of windows in a batch, and T of ids in each; the targets are one further on.
-    rng : np.random.Generator
-        Draws the starts, at each batch; nothing else decides what comes next.
+    The targets are one further on. ``rng`` draws the starts of each batch; nothing else decides
+    what comes next.
 
     Examples
     --------
@@ -176,18 +156,10 @@ def consecutive_windows(
 ) -> Iterator[Batch]:
     """Yield batches of windows each of which goes on where the one before ended, without end.
 
-    The sequence is laid out in B contiguous rows, and the windows go along all of them at once.
-    The first of them is ``fresh``, and so is the one after the last, when the rows begin anew.
-
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,), with N > B; up to B − 1 of its last ids are left out, for rows of
-        one length.
-    batch_size, window : int
-        Number B of rows, and T of ids in a window, or a little less, so that they fill a row.
-    start : int
-        How many windows to leave out at the beginning.
+    Ids of shape (N,), with N > B, are laid out in B contiguous rows, and the windows go along all
+    of them at once. The first of them is ``fresh``, and so is the one after the last, when the rows
+    begin anew. Up to B − 1 of the last ids are left out, for rows of one length, and windows are a
+    little shorter where that fills a row. ``start`` says how many to leave out at the beginning.
 
     Examples
     --------
