@@ -40,11 +40,9 @@ is now. The model of the best validation is in best.npz."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
-as many as there are ranks, up to the rows of a batch.
-
-While training, |g| is the norm of the gradient before it is clipped. The arithmetic is NumPy's:
-beside other busy programs its own threads can get in each other's way, and then
-OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
+as many as there are ranks, up to the rows of a batch. While training, |g| is the norm of the
+gradient before it is clipped. Beside other busy programs, OPENBLAS_NUM_THREADS=1 in the environment
+can make training many times faster, as NumPy's threads do not get in each other's way."""
 
 PICTURE = "loss.svg"
 

@@ -28,7 +28,7 @@ class Run:
     The checkpoint is replaced at once and holds all that the rest of the training depends on,
     and how long the log was. The lines after that are cut off when the training goes on, so that
     every step is in the log exactly once. After a validation that is better than all before it, the
-    model alone goes into ``best.npz``.
+    model alone goes into ``best.npz``. An example is in ``docs/training.md``.
 
     Parameters
     ----------
@@ -46,8 +46,6 @@ class Run:
         Seconds from any origin.
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
-
-    An example is in ``docs/training.md``.
     """
 
     directory: Path
