@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints import load_checkpoint
-from numpy_xlstm.cli.options import TEMPERATURE, facts, positive, real, whole
+from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, positive, real, whole
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import Sampling, stream
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -16,12 +16,12 @@ Continue a text with the model of a checkpoint. The prompt and what follows are 
 output as they come. Ctrl-C ends the text early."""
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "--length": (whole(0), 500, "tokens to generate, at most"),
-    "--temperature": (real(0), 0.8, TEMPERATURE),
-    "--top-k": (whole(1), None, "draw from the N likeliest tokens only"),
-    "--top-p": (positive, None, "draw from the likeliest that have probability N together only"),
-    "--repetition-penalty": (real(1), 1.0, "above 1: tokens that have occurred are less likely"),
-    "--seed": (whole(0), 0, "seed of all that is random"),
+    "length": (whole(0), 500, "tokens to generate, at most"),
+    "temperature": (real(0), 0.8, TEMPERATURE),
+    "top_k": (whole(1), None, "draw from the N likeliest tokens only"),
+    "top_p": (positive, None, "draw from the likeliest that have probability N together only"),
+    "repetition_penalty": (real(1), 1.0, "above 1: tokens that have occurred are less likely"),
+    "seed": (whole(0), 0, "seed of all that is random"),
 }
 """Kind, default and help, as for :func:`facts`."""
 
@@ -30,8 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to continue")
-    for flag, option in OPTIONS.items():
-        parser.add_argument(flag, default=option[1], **facts(*option))
+    for name, option in OPTIONS.items():
+        parser.add_argument(flags([name]), default=option[1], **facts(*option))
     parser.add_argument(
         "--stop", action="append", default=[], metavar="TEXT", help="end before this; repeatable"
     )

@@ -68,69 +68,49 @@ HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "text": {
         "file": ("FILE", None, "a UTF-8 text (default: CPython's language reference)"),
-        "--tokenizer": ("NAME", "characters", "characters, bytes, or a tokenizer.json"),
+        "tokenizer": ("NAME", "characters", "characters, bytes, or a tokenizer.json"),
     },
     "model": {
-        "--model": (
-            ("cell", *BLOCKS),
-            "cell",
-            "of one cell, as in the first paper, or as xLSTM 7B",
-        ),
-        "--dtype": (("float32", "float64"), "float32", "precision"),
-        "--cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
-        "--hidden-size": (size, {"cell": 256}, "width of the cell"),
-        "--embedding-size": (size, {"cell": 64}, "width of a token"),
-        "--forget-gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
-        "--input-gate": (GATES, {"mlstm": "exp"}, "of mLSTM"),
-        "--heads": (natural, HEADS, "a divisor of the width; a default is lowered to one"),
-        "--config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
-        "--blocks": (size, dict.fromkeys(BLOCKS, 4), "how many blocks"),
-        "--width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
-        "--slstm-at": (places, {"xlstm": [1]}, "sLSTM blocks: such as 0,2, or all, or none"),
-        "--dropout": (share, {"xlstm": 0.3}, "dropout of xlstm"),
-        "--weight-mode": (
-            ("single", "fused"),
-            {"xlstm-large": "single"},
-            "how matrices are stored",
-        ),
+        "model": (("cell", *BLOCKS), "cell", "of one cell, as in the first paper, or as xLSTM 7B"),
+        "dtype": (("float32", "float64"), "float32", "precision"),
+        "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
+        "hidden_size": (size, {"cell": 256}, "width of the cell"),
+        "embedding_size": (size, {"cell": 64}, "width of a token"),
+        "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
+        "input_gate": (GATES, {"mlstm": "exp"}, "of mLSTM"),
+        "heads": (natural, HEADS, "a divisor of the width; a default is lowered to one"),
+        "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
+        "blocks": (size, dict.fromkeys(BLOCKS, 4), "how many blocks"),
+        "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
+        "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks: such as 0,2, or all, or none"),
+        "dropout": (share, {"xlstm": 0.3}, "dropout of xlstm"),
+        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "how matrices are stored"),
     },
     "training": {
-        "--batch-size": (size, 16, "windows per step"),
-        "--window": (size, 128, "tokens per window"),
-        "--lr": (
-            positive,
-            {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3},
-            "peak learning rate",
-        ),
-        "--schedule": (("cosine", "constant"), "cosine", "after the warm-up"),
-        "--warmup": (share, 0.05, "part in which the learning rate rises"),
-        "--weight-decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
-        "--clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
-        "--steps": (natural, None, "stop after N steps; alone, a run can be repeated bit for bit"),
-        "--minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
-        "--seed": (whole(0), 0, "seed of all that is random"),
-        "--accumulate": (size, 1, "learn from a batch in N parts, one in memory at a time"),
-        "--tbptt": (bool, False, "windows go on where the last ones ended, not at random places"),
-        "--recompute": (bool, False, "compute again in the backward what need not be kept"),
-        "--validate-every": (
-            natural,
-            None,
-            "in steps (default: 100 with --steps alone, or by time)",
-        ),
+        "batch_size": (size, 16, "windows per step"),
+        "window": (size, 128, "tokens per window"),
+        "lr": (positive, {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}, "peak learning rate"),
+        "schedule": (("cosine", "constant"), "cosine", "after the warm-up"),
+        "warmup": (share, 0.05, "part in which the learning rate rises"),
+        "weight_decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
+        "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
+        "steps": (natural, None, "stop after N steps; alone, a run can be repeated bit for bit"),
+        "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
+        "seed": (whole(0), 0, "seed of all that is random"),
+        "accumulate": (size, 1, "learn from a batch in N parts, one in memory at a time"),
+        "tbptt": (bool, False, "windows go on where the last ones ended, not at random places"),
+        "recompute": (bool, False, "compute again in the backward what need not be kept"),
+        "validate_every": (natural, None, "in steps (default: 100 with --steps alone, or by time)"),
     },
     "run": {
-        "--out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg there"),
-        "--save-every": (
-            natural,
-            None,
-            "steps between two checkpoints (default: one every minute)",
-        ),
-        "--resume": ("DIR", None, "go on with the training that is there"),
+        "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg there"),
+        "save_every": (natural, None, "steps between two checkpoints (default: one every minute)"),
+        "resume": ("DIR", None, "go on with the training that is there"),
     },
     "sample": {
-        "--sample-length": (whole(0), 500, "tokens to generate"),
-        "--temperature": (real(0), 0.8, TEMPERATURE),
-        "--prompt": ("TEXT", None, "what it continues (default: how the held-out part begins)"),
+        "sample_length": (whole(0), 500, "tokens to generate"),
+        "temperature": (real(0), 0.8, TEMPERATURE),
+        "prompt": ("TEXT", None, "what it continues (default: how the held-out part begins)"),
     },
 }
 """Kind, default and help of each option, by the group that shows it, as for :func:`facts`.
@@ -155,13 +135,9 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
     return shown | {"type": kind, "metavar": "LIST" if kind is places else "N"}
 
 
-def _name(flag: str) -> str:
-    return flag.lstrip("-").replace("-", "_")
-
-
-DEFAULTS = {_name(f): default for group in OPTIONS.values() for f, (_, default, _) in group.items()}
+DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
 NAMES = DEFAULTS.keys()
-DESCRIBING = {_name(flag) for flag in OPTIONS["model"]} - {"model", "dtype"}
+DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """The options that describe the model."""
 NOT_STORED = {"out", "resume"}
 AT_RESUME = {"steps", "minutes", "sample_length", "temperature", "prompt"}
@@ -178,9 +154,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add all options; the result of parsing will have those that are given."""
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
-        for flag, option in options.items():
-            optional: Any = {} if flag.startswith("-") else {"nargs": "?"}
-            group.add_argument(flag, default=argparse.SUPPRESS, **facts(*option), **optional)
+        for name, option in options.items():
+            told = facts(*option) | {"default": argparse.SUPPRESS}
+            if name == "file":
+                group.add_argument(name, nargs="?", **told)
+            else:
+                group.add_argument(flags([name]), **told)
 
 
 def _shown(default: Any) -> str:
@@ -195,7 +174,8 @@ def _shown(default: Any) -> str:
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
     """Add to what is given the defaults, which are not the same for all models; else None."""
-    model, cell = given.get("model", "cell"), given.get("cell", "slstm")
+    model = given.get("model", DEFAULTS["model"])
+    cell = given.get("cell", DEFAULTS["cell"]["cell"])
     kind = cell if model == "cell" else model
     values = {}
     for name, default in DEFAULTS.items():
