@@ -14,13 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
-MISSING_EXTRA = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
@@ -97,13 +95,15 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
 
 
 def save_loss_picture(
-    path: str | Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
+    path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
     """Draw bits per character over steps, of the lines of a log, and levels to compare with."""
     try:
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(MISSING_EXTRA) from error
+    except ImportError:
+        needed = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
+        print(f"no {path.name}: {needed}", file=sys.stderr)
+        return
     if not entries:
         return
     steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))

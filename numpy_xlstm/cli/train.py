@@ -17,13 +17,7 @@ from numpy_xlstm import generation, training
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.errors import (
-    CheckpointError,
-    MissingExtraError,
-    OptionError,
-    ShapeError,
-    TextError,
-)
+from numpy_xlstm.errors import CheckpointError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 
@@ -43,8 +37,6 @@ With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch 
 as many as there are ranks, up to the rows of a batch. While training, |g| is the norm of the
 gradient before it is clipped. Beside other busy programs, OPENBLAS_NUM_THREADS=1 in the environment
 can make training many times faster, as NumPy's threads do not get in each other's way."""
-
-PICTURE = "loss.svg"
 
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to go on, and its directory if it has one."""
@@ -89,6 +81,8 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
 def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
     """Build all that the options ask for, a directory too if there is to be one; and the prompt."""
     options = command.begin(given)
+    if options.save_every is not None and options.out is None:
+        raise OptionError("--save-every: expected --out too, where to save; got none")
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     prompt = _check(options, split, comm)
@@ -149,20 +143,16 @@ def _tokenizer(name: str) -> generation.Tokenizer | None:
 
 
 def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
-    """Return the prompt; raise an error for options that do not fit each other or the text."""
-    if options.save_every is not None and options.out is None and options.resume is None:
-        raise OptionError("save_every: expected --out too, where to save; got none")
+    """Return what the sample continues; raise an error for options that do not fit the text.
+
+    It is the prompt, or how the held-out part begins.
+    """
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.tbptt and len(split.train_ids) <= options.batch_size:
         raise TextError(
             f"text: expected more tokens to learn from than the {options.batch_size} rows of "
             f"--tbptt; got {len(split.train_ids)}"
         )
-    return _prompt(options, split)
-
-
-def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
-    """What the sample continues: the prompt, or how the held-out part begins."""
     if options.prompt is not None:
         prompt = str(options.prompt)
     elif isinstance(split.tokenizer, generation.CharacterTokenizer):
@@ -221,7 +211,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
     def handler(number: int, frame: Any) -> None:
         seen.append(number)
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     previous = signal.signal(signal.SIGINT, handler)
     try:
@@ -247,7 +237,4 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         found[f"{model}, step {step:,}"] = best
     display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
-        try:
-            display.save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
-        except MissingExtraError as error:
-            print(f"no {PICTURE}: {error}", file=sys.stderr)
+        display.save_loss_picture(run.directory / "loss.svg", training.read_log(run.log), levels)

@@ -120,11 +120,7 @@ class TrainingState:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        decays: DecayRule | None = None,
-        comm: ranks.Comm | None = None,
+        cls, path: str | Path, *, decays: DecayRule | None = None, comm: ranks.Comm | None = None
     ) -> tuple[Self, Checkpoint]:
         """Read what :meth:`save` has written, and return the checkpoint too.
 

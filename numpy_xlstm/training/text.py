@@ -12,13 +12,7 @@ from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
-from numpy_xlstm.numerics import (
-    check_generator,
-    check_has,
-    check_positive,
-    check_whole,
-    is_number,
-)
+from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
 from numpy_xlstm.training.step import Batch
 
 NOTHING = -1
@@ -80,11 +74,7 @@ class TextSplit:
 
 
 def split_text(
-    text: str,
-    window: int,
-    tokenizer: Tokenizer | None = None,
-    *,
-    validation_fraction: float = 0.1,
+    text: str, window: int, tokenizer: Tokenizer | None = None, *, validation_fraction: float = 0.1
 ) -> TextSplit:
     """Cut off the last tenth of a text for validation, or another fraction of its characters.
 
