@@ -12,13 +12,19 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import generate, gradcheck, info, train
 from numpy_xlstm.training.ranks import end_all, launched_rank
+
+COMMANDS: dict[str, tuple[Any, str]] = {
+    "train": (train, "train a language model on a text"),
+    "generate": (generate, "continue a text with a trained model"),
+    "info": (info, "show what is in a checkpoint"),
+    "gradcheck": (gradcheck, "check every backward against independent references"),
+}
 
 BAD_INPUT = (
     errors.CheckpointError,
@@ -47,18 +53,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
+    """Run the command line, with the arguments of the process or others, and return its exit code.
 
-    Parameters
-    ----------
-    argv : Sequence[str], optional
-        The arguments after the program's name; those of the process if omitted.
-
-    Returns
-    -------
-    int
-        0 on success, 2 on bad input or options, 130 if interrupted, 141 if nobody reads the output
-        to its end; a check that fails returns 1.
+    It is 0 on success, 1 if a check fails, 2 on bad input or options, 130 if interrupted, and 141
+    if nobody reads the output to its end.
 
     Examples
     --------
@@ -78,8 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
         return _end("interrupted", 130)
-    except BrokenPipeError:  # nobody reads on, as in "| head"
-        _discard_output()
+    except BrokenPipeError:  # nobody reads on, as in "| head"; the end of the process tries again
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         return _end("", 141)
     except BAD_INPUT as error:
         return _end("error: " + " ".join(str(error).split()), 2)
@@ -104,16 +104,6 @@ def _end(message: str, code: int) -> int:
     return code
 
 
-def _discard_output() -> None:
-    """Send what nobody reads nowhere, so that the end of the process does not try again."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:
-            with Path(os.devnull).open("wb") as nowhere:
-                os.dup2(nowhere.fileno(), stream.fileno())
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="numpy-xlstm",
@@ -121,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"numpy-xlstm {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in (train, generate, info, gradcheck):
-        command.add_parser(commands)
+    for name, (command, text) in COMMANDS.items():
+        added = commands.add_parser(name, help=text, description=command.DESCRIPTION)
+        command.add_arguments(added)
+        added.set_defaults(run=command.run)
     return parser

@@ -1,7 +1,7 @@
 """What ``numpy-xlstm train`` shows: the setup, the progress, the results, a picture of them.
 
-Progress and setup go to standard error, results to standard output. Where
-standard error is no terminal, the progress is a plain line now and then instead of a bar.
+Progress and setup go to standard error, results to standard output. Where standard error is no
+terminal, the progress is a plain line now and then instead of a bar.
 """
 
 import sys
@@ -14,15 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
-MISSING_EXTRA = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
-
-Show = Callable[[Progress], None]
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
@@ -33,63 +29,39 @@ def show_setup(description: str, model: Any, split: TextSplit) -> None:
         f"out, {len(set(split.train))} different ones",
         file=sys.stderr,
     )
-    if not isinstance(split.tokenizer, CharacterTokenizer):
-        print(_tokens(split), file=sys.stderr)
-
-
-def _tokens(split: TextSplit) -> str:
-    """Say how the text is cut, and whether all of it is kept."""
-    per_token = len(split.train) / len(split.train_ids)
-    drawn = f"tokens: {split.tokenizer.size:,} different ones, {per_token:.2f} characters each"
-    if split.tokenizer.decode(split.validation_ids) == split.validation:
-        return drawn
-    return f"{drawn}; they do not give the text back: bits per character are of what is left of it"
+    if isinstance(split.tokenizer, CharacterTokenizer):
+        return
+    size, per_token = split.tokenizer.size, len(split.train) / len(split.train_ids)
+    text = f"tokens: {size:,} different ones, {per_token:.2f} characters each"
+    if split.tokenizer.decode(split.validation_ids) != split.validation:
+        text += "; they do not give the text back: bits per character are of what is left of it"
+    print(text, file=sys.stderr)
 
 
 @contextmanager
-def progress_display() -> Iterator[Show]:
+def progress_display() -> Iterator[Callable[[Progress], None]]:
     """Within the block, show every record that the function is called with."""
     from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
-    if console.is_terminal:
-        with _bar(console) as show:
-            yield show
-    else:
-        yield _lines()
-
-
-@contextmanager
-def _bar(console: Any) -> Iterator[Show]:
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
+    console = Console(stderr=True, highlight=False)
     columns = (BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[stats]}"))
-    with Bar(*columns, console=console, expand=True) as bar:
-        task = bar.add_task("training", total=1.0, stats="")
-
-        def show(progress: Progress) -> None:
-            bar.update(task, completed=progress.fraction, stats=_stats(progress))
-            if progress.validation is not None:
-                console.print(_validation(progress))
-
-        yield show
-
-
-def _lines() -> Show:
-    due = time.monotonic()
+    bar = Bar(*columns, console=console, expand=True, disable=not console.is_terminal)
+    task, due = bar.add_task("training", total=1.0, stats=""), time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal due
-        now = time.monotonic()
-        if now >= due or progress.fraction >= 1:
-            due = now + SECONDS_BETWEEN_LINES
-            percent = f"{progress.fraction:4.0%}"
-            print(f"step {progress.step}  {percent}  {_stats(progress)}", file=sys.stderr)
+        bar.update(task, completed=progress.fraction, stats=_stats(progress))
+        if bar.disable and (time.monotonic() >= due or progress.fraction >= 1):
+            due = time.monotonic() + SECONDS_BETWEEN_LINES
+            line = f"step {progress.step}  {progress.fraction:4.0%}  {_stats(progress)}"
+            console.print(line, soft_wrap=True)
         if progress.validation is not None:
-            print(_validation(progress), file=sys.stderr)
+            console.print(f"step {progress.step}  validation {progress.validation:.3f} bits/char")
 
-    return show
+    with bar:
+        yield show
 
 
 def _stats(progress: Progress) -> str:
@@ -97,10 +69,6 @@ def _stats(progress: Progress) -> str:
         f"loss {progress.loss:.3f}  {progress.bits:.2f} bits/char  |g| {progress.grad_norm:.2f}  "
         f"{progress.tokens_per_second:,.0f} tokens/s  {_clock(progress.seconds_left)} left"
     )
-
-
-def _validation(progress: Progress) -> str:
-    return f"step {progress.step}  validation {progress.validation:.3f} bits/char"
 
 
 def _clock(seconds: float) -> str:
@@ -127,17 +95,15 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
 
 
 def save_loss_picture(
-    path: str | Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
+    path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
-    """Draw bits per character over steps, of the lines of a log; without any there is no picture.
-
-    ``levels`` are horizontal lines to compare with, by name. Raises :class:`MissingExtraError` if
-    matplotlib is not there.
-    """
+    """Draw bits per character over steps, of the lines of a log, and levels to compare with."""
     try:
         from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingExtraError(MISSING_EXTRA) from error
+    except ImportError:
+        needed = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
+        print(f"no {path.name}: {needed}", file=sys.stderr)
+        return
     if not entries:
         return
     steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))
@@ -156,13 +122,7 @@ def save_loss_picture(
 
 
 def smoothed(values: Array, span: float) -> Array:
-    """Exponential moving average over about ``span`` values; the first ones over fewer.
-
-    Examples
-    --------
-    >>> smoothed(np.array([4.0, 0.0, 0.0]), span=2.0).round(3)
-    array([4.   , 1.333, 0.571])
-    """
+    """Exponential moving average over about ``span`` values; the first ones over fewer."""
     keep = 1 - 1 / max(span, 1.0)
 
     def faded(numbers: Array) -> Array:

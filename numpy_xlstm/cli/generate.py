@@ -1,11 +1,12 @@
 """``numpy-xlstm generate``: continue a text with a trained model."""
 
 import argparse
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.checkpoints import load_checkpoint
-from numpy_xlstm.cli.options import real, whole
+from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, positive, real, whole
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import Sampling, stream
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -14,43 +15,26 @@ DESCRIPTION = """\
 Continue a text with the model of a checkpoint. The prompt and what follows are written to standard
 output as they come. Ctrl-C ends the text early."""
 
-NUMBERS = {
-    "--length": (whole(0), 500, "tokens to generate, at most"),
-    "--temperature": (
-        real(0),
-        0.8,
-        "1 samples what the model believes, less is bolder, 0 takes the likeliest",
-    ),
-    "--top-k": (whole(1), None, "draw from the N likeliest tokens only"),
-    "--top-p": (
-        real(0, exclusive=True),
-        None,
-        "draw from the likeliest tokens only that have probability N together",
-    ),
-    "--repetition-penalty": (real(1), 1.0, "above 1: tokens that have occurred become less likely"),
-    "--seed": (whole(0), 0, "seed of all that is random"),
+OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "length": (whole(0), 500, "tokens to generate, at most"),
+    "temperature": (real(0), 0.8, TEMPERATURE),
+    "top_k": (whole(1), None, "draw from the N likeliest tokens only"),
+    "top_p": (positive, None, "draw from the likeliest that have probability N together only"),
+    "repetition_penalty": (real(1), 1.0, "above 1: tokens that have occurred are less likely"),
+    "seed": (whole(0), 0, "seed of all that is random"),
 }
-"""Type, default and help of options."""
+"""Kind, default and help, as for :func:`facts`."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "generate", help="continue a text with a trained model", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
     parser.add_argument("--prompt", required=True, metavar="TEXT", help="what to continue")
-    for name, (kind, default, text) in NUMBERS.items():
-        text += "" if default is None else " (default: %(default)s)"
-        parser.add_argument(name, type=kind, default=default, metavar="N", help=text)
+    for name, option in OPTIONS.items():
+        parser.add_argument(flags([name]), default=option[1], **facts(*option))
     parser.add_argument(
-        "--stop",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="end before this text; may be repeated",
+        "--stop", action="append", default=[], metavar="TEXT", help="end before this; repeatable"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

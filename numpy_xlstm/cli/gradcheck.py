@@ -4,13 +4,12 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.options import whole
-from numpy_xlstm.gradcheck import Report, gradcheck
+from numpy_xlstm.gradcheck import gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
 DESCRIPTION = """\
@@ -20,14 +19,8 @@ Every parameter, every input and every part of the initial state is checked, und
 on every output and every part of the final state. The exit code is 0 only if all pass."""
 
 
-def add_parser(subparsers: Any) -> None:
-    """Add the command to the parser."""
-    parser = subparsers.add_parser(
-        "gradcheck",
-        help="check every backward against independent references",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument(
         "names", nargs="*", help="what to check, such as sLSTM or mLSTM/exp-exp (default: all)"
     )
@@ -40,29 +33,38 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--verbose", action="store_true", help="show every tensor, not one line per case"
     )
-    parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the checks and print a table."""
-    available = suite.cases()
+    """Run the checks, and print a table and all that is known of what did not pass."""
+    available, seed = suite.cases(), arguments.seed
     names = suite.select(arguments.names, available)
     if arguments.json is not None:
         _check_writable(arguments.json)
-    methods = arguments.method or METHODS
+    methods, width = arguments.method or METHODS, max(map(len, names))
+    print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
+    print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
     reports, started = {}, time.perf_counter()
     for name in names:
-        rng = np.random.default_rng(arguments.seed)
-        target, inputs = available[name](rng, np.dtype(arguments.dtype))
-        reports[name] = gradcheck(target, *inputs, rng=arguments.seed, methods=methods)
-    passed = all(report.passed for report in reports.values())
-    _show(reports, methods, arguments, time.perf_counter() - started)
+        target, inputs = available[name](np.random.default_rng(seed), np.dtype(arguments.dtype))
+        report = reports[name] = gradcheck(target, *inputs, rng=seed, methods=methods)
+        errors = (f"{report.error(method):10.1e}" for method in methods)
+        troubled = report.failures or report.undecided
+        print(
+            name.ljust(width), *errors, f" {troubled[0].status if troubled else 'ok'}", flush=True
+        )
+    for name, report in reports.items():
+        if arguments.verbose or not report.passed:
+            print(f"\n{name}\n{report}")
+    failed = sum(not report.passed for report in reports.values())
+    verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
+    print(f"{verdict} in {time.perf_counter() - started:.1f} s, seed {seed}")
     if arguments.json is not None:
         found = {name: report.to_dict() for name, report in reports.items()}
-        result = {"version": __version__, "dtype": arguments.dtype, "passed": passed}
+        result = {"version": __version__, "dtype": arguments.dtype, "passed": not failed}
         text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
         arguments.json.write_text(text, encoding="utf-8")
-    return 0 if passed else 1
+    return 1 if failed else 0
 
 
 def _check_writable(file: Path) -> None:
@@ -72,35 +74,3 @@ def _check_writable(file: Path) -> None:
     if file.is_dir():
         raise IsADirectoryError(f"--json: expected a file; got the folder {file}")
     file.open("a", encoding="utf-8").close()
-
-
-def _show(
-    reports: dict[str, Report], methods: Any, arguments: argparse.Namespace, seconds: float
-) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table(title=f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
-    table.add_column("checked", overflow="fold")
-    for method in methods:
-        table.add_column(method, justify="right", no_wrap=True, min_width=7)
-    table.add_column("status", no_wrap=True)
-    for name, report in reports.items():
-        errors = [f"{report.error(method):.1e}" for method in methods]
-        table.add_row(name, *errors, _status(report))
-    console.print(table)
-    for name, report in reports.items():
-        if arguments.verbose or not report.passed:
-            console.print(f"\n{name}\n{report}", markup=False, highlight=False, soft_wrap=True)
-    failed = sum(not report.passed for report in reports.values())
-    verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
-    console.print(f"{verdict} in {seconds:.1f} s, seed {arguments.seed}", highlight=False)
-
-
-def _status(report: Report) -> str:
-    if report.passed:
-        return "[green]ok[/green]"
-    if report.failures:
-        return "[bold red]FAIL[/bold red]"
-    return f"[yellow]{report.undecided[0].status}[/yellow]"

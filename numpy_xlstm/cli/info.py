@@ -9,13 +9,9 @@ Show the parameters of a checkpoint as a tree, with their shapes and how many nu
 where its training stands."""
 
 
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "info", help="show what is in a checkpoint", description=DESCRIPTION
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:

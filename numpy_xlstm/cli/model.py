@@ -14,55 +14,43 @@ CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
 
 
 def build(options: Namespace, vocab_size: int, rng: np.random.Generator) -> Any:
-    """Build the model.
-
-    Raises
-    ------
-    OptionError
-        If the model does not take an option.
-    """
+    """Build the model, or raise :class:`OptionError` if it does not take an option."""
     model: Any
     if options.model == "cell":
         D, H = options.embedding_size, options.hidden_size
-        gates = {"forget_gate": options.forget_gate, "input_gate": options.input_gate}
-        wanted = gates | {"num_heads": options.heads}
+        wanted = {"forget_gate": options.forget_gate, "input_gate": options.input_gate}
+        wanted["num_heads"] = options.heads
         given: Any = {name: value for name, value in wanted.items() if value is not None}
         cell = CELLS[options.cell](D, H, dtype=options.dtype, rng=rng, **given)
         model = models.LanguageModel(vocab_size, D, cell, rng=rng)
-    elif options.model == "xlstm":
-        blocks = _xlstm_config(options, vocab_size)
-        model = models.xLSTMLMModel(blocks, dtype=options.dtype, rng=rng)
     else:
-        large = _large_config(options, vocab_size)
-        model = models.xLSTMLarge(large, dtype=options.dtype, rng=rng)
+        kind = models.xLSTMLMModel if options.model == "xlstm" else models.xLSTMLarge
+        model = kind(_config(options, vocab_size), dtype=options.dtype, rng=rng)
     check_step_options(model, recompute=options.recompute)
     return model
 
 
-def _xlstm_config(options: Namespace, vocab_size: int) -> Any:
+def _config(options: Namespace, vocab_size: int) -> Any:
+    small = options.model == "xlstm"
     if options.config is not None:
-        return _load(models.xLSTMLMModelConfig, options.config, vocab_size)
+        kind = models.xLSTMLMModelConfig if small else models.xLSTMLargeConfig
+        return _load(kind, options.config, vocab_size)
+    sizes: Any = {
+        "embedding_dim": options.width,
+        "num_blocks": options.blocks,
+        "vocab_size": vocab_size,
+    }
+    if not small:
+        return models.xLSTMLargeConfig(
+            num_heads=options.heads, weight_mode=options.weight_mode, **sizes
+        )
     return models.xLSTMLMModelConfig(
         mlstm_block=models.mLSTMBlockConfig(models.mLSTMLayerConfig(num_heads=options.heads)),
         slstm_block=models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=options.heads)),
         context_length=options.window,
-        num_blocks=options.blocks,
-        embedding_dim=options.width,
         dropout=options.dropout,
         slstm_at=options.slstm_at,
-        vocab_size=vocab_size,
-    )
-
-
-def _large_config(options: Namespace, vocab_size: int) -> Any:
-    if options.config is not None:
-        return _load(models.xLSTMLargeConfig, options.config, vocab_size)
-    return models.xLSTMLargeConfig(
-        embedding_dim=options.width,
-        num_heads=options.heads,
-        num_blocks=options.blocks,
-        vocab_size=vocab_size,
-        weight_mode=options.weight_mode,
+        **sizes,
     )
 
 

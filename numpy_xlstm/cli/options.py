@@ -5,96 +5,50 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from numpy_xlstm.errors import CheckpointError, OptionError
 
 MINUTES = 3.0
 LARGEST = 10**9
+TEMPERATURE = "1: as the model believes, less: bolder, 0: the likeliest"
 
-COMMON: dict[str, Any] = {
-    "tokenizer": "characters",
-    "model": "cell",
-    "dtype": "float32",
-    "batch_size": 16,
-    "window": 128,
-    "schedule": "cosine",
-    "warmup": 0.05,
-    "clip": 1.0,
-    "seed": 0,
-    "accumulate": 1,
-    "tbptt": False,
-    "recompute": False,
-    "sample_length": 500,
-    "temperature": 0.8,
-}
-"""Defaults that are the same for all models."""
-
-RECIPES: dict[str, dict[str, Any]] = {
-    "cell": {"lr": 1e-2, "weight_decay": 0.3},
-    "xlstm": {"lr": 3e-3, "weight_decay": 0.1},
-    "xlstm-large": {"lr": 3e-3, "weight_decay": 0.1},
-}
-"""Defaults of the training of each model."""
-
-CELL: dict[str, Any] = {"hidden_size": 256, "embedding_size": 64}
-BLOCKS: dict[str, Any] = {"config": None, "blocks": 4, "heads": 4}
-SIZES: dict[str, dict[str, Any]] = {
-    "lstm": {"cell": "lstm"} | CELL,
-    "slstm": {"cell": "slstm", "forget_gate": None, "heads": 4} | CELL,
-    "mlstm": {"cell": "mlstm", "forget_gate": None, "input_gate": None, "heads": 16} | CELL,
-    "xlstm": {"width": 192, "slstm_at": [1], "dropout": 0.3} | BLOCKS,
-    "xlstm-large": {"width": 128, "weight_mode": "single"} | BLOCKS,
-}
-"""The options that describe each cell or model, with their defaults; it has no others."""
+Number = TypeVar("Number", int, float)
 
 
 def whole(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
     """Return the type of a whole number from ``minimum`` to ``maximum``."""
-
-    def parse(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = minimum - 1
-        if not minimum <= value <= maximum:
-            raise argparse.ArgumentTypeError(
-                f"expected a whole number from {minimum} to {maximum}; got {text!r}"
-            )
-        return value
-
-    return parse
+    expected = f"a whole number from {minimum} to {maximum}"
+    return _number(int, lambda value: minimum <= value <= maximum, expected)
 
 
 def real(
     minimum: float, *, exclusive: bool = False, below: float = math.inf
 ) -> Callable[[str], float]:
     """Return the type of a finite number, at least ``minimum`` or above it, and below ``below``."""
-    bound = f"{'above' if exclusive else 'at least'} {minimum:g}"
+    expected = f"a number {'above' if exclusive else 'at least'} {minimum:g}"
     if below < math.inf:
-        bound += f" and below {below:g}"
+        expected += f" and below {below:g}"
+    least = math.nextafter(minimum, math.inf) if exclusive else minimum
+    return _number(float, lambda value: least <= value < below, expected)
 
-    def parse(text: str) -> float:
+
+def _number(
+    kind: type[Number], fits: Callable[[Number], bool], expected: str
+) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
         try:
-            value = float(text)
+            if fits(value := kind(text)):
+                return value
         except ValueError:
-            value = math.nan
-        large_enough = value > minimum if exclusive else value >= minimum
-        if not (large_enough and value < below):
-            raise argparse.ArgumentTypeError(f"expected a number {bound}; got {text!r}")
-        return value
+            pass  # no number at all
+        raise argparse.ArgumentTypeError(f"expected {expected}; got {text!r}")
 
     return parse
 
 
 def places(text: str) -> list[int] | str:
-    """Read block numbers: ``"1,3"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays.
-
-    Examples
-    --------
-    >>> places("3,1"), places("none"), places("all")
-    ([1, 3], [], 'all')
-    """
+    """Read block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays."""
     if text in ("all", "none"):
         return "all" if text == "all" else []
     try:
@@ -105,93 +59,86 @@ def places(text: str) -> list[int] | str:
         ) from None
 
 
-def _takes(kind: Callable[[str], Any], metavar: str, text: str) -> dict[str, Any]:
-    return {"type": kind, "metavar": metavar, "help": text}
-
-
-def _one_of(choices: Iterable[str], text: str) -> dict[str, Any]:
-    return {"choices": tuple(choices), "help": text}
-
-
-def _flag(text: str) -> dict[str, Any]:
-    return {"action": "store_true", "help": text}
-
-
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 GATES = ("sigmoid", "exp")
+BLOCKS = ("xlstm", "xlstm-large")
+HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
-ARGUMENTS: dict[str, dict[str, dict[str, Any]]] = {
+OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "text": {
-        "file": {
-            "nargs": "?",
-            "metavar": "FILE",
-            "help": "a UTF-8 text (default: CPython's language reference)",
-        },
-        "--tokenizer": _takes(str, "NAME", "characters, bytes, or a tokenizer.json"),
+        "file": ("FILE", None, "a UTF-8 text (default: CPython's language reference)"),
+        "tokenizer": ("NAME", "characters", "characters, bytes, or a tokenizer.json"),
     },
     "model": {
-        "--model": _one_of(RECIPES, "of one cell, as in the first paper, or as xLSTM 7B"),
-        "--dtype": _one_of(("float32", "float64"), "precision"),
-        "--cell": _one_of(("lstm", "slstm", "mlstm"), "recurrent cell (default: slstm)"),
-        "--hidden-size": _takes(size, "N", "width of the cell"),
-        "--embedding-size": _takes(size, "N", "width of a token"),
-        "--forget-gate": _one_of(GATES, "of sLSTM and mLSTM (default: sigmoid)"),
-        "--input-gate": _one_of(GATES, "of mLSTM (default: exp)"),
-        "--heads": _takes(
-            natural, "N", "a divisor of the width (default: 4, of mlstm 16, if they divide it)"
-        ),
-        "--config": _takes(str, "FILE", "a JSON or YAML file with the official names"),
-        "--blocks": _takes(size, "N", "how many blocks"),
-        "--width": _takes(size, "N", "width of the blocks"),
-        "--slstm-at": _takes(
-            places, "LIST", "sLSTM blocks: such as 0,2, or all, or none (default: 1)"
-        ),
-        "--dropout": _takes(share, "X", "dropout of xlstm"),
-        "--weight-mode": _one_of(("single", "fused"), "how matrices are stored"),
+        "model": (("cell", *BLOCKS), "cell", "of one cell, as in the first paper, or as xLSTM 7B"),
+        "dtype": (("float32", "float64"), "float32", "precision"),
+        "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
+        "hidden_size": (size, {"cell": 256}, "width of the cell"),
+        "embedding_size": (size, {"cell": 64}, "width of a token"),
+        "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
+        "input_gate": (GATES, {"mlstm": "exp"}, "of mLSTM"),
+        "heads": (natural, HEADS, "a divisor of the width; a default is lowered to one"),
+        "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
+        "blocks": (size, dict.fromkeys(BLOCKS, 4), "how many blocks"),
+        "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
+        "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks: such as 0,2, or all, or none"),
+        "dropout": (share, {"xlstm": 0.3}, "dropout of xlstm"),
+        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "how matrices are stored"),
     },
     "training": {
-        "--batch-size": _takes(size, "N", "windows per step"),
-        "--window": _takes(size, "N", "tokens per window"),
-        "--lr": _takes(positive, "X", "peak learning rate"),
-        "--schedule": _one_of(("cosine", "constant"), "after the warm-up"),
-        "--warmup": _takes(share, "X", "part in which the learning rate rises"),
-        "--weight-decay": _takes(real(0), "X", "AdamW's decay"),
-        "--clip": _takes(real(0), "X", "largest gradient norm; 0: no limit"),
-        "--steps": _takes(
-            natural, "N", "stop after N steps; alone, a run can be repeated bit for bit"
-        ),
-        "--minutes": _takes(
-            positive, "X", f"how long at most (default: {MINUTES:g}, or no limit with --steps)"
-        ),
-        "--seed": _takes(whole(0), "N", "seed of all that is random"),
-        "--accumulate": _takes(size, "N", "learn from a batch in N parts, one in memory at a time"),
-        "--tbptt": _flag("windows go on where the last ones ended, not at random places"),
-        "--recompute": _flag("compute again in the backward what need not be kept"),
-        "--validate-every": _takes(
-            natural, "N", "in steps (default: 100 with --steps alone, or as time permits)"
-        ),
+        "batch_size": (size, 16, "windows per step"),
+        "window": (size, 128, "tokens per window"),
+        "lr": (positive, {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}, "peak learning rate"),
+        "schedule": (("cosine", "constant"), "cosine", "after the warm-up"),
+        "warmup": (share, 0.05, "part in which the learning rate rises"),
+        "weight_decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
+        "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
+        "steps": (natural, None, "stop after N steps; alone, a run can be repeated bit for bit"),
+        "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
+        "seed": (whole(0), 0, "seed of all that is random"),
+        "accumulate": (size, 1, "learn from a batch in N parts, one in memory at a time"),
+        "tbptt": (bool, False, "windows go on where the last ones ended, not at random places"),
+        "recompute": (bool, False, "compute again in the backward what need not be kept"),
+        "validate_every": (natural, None, "in steps (default: 100 with --steps alone, or by time)"),
     },
     "run": {
-        "--out": _takes(str, "DIR", "write checkpoint.npz, best.npz, log.jsonl and loss.svg there"),
-        "--save-every": _takes(
-            natural, "N", "steps between two checkpoints (default: one every minute)"
-        ),
-        "--resume": _takes(str, "DIR", "go on with the training that is there"),
+        "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg there"),
+        "save_every": (natural, None, "steps between two checkpoints (default: one every minute)"),
+        "resume": ("DIR", None, "go on with the training that is there"),
     },
     "sample": {
-        "--sample-length": _takes(whole(0), "N", "tokens to generate"),
-        "--temperature": _takes(
-            real(0), "X", "1: as the model believes, less: bolder, 0: the likeliest"
-        ),
-        "--prompt": _takes(
-            str, "TEXT", "what it continues (default: the beginning of the held-out part)"
-        ),
+        "sample_length": (whole(0), 500, "tokens to generate"),
+        "temperature": (real(0), 0.8, TEMPERATURE),
+        "prompt": ("TEXT", None, "what it continues (default: how the held-out part begins)"),
     },
 }
-"""What argparse is told about each option, by the group that shows it."""
+"""Kind, default and help of each option, by the group that shows it, as for :func:`facts`.
 
-NAMES = [name.lstrip("-").replace("-", "_") for group in ARGUMENTS.values() for name in group]
+A default that is a mapping is that of the models and cells in it: others have no such option.
+"""
+
+
+def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
+    """Return what argparse is told of an option, except for its default.
+
+    The kind is a function that reads it, a tuple of choices, ``bool`` for a flag, or the name in
+    the help of a text.
+    """
+    shown = {"help": text + _shown(default)}
+    if kind is bool:
+        return shown | {"action": "store_true"}
+    if isinstance(kind, str):
+        return shown | {"metavar": kind}
+    if isinstance(kind, tuple):
+        return shown | {"choices": kind}
+    return shown | {"type": kind, "metavar": "LIST" if kind is places else "N"}
+
+
+DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
+NAMES = DEFAULTS.keys()
+DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
+"""The options that describe the model."""
 NOT_STORED = {"out", "resume"}
 AT_RESUME = {"steps", "minutes", "sample_length", "temperature", "prompt"}
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
@@ -203,50 +150,53 @@ def flags(names: Iterable[str]) -> str:
     return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add all arguments; the result of parsing will have those that are given."""
-    for title, arguments in ARGUMENTS.items():
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add all options; the result of parsing will have those that are given."""
+    for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
-        for name, facts in arguments.items():
-            text = facts["help"] + _default(name.lstrip("-").replace("-", "_"))
-            group.add_argument(name, **facts | {"help": text}, default=argparse.SUPPRESS)
+        for name, option in options.items():
+            told = facts(*option) | {"default": argparse.SUPPRESS}
+            if name == "file":
+                group.add_argument(name, nargs="?", **told)
+            else:
+                group.add_argument(flags([name]), **told)
 
 
-def _default(name: str) -> str:
+def _shown(default: Any) -> str:
     """What the help says of a default; nothing of one that goes without saying."""
-    of = {kind: v[name] for kind, v in [*RECIPES.items(), *SIZES.items()] if name in v}
-    values = {str(value) for value in of.values()} or {str(COMMON.get(name))}
-    if name in ("cell", "heads", "slstm_at") or values <= {"None", "False"}:
+    of = default if isinstance(default, dict) else {"": default}
+    values = {str(value).strip("[]") for value in of.values()}
+    if values <= {"None", "False"}:
         return ""
-    shown = (f"{value} for {kind}" for kind, value in of.items()) if len(values) > 1 else values
+    shown = values if len(values) == 1 else (f"{value} for {kind}" for kind, value in of.items())
     return f" (default: {', '.join(shown)})"
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
-    """Add to what is given the defaults, which are not the same for all models; else None.
-
-    Raises
-    ------
-    OptionError
-        If an option is given that is not one of this model, or is said in its file.
-    """
-    model, cell = given.get("model", "cell"), given.get("cell", "slstm")
+    """Add to what is given the defaults, which are not the same for all models; else None."""
+    model = given.get("model", DEFAULTS["model"])
+    cell = given.get("cell", DEFAULTS["cell"]["cell"])
     kind = cell if model == "cell" else model
-    described = SIZES[kind]
-    if foreign := (set().union(*SIZES.values()) - described.keys()) & given.keys():
+    values = {}
+    for name, default in DEFAULTS.items():
+        if not isinstance(default, dict):
+            values[name] = default
+        elif kind in default or model in default:
+            values[name] = default.get(kind, default.get(model))
+    described = DESCRIBING & values.keys()
+    if foreign := given.keys() - values.keys():
         label = f"--model cell --cell {cell}" if model == "cell" else f"--model {model}"
         raise OptionError(
             f"{label}: expected only {flags(described)} to describe the model; got {flags(foreign)}"
         )
     if "config" in given:
-        if said := (described.keys() - {"config"}) & given.keys():
+        if said := (described - {"config"}) & given.keys():
             raise OptionError(
                 "--config: expected no other options of the model, the file has them; "
                 f"got {flags(said)}"
             )
-        described = {}
-    values = dict.fromkeys(NAMES) | COMMON | RECIPES[model] | described | given
-    options = argparse.Namespace(**values)
+        values |= dict.fromkeys(described)
+    options = argparse.Namespace(**dict.fromkeys(NAMES) | values | given)
     if "heads" not in given and options.heads is not None:
         width = options.hidden_size or options.width
         options.heads = math.gcd(options.heads, width // 2 if model == "xlstm-large" else width)
@@ -258,16 +208,8 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
-    """Take up the options of a run; a budget that is given replaces the one that it had.
-
-    Raises
-    ------
-    OptionError
-        If a smaller budget is given.
-    CheckpointError
-        If the run has not the options of this version.
-    """
-    if notes.keys() != set(NAMES) - NOT_STORED:
+    """Take up the options of a run; a budget that is given, no smaller, replaces its own."""
+    if notes.keys() != NAMES - NOT_STORED:
         raise CheckpointError("options: expected those of this version; got others")
     budget = {name: given.get(name) for name in ("steps", "minutes")}
     for name, value in budget.items():
@@ -283,15 +225,6 @@ def stored(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the training depends on, as a checkpoint holds it."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
     return kept | {"file": options.file and str(Path(options.file).absolute())}
-
-
-def check_resume(given: Mapping[str, Any]) -> None:
-    """Raise :class:`OptionError` if something is given that a run keeps to its end."""
-    if foreign := given.keys() - AT_RESUME - {"file", "resume"}:
-        raise OptionError(
-            f"--resume: expected no other options than {flags(AT_RESUME)}, the rest are those of "
-            f"the run; got {flags(foreign)}"
-        )
 
 
 def as_typed(message: str, given: Mapping[str, Any]) -> str:

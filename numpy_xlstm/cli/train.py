@@ -5,40 +5,19 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm import training
+from numpy_xlstm import generation, training
+from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.display import (
-    progress_display,
-    save_loss_picture,
-    show_results,
-    show_setup,
-)
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.errors import (
-    CheckpointError,
-    MissingExtraError,
-    OptionError,
-    ShapeError,
-    TextError,
-)
-from numpy_xlstm.generation import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    HuggingFaceTokenizer,
-    Sampling,
-    StreamDecoder,
-    Tokenizer,
-    check_prompt,
-    generate,
-)
+from numpy_xlstm.errors import CheckpointError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 
@@ -55,42 +34,18 @@ is now. The model of the best validation is in best.npz."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
-as many as there are ranks, up to the rows of a batch.
+as many as there are ranks, up to the rows of a batch. While training, |g| is the norm of the
+gradient before it is clipped. Beside other busy programs, OPENBLAS_NUM_THREADS=1 in the environment
+can make training many times faster, as NumPy's threads do not get in each other's way."""
 
-While training, |g| is the norm of the gradient before it is clipped. The arithmetic is NumPy's:
-beside other busy programs its own threads can get in each other's way, and then
-OPENBLAS_NUM_THREADS=1 in the environment makes training many times faster."""
-
-PICTURE = "loss.svg"
-
-OFFICIAL = {"betas": (0.9, 0.95), "eps": 1e-5}
-"""Options of AdamW in the official training of xLSTM."""
-
-FINAL = 0.1
-"""The part of the peak learning rate to which the cosine falls."""
+Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
+"""A training that is about to begin or to go on, and its directory if it has one."""
 
 
-class Session(NamedTuple):
-    """A training that is about to begin or to go on."""
-
-    options: argparse.Namespace
-    split: TextSplit
-    state: TrainingState
-    run: Run | None
-    """Its directory, if it has one."""
-    comm: ranks.Comm | None
-    """The ranks that train together, if there are several."""
-    prompt: str
-    """What the sample continues."""
-
-
-def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "train", help="train a language model on a text", description=DESCRIPTION, epilog=EPILOG
-    )
-    command.add_arguments(parser)
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.epilog = EPILOG
+    command.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -99,57 +54,59 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     comm = ranks.world()
     try:
-        with _silent_unless(ranks.writes(comm)):
+        with ExitStack() as silence:
+            if not ranks.writes(comm):
+                nowhere = silence.enter_context(Path(os.devnull).open("w"))
+                silence.enter_context(redirect_stdout(nowhere))
+                silence.enter_context(redirect_stderr(nowhere))
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
         raise type(error)(command.as_typed(str(error), given)) from error
 
 
-@contextmanager
-def _silent_unless(prints: bool) -> Iterator[None]:
-    """Print nothing within the block, unless this rank is the one that does."""
-    if prints:
-        yield
-        return
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        yield
-
-
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
-    session = _resume(given, comm) if "resume" in given else _begin(given, comm)
-    options, split, state, *_, prompt = session
-    show_setup(describe(options, state.model), state.model, split)
-    interrupted = _train(session)
-    _report(session)
+    session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
+    options, split, state, _ = session
+    display.show_setup(describe(options, state.model), state.model, split)
+    interrupted = _train(session, comm)
+    _report(session, comm)
     if options.sample_length and ranks.writes(comm):
-        sampling, length = Sampling(options.temperature), options.sample_length
-        known: Any = {"length": length, "sampling": sampling, "rng": state.rng}
-        print(f"\nsample:\n{prompt}{generate(state.model, split.tokenizer, prompt, **known)}")
+        known: Any = {"sampling": generation.Sampling(options.temperature), "rng": state.rng}
+        known["length"] = options.sample_length
+        sample = generation.generate(state.model, split.tokenizer, prompt, **known)
+        print(f"\nsample:\n{prompt}{sample}")
     return 130 if interrupted else 0
 
 
-def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
-    """Build all that the options ask for, and the directory if there is to be one."""
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
+    """Build all that the options ask for, a directory too if there is to be one; and the prompt."""
     options = command.begin(given)
+    if options.save_every is not None and options.out is None:
+        raise OptionError("--save-every: expected --out too, where to save; got none")
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng)
-    recipe: Any = {} if options.model == "cell" else OFFICIAL
-    recipe = recipe | {"lr": options.lr, "weight_decay": options.weight_decay}
+    recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
+    if options.model != "cell":
+        recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None
     if options.out is not None:
         notes = {"options": command.stored(options), "text": _fingerprint(text)}
         kept: Any = {"tokenizer": split.tokenizer, "notes": notes, "save_every": options.save_every}
         run = Run.begin(options.out, state, comm=comm, **kept)
-    return Session(options, split, state, run, comm, prompt)
+    return (options, split, state, run), prompt
 
 
-def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
-    """Take up what is in a directory, with the options that it began with."""
-    command.check_resume(given)
+def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
+    """Take up what is in a directory, with the options that it began with; and the prompt."""
+    if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
+        raise OptionError(
+            f"--resume: expected no other options than {command.flags(command.AT_RESUME)}, the "
+            f"rest are those of the run; got {command.flags(foreign)}"
+        )
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
         raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
@@ -167,59 +124,53 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Session:
     if given.keys() & {"steps", "minutes", "file"}:
         run.notes["options"] = command.stored(options)
         run.save()
-    return Session(options, split, run.state, run, comm, prompt)
+    return (options, split, run.state, run), prompt
 
 
 def _fingerprint(text: str) -> dict[str, Any]:
     return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
 
 
-def _tokenizer(name: str) -> Tokenizer | None:
+def _tokenizer(name: str) -> generation.Tokenizer | None:
     """Return the tokenizer of that name; None stands for that of the text's characters."""
-    if name == "characters":
-        return None
-    if name == "bytes":
-        return ByteTokenizer()
+    if name in ("characters", "bytes"):
+        return None if name == "characters" else generation.ByteTokenizer()
     if not Path(name).is_file():
         raise OptionError(
             f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is no file"
         )
-    return HuggingFaceTokenizer.from_file(name)
+    return generation.HuggingFaceTokenizer.from_file(name)
 
 
 def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
-    """Return the prompt; raise an error for options that do not fit each other or the text."""
-    if options.save_every is not None and options.out is None and options.resume is None:
-        raise OptionError("save_every: expected --out too, where to save; got none")
+    """Return what the sample continues; raise an error for options that do not fit the text.
+
+    It is the prompt, or how the held-out part begins.
+    """
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.tbptt and len(split.train_ids) <= options.batch_size:
         raise TextError(
             f"text: expected more tokens to learn from than the {options.batch_size} rows of "
             f"--tbptt; got {len(split.train_ids)}"
         )
-    return _prompt(options, split)
-
-
-def _prompt(options: argparse.Namespace, split: TextSplit) -> str:
-    """What the sample continues: the prompt, or how the held-out part begins."""
     if options.prompt is not None:
         prompt = str(options.prompt)
-    elif isinstance(split.tokenizer, CharacterTokenizer):
+    elif isinstance(split.tokenizer, generation.CharacterTokenizer):
         known = set(split.tokenizer.symbols)
         prompt = next(symbol for symbol in split.validation + split.train if symbol in known)
     else:
-        decoder = StreamDecoder(split.tokenizer)
+        decoder = generation.StreamDecoder(split.tokenizer)
         pieces = (decoder.push(int(token)) for token in split.validation_ids)
         prompt = next((piece for piece in pieces if piece), "")
-    check_prompt(prompt, split.tokenizer)
+    generation.check_prompt(prompt, split.tokenizer)
     return prompt
 
 
-def _train(session: Session) -> bool:
+def _train(session: Session, comm: ranks.Comm | None) -> bool:
     """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
-    options, split, state, run, comm, _ = session
+    options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
-    final = FINAL if options.schedule == "cosine" else 1.0
+    final = 0.1 if options.schedule == "cosine" else 1.0
     records = training.learn(
         state,
         split,
@@ -234,7 +185,7 @@ def _train(session: Session) -> bool:
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
-    with deferred_interrupt() as interrupted, progress_display() as show:
+    with deferred_interrupt() as interrupted, display.progress_display() as show:
         for record in records:
             if run is not None:
                 run.add(record)
@@ -255,21 +206,12 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
     """Within the block, the first Ctrl-C only makes the function that is given return ``True``.
 
     The second one raises ``KeyboardInterrupt`` as usual.
-
-    Examples
-    --------
-    >>> with deferred_interrupt() as interrupted:
-    ...     before = interrupted()
-    ...     signal.raise_signal(signal.SIGINT)
-    ...     (before, interrupted())
-    (False, True)
     """
     seen: list[int] = []
 
     def handler(number: int, frame: Any) -> None:
-        if seen:
-            raise KeyboardInterrupt
         seen.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     previous = signal.signal(signal.SIGINT, handler)
     try:
@@ -278,8 +220,8 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session) -> None:
-    options, split, state, run, comm, _ = session
+def _report(session: Session, comm: ranks.Comm | None) -> None:
+    options, split, state, run = session
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
         "bigram entropy": training.bigram_entropy(split.validation),
@@ -293,9 +235,6 @@ def _report(session: Session) -> None:
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         found[f"{model}, step {step:,}"] = best
-    show_results(levels | found, state)
+    display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
-        try:
-            save_loss_picture(run.directory / PICTURE, training.read_log(run.log), levels)
-        except MissingExtraError as error:
-            print(f"no {PICTURE}: {error}", file=sys.stderr)
+        display.save_loss_picture(run.directory / "loss.svg", training.read_log(run.log), levels)

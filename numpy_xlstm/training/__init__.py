@@ -1,7 +1,20 @@
-"""Training: from a step and a loop that can go on later to runs on a text in a directory."""
+"""Training: from a step and a loop that can go on later to runs on a text in a directory.
 
-from numpy_xlstm.training.language_modelling import learn, validation_bits
-from numpy_xlstm.training.loop import Budget, Progress, Schedule, constant, train, warmup_cosine
+Whatever is not as its docstring says is refused before any work is done: with a
+:class:`ShapeError`, a :class:`DTypeError` or an :class:`OptionError`, and a text with a
+:class:`TextError`.
+"""
+
+from numpy_xlstm.training.loop import (
+    Budget,
+    Progress,
+    Schedule,
+    constant,
+    learn,
+    train,
+    validation_bits,
+    warmup_cosine,
+)
 from numpy_xlstm.training.optimizers import (
     AdamW,
     DecayRule,

@@ -1,4 +1,4 @@
-"""The loop that repeats the training step and reports, its budget, and learning rates over it."""
+"""The loop that repeats the training step, its budget and schedules, and the same on a text."""
 
 import math
 import time
@@ -6,23 +6,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
+import numpy as np
+
 from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     check_above_zero,
     check_callable,
     check_has,
+    check_interval,
     check_kind,
     check_positive,
     is_number,
 )
-from numpy_xlstm.training.ranks import Clock, common_clock
+from numpy_xlstm.training import ranks, text
 from numpy_xlstm.training.state import TrainingState
-from numpy_xlstm.training.step import (
-    Batch,
-    StepOptions,
-    check_step_options,
-    train_step,
-)
+from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
 
 Schedule = Callable[[float], float]
 """Maps the fraction of the training that is done to a factor of the learning rate."""
@@ -47,11 +48,6 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
     final : float
         f, the factor at the end; in [0, 1].
 
-    Raises
-    ------
-    OptionError
-        If an argument is out of range.
-
     Examples
     --------
     >>> schedule = warmup_cosine(warmup=0.2, final=0.1)
@@ -73,10 +69,9 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
 
 
 class Progress(NamedTuple):
-    """Where training stands after a step."""
+    """Where training stands after a step, in part as a :class:`TrainingState` says."""
 
     step: int
-    """How many steps have been taken."""
     fraction: float
     """How much of the budget is used up: 1 at the end."""
     loss: float
@@ -84,13 +79,9 @@ class Progress(NamedTuple):
     grad_norm: float
     """Norm of the gradients before clipping."""
     lr: float
-    """Learning rate of the step."""
     tokens: int
-    """How many tokens have been learned from."""
     elapsed: float
-    """Seconds since the start, with whatever was done between the steps."""
     busy: float
-    """Seconds spent in steps."""
     tokens_per_character: float = 1.0
     """Of the text that is learned from."""
     validation: float | None = None
@@ -114,12 +105,7 @@ class Progress(NamedTuple):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: until ``steps`` or ``seconds``, whichever comes first.
-
-    Raises
-    ------
-    OptionError
-        If both are ``None`` or one is not positive, or ``steps`` is not a whole number.
+    """How long to train: until so many ``steps`` or ``seconds``, whichever comes first.
 
     Examples
     --------
@@ -134,15 +120,13 @@ class Budget:
         if self.steps is None and self.seconds is None:
             raise OptionError("budget: expected steps, seconds or both; got neither")
         if self.steps is not None:
-            object.__setattr__(self, "steps", check_positive("steps", self.steps))
+            check_positive("steps", self.steps)
         if self.seconds is not None:
-            object.__setattr__(self, "seconds", check_above_zero("seconds", self.seconds))
+            check_above_zero("seconds", self.seconds)
 
     def fraction(self, step: int, elapsed: float) -> float:
         """How much of the budget is used up, at most 1."""
-        by_steps = step / self.steps if self.steps is not None else 0.0
-        by_time = elapsed / self.seconds if self.seconds is not None else 0.0
-        return min(1.0, max(by_steps, by_time))
+        return min(1.0, max(step / (self.steps or math.inf), elapsed / (self.seconds or math.inf)))
 
 
 def train(
@@ -152,15 +136,14 @@ def train(
     *,
     schedule: Schedule = constant,
     carry: bool = False,
-    clock: Clock = time.perf_counter,
+    clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
-    """Train until the budget is used up or the batches are, and report after every step.
+    """Train until the budget is used up or the batches are, and yield a report after every step.
 
     At each report ``state`` stands after the step: stored then, and loaded, it goes on as if
     nothing had happened, if the budget is in steps and the batches are drawn from ``state.rng``
-    and ``state.step`` alone. Whatever the caller does between two reports, such as a validation,
-    counts as elapsed time.
+    and ``state.step`` alone. What the caller does between two reports counts as elapsed time.
 
     Parameters
     ----------
@@ -181,17 +164,10 @@ def train(
     **options
         ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
-    Yields
-    ------
-    Progress
-        One record per step.
-
     Raises
     ------
     NonFiniteError
         If the training diverges.
-    OptionError
-        If an argument is not as described: at once, not at the first step.
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
@@ -199,7 +175,7 @@ def train(
     check_callable("schedule", schedule)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
-    clock = common_clock(clock, options.get("comm"))
+    clock = ranks.common_clock(clock, options.get("comm"))
 
     def steps() -> Iterator[Progress]:
         if budget.fraction(state.step, state.elapsed) >= 1:
@@ -227,3 +203,117 @@ def train(
                 return
 
     return steps()
+
+
+def validation_bits(
+    model: RecurrentModel,
+    ids: IndexArray,
+    *,
+    characters: int | None = None,
+    rows: int = 32,
+    window: int = 128,
+    comm: ranks.Comm | None = None,
+) -> float:
+    r"""Bits per character over a whole sequence, the state carried from window to window.
+
+    .. math:: \frac{1}{\ln 2} \cdot \frac{N}{\mathrm{characters}} \cdot
+        \operatorname{mean}_t \big( -\ln P(k_t \mid k_{<t}) \big)
+
+    Parameters
+    ----------
+    model : RecurrentModel
+        Maps tokens (B, T) and a state to logits (B, T, V) and a state.
+    ids : np.ndarray
+        The sequence, shape (N,), with N ≥ 2. Every id is predicted but the first of each row, which
+        counts like the mean of the others.
+    characters : int, optional
+        How many characters of text it is; N if omitted.
+    rows, window : int
+        How many rows are read side by side, each without context at its start, and how many steps
+        at once. More is faster; a wider window takes more memory and gives the same result.
+    comm : mpi4py.MPI.Comm, optional
+        Ranks that share the rows.
+    """
+    check_callable("model", model)
+    check_positive("window", window)
+    if characters is not None:
+        check_positive("characters", characters)
+    inputs, targets = text.parallel_rows(ids, rows)
+    predicted = np.count_nonzero(targets != text.NOTHING)
+    of_rank = ranks.rank_rows(len(inputs), comm)
+    inputs, targets = inputs[of_rank], targets[of_rank]
+    state: Any = None
+    nats = 0.0
+    for start in range(0, inputs.shape[1] if len(inputs) else 0, window):
+        part = slice(start, start + window)
+        logits, state = model(inputs[:, part], state)
+        if count := np.count_nonzero(targets[:, part] != text.NOTHING):
+            loss, _ = softmax_cross_entropy(logits, targets[:, part], ignore_index=text.NOTHING)
+            nats += float(loss) * count
+    per_character = ranks.total(nats, comm) / predicted * len(ids) / (characters or len(ids))
+    return per_character / math.log(2)  # [entropy.3]
+
+
+def learn(
+    state: TrainingState,
+    split: text.TextSplit,
+    budget: Budget,
+    *,
+    batch_size: int,
+    window: int,
+    carry: bool = False,
+    schedule: Schedule = constant,
+    validate_every: int | None = None,
+    validate_seconds: float = 15.0,
+    clock: ranks.Clock = time.perf_counter,
+    **options: Unpack[StepOptions],
+) -> Iterator[Progress]:
+    """Train a model on windows of a text, as :func:`train` does, with validations.
+
+    With a budget in steps and ``validate_every``, a training that is stored after any step and
+    goes on later gives bit for bit the same records, but for their times, and the same model.
+
+    Parameters
+    ----------
+    state, budget, schedule, clock, **options
+        As for :func:`train`.
+    split : TextSplit
+        The text.
+    batch_size, window : int
+        Size of a batch, (B, T).
+    carry : bool
+        Whether to read the text in order, in B rows, each window in the state in which the one
+        before ended; otherwise windows are drawn at random, and begin in the empty state.
+    validate_every : int, optional
+        Steps between two validations; they go by time if omitted. One comes at the end.
+    validate_seconds : float
+        Seconds between two validations; longer where one takes more than a tenth of that.
+    """
+    check_kind("state", state, TrainingState)
+    check_kind("split", split, text.TextSplit)
+    if validate_every is not None:
+        check_positive("validate_every", validate_every)
+    check_interval("validate_seconds", validate_seconds)
+    if carry:
+        batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
+    else:
+        batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
+    steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
+    comm = options.get("comm")
+    now = ranks.common_clock(clock, comm)
+    tokens_per_character = len(split.train_ids) / len(split.train)
+    known: Any = {"characters": len(split.validation), "comm": comm}
+
+    def records() -> Iterator[Progress]:
+        due = now() + validate_seconds
+        for progress in steps:
+            bits, began = None, now()
+            is_due = began >= due if validate_every is None else not progress.step % validate_every
+            if is_due or progress.fraction >= 1:
+                bits = validation_bits(state.model, split.validation_ids, **known)
+                state.validations.append((progress.step, bits))
+                ended = now()
+                due = ended + max(validate_seconds, 10 * (ended - began))
+            yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)
+
+    return records()

@@ -14,9 +14,6 @@ from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
 DecayRule = Callable[[str, Array], bool]
 """Says by name and array whether a parameter decays."""
 
-EMBEDDINGS = ("token_embedding.weight", "embedding.weight")
-"""What the models call their table of token vectors."""
-
 
 def is_matrix(name: str, array: Array) -> bool:
     """Weights decay and biases do not: whether ``array`` has two axes or more."""
@@ -26,13 +23,8 @@ def is_matrix(name: str, array: Array) -> bool:
 def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     """Return the rule of the official xLSTM training: by name, whatever the shape.
 
-    What has "weight" in its name decays, but not if it has "norm" in it too, and not if it is the
-    table of token vectors, ``token_embedding.weight`` or ``embedding.weight``.
-
-    Parameters
-    ----------
-    weight_decay_on_embedding : bool
-        Whether the table of token vectors decays too.
+    What has "weight" in its name decays, but not if it has "norm" in it too. The table of token
+    vectors, ``token_embedding.weight`` or ``embedding.weight``, decays only if that is asked for.
 
     Examples
     --------
@@ -43,7 +35,7 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     """
 
     def decays(name: str, array: Array) -> bool:
-        if name in EMBEDDINGS:
+        if name in ("token_embedding.weight", "embedding.weight"):
             return weight_decay_on_embedding
         return "weight" in name and "norm" not in name
 
@@ -53,15 +45,8 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
 def decay_rule(model: Any) -> DecayRule:
     """Return the rule that a model is trained with, when it begins and when it goes on.
 
-    An xLSTM model has that of the official training; for :class:`~numpy_xlstm.xLSTMLMModel` the
-    field ``weight_decay_on_embedding`` of its configuration counts. Any other has
-    :func:`is_matrix`.
-
-    Examples
-    --------
-    >>> from numpy_xlstm import LSTM, LanguageModel
-    >>> decay_rule(LanguageModel(10, 4, LSTM(4, 8))) is is_matrix
-    True
+    An xLSTM model has :func:`official_decay`, with the ``weight_decay_on_embedding`` of its
+    configuration if that has one. Any other has :func:`is_matrix`.
     """
     if isinstance(model, xLSTMLMModel):
         return official_decay(model.config.weight_decay_on_embedding)
@@ -85,14 +70,12 @@ class AdamW:
     ----------
     params : Mapping[str, np.ndarray]
         The parameters that :meth:`step` will be called with, for their names and shapes.
-    lr : float
-        Learning rate η, unless a step is given another.
+    lr, weight_decay : float
+        η, unless a step is given another learning rate, and λ.
     betas : tuple[float, float]
         β₁ and β₂, in [0, 1).
     eps : float
-        ε, outside of the root.
-    weight_decay : float
-        λ; the decay is η·λ per step.
+        ε, outside of the root, above 0.
     decays : Callable[[str, np.ndarray], bool]
         Which parameters decay, by name and array: matrices by default.
 
@@ -103,19 +86,11 @@ class AdamW:
     t : int
         How many steps have been taken.
 
-    Raises
-    ------
-    OptionError
-        If an option is out of range.
-
-    Notes
-    -----
-    Rule and defaults are those of ``torch.optim.AdamW``.
-
     References
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
     Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
+    Rule and defaults are those of ``torch.optim.AdamW``.
 
     Examples
     --------
@@ -150,9 +125,7 @@ class AdamW:
             raise OptionError(f"betas: expected two numbers; got {betas!r}")
         self.lr = _in_range("lr", lr, np.inf)
         self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
-        self.eps = _in_range("eps", eps, np.inf)
-        if eps == 0:
-            raise OptionError("eps: expected a number above 0, since a gradient can be 0; got 0")
+        self.eps = check_above_zero("eps", eps)  # since a gradient can be 0
         self.weight_decay = _in_range("weight_decay", weight_decay, np.inf)
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
@@ -164,18 +137,21 @@ class AdamW:
     ) -> None:
         """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
 
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names, shapes or dtypes are not those of the optimiser's moments, a gradient is not
-            finite or so large that its square is not, or ``lr`` is negative; nothing has been
-            updated then.
+        Nothing is updated if names, shapes or dtypes are not those of the moments, or with
+        :class:`NonFiniteError` if a gradient or its square is not finite.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
-        for name in self.m:
-            self._check(name, params[name], grads[name])
+        for name, moment in self.m.items():
+            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            check_array(name, params[name], moment.shape, moment.dtype)
+            if not params[name].flags.writeable:
+                raise OptionError(f"{name}: expected an array that can be written to")
+            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
+                raise NonFiniteError(  # its square would stay in the second moment for ever
+                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+                )
         decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
         beta1, beta2 = self.betas
@@ -190,22 +166,10 @@ class AdamW:
             v += (1 - beta2) * (g * g)  # [adam.3]
             p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
 
-    def _check(self, name: str, parameter: Array, grad: Array) -> None:
-        moment = self.m[name]
-        check_array(f"grads[{name!r}]", grad, moment.shape, moment.dtype)
-        check_array(name, parameter, moment.shape, moment.dtype)
-        if not parameter.flags.writeable:
-            raise OptionError(f"{name}: expected an array that can be written to")
-        if (largest := np.abs(grad).max(initial=0)) > np.finfo(grad.dtype).max ** 0.5:
-            raise NonFiniteError(  # its square would stay in the second moment for ever
-                f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
-            )
-
     def state_dict(self) -> dict[str, Array]:
-        """Return all that the next step depends on beside the options, as named arrays.
+        """Return all that the next step depends on beside the options: ``t`` and the moments.
 
-        These are ``t``, and for every parameter ``m.…`` and ``v.…``: the moments themselves, not
-        copies.
+        They are not copied.
 
         Examples
         --------
@@ -219,14 +183,7 @@ class AdamW:
         return {"t": np.array(self.t), **m, **v}
 
     def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names, shapes or dtypes are not those of the parameters, a moment is not finite, or
-            ``t`` is negative; nothing has been changed then.
-        """
+        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave."""
         expected = self.state_dict()
         check_same_parameters(expected, arrays)
         for name, array in expected.items():
@@ -274,6 +231,8 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
     .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
 
+    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
+
     Parameters
     ----------
     grads : Mapping[str, np.ndarray]
@@ -283,23 +242,13 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
     Returns
     -------
-    clipped : dict[str, np.ndarray]
-        The scaled gradients; the very same arrays where nothing had to be scaled.
-    norm : float
-        The norm before.
+    clipped, norm : dict[str, np.ndarray], float
+        The gradients, the very same arrays if nothing had to be scaled, and their norm before.
 
     Raises
     ------
     NonFiniteError
         If the norm is not finite: a step along such a gradient would destroy the parameters.
-    OptionError
-        If ``max_norm`` is not a positive number, or ``grads`` are not arrays by name.
-    DTypeError
-        If a gradient is not an array of floating-point numbers.
-
-    Notes
-    -----
-    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
 
     Examples
     --------

@@ -16,7 +16,6 @@ import numpy as np
 from numpy_xlstm.errors import MissingExtraError, OptionError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import blas_library, num_threads
-from numpy_xlstm.trees import tree_map
 
 LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 """Variables in which MPI launchers tell a process its rank."""
@@ -39,12 +38,8 @@ def launched_rank() -> int | None:
 def world() -> Comm | None:
     """All ranks that were launched with this one; None if it is alone.
 
-    BLAS gets as many threads as there are cores for each rank.
-
-    Raises
-    ------
-    MissingExtraError
-        If there was a launcher and ``mpi4py`` is not installed.
+    BLAS gets as many threads as there are cores for each rank. Raises :class:`MissingExtraError` if
+    there was a launcher and ``mpi4py`` is not installed.
     """
     if launched_rank() is None:
         return None
@@ -102,24 +97,12 @@ def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
 
 def common_clock(clock: Clock, comm: Comm | None) -> Clock:
     """Return a clock that shows on all ranks what the clock of rank 0 shows."""
-    if comm is None:
-        return clock
-
-    def read() -> float:
-        seconds = np.array([clock()])
-        comm.Bcast(seconds)
-        return float(seconds[0])
-
-    return read
+    return clock if comm is None else lambda: float(comm.bcast(clock()))
 
 
 def total(value: float, comm: Comm | None) -> float:
     """Sum of a number over all ranks."""
-    if comm is None:
-        return value
-    found = np.empty(1)
-    comm.Allreduce(np.array([float(value)]), found)
-    return float(found[0])
+    return value if comm is None else float(comm.allreduce(value))
 
 
 def total_gradient(
@@ -131,19 +114,3 @@ def total_gradient(
         grad = grads[name] if grads else np.zeros_like(found)
         comm.Allreduce(np.ascontiguousarray(grad), found)
     return summed
-
-
-def joined(state: Any, comm: Comm | None) -> Any:
-    """State of all rows, from those of each rank."""
-    if comm is None:
-        return state
-
-    def whole(part: Array) -> Array:
-        rows = np.empty(comm.size, np.int64)
-        comm.Allgather(np.array([len(part)]), rows)
-        found: Array = np.empty((rows.sum(), *part.shape[1:]), part.dtype)
-        counts = rows * (found.size // len(found))
-        comm.Allgatherv(np.ascontiguousarray(part), (found, counts))
-        return found
-
-    return tree_map(whole, state)

@@ -28,48 +28,24 @@ class Run:
     The checkpoint is replaced at once and holds all that the rest of the training depends on,
     and how long the log was. The lines after that are cut off when the training goes on, so that
     every step is in the log exactly once. After a validation that is better than all before it, the
-    model alone goes into ``best.npz``.
+    model alone goes into ``best.npz``. An example is in ``docs/training.md``.
 
     Parameters
     ----------
     directory : Path
-        The directory.
+        Where ``checkpoint``, ``best`` and ``log`` are.
     state : TrainingState
         Where the training stands.
     tokenizer : Tokenizer, optional
         What the model's ids come from, to be stored with it.
     notes : dict[str, Any]
         Anything more that JSON can hold, such as the options of the training.
-    save_every : int, optional
-        Steps between two checkpoints.
-    save_seconds : float
-        Seconds between two checkpoints, at most.
+    save_every, save_seconds : int, float
+        Steps between two checkpoints, if that is given, and seconds, at most.
     clock : Callable[[], float]
         Seconds from any origin.
     comm : mpi4py.MPI.Comm, optional
         Ranks that train together: all call the same methods, and rank 0 alone writes.
-
-    Attributes
-    ----------
-    checkpoint, best, log : Path
-        The files.
-
-    Raises
-    ------
-    OptionError
-        If an argument is not as described.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> import numpy as np
-    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
-    >>> model = LanguageModel(10, 4, LSTM(4, 8))
-    >>> state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     Run.begin(folder, state, notes={"by": "me"}).save()
-    ...     Run.resume(folder).notes
-    {'by': 'me'}
     """
 
     directory: Path
@@ -98,10 +74,7 @@ class Run:
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
         """Begin in a directory, which is made if it does not exist, with a first checkpoint.
 
-        Raises
-        ------
-        OptionError
-            If there is a checkpoint already: a training is not overwritten.
+        A training is not overwritten: a checkpoint that is there is an :class:`OptionError`.
         """
         run = cls(Path(directory), state, **options)
         if ranks.writes(run.comm):
@@ -126,14 +99,8 @@ class Run:
     ) -> "Run":
         """Take up what is in a directory, and cut off what the log has of later steps.
 
-        ``decays`` is as for :meth:`TrainingState.load`.
-
-        Raises
-        ------
-        OSError
-            If there is no checkpoint.
-        CheckpointError
-            If the checkpoint is damaged, or the log is shorter than it was.
+        ``decays`` is as for :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
+        checkpoint is damaged, or the log is shorter than it was.
         """
         file = Path(directory) / CHECKPOINT
         if not file.exists():
@@ -185,13 +152,7 @@ class Run:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Read the lines of a log; what comes after the last line that is complete is left out.
-
-    Raises
-    ------
-    CheckpointError
-        If a line is not JSON.
-    """
+    """Read the complete lines of a log; :class:`CheckpointError` if one is not JSON."""
     lines = Path(path).read_bytes().split(b"\n")[:-1]
     try:
         return [json.loads(line) for line in lines]

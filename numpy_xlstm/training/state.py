@@ -15,7 +15,7 @@ from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
-from numpy_xlstm.trees import leaves, rebuild, tree_map
+from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """What the names of the stored moments and of the carried state begin with."""
@@ -38,11 +38,11 @@ class TrainingState:
     optimizer : AdamW
         Made from this model's ``params``.
     rng : np.random.Generator
-        Draws all that is random: batches, and dropout.
+        Draws batches, and dropout.
     step, tokens : int
-        How many steps have been taken, and tokens learned from.
+        Steps taken, and tokens learned from.
     elapsed, busy : float
-        Seconds since the start, and those of them spent in steps.
+        Seconds since the start, and those spent in steps.
     carried : Any
         State of the model that the next batch begins in, unless that begins anew; with several
         ranks, that of the rows of this rank.
@@ -101,16 +101,10 @@ class TrainingState:
         """Write all of it into one checkpoint, with ``more`` for the caller to find again.
 
         With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
-
-        Raises
-        ------
-        CheckpointError
-            If something cannot be stored, such as another kind of generator.
+        What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
         """
-        name = type(self.rng.bit_generator).__name__
-        if name not in BIT_GENERATORS:
-            raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name}")
-        carried = ranks.joined(self.carried, comm)
+        _bit_generator(type(self.rng.bit_generator).__name__)
+        carried = self.carried if comm is None else join_states(comm.allgather(self.carried))
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {
@@ -126,28 +120,13 @@ class TrainingState:
 
     @classmethod
     def load(
-        cls,
-        path: str | Path,
-        *,
-        decays: DecayRule | None = None,
-        comm: ranks.Comm | None = None,
+        cls, path: str | Path, *, decays: DecayRule | None = None, comm: ranks.Comm | None = None
     ) -> tuple[Self, Checkpoint]:
         """Read what :meth:`save` has written, and return the checkpoint too.
 
-        Parameters
-        ----------
-        path : str or Path
-            The file.
-        decays : DecayRule, optional
-            The optimiser's rule of what decays, which the file does not hold; that of the kind of
-            model, :func:`decay_rule`, if omitted.
-        comm : mpi4py.MPI.Comm, optional
-            Ranks that go on together, however many have written the file.
-
-        Raises
-        ------
-        CheckpointError
-            If the file is damaged, or holds no training.
+        ``decays`` is the optimiser's rule of what decays, which the file does not hold; that of
+        the kind of model, :func:`decay_rule`, if omitted. There may be other ranks than at the
+        time. Raises :class:`CheckpointError` if the file is damaged, or holds no training.
         """
         checkpoint = load_checkpoint(path)
         model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
@@ -157,10 +136,12 @@ class TrainingState:
             )
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
+            rng = np.random.Generator(_bit_generator(found["rng"]["bit_generator"]))
+            rng.bit_generator.state = found["rng"]
             state = cls(
                 model,
                 optimizer,
-                rng=_generator(found["rng"]),
+                rng,
                 carried=_carried(model, arrays, comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in COUNTS},
@@ -173,13 +154,10 @@ class TrainingState:
         return state, checkpoint
 
 
-def _generator(found: dict[str, Any]) -> np.random.Generator:
-    name = found["bit_generator"]
+def _bit_generator(name: Any) -> Any:
     if name not in BIT_GENERATORS:
         raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name!r}")
-    bits = getattr(np.random, name)(0)
-    bits.state = found
-    return np.random.Generator(bits)
+    return getattr(np.random, name)(0)
 
 
 def _carried(model: RecurrentModel, arrays: Mapping[str, Array], comm: ranks.Comm | None) -> Any:

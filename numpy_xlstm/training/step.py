@@ -25,12 +25,10 @@ from numpy_xlstm.trees import join_states, leaves, tree_map
 
 
 class Batch(NamedTuple):
-    """Tokens and what follows each of them."""
+    """Tokens and what follows each of them: ids, shape (B, T)."""
 
     inputs: IndexArray
-    """Ids, shape (B, T)."""
     targets: IndexArray
-    """Ids, shape (B, T)."""
     mask: BoolArray | None = None
     """Which targets count, shape (B, T); all if omitted."""
     fresh: bool = True
@@ -90,19 +88,16 @@ def train_step(
         Made from this model's ``params``.
     batch : Batch
         Inputs and targets, (B, T). The loss is the mean over all targets that count.
-    lr : float, optional
-        Learning rate of this step, if not the optimiser's.
-    max_norm : float
-        The norm to clip the gradients to.
+    lr, max_norm : float
+        Learning rate, if not the optimiser's, and the norm to clip the gradients to.
     state : optional
-        State of the model before the batch, a constant: no gradient goes into it. The empty state
-        if omitted.
+        State of the model before the batch, into which no gradient goes; empty if omitted.
     accumulate : int
         In how many parts the rows are learned from one after the other: the gradient is the same,
         and only one part is in memory at once.
     recompute : bool
-        Whether the model's forward is told to ``recompute`` in the backward what it can, to need
-        less memory. A :class:`LanguageModel` cannot, which is an error.
+        Whether the backward computes again what it can, to need less memory; not for
+        :class:`LanguageModel`.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
     comm : mpi4py.MPI.Comm, optional
@@ -114,12 +109,9 @@ def train_step(
     ------
     NonFiniteError
         If the gradients are not finite; nothing has been updated then.
-    OptionError
-        If there are fewer rows than parts of all ranks, or an argument is of another kind.
-    ShapeError
-        If no target counts, or targets, mask or state are not for the rows of the inputs.
-    DTypeError, IndexError
-        If inputs or targets are not ids below V.
+    OptionError, ShapeError, DTypeError, IndexError
+        If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
+        targets, mask or state are not for the rows of the inputs.
 
     Examples
     --------
@@ -168,7 +160,7 @@ def check_step_options(model: RecurrentModel, **options: Unpack[StepOptions]) ->
     if options.get("recompute") and not getattr(model, "can_recompute", False):
         raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
     if (comm := options.get("comm")) is not None:
-        check_has("comm", comm, "Allreduce", "Allgatherv", "Bcast")
+        check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 
 
 def _check_batch(batch: Any) -> None:

@@ -12,13 +12,7 @@ from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
-from numpy_xlstm.numerics import (
-    check_generator,
-    check_has,
-    check_positive,
-    check_whole,
-    is_number,
-)
+from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
 from numpy_xlstm.training.step import Batch
 
 NOTHING = -1
@@ -26,13 +20,7 @@ NOTHING = -1
 
 
 def default_text() -> str:
-    """Return the English text that every CPython ships: the language reference of ``help()``.
-
-    Examples
-    --------
-    >>> len(default_text()) > 400_000
-    True
-    """
+    """Return the English text that every CPython ships: the language reference of ``help()``."""
     from pydoc_data.topics import topics  # half a megabyte, so only when it is asked for
 
     return "\n\n".join(topics[name] for name in sorted(topics))
@@ -41,12 +29,7 @@ def default_text() -> str:
 def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TextError
-        If it is a directory, empty, or binary: it holds NUL bytes or is not UTF-8.
+    Raises :class:`TextError` if it is a directory, empty, or binary: holds NUL bytes or no UTF-8.
     """
     if path is None:
         return default_text()
@@ -91,31 +74,12 @@ class TextSplit:
 
 
 def split_text(
-    text: str,
-    window: int,
-    tokenizer: Tokenizer | None = None,
-    *,
-    validation_fraction: float = 0.1,
+    text: str, window: int, tokenizer: Tokenizer | None = None, *, validation_fraction: float = 0.1
 ) -> TextSplit:
-    """Cut off the last tenth of a text for validation.
+    """Cut off the last tenth of a text for validation, or another fraction of its characters.
 
-    Parameters
-    ----------
-    text : str
-        The whole text.
-    window : int
-        How many tokens are learned from at once; each part must hold one more than that.
-    tokenizer : Tokenizer, optional
-        Maps the text to ids; that of the characters of the training part if omitted.
-    validation_fraction : float
-        The part to cut off, of the characters.
-
-    Raises
-    ------
-    TextError
-        If ``text`` is no string, or either part is shorter than one window and the token after it.
-    OptionError
-        If another argument is not as described.
+    Either part must hold more tokens than ``window``, which are learned from at once. Without a
+    tokenizer, they are the characters of the training part.
 
     Examples
     --------
@@ -150,21 +114,10 @@ def split_text(
 def random_windows(
     ids: IndexArray, batch_size: int, window: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches of windows, every start equally likely, without end.
+    """Yield batches (B, T) of windows of ids (N,), N > T, every start equally likely, without end.
 
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,), with N > ``window``.
-    batch_size, window : int
-        Number B of windows in a batch, and T of ids in each; the targets are one further on.
-    rng : np.random.Generator
-        Draws the starts, at each batch; nothing else decides what comes next.
-
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If the sequence is shorter than a window and one, or an argument is not as described.
+    The targets are one further on. ``rng`` draws the starts of each batch; nothing else decides
+    what comes next.
 
     Examples
     --------
@@ -172,7 +125,9 @@ def random_windows(
     >>> batch.inputs.shape, (batch.targets == batch.inputs + 1).all()
     ((2, 5), np.True_)
     """
-    _check(ids, batch_size, window)
+    check_sequence("ids", ids)
+    check_positive("batch_size", batch_size)
+    check_positive("window", window)
     check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
         raise ShapeError(f"ids: expected at least {window + 1}, a window and one; got {len(ids)}")
@@ -191,22 +146,10 @@ def consecutive_windows(
 ) -> Iterator[Batch]:
     """Yield batches of windows each of which goes on where the one before ended, without end.
 
-    The sequence is laid out in B contiguous rows, and the windows go along all of them at once.
-    The first of them is ``fresh``, and so is the one after the last, when the rows begin anew.
-
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,); up to B − 1 of its last ids are left out, for rows of one length.
-    batch_size, window : int
-        Number B of rows, and T of ids in a window, or a little less, so that they fill a row.
-    start : int
-        How many windows to leave out at the beginning.
-
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If a row would have nothing to predict, or an argument is not as described.
+    Ids of shape (N,), with N > B, are laid out in B contiguous rows, and the windows go along all
+    of them at once. The first of them is ``fresh``, and so is the one after the last, when the rows
+    begin anew. Up to B − 1 of the last ids are left out, for rows of one length, and windows are a
+    little shorter where that fills a row. ``start`` says how many to leave out at the beginning.
 
     Examples
     --------
@@ -218,7 +161,9 @@ def consecutive_windows(
     [[2, 3, 4], [7, 8, 9]] [[3, 4, 5], [8, 9, 10]] False
     [[0, 1], [5, 6]] [[1, 2], [6, 7]] True
     """
-    _check(ids, batch_size, window)
+    check_sequence("ids", ids)
+    check_positive("batch_size", batch_size)
+    check_positive("window", window)
     check_whole("start", start)
     length = (len(ids) - 1) // batch_size
     if length < 1:
@@ -238,34 +183,13 @@ def consecutive_windows(
     return batches()
 
 
-def _check(ids: IndexArray, batch_size: int, window: int) -> None:
-    check_sequence("ids", ids)
-    check_positive("batch_size", batch_size)
-    check_positive("window", window)
-
-
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
     """Lay a sequence out in rows of contiguous text, to be read side by side.
 
-    Every id but the first of each row is a target exactly once. Rows differ in length by one at
-    most; the shorter ones end with the target −1, for nothing.
-
-    Parameters
-    ----------
-    ids : np.ndarray
-        The sequence, shape (N,), with N ≥ 2.
-    rows : int
-        Number B of rows; fewer if a row would have no target.
-
-    Returns
-    -------
-    inputs, targets : np.ndarray
-        Shape (B, T).
-
-    Raises
-    ------
-    ShapeError, DTypeError, OptionError
-        If there is nothing to predict, or an argument is not as described.
+    From ids of shape (N,), with N ≥ 2, it makes inputs and targets of shape (B, T). Every id but
+    the first of each row is a target exactly once. Rows differ in length by one at most; the
+    shorter ones end with the target −1, for nothing. There are fewer rows than ``rows`` if one
+    would have no target.
 
     Examples
     --------
@@ -289,12 +213,8 @@ def unigram_entropy(text: str) -> float:
 
     .. math:: H(X) = -\sum_a \frac{n_a}{n} \log_2 \frac{n_a}{n}
 
-    No prediction that ignores the context does better on this text, even one fitted to it.
-
-    Raises
-    ------
-    TextError
-        If the text is empty, or no string.
+    No prediction that ignores the context does better on this text, even one fitted to it. An empty
+    text is a :class:`TextError`.
 
     Examples
     --------
@@ -315,12 +235,8 @@ def bigram_entropy(text: str) -> float:
     .. math::
         H(X_t \mid X_{t-1}) = -\sum_{a,b} \frac{n_{ab}}{n - 1} \log_2 \frac{n_{ab}}{n_{a·}}
 
-    No prediction from the last character alone does better on this text, even one fitted to it.
-
-    Raises
-    ------
-    TextError
-        If the text has no pair of characters, or is no string.
+    No prediction from the last character alone does better on this text, even one fitted to it. A
+    text without a pair of characters is a :class:`TextError`.
 
     Examples
     --------

@@ -40,10 +40,8 @@ def expected(seed: int = 0, length: int = 500, stop: tuple[str, ...] = (), **opt
 
 def run(*argv: str) -> int:
     parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers())
-    args = parser.parse_args(["generate", *argv])
-    code: int = args.run(args)
-    return code
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(argv))
 
 
 @pytest.fixture

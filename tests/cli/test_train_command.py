@@ -122,7 +122,7 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bits = iter([3.5, 2.25, 1.5 if best_comes_last else 2.75])
-    module = "numpy_xlstm.training.language_modelling.validation_bits"
+    module = "numpy_xlstm.training.loop.validation_bits"
     monkeypatch.setattr(module, lambda *args, **options: next(bits))
     assert train(text_file, "--steps", "5", "--validate-every", "2") == 0
     shown = re.findall(r"slstm model(.*?) +│ +(\d\.\d+) │", capsys.readouterr().out)

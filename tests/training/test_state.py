@@ -115,6 +115,6 @@ def test_a_generator_of_another_kind_is_refused_before_anything_is_written(tmp_p
     class Mine(np.random.PCG64):
         pass
 
-    with pytest.raises(CheckpointError, match=r"rng: expected one of PCG64, .*; got Mine"):
+    with pytest.raises(CheckpointError, match=r"rng: expected one of PCG64, .*; got 'Mine'"):
         start(bits=Mine).save(tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == []
