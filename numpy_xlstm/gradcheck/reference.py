@@ -24,19 +24,19 @@ def complex_step(f: Scalar) -> float:
 
 
 class Stencil(NamedTuple):
-    """What a function does around 0, seen with one step.
-
-    The central difference, extrapolated; one-sided differences with half the step; what rounding
-    may have done to them; by how much the extrapolation changed the slope, its truncation error;
-    and the jump of one-sided differences with the whole step.
-    """
+    """What a function does around 0, seen with one step: slopes, and how far to trust them."""
 
     slope: float
+    """The central difference, extrapolated."""
     left: float
     right: float
+    """One-sided differences with half the step."""
     noise: float
+    """What rounding may have done to them."""
     correction: float
+    """By how much the extrapolation changed the slope: its truncation error."""
     wide_jump: float
+    """By how much one-sided differences with the whole step differ."""
 
     @property
     def error(self) -> float:
@@ -44,14 +44,19 @@ class Stencil(NamedTuple):
         return self.correction + 16 * self.noise
 
     @property
+    def jump(self) -> float:
+        """By how much the one-sided differences differ: ∝ step if smooth, constant at a kink."""
+        return abs(self.right - self.left)
+
+    @property
     def smooth(self) -> bool:
         """Whether the jump shrinks with the step, as far as one can see above the rounding."""
         return self.jump <= max(0.7 * self.wide_jump, 16 * self.noise)
 
-    @property
-    def jump(self) -> float:
-        """By how much the one-sided differences differ: ∝ step if smooth, constant at a kink."""
-        return abs(self.right - self.left)
+
+def noise(rounding: float, step: float = DIFFERENCE_STEP) -> float:
+    """What rounding does to a difference, if it does so much to one value."""
+    return 8 * rounding / step
 
 
 def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stencil:
@@ -63,7 +68,7 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
         slope,
         float((middle - left) / (step / 2)),
         float((right - middle) / (step / 2)),
-        8 * rounding / step,
+        noise(rounding, step),
         abs(slope - float(narrow)),
         float(abs(far_right - 2 * middle + far_left) / step),
     )
