@@ -120,7 +120,8 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
     _check(logits, history)
     y, exponents = _penalised(logits, history, sampling.repetition_penalty)
     if sampling.temperature == 0:
-        return (np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)).astype(np.float64)
+        likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
+        return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
         gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
         w = np.exp(gaps / sampling.temperature)  # [sample.2]
