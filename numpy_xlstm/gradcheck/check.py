@@ -1,7 +1,6 @@
 """The check itself: which methods, which tolerances, and the report."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,12 +89,9 @@ def gradcheck(
 
     Raises
     ------
-    OptionError
-        If an option is none of the above.
-    TypeError
-        If the target does not follow a protocol.
-    DTypeError, ShapeError
-        If tensors are of other dtypes, or ``tensor_axes`` does not fit their shape.
+    OptionError, TypeError, DTypeError, ShapeError
+        If an option is none of the above, the target does not follow a protocol, tensors are of
+        other dtypes, or ``tensor_axes`` does not fit their shape.
 
     Examples
     --------
@@ -142,19 +138,9 @@ def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[li
     tolerances = TOLERANCES["float32" if point.problem.dtype == np.float32 else "float64"]
     if rtol is not None:
         tolerances = tolerances | {"complex": rtol, "adjoint": rtol}
-    notes: list[str] = []
-    rows = contract_rows(point, tolerances["adjoint"])
-    if not rows:
-        rows, notes = _compare(point, methods, tolerances)
-    return [replace(row, state=point.problem.state) for row in rows], notes
-
-
-def _compare(
-    point: Point, methods: Sequence[str], tolerances: dict[str, float]
-) -> tuple[list[Row], list[str]]:
-    """Rows by all methods; differences stand for the complex step where it is impossible."""
-    rows: list[Row] = []
-    notes: list[str] = []
+    if rows := contract_rows(point, tolerances["adjoint"]):
+        return rows, []
+    notes = []
     if point.why_no_complex and "complex" in methods:
         notes.append(f"no complex step, differences instead: {point.why_no_complex}")
         methods = ["difference", *(["adjoint"] if "adjoint" in methods else [])]

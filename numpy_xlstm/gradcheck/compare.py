@@ -120,7 +120,8 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
         notes.append(f"{len(failing)} of {checked}{_located(point, tensor, failing)}")
     shape = point.tensors[tensor].shape if tensor in point.tensors else ()
     error = max((p.error for p in judged), default=0.0)
-    return Row(tensor, shape, method, checked, error, rtol, status, "; ".join(notes))
+    note, state = "; ".join(notes), point.problem.state
+    return Row(tensor, shape, method, checked, error, rtol, status, note, state)
 
 
 def _located(point: Point, tensor: str, failing: list[Probe]) -> str:
@@ -169,4 +170,5 @@ def _linearity(point: Point, rtol: float) -> Row:
     error = np.abs(2 * of_first - 3 * of_other - of_mixed).max(initial=0)
     error = float(relative(error, np.abs(of_mixed).max(initial=0)))
     status: Status = "ok" if error <= 8 * rtol else "FAIL"
-    return Row("linear in ȳ", (), "adjoint", "all entries", error, 8 * rtol, status)
+    checked, state = "all entries", point.problem.state
+    return Row("linear in ȳ", (), "adjoint", checked, error, 8 * rtol, status, state=state)

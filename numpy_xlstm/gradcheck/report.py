@@ -103,7 +103,7 @@ class Report:
         """Return the report as plain data, for JSON; errors that are not finite become strings."""
         rows = [dataclasses.asdict(row) | {"shape": list(row.shape)} for row in self.rows]
         for row in rows:
-            row["error"] = row["error"] if abs(row["error"]) < float("inf") else str(row["error"])
+            row["error"] = row["error"] if math.isfinite(row["error"]) else str(row["error"])
         return {"passed": self.passed, "seed": self.seed, "rows": rows, "notes": list(self.notes)}
 
     def __str__(self) -> str:
