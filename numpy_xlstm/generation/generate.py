@@ -23,7 +23,6 @@ from numpy_xlstm.trees import join_states
 PLAIN = Sampling()
 """What the model believes, unchanged."""
 
-
 TokenModel = Callable[..., tuple[Array, Any]]
 """All that generation needs of a model: from tokens (B, T) and a state, None at first, to logits
 (B, T, V) and the state after them."""
@@ -117,17 +116,9 @@ def generate(
     >>> len(generate(model, ByteTokenizer(), "né", length=9, banned=ascii_only, rng=rng))
     9
     """
-    pieces = stream(
-        model,
-        tokenizer,
-        prompt,
-        length=length,
-        sampling=sampling,
-        stop=stop,
-        banned=banned,
-        rng=rng,
-    )
-    return "".join(pieces)
+    ids = [check_prompt(prompt, tokenizer)]
+    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
+    return "".join(piece for (piece,) in pieces)
 
 
 def generate_batch(

@@ -45,10 +45,8 @@ class ByteTokenizer:
     'né�'
     """
 
-    @property
-    def size(self) -> int:
-        """Number of ids: 256."""
-        return 256
+    size = 256
+    """Number of ids."""
 
     def encode(self, text: str) -> IndexArray:
         """Ids of a text: its bytes. Half of a surrogate pair, which has none, is a TextError."""
@@ -134,7 +132,7 @@ class HuggingFaceTokenizer:
     """A tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
 
     The text is encoded as it is, whatever the file says of truncation, padding and templates. A
-    special token that is written out in the text becomes its id. Decoding leaves them out.
+    special token that is written out in the text becomes its id. Decoding leaves these tokens out.
 
     Parameters
     ----------
@@ -145,13 +143,6 @@ class HuggingFaceTokenizer:
     ------
     OptionError, MissingExtraError
         If it is not such a content, or the extra is not installed.
-
-    Examples
-    --------
-    ::
-
-        tokenizer = HuggingFaceTokenizer.from_file("tokenizer.json")
-        ids = tokenizer.encode("Once upon a time")
     """
 
     json: str = field(repr=False)
