@@ -74,23 +74,32 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
     )
 
 
-def best(seen: list[Stencil]) -> Stencil:
-    """The stencil with the least error, of those too short to reach the kinks of longer ones."""
-    reached = max((n for n, stencil in enumerate(seen) if not stencil.smooth), default=-1)
-    return min(seen[reached + 1 :] or seen[-1:], key=lambda stencil: stencil.error)
+def settle(
+    f: Scalar, claimed: float, tolerance: float, rounding: float, analytic: bool
+) -> tuple[float, bool]:
+    """Look closer where a difference contradicts the claim: a better reference, or a kink.
 
-
-def at_kink(seen: list[Stencil], claimed: float, tolerance: float) -> bool:
-    """Tell whether a kink that was seen excuses that differences contradict the claimed derivative.
-
-    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. The jump
-    between the one-sided slopes shrinks with the step where the function is smooth, and stays at a
-    kink. If a shorter step leaves the kink outside, the claim must agree with that step, as far as
-    rounding lets one see. If not even the shortest does, it must lie between the one-sided slopes.
+    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. If a shorter
+    step leaves it outside, the claim must agree with that step, as far as rounding lets one see. If
+    not even the shortest does, it must lie between the one-sided slopes. Where several kinks lie
+    close by, no difference sees the branch that the forward takes. The complex step does, if the
+    function is ``analytic``: a claim that agrees with it is at a kink, too.
     """
-    chosen, last = best(seen), seen[-1]
-    if chosen.smooth:
-        return abs(claimed - chosen.slope) <= tolerance + chosen.error
-    low, high = sorted((last.left, last.right))
-    slack = tolerance + last.noise + last.jump / SHRINK
-    return low - slack <= claimed <= high + slack
+    seen: list[Stencil] = []
+    reached = 0  # how many of the stencils reach a kink
+    for n in range(SHRINKS + 1):
+        seen.append(stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n))
+        reached = reached if seen[n].smooth else n + 1
+        best = min(seen[reached:] or seen[-1:], key=lambda stencil: stencil.error)
+        distance = abs(claimed - best.slope)
+        if best.smooth and distance <= tolerance:
+            return best.slope, False
+    if not reached:
+        return best.slope, False
+    if best.smooth:
+        kink = distance <= tolerance + best.error
+    else:
+        low, high = sorted((best.left, best.right))
+        slack = tolerance + best.noise + best.jump / SHRINK
+        kink = low - slack <= claimed <= high + slack
+    return best.slope, kink or (analytic and abs(claimed - complex_step(f)) <= tolerance)
