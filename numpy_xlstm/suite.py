@@ -61,9 +61,8 @@ def _memories() -> dict[str, Case]:
         name, options = f"{forget}-{input_gate}", {"num_heads": NH, "qk_dim": QK, **gates}
         found[f"mLSTMCell/{name}"] = _step(cells.mLSTMCell, **options)
         found[f"mLSTM/{name}"] = _sequence(layers.mLSTM, **options)
-        for form in ("recurrent", "parallel"):
-            found[f"mlstm_{form}/{name}"] = _memory(f"mlstm_{form}", **gates)
-        found[f"mlstm_chunkwise/{name}"] = _memory("mlstm_chunkwise", chunk_size=3, **gates)
+        for form, more in (("recurrent", {}), ("parallel", {}), ("chunkwise", {"chunk_size": 3})):
+            found[f"mlstm_{form}/{name}"] = _memory(f"mlstm_{form}", **gates, **more)
     return found
 
 
@@ -136,10 +135,7 @@ def _functions(forward: Any, backward: Any, *inputs: Draw) -> Case:
 
 
 def _layer(make: Callable[..., Any], inputs: Draw, maps: float = 1.0) -> Case:
-    """A cell, layer or model with random parameters and, if it has one, a random state.
-
-    Its matrices are multiplied by ``maps``, but for an embedding.
-    """
+    """A cell, layer or model, from a random state if it has one; ``maps`` multiply its matrices."""
 
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         layer = make(dtype=dtype)

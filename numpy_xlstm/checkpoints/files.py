@@ -26,8 +26,6 @@ SAFETENSORS_DTYPES = tuple(
     f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)
 )
 
-Content = tuple[dict[str, Array], dict[str, Any]]
-
 
 def write_arrays(
     path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, Any]
@@ -82,7 +80,7 @@ def write_arrays(
         write(file, arrays, text)
 
 
-def read_arrays(path: str | Path) -> Content:
+def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read the arrays and the metadata that :func:`write_arrays` has written.
 
     Raises

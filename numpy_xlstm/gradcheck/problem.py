@@ -100,9 +100,8 @@ class Problem:
 
     def from_returned_state(self) -> "Problem":
         """The same problem from the state that the forward returned, elsewhere if it could."""
-        state = tree_map(
-            lambda a: a.astype(self.dtype) if is_floating(a) else a, self._elsewhere[1]
-        )
+        _, state, _ = self._elsewhere
+        state = tree_map(lambda a: a.astype(self.dtype) if is_floating(a) else a, state)
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
         problem.state = "returned"
         return problem
