@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -153,30 +153,26 @@ class Places:
 
     def describe(self, index: Index) -> str:
         """``[3, 2] (gate f, unit 1, input 2)``, or the index alone."""
-        values = [f"{name} {values[0]}" for name, values in self._values([index])]
+        values = [f"{name} {seen[0]}" for name, _, seen in self._values([index])]
         return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
 
     def in_common(self, indices: Sequence[Index]) -> str:
         """``, all of gate f``, up to three values each; nothing of a single entry."""
         found = [
-            f"{name} {' or '.join(map(str, values))}"
-            for (name, values), (_, all_values) in zip(
-                self._values(indices), self.parts, strict=True
-            )
-            if len(values) < min(len(all_values), 4)
+            f"{name} {' or '.join(map(str, seen))}"
+            for name, values, seen in self._values(indices)
+            if len(seen) < min(len(values), 4)
         ]
         return f", all of {', '.join(found)}" if found and len(indices) > 1 else ""
 
-    def _values(self, indices: Sequence[Index]) -> list[Part]:
-        """Which values of each part occur, in their order."""
+    def _values(self, indices: Sequence[Index]) -> Iterator[tuple[str, Sequence[Any], list[Any]]]:
+        """Each part with its values, and with those that occur, in their order."""
         if not self.parts:
-            return []
+            return
         flat = [np.ravel_multi_index(index, self.shape) for index in indices]
         places = np.unravel_index(flat, [len(values) for _, values in self.parts])
-        return [
-            (name, [values[n] for n in np.unique(place)])
-            for (name, values), place in zip(self.parts, places, strict=True)
-        ]
+        for (name, values), place in zip(self.parts, places, strict=True):
+            yield name, values, [values[n] for n in np.unique(place)]
 
 
 def _parse(name: str, shape: Index, pattern: str) -> list[Part]:
