@@ -57,15 +57,15 @@ def gradcheck(
     Parameters
     ----------
     target : layer or (forward, backward)
-        What to check. Either protocol will do, from a class with ``params`` or from two functions::
+        What to check: a class with ``params``, a mapping of arrays, or two functions, which may
+        take several inputs, return one gradient for each, and have no ``grads``. Either will do::
 
             y, cache        = forward(x)           dx, grads          = backward(dy, cache)
             y, state, cache = forward(x, state)    dx, dstate0, grads = backward(dy, cache, dstate)
 
-        Functions may take several inputs, return one gradient for each, and have no ``grads``.
-        ``params`` is a mapping of arrays. A layer is evaluated over others by its
-        ``with_params(params)``, or else by a copy whose ``params`` is replaced. Its attribute
-        ``tensor_axes``, if any, names entries: ``{"W": "(gate=ifzo unit) input"}``.
+        A layer is evaluated over other parameters by its ``with_params(params)``, or else by a copy
+        whose ``params`` is replaced. Its attribute ``tensor_axes``, if any, names entries:
+        ``{"W": "(gate=ifzo unit) input"}``.
     *inputs : array or nested tuple of arrays
         The arguments of the forward: x, and a state if its gradient is to be checked. Copies are
         passed on. Inputs and parameters share one dtype: float32, float64 or longdouble; integers
@@ -83,9 +83,8 @@ def gradcheck(
     Returns
     -------
     Report
-        ``report.passed``, ``report.max_error``, ``str(report)`` is a table. :class:`Row` says what
-        the error of a tensor is, and when a row is neither ok nor a failure. A report passes if no
-        row fails, and if each tensor has a row that is ok.
+        ``report.passed``, ``report.max_error``, ``str(report)`` is a table. It passes if no row
+        fails, and if each tensor has a row that is ok; see :class:`~numpy_xlstm.gradcheck.Row`.
 
     Raises
     ------

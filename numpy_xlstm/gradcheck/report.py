@@ -30,10 +30,11 @@ class Row:
     checked : str
         How many entries, or random directions, were compared.
     error, tolerance : float
-        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; and
-        how large it may be.
+        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; on the
+        scale of rounding if ĝ is nearly zero beside other tensors. And how large it may be.
     status : {"ok", "FAIL", "kink", "vacuous"}
-        "kink" if every entry lies on a kink of the function, where no difference can tell;
+        "kink" if all that was compared lies at a modulus at 0 or a tie of a maximum, closer than
+        the step of the differences, so that these cannot tell;
         "vacuous" if the reference is zero everywhere, or so small beside other tensors that only
         its rounding is seen: a backward that is wrong elsewhere passes here.
     note : str
