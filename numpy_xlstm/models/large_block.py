@@ -28,11 +28,7 @@ from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
 from numpy_xlstm.models.configs import Positive
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
-from numpy_xlstm.models.mlstm_layer import (
-    empty_memory,
-    mlstm_over_heads,
-    mlstm_over_heads_backward,
-)
+from numpy_xlstm.models.mlstm_layer import empty_memory, mlstm_over_heads, mlstm_over_heads_backward
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 
@@ -234,16 +230,7 @@ class xLSTMLargeBlock(ResidualBlock):
     Parameters
     ----------
     config, dtype, rng
-        As in :class:`xLSTMLargeLayer`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> config = xLSTMLargeConfig(embedding_dim=16, num_heads=2, num_blocks=1, vocab_size=9)
-    >>> block = xLSTMLargeBlock(config, rng=np.random.default_rng(0))
-    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
-    >>> y.shape, state.C.shape
-    ((2, 5, 16), (2, 2, 4, 8))
+        As in :class:`xLSTMLargeLayer`, and so is the state.
     """
 
     def __init__(
