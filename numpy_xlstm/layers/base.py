@@ -81,7 +81,7 @@ class SequenceCache(NamedTuple):
     kept: Any  # what ``compute`` has kept
     shape: tuple[int, ...]  # of y, in the layout of the caller
     stacked: bool  # whether states have PyTorch's leading axis of layers
-    made_by: frozenset[str]  # names and shapes of the layer's parameters, its dtype and layout
+    made_by: dict[str, Any]  # shapes of the layer's parameters by name, its dtype and layout
 
 
 class Recurrent(Module):
@@ -196,14 +196,18 @@ class Recurrent(Module):
         check_cache(cache, SequenceCache)
         self.check_cache(cache.kept)
         if (here := self._signature()) != (there := cache.made_by):
+            wanted, got = (
+                [f"{name} {a[name]}" for name in a if a[name] != b.get(name)]
+                for a, b in ((here, there), (there, here))
+            )
             raise CacheError(
-                f"cache: expected that of a {type(self).__name__} with {some(here - there)}; "
-                f"got that of one with {some(there - here)}"
+                f"cache: expected that of a {type(self).__name__} with {some(wanted)}; "
+                f"got that of one with {some(got)}"
             )
         check_array("dy", dy, cache.shape, self.dtype)
         dy = self._batch_major(dy)
-        if cache.stacked and _is_stacked(dstate, self.init_state(len(dy))):
-            dstate = tree_map(lambda a: a[0], dstate)
+        if cache.stacked:
+            dstate, _ = _unstacked(dstate, self.init_state(len(dy)))
         dstate = checked_cotangent(self, dstate, len(dy))
         dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
         return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
@@ -257,8 +261,7 @@ class Recurrent(Module):
         x = self._batch_major(x)
         B, T = x.shape[:2]
         like, hint = self.init_state(B), f"x is read as ({', '.join(self._order)}, …)"
-        if stacked := _is_stacked(state, like):
-            state = tree_map(lambda a: a[0], state)
+        state, stacked = _unstacked(state, like)
         state = like if state is None else check_like("state", state, like, hint)
         self.check_state(state)
         if lengths is not None:
@@ -282,19 +285,20 @@ class Recurrent(Module):
         """(B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
 
-    def _signature(self) -> frozenset[str]:
+    def _signature(self) -> dict[str, Any]:
         """The sizes, dtype and layout that a cache depends on."""
-        shapes = (f"{name} {array.shape}" for name, array in self.params.items())
-        return frozenset((*shapes, f"{self.dtype}", f"x as ({', '.join(self._order)}, …)"))
+        shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
+        return shapes | {"dtype": self.dtype, "batch_first": self.batch_first}
 
 
-def _is_stacked(state: Any, like: Any) -> bool:
-    """Whether every array has PyTorch's leading axis of size num_layers = 1."""
+def _unstacked(state: Any, like: Any) -> tuple[Any, bool]:
+    """Take away PyTorch's leading axis of size num_layers = 1 if every array has it."""
     if not isinstance(state, tuple | list) or len(state) != len(like):
-        return False
+        return state, False
     pairs = [(got, want) for got, want in zip(state, like, strict=True) if want is not None]
-    arrays = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
-    return arrays and all(got.ndim == want.ndim + 1 and len(got) == 1 for got, want in pairs)
+    stacked = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
+    stacked = stacked and all(g.ndim == w.ndim + 1 and len(g) == 1 for g, w in pairs)
+    return (tree_map(lambda a: a[0], state) if stacked else state), stacked
 
 
 def _restacked(state: Any, stacked: bool) -> Any:

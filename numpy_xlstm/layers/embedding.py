@@ -8,13 +8,7 @@ import numpy.typing as npt
 from numpy_xlstm.door import check_cache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import (
-    Array,
-    check_array,
-    check_positive,
-    checked_dtype,
-    generator_or_new,
-)
+from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype, generator_or_new
 
 
 class EmbeddingCache(NamedTuple):

@@ -54,22 +54,14 @@ def softmax_cross_entropy(
 
     Raises
     ------
-    ShapeError
-        If ``targets`` or ``mask`` has another shape than ``logits`` without its last axis, or if
-        no position counts, so that there is no mean.
-    DTypeError, NonFiniteError
-        If ``logits`` is not a floating-point array of finite numbers, ``targets`` not of integers,
-        ``mask`` not of booleans.
-    IndexError
-        If a target that counts is not between 0 and V − 1.
-    OptionError
-        If ``ignore_index`` is not a whole number.
+    ShapeError, DTypeError, NonFiniteError, IndexError, OptionError
+        If an argument is not as described, or no position counts, so that there is no mean.
 
     Notes
     -----
-    Stable at any magnitude, and accurate to a relative rounding error even where the loss is far
-    below the rounding unit: with M the largest real part of a row, the largest exponential is 1
-    and only the rest is summed, so log Σ e^(x − M) = log1p(rest).
+    Accurate to a relative rounding error at any magnitude, also where the loss is far below the
+    rounding unit: with M the largest real part of a row, log Σ e^(x − M) is log1p of the sum of all
+    exponentials but the largest, which is 1.
 
     Examples
     --------

@@ -19,7 +19,6 @@ from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_o
 RecurrentModel = Recurrent
 """What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
 
-
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
 """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 

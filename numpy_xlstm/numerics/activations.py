@@ -58,26 +58,23 @@ def log_sigmoid_slope(x: Array) -> Array:
 
 def maximum(a: Array, b: Array, out: Array | None = None) -> Array:
     """Larger of ``a`` and ``b``, by their real parts; ``a`` where they tie."""
-    if a.dtype.kind != "c":
-        larger: Array = np.maximum(a, b, out=out)
-        return larger
-    return _into(out, np.where(a.real >= b.real, a, b))
+    return _either(np.maximum, np.greater_equal, a, b, out)
 
 
 def minimum(a: Array, b: Array, out: Array | None = None) -> Array:
     """Smaller of ``a`` and ``b``, by their real parts; ``b`` where they tie."""
+    return _either(np.minimum, np.less, a, b, out)
+
+
+def _either(of_real: Any, takes_a: Any, a: Array, b: Array, out: Array | None) -> Array:
+    """``of_real`` of real arrays; of complex ones what ``takes_a`` says of their real parts."""
     if a.dtype.kind != "c":
-        smaller: Array = np.minimum(a, b, out=out)
-        return smaller
-    return _into(out, np.where(a.real < b.real, a, b))
-
-
-def _into(out: Array | None, values: Array) -> Array:
-    """Write to ``out`` if that is given."""
-    if out is None:
-        return values
-    out[...] = values
-    return out
+        chosen: Array = of_real(a, b, out=out)
+    else:
+        chosen = np.where(takes_a(a.real, b.real), a, b)
+        if out is not None:
+            out[...] = chosen
+    return chosen
 
 
 def exp_minus(x: Array, out: Array | None = None) -> Array:
