@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, existing_file
 
 METADATA = "__metadata__"
 """The name of the array that holds the metadata in an ``.npz``."""
@@ -92,11 +92,7 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """
     path = Path(path)
     _, read = _format(path)
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"checkpoint: expected a file; {path} is a directory")
-    with path.open("rb") as file:
+    with existing_file("checkpoint", path).open("rb") as file:
         try:
             arrays, text = read(file)
         except MissingExtraError:

@@ -10,6 +10,7 @@ import numpy as np
 
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
+from numpy_xlstm.numerics import existing_file
 
 REPLACEMENT = "\ufffd"
 """What an unknown character and bytes that are not UTF-8 are decoded to."""
@@ -153,11 +154,8 @@ class HuggingFaceTokenizer:
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
         """Read a ``tokenizer.json``; another file is an ``OptionError``."""
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"tokenizer: expected a file; {path} is none")
         try:
-            return cls(path.read_text("utf-8"))
+            return cls(existing_file("tokenizer", path).read_text("utf-8"))
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 
