@@ -87,9 +87,9 @@ class LSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
-        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        start = {name: rng.uniform(-(H**-0.5), H**-0.5, shape) for name, shape in shapes.items()}
         gate_rows(start["b"], "f")[...] = 1
-        self.params = {name: array.astype(dtype) for name, array in start.items()}
+        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""

@@ -116,7 +116,7 @@ class mLSTMCell(Module):
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
         start["b_f"] += np.linspace(3, 6, NH) * (forget_gate == "sigmoid")
-        self.params = {name: array.astype(dtype) for name, array in start.items()}
+        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state: C = n = 0 and m = −inf."""

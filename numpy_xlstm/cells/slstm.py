@@ -116,11 +116,12 @@ class sLSTMCell(Module):
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
         self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
-        R = rng.uniform(-1, 1, (NH, 4 * DH, DH)) / np.sqrt(DH)
+        R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
         b = np.zeros(4 * H)
         if forget_gate == "sigmoid":
             gate_rows(b, "f")[...] = np.tile(np.linspace(3, 6, DH), NH)
-        self.params = {"W": W.astype(dtype), "R": R.astype(dtype), "b": b.astype(dtype)}
+        start = {"W": W, "R": R, "b": b}
+        self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> sLSTMState:
         """Return the empty state: h = c = n = 0 and m = −inf."""

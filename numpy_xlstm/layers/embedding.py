@@ -59,7 +59,8 @@ class Embedding(Module):
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
         to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
-        self.params = {"weight": generator_or_new(rng).standard_normal(shape).astype(to)}
+        weight = generator_or_new(rng).standard_normal(shape)
+        self.params = {"weight": weight.astype(to, copy=False)}
 
     def __call__(self, tokens: IndexArray) -> Array:
         """Evaluate: the vectors alone."""

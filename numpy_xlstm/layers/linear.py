@@ -102,7 +102,7 @@ def drawn_uniformly(
 ) -> dict[str, Array]:
     """Parameters between ±``bound``, by name."""
     to, rng = checked_dtype(dtype), generator_or_new(rng)
-    return {name: rng.uniform(-bound, bound, shape).astype(to) for name, shape in shapes.items()}
+    return {name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()}
 
 
 LinearGroupCache = tuple[LinearCache, ...]
@@ -236,7 +236,8 @@ class HeadwiseLinear(Layer):
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
-        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH)).astype(to)
+        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
+        weight = weight.astype(to, copy=False)
         self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:

@@ -16,18 +16,22 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel
+from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel, SpecialTokens
 from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
+from numpy_xlstm.models.skeleton import NothingDrawn
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
+from numpy_xlstm.models.weight_modes import with_weight_mode
 
 __all__ = [
     "BlockStack",
     "FeedForwardConfig",
     "LanguageModel",
+    "NothingDrawn",
     "RecurrentModel",
     "ResidualBlock",
+    "SpecialTokens",
     "mLSTMBlock",
     "mLSTMBlockConfig",
     "mLSTMBlockState",
@@ -38,6 +42,7 @@ __all__ = [
     "sLSTMBlockState",
     "sLSTMLayer",
     "sLSTMLayerConfig",
+    "with_weight_mode",
     "xLSTMBlockStack",
     "xLSTMBlockStackConfig",
     "xLSTMLMModel",

@@ -14,6 +14,7 @@ from numpy_xlstm.models.configs import mLSTMBlockConfig, sLSTMBlockConfig, xLSTM
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
+from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
 
@@ -142,8 +143,8 @@ class sLSTMBlock(ResidualBlock):
             super().__init__(layer, norm)
             return
         ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
-        small_init(ffn.up, D, rng)
-        wang_init(ffn.proj_down, D, num_blocks, rng)
+        ffn.up = small_init(ffn.up, D, rng)
+        ffn.proj_down = wang_init(ffn.proj_down, D, num_blocks, rng)
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 
@@ -206,7 +207,7 @@ class BlockStack(Recurrent):
         return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
 
 
-class xLSTMBlockStack(BlockStack):
+class xLSTMBlockStack(StateDict, BlockStack):
     """The stack of the first paper: xLSTM[a:b], mLSTM and sLSTM blocks in any order.
 
     Parameters

@@ -1,6 +1,7 @@
 """How the weights of the official models start."""
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
@@ -8,25 +9,36 @@ from numpy_xlstm.layers import LinearGroup
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array, check_positive
 
-
-def small_init(layer: Module, dim: int, rng: np.random.Generator) -> None:
-    """Weights of variance 2/(5 dim), biases 0: "small init", Nguyen & Salazar 2019."""
-    _normal(layer, math.sqrt(2 / (5 * dim)), rng)
+M = TypeVar("M", bound=Module)
 
 
-def wang_init(layer: Module, dim: int, num_blocks: int, rng: np.random.Generator) -> None:
-    """Weights of deviation 2/(num_blocks √dim), biases 0, for what adds to the residual."""
-    _normal(layer, 2 / (check_positive("num_blocks", num_blocks) * math.sqrt(dim)), rng)
+def small_init(layer: M, dim: int, rng: np.random.Generator) -> M:
+    """The layer with weights of variance 2/(5 dim), biases 0: "small init", Nguyen & Salazar 2019."""
+    return _normal(layer, math.sqrt(2 / (5 * dim)), rng)
 
 
-def _normal(layer: Module, deviation: float, rng: np.random.Generator) -> None:
+def wang_init(layer: M, dim: int, num_blocks: int, rng: np.random.Generator) -> M:
+    """The layer with weights of deviation 2/(num_blocks √dim), for what adds to the residual."""
+    return _normal(layer, 2 / (check_positive("num_blocks", num_blocks) * math.sqrt(dim)), rng)
+
+
+def _normal(layer: M, deviation: float, rng: np.random.Generator) -> M:
+    drawn = {}
     for name, array in layer.params.items():
-        array[...] = 0 if name.endswith("bias") else rng.normal(0, deviation, array.shape)
+        bias = name.endswith("bias")
+        start = np.zeros(array.shape) if bias else rng.normal(0, deviation, array.shape)
+        drawn[name] = start.astype(array.dtype, copy=False)
+    return layer.with_params(drawn)
 
 
-def start_gates(gates: LinearGroup, input_bias: float | Array) -> None:
-    """Weights of i and f at 0, and their biases: the one that is given, and from 3 to 6."""
-    for weight in gates.views("weight"):
-        weight[...] = 0
-    i, f = gates.views("bias")
-    i[...], f[...] = input_bias, np.linspace(3, 6, len(f))
+def start_gates(gates: LinearGroup, input_bias: float | Array) -> LinearGroup:
+    """The gates with weights at 0, the input gate's biases as given, the forget gate's 3 to 6."""
+    NH, *_ = gates.widths.values()
+    bias = np.concatenate((np.broadcast_to(input_bias, NH), np.linspace(3, 6, NH)))
+    rows = gates.slices if gates.fused is None else [slice(None)]
+    started = {}
+    for name, linear, kept in zip(gates.parts, gates.linears, rows, strict=True):
+        weight = linear.params["weight"]
+        started[f"{name}.weight"] = np.zeros(weight.shape, weight.dtype)
+        started[f"{name}.bias"] = bias[kept].astype(weight.dtype)
+    return gates.with_params(started)

@@ -12,19 +12,39 @@ from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
-from numpy_xlstm.models.state_dict import official_arrays
+from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_or_new
+from numpy_xlstm.numerics.arrays import check_whole
 
 RecurrentModel = Recurrent
 """What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
+
+
+class SpecialTokens(NamedTuple):
+    """The ids with a meaning of their own that a checkpoint names."""
+
+    bos: int | None = None
+    """Before a text."""
+    eos: tuple[int, ...] = ()
+    """Any of these ends a text."""
+    pad: int | None = None
+
+    @classmethod
+    def checked(cls, bos: Any, eos: Any, pad: Any) -> "SpecialTokens":
+        """Return them, ``eos`` being one or a list of them, or raise :class:`OptionError`."""
+        many = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
+        ends = tuple(check_whole("eos_token_id", token) for token in many)
+        starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
+        bos, pad = starts
+        return cls(bos, ends, pad)
 
 
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
 """What the backward of :class:`LanguageModel` needs: the caches of its parts."""
 
 
-class LanguageModel(Recurrent):
+class LanguageModel(StateDict, Recurrent):
     r"""Predict the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
@@ -75,6 +95,8 @@ class LanguageModel(Recurrent):
     ['cell.R', 'cell.W', 'cell.b', 'embedding.weight', 'head.bias', 'head.weight']
     """
 
+    special_tokens: SpecialTokens = SpecialTokens()
+    """What ids mean, where a checkpoint has said so."""
     names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
     """What embedding, body and head are called."""
 
@@ -214,32 +236,9 @@ class LanguageModel(Recurrent):
         """
         return PreparedModel(self)
 
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of all parameters under the official names, the head's also where it is tied."""
-        arrays = {name: array.copy() for name, array in self.params.items()}
-        if self.tied:
-            arrays[f"{self.names[2]}.weight"] = self.head.params["weight"].copy()
-        return arrays
-
-    def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
-        """Copy parameters under the official names, checking each name and shape.
-
-        Parameters
-        ----------
-        arrays : Mapping[str, array_like]
-            As from ``{k: v.numpy() for k, v in model.state_dict().items()}`` of the official
-            model. The recurrent weights of its CUDA backend are put in order.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If names or shapes differ, tied matrices are not equal, or a number is not finite.
-            Nothing has been copied then.
-        """
-        params = self.params
-        shared = (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
-        for name, array in official_arrays(arrays, params, shared).items():
-            params[name][...] = array
+    @property
+    def _shared(self) -> tuple[str, str] | None:  # type: ignore[override]
+        return (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
 
     def check_input(self, tokens: Any) -> None:
         """Raise an error unless the tokens are a batch of sequences."""

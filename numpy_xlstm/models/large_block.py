@@ -184,9 +184,9 @@ class xLSTMLargeLayer(Recurrent):
         self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
         self.parts = {"qkvo": "", "gates": ""}
         self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
-        small_init(self.qkvo, D, rng)
-        wang_init(self.out_proj, D, config.num_blocks, rng)
-        start_gates(self.gates, -10)
+        self.qkvo = small_init(self.qkvo, D, rng)
+        self.out_proj = wang_init(self.out_proj, D, config.num_blocks, rng)
+        self.gates = start_gates(self.gates, -10)
 
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
@@ -244,8 +244,8 @@ class xLSTMLargeBlock(ResidualBlock):
         D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
         fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
         ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)
-        small_init(ffn.up, D, rng)
-        wang_init(ffn.proj_down, D, config.num_blocks, rng)
+        ffn.up = small_init(ffn.up, D, rng)
+        ffn.proj_down = wang_init(ffn.proj_down, D, config.num_blocks, rng)
         layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
         parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
         super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), parts=parts)

@@ -105,10 +105,10 @@ class mLSTMLayer(Recurrent):
         self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
         self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
-        for part in (self.up, self.q_proj, self.k_proj, self.v_proj):
-            small_init(part, D, rng)
-        wang_init(self.proj_down, D, num_blocks, rng)
-        start_gates(self.gates, rng.normal(0, 0.1, NH))
+        for part in ("up", "q_proj", "k_proj", "v_proj"):
+            setattr(self, part, small_init(getattr(self, part), D, rng))
+        self.proj_down = wang_init(self.proj_down, D, num_blocks, rng)
+        self.gates = start_gates(self.gates, rng.normal(0, 0.1, NH))
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""

@@ -66,8 +66,9 @@ class xLSTMLMModel(LanguageModel):
         super().__init__(
             V, D, stack, tied=tied, head_bias=False, embedding_dropout=dropout, rng=rng
         )
-        for part in (self.embedding, self.head)[: 1 if self.tied else 2]:
-            small_init(part, D, rng)
+        self.embedding = small_init(self.embedding, D, rng)
+        self.head = small_init(self.head, D, rng) if not self.tied else self.head
+        self._tie()
 
 
 class xLSTMLarge(LanguageModel):
@@ -111,5 +112,5 @@ class xLSTMLarge(LanguageModel):
         norm = rms_norm(config, dtype) if config.add_out_norm else None
         stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
         super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)
-        for part in (self.embedding, self.head):
-            small_init(part, D, rng)
+        self.embedding = small_init(self.embedding, D, rng)
+        self.head = small_init(self.head, D, rng)

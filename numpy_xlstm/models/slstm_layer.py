@@ -109,8 +109,8 @@ class sLSTMLayer(Recurrent):
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
             self.parts["conv1d"] = "conv1d"
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        for gate in self.gates:
-            small_init(gate, D, rng)
+        for gate in GATES:
+            setattr(self, gate, small_init(getattr(self, gate), D, rng))
 
     def _recurrent_start(
         self, block: int, num_blocks: int, rng: np.random.Generator
@@ -119,16 +119,16 @@ class sLSTMLayer(Recurrent):
         (NH, DH), bound = (self.config.num_heads, self.head_dim), self.in_features**-0.5
         R, b = np.zeros((NH, 4 * DH, DH)), np.zeros((4, NH, DH))
         if self.config.recurrent_weight_init == "standard":
-            R[...] = rng.uniform(-bound, bound, R.shape)
+            R = rng.uniform(-bound, bound, R.shape)
         if self.config.bias_init == "standard":
-            b[...] = rng.uniform(-bound, bound, b.shape)
+            b = rng.uniform(-bound, bound, b.shape)
         elif self.config.bias_init == "powerlaw_blockdependent":
             u = np.arange(DH) / max(1, DH - 1)  # the official package has 0/0 for DH = 1
             b[1] = 5 - 12 * u ** (0.3 + 1.3 * block / max(1, num_blocks - 1))
         elif self.config.bias_init == "small_init":
             b[1] = np.linspace(3, 6, DH)
         dtype = self.fgate.params["weight"].dtype
-        return {KERNEL: R.astype(dtype), BIAS: b.reshape(-1).astype(dtype)}
+        return {KERNEL: R.astype(dtype, copy=False), BIAS: b.reshape(-1).astype(dtype)}
 
     @property
     def gates(self) -> list[HeadwiseLinear]:

@@ -1,4 +1,4 @@
-"""Official state dicts: the names are ours, but for two layouts and one shared matrix."""
+"""Official state dicts: the names are ours, but for the order of an sLSTM and one shared matrix."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,14 +6,70 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.models.layouts import (
+    BIAS,
+    KERNEL,
+    bias_to_vanilla,
+    found_layouts,
+    in_layout,
+    kernel_to_vanilla,
+)
+from numpy_xlstm.models.names import unwrapped
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_array
 
-KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
+
+class StateDict:
+    """What has an official state dict: the methods of a model with ``params``."""
+
+    params: Any
+    _shared: tuple[str, str] | None = None
+    """What the head's matrix is called, and the embedding's, where they are the same one."""
+
+    def state_dict(self, layout: str = "vanilla") -> dict[str, Array]:
+        """Copies of all parameters under the official names, the head's also where it is tied.
+
+        Parameters
+        ----------
+        layout : {"vanilla", "cuda", "canonical"}
+            The order of R and b of the sLSTM: that of the official backend of this name, or, for
+            its newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
+        """
+        arrays = in_layout(dict(self.params), layout)
+        if self._shared is not None:
+            head, embedding = self._shared
+            arrays[head] = arrays[embedding]
+        return {name: array.copy() for name, array in arrays.items()}
+
+    def load_state_dict(self, arrays: Mapping[str, Any], *, layout: str | None = None) -> None:
+        """Copy parameters under the official names, checking each name and shape.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, array_like]
+            As from ``{k: v.numpy() for k, v in model.state_dict().items()}`` of the official
+            model. R and b of an sLSTM are put in order, and what ``torch.compile`` and wrappers
+            put before the names, ``_orig_mod.``, ``module.``, ``model.``, is taken off.
+        layout : {"vanilla", "cuda"}, optional
+            The order of b, which has the same shape in both; that of R if omitted, whose shape
+            says which it is.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If names or shapes differ, tied matrices are not equal, a number is not finite, or the
+            order of b cannot be told. Nothing has been copied then.
+        """
+        params = self.params
+        for name, array in official_arrays(arrays, params, self._shared, layout).items():
+            params[name][...] = array
 
 
 def official_arrays(
-    arrays: Mapping[str, Any], params: Mapping[str, Array], shared: tuple[str, str] | None
+    arrays: Mapping[str, Any],
+    params: Mapping[str, Array],
+    shared: tuple[str, str] | None,
+    layout: str | None = None,
 ) -> dict[str, Array]:
     """Check official arrays against our parameters and bring them into their layout.
 
@@ -21,14 +77,17 @@ def official_arrays(
     """
     if not isinstance(arrays, Mapping):
         raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    found = {name: np.asarray(array) for name, array in unwrapped(arrays).items()}
     if shared is not None and shared[0] in found:
         head, embedding = found.pop(shared[0]), found.get(shared[1])
         if embedding is not None and not np.array_equal(head, embedding):
             raise ShapeError(f"{shared[0]}: expected the same numbers as {shared[1]}; got others")
-    for name in found.keys() & params.keys():
-        if name.endswith(KERNEL):
-            _from_cuda_layout(found, name, params[name].shape)
+    for name in params:
+        bias = name.removesuffix(KERNEL) + BIAS
+        if name.endswith(KERNEL) and name in found and bias in found:
+            NH, (R, b) = len(params[name]), (found[name], found[bias])
+            of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
+            found |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
     check_same_parameters(params, found)
     for name, array in found.items():
         if array.dtype.kind != "f":
@@ -36,15 +95,3 @@ def official_arrays(
         found[name] = array.astype(params[name].dtype)
         check_array(name, found[name], params[name].shape)
     return found
-
-
-def _from_cuda_layout(arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> None:
-    """Put R (NH, DH in, 4, DH out) and b (NH, 4, DH) into the order of the vanilla backend."""
-    NH, rows, DH = shape
-    if arrays[name].shape != (NH, DH, rows):
-        return
-    R = arrays[name].reshape(NH, DH, 4, DH)
-    arrays[name] = R.transpose(0, 2, 3, 1).reshape(shape)
-    bias = name.removesuffix(KERNEL) + BIAS
-    if bias in arrays and arrays[bias].size == NH * rows:
-        arrays[bias] = arrays[bias].reshape(NH, 4, DH).swapaxes(0, 1).reshape(-1)

@@ -1,0 +1,168 @@
+"""States of the official models, in and out.
+
+Theirs differ in what is scaled and in what an empty memory is. xLSTM Large, in both packages, and
+``mlstm_kernels`` divide q by √DK where the first paper and we divide k, so that their C and n are
+√DK times ours. And an empty memory has m = 0 there, −∞ here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves
+
+
+def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
+    r"""Return a state in the form that the official model goes on from.
+
+    .. math:: C' = \sqrt{D_K} \, C, \quad n' = \sqrt{D_K} \, n \quad\text{(xLSTM Large)}, \qquad
+              m' = 0 \text{ where } m = -\infty
+
+    Parameters
+    ----------
+    model : xLSTMLarge, xLSTMLMModel or xLSTMBlockStack
+        The model that the state is of.
+    state : tuple
+        Its state.
+
+    Returns
+    -------
+    dict
+        Of xLSTM Large ``{0: (C, n, m), 1: …}``, which ``xlstm``'s xLSTMLarge takes and
+        transformers' ``xLSTMCache`` has as ``rnn_state``. Of the others what their ``step`` takes,
+        ``{"block_0": {"mlstm_state": (C, n, m), "conv_state": (x,)}, …}``. The arrays are NumPy's.
+
+    Raises
+    ------
+    ShapeError
+        If the state is not one of this model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
+    >>> _, state = model(np.array([[1, 2, 3]]))
+    >>> theirs = to_official_state(model, state)
+    >>> [array.shape for array in theirs[0]]
+    [(1, 2, 4, 8), (1, 2, 4), (1, 2, 1)]
+    >>> back = from_official_state(model, theirs)
+    >>> np.allclose(back[0].C, state[0].C, rtol=1e-15)
+    True
+    """
+    _check_like(model.init_state(1), state)
+    if isinstance(state[0], mLSTMState):
+        return {n: _to_large(memory) for n, memory in enumerate(state)}
+    return {f"block_{n}": _to_paper(part) for n, part in enumerate(state)}
+
+
+def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = False) -> Any:
+    """Return what :func:`to_official_state` has made, or the official model, as a state of ours.
+
+    Parameters
+    ----------
+    model, state
+        As there; arrays are whatever ``np.asarray`` takes, such as tensors on the CPU.
+    keep_m : bool
+        Whether an mLSTM whose memory is empty keeps its m = 0. The official *steps* start there,
+        the official sequence and ours at −∞: their h differ by ε times e^m.
+
+    Raises
+    ------
+    ShapeError
+        If the state is not one of this model.
+    """
+    empty = model.init_state(1)
+    large = isinstance(empty[0], mLSTMState)
+    keys = [n if large else f"block_{n}" for n in range(len(empty))]
+    if not isinstance(state, Mapping) or sorted(state, key=str) != sorted(keys, key=str):
+        got = list(state) if isinstance(state, Mapping) else type(state).__name__
+        raise ShapeError(f"state: expected a mapping with the keys {keys}; got {got}")
+    back = _from_large if large else _from_paper
+    found = tuple(
+        back(f"state[{key!r}]", state[key], like, model.dtype, keep_m)
+        for key, like in zip(keys, empty, strict=True)
+    )
+    _check_like(empty, found)
+    return found
+
+
+def _to_large(memory: mLSTMState) -> tuple[Array, ...]:
+    C, n, m = memory.C, _there(memory.n), _there(memory.m)
+    root = C.dtype.type(C.shape[2] ** 0.5)
+    return C * root, n * root, _finite(m)[..., None]
+
+
+def _from_large(name: str, part: Any, like: Any, dtype: Any, keep_m: bool) -> mLSTMState:
+    C, n, m = _arrays(name, part, 3, dtype)
+    root = C.dtype.type(like.C.shape[2] ** 0.5)
+    return _memory(C / root, n / root, m.reshape(m.shape[:2]), keep_m)
+
+
+def _to_paper(part: Any) -> dict[str, Any]:
+    """The convolution there has a place for the next input in front, which it throws away."""
+    conv = None
+    if part.conv is not None:
+        first = np.zeros((len(part.conv), 1, part.conv.shape[2]), part.conv.dtype)
+        conv = (np.concatenate((first, part.conv), axis=1),)
+    if isinstance(part, mLSTMBlockState):
+        C, n, m = part.mlstm.C, _there(part.mlstm.n), _there(part.mlstm.m)
+        return {"mlstm_state": (C, n[..., None], _finite(m)[..., None, None]), "conv_state": conv}
+    h, c, n, m = part.slstm
+    return {"conv_state": conv, "slstm_state": np.stack((h, c, n, _finite(m)))}
+
+
+def _from_paper(name: str, part: Any, like: Any, dtype: Any, keep_m: bool) -> Any:
+    kind = "mlstm_state" if isinstance(like, mLSTMBlockState) else "slstm_state"
+    if not isinstance(part, Mapping) or kind not in part:
+        raise ShapeError(f"{name}: expected {kind!r} and 'conv_state'; got {part!r:.80}")
+    conv = None
+    if like.conv is not None:
+        (conv,) = _arrays(f"{name}['conv_state']", part.get("conv_state"), 1, dtype)
+        conv = conv[:, conv.shape[1] - like.conv.shape[1] :]
+    if kind == "mlstm_state":
+        C, n, m = _arrays(f"{name}[{kind!r}]", part[kind], 3, dtype)
+        memory = _memory(C, n.reshape(n.shape[:3]), m.reshape(m.shape[:2]), keep_m)
+        return mLSTMBlockState(np.zeros_like(C[:, 0, :0]) if conv is None else conv, memory)
+    h, c, n, m = _arrays(f"{name}[{kind!r}]", part[kind], 4, dtype)
+    return sLSTMBlockState(conv, sLSTMState(h, c, n, np.where(n == 0, -np.inf, m).astype(dtype)))
+
+
+def _memory(C: Array, n: Array, m: Array, keep_m: bool) -> mLSTMState:
+    """A memory whose m is −∞ where there is nothing in it."""
+    empty = ~(n.any(axis=2) | C.any(axis=(2, 3))) & (not keep_m)
+    return mLSTMState(C, n, np.where(empty, -np.inf, m).astype(C.dtype))
+
+
+def _finite(m: Array) -> Array:
+    return np.where(np.isneginf(m), 0, m).astype(m.dtype)
+
+
+def _there(array: Array | None) -> Array:
+    assert array is not None, "these models have an exponential input gate"
+    return array
+
+
+def _arrays(name: str, part: Any, count: int, dtype: Any) -> list[Array]:
+    try:
+        found = [np.array(array, dtype) for array in part]
+    except (TypeError, ValueError) as error:
+        raise ShapeError(f"{name}: expected {count} arrays; got {part!r:.80}") from error
+    if len(found) != count or any(array.ndim < 2 for array in found):
+        raise ShapeError(f"{name}: expected {count} arrays; got {[a.shape for a in found]}")
+    return found
+
+
+def _check_like(empty: Any, state: Any) -> None:
+    """Raise :class:`ShapeError` unless the state is like that of one row, with any number of rows."""
+    expected = [(name, a.shape[1:]) for name, a in leaves("state", empty)]
+    found = [(name, a.shape[1:]) for name, a in leaves("state", state)]
+    if expected != found:
+        differ = next((pair for pair in zip(expected, found) if pair[0] != pair[1]), ("more", "less"))
+        raise ShapeError(f"state: expected {differ[0]} for each row; got {differ[1]}")
