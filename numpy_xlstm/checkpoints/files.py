@@ -3,32 +3,26 @@
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import Array, existing_file
-
-METADATA = "__metadata__"
-"""The name of the array that holds the metadata in an ``.npz``."""
+from numpy_xlstm.checkpoints.safetensors import CODES, narrowed, numpy_dtype, write_safetensors
+from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, open_tensors
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.numerics import Array
 
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
 
-RESERVED = (METADATA, "file", "allow_pickle")
-"""Names that no array can have: that of the metadata, and those of ``np.savez``'s own arguments."""
-
-SAFETENSORS_DTYPES = tuple(
-    f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)
-)
-
-
 def write_arrays(
-    path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, Any]
+    path: str | Path,
+    arrays: Mapping[str, Array],
+    metadata: Mapping[str, Any],
+    dtypes: Mapping[str, str] | None = None,
 ) -> None:
     """Write arrays and metadata to a file, in the format that its suffix says.
 
@@ -38,12 +32,15 @@ def write_arrays(
     Parameters
     ----------
     path : str or Path
-        ``*.npz``, or ``*.safetensors``, which needs the ``checkpoints`` extra.
+        ``*.npz`` or ``*.safetensors``.
     arrays : Mapping[str, np.ndarray]
         The arrays by name.
     metadata : Mapping[str, Any]
         What JSON can hold: strings, finite numbers, booleans, None, lists and dicts of these.
         NumPy's numbers and arrays are written as Python's numbers and lists.
+    dtypes : Mapping[str, str], optional
+        What to round arrays to, by name, such as "bfloat16", which needs the ``checkpoints``
+        extra.
 
     Raises
     ------
@@ -63,21 +60,20 @@ def write_arrays(
     ({'x': array([0, 1, 2])}, {'step': 7})
     """
     path = Path(path)
-    write, _ = _format(path)
+    write = WRITERS[_suffix(path)]
     for name, array in arrays.items():
-        if not name or name in RESERVED:
-            raise CheckpointError(
-                f"arrays: expected names other than {', '.join(RESERVED)}; got {name!r}"
-            )
+        if name in ("", METADATA):
+            raise CheckpointError(f"arrays: expected names other than {METADATA}; got {name!r}")
         if not isinstance(array, np.ndarray) or array.dtype.hasobject:
             got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
             raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
+    names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
-    with _replacing(path) as file:
-        write(file, arrays, text)
+    with replacing(path) as file:
+        write(file, arrays, names, text)
 
 
 def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -91,25 +87,23 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
         If there is no such file, or it cannot be read.
     """
     path = Path(path)
-    _, read = _format(path)
-    with existing_file("checkpoint", path).open("rb") as file:
-        try:
-            arrays, text = read(file)
-        except MissingExtraError:
-            raise
-        except Exception as error:  # damage shows in many ways
-            raise CheckpointError(
-                f"{path.name}: expected a whole {path.suffix} file; got one that is damaged or of "
-                f"another format ({str(error) or type(error).__name__})"
-            ) from error
+    _suffix(path)
+    found = open_tensors(path)
+    metadata = our_metadata(path, found)
+    return {name: stored.read() for name, stored in found.arrays.items()}, metadata
+
+
+def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
+    """Return our metadata of a file, or raise :class:`CheckpointError` if it has none."""
+    text = found.metadata.get(HEADER_KEY)
     try:
-        metadata = json.loads(text or "null")
-    except ValueError:
+        metadata = None if text is None else json.loads(text)
+    except (ValueError, RecursionError):
         metadata = None
     if not isinstance(metadata, dict):
         got = "none" if text is None else text[:40]
         raise CheckpointError(f"{path.name}: expected the metadata of a checkpoint; got {got}")
-    return arrays, metadata
+    return metadata
 
 
 def _plain(value: Any) -> Any:
@@ -119,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """Give a file to write to that takes the place of ``path`` once it is complete and on disk."""
     partial = path.with_name(path.name + ".partial")
     try:
@@ -139,61 +133,40 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
             os.close(descriptor)
 
 
-def _write_npz(file: IO[bytes], arrays: Mapping[str, Array], text: str) -> None:
-    stored = {METADATA: np.frombuffer(text.encode("utf-8"), np.uint8)}
-    np.savez(file, **stored, **arrays)  # type: ignore[arg-type]
+def _write_npz(
+    file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str], text: str
+) -> None:
+    """As ``np.savez``, but with one array after the other rounded; bfloat16 as two bytes each."""
+    metadata = np.frombuffer(text.encode("utf-8"), np.uint8)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, array in {METADATA: metadata, **arrays}.items():
+            dtype = dtypes.get(name, array.dtype.name)
+            found = narrowed(name, array, numpy_dtype(dtype))
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                stored = found.view("V2") if dtype == "bfloat16" else found
+                np.lib.format.write_array(member, stored, allow_pickle=False)
 
 
-def _read_npz(file: IO[bytes]) -> tuple[dict[str, Array], str | None]:
-    with zipfile.ZipFile(file) as archive:
-        if damaged := archive.testzip():
-            raise ValueError(f"wrong checksum of {damaged}")
-    file.seek(0)
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {name: stored[name] for name in stored.files}
-    metadata = arrays.pop(METADATA, None)
-    return arrays, None if metadata is None else metadata.tobytes().decode("utf-8")
-
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.numpy
-    except ImportError as error:
-        raise MissingExtraError(
-            ".safetensors files need the checkpoints extra: pip install 'numpy-xlstm[checkpoints]'"
-        ) from error
-    return safetensors
-
-
-def _write_safetensors(file: IO[bytes], arrays: Mapping[str, Array], text: str) -> None:
-    library = _safetensors()
-    for name, array in arrays.items():
-        if array.dtype.name not in (*SAFETENSORS_DTYPES, "bool"):
+def _write_safetensors(
+    file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str], text: str
+) -> None:
+    for name, dtype in dtypes.items():
+        if dtype not in CODES:
             raise CheckpointError(
-                f"{name}: expected a dtype that .safetensors files have; got {array.dtype.name}, "
+                f"{name}: expected a dtype that .safetensors files have; got {dtype}, "
                 "which an .npz file takes"
             )
-    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    file.write(library.numpy.save(plain, {HEADER_KEY: text}))
+    for _ in write_safetensors(file, arrays, dtypes, {HEADER_KEY: text}):
+        pass
 
 
-def _read_safetensors(file: IO[bytes]) -> tuple[dict[str, Array], str | None]:
-    with _safetensors().safe_open(file.name, framework="numpy") as stored:
-        arrays = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        metadata = stored.metadata() or {}
-    return arrays, metadata.get(HEADER_KEY)
+WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
+"""How each format is written."""
 
 
-_FORMATS: dict[str, tuple[Callable[..., None], Callable[..., Any]]] = {
-    ".npz": (_write_npz, _read_npz),
-    ".safetensors": (_write_safetensors, _read_safetensors),
-}
-"""How each format is written and read."""
-
-
-def _format(path: Path) -> tuple[Callable[..., None], Callable[..., Any]]:
-    if path.suffix not in _FORMATS:
+def _suffix(path: Path) -> str:
+    if path.suffix not in WRITERS:
         raise CheckpointError(
-            f"path: expected a name that ends in {' or '.join(_FORMATS)}; got {path.name}"
+            f"path: expected a name that ends in {' or '.join(WRITERS)}; got {path.name}"
         )
-    return _FORMATS[path.suffix]
+    return path.suffix

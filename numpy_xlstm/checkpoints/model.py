@@ -7,19 +7,24 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
+from numpy_xlstm.checkpoints.files import our_metadata, write_arrays
+from numpy_xlstm.checkpoints.loading import DTYPES, Source, check_size, matched, read_all
+from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
+    NothingDrawn,
     RecurrentModel,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics import Array, check_array, check_has, check_kind
+from numpy_xlstm.numerics import Array, check_array, check_choice, check_has, check_kind, checked_dtype
 
 FORMAT = 1
 """The version of what is in the file."""
@@ -37,13 +42,17 @@ CELLS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 """What the body of a :class:`LanguageModel` may be, and the options that describe it."""
 
 
+COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
+"""What is stored in a narrower dtype than any that is computed in."""
+
+
 class Kind(NamedTuple):
     """How a kind of model is described, and built from its description."""
 
     describe: Callable[[Any], dict[str, Any]]
     """From a model to its configuration, which JSON can hold."""
     build: Callable[[dict[str, Any], npt.DTypeLike], RecurrentModel]
-    """From a configuration and a dtype to a model with any parameters."""
+    """From a configuration and a dtype to a model without numbers: nothing is drawn."""
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
@@ -51,7 +60,7 @@ class Kind(NamedTuple):
         return cls(
             lambda built: dict(built.config.to_dict()),
             lambda described, dtype: model(
-                config.from_dict(described), dtype=dtype, rng=np.random.default_rng(0)
+                config.from_dict(described), dtype=dtype, rng=NothingDrawn()
             ),
         )
 
@@ -75,7 +84,7 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
 
 
 def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> LanguageModel:
-    cell, options, rng = config["cell"], config.get("options", {}), np.random.default_rng(0)
+    cell, options, rng = config["cell"], config.get("options", {}), NothingDrawn()
     layer, _ = CELLS[cell["kind"]]
     body = layer(**cell["options"], dtype=dtype, rng=rng)
     return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
@@ -83,6 +92,7 @@ def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> Langu
 
 KINDS = {
     "LanguageModel": Kind(_describe_language_model, _build_language_model),
+    "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
 }
@@ -109,6 +119,7 @@ def save_checkpoint(
     tokenizer: Tokenizer | None = None,
     training: Mapping[str, Any] | None = None,
     arrays: Mapping[str, Array] | None = None,
+    dtype: str | None = None,
 ) -> None:
     """Write a model to a file, all or nothing.
 
@@ -121,6 +132,8 @@ def save_checkpoint(
     tokenizer, training, arrays
         As in :class:`Checkpoint`; ``training`` is what JSON can hold, and no name in ``arrays``
         begins with "model.".
+    dtype : {"float16", "bfloat16", "float32", "float64"}, optional
+        What to round the parameters to; their own dtype if omitted.
 
     Raises
     ------
@@ -156,14 +169,15 @@ def save_checkpoint(
         "format": FORMAT,
         "kind": kind,
         "config": _kind(kind).describe(model),
-        "dtype": str(model.dtype),
+        "dtype": str(model.dtype) if dtype is None else check_choice("dtype", dtype, DTYPES),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training),
     }
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
-    write_arrays(path, parameters | dict(arrays), metadata)
+    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
+    write_arrays(path, parameters | dict(arrays), metadata, dtypes)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -177,20 +191,41 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     OSError
         If there is no such file, or it cannot be read.
     """
-    arrays, metadata = read_arrays(path)
+    own = open_checkpoint(Path(path))
+    arrays = {name: stored.read() for name, stored in own.extra.items()}
+    params = read_all(own.sources, own.dtype)
+    model = own.model.with_params({name: params[name] for name in own.model.params})
+    described = own.metadata.get("tokenizer")
+    tokenizer = None if described is None else tokenizer_from_dict(described)
+    return Checkpoint(model, tokenizer, own.metadata.get("training") or {}, arrays)
+
+
+class OwnFile(NamedTuple):
+    """What a checkpoint of ours holds, before anything large is read."""
+
+    model: Any
+    """With names and shapes, but without numbers."""
+    sources: dict[str, Source]
+    extra: dict[str, Stored]
+    metadata: dict[str, Any]
+    dtype: str
+    """What is computed in."""
+
+
+def open_checkpoint(path: Path) -> OwnFile:
+    """Return what is in a checkpoint of ours, from its header alone; raise the same errors."""
+    found = open_tensors(path)
+    metadata = our_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{Path(path).name}: expected format version {FORMAT}; got {metadata.get('format')!r}"
+            f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r}"
         )
-    model = _build(metadata)
-    stored = [name for name in arrays if name.startswith(PREFIX)]
-    params = {name.removeprefix(PREFIX): arrays.pop(name) for name in stored}
-    check_same_arrays("parameters", model.params, params)
-    for name, array in model.params.items():
-        array[...] = params[name]
-    described = metadata.get("tokenizer")
-    tokenizer = None if described is None else tokenizer_from_dict(described)
-    return Checkpoint(model, tokenizer, metadata.get("training") or {}, arrays)
+    extra = dict(found.arrays)
+    stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
+    model = _build(metadata, total_size(stored))
+    kept = str(metadata["dtype"])
+    sources = matched(model.params, stored, dtypes=(kept,))
+    return OwnFile(model, sources, extra, metadata, COMPUTED_IN.get(kept, kept))
 
 
 def _kind(name: Any) -> Kind:
@@ -199,11 +234,17 @@ def _kind(name: Any) -> Kind:
     return KINDS[name]
 
 
-def _build(metadata: dict[str, Any]) -> RecurrentModel:
+def _build(metadata: dict[str, Any], total: int) -> Any:
+    """The model without numbers: nothing is drawn."""
     kind = _kind(metadata.get("kind"))
     try:
-        return kind.build(metadata["config"], metadata["dtype"])
-    except (KeyError, TypeError, ValueError) as error:
+        dtype = str(metadata["dtype"])
+        checked_dtype(COMPUTED_IN.get(dtype, dtype))
+        check_size(metadata["config"], total)
+        return kind.build(metadata["config"], np.float64)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"config: expected that of a {metadata['kind']}; got one that builds none "
             f"({type(error).__name__}: {error})"

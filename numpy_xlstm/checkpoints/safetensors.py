@@ -11,7 +11,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array
 
 MAX_HEADER = 100_000_000
@@ -148,33 +148,32 @@ def _fill(file: Any, array: Array) -> None:
 
 
 def write_safetensors(
-    file: IO[bytes], arrays: Mapping[str, Array], dtype: str | None, metadata: Mapping[str, str]
+    file: IO[bytes],
+    arrays: Mapping[str, Array],
+    dtypes: Mapping[str, str],
+    metadata: Mapping[str, str],
 ) -> Iterator[int]:
-    """Write arrays, all in one dtype if one is given; yield how many bytes each has taken."""
-    names = {name: dtype or array.dtype.name for name, array in arrays.items()}
+    """Write arrays, each rounded to its dtype; yield how many bytes each of them has taken."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     position = 0
     for name, array in arrays.items():
-        end = position + array.size * numpy_dtype(names[name]).itemsize
-        entry = {"dtype": CODES[names[name]], "shape": list(array.shape)}
+        end = position + array.size * numpy_dtype(dtypes[name]).itemsize
+        entry = {"dtype": CODES[dtypes[name]], "shape": list(array.shape)}
         header[name] = entry | {"data_offsets": [position, end]}
         position = end
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
     file.write(len(text).to_bytes(8, "little") + text)
     for name, array in arrays.items():
-        yield _write(file, name, array, numpy_dtype(names[name]))
-
-
-def _write(file: IO[bytes], name: str, array: Array, dtype: np.dtype[Any]) -> int:
-    flat = np.ascontiguousarray(array).reshape(-1)
-    for start in range(0, flat.size, CHUNK):
-        file.write(narrowed(name, flat[start : start + CHUNK], dtype).view(np.uint8).data)
-    return flat.size * dtype.itemsize
+        dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
+        for start in range(0, flat.size, CHUNK):
+            part = narrowed(name, flat[start : start + CHUNK], dtype)
+            file.write(part.view(np.uint8).data)
+        yield flat.size * dtype.itemsize
 
 
 def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return an array in another dtype, or raise ``OverflowError`` if it does not hold its numbers.
+    """Return an array in another dtype, or an error if it does not hold its numbers.
 
     Numbers are rounded to the nearest that the dtype has.
     """
@@ -184,5 +183,5 @@ def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         found = array.astype(dtype)
     if array.dtype.kind == "f" and not np.isfinite(found).all():
         largest = np.abs(array).max()
-        raise OverflowError(f"{name}: expected numbers that {dtype.name} holds; got ±{largest:g}")
+        raise CheckpointError(f"{name}: expected numbers that {dtype.name} holds; got ±{largest:g}")
     return found

@@ -7,7 +7,7 @@ dtypes, shapes and sizes have been held against the size of the file. No code in
 import math
 import stat
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import (
+    CHUNK,
     DTYPES,
     MAX_HEADER,
     numpy_dtype,
@@ -22,10 +23,12 @@ from numpy_xlstm.checkpoints.safetensors import (
     read_into,
 )
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, existing_file
 
 METADATA = "__metadata__"
 """The name of the array that holds our metadata in an ``.npz``."""
+
+SUFFIXES = ".safetensors", ".npz"
 
 PICKLED = (
     "a safetensors file (a pickle can run any code, and is never opened); where you trust it, "
@@ -80,6 +83,18 @@ class Stored(NamedTuple):
             raise _damaged(self.path, f"{self.name}: {error or type(error).__name__}") from error
         return array
 
+    def rows(self) -> Iterator[tuple[int, "Stored"]]:
+        """A few rows after the other, as arrays of their own, with the number of the first."""
+        if self.start is None or not self.shape or not self.size:
+            yield 0, self
+            return
+        each = self.size // self.shape[0]
+        step = max(1, CHUNK // each)
+        for first in range(0, self.shape[0], step):
+            shape = (min(step, self.shape[0] - first), *self.shape[1:])
+            start = self.start + first * each * numpy_dtype(self.dtype).itemsize
+            yield first, self._replace(shape=shape, start=start)
+
 
 class Tensors(NamedTuple):
     """What a file, or a set of files, holds."""
@@ -117,17 +132,14 @@ def open_tensors(path: Path) -> Tensors:
 
 def check_regular(path: Path) -> None:
     """Raise an error unless this is a file as we know it: no folder, no device, no pipe."""
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"checkpoint: expected a file; {path} is a directory")
-    if not stat.S_ISREG(path.stat().st_mode):
+    if not stat.S_ISREG(existing_file("checkpoint", path).stat().st_mode):
         raise CheckpointError(f"{path.name}: expected a regular file; got a device or a pipe")
 
 
 def _damaged(path: Path, detail: str) -> CheckpointError:
+    known = path.suffix if path.suffix in SUFFIXES else " or ".join(SUFFIXES)
     return CheckpointError(
-        f"{path.name}: expected a whole .safetensors or .npz file; got one that is damaged or of "
+        f"{path.name}: expected a whole {known} file; got one that is damaged or of "
         f"another format ({detail})"
     )
 
@@ -137,8 +149,8 @@ def _refuse_others(path: Path, begin: bytes) -> None:
     text = begin.lstrip().lower()
     found = None
     if not begin:
-        found = "an empty file"
-    elif begin.startswith(b"version https://git-lfs"):
+        raise _damaged(path, "an empty file")
+    if begin.startswith(b"version https://git-lfs"):
         found = "a pointer of Git LFS; fetch the file itself with: git lfs pull"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         found = "a web page, so the download has failed"
@@ -207,7 +219,7 @@ def _member_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[
 
 def _read_member(path: Path, name: str, dtype: np.dtype[Any]) -> Array:
     with np.load(path, allow_pickle=False) as stored:
-        array: Array = np.ascontiguousarray(stored[name])
+        array: Array = np.asarray(stored[name], order="C")
     return array.view(dtype) if array.dtype.kind == "V" else array
 
 

@@ -1,5 +1,4 @@
 import json
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -86,12 +85,12 @@ def test_a_failure_leaves_the_old_file_and_no_other(
         assert (tmp_path / f"file{suffix}.partial").exists()
         raise OSError("no space left")
 
-    def half(file: Any, arrays: Any, text: str) -> None:
+    def half(file: Any, arrays: Any, dtypes: Any, text: str) -> None:
         file.write(before[: len(before) // 2])
         fail()
 
     if where == "write":
-        monkeypatch.setitem(files._FORMATS, suffix, (half, files._read_npz))
+        monkeypatch.setitem(files.WRITERS, suffix, half)
     elif where == "sync":
         monkeypatch.setattr("os.fsync", fail)
     else:
@@ -168,7 +167,7 @@ def test_another_format(suffix: str, data: bytes, tmp_path: Path) -> None:
 
 def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
-    with pytest.raises(CheckpointError, match="allow_pickle=False"):
+    with pytest.raises(CheckpointError, match="x: expected numbers; got object"):
         read_arrays(tmp_path / "objects.npz")
 
 
@@ -198,7 +197,6 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
     ("arrays", "metadata", "message"),
     [
         ({"__metadata__": np.ones(1)}, {}, "arrays: expected names other.*got '__metadata__'"),
-        ({"file": np.ones(1)}, {}, "got 'file'"),
         ({"": np.ones(1)}, {}, "got ''"),
         ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
         ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),
@@ -221,12 +219,3 @@ def test_bad_paths(tmp_path: Path) -> None:
         read_arrays(tmp_path / "a.npz")
     with pytest.raises(FileNotFoundError):
         write_arrays(tmp_path / "none" / "a.npz", {}, {})
-
-
-def test_without_safetensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, ".safetensors")
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    for action in (lambda: write_arrays(path, {}, {}), lambda: read_arrays(path)):
-        with pytest.raises(ImportError, match=r"checkpoints extra: pip install 'numpy-xlstm\["):
-            action()

@@ -1,0 +1,129 @@
+"""A folder of the official packages: its configuration, and its arrays in one file or in several."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, check_regular, open_tensors
+from numpy_xlstm.errors import CheckpointError, MissingExtraError
+
+CONFIGS = "config.json", "config.yaml", "config.yml"
+INDEX = "model.safetensors.index.json"
+WHOLE = "model.safetensors"
+SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
+"""What ``xlstm`` calls the files of a model in several, counted from 0."""
+
+MAX_CONFIG = 10_000_000
+"""The most bytes that a configuration or an index may have."""
+
+
+def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
+    """Return where the configuration of a folder is, and what it says; None if it has none.
+
+    Raises
+    ------
+    CheckpointError
+        If it is none.
+    MissingExtraError
+        If it is in YAML, and the package ``PyYAML`` is not installed.
+    """
+    path = next((folder / name for name in CONFIGS if (folder / name).exists()), None)
+    return None if path is None else (path, read_mapping(path))
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Return what a file in JSON, or in YAML, says: values by name."""
+    check_regular(path)
+    if path.stat().st_size > MAX_CONFIG:
+        raise CheckpointError(
+            f"{path.name}: expected at most {MAX_CONFIG:,} bytes; got {path.stat().st_size:,}"
+        )
+    text = path.read_bytes()
+    name = "JSON" if path.suffix == ".json" else "YAML"
+    try:
+        values = json.loads(text) if name == "JSON" else _yaml().safe_load(text.decode("utf-8"))
+    except MissingExtraError:
+        raise
+    except Exception as error:  # damage shows in many ways
+        detail = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path.name}: expected {name}; got something else ({detail})") from None
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path.name}: expected values by name; got {str(values)[:80]}")
+    return values
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError(
+            "a configuration in YAML needs the yaml extra: pip install 'numpy-xlstm[yaml]'"
+        ) from error
+    return yaml
+
+
+def find_arrays(folder: Path) -> dict[str, Stored]:
+    """Return what arrays there are in the files of a folder, from their headers.
+
+    Raises
+    ------
+    CheckpointError
+        If there are none, an index names what is not there, or a file has what it does not name.
+    """
+    if (folder / WHOLE).exists():
+        return open_tensors(folder / WHOLE).arrays
+    if (folder / INDEX).exists():
+        return _indexed(folder, read_mapping(folder / INDEX))
+    counts = [int(m[1]) for path in folder.iterdir() if (m := SHARD.fullmatch(path.name))]
+    if counts:
+        names = [f"model_{n}.safetensors" for n in range(max(counts) + 1)]
+        return _merged(folder, names)
+    files = [p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz")]
+    if len(files) == 1:
+        return open_tensors(files[0]).arrays
+    if not files and any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
+        raise CheckpointError(f"{folder.name}: expected {PICKLED}; got files of PyTorch's own format")
+    raise CheckpointError(
+        f"{folder.name}: expected {WHOLE}, {INDEX} or one other .safetensors or .npz file; "
+        f"got {sorted(p.name for p in files) or 'none'}"
+    )
+
+
+def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
+    """Arrays of several files, each in the file that the index says."""
+    places = index.get("weight_map")
+    texts = isinstance(places, dict) and all(isinstance(place, str) for place in places.values())
+    if not texts or not places:
+        raise CheckpointError(f"{INDEX}: expected weight_map, file names by name; got {places!r:.80}")
+    for name, place in places.items():
+        if Path(place).name != place or "\\" in place or place in (".", ".."):
+            raise CheckpointError(
+                f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r}"
+            )
+    arrays = _merged(folder, sorted(set(places.values())))
+    for name, place in places.items():
+        if name not in arrays or arrays[name].path.name != place:
+            raise CheckpointError(f"{place}: expected {name!r}, as {INDEX} says; got none")
+    if extra := arrays.keys() - places.keys():
+        name = min(extra)
+        raise CheckpointError(
+            f"{arrays[name].path.name}: expected only what {INDEX} names; got {name!r} too"
+        )
+    return arrays
+
+
+def _merged(folder: Path, files: list[str]) -> dict[str, Stored]:
+    arrays: dict[str, Stored] = {}
+    for file in files:
+        if not (folder / file).exists():
+            raise CheckpointError(f"{folder.name}: expected the file {file} too; got none")
+        found = open_tensors(folder / file).arrays
+        if twice := arrays.keys() & found.keys():
+            name = min(twice)
+            raise CheckpointError(
+                f"{file}: expected each array once; got {name!r}, also in {arrays[name].path.name}"
+            )
+        arrays |= found
+    return arrays

@@ -1,0 +1,175 @@
+"""From arrays in files to the parameters of a model, whose names and shapes must be those."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.checkpoints.tensors import Stored
+from numpy_xlstm.errors import CheckpointError, ShapeError
+from numpy_xlstm.models.layouts import (
+    BIAS,
+    KERNEL,
+    bias_to_vanilla,
+    found_layouts,
+    kernel_to_vanilla,
+)
+from numpy_xlstm.numerics import Array, check_array
+
+DTYPES = "float16", "bfloat16", "float32", "float64"
+"""What parameters may be stored in."""
+
+SIZES = frozenset(
+    "vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks "
+    "num_layers proj_size conv1d_kernel_size qkv_proj_blocksize".split()
+)
+"""The fields that say how large something is."""
+
+Progress = Callable[[int, int], None]
+"""What is told how many bytes of how many have been read or written."""
+
+
+class Source(NamedTuple):
+    """Where a parameter comes from."""
+
+    stored: Stored
+    order: str = "vanilla"
+    """That of an sLSTM's R or b."""
+    num_heads: int = 0
+    """How many heads the b of an sLSTM is of; 0 for all others."""
+
+    def read(self, dtype: npt.DTypeLike) -> Array:
+        """Read it, bring it into our order, and refuse numbers that are not finite."""
+        array = self.stored.read(dtype)
+        if array.size and not np.isfinite((array.min(), array.max())).all():
+            check_array(str(self.stored), array, array.shape)
+        if self.num_heads:
+            return bias_to_vanilla(array, self.order, self.num_heads)
+        return kernel_to_vanilla(array, self.order)
+
+
+def matched(
+    params: Mapping[str, Array],
+    arrays: Mapping[str, Stored],
+    layout: str | None = None,
+    dtypes: tuple[str, ...] = DTYPES,
+) -> dict[str, Source]:
+    """Return where each parameter comes from, from the names, shapes and dtypes alone.
+
+    ``layout`` is the order of the b of an sLSTM, where it is not that of R.
+
+    Raises
+    ------
+    CheckpointError
+        If a name is missing or unknown, or a shape or dtype does not fit.
+    """
+    where = next(iter(arrays.values())).path.name if arrays else "checkpoint"
+    if missing := [name for name in params if name not in arrays]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CheckpointError(f"{where}: expected {missing[0]!r} too{more}; got none")
+    if unknown := [name for name in arrays if name not in params]:
+        found = arrays[unknown[0]]
+        raise CheckpointError(f"{found.path.name}: expected no {found.name!r}; got one")
+    sources = {}
+    for name, ours in params.items():
+        stored = arrays[name]
+        if stored.dtype not in dtypes:
+            expected = " or ".join(dtypes)
+            raise CheckpointError(f"{stored}: expected {expected}; got {stored.dtype}")
+        if name.endswith(KERNEL):
+            bias = name.removesuffix(KERNEL) + BIAS
+            try:
+                order = found_layouts(name, stored.shape, arrays[bias].shape, ours.shape, layout)
+            except ShapeError as error:
+                raise CheckpointError(f"{stored.path.name}: {error}") from None
+            sources[name] = Source(stored, order[0])
+            sources[bias] = Source(arrays[bias], order[1], len(ours))
+        elif name not in sources and not name.endswith(BIAS):
+            if stored.shape != ours.shape:
+                raise CheckpointError(f"{stored}: expected shape {ours.shape}; got {stored.shape}")
+            sources[name] = Source(stored)
+    return sources
+
+
+def widest(arrays: Mapping[str, Stored]) -> str:
+    """The dtype that holds all that is stored, and is computed in."""
+    return "float64" if any(each.dtype == "float64" for each in arrays.values()) else "float32"
+
+
+def read_all(
+    sources: Mapping[str, Source], dtype: npt.DTypeLike, progress: Progress | None = None
+) -> dict[str, Array]:
+    """Read all parameters in the order of the files, one at a time: none is held twice."""
+    total, done, found = sum(_nbytes(source.stored) for source in sources.values()), 0, {}
+    for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start or 0)):
+        found[name] = sources[name].read(dtype)
+        done += _nbytes(sources[name].stored)
+        if progress is not None:
+            progress(done, total)
+    return found
+
+
+def _nbytes(stored: Stored) -> int:
+    return stored.size * {"float64": 8, "float32": 4}.get(stored.dtype, 2)
+
+
+def check_same(stored: Stored, array: Array) -> None:
+    """Raise :class:`CheckpointError` unless what is stored are the numbers of an array.
+
+    A few rows are read at a time.
+    """
+    for start, rows in stored.rows():
+        found = rows.read(array.dtype)
+        if not np.array_equal(found, array[start : start + len(found)]):
+            raise CheckpointError(f"{stored}: expected the embedding's numbers, as tied; got others")
+
+
+def check_size(config: Any, total: int) -> None:
+    """Refuse a configuration of a model that is far larger than what there is in the file.
+
+    So that even the outline of a model takes no memory that its file does not account for.
+
+    Raises
+    ------
+    CheckpointError
+        If a width or number asks for more than there is.
+    """
+    for name, value in _sizes(config):
+        if value > total:
+            raise CheckpointError(
+                f"{name}: expected a model of the {total:,} numbers in the file; got {value!r}"
+            )
+    if not hasattr(config, "embedding_dim"):
+        return
+    width = config.embedding_dim
+    for name, inner in inner_widths(config).items():
+        if width * inner > total:
+            raise CheckpointError(
+                f"{name}: expected a model of the {total:,} numbers in the file; got a matrix of "
+                f"{width} × {inner}"
+            )
+
+
+def inner_widths(config: Any) -> dict[str, int]:
+    """The widths that a configuration gives as a factor."""
+    if hasattr(config, "ffn_dim"):
+        names = "qk_dim", "v_dim", "ffn_dim"
+        return {name: getattr(config, name) for name in names}
+    found = {"embedding_dim": config.embedding_dim}
+    if config.mlstm_block is not None and "mlstm" in config.kinds:
+        found["mlstm.proj_factor"] = config.mlstm_block.mlstm.proj_up_dim(config.embedding_dim)
+    if config.slstm_block is not None and config.slstm_block.feedforward is not None:
+        up = config.slstm_block.feedforward
+        found["feedforward.proj_factor"] = up.proj_up_dim(config.embedding_dim)
+    return found
+
+
+def _sizes(value: Any, name: str = "config") -> list[tuple[str, float]]:
+    """All sizes in nested records, with their place."""
+    if hasattr(value, "to_dict"):
+        value = value.to_dict()
+    if isinstance(value, Mapping):
+        return [pair for key, each in value.items() for pair in _sizes(each, f"{name}.{key}")]
+    known = name.rpartition(".")[2] in SIZES and isinstance(value, int | float)
+    return [(name, value)] if known else []
