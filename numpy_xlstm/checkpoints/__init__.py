@@ -1,14 +1,24 @@
-"""Checkpoints: a model with its configuration and all that goes with it, in one file."""
+"""Checkpoints: of models here with all that goes with them, and of the official packages."""
 
 from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.model import KINDS, Checkpoint, Kind, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints.pretrained import Pretrained, from_pretrained, open_pretrained
+from numpy_xlstm.checkpoints.saving import FORMATS, save_pretrained
+from numpy_xlstm.checkpoints.states import from_official_state, to_official_state
 
 __all__ = [
+    "FORMATS",
     "KINDS",
     "Checkpoint",
     "Kind",
+    "Pretrained",
+    "from_official_state",
+    "from_pretrained",
     "load_checkpoint",
+    "open_pretrained",
     "read_arrays",
     "save_checkpoint",
+    "save_pretrained",
+    "to_official_state",
     "write_arrays",
 ]

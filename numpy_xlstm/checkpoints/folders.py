@@ -1,4 +1,4 @@
-"""A folder of the official packages: its configuration, and its arrays in one file or in several."""
+"""A folder of the official packages: its configuration, and its arrays in one or several files."""
 
 import json
 import re
@@ -43,18 +43,23 @@ def read_mapping(path: Path) -> dict[str, Any]:
     text = path.read_bytes()
     name = "JSON" if path.suffix == ".json" else "YAML"
     try:
-        values = json.loads(text) if name == "JSON" else _yaml().safe_load(text.decode("utf-8"))
+        values = (
+            json.loads(text) if name == "JSON" else yaml_package().safe_load(text.decode("utf-8"))
+        )
     except MissingExtraError:
         raise
     except Exception as error:  # damage shows in many ways
         detail = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{path.name}: expected {name}; got something else ({detail})") from None
+        raise CheckpointError(
+            f"{path.name}: expected {name}; got something else ({detail})"
+        ) from None
     if not isinstance(values, dict):
         raise CheckpointError(f"{path.name}: expected values by name; got {str(values)[:80]}")
     return values
 
 
-def _yaml() -> Any:
+def yaml_package() -> Any:
+    """Return PyYAML, or raise :class:`MissingExtraError`."""
     try:
         import yaml
     except ImportError as error:
@@ -84,7 +89,9 @@ def find_arrays(folder: Path) -> dict[str, Stored]:
     if len(files) == 1:
         return open_tensors(files[0]).arrays
     if not files and any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
-        raise CheckpointError(f"{folder.name}: expected {PICKLED}; got files of PyTorch's own format")
+        raise CheckpointError(
+            f"{folder.name}: expected {PICKLED}; got files of PyTorch's own format"
+        )
     raise CheckpointError(
         f"{folder.name}: expected {WHOLE}, {INDEX} or one other .safetensors or .npz file; "
         f"got {sorted(p.name for p in files) or 'none'}"
@@ -96,7 +103,9 @@ def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
     places = index.get("weight_map")
     texts = isinstance(places, dict) and all(isinstance(place, str) for place in places.values())
     if not texts or not places:
-        raise CheckpointError(f"{INDEX}: expected weight_map, file names by name; got {places!r:.80}")
+        raise CheckpointError(
+            f"{INDEX}: expected weight_map, file names by name; got {places!r:.80}"
+        )
     for name, place in places.items():
         if Path(place).name != place or "\\" in place or place in (".", ".."):
             raise CheckpointError(

@@ -22,7 +22,7 @@ DTYPES = "float16", "bfloat16", "float32", "float64"
 
 SIZES = frozenset(
     "vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks "
-    "num_layers proj_size conv1d_kernel_size qkv_proj_blocksize".split()
+    "num_layers proj_size conv1d_kernel_size qkv_proj_blocksize".split()  # noqa: SIM905
 )
 """The fields that say how large something is."""
 
@@ -102,7 +102,9 @@ def read_all(
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time: none is held twice."""
     total, done, found = sum(_nbytes(source.stored) for source in sources.values()), 0, {}
-    for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start or 0)):
+    for name in sorted(
+        sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start or 0)
+    ):
         found[name] = sources[name].read(dtype)
         done += _nbytes(sources[name].stored)
         if progress is not None:
@@ -122,7 +124,9 @@ def check_same(stored: Stored, array: Array) -> None:
     for start, rows in stored.rows():
         found = rows.read(array.dtype)
         if not np.array_equal(found, array[start : start + len(found)]):
-            raise CheckpointError(f"{stored}: expected the embedding's numbers, as tied; got others")
+            raise CheckpointError(
+                f"{stored}: expected the embedding's numbers, as tied; got others"
+            )
 
 
 def check_size(config: Any, total: int) -> None:

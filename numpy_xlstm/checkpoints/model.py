@@ -17,6 +17,7 @@ from numpy_xlstm.models import (
     LanguageModel,
     NothingDrawn,
     RecurrentModel,
+    SpecialTokens,
     xLSTMBlockStack,
     xLSTMBlockStackConfig,
     xLSTMLarge,
@@ -24,7 +25,14 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics import Array, check_array, check_choice, check_has, check_kind, checked_dtype
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_choice,
+    check_has,
+    check_kind,
+    checked_dtype,
+)
 
 FORMAT = 1
 """The version of what is in the file."""
@@ -173,6 +181,9 @@ def save_checkpoint(
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training),
     }
+    tokens = getattr(model, "special_tokens", SpecialTokens())
+    if tokens != SpecialTokens():
+        metadata["special_tokens"] = list(tokens)
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
@@ -195,6 +206,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     arrays = {name: stored.read() for name, stored in own.extra.items()}
     params = read_all(own.sources, own.dtype)
     model = own.model.with_params({name: params[name] for name in own.model.params})
+    if tokens := own.metadata.get("special_tokens"):
+        model.special_tokens = SpecialTokens.checked(*tokens)
     described = own.metadata.get("tokenizer")
     tokenizer = None if described is None else tokenizer_from_dict(described)
     return Checkpoint(model, tokenizer, own.metadata.get("training") or {}, arrays)

@@ -65,7 +65,7 @@ WITHOUT_MEANING = frozenset(
     output_attentions output_hidden_states prefix problem_type return_dict sep_token_id
     step_backend_name tie_word_embeddings tokenizer_class torch_dtype transformers_version
     use_cache use_return_dict
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Fields of transformers' files that do not change what the model computes.
 
@@ -87,7 +87,9 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     for ours, theirs in (("embedding_dim", "hidden_size"), ("num_blocks", "num_hidden_layers")):
         found = {name: given[name] for name in (ours, theirs) if given.get(name) is not None}
         if len(set(map(str, found.values()))) > 1:
-            raise CheckpointError(f"config: expected one number for {ours} and {theirs}; got {found}")
+            raise CheckpointError(
+                f"config: expected one number for {ours} and {theirs}; got {found}"
+            )
         given.pop(theirs, None)
         given[ours] = next(iter(found.values()), TRANSFORMERS[theirs])
     for name, expected in {**SAME, "cell_norm_eps": given.get("norm_eps", 1e-6)}.items():
@@ -120,7 +122,9 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         If transformers has no such model.
     """
     if not config.add_out_norm:
-        raise CheckpointError("add_out_norm: expected True, the only model of transformers; got False")
+        raise CheckpointError(
+            "add_out_norm: expected True, the only model of transformers; got False"
+        )
     for name in ("gate_soft_cap", "output_logit_soft_cap"):
         if getattr(config, name) is None:
             raise CheckpointError(f"{name}: expected a number, for transformers; got None")

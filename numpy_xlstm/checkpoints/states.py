@@ -160,9 +160,12 @@ def _arrays(name: str, part: Any, count: int, dtype: Any) -> list[Array]:
 
 
 def _check_like(empty: Any, state: Any) -> None:
-    """Raise :class:`ShapeError` unless the state is like that of one row, with any number of rows."""
+    """Raise :class:`ShapeError` unless the state is like that of one row, but for how many."""
     expected = [(name, a.shape[1:]) for name, a in leaves("state", empty)]
     found = [(name, a.shape[1:]) for name, a in leaves("state", state)]
     if expected != found:
-        differ = next((pair for pair in zip(expected, found) if pair[0] != pair[1]), ("more", "less"))
+        differ = next(
+            (pair for pair in zip(expected, found, strict=False) if pair[0] != pair[1]),
+            ("more", "less"),
+        )
         raise ShapeError(f"state: expected {differ[0]} for each row; got {differ[1]}")

@@ -154,8 +154,10 @@ def _refuse_others(path: Path, begin: bytes) -> None:
         found = "a pointer of Git LFS; fetch the file itself with: git lfs pull"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         found = "a web page, so the download has failed"
-    elif begin.startswith(b"\x80") and begin[1:2] in b"\x01\x02\x03\x04\x05" and begin[2:8].strip(
-        b"\x00"
+    elif (
+        begin.startswith(b"\x80")
+        and begin[1:2] in b"\x01\x02\x03\x04\x05"
+        and begin[2:8].strip(b"\x00")
     ):
         raise CheckpointError(f"{path.name}: expected {PICKLED}; got a pickle")
     if found:

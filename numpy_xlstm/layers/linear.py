@@ -102,7 +102,9 @@ def drawn_uniformly(
 ) -> dict[str, Array]:
     """Parameters between ±``bound``, by name."""
     to, rng = checked_dtype(dtype), generator_or_new(rng)
-    return {name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()}
+    return {
+        name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
+    }
 
 
 LinearGroupCache = tuple[LinearCache, ...]

@@ -13,7 +13,7 @@ M = TypeVar("M", bound=Module)
 
 
 def small_init(layer: M, dim: int, rng: np.random.Generator) -> M:
-    """The layer with weights of variance 2/(5 dim), biases 0: "small init", Nguyen & Salazar 2019."""
+    """The layer with weights of variance 2/(5 dim): "small init", Nguyen & Salazar 2019."""
     return _normal(layer, math.sqrt(2 / (5 * dim)), rng)
 
 

@@ -48,7 +48,7 @@ def found_layouts(
     """
     NH, DH = ours[0], ours[2]
     known = {each: shapes(each, NH, DH) for each in (*LAYOUTS, "canonical")}
-    of_R = next((each for each, (shape, _) in known.items() if R == shape), None)
+    of_R = next((each for each, (shape, _) in known.items() if shape == R), None)
     if of_R is None:
         expected = " or ".join(str(shape) for shape, _ in known.values())
         raise ShapeError(f"{name}: expected shape {expected}; got {R}")
@@ -61,8 +61,8 @@ def found_layouts(
         return of_R, check_choice("layout", layout, LAYOUTS)
     if of_R == "canonical" and NH > 1:
         raise ShapeError(
-            f"{bias}: expected shape {known['canonical'][1]} beside R {R}; got {b}, which may be in "
-            "either order: say which, layout='vanilla' or layout='cuda'"
+            f"{bias}: expected shape {known['canonical'][1]} beside R {R}; got {b}, which may be "
+            "in either order: say which, layout='vanilla' or layout='cuda'"
         )
     return of_R, "vanilla" if of_R == "canonical" else of_R
 

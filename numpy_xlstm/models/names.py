@@ -8,7 +8,9 @@ from numpy_xlstm.errors import ShapeError
 
 T = TypeVar("T")
 
-ANYWHERE = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+ANYWHERE = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
 """What ``torch.compile`` and other wrappers put before the name of a module, at any depth."""
 
 OUTSIDE = "module.", "model."
@@ -54,10 +56,26 @@ def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
 def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
     """Names of ``xLSTMForCausalLM`` as those of xLSTMLarge."""
     theirs, ours = EMBEDDINGS
-    return renamed(named, {n: ours + n.removeprefix(theirs) if n.startswith(theirs) else n for n in named})
+    return renamed(
+        named, {n: ours + n.removeprefix(theirs) if n.startswith(theirs) else n for n in named}
+    )
 
 
 def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
     """Names of xLSTMLarge as those of ``xLSTMForCausalLM``."""
     theirs, ours = EMBEDDINGS
-    return renamed(named, {n: theirs + n.removeprefix(ours) if n.startswith(ours) else n for n in named})
+    return renamed(
+        named, {n: theirs + n.removeprefix(ours) if n.startswith(ours) else n for n in named}
+    )
+
+
+def block_numbers(names: Iterable[str]) -> set[int]:
+    """The numbers of the blocks that have arrays.
+
+    Examples
+    --------
+    >>> block_numbers(["backbone.blocks.0.norm.weight", "backbone.blocks.11.x", "lm_head.weight"])
+    {0, 11}
+    """
+    found = (re.search(r"(?:^|\.)blocks\.(\d{1,9})\.", name) for name in names)
+    return {int(match[1]) for match in found if match}

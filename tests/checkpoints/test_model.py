@@ -223,7 +223,11 @@ def test_another_kind_can_be_registered(tmp_path: Path, monkeypatch: pytest.Monk
             {},
             r"model\.head\.bias: expected shape \(7,\); got \(6,\)",
         ),
-        ({"model.head.bias": np.ones(7, np.float32)}, {}, r"head\.bias: expected float64; got float32"),
+        (
+            {"model.head.bias": np.ones(7, np.float32)},
+            {},
+            r"head\.bias: expected float64; got float32",
+        ),
     ],
 )
 def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,288 @@
+"""From any checkpoint to a model, in one call: ``from_pretrained``."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.checkpoints.files import HEADER_KEY
+from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays, read_config
+from numpy_xlstm.checkpoints.loading import (
+    Progress,
+    Source,
+    check_same,
+    check_size,
+    matched,
+    read_all,
+    widest,
+)
+from numpy_xlstm.checkpoints.model import open_checkpoint
+from numpy_xlstm.checkpoints.official import from_transformers, from_yaml
+from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
+from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.models import (
+    LanguageModel,
+    NothingDrawn,
+    SpecialTokens,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
+from numpy_xlstm.numerics import checked_dtype
+
+OUTPUT_BIAS = "backbone.out_norm.bias"
+"""What xLSTMLarge has with ``use_bias``, and transformers has not."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What a checkpoint holds, from its configuration and headers: nothing large has been read.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    format : str
+        One of :data:`FORMATS`.
+    model
+        The model without numbers: names and shapes are there, ``print`` shows them.
+    sources : dict
+        Where each parameter comes from.
+    dtype : str
+        What it is computed in: that of the file, or float32 if that is narrower.
+    special_tokens : SpecialTokens
+        What the configuration says of ids.
+    tokenizer : dict or None
+        The ``to_dict()`` of the tokenizer, of a checkpoint of ours.
+    training : dict
+        Where its training stood, of a checkpoint of ours.
+    """
+
+    path: Path
+    format: str
+    model: Any
+    sources: Mapping[str, Source]
+    dtype: str
+    special_tokens: SpecialTokens
+    tokenizer: Mapping[str, Any] | None = None
+    training: Mapping[str, Any] | None = None
+    tied: Stored | None = None
+    """The head's matrix, where the file has it beside that of the embedding, as tied."""
+
+    @property
+    def stored(self) -> dict[str, Stored]:
+        """The arrays in the files by the names of the parameters, each with dtype and shape."""
+        return {name: source.stored for name, source in self.sources.items()}
+
+    def load(self, dtype: npt.DTypeLike = None, progress: Progress | None = None) -> Any:
+        """Read the parameters and return the model; see :func:`from_pretrained`."""
+        to = checked_dtype(self.dtype if dtype is None else dtype)
+        params = read_all(self.sources, to, progress)
+        if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
+            params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
+        for name in self.model.params.keys() - params.keys():  # a head that is the embedding
+            params[name] = params["embedding.weight"].copy()
+        model = self.model.with_params({name: params[name] for name in self.model.params})
+        if self.tied is not None:
+            check_same(self.tied, model.embedding.params["weight"])
+        if isinstance(model, LanguageModel):
+            model.special_tokens = self.special_tokens
+        return model
+
+
+def from_pretrained(
+    path: str | Path,
+    *,
+    dtype: npt.DTypeLike = None,
+    layout: str | None = None,
+    progress: Progress | None = None,
+) -> Any:
+    """Return the model that a checkpoint of this or of an official package holds.
+
+    Nothing is read before configuration, names, shapes, dtypes and sizes fit each other; then one
+    array after the other goes to where it stays, so that the peak of the memory is that of the
+    model. No code in a file is run.
+
+    Parameters
+    ----------
+    path : str or Path
+        A folder of transformers' ``xLSTMForCausalLM``, or of the package ``xlstm``: ``config.json``
+        or ``config.yaml`` beside one or several ``.safetensors``, or an ``.npz``; or a file of
+        :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors`` or ``.npz`` with
+        the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. What it is, its content says.
+    dtype : dtype, optional
+        What the model computes in: float32 or float64. Omitted, the dtype of the file; float16 and
+        bfloat16 are widened to float32, which changes no number.
+    layout : {"vanilla", "cuda"}, optional
+        The order of the bias of an sLSTM, where the file does not say, or contradicts its
+        configuration.
+    progress : callable, optional
+        Is told how many bytes of how many have been read, after each array.
+
+    Returns
+    -------
+    model
+        :class:`xLSTMLarge`, :class:`xLSTMLMModel`, :class:`xLSTMBlockStack`, or what has been
+        saved. ``model.special_tokens`` has the ids that the configuration names.
+
+    Raises
+    ------
+    CheckpointError
+        If anything is missing, too much, damaged or contradictory: it names file, array or field,
+        what was expected and what was found.
+    NonFiniteError
+        If a number is NaN or infinite.
+    MissingExtraError
+        If a file in YAML or bfloat16 needs a package that is not installed.
+    OSError
+        If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import save_pretrained, xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(model, f"{folder}/large", format="transformers", dtype="float32")
+    ...     loaded = from_pretrained(f"{folder}/large")
+    >>> loaded.config.num_heads, loaded.dtype
+    (2, dtype('float32'))
+    """
+    return open_pretrained(path, layout=layout).load(dtype, progress)
+
+
+def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:
+    """Return what a checkpoint holds without reading its arrays; raise the same errors."""
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
+    folder = path if path.is_dir() else path.parent
+    if path.is_dir() and read_config(path) is None:
+        files = {stored.path for stored in find_arrays(path).values()}
+        if len(files) != 1:
+            raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
+        path = files.pop()
+    if path.is_dir():
+        return _open_folder(path, folder, find_arrays(path), layout)
+    found = open_tensors(path)
+    if HEADER_KEY in found.metadata:
+        return _open_own(path)
+    if is_torch_layer(found.arrays):
+        model, sources = open_torch_layer(found.arrays)
+        tokens = SpecialTokens()
+        return Pretrained(path, "torch", model, sources, widest(found.arrays), tokens)
+    return _open_folder(path, folder, found.arrays, layout)
+
+
+def _open_own(path: Path) -> Pretrained:
+    own = open_checkpoint(path)
+    try:
+        tokens = SpecialTokens.checked(*(own.metadata.get("special_tokens") or SpecialTokens()))
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path.name}: special_tokens: {error}") from error
+    return Pretrained(
+        path,
+        path.suffix.removeprefix("."),
+        own.model,
+        own.sources,
+        own.dtype,
+        tokens,
+        own.metadata.get("tokenizer"),
+        own.metadata.get("training"),
+    )
+
+
+def _open_folder(
+    path: Path, folder: Path, arrays: dict[str, Stored], layout: str | None
+) -> Pretrained:
+    """A checkpoint with a configuration beside the arrays."""
+    found = read_config(folder)
+    if found is None:
+        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} beside it; got none")
+    file, values = found
+    arrays = from_transformers_names(unwrapped(arrays))
+    _check_blocks(file, values, arrays)
+    kind, tokens = "xlstm", SpecialTokens()
+    try:
+        if "model_type" in values:
+            if values["model_type"] != "xlstm":
+                raise CheckpointError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
+            kind, (config, tokens) = "transformers", from_transformers(values)
+        else:
+            config = from_yaml(values)
+        check_size(config, total_size(arrays))
+        if isinstance(config, xLSTMLargeConfig):
+            kind = kind if kind == "transformers" else "xlstm-large"
+            fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
+            config.weight_mode = "fused" if fused else "single"  # as the arrays are, in both
+        model = MODELS[type(config)](config, rng=NothingDrawn())
+    except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{file.name}: {error}") from error
+    tied = _tied(model, arrays, values)
+    expected = dict(model.params)
+    if kind == "transformers":
+        expected.pop(OUTPUT_BIAS, None)
+        if values.get("tie_word_embeddings") and "lm_head.weight" not in arrays:
+            expected.pop("lm_head.weight")
+    sources = matched(expected, arrays, layout)
+    if layout is None:
+        _check_layout(file, config, sources)
+    return Pretrained(path, kind, model, sources, widest(arrays), tokens, tied=tied)
+
+
+MODELS: dict[type, Callable[..., Any]] = {
+    xLSTMLargeConfig: xLSTMLarge,
+    xLSTMLMModelConfig: xLSTMLMModel,
+    xLSTMBlockStackConfig: xLSTMBlockStack,
+}
+"""The model of each configuration."""
+
+
+def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
+    """Refuse, before anything is made of it, a number of blocks that are not there."""
+    there = len(block_numbers(arrays))
+    for name in ("num_blocks", "num_hidden_layers"):
+        if values.get(name) is not None and values[name] != there:
+            raise CheckpointError(
+                f"{file.name}: {name}: expected {there}, as many as have arrays; "
+                f"got {values[name]!r:.80}"
+            )
+
+
+def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
+    """Let a tied head's matrix stand for the embedding's, or return it to be compared with that."""
+    if not values.get("tie_weights") or getattr(model, "_shared", None) is None:
+        return None
+    head, embedding = model._shared
+    stored = arrays.pop(head, None)
+    if stored is None or embedding in arrays:
+        if stored is not None and stored.shape != arrays[embedding].shape:
+            raise CheckpointError(
+                f"{stored}: expected shape {arrays[embedding].shape}, as tied; got {stored.shape}"
+            )
+        return stored
+    arrays[embedding] = stored
+    return None
+
+
+def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
+    """Refuse R in the order of one backend and a configuration of the other: b may be of either."""
+    if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
+        return
+    layer = config.slstm_block.slstm
+    for source in sources.values():
+        if source.num_heads > 1 and source.order not in (layer.backend, "canonical"):
+            raise CheckpointError(
+                f"{source.stored}: expected the order of the backend {layer.backend!r}, as in "
+                f"{file.name}; got R in that of {source.order!r}: say which the bias has, "
+                "layout='vanilla' or layout='cuda'"
+            )

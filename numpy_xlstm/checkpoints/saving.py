@@ -1,0 +1,245 @@
+"""From a model to a checkpoint of this or of an official package: ``save_pretrained``."""
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.checkpoints.files import replacing
+from numpy_xlstm.checkpoints.folders import INDEX, WHOLE, yaml_package
+from numpy_xlstm.checkpoints.loading import DTYPES, Progress
+from numpy_xlstm.checkpoints.model import save_checkpoint
+from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_transformers
+from numpy_xlstm.checkpoints.pretrained import OUTPUT_BIAS
+from numpy_xlstm.checkpoints.safetensors import numpy_dtype, write_safetensors
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.models import with_weight_mode, xLSTMBlockStack, xLSTMLarge, xLSTMLMModel
+from numpy_xlstm.models.layouts import LAYOUTS, in_layout
+from numpy_xlstm.models.names import to_transformers_names
+from numpy_xlstm.numerics import Array, check_array, check_choice
+
+FORMATS: dict[str, tuple[type, ...]] = {
+    "transformers": (xLSTMLarge,),
+    "xlstm-large": (xLSTMLarge,),
+    "xlstm": (xLSTMLMModel, xLSTMBlockStack),
+    "torch": (),
+    "npz": (object,),
+    "safetensors": (object,),
+}
+"""The formats, and the models that each can hold."""
+
+UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def save_pretrained(
+    model: Any,
+    path: str | Path,
+    *,
+    format: str | None = None,  # noqa: A002
+    dtype: str | None = None,
+    layout: str = "vanilla",
+    max_shard_size: int | str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Write a model so that the package of a format loads it, strictly, all or nothing.
+
+    Parameters
+    ----------
+    model
+        What :func:`from_pretrained` returns, or any model here.
+    path : str or Path
+        For "transformers", "xlstm-large" and "xlstm" a folder, which must not exist yet or be
+        empty; else a file.
+    format : {"transformers", "xlstm", "xlstm-large", "torch", "npz", "safetensors"}, optional
+        * "transformers": ``config.json`` and ``.safetensors``, with an index if there are several,
+          for ``xLSTMForCausalLM.from_pretrained(path)``;
+        * "xlstm-large": ``config.yaml`` and ``.safetensors`` for ``xlstm``'s
+          ``load_from_pretrained(path)``, which takes separate weights only;
+        * "xlstm": ``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through
+          dacite, and the state dict;
+        * "torch": the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, as ``.safetensors``;
+        * "npz" and "safetensors": ours.
+
+        Omitted, the suffix of a file says it, and of a folder the kind of the model: the first
+        that it can be.
+    dtype : {"float16", "bfloat16", "float32", "float64"}, optional
+        What to round the parameters to; their own dtype if omitted.
+    layout : {"vanilla", "cuda"}
+        Of the format "xlstm": the backend that R and b of an sLSTM are written for.
+    max_shard_size : int or str, optional
+        The most bytes of arrays in one file of a folder, such as "5GB"; all in one if omitted.
+    progress : callable, optional
+        Is told how many bytes of how many have been written, after each array; not of "npz" and
+        "safetensors".
+
+    Raises
+    ------
+    CheckpointError
+        If the format cannot hold the model, or the dtype its numbers, or there is something else
+        at the path. Nothing has been written then.
+    NonFiniteError
+        If a parameter is not finite.
+    OptionError
+        If an option is none of these.
+    MissingExtraError
+        If YAML or bfloat16 needs a package that is not installed.
+    OSError
+        If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(model, f"{folder}/a", format="transformers", max_shard_size="40KB")
+    ...     for file in sorted(Path(folder, "a").iterdir()):
+    ...         print(file.name)
+    config.json
+    model-00001-of-00002.safetensors
+    model-00002-of-00002.safetensors
+    model.safetensors.index.json
+    """
+    path, kind = Path(path), _format(model, Path(path), format)
+    check_choice("layout", layout, LAYOUTS)
+    stored = model.dtype.name if dtype is None else check_choice("dtype", dtype, DTYPES)
+    if kind in ("npz", "safetensors"):
+        save_checkpoint(path, model, dtype=dtype)
+        return
+    limit = _limit(max_shard_size)
+    for name, array in model.params.items():
+        check_array(name, array, array.shape)
+    check_choice("dtype", stored, DTYPES)
+    numpy_dtype(stored)  # a package that is missing is missed before there is a file
+    files = FOLDERS[kind](model, stored, layout)
+    _write_folder(path, *files, stored, limit, progress)
+
+
+def _format(model: Any, path: Path, wanted: str | None) -> str:
+    """The format that is asked for, if it can hold the model, or the first that can."""
+    if wanted is not None:
+        check_choice("format", wanted, FORMATS)
+    elif path.suffix in (".npz", ".safetensors"):
+        wanted = path.suffix.removeprefix(".")
+    else:
+        wanted = next((kind for kind, models in FORMATS.items() if isinstance(model, models)), "")
+    if wanted in ("npz", "safetensors") and path.suffix != f".{wanted}":
+        raise CheckpointError(f"path: expected a name that ends in .{wanted}; got {path.name}")
+    if not isinstance(model, FORMATS[wanted]):
+        kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted]))
+        raise CheckpointError(
+            f"model: expected one of {kinds} for the format {wanted!r}; got {type(model).__name__}"
+        )
+    return wanted
+
+
+def _limit(size: int | str | None) -> float:
+    """How many bytes that is."""
+    if size is None:
+        return float("inf")
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", str(size).upper())
+    bytes_ = size if isinstance(size, int) else match and float(match[1]) * UNITS[match[2]]
+    if isinstance(size, bool) or not bytes_ or bytes_ <= 0:
+        raise OptionError(f"max_shard_size: expected bytes, such as '5GB'; got {size!r}")
+    return bytes_
+
+
+Files = tuple[str, str, Mapping[str, Array], str, bool]
+"""Name and text of the configuration, the arrays, what a file of several is called, whether there
+is an index."""
+
+
+def _transformers(model: xLSTMLarge, stored: str, layout: str) -> Files:
+    config = to_transformers(model.config, model.special_tokens, stored)
+    arrays = dict(model.params)
+    if arrays.pop(OUTPUT_BIAS, np.zeros(1)).any():
+        raise CheckpointError(
+            f"{OUTPUT_BIAS}: expected 0, transformers has none; got other numbers"
+        )
+    names = "model-{0:05d}-of-{1:05d}.safetensors"
+    return "config.json", _json(config), to_transformers_names(arrays), names, True
+
+
+def _xlstm_large(model: xLSTMLarge, stored: str, layout: str) -> Files:
+    single = with_weight_mode(model, "single")
+    names = "model_{2}.safetensors"
+    return "config.yaml", _yaml(large_fields(single.config)), single.params, names, False
+
+
+def _xlstm(model: Any, stored: str, layout: str) -> Files:
+    arrays = in_layout(dict(model.params), layout)
+    if model._shared is not None:
+        arrays[model._shared[0]] = arrays[model._shared[1]]
+    names = "model-{0:05d}-of-{1:05d}.safetensors"
+    return "config.yaml", _yaml(paper_fields(model.config, layout)), arrays, names, True
+
+
+FOLDERS = {"transformers": _transformers, "xlstm-large": _xlstm_large, "xlstm": _xlstm}
+"""What each format writes."""
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=2, allow_nan=False) + "\n"
+
+
+def _yaml(values: Any) -> str:
+    return str(yaml_package().safe_dump(values, sort_keys=False))
+
+
+def _write_folder(
+    path: Path,
+    config: str,
+    text: str,
+    arrays: Mapping[str, Array],
+    name: str,
+    index: bool,
+    dtype: str,
+    limit: float,
+    progress: Progress | None,
+) -> None:
+    """Write to a folder beside it, which then takes the name."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(f"path: expected none yet, or an empty folder; {path} is there")
+    width = numpy_dtype(dtype).itemsize
+    shards = _shards(arrays, width, limit)
+    total, done = sum(array.size * width for array in arrays.values()), 0
+    files = [name.format(n + 1, len(shards), n) for n in range(len(shards))]
+    files = files if len(shards) > 1 else [WHOLE]
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        (partial / config).write_text(text, "utf-8")
+        for file, shard in zip(files, shards, strict=True):
+            dtypes = dict.fromkeys(shard, dtype)
+            with replacing(partial / file) as opened:
+                for nbytes in write_safetensors(opened, shard, dtypes, {"format": "pt"}):
+                    done += nbytes
+                    if progress is not None:
+                        progress(done, total)
+        if index and len(shards) > 1:
+            places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
+            content = {"metadata": {"total_size": total}, "weight_map": places}
+            (partial / INDEX).write_text(_json(content), "utf-8")
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _shards(arrays: Mapping[str, Array], width: int, limit: float) -> list[dict[str, Array]]:
+    """Arrays in their order, in as few groups of at most ``limit`` bytes as that takes."""
+    shards: list[dict[str, Array]] = [{}]
+    held = 0
+    for name, array in arrays.items():
+        if shards[-1] and held + array.size * width > limit:
+            shards.append({})
+            held = 0
+        shards[-1][name] = array
+        held += array.size * width
+    return shards
