@@ -21,8 +21,10 @@ DTYPES = "float16", "bfloat16", "float32", "float64"
 """What parameters may be stored in."""
 
 SIZES = frozenset(
-    "vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks "
-    "num_layers proj_size conv1d_kernel_size qkv_proj_blocksize".split()  # noqa: SIM905
+    """
+    vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks
+    num_layers proj_size conv1d_kernel_size qkv_proj_blocksize
+    """.split()  # noqa: SIM905
 )
 """The fields that say how large something is."""
 

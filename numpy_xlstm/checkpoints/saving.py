@@ -58,7 +58,7 @@ def save_pretrained(
         * "transformers": ``config.json`` and ``.safetensors``, with an index if there are several,
           for ``xLSTMForCausalLM.from_pretrained(path)``;
         * "xlstm-large": ``config.yaml`` and ``.safetensors`` for ``xlstm``'s
-          ``load_from_pretrained(path)``, which takes separate weights only;
+          ``load_from_pretrained(path)``; these two take separate weights only, and get them;
         * "xlstm": ``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through
           dacite, and the state dict;
         * "torch": the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, as ``.safetensors``;
@@ -155,6 +155,7 @@ is an index."""
 
 
 def _transformers(model: xLSTMLarge, stored: str, layout: str) -> Files:
+    model = with_weight_mode(model, "single")  # with "fused", theirs cannot be initialised
     config = to_transformers(model.config, model.special_tokens, stored)
     arrays = dict(model.params)
     if arrays.pop(OUTPUT_BIAS, np.zeros(1)).any():

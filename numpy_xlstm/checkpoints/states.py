@@ -151,7 +151,7 @@ def _there(array: Array | None) -> Array:
 
 def _arrays(name: str, part: Any, count: int, dtype: Any) -> list[Array]:
     try:
-        found = [np.array(array, dtype) for array in part]
+        found = [np.array(np.asarray(array), dtype) for array in part]
     except (TypeError, ValueError) as error:
         raise ShapeError(f"{name}: expected {count} arrays; got {part!r:.80}") from error
     if len(found) != count or any(array.ndim < 2 for array in found):
