@@ -66,7 +66,9 @@ def matched(
     CheckpointError
         If a name is missing or unknown, or a shape or dtype does not fit.
     """
-    where = next(iter(arrays.values())).path.name if arrays else "checkpoint"
+    files = {stored.path for stored in arrays.values()}
+    where = next(iter(files)).name if len(files) == 1 else "checkpoint"
+    where = next(iter(files)).parent.name if len(files) > 1 else where
     if missing := [name for name in params if name not in arrays]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise CheckpointError(f"{where}: expected {missing[0]!r} too{more}; got none")

@@ -1,0 +1,69 @@
+"""Small checkpoints of every format, and what can be done to them."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm import LSTM, LanguageModel, save_pretrained
+from numpy_xlstm.models import xLSTMBlockStack, xLSTMBlockStackConfig
+from numpy_xlstm.numerics import Array
+from tests.models.build import fill, large_config, lm_config, make
+
+
+def large(**options: Any) -> Any:
+    return make(large_config(**options), dtype=options.pop("dtype", np.float32))
+
+
+def paper(**options: Any) -> Any:
+    return make(lm_config(**options), dtype=np.float32)
+
+
+def stack(dtype: Any = np.float32) -> Any:
+    values = lm_config().to_dict()
+    fields = xLSTMBlockStackConfig.__dataclass_fields__
+    config = xLSTMBlockStackConfig.from_dict({n: v for n, v in values.items() if n in fields})
+    return fill(xLSTMBlockStack(config, dtype=dtype), np.random.default_rng(1))
+
+
+def lstm(dtype: Any = np.float32) -> Any:
+    rng = np.random.default_rng(1)
+    return LanguageModel(7, 4, LSTM(4, 8, dtype=dtype, rng=rng), rng=rng)
+
+
+WRITTEN: dict[str, Callable[[Path], None]] = {
+    "transformers": lambda p: save_pretrained(large(), p, format="transformers"),
+    "shards": lambda p: save_pretrained(large(), p, format="transformers", max_shard_size="4KB"),
+    "xlstm-large": lambda p: save_pretrained(large(), p, format="xlstm-large", max_shard_size=4000),
+    "xlstm": lambda p: save_pretrained(paper(), p, format="xlstm"),
+    "xlstm-cuda": lambda p: save_pretrained(stack(), p, format="xlstm", layout="cuda"),
+    "npz": lambda p: save_pretrained(lstm(), p),
+    "safetensors": lambda p: save_pretrained(paper(), p),
+}
+"""How a checkpoint of each kind is written to a path."""
+
+
+def write(kind: str, folder: Path) -> Path:
+    path = folder / (f"model.{kind}" if kind in ("npz", "safetensors") else "model")
+    WRITTEN[kind](path)
+    return path
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, Any], bytes]:
+    """Header and bytes, as the format says."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    return json.loads(data[8 : 8 + length]), data[8 + length :]
+
+
+def write_safetensors(path: Path, header: Any, data: bytes) -> None:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    with np.load(io.BytesIO(path.read_bytes())) as stored:
+        return dict(stored)
