@@ -18,6 +18,7 @@ from numpy_xlstm.numerics import Array
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
 
+
 def write_arrays(
     path: str | Path,
     arrays: Mapping[str, Array],

@@ -15,6 +15,8 @@ from numpy_xlstm import from_pretrained
 from numpy_xlstm.errors import CheckpointError, NonFiniteError
 from tests.checkpoints.build import read_npz, read_safetensors, write, write_safetensors
 
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+
 Damage = Callable[[Path, np.random.Generator], str]
 """Changes a file or folder, and returns what the message must match."""
 
@@ -163,7 +165,7 @@ def less(header: dict[str, Any], name: str, rng: np.random.Generator) -> str:
 
 def another_name(header: dict[str, Any], name: str, rng: np.random.Generator) -> str:
     header[name + "x"] = header.pop(name)
-    return f"expected '{name}'( too|, as .* says)"
+    return f"expected '{name.removeprefix('model.')}'( too|, as .* says)"
 
 
 def not_json(path: Path, rng: np.random.Generator) -> str:
@@ -319,17 +321,19 @@ def configuration(change: Callable[[dict[str, Any], np.random.Generator], str]) 
         file = next(path.glob("config.*"))
         values = read_config(file)
         message = change(values, rng)
-        file.write_text(json.dumps(values))  # JSON is YAML, too
+        write_config(file, values)
         return f"{file.name}: .*{message}"
 
     return damage
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    if file.suffix == ".json":
-        return dict(json.loads(file.read_text()))
-    yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
-    return dict(yaml.safe_load(file.read_text()))
+    read = json.loads if file.suffix == ".json" else yaml.safe_load
+    return dict(read(file.read_text()))
+
+
+def write_config(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values) if file.suffix == ".json" else yaml.safe_dump(values))
 
 
 def unknown(values: dict[str, Any], rng: np.random.Generator) -> str:
@@ -369,7 +373,7 @@ def other_sizes(path: Path, rng: np.random.Generator) -> str:
             for name in ("embedding_dim", "hidden_size"):
                 values[block][layer].pop(name, None)
             values[block].get("feedforward", {}).pop("embedding_dim", None)
-    file.write_text(json.dumps(values))
+    write_config(file, values)
     return r"safetensors: .*: expected shape \(.*\); got \("
 
 
