@@ -82,7 +82,7 @@ class Pretrained:
         """The arrays in the files by the names of the parameters, each with dtype and shape."""
         return {name: source.stored for name, source in self.sources.items()}
 
-    def load(self, dtype: npt.DTypeLike = None, progress: Progress | None = None) -> Any:
+    def load(self, dtype: npt.DTypeLike | None = None, progress: Progress | None = None) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
         to = checked_dtype(self.dtype if dtype is None else dtype)
         params = read_all(self.sources, to, progress)
@@ -101,7 +101,7 @@ class Pretrained:
 def from_pretrained(
     path: str | Path,
     *,
-    dtype: npt.DTypeLike = None,
+    dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     progress: Progress | None = None,
 ) -> Any:

@@ -58,14 +58,16 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         For bfloat16 where the package ``ml_dtypes`` is not installed.
     """
     if name != "bfloat16":
-        return np.dtype(name).newbyteorder("<")
+        plain: np.dtype[Any] = np.dtype(name).newbyteorder("<")
+        return plain
     try:
         import ml_dtypes
     except ImportError as error:
         raise MissingExtraError(
             "bfloat16 needs the checkpoints extra: pip install 'numpy-xlstm[checkpoints]'"
         ) from error
-    return np.dtype(ml_dtypes.bfloat16)
+    narrow: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+    return narrow
 
 
 def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -139,7 +141,7 @@ def read_into(file: Any, flat: Array, stored: np.dtype[Any]) -> None:
 
 
 def _fill(file: Any, array: Array) -> None:
-    left = memoryview(array.view(np.uint8))
+    left = array.view(np.uint8).data
     while left:
         got = file.readinto(left)
         if not got:

@@ -78,19 +78,32 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     ShapeError
         If the state is not one of this model.
     """
-    empty = model.init_state(1)
-    large = isinstance(empty[0], mLSTMState)
-    keys = [n if large else f"block_{n}" for n in range(len(empty))]
-    if not isinstance(state, Mapping) or sorted(state, key=str) != sorted(keys, key=str):
-        got = list(state) if isinstance(state, Mapping) else type(state).__name__
-        raise ShapeError(f"state: expected a mapping with the keys {keys}; got {got}")
-    back = _from_large if large else _from_paper
-    found = tuple(
-        back(f"state[{key!r}]", state[key], like, model.dtype, keep_m)
-        for key, like in zip(keys, empty, strict=True)
-    )
-    _check_like(empty, found)
-    return found
+    expected = to_official_state(model, model.init_state(1))
+    found = _like("state", expected, state, model.dtype)
+    back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper
+    return tuple(back(part, keep_m) for part in found.values())
+
+
+def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
+    """Return arrays in the shapes of those of one row, with any number of rows."""
+    if like is None:
+        return None
+    if isinstance(like, Mapping):
+        if not isinstance(given, Mapping) or given.keys() != like.keys():
+            got = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise ShapeError(f"{name}: expected a mapping with the keys {list(like)}; got {got}")
+        return {key: _like(f"{name}[{key!r}]", like[key], given[key], dtype) for key in like}
+    if isinstance(like, tuple):
+        if not isinstance(given, tuple | list) or len(given) != len(like):
+            raise ShapeError(f"{name}: expected {len(like)} arrays; got {given!r:.80}")
+        pairs = enumerate(zip(like, given, strict=True))
+        return tuple(_like(f"{name}[{n}]", each, other, dtype) for n, (each, other) in pairs)
+    array = np.array(np.asarray(given), dtype)
+    rows = 1 if name.endswith("['slstm_state']") else 0
+    shapes = [[*a.shape[:rows], *a.shape[rows + 1 :]] for a in (like, array)]
+    if array.ndim != like.ndim or shapes[0] != shapes[1]:
+        raise ShapeError(f"{name}: expected shape {like.shape} for one row; got {array.shape}")
+    return array
 
 
 def _to_large(memory: mLSTMState) -> tuple[Array, ...]:
@@ -99,10 +112,10 @@ def _to_large(memory: mLSTMState) -> tuple[Array, ...]:
     return C * root, n * root, _finite(m)[..., None]
 
 
-def _from_large(name: str, part: Any, like: Any, dtype: Any, keep_m: bool) -> mLSTMState:
-    C, n, m = _arrays(name, part, 3, dtype)
-    root = C.dtype.type(like.C.shape[2] ** 0.5)
-    return _memory(C / root, n / root, m.reshape(m.shape[:2]), keep_m)
+def _from_large(part: tuple[Array, ...], keep_m: bool) -> mLSTMState:
+    C, n, m = part
+    root = C.dtype.type(C.shape[2] ** 0.5)
+    return _memory(C / root, n / root, m[..., 0], keep_m)
 
 
 def _to_paper(part: Any) -> dict[str, Any]:
@@ -118,20 +131,13 @@ def _to_paper(part: Any) -> dict[str, Any]:
     return {"conv_state": conv, "slstm_state": np.stack((h, c, n, _finite(m)))}
 
 
-def _from_paper(name: str, part: Any, like: Any, dtype: Any, keep_m: bool) -> Any:
-    kind = "mlstm_state" if isinstance(like, mLSTMBlockState) else "slstm_state"
-    if not isinstance(part, Mapping) or kind not in part:
-        raise ShapeError(f"{name}: expected {kind!r} and 'conv_state'; got {part!r:.80}")
-    conv = None
-    if like.conv is not None:
-        (conv,) = _arrays(f"{name}['conv_state']", part.get("conv_state"), 1, dtype)
-        conv = conv[:, conv.shape[1] - like.conv.shape[1] :]
-    if kind == "mlstm_state":
-        C, n, m = _arrays(f"{name}[{kind!r}]", part[kind], 3, dtype)
-        memory = _memory(C, n.reshape(n.shape[:3]), m.reshape(m.shape[:2]), keep_m)
-        return mLSTMBlockState(np.zeros_like(C[:, 0, :0]) if conv is None else conv, memory)
-    h, c, n, m = _arrays(f"{name}[{kind!r}]", part[kind], 4, dtype)
-    return sLSTMBlockState(conv, sLSTMState(h, c, n, np.where(n == 0, -np.inf, m).astype(dtype)))
+def _from_paper(part: dict[str, Any], keep_m: bool) -> Any:
+    conv = None if part["conv_state"] is None else part["conv_state"][0][:, 1:]
+    if "mlstm_state" in part:
+        C, n, m = part["mlstm_state"]
+        return mLSTMBlockState(conv, _memory(C, n[..., 0], m[..., 0, 0], keep_m))
+    h, c, n, m = part["slstm_state"]
+    return sLSTMBlockState(conv, sLSTMState(h, c, n, np.where(n == 0, -np.inf, m).astype(m.dtype)))
 
 
 def _memory(C: Array, n: Array, m: Array, keep_m: bool) -> mLSTMState:
@@ -147,16 +153,6 @@ def _finite(m: Array) -> Array:
 def _there(array: Array | None) -> Array:
     assert array is not None, "these models have an exponential input gate"
     return array
-
-
-def _arrays(name: str, part: Any, count: int, dtype: Any) -> list[Array]:
-    try:
-        found = [np.array(np.asarray(array), dtype) for array in part]
-    except (TypeError, ValueError) as error:
-        raise ShapeError(f"{name}: expected {count} arrays; got {part!r:.80}") from error
-    if len(found) != count or any(array.ndim < 2 for array in found):
-        raise ShapeError(f"{name}: expected {count} arrays; got {[a.shape for a in found]}")
-    return found
 
 
 def _check_like(empty: Any, state: Any) -> None:

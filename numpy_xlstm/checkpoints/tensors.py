@@ -58,7 +58,7 @@ class Stored(NamedTuple):
         """Where it is."""
         return f"{self.path.name}: {self.name}"
 
-    def read(self, dtype: npt.DTypeLike = None) -> Array:
+    def read(self, dtype: npt.DTypeLike | None = None) -> Array:
         """Read it into an array of its own, in another dtype if one is asked for.
 
         Raises

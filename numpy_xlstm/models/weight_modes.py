@@ -46,14 +46,15 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
         return model
     change = _joined if weight_mode == "fused" else _split
     params = change(model.params, model.config)
-    config = replace(model.config, weight_mode=weight_mode)
+    config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
     other = xLSTMLarge(config, rng=NothingDrawn()).with_params(params)
     other.special_tokens = model.special_tokens
     return other
 
 
 def _joined(params: Mapping[str, Array], config: xLSTMLargeConfig) -> dict[str, Array]:
-    found, firsts = {}, {parts[0]: (name, parts) for name, parts in FUSED.items()}
+    found: dict[str, Array] = {}
+    firsts = {parts[0]: (name, parts) for name, parts in FUSED.items()}
     later = {part for parts in FUSED.values() for part in parts[1:]}
     for name, array in params.items():
         module, part, kind = _parts(name)
@@ -70,7 +71,7 @@ def _split(params: Mapping[str, Array], config: xLSTMLargeConfig) -> dict[str, A
     QK, V, NH = config.qk_dim, config.v_dim, config.num_heads
     ends = {"qkv_opreact": (QK, 2 * QK, 2 * QK + V), "ifgate_preact": (NH,)}
     ends["proj_up_gate_z"] = (config.ffn_dim,)
-    found = {}
+    found: dict[str, Array] = {}
     for name, array in params.items():
         module, part, kind = _parts(name)
         if part in FUSED:

@@ -85,7 +85,7 @@ def torch_file(path: Path, rng: np.random.Generator) -> str:
 
 def noise(path: Path, rng: np.random.Generator) -> str:
     file = tensors(path, rng)
-    file.write_bytes(rng.bytes(rng.integers(20, 5000)))
+    file.write_bytes(rng.bytes(int(rng.integers(20, 5000))))
     return f"{file.name}: expected a whole"
 
 
@@ -188,7 +188,7 @@ def twice(path: Path, rng: np.random.Generator) -> str:
 
 def left_over(path: Path, rng: np.random.Generator) -> str:
     file = tensors(path, rng)
-    file.write_bytes(file.read_bytes() + rng.bytes(rng.integers(1, 99)))
+    file.write_bytes(file.read_bytes() + rng.bytes(int(rng.integers(1, 99))))
     return f"{file.name}: .*bytes of arrays; got"
 
 
@@ -222,7 +222,7 @@ def rewritten(change: Callable[[dict[str, Any], str, np.random.Generator], str])
         arrays = read_npz(path)
         names = [name for name in arrays if name.startswith("model.")]
         message = change(arrays, names[rng.integers(len(names))], rng)
-        np.savez(path, **arrays)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
         return f"{path.name}: .*{message}"
 
     return damage
@@ -264,7 +264,7 @@ def metadata(change: Callable[[dict[str, Any], np.random.Generator], str]) -> Da
         values = json.loads(arrays["__metadata__"].tobytes())
         message = change(values, rng)
         arrays["__metadata__"] = np.frombuffer(json.dumps(values).encode(), np.uint8)
-        np.savez(path, **arrays)
+        np.savez(path, **arrays)  # type: ignore[arg-type]
         return message
 
     return damage
@@ -293,7 +293,7 @@ def odd_cell(values: dict[str, Any], rng: np.random.Generator) -> str:
 def no_metadata(path: Path, rng: np.random.Generator) -> str:
     arrays = read_npz(path)
     arrays["__metadata__"] = np.frombuffer([b"", b"[1]", b"{"][rng.integers(3)], np.uint8)
-    np.savez(path, **arrays)
+    np.savez(path, **arrays)  # type: ignore[arg-type]
     return f"{path.name}: expected the metadata of a checkpoint"
 
 
@@ -356,7 +356,7 @@ def wide(values: dict[str, Any], rng: np.random.Generator) -> str:
 
 
 def odd_type(values: dict[str, Any], rng: np.random.Generator) -> str:
-    value = ["four", None, 1.5, [1], {}][rng.integers(5)]
+    value: Any = ["four", None, 1.5, [1], {}][rng.integers(5)]
     values["embedding_dim"] = value
     values.pop("hidden_size", None)
     return "embedding_dim"

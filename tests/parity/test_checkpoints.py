@@ -77,7 +77,7 @@ def scramble(theirs: Any) -> Any:
     return theirs
 
 
-def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
     """Numbers for which float32 is enough: q·n is not near 0 where it counts, norms are near 1."""
     if len(shape) == 1:
         return rng.standard_normal(shape) * 0.3 + ("norm" in name and "weight" in name)
@@ -170,7 +170,7 @@ def test_their_loader_takes_our_large(options: Any, max_shard_size: Any, tmp_pat
     save_pretrained(ours, folder, format="xlstm-large", max_shard_size=max_shard_size)
     assert (folder / "model_2.safetensors").exists() == (max_shard_size is not None)
     theirs = loader.load_from_pretrained(folder, backend_mode="train")
-    single = with_weight_mode(ours, "single").astype(np.float32)  # type: ignore[arg-type]
+    single = with_weight_mode(ours, "single").astype(np.float32)
     tokens = draw_tokens(T)
     y, grads, expected = gradients(single, theirs, theirs(torch.tensor(tokens))[0], tokens)
     with torch.no_grad():
