@@ -3,6 +3,7 @@
 import os
 from doctest import ELLIPSIS
 
+import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import PythonCodeBlockParser
 from sybil.parsers.rest import DocTestParser
@@ -15,3 +16,12 @@ pytest_collect_file = (
     Sybil(parsers=[PythonCodeBlockParser(doctest_optionflags=ELLIPSIS)], patterns=["*.md"])
     + Sybil(parsers=[DocTestParser(optionflags=ELLIPSIS)], patterns=["*.py"], path="numpy_xlstm")
 ).pytest()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What takes too long for every run."""
+    parser.addoption(
+        "--whole-checkpoint",
+        action="store_true",
+        help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
+    )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.tensors import Stored
+from numpy_xlstm.checkpoints.tensors import Maps, Stored
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models.layouts import (
     BIAS,
@@ -41,9 +41,9 @@ class Source(NamedTuple):
     num_heads: int = 0
     """How many heads the b of an sLSTM is of; 0 for all others."""
 
-    def read(self, dtype: npt.DTypeLike) -> Array:
+    def read(self, dtype: npt.DTypeLike, maps: Maps | None) -> Array:
         """Read it, bring it into our order, and refuse numbers that are not finite."""
-        array = self.stored.read(dtype)
+        array = self.stored.read(dtype, maps)
         if array.size and not np.isfinite((array.min(), array.max())).all():
             check_array(str(self.stored), array, array.shape)
         if self.num_heads:
@@ -102,14 +102,19 @@ def widest(arrays: Mapping[str, Stored]) -> str:
 
 
 def read_all(
-    sources: Mapping[str, Source], dtype: npt.DTypeLike, progress: Progress | None = None
+    sources: Mapping[str, Source],
+    dtype: npt.DTypeLike,
+    *,
+    mapped: bool = False,
+    progress: Progress | None = None,
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time: none is held twice."""
+    maps: Maps | None = {} if mapped else None
     total, done, found = sum(_nbytes(source.stored) for source in sources.values()), 0, {}
     for name in sorted(
         sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start or 0)
     ):
-        found[name] = sources[name].read(dtype)
+        found[name] = sources[name].read(dtype, maps)
         done += _nbytes(sources[name].stored)
         if progress is not None:
             progress(done, total)

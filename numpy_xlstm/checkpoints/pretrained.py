@@ -1,5 +1,6 @@
 """From any checkpoint to a model, in one call: ``from_pretrained``."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,10 @@ OUTPUT_BIAS = "backbone.out_norm.bias"
 """What xLSTMLarge has with ``use_bias``, and transformers has not."""
 
 
+MAPPED = os.name == "posix"
+"""Whether parameters stay in their file until they are written to, if nothing else is said."""
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """What a checkpoint holds, from its configuration and headers: nothing large has been read.
@@ -82,10 +87,16 @@ class Pretrained:
         """The arrays in the files by the names of the parameters, each with dtype and shape."""
         return {name: source.stored for name, source in self.sources.items()}
 
-    def load(self, dtype: npt.DTypeLike | None = None, progress: Progress | None = None) -> Any:
+    def load(
+        self,
+        dtype: npt.DTypeLike | None = None,
+        *,
+        mapped: bool = MAPPED,
+        progress: Progress | None = None,
+    ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
         to = checked_dtype(self.dtype if dtype is None else dtype)
-        params = read_all(self.sources, to, progress)
+        params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
         for name in self.model.params.keys() - params.keys():  # a head that is the embedding
@@ -103,13 +114,14 @@ def from_pretrained(
     *,
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
+    mapped: bool = MAPPED,
     progress: Progress | None = None,
 ) -> Any:
     """Return the model that a checkpoint of this or of an official package holds.
 
     Nothing is read before configuration, names, shapes, dtypes and sizes fit each other; then one
     array after the other goes to where it stays, so that the peak of the memory is that of the
-    model. No code in a file is run.
+    model. All numbers are checked to be finite. No code in a file is run.
 
     Parameters
     ----------
@@ -124,6 +136,11 @@ def from_pretrained(
     layout : {"vanilla", "cuda"}, optional
         The order of the bias of an sLSTM, where the file does not say, or contradicts its
         configuration.
+    mapped : bool
+        Whether parameters that are stored in the dtype of the model stay in the file, mapped into
+        the memory, until they are written to; the file never changes. While the model is in use,
+        nobody may then write into the file, though it may be replaced or removed. False reads all
+        at once. True but on Windows, where such a file cannot be replaced.
     progress : callable, optional
         Is told how many bytes of how many have been read, after each array.
 
@@ -157,7 +174,7 @@ def from_pretrained(
     >>> loaded.config.num_heads, loaded.dtype
     (2, dtype('float32'))
     """
-    return open_pretrained(path, layout=layout).load(dtype, progress)
+    return open_pretrained(path, layout=layout).load(dtype, mapped=mapped, progress=progress)
 
 
 def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:

@@ -132,7 +132,7 @@ def _to_paper(part: Any) -> dict[str, Any]:
 
 
 def _from_paper(part: dict[str, Any], keep_m: bool) -> Any:
-    conv = None if part["conv_state"] is None else part["conv_state"][0][:, 1:]
+    conv: Any = None if part["conv_state"] is None else part["conv_state"][0][:, 1:]
     if "mlstm_state" in part:
         C, n, m = part["mlstm_state"]
         return mLSTMBlockState(conv, _memory(C, n[..., 0], m[..., 0, 0], keep_m))

@@ -5,6 +5,7 @@ dtypes, shapes and sizes have been held against the size of the file. No code in
 """
 
 import math
+import mmap
 import stat
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,15 @@ PICKLED = (
 )
 
 
+Maps = dict[Path, mmap.mmap]
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """The bytes of a file, which are read when they are needed; changes stay in the memory."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
 class Stored(NamedTuple):
     """An array in a file that has not been read yet."""
 
@@ -58,8 +68,16 @@ class Stored(NamedTuple):
         """Where it is."""
         return f"{self.path.name}: {self.name}"
 
-    def read(self, dtype: npt.DTypeLike | None = None) -> Array:
+    def read(self, dtype: npt.DTypeLike | None = None, maps: Maps | None = None) -> Array:
         """Read it into an array of its own, in another dtype if one is asked for.
+
+        Parameters
+        ----------
+        dtype : dtype, optional
+            That of the array; if omitted, as it is stored.
+        maps : dict, optional
+            The files that are mapped: if it is stored in this dtype, it stays there, and what is
+            written to the array is seen by nobody else.
 
         Raises
         ------
@@ -73,6 +91,11 @@ class Stored(NamedTuple):
         try:
             if self.start is None:
                 return _read_member(self.path, self.name, stored).astype(wanted, copy=False)
+            if maps is not None and wanted == stored and self.start % wanted.itemsize == 0:
+                if self.path not in maps:
+                    maps[self.path] = mapped(self.path)
+                flat = np.frombuffer(maps[self.path], wanted, self.size, self.start)
+                return flat.reshape(self.shape)
             array = np.empty(self.shape, wanted)
             with self.path.open("rb", buffering=0) as file:
                 file.seek(self.start)

@@ -150,6 +150,23 @@ def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
     assert not opened.load().params["embedding.weight"].any()
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+def test_the_file_is_never_changed(mapped: bool, tmp_path: Path) -> None:
+    """Neither by writing to parameters, nor are they by what takes the place of the file."""
+    for path in (tmp_path / "model", tmp_path / "model.safetensors", tmp_path / "model.npz"):
+        save_pretrained(large(), path)
+        model = from_pretrained(path, mapped=mapped)
+        files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+        before = [file.read_bytes() for file in files]
+        for array in model.params.values():
+            array += 1
+        assert [file.read_bytes() for file in files] == before
+        for file in files:
+            file.unlink()
+        for name, array in large().params.items():
+            np.testing.assert_array_equal(model.params[name], array + 1)
+
+
 def test_parameters_can_be_written_to_and_gradients_taken(tmp_path: Path) -> None:
     save_pretrained(paper(tie_weights=True), tmp_path / "model")
     model = from_pretrained(tmp_path / "model", dtype="float64")
