@@ -1,0 +1,207 @@
+"""Folders of transformers read here, and ours read there, strictly."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    from_pretrained,
+    save_pretrained,
+    with_weight_mode,
+)
+from numpy_xlstm.errors import CheckpointError
+from tests.models.build import (
+    assert_close,
+    assert_same,
+    draw_tokens,
+    large_config,
+)
+from tests.parity.checkpoints import (
+    assert_close_to_largest,
+    gradients,
+    made,
+    renamed,
+    safetensors,
+    start,
+    tokens_of,
+    torch,
+    transformers_model,
+)
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
+]
+
+
+def test_fused_weights(transformers: Any, tmp_path: Path) -> None:
+    """Their model cannot be made with them: its initialisation adds arrays of two shapes."""
+    with pytest.raises(RuntimeError, match="must match the size"):
+        transformers_model(transformers, weight_mode="fused")
+    theirs = transformers_model(transformers)
+    theirs.save_pretrained(tmp_path)
+    single = from_pretrained(tmp_path)
+    fused = with_weight_mode(single, "fused")
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"weight_mode": "fused"}))
+    arrays = {name: torch.tensor(array) for name, array in fused.params.items()}
+    safetensors.save_file(arrays, tmp_path / "model.safetensors")
+    assert_same(dict(from_pretrained(tmp_path).params), dict(fused.params))
+    save_pretrained(fused, tmp_path / "out", format="transformers")
+    assert_same(dict(from_pretrained(tmp_path / "out").params), dict(single.params))
+
+
+@pytest.mark.parametrize("max_shard_size", ["1GB", "40KB"])
+@pytest.mark.parametrize("options", [{}, {"use_bias": True}], ids=str)
+def test_their_folder_is_read(
+    transformers: Any, options: Any, max_shard_size: str, tmp_path: Path
+) -> None:
+    theirs = transformers_model(transformers, **options)
+    theirs.save_pretrained(tmp_path, max_shard_size=max_shard_size)
+    assert (tmp_path / "model.safetensors").exists() == (max_shard_size == "1GB")
+    ours = from_pretrained(tmp_path)
+    assert (ours.special_tokens.bos, ours.special_tokens.eos) == (0, (2,))
+    tokens, logits = tokens_of(theirs)
+    y, grads, expected = gradients(ours, theirs, logits, tokens)
+    grads.pop("backbone.out_norm.bias", None)
+    assert_close({"y": y}, {"y": logits.detach().numpy()}, 1e-5)
+    assert_close_to_largest(grads, renamed(expected))
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_every_dtype_of_theirs_is_read_bit_for_bit(
+    transformers: Any, dtype: str, tmp_path: Path
+) -> None:
+    theirs = transformers_model(transformers).to(getattr(torch, dtype))
+    theirs.save_pretrained(tmp_path)
+    ours = from_pretrained(tmp_path)
+    assert ours.dtype == (np.float64 if dtype == "float64" else np.float32)
+    wide = torch.float64 if dtype == "float64" else torch.float32
+    expected = {name: array.to(wide).numpy() for name, array in theirs.state_dict().items()}
+    assert_same(dict(ours.params), renamed(expected))
+
+
+def test_a_tied_head_that_is_not_in_the_file(transformers: Any, tmp_path: Path) -> None:
+    """As older versions of transformers have written it; the present one does not tie."""
+    theirs = transformers_model(transformers, tie_word_embeddings=True)
+    theirs.save_pretrained(tmp_path)
+    arrays = safetensors.load_file(tmp_path / "model.safetensors")
+    both = from_pretrained(tmp_path)
+    assert np.abs(both.params["lm_head.weight"] - both.params["embedding.weight"]).max() > 0.1
+    del arrays["lm_head.weight"]
+    safetensors.save_file(arrays, tmp_path / "model.safetensors", {"format": "pt"})
+    ours = from_pretrained(tmp_path)
+    np.testing.assert_array_equal(ours.params["lm_head.weight"], ours.params["embedding.weight"])
+    assert ours.params["lm_head.weight"] is not ours.params["embedding.weight"]
+
+
+HUB = {
+    "add_embedding_dropout": False,
+    "add_forward_backend_padding": False,
+    "add_out_norm": True,
+    "add_post_blocks_norm": True,
+    "add_post_norm": False,
+    "add_qk_norm": False,
+    "architectures": ["xLSTMForCausalLM"],
+    "autocast_kernel_dtype": "bfloat16",
+    "bos_token_id": 0,
+    "cell_norm_eps": 1e-06,
+    "chunk_size": 64,
+    "chunkwise_kernel": "chunkwise--triton_xl_chunk",
+    "embedding_dim": 64,
+    "eos_token_id": 2,
+    "eps": 1e-06,
+    "ffn_proj_factor": 2.667,
+    "ffn_round_up_to_multiple_of": 64,
+    "force_bos_token_insert": True,
+    "gate_soft_cap": 15.0,
+    "head_dim": 32,
+    "igate_bias_init_range": -10.0,
+    "inference_state_dtype": "float32",
+    "mlstm_round_up_to_multiple_of": 64,
+    "mode": "inference",
+    "model_type": "xlstm",
+    "norm_eps": 1e-06,
+    "norm_reduction_force_float32": True,
+    "num_blocks": 2,
+    "num_heads": 2,
+    "output_logit_soft_cap": 30.0,
+    "pad_token_id": 1,
+    "qk_dim_factor": 0.5,
+    "return_last_states": True,
+    "sequence_kernel": "native_sequence__triton",
+    "step_kernel": "triton",
+    "tie_word_embeddings": False,
+    "torch_dtype": "float32",
+    "transformers_version": "4.48.0.dev0",
+    "use_bias": False,
+    "use_cache": True,
+    "v_dim_factor": 1.0,
+    "vocab_size": 31,
+    "weight_mode": "single",
+}
+"""The fields of the published xLSTM 7B, of a smaller model."""
+
+
+def test_the_fields_of_the_published_model(transformers: Any, tmp_path: Path) -> None:
+    theirs = transformers_model(transformers)
+    theirs.save_pretrained(tmp_path)
+    expected = from_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(HUB))
+    assert_same(dict(from_pretrained(tmp_path).params), dict(expected.params))
+    for field, value in (("add_qk_norm", True), ("cell_norm_eps", 1e-5), ("num_blocks", 3)):
+        (tmp_path / "config.json").write_text(json.dumps(HUB | {field: value}))
+        with pytest.raises(CheckpointError, match=rf"config\.json: .*{field}"):
+            from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("max_shard_size", [None, "40KB"])
+@pytest.mark.parametrize("options", [{}, {"use_bias": True}, {"weight_mode": "fused"}], ids=str)
+@pytest.mark.parametrize("width", [24, 128])
+def test_transformers_takes_ours(
+    transformers: Any, options: Any, max_shard_size: Any, width: int, tmp_path: Path
+) -> None:
+    config = large_config(embedding_dim=width, chunk_size=16, vocab_size=31, **options)
+    ours = made(config, np.float32)
+    if "backbone.out_norm.bias" in ours.params:
+        ours.params["backbone.out_norm.bias"][...] = 0
+    folder = tmp_path / "folder"
+    save_pretrained(ours, folder, format="transformers", max_shard_size=max_shard_size)
+    theirs, info = transformers.xLSTMForCausalLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    assert theirs.config.ffn_proj_factor == 1.5
+    tokens = draw_tokens(5, vocab=31)
+    with torch.no_grad():  # any length, with the cache if it fits
+        assert_close(
+            {"y": ours(tokens, start(ours))[0]},
+            {"y": theirs(torch.tensor(tokens)).logits.numpy()},
+            1e-5,
+        )
+    for block in theirs.backbone.blocks:
+        block.mlstm_layer.mlstm_backend.config.mode = "train"
+    tokens, logits = tokens_of(theirs)
+    single = with_weight_mode(ours, "single")
+    _, grads, expected = gradients(single, theirs, logits, tokens)
+    grads.pop("backbone.out_norm.bias", None)
+    assert_close_to_largest(grads, renamed(expected))
+    theirs.save_pretrained(tmp_path / "back", max_shard_size=max_shard_size or "1GB")
+    back = with_weight_mode(from_pretrained(tmp_path / "back"), ours.config.weight_mode)
+    assert_same(dict(back.params), dict(ours.params))
+
+
+def test_greedy_tokens_are_the_same(transformers: Any, tmp_path: Path) -> None:
+    ours = made(large_config(embedding_dim=128, chunk_size=16, vocab_size=31), np.float32)
+    save_pretrained(ours, tmp_path / "folder", format="transformers")
+    theirs = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "folder")
+    tokens = draw_tokens(9, rows=1, vocab=31)
+    with torch.no_grad():
+        found = theirs.generate(torch.tensor(tokens), max_new_tokens=12, do_sample=False)
+    state, ids, step = None, [], tokens
+    for _ in range(12):
+        logits, state = ours(step, state)
+        ids.append(int(logits[0, -1].argmax()))
+        step = np.array([[ids[-1]]])
+    assert found[0, 9:].tolist() == ids
