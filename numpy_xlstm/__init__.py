@@ -31,10 +31,10 @@ from numpy_xlstm.checkpoints import (
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
+    GenerationConfig,
     HuggingFaceTokenizer,
-    Sampling,
     generate,
-    generate_batch,
+    generate_text,
     stream,
 )
 from numpy_xlstm.gradcheck import gradcheck
@@ -112,6 +112,7 @@ __all__ = [
     "FeedForwardConfig",
     "GRUCell",
     "GatedFeedForward",
+    "GenerationConfig",
     "HeadwiseLinear",
     "HuggingFaceTokenizer",
     "LSTMCell",
@@ -124,7 +125,6 @@ __all__ = [
     "MultiHeadRMSNorm",
     "PeepholeLSTMCell",
     "RMSNorm",
-    "Sampling",
     "SequenceLayer",
     "SpecialTokens",
     "TrainingState",
@@ -138,7 +138,7 @@ __all__ = [
     "gelu_tanh",
     "gelu_tanh_backward",
     "generate",
-    "generate_batch",
+    "generate_text",
     "gradcheck",
     "load_checkpoint",
     "lstm_recurrent",

@@ -39,7 +39,7 @@ from numpy_xlstm import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, TextError
-from numpy_xlstm.generation import ByteTokenizer, generate, generate_batch, join_states, stream
+from numpy_xlstm.generation import ByteTokenizer, generate, generate_text, join_states, stream
 from numpy_xlstm.training import (
     AdamW,
     Batch,
@@ -232,25 +232,25 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
     ),
     "Run state": (lambda x: Run(FOLDER, x), None, OptionError, "state: "),
     "generate model": (
-        lambda x: generate(x, BYTES, "a", length=1, rng=RNG),
+        lambda x: generate(x, IDS, rng=RNG),
         None,
         OptionError,
         "model: ",
     ),
-    "generate tokenizer": (
-        lambda x: generate(MODEL, x, "a", length=1, rng=RNG),
+    "text tokenizer": (
+        lambda x: generate_text(MODEL, x, "a", rng=RNG),
         None,
         OptionError,
         "tokenizer: ",
     ),
     "stream tokenizer": (
-        lambda x: stream(MODEL, x, "a", length=1, rng=RNG),
+        lambda x: stream(MODEL, x, "a", rng=RNG),
         3,
         OptionError,
         "tokenizer: ",
     ),
     "batch tokenizer": (
-        lambda x: generate_batch(MODEL, x, ["a"], length=1, rng=RNG),
+        lambda x: generate_text(MODEL, x, ["a"], rng=RNG),
         3,
         OptionError,
         "tokenizer: ",

@@ -8,7 +8,7 @@ import numpy as np
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, positive, real, whole
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.generation import Sampling, stream
+from numpy_xlstm.generation import stream
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
@@ -16,7 +16,7 @@ Continue a text with the model of a checkpoint. The prompt and what follows are 
 output as they come. Ctrl-C ends the text early."""
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "length": (whole(0), 500, "tokens to generate, at most"),
+    "max_new_tokens": (whole(0), 500, "tokens to generate, at most"),
     "temperature": (real(0), 0.8, TEMPERATURE),
     "top_k": (whole(1), None, "draw from the N likeliest tokens only"),
     "top_p": (positive, None, "draw from the likeliest that have probability N together only"),
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
         checkpoint.model,
         checkpoint.tokenizer,
         args.prompt,
-        length=args.length,
-        sampling=Sampling(args.temperature, args.top_k, args.top_p, args.repetition_penalty),
+        do_sample=True,
+        **{name: getattr(args, name) for name in OPTIONS.keys() - {"seed"}},
         stop=args.stop,
         rng=np.random.default_rng(args.seed),
     )

@@ -71,9 +71,9 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     interrupted = _train(session, comm)
     _report(session, comm)
     if options.sample_length and ranks.writes(comm):
-        known: Any = {"sampling": generation.Sampling(options.temperature), "rng": state.rng}
-        known["length"] = options.sample_length
-        sample = generation.generate(state.model, split.tokenizer, prompt, **known)
+        drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
+        known: Any = {"do_sample": True, "rng": state.rng}
+        sample = generation.generate_text(state.model, split.tokenizer, prompt, **drawn, **known)
         print(f"\nsample:\n{prompt}{sample}")
     return 130 if interrupted else 0
 

@@ -1,261 +1,167 @@
-"""Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
+"""Continue token ids with a language model, one step for each new token of all rows."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.generation.pieces import StreamDecoder
-from numpy_xlstm.generation.sampling import Sampling, draw
-from numpy_xlstm.generation.tokenizers import CharacterTokenizer, Tokenizer
-from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import (
-    Array,
-    check_callable,
-    check_generator,
-    check_has,
-    check_kind,
-    check_whole,
-)
+from numpy_xlstm.generation.config import GenerationConfig, config_of
+from numpy_xlstm.generation.sampling import draw
+from numpy_xlstm.layers.indices import IndexArray, check_indices
+from numpy_xlstm.numerics import Array, check_batch, check_callable, generator_or_new
 from numpy_xlstm.trees import join_states
-
-PLAIN = Sampling()
-"""What the model believes, unchanged."""
 
 TokenModel = Callable[..., tuple[Array, Any]]
 """All that generation needs of a model: from tokens (B, T) and a state, None at first, to logits
 (B, T, V) and the state after them."""
 
+Ids = npt.NDArray[np.int64]
 
-def stream(
-    model: TokenModel,
-    tokenizer: Tokenizer,
-    prompt: str,
-    *,
-    length: int,
-    sampling: Sampling = PLAIN,
-    stop: Sequence[str] = (),
-    banned: Collection[int] | None = None,
-    rng: np.random.Generator,
-) -> Iterator[str]:
-    """Continue a prompt and yield pieces of the text as soon as they are certain.
-
-    The model reads the prompt in one call, and then every drawn token in a step of
-    :meth:`LanguageModel.prepared`, which is as if it were called, to rounding. No piece holds a
-    part of a character, or any of what turns out to be a stop string.
-
-    Parameters
-    ----------
-    model : TokenModel
-        Maps tokens (1, T) and a state to logits (1, T, V) and a state; one without ``prepared`` is
-        called for each token. Logits beyond ``tokenizer.size`` are ignored.
-    tokenizer : Tokenizer
-        Of the model.
-    prompt : str
-        What to continue: at least one token, and no character that is foreign to the tokenizer.
-    length : int
-        How many tokens to draw, at most.
-    sampling : Sampling
-        How to draw them.
-    stop : Sequence[str]
-        The text ends before the first of these that occurs in it.
-    banned : Collection[int], optional
-        Ids that are never drawn; the unknown id, if the tokenizer is a ``CharacterTokenizer``, if
-        omitted.
-    rng : np.random.Generator
-        Gives one number per token.
-
-    Returns
-    -------
-    Iterator[str]
-        The text without the prompt, in pieces, none of them empty.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of its range, the prompt has no token or a foreign character, or no id
-        is left to draw; at once, not at the first piece.
-    ShapeError
-        If the model has fewer logits than the tokenizer has ids.
-
-    Examples
-    --------
-    >>> from numpy_xlstm import LSTM, CharacterTokenizer, LanguageModel
-    >>> rng = np.random.default_rng(0)
-    >>> tokenizer = CharacterTokenizer.of("abc")
-    >>> model = LanguageModel(tokenizer.size, 4, LSTM(4, 8, rng=rng), rng=rng)
-    >>> pieces = list(stream(model, tokenizer, "ab", length=20, rng=rng))
-    >>> len(pieces), set("".join(pieces)) <= set("abc")
-    (20, True)
-    """
-    ids = [check_prompt(prompt, tokenizer)]
-    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
-    return (piece for (piece,) in pieces if piece)
+UNKNOWN = 2**63 - 1
+"""The size of the vocabulary of a model that does not say, until there are logits."""
 
 
 def generate(
     model: TokenModel,
-    tokenizer: Tokenizer,
-    prompt: str,
+    ids: IndexArray | None = None,
     *,
-    length: int,
-    sampling: Sampling = PLAIN,
-    stop: Sequence[str] = (),
-    banned: Collection[int] | None = None,
-    rng: np.random.Generator,
-) -> str:
-    """Continue a prompt and return the text without it: :func:`stream`, joined.
+    rng: np.random.Generator | None = None,
+    **options: Any,
+) -> Ids:
+    """Continue rows of ids; ``model.generate(ids, …)`` is the same.
 
-    Examples
-    --------
-    >>> from numpy_xlstm import LSTM, ByteTokenizer, LanguageModel
-    >>> rng = np.random.default_rng(0)
-    >>> model = LanguageModel(256, 4, LSTM(4, 8, rng=rng), rng=rng)
-    >>> ascii_only = range(128, 256)
-    >>> len(generate(model, ByteTokenizer(), "né", length=9, banned=ascii_only, rng=rng))
-    9
-    """
-    ids = [check_prompt(prompt, tokenizer)]
-    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
-    return "".join(piece for (piece,) in pieces)
-
-
-def generate_batch(
-    model: TokenModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[str],
-    *,
-    length: int,
-    sampling: Sampling = PLAIN,
-    stop: Sequence[str] = (),
-    banned: Collection[int] | None = None,
-    rng: np.random.Generator,
-) -> list[str]:
-    """Continue several prompts together and return the text of each, without the prompt.
-
-    The model reads each prompt by itself, as they differ in length. Then the states are joined and
-    every step is one call for all rows. A row that has met a stop string is computed on, and what
-    it gives is dropped, until all have. With temperature 0 each text is that of :func:`generate`,
-    as far as the model's rounding does not depend on the number of rows.
+    The model reads the prompt in one call, and then every new token in a step of
+    :meth:`LanguageModel.prepared`, which is as if it were called, to rounding. It ends when every
+    row has had an end token, or there are ``max_new_tokens``.
 
     Parameters
     ----------
-    model, tokenizer, prompts, length, sampling, stop, banned, rng
-        As in :func:`stream`, and so are the errors; ``rng`` gives one number per row and step. The
-        state of the model must be one that :func:`join_states` can join.
+    model : TokenModel
+        Maps tokens (B, T) and a state to logits (B, T, V) and a state; one without ``prepared`` is
+        called for each token. Its ``special_tokens``, which :func:`from_pretrained` has from the
+        checkpoint, are the ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` that are not
+        given; ``eos_token_id=[]`` lets no token end a row.
+    ids : np.ndarray, optional
+        Integers (B, T), from 0 to V − 1, all rows of one length; ``[[bos_token_id]]`` if omitted.
+        Nothing is put in front of them.
+    rng : np.random.Generator, optional
+        Gives one number per row and token; a fresh, unseeded one if omitted. With ``do_sample``
+        it decides all that is random.
+    **options
+        The attributes of :class:`GenerationConfig`: ``max_new_tokens``, ``do_sample``,
+        ``temperature``, ``top_k``, ``top_p``, ``repetition_penalty``, ``suppress_tokens``,
+        ``bos_token_id``, ``eos_token_id``, ``pad_token_id``.
+
+    Returns
+    -------
+    np.ndarray
+        The prompt and what follows, int64 (B, T + N). A row that has ended before others is filled
+        up with ``pad_token_id``.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or out of its range, or there is neither a prompt nor a BOS.
+    DTypeError, ShapeError, IndexError
+        If ``ids`` are not as described.
 
     Examples
     --------
-    >>> from numpy_xlstm import LSTM, CharacterTokenizer, LanguageModel
+    >>> from numpy_xlstm import LSTM, LanguageModel
     >>> rng = np.random.default_rng(0)
-    >>> tokenizer = CharacterTokenizer.of("abc")
-    >>> model = LanguageModel(tokenizer.size, 4, LSTM(4, 8, rng=rng), rng=rng)
-    >>> [len(t) for t in generate_batch(model, tokenizer, ["a", "bca"], length=7, rng=rng)]
-    [7, 7]
+    >>> model = LanguageModel(10, 4, LSTM(4, 8, rng=rng), rng=rng)
+    >>> model.generate(np.array([[1, 2, 3], [4, 5, 6]]), max_new_tokens=4).shape
+    (2, 7)
+    >>> options = {"do_sample": True, "top_k": 3, "eos_token_id": 9}
+    >>> model.generate(np.array([[1]]), max_new_tokens=99, **options, rng=rng)[0, -1]
+    np.int64(9)
     """
-    if isinstance(prompts, str) or not isinstance(prompts, Iterable):
-        got = f"the string {prompts!r}" if isinstance(prompts, str) else repr(prompts)
-        raise OptionError(f"prompts: expected a sequence of strings; got {got}")
-    prompts = list(prompts)
-    ids = [check_prompt(p, tokenizer, f"prompts[{row}]") for row, p in enumerate(prompts)]
-    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
-    return ["".join(row) for row in zip(*pieces, strict=True)]
+    config = config_of(model, options)
+    rows = [start(model, ids, config)]
+    rows.extend(tokens[:, None] for tokens in new_tokens(model, rows[:1], config, rng))
+    return np.concatenate(rows, axis=1)
 
 
-def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> IndexArray:
-    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued."""
-    check_has("tokenizer", tokenizer, "encode", "decode")
-    if not isinstance(prompt, str):
-        raise OptionError(f"{name}: expected a string; got {prompt!r}")
-    known = tokenizer.symbols if isinstance(tokenizer, CharacterTokenizer) else prompt
-    if foreign := sorted(set(prompt) - set(known)):
-        got = ", ".join(map(repr, foreign))
-        raise OptionError(f"{name}: expected characters of the training text; got {got}")
-    ids = np.asarray(tokenizer.encode(prompt), np.int64)
-    if not len(ids):
-        expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
-        raise OptionError(f"{name}: expected at least one {expected}; got {got}")
-    return ids
-
-
-def _pieces(
-    model: TokenModel,
-    tokenizer: Tokenizer,
-    prompts: Sequence[IndexArray],
-    length: int,
-    sampling: Sampling,
-    stop: Sequence[str],
-    banned: Collection[int] | None,
-    rng: np.random.Generator,
-) -> Iterator[list[str]]:
-    """Check the options now and return the new text of every row, step by step."""
-    check_whole("length", length)
+def start(model: Any, ids: IndexArray | None, config: GenerationConfig) -> Ids:
+    """Return the ids (B, T) to continue: those that are given, or the BOS of the options."""
     check_callable("model", model)
-    check_kind("sampling", sampling, Sampling)
-    check_generator("rng", rng, required=True)
-    _check_width(getattr(model, "vocab_size", None), tokenizer)
-    allowed = _allowed(tokenizer, banned)
-    decoders = [StreamDecoder(tokenizer, stop) for _ in prompts]
-
-    def choose(logits: Array, history: Sequence[list[int]]) -> IndexArray:
-        _check_width(logits.shape[-1], tokenizer)
-        last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
-        return draw(last, history, sampling, rng)
-
-    def pieces() -> Iterator[list[str]]:
-        for tokens in _tokens(model, prompts, length if prompts else 0, choose):
-            yield [d.push(int(token)) for d, token in zip(decoders, tokens, strict=True)]
-            if all(decoder.stopped for decoder in decoders):
-                break
-        yield [decoder.flush() for decoder in decoders]
-
-    return pieces()
+    size = getattr(model, "vocab_size", UNKNOWN)
+    config.check_size(size)
+    if ids is None:
+        if config.bos_token_id is None:
+            raise OptionError("ids: expected some, as there is no bos_token_id; got None")
+        return np.array([[config.bos_token_id]], np.int64)
+    check_indices("ids", ids, size)
+    if ids.ndim != 2 or not ids.shape[1]:
+        raise ShapeError(f"ids: expected shape (B, T), T at least 1; got {ids.shape}")
+    check_batch("ids", ids)
+    return ids.astype(np.int64)
 
 
-def _tokens(
-    model: Any, prompts: Sequence[IndexArray], length: int, choose: Callable[..., IndexArray]
-) -> Iterator[IndexArray]:
-    """The next token of every row, shape (B,), chosen from the logits and all tokens so far."""
-    if not length:
-        return
-    read = [model(ids[None], None) for ids in prompts]
-    logits = np.concatenate([logits[:, -1] for logits, _ in read])
-    state = join_states([state for _, state in read])
-    history = [ids.tolist() for ids in prompts]
-    prepared = model.prepared() if hasattr(model, "prepared") else None
-    for left in reversed(range(length)):
-        drawn = choose(logits, history)
-        for ids, token in zip(history, drawn, strict=True):
-            ids.append(int(token))
-        yield drawn
-        if left and prepared is not None:
-            logits, state = prepared.step(drawn, state)
-        elif left:
-            logits, state = model(drawn[:, None], state)
-            logits = logits[:, -1]
+def new_tokens(
+    model: Any,
+    prompts: Sequence[IndexArray],
+    config: GenerationConfig,
+    rng: np.random.Generator | None = None,
+    size: int | None = None,
+) -> Iterator[Ids]:
+    """Return the next ids of all rows, shape (B,), step by step: all of generation is this loop.
+
+    Parameters
+    ----------
+    model, config, rng
+        As in :func:`generate`, with the special tokens in the options.
+    prompts : Sequence[np.ndarray]
+        Ids (b, T). Each array is read in a call of its own, so that they can differ in T, and B is
+        the sum of all b.
+    size : int, optional
+        Ids from here on are not generated; all if omitted.
+
+    Yields
+    ------
+    np.ndarray
+        A row that has ended goes on with ``pad_token_id``; when all have, no more come.
+    """
+    rng, end, padding = generator_or_new(rng), config.ends, config.padding
+    banned = list(config.ids("suppress_tokens"))
+
+    def steps() -> Iterator[Ids]:
+        logits, state = read(model, prompts)
+        check_width(logits.shape[-1], size)
+        config.check_size(logits.shape[-1])
+        history = [row.tolist() for ids in prompts for row in ids]
+        prepared = model.prepared() if hasattr(model, "prepared") else None
+        ended = np.zeros(len(history), bool)
+        for left in reversed(range(config.max_new_tokens)):
+            allowed = np.array(logits[:, :size])
+            allowed[:, banned] = -np.inf
+            drawn = np.where(ended, padding, draw(allowed, history, config, rng))
+            yield drawn
+            ended |= np.isin(drawn, end)
+            if ended.all() or not left:
+                return
+            for ids, token in zip(history, drawn, strict=True):
+                ids.append(int(token))
+            if prepared is not None:
+                logits, state = prepared.step(drawn, state)
+            else:
+                logits, state = model(drawn[:, None], state)
+                logits = logits[:, -1]
+
+    return steps() if config.max_new_tokens and prompts else iter(())
 
 
-def _check_width(width: int | None, tokenizer: Tokenizer) -> None:
-    if width is not None and width < tokenizer.size:
-        raise ShapeError(
-            f"model: expected a logit for each of the {tokenizer.size} ids of the tokenizer; "
-            f"got {width}"
-        )
+def check_width(width: int, size: int | None) -> None:
+    """Raise :class:`ShapeError` if there are fewer logits than ids of the tokenizer."""
+    if size is not None and width < size:
+        expected = f"a logit for each of the {size} ids of the tokenizer"
+        raise ShapeError(f"model: expected {expected}; got {width}")
 
 
-def _allowed(tokenizer: Tokenizer, banned: Any) -> np.ndarray[Any, Any]:
-    """Which ids may be drawn, shape (tokenizer.size,)."""
-    if banned is None:
-        banned = [tokenizer.unknown] if isinstance(tokenizer, CharacterTokenizer) else []
-    several = isinstance(banned, Iterable) and not isinstance(banned, str)
-    ids: list[Any] = list(banned) if several else [None]
-    if not all(isinstance(k, int | np.integer) and not isinstance(k, bool) for k in ids):
-        raise OptionError(f"banned: expected whole numbers, the ids; got {banned!r}")
-    if outside := sorted(int(k) for k in ids if not 0 <= k < tokenizer.size):
-        raise OptionError(f"banned: expected ids from 0 to {tokenizer.size - 1}; got {outside}")
-    allowed = np.ones(tokenizer.size, bool)
-    allowed[ids] = False
-    if not allowed.any():
-        raise OptionError(f"banned: expected to leave one of {tokenizer.size} ids; got all of them")
-    return allowed
+def read(model: Any, prompts: Sequence[IndexArray]) -> tuple[Array, Any]:
+    """Return the logits (B, V) after the prompts, and the state."""
+    outputs = [model(ids, None) for ids in prompts]
+    logits = np.concatenate([logits[:, -1] for logits, _ in outputs])
+    return logits, join_states([state for _, state in outputs])

@@ -1,70 +1,21 @@
 """Which token comes next: the logits of a model as probabilities, and a draw from them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
+from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, check_positive, is_number
+from numpy_xlstm.numerics import Array, check_array
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
 """The tokens so far, prompt included, for each row of a batch."""
 
 
-@dataclass(frozen=True)
-class Sampling:
-    """How tokens are drawn; :func:`probabilities` has the equations.
-
-    Attributes
-    ----------
-    temperature : float
-        τ, from 0 up: 1 samples what the model believes, less is bolder, 0 takes the likeliest.
-    top_k : int, optional
-        Draw only from the k likeliest tokens.
-    top_p : float, optional
-        Draw only from the likeliest tokens that have at least this probability together, above 0
-        and up to 1.
-    repetition_penalty : float
-        θ, from 1 up: makes tokens that have occurred less likely.
-
-    Raises
-    ------
-    OptionError
-        If a value is not in its range.
-
-    Examples
-    --------
-    >>> Sampling(temperature=0.8, top_k=40)
-    Sampling(temperature=0.8, top_k=40, top_p=None, repetition_penalty=1.0)
-    """
-
-    temperature: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    repetition_penalty: float = 1.0
-
-    def __post_init__(self) -> None:
-        _check_number("temperature", self.temperature, 0, "from 0 up")
-        if self.top_k is not None:
-            check_positive("top_k", self.top_k)
-        if self.top_p is not None:
-            _check_number("top_p", self.top_p, np.nextafter(0, 1), "above 0, up to 1", 1)
-        _check_number("repetition_penalty", self.repetition_penalty, 1, "from 1 up")
-
-
-def _check_number(
-    name: str, value: Any, least: float, expected: str, most: float = np.finfo(float).max
-) -> None:
-    if not is_number(value) or not least <= value <= most:
-        raise OptionError(f"{name}: expected a number {expected}; got {value!r}")
-
-
-def probabilities(logits: Array, history: History, sampling: Sampling) -> Probabilities:
+def probabilities(logits: Array, history: History, config: GenerationConfig) -> Probabilities:
     r"""Return the probability of each token to be the next one, in float64.
 
     .. math::
@@ -79,7 +30,7 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
 
     in this order: repetition penalty, temperature, top-k, top-p. Of equally likely tokens, those
     with the lower id come first, so K has exactly top_k members. N has at least one. In the limit
-    τ = 0 the token with the largest y has probability 1.
+    τ = 0, and without ``do_sample``, the token with the largest y has probability 1.
 
     Parameters
     ----------
@@ -87,8 +38,8 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
         x, shape (B, V), any finite numbers; a token with −inf has probability 0.
     history : Sequence[Sequence[int] | np.ndarray]
         For each row the ids that have occurred; only the repetition penalty needs them.
-    sampling : Sampling
-        τ, top_k, top_p and the repetition penalty θ.
+    config : GenerationConfig
+        Whether to sample, τ, top_k, top_p and the repetition penalty θ.
 
     Returns
     -------
@@ -110,30 +61,30 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
     Examples
     --------
     >>> logits = np.log([[0.5, 0.3, 0.2]])
-    >>> probabilities(logits, [[]], Sampling()).round(3)
+    >>> probabilities(logits, [[]], GenerationConfig(do_sample=True)).round(3)
     array([[0.5, 0.3, 0.2]])
-    >>> probabilities(logits, [[]], Sampling(top_p=0.7)).round(3)
+    >>> probabilities(logits, [[]], GenerationConfig(do_sample=True, top_p=0.7)).round(3)
     array([[0.625, 0.375, 0.   ]])
-    >>> probabilities(logits, [[0, 0]], Sampling(repetition_penalty=2.0)).round(3)
-    array([[0.333, 0.4  , 0.267]])
+    >>> probabilities(logits, [[0, 0]], GenerationConfig(repetition_penalty=2.0)).round(3)
+    array([[0., 1., 0.]])
     """
     _check(logits, history)
-    y, exponents = _penalised(logits, history, sampling.repetition_penalty)
-    if sampling.temperature == 0:
+    y, exponents = _penalised(logits, history, config.repetition_penalty)
+    if not config.do_sample or config.temperature == 0:
         likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
         return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
         gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
-        w = np.exp(gaps / sampling.temperature)  # [sample.2]
+        w = np.exp(gaps / config.temperature)  # [sample.2]
     weights: Probabilities = w.astype(np.float64)
-    if sampling.top_k is not None or sampling.top_p is not None:
-        weights *= _kept(y, weights, sampling.top_k, sampling.top_p)
+    if config.top_k is not None or config.top_p is not None:
+        weights *= _kept(y, weights, config.top_k, config.top_p)
     weights /= weights.sum(axis=-1, keepdims=True)  # [sample.5]
     return weights
 
 
 def draw(
-    logits: Array, history: History, sampling: Sampling, rng: np.random.Generator
+    logits: Array, history: History, config: GenerationConfig, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
     """Draw the next token of each row from its :func:`probabilities`.
 
@@ -142,10 +93,10 @@ def draw(
 
     Parameters
     ----------
-    logits, history, sampling
+    logits, history, config
         As in :func:`probabilities`.
     rng : np.random.Generator
-        Gives B numbers, whatever the sampling.
+        Gives B numbers, without ``do_sample`` too.
 
     Returns
     -------
@@ -155,10 +106,10 @@ def draw(
     Examples
     --------
     >>> rng = np.random.default_rng(0)
-    >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), [[], []], Sampling(temperature=0), rng)
+    >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), [[], []], GenerationConfig(), rng)
     array([1, 0])
     """
-    cumulative = probabilities(logits, history, sampling).cumsum(axis=-1)
+    cumulative = probabilities(logits, history, config).cumsum(axis=-1)
     shares = rng.random(len(cumulative)) * cumulative[:, -1]  # below the last sum, as u < 1
     drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.6]
     return drawn

@@ -199,6 +199,11 @@ class HuggingFaceTokenizer:
         known = _checked_ids(ids, self.size).tolist()
         return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
+    def begins_with(self, token: int | None) -> bool:
+        """Whether the file says to put this special token in front of a text."""
+        encoded = self._tokenizer.encode("a", add_special_tokens=True)
+        return bool(encoded.special_tokens_mask[:1] == [1] and encoded.ids[0] == token)
+
     def to_dict(self) -> dict[str, Any]:
         """Return what :func:`tokenizer_from_dict` needs: the content of the file."""
         return {"kind": "huggingface", "json": self.json}

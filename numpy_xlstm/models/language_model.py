@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.generation import generate
 from numpy_xlstm.layers import Dropout, Embedding, Linear, Recurrent, SequenceCache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
@@ -221,6 +223,25 @@ class LanguageModel(StateDict, Recurrent):
         else:
             grads["head"] = head
         return None, dstate0, self.named_grads(**grads)
+
+    def generate(
+        self,
+        ids: IndexArray | None = None,
+        *,
+        rng: np.random.Generator | None = None,
+        **options: Any,
+    ) -> npt.NDArray[np.int64]:
+        """Continue rows of ids; see :func:`numpy_xlstm.generate`, which has the options.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from numpy_xlstm import LSTM
+        >>> model = LanguageModel(10, 4, LSTM(4, 8))
+        >>> model.generate(np.array([[1, 2, 3]]), max_new_tokens=4).shape
+        (1, 7)
+        """
+        return generate(self, ids, rng=rng, **options)
 
     def prepared(self) -> PreparedModel:
         """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.

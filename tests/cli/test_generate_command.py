@@ -16,8 +16,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
-    Sampling,
-    generate,
+    generate_text,
 )
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel
@@ -32,10 +31,9 @@ def lstm() -> LanguageModel:
     return LanguageModel(LETTERS.size, 8, LSTM(8, 16, rng=rng), rng=rng)
 
 
-def expected(seed: int = 0, length: int = 500, stop: tuple[str, ...] = (), **options: Any) -> str:
-    sampling = Sampling(**{"temperature": 0.8, **options})
-    rng = np.random.default_rng(seed)
-    return generate(lstm(), LETTERS, "ab", length=length, sampling=sampling, stop=stop, rng=rng)
+def expected(seed: int = 0, **options: Any) -> str:
+    options = {"max_new_tokens": 500, "do_sample": True, "temperature": 0.8, **options}
+    return generate_text(lstm(), LETTERS, "ab", **options, rng=np.random.default_rng(seed))
 
 
 def run(*argv: str) -> int:
@@ -66,8 +64,8 @@ def checkpoint(tmp_path: Path) -> str:
     ("argv", "options"),
     [
         ("", {}),
-        ("--length 30 --seed 3", {"length": 30, "seed": 3}),
-        ("--length 0", {"length": 0}),
+        ("--max-new-tokens 30 --seed 3", {"max_new_tokens": 30, "seed": 3}),
+        ("--max-new-tokens 0", {"max_new_tokens": 0}),
         ("--temperature 0", {"temperature": 0}),
         ("--temperature 2 --top-k 2 --top-p 0.5", {"temperature": 2, "top_k": 2, "top_p": 0.5}),
         ("--repetition-penalty 1.5", {"repetition_penalty": 1.5}),
@@ -91,7 +89,7 @@ def test_text_is_written_as_it_comes(load: Load, capsys: pytest.CaptureFixture[s
         return logits, None
 
     load(model)
-    assert run("file", "--prompt", "ü", "--length", "3") == 0
+    assert run("file", "--prompt", "ü", "--max-new-tokens", "3") == 0
     assert seen == ["ü", "", "é"]
     assert capsys.readouterr().out == "!\n"
 
@@ -110,7 +108,7 @@ def test_ctrl_c_ends_the_text(load: Load, capsys: pytest.CaptureFixture[str]) ->
     load(model)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
     try:
-        assert run("file", "--prompt", "a", "--length", "9") == 130
+        assert run("file", "--prompt", "a", "--max-new-tokens", "9") == 130
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr() == ("axxx\n", "")
@@ -138,7 +136,10 @@ def test_bad_options_before_anything_is_written(
     [
         ("", "the following arguments are required: CHECKPOINT, --prompt"),
         ("file", "the following arguments are required: --prompt"),
-        ("file --prompt a --length -1", "argument --length: expected a whole number from 0"),
+        (
+            "file --prompt a --max-new-tokens -1",
+            "argument --max-new-tokens: expected a whole number from 0",
+        ),
         (
             "file --prompt a --temperature -1",
             "argument --temperature: expected a number at least 0",

@@ -1,348 +1,243 @@
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, mLSTM, sLSTM
-from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.generation import (
-    ByteTokenizer,
-    CharacterTokenizer,
-    Sampling,
-    Tokenizer,
-    check_prompt,
-    generate,
-    generate_batch,
-    join_states,
-    stream,
-)
+from numpy_xlstm import LSTM, LanguageModel, generate, generate_text, stream
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 
-LETTERS = CharacterTokenizer("abcd")
-BYTES = ByteTokenizer()
-GREEDY = Sampling(temperature=0)
+TOKENS = SimpleNamespace(bos=3, eos=(7, 8), pad=9, insert_bos=False)
 
 
-class Script:
-    """Prefers the tokens of a script one after the other; the first prompt token says which."""
+class Successor:
+    """Prefers the next id in a circle of ten; remembers what it has been called with."""
 
-    def __init__(self, size: int, scripts: Mapping[int, Sequence[int]]) -> None:
-        self.size, self.scripts = size, scripts
+    vocab_size = 10
+
+    def __init__(self, **more: Any) -> None:
         self.calls: list[list[list[int]]] = []
+        vars(self).update(more)
 
-    def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+    def __call__(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         self.calls.append(tokens.tolist())
-        rows = np.arange(len(tokens))
-        which, (step, _) = (tokens[:, 0], (0 * rows, None)) if state is None else state
-        logits = np.zeros((*tokens.shape, self.size))
-        wanted = [self.scripts[int(w)][int(t)] for w, t in zip(which, step, strict=True)]
-        logits[rows, -1, wanted] = 50.0
-        return logits, (which, (step + 1, None))
+        return 9.0 * np.eye(10)[(tokens + 1) % 10], np.zeros((len(tokens), 1))
 
 
-def says(text: str) -> Script:
-    """A model of bytes that says a text after any prompt that begins with ">"."""
-    return Script(256, {ord(">"): text.encode()})
-
-
-def lstm(size: int = LETTERS.size, seed: int = 0) -> LanguageModel:
-    rng = np.random.default_rng(seed)
-    return LanguageModel(size, 8, LSTM(8, 16, rng=rng), rng=rng)
-
-
-def lively(make: Any) -> LanguageModel:
+def lively() -> LanguageModel:
     """A model with large parameters: what it likes best changes from token to token."""
-    model = LanguageModel(LETTERS.size, 8, make(8, 16))
-    source = rng(1)
+    rng = np.random.default_rng(2)
+    model = LanguageModel(10, 8, LSTM(8, 16))
     for array in model.params.values():
-        array[...] = source.standard_normal(array.shape)
+        array[...] = 2 * rng.standard_normal(array.shape)
     return model
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
+def rows(*ids: list[int]) -> IndexArray:
+    return np.array(ids, np.int64)
 
 
-def test_the_prompt_in_one_call_and_then_token_by_token() -> None:
-    model = Script(5, {2: [1, 0, 3]})
-    assert list(stream(model, LETTERS, "cab", length=3, rng=rng())) == ["b", "a", "d"]
-    assert model.calls == [[[2, 0, 1]], [[1]], [[0]]]
+def test_prompt_and_new_ids() -> None:
+    model = Successor()
+    ids = generate(model, rows([1, 2], [5, 8]), max_new_tokens=3)
+    assert ids.tolist() == [[1, 2, 3, 4, 5], [5, 8, 9, 0, 1]]
+    assert ids.dtype == np.int64
+    assert model.calls == [[[1, 2], [5, 8]], [[3], [9]], [[4], [0]]]
 
 
-def test_greedy_text_is_the_argmax_given_all_before() -> None:
-    model, ids = lively(LSTM), LETTERS.encode("abca").tolist()
-    for _ in range(30):
-        logits, _ = model(np.array([ids]))
-        ids.append(int(logits[0, -1, :4].argmax()))
-    text = generate(model, LETTERS, "abca", length=30, sampling=GREEDY, rng=rng())
-    assert text == LETTERS.decode(np.array(ids[4:]))
-    assert len(set(text)) > 1
+def test_twenty_ids_if_nothing_is_said() -> None:
+    assert generate(Successor(), rows([0])).shape == (1, 21)
+    assert generate(Successor(), rows([0, 1]), max_new_tokens=0).tolist() == [[0, 1]]
 
 
-def test_the_state_is_carried_when_sampling() -> None:
-    model, numbers, ids = lstm(), rng(5), LETTERS.encode("db").tolist()
-    for _ in range(30):
-        weights = np.exp(model(np.array([ids]))[0][0, -1, :4])
-        u = numbers.random()
-        ids.append(int(np.searchsorted(weights.cumsum() / weights.sum(), u, side="right")))
-    text = generate(model, LETTERS, "db", length=30, rng=rng(5))
-    assert text == LETTERS.decode(np.array(ids[2:]))
+def test_greedy_ids_are_the_argmax_given_all_before() -> None:
+    model, prompt = lively(), rows([1, 2, 3], [9, 0, 4])
+    ids = model.generate(prompt, max_new_tokens=25)
+    expected = prompt
+    for _ in range(25):
+        best = model(expected)[0][:, -1].argmax(axis=-1)
+        expected = np.concatenate((expected, best[:, None]), axis=1)
+    assert ids.tolist() == expected.tolist()
+    assert len(set(ids[0].tolist())) > 3
 
 
-@pytest.mark.parametrize("stop", [[], ["ab"], ["dd", "ca"]])
-@pytest.mark.parametrize("seed", range(5))
-def test_a_stream_is_the_whole_text(stop: list[str], seed: int) -> None:
-    pieces = list(stream(lstm(), LETTERS, "a", length=40, stop=stop, rng=rng(seed)))
-    text = generate(lstm(), LETTERS, "a", length=40, stop=stop, rng=rng(seed))
-    free = generate(lstm(), LETTERS, "a", length=40, rng=rng(seed))
-    ends = [free.find(s) for s in stop if s in free]
-    assert "".join(pieces) == text == free[: min(ends, default=40)]
-    assert all(pieces)
+def test_rows_that_have_ended_are_filled_up() -> None:
+    options: dict[str, Any] = {"max_new_tokens": 6, "eos_token_id": 4}
+    prompt = rows([1], [3], [9])
+    padded = generate(Successor(), prompt, **options, pad_token_id=0)
+    assert padded.tolist() == [[1, 2, 3, 4, 0, 0], [3, 4, 0, 0, 0, 0], [9, 0, 1, 2, 3, 4]]
+    alone = generate(Successor(), prompt, **options)
+    assert alone.tolist() == [[1, 2, 3, 4, 4, 4], [3, 4, 4, 4, 4, 4], [9, 0, 1, 2, 3, 4]]
 
 
-def test_the_seed_decides() -> None:
-    texts = [generate(lstm(), LETTERS, "a", length=40, rng=rng(seed)) for seed in (3, 3, 4)]
-    assert texts[0] == texts[1] != texts[2]
-    batches = [
-        generate_batch(lstm(), LETTERS, ["a", "bb"], length=40, rng=rng(seed)) for seed in (3, 3, 4)
+def test_any_of_several_ends_and_the_work_with_it() -> None:
+    model = Successor()
+    ids = generate(model, rows([1], [6]), max_new_tokens=50, eos_token_id=[3, 8], pad_token_id=0)
+    assert ids.tolist() == [[1, 2, 3], [6, 7, 8]]
+    assert len(model.calls) == 2
+
+
+def test_an_end_token_of_the_prompt_ends_nothing() -> None:
+    ids = generate(Successor(), rows([4, 1]), max_new_tokens=9, eos_token_id=4)
+    assert ids.tolist() == [[4, 1, 2, 3, 4]]
+
+
+def test_the_tokens_of_the_checkpoint() -> None:
+    model = Successor(special_tokens=TOKENS)
+    assert generate(model).tolist() == [[3, 4, 5, 6, 7]]
+    assert generate(model, rows([5], [7])).tolist() == [[5, 6, 7], [7, 8, 9]]
+    assert generate(model, rows([5], [2]), max_new_tokens=3).tolist() == [
+        [5, 6, 7, 9],
+        [2, 3, 4, 5],
     ]
-    assert batches[0] == batches[1] != batches[2]
+    assert generate(model, bos_token_id=6, eos_token_id=9).tolist() == [[6, 7, 8, 9]]
+    assert generate(model, rows([5]), eos_token_id=[]).shape == (1, 21)
+    assert generate(model, rows([6], [5]), pad_token_id=0).tolist() == [[6, 7, 0], [5, 6, 7]]
 
 
-def test_characters_of_several_bytes_come_whole() -> None:
-    assert list(stream(says("né€😀."), BYTES, ">", length=11, rng=rng())) == list("né€😀.")
-    assert list(stream(says("a€"), BYTES, ">", length=3, rng=rng())) == ["a", "\ufffd"]
-    assert generate(says("a€b"), BYTES, "> né", length=5, rng=rng()) == "a€b"
+def test_sampling_with_a_seed() -> None:
+    model, prompt = lively(), rows([1], [1])
+    options: dict[str, Any] = {"max_new_tokens": 30, "do_sample": True, "temperature": 2.0}
+    first, again, other = (
+        model.generate(prompt, **options, rng=np.random.default_rng(seed)) for seed in (3, 3, 4)
+    )
+    assert first.tolist() == again.tolist() != other.tolist()
+    assert first[0].tolist() != first[1].tolist()
+    unseeded = [model.generate(prompt, **options).tolist() for _ in range(2)]
+    assert unseeded[0] != unseeded[1]
 
 
-def test_a_stop_string_ends_the_text_and_the_work() -> None:
-    model = says("one END two")
-    assert list(stream(model, BYTES, ">", length=11, stop=["END"], rng=rng())) == list("one ")
-    assert len(model.calls) == len("one END")
+def test_top_k_and_suppressed_ids() -> None:
+    options: dict[str, Any] = {"do_sample": True, "top_k": 2, "temperature": 1e300}
+    drawn = generate(Successor(), rows([5]), max_new_tokens=200, suppress_tokens=[0, 6], **options)
+    assert not {0, 6} & set(drawn[0, 1:].tolist())
+    assert generate(Successor(), rows([5]), max_new_tokens=1, suppress_tokens=[6]).tolist() == [
+        [5, 0]
+    ]
 
 
-def test_what_could_become_a_stop_string_is_held_back() -> None:
-    pieces = list(stream(says("ENTER EEND"), BYTES, ">", length=10, stop=["END"], rng=rng()))
-    assert pieces == ["ENT", "ER", " ", "E"]
-    pieces = list(stream(says("a EN"), BYTES, ">", length=4, stop=["END"], rng=rng()))
-    assert pieces == ["a", " ", "EN"]
-
-
-def test_a_stop_string_of_several_bytes() -> None:
-    assert generate(says("a€b"), BYTES, ">", length=5, stop=["€"], rng=rng()) == "a"
-    assert generate(says("a€b"), BYTES, ">", length=3, stop=["€"], rng=rng()) == "a\ufffd"
-    assert generate(says("a€b"), BYTES, ">", length=3, stop=["\ufffd"], rng=rng()) == "a"
-
-
-def test_no_length_is_no_work() -> None:
-    model = says("a")
-    assert list(stream(model, BYTES, ">", length=0, rng=rng())) == []
-    assert generate_batch(model, BYTES, [">", ">>"], length=0, rng=rng()) == ["", ""]
-    assert generate_batch(model, BYTES, [], length=5, rng=rng()) == []
+@pytest.mark.parametrize(
+    ("ids", "error", "message"),
+    [
+        (None, OptionError, "ids: expected some, as there is no bos_token_id; got None"),
+        ([[1]], DTypeError, "ids: expected a NumPy array of integers; got list"),
+        (np.ones((1, 2)), DTypeError, "ids: expected an array of integers; got float64"),
+        (rows([1])[0], ShapeError, r"ids: expected shape \(B, T\), T at least 1; got \(1,\)"),
+        (np.ones((2, 0), int), ShapeError, r"ids: expected shape .*; got \(2, 0\)"),
+        (np.ones((0, 2), int), ShapeError, "ids: expected a batch of at least 1"),
+        (rows([1, 10]), IndexError, r"ids: expected ids from 0 to 9; got 10 at index \(0, 1\)"),
+    ],
+)
+def test_ids_that_are_none(ids: Any, error: type[Exception], message: str) -> None:
+    model = Successor()
+    with pytest.raises(error, match=message):
+        generate(model, ids)
     assert model.calls == []
-
-
-def test_the_unknown_character_is_not_drawn_unless_it_is_allowed() -> None:
-    model = Script(5, {0: [4, 4, 4]})
-    assert "\ufffd" not in generate(model, LETTERS, "a", length=3, rng=rng())
-    assert generate(model, LETTERS, "a", length=3, banned=(), rng=rng()) == "\ufffd" * 3
-
-
-def test_banned_ids_are_not_drawn() -> None:
-    options: dict[str, Any] = {"length": 200, "banned": {1, 3, 4}}
-    assert set(generate(lstm(), LETTERS, "a", **options, rng=rng())) == set("ac")
-    hot = Sampling(temperature=1e300, top_k=4)
-    texts = generate_batch(lstm(), LETTERS, ["a", "b"], **options, sampling=hot, rng=rng())
-    assert [set(text) for text in texts] == [set("ac")] * 2
-
-
-def test_logits_beyond_the_tokenizer_are_ignored() -> None:
-    model = Script(300, {97: [299, 98, 299]})
-    text = generate(model, BYTES, "a", length=3, sampling=GREEDY, rng=rng())
-    assert text == "\0b\0"
-
-
-def test_the_penalty_counts_the_prompt_and_what_was_drawn() -> None:
-    class Fixed:
-        def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
-            logits = np.array([5.0, 4.0, 3.0, 2.9, 9.0])
-            return np.broadcast_to(logits, (*tokens.shape, 5)), state
-
-    sampling = Sampling(temperature=0, repetition_penalty=2.0)
-    options: dict[str, Any] = {"length": 4, "sampling": sampling, "rng": rng()}
-    assert generate(Fixed(), LETTERS, "a", **options) == "bcda"
-    assert generate_batch(Fixed(), LETTERS, ["a", "db"], **options) == ["bcda", "acaa"]
-
-
-@pytest.mark.parametrize("make", [LSTM, sLSTM, mLSTM])
-def test_each_text_of_a_batch_is_that_of_its_prompt_alone(make: Any) -> None:
-    prompts, model = ["a", "bcd", "ddddddd", "cab", "b"], lively(make)
-    options: dict[str, Any] = {"length": 30, "sampling": GREEDY, "rng": rng()}
-    texts = generate_batch(model, LETTERS, prompts, **options)
-    assert texts == [generate(model, LETTERS, prompt, **options) for prompt in prompts]
-    assert len(set(texts)) > 2
-    options["stop"] = [texts[0][4:8], texts[1][7:11]]
-    stopped = generate_batch(model, LETTERS, prompts, **options)
-    assert stopped == [generate(model, LETTERS, prompt, **options) for prompt in prompts]
-    assert len(stopped[0]) <= 4 < len(texts[0])
-    assert len({len(text) for text in stopped}) > 1
-
-
-def test_rows_that_have_stopped_are_computed_on_until_all_have() -> None:
-    scripts = {
-        ord("a"): b"one. two. three",
-        ord("b"): b"a long one. two",
-        ord("c"): b"\xe2\x82\xac. 4 5 6 7 8",
-    }
-    model = Script(256, scripts)
-    texts = generate_batch(model, BYTES, ["a", "bb", "c"], length=12, stop=["."], rng=rng())
-    assert texts == ["one", "a long one", "€"]
-    assert [len(rows) for rows in model.calls] == [1] * 3 + [3] * 10
-    assert all(len(row) == 1 for rows in model.calls[3:] for row in rows)
-
-
-def test_a_batch_that_ends_by_its_length() -> None:
-    model = Script(256, {ord("a"): b"xEN", ord("b"): b"x\xe2\x82"})
-    texts = generate_batch(model, BYTES, ["a", "b"], length=3, stop=["END"], rng=rng())
-    assert texts == ["xEN", "x\ufffd"]
-
-
-def test_no_cut_and_no_cache_but_evaluation_only() -> None:
-    model = lstm()
-    model.forward = None  # type: ignore[assignment,method-assign]
-    assert len(generate(model, LETTERS, "a", length=5, rng=rng())) == 5
-
-
-class Pair(NamedTuple):
-    a: Any
-    b: Any
-
-
-def test_states_that_are_lists_are_joined_part_by_part() -> None:
-    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
-    assert h.shape == (3, 3)
-    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
-
-
-def test_a_single_prompt_may_have_any_state() -> None:
-    """It is not joined with another."""
-
-    def count(tokens: Any, state: Any = None) -> Any:
-        seen = (state or 0) + tokens.size
-        return np.eye(256)[np.full(tokens.shape, 97 + seen)], seen
-
-    text = generate(count, ByteTokenizer(), "ab", length=3, sampling=GREEDY, rng=rng())
-    assert text == "cde"
-
-
-class Letters:
-    """A tokenizer of somebody's own, whose ids are a list."""
-
-    size = 256
-
-    def encode(self, text: str) -> list[int]:
-        return [ord(letter) for letter in text]
-
-    def decode(self, ids: Any) -> str:
-        return "".join(map(chr, ids))
-
-
-def test_a_tokenizer_that_gives_a_list() -> None:
-    letters: Any = Letters()
-    np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
-
-
-def test_states_are_joined_along_the_batch() -> None:
-    states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
-    joined = join_states(states)
-    assert isinstance(joined[0], Pair)
-    assert joined[0].a.tolist() == [[1, 1], [2, 2], [2, 2]]
-    assert joined[0].b is None
-    assert joined[1] == ()
-    assert joined[2].tolist() == [[[1] * 3], [[2] * 3], [[2] * 3]]
-    assert join_states([None, None]) is None
-
-
-@pytest.mark.parametrize(
-    ("states", "message"),
-    [
-        ([np.zeros((1, 2)), None], "states: expected the same structure .*got NoneType, ndarray"),
-        ([(None,), (None, None)], r"states: expected tuples of one length; got \[1, 2\]"),
-        ([(None, (None,)), (None, Pair(1, 2))], "states: .*got Pair, tuple"),
-    ],
-)
-def test_states_of_different_structure(states: list[Any], message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        join_states(states)
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "prompt", "message"),
-    [
-        (LETTERS, "", "prompt: expected at least one character; got an empty string"),
-        (BYTES, "", "prompt: expected at least one character; got an empty string"),
-        (LETTERS, "abyx", "prompt: expected characters of the training text; got 'x', 'y'"),
-        (LETTERS, "\ufffd", "prompt: expected characters of the training text; got '\ufffd'"),
-    ],
-)
-def test_prompts_that_cannot_be_continued(tokenizer: Tokenizer, prompt: str, message: str) -> None:
-    model = lstm(256)
-    with pytest.raises(OptionError, match=f"^{message}$"):
-        stream(model, tokenizer, prompt, length=3, rng=rng())
-    batch = message.replace("prompt:", r"prompts\[1\]:")
-    with pytest.raises(OptionError, match=f"^{batch}$"):
-        generate_batch(model, tokenizer, ["a", prompt], length=3, rng=rng())
-
-
-def test_a_prompt_without_a_token() -> None:
-    class Silent(ByteTokenizer):
-        def encode(self, text: str) -> IndexArray:
-            return np.empty(0, int)
-
-    with pytest.raises(OptionError, match="prompt: expected at least one token; got ' '"):
-        check_prompt(" ", Silent())
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"length": -1}, "length: expected a whole number, at least 0; got -1"),
-        ({"length": 2.0}, r"length: .*got 2\.0"),
-        ({"stop": "END"}, "stop: expected a sequence of strings .*got 'END'"),
-        ({"stop": [""]}, "stop: expected a sequence of strings of at least one character"),
-        ({"banned": [0, 5]}, r"banned: expected ids from 0 to 4; got \[5\]"),
-        ({"banned": [-1]}, r"banned: .*got \[-1\]"),
-        ({"banned": range(5)}, "banned: expected to leave one of 5 ids; got all of them"),
+        ({"length": 3}, r"options: expected max_new_tokens, .*; got 'length'$"),
+        ({"max_tokens": 3}, "got 'max_tokens', did you mean 'max_new_tokens'"),
+        ({"do_sample": 1}, "do_sample: expected a bool; got int"),
+        ({"eos_token_id": 10}, r"eos_token_id: expected ids from 0 to 9; got \[10\]"),
+        ({"eos_token_id": [2, -1]}, "eos_token_id: expected a whole number, at least 0; got -1"),
+        ({"eos_token_id": "2"}, "eos_token_id: expected a whole number, at least 0; got '2'"),
+        ({"eos_token_id": True}, "eos_token_id: expected a whole number, at least 0; got True"),
+        ({"pad_token_id": [1]}, r"pad_token_id: expected a whole number, at least 0; got \[1\]"),
+        ({"pad_token_id": 11}, r"pad_token_id: expected ids from 0 to 9; got \[11\]"),
+        ({"bos_token_id": 12}, r"bos_token_id: expected ids from 0 to 9; got \[12\]"),
+        ({"suppress_tokens": 3}, "suppress_tokens: expected whole numbers, the ids; got 3"),
+        ({"suppress_tokens": range(10)}, "suppress_tokens: expected to leave one of 10 ids"),
+        ({"rng": 3}, "rng: expected a np.random.Generator, or None; got 3"),
     ],
 )
-def test_bad_options_before_any_work(options: dict[str, Any], message: str) -> None:
-    model = Script(5, {})
+def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
+    model = Successor()
     with pytest.raises(OptionError, match=message):
-        stream(model, LETTERS, "a", **{"length": 3, **options}, rng=rng())
-    with pytest.raises(OptionError, match=message):
-        generate_batch(model, LETTERS, ["a"], **{"length": 3, **options}, rng=rng())
+        generate(model, rows([1]), **options)
     assert model.calls == []
 
 
-def test_one_string_is_no_batch() -> None:
-    with pytest.raises(OptionError, match=r"prompts: expected a sequence of strings; got .*'ab'"):
-        generate_batch(lstm(), LETTERS, "ab", length=3, rng=rng())
+def test_a_model_that_does_not_say_how_many_ids_it_has() -> None:
+    def model(tokens: IndexArray, state: Any) -> tuple[Array, Any]:
+        return Successor()(tokens, state)
+
+    assert generate(model, rows([1]), max_new_tokens=2).tolist() == [[1, 2, 3]]
+    with pytest.raises(OptionError, match=r"suppress_tokens: expected ids from 0 to 9; got \[10\]"):
+        generate(model, rows([1]), suppress_tokens=[10])
 
 
-def test_a_model_with_too_few_logits() -> None:
-    message = "model: expected a logit for each of the 256 ids of the tokenizer; got 200"
-    with pytest.raises(ShapeError, match=message):
-        stream(lstm(200), BYTES, "é", length=3, rng=rng())
-    with pytest.raises(ShapeError, match=message):
-        generate(Script(200, {97: [0]}), BYTES, "a", length=1, rng=rng())
+class Digits(ByteTokenizer):
+    """The ten digits."""
+
+    size = 10
+
+    def encode(self, text: str) -> IndexArray:
+        return np.array([int(digit) for digit in text], np.int64)
+
+    def decode(self, ids: IndexArray) -> str:
+        return "".join(map(str, ids))
 
 
-def test_a_model_that_gives_no_numbers() -> None:
-    def broken(tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
-        return np.full((*tokens.shape, 5), np.nan), None
+def said(tokens: Any, prompt: str, **options: Any) -> tuple[str, list[int]]:
+    """The text that follows, and what the model has read as its prompt."""
+    model = Successor(special_tokens=tokens)
+    pieces = list(stream(model, Plain(), prompt, **options))
+    text = generate_text(Successor(special_tokens=tokens), Plain(), prompt, **options)
+    assert "".join(pieces) == text
+    return text, model.calls[0][0]
 
-    with pytest.raises(NonFiniteError, match="logits: expected finite numbers; got nan"):
-        generate(broken, LETTERS, "a", length=1, rng=rng())
+
+class Plain:
+    """Digits, but no tokenizer of bytes."""
+
+    size, encode, decode = 10, Digits().encode, Digits().decode
+
+    def to_dict(self) -> dict[str, Any]:
+        return {}
+
+
+def test_a_text_ends_before_the_end_token() -> None:
+    assert said(TOKENS, "45") == ("6", [4, 5])
+    assert said(TOKENS, "7", max_new_tokens=3) == ("", [7])
+    assert said(TOKENS, "8", max_new_tokens=3) == ("901", [8])
+    assert said(TOKENS, "45", eos_token_id=9) == ("678", [4, 5])
+    texts = generate_text(Successor(special_tokens=TOKENS), Plain(), ["4", "81", "7"])
+    assert texts == ["56", "23456", ""]
+
+
+def test_what_is_held_back_comes_at_the_end_token() -> None:
+    assert said(TOKENS, "4", stop=["678"]) == ("56", [4])
+    assert said(TOKENS, "4", stop=["56"]) == ("", [4])
+
+
+def test_a_text_begins_with_the_bos_where_that_is_asked_for() -> None:
+    inserting = SimpleNamespace(bos=3, eos=(7,), pad=None, insert_bos=True)
+    assert said(inserting, "45") == ("6", [3, 4, 5])
+    assert said(inserting, "345") == ("6", [3, 4, 5])
+    assert said(inserting, "") == ("456", [3])
+    assert said(TOKENS, "45", bos_token_id=0) == ("6", [0, 4, 5])
+    assert said(SimpleNamespace(bos=None, eos=(), pad=None, insert_bos=True), "45")[1] == [4, 5]
+    with pytest.raises(OptionError, match="prompt: expected at least one character"):
+        said(TOKENS, "")
+
+
+@pytest.mark.parametrize("template", [True, False])
+def test_the_template_of_a_tokenizer_puts_the_bos_in_front(template: bool) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    vocab = {"<s>": 3, "a": 4, "b": 5, "?": 6}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, unk_token="?"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.add_special_tokens(["<s>"])
+    if template:
+        made.post_processor = tokenizers.processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 3)]
+        )
+    model = Successor(special_tokens=TOKENS)
+    generate_text(model, HuggingFaceTokenizer(made.to_str()), "b a", max_new_tokens=1)
+    assert model.calls[0] == [[3, 5, 4] if template else [5, 4]]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from mpmath import exp, mpf, workprec
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.generation import Sampling, draw, probabilities
+from numpy_xlstm.generation import GenerationConfig, draw, probabilities
 from numpy_xlstm.numerics import Array
 
 LARGEST = float(np.finfo(float).max)
@@ -16,8 +16,14 @@ LOGITS = st.one_of(
     st.floats(-1e30, 1e30).map(lambda x: round(x, 6)),
     st.sampled_from([-1.0, 0.0, 1.0, 1e30, -1e30, LARGEST, -LARGEST]),
 )
+
+
+def sampled(temperature: float = 1.0, **options: Any) -> GenerationConfig:
+    return GenerationConfig(do_sample=True, temperature=temperature, **options)
+
+
 SAMPLINGS = st.builds(
-    Sampling,
+    sampled,
     temperature=st.sampled_from([0.0, 1e-300, 1e-3, 0.5, 1.0, 3.0, 1e30, 1e300]),
     top_k=st.none() | st.integers(1, 9),
     top_p=st.none() | st.floats(0.01, 1.0) | st.just(1.0),
@@ -25,7 +31,7 @@ SAMPLINGS = st.builds(
 )
 
 
-def direct(logits: list[float], seen: set[int], sampling: Sampling) -> list[float]:
+def direct(logits: list[float], seen: set[int], sampling: GenerationConfig) -> list[float]:
     """The definition, number by number, with 53 bits for the logits and unlimited exponents."""
     with workprec(53):
         theta = mpf(sampling.repetition_penalty)
@@ -55,7 +61,7 @@ def nucleus(ranked: list[int], weights: list[Any], top_p: float) -> list[int]:
 
 @given(st.lists(LOGITS, min_size=1, max_size=8), st.sets(st.integers(0, 7)), SAMPLINGS)
 def test_probabilities_are_as_defined(
-    logits: list[float], seen: set[int], sampling: Sampling
+    logits: list[float], seen: set[int], sampling: GenerationConfig
 ) -> None:
     seen = {k for k in seen if k < len(logits)}
     expected = direct(logits, seen, sampling)
@@ -64,7 +70,7 @@ def test_probabilities_are_as_defined(
 
 
 def p(logits: list[float], history: Any = (), **options: Any) -> list[float]:
-    row = probabilities(np.array([logits], float), [history], Sampling(**options))[0]
+    row = probabilities(np.array([logits], float), [history], sampled(**options))[0]
     return [float(value) for value in row.round(12)]
 
 
@@ -124,17 +130,17 @@ def test_minus_infinity_is_never_drawn() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
 def test_every_precision_gives_float64(dtype: Any) -> None:
     x = np.array([[1.0, 0.0, -1.0]], dtype)
-    got = probabilities(x, [[]], Sampling(0.7, top_p=0.9, repetition_penalty=1.2))
+    got = probabilities(x, [[]], sampled(0.7, top_p=0.9, repetition_penalty=1.2))
     assert got.dtype == np.float64
     assert x.tolist() == [[1.0, 0.0, -1.0]]
     largest = np.array([[np.finfo(dtype).max, 0, np.finfo(dtype).min]], dtype)
-    assert probabilities(largest, [[2]], Sampling(1e-320)).tolist() == [[1, 0, 0]]
+    assert probabilities(largest, [[2]], sampled(1e-320)).tolist() == [[1, 0, 0]]
 
 
 def test_rows_do_not_mix() -> None:
     rng = np.random.default_rng(0)
     x, histories = rng.standard_normal((3, 6)) * [[1], [1e30], [1e-30]], [[1, 2], [], [5]]
-    sampling = Sampling(0.8, top_k=4, top_p=0.9, repetition_penalty=1.5)
+    sampling = sampled(0.8, top_k=4, top_p=0.9, repetition_penalty=1.5)
     together = probabilities(x, histories, sampling)
     for row in range(3):
         alone = probabilities(x[row : row + 1], histories[row : row + 1], sampling)
@@ -142,9 +148,9 @@ def test_rows_do_not_mix() -> None:
 
 
 @pytest.mark.parametrize(
-    "sampling", [Sampling(0.3), Sampling(), Sampling(4.0, top_k=4), Sampling(top_p=0.8)]
+    "sampling", [sampled(0.3), sampled(), sampled(4.0, top_k=4), sampled(top_p=0.8)]
 )
-def test_frequencies_are_the_probabilities(sampling: Sampling) -> None:
+def test_frequencies_are_the_probabilities(sampling: GenerationConfig) -> None:
     n, x = 20_000, np.array([[1.0, 2.0, 0.5, -1.0, 1.5]])
     expected = probabilities(x, [[]], sampling)[0]
     drawn = draw(x.repeat(n, axis=0), [[]] * n, sampling, np.random.default_rng(0))
@@ -166,7 +172,7 @@ class Always(np.random.Generator):
 
 @given(st.lists(LOGITS | st.just(-np.inf), min_size=1, max_size=8), SAMPLINGS)
 def test_a_token_without_probability_is_never_drawn(
-    logits: list[float], sampling: Sampling
+    logits: list[float], sampling: GenerationConfig
 ) -> None:
     assume(max(logits) > -np.inf)
     x = np.array([[-np.inf, *logits, -np.inf]])
@@ -179,8 +185,8 @@ def test_a_token_without_probability_is_never_drawn(
     assert chances[highest + 1 :].sum() < 1e-15
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.0), Sampling(top_k=2)])
-def test_one_number_per_row(sampling: Sampling) -> None:
+@pytest.mark.parametrize("sampling", [sampled(), sampled(0.0), sampled(top_k=2)])
+def test_one_number_per_row(sampling: GenerationConfig) -> None:
     x = np.random.default_rng(1).standard_normal((5, 7))
     together, alone = np.random.default_rng(2), np.random.default_rng(2)
     drawn = draw(x, [[]] * 5, sampling, together)
@@ -192,7 +198,7 @@ def test_one_number_per_row(sampling: Sampling) -> None:
 
 def test_greedy_is_argmax() -> None:
     x = np.random.default_rng(3).standard_normal((50, 11))
-    drawn = draw(x, [[]] * 50, Sampling(0), np.random.default_rng(4))
+    drawn = draw(x, [[]] * 50, sampled(0), np.random.default_rng(4))
     assert drawn.tolist() == x.argmax(axis=-1).tolist()
 
 
@@ -214,7 +220,21 @@ def test_greedy_is_argmax() -> None:
 )
 def test_bad_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        Sampling(**options)
+        sampled(**options)
+
+
+@pytest.mark.parametrize("options", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.5}])
+def test_options_without_effect(options: dict[str, Any]) -> None:
+    name = next(iter(options))
+    with pytest.raises(OptionError, match=f"do_sample: expected True, as {name} is given"):
+        GenerationConfig(**options)
+
+
+def test_without_do_sample_the_likeliest() -> None:
+    x = np.array([[1.0, 3.0, 3.0], [4.0, 3.0, -1.0]])
+    config = GenerationConfig(repetition_penalty=2.0)
+    assert probabilities(x, [[1], []], config).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert probabilities(x, [[], [0]], config).tolist() == [[0, 1, 0], [0, 1, 0]]
 
 
 @pytest.mark.parametrize(
@@ -240,4 +260,4 @@ def test_bad_input(
     logits: Array, history: list[list[int]], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        probabilities(logits, history, Sampling(repetition_penalty=2.0))
+        probabilities(logits, history, sampled(repetition_penalty=2.0))

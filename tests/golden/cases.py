@@ -14,8 +14,7 @@ from numpy_xlstm import (
     FeedForwardConfig,
     LanguageModel,
     LSTMCell,
-    Sampling,
-    generate,
+    generate_text,
     mLSTM,
     mLSTMBlock,
     mLSTMBlockConfig,
@@ -229,8 +228,7 @@ def greedy(name: str, params: Named) -> Trees:
     """The likeliest 20 tokens after a prompt."""
     tokenizer = CharacterTokenizer.of("abcd")
     model = GENERATION[name]().with_params(params)
-    sampling, rng = Sampling(temperature=0), np.random.default_rng(0)
-    text = generate(model, tokenizer, "ab", length=20, sampling=sampling, rng=rng)
+    text = generate_text(model, tokenizer, "ab", max_new_tokens=20)
     return {"ids": {"": np.asarray(tokenizer.encode(text))}}
 
 

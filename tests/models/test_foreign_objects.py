@@ -43,7 +43,7 @@ from numpy_xlstm.errors import (
     ShapeError,
     TextError,
 )
-from numpy_xlstm.generation import ByteTokenizer, generate
+from numpy_xlstm.generation import ByteTokenizer, generate_text, stream
 from numpy_xlstm.training import AdamW, Batch, clip_grad_norm, train_step
 
 X = np.random.default_rng(1).standard_normal((2, 3, 8))
@@ -109,12 +109,12 @@ def test_a_source_of_randomness_that_is_none(rng: Any) -> None:
             call()
 
 
-def test_generation_without_a_generator_or_with_options_as_a_dict() -> None:
+def test_generation_with_a_seed_or_with_options_as_a_dict() -> None:
     model, tokenizer = large().with_params(large().params), ByteTokenizer()
-    with pytest.raises(OptionError, match=r"sampling: expected a Sampling; got dict"):
-        generate(model, tokenizer, "a", length=1, sampling={}, rng=np.random.default_rng(0))  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator; got None"):
-        generate(model, tokenizer, "a", length=1, rng=None)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"options: expected max_new_tokens, .*; got 'sampling'"):
+        generate_text(model, tokenizer, "a", sampling={})
+    with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator, or None; got 3"):
+        generate_text(model, tokenizer, "a", rng=3)
 
 
 def test_no_parameters_by_name() -> None:
@@ -304,27 +304,28 @@ def test_recomputation_by_a_model_that_cannot() -> None:
         train_step(model, AdamW(model.params), Batch(IDS, IDS), recompute=True)
 
 
-@pytest.mark.parametrize("as_what", [iter, set, np.array, tuple])
+@pytest.mark.parametrize("as_what", [set, np.array, tuple])
 def test_banned_ids_in_any_collection(as_what: Callable[[Any], Any]) -> None:
     model, tokenizer = LanguageModel(256, 4, LSTM(4, 8)), ByteTokenizer()
     allowed = [97, 98]
     banned = as_what([k for k in range(256) if k not in allowed])
-    text = generate(model, tokenizer, "a", length=30, banned=banned, rng=np.random.default_rng(0))
+    options: dict[str, Any] = {"max_new_tokens": 30, "do_sample": True, "suppress_tokens": banned}
+    text = generate_text(model, tokenizer, "a", **options, rng=np.random.default_rng(0))
     assert set(text) <= {"a", "b"}
 
 
 @pytest.mark.parametrize("banned", [3, "a", [None], [1.5], [True], np.ones(256, bool)])
 def test_banned_ids_that_are_none(banned: Any) -> None:
     model = LanguageModel(256, 4, LSTM(4, 8))
-    with pytest.raises(OptionError, match="banned: expected whole numbers, the ids; got"):
-        generate(model, ByteTokenizer(), "a", length=1, banned=banned, rng=np.random.default_rng(0))
+    with pytest.raises(OptionError, match=r"suppress_tokens: expected .*whole numbers?.*; got"):
+        generate_text(model, ByteTokenizer(), "a", suppress_tokens=banned)
 
 
 @pytest.mark.parametrize("prompt", [3, None, b"ab", ["a"]])
 def test_a_prompt_that_is_no_text(prompt: Any) -> None:
     model = LanguageModel(256, 4, LSTM(4, 8))
     with pytest.raises(OptionError, match="prompt: expected a string; got"):
-        generate(model, ByteTokenizer(), prompt, length=1, rng=np.random.default_rng(0))
+        stream(model, ByteTokenizer(), prompt)
     with pytest.raises(TextError, match="text: expected a string; got"):
         ByteTokenizer().encode(prompt)
 

@@ -1,0 +1,211 @@
+"""Continue texts: a tokenizer before and behind :mod:`numpy_xlstm.generation.generate`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.generation.config import GenerationConfig, config_of
+from numpy_xlstm.generation.generate import Ids, TokenModel, check_width, new_tokens
+from numpy_xlstm.generation.pieces import StreamDecoder
+from numpy_xlstm.generation.tokenizers import (
+    CharacterTokenizer,
+    HuggingFaceTokenizer,
+    Tokenizer,
+)
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.numerics import check_callable, check_generator, check_has
+
+
+def stream(
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    stop: Sequence[str] = (),
+    rng: np.random.Generator | None = None,
+    **options: Any,
+) -> Iterator[str]:
+    """Continue a prompt and yield pieces of the text as soon as they are certain.
+
+    No piece holds a part of a character, an end token, or any of what turns out to be a stop
+    string.
+
+    Parameters
+    ----------
+    model : TokenModel
+        As in :func:`generate`. Logits beyond ``tokenizer.size`` are ignored.
+    tokenizer : Tokenizer
+        Of the model.
+    prompt : str
+        What to continue: no character that is foreign to the tokenizer, and at least one token, if
+        there is no BOS. The BOS is put in front, unless the prompt begins with it, if
+        ``bos_token_id`` is given, or the checkpoint or the ``tokenizer.json`` asks for it.
+    stop : Sequence[str]
+        The text ends before the first of these that occurs in it.
+    rng, **options
+        As in :func:`generate`; the ``suppress_tokens`` of a ``CharacterTokenizer`` are the unknown
+        id, if omitted.
+
+    Returns
+    -------
+    Iterator[str]
+        The text without the prompt, in pieces, none of them empty.
+
+    Raises
+    ------
+    OptionError
+        If an option is out of its range, the prompt has no token or a foreign character, or no id
+        is left to generate; at once, not at the first piece.
+    ShapeError
+        If the model has fewer logits than the tokenizer has ids.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import LSTM, CharacterTokenizer, LanguageModel
+    >>> rng = np.random.default_rng(0)
+    >>> tokenizer = CharacterTokenizer.of("abc")
+    >>> model = LanguageModel(tokenizer.size, 4, LSTM(4, 8, rng=rng), rng=rng)
+    >>> options = {"max_new_tokens": 20, "do_sample": True}
+    >>> pieces = list(stream(model, tokenizer, "ab", **options, rng=rng))
+    >>> len(pieces), set("".join(pieces)) <= set("abc")
+    (20, True)
+    """
+    pieces = _pieces(model, tokenizer, {"prompt": prompt}, stop, rng, options)
+    return (piece for (piece,) in pieces if piece)
+
+
+@overload
+def generate_text(model: TokenModel, tokenizer: Tokenizer, prompts: str, **options: Any) -> str: ...
+
+
+@overload
+def generate_text(
+    model: TokenModel, tokenizer: Tokenizer, prompts: Sequence[str], **options: Any
+) -> list[str]: ...
+
+
+def generate_text(
+    model: TokenModel,
+    tokenizer: Tokenizer,
+    prompts: str | Sequence[str],
+    *,
+    stop: Sequence[str] = (),
+    rng: np.random.Generator | None = None,
+    **options: Any,
+) -> str | list[str]:
+    """Continue a prompt, or several together, and return the text of each, without the prompt.
+
+    The model reads each prompt by itself, as they differ in length. Then the states are joined and
+    every step is one call for all rows. A row that has met a stop string is computed on, and what
+    it gives is dropped, until all have. Without ``do_sample`` each text is that of the prompt
+    alone, as far as the model's rounding does not depend on the number of rows.
+
+    Parameters
+    ----------
+    model, tokenizer, prompts, stop, rng, **options
+        As in :func:`stream`, and so are the errors; ``rng`` gives one number per row and step. The
+        state of the model must be one that :func:`join_states` can join.
+
+    Returns
+    -------
+    str or list of str
+        The text for one prompt, a list for several.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import LSTM, ByteTokenizer, LanguageModel
+    >>> rng = np.random.default_rng(0)
+    >>> model = LanguageModel(256, 4, LSTM(4, 8, rng=rng), rng=rng)
+    >>> ascii_only = {"suppress_tokens": range(128, 256), "max_new_tokens": 9}
+    >>> len(generate_text(model, ByteTokenizer(), "né", **ascii_only))
+    9
+    >>> [len(text) for text in generate_text(model, ByteTokenizer(), ["n", "bca"], **ascii_only)]
+    [9, 9]
+    """
+    if isinstance(prompts, str):
+        return "".join(stream(model, tokenizer, prompts, stop=stop, rng=rng, **options))
+    if not isinstance(prompts, Iterable):
+        raise OptionError(f"prompts: expected a string or a sequence of strings; got {prompts!r}")
+    named = {f"prompts[{row}]": prompt for row, prompt in enumerate(prompts)}
+    pieces = _pieces(model, tokenizer, named, stop, rng, options)
+    return ["".join(row) for row in zip(*pieces, strict=True)]
+
+
+def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> IndexArray:
+    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued."""
+    check_has("tokenizer", tokenizer, "encode", "decode")
+    if not isinstance(prompt, str):
+        raise OptionError(f"{name}: expected a string; got {prompt!r}")
+    known = tokenizer.symbols if isinstance(tokenizer, CharacterTokenizer) else prompt
+    if foreign := sorted(set(prompt) - set(known)):
+        got = ", ".join(map(repr, foreign))
+        raise OptionError(f"{name}: expected characters of the training text; got {got}")
+    ids = np.asarray(tokenizer.encode(prompt), np.int64)
+    if not len(ids):
+        expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")
+        raise OptionError(f"{name}: expected at least one {expected}; got {got}")
+    return ids
+
+
+def _pieces(
+    model: Any,
+    tokenizer: Tokenizer,
+    prompts: dict[str, str],
+    stop: Sequence[str],
+    rng: np.random.Generator | None,
+    options: dict[str, Any],
+) -> Iterator[list[str]]:
+    """Check the options now and return the new text of every row, step by step."""
+    check_callable("model", model)
+    check_generator("rng", rng)
+    config, begin = config_of(model, options), _begins(model, tokenizer, options)
+    bos = config.bos_token_id if begin else None
+    ids = [_prompt_ids(prompt, tokenizer, bos, name) for name, prompt in prompts.items()]
+    config = _suppressing(config, tokenizer)
+    config.check_size(tokenizer.size, ("suppress_tokens",))
+    width = getattr(model, "vocab_size", tokenizer.size)
+    check_width(width, tokenizer.size)
+    config.check_size(width)
+    decoders = [StreamDecoder(tokenizer, stop) for _ in prompts]
+    return _decoded(new_tokens(model, ids, config, rng, tokenizer.size), decoders, config.ends)
+
+
+def _decoded(
+    steps: Iterator[Ids], decoders: Sequence[StreamDecoder], ends: tuple[int, ...]
+) -> Iterator[list[str]]:
+    """The text of every row that has become certain with each step, and at last the rest of it."""
+    ended = [False for _ in decoders]
+    for tokens in steps:
+        ended = [before or token in ends for before, token in zip(ended, tokens, strict=True)]
+        rows = zip(decoders, tokens, ended, strict=True)
+        yield ["" if end else decoder.push(int(token)) for decoder, token, end in rows]
+        if all(end or decoder.stopped for decoder, end in zip(decoders, ended, strict=True)):
+            break
+    yield [decoder.flush() for decoder in decoders]
+
+
+def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
+    """Whether a text begins with the BOS: as asked for, or as the checkpoint says."""
+    known = getattr(model, "special_tokens", None)
+    if "bos_token_id" in options or getattr(known, "insert_bos", False):
+        return True
+    bos = getattr(known, "bos", None)
+    return isinstance(tokenizer, HuggingFaceTokenizer) and tokenizer.begins_with(bos)
+
+
+def _prompt_ids(prompt: str, tokenizer: Tokenizer, bos: int | None, name: str) -> IndexArray:
+    """The ids of a prompt (1, T), with the BOS in front if there is to be one."""
+    if bos is None:
+        return check_prompt(prompt, tokenizer, name)[None]
+    ids = check_prompt(prompt, tokenizer, name) if prompt != "" else np.empty(0, np.int64)
+    return ids[None] if ids[:1].tolist() == [bos] else np.concatenate(([bos], ids))[None]
+
+
+def _suppressing(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:
+    """The options with the unknown character, if nothing else is said."""
+    if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
+        return replace(config, suppress_tokens=[tokenizer.unknown])
+    return config

@@ -1,0 +1,359 @@
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.generation import (
+    ByteTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+    check_prompt,
+    generate_text,
+    join_states,
+    stream,
+)
+from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.numerics import Array
+
+LETTERS = CharacterTokenizer("abcd")
+BYTES = ByteTokenizer()
+SAMPLED: dict[str, Any] = {"do_sample": True}
+
+
+class Script:
+    """Prefers the tokens of a script one after the other; the first prompt token says which."""
+
+    def __init__(self, size: int, scripts: Mapping[int, Sequence[int]]) -> None:
+        self.size, self.scripts = size, scripts
+        self.calls: list[list[list[int]]] = []
+
+    def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+        self.calls.append(tokens.tolist())
+        rows = np.arange(len(tokens))
+        which, (step, _) = (tokens[:, 0], (0 * rows, None)) if state is None else state
+        logits = np.zeros((*tokens.shape, self.size))
+        wanted = [self.scripts[int(w)][int(t)] for w, t in zip(which, step, strict=True)]
+        logits[rows, -1, wanted] = 50.0
+        return logits, (which, (step + 1, None))
+
+
+def says(text: str) -> Script:
+    """A model of bytes that says a text after any prompt that begins with ">"."""
+    return Script(256, {ord(">"): text.encode()})
+
+
+def lstm(size: int = LETTERS.size, seed: int = 0) -> LanguageModel:
+    rng = np.random.default_rng(seed)
+    return LanguageModel(size, 8, LSTM(8, 16, rng=rng), rng=rng)
+
+
+def lively(make: Any) -> LanguageModel:
+    """A model with large parameters: what it likes best changes from token to token."""
+    model = LanguageModel(LETTERS.size, 8, make(8, 16))
+    source = rng(1)
+    for array in model.params.values():
+        array[...] = source.standard_normal(array.shape)
+    return model
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def test_the_prompt_in_one_call_and_then_token_by_token() -> None:
+    model = Script(5, {2: [1, 0, 3]})
+    assert list(stream(model, LETTERS, "cab", max_new_tokens=3, rng=rng())) == ["b", "a", "d"]
+    assert model.calls == [[[2, 0, 1]], [[1]], [[0]]]
+
+
+def test_greedy_text_is_the_argmax_given_all_before() -> None:
+    model, ids = lively(LSTM), LETTERS.encode("abca").tolist()
+    for _ in range(30):
+        logits, _ = model(np.array([ids]))
+        ids.append(int(logits[0, -1, :4].argmax()))
+    text = generate_text(model, LETTERS, "abca", max_new_tokens=30)
+    assert text == LETTERS.decode(np.array(ids[4:]))
+    assert len(set(text)) > 1
+
+
+def test_the_state_is_carried_when_sampling() -> None:
+    model, numbers, ids = lstm(), rng(5), LETTERS.encode("db").tolist()
+    for _ in range(30):
+        weights = np.exp(model(np.array([ids]))[0][0, -1, :4])
+        u = numbers.random()
+        ids.append(int(np.searchsorted(weights.cumsum() / weights.sum(), u, side="right")))
+    text = generate_text(model, LETTERS, "db", max_new_tokens=30, **SAMPLED, rng=rng(5))
+    assert text == LETTERS.decode(np.array(ids[2:]))
+
+
+@pytest.mark.parametrize("stop", [[], ["ab"], ["dd", "ca"]])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_stream_is_the_whole_text(stop: list[str], seed: int) -> None:
+    options: dict[str, Any] = {"max_new_tokens": 40, "do_sample": True}
+    pieces = list(stream(lstm(), LETTERS, "a", **options, stop=stop, rng=rng(seed)))
+    text = generate_text(lstm(), LETTERS, "a", **options, stop=stop, rng=rng(seed))
+    free = generate_text(lstm(), LETTERS, "a", **options, rng=rng(seed))
+    ends = [free.find(s) for s in stop if s in free]
+    assert "".join(pieces) == text == free[: min(ends, default=40)]
+    assert all(pieces)
+
+
+def test_the_seed_decides() -> None:
+    options: dict[str, Any] = {"max_new_tokens": 40, "do_sample": True}
+    texts = [generate_text(lstm(), LETTERS, "a", **options, rng=rng(seed)) for seed in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+    batches = [
+        generate_text(lstm(), LETTERS, ["a", "bb"], **options, rng=rng(seed)) for seed in (3, 3, 4)
+    ]
+    assert batches[0] == batches[1] != batches[2]
+
+
+def test_characters_of_several_bytes_come_whole() -> None:
+    assert list(stream(says("né€😀."), BYTES, ">", max_new_tokens=11, rng=rng())) == list("né€😀.")
+    assert list(stream(says("a€"), BYTES, ">", max_new_tokens=3, rng=rng())) == ["a", "\ufffd"]
+    assert generate_text(says("a€b"), BYTES, "> né", max_new_tokens=5, rng=rng()) == "a€b"
+
+
+def test_a_stop_string_ends_the_text_and_the_work() -> None:
+    model = says("one END two")
+    assert list(stream(model, BYTES, ">", max_new_tokens=11, stop=["END"], rng=rng())) == list(
+        "one "
+    )
+    assert len(model.calls) == len("one END")
+
+
+def test_what_could_become_a_stop_string_is_held_back() -> None:
+    pieces = list(
+        stream(says("ENTER EEND"), BYTES, ">", max_new_tokens=10, stop=["END"], rng=rng())
+    )
+    assert pieces == ["ENT", "ER", " ", "E"]
+    pieces = list(stream(says("a EN"), BYTES, ">", max_new_tokens=4, stop=["END"], rng=rng()))
+    assert pieces == ["a", " ", "EN"]
+
+
+def test_a_stop_string_of_several_bytes() -> None:
+    assert generate_text(says("a€b"), BYTES, ">", max_new_tokens=5, stop=["€"], rng=rng()) == "a"
+    assert (
+        generate_text(says("a€b"), BYTES, ">", max_new_tokens=3, stop=["€"], rng=rng()) == "a\ufffd"
+    )
+    assert (
+        generate_text(says("a€b"), BYTES, ">", max_new_tokens=3, stop=["\ufffd"], rng=rng()) == "a"
+    )
+
+
+def test_no_length_is_no_work() -> None:
+    model = says("a")
+    assert list(stream(model, BYTES, ">", max_new_tokens=0, rng=rng())) == []
+    assert generate_text(model, BYTES, [">", ">>"], max_new_tokens=0, rng=rng()) == ["", ""]
+    assert generate_text(model, BYTES, [], max_new_tokens=5, rng=rng()) == []
+    assert model.calls == []
+
+
+def test_the_unknown_character_is_not_drawn_unless_it_is_allowed() -> None:
+    model = Script(5, {0: [4, 4, 4]})
+    assert "\ufffd" not in generate_text(model, LETTERS, "a", max_new_tokens=3, rng=rng())
+    assert (
+        generate_text(model, LETTERS, "a", max_new_tokens=3, suppress_tokens=(), rng=rng())
+        == "\ufffd" * 3
+    )
+
+
+def test_banned_ids_are_not_drawn() -> None:
+    options: dict[str, Any] = {"max_new_tokens": 200, "suppress_tokens": {1, 3, 4}}
+    options |= SAMPLED
+    assert set(generate_text(lstm(), LETTERS, "a", **options, rng=rng())) == set("ac")
+    options |= {"temperature": 1e300, "top_k": 4}
+    texts = generate_text(lstm(), LETTERS, ["a", "b"], **options, rng=rng())
+    assert [set(text) for text in texts] == [set("ac")] * 2
+
+
+def test_logits_beyond_the_tokenizer_are_ignored() -> None:
+    model = Script(300, {97: [299, 98, 299]})
+    text = generate_text(model, BYTES, "a", max_new_tokens=3)
+    assert text == "\0b\0"
+
+
+def test_the_penalty_counts_the_prompt_and_what_was_drawn() -> None:
+    class Fixed:
+        def __call__(self, tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+            logits = np.array([5.0, 4.0, 3.0, 2.9, 9.0])
+            return np.broadcast_to(logits, (*tokens.shape, 5)), state
+
+    options: dict[str, Any] = {"max_new_tokens": 4, "repetition_penalty": 2.0}
+    assert generate_text(Fixed(), LETTERS, "a", **options) == "bcda"
+    assert generate_text(Fixed(), LETTERS, ["a", "db"], **options) == ["bcda", "acaa"]
+
+
+@pytest.mark.parametrize("make", [LSTM, sLSTM, mLSTM])
+def test_each_text_of_a_batch_is_that_of_its_prompt_alone(make: Any) -> None:
+    prompts, model = ["a", "bcd", "ddddddd", "cab", "b"], lively(make)
+    options: dict[str, Any] = {"max_new_tokens": 30}
+    texts = generate_text(model, LETTERS, prompts, **options)
+    assert texts == [generate_text(model, LETTERS, prompt, **options) for prompt in prompts]
+    assert len(set(texts)) > 2
+    options["stop"] = [texts[0][4:8], texts[1][7:11]]
+    stopped = generate_text(model, LETTERS, prompts, **options)
+    assert stopped == [generate_text(model, LETTERS, prompt, **options) for prompt in prompts]
+    assert len(stopped[0]) <= 4 < len(texts[0])
+    assert len({len(text) for text in stopped}) > 1
+
+
+def test_rows_that_have_stopped_are_computed_on_until_all_have() -> None:
+    scripts = {
+        ord("a"): b"one. two. three",
+        ord("b"): b"a long one. two",
+        ord("c"): b"\xe2\x82\xac. 4 5 6 7 8",
+    }
+    model = Script(256, scripts)
+    texts = generate_text(model, BYTES, ["a", "bb", "c"], max_new_tokens=12, stop=["."], rng=rng())
+    assert texts == ["one", "a long one", "€"]
+    assert [len(rows) for rows in model.calls] == [1] * 3 + [3] * 10
+    assert all(len(row) == 1 for rows in model.calls[3:] for row in rows)
+
+
+def test_a_batch_that_ends_by_its_length() -> None:
+    model = Script(256, {ord("a"): b"xEN", ord("b"): b"x\xe2\x82"})
+    texts = generate_text(model, BYTES, ["a", "b"], max_new_tokens=3, stop=["END"], rng=rng())
+    assert texts == ["xEN", "x\ufffd"]
+
+
+def test_no_cut_and_no_cache_but_evaluation_only() -> None:
+    model = lstm()
+    model.forward = None  # type: ignore[assignment,method-assign]
+    assert len(generate_text(model, LETTERS, "a", max_new_tokens=5, rng=rng())) == 5
+
+
+class Pair(NamedTuple):
+    a: Any
+    b: Any
+
+
+def test_states_that_are_lists_are_joined_part_by_part() -> None:
+    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
+    assert h.shape == (3, 3)
+    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
+
+
+def test_a_single_prompt_may_have_any_state() -> None:
+    """It is not joined with another."""
+
+    def count(tokens: Any, state: Any = None) -> Any:
+        seen = (state or 0) + tokens.size
+        return np.eye(256)[np.full(tokens.shape, 97 + seen)], seen
+
+    text = generate_text(count, ByteTokenizer(), "ab", max_new_tokens=3)
+    assert text == "cde"
+
+
+class Letters:
+    """A tokenizer of somebody's own, whose ids are a list."""
+
+    size = 256
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(letter) for letter in text]
+
+    def decode(self, ids: Any) -> str:
+        return "".join(map(chr, ids))
+
+
+def test_a_tokenizer_that_gives_a_list() -> None:
+    letters: Any = Letters()
+    np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
+
+
+def test_states_are_joined_along_the_batch() -> None:
+    states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
+    joined = join_states(states)
+    assert isinstance(joined[0], Pair)
+    assert joined[0].a.tolist() == [[1, 1], [2, 2], [2, 2]]
+    assert joined[0].b is None
+    assert joined[1] == ()
+    assert joined[2].tolist() == [[[1] * 3], [[2] * 3], [[2] * 3]]
+    assert join_states([None, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        ([np.zeros((1, 2)), None], "states: expected the same structure .*got NoneType, ndarray"),
+        ([(None,), (None, None)], r"states: expected tuples of one length; got \[1, 2\]"),
+        ([(None, (None,)), (None, Pair(1, 2))], "states: .*got Pair, tuple"),
+    ],
+)
+def test_states_of_different_structure(states: list[Any], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        join_states(states)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "prompt", "message"),
+    [
+        (LETTERS, "", "prompt: expected at least one character; got an empty string"),
+        (BYTES, "", "prompt: expected at least one character; got an empty string"),
+        (LETTERS, "abyx", "prompt: expected characters of the training text; got 'x', 'y'"),
+        (LETTERS, "\ufffd", "prompt: expected characters of the training text; got '\ufffd'"),
+    ],
+)
+def test_prompts_that_cannot_be_continued(tokenizer: Tokenizer, prompt: str, message: str) -> None:
+    model = lstm(256)
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        stream(model, tokenizer, prompt, max_new_tokens=3, rng=rng())
+    batch = message.replace("prompt:", r"prompts\[1\]:")
+    with pytest.raises(OptionError, match=f"^{batch}$"):
+        generate_text(model, tokenizer, ["a", prompt], max_new_tokens=3, rng=rng())
+
+
+def test_a_prompt_without_a_token() -> None:
+    class Silent(ByteTokenizer):
+        def encode(self, text: str) -> IndexArray:
+            return np.empty(0, int)
+
+    with pytest.raises(OptionError, match="prompt: expected at least one token; got ' '"):
+        check_prompt(" ", Silent())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_new_tokens": -1}, "max_new_tokens: expected a whole number, at least 0; got -1"),
+        ({"max_new_tokens": 2.0}, r"max_new_tokens: .*got 2\.0"),
+        ({"stop": "END"}, "stop: expected a sequence of strings .*got 'END'"),
+        ({"stop": [""]}, "stop: expected a sequence of strings of at least one character"),
+        ({"suppress_tokens": [0, 5]}, r"suppress_tokens: expected ids from 0 to 4; got \[5\]"),
+        ({"suppress_tokens": [-1]}, "suppress_tokens: expected a whole .*; got -1"),
+        ({"suppress_tokens": range(5)}, "suppress_tokens: expected to leave one of 5 ids; got all"),
+    ],
+)
+def test_bad_options_before_any_work(options: dict[str, Any], message: str) -> None:
+    model = Script(5, {})
+    with pytest.raises(OptionError, match=message):
+        stream(model, LETTERS, "a", **{"max_new_tokens": 3, **options}, rng=rng())
+    with pytest.raises(OptionError, match=message):
+        generate_text(model, LETTERS, ["a"], **{"max_new_tokens": 3, **options}, rng=rng())
+    assert model.calls == []
+
+
+def test_prompts_that_are_none() -> None:
+    with pytest.raises(OptionError, match=r"prompts: expected a string or a sequence .*; got 3"):
+        generate_text(lstm(), LETTERS, 3, max_new_tokens=3)  # type: ignore[call-overload]
+
+
+def test_a_model_with_too_few_logits() -> None:
+    message = "model: expected a logit for each of the 256 ids of the tokenizer; got 200"
+    with pytest.raises(ShapeError, match=message):
+        stream(lstm(200), BYTES, "é", max_new_tokens=3, rng=rng())
+    with pytest.raises(ShapeError, match=message):
+        generate_text(Script(200, {97: [0]}), BYTES, "a", max_new_tokens=1, rng=rng())
+
+
+def test_a_model_that_gives_no_numbers() -> None:
+    def broken(tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
+        return np.full((*tokens.shape, 5), np.nan), None
+
+    with pytest.raises(NonFiniteError, match="logits: expected finite numbers; got nan"):
+        generate_text(broken, LETTERS, "a", max_new_tokens=1, rng=rng())
