@@ -122,7 +122,7 @@ class Module:
 
     def __str__(self) -> str:
         """Draw the parameters as a tree, with shapes and how many numbers there are."""
-        return _tree(type(self).__name__, self.params)
+        return tree(type(self).__name__, self.params)
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same module over other arrays (not copied): same names, same shapes.
@@ -196,10 +196,10 @@ def some(names: Collection[str]) -> str:
     return str(first) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _tree(title: str, params: Mapping[str, Array], indent: str = "") -> str:
-    """Draw named arrays as a tree, a branch for each part of a dotted name."""
+def tree(title: str, params: Mapping[str, Any], indent: str = "") -> str:
+    """Draw named arrays, or what has their shapes and dtypes, as a tree by their dotted names."""
     lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
-    branches: dict[str, dict[str, Array]] = {}
+    branches: dict[str, dict[str, Any]] = {}
     for name, array in params.items():
         head, _, rest = name.partition(".")
         branches.setdefault(head, {})[rest] = array
@@ -208,6 +208,6 @@ def _tree(title: str, params: Mapping[str, Array], indent: str = "") -> str:
         if "" in below:
             drawn = f"{head}  {below[''].shape} {below[''].dtype}  {below[''].size:,}"
         else:
-            drawn = _tree(head, below, indent + ("   " if last else "│  "))
+            drawn = tree(head, below, indent + ("   " if last else "│  "))
         lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
     return "\n".join(lines)

@@ -59,7 +59,7 @@ SAME = {
 WITHOUT_MEANING = frozenset(
     """
     add_forward_backend_padding architectures attn_implementation auto_map chunk_size_feed_forward
-    dtype finetuning_task force_bos_token_insert forward_backend_name head_dim id2label
+    dtype finetuning_task forward_backend_name head_dim id2label
     igate_bias_init_range initializer_range is_decoder is_encoder_decoder label2id max_length
     max_inference_chunksize mlstm_round_up_to_multiple_of model_type name_or_path num_labels
     output_attentions output_hidden_states prefix problem_type return_dict sep_token_id
@@ -96,7 +96,9 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
         if name in given and given.pop(name) != expected:
             raise CheckpointError(f"config: {name}: expected {expected}; got {values[name]!r}")
     names = "bos_token_id", "eos_token_id", "pad_token_id"
-    tokens = SpecialTokens.checked(*(given.pop(name, TRANSFORMERS[name]) for name in names))
+    bos, eos, pad = (given.pop(name, TRANSFORMERS[name]) for name in names)
+    insert_bos = bool(given.pop("force_bos_token_insert", False))
+    tokens = SpecialTokens.checked(bos, eos, pad, insert_bos)
     fields = xLSTMLargeConfig.__dataclass_fields__
     defaults = {name: value for name, value in TRANSFORMERS.items() if name in fields}
     known = {name: value for name, value in given.items() if name not in WITHOUT_MEANING}
@@ -106,6 +108,15 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
         )
     known["add_out_norm"] = True  # transformers has the norm whatever this field says
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
+
+
+def with_generation_config(tokens: SpecialTokens, values: Mapping[str, Any]) -> SpecialTokens:
+    """Return the tokens with what a ``generation_config.json``, which comes first, says of them."""
+    ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
+    for name in ids:
+        if values.get(f"{name}_token_id") is not None:
+            ids[name] = values[f"{name}_token_id"]
+    return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
 
 
 def _similar(name: str, names: list[str]) -> str:
@@ -143,7 +154,7 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         "bos_token_id": tokens.bos,
         "eos_token_id": list(tokens.eos) if len(tokens.eos) > 1 else next(iter(tokens.eos), None),
         "pad_token_id": tokens.pad,
-    }
+    } | ({"force_bos_token_insert": True} if tokens.insert_bos else {})
 
 
 def large_fields(config: xLSTMLargeConfig) -> dict[str, Any]:

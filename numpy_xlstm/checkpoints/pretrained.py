@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.files import HEADER_KEY
-from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays, read_config
+from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays, read_config, read_mapping
 from numpy_xlstm.checkpoints.loading import (
     Progress,
     Source,
@@ -21,10 +21,15 @@ from numpy_xlstm.checkpoints.loading import (
     widest,
 )
 from numpy_xlstm.checkpoints.model import open_checkpoint
-from numpy_xlstm.checkpoints.official import from_transformers, from_yaml
+from numpy_xlstm.checkpoints.official import (
+    from_transformers,
+    from_yaml,
+    with_generation_config,
+)
 from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
 from numpy_xlstm.models import (
     LanguageModel,
     NothingDrawn,
@@ -38,6 +43,15 @@ from numpy_xlstm.models import (
 )
 from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
 from numpy_xlstm.numerics import checked_dtype
+
+GENERATION = "generation_config.json"
+"""What transformers has beside ``config.json``, where generation is not as that says."""
+
+TOKENIZER = "tokenizer.json"
+"""What the package ``tokenizers`` reads, in any folder."""
+
+IN_FOLDERS = "transformers", "xlstm", "xlstm-large"
+"""The formats of several files."""
 
 OUTPUT_BIAS = "backbone.out_norm.bias"
 """What xLSTMLarge has with ``use_bias``, and transformers has not."""
@@ -66,7 +80,7 @@ class Pretrained:
     special_tokens : SpecialTokens
         What the configuration says of ids.
     tokenizer : dict or None
-        The ``to_dict()`` of the tokenizer, of a checkpoint of ours.
+        The ``to_dict()`` of the tokenizer, of a checkpoint of ours; see :meth:`load_tokenizer`.
     training : dict
         Where its training stood, of a checkpoint of ours.
     """
@@ -82,10 +96,28 @@ class Pretrained:
     tied: Stored | None = None
     """The head's matrix, where the file has it beside that of the embedding, as tied."""
 
+    def __post_init__(self) -> None:
+        if isinstance(self.model, LanguageModel):
+            self.model.special_tokens = self.special_tokens
+
     @property
     def stored(self) -> dict[str, Stored]:
         """The arrays in the files by the names of the parameters, each with dtype and shape."""
         return {name: source.stored for name, source in self.sources.items()}
+
+    def load_tokenizer(self) -> Tokenizer | None:
+        """Return the tokenizer in a checkpoint of ours, or of ``tokenizer.json``; None without.
+
+        Raises
+        ------
+        OptionError, MissingExtraError
+            If it is none, or needs an extra that is not installed.
+        """
+        if self.tokenizer is not None:
+            return tokenizer_from_dict(self.tokenizer)
+        file = (self.path if self.path.is_dir() else self.path.parent) / TOKENIZER
+        beside = self.format in IN_FOLDERS and file.exists()
+        return HuggingFaceTokenizer.from_file(file) if beside else None
 
     def load(
         self,
@@ -104,8 +136,6 @@ class Pretrained:
         model = self.model.with_params({name: params[name] for name in self.model.params})
         if self.tied is not None:
             check_same(self.tied, model.embedding.params["weight"])
-        if isinstance(model, LanguageModel):
-            model.special_tokens = self.special_tokens
         return model
 
 
@@ -234,6 +264,8 @@ def _open_folder(
             if values["model_type"] != "xlstm":
                 raise CheckpointError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
             kind, (config, tokens) = "transformers", from_transformers(values)
+            if (folder / GENERATION).exists():
+                tokens = _generation_tokens(folder / GENERATION, tokens)
         else:
             config = from_yaml(values)
         check_size(config, total_size(arrays))
@@ -254,6 +286,13 @@ def _open_folder(
     if layout is None:
         _check_layout(file, config, sources)
     return Pretrained(path, kind, model, sources, widest(arrays), tokens, tied=tied)
+
+
+def _generation_tokens(file: Path, tokens: SpecialTokens) -> SpecialTokens:
+    try:
+        return with_generation_config(tokens, read_mapping(file))
+    except OptionError as error:
+        raise CheckpointError(f"{file.name}: {error}") from error
 
 
 MODELS: dict[type, Callable[..., Any]] = {

@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from numpy_xlstm.checkpoints.folders import INDEX, WHOLE, yaml_package
 from numpy_xlstm.checkpoints.loading import DTYPES, Progress
 from numpy_xlstm.checkpoints.model import save_checkpoint
 from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_transformers
-from numpy_xlstm.checkpoints.pretrained import OUTPUT_BIAS
+from numpy_xlstm.checkpoints.pretrained import IN_FOLDERS, OUTPUT_BIAS, TOKENIZER
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype, write_safetensors
 from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
 from numpy_xlstm.models import with_weight_mode, xLSTMBlockStack, xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.layouts import LAYOUTS, in_layout
 from numpy_xlstm.models.names import to_transformers_names
@@ -43,6 +45,7 @@ def save_pretrained(
     dtype: str | None = None,
     layout: str = "vanilla",
     max_shard_size: int | str | None = None,
+    tokenizer: Tokenizer | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Write a model so that the package of a format loads it, strictly, all or nothing.
@@ -72,6 +75,9 @@ def save_pretrained(
         Of the format "xlstm": the backend that R and b of an sLSTM are written for.
     max_shard_size : int or str, optional
         The most bytes of arrays in one file of a folder, such as "5GB"; all in one if omitted.
+    tokenizer : Tokenizer, optional
+        What the model's ids come from: in a file of ours any, in a folder a
+        :class:`HuggingFaceTokenizer`, as ``tokenizer.json``.
     progress : callable, optional
         Is told how many bytes of how many have been written, after each array; not of "npz" and
         "safetensors".
@@ -105,11 +111,12 @@ def save_pretrained(
     model-00002-of-00002.safetensors
     model.safetensors.index.json
     """
-    path, kind = Path(path), _format(model, Path(path), format)
+    path = Path(path)
+    kind = check_saving(model, path, format, tokenizer)
     check_choice("layout", layout, LAYOUTS)
     stored = model.dtype.name if dtype is None else check_choice("dtype", dtype, DTYPES)
     if kind in ("npz", "safetensors"):
-        save_checkpoint(path, model, dtype=dtype)
+        save_checkpoint(path, model, tokenizer=tokenizer, dtype=dtype)
         return
     limit = _limit(max_shard_size)
     for name, array in model.params.items():
@@ -117,7 +124,36 @@ def save_pretrained(
     check_choice("dtype", stored, DTYPES)
     numpy_dtype(stored)  # a package that is missing is missed before there is a file
     files = FOLDERS[kind](model, stored, layout)
-    _write_folder(path, *files, stored, limit, progress)
+    with _new_folder(path) as partial:
+        if isinstance(tokenizer, HuggingFaceTokenizer):
+            (partial / TOKENIZER).write_text(tokenizer.json, "utf-8")
+        _write_folder(partial, *files, stored, limit, progress)
+
+
+def check_saving(
+    model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
+) -> str:
+    """Return the format to write, or raise the errors of :func:`save_pretrained` that show at once.
+
+    The model may be without numbers, as :attr:`Pretrained.model` is.
+    """
+    kind = _format(model, path, wanted)
+    if not path.absolute().parent.is_dir():
+        raise CheckpointError(f"path: expected a folder that exists to write to; got {path.parent}")
+    if kind in IN_FOLDERS and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise CheckpointError(f"path: expected none yet, or an empty folder; {path} is there")
+    if tokenizer is not None and not can_hold(kind, tokenizer):
+        raise CheckpointError(
+            f"tokenizer: expected a HuggingFaceTokenizer for the format {kind!r}; "
+            f"got {type(tokenizer).__name__}"
+        )
+    return kind
+
+
+def can_hold(kind: str, tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer can be written beside a model of this format."""
+    in_folder = kind in IN_FOLDERS and isinstance(tokenizer, HuggingFaceTokenizer)
+    return in_folder or kind in ("npz", "safetensors")
 
 
 def _format(model: Any, path: Path, wanted: str | None) -> str:
@@ -192,6 +228,20 @@ def _yaml(values: Any) -> str:
     return str(yaml_package().safe_dump(values, sort_keys=False))
 
 
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """Give a folder beside ``path`` to write to, which takes its name once it is complete."""
+    partial = path.with_name(path.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
 def _write_folder(
     path: Path,
     config: str,
@@ -203,34 +253,24 @@ def _write_folder(
     limit: float,
     progress: Progress | None,
 ) -> None:
-    """Write to a folder beside it, which then takes the name."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CheckpointError(f"path: expected none yet, or an empty folder; {path} is there")
+    """Write the configuration and the arrays into an empty folder."""
     width = numpy_dtype(dtype).itemsize
     shards = _shards(arrays, width, limit)
     total, done = sum(array.size * width for array in arrays.values()), 0
     files = [name.format(n + 1, len(shards), n) for n in range(len(shards))]
     files = files if len(shards) > 1 else [WHOLE]
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    try:
-        (partial / config).write_text(text, "utf-8")
-        for file, shard in zip(files, shards, strict=True):
-            dtypes = dict.fromkeys(shard, dtype)
-            with replacing(partial / file) as opened:
-                for nbytes in write_safetensors(opened, shard, dtypes, {"format": "pt"}):
-                    done += nbytes
-                    if progress is not None:
-                        progress(done, total)
-        if index and len(shards) > 1:
-            places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
-            content = {"metadata": {"total_size": total}, "weight_map": places}
-            (partial / INDEX).write_text(_json(content), "utf-8")
-        partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    (path / config).write_text(text, "utf-8")
+    for file, shard in zip(files, shards, strict=True):
+        dtypes = dict.fromkeys(shard, dtype)
+        with replacing(path / file) as opened:
+            for nbytes in write_safetensors(opened, shard, dtypes, {"format": "pt"}):
+                done += nbytes
+                if progress is not None:
+                    progress(done, total)
+    if index and len(shards) > 1:
+        places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
+        content = {"metadata": {"total_size": total}, "weight_map": places}
+        (path / INDEX).write_text(_json(content), "utf-8")
 
 
 def _shards(arrays: Mapping[str, Array], width: int, limit: float) -> list[dict[str, Array]]:

@@ -1,7 +1,7 @@
-"""What ``numpy-xlstm train`` shows: the setup, the progress, the results, a picture of them.
+"""What the commands show: of a training the setup, progress and results, of large files a bar.
 
 Progress and setup go to standard error, results to standard output. Where standard error is no
-terminal, the progress is a plain line now and then instead of a bar.
+terminal, the progress of a training is a plain line now and then, that of files is not shown.
 """
 
 import sys
@@ -19,6 +19,9 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
 
 SECONDS_BETWEEN_LINES = 10.0
+
+LARGE = 10**8
+"""How many bytes are read or written without a bar."""
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
@@ -61,6 +64,25 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
             console.print(f"step {progress.step}  validation {progress.validation:.3f} bits/char")
 
     with bar:
+        yield show
+
+
+@contextmanager
+def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Within the block, show how many bytes of how many are done, if they are many."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    hidden = not console.is_terminal
+    with Bar(*columns, TimeRemainingColumn(), console=console, disable=hidden) as bar:
+        task = bar.add_task(title, total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=total >= LARGE)
+
         yield show
 
 

@@ -1,33 +1,73 @@
 """``numpy-xlstm info``: what is in a checkpoint."""
 
 import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
-from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.module import tree
 
 DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
-where its training stands."""
+what else is known of it. Only the headers of its files are read."""
+
+CHECKPOINT = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a file that training has saved")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINT)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the tree, and what is known of the model and its training beside that."""
-    checkpoint = load_checkpoint(args.checkpoint)
-    model, training, tokenizer = checkpoint.model, checkpoint.training, checkpoint.tokenizer
-    found = {"dtype": model.dtype.name, "parameters": f"{model.num_parameters:,}"}
-    for name in ("step", "tokens"):
-        if name in training:
-            found[name] = f"{training[name]:,}"
+    found = open_pretrained(args.checkpoint, layout="vanilla")  # of what is not read here
+    facts = {
+        "format": found.format,
+        "files": _files(found),
+        "dtype": ", ".join(sorted({stored.dtype for stored in found.stored.values()})),
+        "parameters": f"{sum(stored.size for stored in found.stored.values()):,}",
+        **_training(found.training or {}),
+        "ids": _special(found),
+        "tokenizer": _tokenizer(found),
+    }
+    print(tree(type(found.model).__name__, found.stored))
+    for name, value in facts.items():
+        if value:
+            print(f"{name:10} {value}")
+    return 0
+
+
+def _files(found: Pretrained) -> str:
+    """How many files there are, and how large."""
+    paths = {stored.path for stored in found.stored.values()}
+    size = sum(path.stat().st_size for path in paths)
+    return f"{len(paths)}, {size:,} bytes"
+
+
+def _training(training: Mapping[str, Any]) -> dict[str, str]:
+    """Where the training stands, of a checkpoint of ours."""
+    facts = {name: f"{training[name]:,}" for name in ("step", "tokens") if name in training}
     if validations := training.get("validations"):
         step, bits = validations[-1]
-        found["validation"] = f"{bits:.3f} bits/char after step {step:,}"
-    if tokenizer is not None:
-        found["tokenizer"] = f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"
-    print(model)
-    for name, value in found.items():
-        print(f"{name:10} {value}")
-    return 0
+        facts["validation"] = f"{bits:.3f} bits/char after step {step:,}"
+    return facts
+
+
+def _special(found: Pretrained) -> str:
+    """The ids that the checkpoint names."""
+    tokens = found.special_tokens
+    named = {"BOS": tokens.bos, "EOS": ", ".join(map(str, tokens.eos)), "padding": tokens.pad}
+    parts = [f"{name} {value}" for name, value in named.items() if value not in (None, "")]
+    return "; ".join(parts) + ("; a text begins with BOS" if tokens.insert_bos else "")
+
+
+def _tokenizer(found: Pretrained) -> str:
+    """What kind of tokenizer there is, and of how many ids."""
+    try:
+        tokenizer = found.load_tokenizer()
+    except MissingExtraError as error:
+        return f"a tokenizer.json; {error}"
+    return "" if tokenizer is None else f"{type(tokenizer).__name__}, {tokenizer.size:,} ids"

@@ -59,6 +59,14 @@ def places(text: str) -> list[int] | str:
         ) from None
 
 
+def ids(text: str) -> list[int]:
+    """Read token ids: ``"3,1"`` is [3, 1], and ``"none"`` is []."""
+    try:
+        return [] if text == "none" else [whole(0)(number) for number in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected ids such as 5,0,2; got {text!r}") from None
+
+
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
 GATES = ("sigmoid", "exp")
@@ -132,7 +140,7 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
         return shown | {"metavar": kind}
     if isinstance(kind, tuple):
         return shown | {"choices": kind}
-    return shown | {"type": kind, "metavar": "LIST" if kind is places else "N"}
+    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids) else "N"}
 
 
 DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}

@@ -16,7 +16,13 @@ from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.prepared import PreparedModel
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_batch, check_positive, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch,
+    check_kind,
+    check_positive,
+    generator_or_new,
+)
 from numpy_xlstm.numerics.arrays import check_whole
 
 RecurrentModel = Recurrent
@@ -31,15 +37,18 @@ class SpecialTokens(NamedTuple):
     eos: tuple[int, ...] = ()
     """Any of these ends a text."""
     pad: int | None = None
+    insert_bos: bool = False
+    """Whether a text is to begin with it, even if its tokenizer does not say so."""
 
     @classmethod
-    def checked(cls, bos: Any, eos: Any, pad: Any) -> "SpecialTokens":
+    def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
         """Return them, ``eos`` being one or a list of them, or raise :class:`OptionError`."""
         many = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
         ends = tuple(check_whole("eos_token_id", token) for token in many)
         starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
         bos, pad = starts
-        return cls(bos, ends, pad)
+        check_kind("insert_bos", insert_bos, bool)
+        return cls(bos, ends, pad, insert_bos)
 
 
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")

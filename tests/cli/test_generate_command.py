@@ -8,8 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM
-from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm import (
+    LSTM,
+    SpecialTokens,
+    mLSTMBlockConfig,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+)
+from numpy_xlstm.checkpoints import Pretrained, save_checkpoint, save_pretrained
 from numpy_xlstm.cli import generate as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import OptionError
@@ -47,8 +55,10 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Load:
     """Make the command load a given model of bytes."""
 
     def set_model(model: Any) -> None:
-        checkpoint = SimpleNamespace(model=model, tokenizer=ByteTokenizer())
-        monkeypatch.setattr("numpy_xlstm.cli.generate.load_checkpoint", lambda path: checkpoint)
+        outline = LanguageModel(256, 4, LSTM(4, 8))
+        found = SimpleNamespace(model=outline, load=lambda progress: model)
+        found.load_tokenizer = ByteTokenizer
+        monkeypatch.setattr("numpy_xlstm.cli.generate.open_pretrained", lambda *a, **o: found)
 
     return set_model
 
@@ -134,8 +144,11 @@ def test_bad_options_before_anything_is_written(
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ("", "the following arguments are required: CHECKPOINT, --prompt"),
-        ("file", "the following arguments are required: --prompt"),
+        ("", "the following arguments are required: CHECKPOINT"),
+        ("file --prompt a --ids 1", "argument --ids: not allowed with argument --prompt"),
+        ("file --ids 1,x", "argument --ids: expected ids such as 5,0,2; got '1,x'"),
+        ("file --ids=-1", "argument --ids: expected ids such as 5,0,2; got '-1'"),
+        ("file --eos-token-id end", "argument --eos-token-id: expected ids such as 5,0,2; got"),
         (
             "file --prompt a --max-new-tokens -1",
             "argument --max-new-tokens: expected a whole number from 0",
@@ -162,12 +175,133 @@ def test_a_bad_command_line(argv: str, message: str, capsys: pytest.CaptureFixtu
 def test_a_checkpoint_without_a_tokenizer(tmp_path: Path) -> None:
     path = tmp_path / "model.npz"
     save_checkpoint(path, lstm())
-    with pytest.raises(OptionError, match=r"checkpoint: expected one with a tokenizer; .*has none"):
+    with pytest.raises(
+        OptionError, match=r"--prompt: expected a checkpoint with a tokenizer; .*none"
+    ):
         run(str(path), "--prompt", "ab")
 
 
 def test_a_checkpoint_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", "nope.npz", "--prompt", "a"]) == 2
     out, err = capsys.readouterr()
-    message = "numpy-xlstm: error: checkpoint: expected a file; nope.npz does not exist\n"
+    message = "numpy-xlstm: error: checkpoint: expected a file or folder; nope.npz does not exist\n"
     assert (out, err) == ("", message)
+
+
+def circle(eos: tuple[int, ...] = (), bos: int | None = None, insert: bool = False) -> xLSTMLarge:
+    """A model of transformers' kind that says 0, 1, … 6, 0, 1, … after any prompt."""
+    config = xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=7)
+    model = xLSTMLarge(config, rng=np.random.default_rng(0))
+    embedding = np.random.default_rng(1).standard_normal((7, 16))
+    for name, array in model.params.items():
+        array[...] = 0
+        if name == "embedding.weight":
+            array[...] = embedding
+        elif name == "lm_head.weight":
+            array[...] = 5 * np.roll(embedding, 1, axis=0)
+        elif name.endswith("norm.weight"):
+            array[...] = 1
+    model.special_tokens = SpecialTokens(bos, eos, None, insert)
+    return model
+
+
+@pytest.fixture(params=["transformers", "xlstm-large", "npz", "safetensors"])
+def official(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A checkpoint of each format, whose end tokens are 5 and 6 where it can say so."""
+    kind = request.param
+    if kind == "xlstm-large":
+        pytest.importorskip("yaml")
+    name = f"a.{kind}" if kind in ("npz", "safetensors") else "a"
+    save_pretrained(circle((5, 6), bos=2), tmp_path / name, format=kind)
+    return str(tmp_path / name)
+
+
+def out_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(["generate", *argv]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    return out
+
+
+def test_ids_give_ids(official: str, capsys: pytest.CaptureFixture[str]) -> None:
+    greedy = ["--temperature", "0", "--max-new-tokens", "7"]
+    known = Path(official, "config.yaml").exists()
+    expected = "3,1,2,3,4,5,6,0,1\n" if known else "3,1,2,3,4,5\n"
+    assert out_of(capsys, official, "--ids", "3,1", *greedy) == expected
+    free = ["--eos-token-id", "none"]
+    assert out_of(capsys, official, "--ids", "3,1", *greedy, *free) == "3,1,2,3,4,5,6,0,1\n"
+    assert out_of(capsys, official, "--ids", "3,1", *greedy, "--eos-token-id", "4") == "3,1,2,3,4\n"
+    begun = out_of(capsys, official, "--bos-token-id", "2", *greedy, "--eos-token-id", "5")
+    assert begun == "2,3,4,5\n"
+    without = [*greedy, *free, "--suppress-tokens", "0,2,3,4,5,6"]
+    assert out_of(capsys, official, "--ids", "1", *without) == "1" + ",1" * 7 + "\n"
+
+
+def test_without_a_prompt_it_begins_with_the_bos(
+    official: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    greedy = ["--temperature", "0", "--max-new-tokens", "9"]
+    if Path(official, "config.yaml").exists():
+        assert main(["generate", official, *greedy]) == 2
+        assert "error: ids: expected some, as there is no bos_token_id" in capsys.readouterr().err
+    else:
+        assert out_of(capsys, official, *greedy) == "2,3,4,5\n"
+
+
+def test_text_with_the_tokenizer_of_the_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    vocab = {letter: n for n, letter in enumerate("abcdefg")}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    made.decoder = tokenizers.decoders.Fuse()
+    greedy = ["--temperature", "0", "--max-new-tokens", "9"]
+    for insert, expected in ((False, "gabcde\n"), (True, "gabcde\n")):
+        folder = tmp_path / str(insert)
+        save_pretrained(circle((5,), bos=2, insert=insert), folder, format="transformers")
+        assert main(["generate", str(folder), "--prompt", "g"]) == 2
+        assert "give --tokenizer, or --ids" in capsys.readouterr().err
+        made.save(str(tmp_path / "other.json"))
+        other = ["--tokenizer", str(tmp_path / "other.json")]
+        assert out_of(capsys, str(folder), "--prompt", "g", *greedy, *other) == expected
+        made.save(str(folder / "tokenizer.json"))
+        assert out_of(capsys, str(folder), "--prompt", "g", *greedy) == expected
+        assert out_of(capsys, str(folder), "--ids", "6", *greedy) == "6,0,1,2,3,4,5\n"
+    begun = out_of(capsys, str(tmp_path / "True"), *greedy)
+    assert begun == "de\n"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--ids 1,7", "ids: expected ids from 0 to 6; got 7 at index (0, 1)"),
+        ("--ids none", "ids: expected shape (B, T), T at least 1; got (1, 0)"),
+        ("--ids 1 --stop x", "--stop: expected a text to continue, not ids; got 'x'"),
+        ("--ids 1 --eos-token-id 9", "eos_token_id: expected ids from 0 to 6; got [9]"),
+        ("--ids 1 --suppress-tokens 0,1,2,3,4,5,6", "suppress_tokens: expected to leave one"),
+        ("--prompt a", "--prompt: expected a checkpoint with a tokenizer"),
+        ("--prompt a --tokenizer nope", "tokenizer: expected a file; nope does not exist"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_model_is_read(
+    argv: str,
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    save_pretrained(circle((5, 6)), tmp_path / "a", format="transformers")
+    monkeypatch.setattr(Pretrained, "load", None)
+    assert main(["generate", str(tmp_path / "a"), *argv.split()]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"numpy-xlstm: error: {message}")
+    assert err.count("\n") == 1
+
+
+def test_what_is_no_language_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    stack = xLSTMBlockStack(xLSTMBlockStackConfig(mLSTMBlockConfig(), embedding_dim=8))
+    save_pretrained(stack, tmp_path / "a", format="xlstm")
+    assert main(["generate", str(tmp_path / "a"), "--ids", "1"]) == 2
+    assert "checkpoint: expected a language model; " in capsys.readouterr().err

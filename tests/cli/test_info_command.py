@@ -1,12 +1,19 @@
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import sLSTM
-from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm import (
+    SpecialTokens,
+    mLSTMBlockConfig,
+    sLSTM,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+)
+from numpy_xlstm.checkpoints import save_checkpoint, save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.models import LanguageModel
@@ -33,6 +40,8 @@ def test_the_tree_and_the_facts(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "└─ head  9,009",
         "   ├─ weight  (1001, 8) float32  8,008",
         "   └─ bias  (1001,) float32  1,001",
+        "format     npz",
+        f"files      1, {(tmp_path / 'a.npz').stat().st_size:,} bytes",
         "dtype      float32",
         "parameters 13,301",
         "step       1,200",
@@ -49,20 +58,50 @@ def test_a_model_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert facts == ["dtype      float32", "parameters 13,301"]
 
 
-def test_bad_files(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(tmp_path / "a.npz")]) == 2
     err = capsys.readouterr().err
-    assert re.search("error: checkpoint: expected a file; .*a.npz does not exist", err)
+    assert re.search("error: checkpoint: expected a file or folder; .*a.npz does not exist", err)
     (tmp_path / "b.npz").mkdir()
     assert main(["info", str(tmp_path / "b.npz")]) == 2
-    assert re.search("checkpoint: expected a file; .*b.npz is a dir", capsys.readouterr().err)
+    assert "b.npz: expected model.safetensors, " in capsys.readouterr().err
     (tmp_path / "a.npz").write_text("no checkpoint")
     assert main(["info", str(tmp_path / "a.npz")]) == 2
     assert "a.npz: expected a whole .npz file" in capsys.readouterr().err
-    save_checkpoint(tmp_path / "a.safetensors", model())
-    monkeypatch.setitem(sys.modules, "safetensors", None)
-    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
-    assert main(["info", str(tmp_path / "a.safetensors")]) == 2
-    assert "error: .safetensors files need the checkpoints extra" in capsys.readouterr().err
+
+
+def test_a_folder_of_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9)
+    large = xLSTMLarge(config, dtype=np.float32)
+    large.special_tokens = SpecialTokens(1, (2, 3), None, insert_bos=True)
+    folder = tmp_path / "a"
+    save_pretrained(large, folder, format="transformers", dtype="float16", max_shard_size="9KB")
+    files = [*folder.glob("*.safetensors")]
+    assert len(files) == 2
+    (folder / "tokenizer.json").write_text("{}")
+    assert main(["info", str(folder)]) == 2
+    assert "tokenizer: expected the content of a tokenizer.json" in capsys.readouterr().err
+    (folder / "tokenizer.json").unlink()
+    assert main(["info", str(folder)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"xLSTMLarge  {large.num_parameters:,}"
+    assert lines[-1 - 4 :] == [
+        "format     transformers",
+        f"files      {len(files)}, {sum(file.stat().st_size for file in files):,} bytes",
+        "dtype      float16",
+        f"parameters {large.num_parameters:,}",
+        "ids        BOS 1; EOS 2, 3; a text begins with BOS",
+    ]
+    assert "└─ lm_head  144" in lines
+
+
+def test_a_stack_of_blocks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    stack = xLSTMBlockStack(
+        xLSTMBlockStackConfig(mLSTMBlockConfig(), embedding_dim=8, num_blocks=2)
+    )
+    save_pretrained(stack, tmp_path / "a", format="xlstm")
+    assert main(["info", str(tmp_path / "a")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"xLSTMBlockStack  {stack.num_parameters:,}"
+    assert "format     xlstm" in lines

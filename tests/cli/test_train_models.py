@@ -82,7 +82,7 @@ def test_generate_and_info_read_the_checkpoint(
     out = capsys.readouterr().out
     assert out.startswith(str(load_checkpoint(file).model))
     assert "\nstep       3\n" in out
-    assert main(["generate", file, "--prompt", "The ", "--length", "7"]) == 0
+    assert main(["generate", file, "--prompt", "The ", "--max-new-tokens", "7"]) == 0
     assert re.fullmatch(r"The (.|\n){7}\n", capsys.readouterr().out)
 
 
@@ -306,7 +306,7 @@ def test_a_closed_pipe_ends_the_text_quietly(text_file: Path, tmp_path: Path) ->
     assert train(text_file, "--hidden-size=8", "--out", str(tmp_path)) == 0
     command = [sys.executable, "-m", "numpy_xlstm", "generate", str(tmp_path / "checkpoint.npz")]
     process = subprocess.Popen(
-        [*command, "--prompt", "The", "--length", "1000000"],
+        [*command, "--prompt", "The", "--max-new-tokens", "1000000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -1,0 +1,231 @@
+import io
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    LSTM,
+    CharacterTokenizer,
+    HuggingFaceTokenizer,
+    LanguageModel,
+    SpecialTokens,
+    from_pretrained,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+)
+from numpy_xlstm.checkpoints import Pretrained, load_checkpoint, save_checkpoint, save_pretrained
+from numpy_xlstm.cli import display, main
+from tests.models.build import assert_same, lm_config, make
+
+pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+
+TOKENS = SpecialTokens(1, (2, 5), 0, insert_bos=True)
+
+
+def large(dtype: Any = np.float32) -> xLSTMLarge:
+    config = xLSTMLargeConfig(16, num_heads=2, num_blocks=2, vocab_size=9)
+    model = xLSTMLarge(config, dtype=dtype, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for array in model.params.values():
+        array[...] = rng.standard_normal(array.shape).astype(np.float16)
+    model.special_tokens = TOKENS
+    return model
+
+
+def paper() -> Any:
+    model: Any = make(lm_config(), dtype=np.float32)
+    return model
+
+
+def convert(*argv: Any) -> int:
+    return main(["convert", *map(str, argv)])
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *argv: Any) -> str:
+    assert convert(*argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+
+
+def test_round_all_formats_of_large(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, here = large(), tmp_path / "0.npz"
+    save_checkpoint(here, model)
+    formats = ["transformers", "safetensors", "xlstm-large", "npz", "transformers", "npz"]
+    for n, kind in enumerate(formats, 1):
+        there = tmp_path / (f"{n}.{kind}" if kind in ("npz", "safetensors") else f"{n}")
+        assert convert(here, there, "--to", kind) == 0
+        here = there
+        found = from_pretrained(here)
+        assert_same(dict(found.params), dict(model.params))
+        assert found.special_tokens == (TOKENS if n < 3 else SpecialTokens())
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("layout", ["vanilla", "cuda"])
+def test_the_layout_of_slstm(layout: str, tmp_path: Path) -> None:
+    model = paper()
+    save_pretrained(model, tmp_path / "a.npz")
+    assert convert(tmp_path / "a.npz", tmp_path / "b", "--to", "xlstm", "--layout", layout) == 0
+    assert f"backend: {layout}" in (tmp_path / "b" / "config.yaml").read_text()
+    assert convert(tmp_path / "b", tmp_path / "c.npz", "--to", "npz") == 0
+    assert_same(dict(from_pretrained(tmp_path / "c.npz").params), dict(model.params))
+
+
+def test_the_layout_of_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """R of one backend beside a configuration of the other: which b is, nothing says."""
+    model = paper()
+    save_pretrained(model, tmp_path / "a", format="xlstm", layout="cuda")
+    file = tmp_path / "a" / "config.yaml"
+    file.write_text(file.read_text().replace("backend: cuda", "backend: vanilla"))
+    err = error_of(capsys, tmp_path / "a", tmp_path / "b.npz", "--to", "npz")
+    assert "expected the order of the backend 'vanilla'" in err
+    options = ["--to", "npz", "--from-layout"]
+    assert convert(tmp_path / "a", tmp_path / "b.npz", *options, "cuda") == 0
+    assert_same(dict(from_pretrained(tmp_path / "b.npz").params), dict(model.params))
+    assert convert(tmp_path / "a", tmp_path / "c.npz", *options, "vanilla") == 0
+    other = from_pretrained(tmp_path / "c.npz").params
+    name = next(name for name in other if name.endswith("_bias_"))
+    assert (other[name] != model.params[name]).any()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_dtypes(dtype: str, tmp_path: Path) -> None:
+    model = large(np.float64)
+    save_pretrained(model, tmp_path / "a.npz")
+    options = ["--to", "transformers", "--dtype", dtype]
+    assert convert(tmp_path / "a.npz", tmp_path / "b", *options) == 0
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["dtype"] == dtype
+    assert convert(tmp_path / "b", tmp_path / "c", "--to", "transformers") == 0
+    weights = "model.safetensors"
+    assert (tmp_path / "b" / weights).read_bytes() == (tmp_path / "c" / weights).read_bytes()
+    if dtype != "bfloat16":  # the numbers are those of float16
+        assert_same(
+            dict(from_pretrained(tmp_path / "c", dtype="float64").params), dict(model.params)
+        )
+
+
+def test_shards(tmp_path: Path) -> None:
+    save_pretrained(large(), tmp_path / "a.npz")
+    options = ["--to", "transformers", "--max-shard-size", "9KB"]
+    assert convert(tmp_path / "a.npz", tmp_path / "b", *options) == 0
+    assert len([*(tmp_path / "b").glob("model-*.safetensors")]) > 2
+    assert_same(dict(from_pretrained(tmp_path / "b").params), dict(large().params))
+
+
+def test_the_tokenizer_comes_along_where_it_can(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE({"a": 0, "b": 1}, []))
+    save_pretrained(large(), tmp_path / "a", tokenizer=HuggingFaceTokenizer(made.to_str()))
+    assert convert(tmp_path / "a", tmp_path / "b.npz", "--to", "npz") == 0
+    assert load_checkpoint(tmp_path / "b.npz").tokenizer == HuggingFaceTokenizer(made.to_str())
+    assert convert(tmp_path / "b.npz", tmp_path / "c", "--to", "xlstm-large") == 0
+    text = (tmp_path / "c" / "tokenizer.json").read_text("utf-8")
+    assert text == (tmp_path / "a" / "tokenizer.json").read_text("utf-8") == made.to_str()
+    assert capsys.readouterr().err == ""
+    save_checkpoint(tmp_path / "d.npz", large(), tokenizer=CharacterTokenizer("ab"))
+    assert convert(tmp_path / "d.npz", tmp_path / "e", "--to", "transformers") == 0
+    left = "transformers has no place for the CharacterTokenizer, which stays behind\n"
+    assert capsys.readouterr() == ("", left)
+    assert not (tmp_path / "e" / "tokenizer.json").exists()
+    assert convert(tmp_path / "d.npz", tmp_path / "f.safetensors", "--to", "safetensors") == 0
+    assert load_checkpoint(tmp_path / "f.safetensors").tokenizer == CharacterTokenizer("ab")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    save_pretrained(large(), tmp_path / "in" / "a.npz")
+    save_checkpoint(tmp_path / "in" / "lstm.npz", LanguageModel(9, 4, LSTM(4, 8)))
+    (tmp_path / "in" / "full").mkdir()
+    (tmp_path / "in" / "full" / "note").write_text("mine")
+    (tmp_path / "in" / "bad.npz").write_bytes((tmp_path / "in" / "a.npz").read_bytes()[:900])
+    (tmp_path / "in" / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    return tmp_path / "in"
+
+
+def content(folder: Path) -> dict[str, bytes | None]:
+    return {str(p): p.read_bytes() if p.is_file() else None for p in folder.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("nope b --to npz", "checkpoint: expected a file or folder; .*nope does not exist"),
+        ("bad.npz b --to transformers", "bad.npz: expected a whole .npz file; got one that"),
+        ("lfs.safetensors b --to npz", "lfs.safetensors: .*got a pointer of Git LFS"),
+        ("a.npz b --to onnx", "argument --to: invalid choice: 'onnx'"),
+        ("a.npz b", "the following arguments are required: --to"),
+        ("a.npz --to npz", "the following arguments are required: OUT"),
+        ("a.npz b --to npz", "path: expected a name that ends in .npz; got b"),
+        ("a.npz a.npz --to npz", "OUT: expected no file yet; .*a.npz is there"),
+        ("a.npz bad.npz --to npz", "OUT: expected no file yet; .*bad.npz is there"),
+        ("a.npz full --to transformers", "path: expected none yet, or an empty folder; .*full is"),
+        ("a.npz lstm.npz --to xlstm-large", "path: expected none yet, or an empty folder"),
+        ("a.npz x/y --to transformers", "path: expected a folder that exists to write to; got"),
+        ("a.npz x/y.npz --to npz", "path: expected a folder that exists to write to; got"),
+        ("a.npz b --to xlstm", "model: expected one of xLSTMBlockStack, xLSTMLMModel for"),
+        ("lstm.npz b --to transformers", "model: expected one of xLSTMLarge for the format"),
+        ("a.npz b --to transformers --dtype int8", "argument --dtype: invalid choice: 'int8'"),
+        ("a.npz b --to transformers --layout cuda", "--layout: expected --to xlstm with it; got"),
+        ("a.npz b --to transformers --max-shard-size big", "max_shard_size: expected bytes, such"),
+    ],
+)
+def test_bad_input(
+    argv: str, message: str, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = content(source)
+    words = argv.split()
+    count = next((n for n, word in enumerate(words) if word[:2] == "--"), len(words))
+    places = [str(source / word) for word in words[:count]] + words[count:]
+    err = error_of(capsys, *places)
+    assert re.search(f"^{message}", err), err
+    assert content(source) == before
+
+
+def test_what_shows_at_once_is_said_before_the_model_is_read(
+    source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pretrained, "load", None)
+    for rest in ("full --to transformers", "b --to npz", "b --to xlstm"):
+        target, *options = rest.split()
+        error_of(capsys, source / "a.npz", source / target, *options)
+
+
+def test_damage_within_leaves_nothing(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = large()
+    save_pretrained(model, source / "b", format="transformers")
+    file = source / "b" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    before = content(source)
+    err = error_of(capsys, source / "b", source / "c", "--to", "xlstm-large")
+    assert err.startswith("model.safetensors: ")
+    assert "expected finite numbers; got nan" in err
+    assert content(source) == before
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("big", [True, False])
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_bar_for_large_files_on_a_terminal(
+    terminal: bool, big: bool, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "LARGE", 1 if big else 10**9)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    assert convert(source / "a.npz", source / "b", "--to", "transformers") == 0
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert ("reading" in shown) == ("writing" in shown) == (terminal and big)
+    assert terminal or not shown

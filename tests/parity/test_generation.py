@@ -1,0 +1,164 @@
+"""Generation beside transformers': the same ids, the same ends, the same probabilities."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import from_pretrained, save_pretrained
+from numpy_xlstm.cli import main
+from numpy_xlstm.generation import GenerationConfig, probabilities
+
+REASON = "{} (the extra 'peers') is not installed"
+torch = pytest.importorskip("torch", reason=REASON.format("PyTorch"))
+transformers = pytest.importorskip("transformers", reason=REASON.format("transformers"))
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+torch.set_num_threads(1)  # the models are tiny
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
+]
+
+VOCAB, PROMPT = 64, np.array([[5, 9, 33, 2], [60, 0, 7, 7], [11, 12, 13, 14]])
+
+
+def theirs(**options: Any) -> Any:
+    """A tiny model of theirs whose likeliest token changes from step to step."""
+    torch.manual_seed(0)
+    config = transformers.xLSTMConfig(
+        vocab_size=VOCAB,
+        hidden_size=256,  # the cache that they make has heads of 64 or a multiple
+        num_hidden_layers=2,
+        num_heads=2,
+        autocast_kernel_dtype="float32",
+        **{"eos_token_id": None, "pad_token_id": None, "bos_token_id": 3} | options,
+    )
+    model = transformers.xLSTMForCausalLM(config).eval()
+    for name, array in model.named_parameters():
+        if array.ndim == 2:
+            std = 1.0 if "embeddings" in name else 2 * array.shape[1] ** -0.5
+            torch.nn.init.normal_(array, std=std)
+        elif "bias" in name:
+            torch.nn.init.normal_(array)
+    return model
+
+
+def continued(model: Any, ids: Any, **options: Any) -> list[list[int]]:
+    found = model.generate(torch.tensor(ids), attention_mask=torch.ones(ids.shape), **options)
+    return [[int(token) for token in row] for row in found]
+
+
+def test_greedy_ids(tmp_path: Path) -> None:
+    model = theirs()
+    model.save_pretrained(tmp_path)
+    expected = continued(model, PROMPT, max_new_tokens=60)
+    assert from_pretrained(tmp_path).generate(PROMPT, max_new_tokens=60).tolist() == expected
+    assert sum(len(set(row[4:])) for row in expected) > 30
+    with pytest.warns(UserWarning, match="default `max_length`"):
+        twenty = continued(model, PROMPT)
+    assert from_pretrained(tmp_path).generate(PROMPT).tolist() == twenty
+    assert len(twenty[0]) == 4 + 20
+
+
+@pytest.mark.parametrize("penalty", [1.2, 3.0])
+def test_the_repetition_penalty(penalty: float, tmp_path: Path) -> None:
+    model = theirs()
+    model.save_pretrained(tmp_path)
+    options = {"max_new_tokens": 40, "repetition_penalty": penalty}
+    ids = from_pretrained(tmp_path).generate(PROMPT, **options)
+    assert ids.tolist() == continued(model, PROMPT, **options)
+    assert ids.tolist() != continued(model, PROMPT, max_new_tokens=40)
+
+
+def test_end_tokens_that_are_passed(tmp_path: Path) -> None:
+    model = theirs()
+    model.save_pretrained(tmp_path)
+    free = continued(model, PROMPT, max_new_tokens=30)
+    ends = [free[0][4 + 6], free[1][4 + 11]]
+    for end in (ends[0], ends):
+        options = {"max_new_tokens": 30, "eos_token_id": end}
+        for pad in ({}, {"pad_token_id": 1}):
+            expected = continued(model, PROMPT, **options, **pad)
+            ours = from_pretrained(tmp_path)
+            assert ours.generate(PROMPT, **options, **pad).tolist() == expected
+            assert expected != free
+
+
+def test_end_tokens_of_the_checkpoint(tmp_path: Path) -> None:
+    free = continued(theirs(), PROMPT, max_new_tokens=30)
+    first, second, third = (free[row][4 + 5 * row + 3] for row in range(3))
+    model = theirs(eos_token_id=first, pad_token_id=1)
+    model.save_pretrained(tmp_path / "one")
+    expected = continued(model, PROMPT, max_new_tokens=30)
+    ours = from_pretrained(tmp_path / "one")
+    assert ours.generate(PROMPT, max_new_tokens=30).tolist() == expected != free
+    again = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "one")
+    again.generation_config.eos_token_id = [second, third]
+    again.save_pretrained(tmp_path / "two")
+    config = json.loads((tmp_path / "two" / "config.json").read_text())
+    assert config["eos_token_id"] == first
+    ours = from_pretrained(tmp_path / "two")
+    expected = continued(again, PROMPT, max_new_tokens=30)
+    assert ours.generate(PROMPT, max_new_tokens=30).tolist() == expected
+    save_pretrained(ours, tmp_path / "three", format="transformers")
+    back = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "three")
+    assert continued(back, PROMPT, max_new_tokens=30) == expected
+
+
+def test_without_a_prompt_there_is_the_bos(tmp_path: Path) -> None:
+    model = theirs()
+    model.save_pretrained(tmp_path)
+    expected = model.generate(max_new_tokens=9).tolist()
+    assert from_pretrained(tmp_path).generate(max_new_tokens=9).tolist() == expected
+    assert expected[0][0] == 3
+
+
+def test_the_command_line_gives_their_ids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = theirs()
+    model.save_pretrained(tmp_path / "theirs")
+    expected = ",".join(map(str, continued(model, PROMPT[:1], max_new_tokens=30)[0])) + "\n"
+    options = ["--ids", "5,9,33,2", "--max-new-tokens", "30", "--temperature", "0"]
+    assert main(["generate", str(tmp_path / "theirs"), *options]) == 0
+    assert capsys.readouterr() == (expected, "")
+    for kind, name in (("npz", "a.npz"), ("xlstm-large", "large"), ("transformers", "again")):
+        out = str(tmp_path / name)
+        assert main(["convert", str(tmp_path / "theirs"), out, "--to", kind]) == 0
+        assert main(["generate", out, *options]) == 0
+        assert capsys.readouterr() == (expected, "")
+    again = transformers.xLSTMForCausalLM.from_pretrained(tmp_path / "again")
+    for name, array in again.state_dict().items():
+        assert torch.equal(array, model.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": 0.7},
+        {"top_k": 5},
+        {"top_p": 0.6},
+        {"temperature": 1.5, "top_k": 20, "top_p": 0.8, "repetition_penalty": 1.3},
+    ],
+)
+def test_probabilities(options: dict[str, Any]) -> None:
+    """With their processors, in the order of their ``generate``."""
+    logits = torch.tensor(np.random.default_rng(0).standard_normal((3, VOCAB)) * 3)
+    kinds = {
+        "repetition_penalty": transformers.RepetitionPenaltyLogitsProcessor,
+        "temperature": transformers.TemperatureLogitsWarper,
+        "top_k": transformers.TopKLogitsWarper,
+        "top_p": transformers.TopPLogitsWarper,
+    }
+    scores = logits
+    for name, kind in kinds.items():
+        if name in options:
+            scores = kind(options[name])(torch.tensor(PROMPT), scores)
+    expected = scores.softmax(dim=-1).numpy()
+    config = GenerationConfig(do_sample=True, **options)
+    found = probabilities(logits.numpy(), PROMPT, config)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
