@@ -224,8 +224,9 @@ def test_a_bar_for_large_files_on_a_terminal(
 ) -> None:
     monkeypatch.setattr(display, "LARGE", 1 if big else 10**9)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    stderr = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stderr)
     assert convert(source / "a.npz", source / "b", "--to", "transformers") == 0
-    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    shown = stderr.getvalue()
     assert ("reading" in shown) == ("writing" in shown) == (terminal and big)
     assert terminal or not shown

@@ -29,6 +29,7 @@ from numpy_xlstm.generation import (
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
+from tests.models.build import lm_config, make
 
 LETTERS = CharacterTokenizer("abcd")
 Load = Callable[[Any], None]
@@ -235,6 +236,15 @@ def test_ids_give_ids(official: str, capsys: pytest.CaptureFixture[str]) -> None
     assert begun == "2,3,4,5\n"
     without = [*greedy, *free, "--suppress-tokens", "0,2,3,4,5,6"]
     assert out_of(capsys, official, "--ids", "1", *without) == "1" + ",1" * 7 + "\n"
+
+
+def test_the_models_of_the_first_paper(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("yaml")
+    model: Any = make(lm_config())
+    save_pretrained(model, tmp_path / "a", format="xlstm", layout="cuda")
+    options = ["--ids", "1,4,0", "--max-new-tokens", "9", "--temperature", "0"]
+    ids = model.generate(np.array([[1, 4, 0]]), max_new_tokens=9)[0]
+    assert out_of(capsys, str(tmp_path / "a"), *options) == ",".join(map(str, ids)) + "\n"
 
 
 def test_without_a_prompt_it_begins_with_the_bos(

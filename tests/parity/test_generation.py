@@ -160,5 +160,5 @@ def test_probabilities(options: dict[str, Any]) -> None:
             scores = kind(options[name])(torch.tensor(PROMPT), scores)
     expected = scores.softmax(dim=-1).numpy()
     config = GenerationConfig(do_sample=True, **options)
-    found = probabilities(logits.numpy(), PROMPT, config)
+    found = probabilities(logits.numpy(), PROMPT.tolist(), config)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
