@@ -27,7 +27,7 @@ class PreparedModel:
     """
 
     def __init__(self, model: Any) -> None:
-        model = model.with_params({name: array.copy() for name, array in model.params.items()})
+        model = model.with_params(model.params)  # of which each part below takes a copy
         head = prepared(model.head)  # no part of the model where it is tied
         self._model = prepared(model)
         self._model.head = head
@@ -53,6 +53,7 @@ def prepared(module: Any) -> Any:
         return prepared_headwise(module)
     if isinstance(module, mLSTMLayer | xLSTMLargeLayer):
         module.memory = mlstm_step
+    module.copy_params()
     for name in module.parts:
         part = getattr(module, name)
         several = isinstance(part, list)
@@ -62,8 +63,13 @@ def prepared(module: Any) -> Any:
 
 def prepared_linear(linear: Linear) -> Any:
     """W transposed, as rows times a matrix are faster than a matrix times columns."""
-    W, b = linear.params["weight"].T.copy(), linear.params.get("bias", 0)
+    W, b = linear.params["weight"].T.copy(), copied_bias(linear)
     return SimpleNamespace(compute=lambda x: ((x[:, 0] @ W + b)[:, None], None))
+
+
+def copied_bias(linear: Linear | HeadwiseLinear) -> Any:
+    """A copy of the bias, or 0 without one."""
+    return linear.params["bias"].copy() if "bias" in linear.params else 0
 
 
 def prepared_group(group: LinearGroup) -> Any:
@@ -81,7 +87,7 @@ def prepared_group(group: LinearGroup) -> Any:
 def prepared_headwise(linear: HeadwiseLinear) -> Any:
     """Narrow blocks joined."""
     W = join_blocks(linear.params["weight"]).swapaxes(1, 2).copy()
-    b, NH = linear.params.get("bias", 0), len(W)
+    b, NH = copied_bias(linear), len(W)
     return SimpleNamespace(compute=lambda x: (join_heads(split_heads(x, NH) @ W) + b, None))
 
 
