@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.numerics import Array, checked_dtype
 
 Grads = dict[str, Array]
@@ -131,8 +131,14 @@ class Module:
         ------
         ShapeError
             If a name is missing or unknown, or a shape differs.
+        DTypeError
+            If they are not all of one dtype that is supported.
         """
         check_same_parameters(self.params, params)
+        if len(dtypes := {checked_dtype(array.dtype) for array in params.values()}) > 1:
+            raise DTypeError(
+                f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
+            )
         clone = copy.copy(self)
         clone._arrays = {name: params[name] for name in self._arrays}
         for attribute, prefix in self.parts.items():

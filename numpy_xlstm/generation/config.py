@@ -31,8 +31,8 @@ class GenerationConfig:
     do_sample : bool
         Whether tokens are drawn; else the likeliest is taken, of equal ones that of the lower id.
     temperature : float
-        τ, from 0 up: 1 samples what the model believes, less is bolder, 0 takes the likeliest,
-        which transformers refuses.
+        τ, from 0 up: 1 samples what the model believes, less keeps closer to the likeliest, 0
+        takes it, which transformers refuses.
     top_k : int, optional
         Draw only from the k likeliest tokens, of equal ones from exactly k; from all if omitted,
         where transformers has 50.

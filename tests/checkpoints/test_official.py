@@ -1,0 +1,110 @@
+"""Configurations and states of the official packages, without the packages."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    SpecialTokens,
+    from_official_state,
+    from_pretrained,
+    save_pretrained,
+    to_official_state,
+)
+from numpy_xlstm.checkpoints.official import from_transformers
+from numpy_xlstm.errors import CheckpointError, ShapeError
+from tests.checkpoints.build import (
+    large,
+    paper,
+)
+from tests.models.build import assert_same, flat, large_config, lm_config, make, random_state
+
+ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_size": 24}, "expected one number for embedding_dim and hidden_size; got"),
+        ({"num_hidden_layers": 3}, "num_hidden_layers: expected 2, as many as have arrays; got 3"),
+        ({"model_type": "llama"}, "model_type: expected 'xlstm'; got 'llama'"),
+        ({"num_head": 3}, "got 'num_head', did you mean 'num_heads'"),
+        ({"rope_theta": 1e4}, "got 'rope_theta', which may change what it computes"),
+        ({"quantization_config": {"bits": 4}}, "quantization_config: expected None; got"),
+        ({"num_heads": 5}, "a width that num_heads = 5 divides"),
+        ({"eos_token_id": "</s>"}, "eos_token_id: expected a whole number"),
+        ({"ffn_proj_factor": 1e300}, "expected a model of the .* numbers in the file"),
+        ({"ffn_proj_factor": float("inf")}, "ffn_proj_factor: expected a number in"),
+        ({"mode": "train_fast"}, "mode: expected 'train'"),
+        ({"dropout": 0.1}, "got 'dropout'"),
+    ],
+    ids=str,
+)
+def test_fields_of_transformers(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    save_pretrained(large(), tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(CheckpointError, match=rf"config\.json: .*{message}"):
+        from_pretrained(tmp_path / "model")
+
+
+def test_what_transformers_assumes_is_assumed() -> None:
+    """A file that leaves out what is the default there; ours has 2.6667, theirs 2.667."""
+    config, tokens = from_transformers({"model_type": "xlstm", "ffn_round_up_to_multiple_of": 1})
+    assert config.ffn_proj_factor == 2.667
+    assert config.ffn_dim == 10924  # and not 10922
+    assert (config.embedding_dim, config.num_blocks, config.vocab_size) == (4096, 32, 50304)
+    assert tokens == SpecialTokens(bos=0, eos=(2,), pad=1)
+
+
+def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
+    save_pretrained(paper(), tmp_path / "model")
+    file = tmp_path / "model" / "config.yaml"
+    values = yaml.safe_load(file.read_text())
+    for change in ({"proj_factor": 1e12}, {"round_proj_up_to_multiple_of": 10**9}):
+        values["mlstm_block"]["mlstm"] |= change
+        file.write_text(yaml.safe_dump(values))
+        with pytest.raises(CheckpointError, match=r"mlstm\.proj_factor: expected a model of the"):
+            from_pretrained(tmp_path / "model")
+
+
+@pytest.mark.parametrize("name", ["large", "mixed"])
+def test_states_come_back(name: str) -> None:
+    model = make({"large": large_config, "mixed": lm_config}[name]())
+    state = random_state(model.init_state(3), np.random.default_rng(0))
+    theirs = to_official_state(model, state)
+    back = from_official_state(model, theirs)
+    for key, array in flat(state).items():
+        np.testing.assert_allclose(flat(back)[key], array, rtol=1e-15)
+    if name == "large":
+        np.testing.assert_allclose(theirs[1][0], state[1].C * 3**0.5, rtol=1e-15)
+    assert_same(
+        flat(from_official_state(model, to_official_state(model, model.init_state(2)))),
+        flat(model.init_state(2)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (None, "state: expected a mapping with the keys"),
+        ({0: 1}, r"with the keys \[0, 1\]; got \[0\]"),
+        ({0: 1, 1: 2}, r"state\[0\]: expected 3 arrays; got 1"),
+        (
+            {0: (np.ones((1, 2)),) * 3, 1: ()},
+            r"state\[0\]\[0\]: expected shape \(1, 2, 3, 6\) for one",
+        ),
+        (
+            {n: (np.ones((1, 2, 3, 7)), np.ones((1, 2, 3)), np.ones((1, 2, 1))) for n in (0, 1)},
+            r"for one row; got \(1, 2, 3, 7\)",
+        ),
+    ],
+    ids=["none", "keys", "number", "rank", "shape"],
+)
+def test_states_that_are_none(state: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        from_official_state(make(large_config()), state)
