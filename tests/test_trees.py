@@ -1,14 +1,15 @@
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 
 
 class Pair(NamedTuple):
-    a: Array
-    b: Array | None
+    a: Any
+    b: Any
 
 
 TREE = (Pair(np.array([1, 2]), None), [np.array([3])], None)
@@ -30,9 +31,31 @@ def test_a_tree_keeps_its_types() -> None:
     assert [a.tolist() for _, a in leaves("", doubled)] == [[2, 4], [6]]
 
 
+def test_states_that_are_lists_are_joined_part_by_part() -> None:
+    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
+    assert h.shape == (3, 3)
+    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
+
+
 def test_states_are_joined_along_the_batch() -> None:
-    parts = [(Pair(np.full((n, 2), n), None),) for n in (1, 2)]
-    (joined,) = join_states(parts)
-    assert isinstance(joined, Pair)
-    assert joined.a.tolist() == [[1, 1], [2, 2], [2, 2]]
-    assert joined.b is None
+    states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
+    joined = join_states(states)
+    assert isinstance(joined[0], Pair)
+    assert joined[0].a.tolist() == [[1, 1], [2, 2], [2, 2]]
+    assert joined[0].b is None
+    assert joined[1] == ()
+    assert joined[2].tolist() == [[[1] * 3], [[2] * 3], [[2] * 3]]
+    assert join_states([None, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("states", "message"),
+    [
+        ([np.zeros((1, 2)), None], "states: expected the same structure .*got NoneType, ndarray"),
+        ([(None,), (None, None)], r"states: expected tuples of one length; got \[1, 2\]"),
+        ([(None, (None,)), (None, Pair(1, 2))], "states: .*got Pair, tuple"),
+    ],
+)
+def test_states_of_different_structure(states: list[Any], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        join_states(states)

@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from numpy_xlstm.generation import (
     Tokenizer,
     check_prompt,
     generate_text,
-    join_states,
     stream,
 )
 from numpy_xlstm.layers.indices import IndexArray
@@ -227,17 +226,6 @@ def test_no_cut_and_no_cache_but_evaluation_only() -> None:
     assert len(generate_text(model, LETTERS, "a", max_new_tokens=5, rng=rng())) == 5
 
 
-class Pair(NamedTuple):
-    a: Any
-    b: Any
-
-
-def test_states_that_are_lists_are_joined_part_by_part() -> None:
-    h, c = join_states([[np.zeros((1, 3)), np.ones((1, 2))], [np.ones((2, 3)), np.zeros((2, 2))]])
-    assert h.shape == (3, 3)
-    np.testing.assert_array_equal(c, [[1, 1], [0, 0], [0, 0]])
-
-
 def test_a_single_prompt_may_have_any_state() -> None:
     """It is not joined with another."""
 
@@ -264,30 +252,6 @@ class Letters:
 def test_a_tokenizer_that_gives_a_list() -> None:
     letters: Any = Letters()
     np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
-
-
-def test_states_are_joined_along_the_batch() -> None:
-    states = [(Pair(np.full((n, 2), n), None), (), np.full((n, 1, 3), n)) for n in (1, 2)]
-    joined = join_states(states)
-    assert isinstance(joined[0], Pair)
-    assert joined[0].a.tolist() == [[1, 1], [2, 2], [2, 2]]
-    assert joined[0].b is None
-    assert joined[1] == ()
-    assert joined[2].tolist() == [[[1] * 3], [[2] * 3], [[2] * 3]]
-    assert join_states([None, None]) is None
-
-
-@pytest.mark.parametrize(
-    ("states", "message"),
-    [
-        ([np.zeros((1, 2)), None], "states: expected the same structure .*got NoneType, ndarray"),
-        ([(None,), (None, None)], r"states: expected tuples of one length; got \[1, 2\]"),
-        ([(None, (None,)), (None, Pair(1, 2))], "states: .*got Pair, tuple"),
-    ],
-)
-def test_states_of_different_structure(states: list[Any], message: str) -> None:
-    with pytest.raises(ShapeError, match=message):
-        join_states(states)
 
 
 @pytest.mark.parametrize(
