@@ -167,7 +167,7 @@ def _format(model: Any, path: Path, wanted: str | None) -> str:
     if wanted in ("npz", "safetensors") and path.suffix != f".{wanted}":
         raise CheckpointError(f"path: expected a name that ends in .{wanted}; got {path.name}")
     if not isinstance(model, FORMATS[wanted]):
-        kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted]))
+        kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted])) or "no kind yet"
         raise CheckpointError(
             f"model: expected one of {kinds} for the format {wanted!r}; got {type(model).__name__}"
         )
