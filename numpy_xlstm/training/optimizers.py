@@ -1,7 +1,7 @@
 """AdamW, what it lets decay, and clipping. The equations are in ``docs/derivations/layers.md``."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,12 @@ from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
 from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
+
+BLOCK = 2**15
+"""How many numbers of a parameter are updated at once: what that takes stays near the processor."""
+
+CLIP_EPS = 1e-6
+"""What clipping adds to the norm, as PyTorch does."""
 
 DecayRule = Callable[[str, Array], bool]
 """Says by name and array whether a parameter decays."""
@@ -64,7 +70,7 @@ class AdamW:
         θ &← θ - η λ θ \\
         m &← β_1 m + (1 - β_1) g \\
         v &← β_2 v + (1 - β_2) g^2 \\
-        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v / (1 - β_2^t)} + ε}
+        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v} / \sqrt{1 - β_2^t} + ε}
 
     Parameters
     ----------
@@ -90,7 +96,7 @@ class AdamW:
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
     Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
-    Rule and defaults are those of ``torch.optim.AdamW``.
+    Rule, order of operations and defaults are those of ``torch.optim.AdamW``.
 
     Examples
     --------
@@ -148,23 +154,23 @@ class AdamW:
             check_array(name, params[name], moment.shape, moment.dtype)
             if not params[name].flags.writeable:
                 raise OptionError(f"{name}: expected an array that can be written to")
-            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
+            if (largest := _largest(grads[name])) > np.finfo(moment.dtype).max ** 0.5:
                 raise NonFiniteError(  # its square would stay in the second moment for ever
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
         decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
         beta1, beta2 = self.betas
-        root = (1 - beta2**self.t) ** 0.5
-        rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
-        for name, m in self.m.items():
-            p, g, v = params[name], grads[name], self.v[name]
-            if decays[name]:
-                p *= 1 - lr * self.weight_decay  # [adam.1]
-            m += (1 - beta1) * (g - m)  # [adam.2]
-            v *= beta2
-            v += (1 - beta2) * (g * g)  # [adam.3]
-            p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+        rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
+        for name in self.m:
+            of_name = (arrays[name] for arrays in (params, grads, self.m, self.v))
+            for p, g, m, v in _blocks(*of_name):
+                if decays[name]:
+                    p *= 1 - lr * self.weight_decay  # [adam.1]
+                m += (1 - beta1) * (g - m)  # [adam.2]
+                v *= beta2
+                v += (1 - beta2) * (g * g)  # [adam.3]
+                p -= rate * (m / (np.sqrt(v) / root + self.eps))  # [adam.4]
 
     def state_dict(self) -> dict[str, Array]:
         """Return all that the next step depends on beside the options: ``t`` and the moments.
@@ -204,6 +210,20 @@ def _in_range(name: str, value: float, below: float) -> float:
     return float(value)
 
 
+def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Cut arrays of one shape between rows into parts of about :data:`BLOCK` numbers."""
+    arrays = tuple(np.atleast_1d(array) for array in arrays)
+    total, size = len(arrays[0]), arrays[0].size
+    rows = max(1, BLOCK * total // max(1, size))
+    for start in range(0, total, rows):
+        yield tuple(array[start : start + rows] for array in arrays)
+
+
+def _largest(array: Array) -> float:
+    """Absolute value of the largest entry, without an array of them all."""
+    return float(max(array.max(initial=0), -array.min(initial=0)))
+
+
 def _check_floats(name: str, array: Any) -> None:
     """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
@@ -227,11 +247,13 @@ def global_norm(grads: Mapping[str, Array]) -> float:
 
 
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
-    r"""Scale the gradients down so that their common norm is at most ``max_norm``.
+    r"""Scale the gradients down so that their common norm is below ``max_norm``.
 
-    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
+    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
 
-    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
+    This is the factor of ``torch.nn.utils.clip_grad_norm_``, which guards against a norm of 0 so.
+    The norm afterwards is below ``max_norm`` by a relative 1e-6 / ‖g‖, and a norm that is below
+    ``max_norm`` by less than 1e-6 is scaled too.
 
     Parameters
     ----------
@@ -254,7 +276,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     --------
     >>> import numpy as np
     >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
-    ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
+    ({'a': array([0.59999988]), 'b': array([[0.79999984]])}, 5.0)
     """
     check_above_zero("max_norm", max_norm, infinite=True)
     if not isinstance(grads, Mapping):
@@ -268,9 +290,9 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
             f"gradients: expected a finite norm; got {norm} "
             f"(in {', '.join(bad) or 'the sum of squares'})"
         )
-    if norm <= max_norm:
+    factor = min(1.0, max_norm / (norm + CLIP_EPS))
+    if factor == 1:
         return dict(grads), norm
-    factor = max_norm / norm
     wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
     return {
         name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
