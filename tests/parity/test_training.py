@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from numpy_xlstm.training import (
     Budget,
     TrainingState,
     decay_rule,
+    read_torch_state,
     train,
     warmup_cosine,
+    write_torch_state,
 )
 from tests.models.build import V, fill
-from tests.parity.test_models import PAPER, translated, with_weights, xlstm
+from tests.parity.test_models import CELL, PAPER, cells, translated, with_weights, xlstm
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 
@@ -85,23 +88,24 @@ PAIRS: dict[str, Callable[[], tuple[Any, Any]]] = {
 }
 
 
-def draw_batches(first: int = 0, last: int = STEPS) -> list[Batch]:
+def draw_batches() -> list[Batch]:
     rng = np.random.default_rng(7)
-    ids = rng.integers(0, V, (last, 3, 18)) * rng.integers(0, 2, (last, 3, 18))
-    masks = rng.random((last, 3, 17)) < 0.8
-    return [
-        Batch(rows[:, :-1], rows[:, 1:], mask)
-        for rows, mask in zip(ids[first:], masks[first:], strict=True)
-    ]
+    ids = rng.integers(0, V, (STEPS, 3, 18)) * rng.integers(0, 2, (STEPS, 3, 18))
+    masks = rng.random((STEPS, 3, 17)) < 0.8
+    return [Batch(r[:, :-1], r[:, 1:], mask) for r, mask in zip(ids, masks, strict=True)]
 
 
 def groups(ours: Any, theirs: Any) -> list[dict[str, Any]]:
-    """What decays, and what does not, as the official training has them."""
+    """What decays, and what does not, as the official training has them, with their names."""
     decays = decay_rule(ours)
     found: dict[bool, list[Any]] = {True: [], False: []}
     for name, parameter in trained(theirs).items():
-        found[decays(name, ours.params[name])].append(parameter)
+        found[decays(name, ours.params[name])].append((name, parameter))
     return [{"params": found[True]}, {"params": found[False], "weight_decay": 0.0}]
+
+
+def without_names(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [group | {"params": [p for _, p in group["params"]]} for group in groups]
 
 
 def train_ours(ours: Any, optimizer: AdamW, batches: list[Batch], first: int = 0) -> Any:
@@ -112,13 +116,15 @@ def train_ours(ours: Any, optimizer: AdamW, batches: list[Batch], first: int = 0
 
 
 def train_theirs(theirs: Any, optimizer: Any, batches: list[Batch], first: int = 0) -> Any:
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"])  # as before the schedule
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda epoch: SCHEDULE((first + epoch + 1) / STEPS)
     )
     found = []
     for batch in batches:
         logits = theirs(torch.tensor(batch.inputs))
-        wanted = torch.tensor(np.where(batch.mask, batch.targets, -100))
+        wanted = torch.tensor(np.where(np.asarray(batch.mask), batch.targets, -100))
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -142,3 +148,88 @@ def test_fifty_steps(name: str) -> None:
     for key, parameter in trained(theirs).items():
         difference = np.abs(ours.params[key] - parameter.detach().numpy()).max()
         assert difference <= 1e-12 * np.abs(ours.params[key]).max(), key
+
+
+def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """What PyTorch's ``load_state_dict`` takes."""
+    entries = {
+        index: {key: torch.tensor(array) for key, array in entry.items()}
+        for index, entry in state["state"].items()
+    }
+    return state | {"state": entries}
+
+
+def copy_params(ours: Any, theirs: Any, *, here: bool) -> None:
+    for name, parameter in trained(theirs).items():
+        if here:
+            ours.params[name][...] = parameter.detach().numpy()
+        else:
+            with torch.no_grad():
+                parameter.copy_(torch.tensor(ours.params[name]))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "mixed", "tied"])
+def test_twenty_steps_there_and_twenty_here(name: str, named: bool, tmp_path: Path) -> None:
+    """Through a file: the same numbers as forty there, and again twenty there to be sure of it."""
+    batches = draw_batches()[:40]
+    ours, theirs = PAIRS[name]()
+    whole = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
+    expected = train_theirs(theirs, whole, batches)
+
+    ours, theirs = PAIRS[name]()
+    of_names = groups(ours, theirs) if named else without_names(groups(ours, theirs))
+    first = torch.optim.AdamW(of_names, **OPTIONS)
+    train_theirs(theirs, first, batches[:20])
+    copy_params(ours, theirs, here=True)
+    second = AdamW(ours.params, lr=7.0, weight_decay=0.5, decays=decay_rule(ours))
+    write_torch_state(tmp_path / "there.safetensors", first.state_dict())
+    state = read_torch_state(tmp_path / "there.safetensors")
+    second.load_state_dict(state, order=None if named else list(trained(theirs)))
+    assert vars(second) | OPTIONS == vars(second)
+    assert second.t == 20
+    found = train_ours(ours, second, batches[20:], first=20)
+    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+
+    ours, theirs = PAIRS[name]()
+    first_here = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
+    train_ours(ours, first_here, batches[:20])
+    copy_params(ours, theirs, here=False)
+    state = first_here.state_dict(format="torch", order=list(trained(theirs)))
+    write_torch_state(tmp_path / "here.safetensors", state)
+    state = read_torch_state(tmp_path / "here.safetensors")
+    second_there = torch.optim.AdamW(without_names(groups(ours, theirs)), lr=7.0)
+    second_there.load_state_dict(as_tensors(state))
+    found = train_theirs(theirs, second_there, batches[20:], first=20)
+    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+
+
+def test_moments_have_the_layout_of_their_parameter() -> None:
+    """As the official package brings R and b from one backend's order into the other's."""
+    ours, _ = xlstm_pair("mixed")
+    optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
+    train_ours(ours, optimizer, draw_batches()[:2])
+    config = translated(ours.config.slstm_block.slstm)
+    config.embedding_dim = config.hidden_size = ours.config.embedding_dim
+    vanilla = cells.sLSTMCell(config)
+    cuda = cells.sLSTMCell_cuda(config, skip_backend_init=True)
+    names = list(ours.params)
+    state = optimizer.state_dict(format="torch", order=names, layout="cuda")
+    by_name = dict(
+        zip(
+            (name for group in state["param_groups"] for name in group["param_names"]),
+            state["state"].values(),
+            strict=True,
+        )
+    )
+    for key, moments in (("exp_avg", optimizer.m), ("exp_avg_sq", optimizer.v)):
+        R, b = (moments[f"{CELL}.{name}"] for name in ("_recurrent_kernel_", "_bias_"))
+        R = cuda._recurrent_kernel_ext2int(vanilla._recurrent_kernel_int2ext(torch.tensor(R)))
+        b = cuda._bias_ext2int(vanilla._bias_int2ext(torch.tensor(b)))
+        np.testing.assert_array_equal(by_name[f"{CELL}._recurrent_kernel_"][key], R.numpy())
+        np.testing.assert_array_equal(by_name[f"{CELL}._bias_"][key], b.numpy())
+        assert (by_name[f"{CELL}._bias_"][key] != moments[f"{CELL}._bias_"]).any()
+    other = AdamW(ours.params, decays=decay_rule(ours))
+    other.load_state_dict(state)
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], array)
