@@ -66,10 +66,8 @@ def from_torch(
     options = _options(optimizer, named)
     if not entries:
         return {n: np.zeros_like(array) for n, array in optimizer.state_dict().items()}, options
-    steps = {float(_entry(entries, name, place, "step")) for name, place in named.items()}
-    if len(steps) != 1 or not (step := steps.pop()).is_integer():
-        raise OptionError("step: expected one whole number for all parameters; got others")
-    arrays = {"t": np.array(int(step))}
+    steps = [_entry(entries, name, place, "step").ravel() for name, place in named.items()]
+    arrays = {"t": np.array(_same_step(np.concatenate(steps)))}
     for key, kind in MOMENTS.items():
         theirs = {name: _entry(entries, name, place, key) for name, place in named.items()}
         moments = official_arrays(theirs, getattr(optimizer, kind), None, layout)
@@ -82,7 +80,7 @@ def _groups(optimizer: "AdamW", order: Sequence[str] | None) -> list[tuple[float
     named = _our_names(optimizer, [*optimizer.m] if order is None else order)
     groups: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for theirs, ours in named.items():
-        groups[optimizer.decays(ours, optimizer.m[ours])][theirs] = ours
+        groups[bool(optimizer.decays(ours, optimizer.m[ours]))][theirs] = ours
     return [(optimizer.weight_decay * decays, group) for decays, group in groups.items() if group]
 
 
@@ -117,6 +115,12 @@ def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[
         for option, value in FIXED.items():
             if (got := group.get(option, value)) != value:
                 raise OptionError(f"param_groups[{n}]: {option}: expected {value}; got {got!r}")
+    found = Counter(index for group in groups for index in group["params"])
+    if max(found.values(), default=1) > 1 or (entries and entries.keys() != found.keys()):
+        raise ShapeError(
+            f"state: expected an entry for each of params, {some({*map(str, found)})}; "
+            f"got {some({*map(str, entries)})}"
+        )
     return entries, groups
 
 
@@ -164,6 +168,13 @@ def _option(place: Place, option: str) -> Any:
     return tuple(found) if isinstance(found, list) else found
 
 
+def _same_step(steps: Array) -> int:
+    found = np.unique(steps)
+    if len(found) != 1 or found.dtype.kind not in "iuf" or not float(found[0]).is_integer():
+        raise OptionError(f"step: expected one whole number for all parameters; got {found}")
+    return int(found[0])
+
+
 def _entry(entries: Mapping[int, Any], name: str, place: Place, key: str) -> Array:
     entry = entries.get(place.number)
     if not isinstance(entry, Mapping) or key not in entry:
@@ -180,7 +191,7 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    OptionError
+    OptionError, ShapeError
         If it is no such state.
     CheckpointError, OSError
         As for :func:`write_arrays`.
@@ -223,6 +234,6 @@ def read_torch_state(path: str | Path) -> dict[str, Any]:
     found = {"state": state, "param_groups": metadata.get("param_groups")}
     try:
         _checked(found)
-    except OptionError as error:
+    except (OptionError, ShapeError) as error:
         raise CheckpointError(f"{Path(path).name}: {error}") from error
     return found
