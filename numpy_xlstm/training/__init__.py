@@ -5,6 +5,7 @@ Whatever is not as its docstring says is refused before any work is done: with a
 :class:`TextError`.
 """
 
+from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.loop import (
     Budget,
     Progress,
@@ -18,9 +19,7 @@ from numpy_xlstm.training.loop import (
 from numpy_xlstm.training.optimizers import (
     AdamW,
     DecayRule,
-    clip_grad_norm,
     decay_rule,
-    global_norm,
     is_matrix,
     official_decay,
 )
@@ -38,6 +37,7 @@ from numpy_xlstm.training.text import (
     split_text,
     unigram_entropy,
 )
+from numpy_xlstm.training.torch_state import read_torch_state, write_torch_state
 
 __all__ = [
     "AdamW",
@@ -65,10 +65,12 @@ __all__ = [
     "random_windows",
     "read_log",
     "read_text",
+    "read_torch_state",
     "split_text",
     "train",
     "train_step",
     "unigram_entropy",
     "validation_bits",
     "warmup_cosine",
+    "write_torch_state",
 ]

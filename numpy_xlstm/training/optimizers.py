@@ -1,15 +1,25 @@
-"""AdamW, what it lets decay, and clipping. The equations are in ``docs/derivations/layers.md``."""
+"""AdamW, and what it lets decay. The equations are in ``docs/derivations/layers.md``."""
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
+from numpy_xlstm.numerics import (
+    Array,
+    check_above_zero,
+    check_array,
+    check_choice,
+    is_number,
+)
+from numpy_xlstm.training.clipping import check_floats
+from numpy_xlstm.training.torch_state import from_torch, to_torch
+
+BLOCK = 2**15
+"""How many numbers of a parameter are updated at once: what that takes stays near the processor."""
 
 DecayRule = Callable[[str, Array], bool]
 """Says by name and array whether a parameter decays."""
@@ -64,7 +74,7 @@ class AdamW:
         θ &← θ - η λ θ \\
         m &← β_1 m + (1 - β_1) g \\
         v &← β_2 v + (1 - β_2) g^2 \\
-        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v / (1 - β_2^t)} + ε}
+        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v} / \sqrt{1 - β_2^t} + ε}
 
     Parameters
     ----------
@@ -90,7 +100,7 @@ class AdamW:
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
     Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
-    Rule and defaults are those of ``torch.optim.AdamW``.
+    Rule, order of operations and defaults are those of ``torch.optim.AdamW``.
 
     Examples
     --------
@@ -118,15 +128,11 @@ class AdamW:
                 f"got {type(params).__name__}"
             )
         for name, array in params.items():
-            _check_floats(f"params[{name!r}]", array)
+            check_floats(f"params[{name!r}]", array)
         if not callable(decays):
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
-        if not isinstance(betas, tuple | list) or len(betas) != 2:
-            raise OptionError(f"betas: expected two numbers; got {betas!r}")
-        self.lr = _in_range("lr", lr, np.inf)
-        self.betas = _in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)
-        self.eps = check_above_zero("eps", eps)  # since a gradient can be 0
-        self.weight_decay = _in_range("weight_decay", weight_decay, np.inf)
+        options = _checked_options(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        self.lr, self.betas, self.eps, self.weight_decay = options
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
@@ -148,42 +154,98 @@ class AdamW:
             check_array(name, params[name], moment.shape, moment.dtype)
             if not params[name].flags.writeable:
                 raise OptionError(f"{name}: expected an array that can be written to")
-            if (largest := np.abs(grads[name]).max(initial=0)) > np.finfo(moment.dtype).max ** 0.5:
+            if (largest := _largest(grads[name])) > np.finfo(moment.dtype).max ** 0.5:
                 raise NonFiniteError(  # its square would stay in the second moment for ever
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
         decays = {name: self.decays(name, array) for name, array in params.items()}
         self.t += 1
         beta1, beta2 = self.betas
-        root = (1 - beta2**self.t) ** 0.5
-        rate, eps = lr * root / (1 - beta1**self.t), self.eps * root
-        for name, m in self.m.items():
-            p, g, v = params[name], grads[name], self.v[name]
-            if decays[name]:
-                p *= 1 - lr * self.weight_decay  # [adam.1]
-            m += (1 - beta1) * (g - m)  # [adam.2]
-            v *= beta2
-            v += (1 - beta2) * (g * g)  # [adam.3]
-            p -= rate * (m / (np.sqrt(v) + eps))  # [adam.4], its fraction expanded by √(1 − β₂ᵗ)
+        rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
+        for name in self.m:
+            of_name = (arrays[name] for arrays in (params, grads, self.m, self.v))
+            for p, g, m, v in _blocks(*of_name):
+                if decays[name]:
+                    p *= 1 - lr * self.weight_decay  # [adam.1]
+                m += (1 - beta1) * (g - m)  # [adam.2]
+                v *= beta2
+                v += (1 - beta2) * (g * g)  # [adam.3]
+                p -= rate * (m / (np.sqrt(v) / root + self.eps))  # [adam.4]
 
-    def state_dict(self) -> dict[str, Array]:
-        """Return all that the next step depends on beside the options: ``t`` and the moments.
+    def state_dict(
+        self,
+        *,
+        format: str = "numpy",  # noqa: A002
+        order: Sequence[str] | None = None,
+        layout: str = "vanilla",
+    ) -> dict[str, Any]:
+        """Return all that the next step depends on: ``t`` and the moments, which are not copied.
 
-        They are not copied.
+        Parameters
+        ----------
+        format : {"numpy", "torch"}
+            "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays where
+            PyTorch has tensors. What decays is its first group, what does not its second, both
+            with ``param_names``; options that are not there have their default in PyTorch.
+        order : sequence of str, optional
+            The names in the order that the parameters have in each group, such as that of
+            PyTorch's ``named_parameters()``; that of ``params`` if omitted.
+        layout : {"vanilla", "cuda", "canonical"}
+            The order of R and b of an sLSTM, as in the model's own ``state_dict``.
+
+        Raises
+        ------
+        OptionError, ShapeError
+            If format or layout is another, or the names in ``order`` are.
 
         Examples
         --------
         >>> import numpy as np
-        >>> optimizer = AdamW({"w": np.ones((1, 2))})
-        >>> optimizer.state_dict()
-        {'t': array(0), 'm.w': array([[0., 0.]]), 'v.w': array([[0., 0.]])}
+        >>> optimizer = AdamW({"w": np.ones((1, 2)), "b": np.ones(1)})
+        >>> optimizer.state_dict()["m.w"]
+        array([[0., 0.]])
+        >>> groups = optimizer.state_dict(format="torch")["param_groups"]
+        >>> [(group["param_names"], group["weight_decay"]) for group in groups]
+        [(['w'], 0.01), (['b'], 0.0)]
         """
+        if check_choice("format", format, ("numpy", "torch")) == "torch":
+            return to_torch(self, order, layout)
         m = {f"m.{name}": array for name, array in self.m.items()}
         v = {f"v.{name}": array for name, array in self.v.items()}
         return {"t": np.array(self.t), **m, **v}
 
-    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
-        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave."""
+    def load_state_dict(
+        self,
+        arrays: Mapping[str, Any],
+        *,
+        order: Sequence[str] | None = None,
+        layout: str | None = None,
+    ) -> None:
+        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, Any]
+            In either format. That of PyTorch, which may hold tensors, brings its options along; a
+            learning rate is that before the schedule.
+        order : sequence of str, optional
+            The names that ``named_parameters()`` had, if there is one group, or one for what decays
+            and one for what does not, made in this order without names.
+        layout : {"vanilla", "cuda"}, optional
+            The order of an sLSTM's b in PyTorch; that of R if omitted.
+
+        Raises
+        ------
+        OptionError, ShapeError, DTypeError, NonFiniteError
+            If something is missing or does not fit, a second moment is negative, or an option, or
+            what decays, is not as it can be here. Nothing has been changed then.
+        """
+        if isinstance(arrays, Mapping) and "param_groups" in arrays:
+            arrays, options = from_torch(self, arrays, order, layout)
+            checked = _checked_options(**options)
+            self.load_state_dict(arrays)
+            self.lr, self.betas, self.eps, self.weight_decay = checked
+            return
         expected = self.state_dict()
         check_same_parameters(expected, arrays)
         for name, array in expected.items():
@@ -198,81 +260,34 @@ class AdamW:
             array[...] = arrays[name]
 
 
+def _checked_options(
+    *, lr: Any, betas: Any, eps: Any, weight_decay: Any
+) -> tuple[float, tuple[float, float], float, float]:
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise OptionError(f"betas: expected two numbers; got {betas!r}")
+    return (
+        _in_range("lr", lr, np.inf),
+        (_in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)),
+        check_above_zero("eps", eps),  # since a gradient can be 0
+        _in_range("weight_decay", weight_decay, np.inf),
+    )
+
+
 def _in_range(name: str, value: float, below: float) -> float:
     if not is_number(value) or not 0 <= value < below:
         raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
     return float(value)
 
 
-def _check_floats(name: str, array: Any) -> None:
-    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        got = getattr(array, "dtype", type(array).__name__)
-        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
+def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Cut arrays of one shape between rows into parts of about :data:`BLOCK` numbers."""
+    arrays = tuple(np.atleast_1d(array) for array in arrays)
+    total, size = len(arrays[0]), arrays[0].size
+    rows = max(1, BLOCK * total // max(1, size))
+    for start in range(0, total, rows):
+        yield tuple(array[start : start + rows] for array in arrays)
 
 
-def global_norm(grads: Mapping[str, Array]) -> float:
-    """Euclidean norm of all arrays together, without overflow or underflow on the way.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
-    5e+300
-    """
-    from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
-
-    norms = (dnrm2(g.ravel("K").astype(np.float64)) for g in grads.values() if g.size)
-    return math.hypot(*norms)  # [clip.1]
-
-
-def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
-    r"""Scale the gradients down so that their common norm is at most ``max_norm``.
-
-    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / \lVert g \rVert)
-
-    ``torch.nn.utils.clip_grad_norm_`` divides by ‖g‖ + 1e-6 instead of ‖g‖.
-
-    Parameters
-    ----------
-    grads : Mapping[str, np.ndarray]
-        The gradients, which are not modified.
-    max_norm : float
-        The largest norm to let through; ``inf`` lets everything through that is finite.
-
-    Returns
-    -------
-    clipped, norm : dict[str, np.ndarray], float
-        The gradients, the very same arrays if nothing had to be scaled, and their norm before.
-
-    Raises
-    ------
-    NonFiniteError
-        If the norm is not finite: a step along such a gradient would destroy the parameters.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
-    ({'a': array([0.6]), 'b': array([[0.8]])}, 5.0)
-    """
-    check_above_zero("max_norm", max_norm, infinite=True)
-    if not isinstance(grads, Mapping):
-        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
-    for name, g in grads.items():
-        _check_floats(name, g)
-    norm = global_norm(grads)
-    if not np.isfinite(norm):
-        bad = [name for name, g in grads.items() if not np.isfinite(g).all()]
-        raise NonFiniteError(
-            f"gradients: expected a finite norm; got {norm} "
-            f"(in {', '.join(bad) or 'the sum of squares'})"
-        )
-    if norm <= max_norm:
-        return dict(grads), norm
-    factor = max_norm / norm
-    wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
-    return {
-        name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
-        for name, g in grads.items()
-    }, norm
+def _largest(array: Array) -> float:
+    """Absolute value of the largest entry, without an array of them all."""
+    return float(max(array.max(initial=0), -array.min(initial=0)))

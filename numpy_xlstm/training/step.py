@@ -20,7 +20,8 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.optimizers import AdamW, clip_grad_norm
+from numpy_xlstm.training.clipping import clip_grad_norm
+from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, tree_map
 
 

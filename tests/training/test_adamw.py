@@ -5,7 +5,7 @@ import pytest
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, is_matrix, official_decay
+from numpy_xlstm.training import AdamW, is_matrix, official_decay, optimizers
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
 
@@ -243,6 +243,32 @@ def test_a_bad_state_changes_nothing(
         optimizer.load_state_dict({name: array for name, array in good.items() if name != "t"})
     assert optimizer.t == 0
     assert not any(moment.any() for moment in (optimizer.m | optimizer.v).values())
+
+
+def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seven rows of ten in blocks of two rows and a rest of one; a row alone; no axis; no entry."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "rows": (7, 10), "row": (1, 30), "heads": (3, 2, 5), "b": (45,), "one": (), "none": (3, 0)
+    }  # fmt: skip
+
+    def arrays(seed: int) -> dict[str, Array]:
+        rng = np.random.default_rng(seed)
+        return {name: np.array(rng.standard_normal(shape)) for name, shape in shapes.items()}
+
+    found = []
+    for block in (20, 2**15):
+        monkeypatch.setattr(optimizers, "BLOCK", block)
+        params = arrays(0)
+        optimizer = AdamW(params, lr=0.1, weight_decay=0.1)
+        for seed in (1, 2, 3):
+            optimizer.step(params, arrays(seed))
+        found.append(params | optimizer.state_dict())
+    assert [len(b) for (b,) in optimizers._blocks(params["rows"])] == [7]
+    monkeypatch.setattr(optimizers, "BLOCK", 20)
+    assert [len(b) for (b,) in optimizers._blocks(params["rows"])] == [2, 2, 2, 1]
+    for name, array in found[0].items():
+        assert array.tobytes() == found[1][name].tobytes()
+        assert name == "t" or array.size == 0 or (array != arrays(0).get(name, 0)).all()
 
 
 @pytest.mark.parametrize("layout", ["transposed", "strided"])

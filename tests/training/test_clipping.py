@@ -16,14 +16,16 @@ def draw(seed: int, scale: float = 1.0) -> dict[str, Array]:
 
 
 def test_by_hand() -> None:
+    """Norm 7 − 1e-6: what is divided by is 7."""
+    norm = 7 - 1e-6
     grads = {"a": np.array([[2.0, 0.0], [0.0, -6.0]]), "b": np.array([3.0])}
-    clipped, norm = clip_grad_norm(grads, 3.5)
-    assert norm == 7.0
-    assert clipped["a"].tolist() == [[1.0, 0.0], [0.0, -3.0]]
-    assert clipped["b"].tolist() == [1.5]
+    clipped, found = clip_grad_norm({name: g * (norm / 7) for name, g in grads.items()}, 3.5)
+    assert found == pytest.approx(norm, rel=1e-15)
+    np.testing.assert_allclose(clipped["a"], grads["a"] / 2 * (norm / 7), rtol=1e-15)
+    np.testing.assert_allclose(clipped["b"], grads["b"] / 2 * (norm / 7), rtol=1e-15)
 
 
-@given(st.integers(0, 2**32), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3))
+@given(st.integers(0, 2**32), st.floats(1e-9, 1e3), st.floats(1e-9, 1e3))
 def test_the_norm_ends_at_the_limit_and_the_direction_stays(
     seed: int, scale: float, limit: float
 ) -> None:
@@ -32,7 +34,25 @@ def test_the_norm_ends_at_the_limit_and_the_direction_stays(
     clipped, norm = clip_grad_norm(grads, limit)
     result = np.concatenate([g.ravel() for g in clipped.values()])
     assert norm == pytest.approx(np.linalg.norm(joined), rel=1e-14)
-    np.testing.assert_allclose(result, joined * min(1, limit / norm), rtol=1e-14)
+    np.testing.assert_allclose(result, joined * min(1, limit / (norm + 1e-6)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("limit", [1e-7, 1e-3, 0.5, 1.0, 1 + 5e-7, 1 + 2e-6, 2.0, float("inf")])
+@pytest.mark.parametrize("norm", [1e-8, 1e-6, 1.0, 1e3])
+def test_torch_clips_by_the_same_number(norm: float, limit: float) -> None:
+    """Between limits of 1 and 1 + 1e-6, a norm of 1 is below the limit and is clipped."""
+    torch = pytest.importorskip("torch")
+    grads = draw(4)
+    grads = {name: g * (norm / global_norm(grads)) for name, g in grads.items()}
+    theirs = {name: torch.nn.Parameter(torch.zeros(g.shape).double()) for name, g in grads.items()}
+    for name, parameter in theirs.items():
+        parameter.grad = torch.tensor(grads[name])
+    expected = float(torch.nn.utils.clip_grad_norm_(theirs.values(), limit))
+    clipped, found = clip_grad_norm(grads, limit)
+    assert found == pytest.approx(expected, rel=1e-15)
+    for name, parameter in theirs.items():
+        np.testing.assert_allclose(clipped[name], parameter.grad.numpy(), rtol=1e-15)
+        assert (clipped[name] is grads[name]) == (limit >= norm + 1e-6)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e160, 1e300])

@@ -1,0 +1,89 @@
+"""Clipping of gradients. The equations are in ``docs/derivations/layers.md``."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.numerics import Array, check_above_zero
+
+CLIP_EPS = 1e-6
+"""What is added to the norm, as in PyTorch."""
+
+
+def global_norm(grads: Mapping[str, Array]) -> float:
+    """Euclidean norm of all arrays together, without overflow or underflow on the way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
+    5e+300
+    """
+    from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
+
+    norms = (dnrm2(g.ravel("K").astype(np.float64)) for g in grads.values() if g.size)
+    return math.hypot(*norms)  # [clip.1]
+
+
+def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
+    r"""Scale the gradients down so that their common norm is below ``max_norm``.
+
+    .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
+
+    This is the factor of ``torch.nn.utils.clip_grad_norm_``, which guards against a norm of 0 so.
+    The norm afterwards is below ``max_norm`` by a relative 1e-6 / ‖g‖, and a norm that is below
+    ``max_norm`` by less than 1e-6 is scaled too.
+
+    Parameters
+    ----------
+    grads : Mapping[str, np.ndarray]
+        The gradients, which are not modified.
+    max_norm : float
+        The largest norm to let through; ``inf`` lets everything through that is finite.
+
+    Returns
+    -------
+    clipped, norm : dict[str, np.ndarray], float
+        The gradients, the very same arrays if nothing had to be scaled, and their norm before.
+
+    Raises
+    ------
+    NonFiniteError
+        If the norm is not finite: a step along such a gradient would destroy the parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
+    ({'a': array([0.59999988]), 'b': array([[0.79999984]])}, 5.0)
+    """
+    check_above_zero("max_norm", max_norm, infinite=True)
+    if not isinstance(grads, Mapping):
+        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
+    for name, g in grads.items():
+        check_floats(name, g)
+    norm = global_norm(grads)
+    if not np.isfinite(norm):
+        bad = [name for name, g in grads.items() if not np.isfinite(g).all()]
+        raise NonFiniteError(
+            f"gradients: expected a finite norm; got {norm} "
+            f"(in {', '.join(bad) or 'the sum of squares'})"
+        )
+    factor = min(1.0, max_norm / (norm + CLIP_EPS))
+    if factor == 1:
+        return dict(grads), norm
+    wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
+    return {
+        name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
+        for name, g in grads.items()
+    }, norm
+
+
+def check_floats(name: str, array: Any) -> None:
+    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        got = getattr(array, "dtype", type(array).__name__)
+        raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")

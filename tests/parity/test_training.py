@@ -1,0 +1,237 @@
+"""Whole trainings beside PyTorch's: AdamW with decay groups, clipping and schedule."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, LanguageModel, xLSTMLMModel
+from numpy_xlstm.training import (
+    AdamW,
+    Batch,
+    Budget,
+    TrainingState,
+    decay_rule,
+    read_torch_state,
+    train,
+    warmup_cosine,
+    write_torch_state,
+)
+from tests.models.build import V, fill
+from tests.parity.test_models import CELL, PAPER, cells, translated, with_weights, xlstm
+
+torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+
+STEPS = 50
+SCHEDULE = warmup_cosine(warmup=0.2, final=0.1)
+OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
+"""Those of the official training, whose ε keeps rounding out of gradients that are all but 0."""
+MAX_NORM = 0.8
+
+
+class TorchLSTM(torch.nn.Module):  # type: ignore[misc, name-defined]
+    """Embedding, LSTM and head under our names."""
+
+    def __init__(self, V: int, D: int, H: int) -> None:
+        super().__init__()
+        self.embedding = torch.nn.Embedding(V, D)
+        self.cell = torch.nn.LSTM(D, H, batch_first=True)
+        self.head = torch.nn.Linear(H, V)
+
+    def forward(self, ids: Any) -> Any:
+        return self.head(self.cell(self.embedding(ids))[0])
+
+
+OUR_NAMES = {
+    "cell.weight_ih_l0": "cell.W",
+    "cell.weight_hh_l0": "cell.R",
+    "cell.bias_ih_l0": "cell.b",
+}
+
+
+def lstm_pair() -> tuple[Any, Any]:
+    rng = np.random.default_rng(0)
+    ours = fill(LanguageModel(V, 6, LSTM(6, 8, rng=rng), rng=rng), rng)
+    theirs = TorchLSTM(V, 6, 8).double()
+    if "cell.b" in ours.params:  # an LSTM with one bias
+        torch.nn.init.zeros_(theirs.cell.bias_hh_l0).requires_grad_(False)
+    with torch.no_grad():
+        for name, parameter in trained(theirs).items():
+            parameter.copy_(torch.tensor(ours.params[name]))
+    return ours, theirs
+
+
+def trained(theirs: Any) -> dict[str, Any]:
+    """Their parameters that are trained, by our names, which an LSTM with one bias has."""
+    found = {name: p for name, p in theirs.named_parameters() if p.requires_grad}
+    names = OUR_NAMES if "cell.bias_hh_l0" not in found else {}
+    return {names.get(name, name): p for name, p in found.items()}
+
+
+def xlstm_pair(name: str) -> tuple[Any, Any]:
+    """From a usual start, with noise so that no two gates or rows are alike.
+
+    Where all numbers are large, as in the parity tests of one step, training itself amplifies a
+    rounding by 1e8 within 50 steps.
+    """
+    rng = np.random.default_rng(0)
+    ours = xLSTMLMModel(PAPER[name](), rng=rng)
+    for array in ours.params.values():
+        array += 0.02 * rng.standard_normal(array.shape)
+    return ours, with_weights(xlstm.xLSTMLMModel(translated(ours.config)), ours)
+
+
+PAIRS: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "lstm": lstm_pair,
+    **{name: partial(xlstm_pair, name) for name in ("mixed", "mlstm-only", "slstm-only", "tied")},
+}
+
+
+def draw_batches() -> list[Batch]:
+    rng = np.random.default_rng(7)
+    ids = rng.integers(0, V, (STEPS, 3, 18)) * rng.integers(0, 2, (STEPS, 3, 18))
+    masks = rng.random((STEPS, 3, 17)) < 0.8
+    return [Batch(r[:, :-1], r[:, 1:], mask) for r, mask in zip(ids, masks, strict=True)]
+
+
+def groups(ours: Any, theirs: Any) -> list[dict[str, Any]]:
+    """What decays, and what does not, as the official training has them, with their names."""
+    decays = decay_rule(ours)
+    found: dict[bool, list[Any]] = {True: [], False: []}
+    for name, parameter in trained(theirs).items():
+        found[decays(name, ours.params[name])].append((name, parameter))
+    return [{"params": found[True]}, {"params": found[False], "weight_decay": 0.0}]
+
+
+def without_names(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [group | {"params": [p for _, p in group["params"]]} for group in groups]
+
+
+def train_ours(ours: Any, optimizer: AdamW, batches: list[Batch], first: int = 0) -> Any:
+    state = TrainingState(ours, optimizer, np.random.default_rng(0), step=first)
+    known: Any = {"schedule": SCHEDULE, "max_norm": MAX_NORM}
+    found = [(p.loss, p.grad_norm) for p in train(state, batches, Budget(steps=STEPS), **known)]
+    return np.array(found)
+
+
+def train_theirs(theirs: Any, optimizer: Any, batches: list[Batch], first: int = 0) -> Any:
+    for group in optimizer.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"])  # as before the schedule
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda epoch: SCHEDULE((first + epoch + 1) / STEPS)
+    )
+    found = []
+    for batch in batches:
+        logits = theirs(torch.tensor(batch.inputs))
+        wanted = torch.tensor(np.where(np.asarray(batch.mask), batch.targets, -100))
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(trained(theirs).values(), MAX_NORM)
+        optimizer.step()
+        schedule.step()
+        found.append((loss.item(), norm.item()))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("name", list(PAIRS))
+def test_fifty_steps(name: str) -> None:
+    """Losses, norms before clipping, and all parameters at the end."""
+    ours, theirs = PAIRS[name]()
+    optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
+    reference = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
+    batches = draw_batches()
+    found, expected = train_ours(ours, optimizer, batches), train_theirs(theirs, reference, batches)
+    assert (expected[:, 1] > MAX_NORM).sum() > 0
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=0)
+    for key, parameter in trained(theirs).items():
+        difference = np.abs(ours.params[key] - parameter.detach().numpy()).max()
+        assert difference <= 1e-12 * np.abs(ours.params[key]).max(), key
+
+
+def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """What PyTorch's ``load_state_dict`` takes."""
+    entries = {
+        index: {key: torch.tensor(array) for key, array in entry.items()}
+        for index, entry in state["state"].items()
+    }
+    return state | {"state": entries}
+
+
+def copy_params(ours: Any, theirs: Any, *, here: bool) -> None:
+    for name, parameter in trained(theirs).items():
+        if here:
+            ours.params[name][...] = parameter.detach().numpy()
+        else:
+            with torch.no_grad():
+                parameter.copy_(torch.tensor(ours.params[name]))
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("name", ["lstm", "mixed", "tied"])
+def test_twenty_steps_there_and_twenty_here(name: str, named: bool, tmp_path: Path) -> None:
+    """Through a file: the same numbers as forty there, and again twenty there to be sure of it."""
+    batches = draw_batches()[:40]
+    ours, theirs = PAIRS[name]()
+    whole = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
+    expected = train_theirs(theirs, whole, batches)
+
+    ours, theirs = PAIRS[name]()
+    of_names = groups(ours, theirs) if named else without_names(groups(ours, theirs))
+    first = torch.optim.AdamW(of_names, **OPTIONS)
+    train_theirs(theirs, first, batches[:20])
+    copy_params(ours, theirs, here=True)
+    second = AdamW(ours.params, lr=7.0, weight_decay=0.5, decays=decay_rule(ours))
+    write_torch_state(tmp_path / "there.safetensors", first.state_dict())
+    state = read_torch_state(tmp_path / "there.safetensors")
+    second.load_state_dict(state, order=None if named else list(trained(theirs)))
+    assert vars(second) | OPTIONS == vars(second)
+    assert second.t == 20
+    found = train_ours(ours, second, batches[20:], first=20)
+    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+
+    ours, theirs = PAIRS[name]()
+    first_here = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
+    train_ours(ours, first_here, batches[:20])
+    copy_params(ours, theirs, here=False)
+    state = first_here.state_dict(format="torch", order=list(trained(theirs)))
+    write_torch_state(tmp_path / "here.safetensors", state)
+    state = read_torch_state(tmp_path / "here.safetensors")
+    second_there = torch.optim.AdamW(without_names(groups(ours, theirs)), lr=7.0)
+    second_there.load_state_dict(as_tensors(state))
+    found = train_theirs(theirs, second_there, batches[20:], first=20)
+    np.testing.assert_allclose(found, expected[20:], rtol=1e-12, atol=0)
+
+
+def test_moments_have_the_layout_of_their_parameter() -> None:
+    """As the official package brings R and b from one backend's order into the other's."""
+    ours, _ = xlstm_pair("mixed")
+    optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
+    train_ours(ours, optimizer, draw_batches()[:2])
+    config = translated(ours.config.slstm_block.slstm)
+    config.embedding_dim = config.hidden_size = ours.config.embedding_dim
+    vanilla = cells.sLSTMCell(config)
+    cuda = cells.sLSTMCell_cuda(config, skip_backend_init=True)
+    names = list(ours.params)
+    state = optimizer.state_dict(format="torch", order=names, layout="cuda")
+    by_name = dict(
+        zip(
+            (name for group in state["param_groups"] for name in group["param_names"]),
+            state["state"].values(),
+            strict=True,
+        )
+    )
+    for key, moments in (("exp_avg", optimizer.m), ("exp_avg_sq", optimizer.v)):
+        R, b = (moments[f"{CELL}.{name}"] for name in ("_recurrent_kernel_", "_bias_"))
+        R = cuda._recurrent_kernel_ext2int(vanilla._recurrent_kernel_int2ext(torch.tensor(R)))
+        b = cuda._bias_ext2int(vanilla._bias_int2ext(torch.tensor(b)))
+        np.testing.assert_array_equal(by_name[f"{CELL}._recurrent_kernel_"][key], R.numpy())
+        np.testing.assert_array_equal(by_name[f"{CELL}._bias_"][key], b.numpy())
+        assert (by_name[f"{CELL}._bias_"][key] != moments[f"{CELL}._bias_"]).any()
+    other = AdamW(ours.params, decays=decay_rule(ours))
+    other.load_state_dict(state)
+    for name, array in optimizer.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], array)
