@@ -9,6 +9,7 @@ from numpy_xlstm.cells import (
     ElmanCell,
     GRUCell,
     LSTMCell,
+    LSTMPCell,
     LSTMState,
     PeepholeLSTMCell,
     gate_rows,
@@ -41,7 +42,9 @@ from numpy_xlstm.kernels.mlstm import (
 )
 from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     CausalConv1d,
     Dropout,
     Embedding,
@@ -53,6 +56,7 @@ from numpy_xlstm.layers import (
     MultiHeadRMSNorm,
     RMSNorm,
     SequenceLayer,
+    Stacked,
     gelu,
     gelu_backward,
     gelu_tanh,
@@ -65,6 +69,7 @@ from numpy_xlstm.layers import (
     soft_cap_backward,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
+    stack_layers,
 )
 from numpy_xlstm.models import (
     FeedForwardConfig,
@@ -91,7 +96,9 @@ from numpy_xlstm.module import Module
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "AdamW",
     "ByteTokenizer",
     "CausalConv1d",
@@ -105,6 +112,7 @@ __all__ = [
     "HeadwiseLinear",
     "HuggingFaceTokenizer",
     "LSTMCell",
+    "LSTMPCell",
     "LSTMState",
     "LanguageModel",
     "LayerNorm",
@@ -116,6 +124,7 @@ __all__ = [
     "RMSNorm",
     "Sampling",
     "SequenceLayer",
+    "Stacked",
     "TrainingState",
     "__version__",
     "clip_grad_norm",
@@ -161,6 +170,7 @@ __all__ = [
     "soft_cap_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "stack_layers",
     "stream",
     "unroll",
     "unroll_backward",

@@ -28,20 +28,21 @@ WIDTH = 72
 SMALL = 0.15
 """Size of the matrices of a deep model, of which differences are less precise."""
 GATES = ("sigmoid", "exp")
-SEQUENCES = (layers.LSTM, layers.sLSTM, layers.mLSTM)
+SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 
 def cases() -> dict[str, Case]:
     """All cases by name, in the order in which they are checked."""
-    return _recurrent() | _memories() | _guests() | _stateless_layers() | _models()
+    found = _recurrent() | _memories() | _guests() | _stacks()
+    return found | _stateless_layers() | _models()
 
 
 def _recurrent() -> dict[str, Case]:
     """LSTM and sLSTM, as a step, over a sequence, and over given pre-activations."""
     found: dict[str, Case] = {
         "LSTMCell": _step(cells.LSTMCell, D, H),
-        "LSTM": _sequence(layers.LSTM, D, H),
-        "lstm_recurrent": _given("lstm_recurrent", layers.LSTM),
+        "LSTMSequence": _sequence(layers.LSTMSequence, D, H),
+        "lstm_recurrent": _given("lstm_recurrent", layers.LSTMSequence),
     }
     for forget in GATES:
         options = {"num_heads": NH, "forget_gate": forget}
@@ -72,8 +73,31 @@ def _guests() -> dict[str, Case]:
     for cell in (cells.GRUCell, cells.ElmanCell, cells.PeepholeLSTMCell):
         found[cell.__name__] = _step(cell, D, H)
         found[f"lengths/{cell.__name__}"] = _padded(_sequence(partial(_unrolled, cell), D, H))
+    found["LSTMPCell"] = _step(cells.LSTMPCell, D, H, 2)
+    found["lengths/LSTMPCell"] = _padded(_sequence(partial(_unrolled, cells.LSTMPCell), D, H, 2))
     for layer in SEQUENCES:
         found[f"lengths/{layer.__name__}"] = _padded(_sequence(layer, D, H))
+    return found
+
+
+def _stacks() -> dict[str, Case]:
+    """LSTM, GRU and RNN with PyTorch's options, and stacks of any layer."""
+    found: dict[str, Case] = {}
+    for kind in (layers.LSTM, layers.GRU, layers.RNN):
+        both = _sequence(kind, D, 2, 2, bidirectional=True)
+        found[kind.__name__] = _sequence(kind, D, H)
+        found[f"{kind.__name__}/bidirectional"] = both
+        found[f"{kind.__name__}/no-bias"] = _sequence(kind, D, H, 2, bias=False)
+        found[f"lengths/{kind.__name__}"] = _padded(both)
+        found[f"dropout/{kind.__name__}"] = _called(_sequence(kind, D, H, 3, dropout=0.4), rng=5)
+    found["LSTM/projected"] = _sequence(layers.LSTM, D, H, 2, bidirectional=True, proj_size=2)
+    found["lengths/LSTM/projected"] = _padded(found["LSTM/projected"])
+    found["RNN/relu"] = _sequence(layers.RNN, D, H, 2, nonlinearity="relu")
+    for layer in (layers.sLSTM, layers.mLSTM, partial(_unrolled, cells.PeepholeLSTMCell)):
+        name = getattr(layer, "__name__", "PeepholeLSTMCell")
+        case = _sequence(partial(layers.stack_layers, layer), D, 2, 2, bidirectional=True)
+        found[f"Stacked/{name}"] = case
+        found[f"lengths/Stacked/{name}"] = _padded(case)
     return found
 
 
@@ -99,7 +123,8 @@ def _stateless_layers() -> dict[str, Case]:
 
 
 def _models() -> dict[str, Case]:
-    found = {f"LanguageModel/{layer.__name__}": _language_model(layer) for layer in SEQUENCES}
+    bodies = layers.LSTM, layers.sLSTM, layers.mLSTM
+    found = {f"LanguageModel/{body.__name__}": _language_model(body) for body in bodies}
     found["mLSTMBlock"] = _block(models.mLSTMBlock, _mlstm_block(embedding_dim=WIDTH, bias=True))
     feed = models.FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
     found["sLSTMBlock"] = _block(models.sLSTMBlock, _slstm_block(feed, embedding_dim=WIDTH))
@@ -167,28 +192,33 @@ def _memory(name: str, **options: Any) -> Case:
     return case
 
 
-class Padded(Module):
-    """A sequence layer over a batch of sequences of different lengths."""
+class Called(Module):
+    """A sequence layer called with lengths, or with the same draws of dropout each time."""
 
-    def __init__(self, layer: Any, lengths: Array) -> None:
-        self.layer, self.lengths, self.params = layer, lengths, layer.params
+    def __init__(self, layer: Any, lengths: Array | None, rng: int | None) -> None:
+        self.layer, self.lengths, self.seed, self.params = layer, lengths, rng, layer.params
 
     def forward(self, x: Array, state: Any) -> Any:
-        """Run over the sequences; their lengths are constants."""
+        """Run over the sequences; lengths and draws are constants."""
+        rng = None if self.seed is None else np.random.default_rng(self.seed)
         layer = self.layer.with_params(self.params)
-        return layer.forward(x, state, lengths=self.lengths)
+        return layer.forward(x, state, rng=rng, lengths=self.lengths)
 
     def backward(self, dy: Array, cache: Any, dstate: Any) -> Any:
         """Back through :meth:`forward`."""
-        return self.layer.backward(dy, cache, dstate)
+        return self.layer.with_params(self.params).backward(dy, cache, dstate)
+
+
+def _called(sequence: Case, lengths: Array | None = None, rng: int | None = None) -> Case:
+    def case(generator: np.random.Generator, dtype: Any) -> Target:
+        layer, inputs = sequence(generator, dtype)
+        return Called(layer, lengths, rng), inputs
+
+    return case
 
 
 def _padded(sequence: Case) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        layer, inputs = sequence(rng, dtype)
-        return Padded(layer, np.array([T - 1, T])), inputs
-
-    return case
+    return _called(sequence, np.array([T - 1, T]))
 
 
 def _stateless(kind: type[Any], *sizes: Any, **options: Any) -> Case:
