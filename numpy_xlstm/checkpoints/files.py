@@ -11,7 +11,7 @@ from typing import IO, Any
 import numpy as np
 
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, existing_file
 
 METADATA = "__metadata__"
 """The name of the array that holds the metadata in an ``.npz``."""
@@ -26,8 +26,6 @@ SAFETENSORS_DTYPES = tuple(
     f"{kind}{bits}" for kind in ("int", "uint", "float") for bits in (8, 16, 32, 64)
 )
 
-Content = tuple[dict[str, Array], dict[str, Any]]
-
 
 def write_arrays(
     path: str | Path, arrays: Mapping[str, Array], metadata: Mapping[str, Any]
@@ -35,8 +33,7 @@ def write_arrays(
     """Write arrays and metadata to a file, in the format that its suffix says.
 
     The file is replaced at once: whatever happens meanwhile, even the end of the process, it holds
-    either all of the old or all of the new content. What is being written is in a file beside it
-    whose name ends in ``.partial``.
+    either all of the old or all of the new content.
 
     Parameters
     ----------
@@ -68,13 +65,22 @@ def write_arrays(
     path = Path(path)
     write, _ = _format(path)
     for name, array in arrays.items():
-        _check_storable(name, array)
-    text = _to_json(metadata)
+        if not name or name in RESERVED:
+            raise CheckpointError(
+                f"arrays: expected names other than {', '.join(RESERVED)}; got {name!r}"
+            )
+        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+            raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
+    try:
+        text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
     with _replacing(path) as file:
         write(file, arrays, text)
 
 
-def read_arrays(path: str | Path) -> Content:
+def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read the arrays and the metadata that :func:`write_arrays` has written.
 
     Raises
@@ -86,56 +92,30 @@ def read_arrays(path: str | Path) -> Content:
     """
     path = Path(path)
     _, read = _format(path)
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint: expected a file; {path} does not exist")
-    if path.is_dir():
-        raise IsADirectoryError(f"checkpoint: expected a file; {path} is a directory")
-    with path.open("rb") as file:
+    with existing_file("checkpoint", path).open("rb") as file:
         try:
             arrays, text = read(file)
         except MissingExtraError:
             raise
         except Exception as error:  # damage shows in many ways
-            detail = f"{error or type(error).__name__}"
             raise CheckpointError(
-                f"{path.name}: expected a whole {path.suffix} file; "
-                f"got one that is damaged or of another format ({detail})"
+                f"{path.name}: expected a whole {path.suffix} file; got one that is damaged or of "
+                f"another format ({str(error) or type(error).__name__})"
             ) from error
-    return arrays, _from_json(path, text)
-
-
-def _check_storable(name: str, array: Array) -> None:
-    if not name or name in RESERVED:
-        raise CheckpointError(
-            f"arrays: expected names other than {', '.join(RESERVED)}; got {name!r}"
-        )
-    if not isinstance(array, np.ndarray) or array.dtype.hasobject:
-        got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
-        raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
-
-
-def _to_json(metadata: Mapping[str, Any]) -> str:
     try:
-        return json.dumps(dict(metadata), default=_plain, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
+        metadata = json.loads(text or "null")
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict):
+        got = "none" if text is None else text[:40]
+        raise CheckpointError(f"{path.name}: expected the metadata of a checkpoint; got {got}")
+    return arrays, metadata
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{type(value).__name__}: {value!r}")
-
-
-def _from_json(path: Path, text: str | None) -> dict[str, Any]:
-    try:
-        metadata = None if text is None else json.loads(text)
-    except ValueError:
-        metadata = None
-    if not isinstance(metadata, dict):
-        got = "none" if text is None else text[:40]
-        raise CheckpointError(f"{path.name}: expected the metadata of a checkpoint; got {got}")
-    return metadata
 
 
 @contextmanager

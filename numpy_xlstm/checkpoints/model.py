@@ -10,10 +10,7 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
-from numpy_xlstm.layers.mlstm import mLSTM
-from numpy_xlstm.layers.rnn import GRU, LSTM, RNN
-from numpy_xlstm.layers.rnn_base import RNNBase
-from numpy_xlstm.layers.slstm import sLSTM
+from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
     RecurrentModel,
@@ -30,9 +27,17 @@ FORMAT = 1
 PREFIX = "model."
 """What the names of the parameters begin with, and of no other array."""
 
-CELLS: dict[str, Callable[..., Any]] = {
-    kind.__name__: kind for kind in (LSTM, GRU, RNN, sLSTM, mLSTM)
+SIZES = ("input_size", "hidden_size")
+GATES = ("forget_gate", "input_gate")
+RNN_OPTIONS = (*SIZES, "num_layers", "bias", "dropout")
+CELLS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "LSTM": (LSTM, (*RNN_OPTIONS, "proj_size")),
+    "GRU": (GRU, RNN_OPTIONS),
+    "RNN": (RNN, (*RNN_OPTIONS, "nonlinearity")),
+    "sLSTM": (sLSTM, (*SIZES, "num_heads", "forget_gate")),
+    "mLSTM": (mLSTM, (*SIZES, "num_heads", "qk_dim", "form", "chunk_size", "eps", *GATES)),
 }
+"""What the body of a :class:`LanguageModel` may be, and the options that describe it."""
 
 
 class Kind(NamedTuple):
@@ -54,27 +59,15 @@ class Kind(NamedTuple):
         )
 
 
-def _cell_options(cell: Any) -> dict[str, Any]:
-    options: dict[str, Any] = {"input_size": cell.input_size, "hidden_size": cell.hidden_size}
-    if isinstance(cell, sLSTM):
-        options |= {"num_heads": cell.num_heads, "forget_gate": cell.forget_gate}
-    if isinstance(cell, mLSTM):
-        names = "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"
-        options |= {name: getattr(cell, name) for name in names}
-    if isinstance(cell, RNNBase):
-        own = "num_layers", "bias", "dropout", "proj_size", "nonlinearity"
-        options |= {name: getattr(cell, name) for name in own if hasattr(cell, name)}
-    return options
-
-
 def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     kind = type(model.body).__name__
     if kind not in CELLS:
         raise CheckpointError(f"body: expected one of {', '.join(CELLS)}; got {kind}")
+    _, names = CELLS[kind]
     return {
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
-        "cell": {"kind": kind, "options": _cell_options(model.body)},
+        "cell": {"kind": kind, "options": {n: getattr(model.body, n) for n in names}},
         "options": {
             "tied": model.tied,
             "head_bias": "head.bias" in model.params,
@@ -85,10 +78,10 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
 
 
 def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> LanguageModel:
-    cell, rng = config["cell"], np.random.default_rng(0)
-    built = CELLS[cell["kind"]](**cell["options"], dtype=dtype, rng=rng)
-    sizes, options = (config["vocab_size"], config["embedding_size"]), config.get("options", {})
-    return LanguageModel(*sizes, built, **options, rng=rng)
+    cell, options, rng = config["cell"], config.get("options", {}), np.random.default_rng(0)
+    layer, _ = CELLS[cell["kind"]]
+    body = layer(**cell["options"], dtype=dtype, rng=rng)
+    return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
 
 
 KINDS = {
@@ -109,7 +102,7 @@ class Checkpoint(NamedTuple):
     training: dict[str, Any]
     """Where its training stood; empty if nothing was said."""
     arrays: dict[str, Array]
-    """All arrays that are not parameters of the model."""
+    """All arrays that are not parameters of the model, such as the moments of an optimiser."""
 
 
 def save_checkpoint(
@@ -128,19 +121,15 @@ def save_checkpoint(
         ``*.npz`` or ``*.safetensors``; see :func:`write_arrays`.
     model : RecurrentModel
         Of one of the kinds in :data:`KINDS`.
-    tokenizer : Tokenizer, optional
-        What the model's ids come from.
-    training : Mapping[str, Any], optional
-        Anything about its training that JSON can hold.
-    arrays : Mapping[str, np.ndarray], optional
-        More arrays, such as the moments of an optimiser. Their names cannot begin with "model.".
+    tokenizer, training, arrays
+        As in :class:`Checkpoint`; ``training`` is what JSON can hold, and no name in ``arrays``
+        begins with "model.".
 
     Raises
     ------
-    CheckpointError
-        If the kind of the model is unknown, or something cannot be stored.
-    NonFiniteError
-        If a parameter is not finite.
+    CheckpointError, NonFiniteError
+        If the kind of the model is unknown, something cannot be stored, or a parameter is not
+        finite.
     OptionError
         If ``tokenizer`` is none, or ``training`` or ``arrays`` is not by name. In any of these
         cases the file that was there, if any, is unchanged.
@@ -159,23 +148,25 @@ def save_checkpoint(
     """
     if tokenizer is not None:
         check_has("tokenizer", tokenizer, "to_dict")
-    check_kind("training", {} if training is None else training, Mapping)
-    check_kind("arrays", {} if arrays is None else arrays, Mapping)
-    kind, extra = type(model).__name__, dict(arrays or {})
-    if mine := [name for name in extra if name.startswith(PREFIX)]:
+    training = {} if training is None else training
+    arrays = {} if arrays is None else arrays
+    check_kind("training", training, Mapping)
+    check_kind("arrays", arrays, Mapping)
+    if mine := [name for name in arrays if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
+    kind = type(model).__name__
     metadata = {
         "format": FORMAT,
         "kind": kind,
         "config": _kind(kind).describe(model),
         "dtype": str(model.dtype),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
-        "training": dict(training or {}),
+        "training": dict(training),
     }
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
-    write_arrays(path, parameters | extra, metadata)
+    write_arrays(path, parameters | dict(arrays), metadata)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -195,8 +186,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"{Path(path).name}: expected format version {FORMAT}; got {metadata.get('format')!r}"
         )
     model = _build(metadata)
-    stored = {name: arrays.pop(name) for name in list(arrays) if name.startswith(PREFIX)}
-    params = {name.removeprefix(PREFIX): array for name, array in stored.items()}
+    stored = [name for name in arrays if name.startswith(PREFIX)]
+    params = {name.removeprefix(PREFIX): arrays.pop(name) for name in stored}
     check_same_arrays("parameters", model.params, params)
     for name, array in model.params.items():
         array[...] = params[name]

@@ -1,12 +1,12 @@
 """Continue a prompt with a language model: as a stream, as one text, or many prompts at once."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.generation.pieces import StopFilter, StreamDecoder
+from numpy_xlstm.generation.pieces import StreamDecoder
 from numpy_xlstm.generation.sampling import Sampling, draw
 from numpy_xlstm.generation.tokenizers import CharacterTokenizer, Tokenizer
 from numpy_xlstm.layers.indices import IndexArray
@@ -23,12 +23,9 @@ from numpy_xlstm.trees import join_states
 PLAIN = Sampling()
 """What the model believes, unchanged."""
 
-
-class TokenModel(Protocol):
-    """All that generation needs of a model."""
-
-    def __call__(self, tokens: IndexArray, /, state: Any = None) -> tuple[Array, Any]:
-        """Map tokens (B, T) and a state to logits (B, T, V) and the state after them."""
+TokenModel = Callable[..., tuple[Array, Any]]
+"""All that generation needs of a model: from tokens (B, T) and a state, None at first, to logits
+(B, T, V) and the state after them."""
 
 
 def stream(
@@ -44,16 +41,15 @@ def stream(
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are certain.
 
-    The model reads the prompt in one call, and then every drawn token in a step of the model
-    prepared for that, see :meth:`LanguageModel.prepared`: what is drawn is as if it were called,
-    to rounding. No piece holds a part of a character, or any of what turns out to be a stop string.
+    The model reads the prompt in one call, and then every drawn token in a step of
+    :meth:`LanguageModel.prepared`, which is as if it were called, to rounding. No piece holds a
+    part of a character, or any of what turns out to be a stop string.
 
     Parameters
     ----------
     model : TokenModel
         Maps tokens (1, T) and a state to logits (1, T, V) and a state; one without ``prepared`` is
-        called for each token. V may be larger than ``tokenizer.size``; the logits beyond it are
-        ignored.
+        called for each token. Logits beyond ``tokenizer.size`` are ignored.
     tokenizer : Tokenizer
         Of the model.
     prompt : str
@@ -93,18 +89,9 @@ def stream(
     >>> len(pieces), set("".join(pieces)) <= set("abc")
     (20, True)
     """
-    prompts = [check_prompt(prompt, tokenizer)]
-    text = _Text(tokenizer, stop)
-    steps = _tokens(model, tokenizer, prompts, length, sampling, banned, rng)
-
-    def pieces() -> Iterator[str]:
-        for (token,) in steps:
-            yield text.push(int(token))
-            if text.stopped:
-                return
-        yield text.flush()
-
-    return filter(None, pieces())
+    ids = [check_prompt(prompt, tokenizer)]
+    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
+    return (piece for (piece,) in pieces if piece)
 
 
 def generate(
@@ -129,15 +116,9 @@ def generate(
     >>> len(generate(model, ByteTokenizer(), "né", length=9, banned=ascii_only, rng=rng))
     9
     """
-    text = stream(
-        *(model, tokenizer, prompt),
-        length=length,
-        sampling=sampling,
-        stop=stop,
-        banned=banned,
-        rng=rng,
-    )
-    return "".join(text)
+    ids = [check_prompt(prompt, tokenizer)]
+    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
+    return "".join(piece for (piece,) in pieces)
 
 
 def generate_batch(
@@ -160,18 +141,9 @@ def generate_batch(
 
     Parameters
     ----------
-    model, tokenizer, length, sampling, stop, banned
-        As in :func:`stream`, and so are the errors. The state of the model must be nested tuples of
-        arrays with the batch on their first axis; see :func:`join_states`.
-    prompts : Sequence[str]
-        What to continue.
-    rng : np.random.Generator
-        Gives one number per row and step.
-
-    Returns
-    -------
-    list[str]
-        One text per prompt.
+    model, tokenizer, prompts, length, sampling, stop, banned, rng
+        As in :func:`stream`, and so are the errors; ``rng`` gives one number per row and step. The
+        state of the model must be one that :func:`join_states` can join.
 
     Examples
     --------
@@ -187,26 +159,12 @@ def generate_batch(
         raise OptionError(f"prompts: expected a sequence of strings; got {got}")
     prompts = list(prompts)
     ids = [check_prompt(p, tokenizer, f"prompts[{row}]") for row, p in enumerate(prompts)]
-    texts = [_Text(tokenizer, stop) for _ in prompts]
-    steps = _tokens(model, tokenizer, ids, length, sampling, banned, rng)
-    parts: list[list[str]] = [[] for _ in prompts]
-    for tokens in steps:
-        for part, text, token in zip(parts, texts, tokens, strict=True):
-            part.append(text.push(int(token)))
-        if all(text.stopped for text in texts):
-            break
-    return ["".join([*part, text.flush()]) for part, text in zip(parts, texts, strict=True)]
+    pieces = _pieces(model, tokenizer, ids, length, sampling, stop, banned, rng)
+    return ["".join(row) for row in zip(*pieces, strict=True)]
 
 
 def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> IndexArray:
-    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued.
-
-    Examples
-    --------
-    >>> from numpy_xlstm.generation import CharacterTokenizer
-    >>> check_prompt("ba", CharacterTokenizer.of("abc"))
-    array([1, 0])
-    """
+    """Return the ids of a prompt, or raise :class:`OptionError` if it cannot be continued."""
     check_has("tokenizer", tokenizer, "encode", "decode")
     if not isinstance(prompt, str):
         raise OptionError(f"{name}: expected a string; got {prompt!r}")
@@ -221,70 +179,61 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
     return ids
 
 
-class _Text:
-    """The text of one row: ids to characters, up to a stop string."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self._decoder, self._filter = StreamDecoder(tokenizer), StopFilter(stop)
-
-    @property
-    def stopped(self) -> bool:
-        return self._filter.stopped
-
-    def push(self, token: int) -> str:
-        return "" if self.stopped else self._filter.push(self._decoder.push(token))
-
-    def flush(self) -> str:
-        return self._filter.push(self._decoder.flush()) + self._filter.flush()
-
-
-def _tokens(
+def _pieces(
     model: TokenModel,
     tokenizer: Tokenizer,
     prompts: Sequence[IndexArray],
     length: int,
     sampling: Sampling,
+    stop: Sequence[str],
     banned: Collection[int] | None,
     rng: np.random.Generator,
-) -> Iterator[IndexArray]:
-    """Check the options now and return the steps: the next token of every row, shape (B,)."""
+) -> Iterator[list[str]]:
+    """Check the options now and return the new text of every row, step by step."""
     check_whole("length", length)
     check_callable("model", model)
     check_kind("sampling", sampling, Sampling)
     check_generator("rng", rng, required=True)
     _check_width(getattr(model, "vocab_size", None), tokenizer)
     allowed = _allowed(tokenizer, banned)
-    history = [ids.tolist() for ids in prompts]
+    decoders = [StreamDecoder(tokenizer, stop) for _ in prompts]
 
-    def steps() -> Iterator[IndexArray]:
-        read = [model(ids[None], None) for ids in prompts]
-        logits = np.concatenate([logits[:, -1] for logits, _ in read])
+    def choose(logits: Array, history: Sequence[list[int]]) -> IndexArray:
         _check_width(logits.shape[-1], tokenizer)
-        state = join_states([state for _, state in read])
-        step = _step_of(model)
-        for left in reversed(range(length)):
-            last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
-            drawn = draw(last, history, sampling, rng)
-            for ids, token in zip(history, drawn, strict=True):
-                ids.append(int(token))
-            yield drawn
-            if left:
-                logits, state = step(drawn, state)
+        last = np.where(allowed, logits[:, : tokenizer.size], -np.inf)
+        return draw(last, history, sampling, rng)
 
-    return steps() if prompts and length else iter(())
+    def pieces() -> Iterator[list[str]]:
+        for tokens in _tokens(model, prompts, length if prompts else 0, choose):
+            yield [d.push(int(token)) for d, token in zip(decoders, tokens, strict=True)]
+            if all(decoder.stopped for decoder in decoders):
+                break
+        yield [decoder.flush() for decoder in decoders]
+
+    return pieces()
 
 
-def _step_of(model: Any) -> Callable[[IndexArray, Any], tuple[Array, Any]]:
-    """Return the step of the prepared model; a call with T = 1 if it cannot be prepared."""
-    if hasattr(model, "prepared"):
-        step: Callable[[IndexArray, Any], tuple[Array, Any]] = model.prepared().step
-        return step
-
-    def call(tokens: IndexArray, state: Any) -> tuple[Array, Any]:
-        logits, state = model(tokens[:, None], state)
-        return logits[:, -1], state
-
-    return call
+def _tokens(
+    model: Any, prompts: Sequence[IndexArray], length: int, choose: Callable[..., IndexArray]
+) -> Iterator[IndexArray]:
+    """The next token of every row, shape (B,), chosen from the logits and all tokens so far."""
+    if not length:
+        return
+    read = [model(ids[None], None) for ids in prompts]
+    logits = np.concatenate([logits[:, -1] for logits, _ in read])
+    state = join_states([state for _, state in read])
+    history = [ids.tolist() for ids in prompts]
+    prepared = model.prepared() if hasattr(model, "prepared") else None
+    for left in reversed(range(length)):
+        drawn = choose(logits, history)
+        for ids, token in zip(history, drawn, strict=True):
+            ids.append(int(token))
+        yield drawn
+        if left and prepared is not None:
+            logits, state = prepared.step(drawn, state)
+        elif left:
+            logits, state = model(drawn[:, None], state)
+            logits = logits[:, -1]
 
 
 def _check_width(width: int | None, tokenizer: Tokenizer) -> None:

@@ -2,7 +2,6 @@
 
 import codecs
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from numpy_xlstm.generation.tokenizers import (
 
 
 class StreamDecoder:
-    """Decode ids one by one, into text that later ids do not change.
+    """Decode ids one by one, into text that later ids do not change, up to a stop string.
 
     Bytes of an unfinished character are kept back. With a tokenizer that is neither of bytes nor of
     characters, all ids so far are decoded at every step, and new text is certain once it does not
@@ -26,6 +25,8 @@ class StreamDecoder:
     ----------
     tokenizer : Tokenizer
         Decodes the ids.
+    stop : Sequence[str]
+        As in :class:`StopFilter`, as are the errors.
 
     Examples
     --------
@@ -35,24 +36,33 @@ class StreamDecoder:
     (['n', '', 'é', '!'], '')
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
+        self._tokenizer, self._filter = tokenizer, StopFilter(stop)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._ids: list[int] = []
         self._given = 0
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has occurred."""
+        return self._filter.stopped
+
     def push(self, token: int) -> str:
         """Take the next id and return the text that has become certain."""
+        return "" if self.stopped else self._filter.push(self._decoded(token))
+
+    def flush(self) -> str:
+        """Return the rest of the text: there are no more ids."""
+        rest = self._utf8.decode(b"", final=True) or self._new(self._text())
+        return self._filter.push(rest) + self._filter.flush()
+
+    def _decoded(self, token: int) -> str:
         if isinstance(self._tokenizer, ByteTokenizer):
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
         self._ids.append(token)
         return self._new(self._text().rstrip(REPLACEMENT))
-
-    def flush(self) -> str:
-        """Return the rest of the text: there are no more ids."""
-        return self._utf8.decode(b"", final=True) or self._new(self._text())
 
     def _text(self) -> str:
         return self._tokenizer.decode(np.array(self._ids, np.int64)) if self._ids else ""
@@ -95,7 +105,12 @@ class StopFilter:
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
-        self._stop = _checked_stop(stop)
+        strings = isinstance(stop, Collection) and all(isinstance(s, str) and s for s in stop)
+        if isinstance(stop, str) or not strings:
+            raise OptionError(
+                f"stop: expected a sequence of strings of at least one character; got {stop!r}"
+            )
+        self._stop = tuple(stop)
         self._held = ""
         self.stopped = False
 
@@ -108,29 +123,11 @@ class StopFilter:
         if found:
             self.stopped, self._held = True, ""
             return text[: min(found)[1]]
-        cut = len(text) - max((_overlap(text, s) for s in self._stop), default=0)
-        self._held = text[cut:]
-        return text[:cut]
+        beginnings = [s[:n] for s in self._stop for n in range(len(s)) if text.endswith(s[:n])]
+        self._held = max(beginnings, key=len, default="")
+        return text.removesuffix(self._held)
 
     def flush(self) -> str:
         """Return what was held back: there is no more text."""
         held, self._held = self._held, ""
         return held
-
-
-def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of ``text`` that is a beginning of ``stop``, but not all of it."""
-    longest = min(len(text), len(stop) - 1)
-    return next(n for n in range(longest, -1, -1) if text.endswith(stop[:n]))
-
-
-def _checked_stop(stop: Any) -> tuple[str, ...]:
-    if (
-        not isinstance(stop, Collection)
-        or isinstance(stop, str)
-        or not all(isinstance(s, str) and s for s in stop)
-    ):
-        raise OptionError(
-            f"stop: expected a sequence of strings of at least one character; got {stop!r}"
-        )
-    return tuple(stop)

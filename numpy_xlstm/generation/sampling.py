@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, check_positive
+from numpy_xlstm.numerics import Array, check_array, check_positive, is_number
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
@@ -60,8 +60,7 @@ class Sampling:
 def _check_number(
     name: str, value: Any, least: float, expected: str, most: float = np.finfo(float).max
 ) -> None:
-    number = isinstance(value, int | float | np.integer | np.floating)
-    if isinstance(value, bool) or not number or not least <= value <= most:
+    if not is_number(value) or not least <= value <= most:
         raise OptionError(f"{name}: expected a number {expected}; got {value!r}")
 
 
@@ -85,7 +84,7 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
     Parameters
     ----------
     logits : np.ndarray
-        x, shape (B, V); a token with −inf has probability 0.
+        x, shape (B, V), any finite numbers; a token with −inf has probability 0.
     history : Sequence[Sequence[int] | np.ndarray]
         For each row the ids that have occurred; only the repetition penalty needs them.
     sampling : Sampling
@@ -98,19 +97,15 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
 
     Raises
     ------
-    DTypeError, ShapeError, NonFiniteError
-        If ``logits`` is not a real (B, V) array, or holds NaN or +inf or only −inf in a row.
-    ShapeError, IndexError
-        If ``history`` has not B rows, or an id in it is outside of 0 … V − 1.
+    DTypeError, ShapeError, NonFiniteError, IndexError
+        If ``logits`` is not a real (B, V) array, or holds NaN or +inf or only −inf in a row; if
+        ``history`` has not B rows, or an id in it is outside of 0 … V − 1.
 
     Notes
     -----
     The penalty is that of Keskar et al. (2019), "CTRL: A Conditional Transformer Language Model for
     Controllable Generation", but for the negative logits. There x is divided by θ whatever its
     sign, which would make tokens with a negative logit more likely; hence the product for these.
-
-    Any finite logits will do: no intermediate value overflows but to −inf, of which the exponential
-    is the rounded value of the true one, 0.
 
     Examples
     --------
@@ -125,12 +120,12 @@ def probabilities(logits: Array, history: History, sampling: Sampling) -> Probab
     _check(logits, history)
     y, exponents = _penalised(logits, history, sampling.repetition_penalty)
     if sampling.temperature == 0:
-        return _first_of_the_largest(y)
+        likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
+        return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
         gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
-        weights: Probabilities = np.exp(gaps / sampling.temperature).astype(
-            np.float64
-        )  # [sample.2]
+        w = np.exp(gaps / sampling.temperature)  # [sample.2]
+    weights: Probabilities = w.astype(np.float64)
     if sampling.top_k is not None or sampling.top_p is not None:
         weights *= _kept(y, weights, sampling.top_k, sampling.top_p)
     weights /= weights.sum(axis=-1, keepdims=True)  # [sample.5]
@@ -192,25 +187,13 @@ def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, 
     exponents = np.frexp(largest)[1]
     y = np.ldexp(x, -exponents)
     if penalty != 1:
-        seen = _seen(history, y.shape)
+        seen = np.zeros(y.shape, bool)
+        for row, ids in enumerate(history):
+            if len(ids):
+                name = f"history[{row}]"
+                seen[row, check_indices(name, np.asarray(ids), y.shape[-1])] = True
         y = np.where(seen, np.where(y > 0, y / penalty, y * penalty), y)  # [sample.1]
     return y, exponents
-
-
-def _seen(history: History, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Which token has occurred in which row, shape (B, V)."""
-    seen = np.zeros(shape, bool)
-    for row, ids in enumerate(history):
-        if len(ids):
-            seen[row, check_indices(f"history[{row}]", np.asarray(ids), shape[-1])] = True
-    return seen
-
-
-def _first_of_the_largest(y: Array) -> Probabilities:
-    """Probability 1 for the largest entry of each row."""
-    certain = np.zeros(y.shape)
-    np.put_along_axis(certain, y.argmax(axis=-1, keepdims=True), 1.0, axis=-1)
-    return certain
 
 
 def _kept(

@@ -10,6 +10,7 @@ import numpy as np
 
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
+from numpy_xlstm.numerics import existing_file
 
 REPLACEMENT = "\ufffd"
 """What an unknown character and bytes that are not UTF-8 are decoded to."""
@@ -45,10 +46,8 @@ class ByteTokenizer:
     'né�'
     """
 
-    @property
-    def size(self) -> int:
-        """Number of ids: 256."""
-        return 256
+    size = 256
+    """Number of ids."""
 
     def encode(self, text: str) -> IndexArray:
         """Ids of a text: its bytes. Half of a surrogate pair, which has none, is a TextError."""
@@ -133,9 +132,8 @@ class CharacterTokenizer:
 class HuggingFaceTokenizer:
     """A tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
 
-    The text is encoded as it is: nothing is cut off or filled up, and no special token is put
-    before or after it, whatever the file says of truncation, padding and templates. A special token
-    that is written out in the text becomes its id. Decoding leaves special tokens out.
+    The text is encoded as it is, whatever the file says of truncation, padding and templates. A
+    special token that is written out in the text becomes its id. Decoding leaves these tokens out.
 
     Parameters
     ----------
@@ -144,17 +142,8 @@ class HuggingFaceTokenizer:
 
     Raises
     ------
-    OptionError
-        If it is not such a content.
-    MissingExtraError
-        If the extra is not installed.
-
-    Examples
-    --------
-    ::
-
-        tokenizer = HuggingFaceTokenizer.from_file("tokenizer.json")
-        ids = tokenizer.encode("Once upon a time")
+    OptionError, MissingExtraError
+        If it is not such a content, or the extra is not installed.
     """
 
     json: str = field(repr=False)
@@ -164,20 +153,9 @@ class HuggingFaceTokenizer:
 
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
-        """Read a ``tokenizer.json``.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        OptionError
-            If it is not the file of a tokenizer.
-        """
-        path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"tokenizer: expected a file; {path} is none")
+        """Read a ``tokenizer.json``; another file is an ``OptionError``."""
         try:
-            return cls(path.read_text("utf-8"))
+            return cls(existing_file("tokenizer", path).read_text("utf-8"))
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 
@@ -206,14 +184,7 @@ class HuggingFaceTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of a text, shape (N,).
-
-        Raises
-        ------
-        TextError
-            If the text holds half of a surrogate pair, which UTF-8 cannot express, or what the
-            tokenizer has no token for, not even an unknown one.
-        """
+        """Ids of a text, shape (N,); a TextError if UTF-8 or the tokenizer cannot express it."""
         _utf8(text)
         try:
             ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -246,10 +217,8 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
 
     Raises
     ------
-    OptionError
-        If ``d`` is not such a dict.
-    MissingExtraError
-        If it is of a tokenizer that needs an extra which is not installed.
+    OptionError, MissingExtraError
+        If ``d`` is not such a dict, or needs an extra that is not installed.
 
     Examples
     --------
@@ -258,7 +227,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     """
     given = dict(d) if isinstance(d, Mapping) else {}
     kind = given.pop("kind", None)
-    if not isinstance(kind, str) or kind not in KINDS:
+    if kind not in tuple(KINDS):
         raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
     expected = [field.name for field in fields(KINDS[kind])]
     if [*given] != expected or not all(isinstance(text, str) for text in given.values()):

@@ -1,7 +1,6 @@
 """The check itself: which methods, which tolerances, and the report."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +8,7 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck.compare import adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
-from numpy_xlstm.gradcheck.point import Point
-from numpy_xlstm.gradcheck.problem import Problem
+from numpy_xlstm.gradcheck.problem import Point, Problem
 from numpy_xlstm.gradcheck.report import Report, Row, explained
 from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole
 
@@ -59,15 +57,15 @@ def gradcheck(
     Parameters
     ----------
     target : layer or (forward, backward)
-        What to check. Either protocol will do, from a class with ``params`` or from two functions::
+        What to check: a class with ``params``, a mapping of arrays, or two functions, which may
+        take several inputs, return one gradient for each, and have no ``grads``. Either will do::
 
             y, cache        = forward(x)           dx, grads          = backward(dy, cache)
             y, state, cache = forward(x, state)    dx, dstate0, grads = backward(dy, cache, dstate)
 
-        Functions may take several inputs, return one gradient for each, and have no ``grads``.
-        ``params`` is a mapping of arrays. A layer is evaluated over others by its
-        ``with_params(params)``, or else by a copy whose ``params`` is replaced. Its attribute
-        ``tensor_axes``, if any, names entries: ``{"W": "(gate=ifzo unit) input"}``.
+        A layer is evaluated over other parameters by its ``with_params(params)``, or else by a copy
+        whose ``params`` is replaced. Its attribute ``tensor_axes``, if any, names entries:
+        ``{"W": "(gate=ifzo unit) input"}``.
     *inputs : array or nested tuple of arrays
         The arguments of the forward: x, and a state if its gradient is to be checked. Copies are
         passed on. Inputs and parameters share one dtype: float32, float64 or longdouble; integers
@@ -85,26 +83,14 @@ def gradcheck(
     Returns
     -------
     Report
-        ``report.passed``, ``report.max_error``, ``str(report)`` is a table.
+        ``report.passed``, ``report.max_error``, ``str(report)`` is a table. It passes if no row
+        fails, and if each tensor has a row that is ok; see :class:`~numpy_xlstm.gradcheck.Row`.
 
     Raises
     ------
-    OptionError
-        If an option is none of the above.
-    TypeError
-        If the target does not follow a protocol.
-    DTypeError, ShapeError
-        If tensors are of other dtypes, or ``tensor_axes`` does not fit their shape.
-
-    Notes
-    -----
-    The error of a tensor is ``max|g − ĝ| / max|ĝ|``. A tensor whose gradient is zero, or nearly so
-    beside the others, is measured on the scale of rounding instead. NaN is a failure.
-
-    Rows may be neither ok nor failures. ``kink``: a modulus at 0 or a tie of a maximum lies within
-    the step of the differences. ``vacuous``: ĝ is zero everywhere, which a wrong backward may give
-    as well. A report passes if no row fails, and if each tensor with such a row has another row
-    that is ok: of another method, or from the state that was returned.
+    OptionError, TypeError, DTypeError, ShapeError
+        If an option is none of the above, the target does not follow a protocol, tensors are of
+        other dtypes, or ``tensor_axes`` does not fit their shape.
 
     Examples
     --------
@@ -124,40 +110,39 @@ def gradcheck(
     >>> report.failures[0].note.split(":")[0]
     '1 of 3 entries; worst at [1]'
     """
-    seed, generator = _seeded(rng)
     _check_options(methods, rtol, max_entries, directions)
-    rows: list[Row] = []
-    notes: list[str] = []
-    for problem in _problems(target, inputs, rows):
-        point = Point(problem, generator, max_entries, directions)
-        found, said = _check(point, methods, rtol)
-        rows += [replace(row, state=problem.state) for row in found]
-        notes += said
-        if any(row.method == "contract" for row in found):
-            break
+    if rng is None or isinstance(rng, np.random.Generator):
+        seed = int(np.random.default_rng(rng).integers(2**63))
+    else:
+        seed = check_whole("rng", rng)
+    generator = np.random.default_rng(seed)
+    problem = Problem(target, inputs)
+    rows, notes = _check(Point(problem, generator, max_entries, directions), methods, rtol)
+    if _more_from_another_state(problem, rows):
+        problem = problem.from_returned_state()
+        found, said = _check(Point(problem, generator, max_entries, directions), methods, rtol)
+        rows, notes = rows + found, notes + said
     return Report(explained(rows), seed, tuple(dict.fromkeys(notes)))
 
 
-def _problems(target: Any, inputs: tuple[Any, ...], rows: list[Row]) -> Iterator[Problem]:
-    """The call that was asked for, and the same from the state that it returns, if that tells more.
-
-    It does if no state was given, or if rows of the first call are vacuous.
-    """
-    yield (problem := Problem(target, inputs))
-    vacuous = problem.state and any(row.status == "vacuous" for row in rows)
-    if problem.state == "none" or vacuous:
-        yield problem.from_returned_state()
+def _more_from_another_state(problem: Problem, rows: Sequence[Row]) -> bool:
+    """Whether no state was given, or rows are vacuous; not if a call went wrong."""
+    vacuous = any(row.status == "vacuous" for row in rows)
+    wrong = any(row.method == "contract" for row in rows)
+    return not wrong and (problem.state == "none" or (problem.state == "given" and vacuous))
 
 
 def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[list[Row], list[str]]:
     """All rows at one point, and notes."""
-    tolerances = TOLERANCES["float32" if point.dtype == np.float32 else "float64"]
+    tolerances = TOLERANCES["float32" if point.problem.dtype == np.float32 else "float64"]
     if rtol is not None:
         tolerances = tolerances | {"complex": rtol, "adjoint": rtol}
-    rows = contract_rows(point, tolerances["adjoint"])
-    if rows:
+    if rows := contract_rows(point, tolerances["adjoint"]):
         return rows, []
-    notes, methods = _possible(methods, point)
+    notes = []
+    if point.why_no_complex and "complex" in methods:
+        notes.append(f"no complex step, differences instead: {point.why_no_complex}")
+        methods = ["difference", *(["adjoint"] if "adjoint" in methods else [])]
     for method in methods:
         if method == "adjoint":
             rows += adjoint_rows(point, tolerances)
@@ -182,30 +167,11 @@ def _only_complex_fails(rows: Sequence[Row]) -> bool:
     return bool(failed["complex"]) and failed["complex"] <= compared - failed["difference"]
 
 
-def _possible(methods: Sequence[str], point: Point) -> tuple[list[str], Sequence[str]]:
-    """Replace the complex step by differences where the forward takes no complex numbers."""
-    if not point.why_no_complex or "complex" not in methods:
-        return [], methods
-    note = f"no complex step, differences instead: {point.why_no_complex}"
-    return [note], [m for m in METHODS if m != "complex" and (m in methods or m == "difference")]
-
-
-def _seeded(rng: np.random.Generator | int | None) -> tuple[int, np.random.Generator]:
-    if isinstance(rng, np.random.Generator):
-        seed = int(rng.integers(2**63))
-    elif rng is None:
-        seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-    else:
-        seed = check_whole("rng", rng)
-    return seed, np.random.default_rng(seed)
-
-
 def _check_options(
     methods: Sequence[str], rtol: float | None, max_entries: int, directions: int
 ) -> None:
     check_positive("directions", directions)
-    if max_entries != 0:
-        check_positive("max_entries", max_entries)
+    check_whole("max_entries", max_entries)
     if isinstance(methods, str) or not isinstance(methods, Sequence) or not methods:
         raise OptionError(f"methods: expected a list of {', '.join(METHODS)}; got {methods!r}")
     for method in methods:

@@ -4,40 +4,39 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.point import Point
-from numpy_xlstm.gradcheck.report import Row
-from numpy_xlstm.gradcheck.target import Arrays, copies, strided
-
-Trial = tuple[str, Callable[[], Arrays], Arrays, float]
-"""A complaint about a call of the backward that gives others than these gradients, that precise."""
+from numpy_xlstm.gradcheck.problem import Point
+from numpy_xlstm.gradcheck.report import Index, Row
+from numpy_xlstm.gradcheck.target import Arrays, copies
+from numpy_xlstm.numerics import Array
 
 
 def contract_rows(point: Point, rtol: float) -> list[Row]:
     """Rows for outputs that are NaN or vary, arrays written to, and gradients that are none."""
-    problem, rows = point.problem, list(_output_rows(point))
-    complaints = {name: text for name in problem.tensors if (text := _form(name, point))}
-    complaints = complaints or _complaints(point, rtol)
-    for name, shape, by in problem.changes:
-        rows += [_failure(name, shape, f"the {by} writes to it; write to a copy")]
-    for name, complaint in complaints.items():
-        rows += [_failure(name, np.shape(problem.tensors.get(name, 0.0)), complaint)]
-    for name in sorted(point.gradients.keys() - problem.tensors.keys()):
-        rows += [_failure(name, point.gradients[name].shape, "the backward returns it, unasked")]
-    return rows
+    inf, state = float("inf"), point.problem.state
+    return [
+        Row(name, shape, "contract", "", inf, 0.0, "FAIL", note, state)
+        for name, shape, note in _found(point, rtol)
+    ]
 
 
-def _failure(name: str, shape: tuple[int, ...], note: str) -> Row:
-    return Row(name, shape, "contract", "", float("inf"), 0.0, "FAIL", note)
-
-
-def _output_rows(point: Point) -> Iterator[Row]:
-    again = point.problem.evaluate(point.problem.tensors)
-    for name, output in point.problem.outputs.items():
+def _found(point: Point, rtol: float) -> Iterator[tuple[str, Index, str]]:
+    """Whatever is wrong, with what."""
+    problem, gradients = point.problem, point.gradients
+    again = problem.evaluate(problem.tensors)
+    for name, output in problem.outputs.items():
         other = again.get(name, np.empty(0))
         if not (np.isfinite(output) | (output == -np.inf)).all():
-            yield _failure(name, output.shape, "the forward gives NaN or infinity")
+            yield name, output.shape, "the forward gives NaN or infinity"
         elif other.shape != output.shape or not np.allclose(output, other):
-            yield _failure(name, output.shape, "a second forward gives another output")
+            yield name, output.shape, "a second forward gives another output"
+    complaints = {name: text for name in problem.tensors if (text := _form(name, point))}
+    complaints = complaints or _repeated(point, rtol)
+    for name, shape, by in problem.changes:
+        yield name, shape, f"the {by} writes to it; write to a copy"
+    for name, complaint in complaints.items():
+        yield name, np.shape(problem.tensors.get(name, 0.0)), complaint
+    for name in sorted(gradients.keys() - problem.tensors.keys()):
+        yield name, gradients[name].shape, "the backward returns it, unasked"
 
 
 def _form(name: str, point: Point) -> str:
@@ -55,47 +54,54 @@ def _form(name: str, point: Point) -> str:
     return ""
 
 
-def _complaints(point: Point, rtol: float) -> dict[str, str]:
-    """The first complaint about each gradient, and about a backward that raises an error."""
-    found: dict[str, str] = {}
-    for complaint, call, expected, atol in _trials(point, rtol):
+def _repeated(point: Point, rtol: float) -> dict[str, str]:
+    """Call the backward again, in every way that must make no difference.
+
+    Returns the first complaint about each gradient, and about a backward that raises an error.
+    """
+    problem, cotangents, gradients = point.problem, point.cotangents, point.gradients
+    atol = 8 * rtol * max(float(np.abs(g).max(initial=0)) for g in gradients.values())
+    complaints: dict[str, str] = {}
+
+    def expect(
+        otherwise: str, call: Callable[[], Arrays], right: Arrays = gradients, atol: float = 0.0
+    ) -> None:
         try:
-            gradients = call()
+            found = call()
         except Exception as error:  # a backward under test may raise anything
-            found.setdefault("backward", f"{complaint}: {type(error).__name__}: {error}")
-            continue
-        for name, right in expected.items():
-            gradient = gradients.get(name, np.empty(0))
-            same_shape = np.shape(gradient) == right.shape
-            if not same_shape or not np.abs(gradient - right).max(initial=0) <= atol:
-                found.setdefault(name, complaint)
-    return found
-
-
-def _trials(point: Point, rtol: float) -> Iterator[Trial]:
-    """The backward called again, in every way that must make no difference."""
-    problem, cotangents, expected = point.problem, point.cotangents, point.gradients
-    atol = 8 * rtol * max(float(np.abs(g).max(initial=0)) for g in expected.values())
-
-    def after_a_forward() -> Arrays:
-        problem.forward_elsewhere()
-        return problem.backward(cotangents)
+            complaints.setdefault("backward", f"{otherwise}: {type(error).__name__}: {error}")
+            return
+        for name, expected in right.items():
+            gradient = found.get(name, np.empty(0))
+            same_shape = np.shape(gradient) == expected.shape
+            if not same_shape or not np.abs(gradient - expected).max(initial=0) <= atol:
+                complaints.setdefault(name, otherwise)
 
     def held_during_another() -> Arrays:
         held = problem.backward(cotangents)
         problem.backward(point.random_cotangents())
         return held
 
-    complaint = "a second backward from the same cache gives another gradient"
-    yield complaint, lambda: problem.backward(cotangents), expected, 0
-    complaint = "a forward elsewhere changes the gradient from a cache; keep nothing on the layer"
-    yield complaint, after_a_forward, expected, 0
-    complaint = "another backward writes over it; return a new array"
-    yield complaint, held_during_another, expected, 0
-    complaint = "a dy that is not contiguous gives another gradient"
-    yield complaint, lambda: problem.backward(cotangents, strided), expected, atol
+    def once_more() -> Arrays:
+        return problem.backward(cotangents)
+
+    expect("a second backward from the same cache gives another gradient", once_more)
+    problem.forward_elsewhere()
+    on_self = "a forward elsewhere changes the gradient from a cache; keep nothing on the layer"
+    expect(on_self, once_more)
+    expect("another backward writes over it; return a new array", held_during_another)
+    layout = "a dy that is not contiguous gives another gradient"
+    expect(layout, lambda: problem.backward(cotangents, _strided), atol=atol)
     if problem.takes_no_dstate:
         only_y = {n: c * (n.partition(".")[0] == "y") for n, c in cotangents.items()}
         with_zeros = copies(problem.backward(only_y))
-        complaint = "without dstate the gradient is not that of a dstate of zeros"
-        yield complaint, lambda: problem.backward(only_y, alone=True), with_zeros, atol
+        alone = "without dstate the gradient is not that of a dstate of zeros"
+        expect(alone, lambda: problem.backward(only_y, alone=True), with_zeros, atol)
+    return complaints
+
+
+def _strided(array: Array) -> Array:
+    """A copy that is contiguous in no order: every other number, the last axis the slowest."""
+    wide = np.zeros((*array.shape[::-1], 2), array.dtype)
+    wide[..., 0] = array.T
+    return wide[..., 0].T

@@ -1,40 +1,33 @@
-"""Whatever is to be checked, as one flat function: named arrays in, named arrays out."""
+"""Whatever is to be checked, as one flat function of named arrays, and as a scalar one."""
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.places import Places
+from numpy_xlstm.gradcheck.reference import Scalar
+from numpy_xlstm.gradcheck.report import Index, Places
 from numpy_xlstm.gradcheck.target import (
     Arrays,
     accepts,
-    argument_names,
     check_backward,
-    check_inputs,
     check_outputs,
-    check_tensors,
     checked_target,
+    checked_tensors,
     copies,
+    input_names,
     is_floating,
     named_params,
     none_by_default,
     over,
     same,
 )
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 Change = tuple[str, tuple[int, ...], str]
 """Name and shape of an array that was written to, and by what."""
-
-
-class Call(NamedTuple):
-    """One call of the forward: of which layer, with what, and what it returned."""
-
-    target: Any
-    given: Arrays
-    results: tuple[Any, ...]
 
 
 class Problem:
@@ -51,31 +44,31 @@ class Problem:
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
         self._target = target = checked_target(target)
-        check_inputs(target.forward, inputs)
-        self._inputs, self._arguments = inputs, argument_names(target.forward, len(inputs))
-        pairs = zip(self._arguments, inputs, strict=True)
+        self._inputs, self._names = inputs, input_names(target.forward, inputs)
+        pairs = zip(self._names, inputs, strict=True)
         given = dict(leaf for name, tree in pairs for leaf in leaves(name, tree))
         params = named_params(target)
         self._labels = _labels(params, given)
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
-        self.tensors = {name: a for name, a in self._point.items() if is_floating(a)}
-        check_tensors(self.tensors)
+        self.tensors = checked_tensors(self._point)
+        self.dtype = next(iter(self.tensors.values())).dtype
         pattern = getattr(target, "tensor_axes", {}).get
         self.places = {n: Places(n, a.shape, pattern(n, "")) for n, a in self.tensors.items()}
         self.changes: list[Change] = []
-        self._call = self._forward(self.tensors)
-        self._elsewhere = self._call.results
-        self._note_changes("forward", self._point, self._call.given)
-        self.outputs = copies(_named_outputs(self._call.results))
-        check_outputs(self.outputs, next(iter(self.tensors.values())).dtype)
-        self.stateful = len(self._call.results) == 3
+        self._layer, self._given, self._results = self._forward(self.tensors)
+        self._elsewhere = self._results
+        self._note_changes("forward", self._point, self._given)
+        self.outputs = copies(_named_outputs(self._results))
+        check_outputs(self.outputs, self.dtype)
+        self.stateful = len(self._results) == 3
         check_backward(target.backward, self.stateful)
         self.state, self._state_position = self._find_state()
         self.takes_no_dstate = self.stateful and accepts(target.backward, "dy", "cache")
 
     def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
         """Outputs at another point, which may be complex."""
-        return _named_outputs(self._forward(tensors).results)
+        _, _, results = self._forward(tensors)
+        return _named_outputs(results)
 
     def backward(self, cotangents: Arrays, layout: Any = np.array, alone: bool = False) -> Arrays:
         """Gradients of all tensors as the backward under test gives them, not copied.
@@ -84,45 +77,34 @@ class Problem:
         the gradient of integers or of a state that was not given. ``layout`` copies a cotangent;
         ``alone`` leaves out dstate.
         """
-        target, given, (*results, cache) = self._call
-        before, returned = copies(given), copies(_named_outputs((*results, cache)))
+        *results, cache = self._results
+        before, returned = copies(self._given), copies(_named_outputs(self._results))
         handed = {name: layout(cotangents[name]) for name in self.outputs}
         values = iter(handed.values())
         dy, *dstate = (rebuild(tree, values) for tree in results)
         if np.ndim(results[0]) == 0:
             dy = dy[()]
-        found = target.backward(dy, cache, *(() if alone else dstate))
-        self._note_changes("backward", before, given)
-        self._note_changes("backward", returned, _named_outputs((*results, cache)))
+        found = self._layer.backward(dy, cache, *(() if alone else dstate))
+        self._note_changes("backward", before, self._given)
+        self._note_changes("backward", returned, _named_outputs(self._results))
         self._note_changes("backward", cotangents, handed, prefix="d")
-        dinputs, grads = self._split(found)
-        return dict(self._named_grads(grads)) | dict(self._named_dinputs(dinputs))
+        return self._named_gradients(found)
 
     def forward_elsewhere(self) -> None:
         """Run the forward of the same layer on other inputs of much the same kind, if it can."""
-        factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._call.given.items()}
-        moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._call.given.items()}
+        factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._given.items()}
+        moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._given.items()}
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
-            self._elsewhere = self._call.target.forward(*self._arguments_from(moved))
-        self._note_changes("next forward", self.outputs, _named_outputs(self._call.results))
+            self._elsewhere = self._layer.forward(*self._arguments(moved))
+        self._note_changes("next forward", self.outputs, _named_outputs(self._results))
 
     def from_returned_state(self) -> "Problem":
         """The same problem from the state that the forward returned, elsewhere if it could."""
-        dtype, returned = next(iter(self.tensors.values())).dtype, self._elsewhere[1]
-        state = tree_map(lambda a: a.astype(dtype) if is_floating(a) else a, returned)
+        _, state, _ = self._elsewhere
+        state = tree_map(lambda a: a.astype(self.dtype) if is_floating(a) else a, state)
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
         problem.state = "returned"
         return problem
-
-    def _find_state(self) -> tuple[str, int]:
-        """Whether the forward takes a state and was given one, and where its arguments have it."""
-        inputs, (_, *state, _) = self._inputs, self._call.results
-        if inputs and inputs[-1] is None:
-            inputs = inputs[:-1]
-        if state and none_by_default(self._target.forward, len(inputs)):
-            return "none", len(inputs)
-        last, returned = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1:], state))
-        return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
 
     def ignores_params(self) -> bool:
         """Whether the outputs stay as they are when all parameters move."""
@@ -131,20 +113,31 @@ class Problem:
         found = self.evaluate(moved) if names else {}
         return bool(names) and all(same(found[name], a) for name, a in self.outputs.items())
 
-    def _forward(self, tensors: Mapping[str, Any]) -> Call:
+    def _find_state(self) -> tuple[str, int]:
+        """Whether the forward takes a state and was given one, and where its arguments have it."""
+        inputs, (_, *state, _) = self._inputs, self._results
+        if inputs and inputs[-1] is None:
+            inputs = inputs[:-1]
+        if state and none_by_default(self._target.forward, len(inputs)):
+            return "none", len(inputs)
+        last, returned = ([a.shape for _, a in leaves("", t)] for t in (inputs[-1:], state))
+        return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
+
+    def _forward(self, tensors: Mapping[str, Any]) -> tuple[Any, Arrays, tuple[Any, ...]]:
+        """Call the forward: of which layer, with what, and what it returned."""
         given = copies(self._point | dict(tensors))
         params = {name: given[label] for name, label in self._labels.items()}
-        target = over(self._target, params) if params else self._target
-        results = target.forward(*self._arguments_from(given))
+        layer = over(self._target, params) if params else self._target
+        results = layer.forward(*self._arguments(given))
         if not isinstance(results, tuple) or len(results) not in (2, 3):
             raise TypeError(
                 "gradcheck: expected forward to return (y, cache) or (y, state, cache); "
                 f"got {type(results).__name__}"
             )
-        return Call(target, given, results)
+        return layer, given, results
 
-    def _arguments_from(self, given: Arrays) -> list[Any]:
-        pairs = zip(self._arguments, self._inputs, strict=True)
+    def _arguments(self, given: Arrays) -> list[Any]:
+        pairs = zip(self._names, self._inputs, strict=True)
         return [rebuild(tree, (given[n] for n, _ in leaves(name, tree))) for name, tree in pairs]
 
     def _note_changes(self, by: str, before: Arrays, after: Arrays, prefix: str = "") -> None:
@@ -153,33 +146,101 @@ class Problem:
             if change not in self.changes and not same(before[name], array):
                 self.changes.append(change)
 
-    def _split(self, found: Any) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """What the backward returned: gradients of the inputs, and those of the parameters."""
+    def _named_gradients(self, found: Any) -> Arrays:
+        """What the backward returned, under the names of the tensors."""
         parts = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
-        if not isinstance(self._target, tuple) and parts and isinstance(parts[-1], Mapping):
-            return parts[:-1], parts[-1]
-        if self._labels:
+        grads: Mapping[str, Any] = {}
+        if parts and isinstance(parts[-1], Mapping):
+            parts, grads = parts[:-1], parts[-1]
+        elif self._labels:
             got = ", ".join(type(part).__name__ for part in parts)
             raise TypeError(
                 "gradcheck: expected backward to return the gradients of the inputs and a dict "
                 f"with those of params; got {got or 'an empty tuple'}"
             )
-        return parts, {}
-
-    def _named_grads(self, grads: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        named: Arrays = {}
         for name, array in grads.items():
             label = self._labels.get(name) or _free(name, self._point)
-            unasked = name not in self._labels
-            if array is not None and (unasked or label in self.tensors):
-                yield label, array
+            if array is not None and (label in self.tensors or name not in self._labels):
+                named[label] = array
+        names = self._names + [""] * self.stateful  # of a state that was not given
+        for n, tree in enumerate(parts):
+            for name, array in leaves(names[n] if n < len(names) else f"gradient {n}", tree):
+                if name in self.tensors or n >= len(names):
+                    named[name] = array
+        return named
 
-    def _named_dinputs(self, dinputs: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-        asked = len(self._arguments) + self.stateful
-        for n, tree in enumerate(dinputs):
-            name = [*self._arguments, "", ""][n] if n < asked else f"gradient {n}"
-            for leaf, array in leaves(name, tree):
-                if n >= asked or leaf in self.tensors:
-                    yield leaf, array
+
+class Point:
+    """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients that the backward claims.
+
+    References are evaluated at ``tensors``, in float64 or better, where ``rounding`` bounds the
+    error of one value of the function. ``why_no_complex`` is empty if the forward carries complex
+    numbers through, else what it did instead.
+    """
+
+    def __init__(
+        self, problem: Problem, rng: np.random.Generator, max_entries: int, directions: int
+    ) -> None:
+        self.problem, self.rng = problem, rng
+        self.max_entries, self.directions = max_entries, directions
+        self.cotangents = self.random_cotangents()
+        self.gradients = copies(problem.backward(self.cotangents))
+        precise = np.longdouble if problem.dtype == np.longdouble else np.float64
+        self.tensors = {name: array.astype(precise) for name, array in problem.tensors.items()}
+        size_of_terms = np.abs(self._paired(problem.outputs)).sum()
+        self.rounding = float(4 * np.finfo(precise).eps * size_of_terms)
+        self.why_no_complex = self._why_no_complex()
+
+    def random_cotangents(self) -> Arrays:
+        """Normal cotangents of all outputs; zero beside −inf, the m of an empty state."""
+        return {
+            name: np.where(a == -np.inf, 0, self.rng.standard_normal(a.shape)).astype(a.dtype)
+            for name, a in self.problem.outputs.items()
+        }
+
+    def along(self, directions: Arrays) -> Scalar:
+        """Restrict the function to a line through the point."""
+
+        def f(step: complex) -> complex:
+            moved = {
+                name: self.tensors[name] + np.where(direction == 0, 0, step * direction)
+                for name, direction in directions.items()
+            }
+            dtype = np.clongdouble if self.problem.dtype == np.longdouble else np.complex128
+            tensors = self.tensors | moved
+            if isinstance(step, complex):
+                tensors = {name: array.astype(dtype) for name, array in tensors.items()}
+            return complex(self._paired(self.problem.evaluate(tensors)).sum())
+
+        return f
+
+    def lines(self, name: str) -> Iterator[tuple[Index | None, Array]]:
+        """Unit vectors of a small tensor, random directions of a large one, and what they are."""
+        shape = self.tensors[name].shape
+        if self.tensors[name].size > self.max_entries:
+            for _ in range(self.directions):
+                yield None, self.rng.standard_normal(shape)
+            return
+        for index in np.ndindex(shape):
+            unit = np.zeros(shape)
+            unit[index] = 1
+            yield index, unit
+
+    def _paired(self, outputs: Arrays) -> Array:
+        """The terms cotangent × output, without those of outputs that are −inf."""
+        pairs = [(c, outputs[name]) for name, c in self.cotangents.items()]
+        return np.concatenate([(c * np.where(c == 0, 0, output)).ravel() for c, output in pairs])
+
+    def _why_no_complex(self) -> str:
+        tensors = {name: array.astype(np.complex128) for name, array in self.tensors.items()}
+        try:
+            outputs = self.problem.evaluate(tensors)
+        except Exception as error:  # a forward under test may raise anything
+            return f"the forward raised {type(error).__name__}: {error}"
+        floating = [name for name, array in self.problem.outputs.items() if is_floating(array)]
+        real = [name for name in floating if outputs[name].dtype.kind != "c"]
+        return f"the forward gave a real {real[0]} for complex inputs" if real else ""
 
 
 def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:

@@ -24,19 +24,19 @@ def complex_step(f: Scalar) -> float:
 
 
 class Stencil(NamedTuple):
-    """What a function does around 0, seen with one step.
-
-    The central difference, extrapolated; one-sided differences with half the step; what rounding
-    may have done to them; by how much the extrapolation changed the slope, its truncation error;
-    and the jump of one-sided differences with the whole step.
-    """
+    """What a function does around 0, seen with one step: slopes, and how far to trust them."""
 
     slope: float
+    """The central difference, extrapolated."""
     left: float
     right: float
+    """One-sided differences with half the step."""
     noise: float
+    """What rounding may have done to them."""
     correction: float
+    """By how much the extrapolation changed the slope: its truncation error."""
     wide_jump: float
+    """By how much one-sided differences with the whole step differ."""
 
     @property
     def error(self) -> float:
@@ -44,14 +44,19 @@ class Stencil(NamedTuple):
         return self.correction + 16 * self.noise
 
     @property
+    def jump(self) -> float:
+        """By how much the one-sided differences differ: ∝ step if smooth, constant at a kink."""
+        return abs(self.right - self.left)
+
+    @property
     def smooth(self) -> bool:
         """Whether the jump shrinks with the step, as far as one can see above the rounding."""
         return self.jump <= max(0.7 * self.wide_jump, 16 * self.noise)
 
-    @property
-    def jump(self) -> float:
-        """By how much the one-sided differences differ: ∝ step if smooth, constant at a kink."""
-        return abs(self.right - self.left)
+
+def noise(rounding: float, step: float = DIFFERENCE_STEP) -> float:
+    """What rounding does to a difference, if it does so much to one value."""
+    return 8 * rounding / step
 
 
 def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stencil:
@@ -63,29 +68,38 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
         slope,
         float((middle - left) / (step / 2)),
         float((right - middle) / (step / 2)),
-        8 * rounding / step,
+        noise(rounding, step),
         abs(slope - float(narrow)),
         float(abs(far_right - 2 * middle + far_left) / step),
     )
 
 
-def best(seen: list[Stencil]) -> Stencil:
-    """The stencil with the least error, of those too short to reach the kinks of longer ones."""
-    reached = max((n for n, stencil in enumerate(seen) if not stencil.smooth), default=-1)
-    return min(seen[reached + 1 :] or seen[-1:], key=lambda stencil: stencil.error)
+def settle(
+    f: Scalar, claimed: float, tolerance: float, rounding: float, analytic: bool
+) -> tuple[float, bool]:
+    """Look closer where a difference contradicts the claim: a better reference, or a kink.
 
-
-def at_kink(seen: list[Stencil], claimed: float, tolerance: float) -> bool:
-    """Tell whether a kink that was seen excuses that differences contradict the claimed derivative.
-
-    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. The jump
-    between the one-sided slopes shrinks with the step where the function is smooth, and stays at a
-    kink. If a shorter step leaves the kink outside, the claim must agree with that step, as far as
-    rounding lets one see. If not even the shortest does, it must lie between the one-sided slopes.
+    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. If a shorter
+    step leaves it outside, the claim must agree with that step, as far as rounding lets one see. If
+    not even the shortest does, it must lie between the one-sided slopes. Where several kinks lie
+    close by, no difference sees the branch that the forward takes. The complex step does, if the
+    function is ``analytic``: a claim that agrees with it is at a kink, too.
     """
-    chosen, last = best(seen), seen[-1]
-    if chosen.smooth:
-        return abs(claimed - chosen.slope) <= tolerance + chosen.error
-    low, high = sorted((last.left, last.right))
-    slack = tolerance + last.noise + last.jump / SHRINK
-    return low - slack <= claimed <= high + slack
+    seen: list[Stencil] = []
+    reached = 0  # how many of the stencils reach a kink
+    for n in range(SHRINKS + 1):
+        seen.append(stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n))
+        reached = reached if seen[n].smooth else n + 1
+        best = min(seen[reached:] or seen[-1:], key=lambda stencil: stencil.error)
+        distance = abs(claimed - best.slope)
+        if best.smooth and distance <= tolerance:
+            return best.slope, False
+    if not reached:
+        return best.slope, False
+    if best.smooth:
+        kink = distance <= tolerance + best.error
+    else:
+        low, high = sorted((best.left, best.right))
+        slack = tolerance + best.noise + best.jump / SHRINK
+        kink = low - slack <= claimed <= high + slack
+    return best.slope, kink or (analytic and abs(claimed - complex_step(f)) <= tolerance)

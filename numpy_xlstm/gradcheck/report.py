@@ -1,8 +1,18 @@
-"""What a check found: one row per tensor and method, and a table of them."""
+"""What a check found: one row per tensor and method, a table of them, and where errors are."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
+
+import numpy as np
+
+from numpy_xlstm.errors import ShapeError
+
+Index = tuple[int, ...]
+Part = tuple[str, Sequence[Any]]
+"""A name and its values."""
 
 Status = Literal["ok", "FAIL", "kink", "vacuous"]
 
@@ -20,10 +30,11 @@ class Row:
     checked : str
         How many entries, or random directions, were compared.
     error, tolerance : float
-        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; and
-        how large it may be.
+        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; on the
+        scale of rounding if ĝ is nearly zero beside other tensors. And how large it may be.
     status : {"ok", "FAIL", "kink", "vacuous"}
-        "kink" if every entry lies on a kink of the function, where no difference can tell;
+        "kink" if all that was compared lies at a modulus at 0 or a tie of a maximum, closer than
+        the step of the differences, so that these cannot tell;
         "vacuous" if the reference is zero everywhere, or so small beside other tensors that only
         its rounding is seen: a backward that is wrong elsewhere passes here.
     note : str
@@ -93,7 +104,7 @@ class Report:
         """Return the report as plain data, for JSON; errors that are not finite become strings."""
         rows = [dataclasses.asdict(row) | {"shape": list(row.shape)} for row in self.rows]
         for row in rows:
-            row["error"] = row["error"] if abs(row["error"]) < float("inf") else str(row["error"])
+            row["error"] = row["error"] if math.isfinite(row["error"]) else str(row["error"])
         return {"passed": self.passed, "seed": self.seed, "rows": rows, "notes": list(self.notes)}
 
     def __str__(self) -> str:
@@ -118,14 +129,70 @@ def _cells(row: Row) -> tuple[str, ...]:
 def explained(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows, where the vacuous ones say what to pass, or that another row decides."""
     undecided = Report(tuple(rows), 0).undecided
-    return tuple(
-        row if row.status != "vacuous" else dataclasses.replace(row, note=_advice(row, undecided))
-        for row in rows
-    )
+
+    def with_advice(row: Row) -> Row:
+        what = "a state, inputs and parameters" if row.state else "inputs and parameters"
+        advice = f"the true gradient is zero here; pass {what} where it is not"
+        decided = "zero here; another row decides"
+        return dataclasses.replace(row, note=advice if row in undecided else decided)
+
+    return tuple(with_advice(row) if row.status == "vacuous" else row for row in rows)
 
 
-def _advice(row: Row, undecided: Sequence[Row]) -> str:
-    if row not in undecided:
-        return "zero here; another row decides"
-    what = "a state, inputs and parameters" if row.state else "inputs and parameters"
-    return f"the true gradient is zero here; pass {what} where it is not"
+class Places:
+    """The entries of one tensor in words: by their index and, given a pattern, by name.
+
+    In a pattern such as ``"(gate=ifzo unit) input"`` parentheses join the parts of one axis, the
+    slowest first. ``gate=ifzo`` names four values, ``head=2`` counts two, and a name alone takes
+    the size that is left.
+    """
+
+    def __init__(self, name: str, shape: Index, pattern: str = "") -> None:
+        self.shape, self.named = shape, bool(pattern)
+        plain = [(f"axis {n} =", range(size)) for n, size in enumerate(shape)]
+        self.parts = _parse(name, shape, pattern) if pattern else plain
+
+    def describe(self, index: Index) -> str:
+        """``[3, 2] (gate f, unit 1, input 2)``, or the index alone."""
+        values = [f"{name} {seen[0]}" for name, _, seen in self._values([index])]
+        return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
+
+    def in_common(self, indices: Sequence[Index]) -> str:
+        """``, all of gate f``, up to three values each; nothing of a single entry."""
+        found = [
+            f"{name} {' or '.join(map(str, seen))}"
+            for name, values, seen in self._values(indices)
+            if len(seen) < min(len(values), 4)
+        ]
+        return f", all of {', '.join(found)}" if found and len(indices) > 1 else ""
+
+    def _values(self, indices: Sequence[Index]) -> Iterator[tuple[str, Sequence[Any], list[Any]]]:
+        """Each part with its values, and with those that occur, in their order."""
+        if not self.parts:
+            return
+        flat = [np.ravel_multi_index(index, self.shape) for index in indices]
+        places = np.unravel_index(flat, [len(values) for _, values in self.parts])
+        for (name, values), place in zip(self.parts, places, strict=True):
+            yield name, values, [values[n] for n in np.unique(place)]
+
+
+def _parse(name: str, shape: Index, pattern: str) -> list[Part]:
+    """The parts of all axes, in the order of the entries."""
+    groups = [
+        (joined or single).split() for joined, single in re.findall(r"\(([^)]*)\)|(\S+)", pattern)
+    ]
+    axes = [_parts(group, size) for group, size in zip(groups, shape, strict=False)]
+    sizes = tuple(math.prod(len(values) for _, values in axis) for axis in axes)
+    if len(groups) != len(shape) or sizes != shape:
+        raise ShapeError(
+            f"gradcheck: expected tensor_axes[{name!r}] for the shape {shape}; got {pattern!r}"
+        )
+    return [part for axis in axes for part in axis]
+
+
+def _parts(tokens: list[str], size: int) -> list[Part]:
+    """The parts of one axis; a name alone takes the size that is left."""
+    pairs = [token.partition("=")[::2] for token in tokens]
+    known = {name: range(int(v)) if v.isdigit() else v for name, v in pairs if v}
+    left = size // max(1, math.prod(len(values) for values in known.values()))
+    return [(name, known.get(name, range(left))) for name, _ in pairs]

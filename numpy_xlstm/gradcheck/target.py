@@ -3,7 +3,8 @@
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +17,11 @@ Arrays = dict[str, Array]
 REAL_DTYPES = tuple(d for d in SUPPORTED_DTYPES if d.kind == "f")
 
 
-class Pair(NamedTuple):
-    """Two functions, called as if they were methods of a layer."""
-
-    forward: Callable[..., Any]
-    backward: Callable[..., Any]
-
-
 def checked_target(target: Any) -> Any:
-    """Return a layer, or two functions as a :class:`Pair`; raise ``TypeError`` for all else."""
-    found = Pair(*target) if isinstance(target, tuple) and len(target) == 2 else target
+    """Return a layer, or two functions as its methods; raise ``TypeError`` for all else."""
+    found = target
+    if isinstance(target, tuple) and len(target) == 2:
+        found = SimpleNamespace(forward=target[0], backward=target[1])
     functions = getattr(found, "forward", None), getattr(found, "backward", None)
     if isinstance(target, type) or not all(map(callable, functions)):
         got = f"the class {target.__name__}" if isinstance(target, type) else repr(target)
@@ -36,16 +32,21 @@ def checked_target(target: Any) -> Any:
     return found
 
 
-def check_inputs(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> None:
-    """Raise ``TypeError`` unless the forward takes so many inputs."""
+def input_names(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
+    """Names of the inputs: those of the forward's arguments, ``xs.0`` and so on for ``*xs``."""
     signature = inspect.signature(forward)
     try:
-        signature.bind(*inputs)
+        arguments = signature.bind(*inputs).arguments
     except TypeError as error:
         names = ", ".join(signature.parameters)
         raise TypeError(
             f"gradcheck: expected the inputs of forward({names}); got {len(inputs)}: {error}"
         ) from None
+    found: list[str] = []
+    for name, value in arguments.items():
+        starred = signature.parameters[name].kind == inspect.Parameter.VAR_POSITIONAL
+        found += [f"{name}.{n}" for n in range(len(value))] if starred else [name]
+    return found
 
 
 def check_backward(backward: Callable[..., Any], stateful: bool) -> None:
@@ -71,17 +72,6 @@ def none_by_default(forward: Callable[..., Any], position: int) -> bool:
     """Whether None is the default of the argument at a position."""
     parameters = list(inspect.signature(forward).parameters.values())[position : position + 1]
     return any(p.default is None and p.kind != p.KEYWORD_ONLY for p in parameters)
-
-
-def argument_names(forward: Callable[..., Any], count: int) -> list[str]:
-    """Names of the inputs: those of the forward's arguments, ``xs.0`` and so on for ``*xs``."""
-    names: list[str] = []
-    for parameter in inspect.signature(forward).parameters.values():
-        if parameter.kind == parameter.VAR_POSITIONAL:
-            names += [f"{parameter.name}.{n}" for n in range(count - len(names))]
-        elif parameter.kind != parameter.KEYWORD_ONLY:
-            names.append(parameter.name)
-    return names[:count]
 
 
 def named_params(target: Any) -> Arrays:
@@ -115,31 +105,37 @@ def over(layer: Any, params: Arrays) -> Any:
     return clone
 
 
-def check_tensors(tensors: Arrays) -> None:
-    """Raise :class:`DTypeError` unless there are tensors, of one real dtype that is supported."""
-    if not tensors:
-        raise DTypeError("gradcheck: expected a floating-point input or parameter; got none")
+def checked_tensors(arrays: Arrays) -> Arrays:
+    """Those that have a gradient; :class:`DTypeError` unless they are some, of one real dtype."""
+    tensors = _floating("input or parameter", arrays)
     first = next(iter(tensors))
     for name, array in tensors.items():
-        _check_real(name, array)
         if array.dtype != tensors[first].dtype:
             raise DTypeError(
                 "gradcheck: expected one dtype for all parameters and inputs; "
                 f"got {tensors[first].dtype} for {first}, {array.dtype} for {name}"
             )
+    return tensors
 
 
 def check_outputs(outputs: Arrays, dtype: np.dtype[Any]) -> None:
     """Raise :class:`DTypeError` unless there are real outputs, no less precise than ``dtype``."""
-    floating = {name: array for name, array in outputs.items() if is_floating(array)}
-    if not floating:
-        raise DTypeError("gradcheck: expected a floating-point output; got none")
-    for name, array in floating.items():
-        _check_real(name, array)
+    for name, array in _floating("output", outputs).items():
         if np.finfo(array.dtype).eps > np.finfo(dtype).eps:
             raise DTypeError(
                 f"gradcheck: expected {name} of dtype {dtype}, as the inputs; got {array.dtype}"
             )
+
+
+def _floating(what: str, arrays: Arrays) -> Arrays:
+    found = {name: array for name, array in arrays.items() if is_floating(array)}
+    if not found:
+        raise DTypeError(f"gradcheck: expected a floating-point {what}; got none")
+    real = ", ".join(d.name for d in REAL_DTYPES)
+    for name, array in found.items():
+        if array.dtype not in REAL_DTYPES:
+            raise DTypeError(f"gradcheck: expected {name} to be one of {real}; got {array.dtype}")
+    return found
 
 
 def is_floating(array: Array) -> bool:
@@ -155,16 +151,3 @@ def copies(arrays: Mapping[str, Any]) -> Arrays:
 def same(a: Any, b: Any) -> bool:
     """Whether two arrays are equal, NaN included."""
     return np.array_equal(a, b, equal_nan=is_floating(a))
-
-
-def strided(array: Array) -> Array:
-    """A copy that is contiguous in no order: every other number, the last axis the slowest."""
-    wide = np.zeros((*array.shape[::-1], 2), array.dtype)
-    wide[..., 0] = array.T
-    return wide[..., 0].T
-
-
-def _check_real(name: str, array: Array) -> None:
-    if array.dtype not in REAL_DTYPES:
-        expected = ", ".join(d.name for d in REAL_DTYPES)
-        raise DTypeError(f"gradcheck: expected {name} to be one of {expected}; got {array.dtype}")

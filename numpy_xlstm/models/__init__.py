@@ -16,7 +16,7 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.language_model import LanguageModel, LanguageModelCache, RecurrentModel
+from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel
 from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
@@ -26,7 +26,6 @@ __all__ = [
     "BlockStack",
     "FeedForwardConfig",
     "LanguageModel",
-    "LanguageModelCache",
     "RecurrentModel",
     "ResidualBlock",
     "mLSTMBlock",

@@ -92,8 +92,8 @@ class mLSTMBlock(ResidualBlock):
     ----------
     config : mLSTMBlockConfig
         Of the layer; ``mlstm.embedding_dim`` must be set.
-    num_blocks, dtype, rng
-        As in :class:`~numpy_xlstm.mLSTMLayer`.
+    **options
+        ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.mLSTMLayer`.
 
     Examples
     --------
@@ -107,17 +107,9 @@ class mLSTMBlock(ResidualBlock):
     ((2, 5, 16), ('conv', 'mlstm'))
     """
 
-    def __init__(
-        self,
-        config: mLSTMBlockConfig,
-        *,
-        num_blocks: int = 1,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
-    ) -> None:
-        config = mLSTMBlockConfig.checked(config)
-        layer = mLSTMLayer(config.mlstm, num_blocks=num_blocks, dtype=dtype, rng=rng)
-        super().__init__(layer, LayerNorm(layer.in_features, dtype=dtype))
+    def __init__(self, config: mLSTMBlockConfig, **options: Any) -> None:
+        layer = mLSTMLayer(mLSTMBlockConfig.checked(config).mlstm, **options)
+        super().__init__(layer, LayerNorm(layer.in_features, dtype=layer.dtype))
 
 
 class sLSTMBlock(ResidualBlock):
@@ -186,12 +178,8 @@ class BlockStack(Recurrent):
             block.check_state(part)
 
     def compute(
-        self,
-        x: Array,
-        state: tuple[Any, ...],
-        rng: np.random.Generator | None = None,
-        recompute: bool = False,
-    ) -> tuple[Array, tuple[Any, ...], StackCache]:
+        self, x: Array, state: Any, rng: np.random.Generator | None = None, recompute: bool = False
+    ) -> tuple[Array, Any, StackCache]:
         """Forward, without checks; with ``recompute``, only the input of each block is kept."""
         after, caches, norm = [], [], None
         for block, before in zip(self.blocks, state, strict=True):

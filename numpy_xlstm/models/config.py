@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics import existing_file
 
 
 @dataclasses.dataclass
@@ -88,7 +89,7 @@ class Config:
         """
         name, read, _, failure = _format(path)
         try:
-            values = read(Path(path).read_text("utf-8"))
+            values = read(existing_file("config", path).read_text("utf-8"))
         except (UnicodeDecodeError, failure) as error:
             reason = " ".join(str(error).split())
             raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None

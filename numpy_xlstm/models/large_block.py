@@ -230,16 +230,7 @@ class xLSTMLargeBlock(ResidualBlock):
     Parameters
     ----------
     config, dtype, rng
-        As in :class:`xLSTMLargeLayer`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> config = xLSTMLargeConfig(embedding_dim=16, num_heads=2, num_blocks=1, vocab_size=9)
-    >>> block = xLSTMLargeBlock(config, rng=np.random.default_rng(0))
-    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
-    >>> y.shape, state.C.shape
-    ((2, 5, 16), (2, 2, 4, 8))
+        As in :class:`xLSTMLargeLayer`, and so is the state.
     """
 
     def __init__(

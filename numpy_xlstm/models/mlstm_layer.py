@@ -38,7 +38,7 @@ class mLSTMBlockState(NamedTuple):
 
 
 mLSTMLayerCache = namedtuple(
-    "mLSTMLayerCache", "up conv active gate q k v gates memory norm read down dropped"
+    "mLSTMLayerCache", "up conv active gate projections gates memory norm read down dropped"
 )
 """What the backward needs: the caches of the parts, and what is gated, (B, T, I)."""
 
@@ -135,13 +135,14 @@ class mLSTMLayer(Recurrent):
         read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
-        kept = up, conv, active, gate, q_cache, k_cache, v_cache, gates, memory, norm, read
+        kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
         """Backward, without checks."""
+        q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
         dz = SILU.backward(dgated * cache.read, cache.gate)  # [mblock.8]
@@ -151,9 +152,9 @@ class mLSTMLayer(Recurrent):
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
-        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, cache.q)  # [mblock.12]
-        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, cache.k)
-        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, cache.v)
+        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
+        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
         dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
         dactive = dactive + from_q + from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)

@@ -18,10 +18,8 @@ class xLSTMLMModel(LanguageModel):
     ----------
     config : xLSTMLMModelConfig
         The model's configuration.
-    dtype : dtype
-        The dtype of the parameters, of the states and of the logits.
-    rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`; states and logits have the dtype too.
 
     Attributes
     ----------
@@ -62,16 +60,11 @@ class xLSTMLMModel(LanguageModel):
         rng: np.random.Generator | None = None,
     ) -> None:
         self.config = config = xLSTMLMModelConfig.checked(config)
-        rng, D = generator_or_new(rng), config.embedding_dim
+        rng, V, D = generator_or_new(rng), config.vocab_size, config.embedding_dim
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
+        tied, dropout = config.tie_weights, config.dropout * config.add_embedding_dropout
         super().__init__(
-            config.vocab_size,
-            D,
-            stack,
-            tied=config.tie_weights,
-            head_bias=False,
-            embedding_dropout=config.dropout * config.add_embedding_dropout,
-            rng=rng,
+            V, D, stack, tied=tied, head_bias=False, embedding_dropout=dropout, rng=rng
         )
         for part in (self.embedding, self.head)[: 1 if self.tied else 2]:
             small_init(part, D, rng)

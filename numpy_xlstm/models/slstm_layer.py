@@ -23,8 +23,7 @@ from numpy_xlstm.layers import (
 from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
-from numpy_xlstm.numerics.arrays import check_whole
+from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""

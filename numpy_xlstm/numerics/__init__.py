@@ -30,6 +30,7 @@ from numpy_xlstm.numerics.arrays import (
     check_whole,
     checked_dtype,
     entries,
+    existing_file,
     generator_or_new,
     is_number,
 )

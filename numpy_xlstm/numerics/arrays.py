@@ -1,7 +1,9 @@
 """What an array must be before any work is done on it, and the errors that say so."""
 
+import os
 from collections.abc import Collection
 from numbers import Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,6 +189,15 @@ def check_has(name: str, value: Any, *methods: str) -> None:
         raise OptionError(
             f"{name}: expected an object with {', '.join(methods)}; got {type(value).__name__}"
         )
+
+
+def existing_file(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return the path, or raise an :class:`OSError` if there is no file."""
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{name}: expected a file; {path} is a directory")
+    if not Path(path).exists():
+        raise FileNotFoundError(f"{name}: expected a file; {path} does not exist")
+    return Path(path)
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -12,7 +12,14 @@ from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
 from numpy_xlstm.layers.indices import IndexArray, check_sequence
-from numpy_xlstm.numerics import check_generator, check_has, check_positive, check_whole, is_number
+from numpy_xlstm.numerics import (
+    check_generator,
+    check_has,
+    check_positive,
+    check_whole,
+    existing_file,
+    is_number,
+)
 from numpy_xlstm.training.step import Batch
 
 NOTHING = -1
@@ -29,16 +36,11 @@ def default_text() -> str:
 def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
-    Raises :class:`TextError` if it is a directory, empty, or binary: holds NUL bytes or no UTF-8.
+    Raises :class:`TextError` if it is empty, or binary: holds NUL bytes or no UTF-8.
     """
     if path is None:
         return default_text()
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"text: expected a file; {path} does not exist")
-    if path.is_dir():
-        raise TextError(f"text: expected a file; {path} is a directory")
-    data = path.read_bytes()
+    data = existing_file("text", path).read_bytes()
     if b"\0" in data:
         where = data.index(b"\0")
         raise TextError(f"text: expected a text file; {path} is binary (a NUL byte at {where})")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.generation import StopFilter
+from numpy_xlstm.generation import ByteTokenizer, StopFilter, StreamDecoder
 
 WORDS = st.text(alphabet="ab", min_size=1, max_size=4)
 
@@ -66,6 +66,14 @@ def test_of_several_the_one_that_ends_first() -> None:
 
 def test_without_stop_strings_all_passes() -> None:
     assert run([], ["a", "", "b"]) == (["a", "", "b", ""], False)
+
+
+def test_a_decoder_holds_back_and_stops_too() -> None:
+    decoder = StreamDecoder(ByteTokenizer(), ["END", "€"])
+    text = "aE€b".encode()
+    found = [(decoder.push(byte), decoder.stopped) for byte in text]
+    assert found == [("a", False), *[("", False)] * 3, ("E", True), ("", True)]
+    assert decoder.flush() == ""
 
 
 @pytest.mark.parametrize("stop", ["END", ["END", ""], [1], [None]])

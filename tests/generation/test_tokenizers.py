@@ -147,7 +147,9 @@ def test_a_hugging_face_tokenizer_in_a_file_and_in_a_dict(
 def test_files_of_no_tokenizer(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     path = tmp_path / "tokenizer.json"
-    with pytest.raises(FileNotFoundError, match=r"tokenizer: expected a file; .*json is none"):
+    with pytest.raises(
+        FileNotFoundError, match=r"tokenizer: expected a file; .*json does not exist"
+    ):
         HuggingFaceTokenizer.from_file(path)
     path.write_bytes(b"\xff")
     with pytest.raises(OptionError, match=r"tokenizer: expected UTF-8; .*json is not"):

@@ -226,9 +226,10 @@ def test_wrong_calls_say_so() -> None:
     for methods in ((), "complex"):
         with pytest.raises(OptionError, match="methods: expected a list of complex, difference"):
             gradcheck((square, square_backward), X, methods=methods)
-    for bad in ({"directions": 0}, {"directions": -1}, {"max_entries": -1}):
-        with pytest.raises(OptionError, match="expected a whole number, at least 1"):
-            gradcheck((square, square_backward), X, **bad)  # type: ignore[arg-type]
+    for name, value, least in (("directions", 0, 1), ("directions", -1, 1), ("max_entries", -1, 0)):
+        message = f"{name}: expected a whole number, at least {least}; got {value}"
+        with pytest.raises(OptionError, match=message):
+            gradcheck((square, square_backward), X, **{name: value})  # type: ignore[arg-type]
     with pytest.raises(DTypeError, match="expected a floating-point input"):
         gradcheck((square, square_backward), np.arange(3))
     with pytest.raises(TypeError, match=r"expected forward to return \(y, cache\)"):

@@ -46,7 +46,7 @@ def test_a_file_that_is_no_text(tmp_path: Path, data: bytes, message: str) -> No
 
 
 def test_a_directory(tmp_path: Path) -> None:
-    with pytest.raises(TextError, match=r"text: expected a file; .* is a directory"):
+    with pytest.raises(IsADirectoryError, match=r"text: expected a file; .* is a directory"):
         read_text(tmp_path)
 
 
