@@ -64,7 +64,7 @@ class TorchLayer(Recurrent):
         for name, terms in self.sums.items():
             for term in terms:
                 array = rng.uniform(-limit, limit, layer.params[name].shape)
-                params[term] = array.astype(layer.dtype)
+                params[term] = array.astype(layer.dtype, copy=False)
         self.params, self.layer = params, layer
         self.layer = self.sequence()
 
