@@ -101,11 +101,21 @@ def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> Langu
     return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
 
 
+def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
+    """The kind of a layer that is described by these options and by how sequences lie."""
+    names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
+    return Kind(
+        lambda layer: {name: getattr(layer, name) for name in names},
+        lambda options, dtype: kind(**options, dtype=dtype, rng=NothingDrawn()),
+    )
+
+
 KINDS = {
     "LanguageModel": Kind(_describe_language_model, _build_language_model),
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
+    **{name: _layer(*described) for name, described in CELLS.items()},
 }
 """The kinds of models that a checkpoint can hold, by the names of their classes."""
 
