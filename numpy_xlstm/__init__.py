@@ -9,6 +9,7 @@ from numpy_xlstm.cells import (
     ElmanCell,
     GRUCell,
     LSTMCell,
+    LSTMPCell,
     LSTMState,
     PeepholeLSTMCell,
     gate_rows,
@@ -49,7 +50,9 @@ from numpy_xlstm.kernels.mlstm import (
 )
 from numpy_xlstm.kernels.slstm import slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers import (
+    GRU,
     LSTM,
+    RNN,
     CausalConv1d,
     Dropout,
     Embedding,
@@ -61,6 +64,7 @@ from numpy_xlstm.layers import (
     MultiHeadRMSNorm,
     RMSNorm,
     SequenceLayer,
+    Stacked,
     gelu,
     gelu_backward,
     gelu_tanh,
@@ -73,6 +77,7 @@ from numpy_xlstm.layers import (
     soft_cap_backward,
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
+    stack_layers,
 )
 from numpy_xlstm.models import (
     FeedForwardConfig,
@@ -101,7 +106,9 @@ from numpy_xlstm.module import Module
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
+    "GRU",
     "LSTM",
+    "RNN",
     "AdamW",
     "ByteTokenizer",
     "CausalConv1d",
@@ -116,6 +123,7 @@ __all__ = [
     "HeadwiseLinear",
     "HuggingFaceTokenizer",
     "LSTMCell",
+    "LSTMPCell",
     "LSTMState",
     "LanguageModel",
     "LayerNorm",
@@ -127,6 +135,7 @@ __all__ = [
     "RMSNorm",
     "SequenceLayer",
     "SpecialTokens",
+    "Stacked",
     "TrainingState",
     "__version__",
     "clip_grad_norm",
@@ -176,6 +185,7 @@ __all__ = [
     "soft_cap_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "stack_layers",
     "stream",
     "to_official_state",
     "unroll",

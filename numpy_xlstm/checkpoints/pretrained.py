@@ -224,7 +224,7 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     if HEADER_KEY in found.metadata:
         return _open_own(path)
     if is_torch_layer(found.arrays):
-        model, sources = open_torch_layer(found.arrays)
+        model, sources = open_torch_layer(found)
         tokens = SpecialTokens()
         return Pretrained(path, "torch", model, sources, widest(found.arrays), tokens)
     return _open_folder(path, folder, found.arrays, layout)

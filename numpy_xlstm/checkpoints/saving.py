@@ -17,8 +17,10 @@ from numpy_xlstm.checkpoints.model import save_checkpoint
 from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_transformers
 from numpy_xlstm.checkpoints.pretrained import IN_FOLDERS, OUTPUT_BIAS, TOKENIZER
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype, write_safetensors
+from numpy_xlstm.checkpoints.torch_layers import described_options
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
+from numpy_xlstm.layers import GRU, LSTM, RNN
 from numpy_xlstm.models import with_weight_mode, xLSTMBlockStack, xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.layouts import LAYOUTS, in_layout
 from numpy_xlstm.models.names import to_transformers_names
@@ -28,7 +30,7 @@ FORMATS: dict[str, tuple[type, ...]] = {
     "transformers": (xLSTMLarge,),
     "xlstm-large": (xLSTMLarge,),
     "xlstm": (xLSTMLMModel, xLSTMBlockStack),
-    "torch": (),
+    "torch": (LSTM, GRU, RNN),
     "npz": (object,),
     "safetensors": (object,),
 }
@@ -123,6 +125,9 @@ def save_pretrained(
         check_array(name, array, array.shape)
     check_choice("dtype", stored, DTYPES)
     numpy_dtype(stored)  # a package that is missing is missed before there is a file
+    if kind == "torch":
+        _write_torch(path, model, stored, progress)
+        return
     files = FOLDERS[kind](model, stored, layout)
     with _new_folder(path) as partial:
         if isinstance(tokenizer, HuggingFaceTokenizer):
@@ -164,13 +169,14 @@ def _format(model: Any, path: Path, wanted: str | None) -> str:
         wanted = path.suffix.removeprefix(".")
     else:
         wanted = next((kind for kind, models in FORMATS.items() if isinstance(model, models)), "")
-    if wanted in ("npz", "safetensors") and path.suffix != f".{wanted}":
-        raise CheckpointError(f"path: expected a name that ends in .{wanted}; got {path.name}")
     if not isinstance(model, FORMATS[wanted]):
         kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted])) or "no kind yet"
         raise CheckpointError(
             f"model: expected one of {kinds} for the format {wanted!r}; got {type(model).__name__}"
         )
+    suffix = {"torch": ".safetensors", "npz": ".npz", "safetensors": ".safetensors"}.get(wanted)
+    if suffix is not None and path.suffix != suffix:
+        raise CheckpointError(f"path: expected a name that ends in {suffix}; got {path.name}")
     return wanted
 
 
@@ -214,6 +220,18 @@ def _xlstm(model: Any, stored: str, layout: str) -> Files:
         arrays[model._shared[0]] = arrays[model._shared[1]]
     names = "model-{0:05d}-of-{1:05d}.safetensors"
     return "config.yaml", _yaml(paper_fields(model.config, layout)), arrays, names, True
+
+
+def _write_torch(path: Path, layer: Any, stored: str, progress: Progress | None) -> None:
+    """The parameters of a layer have PyTorch's names."""
+    done, total = 0, sum(a.size for a in layer.params.values()) * numpy_dtype(stored).itemsize
+    metadata = {"format": "pt", **described_options(layer)}
+    with replacing(path) as file:
+        dtypes = dict.fromkeys(layer.params, stored)
+        for nbytes in write_safetensors(file, layer.params, dtypes, metadata):
+            done += nbytes
+            if progress is not None:
+                progress(done, total)
 
 
 FOLDERS = {"transformers": _transformers, "xlstm-large": _xlstm_large, "xlstm": _xlstm}

@@ -1,14 +1,23 @@
 """State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``: what they are, their shapes say."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from numpy_xlstm.checkpoints.loading import Source
-from numpy_xlstm.checkpoints.tensors import Stored
+from numpy_xlstm.checkpoints.loading import Source, matched
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors
 from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.layers import GRU, LSTM, RNN
+from numpy_xlstm.models import NothingDrawn
 
 FIRST = "weight_ih_l0"
 """The name that each of them has."""
+
+GATES = {4: LSTM, 3: GRU, 1: RNN}
+"""How many times H rows a matrix of each has."""
+
+OPTIONS = ("nonlinearity", "batch_first")
+"""What shapes do not say, and the header of a file of ours does."""
 
 
 def is_torch_layer(arrays: Mapping[str, Stored]) -> bool:
@@ -16,6 +25,62 @@ def is_torch_layer(arrays: Mapping[str, Stored]) -> bool:
     return any(name.rpartition(".")[2] == FIRST for name in arrays)
 
 
-def open_torch_layer(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Source]]:
-    """Return the layer without numbers, and where each parameter comes from."""
-    raise CheckpointError("checkpoint: expected an xLSTM; got a layer of PyTorch")
+def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
+    """Return the layer without numbers, and where each parameter comes from.
+
+    Raises
+    ------
+    CheckpointError
+        If they are of no such layer, or of more than one.
+    """
+    prefix = next(name for name in found.arrays if name.endswith(FIRST)).removesuffix(FIRST)
+    if other := next((name for name in found.arrays if not name.startswith(prefix)), None):
+        stored = found.arrays[other]
+        raise CheckpointError(
+            f"{stored.path.name}: expected one layer {prefix + '…'!r}; got {other!r} too"
+        )
+    arrays = {name.removeprefix(prefix): stored for name, stored in found.arrays.items()}
+    kind, options = _described(arrays)
+    options |= {"batch_first": found.metadata.get("batch_first", "true") == "true"}
+    if kind is RNN:
+        options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
+    try:
+        layer = kind(**options, rng=NothingDrawn())
+    except ValueError as error:
+        raise CheckpointError(f"{arrays[FIRST]}: {error}") from error
+    return layer, matched(layer.params, arrays)
+
+
+def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
+    """Which layer has these shapes, and with which arguments."""
+    rows = arrays[FIRST].shape
+    recurrent, projection = arrays.get("weight_hh_l0"), arrays.get("weight_hr_l0")
+    shapes = [rows] if recurrent is None else [rows, recurrent.shape]
+    if any(len(shape) != 2 or 0 in shape for shape in shapes):
+        raise CheckpointError(f"{arrays[FIRST]}: expected a matrix; got shape {rows}")
+    if recurrent is None:
+        raise CheckpointError(f"{arrays[FIRST].path.name}: expected 'weight_hh_l0' too; got none")
+    H, P = recurrent.shape[1], 0
+    if projection is not None:
+        H, P = (rows[0] // 4, projection.shape[0] if projection.shape else 0)
+    kind = GATES.get(rows[0] // H if rows[0] % H == 0 else 0)
+    if kind is None or (P and kind is not LSTM):
+        raise CheckpointError(
+            f"{arrays[FIRST]}: expected 4, 3 or 1 times {H} rows, for an LSTM, a GRU or an RNN; "
+            f"got shape {rows}"
+        )
+    numbers = {int(m[1]) for name in arrays if (m := re.match(r"weight_ih_l(\d{1,6})\b", name))}
+    options = {
+        "input_size": rows[1],
+        "hidden_size": H,
+        "num_layers": len(numbers),
+        "bias": "bias_ih_l0" in arrays,
+        "bidirectional": f"{FIRST}_reverse" in arrays,
+    }
+    return kind, options | ({"proj_size": P} if P else {})
+
+
+def described_options(layer: Any) -> dict[str, str]:
+    """What the header says of a layer beside its arrays."""
+    values = {name: getattr(layer, name) for name in OPTIONS if hasattr(layer, name)}
+    return {name: str(value).lower() for name, value in values.items()}

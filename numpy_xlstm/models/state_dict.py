@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models.layouts import (
     BIAS,
     KERNEL,
@@ -15,8 +15,8 @@ from numpy_xlstm.models.layouts import (
     kernel_to_vanilla,
 )
 from numpy_xlstm.models.names import unwrapped
-from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.module import like_parameters
+from numpy_xlstm.numerics import Array
 
 
 class StateDict:
@@ -88,10 +88,4 @@ def official_arrays(
             NH, (R, b) = len(params[name]), (found[name], found[bias])
             of_R, of_b = found_layouts(name, R.shape, b.shape, params[name].shape, layout)
             found |= {name: kernel_to_vanilla(R, of_R), bias: bias_to_vanilla(b, of_b, NH)}
-    check_same_parameters(params, found)
-    for name, array in found.items():
-        if array.dtype.kind != "f":
-            raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
-        found[name] = array.astype(params[name].dtype)
-        check_array(name, found[name], params[name].shape)
-    return found
+    return like_parameters(params, found)

@@ -40,6 +40,7 @@ WRITTEN: dict[str, Callable[[Path], None]] = {
     "xlstm-large": lambda p: save_pretrained(large(), p, format="xlstm-large", max_shard_size=4000),
     "xlstm": lambda p: save_pretrained(paper(), p, format="xlstm"),
     "xlstm-cuda": lambda p: save_pretrained(stack(), p, format="xlstm", layout="cuda"),
+    "torch": lambda p: save_pretrained(LSTM(3, 4, 2, dtype=np.float32), p, format="torch"),
     "npz": lambda p: save_pretrained(lstm(), p),
     "safetensors": lambda p: save_pretrained(paper(), p),
 }
@@ -47,7 +48,8 @@ WRITTEN: dict[str, Callable[[Path], None]] = {
 
 
 def write(kind: str, folder: Path) -> Path:
-    path = folder / (f"model.{kind}" if kind in ("npz", "safetensors") else "model")
+    suffix = {"torch": ".safetensors", "npz": ".npz", "safetensors": ".safetensors"}.get(kind, "")
+    path = folder / f"model{suffix}"
     WRITTEN[kind](path)
     return path
 

@@ -22,6 +22,7 @@ DAMAGES: dict[str, list[Damage]] = {
     "xlstm-large": [*ANY, *SAFETENSORS, *FOLDER, gone, swapped],
     "xlstm": [*ANY, *SAFETENSORS, *FOLDER],
     "xlstm-cuda": [*ANY, *SAFETENSORS, *FOLDER],
+    "torch": [*ANY, *SAFETENSORS],
     "npz": [*ANY, *NPZ],
     "safetensors": [*ANY, *SAFETENSORS],
 }
