@@ -69,7 +69,7 @@ def _memories() -> dict[str, Case]:
 def _guests() -> dict[str, Case]:
     """The cells without a kernel, as a step and unrolled, and all over different lengths."""
     found: dict[str, Case] = {}
-    for cell in (cells.GRUCell, cells.ElmanCell, cells.PeepholeLSTMCell):
+    for cell in (cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell):
         found[cell.__name__] = _step(cell)
         found[f"lengths/{cell.__name__}"] = _padded(partial(_unrolled, cell))
     for layer in SEQUENCES:

@@ -3,6 +3,7 @@
 from numpy_xlstm.cells.elman import ElmanCell, ElmanState
 from numpy_xlstm.cells.gates import gate_rows
 from numpy_xlstm.cells.gru import GRUCell, GRUState
+from numpy_xlstm.cells.gru_original import OriginalGRUCell, OriginalGRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell, PeepholeState
@@ -16,6 +17,8 @@ __all__ = [
     "GRUState",
     "LSTMCell",
     "LSTMState",
+    "OriginalGRUCell",
+    "OriginalGRUState",
     "PeepholeLSTMCell",
     "PeepholeState",
     "gate_rows",

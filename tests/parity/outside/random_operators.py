@@ -13,6 +13,8 @@ def random_operator(
 ) -> Operator:
     """Weights, biases, states and, for every second LSTM, peepholes, all normal.
 
+    Every second GRU has ``linear_before_reset``, every second RNN relu, where ``relu``.
+
     Directions take turns. Two of three have ``sequence_lens`` from 1 to T, where ``lengths``.
     """
     rng = np.random.default_rng(seed)
@@ -36,7 +38,7 @@ def random_operator(
         if seed // 3 % 2:
             inputs["P"] = normal(n, 3 * H)
     if kind == "GRU":
-        attributes["linear_before_reset"] = 1
+        attributes["linear_before_reset"] = seed // 3 % 2
     if kind == "RNN" and relu and seed // 3 % 2:
         attributes["activations"] = ["Relu"] * n
     if lengths and seed // 2 % 3:
