@@ -89,8 +89,14 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
             f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} "
             f"and a state of {sizes}; got one with {cache.x.shape[1]} and {found}"
         )
-    check_array("dh", dh, (len(cache.x), cell.hidden_size), cell.dtype)
+    check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))
+
+
+def output_size(cell: Any) -> int:
+    """Width of h: ``proj_size`` if the cell projects it, else ``hidden_size``."""
+    size: int = getattr(cell, "proj_size", cell.hidden_size)
+    return size
 
 
 def checked_forward(

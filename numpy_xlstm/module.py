@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, checked_dtype
+from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.numerics import Array, check_array, checked_dtype
 
 Grads = dict[str, Array]
 """Gradients of parameters, under the names of ``params``."""
@@ -57,7 +57,8 @@ class Module:
 
     Here ``self.proj_up`` is a module, and its ``weight`` is ``proj_up.weight`` in ``params``;
     ``self.blocks`` is a list of modules, with names ``blocks.0.…``, ``blocks.1.…``. A part whose
-    prefix is "" adds its names as they are.
+    prefix is "" adds its names as they are. A list may have a list of prefixes, and ``*`` in one
+    stands for the name: ``{"layers": ["*_l0", "*_l1"]}`` makes ``weight_l0`` and ``weight_l1``.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Module:
         All parameters, live: write into an array to change a parameter, or ask for a copy of the
         module over other arrays, :meth:`with_params`. ``grads`` returned by a backward has exactly
         these names and shapes.
-    parts : dict[str, str]
+    parts : dict[str, str | list[str]]
         The prefix of each part, by the name of its attribute.
 
     Examples
@@ -86,7 +87,7 @@ class Module:
           └─ s  (1,) float64  1
     """
 
-    parts: Mapping[str, str] = MappingProxyType({})
+    parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})
 
     @property
@@ -149,6 +150,27 @@ class Module:
         to = checked_dtype(dtype)
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
 
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of each parameter, by name."""
+        return {name: array.copy() for name, array in self.params.items()}
+
+    def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
+        """Copy arrays into the parameters, all or none.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, array_like]
+            With the names and shapes of ``params``, as PyTorch's ``state_dict()`` has them.
+
+        Raises
+        ------
+        ShapeError, DTypeError, NonFiniteError
+            If names or shapes differ, or a number is not a finite floating-point one.
+        """
+        params = self.params
+        for name, array in like_parameters(params, arrays).items():
+            params[name][...] = array
+
     def named_grads(self, **parts: Any) -> Grads:
         """Gradients of all parts under the names of ``params``, from those of each part."""
         grads: Grads = {}
@@ -158,9 +180,11 @@ class Module:
         return grads
 
 
-def _entries(prefix: str, part: Any) -> Iterator[tuple[str, Any]]:
+def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:
     """A part with its prefix; of a list, each entry with its own."""
-    if isinstance(part, list):
+    if isinstance(prefix, list):
+        yield from zip(prefix, part, strict=True)
+    elif isinstance(part, list):
         yield from ((_joined(prefix, str(n)), entry) for n, entry in enumerate(part))
     else:
         yield prefix, part
@@ -182,7 +206,23 @@ def check_same_parameters(
             raise ShapeError(f"{name}: expected shape {array.shape}; got {shape}")
 
 
+def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> dict[str, Array]:
+    """Return arrays in the dtypes of the parameters, if they are finite and like them."""
+    if not isinstance(arrays, Mapping):
+        raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
+    found = {name: np.asarray(array) for name, array in arrays.items()}
+    check_same_parameters(params, found, "state_dict")
+    for name, array in found.items():
+        if array.dtype.kind != "f":
+            raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
+        found[name] = array.astype(params[name].dtype)
+        check_array(name, found[name], params[name].shape)
+    return found
+
+
 def _joined(prefix: str, name: str) -> str:
+    if "*" in prefix:
+        return prefix.replace("*", name)
     return f"{prefix}.{name}" if prefix else name
 
 

@@ -29,20 +29,21 @@ WIDTH = 72
 SMALL = 0.15
 """Size of the matrices of a deep model, of which differences are less precise."""
 GATES = ("sigmoid", "exp")
-SEQUENCES = (layers.LSTM, layers.sLSTM, layers.mLSTM)
+SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 
 def cases() -> dict[str, Case]:
     """All cases by name, in the order in which they are checked."""
-    return _recurrent() | _memories() | _guests() | _stateless_layers() | _models()
+    sequences = _recurrent() | _memories() | _guests() | _stacks()
+    return sequences | _stateless_layers() | _models()
 
 
 def _recurrent() -> dict[str, Case]:
     """LSTM and sLSTM, as a step, over a sequence, and over given pre-activations."""
     found: dict[str, Case] = {
         "LSTMCell": _step(cells.LSTMCell),
-        "LSTM": _sequence(layers.LSTM),
-        "lstm_recurrent": _given("lstm_recurrent", layers.LSTM),
+        "LSTMSequence": _sequence(layers.LSTMSequence),
+        "lstm_recurrent": _given("lstm_recurrent", layers.LSTMSequence),
     }
     for forget in GATES:
         options = {"num_heads": NH, "forget_gate": forget}
@@ -69,11 +70,35 @@ def _memories() -> dict[str, Case]:
 def _guests() -> dict[str, Case]:
     """The cells without a kernel, as a step and unrolled, and all over different lengths."""
     found: dict[str, Case] = {}
-    for cell in (cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell):
-        found[cell.__name__] = _step(cell)
-        found[f"lengths/{cell.__name__}"] = _padded(partial(_unrolled, cell))
+    plain = cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell
+    for cell in (*plain, cells.LSTMPCell):
+        options = {"proj_size": 2} if cell is cells.LSTMPCell else {}
+        found[cell.__name__] = _step(cell, **options)
+        found[f"lengths/{cell.__name__}"] = _padded(partial(_unrolled, cell), **options)
     for layer in SEQUENCES:
         found[f"lengths/{layer.__name__}"] = _padded(layer)
+    return found
+
+
+def _stacks() -> dict[str, Case]:
+    """LSTM, GRU and RNN with PyTorch's options, and stacks of any layer."""
+    found: dict[str, Case] = {}
+    both: dict[str, Any] = {"num_layers": 2, "bidirectional": True}
+    for kind in (layers.LSTM, layers.GRU, layers.RNN):
+        name = kind.__name__
+        found[name] = _sequence(kind)
+        found[f"{name}/bidirectional"] = _sequence(kind, **both)
+        found[f"{name}/no-bias"] = _sequence(kind, num_layers=2, bias=False)
+        found[f"dropout/{name}"] = _called(_sequence(kind, num_layers=3, dropout=0.4), rng=5)
+        found[f"lengths/{name}"] = _padded(kind, **both)
+    found["LSTM/projected"] = _sequence(layers.LSTM, **both, proj_size=2)
+    found["lengths/LSTM/projected"] = _padded(layers.LSTM, **both, proj_size=2)
+    found["RNN/relu"] = _sequence(layers.RNN, num_layers=2, nonlinearity="relu")
+    for layer in (layers.sLSTM, layers.mLSTM, partial(_unrolled, cells.PeepholeLSTMCell)):
+        name = getattr(layer, "__name__", "PeepholeLSTMCell")
+        stack = partial(layers.stack_layers, layer)
+        found[f"Stacked/{name}"] = _sequence(stack, **both)
+        found[f"lengths/Stacked/{name}"] = _padded(stack, **both)
     return found
 
 
@@ -103,7 +128,8 @@ def _stateless_layers() -> dict[str, Case]:
 
 
 def _models() -> dict[str, Case]:
-    found = {f"LanguageModel/{layer.__name__}": _language_model(layer) for layer in SEQUENCES}
+    bodies = layers.LSTM, layers.sLSTM, layers.mLSTM
+    found = {f"LanguageModel/{body.__name__}": _language_model(body) for body in bodies}
     x, memory = _normal(1, T, WIDTH), _mlstm_block(embedding_dim=WIDTH, bias=True)
     found["mLSTMBlock"] = _layer(partial(models.mLSTMBlock, memory), x, SMALL)
     feed = models.FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
@@ -159,32 +185,37 @@ def _sequence(layer: Callable[..., Any], **options: Any) -> Case:
     return _layer(partial(layer, D, H, **options), _normal(B, T, D))
 
 
-def _unrolled(cell: type[Any], *sizes: int, dtype: Any) -> layers.SequenceLayer:
+def _unrolled(cell: type[Any], *sizes: int, **options: Any) -> layers.SequenceLayer:
     """A cell over a sequence, step by step."""
-    return layers.SequenceLayer(cell(*sizes, dtype=dtype))
+    return layers.SequenceLayer(cell(*sizes, **options))
 
 
-class Padded(Module):
-    """A sequence layer over a batch of sequences of different lengths."""
+class Called(Module):
+    """A sequence layer called with lengths, or with the same draws of dropout each time."""
 
-    def __init__(self, layer: Any) -> None:
-        self.layer, self.parts = layer, {"layer": ""}
+    def __init__(self, layer: Any, lengths: Array | None, rng: int | None) -> None:
+        self.layer, self.parts, self.lengths, self.rng = layer, {"layer": ""}, lengths, rng
 
     def forward(self, x: Array, state: Any) -> Any:
-        """Run over the sequences; their lengths are constants."""
-        return self.layer.forward(x, state, lengths=np.array([T - 1, T]))
+        """Run over the sequences; lengths and draws are constants."""
+        rng = None if self.rng is None else np.random.default_rng(self.rng)
+        return self.layer.forward(x, state, rng=rng, lengths=self.lengths)
 
     def backward(self, dy: Array, cache: Any, dstate: Any) -> Any:
         """Back through :meth:`forward`."""
         return self.layer.backward(dy, cache, dstate)
 
 
-def _padded(layer: Callable[..., Any]) -> Case:
-    def case(rng: np.random.Generator, dtype: Any) -> Target:
-        built, inputs = _sequence(layer)(rng, dtype)
-        return Padded(built), inputs
+def _called(sequence: Case, lengths: Array | None = None, rng: int | None = None) -> Case:
+    def case(generator: np.random.Generator, dtype: Any) -> Target:
+        layer, inputs = sequence(generator, dtype)
+        return Called(layer, lengths, rng), inputs
 
     return case
+
+
+def _padded(layer: Callable[..., Any], **options: Any) -> Case:
+    return _called(_sequence(layer, **options), np.array([T - 1, T]))
 
 
 def _state(layer: Callable[..., Any]) -> Draw:

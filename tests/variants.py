@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from numpy_xlstm import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm import LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
@@ -28,7 +29,7 @@ class Variant:
 
     @property
     def has_heads(self) -> bool:
-        return self.sequence is not LSTM
+        return self.sequence is not LSTMSequence
 
     @property
     def is_mlstm(self) -> bool:
@@ -40,7 +41,7 @@ class Variant:
 
 
 VARIANTS = [
-    Variant(LSTMCell, LSTM),
+    Variant(LSTMCell, LSTMSequence),
     *(Variant(sLSTMCell, sLSTM, {"forget_gate": f}) for f in FORGET),
     *(
         Variant(mLSTMCell, mLSTM, {"forget_gate": f, "input_gate": i})

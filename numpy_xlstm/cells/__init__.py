@@ -5,6 +5,7 @@ from numpy_xlstm.cells.gates import gate_rows
 from numpy_xlstm.cells.gru import GRUCell, GRUState
 from numpy_xlstm.cells.gru_original import OriginalGRUCell, OriginalGRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
+from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell, PeepholeState
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
@@ -16,6 +17,7 @@ __all__ = [
     "GRUCell",
     "GRUState",
     "LSTMCell",
+    "LSTMPCell",
     "LSTMState",
     "OriginalGRUCell",
     "OriginalGRUState",

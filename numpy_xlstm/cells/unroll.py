@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, checked_cotangent, checked_state
+from numpy_xlstm.door import check_cache, checked_cotangent, checked_state, output_size
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.trees import tree_map
@@ -30,7 +30,7 @@ def unroll(
     xs : np.ndarray
         Inputs, shape (B, T, D), T ≥ 0.
     state, lengths
-        As in :meth:`LSTM.forward`, and so are results, ys (B, T, H) first, and errors.
+        As in :meth:`SequenceLayer.forward`, and so are results, ys (B, T, H) first, and errors.
 
     Examples
     --------
@@ -48,7 +48,7 @@ def unroll(
     state = checked_state(cell, state, B)
     steps = np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
     live = np.arange(T) < steps[:, None]
-    ys, caches = np.zeros((B, T, cell.hidden_size), cell.dtype), []
+    ys, caches = np.zeros((B, T, output_size(cell)), cell.dtype), []
     for t in range(T):
         y, after, cache = cell.forward(xs[:, t], state)
         ys[:, t] = _where(live[:, t], y, 0)
@@ -64,10 +64,10 @@ def unroll_backward(
 
     Takes cotangents of the outputs, dys (B, T, H), and of the last state; 0 for None. Returns the
     gradients of xs, of the state before the first step, and of the parameters, by name. Errors are
-    those of :meth:`LSTM.backward`.
+    those of :meth:`SequenceLayer.backward`.
     """
     check_cache(cache, UnrollCache)
-    check_array("dys", dys, (*cache.live.shape, cell.hidden_size), cell.dtype)
+    check_array("dys", dys, (*cache.live.shape, output_size(cell)), cell.dtype)
     B, T, _ = dys.shape
     dstate = checked_cotangent(cell, dstate, B)
     grads = {name: np.zeros_like(array) for name, array in cell.params.items()}

@@ -89,8 +89,8 @@ def lstm_recurrent(
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
 
-    The recurrence alone. ``LSTM(D, H)`` is this function of ``x @ W.T + b`` and ``R[None]``; there
-    may be several heads here.
+    The recurrence alone. ``LSTMSequence(D, H)``, one layer of ``LSTM``, is this function of
+    ``x @ W.T + b`` and ``R[None]``; there may be several heads here.
 
     Parameters
     ----------
@@ -99,15 +99,16 @@ def lstm_recurrent(
     R : np.ndarray
         The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
     state, lengths
-        As in :meth:`LSTM.forward`, and so are the results, y (B, T, H), state and cache, and the
-        errors. The cache refers to R alone.
+        As in :meth:`sLSTM.forward`, with an :class:`LSTMState`, and so are the results, y
+        (B, T, H), state and cache, and the errors. The cache refers to R alone.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm import LSTM, lstm_recurrent
+    >>> from numpy_xlstm import lstm_recurrent
+    >>> from numpy_xlstm.layers import LSTMSequence
     >>> rng = np.random.default_rng(0)
-    >>> lstm, x = LSTM(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> lstm, x = LSTMSequence(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
     >>> W, R, b = (lstm.params[name] for name in "WRb")
     >>> y, state, cache = lstm_recurrent(x @ W.T + b, R[None])
     >>> np.allclose(y, lstm(x)[0], rtol=1e-14)
@@ -125,7 +126,7 @@ def lstm_recurrent_backward(
     Parameters
     ----------
     dy, cache, dstate
-        As in :meth:`LSTM.backward`, and so are errors.
+        As in :meth:`sLSTM.backward`, and so are errors.
 
     Returns
     -------

@@ -28,7 +28,7 @@ from numpy_xlstm.layers.loss import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.lstm import LSTMSequence
 from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.norms import (
     LayerNorm,
@@ -37,13 +37,17 @@ from numpy_xlstm.layers.norms import (
     NormCache,
     RMSNorm,
 )
+from numpy_xlstm.layers.rnn import GRU, LSTM, RNN
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.layers.soft_cap import soft_cap, soft_cap_backward
+from numpy_xlstm.layers.stacked import Stacked, stack_layers
 
 __all__ = [
     "ACTIVATIONS",
+    "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "CausalConv1d",
     "CausalConv1dCache",
@@ -54,6 +58,7 @@ __all__ = [
     "GatedFeedForward",
     "HeadwiseLinear",
     "HeadwiseLinearCache",
+    "LSTMSequence",
     "Layer",
     "LayerNorm",
     "Linear",
@@ -68,6 +73,7 @@ __all__ = [
     "SequenceCache",
     "SequenceLayer",
     "SoftmaxCrossEntropyCache",
+    "Stacked",
     "gelu",
     "gelu_backward",
     "gelu_tanh",
@@ -80,4 +86,5 @@ __all__ = [
     "soft_cap_backward",
     "softmax_cross_entropy",
     "softmax_cross_entropy_backward",
+    "stack_layers",
 ]

@@ -12,7 +12,6 @@ from numpy_xlstm.door import check_cache, check_like, checked_cotangent
 from numpy_xlstm.errors import CacheError, OptionError
 from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
-from numpy_xlstm.trees import tree_map
 
 EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
@@ -80,15 +79,15 @@ class SequenceCache(NamedTuple):
 
     kept: Any  # what ``compute`` has kept
     shape: tuple[int, ...]  # of y, in the layout of the caller
-    stacked: bool  # whether states have PyTorch's leading axis of layers
     made_by: dict[str, Any]  # shapes of the layer's parameters by name, its dtype and layout
 
 
 class Recurrent(Module):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
-    What is here checks and brings to one layout, (B, T, ·), in which the inner pair of a layer,
-    ``compute`` and ``compute_backward``, works.
+    What is here checks and brings to one layout, in which the inner pair of a layer, ``compute``
+    and ``compute_backward``, works: x and y are (B, T, ·), and a state is a tree of arrays of which
+    every one has the batch first.
 
     Attributes
     ----------
@@ -102,6 +101,8 @@ class Recurrent(Module):
         Whether x and y are (B, T, ·), or (T, B, ·).
     takes_lengths : bool
         Whether the sequences of a batch may differ in length. Then ``compute`` has ``lengths``.
+    causal : bool
+        Whether an output depends on no later input: not so if a direction is reversed.
     """
 
     Cache: ClassVar[type]
@@ -110,10 +111,19 @@ class Recurrent(Module):
     dropout: float = 0.0
     batch_first: bool = True
     takes_lengths: bool = False
+    causal: bool = True
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
+
+    def inner_state(self, state: Any) -> Any:
+        """Bring a state as ``forward`` takes it to the layout of ``compute``, batch first."""
+        return state
+
+    def outer_state(self, state: Any) -> Any:
+        """Invert :meth:`inner_state`."""
+        return state
 
     def compute(
         self, x: Array, state: Any, rng: np.random.Generator | None = None
@@ -146,7 +156,7 @@ class Recurrent(Module):
         lengths : np.ndarray, optional
             Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
             after them are padding: they change no state, have outputs of 0, and get gradients of 0.
-            Only LSTM, sLSTM, mLSTM and :class:`~numpy_xlstm.SequenceLayer` take them.
+            A layer made of cells takes them; one with ``takes_lengths`` False refuses them.
 
         Returns
         -------
@@ -206,24 +216,23 @@ class Recurrent(Module):
             )
         check_array("dy", dy, cache.shape, self.dtype)
         dy = self._batch_major(dy)
-        if cache.stacked:
-            dstate, _ = _unstacked(dstate, self.init_state(len(dy)))
-        dstate = checked_cotangent(self, dstate, len(dy))
+        dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
         dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
-        return self._in_layout(dx), _restacked(dstate0, cache.stacked), grads
+        return self._in_layout(dx), self.outer_state(dstate0), grads
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, Any]:
-        """Evaluate: outputs and final state. Apart from these, memory does not grow with T."""
-        x, state, lengths, stacked = self._enter(x, state, lengths)
+        """Evaluate: outputs and final state. Memory beside them grows with T only if not causal."""
+        x, state, lengths = self._enter(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
-        for start in range(0, max(1, x.shape[1]), EVALUATION_BLOCK):
-            block = slice(start, start + EVALUATION_BLOCK)
+        steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
+        for start in range(0, max(1, x.shape[1]), steps):
+            block = slice(start, start + steps)
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
             y[:, block], state, _ = self.run(now, state, left)
-        return self._in_layout(y), _restacked(state, stacked)
+        return self._in_layout(y), self.outer_state(state)
 
     def run(
         self, x: Array, state: Any, lengths: Array | None = None, **options: Any
@@ -242,27 +251,27 @@ class Recurrent(Module):
         check_batch("x", x, axis=self._order.index("batch"))
 
     def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for a state, in the layout of ``compute``, of no sequence."""
 
     def _checked_forward(
         self, x: Array, state: Any, rng: Any, lengths: Array | None, **options: Any
     ) -> tuple[Array, Any, SequenceCache]:
         """Check the arguments and run; ``options`` are for ``compute``."""
         check_generator("rng", rng)
-        x, state, lengths, stacked = self._enter(x, state, lengths)
+        x, state, lengths = self._enter(x, state, lengths)
         y, state, kept = self.run(x, state, lengths, rng=rng, **options)
         y = self._in_layout(y)
-        cache = SequenceCache(kept, y.shape, stacked, self._signature())
-        return y, _restacked(state, stacked), cache
+        cache = SequenceCache(kept, y.shape, self._signature())
+        return y, self.outer_state(state), cache
 
-    def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None, bool]:
-        """Check the arguments; return them batch-major, and whether states are stacked."""
+    def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
+        """Check the arguments; return them in the layout of ``compute``."""
         self.check_input(x)
         x = self._batch_major(x)
         B, T = x.shape[:2]
         like, hint = self.init_state(B), f"x is read as ({', '.join(self._order)}, …)"
-        state, stacked = _unstacked(state, like)
         state = like if state is None else check_like("state", state, like, hint)
+        state = self.inner_state(state)
         self.check_state(state)
         if lengths is not None:
             if not self.takes_lengths:
@@ -270,7 +279,7 @@ class Recurrent(Module):
                     f"lengths: expected None for a {type(self).__name__}; got {lengths!r}"
                 )
             lengths = check_lengths(lengths, B, T)
-        return x, state, lengths, stacked
+        return x, state, lengths
 
     @property
     def _order(self) -> tuple[str, str]:
@@ -289,18 +298,3 @@ class Recurrent(Module):
         """The sizes, dtype and layout that a cache depends on."""
         shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
         return shapes | {"dtype": self.dtype, "batch_first": self.batch_first}
-
-
-def _unstacked(state: Any, like: Any) -> tuple[Any, bool]:
-    """Take away PyTorch's leading axis of size num_layers = 1 if every array has it."""
-    if not isinstance(state, tuple | list) or len(state) != len(like):
-        return state, False
-    pairs = [(got, want) for got, want in zip(state, like, strict=True) if want is not None]
-    stacked = all(isinstance(array, np.ndarray) for pair in pairs for array in pair)
-    stacked = stacked and all(g.ndim == w.ndim + 1 and len(g) == 1 for g, w in pairs)
-    return (tree_map(lambda a: a[0], state) if stacked else state), stacked
-
-
-def _restacked(state: Any, stacked: bool) -> Any:
-    """Give the arrays that axis back."""
-    return tree_map(lambda a: a[None], state) if stacked else state

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
+from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
@@ -26,11 +27,10 @@ class SequenceLayer(Recurrent):
 
     Notes
     -----
-    Parameters are those of the cell, under its names. A state may be a plain tuple. Where all its
-    arrays have a leading axis of size 1, as PyTorch has them, so have the states that are returned.
+    Parameters are those of the cell, under its names. A state may be a plain tuple.
 
     ``in_features`` and ``out_features``, the widths of x and y, are the cell's ``input_size`` and
-    ``hidden_size``.
+    its ``hidden_size``, or ``proj_size`` if it projects h.
 
     Examples
     --------
@@ -53,7 +53,7 @@ class SequenceLayer(Recurrent):
             check_positive(f"cell.{size}", getattr(cell, size, None))
         self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
         self.input_size = self.in_features = cell.input_size
-        self.hidden_size = self.out_features = cell.hidden_size
+        self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:

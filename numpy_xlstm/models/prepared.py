@@ -15,6 +15,7 @@ from numpy_xlstm.kernels.headwise import join_blocks, join_heads, split_heads
 from numpy_xlstm.kernels.mlstm.recurrent import steps
 from numpy_xlstm.layers import HeadwiseLinear, Linear, LinearGroup
 from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.rnn_base import TorchLayer
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
 from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus
@@ -51,6 +52,8 @@ def prepared(module: Any) -> Any:
         return prepared_group(module)
     if isinstance(module, HeadwiseLinear):
         return prepared_headwise(module)
+    if isinstance(module, TorchLayer):
+        return module.sequence()
     if isinstance(module, mLSTMLayer | xLSTMLargeLayer):
         module.memory = mlstm_step
     for name in module.parts:

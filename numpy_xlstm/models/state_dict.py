@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, ShapeError
-from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.module import like_parameters
+from numpy_xlstm.numerics import Array
 
 KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
 
@@ -29,13 +29,7 @@ def official_arrays(
     for name in found.keys() & params.keys():
         if name.endswith(KERNEL):
             _from_cuda_layout(found, name, params[name].shape)
-    check_same_parameters(params, found)
-    for name, array in found.items():
-        if array.dtype.kind != "f":
-            raise DTypeError(f"{name}: expected floating-point numbers; got {array.dtype}")
-        found[name] = array.astype(params[name].dtype)
-        check_array(name, found[name], params[name].shape)
-    return found
+    return like_parameters(params, found)
 
 
 def _from_cuda_layout(arrays: dict[str, Array], name: str, shape: tuple[int, ...]) -> None:

@@ -22,6 +22,7 @@ from numpy_xlstm import (
     sLSTM,
 )
 from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import LSTMSequence
 from tests.variants import VARIANTS, Sizes, Variant, make
 
 S = Sizes(2, 4, 3, 2, 2, 2, True, 1e-6, 0)
@@ -91,10 +92,9 @@ def test_step(variant: Variant) -> None:
 
 
 def test_a_state_of_another_batch_size_hints_at_the_layout() -> None:
-    lstm = LSTM(5, 5)
     h = np.zeros((1, 10, 5))
     with pytest.raises(ShapeError, match=r"expected shape \(2, 5\); got \(10, 5\); x is read as"):
-        lstm.forward(np.zeros((2, 10, 5)), (h, h))
+        sLSTM(5, 5).forward(np.zeros((2, 10, 5)), (h[0],) * 4)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,6 @@ def test_a_state_of_another_batch_size_hints_at_the_layout() -> None:
         (lambda: mLSTM(3, 4, eps=np.nan), "eps: expected a finite number, at least 0; got nan"),
         (lambda: LSTM(0, 4), "input_size: expected a whole number, at least 1; got 0"),
         (lambda: LSTM(3, 4.0), "hidden_size: expected a whole number, at least 1; got 4.0"),  # type: ignore[arg-type]
-        (lambda: LSTM(3, 4, 2), "num_layers: expected 1"),
         (lambda: LSTMCell(3, 4).init_state(0), "batch_size: expected a whole number"),
     ],
 )
@@ -163,7 +162,7 @@ def test_mlstm_states_fit_their_gates() -> None:
 
 
 def test_parameters_must_fit() -> None:
-    lstm = LSTM(3, 4)
+    lstm = LSTMSequence(3, 4)
     with pytest.raises(ShapeError, match=re.escape("params: expected ['b'] too")):
         lstm.with_params({"W": lstm.params["W"], "R": lstm.params["R"]})
     with pytest.raises(ShapeError, match=re.escape("got ['c']")):
@@ -173,7 +172,7 @@ def test_parameters_must_fit() -> None:
 
 
 def test_the_right_state_is_accepted_as_a_plain_tuple() -> None:
-    lstm = LSTM(3, 4)
+    lstm = LSTMSequence(3, 4)
     _, state, _ = lstm.forward(np.ones((2, 1, 3)), (np.ones((2, 4)), np.ones((2, 4))))
     assert isinstance(state, LSTMState)
 
@@ -222,10 +221,8 @@ def test_parallel_and_chunkwise_form_read_each_others_caches() -> None:
 @pytest.mark.parametrize("layer", [LSTM(3, 4), sLSTM(3, 4)])
 def test_a_ragged_state(layer: Any) -> None:
     x = np.ones((2, 5, 3))
-    stacked = tuple(a[None] for a in layer.init_state(2))
-    y, after, cache = layer.forward(x, stacked)
-    assert after.h.shape == (1, 2, 4)
-    ragged = (((1.0,), (1.0, 2.0)),) * len(stacked)
+    y, after, cache = layer.forward(x)
+    ragged = (((1.0,), (1.0, 2.0)),) * len(after)
     calls: list[Callable[[], Any]] = [
         lambda: layer.forward(x, ragged),
         lambda: layer(x, ragged),

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from mpmath import exp, log, mp, mpf, tanh
 
-from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm import mLSTM, sLSTM
+from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from tests.cells.plain import sigma
 
@@ -44,7 +45,7 @@ def build(seed: int) -> Case:
     forget = ("sigmoid", "exp")[which % 2]
     layer: Any
     if which == 0:
-        layer = LSTM(D, NH * DH, rng=rng)
+        layer = LSTMSequence(D, NH * DH, rng=rng)
     elif which <= 2:
         layer = sLSTM(D, NH * DH, NH, forget_gate=forget, rng=rng)
     else:

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
-    LSTM,
     LSTMState,
     gradcheck,
     lstm_recurrent,
@@ -19,6 +18,7 @@ from numpy_xlstm import (
     sLSTMState,
 )
 from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Case, Sizes, Variant, assert_close, make, sizes
 
@@ -35,7 +35,7 @@ SLSTM_PAIR = Pair(slstm_recurrent, slstm_recurrent_backward)
 
 
 def pair_of(variant: Variant) -> Pair:
-    return LSTM_PAIR if variant.sequence is LSTM else SLSTM_PAIR
+    return LSTM_PAIR if variant.sequence is LSTMSequence else SLSTM_PAIR
 
 
 def weights(case: Case) -> tuple[Array, Array, Array]:

@@ -15,6 +15,7 @@ from numpy_xlstm import (
     sLSTM,
     sLSTMState,
 )
+from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.variants import VARIANTS, Sizes, Variant, assert_close, make
@@ -33,9 +34,6 @@ def test_the_notebook_call() -> None:
     assert np.array_equal(state.h[0], y[-1])
     _, dstate0, _ = lstm.backward(y, cache, LSTMState(h, c))
     assert dstate0.h.shape == (1, 10, 5)
-    flat, flat_state = lstm(x, (h0[0], c0[0]))
-    assert np.array_equal(flat, out)
-    assert flat_state.h.shape == (10, 5)
 
 
 def place(layer: Any, gate: str, weights: float | None, bias: float) -> None:
@@ -65,7 +63,7 @@ def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
 def test_per_gate_weights_are_the_equations() -> None:
     """One step by hand with the names of the notebook."""
     rng = np.random.default_rng(1)
-    cell = LSTM(3, 4, rng=rng)
+    cell = LSTMSequence(3, 4, rng=rng)
     x, h, c = rng.standard_normal(3), rng.standard_normal(4), rng.standard_normal(4)
 
     def sigma(a: Any) -> Any:
@@ -163,7 +161,7 @@ def test_an_explicit_zero_state_is_empty_however_small_the_input_gate(
 @pytest.mark.parametrize("gate", "ifzo")
 def test_gradients_of_saturated_gates_keep_their_digits(gate: str, bias: float) -> None:
     """σ′ and tanh′ far out are tiny, not 0: every gradient is right relative to itself."""
-    lstm = LSTM(1, 1, rng=np.random.default_rng(0))
+    lstm = LSTMSequence(1, 1, rng=np.random.default_rng(0))
     gate_rows(lstm.params["b"], gate)[...] = bias
     report = gradcheck(lstm, np.array([[[0.3]]]), rng=0, methods=["complex"])
     assert report.passed, str(report)
@@ -239,21 +237,6 @@ def test_the_gradients_of_a_state_taken_for_empty_are_zero() -> None:
     assert grads["b"][0] == pytest.approx(
         0.5, rel=1e-14
     )  # δĩ = δm: m = ĩ there, and c and n do not depend on ĩ
-
-
-def test_stacked_states_have_the_gradients_of_flat_ones() -> None:
-    rng = np.random.default_rng(0)
-    lstm = LSTM(5, 4, batch_first=False, rng=rng)
-    x, dy = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 10, 4))
-    state, dstate = (LSTMState(*rng.standard_normal((2, 1, 10, 4))) for _ in range(2))
-    _, _, cache = lstm.forward(x, state)
-    dx, dstate0, grads = lstm.backward(dy, cache, dstate)
-    _, _, cache = lstm.forward(x, LSTMState(*(a[0] for a in state)))
-    dx_flat, dstate0_flat, grads_flat = lstm.backward(dy, cache, LSTMState(*(a[0] for a in dstate)))
-    assert np.array_equal(dx, dx_flat)
-    assert np.array_equal(dstate0.h[0], dstate0_flat.h)
-    assert np.array_equal(dstate0.c[0], dstate0_flat.c)
-    assert all(np.array_equal(grads[name], grads_flat[name]) for name in grads)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)

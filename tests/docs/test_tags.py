@@ -58,6 +58,7 @@ NAMES = {
     r"(q\cdot n)": {"qn"},
     r"\mathrm{den}": {"den"},
     "b'": {"b_h"},
+    "W_{hr}": {"W_hr"},
 }
 
 

@@ -34,6 +34,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from tests.golden.recorded import RecordedLSTM
 from tests.golden.store import Named, like, named
 
 B, T, D, NH = 2, 7, 3, 2
@@ -78,7 +79,7 @@ class Family:
 
     name: str
     step: type[Any]
-    sequence: type[Any]
+    sequence: Callable[..., Any]
     options: dict[str, Any] = field(default_factory=dict)
     forms: tuple[dict[str, Any], ...] = ({},)
 
@@ -107,7 +108,7 @@ def _mlstm(forget_gate: str, input_gate: str, eps: float) -> Family:
 
 
 FAMILIES = [
-    Family("LSTM", LSTMCell, LSTM),
+    Family("LSTM", LSTMCell, lambda *sizes: RecordedLSTM(LSTM(*sizes))),
     *(
         Family(f"sLSTM {f}", sLSTMCell, sLSTM, {"num_heads": NH, "forget_gate": f})
         for f in ("sigmoid", "exp")
@@ -123,7 +124,7 @@ CELLS = {name: case for family in FAMILIES for name, case in family.cases().item
 def _sequence_cases() -> dict[str, Case]:
     """Rows of different lengths, one of them empty; and an empty state."""
     builds: dict[str, Callable[[], Any]] = {
-        "LSTM": lambda: LSTM(D, H),
+        "LSTM": lambda: RecordedLSTM(LSTM(D, H)),
         "sLSTM": lambda: sLSTM(D, H, NH),
         "mLSTM": lambda: mLSTM(D, H, NH, qk_dim=QK, form="chunkwise", chunk_size=3),
     }
@@ -207,7 +208,7 @@ def _model_cases() -> dict[str, Case]:
         "xLSTMLMModel tied": lambda: lm(True),
         "xLSTMLarge": lambda: large("single"),
         "xLSTMLarge fused": lambda: large("fused"),
-        "LanguageModel LSTM": lambda: LanguageModel(V, D, LSTM(D, H)),
+        "LanguageModel LSTM": lambda: RecordedLSTM(LanguageModel(V, D, LSTM(D, H))),
         "LanguageModel sLSTM": lambda: LanguageModel(V, D, sLSTM(D, H, NH)),
         "LanguageModel mLSTM": lambda: LanguageModel(V, D, mLSTM(D, H, NH, qk_dim=QK)),
     }

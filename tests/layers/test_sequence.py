@@ -25,31 +25,13 @@ from numpy_xlstm.kernels import (
     slstm_recurrent_backward,
 )
 from numpy_xlstm.layers.conv import CausalConv1d
-from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.lstm import LSTMSequence
 from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.numerics import Array
 from tests.ties.gated import assert_same
-
-
-@pytest.mark.parametrize("batch_first", [True, False])
-def test_states_as_pytorch_has_them(batch_first: bool) -> None:
-    rng = np.random.default_rng(0)
-    layer = LSTM(5, 3, 1, batch_first=batch_first, rng=rng)
-    x, (h, c) = rng.standard_normal((2, 10, 5)), rng.standard_normal((2, 1, 10, 3))
-    if batch_first:
-        x = x.swapaxes(0, 1)
-    y, state, cache = layer.forward(x, (h, c))
-    flat, flat_state, flat_cache = layer.forward(x, (h[0], c[0]))
-    assert_same((y, state.h[0], state.c[0]), (flat, *flat_state), 0.0)
-    assert state.h.shape == layer(x, (h, c))[1].h.shape == (1, 10, 3)
-    dy = rng.standard_normal(y.shape)
-    expected = layer.backward(dy, flat_cache, flat_state)[1]
-    for dstate in (state, flat_state):
-        got = layer.backward(dy, cache, dstate)[1]
-        assert_same((got.h[0], got.c[0]), expected, 0.0)
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -118,11 +100,6 @@ def test_other_bad_arguments() -> None:
         SequenceLayer(3)
     with pytest.raises(OptionError, match=r"cell.input_size: expected a whole number.*; got None"):
         SequenceLayer(Sizeless())
-    with pytest.raises(OptionError, match="num_layers: expected 1"):
-        LSTM(3, 4, 2)
-    h = np.zeros((1, 10, 5))
-    with pytest.raises(ShapeError, match=r"expected shape \(2, 5\); got \(10, 5\); x is read as"):
-        LSTM(5, 5).forward(np.zeros((2, 10, 5)), (h, h))
     dstate = sLSTMState(*np.full((4, 2, 4), np.nan))
     y, _, cache = slstm_recurrent(*GOOD)
     with pytest.raises(NonFiniteError, match=r"dstate\.h"):
@@ -141,7 +118,7 @@ def test_only_what_can_leave_out_padding_takes_lengths() -> None:
     for call in (layer.forward, layer):
         with pytest.raises(OptionError, match="lengths: expected None for a CausalConv1d; got"):
             call(x, lengths=lengths)
-    model = LanguageModel(5, 4, LSTM(4, 4))
+    model = LanguageModel(5, 4, LSTMSequence(4, 4))
     with pytest.raises(OptionError, match="lengths: expected None for a LanguageModel; got"):
         model.forward(np.zeros((2, 3), int), lengths=lengths)
 
@@ -152,7 +129,10 @@ def test_foreign_caches() -> None:
         lstm_recurrent_backward(y, cache)  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\)"):
         slstm_recurrent_backward(y[:1], cache)
-    x, layers = np.zeros((2, 3, 5)), (LSTM(5, 4), sLSTM(5, 4), SequenceLayer(LSTMCell(5, 4)))
+    x, layers = (
+        np.zeros((2, 3, 5)),
+        (LSTMSequence(5, 4), sLSTM(5, 4), SequenceLayer(LSTMCell(5, 4))),
+    )
     caches = [layer.forward(x)[2] for layer in layers]
     for n, layer in enumerate(layers):
         for foreign in (*caches[:n], *caches[n + 1 :]):
@@ -167,14 +147,14 @@ def test_foreign_caches() -> None:
 @pytest.mark.parametrize(
     ("layer", "other"),
     [
-        (LSTM(3, 4), LSTM(5, 4)),
-        (LSTM(3, 4), LSTM(3, 6)),
+        (LSTMSequence(3, 4), LSTMSequence(5, 4)),
+        (LSTMSequence(3, 4), LSTMSequence(3, 6)),
         (sLSTM(3, 4, 2), sLSTM(3, 4, 1)),
         (mLSTM(3, 4, 2), mLSTM(3, 4, 2, qk_dim=8)),
-        (LSTM(3, 4), LSTM(3, 4, dtype=np.float32)),
-        (LSTM(3, 4), LSTM(3, 4, batch_first=False)),
+        (LSTMSequence(3, 4), LSTMSequence(3, 4, dtype=np.float32)),
+        (LSTMSequence(3, 4), LSTMSequence(3, 4, batch_first=False)),
         (CausalConv1d(4, 3), CausalConv1d(4, 2)),
-        (LanguageModel(4, 3, LSTM(3, 4)), LanguageModel(4, 3, LSTM(3, 5))),
+        (LanguageModel(4, 3, LSTMSequence(3, 4)), LanguageModel(4, 3, LSTMSequence(3, 5))),
     ],
     ids=str,
 )

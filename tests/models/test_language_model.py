@@ -9,6 +9,7 @@ from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeErr
 from numpy_xlstm.layers import Linear, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 V, D, H, B, T = 7, 4, 6, 3, 5
 CELLS = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
@@ -30,11 +31,11 @@ def draw_tokens(seed: int = 2, steps: int = T) -> Array:
 
 
 def draw_like(state: Any, rng: np.random.Generator) -> Any:
-    return type(state)(*(rng.standard_normal(array.shape) for array in state))
+    return tree_map(lambda array: rng.standard_normal(array.shape), state)
 
 
 def add(a: Any, b: Any) -> Any:
-    return type(a)(*(x + y for x, y in zip(a, b, strict=True)))
+    return tree_map(np.add, a, b)
 
 
 def random_state(model: LanguageModel, rng: np.random.Generator) -> Any:
@@ -66,9 +67,10 @@ def test_every_gradient_by_complex_step(cell: str) -> None:
     assert dx is None
 
     def derivative(changed: LanguageModel, state0: Any) -> float:
-        complex_state = type(state0)(*(array.astype(complex) for array in state0))
+        complex_state = tree_map(lambda array: array.astype(complex), state0)
         y, last, _ = changed.forward(tokens, complex_state)
-        total = (dlogits * y).sum() + sum((d * a).sum() for d, a in zip(dstate, last, strict=True))
+        pairs = zip(leaves("", dstate), leaves("", last), strict=True)
+        total = (dlogits * y).sum() + sum((d * a).sum() for (_, d), (_, a) in pairs)
         return float(np.imag(total) / STEP)
 
     assert grads.keys() == model.params.keys()
@@ -80,10 +82,10 @@ def test_every_gradient_by_complex_step(cell: str) -> None:
             moved = wide.with_params({**wide.params, name: wide.params[name] + STEP * 1j * u})
             error = derivative(moved, state0) - (grad * u).sum()
             assert abs(error) < 1e-12 * scale * np.linalg.norm(u), name
-    for field, grad in zip(state0._fields, dstate0, strict=True):
-        u = rng.standard_normal(grad.shape)
-        moved_state = state0._replace(**{field: getattr(state0, field) + STEP * 1j * u})
-        error = derivative(wide, moved_state) - (grad * u).sum()
+    for field, grad in leaves("state", dstate0):
+        u, before = rng.standard_normal(grad.shape), dict(leaves("state", state0))
+        before[field] = before[field] + STEP * 1j * u
+        error = derivative(wide, rebuild(state0, iter(before.values()))) - (grad * u).sum()
         assert abs(error) < 1e-12 * np.linalg.norm(grad) * np.linalg.norm(u), field
 
 

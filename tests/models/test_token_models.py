@@ -533,7 +533,7 @@ def test_bad_state_dicts_are_refused_and_nothing_is_copied(name: str) -> None:
     bad = good[key].copy()
     bad[0, 0] = np.nan
     refused(model, good | {key: bad}, NonFiniteError, rf"{key}: expected finite")
-    refused(model, {}, ShapeError, "params: expected")
+    refused(model, {}, ShapeError, "state_dict: expected")
 
 
 # Errors

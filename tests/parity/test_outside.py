@@ -11,7 +11,7 @@ import pytest
 
 from numpy_xlstm.numerics import Array
 from tests.parity.outside.nodes import node_tests, operator_of
-from tests.parity.outside.operators import Operator, compute, reordered
+from tests.parity.outside.operators import Operator, by_layer, reordered
 from tests.parity.outside.random_operators import random_operator
 from tests.parity.outside.runtime import session_run
 from tests.parity.outside.suite import NotHere, Suite, error, run
@@ -97,7 +97,7 @@ def other_peepholes(op: Operator) -> Operator:
 
 
 def _difference(op: Operator, wrong: Operator) -> float:
-    return error(compute(wrong).values(), compute(op).values())
+    return error(by_layer(wrong).values(), by_layer(op).values())
 
 
 def _random(kind: str, seed: int) -> Operator:
@@ -130,7 +130,7 @@ def test_five_node_tests_of_gru_do_not_see_where_the_reset_gate_is() -> None:
         if op.kind == "GRU":
             assert "linear_before_reset" not in op.attributes
             moved = op._replace(attributes={**op.attributes, "linear_before_reset": 1})
-            ours = compute(moved)
+            ours = by_layer(moved)
             passed[case.name] = error([ours[n] for n in expected], expected.values()) < 1e-6
     assert [name for name, same in passed.items() if not same] == ["test_gru_seq_length"]
     assert len(passed) == 6
@@ -141,7 +141,7 @@ def test_a_row_without_steps() -> None:
     op = random_operator("LSTM", 0, np.float32)
     B = op.inputs["X"].shape[1]
     op = op._replace(inputs={**op.inputs, "sequence_lens": np.zeros(B, np.int32)})
-    theirs, ours = session_run(op), compute(op)
+    theirs, ours = session_run(op), by_layer(op)
     assert error([ours["Y"]], [theirs["Y"]]) == 0
     assert not theirs["Y_h"].any()
     np.testing.assert_array_equal(ours["Y_h"], op.inputs["initial_h"])
@@ -156,4 +156,4 @@ def test_what_is_not_here_says_so(kind: str, attribute: str, value: object) -> N
     op = random_operator(kind, 0, np.float64)
     op = op._replace(attributes={**op.attributes, attribute: value})
     with pytest.raises(NotHere, match=attribute):
-        compute(op)
+        by_layer(op)

@@ -15,7 +15,7 @@ from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.layers.lstm import LSTM
+from numpy_xlstm.layers.lstm import LSTMSequence
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
@@ -73,7 +73,7 @@ class Case:
         H = NH * s.DH
         if s.kind == "lstm":
             self.cell: Any = LSTMCell(s.D, H, dtype=dtype)
-            self.layer: Any = LSTM(s.D, H, dtype=dtype)
+            self.layer: Any = LSTMSequence(s.D, H, dtype=dtype)
         else:
             self.cell = sLSTMCell(s.D, H, NH, **self.options, dtype=dtype)
             self.layer = sLSTM(s.D, H, NH, **self.options, dtype=dtype)

@@ -146,8 +146,8 @@ def test_the_state_is_carried_if_that_is_asked_for_and_the_batch_is_not_fresh() 
     assert befores[0] is None
     assert befores[3] is None
     for before, after in zip(befores[1:3], afters[:2], strict=True):
-        np.testing.assert_array_equal(before.h, after.h)
-        np.testing.assert_array_equal(before.c, after.c)
+        np.testing.assert_array_equal(before[0].h, after[0].h)
+        np.testing.assert_array_equal(before[0].c, after[0].c)
     seen.clear()
     state = start(model)
     list(train(state, batches, Budget(steps=9)))

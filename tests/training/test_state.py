@@ -86,12 +86,20 @@ def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "training", "message"),
     [
-        ({"optimizer.m.cell.b": None}, {}, "training that can go on.*'m.cell.b'"),
-        ({"optimizer.v.cell.b": np.ones(3, np.float32)}, {}, r"v\.cell\.b: expected shape \(24,\)"),
-        ({"optimizer.m.cell.b": np.ones(24)}, {}, "expected float32.*got float64"),
+        ({"optimizer.m.head.bias": None}, {}, "training that can go on.*'m.head.bias'"),
+        (
+            {"optimizer.v.head.bias": np.ones(3, np.float32)},
+            {},
+            r"v\.head\.bias: expected shape \(5,\)",
+        ),
+        ({"optimizer.m.head.bias": np.ones(5)}, {}, "expected float32.*got float64"),
         ({"optimizer.t": np.array(-1)}, {}, "t: expected a whole number"),
-        ({"carried.c": None}, {}, "carried state: expected 'carried.c' too"),
-        ({"carried.h": np.ones((3, 5), np.float32)}, {}, r"carried\.h: .*got float32 \(3, 5\)"),
+        ({"carried.0.c": None}, {}, "carried state: expected 'carried.0.c' too"),
+        (
+            {"carried.0.h": np.ones((3, 5), np.float32)},
+            {},
+            r"carried\.0\.h: .*got float32 \(3, 5\)",
+        ),
         ({}, {"step": None}, "KeyError: 'step'"),
         ({}, {"rng": {"bit_generator": "Dice"}}, "rng: expected one of PCG64.*got 'Dice'"),
         ({}, {"optimizer": {"lr": -1}}, "lr: expected a number"),

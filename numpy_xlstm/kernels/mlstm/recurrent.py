@@ -51,7 +51,7 @@ def mlstm_recurrent(
         C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
         m = −inf, if omitted.
     lengths : np.ndarray, optional
-        Number of steps of each batch row, (B,), as in :meth:`LSTM.forward`.
+        Number of steps of each batch row, (B,), as in :meth:`mLSTM.forward`.
     eps : float, default 1e-6
         Added to the denominator; 0 is the paper.
     forget_gate, input_gate : {"sigmoid", "exp"}
@@ -103,7 +103,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     dh : np.ndarray
         Cotangent of h, shape (B, NH, T, DV).
     cache, dstate
-        As in :meth:`LSTM.backward`, and so are errors.
+        As in :meth:`mLSTM.backward`, and so are errors.
 
     Returns
     -------

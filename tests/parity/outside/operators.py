@@ -4,12 +4,11 @@ X is (T, B, D), W and R have an axis of directions in front, B holds two biases 
 Rows are in the order i, o, f, c in LSTM and z, r, h in GRU; peepholes in the order i, o, f.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import LSTMState, lstm_recurrent
 from numpy_xlstm.cells import (
     ElmanCell,
     GRUCell,
@@ -18,11 +17,10 @@ from numpy_xlstm.cells import (
     PeepholeLSTMCell,
     unroll,
 )
+from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, SequenceLayer, Stacked
+from numpy_xlstm.layers.stacked import reverse_steps
 from numpy_xlstm.numerics import Array
 from tests.parity.outside.suite import NotHere, error
-
-Sequence = Callable[..., tuple[Array, Any, Any]]
-"""Runs a cell over time: ``sequence(cell, x, state, lengths=…)``."""
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
@@ -95,49 +93,79 @@ def cell_of(op: Operator, direction: int) -> Any:
     return cell
 
 
-def kernel(cell: Any, x: Array, state: Any, *, lengths: Array | None) -> tuple[Array, Any, Any]:
-    """An LSTM as the whole sequence at once."""
-    W, R, b = (cell.params[name] for name in "WRb")
-    return lstm_recurrent(x @ W.T + b, R[None], LSTMState(*state), lengths=lengths)
+def layer_of(op: Operator) -> Recurrent:
+    """The layer of ours that is the operator: PyTorch's, or one that is made of cells.
+
+    It has both directions; one that only reads backwards is a forward one, turned outside.
+    """
+    ours: type[Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}[op.kind]
+    nonlinearity = check_attributes(op)
+    if "P" in op.inputs or (op.kind == "GRU" and not op.attributes.get("linear_before_reset", 0)):
+        return Stacked([[SequenceLayer(cell_of(op, d)) for d in range(op.directions)]])
+    (_, rows, D), H = op.inputs["W"].shape, op.inputs["R"].shape[2]
+    options: dict[str, Any] = {"nonlinearity": nonlinearity} if op.kind == "RNN" else {}
+    layer: Recurrent = ours(
+        D, H, bidirectional=op.directions == 2, dtype=op.inputs["W"].dtype, **options
+    )
+    theirs, wanted = {"LSTM": ("iofc", "ifco"), "GRU": ("zrh", "rzh"), "RNN": ("h", "h")}[op.kind]
+    for d, suffix in enumerate(("_l0", "_l0_reverse")[: op.directions]):
+        B = op.inputs["B"][d] if "B" in op.inputs else np.zeros(2 * rows)
+        arrays = {"weight_ih": op.inputs["W"][d], "weight_hh": op.inputs["R"][d]}
+        arrays |= dict(zip(("bias_ih", "bias_hh"), np.split(B, 2), strict=True))
+        for name, array in arrays.items():
+            layer.params[name + suffix][...] = reordered(array, theirs, wanted)
+    return layer
 
 
-def reverse_steps(array: Array, lengths: Array | None) -> Array:
-    """(B, T, ·) with the steps of each row in reverse, within its length; padding stays."""
-    if lengths is None:
-        return array[:, ::-1]
-    steps, ends = np.arange(array.shape[1]), lengths[:, None]
-    order = np.where(steps < ends, ends - 1 - steps, steps)
-    return np.take_along_axis(array, order[..., None], axis=1)
+def by_layer(op: Operator) -> dict[str, Array]:
+    """Y, Y_h and, of an LSTM, Y_c, by a layer."""
+    layer, x, lengths = layer_of(op), *_sequence_of(op)
+    given = [op.inputs[name] for name in ("initial_h", "initial_c") if name in op.inputs]
+    given = [a.swapaxes(0, 1) if op.batch_first else a for a in given]
+    states = tuple(zip(*given, strict=True))  # of each direction
+    state = layer.outer_state(states) if states else None
+    turned = op.attributes.get("direction", "forward") == "reverse"
+    y, state = layer(reverse_steps(x, lengths) if turned else x, state, lengths=lengths)
+    y = reverse_steps(y, lengths) if turned else y
+    last = [np.stack(arrays) for arrays in zip(*layer.inner_state(state), strict=True)]
+    return _outputs(op, y.reshape(*y.shape[:2], op.directions, -1), last)
 
 
-def compute(op: Operator, sequence: Sequence = unroll) -> dict[str, Array]:
-    """Y, Y_h and, of an LSTM, Y_c, by ``sequence`` of a cell for each direction."""
-    get = op.inputs.get
-    x, lengths = op.inputs["X"], get("sequence_lens")
-    x = x if op.batch_first else x.swapaxes(0, 1)
-    start = [get(name) for name in ("initial_h", "initial_c")]
+def by_cells(op: Operator) -> dict[str, Array]:
+    """The same by an unrolled cell for each direction."""
+    x, lengths = _sequence_of(op)
+    given = [op.inputs.get(name) for name in ("initial_h", "initial_c")]
     ys, states = [], []
     for d in range(op.directions):
         cell = cell_of(op, d)
-        backward = op.attributes.get("direction", "forward") == "reverse" or d == 1
         empty = cell.init_state(len(x))
-        given = [a if a is None else (a[:, d] if op.batch_first else a[d]) for a in start]
-        state = [e if a is None else a for e, a in zip(empty, given, strict=False)]
-        steps = reverse_steps(x, lengths) if backward else x
-        y, state, _ = sequence(cell, steps, type(empty)(*state), lengths=lengths)
-        ys.append(reverse_steps(y, lengths) if backward else y)
-        states.append(state)
-    Y = np.stack(ys, axis=2)  # (B, T, directions, H)
-    last = [np.stack(arrays, axis=1) for arrays in zip(*states, strict=True)]
-    if not op.batch_first:
-        Y, last = Y.transpose(1, 2, 0, 3), [a.swapaxes(0, 1) for a in last]
+        mine = [a if a is None else (a[:, d] if op.batch_first else a[d]) for a in given]
+        state = [e if a is None else a for e, a in zip(empty, mine, strict=False)]
+        turned = op.attributes.get("direction", "forward") == "reverse" or d == 1
+        steps = reverse_steps(x, lengths) if turned else x
+        y, last, _ = unroll(cell, steps, type(empty)(*state), lengths=lengths)
+        ys.append(reverse_steps(y, lengths) if turned else y)
+        states.append(last)
+    last = [np.stack(arrays) for arrays in zip(*states, strict=True)]
+    return _outputs(op, np.stack(ys, axis=2), last)
+
+
+def _sequence_of(op: Operator) -> tuple[Array, Array | None]:
+    """X as (B, T, D), and the lengths of its rows."""
+    x = op.inputs["X"]
+    return x if op.batch_first else x.swapaxes(0, 1), op.inputs.get("sequence_lens")
+
+
+def _outputs(op: Operator, Y: Array, last: list[Array]) -> dict[str, Array]:
+    """Y (B, T, directions, H) and states (directions, B, H) in the layout of the operator."""
+    if op.batch_first:
+        last = [a.swapaxes(0, 1) for a in last]
+    else:
+        Y = Y.transpose(1, 2, 0, 3)
     return dict(zip(("Y", "Y_h", "Y_c"), (Y, *last), strict=False))
 
 
 def compare(op: Operator, expected: Mapping[str, Array]) -> float:
-    """The larger error of the unrolled cell and of the kernel, where there is one."""
-    forms: list[Sequence] = [unroll]
-    if op.kind == "LSTM" and "P" not in op.inputs:
-        forms.append(kernel)
-    found = [compute(op, form) for form in forms]
+    """The larger error of the unrolled cells and of the layer."""
+    found = by_cells(op), by_layer(op)
     return max(error([ours[name] for name in expected], expected.values()) for ours in found)

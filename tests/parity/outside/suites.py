@@ -5,10 +5,23 @@ from functools import partial
 from tests.parity.outside.flash import flash_cases
 from tests.parity.outside.nodes import evaluator_cases, node_cases
 from tests.parity.outside.runtime import runtime_cases
-from tests.parity.outside.suite import Outcome, Suite
+from tests.parity.outside.suite import Case, Outcome, Suite
 from tests.parity.outside.transformers_model import model_cases
 
+
+def sample_cases(kind: str) -> dict[str, Case]:
+    """PyTorch's module samples, which have a test of their own too, for each case."""
+    from tests.parity import test_torch_samples as samples  # it skips where there are none
+
+    numbers = range(len(samples.draw(kind)))
+    return {f"{kind}-{n}": partial(samples.error_of_sample, kind, n) for n in numbers}
+
+
 SUITES = {
+    **{
+        f"PyTorch, module samples, {kind}, float64": Suite(1e-12, partial(sample_cases, kind))
+        for kind in ("LSTM", "GRU", "RNN")
+    },
     **{
         f"`onnx`, node tests, {kind}": Suite(1e-6, partial(node_cases, kind))
         for kind in ("LSTM", "GRU", "RNN")

@@ -1,0 +1,133 @@
+"""LSTM with a projection: one step, both ways, line by line as in ``docs/derivations/lstmp.md``."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells.gates import GATE_AXES, check_sizes
+from numpy_xlstm.cells.lstm import LSTMState
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+
+PROJECTED_AXES = {**GATE_AXES, "W_hr": "unit from"}
+"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+
+
+class LSTMPCache(NamedTuple):
+    """What one step keeps for its backward; all but x and the h of the state are (B, H)."""
+
+    x: Array
+    state: LSTMState  # before the step
+    pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
+    i: Array
+    f: Array
+    z: Array
+    o: Array
+    c: Array
+    m: Array  # o ∘ tanh(c): what is projected
+
+
+class LSTMPCell(Module):
+    """One step of an LSTM of which the output is projected, in the form of ``torch.nn.LSTM``.
+
+    ::
+
+        (ĩ, f̃, z̃, õ) = W x + R h₋ + b
+        i, f, o = σ(ĩ), σ(f̃), σ(õ);  z = tanh(z̃)
+        c = f ∘ c₋ + i ∘ z
+        m = o ∘ tanh(c)
+        h = W_hr m
+
+    (The LSTMP of Sak, Senior and Beaufays 2014, arXiv 1402.1128, whose recurrent projection r is h
+    here, without its peepholes and its second projection, which is not recurrent.)
+
+    Parameters
+    ----------
+    input_size, hidden_size, proj_size : int
+        Widths D of x, H of c and P of h.
+    dtype, rng
+        As in :class:`LSTMCell`.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (4·H, D), ``R`` (4·H, P), ``b`` (4·H,), rows in the order i, f, z, o, and ``W_hr``
+        (P, H), PyTorch's ``weight_hr``; all are uniform in ±1/√H, as in PyTorch.
+
+    Notes
+    -----
+    The state is an :class:`LSTMState` of h (B, P) and c (B, H).
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> cell = LSTMPCell(3, 4, 2, rng=rng)
+    >>> h, state, cache = cell.forward(np.ones((5, 3)))
+    >>> dx, dstate0, grads = cell.backward(rng.standard_normal((5, 2)), cache)
+    >>> state.h.shape, state.c.shape, grads["R"].shape, grads["W_hr"].shape
+    ((5, 2), (5, 4), (16, 2), (2, 4))
+    """
+
+    Cache = LSTMPCache
+    tensor_axes = PROJECTED_AXES
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        proj_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        P = check_positive("proj_size", proj_size)
+        self.input_size, self.hidden_size, self.proj_size = D, H, P
+        shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
+        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        self.params = {name: array.astype(dtype) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> LSTMState:
+        """Return the empty state: h = c = 0."""
+        B = check_positive("batch_size", batch_size)
+        sizes = self.proj_size, self.hidden_size
+        return LSTMState(*(np.zeros((B, size), self.dtype) for size in sizes))
+
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, P) and the state after it."""
+        h_prev, c_prev = state = enter(self, x, state)
+        p = self.params
+        a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [lstmp.1]
+        i_pre, f_pre, z_pre, o_pre = pre = np.split(a, 4, axis=1)
+        i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstmp.2]
+        z = np.tanh(z_pre)  # [lstmp.3]
+        c = f * c_prev + i * z  # [lstmp.4]
+        m = o * np.tanh(c)  # [lstmp.5]
+        h = m @ p["W_hr"].T  # [lstmp.6]
+        return h, LSTMState(h, c), LSTMPCache(x, state, pre, i, f, z, o, c, m)
+
+    def backward(
+        self, dh: Array, cache: LSTMPCache, dstate: Any = None
+    ) -> tuple[Array, LSTMState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        dh_next, dc_next = enter_backward(self, dh, cache, dstate)
+        x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
+        dh = dh + dh_next  # [rec.8]
+        dW_hr = dh.T @ m  # [lstmp.7]
+        dm = dh @ self.params["W_hr"]  # [lstmp.8]
+        do_pre = dm * np.tanh(c) * sigmoid_slope(o_pre)  # [lstmp.9]
+        dc = dc_next + dm * o * tanh_slope(c)  # [lstmp.10]
+        dz_pre = dc * i * tanh_slope(z_pre)  # [lstmp.11]
+        di_pre = dc * z * sigmoid_slope(i_pre)  # [lstmp.12]
+        df_pre = dc * c_prev * sigmoid_slope(f_pre)  # [lstmp.13]
+        dc_prev = f * dc  # [lstmp.14]
+        da = np.hstack([di_pre, df_pre, dz_pre, do_pre])  # [lstmp.15]
+        dx = da @ self.params["W"]  # [lstmp.16]
+        dh_prev = da @ self.params["R"]  # [lstmp.17]
+        dW = da.T @ x  # [lstmp.18]
+        dR = da.T @ h_prev  # [lstmp.19]
+        db = da.sum(axis=0)  # [lstmp.20]
+        return dx, LSTMState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "W_hr": dW_hr}

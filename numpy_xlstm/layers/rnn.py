@@ -1,0 +1,228 @@
+"""LSTM, GRU and RNN as PyTorch has them: its arguments, names, start, and shapes of states."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells.elman import ElmanCell, ElmanState
+from numpy_xlstm.cells.gru import GRUCell, GRUState
+from numpy_xlstm.cells.lstm import LSTMState
+from numpy_xlstm.cells.lstmp import LSTMPCell
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.layers.lstm import LSTMSequence
+from numpy_xlstm.layers.rnn_base import TWO_BIASES, RNNBase
+from numpy_xlstm.layers.sequence import SequenceLayer
+from numpy_xlstm.numerics import check_positive, check_whole
+
+
+class LSTM(RNNBase):
+    r"""An LSTM over sequences: ``torch.nn.LSTM``, with its arguments, names and states.
+
+    Every layer and direction is, at each step (xLSTM paper, Eqs 28–33; PyTorch calls z g)::
+
+        g̃ = W_g x + b_ig + R_g h₋ + b_hg     for g = i, f, z, o
+        i, f, o = σ(ĩ), σ(f̃), σ(õ);  z = tanh(z̃)
+        c = f ∘ c₋ + i ∘ z
+        h = o ∘ tanh(c),   or   h = W_hr (o ∘ tanh(c)) with ``proj_size``
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        Widths D of x and H of h and c.
+    num_layers : int, default 1
+        Layers over one another.
+    bias : bool, default True
+        Whether there are biases.
+    batch_first : bool, default True
+        Whether x and y are (B, T, ·), or (T, B, ·). PyTorch's default is False.
+    dropout : float
+        Probability that an entry of the output of a layer, but for the last, is dropped where
+        ``rng`` is given. PyTorch's 1 is refused.
+    bidirectional : bool
+        Whether each layer has a reverse direction too, whose output stands beside that of the
+        first.
+    proj_size : int
+        Width P of h if it is a projection, less than H; 0 for none.
+    dtype : dtype, default float64
+        Of the parameters, and of all that the layer takes and returns.
+    rng : np.random.Generator, optional
+        Source of the initial parameters; a fresh one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``weight_ih_l0`` (4·H, D), ``weight_hh_l0`` (4·H, H or P), ``bias_ih_l0`` and
+        ``bias_hh_l0`` (4·H,), rows in the order i, f, z, o, and ``weight_hr_l0`` (P, H); the same
+        for each layer with ``_l1``, …, and for its reverse direction with ``_l0_reverse``, …; all
+        uniform in ±1/√H, as in PyTorch. :func:`gate_rows` gives the rows of a gate.
+
+    Raises
+    ------
+    OptionError
+        If an argument is not as described.
+
+    Notes
+    -----
+    A state is an :class:`LSTMState`, or a plain tuple, of h (num_layers · directions, B, H or P)
+    and c (num_layers · directions, B, H). x may be (T, D): then neither has a batch.
+
+    Both biases are there so that weights go to PyTorch and back bit for bit. They are only ever
+    added, and have the same gradient. ``lengths`` in :meth:`forward` does what packing does in
+    PyTorch; T = 0 and lengths of 0, which PyTorch refuses, change no state.
+
+    Examples
+    --------
+    PyTorch's own call, time first, and what the backward needs:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTM
+    >>> rng = np.random.default_rng(0)
+    >>> lstm = LSTM(5, 4, 2, bidirectional=True, batch_first=False, rng=rng)
+    >>> x = rng.standard_normal((7, 10, 5))
+    >>> h0, c0 = rng.standard_normal((2, 4, 10, 4))
+    >>> out, (h, c) = lstm(x, (h0, c0))
+    >>> out.shape, h.shape
+    ((7, 10, 8), (4, 10, 4))
+    >>> out, state, cache = lstm.forward(x, (h0, c0))
+    >>> dx, dstate0, grads = lstm.backward(rng.standard_normal(out.shape), cache)
+    >>> dx.shape, dstate0.c.shape, grads["weight_ih_l1_reverse"].shape
+    ((7, 10, 5), (4, 10, 4), (16, 8))
+    """
+
+    State = LSTMState
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.proj_size = check_whole("proj_size", proj_size)
+        if self.proj_size >= check_positive("hidden_size", hidden_size):
+            expected = f"less than hidden_size = {hidden_size}, or 0 for none"
+            raise OptionError(f"proj_size: expected {expected}; got {proj_size}")
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
+        """Return one layer and direction: with a kernel, or with a projection unrolled."""
+        if self.proj_size == 0:
+            return LSTMSequence(width, self.hidden_size, **options)
+        return SequenceLayer(LSTMPCell(width, self.hidden_size, self.proj_size, **options))
+
+
+class GRU(RNNBase):
+    """A gated recurrent unit over sequences: ``torch.nn.GRU``, :class:`GRUCell` at every step.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
+        As in :class:`LSTM`.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        As in :class:`LSTM`, with 3·H rows in the order r, z, n.
+
+    Notes
+    -----
+    A state is an array h (num_layers · directions, B, H).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import GRU
+    >>> gru = GRU(5, 4, 2, rng=np.random.default_rng(0))
+    >>> out, h = gru(np.ones((10, 7, 5)))
+    >>> out.shape, h.shape, gru.params["weight_hh_l1"].shape
+    ((10, 7, 4), (2, 10, 4), (12, 4))
+    """
+
+    State = GRUState
+    biases = TWO_BIASES
+
+    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
+        """Return one layer and direction."""
+        return SequenceLayer(GRUCell(width, self.hidden_size, **options))
+
+
+class RNN(RNNBase):
+    """An Elman network over sequences: ``torch.nn.RNN``, :class:`ElmanCell` at every step.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
+        As in :class:`LSTM`.
+    nonlinearity : {"tanh", "relu"}
+        As in :class:`ElmanCell`.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        As in :class:`LSTM`, with H rows.
+
+    Notes
+    -----
+    A state is an array h (num_layers · directions, B, H).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import RNN
+    >>> rnn = RNN(5, 4, nonlinearity="relu", rng=np.random.default_rng(0))
+    >>> out, h = rnn(np.ones((7, 5)))  # without a batch
+    >>> out.shape, h.shape
+    ((7, 4), (1, 4))
+    """
+
+    State = ElmanState
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            rng=rng,
+        )
+
+    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
+        """Return one layer and direction."""
+        options["nonlinearity"] = self.nonlinearity
+        return SequenceLayer(ElmanCell(width, self.hidden_size, **options))

@@ -1,0 +1,265 @@
+"""Sequence layers over one another, in one direction or in both."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.dropout import Dropout
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import Array, check_kind, check_positive
+
+
+class StackedCache(NamedTuple):
+    """What the backward of :class:`Stacked` needs."""
+
+    kept: list[Any]  # of each layer and direction
+    factors: list[Array | None]  # of the dropout before each layer; None where there is none
+    lengths: Array | None
+
+
+class Stacked(Recurrent):
+    """Layers over one another, each of one sequence layer or of two, forward and reverse.
+
+    A reverse layer reads each row from its last step to its first, within its own length. The
+    outputs of both directions stand side by side, and are the input of the layer above.
+
+    Parameters
+    ----------
+    layers : list of lists
+        From the bottom to the top: each ``[forward]`` or ``[forward, reverse]``, sequence layers
+        such as :class:`~numpy_xlstm.sLSTM` or :class:`~numpy_xlstm.SequenceLayer`.
+    dropout : float
+        Probability that an entry between two layers is dropped in training, where ``rng`` is given.
+    batch_first : bool, default True
+        Whether x and y are (B, T, ·), or (T, B, ·).
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        Those of the layers, under their names with PyTorch's suffixes: ``W_l0``, ``W_l0_reverse``,
+        ``W_l1``, …
+    layers : list
+        All layers and directions one after the other, in the order of the state.
+    directions : list[int]
+        How many there are over one another, and how many directions each has.
+
+    Raises
+    ------
+    ShapeError, DTypeError, OptionError
+        If a layer is not as wide as what it is given, or has another dtype, or is none.
+
+    Notes
+    -----
+    The state is a tuple of the states of all layers and directions: that of layer 0, of layer 0
+    reverse, of layer 1, and so on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTM, sLSTM
+    >>> rng = np.random.default_rng(0)
+    >>> both = [sLSTM(3, 4, rng=rng), sLSTM(3, 4, rng=rng)]
+    >>> stack = Stacked([both, [mLSTM(8, 6, num_heads=2, rng=rng)]])
+    >>> y, state, cache = stack.forward(rng.standard_normal((2, 5, 3)), lengths=np.array([5, 2]))
+    >>> y.shape, [type(part).__name__ for part in state]
+    ((2, 5, 6), ['sLSTMState', 'sLSTMState', 'mLSTMState'])
+    >>> dx, dstate0, grads = stack.backward(rng.standard_normal(y.shape), cache)
+    >>> grads["W_l0_reverse"].shape
+    (16, 3)
+    """
+
+    Cache = StackedCache
+
+    def __init__(
+        self,
+        layers: Sequence[Sequence[Recurrent]],
+        *,
+        dropout: float = 0.0,
+        batch_first: bool = True,
+    ) -> None:
+        levels = _checked_layers(layers)
+        self.layers = [layer for directions in levels for layer in directions]
+        self.directions = [len(directions) for directions in levels]
+        suffixes = [(f"*_l{n}", f"*_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
+        self.parts = {"layers": [suffix for each in suffixes for suffix in each]}
+        self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
+        self.between, self.batch_first = Dropout(dropout), batch_first
+        self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
+        self.takes_lengths = all(layer.takes_lengths for layer in self.layers)
+        self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
+
+    @property
+    def tensor_axes(self) -> Mapping[str, Any]:
+        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        return self.named_grads(layers=[getattr(each, "tensor_axes", {}) for each in self.layers])
+
+    def init_state(self, batch_size: int) -> Any:
+        """Return the empty state, a part for each layer and direction."""
+        return tuple(layer.inner_state(layer.init_state(batch_size)) for layer in self.layers)
+
+    def check_state(self, state: tuple[Any, ...]) -> None:
+        """Raise :class:`StateError` for a state that no sequence leads to."""
+        for layer, part in zip(self.layers, state, strict=True):
+            layer.check_state(part)
+
+    def compute(
+        self,
+        x: Array,
+        state: tuple[Any, ...],
+        rng: np.random.Generator | None = None,
+        *,
+        lengths: Array | None = None,
+    ) -> tuple[Array, tuple[Any, ...], StackedCache]:
+        """Forward, without checks."""
+        after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        for level, directions in enumerate(self.directions):
+            x, dropped = self.between.compute(x, rng if level else None)
+            cache.factors.append(dropped)
+            ys = []
+            for turn in _turns(lengths)[:directions]:
+                layer, before = next(each)
+                y, now, kept = layer.run(turn(x), before, lengths, rng=rng)
+                ys.append(turn(y))
+                after.append(now)
+                cache.kept.append(kept)
+            x = ys[0] if directions == 1 else np.concatenate(ys, axis=-1)
+        return x, tuple(after), cache
+
+    def compute_backward(
+        self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
+    ) -> tuple[Array, tuple[Any, ...], Grads]:
+        """Backward, without checks."""
+        before, grads = [], []
+        each = reversed(list(zip(self.layers, cache.kept, dstate, strict=True)))
+        for directions, dropped in reversed(list(zip(self.directions, cache.factors, strict=True))):
+            dxs = []
+            for turn in reversed(_turns(cache.lengths)[:directions]):
+                layer, kept, dafter = next(each)
+                dy, part = np.split(dy, [-layer.out_features], axis=-1)
+                dx, dbefore, found = layer.compute_backward(turn(part), kept, dafter)
+                dxs.append(turn(dx))
+                before.append(dbefore)
+                grads.append(found)
+            dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), dropped)
+        return dy, tuple(reversed(before)), self.named_grads(layers=grads[::-1])
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless ``compute`` of such layers has kept this."""
+        super().check_cache(cache)
+        for layer, kept in zip(self.layers, cache.kept, strict=False):
+            layer.check_cache(kept)
+
+
+def stack_layers(
+    layer: Callable[..., Recurrent],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int = 1,
+    *,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    batch_first: bool = True,
+    **options: Any,
+) -> Stacked:
+    """Stack layers of one kind.
+
+    Parameters
+    ----------
+    layer : callable
+        ``layer(width, hidden_size, **options)`` gives a sequence layer for inputs of that width.
+    input_size, hidden_size : int
+        Widths of x, and of the outputs of each layer and direction.
+    num_layers : int
+        How many there are.
+    bidirectional : bool
+        Whether each has a reverse direction too.
+    dropout, batch_first
+        As in :class:`Stacked`.
+    **options
+        For ``layer``, such as ``num_heads``, ``dtype`` and ``rng``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import GRUCell, SequenceLayer, sLSTM
+    >>> rng = np.random.default_rng(0)
+    >>> stack = stack_layers(sLSTM, 3, 8, 2, bidirectional=True, num_heads=2, rng=rng)
+    >>> stack(np.ones((2, 5, 3)))[0].shape
+    (2, 5, 16)
+
+    Of a cell without a layer of its own:
+
+    >>> def gru(width, hidden_size, **options):
+    ...     return SequenceLayer(GRUCell(width, hidden_size, **options))
+    >>> sorted(stack_layers(gru, 3, 8, 2, rng=rng).params)
+    ['R_l0', 'R_l1', 'W_l0', 'W_l1', 'b_h_l0', 'b_h_l1', 'b_l0', 'b_l1']
+    """
+
+    def make(width: int) -> Recurrent:
+        return layer(width, hidden_size, **options)
+
+    made = levels(make, input_size, num_layers, bidirectional)
+    return Stacked(made, dropout=dropout, batch_first=batch_first)
+
+
+def levels(
+    make: Callable[[int], Recurrent], input_size: int, num_layers: int, bidirectional: bool
+) -> list[list[Recurrent]]:
+    """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
+    check_kind("bidirectional", bidirectional, bool)
+    made: list[list[Recurrent]] = []
+    for _ in range(check_positive("num_layers", num_layers)):
+        width = _width(made[-1]) if made else input_size
+        made.append([make(width) for _ in range(1 + bidirectional)])
+    return made
+
+
+def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+    """How the two directions see the steps of an array (B, T, ·): both are their own inverse."""
+    return lambda array: array, lambda array: reverse_steps(array, lengths)
+
+
+def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
+    """(B, T, ·) with the steps of each row in reverse, within its length; padding stays.
+
+    Examples
+    --------
+    >>> x = np.array([[[1], [2], [3]], [[4], [5], [0]]])
+    >>> reverse_steps(x, np.array([3, 2]))[..., 0]
+    array([[3, 2, 1],
+           [5, 4, 0]])
+    """
+    if lengths is None:
+        return array[:, ::-1]
+    steps, ends = np.arange(array.shape[1]), lengths[:, None]
+    order = np.where(steps < ends, ends - 1 - steps, steps)
+    turned: Array = np.take_along_axis(array, order[..., None], axis=1)
+    return turned
+
+
+def _width(directions: Sequence[Recurrent]) -> int:
+    """Of the outputs of all directions, side by side."""
+    return sum(layer.out_features for layer in directions)
+
+
+def _checked_layers(layers: Any) -> list[list[Recurrent]]:
+    """Return the layers if they fit on one another, else raise an error that names one."""
+    several = isinstance(layers, list | tuple) and len(layers) > 0
+    found = [list(each) if isinstance(each, list | tuple) else [] for each in layers if several]
+    if not found or not all(1 <= len(directions) <= 2 for directions in found):
+        expected = "a list of layers, each [forward] or [forward, reverse]"
+        raise OptionError(f"layers: expected {expected}; got {layers!r}")
+    for n, directions in enumerate(found):
+        for layer in directions:
+            check_kind(f"layers[{n}]", layer, Recurrent)
+            width = _width(found[n - 1]) if n else found[0][0].in_features
+            if layer.in_features != width:
+                expected = f"in_features {width}, the width of what it is given"
+                raise ShapeError(f"layers[{n}]: expected {expected}; got {layer.in_features}")
+            if layer.dtype != (dtype := found[0][0].dtype):
+                expected = f"{dtype}, the dtype of the first layer"
+                raise DTypeError(f"layers[{n}]: expected {expected}; got {layer.dtype}")
+    return found

@@ -1,0 +1,167 @@
+"""PyTorch's own module samples of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run by it and by us.
+
+``torch.testing._internal.common_modules`` has them for the module tests of PyTorch, which compare a
+module with itself. Here they are run with the same weights by both, and outputs, states and all
+gradients are compared, under random cotangents of the outputs and of the final state.
+"""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import GRU, LSTM, RNN
+from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, tree_map
+
+torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+pytest.importorskip("expecttest", reason="expecttest (the extra 'peers') is not installed")
+samples = pytest.importorskip(
+    "torch.testing._internal.common_modules", reason="this PyTorch has no samples there"
+)
+rnn = torch.nn.utils.rnn
+
+BOUND = 1e-12
+OURS: dict[str, Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
+COUNTS = {"LSTM": 32, "GRU": 32, "RNN": 64}
+"""Of GRU and RNN with the samples that are packed, which are half of them."""
+
+
+def draw(kind: str) -> list[Any]:
+    """The samples of a kind, the same each time."""
+    torch.manual_seed(0)
+    options = {"device": "cpu", "dtype": torch.float64, "requires_grad": True, "training": True}
+    if kind == "LSTM":
+        found = samples.module_inputs_torch_nn_LSTM(None, **options)
+    else:
+        packed = {"is_rnn": kind == "RNN", "with_packed_sequence": True}
+        found = samples.module_inputs_torch_nn_RNN_GRU(None, **options, **packed)
+    return list(found)
+
+
+CASES = [(kind, n) for kind in OURS for n in range(COUNTS[kind])]
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_there_are_so_many_samples(kind: str) -> None:
+    assert len(draw(kind)) == COUNTS[kind]
+
+
+@pytest.mark.parametrize(("kind", "n"), CASES)
+def test_samples(kind: str, n: int) -> None:
+    assert error_of_sample(kind, n) <= BOUND
+
+
+def error_of_sample(kind: str, n: int) -> float:
+    """The largest error of a sample."""
+    sample = draw(kind)[n]
+    options = sample.constructor_input.kwargs
+    theirs, ours = getattr(torch.nn, kind)(**options).double(), OURS[kind](**options)
+    x, *state = sample.forward_input.args
+    lengths = None
+    if isinstance(x, torch.nn.utils.rnn.PackedSequence):
+        x, lengths = rnn.pad_packed_sequence(x, batch_first=ours.batch_first)
+        lengths = lengths.numpy()
+    if kind == "LSTM" and len(state) == 1:
+        state = [tuple(state[0])]
+    return compare(ours, theirs, numpy(x), numpy(state[0]) if state else None, lengths)
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("kind", OURS)
+def test_packed_sequences_with_states(kind: str, seed: int) -> None:
+    """``lengths`` is ``pack_padded_sequence`` with ``enforce_sorted=False``, in any order."""
+    rng = np.random.default_rng(seed)
+    B, T, D, H, layers, both = 4, 6, 3, 4, 1 + seed % 3, seed % 2 == 0
+    options = {"bidirectional": both, "bias": seed % 4 != 1, "batch_first": seed % 3 != 1}
+    if kind == "LSTM" and seed % 4 > 1:
+        options["proj_size"] = 2
+    theirs = getattr(torch.nn, kind)(D, H, layers, **options).double()
+    ours = OURS[kind](D, H, layers, **options, rng=rng)
+    x = rng.standard_normal((B, T, D) if ours.batch_first else (T, B, D))
+    state = tree_map(lambda a: rng.standard_normal(a.shape), ours.init_state(B))
+    assert compare(ours, theirs, x, state, rng.integers(1, T + 1, B)) <= BOUND
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_what_pytorch_refuses(kind: str) -> None:
+    """Its own samples of errors: ours, too, are raised, where theirs are, and say what it is."""
+    found = samples.module_error_inputs_torch_nn_RNN_GRU(
+        None, device="cpu", dtype=torch.float64, requires_grad=True, training=True
+    )
+    assert len(found) >= 14
+    for error in found:
+        given, forward = (
+            error.module_error_input.constructor_input,
+            "FORWARD" in str(error.error_on),
+        )
+        options = {name: v for name, v in given.kwargs.items() if name not in ("dtype", "device")}
+        if forward:
+            layer, x = OURS[kind](*given.args, **options), error.module_error_input.forward_input
+            with pytest.raises(DTypeError, match=r"x: expected float64, .*; got float32"):
+                layer(numpy(x.args[0]))
+        else:
+            name = re.match(r"\w+", error.error_regex)
+            assert name is not None
+            with pytest.raises(OptionError, match=rf"{name[0]}: expected .*; got"):
+                OURS[kind](*given.args, **options)
+
+
+def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:
+    """Run both with the same weights; the largest error, in units of :func:`distance`."""
+    rng = np.random.default_rng(0)
+    ours.load_state_dict(theirs.state_dict())
+    known = {} if lengths is None else {"lengths": lengths}
+    y, after, cache = ours.forward(x, state, **known)
+    dy, dafter = (
+        rng.standard_normal(y.shape),
+        tree_map(lambda a: rng.standard_normal(a.shape), after),
+    )
+    dx, dstate0, grads = ours.backward(dy, cache, dafter)
+
+    tx, tstate = leaf(x), tuple(leaf(a) for _, a in leaves("", state))
+    given = [tx] if lengths is None else [packed(tx, lengths, ours.batch_first)]
+    if tstate:
+        given.append(tstate if len(tstate) > 1 else tstate[0])
+    out, last = theirs(*given)
+    if lengths is not None:
+        total = x.shape[1 if ours.batch_first else 0]
+        out, _ = rnn.pad_packed_sequence(out, ours.batch_first, total_length=total)
+    results = [out, *(last if isinstance(last, tuple) else (last,))]
+    cotangents = [dy, *(d for _, d in leaves("", dafter))]
+    sum((r * torch.tensor(d)).sum() for r, d in zip(results, cotangents, strict=True)).backward()
+
+    got = [y, *(a for _, a in leaves("", after)), dx]
+    expected = [*(numpy(r) for r in results), numpy(tx.grad)]
+    if tstate:
+        got += [a for _, a in leaves("", dstate0)]
+        expected += [numpy(t.grad) for t in tstate]
+    assert grads.keys() == dict(theirs.named_parameters()).keys()
+    got += [grads[name] for name, _ in theirs.named_parameters()]
+    expected += [numpy(weight.grad) for _, weight in theirs.named_parameters()]
+    return max(distance(a, b) for a, b in zip(got, expected, strict=True))
+
+
+def distance(a: Array, b: Array) -> float:
+    """max |a − b|, relative to the largest entry of b if that is above 1."""
+    assert a.shape == b.shape
+    return float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
+
+
+def packed(x: Any, lengths: Array, batch_first: bool) -> Any:
+    """Pack a tensor, whose gradient then is that of the padded one."""
+    return rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=False)
+
+
+def leaf(array: Array) -> Any:
+    """A tensor that gets a gradient."""
+    return torch.tensor(array, requires_grad=True)
+
+
+def numpy(tensors: Any) -> Any:
+    """Tensors as arrays."""
+    if isinstance(tensors, tuple):
+        return tuple(numpy(t) for t in tensors)
+    return tensors.detach().numpy()
