@@ -70,7 +70,8 @@ def _memories() -> dict[str, Case]:
 def _guests() -> dict[str, Case]:
     """The cells without a kernel, as a step and unrolled, and all over different lengths."""
     found: dict[str, Case] = {}
-    for cell in (cells.GRUCell, cells.ElmanCell, cells.PeepholeLSTMCell, cells.LSTMPCell):
+    plain = cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell
+    for cell in (*plain, cells.LSTMPCell):
         options = {"proj_size": 2} if cell is cells.LSTMPCell else {}
         found[cell.__name__] = _step(cell, **options)
         found[f"lengths/{cell.__name__}"] = _padded(partial(_unrolled, cell), **options)

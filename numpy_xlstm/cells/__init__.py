@@ -3,6 +3,7 @@
 from numpy_xlstm.cells.elman import ElmanCell, ElmanState
 from numpy_xlstm.cells.gates import gate_rows
 from numpy_xlstm.cells.gru import GRUCell, GRUState
+from numpy_xlstm.cells.gru_original import OriginalGRUCell, OriginalGRUState
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
@@ -18,6 +19,8 @@ __all__ = [
     "LSTMCell",
     "LSTMPCell",
     "LSTMState",
+    "OriginalGRUCell",
+    "OriginalGRUState",
     "PeepholeLSTMCell",
     "PeepholeState",
     "gate_rows",

@@ -1,4 +1,4 @@
-"""The guests, GRU, Elman and peephole LSTM: built at random, and in 50 digits."""
+"""The guests, both GRUs, Elman and peephole LSTM: built at random, and in 50 digits."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,6 +9,7 @@ from mpmath import mpf, tanh
 
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.module import Module
@@ -18,6 +19,7 @@ from tests.cells.plain import Vector, affine, exactly, sigma
 
 GUESTS: dict[str, Callable[..., Any]] = {
     "GRU": GRUCell,
+    "GRU-original": OriginalGRUCell,
     "Elman-tanh": ElmanCell,
     "Elman-relu": partial(ElmanCell, nonlinearity="relu"),
     "peephole": PeepholeLSTMCell,
@@ -68,6 +70,11 @@ def plain_step(guest: str, params: dict[str, Any], x: Vector, state: list[Vector
         r, z = [sigma(a[j]) for j in units], [sigma(a[H + j]) for j in units]
         s, u = recurrent[2 * H :], a[2 * H :]
         n = [tanh(u[j] - s[j] + r[j] * s[j]) for j in units]
+        return [[(1 - z[j]) * n[j] + z[j] * h[j] for j in units]]
+    if guest == "GRU-original":
+        r, z = [sigma(a[j]) for j in units], [sigma(a[H + j]) for j in units]
+        s = affine(p["R"][2 * H :], [r[j] * h[j] for j in units], [mpf(0)] * H)
+        n = [tanh(a[2 * H + j] - recurrent[2 * H + j] + s[j]) for j in units]
         return [[(1 - z[j]) * n[j] + z[j] * h[j] for j in units]]
     c, P = state[1], p["P"]
     i = [sigma(a[j] + P[j] * c[j]) for j in units]

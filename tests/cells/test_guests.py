@@ -1,4 +1,4 @@
-"""GRU, Elman and peephole LSTM: values in 50 digits, all gradients, bad input, planted errors."""
+"""Both GRUs, Elman and peephole LSTM: 50 digits, all gradients, bad input, planted errors."""
 
 import inspect
 import re
@@ -14,6 +14,7 @@ from mpmath import mpf
 from numpy_xlstm import gradcheck
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
@@ -126,13 +127,17 @@ def test_a_peephole_lstm_without_peepholes_is_an_lstm() -> None:
 def test_a_gru_with_a_diagonal_map_is_the_original_one() -> None:
     """Where R_n is diagonal and b′_n is 0, r ∘ (R_n h₋) and R_n (r ∘ h₋) are the same."""
     cell, xs, state, rng = build("GRU", 2, 1, 3, 4, seed=6)
-    p, x, h = cell.params, xs[:, 0], state.h
+    p = cell.params
     p["R"][8:], p["b_h"][8:] = np.diag(rng.standard_normal(4)), 0
-    r, z = np.split(
-        1 / (1 + np.exp(-(x @ p["W"].T + h @ p["R"].T + p["b"] + p["b_h"])[:, :8])), 2, 1
-    )
-    n = np.tanh(x @ p["W"][8:].T + p["b"][8:] + (r * h) @ p["R"][8:].T)
-    assert_close(cell.forward(x, state)[0], (1 - z) * n + z * h, 1e-14)
+    params = {"W": p["W"], "R": p["R"], "b": p["b"] + p["b_h"]}
+    original = OriginalGRUCell(3, 4).with_params(params)
+    x, dh = xs[:, 0], rng.standard_normal((2, 4))
+    results = []
+    for each in (cell, original):
+        h, _, cache = each.forward(x, state)
+        dx, dstate0, grads = each.backward(dh, cache)
+        results.append((h, dx, dstate0.h, grads["W"], grads["R"][:8], grads["b"]))
+    assert_close(results[0], results[1], 1e-13)
 
 
 def test_a_gru_that_writes_next_to_nothing_keeps_all_digits() -> None:
@@ -182,6 +187,22 @@ PLANTS: dict[type[Any], list[tuple[str, str]]] = {
         ("dR = ds.T @ h_prev", "dR = da.T @ h_prev"),
         ("db, db_h = da", "db, db_h = ds"),
         (", ds.sum(axis=0)", ", da.sum(axis=0)"),
+    ],
+    OriginalGRUCell: [
+        ("dh = dh + dh_next", "dh = dh"),
+        ("dn_pre = dh * u", "dn_pre = dh * z"),
+        ("* tanh_slope(n_pre)", "* tanh_slope(n)"),
+        ("dz_pre = dh * (h_prev - n)", "dz_pre = dh * h_prev"),
+        ("ds = dn_pre @ R_n", "ds = dn_pre @ R_n.T"),
+        ("dr_pre = ds * h_prev", "dr_pre = ds * s"),
+        ("* sigmoid_slope(r_pre)", "* r"),
+        ("hstack([dr_pre, dz_pre, dn_pre])", "hstack([dz_pre, dr_pre, dn_pre])"),
+        ("dh_prev = z * dh + ", "dh_prev = "),
+        ("+ r * ds", "+ ds"),
+        ("+ dr_pre @ R_r", "+ dr_pre @ R_z"),
+        (" + dz_pre @ R_z", ""),
+        ("dn_pre.T @ s", "dn_pre.T @ h_prev"),
+        ("db = da.sum(axis=0)", "db = da.mean(axis=0)"),
     ],
     ElmanCell: [
         ("dh = dh + dh_next", "dh = dh"),

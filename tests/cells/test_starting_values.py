@@ -3,7 +3,7 @@
 import numpy as np
 
 from numpy_xlstm import LSTMCell, gate_rows, mLSTMCell, sLSTMCell
-from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
+from numpy_xlstm.cells import ElmanCell, GRUCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
 
 D, H, NH = 60, 80, 4
@@ -22,7 +22,7 @@ def normal(array: Array, std: float) -> bool:
 
 
 def test_uniform_cells() -> None:
-    for cell in (GRUCell, ElmanCell, PeepholeLSTMCell, LSTMCell):
+    for cell in (GRUCell, OriginalGRUCell, ElmanCell, PeepholeLSTMCell, LSTMCell):
         for name, array in cell(D, H, rng=np.random.default_rng(0)).params.items():
             if cell in (LSTMCell, PeepholeLSTMCell) and name == "b":
                 assert (gate_rows(array, "f") == 1).all()

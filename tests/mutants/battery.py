@@ -19,7 +19,7 @@ from numpy_xlstm import (
     unroll,
     unroll_backward,
 )
-from numpy_xlstm.cells import ElmanCell, GRUCell, PeepholeLSTMCell
+from numpy_xlstm.cells import ElmanCell, GRUCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 from tests.cells import test_starting_values as starting_values
@@ -136,7 +136,7 @@ def run() -> None:
         check(layer.cell, x[:, 0], state)
         check(layer.cell, 6 * x[:, 0])
         check(layer, x[:2, :3], tree_map(lambda a: a[:2], state))
-    for cell in (GRUCell(3, 4), PeepholeLSTMCell(3, 4), ElmanCell(3, 4)):
+    for cell in (GRUCell(3, 4), OriginalGRUCell(3, 4), PeepholeLSTMCell(3, 4), ElmanCell(3, 4)):
         cell = cell.with_params(_random(cell.params, rng))
         x = rng.standard_normal((3, 4, 3))
         check(cell, x[:, 0], normal(rng, cell.init_state(3)))

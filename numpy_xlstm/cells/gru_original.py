@@ -1,0 +1,123 @@
+"""The original GRU: one step, line by line as in ``docs/derivations/gru-original.md``."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.door import enter, enter_backward
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+
+
+class OriginalGRUState(NamedTuple):
+    """State of an original GRU, or the cotangent of one."""
+
+    h: Array  # hidden state, (B, H)
+
+
+class OriginalGRUCache(NamedTuple):
+    """What one step keeps for its backward; all but x are (B, H)."""
+
+    x: Array
+    state: OriginalGRUState  # before the step
+    pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
+    r: Array
+    z: Array
+    u: Array  # 1 − z
+    s: Array  # r ∘ h₋: what the candidate sees
+    n: Array
+
+
+class OriginalGRUCell(Module):
+    """One step of a gated recurrent unit as it was published, with the reset gate before R.
+
+    ::
+
+        a = W x + b
+        r, z = σ(a_r + R_r h₋), σ(a_z + R_z h₋)
+        n = tanh(a_n + R_n (r ∘ h₋))
+        h = (1 − z) ∘ n + z ∘ h₋
+
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, which leave out b.) It is ONNX's GRU with
+    ``linear_before_reset=0``, its default, and Keras' with ``reset_after=False``.
+    :class:`GRUCell` is the other form, which PyTorch has.
+
+    Parameters
+    ----------
+    input_size, hidden_size, dtype, rng
+        As in :class:`LSTMCell`.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W`` (3·H, D), ``R`` (3·H, H) and ``b`` (3·H,), rows in the order r, z, n; all are uniform
+        in ±1/√H.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> cell = OriginalGRUCell(3, 4, rng=rng)
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> dx, dstate0, grads = cell.backward(rng.standard_normal((2, 4)), cache)
+    >>> dx.shape, dstate0.h.shape, grads["R"].shape
+    ((2, 3), (2, 4), (12, 4))
+    """
+
+    Cache = OriginalGRUCache
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
+        self.input_size, self.hidden_size = D, H
+        shapes = {"W": (3 * H, D), "R": (3 * H, H), "b": (3 * H,)}
+        start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
+        self.params = {name: array.astype(dtype) for name, array in start.items()}
+
+    def init_state(self, batch_size: int) -> OriginalGRUState:
+        """Return the empty state: h = 0."""
+        shape = check_positive("batch_size", batch_size), self.hidden_size
+        return OriginalGRUState(np.zeros(shape, self.dtype))
+
+    def forward(
+        self, x: Array, state: Any = None
+    ) -> tuple[Array, OriginalGRUState, OriginalGRUCache]:
+        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        (h_prev,) = state = enter(self, x, state)
+        p, (R_r, R_z, R_n) = self.params, np.split(self.params["R"], 3)
+        a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [cho.1]
+        r_pre, z_pre = a_r + h_prev @ R_r.T, a_z + h_prev @ R_z.T  # [cho.2]
+        r, z, u = sigmoid(r_pre), sigmoid(z_pre), sigmoid(-z_pre)  # [cho.3]
+        s = r * h_prev  # [cho.4]
+        n_pre = a_n + s @ R_n.T  # [cho.5]
+        n = np.tanh(n_pre)  # [cho.6]
+        h = u * n + z * h_prev  # [cho.7]
+        cache = OriginalGRUCache(x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
+        return h, OriginalGRUState(h), cache
+
+    def backward(
+        self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
+    ) -> tuple[Array, OriginalGRUState, Grads]:
+        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        (dh_next,) = enter_backward(self, dh, cache, dstate)
+        x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
+        R_r, R_z, R_n = np.split(self.params["R"], 3)
+        dh = dh + dh_next  # [rec.8]
+        dn_pre = dh * u * tanh_slope(n_pre)  # [cho.8]
+        dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [cho.9]
+        ds = dn_pre @ R_n  # [cho.10]
+        dr_pre = ds * h_prev * sigmoid_slope(r_pre)  # [cho.11]
+        da = np.hstack([dr_pre, dz_pre, dn_pre])  # [cho.12]
+        dx = da @ self.params["W"]  # [cho.13]
+        dh_prev = z * dh + r * ds + dr_pre @ R_r + dz_pre @ R_z  # [cho.14]
+        dW = da.T @ x  # [cho.15]
+        dR = np.vstack([dr_pre.T @ h_prev, dz_pre.T @ h_prev, dn_pre.T @ s])  # [cho.16]
+        db = da.sum(axis=0)  # [cho.17]
+        return dx, OriginalGRUState(dh_prev), {"W": dW, "R": dR, "b": db}

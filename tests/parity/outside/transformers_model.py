@@ -1,0 +1,192 @@
+"""transformers' xLSTM language model beside xLSTMLarge, with the weights of either.
+
+transformers has code of its own, which it uses where the package ``xlstm`` is not installed, and
+otherwise runs that package's blocks. Both are run here. q is scaled there and k here, so that their
+C and n are √DK times ours; and they start from m = 0.
+"""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import mLSTMState, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm.numerics import Array
+from tests.models.build import distance
+from tests.parity.outside.suite import Case
+
+B, T, V = 2, 37, 11
+SIZES: dict[str, Any] = {"vocab_size": V, "num_heads": 2, "chunk_size": 16}
+# Their cache rounds the width of all queries up to 64, their maps do not: no less than 64 fits.
+THEIRS: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 2, "ffn_proj_factor": 1.5}
+OURS: dict[str, Any] = {"embedding_dim": 128, "num_blocks": 2, "ffn_proj_factor": 1.5}
+
+
+def _imported(name: str) -> Any:
+    return pytest.importorskip(
+        name, reason=f"{name} (the extra 'peers') is not installed", exc_type=ImportError
+    )
+
+
+@contextmanager
+def _without_xlstm() -> Iterator[None]:
+    utils = _imported("transformers.utils")
+    kept, utils.is_xlstm_available = utils.is_xlstm_available, lambda: False
+    try:
+        yield
+    finally:
+        utils.is_xlstm_available = kept
+
+
+@cache
+def code(own: bool) -> Any:
+    """The module with their model: their own code, or around that of the package ``xlstm``."""
+    _imported("transformers").logging.set_verbosity_error()
+    name = "transformers.models.xlstm.modeling_xlstm"
+    if not own:
+        _imported("xlstm")
+        return _imported(name)
+    where = importlib.util.find_spec(name)
+    assert where is not None
+    assert where.origin is not None
+    spec = importlib.util.spec_from_file_location(f"{name}_own", where.origin)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    with _without_xlstm():
+        spec.loader.exec_module(module)
+    return module
+
+
+def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Numbers as no start has them: gates and norms that differ, biases that are not zero."""
+    if len(shape) == 1:
+        return rng.standard_normal(shape) * 0.3 + ("norm" in name and "weight" in name)
+    return rng.standard_normal(shape) * (1 if "embedding" in name else 0.5 * shape[-1] ** -0.5)
+
+
+def our_name(name: str) -> str:
+    return name.replace("backbone.embeddings.", "embedding.")
+
+
+def their_model(own: bool, bias: bool, mode: str, dtype: str) -> Any:
+    """Their model; float64 is none of the choices of its configuration, but works."""
+    options = {"use_bias": bias, "mode": mode, "norm_reduction_force_float32": dtype == "float32"}
+    config = _imported("transformers").xLSTMConfig(**SIZES, **THEIRS, **options)
+    for name in ("autocast_kernel_dtype", "inference_state_dtype"):
+        object.__setattr__(config, name, dtype)
+    model = code(own).xLSTMForCausalLM(config).to(getattr(_imported("torch"), dtype)).eval()
+    model.backbone.out_norm.force_float32_reductions = dtype == "float32"  # it is not told
+    return model
+
+
+def pair(own: bool, bias: bool, mode: str, dtype: str, theirs_first: bool) -> tuple[Any, Any]:
+    """The same model twice: weights that theirs has are put into ours, or the other way round."""
+    torch, rng = _imported("torch"), np.random.default_rng(4)
+    theirs = their_model(own, bias, mode, dtype)
+    ours = xLSTMLarge(xLSTMLargeConfig(**SIZES, **OURS, use_bias=bias), dtype=dtype, rng=rng)
+    named = dict(theirs.named_parameters())
+    if theirs_first:
+        for name, p in named.items():
+            p.data.copy_(torch.tensor(drawn(name, tuple(p.shape), rng)))
+        arrays = {our_name(name): p.detach().numpy() for name, p in named.items()}
+        if bias:  # they have none
+            arrays["backbone.out_norm.bias"] = np.zeros(128, dtype)
+        ours.load_state_dict(arrays)
+    else:
+        for name, array in ours.params.items():
+            array[...] = drawn(name, array.shape, rng)
+        if bias:
+            ours.params["backbone.out_norm.bias"][...] = 0
+        arrays = {name: torch.tensor(ours.state_dict()[our_name(name)]) for name in named}
+        theirs.load_state_dict(arrays)
+    return ours, theirs
+
+
+def from_zero(ours: Any) -> Any:
+    """The empty state with m = 0, as theirs starts, so that ε counts as there."""
+    return tuple(mLSTMState(s.C, s.n, np.zeros_like(s.m)) for s in ours.init_state(B))
+
+
+def logits_of(own: bool, theirs: Any, tokens: Array, memory: Any) -> tuple[Any, Any]:
+    """Logits, which their model makes float32 at the end, and the memory after them."""
+    out = theirs.backbone(_imported("torch").tensor(tokens), cache=memory, use_cache=True)
+    cap = theirs.config.output_logit_soft_cap
+    return code(own).soft_cap(theirs.lm_head(out.last_hidden_state), cap), out.cache
+
+
+def arrays_of(memory: Any, ours: Any) -> dict[str, Array]:
+    """Their memory as a state of ours."""
+    root = np.sqrt(ours.config.qk_dim // ours.config.num_heads)
+    found: dict[str, Array] = {}
+    for n, (C, vector, m) in memory.rnn_state.items():
+        parts = {"C": C.detach() / root, "n": vector.detach() / root, "m": m.detach()[..., 0]}
+        found |= {f"{n}.{name}": part.numpy() for name, part in parts.items()}
+    return found
+
+
+def state_of(state: Any) -> dict[str, Array]:
+    return {f"{n}.{k}": a for n, s in enumerate(state) for k, a in s._asdict().items()}
+
+
+def _tokens(steps: int) -> Array:
+    return np.random.default_rng(2).integers(0, V, (B, steps))
+
+
+def gradients(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
+    """Logits and gradients of all parameters, over two chunks."""
+    ours, theirs = pair(own, bias, "train", dtype, theirs_first)
+    tokens, torch = _tokens(32), _imported("torch")
+    out = theirs.backbone(torch.tensor(tokens), use_cache=False).last_hidden_state
+    logits = code(own).soft_cap(theirs.lm_head(out), theirs.config.output_logit_soft_cap)
+    dlogits = np.random.default_rng(3).standard_normal(logits.shape).astype(dtype)
+    (logits * torch.tensor(dlogits)).sum().backward()
+    y, _, kept = ours.forward(tokens, from_zero(ours))
+    _, _, grads = ours.backward(dlogits, kept)
+    grads.pop("backbone.out_norm.bias", None)
+    expected = {our_name(name): p.grad.numpy() for name, p in theirs.named_parameters()}
+    of_y = distance({"y": y}, {"y": logits.detach().numpy()})[0]
+    return max(
+        of_y, distance(grads, expected)[0] if dtype == "float64" else coarse(grads, expected)
+    )
+
+
+def coarse(grads: dict[str, Array], expected: dict[str, Array]) -> float:
+    """Relative to each array, or to a hundredth of the largest number in any of them.
+
+    Their gates' gradients in float32 are themselves up to 2.6e-4 off.
+    """
+    top = max(float(np.abs(a).max()) for a in expected.values())
+    scales = {name: max(float(np.abs(a).max()), top / 100) for name, a in expected.items()}
+    return max(float(np.abs(grads[n] - a).max()) / scales[n] for n, a in expected.items())
+
+
+def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
+    """A sequence that fills no chunk, then step by step: logits and states after each."""
+    ours, theirs = pair(own, bias, "inference", dtype, theirs_first)
+    tokens, memory, now, worst = _tokens(T), None, from_zero(ours), 0.0
+    with _imported("torch").no_grad():
+        for part in (tokens[:, :16], *np.split(tokens[:, 16:], T - 16, axis=1)):
+            expected, memory = logits_of(own, theirs, part, memory)
+            logits, now = ours(part, now)
+            got = {"y": logits, **state_of(now)}
+            wanted = {"y": expected.numpy(), **arrays_of(memory, ours)}
+            worst = max(worst, distance(got, wanted)[0])
+    return worst
+
+
+def model_cases(dtype: str) -> dict[str, Case]:
+    """Their own code and ``xlstm``'s, with biases and without, weights going both ways."""
+    cases: dict[str, Case] = {}
+    for run, own, bias, first in product(
+        (gradients, steps), (True, False), (False, True), (True, False)
+    ):
+        name = f"{run.__name__}-{'own' if own else 'xlstm'}-{'bias' if bias else 'plain'}-"
+        cases[name + ("in" if first else "out")] = partial(run, own, bias, dtype, first)
+    return cases
