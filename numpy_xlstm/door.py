@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, entries
+from numpy_xlstm.numerics import Array, check_array, check_batch, entries, underflow_is_zero
 from numpy_xlstm.trees import leaves, put_together, tree_map
 
 Kept = TypeVar("Kept")
@@ -93,6 +93,7 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     return checked_cotangent(cell, dstate, len(dh))
 
 
+@underflow_is_zero
 def checked_forward(
     forward: Callable[[Array], tuple[Array, Kept]],
 ) -> Callable[[Array], tuple[Array, Kept]]:
@@ -107,6 +108,7 @@ def checked_forward(
     return checked
 
 
+@underflow_is_zero
 def checked_backward(
     kind: type[Kept], backward: Callable[[Array, Kept], Array]
 ) -> Callable[[Array, Kept], Array]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, check_positive, is_number
+from numpy_xlstm.numerics import Array, check_array, check_positive, is_number, underflow_is_zero
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
@@ -65,6 +65,7 @@ def _check_number(
         raise OptionError(f"{name}: expected a number {expected}; got {value!r}")
 
 
+@underflow_is_zero
 def probabilities(logits: Array, history: History, sampling: Sampling) -> Probabilities:
     r"""Return the probability of each token to be the next one, in float64.
 

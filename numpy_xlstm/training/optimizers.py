@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
 from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
-from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number
+from numpy_xlstm.numerics import Array, check_above_zero, check_array, is_number, underflow_is_zero
 
 DecayRule = Callable[[str, Array], bool]
 """Says by name and array whether a parameter decays."""
@@ -132,6 +132,7 @@ class AdamW:
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
 
+    @underflow_is_zero
     def step(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
     ) -> None:
@@ -211,6 +212,7 @@ def _check_floats(name: str, array: Any) -> None:
         raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")
 
 
+@underflow_is_zero
 def global_norm(grads: Mapping[str, Array]) -> float:
     """Euclidean norm of all arrays together, without overflow or underflow on the way.
 
@@ -226,6 +228,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     return math.hypot(*norms)  # [clip.1]
 
 
+@underflow_is_zero
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
     r"""Scale the gradients down so that their common norm is at most ``max_norm``.
 
