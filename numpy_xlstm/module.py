@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, checked_dtype
+from numpy_xlstm.numerics import Array, check_array, checked_dtype, underflow_is_zero
 
 Grads = dict[str, Array]
 """Gradients of parameters, under the names of ``params``."""
@@ -86,6 +86,12 @@ class Module:
        └─ 1  1
           └─ s  (1,) float64  1
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let each forward and backward compute alike under any error state of NumPy."""
+        super().__init_subclass__(**options)
+        for name in {"forward", "backward", "__call__"} & vars(cls).keys():
+            setattr(cls, name, underflow_is_zero(vars(cls)[name]))
 
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})

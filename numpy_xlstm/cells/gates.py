@@ -117,7 +117,7 @@ def check_empty(state: Any) -> None:
         return
     empty = state.m.real == -np.inf
     for name in {"c", "C", "n"} & set(state._fields):
-        found = getattr(state, name)[empty]
+        found = getattr(state, name)[empty].real
         if found.any():
             raise StateError(
                 f"state.m: expected a finite number, such as 0, where there is a memory; got -inf "

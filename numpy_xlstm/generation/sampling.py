@@ -8,13 +8,14 @@ import numpy.typing as npt
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, underflow_is_zero
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
 """The tokens so far, prompt included, for each row of a batch."""
 
 
+@underflow_is_zero
 def probabilities(logits: Array, history: History, config: GenerationConfig) -> Probabilities:
     r"""Return the probability of each token to be the next one, in float64.
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numpy_xlstm.door import check_cache
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array, check_array, underflow_is_zero
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""
@@ -22,6 +22,7 @@ class SoftmaxCrossEntropyCache(NamedTuple):
     counted: BoolArray  # which positions count, (...)
 
 
+@underflow_is_zero
 def softmax_cross_entropy(
     logits: Array,
     targets: IndexArray,
@@ -116,6 +117,7 @@ def _softmax(shifted: Array) -> tuple[Array, Array]:
     return e, np.log1p(rest)  # [loss.2]
 
 
+@underflow_is_zero
 def softmax_cross_entropy_backward(
     dloss: float | complex | Array, cache: SoftmaxCrossEntropyCache
 ) -> Array:

@@ -18,7 +18,7 @@ from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.rnn_base import TorchLayer
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus
+from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus, underflow_is_zero
 
 
 class PreparedModel:
@@ -33,6 +33,7 @@ class PreparedModel:
         self._model = prepared(model)
         self._model.head = head
 
+    @underflow_is_zero
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Map one token of each row and the state before it to logits and the state after it.
 

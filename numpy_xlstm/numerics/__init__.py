@@ -11,6 +11,7 @@ from numpy_xlstm.numerics.activations import (
     sigmoid_and_slope,
     sigmoid_slope,
     tanh_slope,
+    underflow_is_zero,
 )
 from numpy_xlstm.numerics.arrays import (
     Array,

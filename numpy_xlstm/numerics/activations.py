@@ -15,6 +15,9 @@ import numpy as np
 
 from numpy_xlstm.numerics.arrays import Array
 
+underflow_is_zero = np.errstate(under="ignore")
+"""Decorates what is public: a result too small for the format is 0, whatever the caller has set."""
+
 
 def sigmoid(x: Array) -> Array:
     """Logistic function σ(x) = 1 / (1 + e^−x)."""

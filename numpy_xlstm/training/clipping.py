@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array, check_above_zero
+from numpy_xlstm.numerics import Array, check_above_zero, underflow_is_zero
 
 CLIP_EPS = 1e-6
 """What is added to the norm, as in PyTorch."""
 
 
+@underflow_is_zero
 def global_norm(grads: Mapping[str, Array]) -> float:
     """Euclidean norm of all arrays together, without overflow or underflow on the way.
 
@@ -28,6 +29,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     return math.hypot(*norms)  # [clip.1]
 
 
+@underflow_is_zero
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
     r"""Scale the gradients down so that their common norm is below ``max_norm``.
 

@@ -14,6 +14,7 @@ from numpy_xlstm.numerics import (
     check_array,
     check_choice,
     is_number,
+    underflow_is_zero,
 )
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.torch_state import from_torch, to_torch
@@ -138,6 +139,7 @@ class AdamW:
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
 
+    @underflow_is_zero
     def step(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
     ) -> None:

@@ -13,6 +13,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
 from numpy_xlstm.training import ranks
+from numpy_xlstm.training.lock import DirectoryLock, lock_directory
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.optimizers import DecayRule
 from numpy_xlstm.training.state import TrainingState
@@ -28,7 +29,8 @@ class Run:
     The checkpoint is replaced at once and holds all that the rest of the training depends on,
     and how long the log was. The lines after that are cut off when the training goes on, so that
     every step is in the log exactly once. After a validation that is better than all before it, the
-    model alone goes into ``best.npz``. An example is in ``docs/training.md``.
+    model alone goes into ``best.npz``. While a run lives, no other process can take up what is in
+    its directory. An example is in ``docs/training.md``.
 
     Parameters
     ----------
@@ -56,6 +58,7 @@ class Run:
     save_seconds: float = 60.0
     clock: ranks.Clock = time.monotonic
     comm: ranks.Comm | None = None
+    lock: DirectoryLock | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Check the parts."""
@@ -78,12 +81,13 @@ class Run:
         """
         run = cls(Path(directory), state, **options)
         if ranks.writes(run.comm):
+            run.directory.mkdir(parents=True, exist_ok=True)
+            run.lock = lock_directory(run.directory)
             if run.checkpoint.exists():
                 raise OptionError(
                     f"directory: expected one without a training; got {directory}, resume that, "
                     "or take another"
                 )
-            run.directory.mkdir(parents=True, exist_ok=True)
             run.log.write_bytes(b"")
         run.save()
         return run
@@ -107,6 +111,7 @@ class Run:
             raise FileNotFoundError(
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
+        options["lock"] = lock_directory(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:

@@ -24,7 +24,11 @@ COUNTS = ("step", "tokens", "elapsed", "busy")
 OPTIONS = ("lr", "betas", "eps", "weight_decay")
 """The optimiser's options that are stored; its rule of what decays is not."""
 
-BIT_GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
+BIT_GENERATORS = ("PCG64", "PCG64DXSM")
+"""The generators that are stored: that of ``np.random.default_rng`` and its successor."""
+
+LIMITS = {"state": 2**128, "inc": 2**128, "has_uint32": 2, "uinteger": 2**32}
+"""What the numbers of such a generator are below."""
 
 
 @dataclass
@@ -103,12 +107,12 @@ class TrainingState:
         With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
         What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
         """
-        _bit_generator(type(self.rng.bit_generator).__name__)
+        described = generator_from_state(self.rng.bit_generator.state).bit_generator.state
         carried = self.carried if comm is None else join_states(comm.allgather(self.carried))
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {
-            "rng": self.rng.bit_generator.state,
+            "rng": described,
             "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
             "validations": self.validations,
         }
@@ -136,12 +140,10 @@ class TrainingState:
             )
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
-            rng = np.random.Generator(_bit_generator(found["rng"]["bit_generator"]))
-            rng.bit_generator.state = found["rng"]
             state = cls(
                 model,
                 optimizer,
-                rng,
+                generator_from_state(found["rng"]),
                 carried=_carried(model, arrays, comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in COUNTS},
@@ -154,10 +156,22 @@ class TrainingState:
         return state, checkpoint
 
 
-def _bit_generator(name: Any) -> Any:
-    if name not in BIT_GENERATORS:
-        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {name!r}")
-    return getattr(np.random, name)(0)
+def generator_from_state(state: Any) -> np.random.Generator:
+    """Return a generator in a state, which may come from a file: NumPy trusts what it is given."""
+    kind = state.get("bit_generator") if isinstance(state, dict) else state
+    if kind not in BIT_GENERATORS:
+        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {kind!r}")
+    inner = state.get("state")
+    found = state | inner if isinstance(inner, dict) else state
+    for name, limit in LIMITS.items():
+        number = found.get(name)
+        if type(number) is not int or not 0 <= number < limit:
+            raise CheckpointError(
+                f"rng.{name}: expected a whole number, at least 0 and below {limit}; got {number!r}"
+            )
+    bits = getattr(np.random, kind)(0)
+    bits.state = state
+    return np.random.Generator(bits)
 
 
 def _carried(model: RecurrentModel, arrays: Mapping[str, Array], comm: ranks.Comm | None) -> Any:

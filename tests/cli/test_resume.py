@@ -188,7 +188,7 @@ def test_the_files_of_a_run(
     pytest.importorskip("matplotlib")
     out = tmp_path / "out"
     assert train(text_file, out, "--steps", "4", "--validate-every", "2") == 0
-    files = ["best.npz", "checkpoint.npz", "log.jsonl", "loss.svg"]
+    files = ["best.npz", "checkpoint.npz", "lock", "log.jsonl", "loss.svg"]
     assert sorted(path.name for path in out.iterdir()) == files
     assert [e["step"] for e in lines(out) if "validation" in e] == [2, 4]
     svg = (out / "loss.svg").read_text("utf-8")

@@ -114,6 +114,7 @@ SYMBOLIC: dict[str, Any] = {
 
 def _on_symbols(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same code with the functions above in place of those for numbers."""
+    function = inspect.unwrap(function)
     assert isinstance(function, FunctionType)
     return FunctionType(function.__code__, {**function.__globals__, **SYMBOLIC})
 

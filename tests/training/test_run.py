@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,3 +177,51 @@ def test_a_log_that_is_not_json(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text('{"step": 1}\nstep 2\n')
     with pytest.raises(CheckpointError, match=r"log\.jsonl: expected JSON in every line"):
         read_log(tmp_path / "log.jsonl")
+
+
+OTHER = """
+import sys
+from numpy_xlstm.training import Run
+try:
+    Run.resume(sys.argv[1])
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def resume_elsewhere(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Take a run up in another process."""
+    command = [sys.executable, "-c", OTHER, str(directory)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_no_other_process_takes_up_a_run_that_lives(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path, start())
+    other = resume_elsewhere(tmp_path)
+    assert other.returncode == 1
+    expected = "OptionError: directory: expected one that no other process trains in; got "
+    assert other.stderr.startswith(f"{expected}{tmp_path}, in use by 'process {os.getpid()} on ")
+    again = Run.resume(tmp_path)  # this process may
+    assert again.lock is run.lock
+    del run
+    assert resume_elsewhere(tmp_path).returncode == 1
+    del again
+    assert resume_elsewhere(tmp_path).returncode == 0
+
+
+def test_the_end_of_a_process_frees_its_run(tmp_path: Path) -> None:
+    start().save(tmp_path / "state.npz")
+    hold = (
+        "import sys, time\nfrom pathlib import Path\n"
+        "from numpy_xlstm.training.lock import lock_directory\n"
+        "lock = lock_directory(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(60)"
+    )
+    command = [sys.executable, "-c", hold, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(OptionError, match=f"in use by 'process {holder.pid} on "):
+            Run.begin(tmp_path, start())
+        holder.kill()
+        holder.wait()
+        assert Run.begin(tmp_path, start()).checkpoint.exists()

@@ -25,7 +25,15 @@ from numpy_xlstm.cells.gates import KINDS, check_empty, log_gate, log_gate_slope
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_choice, check_eps, check_lengths, dot
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_choice,
+    check_eps,
+    check_lengths,
+    dot,
+    underflow_is_zero,
+)
 from numpy_xlstm.numerics.activations import clip, maximum, modulus
 from numpy_xlstm.trees import tree_map
 
@@ -156,6 +164,7 @@ def inner_product(a: Array, b: Array) -> Array:
     return product
 
 
+@underflow_is_zero
 def checked_run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
@@ -180,6 +189,7 @@ def checked_run(
     return run(form, arrays, state, lengths, options)
 
 
+@underflow_is_zero
 def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradients:
     """Check the cache, which is to be that of a form, and both cotangents, and go back."""
     check_cache(cache, Cache)
