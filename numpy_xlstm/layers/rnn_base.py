@@ -105,7 +105,9 @@ class TorchLayer(Recurrent):
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks: each term of a sum has the gradient of the sum."""
         dx, dstate0, grads = self.sequence().compute_backward(dy, cache, dstate)
-        named = {t: grads[name].copy() for name, terms in self.sums.items() for t in terms}
+        named = {}
+        for name, (first, *others) in self.sums.items():
+            named |= {first: grads[name], **{term: grads[name].copy() for term in others}}
         return dx, dstate0, named
 
     def check_cache(self, cache: Any) -> None:
