@@ -27,7 +27,7 @@ class OptionError(ValueError):
 
 
 class CacheError(TypeError):
-    """A backward was given something else than the cache that its forward returned."""
+    """A backward was given a cache of another kind or size than its forward returns."""
 
 
 class TextError(ValueError):

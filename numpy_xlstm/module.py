@@ -132,8 +132,14 @@ class Module:
         ------
         ShapeError
             If a name is missing or unknown, or a shape differs.
+        DTypeError
+            If they are not all of one dtype that is supported.
         """
         check_same_parameters(self.params, params)
+        if len(dtypes := {checked_dtype(array.dtype) for array in params.values()}) > 1:
+            raise DTypeError(
+                f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
+            )
         clone = copy.copy(self)
         clone._arrays = {name: params[name] for name in self._arrays}
         for attribute, prefix in self.parts.items():

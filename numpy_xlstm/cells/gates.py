@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import StateError
+from numpy_xlstm.errors import ShapeError, StateError
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_positive
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
@@ -70,7 +70,9 @@ def gate_rows(array: Array, gate: str) -> Array:
     array([2, 3])
     """
     check_choice("gate", gate, GATES)
-    axis = max(0, array.ndim - 2)
+    axis = max(0, np.ndim(array) - 2)
+    if np.ndim(array) not in (1, 2, 3) or array.shape[axis] % 4:
+        raise ShapeError(f"array: expected that of four gates, W, R or b; got {np.shape(array)}")
     size = array.shape[axis] // 4
     start = GATES.index(gate) * size
     return array[(slice(None),) * axis + (slice(start, start + size),)]
@@ -98,13 +100,29 @@ def underflows(exponent: Array) -> Array:
     return lost
 
 
-def check_memory(c: Array, n: Array) -> None:
-    """Raise :class:`StateError` if c and n are those of no sLSTM."""
+def check_memory(state: Any) -> None:
+    """Raise :class:`StateError` if c, n and m are those of no sLSTM."""
+    _, c, n, _ = state
     if (n.real < 0).any():
         raise StateError(f"state.n: expected numbers of at least 0; got {n.real.min()}")
     alone = (n.real == 0) & (c.real != 0)
     if alone.any():
         raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
+    check_empty(state)
+
+
+def check_empty(state: Any) -> None:
+    """Raise :class:`StateError` if a memory is divided by e^m = 0: no step would see it."""
+    if state.m is None:
+        return
+    empty = state.m.real == -np.inf
+    for name in {"c", "C", "n"} & set(state._fields):
+        found = getattr(state, name)[empty]
+        if found.any():
+            raise StateError(
+                f"state.m: expected a finite number, such as 0, where there is a memory; got -inf "
+                f"beside {name} = {found[found != 0][0]}"
+            )
 
 
 def check_sizes(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
+from numpy_xlstm.cells.gates import KINDS, check_empty, check_sizes, log_gate, log_gate_slope, root
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
@@ -22,6 +22,7 @@ class mLSTMState(NamedTuple):
 
 def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
     """Return the empty state, for C of a shape (B, NH, DK, DV)."""
+    check_positive("batch_size", shape[0])
     C = np.zeros(shape, dtype)
     if input_gate == "sigmoid":
         return mLSTMState(C, None, None)
@@ -120,13 +121,14 @@ class mLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state: C = n = 0 and m = −inf."""
-        B, NH = check_positive("batch_size", batch_size), self.num_heads
-        DK, DV = self.qk_dim // NH, self.hidden_size // NH
-        return empty_memory((B, NH, DK, DV), self.dtype, self.input_gate)
+        NH = self.num_heads
+        shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
+        return empty_memory(shape, self.dtype, self.input_gate)
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
         state = enter(self, x, state)
+        check_empty(state)
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, heads, root_DK = self.params, (len(x), self.num_heads, -1), root(C_prev.shape[2], x)
         q = (x @ p["W_q"].T + p["b_q"]).reshape(heads)  # [mlstm.1]

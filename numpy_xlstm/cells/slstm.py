@@ -131,7 +131,7 @@ class sLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
         h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
-        check_memory(c_prev, n_prev)
+        check_memory(state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.10]
         A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.9]

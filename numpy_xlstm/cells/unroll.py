@@ -6,7 +6,14 @@ import numpy as np
 
 from numpy_xlstm.door import check_cache, checked_cotangent, checked_state, output_size
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_has,
+    check_lengths,
+    check_positive,
+)
 from numpy_xlstm.trees import tree_map
 
 
@@ -42,12 +49,14 @@ def unroll(
     >>> ys.shape, dxs.shape
     ((2, 5, 4), (2, 5, 3))
     """
+    check_cell(cell)
     check_array("xs", xs, ("batch", "time", cell.input_size), cell.dtype)
     check_batch("xs", xs)
     B, T, _ = xs.shape
     state = checked_state(cell, state, B)
     steps = np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
     live = np.arange(T) < steps[:, None]
+    xs = np.where(live[..., None], xs, 0)  # padding may be any number
     ys, caches = np.zeros((B, T, output_size(cell)), cell.dtype), []
     for t in range(T):
         y, after, cache = cell.forward(xs[:, t], state)
@@ -80,6 +89,13 @@ def unroll_backward(
         dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
         grads = {name: grads[name] + found[name] for name in grads}
     return dxs, dstate, grads
+
+
+def check_cell(cell: Any) -> None:
+    """Raise an error unless this is a cell."""
+    check_has("cell", cell, "init_state", "forward", "backward")
+    for size in ("input_size", "hidden_size"):
+        check_positive(f"cell.{size}", getattr(cell, size, None))
 
 
 def _where(row: Array, a: Array, b: Array | float) -> Array:

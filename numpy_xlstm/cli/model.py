@@ -8,6 +8,7 @@ import numpy as np
 from numpy_xlstm import models
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
+from numpy_xlstm.models.config import read_values
 from numpy_xlstm.training.step import check_step_options
 
 CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
@@ -56,15 +57,10 @@ def _config(options: Namespace, vocab_size: int) -> Any:
 
 def _load(kind: Any, path: str, vocab_size: int) -> Any:
     """Read a configuration; it has the size of the vocabulary from the tokenizer if it has none."""
-
-    class Filled(kind):  # type: ignore[misc]
-        @classmethod
-        def from_dict(cls, values: Any) -> Any:
-            if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
-                values = {**values, "vocab_size": vocab_size}
-            return kind.from_dict(values)
-
-    config = Filled.load(path)
+    values = read_values(path)
+    if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
+        values["vocab_size"] = vocab_size
+    config = kind.from_dict(values)
     if config.vocab_size < vocab_size:
         raise OptionError(
             f"vocab_size: expected at least the {vocab_size} ids of the tokenizer; "

@@ -11,7 +11,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 
 MINUTES = 3.0
 LARGEST = 10**9
-TEMPERATURE = "1: as the model believes, less: bolder, 0: the likeliest"
+TEMPERATURE = "1: as the model believes, less: closer to the likeliest, 0: the likeliest"
 
 Number = TypeVar("Number", int, float)
 

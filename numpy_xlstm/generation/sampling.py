@@ -23,7 +23,8 @@ class Sampling:
     Attributes
     ----------
     temperature : float
-        τ, from 0 up: 1 samples what the model believes, less is bolder, 0 takes the likeliest.
+        τ, from 0 up: 1 samples what the model believes, less keeps closer to the
+        likeliest, 0 takes it.
     top_k : int, optional
         Draw only from the k likeliest tokens.
     top_p : float, optional

@@ -197,7 +197,7 @@ def slstm_recurrent(
     """
     check_choice("forget_gate", forget_gate, KINDS)
     state, ends = scan.enter(sLSTMState, Wx, R, state, lengths)
-    check_memory(state.c, state.n)
+    check_memory(state)
     return forward(Wx, R, state, ends, forget_gate)
 
 

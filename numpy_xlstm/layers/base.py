@@ -70,6 +70,10 @@ class Layer(Module):
         x = cache
         while not isinstance(x, np.ndarray):
             x = x[0]
+        if x.shape[-1:] != (self.in_features,):
+            raise CacheError(
+                f"cache: expected that of x (..., {self.in_features}); got one of {x.shape}"
+            )
         check_array("dy", dy, (*x.shape[:-1], self.out_features), x.dtype)
         return self.compute_backward(dy, cache)
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import root
+from numpy_xlstm.cells.gates import check_empty, root
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm import form as forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.shared import Cache
 from numpy_xlstm.kernels.scan import padding
-from numpy_xlstm.layers.sequence import SequenceLayer
+from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
 
@@ -60,6 +60,8 @@ class mLSTM(SequenceLayer):
 
     cell: mLSTMCell
     Cache = mLSTMCache
+    num_heads, qk_dim, eps = of_cell("num_heads"), of_cell("qk_dim"), of_cell("eps")
+    forget_gate, input_gate = of_cell("forget_gate"), of_cell("input_gate")
 
     def __init__(
         self,
@@ -80,13 +82,20 @@ class mLSTM(SequenceLayer):
         self.form = check_choice("form", form, forms.FORMS)
         self.chunk_size = check_positive("chunk_size", chunk_size)
         gates: dict[str, Any] = {"forget_gate": forget_gate, "input_gate": input_gate, "eps": eps}
-        self.options = gates | {"form": form, "chunk_size": chunk_size}
         cell = mLSTMCell(
             input_size, hidden_size, num_heads, qk_dim=qk_dim, dtype=dtype, rng=rng, **gates
         )
         super().__init__(cell, batch_first=batch_first)
-        self.num_heads, self.qk_dim, self.eps = cell.num_heads, cell.qk_dim, cell.eps
-        self.forget_gate, self.input_gate = cell.forget_gate, cell.input_gate
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a form is to know."""
+        names = "form", "chunk_size", "eps", "forget_gate", "input_gate"
+        return {name: getattr(self, name) for name in names}
+
+    def check_state(self, state: mLSTMState) -> None:
+        """Raise :class:`StateError` for what is no memory."""
+        check_empty(state)
 
     def compute(
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None

@@ -1,17 +1,16 @@
 """Layers that have a cell: any cell, step by step; LSTM and its kin by a kernel."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
 
-from numpy_xlstm.cells.unroll import UnrollCache, unroll, unroll_backward
+from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
 from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_has, check_positive
+from numpy_xlstm.numerics import Array
 
 
 class SequenceLayer(Recurrent):
@@ -48,9 +47,7 @@ class SequenceLayer(Recurrent):
     takes_lengths = True
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
-        check_has("cell", cell, "init_state", "forward", "backward")
-        for size in ("input_size", "hidden_size"):
-            check_positive(f"cell.{size}", getattr(cell, size, None))
+        check_cell(cell)
         self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
         self.input_size = self.in_features = cell.input_size
         self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
@@ -75,14 +72,21 @@ class SequenceLayer(Recurrent):
         return unroll_backward(self.cell, dy, cache, dstate)
 
 
+def of_cell(name: str) -> Any:
+    """Return a property of a layer that is its cell's."""
+    return property(lambda layer: getattr(layer.cell, name))
+
+
 class GatedLayer(SequenceLayer):
     """A cell of W x + R h₋ + b: one product for all steps, and then a kernel."""
 
     kernel: ClassVar[Any]
     """The module of the kernel: ``forward`` and ``backward``."""
 
-    options: Mapping[str, str] = MappingProxyType({})
-    """What else its forward is to know."""
+    @property
+    def options(self) -> dict[str, Any]:
+        """What else its forward is to know."""
+        return {}
 
     def compute(
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.kernels import slstm
-from numpy_xlstm.layers.sequence import GatedLayer
+from numpy_xlstm.layers.sequence import GatedLayer, of_cell
 from numpy_xlstm.numerics import Array
 
 
@@ -46,6 +46,7 @@ class sLSTM(GatedLayer):
     """
 
     Cache = sLSTMCache
+    num_heads, forget_gate = of_cell("num_heads"), of_cell("forget_gate")
     kernel: ClassVar[Any] = slstm
 
     def __init__(
@@ -63,9 +64,12 @@ class sLSTM(GatedLayer):
             input_size, hidden_size, num_heads, forget_gate=forget_gate, dtype=dtype, rng=rng
         )
         super().__init__(cell, batch_first=batch_first)
-        self.num_heads, self.forget_gate = cell.num_heads, cell.forget_gate
-        self.options = {"forget_gate": forget_gate}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the kernel is to know."""
+        return {"forget_gate": self.forget_gate}
 
     def check_state(self, state: sLSTMState) -> None:
-        """Raise :class:`StateError` if n is negative, or 0 beside a c that is not."""
-        check_memory(state.c, state.n)
+        """Raise :class:`StateError` for what is no memory."""
+        check_memory(state)

@@ -87,13 +87,7 @@ class Config:
         OptionError, OSError
             If the file does not hold such a configuration, or cannot be read.
         """
-        name, read, _, failure = _format(path)
-        try:
-            values = read(existing_file("config", path).read_text("utf-8"))
-        except (UnicodeDecodeError, failure) as error:
-            reason = " ".join(str(error).split())
-            raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
-        return cls.from_dict(values)
+        return cls.from_dict(read_values(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration to a file, in the format that its name asks for.
@@ -107,6 +101,16 @@ class Config:
         if name == "JSON" and Path(path).suffix.lower() != ".json":
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         Path(path).write_text(write(self.to_dict()), encoding="utf-8")
+
+
+def read_values(path: str | os.PathLike[str]) -> Any:
+    """Read what is to be a configuration from a file, YAML or JSON."""
+    name, read, _, failure = _format(path)
+    try:
+        return read(existing_file("config", path).read_text("utf-8"))
+    except (UnicodeDecodeError, failure) as error:
+        reason = " ".join(str(error).split())
+        raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
 
 
 def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:

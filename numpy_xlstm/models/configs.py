@@ -137,14 +137,14 @@ class sLSTMLayerConfig(Config):
     group_norm_weight: bool = True
     dropout: Probability = 0.0
     hidden_size: int = -1
-    num_states: int = 4
+    num_states: Literal[4] = 4
     backend: Literal["vanilla", "cuda"] = "cuda"
     function: Literal["slstm"] = "slstm"
     bias_init: Literal["powerlaw_blockdependent", "small_init", "standard", "zeros"] = (
         "powerlaw_blockdependent"
     )
     recurrent_weight_init: Literal["zeros", "standard"] = "zeros"
-    num_gates: int = 4
+    num_gates: Literal[4] = 4
     gradient_recurrent_cut: Literal[False] = False
     gradient_recurrent_clipval: None = None
     forward_clipval: None = None

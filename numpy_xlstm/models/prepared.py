@@ -89,7 +89,14 @@ def prepared_headwise(linear: HeadwiseLinear) -> Any:
 
 
 def mlstm_step(
-    q: Array, k: Array, v: Array, i: Array, f: Array, state: mLSTMState, eps: float = 1e-6, **_: Any
+    q: Array,
+    k: Array,
+    v: Array,
+    i: Array,
+    f: Array,
+    state: mLSTMState,
+    eps: float = 1e-6,
+    chunk_size: int = 1,
 ) -> tuple[Array, mLSTMState, None]:
     """``form.forward`` for T = 1, without the copies that n as a column of C asks for."""
     C, n, m = state

@@ -145,7 +145,7 @@ class sLSTMLayer(Recurrent):
 
     def check_state(self, state: sLSTMBlockState) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
-        check_memory(state.slstm.c, state.slstm.n)
+        check_memory(state.slstm)
 
     def compute(
         self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None

@@ -239,6 +239,8 @@ def validation_bits(
     if characters is not None:
         check_positive("characters", characters)
     inputs, targets = text.parallel_rows(ids, rows)
+    if np.min(ids) < 0:
+        raise IndexError(f"ids: expected numbers of at least 0; got {np.min(ids)}")
     predicted = np.count_nonzero(targets != text.NOTHING)
     of_rank = ranks.rank_rows(len(inputs), comm)
     inputs, targets = inputs[of_rank], targets[of_rank]

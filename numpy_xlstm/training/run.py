@@ -104,7 +104,9 @@ class Run:
         """
         file = Path(directory) / CHECKPOINT
         if not file.exists():
-            raise FileNotFoundError(f"directory: expected one with a {CHECKPOINT}; got {directory}")
+            raise FileNotFoundError(
+                f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
+            )
         state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:

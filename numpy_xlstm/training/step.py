@@ -1,7 +1,7 @@
 """One training step: forward, backward, clip, update, over the batch at once or in parts."""
 
 from operator import itemgetter
-from typing import Any, NamedTuple, TypedDict, Unpack
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
@@ -96,8 +96,8 @@ def train_step(
         In how many parts the rows are learned from one after the other: the gradient is the same,
         and only one part is in memory at once.
     recompute : bool
-        Whether the backward computes again what it can, to need less memory; not for
-        :class:`LanguageModel`.
+        Whether the backward computes again what it can, to need less memory; for models made of
+        blocks.
     rng : np.random.Generator, optional
         What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
     comm : mpi4py.MPI.Comm, optional
@@ -153,13 +153,21 @@ def train_step(
     return StepResult(loss, norm, after)
 
 
-def check_step_options(model: RecurrentModel, **options: Unpack[StepOptions]) -> None:
+def check_step_options(
+    model: RecurrentModel,
+    max_norm: float = np.inf,
+    accumulate: int = 1,
+    recompute: bool = False,
+    comm: ranks.Comm | None = None,
+) -> None:
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
-    check_above_zero("max_norm", options.get("max_norm", 1.0), infinite=True)
-    check_positive("accumulate", options.get("accumulate", 1))
-    if options.get("recompute") and not getattr(model, "can_recompute", False):
-        raise OptionError(f"recompute: expected a model that can; got a {type(model).__name__}")
-    if (comm := options.get("comm")) is not None:
+    check_above_zero("max_norm", max_norm, infinite=True)
+    check_positive("accumulate", accumulate)
+    if recompute and not getattr(model, "can_recompute", False):
+        raise OptionError(
+            f"recompute: expected a model made of blocks; got a {type(model).__name__}"
+        )
+    if comm is not None:
         check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 
 

@@ -11,6 +11,7 @@ from numpy_xlstm import (
     LSTM,
     LSTMCell,
     LSTMState,
+    gate_rows,
     mLSTM,
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
@@ -18,10 +19,20 @@ from numpy_xlstm import (
     mlstm_parallel_backward,
     mlstm_recurrent,
     mlstm_recurrent_backward,
+    mLSTMCell,
     mLSTMState,
     sLSTM,
+    unroll,
+    unroll_backward,
 )
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import (
+    CacheError,
+    DTypeError,
+    NonFiniteError,
+    OptionError,
+    ShapeError,
+    StateError,
+)
 from numpy_xlstm.layers import LSTMSequence
 from tests.variants import VARIANTS, Sizes, Variant, make
 
@@ -236,3 +247,67 @@ def test_a_ragged_state(layer: Any) -> None:
 def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
     with pytest.raises(ShapeError, match=r"state: expected a tuple \(C, n, m\); got ndarray"):
         mLSTM(3, 4).forward(np.ones((2, 5, 3)), np.array(1.0))
+
+
+@pytest.mark.parametrize("make", [sLSTM, mLSTM])
+def test_a_memory_that_no_step_would_see(make: Any) -> None:
+    """With m = −inf what is stored is multiplied by 0."""
+    layer = make(3, 4)
+    state = layer.init_state(2)
+    state.n[1] = 0.5
+    message = r"state\.m: expected a finite number, such as 0, where there is a memory; got -inf"
+    x = np.ones((2, 1, 3))
+    for forward in (layer.forward, layer):
+        with pytest.raises(StateError, match=message):
+            forward(x, state)
+    with pytest.raises(StateError, match=message):
+        layer.cell.forward(x[:, 0], state)
+    state.m[:] = 0
+    layer.forward(x, state)
+
+
+def test_rows_of_what_has_no_four_gates() -> None:
+    for array in (np.arange(7), np.float64(1), np.ones((9, 3)), np.ones((2, 2, 4, 4))):
+        with pytest.raises(ShapeError, match="array: expected that of four gates, W, R or b; got"):
+            gate_rows(np.asarray(array), "z")
+
+
+def test_options_of_a_layer_are_those_of_its_cell() -> None:
+    layer = mLSTM(3, 4, eps=0.5, forget_gate="exp")
+    assert (layer.eps, layer.cell.eps, layer.options["eps"]) == (0.5, 0.5, 0.5)
+    with pytest.raises(AttributeError):
+        layer.eps = 1.0
+    with pytest.raises(AttributeError):
+        sLSTM(3, 4).forget_gate = "exp"
+
+
+def test_what_stands_at_padding_is_no_part_of_any_gradient() -> None:
+    rng = np.random.default_rng(0)
+    cell, x = mLSTMCell(3, 4, rng=rng), rng.standard_normal((2, 4, 3))
+    lengths, dy = np.array([4, 2]), rng.standard_normal((2, 4, 4))
+    found = []
+    for padding in (0.0, 1e308):
+        x[1, 2:] = padding
+        y, _, cache = unroll(cell, x, lengths=lengths)
+        dx, _, grads = unroll_backward(cell, dy, cache)
+        found.append([y, dx, *grads.values()])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_parameters_of_two_dtypes() -> None:
+    cell = LSTMCell(3, 4)
+    params = {
+        name: array.astype("f4" if name == "R" else "f8") for name, array in cell.params.items()
+    }
+    with pytest.raises(
+        DTypeError, match=r"params: expected arrays of one dtype; got \['float32', "
+    ):
+        cell.with_params(params)
+    with pytest.raises(DTypeError, match="int64"):
+        cell.with_params({name: np.ones(a.shape, int) for name, a in cell.params.items()})
+
+
+def test_no_cell_over_a_sequence() -> None:
+    with pytest.raises(OptionError, match="cell: expected an object with init_state"):
+        unroll(None, np.ones((1, 2, 3)))

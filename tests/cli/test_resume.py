@@ -267,7 +267,7 @@ def test_what_cannot_be_resumed(
 ) -> None:
     out = tmp_path / "out"
     assert resume(out) == 2
-    assert_one_line(capsys, r"--resume: expected one with a checkpoint\.npz; got .*out")
+    assert_one_line(capsys, r"--resume: expected a directory with a checkpoint\.npz; got .*out")
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.npz").read_bytes()
     (out / "checkpoint.npz").write_bytes(data[:-99])

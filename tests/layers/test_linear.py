@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Linear
 from numpy_xlstm.numerics import Array
 from tests.layers.complex_step import assert_close, gradient
@@ -135,3 +135,12 @@ def test_bad_sizes() -> None:
         Linear(3, 2.5)  # type: ignore[arg-type]
     with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int32"):
         Linear(3, 2, dtype=np.int32)
+
+
+def test_a_cache_of_another_width() -> None:
+    x = np.ones((2, 5))
+    _, cache = Linear(5, 4).forward(x)
+    with pytest.raises(
+        CacheError, match=r"cache: expected that of x \(\.\.\., 3\); got one of \(2, 5\)"
+    ):
+        Linear(3, 4).backward(np.ones((2, 4)), cache)

@@ -132,7 +132,7 @@ class Case:
             x = np.concatenate(ys, axis=-1)
         y[...] = x
         for n in reversed(range(self.s.layers)):
-            parts, d = np.split(dy, len(turns), axis=-1), 0
+            parts, d = np.split(dy, len(turns), axis=-1), np.zeros(1)
             for k, turn in reversed(list(enumerate(turns))):
                 (cell, cache), place = caches.pop(), n * len(turns) + k
                 dafter = tuple(a[place, b : b + 1] for _, a in leaves("", self.dstate))
@@ -149,7 +149,11 @@ class Case:
 
     def _add(self, grads: dict[str, Array], found: dict[str, Array], suffix: str) -> None:
         hh = found.get("b_h", found["b"])
-        named = {"weight_ih": found["W"], "weight_hh": found["R"], "bias_ih": found["b"]}
+        named: dict[str, Any] = {
+            "weight_ih": found["W"],
+            "weight_hh": found["R"],
+            "bias_ih": found["b"],
+        }
         named |= {"bias_hh": hh, "weight_hr": found.get("W_hr")}
         for name in named:
             if name + suffix in grads:
@@ -158,8 +162,8 @@ class Case:
 
 def assert_same(got: Any, expected: Any) -> None:
     assert got[4].keys() == expected[4].keys()
-    trees = ((*r[:4], tuple(r[4][name] for name in expected[4])) for r in (got, expected))
-    assert_close(*trees, 1e-11, 1e-12)
+    a, b = ((*r[:4], tuple(r[4][name] for name in expected[4])) for r in (got, expected))
+    assert_close(a, b, 1e-11, 1e-12)
 
 
 @settings(max_examples=100)
@@ -326,6 +330,10 @@ def owner_name(name: str) -> str:
     return {"weight_ih": "W", "weight_hh": "R", "weight_hr": "W_hr"}[name[:9]]
 
 
+NO_LISTS: Any = [LSTMSequence(3, 4)]
+NO_LAYERS: Any = [[LSTMCell(3, 4)]]
+
+
 def bad(*arguments: Any, kind: Any = LSTM, **options: Any) -> Any:
     return lambda: kind(*arguments, **options)
 
@@ -367,9 +375,9 @@ GRUS = GRU(3, 4, 2, bidirectional=True, rng=np.random.default_rng(8))
         (lambda: GRUS(X, H * np.nan), NonFiniteError, "state: expected finite numbers"),
         (lambda: LanguageModel(5, 3, BOTH), OptionError, "body: expected one that sees no token"),
         (lambda: Stacked([]), OptionError, r"layers: expected a list of layers.*; got \[\]"),
-        (lambda: Stacked([LSTMSequence(3, 4)]), OptionError, "layers: expected a list of layers"),
+        (lambda: Stacked(NO_LISTS), OptionError, "layers: expected a list of layers"),
         (lambda: Stacked([[sLSTM(3, 4)] * 3]), OptionError, "layers: expected a list of layers"),
-        (lambda: Stacked([[LSTMCell(3, 4)]]), OptionError, r"layers\[0\]: expected a Recurrent"),
+        (lambda: Stacked(NO_LAYERS), OptionError, r"layers\[0\]: expected a Recurrent"),
         (
             lambda: Stacked([[sLSTM(3, 4), sLSTM(3, 4)], [sLSTM(4, 4)]]),
             ShapeError,

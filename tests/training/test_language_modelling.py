@@ -145,3 +145,9 @@ def test_with_carry_the_text_is_read_in_order() -> None:
     read = [token for tokens, _ in seen[: steps - 2] for token in tokens]
     assert read == split.train_ids[: len(read)].tolist()
     assert [empty for _, empty in seen] == [True] + [False] * (steps - 3) + [True, False]
+
+
+def test_ids_below_0() -> None:
+    model = LanguageModel(5, 4, LSTM(4, 6))
+    with pytest.raises(IndexError, match="ids: expected numbers of at least 0; got -1"):
+        validation_bits(model, np.array([1, 2, 3, -1]))
