@@ -1,5 +1,6 @@
 """What LSTM, GRU and RNN share: PyTorch's names, its two biases, its start and shapes of states."""
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -90,11 +91,13 @@ class TorchLayer(Recurrent):
         for name, array in self.layer.params.items():
             if name not in arrays:
                 arrays[name] = np.zeros(array.shape, self.dtype)
-        return self.layer.with_params(arrays)
+        layer, cell = copy.copy(self.layer), copy.copy(self.layer.cell)
+        cell.params, layer.cell = arrays, cell  # checked by with_params, once
+        return layer
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the cell."""
-        return self.sequence().init_state(batch_size)
+        return self.layer.init_state(batch_size)
 
     def compute(
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
@@ -105,7 +108,9 @@ class TorchLayer(Recurrent):
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks: each term of a sum has the gradient of the sum."""
         dx, dstate0, grads = self.sequence().compute_backward(dy, cache, dstate)
-        named = {t: grads[name].copy() for name, terms in self.sums.items() for t in terms}
+        named = Grads()
+        for name, (first, *others) in self.sums.items():
+            named |= {first: grads[name], **{term: grads[name].copy() for term in others}}
         return dx, dstate0, named
 
     def check_cache(self, cache: Any) -> None:

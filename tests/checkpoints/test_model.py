@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm import GRU, LSTM, RNN, mLSTM, sLSTM
 from numpy_xlstm.checkpoints import (
     KINDS,
     Kind,
@@ -32,6 +32,9 @@ SUFFIXES = (".npz", ".safetensors")
 
 CELLS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lstm": (LSTM, {}),
+    "lstm-2": (LSTM, {"num_layers": 2, "bias": False, "proj_size": 3, "dropout": 0.25}),
+    "gru": (GRU, {"num_layers": 3}),
+    "rnn": (RNN, {"num_layers": 2, "nonlinearity": "relu"}),
     "slstm": (sLSTM, {"num_heads": 2, "forget_gate": "exp"}),
     "mlstm": (
         mLSTM,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, LanguageModel, mLSTM, sLSTM
+from numpy_xlstm import GRU, LSTM, LanguageModel, mLSTM, sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.models.build import (
@@ -27,6 +27,8 @@ from tests.models.build import (
 STEPS = 6
 CELLS: dict[str, Any] = {
     "LSTM": lambda **o: LSTM(4, 6, **o),
+    "LSTM-projected": lambda **o: LSTM(4, 6, 2, proj_size=3, bias=False, **o),
+    "GRU": lambda **o: GRU(4, 6, 2, **o),
     "sLSTM": lambda **o: sLSTM(4, 6, 2, **o),
     "mLSTM": lambda **o: mLSTM(4, 6, 2, qk_dim=8, **o),
 }

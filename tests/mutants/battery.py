@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import (
-    LSTM,
     SequenceLayer,
     gate_rows,
     gradcheck,
@@ -19,7 +18,8 @@ from numpy_xlstm import (
     unroll,
     unroll_backward,
 )
-from numpy_xlstm.cells import ElmanCell, GRUCell, OriginalGRUCell, PeepholeLSTMCell
+from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
+from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 from tests.cells import test_starting_values as starting_values
@@ -37,7 +37,7 @@ def normal(rng: np.random.Generator, like: Any) -> Any:
 
 def layers(rng: np.random.Generator) -> list[Any]:
     """All sequences in all variants, with random parameters."""
-    found: list[Any] = [LSTM(3, 4)]
+    found: list[Any] = [LSTMSequence(3, 4)]
     found += [sLSTM(3, 4, 2, forget_gate=kind) for kind in KINDS]
     forms = ("recurrent", "parallel", "chunkwise")
     for n, (form, forget, input_gate) in enumerate(product(forms, KINDS, KINDS)):
@@ -136,7 +136,8 @@ def run() -> None:
         check(layer.cell, x[:, 0], state)
         check(layer.cell, 6 * x[:, 0])
         check(layer, x[:2, :3], tree_map(lambda a: a[:2], state))
-    for cell in (GRUCell(3, 4), OriginalGRUCell(3, 4), PeepholeLSTMCell(3, 4), ElmanCell(3, 4)):
+    guests = GRUCell, OriginalGRUCell, PeepholeLSTMCell, ElmanCell
+    for cell in (*(guest(3, 4) for guest in guests), LSTMPCell(3, 4, 2)):
         cell = cell.with_params(_random(cell.params, rng))
         x = rng.standard_normal((3, 4, 3))
         check(cell, x[:, 0], normal(rng, cell.init_state(3)))

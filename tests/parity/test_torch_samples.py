@@ -75,7 +75,11 @@ def test_packed_sequences_with_states(kind: str, seed: int) -> None:
     """``lengths`` is ``pack_padded_sequence`` with ``enforce_sorted=False``, in any order."""
     rng = np.random.default_rng(seed)
     B, T, D, H, layers, both = 4, 6, 3, 4, 1 + seed % 3, seed % 2 == 0
-    options = {"bidirectional": both, "bias": seed % 4 != 1, "batch_first": seed % 3 != 1}
+    options: dict[str, Any] = {
+        "bidirectional": both,
+        "bias": seed % 4 != 1,
+        "batch_first": seed % 3 != 1,
+    }
     if kind == "LSTM" and seed % 4 > 1:
         options["proj_size"] = 2
     theirs = getattr(torch.nn, kind)(D, H, layers, **options).double()
