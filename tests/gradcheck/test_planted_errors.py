@@ -15,7 +15,7 @@ from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Case, Sizes, Variant, make
 
 CELLS = {str(v): v for v in VARIANTS}
-THREE = [CELLS["LSTM"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
+THREE = [CELLS["LSTMSequence"], CELLS["sLSTM-sigmoid"], CELLS["mLSTM-sigmoid-exp"]]
 SIZES = Sizes(2, 4, 3, 2, 2, 2, True, 1e-2, 11)
 
 Backward = tuple[Array, Any, dict[str, Array]]
@@ -115,7 +115,7 @@ def test_spoiled_results_are_caught(plant: Plant, cell: Variant) -> None:
 
 
 def test_the_worst_entry_is_named() -> None:
-    case = make(CELLS["LSTM"], SIZES)
+    case = make(CELLS["LSTMSequence"], SIZES)
 
     def plant(layer: Any, result: Backward) -> Backward:
         result[2]["W"][3, 2] += 0.01
@@ -128,7 +128,7 @@ def test_the_worst_entry_is_named() -> None:
 
 @pytest.mark.parametrize("method", ["complex", "difference"])
 def test_large_tensors_are_checked_along_directions(method: str) -> None:
-    case: Case = make(CELLS["LSTM"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
+    case: Case = make(CELLS["LSTMSequence"], Sizes(2, 3, 12, 1, 12, 1, True, 0.0, 1))
     assert gradcheck(case.layer, *case.inputs, rng=1, methods=[method]).passed
     spoiled = Spoiled(case.layer, _grad("W", _one_entry_of_many))
     report = gradcheck(spoiled, *case.inputs, rng=1, methods=[method])
