@@ -211,7 +211,7 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
         ("--save-every 3", "--save-every: expected --out too, where to save; got none"),
         ("--tbptt --batch-size 18000", "text: expected more tokens .*18000 rows.*got 18000"),
-        ("--recompute", "--recompute: expected a model that can; got a LanguageModel"),
+        ("--recompute", "--recompute: expected a model made of blocks; got a LanguageModel"),
         ("--prompt=", "--prompt: expected at least one character; got an empty string"),
     ],
 )
