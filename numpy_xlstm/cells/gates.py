@@ -101,28 +101,13 @@ def underflows(exponent: Array) -> Array:
 
 
 def check_memory(state: Any) -> None:
-    """Raise :class:`StateError` if c, n and m are those of no sLSTM."""
-    _, c, n, _ = state
-    if (n.real < 0).any():
-        raise StateError(f"state.n: expected numbers of at least 0; got {n.real.min()}")
-    alone = (n.real == 0) & (c.real != 0)
-    if alone.any():
+    """Raise :class:`StateError` if c and n are those of no sLSTM; none counts where m is −inf."""
+    _, c, n, m = state
+    there = m.real > -np.inf
+    if (negative := (n.real < 0) & there).any():
+        raise StateError(f"state.n: expected numbers of at least 0; got {n[negative].real.min()}")
+    if (alone := (n.real == 0) & (c.real != 0) & there).any():
         raise StateError(f"state.c: expected 0 where n is 0; got {c[alone][0]}")
-    check_empty(state)
-
-
-def check_empty(state: Any) -> None:
-    """Raise :class:`StateError` if a memory is divided by e^m = 0: no step would see it."""
-    if state.m is None:
-        return
-    empty = state.m.real == -np.inf
-    for name in {"c", "C", "n"} & set(state._fields):
-        found = getattr(state, name)[empty].real
-        if found.any():
-            raise StateError(
-                f"state.m: expected a finite number, such as 0, where there is a memory; got -inf "
-                f"beside {name} = {found[found != 0][0]}"
-            )
 
 
 def check_sizes(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import KINDS, check_empty, check_sizes, log_gate, log_gate_slope, root
+from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
@@ -128,7 +128,6 @@ class mLSTMCell(Module):
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
         state = enter(self, x, state)
-        check_empty(state)
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, heads, root_DK = self.params, (len(x), self.num_heads, -1), root(C_prev.shape[2], x)
         q = (x @ p["W_q"].T + p["b_q"]).reshape(heads)  # [mlstm.1]

@@ -74,9 +74,9 @@ def generate(
     >>> model = LanguageModel(10, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> model.generate(np.array([[1, 2, 3], [4, 5, 6]]), max_new_tokens=4).shape
     (2, 7)
-    >>> options = {"do_sample": True, "top_k": 3, "eos_token_id": 9}
-    >>> model.generate(np.array([[1]]), max_new_tokens=99, **options, rng=rng)[0, -1]
-    np.int64(9)
+    >>> ids = model.generate(np.array([[1]]), do_sample=True, eos_token_id=[2, 3], rng=rng)
+    >>> bool(ids[0, -1] in (2, 3))
+    True
     """
     config = config_of(model, options)
     rows = [start(model, ids, config)]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_empty, root
+from numpy_xlstm.cells.gates import root
 from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm import form as forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
@@ -92,10 +92,6 @@ class mLSTM(SequenceLayer):
         """What a form is to know."""
         names = "form", "chunk_size", "eps", "forget_gate", "input_gate"
         return {name: getattr(self, name) for name in names}
-
-    def check_state(self, state: mLSTMState) -> None:
-        """Raise :class:`StateError` for what is no memory."""
-        check_empty(state)
 
     def compute(
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None

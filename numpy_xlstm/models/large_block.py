@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_empty
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels.mlstm import form
@@ -193,10 +192,6 @@ class xLSTMLargeLayer(Recurrent):
         """Return the empty state, that before a sequence: zeros, and m = −inf."""
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
         return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
-
-    def check_state(self, state: mLSTMState) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
-        check_empty(state)
 
     def compute(
         self, x: Array, state: mLSTMState, rng: np.random.Generator | None = None

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_empty
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.layers import (
@@ -116,10 +115,6 @@ class mLSTMLayer(Recurrent):
         conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads
         DH = self.inner // NH
         return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
-
-    def check_state(self, state: mLSTMBlockState) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
-        check_empty(state.mlstm)
 
     def compute(
         self, x: Array, state: mLSTMBlockState, rng: np.random.Generator | None = None

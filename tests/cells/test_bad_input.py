@@ -31,7 +31,6 @@ from numpy_xlstm.errors import (
     NonFiniteError,
     OptionError,
     ShapeError,
-    StateError,
 )
 from numpy_xlstm.layers import LSTMSequence
 from tests.variants import VARIANTS, Sizes, Variant, make
@@ -250,20 +249,20 @@ def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
 
 
 @pytest.mark.parametrize("make", [sLSTM, mLSTM])
-def test_a_memory_that_no_step_would_see(make: Any) -> None:
-    """With m = −inf what is stored is multiplied by 0."""
-    layer = make(3, 4)
-    state = layer.init_state(2)
-    state.n[1] = 0.5
-    message = r"state\.m: expected a finite number, such as 0, where there is a memory; got -inf"
-    x = np.ones((2, 1, 3))
-    for forward in (layer.forward, layer):
-        with pytest.raises(StateError, match=message):
-            forward(x, state)
-    with pytest.raises(StateError, match=message):
-        layer.cell.forward(x[:, 0], state)
-    state.m[:] = 0
-    layer.forward(x, state)
+def test_without_a_stabiliser_there_is_no_memory(make: Any) -> None:
+    """Where m is −inf, c and n are divided by 0: whatever they are, the entry is empty."""
+    rng = np.random.default_rng(0)
+    layer = make(3, 4, rng=rng)
+    x, state = rng.standard_normal((2, 3, 3)), layer.init_state(2)
+    memory = {
+        name: rng.standard_normal(getattr(state, name).shape)
+        for name in {"c", "C", "n"} & {*state._fields}
+    }
+    y, after = layer(x, state._replace(**memory))
+    expected, empty = layer(x, state)
+    np.testing.assert_array_equal(y, expected)
+    for got, want in zip(after, empty, strict=True):
+        np.testing.assert_array_equal(got, want)
 
 
 def test_rows_of_what_has_no_four_gates() -> None:

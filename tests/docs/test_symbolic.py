@@ -98,7 +98,6 @@ SYMBOLIC: dict[str, Any] = {
     "enter": lambda cell, x, state: state,
     "enter_backward": lambda cell, dh, cache, dstate: dstate,
     "check_memory": lambda state: None,
-    "check_empty": lambda state: None,
     "underflows": lambda exponent: np.zeros(exponent.shape, bool),
     "clip": lambda m: m,
     "root": lambda width, x: Value(sympy.Rational(3, 2), 1.5),  # any number will do

@@ -163,6 +163,7 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
     assert sorted(path.name for path in out.iterdir()) == [
         "best.npz",
         "checkpoint.npz",
+        "lock",
         "log.jsonl",
     ]
     assert train(2, "--resume", str(out), "--steps=30").returncode == 0

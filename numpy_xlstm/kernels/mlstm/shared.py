@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import KINDS, check_empty, log_gate, log_gate_slope, root
+from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
@@ -184,7 +184,6 @@ def checked_run(
         )
     empty = empty_memory((B, NH, DK, v.shape[-1]), q.dtype, options[2])
     state = empty if state is None else check_like("state", state, empty)
-    check_empty(state)
     lengths = None if lengths is None else check_lengths(lengths, B, T)
     return run(form, arrays, state, lengths, options)
 
