@@ -54,7 +54,7 @@ def prepared(module: Any) -> Any:
     if isinstance(module, HeadwiseLinear):
         return prepared_headwise(module)
     if isinstance(module, TorchLayer):
-        return module.sequence()
+        return module.sequence().astype(module.dtype)  # over copies
     if isinstance(module, mLSTMLayer | xLSTMLargeLayer):
         module.memory = mlstm_step
     module.copy_params()
