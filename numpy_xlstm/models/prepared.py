@@ -54,7 +54,8 @@ def prepared(module: Any) -> Any:
     if isinstance(module, HeadwiseLinear):
         return prepared_headwise(module)
     if isinstance(module, TorchLayer):
-        return module.sequence().astype(module.dtype)  # over copies
+        layer = module.sequence()
+        return layer.with_params({name: array.copy() for name, array in layer.params.items()})
     if isinstance(module, mLSTMLayer | xLSTMLargeLayer):
         module.memory = mlstm_step
     module.copy_params()
