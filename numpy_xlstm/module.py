@@ -157,10 +157,6 @@ class Module:
             setattr(clone, attribute, parts if several else parts[0])
         return clone
 
-    def copy_params(self) -> None:
-        """Put copies in the place of the arrays that are in no part."""
-        self._arrays = {name: array.copy() for name, array in self._arrays.items()}
-
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """Return a copy of the module whose parameters have another dtype, such as complex128."""
         to = checked_dtype(dtype)

@@ -4,7 +4,6 @@ Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
 
 from collections import namedtuple
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -158,7 +157,6 @@ class xLSTMLargeLayer(Recurrent):
     """
 
     Cache = xLSTMLargeLayerCache
-    memory: Callable[..., Any] = staticmethod(form.forward)
 
     def __init__(
         self,
@@ -170,7 +168,10 @@ class xLSTMLargeLayer(Recurrent):
         self.config = config = xLSTMLargeConfig.checked(config)
         self.in_features = self.out_features = D = config.embedding_dim
         NH, QK, V, bias = config.num_heads, config.qk_dim, config.v_dim, config.use_bias
-        self.options = {"eps": float(config.eps), "chunk_size": config.chunk_size}
+        self.options: dict[str, Any] = {
+            "eps": float(config.eps),
+            "chunk_size": config.chunk_size,
+        }
         rng, fused = generator_or_new(rng), config.weight_mode == "fused"
         widths = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
         name = "qkv_opreact" if fused else None
@@ -200,7 +201,7 @@ class xLSTMLargeLayer(Recurrent):
         (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
         pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
-        h, state, memory = self.memory(q, k, v, i, f, state, **self.options)  # [large.2]
+        h, state, memory = form.forward(q, k, v, i, f, state, **self.options)  # [large.2]
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]

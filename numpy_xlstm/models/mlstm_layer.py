@@ -4,8 +4,7 @@ Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
 from collections import namedtuple
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -75,7 +74,6 @@ class mLSTMLayer(Recurrent):
     """
 
     Cache = mLSTMLayerCache
-    memory: Callable[..., Any] = staticmethod(form.forward)
 
     def __init__(
         self,
@@ -130,7 +128,7 @@ class mLSTMLayer(Recurrent):
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
         q, k, v = np.split(qkv, 3, axis=-1)
-        h, memory_state, memory = self.memory(q, k, v, i, f, state.mlstm)
+        h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
         read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]

@@ -1,24 +1,32 @@
 """Generation, one token at a time: what depends on the weights alone is computed once.
 
-A prepared model is the same model over other parts. Its layers run their own ``compute``, with
-T = 1; their linear maps have the weights laid out for one row, and nothing is kept for a backward.
+A step maps rows x (B, D) and the state before it to rows and the state after it. It is the
+``compute`` of the same layer for T = 1, to rounding, with the weights laid out for one row, and
+with neither a cache nor checks. The equations are those of the layer.
 """
 
-from types import SimpleNamespace
+from collections.abc import Callable
+from functools import singledispatch
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import root
+from numpy_xlstm.cells.gates import underflows
 from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.kernels.headwise import join_blocks, join_heads, split_heads
-from numpy_xlstm.kernels.mlstm.recurrent import steps
-from numpy_xlstm.layers import HeadwiseLinear, Linear, LinearGroup
+from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.kernels.headwise import join_blocks
+from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.layers.rnn_base import TorchLayer
+from numpy_xlstm.layers.norms import Norm, normalise
+from numpy_xlstm.layers.soft_cap import apply_cap
+from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.numerics import Array, clip, log_sigmoid, maximum, modulus, underflow_is_zero
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
+from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid, underflow_is_zero
+
+Map = Callable[[Array], Array]
+Step = Callable[[Array, Any], tuple[Array, Any]]
 
 
 class PreparedModel:
@@ -28,92 +36,222 @@ class PreparedModel:
     """
 
     def __init__(self, model: Any) -> None:
-        model = model.with_params(model.params)  # of which each part below takes a copy
-        head = prepared(model.head)  # no part of the model where it is tied
-        self._model = prepared(model)
-        self._model.head = head
+        self._table = model.embedding.params["weight"].copy()
+        self._body, self._head, self._cap = prepared(model.body), affine(model.head), model.cap
 
     @underflow_is_zero
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Map one token of each row and the state before it to logits and the state after it.
 
-        The tokens are integers (B,), from 0 to V − 1. Logits (B, V) and state are those of
-        ``model(tokens[:, None], state)``, to rounding; the state before is not changed. Nothing is
-        checked: use a state that the model has returned, or its ``init_state``.
+        Nothing is checked: use what the model has returned, or its ``init_state``.
+
+        Parameters
+        ----------
+        tokens : np.ndarray
+            Integers from 0 to V − 1, shape (B,).
+        state
+            The state of the model, with B rows. It is not changed.
+
+        Returns
+        -------
+        logits : np.ndarray
+            Shape (B, V); those of ``model(tokens[:, None], state)``, to rounding.
+        state
+            The state after the tokens.
         """
-        logits, state, _ = self._model.compute(tokens[:, None], state)
-        return logits[:, 0], state
+        h, state = self._body(self._table[tokens], state)
+        return apply_cap(self._head(h), self._cap)[0], state
 
 
-def prepared(module: Any) -> Any:
-    """Change a module to one for x (B, 1, D), or return what stands in for its ``compute``."""
-    if isinstance(module, Linear):
-        return prepared_linear(module)
-    if isinstance(module, LinearGroup):
-        return prepared_group(module)
-    if isinstance(module, HeadwiseLinear):
-        return prepared_headwise(module)
-    if isinstance(module, TorchLayer):
-        layer = module.sequence()
-        return layer.with_params({name: array.copy() for name, array in layer.params.items()})
-    if isinstance(module, mLSTMLayer | xLSTMLargeLayer):
-        module.memory = mlstm_step
-    module.copy_params()
-    for name in module.parts:
-        part = getattr(module, name)
-        several = isinstance(part, list)
-        setattr(module, name, [prepared(each) for each in part] if several else prepared(part))
-    return module
+@singledispatch
+def prepared(layer: Any) -> Step:
+    """Return the step of a layer; of one that has none of its own, its ``compute`` over copies."""
+    layer = layer.with_params({name: array.copy() for name, array in layer.params.items()})
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        y, state, _ = layer.compute(x[:, None], state)
+        return y[:, 0], state
+
+    return step
 
 
-def prepared_linear(linear: Linear) -> Any:
-    """W transposed, as rows times a matrix are faster than a matrix times columns."""
-    W, b = linear.params["weight"].T.copy(), copied_bias(linear)
-    return SimpleNamespace(compute=lambda x: ((x[:, 0] @ W + b)[:, None], None))
+@prepared.register
+def _(stack: BlockStack) -> Step:
+    blocks = [prepared(block) for block in stack.blocks]
+    norm: Map = (lambda x: x) if stack.norm is None else normed(stack.norm)
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        after = []
+        for block, before in zip(blocks, state, strict=True):
+            x, now = block(x, before)
+            after.append(now)
+        return norm(x), tuple(after)
+
+    return step
 
 
-def copied_bias(linear: Linear | HeadwiseLinear) -> Any:
-    """A copy of the bias, or 0 without one."""
-    return linear.params["bias"].copy() if "bias" in linear.params else 0
+@prepared.register
+def _(block: ResidualBlock) -> Step:
+    norm, layer, ffn = normed(block.norm), prepared(block.layer), block.ffn
+
+    def step(x: Array, state: Any) -> tuple[Array, Any]:
+        y, state = layer(norm(x), state)
+        return x + y, state
+
+    if ffn is None or block.ffn_norm is None:
+        return step
+    ffn_norm, up, down = normed(block.ffn_norm), affine(*ffn.up.linears), affine(ffn.proj_down)
+    activation, U = ACTIVATIONS[ffn.act_fn].forward, ffn.proj_up_dim
+
+    def step_and_feed(x: Array, state: Any) -> tuple[Array, Any]:
+        x, state = step(x, state)
+        both = up(ffn_norm(x))
+        return x + down(activation(both[:, :U])[0] * both[:, U:]), state
+
+    return step_and_feed
 
 
-def prepared_group(group: LinearGroup) -> Any:
-    """One matrix for all maps."""
-    W = np.concatenate(group.views("weight")).T.copy()
-    b = np.concatenate(group.views("bias")) if "bias" in group.linears[0].params else 0
+@prepared.register
+def _(layer: mLSTMLayer) -> Step:
+    I, NH = layer.inner, layer.config.num_heads  # noqa: E741
+    up, down, conv = affine(*layer.up.linears), affine(layer.proj_down), convolution(layer.conv1d)
+    projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
+    gates, outnorm = affine(*layer.gates.linears), normed(layer.outnorm)
+    skip = layer.params["learnable_skip"].copy()
 
-    def compute(x: Array) -> tuple[list[Array], None]:
-        y = (x[:, 0] @ W + b)[:, None]
-        return [y[..., part] for part in group.slices], None
+    def step(u: Array, state: mLSTMBlockState) -> tuple[Array, mLSTMBlockState]:
+        pz = up(u)
+        p, z = pz[:, :I], pz[:, I:]
+        convolved, conv_state = conv(p, state.conv)
+        active = silu(convolved)
+        qkv = projections(active, active, p)
+        q, k, v = qkv.reshape(3, len(u), NH, -1)
+        pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
+        h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, 1e-6)
+        read = outnorm(h) + skip * active
+        return down(read * silu(z)), mLSTMBlockState(conv_state, memory)
 
-    return SimpleNamespace(compute=compute)
+    return step
 
 
-def prepared_headwise(linear: HeadwiseLinear) -> Any:
-    """Narrow blocks joined."""
-    W = join_blocks(linear.params["weight"]).swapaxes(1, 2).copy()
-    b, NH = copied_bias(linear), len(W)
-    return SimpleNamespace(compute=lambda x: (join_heads(split_heads(x, NH) @ W) + b, None))
+@prepared.register
+def _(layer: xLSTMLargeLayer) -> Step:
+    config = layer.config
+    NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
+    stops = np.cumsum([QK, QK, V, V]).tolist()
+    maps = affine(*layer.qkvo.linears, *layer.gates.linears)
+    norm, out = normed(layer.multihead_norm), affine(layer.out_proj)
+
+    def step(x: Array, state: mLSTMState) -> tuple[Array, mLSTMState]:
+        q, k, v, o, pre = np.split(maps(x), stops, axis=-1)
+        pre, _ = apply_cap(pre, config.gate_soft_cap)
+        q, k, v = (a.reshape(len(x), NH, -1) for a in (q, k, v))
+        h, state = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state, config.eps)
+        return out(sigmoid(o) * norm(h)), state
+
+    return step
 
 
 def mlstm_step(
-    q: Array,
-    k: Array,
-    v: Array,
-    i: Array,
-    f: Array,
-    state: mLSTMState,
-    eps: float = 1e-6,
-    chunk_size: int = 1,
-) -> tuple[Array, mLSTMState, None]:
-    """``form.forward`` for T = 1, without the copies that n as a column of C asks for."""
+    q: Array, k: Array, v: Array, i_pre: Array, f_pre: Array, state: mLSTMState, eps: float
+) -> tuple[Array, mLSTMState]:
+    """One step of the memory: q, k (B, NH, DK), v (B, NH, DV) and gates (B, NH) to h (B, H)."""
     C, n, m = state
-    q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
-    k = k * (1 / root(k.shape[-1], k))
-    log_f, log_i, before = log_sigmoid(f[:, 0]), i[:, 0], m
-    m = maximum(log_f + before, log_i)
-    log_i, log_f = log_i - m, log_f - (m - before)
-    num, C, _unused = steps(q, k, v, log_i[..., None], log_f[..., None], C)
-    n = np.exp(log_f)[..., None] * n + np.exp(log_i)[..., None] * k[:, :, 0]
-    den = maximum(modulus(np.vecdot(q[:, :, 0], n)), np.exp(-clip(m))) + eps
-    return join_heads(num / den[..., None, None]), mLSTMState(C, n, m), None
+    log_f, before = log_sigmoid(f_pre), m
+    m = np.maximum(log_f + before, i_pre)
+    i, f = np.exp(i_pre - m), np.exp(log_f - (m - before))
+    w = (i / np.sqrt(i.dtype.type(k.shape[-1])))[..., None] * k
+    C = f[..., None, None] * C + w[..., None] * v[..., None, :]
+    n = f[..., None] * n + w
+    den = np.maximum(np.abs(np.vecdot(q, n)), np.exp(-clip(m))) + eps
+    h = (q[..., None, :] @ C)[..., 0, :] / den[..., None]
+    return h.reshape(len(h), -1), mLSTMState(C, n, m)
+
+
+@prepared.register
+def _(layer: sLSTMLayer) -> Step:
+    conv = None if layer.conv1d is None else convolution(layer.conv1d)
+    norm, b = normed(layer.group_norm), layer.params[BIAS].reshape(4, 1, -1).copy()
+    NH, DH = layer.config.num_heads, layer.head_dim
+    each = np.zeros((NH, 3, DH, 4, DH), layer.dtype)  # from a, x and h to i, f, z and o
+    for gate, linear in enumerate(layer.gates):
+        each[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
+    each[:, 2] = layer.params[KERNEL].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
+    W = each.reshape(NH, 3 * DH, 4 * DH)
+
+    def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
+        (h, c, n, m), conv_state, active = state.slstm, None, x
+        if conv is not None:
+            convolved, conv_state = conv(x, state.conv)
+            active = silu(convolved)
+        seen = [a.reshape(-1, NH, DH) for a in (active, x, h)]
+        pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
+        pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
+        i_pre, f_pre, z_pre, o_pre = pre + b
+        A = log_sigmoid(f_pre) + m
+        A = np.where((n == 0) & underflows(i_pre - A), -np.inf, A)
+        m = np.maximum(A, i_pre)
+        i, f = np.exp(i_pre - m), np.exp(A - m)
+        c = f * c + i * np.tanh(z_pre)
+        n = f * n + i
+        h = sigmoid(o_pre) * (c / n)
+        return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
+
+    return step
+
+
+def silu(x: Array) -> Array:
+    """X σ(x)."""
+    return x * sigmoid(x)
+
+
+def affine(*maps: Linear) -> Map:
+    """Several maps of one x, with their outputs side by side."""
+    W = np.concatenate([each.params["weight"] for each in maps]).T.copy()
+    b = np.concatenate([bias_of(each) for each in maps])
+    return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
+
+
+def bias_of(linear: Linear | HeadwiseLinear) -> Array:
+    """The bias; 0 where there is none."""
+    return linear.params.get("bias", np.zeros(linear.out_features, linear.dtype))
+
+
+def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
+    """Several maps with blocks of one width, each of its own x: (maps, B, D)."""
+    W = np.stack([join_blocks(each.params["weight"]).swapaxes(1, 2) for each in maps])
+    b = np.stack([bias_of(each) for each in maps])[:, None]
+    number, blocks, width, _ = W.shape
+
+    def apply(*xs: Array) -> Array:
+        x = np.concatenate(xs).reshape(number, -1, blocks, width)
+        heads = (x.swapaxes(1, 2) @ W).swapaxes(1, 2)
+        y: Array = heads.reshape(number, len(xs[0]), -1) + b
+        return y
+
+    return apply
+
+
+def normed(norm: Norm) -> Map:
+    """A norm of each head."""
+    gain: Any = 1.0 if norm.gain is None else norm.gain.copy()
+    bias = norm.params["bias"].copy() if "bias" in norm.params else None
+    width = norm.head_dim
+
+    def apply(x: Array) -> Array:
+        heads, _ = normalise(x.reshape(-1, width), norm.eps, norm.centred)
+        y: Array = heads.reshape(x.shape) * gain
+        return y if bias is None else y + bias
+
+    return apply
+
+
+def convolution(conv: CausalConv1d) -> Step:
+    """A causal convolution, whose state is what it has seen last."""
+    taps, bias = conv.taps.copy(), conv.params["conv.bias"].copy()
+
+    def step(x: Array, state: Array) -> tuple[Array, Array]:
+        seen = np.concatenate((state, x[:, None]), axis=1)
+        return (seen * taps).sum(axis=1) + bias, seen[:, 1:]
+
+    return step
