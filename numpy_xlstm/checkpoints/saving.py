@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -116,14 +117,15 @@ def save_pretrained(
     path = Path(path)
     kind = check_saving(model, path, format, tokenizer)
     check_choice("layout", layout, LAYOUTS)
-    stored = model.dtype.name if dtype is None else check_choice("dtype", dtype, DTYPES)
+    if dtype is not None:
+        check_choice("dtype", dtype, DTYPES)
     if kind in ("npz", "safetensors"):
         save_checkpoint(path, model, tokenizer=tokenizer, dtype=dtype)
         return
     limit = _limit(max_shard_size)
     for name, array in model.params.items():
         check_array(name, array, array.shape)
-    check_choice("dtype", stored, DTYPES)
+    stored = check_choice("dtype", dtype or model.dtype.name, DTYPES)
     numpy_dtype(stored)  # a package that is missing is missed before there is a file
     if kind == "torch":
         _write_torch(path, model, stored, progress)
@@ -170,7 +172,7 @@ def _format(model: Any, path: Path, wanted: str | None) -> str:
     else:
         wanted = next((kind for kind, models in FORMATS.items() if isinstance(model, models)), "")
     if not isinstance(model, FORMATS[wanted]):
-        kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted])) or "no kind yet"
+        kinds = ", ".join(sorted(each.__name__ for each in FORMATS[wanted]))
         raise CheckpointError(
             f"model: expected one of {kinds} for the format {wanted!r}; got {type(model).__name__}"
         )
@@ -249,8 +251,7 @@ def _yaml(values: Any) -> str:
 @contextmanager
 def _new_folder(path: Path) -> Iterator[Path]:
     """Give a folder beside ``path`` to write to, which takes its name once it is complete."""
-    partial = path.with_name(path.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")  # nobody else's
     partial.mkdir()
     try:
         yield partial

@@ -244,6 +244,15 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     refused(large(), tmp_path / "file", CheckpointError, message)
 
 
+def test_a_folder_of_the_user_that_looks_like_one_of_ours_stays(tmp_path: Path) -> None:
+    mine = tmp_path / "model.partial" / "work"
+    mine.parent.mkdir()
+    mine.write_text("a year of it")
+    save_pretrained(large(), tmp_path / "model")
+    assert mine.read_text() == "a year of it"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.partial"]
+
+
 def test_nothing_is_left_of_what_could_not_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -195,9 +195,13 @@ def test_what_shows_at_once_is_said_before_the_model_is_read(
     source: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Pretrained, "load", None)
-    for rest in ("full --to transformers", "b --to npz", "b --to xlstm"):
+    for rest, message in (
+        ("full --to transformers", "path: expected none yet, or an empty folder"),
+        ("b --to npz", "path: expected a name that ends in .npz"),
+        ("b --to xlstm", "model: expected one of xLSTM"),
+    ):
         target, *options = rest.split()
-        error_of(capsys, source / "a.npz", source / target, *options)
+        assert error_of(capsys, source / "a.npz", source / target, *options).startswith(message)
 
 
 def test_damage_within_leaves_nothing(source: Path, capsys: pytest.CaptureFixture[str]) -> None:
