@@ -1,12 +1,154 @@
-"""Why a port is wrong: known mistakes that give its numbers."""
+"""Why a port is wrong: the known mistakes that give its numbers.
 
-from collections.abc import Mapping, Sequence
+The specification is run with each known mistake on a case that failed. What brings most tensors to
+the port's numbers is taken, and looked for once more with that mistake in place, since a port may
+have several. Cases that passed speak against a mistake that would have shown in them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import distance, row_scale
+from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.numerics import Array
 
 if TYPE_CHECKING:
     from numpy_xlstm.conformance.case import Case
 
+SAMPLE = 6
+"""So many cases of a subject that failed, and that passed, are looked at."""
+SHORTLIST = 8
+"""So many mistakes that explain one case are tried on the others."""
+MOST = 6
+"""So many mistakes can be found in one subject."""
+ROUNDINGS = 64
+"""How many roundings of the largest number of a row may lie between a port and its mistake."""
 
-def diagnose(failed: Sequence[tuple["Case", Mapping[str, Any]]]) -> list[str]:
+Checked = tuple["Case", Mapping[str, Any]]
+"""A case, and the results of a port."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake that a port has made.
+
+    Attributes
+    ----------
+    subject : str
+        In what.
+    bug : Bug
+        Which.
+    tensors : tuple[str, ...]
+        The results that become the port's numbers when the specification makes it.
+    """
+
+    subject: str
+    bug: Bug
+    tensors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        verb = "are" if len(self.tensors) > 1 else "is"
+        does = f"; {', '.join(self.bug.seen_in)} does this" if self.bug.seen_in else ""
+        head = f"{self.subject}: {', '.join(self.tensors)} {verb} that of {self.bug.description}"
+        lines = (line.strip() for line in self.bug.change.strip().splitlines())
+        return "\n    ".join([f"{head} ({self.bug.name}){does}", *filter(None, lines)])
+
+
+@dataclass
+class Diagnosis:
+    """Finds mistakes, and remembers what each gives in each case."""
+
+    known: dict[tuple[str, ...], Mapping[str, Array]] = field(default_factory=dict)
+
+    def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
+        """The mistakes of a port, subject by subject, from its results in cases that failed."""
+        found: list[Finding] = []
+        beside = list(passed)
+        by_subject = sorted(failed, key=lambda each: each[0].subject.name)
+        for subject, group in groupby(by_subject, key=lambda each: each[0].subject.name):
+            right = [(case, case.expected) for case in beside if case.subject.name == subject]
+            found += self._of_subject(subject, spread(list(group)), spread(right))
+        return found
+
+    def _of_subject(
+        self, subject: str, failed: list[Checked], passed: list[Checked]
+    ) -> list[Finding]:
+        candidates = [bug for bug in BUGS if bug.concerns(subject)]
+        made: tuple[Bug, ...] = ()
+        found: list[Finding] = []
+        now = self._explained(made, failed + passed)
+        while len(made) < MOST:
+            open_cases = [each for each in failed if self._unexplained(made, each)]
+            best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
+            then = self._explained((*made, best), failed + passed) if best else set()
+            if best is None or len(then) <= len(now):
+                return found
+            gained = dict.fromkeys(name for _, name in sorted(then - now))
+            found.append(Finding(subject, best, tuple(gained)))
+            made, now = (*made, best), then
+        return found
+
+    def _best(
+        self,
+        made: tuple[Bug, ...],
+        candidates: list[Bug],
+        open_cases: list[Checked],
+        evidence: list[Checked],
+    ) -> Bug | None:
+        """The mistake that, beside those made, explains most of the evidence."""
+        first = open_cases[:1]
+        others = [bug for bug in candidates if bug not in made]
+        scores = {bug.name: len(self._explained((*made, bug), first)) for bug in others}
+        likely = sorted(others, key=lambda bug: -scores[bug.name])[:SHORTLIST]
+        return max(
+            likely, key=lambda bug: len(self._explained((*made, bug), evidence)), default=None
+        )
+
+    def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
+        case, got = each
+        names = {name for name in case.expected if _comparable(case, name, got.get(name))}
+        return names - {name for _, name in self._explained(made, [each])}
+
+    def _explained(
+        self, made: tuple[Bug, ...], evidence: Iterable[Checked]
+    ) -> set[tuple[str, str]]:
+        """The results that are those of the specification with these mistakes, by case and name."""
+        return {
+            (case.id, name)
+            for case, got in evidence
+            for name, expected in self._results(made, case).items()
+            if _comparable(case, name, got.get(name)) and agrees(case, name, got[name], expected)
+        }
+
+    def _results(self, made: tuple[Bug, ...], case: "Case") -> Mapping[str, Array]:
+        key = (case.id, *(bug.name for bug in made))
+        if key not in self.known:
+            self.known[key] = results(case, *made) if made else case.expected
+        return self.known[key]
+
+
+def spread(cases: list[Checked]) -> list[Checked]:
+    """A few of the cases, from the first on, all over them."""
+    return cases[:: max(1, -(-len(cases) // SAMPLE))]
+
+
+def agrees(case: "Case", name: str, got: Array, expected: Array) -> bool:
+    """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
+    if got.shape != expected.shape:
+        return False
+    roundings = ROUNDINGS * np.finfo(got.dtype).eps * row_scale(case.subject, name, expected)
+    both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
+    return bool((both | (distance(got, expected) <= 2 * case.bounds[name] + roundings)).all())
+
+
+def _comparable(case: "Case", name: str, got: Any) -> bool:
+    return isinstance(got, np.ndarray) and got.shape == case.expected[name].shape
+
+
+def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
     """What is known of cases that a port failed, each with its results, as lines of text."""
-    return []
+    return [str(finding) for finding in Diagnosis().findings(failed, passed)]

@@ -143,6 +143,18 @@ def large(draft: Draft) -> None:
             weight *= draft.largest
 
 
+def far_memory(draft: Draft) -> None:
+    """A forget gate of e^−x, which is 0 in the dtype, and a memory of the weight e^x."""
+    far = 2 * draft.largest
+    for bias in draft.rows("f", "b"):
+        bias -= far
+    if "f" in draft.inputs:
+        draft.inputs["f"] -= far
+    if "Wx" in draft.inputs:
+        draft.rows("f", "-")[0][...] -= far
+    draft.inputs["state.m"] += far
+
+
 def lengths(draft: Draft) -> None:
     """Rows of different lengths, one of them empty."""
     draft.inputs["lengths"] = np.array([T, 0, 4])
@@ -215,6 +227,10 @@ def _one_layer_steps(subject: Subject, variant: str) -> bool:
 
 def _memory(subject: Subject, variant: str) -> bool:
     return subject.family == "mlstm" and _one_layer(subject, variant)
+
+
+def _matrix(subject: Subject, variant: str) -> bool:
+    return subject.family in ("mlstm", "mlstmsig") and not subject.name.endswith(".stack")
 
 
 def _gated(subject: Subject, variant: str) -> bool:

@@ -28,7 +28,6 @@ BUGS = [
         + n = np.maximum(f * n_prev + i, 1)
         """,
         "an sLSTM that holds n at 1 or above, and does not know of it in the backward",
-        flags=("small-normaliser",),
         seen_in=("flashrnn 1.0.8",),
     ),
     Bug(
@@ -42,7 +41,6 @@ BUGS = [
         + dn = np.where(n > 1, dn_next - dh * o / n * (c / n), 0)
         """,
         "an sLSTM that holds n at 1 or above, forward and backward",
-        flags=("small-normaliser",),
     ),
     Bug(
         "normaliser-without-input-gate",
@@ -123,7 +121,7 @@ BUGS = [
         + A = log_f + m_prev
         """,
         "a cell that takes the logarithm of a sigmoid that has become 0",
-        flags=("large-pre-activations", "forget_gate=sigmoid"),
+        flags=("far-memory", "forget_gate=sigmoid"),
     ),
     Bug(
         "pre-activations-clamped",
@@ -207,10 +205,8 @@ BUGS = [
         CELL,
         """
         - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + half = np.where(A.real == i_pre.real, 0.5, 1)
-        + di_pre = i * di + np.where(A.real <= i_pre.real, half * dm, 0)
-        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
-        + dA = f * df + np.where(A.real >= i_pre.real, half * dm, 0)
+        + dm = np.where(A.real == i_pre.real, dm / 2, dm)
+        + di_pre = i * di + np.where(A.real <= i_pre.real, dm, 0)
         """,
         "a backward that halves the stabiliser's gradient where the maximum is a tie, as that of "
         "torch.maximum and jax.numpy.maximum does",
