@@ -87,6 +87,10 @@ class Case:
         """How far each entry of a result may be from the truth."""
         return self._tensors.bounds
 
+    def pattern(self, name: str) -> str:
+        """What the entries of a tensor are, as :func:`numpy_xlstm.gradcheck` names them."""
+        return self.subject.pattern(name).format(**self.options)
+
     def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
         """What another specification, or another subject, gives for these inputs."""
         return (subject or self.subject).run(self.options, self.inputs, specification)
@@ -149,7 +153,7 @@ def _content(
             continue
         expected = in_dtype(exact, dtype)
         if _tells(subject, expected, allowed):
-            return Content(inputs, expected, allowed)
+            return Content(inputs, expected, in_dtype(allowed, dtype))
     raise RuntimeError(f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill")
 
 

@@ -4,6 +4,7 @@ A subject computes all results of a case with its *specification*, a class of ``
 an argument: a mistake is nothing but another specification.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -63,9 +64,9 @@ class Subject:
 
     def pattern(self, name: str) -> str:
         """What the entries of an input or a result are, as :attr:`axes` says."""
-        base = name.split(".")[-1]
-        base = base.removeprefix("d") if base.startswith("d") and base not in self.axes else base
-        return self.axes[base.split("_l")[0]]
+        base = re.sub(r"_l\d+(_reverse)?$", "", name.split(".")[-1])
+        axes = {"lengths": "row", **self.axes}
+        return axes[base if base in axes else base.removeprefix("d")]
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """All inputs that a case can have, full of zeros: their names and shapes."""
