@@ -87,6 +87,11 @@ class Case:
         """How far each entry of a result may be from the truth."""
         return self._tensors.bounds
 
+    def pattern(self, name: str) -> str:
+        """What the entries of a tensor are, as :func:`numpy_xlstm.gradcheck` names them."""
+        array = self.inputs[name] if name in self.inputs else self.expected[name]
+        return self.subject.pattern(name, array.ndim).format(**self.options)
+
     def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
         """What another specification, or another subject, gives for these inputs."""
         return (subject or self.subject).run(self.options, self.inputs, specification)
@@ -115,7 +120,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
         for each in chosen
         for variant in each.variants
         for situation in SITUATIONS
-        if situation.fits(each, variant)
+        if situation.suits(each, variant)
         for kind in DTYPES
         if dtype in (None, kind)
     ]
@@ -149,7 +154,7 @@ def _content(
             continue
         expected = in_dtype(exact, dtype)
         if _tells(subject, expected, allowed):
-            return Content(inputs, expected, allowed)
+            return Content(inputs, expected, in_dtype(allowed, dtype))
     raise RuntimeError(f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill")
 
 

@@ -66,8 +66,7 @@ def _kind(array: Array) -> str:
 def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
     """How many entries are wrong, what they have in common, and the first."""
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
-    pattern = case.subject.pattern(name).format(**case.options)
-    places, first = Places(name, found.shape, pattern), wrong[0]
+    places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
     values = f"expected {case.expected[name][first]:.9g}; got {found[first]:.9g}"
     share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
     return f"{share}; first {places.describe(first)}: {values}"
