@@ -270,6 +270,8 @@ SITUATIONS = (
     Situation("empty-row-beside-live", empty_row, _stabilised, ("empty-state", "mixed-rows")),
     Situation("closed-gates", closed, _gated, ("closed-gates",)),
     Situation("large", large, _bounded, ("large-pre-activations",)),
+    Situation("far-memory", far_memory, _stabilised, ("far-memory",)),
+    Situation("square-memory", fits=_matrix, flags=("square-memory",), options={"qk_dim": 12}),
     Situation("one-row", fits=_one_layer, flags=("one-row",), B=1),
     Situation("one-head", fits=_with_heads, flags=("one-head",), options={"num_heads": 1}),
     Situation("one-step", fits=_one_layer_steps, flags=("one-step",), T=1),
