@@ -23,9 +23,6 @@ from numpy_xlstm.errors import CheckpointError
 KINDS = ("inputs", "results", "bounds")
 """The folders, each with a file for each case."""
 
-SMALL = Path(__file__).parent / "small"
-"""The set that comes with the package."""
-
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
@@ -69,8 +66,20 @@ def write_vectors(
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
         described.append(describe(case, files))
         yield case
-    text = json.dumps(manifest(described, seed), indent=1, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "manifest.json").write_text(_text_of(manifest(described, seed)), encoding="utf-8")
+
+
+def _text_of(said: dict[str, Any]) -> str:
+    """JSON with a line for each flag and each case."""
+    lines = []
+    for key, value in said.items():
+        name = json.dumps(key)
+        if isinstance(value, list):
+            within = ",\n".join(json.dumps(each, ensure_ascii=False) for each in value)
+            lines.append(f"{name}: [\n{within}\n]")
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def read_vectors(folder: Path) -> list[Case]:
