@@ -16,7 +16,7 @@ from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import METADATA, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.manifest import VERSION, manifest
+from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import CheckpointError
 
@@ -59,16 +59,17 @@ def write_vectors(
     """Write cases into a folder, and yield each when it is there; the manifest comes last."""
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    files: dict[str, dict[str, Any]] = {}
+    described = []
     for case in cases:
         tensors = dict(zip(KINDS, (case.inputs, case.expected, case.bounds), strict=True))
-        files[case.id] = {}
+        files = {}
         for kind, arrays in tensors.items():
             path = folder / kind / f"{case.id}.{format}"
             write_tensors(path, arrays, header(case))
-            files[case.id][kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
+            files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
+        described.append(describe(case, files))
         yield case
-    text = json.dumps(manifest(cases, files, seed), indent=1, ensure_ascii=False)
+    text = json.dumps(manifest(described, seed), indent=1, ensure_ascii=False)
     (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
 
 
