@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance, row_scale
+from numpy_xlstm.conformance.bounds import distance, scales
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
 from numpy_xlstm.numerics import Array
 
@@ -110,19 +110,19 @@ class Diagnosis:
 
     def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
         case, got = each
-        names = {name for name in case.expected if _comparable(case, name, got.get(name))}
-        return names - {name for _, name in self._explained(made, [each])}
+        there = {n for n, a in case.expected.items() if np.shape(got.get(n)) == a.shape}
+        return there - {name for _, name in self._explained(made, [each])}
 
     def _explained(
         self, made: tuple[Bug, ...], evidence: Iterable[Checked]
     ) -> set[tuple[str, str]]:
         """The results that are those of the specification with these mistakes, by case and name."""
-        return {
-            (case.id, name)
-            for case, got in evidence
-            for name, expected in self._results(made, case).items()
-            if _comparable(case, name, got.get(name)) and agrees(case, name, got[name], expected)
-        }
+        found = set()
+        for case, got in evidence:
+            results = self._results(made, case)
+            allowed = tolerances(case, results)
+            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
+        return found
 
     def _results(self, made: tuple[Bug, ...], case: "Case") -> Mapping[str, Array]:
         key = (case.id, *(bug.name for bug in made))
@@ -136,17 +136,21 @@ def spread(cases: list[Checked]) -> list[Checked]:
     return cases[:: max(1, -(-len(cases) // SAMPLE))]
 
 
-def agrees(case: "Case", name: str, got: Array, expected: Array) -> bool:
+def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
+    """How far from these numbers a port that computes the same may be."""
+    right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
+    return {
+        name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(right[name].dtype).eps * scale
+        for name, scale in scales(case.subject, right).items()
+    }
+
+
+def same(got: Any, expected: Array, tolerance: Array) -> bool:
     """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
-    if got.shape != expected.shape:
+    if not isinstance(got, np.ndarray) or got.shape != expected.shape:
         return False
-    roundings = ROUNDINGS * np.finfo(got.dtype).eps * row_scale(case.subject, name, expected)
     both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
-    return bool((both | (distance(got, expected) <= 2 * case.bounds[name] + roundings)).all())
-
-
-def _comparable(case: "Case", name: str, got: Any) -> bool:
-    return isinstance(got, np.ndarray) and got.shape == case.expected[name].shape
+    return bool((both | (distance(got, expected) <= tolerance)).all())
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:

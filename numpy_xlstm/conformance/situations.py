@@ -158,10 +158,6 @@ def far_memory(draft: Draft) -> None:
     far = 2 * draft.largest
     for bias in draft.rows("f", "b"):
         bias -= far
-    if "f" in draft.inputs:
-        draft.inputs["f"] -= far
-    if "Wx" in draft.inputs:
-        draft.rows("f", "-")[0][...] -= far
     draft.inputs["state.m"] += far
 
 

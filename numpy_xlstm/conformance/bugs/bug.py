@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
+from itertools import dropwhile
 from types import CodeType, FunctionType
 from typing import Any, NamedTuple
 
@@ -120,31 +121,34 @@ def planted(*bugs: Bug) -> Iterator[None]:
 
 def functions_of(places: tuple[Any, ...]) -> list[FunctionType]:
     """The functions, and those that are in the classes, without what is wrapped around them."""
-    found: list[Callable[..., Any]] = []
+    found: list[Any] = []
     for place in places:
         found += vars(place).values() if inspect.isclass(place) else [place]
-    plain = (inspect.unwrap(each) for each in found if callable(each) and not inspect.isclass(each))
+    getters = (each.fget if isinstance(each, property) else each for each in found)
+    plain = (inspect.unwrap(each) for each in getters if inspect.isroutine(each))
     return [each for each in plain if isinstance(each, FunctionType)]
 
 
 @cache
 def source_lines(function: FunctionType) -> Lines:
-    """The lines of a function, not indented."""
-    return tuple(textwrap.dedent(inspect.getsource(function)).splitlines())
+    """The lines of a function, not indented, and without what decorates it."""
+    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
+    return tuple(dropwhile(lambda line: not line.startswith("def "), lines))
 
 
 def _place(
     bug: Bug, change: Change, sources: dict[FunctionType, Lines]
 ) -> tuple[FunctionType, int]:
     """The one function and line at which the old lines begin."""
-    size, places = len(change.old), []
+    old, places = tuple(line.strip() for line in change.old), []
     for function, lines in sources.items():
         plain = [line.split("  #")[0].strip() for line in lines]
-        starts = range(len(lines) - size + 1)
-        places += [(function, n) for n in starts if tuple(plain[n : n + size]) == change.old]
+        places += [
+            (function, n) for n in range(len(lines)) if tuple(plain[n : n + len(old)]) == old
+        ]
     if len(places) != 1:
         raise ValueError(
-            f"{bug.name}: expected {change.old[0]!r} to be one place in {list(bug.places)}; "
+            f"{bug.name}: expected {old[0]!r} to be one place in {list(bug.places)}; "
             f"got {len(places)}"
         )
     return places[0]
@@ -155,7 +159,8 @@ def _code(function: FunctionType, lines: Lines) -> CodeType:
     made: dict[str, Any] = {}
     text = "from __future__ import annotations\n" + "\n".join(lines)
     exec(compile(text, f"<{function.__qualname__}>", "exec"), function.__globals__, made)
-    return inspect.unwrap(made[function.__name__]).__code__
+    code: CodeType = made[function.__name__].__code__
+    return code
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
