@@ -128,7 +128,7 @@ class Diagnosis:
         key = (case.id, *(bug.name for bug in made))
         if key not in self.known:
             self.known[key] = results(case, *made) if made else case.expected
-        return self.known[key]
+        return {n: a for n, a in self.known[key].items() if n in case.expected}
 
 
 def spread(cases: list[Checked]) -> list[Checked]:

@@ -46,12 +46,12 @@ class Implementation:
 
     def case(self, case: Case) -> Case:
         """The case, of what is offered alone; without a final state there is no cotangent of it."""
-        if self.final and self.gradients:
-            return case
+        given = any(name.startswith("state.") for name in case.inputs)
 
         def kept(name: str) -> bool:
-            is_final, is_output = name.startswith("final."), name == "y"
-            return (self.final and is_final) or is_output or (self.gradients and not is_final)
+            if name == "y" or name.startswith("final."):
+                return name == "y" or self.final
+            return self.gradients and (given or not name.startswith("dstate0."))
 
         def content() -> Content:
             inputs = dict(case.inputs)

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.verify import Verdict, verdict
-from tests.conformance.implementations import packages, torch_layers
+from tests.conformance.implementations import jax_reference, onnx_operators, packages, torch_layers
 from tests.conformance.implementations.offers import Implementation, NotOffered
 
-ALL = [*torch_layers.IMPLEMENTATIONS, *packages.IMPLEMENTATIONS]
+ALL = [
+    *torch_layers.IMPLEMENTATIONS,
+    *packages.IMPLEMENTATIONS,
+    *onnx_operators.IMPLEMENTATIONS,
+    *jax_reference.IMPLEMENTATIONS,
+]
 
 
 @dataclass(frozen=True)
@@ -37,8 +42,6 @@ def outcome(each: Implementation) -> Outcome:
     """Run an implementation on all cases of its subject."""
     passed, failed, missing = [], [], Counter[str]()
     for case in conformance.cases(each.subject, each.dtype):
-        if "float64" not in case.id and each.dtype == "float64":
-            continue
         try:
             results = each.port(case)
         except NotOffered as reason:

@@ -73,8 +73,8 @@ def simple_steps(case: Case, given: Tensors) -> Tensors:
     state = C, n[..., None], m[..., None]
     hs = []
     for t in range(T):
-        parts = (a[:, :, t : t + 1] for a in (q, k, v))
-        gates = (g[:, :, t, None, None] for g in (i, f))
+        parts = (a[:, :, t : t + 1].clone() for a in (q, k, v))  # which are reshaped in place
+        gates = (g[:, :, t, None, None].clone() for g in (i, f))
         h, state = recurrent_step_stabilized_simple(
             *state, *parts, *gates, eps=case.options["eps"]
         )
@@ -82,6 +82,19 @@ def simple_steps(case: Case, given: Tensors) -> Tensors:
     C, n, m = state
     finals = {"final.C": C, "final.n": n[..., 0], "final.m": m[..., 0, 0]}
     return {"y": torch.cat(hs, dim=2), **finals}
+
+
+def transformers_form(name: str, case: Case, given: Tensors) -> Tensors:
+    """A form of transformers' own code, which it has where ``xlstm`` is not installed."""
+    import torch
+
+    from tests.parity.outside.transformers_model import code
+
+    def function(*args: Any, **options: Any) -> Any:
+        found = getattr(code(own=True), name)(*args, **options)
+        return found[0], next(part for part in found[1:] if isinstance(part, tuple))
+
+    return by_chunks(function, case, given, dtype_state=torch.float64)
 
 
 def by_chunks(function: Callable[..., Any], case: Case, given: Tensors, **options: Any) -> Tensors:
@@ -182,6 +195,12 @@ def _all() -> list[Implementation]:
             name = f"parallel__{module}_{backward}"
             port = checked(partial(native_parallel, module, backward))
             found.append(Implementation("mlstm_kernels", name, subject, port, False))
+    for form, name in (
+        ("recurrent", "mlstm_recurrent_sequence_native"),
+        ("chunkwise", "mlstm_chunkwise_native_autograd"),
+    ):
+        port = checked(partial(transformers_form, name))
+        found.append(Implementation("transformers", name, f"mlstm.{form}", port))
     for function in ("lstm", "slstm"):
         port = checked(partial(flash, function))
         found.append(Implementation("flashrnn", "vanilla", f"{function}.recurrent", port))

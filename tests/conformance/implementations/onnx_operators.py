@@ -1,0 +1,97 @@
+"""The operators LSTM, GRU and RNN of ONNX: ONNX Runtime, and the evaluator of ``onnx``; forward."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from numpy_xlstm.conformance import Case
+from numpy_xlstm.numerics import Array
+from tests.conformance.implementations.offers import Implementation, NotOffered, some_steps
+from tests.parity.outside.operators import Operator, reordered
+from tests.parity.outside.runtime import session_run
+
+ORDERS = {"LSTM": ("ifzo", "iofz"), "GRU": ("rzn", "zrn"), "RNN": ("h", "h")}
+"""Our order of the rows, and theirs."""
+
+KINDS = {
+    "lstm": "LSTM",
+    "peephole": "LSTM",
+    "gru": "GRU",
+    "original-gru": "GRU",
+    "elman": "RNN",
+}
+
+
+def operator(case: Case) -> Operator:
+    """The node of a case."""
+    family, given = case.subject.family, case.inputs
+    kind, H = KINDS[family], case.options["hidden_size"]
+    ours, theirs = ORDERS[kind]
+    W, R, b = (
+        reordered(given[f"params.{name}"], ours, theirs)[None] for name in ("W", "R", "b")
+    )
+    second = given.get("params.b_h")
+    other = np.zeros_like(b) if second is None else reordered(second, ours, theirs)[None]
+    inputs = {"X": given["x"].swapaxes(0, 1), "W": W, "R": R, "B": np.concatenate([b, other], 1)}
+    inputs |= {f"initial_{s}": given[f"state.{s}"][None] for s in "hc" if f"state.{s}" in given}
+    if "params.P" in given:
+        inputs["P"] = reordered(given["params.P"], "ifo", "iof")[None]
+    if "lengths" in given:
+        inputs["sequence_lens"] = given["lengths"].astype(np.int32)
+    attributes: dict[str, object] = {"hidden_size": H}
+    if kind == "GRU":
+        attributes["linear_before_reset"] = int(family == "gru")
+    if case.options.get("nonlinearity") == "relu":
+        attributes["activations"] = ["Relu"]
+    return Operator(kind, attributes, inputs)
+
+
+def evaluated(op: Operator) -> dict[str, Array]:
+    """What the reference evaluator of ``onnx`` says."""
+    import onnx
+    from onnx.reference.ops import op_gru, op_lstm, op_rnn
+
+    module = {"LSTM": op_lstm, "GRU": op_gru, "RNN": op_rnn}[op.kind]
+    names = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+    wanted = names if op.kind == "LSTM" else names[:6]
+    outputs = ["Y", "Y_h", "Y_c"] if op.kind == "LSTM" else ["Y", "Y_h"]
+    used = [name if name in op.inputs else "" for name in wanted]
+    node = onnx.helper.make_node(op.kind, used, outputs, **op.attributes)
+    info, kind = onnx.helper.make_tensor_value_info, onnx.helper.np_dtype_to_tensor_dtype
+    graph = onnx.helper.make_graph(
+        [node],
+        module.__name__,
+        [info(n, kind(a.dtype), a.shape) for n, a in op.inputs.items()],
+        [info(n, kind(op.inputs["X"].dtype), None) for n in outputs],
+    )
+    session = onnx.reference.ReferenceEvaluator(onnx.helper.make_model(graph))
+    return dict(zip(outputs, session.run(None, dict(op.inputs)), strict=True))
+
+
+def port(run: Callable[[Operator], dict[str, Array]], case: Case) -> dict[str, Array]:
+    """Outputs and final state, with the names and axes of the kit."""
+    some_steps(case)
+    if case.options.get("nonlinearity") == "relu" and run is evaluated:
+        raise NotOffered("activations")
+    found = run(operator(case))
+    y = found["Y"]  # (T, directions, B, H)
+    results = {"y": np.ascontiguousarray(y[:, 0].swapaxes(0, 1))}
+    return results | {f"final.{s}": found[f"Y_{s}"][0] for s in "hc" if f"Y_{s}" in found}
+
+
+def _all() -> list[Implementation]:
+    found = []
+    for family, kind in KINDS.items():
+        for package, name, run, dtype in (
+            ("onnxruntime", kind, session_run, "float32"),
+            ("onnx", f"reference evaluator, {kind}", evaluated, "float64"),
+        ):
+            subject = f"{family}.sequence"
+            found.append(
+                Implementation(package, name, subject, partial(port, run), True, False, dtype)
+            )
+    return found
+
+
+IMPLEMENTATIONS = _all()
