@@ -55,3 +55,10 @@ def outcome(each: Implementation) -> Outcome:
     pairs = [(v.case, v.results) for v in failed if v.results is not None]
     findings = Diagnosis().findings(pairs, [v.case for v in passed])
     return Outcome(each, len(passed), tuple(failed), missing, tuple(findings))
+
+
+def row(found: Outcome) -> str:
+    """The outcome as a row of the table in the docs, without its last cell."""
+    each = found.implementation
+    counts = found.passed, len(found.failed), sum(found.missing.values())
+    return f"| {each.package}: {each.name} | {each.subject} | " + " | ".join(map(str, counts)) + " |"
