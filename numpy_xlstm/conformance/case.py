@@ -153,14 +153,14 @@ def _content(
         except NonFiniteError:  # the memory is larger than the format
             continue
         expected = in_dtype(exact, dtype)
-        if _tells(subject, expected, allowed):
+        if _tells(subject, inputs, expected, allowed):
             return Content(inputs, expected, in_dtype(allowed, dtype))
     raise RuntimeError(f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill")
 
 
-def _tells(subject: Subject, expected: Arrays, allowed: Arrays) -> bool:
+def _tells(subject: Subject, inputs: Arrays, expected: Arrays, allowed: Arrays) -> bool:
     """Whether each bound is a small part of the numbers beside its entry."""
-    for name, scale in scales(subject, expected).items():
+    for name, scale in scales(subject, inputs, expected).items():
         least = float(np.finfo(expected[name].dtype).tiny) / ILL**2
         if not (allowed[name] <= ILL * np.maximum(scale, least)).all():
             return False
