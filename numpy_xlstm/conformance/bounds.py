@@ -47,15 +47,15 @@ def bounds(
     rng: np.random.Generator,
 ) -> Arrays:
     """Bound of every entry of every result."""
-    squares = {name: np.zeros(array.shape) for name, array in expected.items()}
+    off = {name: np.zeros(array.shape) for name, array in expected.items()}
     noise = RoundedLogGate(rng)
     specification = subject.specification if exact else rounding(subject.specification, noise)
     for _ in range(RUNS):
         noise.begin()
         found = subject.run(options, shaken(inputs, exact, rng), specification)
         for name, array in found.items():
-            squares[name] += distance(array, expected[name]) ** 2
-    typical = beside(subject, {name: np.sqrt(total / RUNS) for name, total in squares.items()})
+            off[name] = np.hypot(off[name], distance(array, expected[name]))
+    typical = beside(subject, {name: total / RUNS**0.5 for name, total in off.items()})
     limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
     rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
     return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
