@@ -104,9 +104,33 @@ class Case:
 
 
 def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0) -> list[Case]:
-    """All cases, of one subject (``"slstm.sequence"``) or family (``"slstm"``), in one dtype.
+    """Return the cases of the conformance kit.
 
-    Nothing is computed before it is asked for.
+    Parameters
+    ----------
+    subject : str, optional
+        One subject (``"slstm.sequence"``), or one family (``"slstm"``).
+    dtype : {"float64", "float32"}, optional
+        Cases in this dtype alone.
+    seed : int
+        Another seed gives other numbers in the same situations.
+
+    Returns
+    -------
+    list[Case]
+        Nothing of a case is computed before it is asked for.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject or dtype.
+
+    Examples
+    --------
+    >>> case = cases("slstm.step", "float32")[0]
+    >>> case.id, case.options["num_heads"], case.inputs["params.R"].shape
+    ('slstm.step.sigmoid.ordinary.float32', 2, (2, 16, 4))
+    >>> case.check(case.results())
     """
     check_whole("seed", seed)
     if dtype is not None:
