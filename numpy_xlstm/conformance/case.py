@@ -33,7 +33,7 @@ class Content(NamedTuple):
     bounds: Arrays
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One point at which a port is checked.
 

@@ -153,6 +153,14 @@ def large(draft: Draft) -> None:
             weight *= draft.largest
 
 
+def far_memory(draft: Draft) -> None:
+    """A forget gate of e^−x, which is 0 in the dtype, and a memory of the weight e^x."""
+    far = 2 * draft.largest
+    for bias in draft.rows("f", "b"):
+        bias -= far
+    draft.inputs["state.m"] += far
+
+
 def lengths(draft: Draft) -> None:
     """Rows of different lengths, one of them empty."""
     draft.inputs["lengths"] = np.array([T, 0, 4])
@@ -227,6 +235,10 @@ def _memory(subject: Subject, variant: str) -> bool:
     return subject.family == "mlstm" and _one_layer(subject, variant)
 
 
+def _matrix(subject: Subject, variant: str) -> bool:
+    return subject.family in ("mlstm", "mlstmsig") and not subject.name.endswith(".stack")
+
+
 def _gated(subject: Subject, variant: str) -> bool:
     return subject.family != "elman" and _one_layer(subject, variant)
 
@@ -254,6 +266,8 @@ SITUATIONS = (
     Situation("empty-row-beside-live", empty_row, _stabilised, ("empty-state", "mixed-rows")),
     Situation("closed-gates", closed, _gated, ("closed-gates",)),
     Situation("large", large, _bounded, ("large-pre-activations",)),
+    Situation("far-memory", far_memory, _stabilised, ("far-memory",)),
+    Situation("square-memory", fits=_matrix, flags=("square-memory",), options={"qk_dim": 12}),
     Situation("one-row", fits=_one_layer, flags=("one-row",), B=1),
     Situation("one-head", fits=_with_heads, flags=("one-head",), options={"num_heads": 1}),
     Situation("one-step", fits=_one_layer_steps, flags=("one-step",), T=1),
