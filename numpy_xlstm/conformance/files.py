@@ -23,9 +23,6 @@ from numpy_xlstm.errors import CheckpointError
 KINDS = ("inputs", "results", "bounds")
 """The folders, each with a file for each case."""
 
-SMALL = Path(__file__).parent / "small"
-"""The set that comes with the package."""
-
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
@@ -56,7 +53,19 @@ def write_vectors(
     seed: int = 0,
     format: str = "safetensors",  # noqa: A002
 ) -> Iterator[Case]:
-    """Write cases into a folder, and yield each when it is there; the manifest comes last."""
+    """Write cases into a folder, and yield each when it is there; the manifest comes last.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    cases : Sequence[Case]
+        From :func:`cases`, all of one seed.
+    seed : int
+        That seed, for the manifest.
+    format : {"safetensors", "npz"}
+        Of the files of tensors.
+    """
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
@@ -69,8 +78,20 @@ def write_vectors(
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
         described.append(describe(case, files))
         yield case
-    text = json.dumps(manifest(described, seed), indent=1, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "manifest.json").write_text(_text_of(manifest(described, seed)), encoding="utf-8")
+
+
+def _text_of(said: dict[str, Any]) -> str:
+    """JSON with a line for each flag and each case."""
+    lines = []
+    for key, value in said.items():
+        name = json.dumps(key)
+        if isinstance(value, list):
+            within = ",\n".join(json.dumps(each, ensure_ascii=False) for each in value)
+            lines.append(f"{name}: [\n{within}\n]")
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def read_vectors(folder: Path) -> list[Case]:
@@ -80,6 +101,14 @@ def read_vectors(folder: Path) -> list[Case]:
     ------
     CheckpointError
         If the manifest is of another version, or a file is missing or another than it says.
+    OSError
+        If there is no manifest.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> len(conformance.read_vectors(conformance.SMALL)) > 30
+    True
     """
     path = folder / "manifest.json"
     try:

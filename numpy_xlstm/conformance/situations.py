@@ -168,7 +168,7 @@ def lengths(draft: Draft) -> None:
 
 def reset(draft: Draft) -> None:
     """Forget all that came before step 4, as at the start of a document."""
-    draft.inputs["f"][:, :, 4] = -1e4
+    draft.inputs["f"][:, :, 4] = -2 * draft.largest
 
 
 def tie(draft: Draft) -> None:
