@@ -19,8 +19,6 @@ from numpy_xlstm.numerics import Array
 if TYPE_CHECKING:
     from numpy_xlstm.conformance.case import Case
 
-SAMPLE = 6
-"""So many cases of a subject that failed, and that passed, are looked at."""
 SHORTLIST = 8
 """So many mistakes that explain one case are tried on the others."""
 MOST = 6
@@ -30,6 +28,8 @@ ROUNDINGS = 64
 
 Checked = tuple["Case", Mapping[str, Any]]
 """A case, and the results of a port."""
+Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
+"""Results, and tolerances."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Finding:
 class Diagnosis:
     """Finds mistakes, and remembers what each gives in each case."""
 
-    known: dict[tuple[str, ...], Mapping[str, Array]] = field(default_factory=dict)
+    known: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """The mistakes of a port, subject by subject, from its results in cases that failed."""
@@ -71,7 +71,7 @@ class Diagnosis:
         by_subject = sorted(failed, key=lambda each: each[0].subject.name)
         for subject, group in groupby(by_subject, key=lambda each: each[0].subject.name):
             right = [(case, case.expected) for case in beside if case.subject.name == subject]
-            found += self._of_subject(subject, spread(list(group)), spread(right))
+            found += self._of_subject(subject, one_of_each(group), one_of_each(right))
         return found
 
     def _of_subject(
@@ -119,21 +119,26 @@ class Diagnosis:
         """The results that are those of the specification with these mistakes, by case and name."""
         found = set()
         for case, got in evidence:
-            results = self._results(made, case)
-            allowed = tolerances(case, results)
+            results, allowed = self._numbers(made, case)
             found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
         return found
 
-    def _results(self, made: tuple[Bug, ...], case: "Case") -> Mapping[str, Array]:
+    def _numbers(self, made: tuple[Bug, ...], case: "Case") -> Numbers:
+        """What the specification gives with these mistakes, and how far off it may be."""
         key = (case.id, *(bug.name for bug in made))
         if key not in self.known:
-            self.known[key] = results(case, *made) if made else case.expected
-        return {n: a for n, a in self.known[key].items() if n in case.expected}
+            found = results(case, *made) if made else case.expected
+            numbers = {n: a for n, a in found.items() if n in case.expected}
+            self.known[key] = numbers, tolerances(case, numbers)
+        return self.known[key]
 
 
-def spread(cases: list[Checked]) -> list[Checked]:
-    """A few of the cases, from the first on, all over them."""
-    return cases[:: max(1, -(-len(cases) // SAMPLE))]
+def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
+    """The first of the cases with the same flags."""
+    first: dict[tuple[str, ...], Checked] = {}
+    for each in cases:
+        first.setdefault(each[0].flags, each)
+    return list(first.values())
 
 
 def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:

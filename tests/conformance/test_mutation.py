@@ -27,8 +27,8 @@ SUBJECTS_HERE = [
     for name in SUBJECTS
     if not name.endswith((".recurrent", ".parallel", ".stack")) or name in STACKS
 ]
-OF_THE_FORMAT = "log-sigmoid-by-exp"
-"""Only in the dtype of the case is this a mistake: in a wider one nothing overflows."""
+OF_THE_FORMAT = "log-sigmoid-by-exp", "emptiness-of-the-whole-batch"
+"""Mistakes only in the dtype of the case: in a wider one nothing overflows or underflows."""
 
 
 def concerned(subject: str) -> list[Bug]:
@@ -46,8 +46,9 @@ def wide(case: Case) -> Case:
 
 def port(case: Case, bug: Bug) -> Arrays:
     """The results of a port with a mistake."""
-    at = case if bug.name == OF_THE_FORMAT else wide(case)
-    return in_dtype(results(at, bug), case.dtype)
+    at = case if bug.name in OF_THE_FORMAT else wide(case)
+    with np.errstate(over="ignore"):
+        return in_dtype(results(at, bug), case.dtype)
 
 
 def must_show(bug: Bug, case: Case) -> bool:
@@ -62,9 +63,10 @@ def must_show(bug: Bug, case: Case) -> bool:
 def found(subject: str, dtype: str) -> Iterator[tuple[Bug, list[Finding]]]:
     """Each mistake that can be made in a subject, and the diagnosis of a port that makes it."""
     points, diagnosis = cases(subject, dtype), Diagnosis()
+    points = sorted(points, key=lambda case: case.flags)
     for bug in concerned(subject):
         failed, passed = [], []
-        for case in points:
+        for case in points if bug.flags else points[::4]:
             got = port(case, bug)
             right = all(row.passed for row in compare(case, got))
             assert not (right and must_show(bug, case)), f"{bug.name} is not seen in {case}"

@@ -2,7 +2,7 @@
 
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from functools import cache
@@ -57,8 +57,8 @@ class Bug(NamedTuple):
     """The flags and options of the cases that must show it, ``"forget_gate=exp"``; () for all."""
     seen_in: tuple[str, ...] = ()
     """Where it was found."""
-    port: Callable[[Any], dict[str, Array]] | None = None
-    """What gives the results of a case, where that is not the specification."""
+    port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
+    """What gives results from options and inputs, where that is not the specification."""
 
     def concerns(self, subject: str) -> bool:
         """Whether it is made in a subject."""
@@ -154,6 +154,7 @@ def _place(
     return places[0]
 
 
+@cache
 def _code(function: FunctionType, lines: Lines) -> CodeType:
     """The code of a function with other lines, which finds the same names."""
     made: dict[str, Any] = {}
@@ -165,9 +166,10 @@ def _code(function: FunctionType, lines: Lines) -> CodeType:
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """What a case gives with these mistakes; nothing where that cannot be computed."""
-    port = next((bug.port for bug in bugs if bug.port), type(case).results)
+    run = next((bug.port for bug in bugs if bug.port), case.subject.run)
+    inputs = case.inputs  # made, if they are not yet, before anything is planted
     try:
         with planted(*bugs), np.errstate(all="ignore"):
-            return dict(port(case))
+            return dict(run(case.options, inputs))
     except (ValueError, ArithmeticError):
         return {}

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.conformance.bugs.bug import Bug
-from numpy_xlstm.conformance.subjects import Arrays, part
+from numpy_xlstm.conformance.subjects import Arrays, Options, part
 from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.trees import leaves
 
@@ -15,15 +15,12 @@ SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise")
 OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 
 
-def kernel(case: Any) -> Arrays:
-    """What the kernel gives in a case."""
-    inputs = case.inputs
+def kernel(options: Options, inputs: Arrays) -> Arrays:
+    """What the kernel gives."""
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
-    options = {name: case.options[name] for name in OPTIONS if name in case.options}
-    given = (inputs[name] for name in "qkvif")
-    h, final, cache = chunkwise.mlstm_chunkwise(
-        *given, state, lengths=inputs.get("lengths"), **options
-    )
+    known = {name: options[name] for name in OPTIONS if name in options}
+    given, lengths = (inputs[name] for name in "qkvif"), inputs.get("lengths")
+    h, final, cache = chunkwise.mlstm_chunkwise(*given, state, lengths=lengths, **known)
     *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
