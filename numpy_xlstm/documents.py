@@ -36,12 +36,10 @@ def parse_json(text: bytes) -> Any:
     """
     check_bounded(text)
     try:
-        value = json.loads(
-            text.decode("utf-8"), object_pairs_hook=_no_name_twice, parse_constant=_no_constant
-        )
+        value = json.loads(text.decode("utf-8"), object_pairs_hook=_no_name_twice)
     except RecursionError:
         raise ValueError(f"values nested more than {MAX_DEPTH} deep") from None
-    _check(value, 0)
+    _check("", value, MAX_DEPTH)
     return value
 
 
@@ -70,7 +68,7 @@ def parse_yaml(text: bytes) -> Any:
         raise ValueError(f"values nested more than {MAX_DEPTH} deep") from None
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
-    _check(value, 0)
+    _check("", value, MAX_DEPTH)
     return value
 
 
@@ -84,16 +82,18 @@ def check_bounded(text: bytes) -> None:
         raise ValueError(f"expected at most {MAX_VALUES:,} values; got {found:,}")
 
 
-def _check(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise ValueError(f"values nested more than {MAX_DEPTH} deep")
-    if isinstance(value, int) and abs(value) >= MAX_WHOLE:
-        raise ValueError("a whole number of more than 256 bits")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"a number that is not finite: {value}")
-    inner = value.values() if isinstance(value, dict) else value
-    for each in inner if isinstance(value, dict | list) else ():
-        _check(each, depth + 1)
+def _check(name: str, value: Any, depth: int) -> None:
+    """Raise :class:`ValueError` if a value cannot be meant; ``name`` is the last on the way."""
+    if isinstance(value, dict | list):
+        if not depth:
+            raise ValueError(f"values nested more than {MAX_DEPTH} deep")
+        pairs = value.items() if isinstance(value, dict) else ((name, each) for each in value)
+        for inner, each in pairs:
+            _check(inner, each, depth - 1)
+    elif isinstance(value, int) and abs(value) >= MAX_WHOLE:
+        raise ValueError(f"{name}: expected a number of at most 256 bits; got a longer one")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number; got {value}")
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -103,7 +103,3 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{twice}: expected one entry; got two")
     return found
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"a number that is not finite: {name}")

@@ -190,7 +190,11 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "metadata", "message"),
     [
-        ({"__metadata__": np.ones(1)}, {}, "arrays: expected names .*other than __metadata__; got '__meta"),
+        (
+            {"__metadata__": np.ones(1)},
+            {},
+            "arrays: .*other than __metadata__; got '__m",
+        ),
         ({"": np.ones(1)}, {}, "got ''"),
         ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
         ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),
