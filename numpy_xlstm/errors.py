@@ -18,6 +18,10 @@ class NonFiniteError(ValueError):
     """An array holds NaN or infinity where finite numbers are needed."""
 
 
+class DivergenceError(NonFiniteError):
+    """The loss, the gradient or the update of a training step is not finite: it was not made."""
+
+
 class StateError(ValueError):
     """A state holds numbers that no state of its kind can hold, such as an sLSTM's n below 0."""
 

@@ -17,7 +17,7 @@ from numpy_xlstm import generation, training
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.errors import CheckpointError, OptionError, ShapeError, TextError
+from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 
@@ -185,20 +185,32 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
+    logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
-        for record in records:
-            if run is not None:
-                run.add(record)
-            show(record)
-            if ranks.total(interrupted(), comm):
-                break
-        if run is not None:
-            run.save()
+        try:
+            for record in records:
+                if run is not None:
+                    run.add(record)
+                show(record)
+                logged = record.step
+                if ranks.total(interrupted(), comm):
+                    break
+        except DivergenceError:
+            if run is not None and logged == state.step:  # no validation found it
+                _save(run)
+            raise
         stopped = ranks.total(interrupted(), comm) > 0
-    if run is not None and stopped:
-        again = f"numpy-xlstm train --resume {run.directory}"
-        print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
+        if run is not None:
+            _save(run, goes_on=stopped)
     return stopped
+
+
+def _save(run: Run, goes_on: bool = True) -> None:
+    """Save a run, and say how it goes on."""
+    run.save()
+    if goes_on:
+        again = f"numpy-xlstm train --resume {run.directory}"
+        print(f"saved after step {run.state.step}; {again} goes on", file=sys.stderr)
 
 
 @contextmanager

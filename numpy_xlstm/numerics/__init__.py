@@ -22,6 +22,7 @@ from numpy_xlstm.numerics.arrays import (
     check_choice,
     check_divides,
     check_eps,
+    check_form,
     check_generator,
     check_has,
     check_interval,

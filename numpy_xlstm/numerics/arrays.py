@@ -47,8 +47,7 @@ def check_array(
     do if none is given. ``allow_minus_inf`` admits −inf, as in the m of an empty state; ``hint`` is
     added to the message about a wrong shape.
     """
-    _check_dtype(name, value, dtype)
-    _check_shape(name, value, shape, hint)
+    array = check_form(name, value, shape, dtype, hint)
     finite = np.isfinite(value)
     if allow_minus_inf:
         finite |= value.real == -np.inf
@@ -58,6 +57,19 @@ def check_array(
             f"{name}: expected finite numbers; got {value[where]} at index {where} "
             f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
         )
+    return array
+
+
+def check_form(
+    name: str,
+    value: Any,
+    shape: tuple[int | str, ...],
+    dtype: np.dtype[Any] | None = None,
+    hint: str = "",
+) -> Array:
+    """Return ``value`` if :func:`check_array` would, were its numbers finite."""
+    _check_dtype(name, value, dtype)
+    _check_shape(name, value, shape, hint)
     array: Array = value
     return array
 
