@@ -218,7 +218,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     own = open_checkpoint(Path(path))
     arrays = {name: stored.read() for name, stored in own.extra.items()}
     params = read_all(own.sources, own.dtype)
-    model = own.model.with_params({name: params[name] for name in own.model.params})
+    model = own.model.over({name: params[name] for name in own.model.params})
     if tokens := own.metadata.get("special_tokens"):
         model.special_tokens = SpecialTokens.checked(*tokens)
     described = own.metadata.get("tokenizer")

@@ -133,7 +133,7 @@ class Pretrained:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
         for name in self.model.params.keys() - params.keys():  # a head that is the embedding
             params[name] = params["embedding.weight"].copy()
-        model = self.model.with_params({name: params[name] for name in self.model.params})
+        model = self.model.over({name: params[name] for name in self.model.params})
         if self.tied is not None:
             check_same(self.tied, model.embedding.params["weight"])
         return model

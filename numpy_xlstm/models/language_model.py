@@ -144,11 +144,11 @@ class LanguageModel(StateDict, Recurrent):
     def _tie(self) -> None:
         """Let a tied head have the matrix of the embedding."""
         if self.tied:
-            self.head = self.head.with_params(self.embedding.params)
+            self.head = self.head.over(self.embedding.params)
 
-    def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same model over other arrays (not copied): same names, same shapes."""
-        clone = super().with_params(params)
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
         clone._tie()
         return clone
 

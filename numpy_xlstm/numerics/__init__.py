@@ -28,6 +28,7 @@ from numpy_xlstm.numerics.arrays import (
     check_interval,
     check_kind,
     check_lengths,
+    check_plain,
     check_positive,
     check_whole,
     checked_dtype,
@@ -35,4 +36,5 @@ from numpy_xlstm.numerics.arrays import (
     existing_file,
     generator_or_new,
     is_number,
+    plain_array,
 )

@@ -74,11 +74,23 @@ def check_form(
     return array
 
 
+def check_plain(name: str, value: Any) -> None:
+    """Raise :class:`DTypeError` for an array of another kind, such as a matrix or a masked one."""
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise DTypeError(f"{name}: expected a plain NumPy array; got {type(value).__name__}")
+
+
+def plain_array(name: str, value: Any) -> Array:
+    """Return what is like an array as one, or raise an error if it is one of another kind."""
+    check_plain(name, value)
+    array: Array = np.asarray(value)
+    return array
+
+
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
-    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
-        kind = type(value).__name__
-        plain = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
-        raise DTypeError(f"{name}: expected {plain}; got {kind}")
+    check_plain(name, value)
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:
             raise DTypeError(
@@ -221,7 +233,7 @@ def check_callable(name: str, value: Any) -> None:
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error that says what they should be."""
     try:
-        array = np.asarray(lengths)
+        array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):

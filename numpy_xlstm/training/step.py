@@ -19,6 +19,7 @@ from numpy_xlstm.numerics import (
     check_generator,
     check_has,
     check_kind,
+    check_plain,
     check_positive,
 )
 from numpy_xlstm.numerics.threads import spread
@@ -207,6 +208,7 @@ def _check_batch(batch: Any) -> None:
     """Raise an error unless inputs, targets and mask are for the same rows and steps."""
     check_kind("batch", batch, Batch)
     for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
+        check_plain(name, array)
         if not isinstance(array, np.ndarray) or array.ndim != 2:
             got = getattr(array, "shape", type(array).__name__)
             raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
