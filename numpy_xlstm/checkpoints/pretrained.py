@@ -42,7 +42,7 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
-from numpy_xlstm.numerics import checked_dtype
+from numpy_xlstm.numerics import check_bool, checked_dtype
 
 GENERATION = "generation_config.json"
 """What transformers has beside ``config.json``, where generation is not as that says."""
@@ -127,6 +127,7 @@ class Pretrained:
         progress: Progress | None = None,
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
+        check_bool("mapped", mapped)
         to = checked_dtype(self.dtype if dtype is None else dtype)
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:

@@ -14,7 +14,7 @@ from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array, plain_array
+from numpy_xlstm.numerics import Array, check_bool, plain_array
 from numpy_xlstm.trees import leaves
 
 
@@ -78,6 +78,7 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     ShapeError
         If the state is not one of this model.
     """
+    check_bool("keep_m", keep_m)
     expected = to_official_state(model, model.init_state(1))
     found = _like("state", expected, state, model.dtype)
     back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper

@@ -15,6 +15,7 @@ from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
+    check_bool,
     check_divides,
     check_positive,
     checked_dtype,
@@ -76,7 +77,7 @@ class Linear(Layer):
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
         self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
-        shapes = {"weight": (O, D)} | ({"bias": (O,)} if bias else {})
+        shapes = {"weight": (O, D)} | ({"bias": (O,)} if check_bool("bias", bias) else {})
         self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
@@ -240,6 +241,7 @@ class HeadwiseLinear(Layer):
         to, rng = checked_dtype(dtype), generator_or_new(rng)
         weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
         weight = weight.astype(to, copy=False)
+        bias = check_bool("bias", bias)
         self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:

@@ -12,6 +12,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_plain,
+    is_whole,
     plain_array,
     underflow_is_zero,
 )
@@ -80,7 +81,7 @@ def softmax_cross_entropy(
     array([[ 0.5 , -0.75,  0.25]])
     """
     check_array("logits", logits, (*getattr(logits, "shape", ())[:-1], "V"))
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+    if ignore_index is not None and not is_whole(ignore_index):
         raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
     *leading, V = logits.shape
     counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
@@ -158,6 +159,6 @@ def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
         scale = plain_array("dloss", dloss)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
-    if not np.can_cast(scale.dtype, dtype, "same_kind"):
+    if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
     return check_array("dloss", scale.astype(dtype), ())

@@ -17,7 +17,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_kind,
+    check_bool,
     check_positive,
 )
 from numpy_xlstm.numerics.arrays import generator_or_new
@@ -150,8 +150,7 @@ class RNNBase(Stacked):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        check_kind("bias", bias, bool)
-        check_kind("batch_first", batch_first, bool)
+        check_bool("bias", bias)
         check_positive("input_size", input_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional

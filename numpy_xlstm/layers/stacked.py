@@ -9,7 +9,7 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_kind, check_positive
 
 
 class StackedCache(NamedTuple):
@@ -86,7 +86,7 @@ class Stacked(Recurrent):
         suffixes = [(f"*_l{n}", f"*_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
         self.parts = {"layers": [suffix for each in suffixes for suffix in each]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between, self.batch_first = Dropout(dropout), batch_first
+        self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
         self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
         self.takes_lengths = all(layer.takes_lengths for layer in self.layers)
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
@@ -209,7 +209,7 @@ def levels(
     make: Callable[[int], Recurrent], input_size: int, num_layers: int, bidirectional: bool
 ) -> list[list[Recurrent]]:
     """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
-    check_kind("bidirectional", bidirectional, bool)
+    check_bool("bidirectional", bidirectional)
     made: list[list[Recurrent]] = []
     for _ in range(check_positive("num_layers", num_layers)):
         width = _width(made[-1]) if made else input_size

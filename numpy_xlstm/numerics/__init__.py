@@ -18,6 +18,7 @@ from numpy_xlstm.numerics.arrays import (
     check_above_zero,
     check_array,
     check_batch,
+    check_bool,
     check_callable,
     check_choice,
     check_divides,
@@ -36,5 +37,6 @@ from numpy_xlstm.numerics.arrays import (
     existing_file,
     generator_or_new,
     is_number,
+    is_whole,
     plain_array,
 )

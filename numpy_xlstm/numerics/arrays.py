@@ -127,8 +127,7 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
     """Raise :class:`OptionError` unless ``rng`` is a generator, or None where that will do."""
     if not (isinstance(rng, np.random.Generator) or (rng is None and not required)):
         expected = "a np.random.Generator" + ("" if required else ", or None")
-        seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool)
-        hint = f"; write np.random.default_rng({rng})" if seed else ""
+        hint = f"; write np.random.default_rng({rng})" if is_whole(rng) else ""
         raise OptionError(f"{name}: expected {expected}; got {rng!r}{hint}")
 
 
@@ -141,6 +140,11 @@ def generator_or_new(rng: Any) -> np.random.Generator:
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python or NumPy, and not True or False."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of Python or NumPy, and not True or False."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def entries(value: Any) -> str:
@@ -173,7 +177,7 @@ def check_divides(name: str, value: Any, of: str, size: int) -> int:
 
 def check_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if not is_whole(value) or value < least:
         raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
 
@@ -204,6 +208,13 @@ def check_kind(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
         raise OptionError(f"{name}: expected {article} {kind.__name__}; got {type(value).__name__}")
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False, of Python or NumPy, else raise an error."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name}: expected True or False; got {value!r}")
+    return bool(value)
 
 
 def check_has(name: str, value: Any, *methods: str) -> None:

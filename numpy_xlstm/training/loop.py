@@ -14,6 +14,7 @@ from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     check_above_zero,
+    check_bool,
     check_callable,
     check_has,
     check_interval,
@@ -175,6 +176,7 @@ def train(
     check_kind("budget", budget, Budget)
     check_has("batches", batches, "__iter__")
     check_callable("schedule", schedule)
+    check_bool("carry", carry)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
     clock = ranks.common_clock(clock, options.get("comm"))
@@ -307,6 +309,7 @@ def learn(
     if validate_every is not None:
         check_positive("validate_every", validate_every)
     check_interval("validate_seconds", validate_seconds)
+    check_bool("carry", carry)
     if carry:
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:

@@ -12,6 +12,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
+    check_bool,
     check_choice,
     check_form,
     is_number,
@@ -44,6 +45,7 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     >>> [decays(name, array) for name in ("head.weight", "norm.weight", "embedding.weight")]
     [True, False, False]
     """
+    check_bool("weight_decay_on_embedding", weight_decay_on_embedding)
 
     def decays(name: str, array: Array) -> bool:
         if name in ("token_embedding.weight", "embedding.weight"):

@@ -16,6 +16,7 @@ from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
+    check_bool,
     check_generator,
     check_has,
     check_kind,
@@ -196,7 +197,7 @@ def check_step_options(
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
-    if recompute and not getattr(model, "can_recompute", False):
+    if check_bool("recompute", recompute) and not getattr(model, "can_recompute", False):
         raise OptionError(
             f"recompute: expected a model made of blocks; got a {type(model).__name__}"
         )
@@ -207,6 +208,7 @@ def check_step_options(
 def _check_batch(batch: Any) -> None:
     """Raise an error unless inputs, targets and mask are for the same rows and steps."""
     check_kind("batch", batch, Batch)
+    check_bool("fresh", batch.fresh)
     for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
         check_plain(name, array)
         if not isinstance(array, np.ndarray) or array.ndim != 2:
