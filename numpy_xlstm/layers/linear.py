@@ -21,6 +21,7 @@ from numpy_xlstm.numerics import (
     checked_dtype,
     generator_or_new,
 )
+from numpy_xlstm.numerics.available import check_fits
 
 
 class LinearCache(NamedTuple):
@@ -103,6 +104,7 @@ def drawn_uniformly(
 ) -> dict[str, Array]:
     """Parameters between ±``bound``, by name."""
     to, rng = checked_dtype(dtype), generator_or_new(rng)
+    check_fits(shapes.values(), to, rng)
     return {
         name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
     }
@@ -239,6 +241,7 @@ class HeadwiseLinear(Layer):
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
+        check_fits([(out, D // NH)], to, rng)
         weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
         weight = weight.astype(to, copy=False)
         bias = check_bool("bias", bias)

@@ -10,6 +10,7 @@ from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_kind, check_positive
+from numpy_xlstm.numerics.available import check_fits
 
 
 class StackedCache(NamedTuple):
@@ -211,9 +212,12 @@ def levels(
     """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
     check_bool("bidirectional", bidirectional)
     made: list[list[Recurrent]] = []
-    for _ in range(check_positive("num_layers", num_layers)):
+    for n in range(check_positive("num_layers", num_layers)):
         width = _width(made[-1]) if made else input_size
         made.append([make(width) for _ in range(1 + bidirectional)])
+        if n == 1:  # as all above it are
+            numbers = sum(layer.num_parameters for layer in made[1])
+            check_fits([(numbers,)], made[1][0].dtype, times=num_layers - 1)
     return made
 
 
