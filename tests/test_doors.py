@@ -278,11 +278,13 @@ def test_an_option_that_is_true_or_false_takes_nothing_else(name: str) -> None:
     call, option = BOOLEANS[name]
     for value in (True, False, np.True_, np.False_):
         call(value)
-    for other in (1, 0, "no", "", None, [], np.ones(1), 0.0):
+    others: tuple[Any, ...] = (1, 0, "no", "", None, [], np.ones(1), 0.0)
+    for other in others:
         with pytest.raises(OptionError, match=rf"^{option}\w*: expected (True or False|bool); got"):
             call(other)
 
 
+MODEL, BATCH = MODELS["LanguageModel"](), Batch(IDS, IDS)
 NUMBERS: dict[str, Callable[[Any], Any]] = {
     "input_size": lambda v: LSTM(v, H),
     "num_layers": lambda v: LSTM(D, H, num_layers=v),
@@ -300,7 +302,6 @@ NUMBERS: dict[str, Callable[[Any], Any]] = {
     "ignore_index": lambda v: softmax_cross_entropy(LOGITS, IDS, ignore_index=v),
     "num_blocks": lambda v: StackConfig(**BLOCKS | {"num_blocks": v, "slstm_at": []}),
 }
-MODEL, BATCH = MODELS["LanguageModel"](), Batch(IDS, IDS)
 
 
 @pytest.mark.parametrize("option", NUMBERS)
@@ -355,7 +356,7 @@ def test_parameters_are_replaced_and_changed_in_place() -> None:
     with pytest.raises(ShapeError, match=r"params: expected \['R', 'b'\] too; got only \['W'\]"):
         cell.params = {"W": W}
     with pytest.raises(ShapeError, match="params: expected arrays by name; got list"):
-        cell.params = [W]
+        setattr(cell, "params", [W])  # noqa: B010
     assert cell.astype(np.float32).dtype == np.float32
 
 

@@ -217,7 +217,8 @@ def levels(
         made.append([make(width) for _ in range(1 + bidirectional)])
         if n == 1:  # as all above it are
             numbers = sum(layer.num_parameters for layer in made[1])
-            check_fits([(numbers,)], made[1][0].dtype, times=num_layers - 1)
+            dtype = made[1][0].dtype or np.float64
+            check_fits([(numbers,)], dtype, times=num_layers - 1)
     return made
 
 

@@ -266,8 +266,9 @@ class xLSTMBlockStackConfig(Config):
 
     @property
     def _slstm_places(self) -> Sequence[int]:
-        every = self.slstm_at == "all" or self.mlstm_block is None
-        return range(self.num_blocks) if every else sorted(set(self.slstm_at))  # type: ignore[type-var]
+        if self.slstm_at == "all" or self.mlstm_block is None:
+            return range(self.num_blocks)
+        return sorted(set(self.slstm_at))
 
 
 def _check_child(child: Config, shared: dict[str, Any]) -> None:

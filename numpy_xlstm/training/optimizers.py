@@ -312,8 +312,8 @@ class _Update(NamedTuple):
 
     def stays_finite(self, *arrays: Array) -> bool:
         """Whether all will be finite: compute it, and keep nothing."""
-        new = (array for block in _blocks(*arrays) for array in self.of_block(*block))
-        return all(np.isfinite(array).all() for array in new)
+        new = (self.of_block(p, g, m, v) for p, g, m, v in _blocks(*arrays))
+        return all(np.isfinite(array).all() for block in new for array in block)
 
 
 def diverged(

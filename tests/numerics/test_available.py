@@ -46,9 +46,9 @@ def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(available, "memory_limit", lambda: (64 * 32 + 64) * 4)
     Linear(32, 64, dtype=np.float32)
-    for large in (lambda: Linear(32, 64), lambda: Linear(33, 64, dtype=np.float32)):
+    for width, dtype in ((32, np.float64), (33, np.float32)):
         with pytest.raises(SizeError, match="sizes: expected"):
-            large()
+            Linear(width, 64, dtype=dtype)
 
 
 def test_the_layers_together_count(monkeypatch: pytest.MonkeyPatch) -> None:
