@@ -61,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
                 silence.enter_context(redirect_stderr(nowhere))
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
+        if getattr(error, "errno", None) is not None:  # of the system
+            raise
         raise type(error)(command.as_typed(str(error), given)) from error
 
 
@@ -83,6 +85,8 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
         raise OptionError("--save-every: expected --out too, where to save; got none")
+    if options.out is not None and Path(options.out).is_file():
+        raise OptionError(f"--out: expected a folder; {options.out} is a file")
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     prompt = _check(options, split, comm)
@@ -249,4 +253,8 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         found[f"{model}, step {step:,}"] = best
     display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
-        display.save_loss_picture(run.directory / "loss.svg", training.read_log(run.log), levels)
+        if not run.best.exists():  # interrupted before the first validation
+            run.save_best()
+        drawn = run.directory / "loss.svg"
+        display.save_loss_picture(drawn, training.read_log(run.log), levels)
+        display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])

@@ -1,5 +1,6 @@
 """What an array must be before any work is done on it, and the errors that say so."""
 
+import difflib
 import os
 from collections.abc import Collection
 from numbers import Real
@@ -161,6 +162,18 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
         expected = ", ".join(repr(c) for c in choices)
         raise OptionError(f"{name}: expected one of {expected}; got {value!r}")
     return value
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Ask for the known word that is most like one that is not known; nothing if none is.
+
+    Examples
+    --------
+    >>> did_you_mean("--steps-per", ["--steps", "--seed"])
+    '; did you mean --steps?'
+    """
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def check_positive(name: str, value: Any) -> int:
