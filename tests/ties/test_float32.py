@@ -12,7 +12,7 @@ from numpy_xlstm.numerics import Array
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, bare_cell, by_cell, by_form
 
 T = 300
-SIZE = {"B": 2, "NH": 2, "T": T, "DK": 3, "DV": 2, "forget_gate": "exp"}
+SIZE: dict[str, Any] = {"B": 2, "NH": 2, "T": T, "DK": 3, "DV": 2, "forget_gate": "exp"}
 U = 2.0**-24
 
 
@@ -20,7 +20,7 @@ def run(form: str, inputs: Any, state: Any, eps: float = 1e-6, forget: str = "ex
     return getattr(mlstm, f"mlstm_{form}")(*inputs, state, eps=eps, forget_gate=forget)[:2]
 
 
-def numbers(m: float, f: float, scale: float = 0.0) -> tuple[list[Array], mLSTMState]:
+def numbers(m: float, f: float, scale: float = 0.0) -> tuple[list[Array], Any]:
     """In float32, inputs with f̃ = f, or random around it, and a state with m₀ = m.
 
     q, k and n are positive, so that q·n does not cancel.
@@ -49,7 +49,7 @@ def test_the_cell_and_slstm_leave_it_as_it_is_too() -> None:
     cell = bare_cell(Case(**SIZE), np.float32)
     x = np.zeros((2, cell.input_size), np.float32)
     x[:, -2:] = 0.7
-    after = state
+    after: Any = state
     for _ in range(50):
         _, after, _ = cell.forward(x, after)
     assert after.C.tobytes() == state.C.tobytes()
