@@ -1,27 +1,15 @@
 """The figures of the blocks are what the script draws, and the pages show them."""
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from docs.figures import blocks as script
+
 FIGURES = Path(__file__).parents[2] / "docs/figures"
 BLOCKS = FIGURES.parent / "blocks"
 NAMES = ["language-model.svg", "mlstm-block.svg", "slstm-block.svg", "xlstm-large-block.svg"]
-
-
-def _script() -> Any:
-    spec = importlib.util.spec_from_file_location("figures_of_blocks", FIGURES / "blocks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _script()
 
 
 def test_the_script_draws_these_figures() -> None:
