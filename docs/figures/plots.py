@@ -143,9 +143,7 @@ def draw_gradient_norms() -> None:
     """How far back a gradient reaches, before any training."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
-    for (name, norms), colour in zip(
-        gradient_norms().items(), (SECOND, FIRST, THIRD), strict=True
-    ):
+    for (name, norms), colour in zip(gradient_norms().items(), (SECOND, FIRST, THIRD), strict=True):
         axes.plot(norms, color=colour, label=name)
     axes.set(yscale="log", xlabel="steps back from the loss", ylabel="‖∂L/∂x‖, last step = 1")
     axes.legend()
