@@ -10,7 +10,7 @@ from pathlib import Path
 from docs.figures.drawing import Figure, Point
 
 WIDTH, PANEL = 400, 372
-FORGET, INPUT, VALUE, OUTPUT = 75, 165, 245, 340
+FORGET, INPUT, VALUE, OUTPUT = 75.0, 165.0, 245.0, 340.0
 """Where the columns of the gates stand."""
 
 
