@@ -22,6 +22,7 @@ ORDER = (
     "checkpoints",
     "training",
     "suite",
+    "conformance",
     "cli",
 )
 """From the bottom to the top; errors may be imported by all."""

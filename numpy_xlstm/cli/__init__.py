@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import convert, generate, gradcheck, info, train
+from numpy_xlstm.cli import convert, generate, gradcheck, info, train, vectors, verify
 from numpy_xlstm.numerics.arrays import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
@@ -27,6 +27,8 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "convert": (convert, "write a checkpoint in the format of another package"),
     "info": (info, "show what is in a checkpoint"),
     "gradcheck": (gradcheck, "check every backward against independent references"),
+    "vectors": (vectors, "write the cases that a port is checked with"),
+    "verify": (verify, "check a port in any language"),
 }
 
 BAD_INPUT = (

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     available, seed = suite.cases(), arguments.seed
     names = suite.select(arguments.names, available)
     if arguments.json is not None:
-        _check_writable(arguments.json)
+        check_writable("--json", arguments.json)
     methods, width = arguments.method or METHODS, max(map(len, names))
     print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
     print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
@@ -80,10 +80,10 @@ def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
     yield f" {troubled[0].status if troubled else 'ok'}"
 
 
-def _check_writable(file: Path) -> None:
+def check_writable(option: str, file: Path) -> None:
     """Raise an error now, not after all the work, if the file cannot be written."""
     if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"--json: expected an existing folder; got {file}")
+        raise FileNotFoundError(f"{option}: expected an existing folder; got {file}")
     if file.is_dir():
-        raise IsADirectoryError(f"--json: expected a file; got the folder {file}")
+        raise IsADirectoryError(f"{option}: expected a file; got the folder {file}")
     file.open("a", encoding="utf-8").close()
