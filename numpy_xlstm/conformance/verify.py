@@ -5,6 +5,7 @@ import math
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +51,11 @@ class Report:
         """Whether all cases are."""
         return all(verdict.passed for verdict in self.verdicts) and not self.strangers
 
-    @property
+    @cached_property
     def diagnosis(self) -> list[str]:
         """What is known of the mistakes, as lines of text."""
-        failed = [(v.case, v.results) for v in self.verdicts if not v.passed]
-        return diagnose([(case, results) for case, results in failed if results is not None])
+        there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
+        return diagnose(there, [v.case for v in self.verdicts if v.passed])
 
     def lines(self, *, verbose: bool = False) -> Iterator[str]:
         """The table of what failed, or of all; then counts, and the diagnosis."""
