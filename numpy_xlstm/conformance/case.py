@@ -89,7 +89,8 @@ class Case:
 
     def pattern(self, name: str) -> str:
         """What the entries of a tensor are, as :func:`numpy_xlstm.gradcheck` names them."""
-        return self.subject.pattern(name).format(**self.options)
+        array = self.inputs[name] if name in self.inputs else self.expected[name]
+        return self.subject.pattern(name, array.ndim).format(**self.options)
 
     def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
         """What another specification, or another subject, gives for these inputs."""
@@ -119,7 +120,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
         for each in chosen
         for variant in each.variants
         for situation in SITUATIONS
-        if situation.fits(each, variant)
+        if situation.suits(each, variant)
         for kind in DTYPES
         if dtype in (None, kind)
     ]

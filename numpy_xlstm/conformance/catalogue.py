@@ -4,7 +4,10 @@ from typing import Any
 
 from numpy_xlstm import cells
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
+from numpy_xlstm.conformance.models import MODELS
+from numpy_xlstm.conformance.stateless import LAYERS
 from numpy_xlstm.conformance.subjects import Subject, sequence, stack, step
+from numpy_xlstm.conformance.training import TRAINING
 
 D, NH, CHUNK = 5, 2, 3
 """Width of x, heads, and steps of a chunk; no two axes of a case are alike."""
@@ -68,38 +71,38 @@ MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
 
-CELLS: dict[str, tuple[Any, dict[str, Any], dict[str, str], tuple[str, ...]]] = {
-    "lstm": (cells.LSTMCell, {"": PLAIN}, GATED, ("lstm", "rec")),
-    "slstm": (cells.sLSTMCell, FORGET, SCALAR, ("slstm", "stab", "rec")),
-    "mlstm": (cells.mLSTMCell, MLSTM, MATRIX, ("mlstm", "stab")),
-    "mlstmsig": (cells.mLSTMCell, MLSTMSIG, MATRIX, ("mlstm",)),
-    "gru": (cells.GRUCell, {"": PLAIN}, RESET, ("gru",)),
-    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, RESET, ("cho",)),
-    "elman": (cells.ElmanCell, NONLINEARITY, ELMAN, ("elman",)),
-    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, GATED, ("peephole",)),
-    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, GATED, ("lstmp",)),
+CELLS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
+    "lstm": (cells.LSTMCell, {"": PLAIN}, GATED),
+    "slstm": (cells.sLSTMCell, FORGET, SCALAR),
+    "mlstm": (cells.mLSTMCell, MLSTM, MATRIX),
+    "mlstmsig": (cells.mLSTMCell, MLSTMSIG, MATRIX),
+    "gru": (cells.GRUCell, {"": PLAIN}, RESET),
+    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, RESET),
+    "elman": (cells.ElmanCell, NONLINEARITY, ELMAN),
+    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, GATED),
+    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, GATED),
 }
-"""Specification, variants, axes and equations of each family."""
+"""Specification, variants and axes of each family."""
 
 
 def _subjects() -> list[Subject]:
     found: list[Subject] = []
-    for family, (cell, variants, axes, pages) in CELLS.items():
+    for family, (cell, variants, axes) in CELLS.items():
         one_step = {n: a.replace(" step", "") if n in "xy" else a for n, a in axes.items()}
-        found.append(Subject(f"{family}.step", cell, step, variants, one_step, pages, steps=False))
-        found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes, pages))
+        found.append(Subject(f"{family}.step", cell, step, variants, one_step, steps=False))
+        found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes))
         layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
-        found.append(Subject(f"{family}.stack", cell, stack, layered, axes, pages))
+        found.append(Subject(f"{family}.stack", cell, stack, layered, axes))
         if family in ("lstm", "slstm"):
             given = {
                 n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()
             }
             name = f"{family}.recurrent"
-            found.append(GivenGates(name, cell, sequence, given, axes, pages))
+            found.append(GivenGates(name, cell, sequence, given, axes))
         if family in ("mlstm", "mlstmsig"):
             for form in ("recurrent", "parallel", "chunkwise"):
                 given = {n: _given(options, form) for n, options in variants.items()}
-                found.append(GivenMemory(f"{family}.{form}", cell, sequence, given, GIVEN, pages))
+                found.append(GivenMemory(f"{family}.{form}", cell, sequence, given, GIVEN))
     return found
 
 
@@ -113,4 +116,4 @@ def _given(options: dict[str, Any], form: str) -> dict[str, Any]:
     return inner | ({"chunk_size": CHUNK} if form == "chunkwise" else {})
 
 
-SUBJECTS = {subject.name: subject for subject in _subjects()}
+SUBJECTS = {each.name: each for each in (*_subjects(), *LAYERS, *MODELS, *TRAINING)}

@@ -63,10 +63,12 @@ def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
 
 def equations(specification: Any) -> list[str]:
     """The tags that a specification cites, and the functions of the package that it calls."""
-    source = inspect.getsource(specification)
-    scope = vars(sys.modules[specification.__module__])
-    called = [scope.get(word) for word in sorted(set(re.findall(r"\w+", source)))]
-    helpers = [f for f in called if inspect.isfunction(f) and f.__module__.startswith(PACKAGE)]
-    texts = [source, *map(inspect.getsource, helpers)]
-    tags = {tag for text in texts for tag in re.findall(r"\[([a-z]+\.[0-9]+)\]", text)}
-    return sorted(tags, key=lambda tag: (tag.split(".")[0], int(tag.split(".")[1])))
+    found: set[str] = set()
+    for each in specification if isinstance(specification, tuple) else (specification,):
+        source = inspect.getsource(each)
+        scope = vars(sys.modules[each.__module__])
+        called = [scope.get(word) for word in sorted(set(re.findall(r"\w+", source)))]
+        helpers = [f for f in called if inspect.isfunction(f) and f.__module__.startswith(PACKAGE)]
+        for text in (source, *map(inspect.getsource, helpers)):
+            found |= set(re.findall(r"\[([a-z]+\.[0-9]+)\]", text))
+    return sorted(found, key=lambda tag: (tag.split(".")[0], int(tag.split(".")[1])))

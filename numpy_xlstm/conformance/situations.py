@@ -89,22 +89,32 @@ class Situation:
     T: int = T
     options: dict[str, Any] = field(default_factory=dict)
 
+    def suits(self, subject: Subject, variant: str) -> bool:
+        """Whether there is such a case."""
+        if subject.situations:
+            return self.name in subject.situations
+        return self.fits(subject, variant)
+
 
 def ordinary(draft: Draft) -> None:
     """Fill in numbers of order 1, all different; no n of an sLSTM is near 0."""
-    for name, array in draft.inputs.items():
-        if array.dtype.kind != "f":
+    inputs = draft.inputs
+    for name, array in inputs.items():
+        if array.dtype.kind == "i":
+            array[...] = draft.rng.integers(draft.options[draft.subject.tokens], size=array.shape)
             continue
         array[...] = draft.uniform(-1.5, 1.5, array.shape)
         if name.startswith("params."):
             array *= 0.6
-        if name.startswith("state.") and name.endswith(".n") and draft.subject.family == "slstm":
+        if name == "progress":
+            array[...] = draft.uniform(0, 1, array.shape)
+        if name.startswith("state.") and name.endswith(".n") and f"{name[:-1]}h" in inputs:
             array[...] = draft.uniform(NORMALISER, 1.5, array.shape)
 
 
 def no_state(draft: Draft) -> None:
     """Begin from the empty state, which is not given."""
-    for name in [name for name in draft.inputs if name.startswith("state.")]:
+    for name in [name for name in draft.inputs if name.split(".")[0] == "state"]:
         del draft.inputs[name]
 
 

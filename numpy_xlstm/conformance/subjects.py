@@ -26,6 +26,11 @@ RNG = np.random.default_rng(0)
 """For the starting values of modules, which are all replaced."""
 
 
+DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
+PLAIN_AXES = ("", "unit", "unit input", "head unit input")
+"""What the entries of tensors are called that have no names of their own."""
+
+
 @dataclass(frozen=True)
 class Subject:
     """One thing to port, with the variants that it comes in.
@@ -43,10 +48,12 @@ class Subject:
     axes : Mapping[str, str]
         What the entries of a tensor are, by its name without what stands before the dot, in the
         patterns of :func:`numpy_xlstm.gradcheck`; ``{num_heads}`` is an option.
-    pages : tuple[str, ...]
-        The tags of its equations begin with these.
     steps : bool
         Whether x has an axis of steps.
+    tokens : str
+        The option that says how many tokens there are, if x is made of tokens.
+    situations : tuple[str, ...]
+        The situations that it can be in, if these are not all that fit a cell.
     """
 
     name: str
@@ -54,32 +61,38 @@ class Subject:
     make: Callable[[Any, Options], Any]
     variants: Mapping[str, Options]
     axes: Mapping[str, str]
-    pages: tuple[str, ...]
     steps: bool = True
+    tokens: str = ""
+    situations: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
         """The part of the name before the dot."""
         return self.name.split(".")[0]
 
-    def pattern(self, name: str) -> str:
+    def pattern(self, name: str, ndim: int) -> str:
         """What the entries of an input or a result are, as :attr:`axes` says."""
-        base = re.sub(r"_l\d+(_reverse)?$", "", name.split(".")[-1])
-        axes = {"lengths": "row", **self.axes}
-        return axes[base if base in axes else base.removeprefix("d")]
+        first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
+        first = "state" if first in ("final", "dstate", "dstate0") else first
+        known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
+        for at in range(len(names)):
+            if (base := ".".join(names[at:])) in known:
+                return known[base]
+        return (
+            known.get(first.removeprefix("d"), PLAIN_AXES[ndim]) if not rest else PLAIN_AXES[ndim]
+        )
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """All inputs that a case can have, full of zeros: their names and shapes."""
         module = self.make(self.specification, options)
-        x = np.zeros((B, T, input_size(module)) if self.steps else (B, input_size(module)))
-        state = module.init_state(B)
-        y = np.zeros((*x.shape[:-1], output_size(module)))
-        params = {f"params.{name}": np.zeros(a.shape) for name, a in module.params.items()}
+        places = (B, T) if self.steps else (B,)
+        x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
+        state = module.init_state(B) if hasattr(module, "init_state") else None
         return {
-            **params,
+            **{f"params.{name}": np.zeros(a.shape) for name, a in module.params.items()},
             "x": x,
             **dict(leaves("state", state)),
-            "dy": y,
+            "dy": np.zeros((*places, output_size(module))),
             **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
         }
 
@@ -87,26 +100,33 @@ class Subject:
         """All results, in the dtype of the inputs."""
         module = self.make(specification or self.specification, options)
         module = module.with_params(part(inputs, "params"))
-        more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
-        like = module.init_state(len(inputs["x"]))
-        given = part(inputs, "state")
-        state = rebuild(like, iter(given.values())) if given else None
-        y, final, cache = module.forward(inputs["x"], state, **more)
-        dstate = rebuild(like, iter(part(inputs, "dstate").values()))
-        dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
-        found = {
-            "y": y,
-            **dict(leaves("final", final)),
-            "dx": dx,
-            **dict(leaves("dstate0", dstate0)),
-        }
-        return found | {f"grads.{name}": grads[name] for name in module.params}
+        if hasattr(module, "init_state"):
+            found = _run_recurrent(module, inputs)
+        else:
+            y, cache = module.forward(inputs["x"])
+            dx, grads = module.backward(inputs["dy"], cache)
+            found = {"y": y, "dx": dx, **{f"grads.{name}": array for name, array in grads.items()}}
+        return {name: array for name, array in found.items() if array is not None}
+
+
+def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
+    like = module.init_state(len(inputs["x"]))
+    given, dfinal = part(inputs, "state"), part(inputs, "dstate")
+    state = rebuild(like, iter(given.values())) if given else None
+    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
+    y, final, cache = module.forward(inputs["x"], state, **more)
+    dstate = rebuild(like, iter(dfinal.values()))
+    dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
+    found = {"y": y, **dict(leaves("final", final)), "dx": dx, **dict(leaves("dstate0", dstate0))}
+    return found | {f"grads.{name}": grads[name] for name in module.params}
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
-    """The arrays below a name, by what stands behind the dot."""
-    start = f"{prefix}."
-    return {name.removeprefix(start): a for name, a in arrays.items() if name.startswith(start)}
+    """The arrays below a name, by what stands behind the dot; "" is the one of that very name."""
+    found = {
+        n.removeprefix(f"{prefix}."): a for n, a in arrays.items() if n.startswith(f"{prefix}.")
+    }
+    return {"": arrays[prefix]} if prefix in arrays else found
 
 
 def input_size(module: Any) -> int:
@@ -116,7 +136,10 @@ def input_size(module: Any) -> int:
 
 def output_size(module: Any) -> int:
     """Width of y of a cell or a layer."""
-    return int(getattr(module, "out_features", 0) or cell_output_size(module))
+    for name in ("out_features", "embedding_dim"):
+        if width := getattr(module, name, 0):
+            return int(width)
+    return cell_output_size(module)
 
 
 def step(specification: Any, options: Options) -> Any:
