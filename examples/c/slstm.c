@@ -44,12 +44,12 @@ static REAL pre_activation(const slstm *p, const REAL *x, const REAL *h, size_t 
     size_t D = p->D, DH = p->H / p->NH, head = unit / DH, d = unit % DH;
     const REAL *W = p->W + (gate * p->H + unit) * D;
     const REAL *R = p->R + ((head * 4 + gate) * DH + d) * DH;
-    REAL sum = p->b[gate * p->H + unit];
+    REAL sum = 0;
     for (size_t j = 0; j < D; j++)
         sum += W[j] * x[j];
     for (size_t j = 0; j < DH; j++)
         sum += R[j] * h[head * DH + j];
-    return sum; /* [rec.1] */
+    return sum + p->b[gate * p->H + unit]; /* [rec.1]; a large b, taken first, would cost digits */
 }
 
 /* Back through it: adds to the gradients. */
