@@ -16,15 +16,12 @@ from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import METADATA, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.manifest import VERSION, manifest
+from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import CheckpointError
 
 KINDS = ("inputs", "results", "bounds")
 """The folders, each with a file for each case."""
-
-SMALL = Path(__file__).parent / "small"
-"""The set that comes with the package."""
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
@@ -59,17 +56,30 @@ def write_vectors(
     """Write cases into a folder, and yield each when it is there; the manifest comes last."""
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    files: dict[str, dict[str, Any]] = {}
+    described = []
     for case in cases:
         tensors = dict(zip(KINDS, (case.inputs, case.expected, case.bounds), strict=True))
-        files[case.id] = {}
+        files = {}
         for kind, arrays in tensors.items():
             path = folder / kind / f"{case.id}.{format}"
             write_tensors(path, arrays, header(case))
-            files[case.id][kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
+            files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
+        described.append(describe(case, files))
         yield case
-    text = json.dumps(manifest(cases, files, seed), indent=1, ensure_ascii=False)
-    (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "manifest.json").write_text(_text_of(manifest(described, seed)), encoding="utf-8")
+
+
+def _text_of(said: dict[str, Any]) -> str:
+    """JSON with a line for each flag and each case."""
+    lines = []
+    for key, value in said.items():
+        name = json.dumps(key)
+        if isinstance(value, list):
+            within = ",\n".join(json.dumps(each, ensure_ascii=False) for each in value)
+            lines.append(f"{name}: [\n{within}\n]")
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def read_vectors(folder: Path) -> list[Case]:

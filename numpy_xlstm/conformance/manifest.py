@@ -20,19 +20,20 @@ VERSION = "2026.11"
 PACKAGE = "numpy_xlstm."
 
 
-def manifest(cases: Sequence[Case], files: dict[str, dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Describe cases; ``files`` are those of each, by id."""
-    flags = {flag for case in cases for flag in case.flags}
+def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Describe a set of cases, each as :func:`describe` does."""
+    flags = {flag for each in described for flag in each["flags"]}
     return {
         "version": VERSION,
         "made_by": f"numpy-xlstm {__version__}",
         "seed": seed,
         "flags": {name: flag._asdict() for name, flag in FLAGS.items() if name in flags},
-        "cases": [_described(case, files[case.id]) for case in cases],
+        "cases": list(described),
     }
 
 
-def _described(case: Case, files: dict[str, Any]) -> dict[str, Any]:
+def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
+    """All that is to be said of a case, whose tensors are in these files."""
     results = {}
     for name, array in case.expected.items():
         bound = case.bounds[name].astype(float)

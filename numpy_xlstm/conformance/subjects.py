@@ -7,6 +7,7 @@ an argument: a mistake is nothing but another specification.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ RNG = np.random.default_rng(0)
 
 
 DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
-PLAIN_AXES = ("", "unit", "unit input", "head unit input")
+PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
 """What the entries of tensors are called that have no names of their own."""
 
 
@@ -75,16 +76,18 @@ class Subject:
         first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
         first = "state" if first in ("final", "dstate", "dstate0") else first
         known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
-        for at in range(len(names)):
-            if (base := ".".join(names[at:])) in known:
-                return known[base]
-        return (
-            known.get(first.removeprefix("d"), PLAIN_AXES[ndim]) if not rest else PLAIN_AXES[ndim]
+        bases = [".".join(names[at:]) for at in range(len(names))] + [first.removeprefix("d")]
+        return next((known[base] for base in bases if base in known), "") or PLAIN_AXES.get(
+            ndim, ""
         )
+
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """The module of a specification and options, with any parameters."""
+        return _made(self.make, specification or self.specification, tuple(options.items()))
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """All inputs that a case can have, full of zeros: their names and shapes."""
-        module = self.make(self.specification, options)
+        module = self.module(options)
         places = (B, T) if self.steps else (B,)
         x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
         state = module.init_state(B) if hasattr(module, "init_state") else None
@@ -98,8 +101,7 @@ class Subject:
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """All results, in the dtype of the inputs."""
-        module = self.make(specification or self.specification, options)
-        module = module.with_params(part(inputs, "params"))
+        module = self.module(options, specification).with_params(part(inputs, "params"))
         if hasattr(module, "init_state"):
             found = _run_recurrent(module, inputs)
         else:
@@ -107,6 +109,11 @@ class Subject:
             dx, grads = module.backward(inputs["dy"], cache)
             found = {"y": y, "dx": dx, **{f"grads.{name}": array for name, array in grads.items()}}
         return {name: array for name, array in found.items() if array is not None}
+
+
+@lru_cache(maxsize=256)
+def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    return make(specification, dict(options))
 
 
 def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
