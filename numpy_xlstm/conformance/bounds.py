@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array
@@ -18,7 +19,7 @@ SHAKE = 4
 SAFETY = 16
 """How many times the typical error of the specification a port's may be."""
 ROUNDINGS = 16
-"""So many roundings of the largest entry beside it are accepted in any entry."""
+"""So many roundings of the largest number beside an entry are accepted in it."""
 
 TRUTH = np.dtype(np.longdouble)
 """What the truth is computed in: 64 bits of mantissa, where there is such a format."""
@@ -37,6 +38,29 @@ def truth(subject: Subject, options: Options, inputs: Arrays) -> Arrays:
         return subject.run(options, in_dtype(inputs, np.float64))
 
 
+def bounds(
+    subject: Subject,
+    options: Options,
+    inputs: Arrays,
+    expected: Arrays,
+    exact: set[str],
+    rng: np.random.Generator,
+) -> Arrays:
+    """Bound of every entry of every result."""
+    off = {name: np.zeros(array.shape) for name, array in expected.items()}
+    noise = RoundedLogGate(rng)
+    specification = subject.specification if exact else rounding(subject.specification, noise)
+    for _ in range(RUNS):
+        noise.begin()
+        found = subject.run(options, shaken(inputs, exact, rng), specification)
+        for name, array in found.items():
+            off[name] = np.hypot(off[name], distance(array, expected[name]))
+    typical = beside(subject, {name: total / RUNS**0.5 for name, total in off.items()})
+    limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
+    rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
+    return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
+
+
 def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
     """Inputs moved by a few units of the last place, but for those that are to stay."""
     moved = dict(inputs)
@@ -48,69 +72,50 @@ def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
     return moved
 
 
-def bounds(
-    subject: Subject,
-    options: Options,
-    inputs: Arrays,
-    expected: Arrays,
-    exact: set[str],
-    rng: np.random.Generator,
-) -> Arrays:
-    """Bound of every entry of every result."""
-    squares = {name: np.zeros(array.shape) for name, array in expected.items()}
-    for _ in range(RUNS):
-        found = subject.run(options, shaken(inputs, exact, rng))
-        for name, array in found.items():
-            squares[name] += distance(array, expected[name]) ** 2
-    least = floors(subject, expected, np.finfo(dtype_of(inputs)))
-    return {n: SAFETY * np.sqrt(total / RUNS) + least[n] for n, total in squares.items()}
-
-
 def dtype_of(arrays: Arrays) -> np.dtype[Any]:
     """The dtype of the real arrays."""
     return next(a.dtype for a in arrays.values() if a.dtype.kind == "f")
 
 
-def floors(subject: Subject, expected: Arrays, limits: Any) -> Arrays:
-    """What is accepted however good the condition is: roundings of larger entries."""
-    return {
-        name: ROUNDINGS * (float(limits.eps) * scale + float(limits.tiny))
-        for name, scale in scales(subject, expected).items()
-    }
+def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
+    """The largest number beside each entry.
 
-
-def scales(subject: Subject, expected: Arrays) -> Arrays:
-    """The numbers beside which each entry is seen.
-
-    Of an output or a state that is the largest in its row. Of a gradient it is the largest of all
-    that are gradients of the same kind, whose terms may cancel in it: of the parameters, of the
-    state before, or of the inputs.
+    Gradients of inputs come through parameters, and so are seen beside larger numbers, if these are
+    larger than 1.
     """
-    kinds: dict[str, float] = {}
-    for name, array in expected.items():
-        kinds[kind(name)] = max(kinds.get(kind(name), 0.0), float(magnitude(array).max(initial=0)))
+    params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
+    found = beside(subject, {name: magnitude(array) for name, array in expected.items()})
+    return {n: a * max(params, default=1) if kind(n) == "inputs" else a for n, a in found.items()}
+
+
+def beside(subject: Subject, arrays: Arrays) -> Arrays:
+    """For each entry the largest that is of its kind and in its row."""
+    rows: dict[str, Array] = {}
+    for name, array in arrays.items():
+        axes = tuple(range(1 if _by_row(subject, name, array) else 0, array.ndim))
+        found = array.max(axis=axes, initial=0)
+        rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
     return {
-        name: np.broadcast_to(kinds[kind(name)], array.shape)
-        if kind(name)
-        else row_scale(subject, name, array)
-        for name, array in expected.items()
+        name: np.broadcast_to(
+            rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
+            if _by_row(subject, name, array)
+            else rows[kind(name)].max(initial=0),
+            array.shape,
+        )
+        for name, array in arrays.items()
     }
+
+
+def _by_row(subject: Subject, name: str, array: Array) -> bool:
+    return subject.pattern(name, array.ndim).startswith("row")
 
 
 def kind(name: str) -> str:
-    """Of what a result is a gradient; "" if it is none."""
+    """Of what a result is a gradient: of parameters, of the state, of inputs; or its own name."""
     first = name.split(".")[0]
     if first in ("grads", "dstate0"):
         return first
-    return "inputs" if first.startswith("d") else ""
-
-
-def row_scale(subject: Subject, name: str, array: Array) -> Array:
-    """The largest number in the row of each entry; of the whole tensor, if it has no rows."""
-    by_row = subject.pattern(name, array.ndim).startswith("row")
-    axes = tuple(range(1 if by_row else 0, array.ndim))
-    largest = magnitude(array).max(axis=axes, keepdims=True, initial=0)
-    return np.broadcast_to(largest, array.shape)
+    return "inputs" if first.startswith("d") else name
 
 
 def magnitude(array: Array) -> Array:

@@ -33,7 +33,7 @@ class Content(NamedTuple):
     bounds: Arrays
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One point at which a port is checked.
 
@@ -104,9 +104,33 @@ class Case:
 
 
 def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0) -> list[Case]:
-    """All cases, of one subject (``"slstm.sequence"``) or family (``"slstm"``), in one dtype.
+    """Return the cases of the conformance kit.
 
-    Nothing is computed before it is asked for.
+    Parameters
+    ----------
+    subject : str, optional
+        One subject (``"slstm.sequence"``), or one family (``"slstm"``).
+    dtype : {"float64", "float32"}, optional
+        Cases in this dtype alone.
+    seed : int
+        Another seed gives other numbers in the same situations.
+
+    Returns
+    -------
+    list[Case]
+        Nothing of a case is computed before it is asked for.
+
+    Raises
+    ------
+    OptionError
+        If there is no such subject or dtype.
+
+    Examples
+    --------
+    >>> case = cases("slstm.step", "float32")[0]
+    >>> case.id, case.options["num_heads"], case.inputs["params.R"].shape
+    ('slstm.step.sigmoid.ordinary.float32', 2, (2, 16, 4))
+    >>> case.check(case.results())
     """
     check_whole("seed", seed)
     if dtype is not None:
@@ -153,14 +177,14 @@ def _content(
         except NonFiniteError:  # the memory is larger than the format
             continue
         expected = in_dtype(exact, dtype)
-        if _tells(subject, expected, allowed):
+        if _tells(subject, inputs, expected, allowed):
             return Content(inputs, expected, in_dtype(allowed, dtype))
     raise RuntimeError(f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill")
 
 
-def _tells(subject: Subject, expected: Arrays, allowed: Arrays) -> bool:
+def _tells(subject: Subject, inputs: Arrays, expected: Arrays, allowed: Arrays) -> bool:
     """Whether each bound is a small part of the numbers beside its entry."""
-    for name, scale in scales(subject, expected).items():
+    for name, scale in scales(subject, inputs, expected).items():
         least = float(np.finfo(expected[name].dtype).tiny) / ILL**2
         if not (allowed[name] <= ILL * np.maximum(scale, least)).all():
             return False

@@ -92,7 +92,9 @@ def _subjects() -> list[Subject]:
         found.append(Subject(f"{family}.step", cell, step, variants, one_step, steps=False))
         found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes))
         layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
-        found.append(Subject(f"{family}.stack", cell, stack, layered, axes))
+        found.append(
+            Subject(f"{family}.stack", cell, stack, layered, {**axes, "y": _both(axes["y"])})
+        )
         if family in ("lstm", "slstm"):
             given = {
                 n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()
@@ -104,6 +106,12 @@ def _subjects() -> list[Subject]:
                 given = {n: _given(options, form) for n, options in variants.items()}
                 found.append(GivenMemory(f"{family}.{form}", cell, sequence, given, GIVEN))
     return found
+
+
+def _both(axes: str) -> str:
+    """The outputs of both directions, side by side."""
+    parts = axes.removeprefix("row step ").strip("()")
+    return f"row step (direction=2 {parts})"
 
 
 def _unbounded(options: dict[str, Any]) -> bool:

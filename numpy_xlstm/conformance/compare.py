@@ -40,7 +40,17 @@ class Row:
 
 
 def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
-    """Judge all results of a case; what is missing, or is no result of it, has a row too."""
+    """Judge all results of a case; what is missing, or is no result of it, has a row too.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> case = conformance.cases("lstm.step", "float64")[0]
+    >>> results = case.results()
+    >>> del results["dx"]
+    >>> [(row.tensor, row.note) for row in compare(case, results) if not row.passed]
+    [('dx', 'expected float64 (3, 5); got none')]
+    """
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
     return rows + [Row(case.id, name, np.inf, "expected no such tensor") for name in unknown]

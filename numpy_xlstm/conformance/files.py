@@ -53,7 +53,19 @@ def write_vectors(
     seed: int = 0,
     format: str = "safetensors",  # noqa: A002
 ) -> Iterator[Case]:
-    """Write cases into a folder, and yield each when it is there; the manifest comes last."""
+    """Write cases into a folder, and yield each when it is there; the manifest comes last.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    cases : Sequence[Case]
+        From :func:`cases`, all of one seed.
+    seed : int
+        That seed, for the manifest.
+    format : {"safetensors", "npz"}
+        Of the files of tensors.
+    """
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
@@ -89,6 +101,14 @@ def read_vectors(folder: Path) -> list[Case]:
     ------
     CheckpointError
         If the manifest is of another version, or a file is missing or another than it says.
+    OSError
+        If there is no manifest.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> len(conformance.read_vectors(conformance.SMALL)) > 30
+    True
     """
     path = folder / "manifest.json"
     try:

@@ -34,6 +34,12 @@ FLAGS = {
         "Pre-activations of gates up to ±100 in float32 and ±1000 in float64: e^x overflows "
         "without a stabiliser, and log σ(x) by the logarithm of 0 is infinite.",
     ),
+    "far-memory": Flag(
+        "saturation",
+        "σ(f̃) is 0 in the dtype, beside a memory that is so large that it counts: the logarithm of "
+        "0 loses it, that of σ(f̃) does not.",
+    ),
+    "square-memory": Flag("layout", "Keys as wide as values: C has the shape of its transpose."),
     "one-row": Flag("squeezed axis", "A batch of one row."),
     "one-head": Flag("squeezed axis", "One head, as wide as h."),
     "one-step": Flag("boundary", "A sequence of one step: nothing is carried on."),

@@ -112,7 +112,7 @@ def cell_model(body: Any) -> Any:
 
 
 def _models() -> list[Subject]:
-    states, tokens = ("ordinary", "no-state", "one-step"), {"tokens": "vocab_size"}
+    states = ("ordinary", "no-state", "one-step")
     paper = {**SLSTM, **MLSTM, "vocab_size": V}
     large_model = {**LARGE, "num_blocks": 2, "vocab_size": V}
     cell = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
@@ -140,7 +140,7 @@ def _models() -> list[Subject]:
         ("xlstm-large", models.xLSTMLargeBlock, large, {**LARGE, "vocab_size": V, "num_blocks": 1}),
     ]
     found = [Subject(f"block.{n}", s, m, {"": o}, AXES) for n, s, m, o in blocks]
-    found += [Subject(f"model.{n}", s, m, v, TOKENS, **tokens) for n, s, m, v in made]
+    found += [Subject(f"model.{n}", s, m, v, TOKENS, tokens="vocab_size") for n, s, m, v in made]
     return [replace(each, situations=states) for each in found]
 
 

@@ -43,22 +43,17 @@ class Draft:
         """The gates that decide what is kept and what is let in."""
         return GATES.get(self.subject.family, "if")[:2]
 
-    def rows(self, gate: str, *names: str) -> list[Array]:
-        """What belongs to a gate in parameters, or what is given of it: views."""
-        family, found = self.subject.family, []
+    def rows(self, gate: str, kind: str = "") -> list[Array]:
+        """What belongs to a gate, as views: of the parameters W or b, and what is given of it."""
+        gates, found = GATES.get(self.subject.family, ""), []
         for name, array in self.inputs.items():
-            kind, _, param = name.partition(".")
-            if kind == "Wx":
-                found.append(np.split(array, 4, axis=-1)["ifzo".index(gate)])
-            if kind != "params" or not param.startswith(names or ("W", "R", "b")):
-                continue
-            if family in GATES and param[0] in "WRb" and not param.startswith("W_hr"):
-                axis = array.ndim - 2 if array.ndim > 1 else 0
-                parts = np.split(array, len(GATES[family]), axis=axis)
-                found.append(parts[GATES[family].index(gate)])
-            if param[1:3] == f"_{gate}":
+            if name in (gate, f"params.{kind}_{gate}"):
                 found.append(array)
-        return found + ([self.inputs[gate]] if gate in self.inputs else [])
+            elif name == "Wx":
+                found.append(np.split(array, len(gates), axis=-1)[gates.index(gate)])
+            elif name == f"params.{kind}" and gates:
+                found.append(np.split(array, len(gates))[gates.index(gate)])
+        return found
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ def empty_row(draft: Draft) -> None:
     if "i" in draft.inputs:
         draft.inputs["i"][0, :, :2] -= 120
     if "Wx" in draft.inputs:
-        draft.rows("i", "-")[0][0, :2, ::2] -= 120
+        draft.rows("i")[0][0, :2, ::2] -= 120
 
 
 def closed(draft: Draft) -> None:
@@ -153,6 +148,14 @@ def large(draft: Draft) -> None:
             weight *= draft.largest
 
 
+def far_memory(draft: Draft) -> None:
+    """A forget gate of e^−x, which is 0 in the dtype, and a memory of the weight e^x."""
+    far = 2 * draft.largest
+    for bias in draft.rows("f", "b"):
+        bias -= far
+    draft.inputs["state.m"] += far
+
+
 def lengths(draft: Draft) -> None:
     """Rows of different lengths, one of them empty."""
     draft.inputs["lengths"] = np.array([T, 0, 4])
@@ -160,13 +163,13 @@ def lengths(draft: Draft) -> None:
 
 def reset(draft: Draft) -> None:
     """Forget all that came before step 4, as at the start of a document."""
-    draft.inputs["f"][:, :, 4] = -1e4
+    draft.inputs["f"][:, :, 4] = -2 * draft.largest
 
 
 def tie(draft: Draft) -> None:
     """At the first step of row 0, log f + m₋ is log i to the last bit."""
     if "i" in draft.inputs or "Wx" in draft.inputs:
-        for into, of in zip(draft.rows("i", "-"), draft.rows("f", "-"), strict=True):
+        for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
             first = (0, slice(None), 0) if "i" in draft.inputs else (0, 0)
             into[first] = of[first]
         draft.exact |= {"i", "f", "Wx"}
@@ -227,6 +230,10 @@ def _memory(subject: Subject, variant: str) -> bool:
     return subject.family == "mlstm" and _one_layer(subject, variant)
 
 
+def _matrix(subject: Subject, variant: str) -> bool:
+    return subject.family in ("mlstm", "mlstmsig") and not subject.name.endswith(".stack")
+
+
 def _gated(subject: Subject, variant: str) -> bool:
     return subject.family != "elman" and _one_layer(subject, variant)
 
@@ -254,6 +261,8 @@ SITUATIONS = (
     Situation("empty-row-beside-live", empty_row, _stabilised, ("empty-state", "mixed-rows")),
     Situation("closed-gates", closed, _gated, ("closed-gates",)),
     Situation("large", large, _bounded, ("large-pre-activations",)),
+    Situation("far-memory", far_memory, _stabilised, ("far-memory",)),
+    Situation("square-memory", fits=_matrix, flags=("square-memory",), options={"qk_dim": 12}),
     Situation("one-row", fits=_one_layer, flags=("one-row",), B=1),
     Situation("one-head", fits=_with_heads, flags=("one-head",), options={"num_heads": 1}),
     Situation("one-step", fits=_one_layer_steps, flags=("one-step",), T=1),

@@ -62,10 +62,10 @@ class Loss(Subject):
         return {"y": loss, "dx": dx}
 
 
-NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-17, "bias": True}
-HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-17, "bias": True}
+NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
+HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Any] = {
     "silu": (layers.silu, layers.silu_backward),
     "gelu": (layers.gelu, layers.gelu_backward),
     "gelu-tanh": (layers.gelu_tanh, layers.gelu_tanh_backward),

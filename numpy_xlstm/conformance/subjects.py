@@ -32,7 +32,7 @@ PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
 """What the entries of tensors are called that have no names of their own."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subject:
     """One thing to port, with the variants that it comes in.
 

@@ -80,10 +80,15 @@ class Report:
             rows = [asdict(row) | {"passed": row.passed} for row in v.rows]
             for row in rows:
                 row["ratio"] = row["ratio"] if math.isfinite(row["ratio"]) else str(row["ratio"])
-            about = {"id": v.case.id, "subject": v.case.subject.name, "flags": list(v.case.flags)}
-            found.append({**about, "passed": v.passed, "rows": rows})
-        about = {"version": VERSION, "passed": self.passed, "diagnosis": self.diagnosis}
-        return {**about, "strangers": list(self.strangers), "cases": found}
+            about: dict[str, Any] = {"id": v.case.id, "subject": v.case.subject.name}
+            found.append(about | {"flags": list(v.case.flags), "passed": v.passed, "rows": rows})
+        return {
+            "version": VERSION,
+            "passed": self.passed,
+            "diagnosis": self.diagnosis,
+            "strangers": list(self.strangers),
+            "cases": found,
+        }
 
     def to_json(self) -> str:
         """The report as JSON."""
@@ -92,8 +97,8 @@ class Report:
     def to_junit(self) -> str:
         """The report as JUnit's XML: a test for each case."""
         failures = sum(not v.passed for v in self.verdicts)
-        about = {"tests": str(len(self.verdicts)), "failures": str(failures)}
-        suite = ET.Element("testsuite", name="numpy-xlstm conformance", **about)
+        suite = ET.Element("testsuite", name="numpy-xlstm conformance")
+        suite.attrib |= {"tests": str(len(self.verdicts)), "failures": str(failures)}
         for v in self.verdicts:
             test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
             failed = [row for row in v.rows if not row.passed]

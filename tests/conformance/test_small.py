@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.conformance import FLAGS, SMALL, Case, read_vectors
-from numpy_xlstm.conformance.bounds import TRUTH, magnitude
+from numpy_xlstm.conformance.bounds import TRUTH, magnitude, scales
+from numpy_xlstm.conformance.case import ILL
 from numpy_xlstm.conformance.small import small_cases
 
 STORED = read_vectors(SMALL)
@@ -50,6 +51,15 @@ def test_it_is_what_is_computed(case: Case) -> None:
         assert (close <= atol).all(), name
         assert (made.bounds[name] < 2 * case.bounds[name]).all(), name
         assert (case.bounds[name] < 2 * made.bounds[name]).all(), name
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_it_is_drawn_the_same_elsewhere(case: Case) -> None:
+    """No bound is near the limit above which a case is drawn anew."""
+    near = scales(case.subject, case.inputs, case.expected)
+    for name, bound in case.bounds.items():
+        least = np.finfo(case.dtype).tiny / ILL**2
+        assert (bound <= ILL / 2 * np.maximum(near[name], least)).all(), name
 
 
 def test_the_manifest_is_as_its_schema_says() -> None:

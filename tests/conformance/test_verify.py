@@ -199,7 +199,8 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     report, junit = tmp_path / "report.json", tmp_path / "report.xml"
     assert main(["verify", right, "--json", str(report), "--junit", str(junit)]) == 1
     out = capsys.readouterr().out
-    assert "slstm.sequence: 7 of 8 cases passed" in out
+    count = sum(case.subject is CASE.subject for case in CASES)
+    assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
     assert "stranger.npz: expected the results of a case" in out
     said = json.loads(report.read_text("utf-8"))
     assert not said["passed"]
