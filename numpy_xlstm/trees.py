@@ -1,4 +1,4 @@
-"""Nested tuples, lists and dicts of arrays, such as states: as flat lists of named arrays and back, and joined."""
+"""Nested tuples, lists and dicts of arrays, such as states: as flat lists and back, and joined."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -38,7 +38,7 @@ def rebuild(tree: Any, values: Iterator[Any]) -> Any:
     return next(values)
 
 
-def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Return the tree with ``function`` of each of its arrays, and of those of others like it.
 
     Examples

@@ -8,21 +8,34 @@ from pathlib import Path
 import numpy as np
 
 from numpy_xlstm import __version__, suite
+from numpy_xlstm.cli.imported import imported_target
 from numpy_xlstm.cli.options import whole
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
 DESCRIPTION = """\
 Check the hand-derived backward pass of every cell and layer against references that know nothing of
 it: the complex step, central differences with Richardson extrapolation, and the adjoint identity.
-Every parameter, every input and every part of the initial state is checked, under random cotangents
-on every output and every part of the final state. The exit code is 0 only if all pass."""
+Or that of your own layer: my_package.my_module:MyCell, or 'my_module:MyCell(3, 4)'; parameters that
+are 0 are drawn. Every parameter, every input and every part of the initial state is checked, under
+random cotangents on every output and every part of the final state. The exit code is 0 only if all
+pass."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument(
-        "names", nargs="*", help="what to check, such as sLSTM or mLSTM/exp-exp (default: all)"
+        "names",
+        nargs="*",
+        help="what to check, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
+    )
+    parser.add_argument(
+        "--input",
+        type=_shape,
+        action="append",
+        metavar="SHAPE",
+        help="of an input of your own layer, such as 2,5,3; may be repeated",
     )
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument(
@@ -37,18 +50,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and all that is known of what did not pass."""
-    available, seed = suite.cases(), arguments.seed
-    names = suite.select(arguments.names, available)
+    available, seed = _chosen(arguments), arguments.seed
     if arguments.json is not None:
         check_writable("--json", arguments.json)
-    methods, width = arguments.method or METHODS, max(map(len, names))
+    methods, width = arguments.method or METHODS, max(map(len, available))
     print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
     print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
     reports, started = {}, time.perf_counter()
-    for name in names:
-        target, inputs = available[name](np.random.default_rng(seed), np.dtype(arguments.dtype))
+    for name, case in available.items():
+        target, inputs = case(np.random.default_rng(seed), np.dtype(arguments.dtype))
         report = reports[name] = gradcheck(target, *inputs, rng=seed, methods=methods)
-        errors = (f"{report.error(method):10.1e}" for method in methods)
+        tried = {row.method for row in report.rows}
+        errors = (f"{report.error(m):10.1e}" if m in tried else f"{'-':>10}" for m in methods)
         troubled = report.failures or report.undecided
         print(
             name.ljust(width), *errors, f" {troubled[0].status if troubled else 'ok'}", flush=True
@@ -74,3 +87,30 @@ def check_writable(option: str, file: Path) -> None:
     if file.is_dir():
         raise IsADirectoryError(f"{option}: expected a file; got the folder {file}")
     file.open("a", encoding="utf-8").close()
+
+
+def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
+    """The cases that are asked for: the caller's own, with a colon, and those of the suite."""
+    shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
+    found: dict[str, suite.Case] = {}
+    for name in (name for name in arguments.names if ":" in name):
+        rng = np.random.default_rng(arguments.seed)
+        found[name] = _ready(imported_target(name, shapes, rng, dtype))
+    if shapes and not found:
+        raise OptionError("--input: expected a layer of your own, such as my_module:MyCell")
+    ours = [name for name in arguments.names if ":" not in name]
+    if ours or not found:
+        available = suite.cases()
+        found |= {name: available[name] for name in suite.select(ours, available)}
+    return found
+
+
+def _ready(target: suite.Target) -> suite.Case:
+    return lambda rng, dtype: target
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.split(",")
+    if not all(size.strip().isdigit() for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected sizes, such as 2,5,3; got {text!r}")
+    return tuple(map(int, sizes))

@@ -63,12 +63,15 @@ def _results(inputs: Arrays, layer: Any) -> Arrays:
 
 
 def _state_before(inputs: Arrays, layer: Any) -> Any:
-    """The state of a case, as the layer has it, or else as tuples; None if none is given."""
-    state = part(inputs, "state")
-    if state and hasattr(layer, "init_state"):
-        batch = len(next(iter(state.values())))
-        return rebuild(layer.init_state(batch), iter(state.values()))
-    return _nested(state) if state else None
+    """The state of a case, as the layer has it, or else as tuples; the empty one if none is given.
+
+    That is None to a layer without ``init_state``.
+    """
+    state, batch = part(inputs, "state"), len(inputs["dy"])
+    empty = layer.init_state(batch) if hasattr(layer, "init_state") else None
+    if not state:
+        return empty
+    return _nested(state) if empty is None else rebuild(empty, iter(state.values()))
 
 
 def _nested(arrays: Arrays) -> Any:

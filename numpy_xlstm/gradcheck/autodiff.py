@@ -10,7 +10,7 @@ import numpy as np
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.gradcheck.target import Arrays
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, places, rebuild
+from numpy_xlstm.trees import leaves, places, rebuild, tree_map
 
 
 class AutodiffCache(NamedTuple):
@@ -39,7 +39,8 @@ class AutodiffLayer:
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, if the function has a method of that name, or else None."""
         init_state = getattr(self.target, "init_state", lambda batch_size: None)
-        return self._arrays(init_state(batch_size))
+        dtype = np.result_type(*self.params.values()) if self.params else np.float64
+        return tree_map(lambda a: a.astype(dtype), self._arrays(init_state(batch_size)))
 
     def _forward(self, *inputs: Any, **more: Any) -> tuple[Any, ...]:
         for _, array in leaves("", (inputs, self.params)):
