@@ -1,6 +1,6 @@
-"""Nested tuples of arrays, such as states: as flat lists of named arrays and back, and joined."""
+"""Nested tuples, lists and dicts of arrays, such as states: as flat lists and back, and joined."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,28 +9,36 @@ from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, plain_array
 
 
-def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
-    """Walk over the arrays of a tree, named by their place: ``state.0.c``; None holds none."""
-    if tree is None:
-        return
-    if isinstance(tree, tuple | list):
+def places(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    """Walk over what a tree is made of, named by its place: ``state.0.c``; None holds nothing."""
+    if isinstance(tree, Mapping):
+        for key, part in tree.items():
+            yield from places(f"{name}.{key}", part)
+    elif isinstance(tree, tuple | list):
         fields = getattr(tree, "_fields", range(len(tree)))
         for field, part in zip(fields, tree, strict=True):
-            yield from leaves(f"{name}.{field}", part)
-    else:
-        yield name, plain_array(name, tree)
+            yield from places(f"{name}.{field}", part)
+    elif tree is not None:
+        yield name, tree
 
 
-def rebuild(tree: Any, values: Iterator[Array]) -> Any:
+def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
+    """Walk over the arrays of a tree, as :func:`places` names them."""
+    return ((place, plain_array(place, leaf)) for place, leaf in places(name, tree))
+
+
+def rebuild(tree: Any, values: Iterator[Any]) -> Any:
     """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
     if tree is None:
         return None
+    if isinstance(tree, Mapping):
+        return {key: rebuild(part, values) for key, part in tree.items()}
     if isinstance(tree, tuple | list):
         return put_together(tree, [rebuild(part, values) for part in tree])
     return next(values)
 
 
-def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Return the tree with ``function`` of each of its arrays, and of those of others like it.
 
     Examples
