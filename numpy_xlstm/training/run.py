@@ -193,9 +193,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 def _opened(log: Path, how: int = 0) -> IO[bytes]:
     """Open a log to change it: no link, which might lead to anything that is then cut off."""
     try:
-        return os.fdopen(
-            os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666), "rb+", buffering=0
-        )
+        descriptor = os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise CheckpointError(f"{LOG}: expected a regular file; got a link") from None
