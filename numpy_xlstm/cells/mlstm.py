@@ -140,7 +140,7 @@ class mLSTMCell(Module):
         A = log_f + m_prev  # [stab.10]
         m = maximum(A, log_i) * self.normalised  # [stab.3]
         i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(log_f - (m - m_prev))  # [stab.5]
+        f = np.exp(A - m)  # [stab.5]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]

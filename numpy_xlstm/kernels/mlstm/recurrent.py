@@ -73,10 +73,10 @@ def mlstm_recurrent(
 
     Notes
     -----
-    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). Results are
-    infinite where the mathematics exceeds the format: C of an exponential forget gate beside a
-    sigmoid input gate, which nothing bounds, and with eps = 0 the gradient of a query with
-    q·n = 0, which grows as e^m.
+    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). In float32 it is
+    computed in float64, and the m of the state is rounded once. Results are infinite where the
+    mathematics exceeds the format: C of an exponential forget gate beside a sigmoid input gate,
+    which nothing bounds, and with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
 
     Examples
     --------
