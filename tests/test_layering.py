@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 ORDER = (
     "numerics",
+    "disk",
+    "documents",
     "trees",
     "module",
     "door",
@@ -20,6 +22,7 @@ ORDER = (
     "checkpoints",
     "training",
     "suite",
+    "conformance",
     "cli",
 )
 """From the bottom to the top; errors may be imported by all."""

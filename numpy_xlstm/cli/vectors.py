@@ -1,0 +1,55 @@
+"""The command ``numpy-xlstm vectors``."""
+
+import argparse
+from pathlib import Path
+
+from numpy_xlstm import conformance
+from numpy_xlstm.cli.options import whole
+from numpy_xlstm.conformance import Case
+from numpy_xlstm.errors import OptionError
+
+DESCRIPTION = """\
+Write the cases of the conformance kit: inputs, parameters, states and cotangents, all results and
+all gradients, and how far off each may be. A port reads inputs/ID.safetensors, writes its results,
+and numpy-xlstm verify holds them against results/ID.safetensors."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a new or empty folder")
+    add_selection(parser)
+    parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
+    parser.add_argument("--format", choices=("safetensors", "npz"), default="safetensors")
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that choose cases."""
+    parser.add_argument(
+        "--subject",
+        action="append",
+        metavar="NAME",
+        help="such as slstm or slstm.sequence; may be repeated (default: all)",
+    )
+    parser.add_argument("--dtype", choices=("float64", "float32"), help="(default: both)")
+
+
+def selected(arguments: argparse.Namespace, seed: int) -> list[Case]:
+    """Return the cases that are chosen."""
+    found = [
+        case
+        for subject in arguments.subject or [None]
+        for case in conformance.cases(subject, arguments.dtype, seed=seed)
+    ]
+    return list({case.id: case for case in found}.values())
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the cases, and say how many there are."""
+    folder, cases = arguments.folder, selected(arguments, arguments.seed)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in conformance.write_vectors(folder, cases, seed=arguments.seed, format=arguments.format):
+        pass
+    print(f"{len(cases)} cases in {folder}, seed {arguments.seed}")
+    return 0

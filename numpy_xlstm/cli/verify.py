@@ -1,0 +1,88 @@
+"""The command ``numpy-xlstm verify``."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from numpy_xlstm import conformance
+from numpy_xlstm.cli.gradcheck import check_writable
+from numpy_xlstm.cli.options import real
+from numpy_xlstm.cli.vectors import add_selection
+from numpy_xlstm.conformance import Case, Report
+from numpy_xlstm.conformance.verify import strangers
+from numpy_xlstm.errors import OptionError
+
+DESCRIPTION = """\
+Check a port against the cases of the conformance kit: those of a folder that numpy-xlstm vectors
+has written, or the small set that comes with the package. The results of the port are in a folder,
+a file ID.safetensors or ID.npz for each case, or are written by a program that is run once for each
+case. The exit code is 0 only if all are right."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument("results", type=Path, nargs="?", help="the folder of the results")
+    parser.add_argument(
+        "--run", metavar="COMMAND", dest="program", help="a program: './my_port {in} {out}'"
+    )
+    parser.add_argument(
+        "--vectors", type=Path, default=conformance.SMALL, metavar="DIR", help="(default: small)"
+    )
+    add_selection(parser)
+    parser.add_argument(
+        "--timeout",
+        type=real(0, exclusive=True),
+        default=10.0,
+        metavar="SECONDS",
+        help="of the program, for a case (default: 10)",
+    )
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report there")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit's XML there")
+    parser.add_argument("--verbose", action="store_true", help="show the tensors that are right")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check the port, and print a table of what is wrong."""
+    if (arguments.results is None) == (arguments.program is None):
+        raise OptionError("verify: expected a folder of results, or --run and a program")
+    for option, file in (("--json", arguments.json), ("--junit", arguments.junit)):
+        if file is not None:
+            check_writable(option, file)
+    every = conformance.read_vectors(arguments.vectors)
+    report = _report(arguments, every, _chosen(arguments, every))
+    for line in report.lines(verbose=arguments.verbose):
+        print(line)
+    if arguments.json is not None:
+        arguments.json.write_text(report.to_json(), encoding="utf-8")
+    if arguments.junit is not None:
+        arguments.junit.write_text(report.to_junit(), encoding="utf-8")
+    return 0 if report.passed else 1
+
+
+def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
+    """The cases of the subjects and the dtype that are asked for."""
+    names = {name for case in cases for name in (case.subject.name, case.subject.family)}
+    for name in arguments.subject or []:
+        if name not in names:
+            raise OptionError(
+                f"--subject: expected one of {', '.join(sorted(names))}; got {name!r}"
+            )
+    wanted = set(arguments.subject or names)
+    return [
+        case
+        for case in cases
+        if {case.subject.name, case.subject.family} & wanted
+        and arguments.dtype in (None, case.dtype)
+    ]
+
+
+def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
+    if arguments.results is not None:
+        folder = arguments.results
+        if not folder.is_dir():
+            raise OptionError(f"results: expected a folder; got {folder}")
+        report = conformance.verify(cases, conformance.from_folder(folder))
+        return Report(report.verdicts, strangers(folder, every))
+    with tempfile.TemporaryDirectory() as scratch:
+        port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
+        return conformance.verify(cases, port)

@@ -1,0 +1,31 @@
+"""The conformance kit: any port, in any language, learns in one command what is wrong with it."""
+
+from numpy_xlstm.conformance.case import Case, cases
+from numpy_xlstm.conformance.catalogue import SUBJECTS
+from numpy_xlstm.conformance.compare import Row, compare
+from numpy_xlstm.conformance.files import read_vectors, write_vectors
+from numpy_xlstm.conformance.flags import FLAGS
+from numpy_xlstm.conformance.layers import from_layer
+from numpy_xlstm.conformance.programs import from_command
+from numpy_xlstm.conformance.small import FOLDER as SMALL
+from numpy_xlstm.conformance.subjects import Subject
+from numpy_xlstm.conformance.verify import PortError, Report, from_folder, verify
+
+__all__ = [
+    "FLAGS",
+    "SMALL",
+    "SUBJECTS",
+    "Case",
+    "PortError",
+    "Report",
+    "Row",
+    "Subject",
+    "cases",
+    "compare",
+    "from_command",
+    "from_folder",
+    "from_layer",
+    "read_vectors",
+    "verify",
+    "write_vectors",
+]

@@ -1,0 +1,132 @@
+"""How far results may be from the truth: the conditioning of a case, measured.
+
+Derived in ``docs/conformance.md``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding
+from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
+from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.numerics import Array
+
+RUNS = 16
+"""How often the specification is run in the dtype of the case, each time on inputs that differ."""
+SHAKE = 4
+"""How many units of the last place an input is moved, at most."""
+SAFETY = 16
+"""How many times the typical error of the specification a port's may be."""
+ROUNDINGS = 16
+"""So many roundings of the largest number beside an entry are accepted in it."""
+
+TRUTH = np.dtype(np.longdouble)
+"""What the truth is computed in: 64 bits of mantissa, where there is such a format."""
+
+
+def in_dtype(arrays: Arrays, dtype: Any) -> Arrays:
+    """Arrays with their real numbers in another dtype."""
+    return {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
+
+
+def truth(subject: Subject, options: Options, inputs: Arrays) -> Arrays:
+    """All results, as exactly as this machine can; gelu is not known to more than float64."""
+    try:
+        return subject.run(options, in_dtype(inputs, TRUTH))
+    except DTypeError:
+        return subject.run(options, in_dtype(inputs, np.float64))
+
+
+def bounds(
+    subject: Subject,
+    options: Options,
+    inputs: Arrays,
+    expected: Arrays,
+    exact: set[str],
+    rng: np.random.Generator,
+) -> Arrays:
+    """Bound of every entry of every result."""
+    off = {name: np.zeros(array.shape) for name, array in expected.items()}
+    noise = RoundedLogGate(rng)
+    specification = subject.specification if exact else rounding(subject.specification, noise)
+    for _ in range(RUNS):
+        noise.begin()
+        found = subject.run(options, shaken(inputs, exact, rng), specification)
+        for name, array in found.items():
+            off[name] = np.hypot(off[name], distance(array, expected[name]))
+    typical = beside(subject, {name: total / RUNS**0.5 for name, total in off.items()})
+    limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
+    rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
+    return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
+
+
+def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
+    """Inputs moved by a few units of the last place, but for those that are to stay."""
+    moved = dict(inputs)
+    for name, array in inputs.items():
+        if array.dtype.kind == "f" and name not in exact:
+            eps = np.finfo(array.dtype).eps
+            factors = 1 + SHAKE * eps * (2 * rng.random(array.shape) - 1)
+            moved[name] = (array * factors).astype(array.dtype)
+    return moved
+
+
+def dtype_of(arrays: Arrays) -> np.dtype[Any]:
+    """The dtype of the real arrays."""
+    return next(a.dtype for a in arrays.values() if a.dtype.kind == "f")
+
+
+def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
+    """The largest number beside each entry.
+
+    Gradients of inputs come through parameters, and so are seen beside larger numbers, if these are
+    larger than 1.
+    """
+    params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
+    found = beside(subject, {name: magnitude(array) for name, array in expected.items()})
+    return {n: a * max(params, default=1) if kind(n) == "inputs" else a for n, a in found.items()}
+
+
+def beside(subject: Subject, arrays: Arrays) -> Arrays:
+    """For each entry the largest that is of its kind and in its row."""
+    rows: dict[str, Array] = {}
+    for name, array in arrays.items():
+        axes = tuple(range(1 if _by_row(subject, name, array) else 0, array.ndim))
+        found = array.max(axis=axes, initial=0)
+        rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
+    return {
+        name: np.broadcast_to(
+            rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
+            if _by_row(subject, name, array)
+            else rows[kind(name)].max(initial=0),
+            array.shape,
+        )
+        for name, array in arrays.items()
+    }
+
+
+def _by_row(subject: Subject, name: str, array: Array) -> bool:
+    return subject.pattern(name, array.ndim).startswith("row")
+
+
+def kind(name: str) -> str:
+    """Of what a result is a gradient: of parameters, of the state, of inputs; or its own name."""
+    first = name.split(".")[0]
+    if first in ("grads", "dstate0"):
+        return first
+    return "inputs" if first.startswith("d") else name
+
+
+def magnitude(array: Array) -> Array:
+    """|a| of the finite entries, 0 of the others."""
+    return np.abs(np.where(np.isfinite(array), array, 0)).astype(np.float64)
+
+
+def distance(found: Array, expected: Array) -> Array:
+    """|a − b|: 0 where both are −inf, infinite where one is, or NaN."""
+    same = np.isneginf(found) & np.isneginf(expected)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = np.abs(found.astype(expected.dtype) - expected).astype(np.float64)
+    apart = np.where(np.isnan(apart), np.inf, apart)
+    return np.where(same, 0, apart)

@@ -1,0 +1,364 @@
+"""Known mistakes in the sLSTM: normaliser, stabiliser and heads."""
+
+from numpy_xlstm.cells.gates import pre_activations, pre_activations_backward
+from numpy_xlstm.cells.slstm import sLSTMCell
+from numpy_xlstm.conformance.bugs.bug import Bug
+
+SLSTM = ("slstm.*",)
+CELL = (sLSTMCell,)
+MAPS = pre_activations, pre_activations_backward
+
+BUGS = [
+    Bug(
+        "normaliser-gradient-dropped",
+        SLSTM,
+        CELL,
+        """
+        - dn = dn_next - dh * o / n * (c / n)
+        + dn = dn_next
+        """,
+        "a backward that takes the normaliser for a constant where h is divided by it",
+    ),
+    Bug(
+        "normaliser-clamped-in-forward",
+        SLSTM,
+        CELL,
+        """
+        - n = f * n_prev + i
+        + n = np.maximum(f * n_prev + i, 1)
+        """,
+        "an sLSTM that holds n at 1 or above, and does not know of it in the backward",
+        seen_in=("flashrnn 1.0.8",),
+    ),
+    Bug(
+        "normaliser-clamped",
+        SLSTM,
+        CELL,
+        """
+        - n = f * n_prev + i
+        + n = np.maximum(f * n_prev + i, 1)
+        - dn = dn_next - dh * o / n * (c / n)
+        + dn = np.where(n > 1, dn_next - dh * o / n * (c / n), 0)
+        """,
+        "an sLSTM that holds n at 1 or above, forward and backward",
+    ),
+    Bug(
+        "normaliser-without-input-gate",
+        SLSTM,
+        CELL,
+        """
+        - n = f * n_prev + i
+        + n = f * n_prev + 1
+        - di = dc * z + dn
+        + di = dc * z
+        """,
+        "an sLSTM that adds 1 to n at each step, not the input gate",
+    ),
+    Bug(
+        "output-with-tanh",
+        SLSTM,
+        CELL,
+        """
+        - h = o * (c / n)
+        + h = o * np.tanh(c / n)
+        - do_pre = dh * (c / n) * sigmoid_slope(o_pre)
+        + do_pre = dh * np.tanh(c / n) * sigmoid_slope(o_pre)
+        + dh = dh * tanh_slope(c / n)
+        """,
+        "an sLSTM with h = o ∘ tanh(c / n), the habit of the LSTM",
+    ),
+    Bug(
+        "candidate-without-tanh",
+        SLSTM,
+        CELL,
+        """
+        - z = np.tanh(z_pre)
+        + z = z_pre
+        - dz_pre = dc * i * tanh_slope(z_pre)
+        + dz_pre = dc * i
+        """,
+        "an sLSTM without the tanh of z",
+    ),
+    Bug(
+        "input-gate-sigmoid",
+        SLSTM,
+        CELL,
+        """
+        - m = maximum(A, i_pre)
+        + log_i = log_gate(i_pre, "sigmoid")
+        + m = maximum(A, log_i)
+        - i = np.exp(i_pre - m)
+        + i = np.exp(log_i - m)
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + log_i = log_gate(i_pre, "sigmoid")
+        + di_pre = (i * di + np.where(A < log_i, dm, 0)) * log_gate_slope(i_pre, "sigmoid")
+        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        + dA = f * df + np.where(A >= log_i, dm, 0)
+        """,
+        "an sLSTM of which the input gate is a sigmoid, as in the LSTM",
+    ),
+    Bug(
+        "forget-gate-other-kind",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
+        + A = log_gate(f_pre, other) + m_prev
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
+        + df_pre = dA * log_gate_slope(f_pre, other)
+        """,
+        "a cell with an exponential forget gate for a sigmoid one, or the other way round",
+    ),
+    Bug(
+        "log-sigmoid-by-exp",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + log_f = np.log(1 / (1 + np.exp(-f_pre))) if self.forget_gate == "sigmoid" else f_pre
+        + A = log_f + m_prev
+        """,
+        "a cell that takes the logarithm of a sigmoid that has become 0",
+        flags=("far-memory", "forget_gate=sigmoid"),
+    ),
+    Bug(
+        "pre-activations-clamped",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + i_pre, f_pre = np.clip(i_pre, -15, 8), np.clip(f_pre, -15, 8)
+        + A = log_gate(f_pre, self.forget_gate) + m_prev
+        """,
+        "a cell that clamps the pre-activations of its gates to [−15, 8], and does not know of it "
+        "in the backward",
+        flags=("large-pre-activations",),
+        seen_in=("xlstm-rs",),
+    ),
+    Bug(
+        "log-of-forget-gate-missing",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + A = sigmoid(f_pre) + m_prev
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * sigmoid_slope(f_pre)
+        """,
+        "an sLSTM that adds σ(f̃) to the stabiliser, not its logarithm",
+    ),
+    Bug(
+        "stabiliser-missing",
+        SLSTM,
+        CELL,
+        """
+        - m = maximum(A, i_pre)
+        + A = A - np.where(np.isinf(m_prev), 0, m_prev)
+        + m = np.zeros_like(A)
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + dm = np.zeros_like(dm)
+        + di_pre = i * di
+        """,
+        "an sLSTM without a stabiliser, whose m stays 0",
+    ),
+    Bug(
+        "stabiliser-constant",
+        SLSTM,
+        CELL,
+        """
+        - dm = dm_next - i * di - f * df
+        + dm = np.zeros_like(dm_next)
+        """,
+        "a backward that takes m for a constant, which is exact only where no cotangent comes on "
+        "c, n and m",
+    ),
+    Bug(
+        "stabiliser-gradient-not-passed-on",
+        SLSTM,
+        CELL,
+        """
+        - dm_prev = dA
+        + dm_prev = np.zeros_like(dA)
+        """,
+        "a backward that gives m before the step no gradient",
+        seen_in=("flashrnn 1.0.8",),
+    ),
+    Bug(
+        "tie-to-input-gate",
+        SLSTM,
+        CELL,
+        """
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + di_pre = i * di + np.where(A.real <= i_pre.real, dm, 0)
+        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        + dA = f * df + np.where(A.real > i_pre.real, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to the input gate where the maximum is a "
+        "tie, not to log f + m₋",
+        flags=("tie",),
+    ),
+    Bug(
+        "tie-in-halves",
+        SLSTM,
+        CELL,
+        """
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + dm = np.where(A.real == i_pre.real, dm / 2, dm)
+        + di_pre = i * di + np.where(A.real <= i_pre.real, dm, 0)
+        """,
+        "a backward that halves the stabiliser's gradient where the maximum is a tie, as that of "
+        "torch.maximum and jax.numpy.maximum does",
+        flags=("tie",),
+    ),
+    Bug(
+        "empty-state-with-m-0",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + A = log_gate(f_pre, self.forget_gate) + np.where(np.isinf(m_prev), 0, m_prev)
+        - A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
+        """,
+        "a cell whose empty state has m = 0, not −∞",
+        flags=("empty-state",),
+    ),
+    Bug(
+        "zero-state-taken-for-empty",
+        SLSTM,
+        CELL,
+        """
+        - A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
+        + A = np.where(n_prev == 0, -np.inf, A)
+        """,
+        "a cell that takes a state that is given as zeros, with m = 0, for the empty one",
+        flags=("zero-state",),
+    ),
+    Bug(
+        "emptiness-of-the-whole-batch",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + fresh = np.all(n_prev == 0)
+        + m_prev = np.full_like(m_prev, -np.inf) if fresh else np.where(m_prev > -np.inf, m_prev, 0)
+        + A = log_gate(f_pre, self.forget_gate) + m_prev
+        - A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
+        """,
+        "a cell that asks whether n is 0 in the whole batch, not in each row, before it takes the "
+        "state for empty",
+        flags=("mixed-rows",),
+        seen_in=("xlstm 2.0.6", "flashrnn 1.0.8", "tirex"),
+    ),
+    Bug(
+        "forget-gradient-from-memory-after",
+        SLSTM,
+        CELL,
+        """
+        - df = dc * c_prev + dn * n_prev
+        + df = dc * c + dn * n
+        """,
+        "a backward that forms the forget gate's gradient with c and n after the step, not before",
+    ),
+    Bug(
+        "gates-see-c-alone",
+        SLSTM,
+        CELL,
+        """
+        - di = dc * z + dn
+        + di = dc * z
+        - df = dc * c_prev + dn * n_prev
+        + df = dc * c_prev
+        """,
+        "a backward of the gates through c alone, and not through n",
+    ),
+    Bug(
+        "output-gradient-with-c-for-quotient",
+        SLSTM,
+        CELL,
+        """
+        - do_pre = dh * (c / n) * sigmoid_slope(o_pre)
+        + do_pre = dh * c * sigmoid_slope(o_pre)
+        """,
+        "a backward that forms the output gate's gradient with c, not with c / n",
+    ),
+    Bug(
+        "forget-slope-missing",
+        SLSTM,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA
+        """,
+        "a backward without the slope of log σ, as if the forget gate were exponential",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "recurrent-gradient-from-h-after",
+        SLSTM,
+        CELL,
+        """
+        - dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
+        + dx, dh_prev, grads = pre_activations_backward(dpre, x, o * c / n, **self.params)
+        """,
+        "a backward that forms R's gradient with h of the step, not with h of the one before",
+    ),
+    Bug(
+        "recurrent-matrix-gate-by-gate",
+        SLSTM,
+        MAPS,
+        """
+        - R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+        - Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+        + R_heads, h_heads = R.reshape(4, H // DH, DH, DH), h_prev.reshape(B, H // DH, DH)
+        + Rh = np.einsum("gnij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+        - R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+        - dg = np.concatenate(dgates, axis=1)
+        + R_heads, h_heads = R.reshape(4, H // DH, DH, DH), h_prev.reshape(B, H // DH, DH)
+        + dg = np.concatenate(dgates, axis=1)
+        - dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)
+        + dh_prev = np.einsum("gnij,bgni->bnj", R_heads, dRh).reshape(B, H)
+        - dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)
+        + dR = np.einsum("bgni,bnj->gnij", dRh, h_heads).reshape(R.shape)
+        """,
+        "a cell that reads R as (4, NH, DH, DH), gate by gate and then head by head, not as "
+        "(NH, 4, DH, DH)",
+    ),
+    Bug(
+        "bias-head-by-head",
+        ("slstm.s*",),
+        MAPS,
+        """
+        - return np.split(x @ W.T + Rh + b, 4, axis=1)
+        + b = b.reshape(H // DH, 4, DH).swapaxes(0, 1).ravel()
+        + return np.split(x @ W.T + Rh + b, 4, axis=1)
+        - db = dg.sum(axis=0)
+        + db = dg.sum(axis=0).reshape(4, H // DH, DH).swapaxes(0, 1).ravel()
+        """,
+        "a cell that reads b as (NH, 4, DH), head by head and then gate by gate, not as "
+        "(4, NH, DH), as where R alone is taken from one of the official layouts to the other",
+    ),
+    Bug(
+        "heads-interleaved",
+        SLSTM,
+        MAPS,
+        """
+        - R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+        - Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+        + R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, DH, H // DH)
+        + Rh = np.einsum("ngij,bjn->bgin", R_heads, h_heads).reshape(B, 4 * H)
+        - R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+        - dg = np.concatenate(dgates, axis=1)
+        + R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, DH, H // DH)
+        + dg = np.concatenate(dgates, axis=1)
+        - dRh = dg.reshape(B, 4, H // DH, DH)
+        + dRh = dg.reshape(B, 4, DH, H // DH)
+        - dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)
+        + dh_prev = np.einsum("ngij,bgin->bjn", R_heads, dRh).reshape(B, H)
+        - dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)
+        + dR = np.einsum("bgin,bjn->ngij", dRh, h_heads).reshape(R.shape)
+        """,
+        "a cell that gives neighbouring entries of h to different heads, not to one",
+    ),
+]

@@ -1,0 +1,127 @@
+"""All subjects by name."""
+
+from typing import Any
+
+from numpy_xlstm import cells
+from numpy_xlstm.conformance.given import GivenGates, GivenMemory
+from numpy_xlstm.conformance.models import MODELS
+from numpy_xlstm.conformance.stateless import LAYERS
+from numpy_xlstm.conformance.subjects import Subject, sequence, stack, step
+from numpy_xlstm.conformance.training import TRAINING
+
+D, NH, CHUNK = 5, 2, 3
+"""Width of x, heads, and steps of a chunk; no two axes of a case are alike."""
+PLAIN = {"input_size": D, "hidden_size": 6}
+HEADS = {"input_size": D, "hidden_size": 8, "num_heads": NH}
+MEMORY = {"input_size": D, "hidden_size": 12, "num_heads": NH, "qk_dim": 8}
+STACK = {"num_layers": 2, "bidirectional": True}
+EPS = 2.0**-20
+
+GATED = {
+    "x": "row step input",
+    "y": "row step unit",
+    "h": "row unit",
+    "c": "row unit",
+    "W": "(gate=ifzo unit) input",
+    "R": "(gate=ifzo unit) from",
+    "b": "(gate=ifzo unit)",
+    "Wx": "row step (gate=ifzo unit)",
+    "P": "(gate=ifo unit)",
+    "W_hr": "unit from",
+}
+SCALAR = {
+    **dict.fromkeys("hcnm", "row (head={num_heads} unit)"),
+    "x": "row step input",
+    "y": "row step (head={num_heads} unit)",
+    "W": "(gate=ifzo head={num_heads} unit) input",
+    "R": "head (gate=ifzo unit) from",
+    "b": "(gate=ifzo head={num_heads} unit)",
+    "Wx": "row step (gate=ifzo head={num_heads} unit)",
+}
+MATRIX = {
+    "x": "row step input",
+    "y": "row step (head={num_heads} value)",
+    "C": "row head key value",
+    "n": "row head key",
+    "m": "row head",
+    **dict.fromkeys(("W_q", "W_k"), "(head={num_heads} key) input"),
+    **dict.fromkeys(("W_v", "W_o"), "(head={num_heads} value) input"),
+    **dict.fromkeys(("W_i", "W_f"), "head input"),
+    **dict.fromkeys(("b_q", "b_k"), "(head={num_heads} key)"),
+    **dict.fromkeys(("b_v", "b_o"), "(head={num_heads} value)"),
+    **dict.fromkeys(("b_i", "b_f"), "head"),
+}
+GIVEN = {
+    **{name: MATRIX[name] for name in "Cnm"},
+    **dict.fromkeys("qk", "row head step key"),
+    **dict.fromkeys("vy", "row head step value"),
+    **dict.fromkeys("if", "row head step"),
+}
+RESET = {
+    **GATED,
+    "W": "(gate=rzn unit) input",
+    "R": "(gate=rzn unit) from",
+    "b": "(gate=rzn unit)",
+    "b_h": "(gate=rzn unit)",
+}
+ELMAN = {**GATED, "W": "unit input", "R": "unit from", "b": "unit"}
+
+FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in ("sigmoid", "exp")}
+MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
+MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
+NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
+
+CELLS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
+    "lstm": (cells.LSTMCell, {"": PLAIN}, GATED),
+    "slstm": (cells.sLSTMCell, FORGET, SCALAR),
+    "mlstm": (cells.mLSTMCell, MLSTM, MATRIX),
+    "mlstmsig": (cells.mLSTMCell, MLSTMSIG, MATRIX),
+    "gru": (cells.GRUCell, {"": PLAIN}, RESET),
+    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, RESET),
+    "elman": (cells.ElmanCell, NONLINEARITY, ELMAN),
+    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, GATED),
+    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, GATED),
+}
+"""Specification, variants and axes of each family."""
+
+
+def _subjects() -> list[Subject]:
+    found: list[Subject] = []
+    for family, (cell, variants, axes) in CELLS.items():
+        one_step = {n: a.replace(" step", "") if n in "xy" else a for n, a in axes.items()}
+        found.append(Subject(f"{family}.step", cell, step, variants, one_step, steps=False))
+        found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes))
+        layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
+        found.append(
+            Subject(f"{family}.stack", cell, stack, layered, {**axes, "y": _both(axes["y"])})
+        )
+        if family in ("lstm", "slstm"):
+            given = {
+                n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()
+            }
+            name = f"{family}.recurrent"
+            found.append(GivenGates(name, cell, sequence, given, axes))
+        if family in ("mlstm", "mlstmsig"):
+            for form in ("recurrent", "parallel", "chunkwise"):
+                given = {n: _given(options, form) for n, options in variants.items()}
+                found.append(GivenMemory(f"{family}.{form}", cell, sequence, given, GIVEN))
+    return found
+
+
+def _both(axes: str) -> str:
+    """The outputs of both directions, side by side."""
+    parts = axes.removeprefix("row step ").strip("()")
+    return f"row step (direction=2 {parts})"
+
+
+def _unbounded(options: dict[str, Any]) -> bool:
+    """Whether the memory grows with nothing to hold it, and from layer to layer."""
+    return options.get("forget_gate") == "exp" and options.get("input_gate") == "sigmoid"
+
+
+def _given(options: dict[str, Any], form: str) -> dict[str, Any]:
+    inner = {name: value for name, value in options.items() if name != "input_size"}
+    return inner | ({"chunk_size": CHUNK} if form == "chunkwise" else {})
+
+
+SUBJECTS = {each.name: each for each in (*_subjects(), *LAYERS, *MODELS, *TRAINING)}

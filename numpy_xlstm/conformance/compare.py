@@ -1,0 +1,92 @@
+"""Results of a port against a case: one row for each tensor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import distance
+from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.numerics import Array
+
+if TYPE_CHECKING:
+    from numpy_xlstm.conformance.case import Case
+
+
+@dataclass(frozen=True)
+class Row:
+    """The verdict on one tensor.
+
+    Attributes
+    ----------
+    case, tensor : str
+        Which.
+    ratio : float
+        The largest error over its bound: up to 1 is passed. Infinite if nothing can be compared.
+    note : str
+        What is wrong, and the first wrong entry by gate, head, row and step.
+    """
+
+    case: str
+    tensor: str
+    ratio: float
+    note: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the tensor is right."""
+        return self.ratio <= 1
+
+
+def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
+    """Judge all results of a case; what is missing, or is no result of it, has a row too.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> case = conformance.cases("lstm.step", "float64")[0]
+    >>> results = case.results()
+    >>> del results["dx"]
+    >>> [(row.tensor, row.note) for row in compare(case, results) if not row.passed]
+    [('dx', 'expected float64 (3, 5); got none')]
+    """
+    rows = [_row(case, name, results.get(name)) for name in case.expected]
+    unknown = sorted(results.keys() - case.expected.keys())
+    return rows + [Row(case.id, name, np.inf, "expected no such tensor") for name in unknown]
+
+
+def _row(case: "Case", name: str, found: Any) -> Row:
+    expected = case.expected[name]
+    if found is None:
+        return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got none")
+    if not isinstance(found, np.ndarray) or _kind(found) != _kind(expected):
+        got = _kind(found) if isinstance(found, np.ndarray) else type(found).__name__
+        return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got {got}")
+    ratios = distance(found, expected) / case.bounds[name]
+    if not (ratios > 1).any():
+        return Row(case.id, name, float(ratios.max(initial=0)))
+    return Row(case.id, name, float(ratios.max()), _wrong(case, name, found, ratios))
+
+
+def _kind(array: Array) -> str:
+    return f"{array.dtype} {array.shape}"
+
+
+def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
+    """How many entries are wrong, what they have in common, and the first."""
+    wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
+    places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
+    values = f"expected {case.expected[name][first]:.9g}; got {found[first]:.9g}"
+    share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
+    return f"{share}; first {places.describe(first)}: {values}"
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as lines, aligned."""
+    head = ("case", "tensor", "error/bound", "")
+    cells = [(row.case, row.tensor, f"{row.ratio:.3g}", row.note) for row in rows]
+    columns = list(zip(head, *cells, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = [zip(line, widths, strict=True) for line in (head, *cells)]
+    return "\n".join("  ".join(t.ljust(w) for t, w in line).rstrip() for line in lines)

@@ -1,0 +1,162 @@
+"""Why a port is wrong: the known mistakes that give its numbers.
+
+The specification is run with each known mistake on a case that failed. What brings most tensors to
+the port's numbers is taken, and looked for once more with that mistake in place, since a port may
+have several. Cases that passed speak against a mistake that would have shown in them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import distance, scales
+from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.numerics import Array
+
+if TYPE_CHECKING:
+    from numpy_xlstm.conformance.case import Case
+
+SHORTLIST = 8
+"""So many mistakes that explain one case are tried on the others."""
+MOST = 6
+"""So many mistakes can be found in one subject."""
+ROUNDINGS = 64
+"""How many roundings of the largest number of a row may lie between a port and its mistake."""
+
+Checked = tuple["Case", Mapping[str, Any]]
+"""A case, and the results of a port."""
+Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
+"""Results, and tolerances."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A mistake that a port has made.
+
+    Attributes
+    ----------
+    subject : str
+        In what.
+    bug : Bug
+        Which.
+    tensors : tuple[str, ...]
+        The results that become the port's numbers when the specification makes it.
+    """
+
+    subject: str
+    bug: Bug
+    tensors: tuple[str, ...]
+
+    def __str__(self) -> str:
+        verb = "are" if len(self.tensors) > 1 else "is"
+        does = f"; {', '.join(self.bug.seen_in)} does this" if self.bug.seen_in else ""
+        head = f"{self.subject}: {', '.join(self.tensors)} {verb} that of {self.bug.description}"
+        lines = (line.strip() for line in self.bug.change.strip().splitlines())
+        return "\n    ".join([f"{head} ({self.bug.name}){does}", *filter(None, lines)])
+
+
+@dataclass
+class Diagnosis:
+    """Finds mistakes, and remembers what each gives in each case."""
+
+    known: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
+
+    def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
+        """The mistakes of a port, subject by subject, from its results in cases that failed."""
+        found: list[Finding] = []
+        beside = list(passed)
+        by_subject = sorted(failed, key=lambda each: each[0].subject.name)
+        for subject, group in groupby(by_subject, key=lambda each: each[0].subject.name):
+            right = [(case, case.expected) for case in beside if case.subject.name == subject]
+            found += self._of_subject(subject, one_of_each(group), one_of_each(right))
+        return found
+
+    def _of_subject(
+        self, subject: str, failed: list[Checked], passed: list[Checked]
+    ) -> list[Finding]:
+        candidates = [bug for bug in BUGS if bug.concerns(subject)]
+        made: tuple[Bug, ...] = ()
+        found: list[Finding] = []
+        now = self._explained(made, failed + passed)
+        while len(made) < MOST:
+            open_cases = [each for each in failed if self._unexplained(made, each)]
+            best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
+            then = self._explained((*made, best), failed + passed) if best else set()
+            if best is None or len(then) <= len(now):
+                return found
+            gained = dict.fromkeys(name for _, name in sorted(then - now))
+            found.append(Finding(subject, best, tuple(gained)))
+            made, now = (*made, best), then
+        return found
+
+    def _best(
+        self,
+        made: tuple[Bug, ...],
+        candidates: list[Bug],
+        open_cases: list[Checked],
+        evidence: list[Checked],
+    ) -> Bug | None:
+        """The mistake that, beside those made, explains most of the evidence."""
+        first = open_cases[:1]
+        others = [bug for bug in candidates if bug not in made]
+        scores = {bug.name: len(self._explained((*made, bug), first)) for bug in others}
+        likely = sorted(others, key=lambda bug: -scores[bug.name])[:SHORTLIST]
+        return max(
+            likely, key=lambda bug: len(self._explained((*made, bug), evidence)), default=None
+        )
+
+    def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
+        case, got = each
+        there = {n for n, a in case.expected.items() if np.shape(got.get(n)) == a.shape}
+        return there - {name for _, name in self._explained(made, [each])}
+
+    def _explained(
+        self, made: tuple[Bug, ...], evidence: Iterable[Checked]
+    ) -> set[tuple[str, str]]:
+        """The results that are those of the specification with these mistakes, by case and name."""
+        found = set()
+        for case, got in evidence:
+            results, allowed = self._numbers(made, case)
+            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
+        return found
+
+    def _numbers(self, made: tuple[Bug, ...], case: "Case") -> Numbers:
+        """What the specification gives with these mistakes, and how far off it may be."""
+        key = (case.id, *(bug.name for bug in made))
+        if key not in self.known:
+            numbers = results(case, *made) if made else case.expected
+            self.known[key] = numbers, tolerances(case, numbers)
+        return self.known[key]
+
+
+def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
+    """The first of the cases with the same flags."""
+    first: dict[tuple[str, ...], Checked] = {}
+    for each in cases:
+        first.setdefault(each[0].flags, each)
+    return list(first.values())
+
+
+def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
+    """How far from these numbers a port that computes the same may be."""
+    right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
+    return {
+        name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(right[name].dtype).eps * scale
+        for name, scale in scales(case.subject, right).items()
+    }
+
+
+def same(got: Any, expected: Array, tolerance: Array) -> bool:
+    """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
+    if not isinstance(got, np.ndarray) or got.shape != expected.shape:
+        return False
+    both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
+    return bool((both | (distance(got, expected) <= tolerance)).all())
+
+
+def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
+    """What is known of cases that a port failed, each with its results, as lines of text."""
+    return [str(finding) for finding in Diagnosis().findings(failed, passed)]

@@ -1,0 +1,157 @@
+"""A set of vectors as a folder: written, read, and refused as a whole if it is damaged.
+
+``manifest.json`` says what there is. ``inputs/``, ``results/`` and ``bounds/`` have a file of
+tensors for each case. The header of an input file says all that a program must know of its case.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.checkpoints.safetensors import write_safetensors
+from numpy_xlstm.checkpoints.tensors import METADATA, open_tensors
+from numpy_xlstm.conformance.case import Case, Content
+from numpy_xlstm.conformance.catalogue import SUBJECTS
+from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
+from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.errors import CheckpointError
+
+KINDS = ("inputs", "results", "bounds")
+"""The folders, each with a file for each case."""
+
+
+def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
+    """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
+    if path.suffix == ".npz":
+        text = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
+        np.savez(path, allow_pickle=False, **{METADATA: text, **arrays})
+        return
+    dtypes = {name: array.dtype.name for name, array in arrays.items()}
+    with path.open("wb") as file:
+        for _ in write_safetensors(file, arrays, dtypes, metadata):
+            pass
+
+
+def header(case: Case) -> dict[str, str]:
+    """All that a program must know of a case, as texts by name."""
+    known = {"version": VERSION, "case": case.id, "subject": case.subject.name, "dtype": case.dtype}
+    return known | {name: _text(value) for name, value in case.options.items()}
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
+
+
+def write_vectors(
+    folder: Path,
+    cases: Sequence[Case],
+    *,
+    seed: int = 0,
+    format: str = "safetensors",  # noqa: A002
+) -> Iterator[Case]:
+    """Write cases into a folder, and yield each when it is there; the manifest comes last.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    cases : Sequence[Case]
+        From :func:`cases`, all of one seed.
+    seed : int
+        That seed, for the manifest.
+    format : {"safetensors", "npz"}
+        Of the files of tensors.
+    """
+    for kind in KINDS:
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    described = []
+    for case in cases:
+        tensors = dict(zip(KINDS, (case.inputs, case.expected, case.bounds), strict=True))
+        files = {}
+        for kind, arrays in tensors.items():
+            path = folder / kind / f"{case.id}.{format}"
+            write_tensors(path, arrays, header(case))
+            files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
+        described.append(describe(case, files))
+        yield case
+    (folder / "manifest.json").write_text(_text_of(manifest(described, seed)), encoding="utf-8")
+
+
+def _text_of(said: dict[str, Any]) -> str:
+    """JSON with a line for each flag and each case."""
+    lines = []
+    for key, value in said.items():
+        name = json.dumps(key)
+        if isinstance(value, list):
+            within = ",\n".join(json.dumps(each, ensure_ascii=False) for each in value)
+            lines.append(f"{name}: [\n{within}\n]")
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_vectors(folder: Path) -> list[Case]:
+    """Read the cases of a folder, when all of its files are found whole.
+
+    Raises
+    ------
+    CheckpointError
+        If the manifest is of another version, or a file is missing or another than it says.
+    OSError
+        If there is no manifest.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> len(conformance.read_vectors(conformance.SMALL)) > 30
+    True
+    """
+    path = folder / "manifest.json"
+    try:
+        said = json.loads(path.read_text(encoding="utf-8"))
+        if said["version"] != VERSION:
+            raise CheckpointError(
+                f"{path}: expected vectors of version {VERSION}; got {said['version']!r}; "
+                "write them anew with: numpy-xlstm vectors"
+            )
+        return [_read_case(folder, each) for each in said["cases"]]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: expected a whole manifest; got {error!r}") from error
+
+
+def _read_case(folder: Path, said: dict[str, Any]) -> Case:
+    paths = {}
+    for kind in KINDS:
+        paths[kind] = folder / said["files"][kind]["path"]
+        if not paths[kind].is_file() or _digest(paths[kind]) != said["files"][kind]["sha256"]:
+            what = "another" if paths[kind].is_file() else "none"
+            raise CheckpointError(
+                f"{paths[kind]}: expected the file that the manifest describes; got {what}"
+            )
+
+    def content() -> Content:
+        return Content(*(read_tensors(paths[kind])[0] for kind in KINDS))
+
+    flags = tuple(said["flags"])
+    subject = SUBJECTS[said["subject"]]
+    return Case(said["id"], subject, said["dtype"], said["options"], flags, content)
+
+
+def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
+    """Read the tensors of a file, and what its header says beside them."""
+    found = open_tensors(path)
+    arrays = {name: stored.read() for name, stored in found.arrays.items()}
+    metadata = found.metadata
+    if path.suffix == ".npz":
+        metadata = json.loads(metadata.get("numpy_xlstm", "{}"))
+    return arrays, metadata
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

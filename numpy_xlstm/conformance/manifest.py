@@ -1,0 +1,75 @@
+"""What a set of vectors says of itself; ``manifest.schema.json`` is its JSON Schema."""
+
+import inspect
+import re
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm._version import __version__
+from numpy_xlstm.conformance.case import Case
+from numpy_xlstm.conformance.flags import FLAGS
+from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.numerics import Array
+
+VERSION = "2026.11"
+"""Of the format and of the cases: the month in which they last changed."""
+
+PACKAGE = "numpy_xlstm."
+
+
+def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """Describe a set of cases, each as :func:`describe` does."""
+    flags = {flag for each in described for flag in each["flags"]}
+    return {
+        "version": VERSION,
+        "made_by": f"numpy-xlstm {__version__}",
+        "seed": seed,
+        "flags": {name: flag._asdict() for name, flag in FLAGS.items() if name in flags},
+        "cases": list(described),
+    }
+
+
+def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
+    """All that is to be said of a case, whose tensors are in these files."""
+    results = {}
+    for name, array in case.expected.items():
+        bound = case.bounds[name].astype(float)
+        least, most = float(bound.min(initial=np.inf)), float(bound.max(initial=0))
+        results[name] = tensor(case, name, array) | {"bound": [min(least, most), most]}
+    return {
+        "id": case.id,
+        "subject": case.subject.name,
+        "dtype": case.dtype,
+        "options": dict(case.options),
+        "flags": list(case.flags),
+        "equations": equations(case.subject.specification),
+        "files": files,
+        "inputs": {name: tensor(case, name, array) for name, array in case.inputs.items()},
+        "results": results,
+    }
+
+
+def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
+    """Shape, dtype and layout of a tensor, and the formula of the place of an entry."""
+    pattern, index = case.pattern(name), ""
+    for part, values in Places(name, array.shape, pattern).parts:
+        slower = f"({index})" if " " in index else index
+        index = f"{slower}*{len(values)} + {part}" if index else part
+    shape = list(array.shape)
+    return {"shape": shape, "dtype": array.dtype.name, "layout": pattern, "index": index}
+
+
+def equations(specification: Any) -> list[str]:
+    """The tags that a specification cites, and the functions of the package that it calls."""
+    found: set[str] = set()
+    for each in specification if isinstance(specification, tuple) else (specification,):
+        source = inspect.getsource(each)
+        scope = vars(sys.modules[each.__module__])
+        called = [scope.get(word) for word in sorted(set(re.findall(r"\w+", source)))]
+        helpers = [f for f in called if inspect.isfunction(f) and f.__module__.startswith(PACKAGE)]
+        for text in (source, *map(inspect.getsource, helpers)):
+            found |= set(re.findall(r"\[([a-z]+\.[0-9]+)\]", text))
+    return sorted(found, key=lambda tag: (tag.split(".")[0], int(tag.split(".")[1])))

@@ -1,0 +1,105 @@
+"""A port that is a program: run once for each case, with a time limit."""
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm.conformance.case import Case
+from numpy_xlstm.conformance.files import header, write_tensors
+from numpy_xlstm.conformance.verify import Port, PortError, checked_results
+from numpy_xlstm.errors import OptionError
+
+PLACES = ("{in}", "{out}")
+"""What stands in a command for the file to read and the file to write."""
+
+
+def from_command(command: str, folder: Path, seconds: float) -> Port:
+    """The port that is a program.
+
+    Parameters
+    ----------
+    command : str
+        Such as ``./my_port {in} {out}``, split into words as a shell does; no shell is run.
+    folder : Path
+        Where the files are put that it reads and writes.
+    seconds : float
+        How long it may take for a case.
+
+    Raises
+    ------
+    OptionError
+        If ``{in}`` or ``{out}`` is missing, or there is no such program.
+    """
+    words = _words(command)
+
+    def port(case: Case) -> Mapping[str, Any]:
+        into, out = (folder / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
+        write_tensors(into, case.inputs, header(case))
+        out.unlink(missing_ok=True)
+        places = dict(zip(PLACES, (str(into), str(out)), strict=True))
+        try:
+            _run([_filled(word, places) for word in words], seconds)
+            if not out.exists():
+                raise PortError("the program has ended well and written no file")
+            return checked_results(out)
+        finally:
+            into.unlink(missing_ok=True)
+            out.unlink(missing_ok=True)
+
+    return port
+
+
+def _words(command: str) -> list[str]:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise OptionError(f"--run: expected a command; got {command!r}: {error}") from None
+    for place in PLACES:
+        if not any(place in word for word in words):
+            raise OptionError(f"--run: expected a command with {place}; got {command!r}")
+    if shutil.which(words[0]) is None:
+        raise OptionError(f"--run: expected a program that can be run; got {words[0]!r}")
+    return words
+
+
+def _filled(word: str, places: Mapping[str, str]) -> str:
+    for place, path in places.items():
+        word = word.replace(place, path)
+    return word
+
+
+def _run(words: list[str], seconds: float) -> None:
+    """Run a program to its end; with the time limit all that it has started ends too."""
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        _, said = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise PortError(f"stopped at the time limit of {seconds:g} s") from None
+    finally:
+        _end(process)
+    if code := process.returncode:
+        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        raise PortError(": ".join([f"the program has ended with {how}", *last]))
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End what is left of a program, and of what it has started."""
+    with suppress(ProcessLookupError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.communicate()

@@ -1,0 +1,141 @@
+"""What else a network is made of: maps of the last axis, a convolution, an embedding and a loss."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm import layers
+from numpy_xlstm.conformance.subjects import RNG, Arrays, Options, Subject
+from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.numerics import Array
+
+D, OUT, NH, V = 6, 10, 2, 8
+"""Widths of x and y, heads, and tokens."""
+
+
+class Function(Module):
+    """A function and its backward, as a layer; options are for the function."""
+
+    def __init__(self, pair: Any, width: int, **options: Any) -> None:
+        self.params, self.in_features, self.out_features = {}, width, width
+        self.pair, self.options = pair, options
+
+    def forward(self, x: Array) -> tuple[Array, Any]:
+        """Map each number."""
+        y, cache = self.pair[0](x, **self.options)
+        return y, cache
+
+    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
+        """Gradient of x; there are no parameters."""
+        return self.pair[1](dy, cache), {}
+
+
+def plain(specification: Any, options: Options) -> Any:
+    """A layer with starting values that are all replaced."""
+    return specification(**options)
+
+
+def drawn(specification: Any, options: Options) -> Any:
+    """The same of a layer whose starting values are drawn."""
+    return specification(**options, rng=RNG)
+
+
+def function(specification: Any, options: Options) -> Function:
+    """A pair of functions."""
+    return Function(specification, **options)
+
+
+class Loss(Subject):
+    """Softmax cross-entropy of x (B, T, V): y and dy are one number, and targets are tokens."""
+
+    def blank(self, options: Options, B: int, T: int) -> Arrays:
+        """All inputs that a case can have, full of zeros: their names and shapes."""
+        x = np.zeros((B, T, options["vocab_size"]))
+        return {"x": x, "targets": np.zeros((B, T), np.int64), "dy": np.zeros(())}
+
+    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
+        """All results, in the dtype of the inputs."""
+        forward, backward = specification or self.specification
+        loss, cache = forward(inputs["x"], inputs["targets"])
+        dx: Array = backward(inputs["dy"], cache)
+        return {"y": loss, "dx": dx}
+
+
+NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
+HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
+FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
+ACTIVATIONS: dict[str, Any] = {
+    "silu": (layers.silu, layers.silu_backward),
+    "gelu": (layers.gelu, layers.gelu_backward),
+    "gelu-tanh": (layers.gelu_tanh, layers.gelu_tanh_backward),
+}
+BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
+CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
+
+KINDS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
+    "linear": (layers.Linear, drawn, {"": {"in_features": D, "out_features": OUT}}, {}),
+    "headwise-linear": (
+        layers.HeadwiseLinear,
+        drawn,
+        {"": {"in_features": D, "num_heads": NH, "bias": True, "out_features": OUT}},
+        {},
+    ),
+    "causal-conv1d": (layers.CausalConv1d, drawn, {"": {"feature_dim": D, "kernel_size": 4}}, CONV),
+    "layer-norm": (layers.LayerNorm, plain, {"": NORM}, {}),
+    "rms-norm": (layers.RMSNorm, plain, {"": NORM}, {}),
+    "multi-head-layer-norm": (layers.MultiHeadLayerNorm, plain, {"": HEADS}, BY_HEAD),
+    "multi-head-rms-norm": (layers.MultiHeadRMSNorm, plain, {"": HEADS}, BY_HEAD),
+    "gated-feed-forward": (
+        layers.GatedFeedForward,
+        drawn,
+        {act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
+        {},
+    ),
+    **{name: (pair, function, {"": {"width": D}}, {}) for name, pair in ACTIVATIONS.items()},
+    "soft-cap": (
+        (layers.soft_cap, layers.soft_cap_backward),
+        function,
+        {"": {"width": D, "cap": 1.5}},
+        {},
+    ),
+}
+"""Specification, how it is made, variants and axes of each layer."""
+
+EMBEDDING = {"num_embeddings": V, "embedding_dim": D}
+CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
+ORDINARY = ("ordinary",)
+WITH_STATE = ("ordinary", "no-state", "one-step", "no-step")
+
+
+def _layers() -> list[Subject]:
+    found = [
+        Subject(
+            f"layer.{name}",
+            specification,
+            make,
+            variants,
+            axes,
+            situations=WITH_STATE if "state" in axes else ORDINARY,
+        )
+        for name, (specification, make, variants, axes) in KINDS.items()
+    ]
+    token: Any = {"situations": ORDINARY}
+    embedding = {"weight": "token unit", "x": "row step"}
+    found.append(
+        Subject(
+            "layer.embedding",
+            layers.Embedding,
+            drawn,
+            {"": EMBEDDING},
+            embedding,
+            tokens="num_embeddings",
+            **token,
+        )
+    )
+    axes = {"x": "row step token", "targets": "row step", "y": ""}
+    loss = Loss("layer.cross-entropy", CROSS_ENTROPY, function, {"": {"vocab_size": V}}, axes)
+    return [*found, replace(loss, tokens="vocab_size", **token)]
+
+
+LAYERS = _layers()

@@ -1,0 +1,170 @@
+"""What a port may offer: the cells, and sequences that are made of them.
+
+A subject computes all results of a case with its *specification*, a class of ``cells/``, which is
+an argument: a mistake is nothing but another specification.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.door import output_size as cell_output_size
+from numpy_xlstm.layers import SequenceLayer, stack_layers
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, rebuild
+
+Arrays = dict[str, Array]
+"""Tensors by name."""
+
+Options = Mapping[str, Any]
+"""What a cell is made with, such as ``num_heads``."""
+
+RNG = np.random.default_rng(0)
+"""For the starting values of modules, which are all replaced."""
+
+
+DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
+PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
+"""What the entries of tensors are called that have no names of their own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One thing to port, with the variants that it comes in.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``slstm.sequence``.
+    specification : type
+        The cell of which it is made.
+    make : Callable[[Any, Options], Any]
+        Makes the module of a specification and options. It has ``forward`` and ``backward``.
+    variants : dict[str, Options]
+        Options by the name that stands in the id of a case.
+    axes : Mapping[str, str]
+        What the entries of a tensor are, by its name without what stands before the dot, in the
+        patterns of :func:`numpy_xlstm.gradcheck`; ``{num_heads}`` is an option.
+    steps : bool
+        Whether x has an axis of steps.
+    tokens : str
+        The option that says how many tokens there are, if x is made of tokens.
+    situations : tuple[str, ...]
+        The situations that it can be in, if these are not all that fit a cell.
+    """
+
+    name: str
+    specification: Any
+    make: Callable[[Any, Options], Any]
+    variants: Mapping[str, Options]
+    axes: Mapping[str, str]
+    steps: bool = True
+    tokens: str = ""
+    situations: tuple[str, ...] = ()
+
+    @property
+    def family(self) -> str:
+        """The part of the name before the dot."""
+        return self.name.split(".")[0]
+
+    def pattern(self, name: str, ndim: int) -> str:
+        """What the entries of an input or a result are, as :attr:`axes` says."""
+        first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
+        first = "state" if first in ("final", "dstate", "dstate0") else first
+        known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
+        bases = [".".join(names[at:]) for at in range(len(names))] + [first.removeprefix("d")]
+        return next((known[base] for base in bases if base in known), "") or PLAIN_AXES.get(
+            ndim, ""
+        )
+
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """The module of a specification and options, with any parameters."""
+        return _made(self.make, specification or self.specification, tuple(options.items()))
+
+    def blank(self, options: Options, B: int, T: int) -> Arrays:
+        """All inputs that a case can have, full of zeros: their names and shapes."""
+        module = self.module(options)
+        places = (B, T) if self.steps else (B,)
+        x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
+        state = module.init_state(B) if hasattr(module, "init_state") else None
+        return {
+            **{f"params.{name}": np.zeros(a.shape) for name, a in module.params.items()},
+            "x": x,
+            **dict(leaves("state", state)),
+            "dy": np.zeros((*places, output_size(module))),
+            **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
+        }
+
+    def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
+        """All results, in the dtype of the inputs."""
+        module = self.module(options, specification).with_params(part(inputs, "params"))
+        if hasattr(module, "init_state"):
+            found = _run_recurrent(module, inputs)
+        else:
+            y, cache = module.forward(inputs["x"])
+            dx, grads = module.backward(inputs["dy"], cache)
+            found = {"y": y, "dx": dx, **{f"grads.{name}": array for name, array in grads.items()}}
+        return {name: array for name, array in found.items() if array is not None}
+
+
+@lru_cache(maxsize=256)
+def _made(make: Any, specification: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    return make(specification, dict(options))
+
+
+def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
+    like = module.init_state(len(inputs["x"]))
+    given, dfinal = part(inputs, "state"), part(inputs, "dstate")
+    state = rebuild(like, iter(given.values())) if given else None
+    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
+    y, final, cache = module.forward(inputs["x"], state, **more)
+    dstate = rebuild(like, iter(dfinal.values()))
+    dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
+    found = {"y": y, **dict(leaves("final", final)), "dx": dx, **dict(leaves("dstate0", dstate0))}
+    return found | {f"grads.{name}": grads[name] for name in module.params}
+
+
+def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
+    """The arrays below a name, by what stands behind the dot; "" is the one of that very name."""
+    found = {
+        n.removeprefix(f"{prefix}."): a for n, a in arrays.items() if n.startswith(f"{prefix}.")
+    }
+    return {"": arrays[prefix]} if prefix in arrays else found
+
+
+def input_size(module: Any) -> int:
+    """Width of x of a cell or a layer."""
+    return int(getattr(module, "in_features", 0) or module.input_size)
+
+
+def output_size(module: Any) -> int:
+    """Width of y of a cell or a layer."""
+    for name in ("out_features", "embedding_dim"):
+        if width := getattr(module, name, 0):
+            return int(width)
+    return cell_output_size(module)
+
+
+def step(specification: Any, options: Options) -> Any:
+    """One step of a cell."""
+    return specification(**options, rng=RNG)
+
+
+def sequence(specification: Any, options: Options) -> SequenceLayer:
+    """A cell over a sequence, step by step."""
+    return SequenceLayer(step(specification, options))
+
+
+def stack(specification: Any, options: Options) -> Any:
+    """Layers of a cell over one another, in one direction or in both."""
+
+    def layer(input_size: int, hidden_size: int, **more: Any) -> SequenceLayer:
+        return sequence(
+            specification, {"input_size": input_size, "hidden_size": hidden_size, **more}
+        )
+
+    return stack_layers(layer, **options)

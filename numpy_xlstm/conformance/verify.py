@@ -1,0 +1,162 @@
+"""Ports against cases: a report with a row for each tensor, and the reason where it is known."""
+
+import json
+import math
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm.conformance.case import Case
+from numpy_xlstm.conformance.compare import Row, compare, table
+from numpy_xlstm.conformance.diagnosis import diagnose
+from numpy_xlstm.conformance.files import read_tensors
+from numpy_xlstm.conformance.manifest import VERSION
+
+Port = Callable[[Case], Mapping[str, Any]]
+"""Gives the results of a case by name."""
+
+
+class PortError(Exception):
+    """A port has no results for a case: says why."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one case."""
+
+    case: Case
+    rows: tuple[Row, ...]
+    results: Mapping[str, Any] | None
+    """None if there are none to compare."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all tensors are right."""
+        return all(row.passed for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of :func:`verify`; ``str`` of it is a table."""
+
+    verdicts: tuple[Verdict, ...]
+    strangers: tuple[str, ...] = ()
+    """Files of results that are of no case."""
+
+    @property
+    def passed(self) -> bool:
+        """Whether all cases are."""
+        return all(verdict.passed for verdict in self.verdicts) and not self.strangers
+
+    @cached_property
+    def diagnosis(self) -> list[str]:
+        """What is known of the mistakes, as lines of text."""
+        there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
+        return diagnose(there, [v.case for v in self.verdicts if v.passed])
+
+    def lines(self, *, verbose: bool = False) -> Iterator[str]:
+        """The table of what failed, or of all; then counts, and the diagnosis."""
+        rows = [row for v in self.verdicts for row in v.rows if verbose or not row.passed]
+        if rows:
+            yield table(rows)
+        yield from (
+            f"{name}: expected the results of a case; got another file" for name in self.strangers
+        )
+        for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
+            of = [v for v in self.verdicts if v.case.subject.name == name]
+            passed = sum(v.passed for v in of)
+            yield f"{name}: {passed} of {len(of)} cases passed"
+        yield from self.diagnosis
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain data, for JSON; ratios that are not finite become strings."""
+        found = []
+        for v in self.verdicts:
+            rows = [asdict(row) | {"passed": row.passed} for row in v.rows]
+            for row in rows:
+                row["ratio"] = row["ratio"] if math.isfinite(row["ratio"]) else str(row["ratio"])
+            about: dict[str, Any] = {"id": v.case.id, "subject": v.case.subject.name}
+            found.append(about | {"flags": list(v.case.flags), "passed": v.passed, "rows": rows})
+        return {
+            "version": VERSION,
+            "passed": self.passed,
+            "diagnosis": self.diagnosis,
+            "strangers": list(self.strangers),
+            "cases": found,
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON."""
+        return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
+
+    def to_junit(self) -> str:
+        """The report as JUnit's XML: a test for each case."""
+        failures = sum(not v.passed for v in self.verdicts)
+        suite = ET.Element("testsuite", name="numpy-xlstm conformance")
+        suite.attrib |= {"tests": str(len(self.verdicts)), "failures": str(failures)}
+        for v in self.verdicts:
+            test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
+            failed = [row for row in v.rows if not row.passed]
+            if failed:
+                ET.SubElement(test, "failure", message=failed[0].note).text = table(failed)
+        return ET.tostring(suite, encoding="unicode", xml_declaration=True)
+
+
+def verify(cases: Sequence[Case], port: Port) -> Report:
+    """Run a port on cases, one after the other; what it raises is a row of the report.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> cases = conformance.cases("elman.step", "float64")
+    >>> report = conformance.verify(cases, lambda case: case.results())
+    >>> report.passed
+    True
+    """
+    return Report(tuple(verdict(case, port) for case in cases))
+
+
+def verdict(case: Case, port: Port) -> Verdict:
+    """Judge a port on one case."""
+    try:
+        results = port(case)
+    except Exception as error:  # a port may fail in any way, and the other cases go on
+        note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
+        return Verdict(case, (Row(case.id, "", math.inf, " ".join(note.split())),), None)
+    return Verdict(case, tuple(compare(case, results)), results)
+
+
+def from_folder(folder: Path) -> Port:
+    """The port whose results are in a folder, in a file for each case."""
+
+    def port(case: Case) -> Mapping[str, Any]:
+        found = [p for s in (".safetensors", ".npz") if (p := folder / f"{case.id}{s}").exists()]
+        if not found:
+            raise PortError(f"expected {case.id}.safetensors; got no such file")
+        return checked_results(found[0])
+
+    return port
+
+
+def checked_results(path: Path) -> Mapping[str, Any]:
+    """The tensors of a file of results, if it is whole and of this version."""
+    try:
+        arrays, metadata = read_tensors(path)
+    except (ValueError, OSError, ImportError) as error:
+        raise PortError(f"no results: {error}") from error
+    if metadata.get("version", VERSION) != VERSION:
+        raise PortError(f"expected results of version {VERSION}; got {metadata['version']!r}")
+    return arrays
+
+
+def strangers(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
+    """Files of tensors in a folder that are the results of none of these cases."""
+    known = {case.id for case in cases}
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz"))
+    return tuple(path.name for path in files if path.stem not in known)

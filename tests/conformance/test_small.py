@@ -1,0 +1,111 @@
+"""The set that ships with the package: small, as its schema says, and what is computed today."""
+
+import json
+
+import jsonschema
+import numpy as np
+import pytest
+
+from numpy_xlstm.conformance import FLAGS, SMALL, Case, read_vectors
+from numpy_xlstm.conformance.bounds import TRUTH, magnitude, scales
+from numpy_xlstm.conformance.case import ILL
+from numpy_xlstm.conformance.small import small_cases
+
+STORED = read_vectors(SMALL)
+MADE = {case.id: case for case in small_cases()}
+WIDE = np.finfo(TRUTH).nmant > np.finfo(np.float64).nmant
+"""Whether the truth has digits to spare here, so that rounding it gives the same everywhere."""
+MANIFEST = json.loads((SMALL / "manifest.json").read_text("utf-8"))
+SCHEMA = json.loads((SMALL.parent / "manifest.schema.json").read_text("utf-8"))
+
+
+def test_it_is_small() -> None:
+    assert sum(path.stat().st_size for path in SMALL.rglob("*") if path.is_file()) < 1_000_000
+
+
+def test_it_has_every_flag() -> None:
+    assert {flag for case in STORED for flag in case.flags} == FLAGS.keys()
+
+
+def test_no_file_is_of_no_case() -> None:
+    said = {file["path"] for case in MANIFEST["cases"] for file in case["files"].values()}
+    found = {
+        str(path.relative_to(SMALL).as_posix()) for path in SMALL.rglob("*.*") if path.is_file()
+    }
+    assert found == said | {"manifest.json"}
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_it_is_what_is_computed(case: Case) -> None:
+    made = MADE[case.id]
+    assert (case.options, case.flags, case.dtype) == (made.options, made.flags, made.dtype)
+    assert case.inputs.keys() == made.inputs.keys()
+    for name, array in case.inputs.items():
+        np.testing.assert_array_equal(array, made.inputs[name], strict=True)
+    assert case.expected.keys() == made.expected.keys() == case.bounds.keys()
+    for name, array in case.expected.items():
+        if WIDE and case.dtype == "float32":
+            np.testing.assert_array_equal(array, made.expected[name], strict=True)
+        atol = 1e-15 * magnitude(array).max(initial=0) if WIDE else case.bounds[name] / 4
+        close = np.abs(np.where(array == made.expected[name], 0, array - made.expected[name]))
+        assert (close <= atol).all(), name
+        assert (made.bounds[name] < 2 * case.bounds[name]).all(), name
+        assert (case.bounds[name] < 2 * made.bounds[name]).all(), name
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_it_is_drawn_the_same_elsewhere(case: Case) -> None:
+    """No bound is near the limit above which a case is drawn anew."""
+    near = scales(case.subject, case.inputs, case.expected)
+    for name, bound in case.bounds.items():
+        least = np.finfo(case.dtype).tiny / ILL**2
+        assert (bound <= ILL / 2 * np.maximum(near[name], least)).all(), name
+
+
+def test_the_manifest_is_as_its_schema_says() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.Draft202012Validator(SCHEMA).validate(MANIFEST)
+
+
+@pytest.mark.parametrize("path", ["version", "seed", "cases"])
+def test_the_schema_refuses_less(path: str) -> None:
+    less = {name: value for name, value in MANIFEST.items() if name != path}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(SCHEMA).validate(less)
+
+
+def test_the_schema_refuses_a_result_without_a_bound() -> None:
+    wrong = json.loads(json.dumps(MANIFEST))
+    del wrong["cases"][0]["results"]["y"]["bound"]
+    with pytest.raises(jsonschema.ValidationError, match="bound"):
+        jsonschema.Draft202012Validator(SCHEMA).validate(wrong)
+
+
+@pytest.mark.parametrize("case", STORED)
+def test_formulas_give_the_place_of_an_entry(case: Case) -> None:
+    """With the parts of the layout counted up, the formula counts all entries."""
+    said = next(each for each in MANIFEST["cases"] if each["id"] == case.id)
+    for name, tensor in {**said["inputs"], **said["results"]}.items():
+        shape = case.inputs[name].shape if name in case.inputs else case.expected[name].shape
+        assert tuple(tensor["shape"]) == shape
+        if tensor["index"]:
+            names, sizes = _parts(tensor["layout"], shape)
+            places = np.indices(sizes).reshape(len(sizes), -1)
+            index = tensor["index"].replace("from", "source")  # a keyword of Python
+            found = eval(index, dict(zip(names, places, strict=True)))
+            assert np.array_equal(found, np.arange(np.prod(shape, dtype=int))), name
+
+
+def _parts(layout: str, shape: tuple[int, ...]) -> tuple[list[str], list[int]]:
+    """Names and sizes of the parts, read by hand: those of a group with one free size."""
+    names: list[str] = []
+    sizes: list[int] = []
+    groups = layout.replace("(", "|(").replace(")", ")|").split("|")
+    axes = [w for g in groups for w in ([g[1:-1]] if g.startswith("(") else g.split())]
+    for axis, size in zip(axes, shape, strict=True):
+        known = [word.partition("=") for word in axis.split()]
+        counts = [int(v) if v.isdigit() else len(v) for _, _, v in known]
+        free = size // max(1, int(np.prod([count for count in counts if count])))
+        names += [name.replace("from", "source") for name, _, _ in known]
+        sizes += [count or free for count in counts]
+    return names, sizes

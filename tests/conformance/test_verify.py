@@ -1,0 +1,239 @@
+"""What is wrong with results is a row of the report, and the other cases go on."""
+
+import json
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cli import main
+from numpy_xlstm.conformance import (
+    SMALL,
+    Case,
+    cases,
+    compare,
+    from_command,
+    from_folder,
+    read_vectors,
+    verify,
+)
+from numpy_xlstm.conformance.files import header, write_tensors
+from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.errors import OptionError
+
+CASES = read_vectors(SMALL)
+CASE = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.ordinary.float32")
+
+
+def changed(change: Callable[[Arrays], Any]) -> list[tuple[str, str]]:
+    """The failing rows of results that are right but for a change."""
+    results = {name: array.copy() for name, array in CASE.expected.items()}
+    change(results)
+    return [(row.tensor, row.note) for row in compare(CASE, results) if not row.passed]
+
+
+def test_nothing_is_wrong_with_the_truth() -> None:
+    assert changed(lambda results: None) == []
+
+
+def test_a_result_that_is_missing() -> None:
+    assert changed(lambda results: results.pop("dx")) == [
+        ("dx", "expected float32 (3, 7, 5); got none")
+    ]
+
+
+def test_a_result_too_many() -> None:
+    assert changed(lambda results: results.update(dz=results["dx"])) == [
+        ("dz", "expected no such tensor")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("other", "got"),
+    [
+        (lambda a: a.astype(np.float64), "float64 (3, 7, 5)"),
+        (lambda a: a[:, :6], "float32 (3, 6, 5)"),
+        (lambda a: a.tolist(), "list"),
+    ],
+)
+def test_a_result_of_another_kind(other: Callable[[Any], Any], got: str) -> None:
+    found = changed(lambda results: results.update(dx=other(results["dx"])))
+    assert found == [("dx", f"expected float32 (3, 7, 5); got {got}")]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_number_that_is_none(value: float) -> None:
+    def change(results: Arrays) -> None:
+        results["grads.R"][1, 9, 2] = value
+
+    ((name, note),) = changed(change)
+    place = "first [1, 9, 2] (head 1, gate z, unit 1, from 2)"
+    assert (name, note.split(":")[0]) == ("grads.R", f"1 of 128 entries; {place}")
+    assert note.endswith(f"got {value}")
+
+
+def test_minus_infinity_is_equal_to_itself_alone() -> None:
+    case = next(c for c in cases("slstm.sequence", "float32") if "no-step-no-state" in c.id)
+    assert np.isneginf(case.expected["final.m"]).all()
+    case.check(case.expected)
+    with pytest.raises(AssertionError, match=r"final\.m +inf +24 of 24 entries; .* got 0"):
+        case.check({**case.expected, "final.m": np.zeros((3, 8), np.float32)})
+
+
+def test_the_entries_that_are_wrong_have_a_gate_in_common() -> None:
+    def change(results: Arrays) -> None:
+        results["grads.W"][8:16] *= 1.01
+
+    ((_, note),) = changed(change)
+    assert note.startswith("40 of 160 entries, all of gate f; first [8, 0] (gate f, head 0, unit 0")
+
+
+def write(folder: Path, case: Case, change: Callable[[Arrays], Any] = lambda results: None) -> Path:
+    folder.mkdir(exist_ok=True)
+    results = dict(case.expected)
+    change(results)
+    path = folder / f"{case.id}.safetensors"
+    write_tensors(path, results, {})
+    return path
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    for case in CASES[2:]:
+        write(tmp_path, case)
+    write(tmp_path, CASES[0]).write_bytes(b"half a file")
+    report = verify(CASES, from_folder(tmp_path))
+    failed = [(v.case.id, v.rows[0].note) for v in report.verdicts if not v.passed]
+    assert [name for name, _ in failed] == [CASES[0].id, CASES[1].id]
+    assert failed[0][1].startswith("no results: ")
+    assert failed[1][1] == f"expected {CASES[1].id}.safetensors; got no such file"
+
+
+def test_results_of_another_version(tmp_path: Path) -> None:
+    write_tensors(tmp_path / f"{CASE.id}.npz", CASE.expected, {"version": "2020.01"})
+    (verdict,) = verify([CASE], from_folder(tmp_path)).verdicts
+    assert verdict.rows[0].note.endswith("; got '2020.01'")
+
+
+def test_results_with_the_header_of_the_inputs(tmp_path: Path) -> None:
+    write_tensors(tmp_path / f"{CASE.id}.npz", CASE.expected, header(CASE))
+    assert verify([CASE], from_folder(tmp_path)).passed
+
+
+def test_a_port_that_raises() -> None:
+    def port(case: Case) -> Arrays:
+        if case is CASES[0]:
+            raise ZeroDivisionError("of\nmine")
+        return case.expected
+
+    report = verify(CASES[:3], port)
+    assert [v.passed for v in report.verdicts] == [False, True, True]
+    assert report.verdicts[0].rows[0].note == "ZeroDivisionError: of mine"
+
+
+PROGRAM = f"""
+import os, pathlib, shutil, sys, time
+into, out, how = sys.argv[1:]
+name = pathlib.Path(into).name.removesuffix(".in.safetensors")
+if how == "fail":
+    sys.exit("a word of farewell")
+if how == "hang":
+    time.sleep(60)
+if how == "crash":
+    os.kill(os.getpid(), 9)
+if how != "nothing":
+    shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
+if how == "half":
+    os.truncate(out, os.path.getsize(out) // 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("how", "note"),
+    [
+        ("well", ""),
+        ("fail", "the program has ended with exit status 1: a word of farewell"),
+        ("hang", "stopped at the time limit of 0.5 s"),
+        ("crash", "the program has ended with signal 9"),
+        ("nothing", "the program has ended well and written no file"),
+        ("half", "no results: "),
+    ],
+)
+def test_a_program(tmp_path: Path, how: str, note: str) -> None:
+    program = tmp_path / "a port.py"
+    program.write_text(PROGRAM, "utf-8")
+    command = f"'{sys.executable}' '{program}' {{in}} {{out}} {how}"
+    port = from_command(command, tmp_path, 0.5 if how == "hang" else 60)
+    for verdict in verify(CASES[:2], port).verdicts:
+        found = [row.note for row in verdict.rows if not row.passed]
+        assert bool(found) == bool(note)
+        assert not note or found[0].startswith(note)
+    assert list(tmp_path.iterdir()) == [program]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("port {in}", "--run: expected a command with {out}; got 'port {in}'"),
+        ("no-such-program {in} {out}", "expected a program that can be run; got 'no-such-program'"),
+        ("port '{in} {out}", "--run: expected a command; got"),
+    ],
+)
+def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message.replace("{", r"\{")):
+        from_command(command, tmp_path, 1)
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for case in CASES:
+        write(tmp_path / "right", case)
+    right = str(tmp_path / "right")
+    assert main(["verify", right]) == 0
+    assert "lstm.stack: 1 of 1 cases passed" in capsys.readouterr().out
+
+    write(tmp_path / "right", CASE, lambda results: results.update(y=-results["y"]))
+    (tmp_path / "right" / "stranger.npz").write_bytes(b"")
+    report, junit = tmp_path / "report.json", tmp_path / "report.xml"
+    assert main(["verify", right, "--json", str(report), "--junit", str(junit)]) == 1
+    out = capsys.readouterr().out
+    count = sum(case.subject is CASE.subject for case in CASES)
+    assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
+    assert "stranger.npz: expected the results of a case" in out
+    said = json.loads(report.read_text("utf-8"))
+    assert not said["passed"]
+    assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
+    suite = ET.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES)), "1")
+    (failure,) = suite.iter("failure")
+    assert "168 of 168 entries" in str(failure.text)
+
+
+def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "set")
+    chosen = ["--subject", "elman.step", "--dtype", "float32"]
+    assert main(["vectors", folder, *chosen, "--seed", "3"]) == 0
+    assert capsys.readouterr().out == f"6 cases in {folder}, seed 3\n"
+    assert main(["verify", f"{folder}/results", "--vectors", folder]) == 0
+    assert capsys.readouterr().out == "elman.step: 6 of 6 cases passed\n"
+    assert main(["vectors", folder, *chosen]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected a folder of results, or --run and a program"),
+        (["nowhere"], "results: expected a folder; got nowhere"),
+        ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
+        ([".", "--vectors", "nowhere"], "nowhere"),
+        ([".", "--json", "nowhere/report.json"], "--json: expected an existing folder"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", *arguments]) == 2
+    assert message in capsys.readouterr().err
