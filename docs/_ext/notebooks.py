@@ -46,6 +46,8 @@ def _parts(text: str) -> Iterator[tuple[str, str]]:
         language, body = fence[1], fence[2]
         if ">>> " in body:
             yield from (("code", cell) for cell in _cells(body))
+        elif language == "python":
+            yield "code", body.rstrip()
         elif "literalinclude" in language:
             name = INCLUDED.search(body)
             yield "prose", f"(The source of `{name[1] if name else body.strip()}`.)"
