@@ -17,7 +17,8 @@ TUTORIALS = [page for page in sorted(DOCS.rglob("*.md")) if is_tutorial(page.rea
 
 
 def test_there_are_tutorials() -> None:
-    assert {"from-lstm-to-mlstm", "inside-a-cell", "gradcheck"} <= {page.stem for page in TUTORIALS}
+    expected = {"from-lstm-to-mlstm", "inside-a-cell", "add-a-cell", "check-your-layer"}
+    assert expected <= {page.stem for page in TUTORIALS}
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
