@@ -33,7 +33,7 @@ def test_a_notebook_is_valid_and_runs(page: Path) -> None:
             for number, source in enumerate(code):
                 exec(compile(source, f"{page.stem}[{number}]", "exec"), names)
     except (ModuleNotFoundError, FileNotFoundError) as error:
-        missing = getattr(error, "name", None) or error.filename
+        missing = error.name if isinstance(error, ModuleNotFoundError) else error.filename
         if missing not in PEERS:
             raise
         pytest.skip(f"{missing} is not installed")
