@@ -12,11 +12,13 @@ nbformat = pytest.importorskip("nbformat", reason="needs the extra docs")
 from docs._ext.notebooks import is_tutorial, to_notebook  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
+PEERS = {"torch", "jax", "cc"}  # what the tutorials take from outside
 TUTORIALS = [page for page in sorted(DOCS.rglob("*.md")) if is_tutorial(page.read_text("utf-8"))]
 
 
 def test_there_are_tutorials() -> None:
-    assert {"from-lstm-to-mlstm", "inside-a-cell", "gradcheck"} <= {page.stem for page in TUTORIALS}
+    expected = {"from-lstm-to-mlstm", "inside-a-cell", "add-a-cell", "check-your-layer"}
+    assert expected <= {page.stem for page in TUTORIALS}
 
 
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
@@ -26,9 +28,15 @@ def test_a_notebook_is_valid_and_runs(page: Path) -> None:
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert len(code) >= 3
     names: dict[str, Any] = {}
-    with contextlib.redirect_stdout(io.StringIO()):
-        for number, source in enumerate(code):
-            exec(compile(source, f"{page.stem}[{number}]", "exec"), names)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            for number, source in enumerate(code):
+                exec(compile(source, f"{page.stem}[{number}]", "exec"), names)
+    except (ModuleNotFoundError, FileNotFoundError) as error:
+        missing = error.name if isinstance(error, ModuleNotFoundError) else error.filename
+        if missing not in PEERS:
+            raise
+        pytest.skip(f"{missing} is not installed")
 
 
 def test_pictures_are_inside_and_directives_are_not() -> None:
