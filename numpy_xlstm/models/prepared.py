@@ -173,9 +173,9 @@ def mlstm_step(
 ) -> tuple[Array, mLSTMState]:
     """One step of the memory: q, k (B, NH, DK), v (B, NH, DV) and gates (B, NH) to h (B, H)."""
     C, n, m = state
-    log_f, before = log_sigmoid(f_pre), m
-    m = np.maximum(log_f + before, i_pre)
-    i, f = np.exp(i_pre - m), np.exp(log_f - (m - before))
+    A = log_sigmoid(f_pre) + m
+    m = np.maximum(A, i_pre)
+    i, f = np.exp(i_pre - m), np.exp(A - m)
     w = (i / np.sqrt(i.dtype.type(k.shape[-1])))[..., None] * k
     C = f[..., None, None] * C + w[..., None] * v[..., None, :]
     n = f[..., None] * n + w
