@@ -58,6 +58,10 @@ OVERFLOW = r"""
     if (e.getBoundingClientRect().right > width + 1 && !scrolls(e))
       out.push(e.outerHTML.slice(0, 60));
   if (document.documentElement.scrollWidth > width) out.push("the page itself");
+  for (const e of document.querySelectorAll("td, th")) {
+    const longest = Math.max(...e.textContent.split(/\s/).map(word => word.length));
+    if (e.clientWidth < 4 * Math.min(longest, 10)) out.push(`a narrow column: ${e.textContent}`);
+  }
   return out;
 }
 """

@@ -50,6 +50,8 @@ FAULTS = {
     "broken image": "<img src='none.svg' width='9' height='9'>",
     "too wide at 390 px": "<p style='width: 400px; text-align: right'>word</p>",
     "too wide at 390 px, dark": "<h1 style='overflow: hidden; width: 380px'>" + "m" * 60 + "</h1>",
+    "too wide at 390 px, light: a narrow column": "<table style='width: 20px; table-layout: fixed'>"
+    "<td style='padding: 0; overflow-wrap: anywhere'>meaning</table>",
     "console": "<script>console.error('no')</script>",
     "script": "<script>undefined.no</script>",
     "request to https://example.org": "<img src='https://example.org/a.png' hidden>",
