@@ -5,11 +5,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-from numpy_xlstm import __version__
+from numpydoc import xref
+
+import numpy_xlstm
+from numpy_xlstm import errors
 
 project = "numpy-xlstm"
 copyright = "2026, the numpy-xlstm authors"
-version = release = __version__
+version = release = numpy_xlstm.__version__
 extensions = [
     "myst_parser",
     "numpydoc",
@@ -33,6 +36,13 @@ autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autosummary_generate = True
 numpydoc_show_class_members = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but for ours; other projects' lists of names need a network
+xref.DEFAULT_LINKS.clear()
+numpydoc_xref_aliases = {
+    **{name: f"numpy_xlstm.{name}" for name in numpy_xlstm.__all__ if name[0] != "_"},
+    **{name: f"numpy_xlstm.errors.{name}" for name in vars(errors) if name[0] != "_"},
+}
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
