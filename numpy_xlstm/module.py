@@ -76,6 +76,11 @@ class Module:
     parts : dict[str, str | list[str]]
         The prefix of each part, by the name of its attribute.
 
+    Raises
+    ------
+    TypeError
+        By ``params``, if two parts give a parameter the same name.
+
     Examples
     --------
     >>> import numpy as np

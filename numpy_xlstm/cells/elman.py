@@ -53,6 +53,13 @@ class ElmanCell(Module):
         ``W`` (H, D), ``R`` (H, H) and ``b`` (H,), uniform in ±1/√H as in PyTorch. ``b`` is the sum
         of PyTorch's two biases.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)

@@ -56,6 +56,13 @@ class GRUCell(Module):
         ``weight_ih``, ``weight_hh``, ``bias_ih`` and ``bias_hh``. Rows are in the order r, z, n;
         all are uniform in ±1/√H, as in PyTorch.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)

@@ -56,6 +56,13 @@ class OriginalGRUCell(Module):
         ``W`` (3·H, D), ``R`` (3·H, H) and ``b`` (3·H,), rows in the order r, z, n; all are uniform
         in ±1/√H.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)

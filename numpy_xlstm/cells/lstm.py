@@ -20,7 +20,23 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class LSTMState(NamedTuple):
-    """State of an LSTM, or the cotangent of one."""
+    """State of an LSTM, or the cotangent of one.
+
+    Parameters
+    ----------
+    h, c : np.ndarray
+        Hidden state and cell state, shape (B, H) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTMCell, LSTMState
+    >>> cell = LSTMCell(3, 4, rng=np.random.default_rng(0))
+    >>> before = LSTMState(h=np.zeros((2, 4)), c=np.ones((2, 4)))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)), before)
+    >>> state.c.shape, state.h is h
+    ((2, 4), True)
+    """
 
     h: Array  # hidden state, (B, H)
     c: Array  # cell state, (B, H)
@@ -63,6 +79,13 @@ class LSTMCell(Module):
     params : Mapping[str, np.ndarray]
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, uniform in
         ±1/√H as in PyTorch, but for a forget bias of 1. See :func:`gate_rows`.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
 
     Examples
     --------

@@ -58,6 +58,13 @@ class LSTMPCell(Module):
         ``W`` (4·H, D), ``R`` (4·H, P), ``b`` (4·H,), rows in the order i, f, z, o, and ``W_hr``
         (P, H), PyTorch's ``weight_hr``; all are uniform in ±1/√H, as in PyTorch.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Notes
     -----
     The state is an :class:`LSTMState` of h (B, P) and c (B, H).

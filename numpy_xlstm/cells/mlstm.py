@@ -14,7 +14,24 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class mLSTMState(NamedTuple):
-    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None."""
+    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None.
+
+    Parameters
+    ----------
+    C : np.ndarray
+        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m where there is an m.
+    n, m : np.ndarray or None
+        Normaliser state (B, NH, DK), and stabiliser (B, NH), −inf in the empty state. None beside a
+        sigmoid input gate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTMCell
+    >>> cell = mLSTMCell(3, 8, num_heads=2, rng=np.random.default_rng(0))
+    >>> [array.shape for array in cell.init_state(5)]
+    [(5, 2, 4, 4), (5, 2, 4), (5, 2)]
+    """
 
     C: Array  # matrix memory, keys × values, divided by e^m: (B, NH, DK, DV)
     n: Array | None  # normaliser state, divided by e^m: (B, NH, DK)
@@ -83,6 +100,13 @@ class mLSTMCell(Module):
         ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` … :
         the first four normal with variance 2/(5D), b_i normal with deviation 0.1, b_f of a sigmoid
         gate from 3 to 6 over heads, the rest 0.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
 
     Examples
     --------

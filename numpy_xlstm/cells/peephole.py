@@ -56,6 +56,13 @@ class PeepholeLSTMCell(Module):
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, and ``P``
         (3·H,), in the order i, f, o. All are uniform in ±1/√H, but for a forget bias of 1.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> cell = PeepholeLSTMCell(3, 4, rng=np.random.default_rng(0))

@@ -140,16 +140,34 @@ KINDS = {
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds."""
+    """What a checkpoint holds.
+
+    Parameters
+    ----------
+    model
+        The model, as it was.
+    tokenizer : Tokenizer or None
+        The tokenizer that its ids come from.
+    training : dict
+        Where its training stood; empty if nothing was said.
+    arrays : dict[str, np.ndarray]
+        All arrays that are not parameters of the model, of any shape: moments of an optimiser.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import LSTM, load_checkpoint, save_checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/lstm.npz", LSTM(3, 4))
+    ...     checkpoint = load_checkpoint(f"{folder}/lstm.npz")
+    >>> checkpoint.model.hidden_size, checkpoint.tokenizer, checkpoint.training
+    (4, None, {})
+    """
 
     model: Any
-    """The model, as it was."""
     tokenizer: Tokenizer | None
-    """The tokenizer that its ids come from, or ``None``."""
     training: dict[str, Any]
-    """Where its training stood; empty if nothing was said."""
     arrays: dict[str, Array]
-    """All arrays that are not parameters of the model, such as the moments of an optimiser."""
 
 
 def save_checkpoint(
@@ -166,9 +184,11 @@ def save_checkpoint(
     Parameters
     ----------
     path : str or Path
-        ``*.npz`` or ``*.safetensors``; see :func:`write_arrays`.
+        ``*.npz`` or ``*.safetensors``. Whatever happens meanwhile, it holds either all of the old
+        or all of the new content.
     model : RecurrentModel
-        Of one of the kinds in :data:`KINDS`.
+        A language model, an :class:`xLSTMBlockStack`, or one of :class:`LSTM`, :class:`GRU`,
+        :class:`RNN`, :class:`sLSTM` and :class:`mLSTM`.
     tokenizer, training, arrays
         As in :class:`Checkpoint`; ``training`` is what JSON can hold, and no name in ``arrays``
         begins with "model.".
@@ -227,7 +247,17 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:
     """Read what :func:`save_checkpoint` has written: parameters bit for bit.
 
-    ``max_bytes`` is as for :func:`read_arrays`.
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    max_bytes : int, optional
+        As for :func:`read_arrays`.
+
+    Returns
+    -------
+    Checkpoint
+        Model, tokenizer, training and further arrays.
 
     Raises
     ------
@@ -236,6 +266,18 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
         or its parameters are not those of its configuration.
     OSError
         If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from numpy_xlstm import GRU, load_checkpoint, save_checkpoint
+    >>> gru = GRU(3, 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(f"{folder}/gru.safetensors", gru, training={"step": 3})
+    ...     loaded = load_checkpoint(f"{folder}/gru.safetensors")
+    >>> loaded.training, np.array_equal(loaded.model.params["bias_hh_l0"], gru.params["bias_hh_l0"])
+    ({'step': 3}, True)
     """
     path = Path(path)
     found = open_tensors(path)

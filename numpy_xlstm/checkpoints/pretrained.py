@@ -75,7 +75,7 @@ class Pretrained:
     path : Path
         The folder or file.
     format : str
-        One of :data:`FORMATS`.
+        "transformers", "xlstm-large", "xlstm", "torch", "npz" or "safetensors".
     model
         The model without numbers: names and shapes are there, ``print`` shows them.
     sources : dict
@@ -88,6 +88,23 @@ class Pretrained:
         The ``to_dict()`` of the tokenizer, of a checkpoint of ours; see :meth:`load_tokenizer`.
     training : dict
         Where its training stood, of a checkpoint of ours.
+    tied : Stored, optional
+        The head's matrix, where the file has it beside that of the embedding, as tied.
+
+    Raises
+    ------
+    CheckpointError, NonFiniteError, OSError
+        By :meth:`load`, if an array is damaged, holds NaN or infinity, or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import mLSTM, open_pretrained, save_pretrained
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(mLSTM(3, 4), f"{folder}/mlstm.npz")
+    ...     mlstm = open_pretrained(f"{folder}/mlstm.npz").load(mapped=False)
+    >>> mlstm.hidden_size
+    4
     """
 
     path: Path
@@ -221,7 +238,33 @@ def from_pretrained(
 def open_pretrained(
     path: str | Path, *, layout: str | None = None, max_bytes: int | None = None
 ) -> Pretrained:
-    """Return what a checkpoint holds without reading its arrays; raise the same errors."""
+    """Return what a checkpoint holds without reading its arrays.
+
+    Parameters
+    ----------
+    path, layout, max_bytes
+        As in :func:`from_pretrained`.
+
+    Returns
+    -------
+    Pretrained
+        Names, shapes, dtypes and configuration. :meth:`Pretrained.load` reads the numbers.
+
+    Raises
+    ------
+    CheckpointError, MissingExtraError, OSError
+        As by :func:`from_pretrained`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import open_pretrained, save_pretrained, sLSTM
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(sLSTM(3, 4), f"{folder}/slstm.npz")
+    ...     found = open_pretrained(f"{folder}/slstm.npz")
+    >>> found.format, found.dtype, sorted(found.stored)
+    ('npz', 'float64', ['R', 'W', 'b'])
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")

@@ -73,10 +73,25 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
         Whether an mLSTM whose memory is empty keeps its m = 0. The official *steps* start there,
         the official sequence and ours at −∞: their h differ by ε times e^m.
 
+    Returns
+    -------
+    tuple
+        The state, of arrays of our own.
+
     Raises
     ------
     ShapeError
         If the state is not one of this model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import from_official_state, to_official_state, xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
+    >>> _, state = model(np.array([[1, 2, 3]]))
+    >>> back = from_official_state(model, to_official_state(model, state))
+    >>> np.allclose(back[0].n, state[0].n, rtol=1e-15)
+    True
     """
     check_bool("keep_m", keep_m)
     expected = to_official_state(model, model.init_state(1))

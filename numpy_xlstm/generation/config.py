@@ -19,7 +19,7 @@ TOKENS = "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens"
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a model generates; :func:`~numpy_xlstm.generation.probabilities` has the equations.
+    """How a model generates; its equations are (sample.1) to (sample.6).
 
     The names are those of ``transformers.GenerationConfig``, and so are the meanings, but for what
     is said here.

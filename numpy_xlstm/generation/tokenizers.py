@@ -33,12 +33,17 @@ class Tokenizer(Protocol):
         """Text of the ids (N,)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All that :func:`tokenizer_from_dict` needs, such that JSON can hold it."""
+        """All that makes this tokenizer, such that JSON can hold it."""
 
 
 @dataclass(frozen=True)
 class ByteTokenizer:
     """The bytes of the text in UTF-8: 256 ids, and no text is foreign to it.
+
+    Raises
+    ------
+    TextError
+        By :meth:`encode`, for half of a surrogate pair, which has no bytes.
 
     Examples
     --------
@@ -61,7 +66,7 @@ class ByteTokenizer:
         return _checked_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs."""
+        """Return all that makes this tokenizer, as a checkpoint holds it."""
         return {"kind": "byte"}
 
 
@@ -127,7 +132,7 @@ class CharacterTokenizer:
         return "".join(symbols[i] for i in _checked_ids(ids, self.size))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs."""
+        """Return all that makes this tokenizer, as a checkpoint holds it."""
         return {"kind": "character", "symbols": self.symbols}
 
 
@@ -147,6 +152,14 @@ class HuggingFaceTokenizer:
     ------
     OptionError, MissingExtraError
         If it is not such a content, or the extra is not installed.
+
+    Examples
+    --------
+    >>> from tokenizers import Tokenizer, models
+    >>> from numpy_xlstm import HuggingFaceTokenizer
+    >>> library = Tokenizer(models.WordLevel({"to": 0, "be": 1}, unk_token="to"))
+    >>> HuggingFaceTokenizer(library.to_str()).encode("be")
+    array([1])
     """
 
     json: str = field(repr=False)
@@ -209,7 +222,7 @@ class HuggingFaceTokenizer:
         return bool(encoded.special_tokens_mask[:1] == [1] and encoded.ids[0] == token)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs: the content of the file."""
+        """Return the content of the file, as a checkpoint holds it."""
         return {"kind": "huggingface", "json": self.json}
 
 

@@ -41,6 +41,11 @@ class CausalConv1d(Recurrent):
         shape (D,). Names and shapes are those of the ``torch.nn.Conv1d`` in the official package;
         both are drawn uniformly from ±1/√K, as there.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np

@@ -37,6 +37,11 @@ class Embedding(Module):
     params : dict[str, np.ndarray]
         ``weight`` is W, shape (V, D), drawn from N(0, 1), as ``torch.nn.Embedding`` does.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np

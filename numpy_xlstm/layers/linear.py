@@ -52,6 +52,11 @@ class Linear(Layer):
         ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one. Both are drawn
         uniformly from ±1/√D, as ``torch.nn.Linear`` does.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np

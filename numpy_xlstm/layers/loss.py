@@ -133,7 +133,17 @@ def softmax_cross_entropy_backward(
 
     .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
 
-    δL is a number or an array of shape (), δx is (..., V), and 0 where a position does not count.
+    Parameters
+    ----------
+    dloss : float or np.ndarray
+        δL, a number or an array of shape ().
+    cache
+        From :func:`softmax_cross_entropy`.
+
+    Returns
+    -------
+    dlogits : np.ndarray
+        δx, shape (..., V); 0 where a position does not count.
 
     Raises
     ------
@@ -141,6 +151,14 @@ def softmax_cross_entropy_backward(
         If ``dloss`` is not one finite number.
     CacheError
         If ``cache`` is not what the forward returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import softmax_cross_entropy, softmax_cross_entropy_backward
+    >>> loss, cache = softmax_cross_entropy(np.log([[0.5, 0.25, 0.25]]), np.array([1]))
+    >>> softmax_cross_entropy_backward(1.0, cache).round(6)
+    array([[ 0.5 , -0.75,  0.25]])
     """
     check_cache(cache, SoftmaxCrossEntropyCache)
     p, targets, counted = cache

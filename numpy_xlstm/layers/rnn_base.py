@@ -189,7 +189,7 @@ class RNNBase(Stacked):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
     ) -> tuple[Array, Any, Any]:
-        """Run over sequences, as :meth:`Recurrent.forward`, or over one without a batch.
+        """Run over sequences, as :meth:`sLSTM.forward`, or over one without a batch.
 
         Parameters
         ----------
@@ -220,7 +220,7 @@ class RNNBase(Stacked):
         return y, _row(state), UnbatchedCache(cache, y.shape)
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
-        """Vector-Jacobian product of :meth:`forward`, as :meth:`Recurrent.backward`.
+        """Vector-Jacobian product of :meth:`forward`, as :meth:`sLSTM.backward`.
 
         ``dy``, ``dstate`` and the gradients of x and of the first state have the shapes that y,
         state and x had there.

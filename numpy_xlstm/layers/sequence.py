@@ -24,6 +24,11 @@ class SequenceLayer(Recurrent):
     batch_first : bool, default True
         Whether x is (B, T, D), or (T, B, D), which is PyTorch's default.
 
+    Raises
+    ------
+    OptionError
+        If ``cell`` is none.
+
     Notes
     -----
     Parameters are those of the cell, under its names. A state may be a plain tuple.

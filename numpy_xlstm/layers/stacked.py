@@ -40,8 +40,8 @@ class Stacked(Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Those of the layers, under their names with PyTorch's suffixes: ``W_l0``, ``W_l0_reverse``,
-        ``W_l1``, …
+        Those of the layers, in their shapes and under their names with PyTorch's suffixes:
+        ``W_l0``, ``W_l0_reverse``, ``W_l1``, …
     layers : list
         All layers and directions one after the other, in the order of the state.
     directions : list[int]
@@ -181,6 +181,16 @@ def stack_layers(
         As in :class:`Stacked`.
     **options
         For ``layer``, such as ``num_heads``, ``dtype`` and ``rng``.
+
+    Returns
+    -------
+    Stacked
+        The stack, of x (B, T, D) to y (B, T, H · directions).
+
+    Raises
+    ------
+    OptionError, ShapeError, DTypeError
+        If an option is not one of those above, or the layers do not fit each other.
 
     Examples
     --------

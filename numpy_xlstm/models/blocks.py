@@ -97,6 +97,11 @@ class mLSTMBlock(ResidualBlock):
     **options
         ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.mLSTMLayer`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -124,7 +129,21 @@ class sLSTMBlock(ResidualBlock):
     block, num_blocks, dtype, rng
         As in :class:`~numpy_xlstm.sLSTMLayer`.
 
-    The state has ``conv`` and ``slstm``; for the rest, see the example of :class:`mLSTMBlock`.
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMBlockConfig, sLSTMLayerConfig
+    >>> config = sLSTMBlockConfig(slstm=sLSTMLayerConfig(embedding_dim=16))
+    >>> block = sLSTMBlock(config, rng=np.random.default_rng(0))
+    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
+    >>> dx, dstate0, grads = block.backward(np.ones_like(y), cache)
+    >>> y.shape, state._fields
+    ((2, 5, 16), ('conv', 'slstm'))
     """
 
     def __init__(
@@ -217,6 +236,11 @@ class xLSTMBlockStack(StateDict, BlockStack):
         The stack's configuration.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
 
     Examples
     --------

@@ -30,15 +30,30 @@ RecurrentModel = Recurrent
 
 
 class SpecialTokens(NamedTuple):
-    """The ids with a meaning of their own that a checkpoint names."""
+    """The ids with a meaning of their own that a checkpoint names.
+
+    Parameters
+    ----------
+    bos : int, optional
+        Before a text.
+    eos : tuple of int
+        Any of these ends a text.
+    pad : int, optional
+        Fills up a row.
+    insert_bos : bool
+        Whether a text is to begin with ``bos``, even if its tokenizer does not say so.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import SpecialTokens
+    >>> SpecialTokens.checked(bos=1, eos=2, pad=None)
+    SpecialTokens(bos=1, eos=(2,), pad=None, insert_bos=False)
+    """
 
     bos: int | None = None
-    """Before a text."""
     eos: tuple[int, ...] = ()
-    """Any of these ends a text."""
     pad: int | None = None
     insert_bos: bool = False
-    """Whether a text is to begin with it, even if its tokenizer does not say so."""
 
     @classmethod
     def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
@@ -83,7 +98,8 @@ class LanguageModel(StateDict, Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``embedding.weight``, ``cell.…`` with the body's own names, ``head.weight``, ``head.bias``.
+        ``embedding.weight`` (V, D), ``cell.…`` with the body's own names and shapes,
+        ``head.weight`` (V, H), ``head.bias`` (V,).
 
     Raises
     ------
@@ -165,7 +181,7 @@ class LanguageModel(StateDict, Recurrent):
         lengths: Array | None = None,
         recompute: bool = False,
     ) -> tuple[Array, Any, SequenceCache]:
-        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`Recurrent.forward`.
+        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`sLSTM.forward`.
 
         Parameters
         ----------
@@ -191,7 +207,7 @@ class LanguageModel(StateDict, Recurrent):
     def backward(  # type: ignore[override]
         self, dy: Array, cache: SequenceCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
-        """As :meth:`Recurrent.backward`, but with None for the tokens, which have no gradient."""
+        """As :meth:`sLSTM.backward`, but with None for the tokens, which have no gradient."""
         return None, *super().backward(dy, cache, dstate)[1:]
 
     def check_state(self, state: Any) -> None:

@@ -25,7 +25,13 @@ class xLSTMLMModel(LanguageModel):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names; a tied head has no entry of its own.
+        Under the official names and in the official shapes, as ``print(model)`` shows them; a tied
+        head has no entry of its own.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
 
     Notes
     -----
@@ -81,6 +87,11 @@ class xLSTMLarge(LanguageModel):
         The model's configuration. Logits are a tanh(x W / a), a = ``output_logit_soft_cap``.
     dtype, rng
         As in :class:`~numpy_xlstm.xLSTMLMModel`, and so are the names of ``params``.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
 
     Notes
     -----

@@ -35,7 +35,24 @@ SILU = ACTIVATIONS["swish"]
 
 
 class sLSTMBlockState(NamedTuple):
-    """State of an sLSTM block, or the cotangent of one."""
+    """State of an sLSTM block, or the cotangent of one.
+
+    Parameters
+    ----------
+    conv : np.ndarray or None
+        The last inputs of the convolution, (B, K − 1, D); None without one.
+    slstm : sLSTMState
+        Memory of the cell, (B, D) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMBlock, sLSTMBlockConfig, sLSTMLayerConfig
+    >>> block = sLSTMBlock(sLSTMBlockConfig(sLSTMLayerConfig(embedding_dim=32)))
+    >>> state = block.init_state(2)
+    >>> state.conv.shape, state.slstm.c.shape
+    ((2, 3, 32), (2, 32))
+    """
 
     conv: Array | None  # the last inputs of the convolution, (B, K − 1, D); None without one
     slstm: sLSTMState
@@ -65,8 +82,10 @@ class sLSTMLayer(Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names. ``fgate.weight`` feeds the input gate and ``igate.weight`` the
-        forget gate, as the official package has it, for the sake of its checkpoints.
+        Under the official names: W of the gates (NH, DH, DH) each, R (NH, 4·DH, DH), b (4·D,),
+        the kernel of the convolution (D, 1, K). ``fgate.weight`` feeds the input gate and
+        ``igate.weight`` the forget gate, as the official package has it, for the sake of its
+        checkpoints.
 
     Raises
     ------

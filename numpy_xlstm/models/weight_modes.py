@@ -28,6 +28,11 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     weight_mode : {"single", "fused"}
         How the new one has them.
 
+    Returns
+    -------
+    xLSTMLarge
+        The same function of the tokens; the very same model if nothing had to be changed.
+
     Raises
     ------
     OptionError

@@ -42,14 +42,15 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     Parameters
     ----------
     grads : Mapping[str, np.ndarray]
-        The gradients, which are not modified.
+        The gradients, of any shape, which are not modified.
     max_norm : float
         The largest norm to let through; ``inf`` lets everything through that is finite.
 
     Returns
     -------
     clipped, norm : dict[str, np.ndarray], float
-        The gradients, the very same arrays if nothing had to be scaled, and their norm before.
+        The gradients in their shapes, the very same arrays if nothing had to be scaled, and their
+        norm before.
 
     Raises
     ------

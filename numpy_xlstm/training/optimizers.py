@@ -90,16 +90,21 @@ class AdamW:
     eps : float
         ε, outside of the root, a normal number above 0 in the dtype of each parameter.
     decays : Callable[[str, np.ndarray], bool]
-        Which parameters decay, by name and array: matrices by default.
+        Which parameters decay, by name and array: those of shape (·, ·) by default.
 
     Attributes
     ----------
     m, v : dict[str, np.ndarray]
-        First and second moment of each parameter's gradient.
+        First and second moment of each parameter's gradient, in its shape.
     t : int
         How many steps have been taken.
     largest_update : float
         By how much the last one has moved an entry, at most, beside its decay.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If an option is out of its range, or ``params`` are not arrays by name.
 
     References
     ----------

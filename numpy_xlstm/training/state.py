@@ -49,6 +49,11 @@ class TrainingState:
     validations : list[tuple[int, float]]
         Steps and what a validation after them found.
 
+    Raises
+    ------
+    CheckpointError, OSError
+        By :meth:`load` and :meth:`save`, if a file is damaged, or cannot be read or written.
+
     Examples
     --------
     >>> import tempfile
@@ -129,7 +134,7 @@ class TrainingState:
         """Read what :meth:`save` has written, and return the checkpoint too.
 
         ``decays`` is the optimiser's rule of what decays, which the file does not hold; that of
-        the kind of model, :func:`decay_rule`, if omitted. There may be other ranks than at the
+        the kind of model, if omitted. There may be other ranks than at the
         time. Raises :class:`CheckpointError` if the file is damaged, or holds no training.
         """
         checkpoint = load_checkpoint(path)

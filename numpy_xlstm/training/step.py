@@ -116,6 +116,11 @@ def train_step(
         generator, and the state of its own rows: of B rows, rank r of N has those from B·r // N to
         B·(r + 1) // N. All end with the same parameters, to rounding those of one rank.
 
+    Returns
+    -------
+    StepResult
+        The mean loss in nats per token, and the norm of the gradients before they were clipped.
+
     Raises
     ------
     DivergenceError

@@ -6,19 +6,17 @@ computes in float32, so that no number is the very same.
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 
 from numpy_xlstm.conformance import SUBJECTS, Case, cases, compare
 from numpy_xlstm.conformance.bounds import in_dtype
-from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
+from numpy_xlstm.conformance.bugs import BUGS, Bug, results
 from numpy_xlstm.conformance.case import Content
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import Arrays
-from tests.conformance import ports
 
 STACKS = ("lstm.stack",)
 """Of these one stands for all: they are slow, and the bugs in them are those of sequences."""

@@ -9,7 +9,7 @@ import pytest
 
 nbformat = pytest.importorskip("nbformat", reason="needs the extra docs")
 
-from docs._ext.notebooks import is_tutorial, to_notebook  # noqa: E402
+from notebooks import is_tutorial, to_notebook  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
 PEERS = {"torch", "jax", "cc"}  # what the tutorials take from outside
