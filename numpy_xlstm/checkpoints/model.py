@@ -252,7 +252,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     path : str or Path
         The file.
     max_bytes : int, optional
-        As for :func:`read_arrays`.
+        The most bytes that the arrays may take; those of the file and 100 MiB more if omitted.
 
     Returns
     -------

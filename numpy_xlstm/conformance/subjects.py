@@ -72,7 +72,7 @@ class Subject:
         return self.name.split(".")[0]
 
     def pattern(self, name: str, ndim: int) -> str:
-        """What the entries of an input or a result are, as :attr:`axes` says."""
+        """What the entries of an input or a result are, as ``axes`` says."""
         first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
         first = "state" if first in ("final", "dstate", "dstate0") else first
         known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
