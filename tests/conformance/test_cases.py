@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import conformance
-from numpy_xlstm.conformance import Case
+from numpy_xlstm.conformance import Case, Subject
 from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding
+from numpy_xlstm.gradcheck.report import Places
 from tests.conformance import ports
 
 KERNELS = [
@@ -25,6 +26,16 @@ PORTED = [case for name in KERNELS for case in conformance.cases(name)]
 def test_the_kernels_pass(case: Case) -> None:
     port = ports.layer if case.subject.name.endswith(".sequence") else ports.form
     case.check(port(case))
+
+
+@pytest.mark.parametrize("subject", conformance.SUBJECTS.values(), ids=lambda s: s.name)
+def test_every_entry_has_a_name(subject: Subject) -> None:
+    for options in subject.variants.values():
+        for name, array in subject.blank(options, 3, 7).items():
+            pattern = subject.pattern(name, array.ndim).format(**options)
+            sizes = [len(values) for _, values in Places(name, array.shape, pattern).parts]
+            assert int(np.prod(sizes, dtype=int)) == array.size
+            assert bool(pattern) == bool(array.ndim)
 
 
 @pytest.mark.parametrize("case", conformance.read_vectors(conformance.SMALL))
