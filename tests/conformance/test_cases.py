@@ -1,12 +1,15 @@
 """Right ports pass every case, and a result that is wrong anywhere does not."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance import Case, Subject
-from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding
+from numpy_xlstm.conformance.exponents import RoundedLogGate, rounding, with_functions
 from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.numerics import Array
 from tests.conformance import ports
 
 KERNELS = [
@@ -61,3 +64,25 @@ def test_exponents_that_are_rounded_as_sums_are_move_results_within_their_bounds
         assert 0 < apart <= case.bounds[name].max(), name
     lstm = conformance.SUBJECTS["lstm.step"].specification
     assert rounding(lstm, noise) is lstm
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        y: Array = 1 / (1 + np.exp(-x))
+    return y
+
+
+VALUES: dict[str, Any] = {
+    "sigmoid_slope": lambda x: _sigmoid(x) * (1 - _sigmoid(x)),
+    "tanh_slope": lambda x: 1 - np.tanh(x) ** 2,
+    "log_gate_slope": lambda x, kind: 1 - _sigmoid(x) if kind == "sigmoid" else np.ones_like(x),
+}
+
+
+@pytest.mark.parametrize("family", ["lstm", "slstm", "mlstm", "mlstmsig", "gru", "peephole"])
+def test_slopes_that_are_formed_from_values_are_right(family: str) -> None:
+    """Where a gate is saturated they have no digit, but an error of a rounding."""
+    for case in conformance.cases(f"{family}.step"):
+        other = with_functions(case.subject.specification, "backward", **VALUES)
+        assert other is not case.subject.specification
+        case.check(case.results(other))
