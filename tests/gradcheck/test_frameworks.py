@@ -1,7 +1,7 @@
 """PyTorch and JAX through ``from_torch`` and ``from_jax``: right passes, each wrong one fails."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,17 @@ def failing(report: Report) -> set[str]:
     return {row.tensor for row in report.failures if row.method == "difference"}
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads for matrices of a few numbers only wait for one another."""
+    torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 class TestTorch:
     @property
     def torch(self) -> Any:
