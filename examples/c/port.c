@@ -2,6 +2,7 @@
  * an sLSTM takes and gives. */
 #include "port.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,13 +62,21 @@ static int64_t *checked_lengths(const safetensors *in, size_t B, size_t T)
     return lengths;
 }
 
+enum { PART_NAME = 16 };
+
+/* "state.h", "state.c", "state.n" or "state.m". */
+static void part_name(char *full, const char *name, int n)
+{
+    snprintf(full, PART_NAME, "%s.%c", name, "hcnm"[n]);
+}
+
 /* A state, or the cotangent of one, among the results: "final.h", "final.c", ... */
 static slstm_state add_state(safetensors *out, const char *name, size_t B, size_t H)
 {
     REAL *parts[4];
     for (int n = 0; n < 4; n++) {
-        char full[16];
-        strcat(strcat(strcpy(full, name), "."), (const char *[]){"h", "c", "n", "m"}[n]);
+        char full[PART_NAME];
+        part_name(full, name, n);
         parts[n] = safetensors_add(out, full, REAL_DTYPE, 2, (size_t[]){B, H});
     }
     return (slstm_state){parts[0], parts[1], parts[2], parts[3]};
@@ -78,8 +87,8 @@ static int copy_state(slstm_state to, const safetensors *in, const char *name, s
 {
     REAL *parts[4] = {to.h, to.c, to.n, to.m};
     for (int n = 0; n < 4; n++) {
-        char full[16];
-        strcat(strcat(strcpy(full, name), "."), (const char *[]){"h", "c", "n", "m"}[n]);
+        char full[PART_NAME];
+        part_name(full, name, n);
         if (safetensors_get(in, full) == NULL)
             return 0;
         memcpy(parts[n], numbers(in, full, REAL_DTYPE, 2, (size_t[]){B, H}),

@@ -1,5 +1,6 @@
 """What a framework differentiates, as a layer that :func:`gradcheck` takes."""
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Sequence
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError
-from numpy_xlstm.gradcheck.target import Arrays
+from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.gradcheck.target import Arrays, is_floating
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, places, rebuild, tree_map
 
@@ -31,6 +32,15 @@ class AutodiffLayer:
     def __init__(self, target: Callable[..., Any], params: Arrays) -> None:
         self.target, self.params = target, params
 
+    def with_params(self, params: Arrays) -> "AutodiffLayer":
+        """Return the same function over other parameters of the same names."""
+        if params.keys() != self.params.keys():
+            expected, got = (", ".join(sorted(names)) or "none" for names in (self.params, params))
+            raise OptionError(f"params: expected {expected}; got {got}")
+        other = copy.copy(self)
+        other.params = {name: params[name] for name in self.params}
+        return other
+
     @property
     def forward(self) -> Callable[..., Any]:
         """Evaluate the function: (y, cache), or (y, state, cache) if it returns more than y."""
@@ -39,13 +49,17 @@ class AutodiffLayer:
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state, if the function has a method of that name, or else None."""
         init_state = getattr(self.target, "init_state", lambda batch_size: None)
-        dtype = np.result_type(*self.params.values()) if self.params else np.float64
+        dtype = self._dtype(())
         return tree_map(lambda a: a.astype(dtype), self._arrays(init_state(batch_size)))
 
+    def _dtype(self, inputs: tuple[Any, ...]) -> np.dtype[Any]:
+        """The dtype in which all is computed; float64 if nothing tells."""
+        arrays = (array for _, array in leaves("", (self.params, inputs)))
+        return np.result_type(*[a for a in arrays if is_floating(a)] or [np.zeros(0)])
+
     def _forward(self, *inputs: Any, **more: Any) -> tuple[Any, ...]:
-        for _, array in leaves("", (inputs, self.params)):
-            if array.dtype.kind == "c":
-                raise DTypeError(f"expected real numbers for a framework; got {array.dtype}")
+        if self._dtype(inputs).kind == "c":
+            raise DTypeError("frameworks are given real numbers only")
         found, record = self._evaluate(inputs, more)
         outputs = self._arrays(found)
         cache = AutodiffCache([array for _, array in leaves("", outputs)], record)

@@ -1,6 +1,7 @@
 """Functions and modules of JAX as layers."""
 
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,8 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
     """
     if not callable(target):
         raise TypeError(f"from_jax: expected a function or a module; got {target!r}")
-    return _JaxLayer(target, {name: np.array(a, np.float64) for name, a in _held(target).items()})
+    held = _held(target).items()
+    return _JaxLayer(target, {name: np.array(leaf, np.float64) for name, (_, leaf) in held})
 
 
 class _JaxLayer(AutodiffLayer):
@@ -56,7 +58,7 @@ class _JaxLayer(AutodiffLayer):
     def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
         floats = tree_map(lambda a: a if is_floating(a) else None, inputs)
         others = tree_map(lambda a: None if is_floating(a) else a, inputs)
-        record = list(self.params.values()), floats, others, more
+        record = self.params, floats, others, more
         return self._run(self._call, *record), record
 
     def _pull_back(
@@ -64,15 +66,16 @@ class _JaxLayer(AutodiffLayer):
     ) -> tuple[list[Array], tuple[Any, ...]]:
         wanted = [c for c in cotangents if is_floating(c)]
         grads, found = self._run(self._vjp, wanted, *record)
+        params, floats, _, _ = record
         gradients = {name: np.array(leaf) for name, leaf in places("", found)}
-        _, floats, _, _ = record
         dinputs = rebuild(floats, (gradients[name] for name, _ in places("", floats)))
-        return [np.array(gradient) for gradient in grads], dinputs
+        return [np.array(grads[name]) for name in params], dinputs
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Compiled, unless the function looks at numbers while it is traced."""
         jax = _jax()
-        with jax.enable_x64(True):
+        dtype = self._dtype(arguments)
+        with jax.enable_x64(dtype == np.float64):
             if self._compiles[0]:
                 try:
                     return jax.jit(function)(*arguments)
@@ -94,16 +97,16 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     jax, held = _jax(), _held(target)
     named, structure = jax.tree_util.tree_flatten_with_path(target)
 
-    def call(params: list[Any], floats: Any, others: Any, more: dict[str, Any]) -> Any:
-        new = dict(zip(held, params, strict=True))
-        module = structure.unflatten(new.get(_name(path), leaf) for path, leaf in named)
+    def call(params: Any, floats: Any, others: Any, more: Any) -> Any:
+        new = {path: params[name] for name, (path, _) in held.items()}
+        module = structure.unflatten(new.get(path, leaf) for path, leaf in named)
         inputs = jax.tree.map(
             lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
         )
         return module(*inputs, **more)
 
-    def vjp(cotangents: list[Any], params: list[Any], floats: Any, others: Any, more: Any) -> Any:
-        def outputs(params: list[Any], floats: Any) -> list[Any]:
+    def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
+        def outputs(params: Any, floats: Any) -> list[Any]:
             found = (leaf for _, leaf in places("", call(params, floats, others, more)))
             return [leaf for leaf in found if is_floating(leaf)]
 
@@ -112,20 +115,21 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return call, vjp
 
 
-def _held(target: Any) -> dict[str, Any]:
-    """The arrays of real numbers that a pytree holds, by name; a function holds none."""
+def _held(target: Any) -> dict[str, tuple[Any, Any]]:
+    """Path and array of all real numbers that a pytree holds, by name; a function holds none.
+
+    A name is what is left of the path without what all have in common.
+    """
     jax = _jax()
     named, _ = jax.tree_util.tree_flatten_with_path(target)
     arrays = [(path, leaf) for path, leaf in named if isinstance(leaf, jax.Array | np.ndarray)]
+    held = [(p, a) for p, a in arrays if jax.numpy.issubdtype(a.dtype, jax.numpy.floating)]
+    levels = zip(*(path[:-1] for path, _ in held), strict=False)
+    common = len(list(takewhile(lambda keys: len(set(keys)) == 1, levels)))
     return {
-        _name(path): leaf
-        for path, leaf in arrays
-        if jax.numpy.issubdtype(leaf.dtype, jax.numpy.floating)
+        jax.tree_util.keystr(path[common:], simple=True, separator="."): (path, leaf)
+        for path, leaf in held
     }
-
-
-def _name(path: Any) -> str:
-    return str(_jax().tree_util.keystr(path, simple=True, separator="."))
 
 
 def _jax() -> Any:

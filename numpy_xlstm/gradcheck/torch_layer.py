@@ -1,6 +1,7 @@
 """Modules and functions of PyTorch as layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from numpy_xlstm.errors import MissingExtraError
@@ -15,7 +16,8 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
 
     What is checked is whatever autograd calls: an ``autograd.Function``, a kernel, a ``detach``
     too many. A module stays as it is: copies of its parameters and buffers in float64 take their
-    place, on the CPU. There is no complex step, so that references are differences.
+    place, on the CPU, and ``torch.zeros`` gives float64. There is no complex step, so that
+    references are differences.
 
     Parameters
     ----------
@@ -41,8 +43,9 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
         raise TypeError(f"from_torch: expected a module or a function; got {target!r}")
     params = {}
     if isinstance(target, _torch().nn.Module):
-        params = {n: _in_float64(p) for n, p in target.named_parameters() if p.requires_grad}
-    return _TorchLayer(target, {name: p.numpy() for name, p in params.items()})
+        trained = {n: p for n, p in target.named_parameters() if p.requires_grad}
+        params = {n: _copy(p, _torch().float64).numpy() for n, p in trained.items()}
+    return _TorchLayer(target, params)
 
 
 class _TorchLayer(AutodiffLayer):
@@ -51,16 +54,17 @@ class _TorchLayer(AutodiffLayer):
     def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
         params = {name: _tensor(array) for name, array in self.params.items()}
         given = tree_map(_tensor, inputs)
-        found = self._call(params, given, tree_map(_tensor, more))
+        with _by_default(self._dtype(inputs)) as dtype:
+            found = self._call(params, given, tree_map(_tensor, more), dtype)
         outputs = [leaf for _, leaf in places("", found)]
         return found, (list(params.values()), given, outputs)
 
-    def _call(self, params: dict[str, Any], inputs: Any, more: Any) -> Any:
+    def _call(self, params: dict[str, Any], inputs: Any, more: Any, dtype: Any) -> Any:
         torch, target = _torch(), self.target
         if not isinstance(target, torch.nn.Module):
             return target(*inputs, **more)
         rest = {**dict(target.named_parameters()), **dict(target.named_buffers())}
-        constants = {n: _in_float64(t) for n, t in rest.items() if n not in params}
+        constants = {n: _copy(t, dtype) for n, t in rest.items() if n not in params}
         return torch.func.functional_call(target, constants | params, inputs, more)
 
     def _pull_back(
@@ -103,10 +107,22 @@ def _tensor(array: Array) -> Any:
     return _torch().tensor(array, requires_grad=is_floating(array))
 
 
-def _in_float64(tensor: Any) -> Any:
-    """A copy on the CPU, in float64 if it is of real numbers."""
+def _copy(tensor: Any, dtype: Any) -> Any:
+    """A copy on the CPU, in this dtype if it is of real numbers."""
     copy = tensor.detach().cpu().clone()
-    return copy.double() if copy.is_floating_point() else copy
+    return copy.to(dtype) if copy.is_floating_point() else copy
+
+
+@contextmanager
+def _by_default(dtype: Any) -> Iterator[Any]:
+    """Let ``torch.zeros`` and the like be of this dtype, as in a program that has no other."""
+    torch = _torch()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, str(dtype)))
+    try:
+        yield torch.get_default_dtype()
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _torch() -> Any:

@@ -1,7 +1,11 @@
 """The example in C: it passes the kit, each wrong copy of it fails, and no file makes it crash."""
 
 import json
+import os
+import re
+import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +17,7 @@ import pytest
 from numpy_xlstm import conformance, gradcheck
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.files import header, write_tensors
-from tests.ports.compiled import SANITISED, build, example
+from tests.ports.compiled import SANITISED, SOURCES, build, example
 
 SUBJECTS = ("slstm.step", "slstm.sequence")
 
@@ -164,6 +168,26 @@ def test_wrong_inputs_are_named(
     done = run(compiled / "slstm_port", tmp_path / "in.safetensors", tmp_path / "out")
     assert (done.returncode, done.stderr) == (2, f"{message}\n")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+    build(tmp_path, "clean")
+    root = SOURCES.parents[1]
+    page = (root / "docs/porting.md").read_text("utf-8")
+    (block,) = re.findall(r"```bash\ncd examples/c\n(.*?)```", page, flags=re.S)
+    for name, command in (("numpy-xlstm", "-m numpy_xlstm"), ("python3", "")):
+        block = block.replace(name, f"{sys.executable} {command}")
+    shutil.copy(SOURCES / "compiled.py", tmp_path)
+    done = subprocess.run(
+        ["sh", "-ec", block],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gradcheck passed" in done.stdout
 
 
 def test_files_that_cannot_be_read_or_written(compiled: Path, tmp_path: Path) -> None:

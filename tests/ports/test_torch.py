@@ -42,6 +42,14 @@ def test_they_pass_in_float64(subject: str) -> None:
     assert report.passed, report
 
 
+def test_torchs_own_maximum_shares_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.ports.torch_ports.larger", torch.maximum)
+    chosen = [case for case in conformance.cases("slstm.step", "float64") if "tie" in case.flags]
+    report = conformance.verify(chosen, conformance.from_layer(layer))
+    assert not any(verdict.passed for verdict in report.verdicts)
+    assert {"y", "dx"} & {row.tensor for v in report.verdicts for row in v.rows if not row.passed}
+
+
 @pytest.mark.parametrize("family", PORTS)
 def test_they_pass_gradcheck(family: str) -> None:
     case = conformance.cases(f"{family}.sequence", "float64")[0]
