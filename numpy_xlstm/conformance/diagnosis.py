@@ -23,6 +23,8 @@ SHORTLIST = 8
 """So many mistakes that explain one case are tried on the others."""
 MOST = 6
 """So many mistakes can be found in one subject."""
+LEAST = 2
+"""So many results in several cases must speak for one more mistake: one may be a chance."""
 ROUNDINGS = 64
 """How many roundings of the largest number of a row may lie between a port and its mistake."""
 
@@ -51,11 +53,12 @@ class Finding:
     tensors: tuple[str, ...]
 
     def __str__(self) -> str:
-        verb = "are" if len(self.tensors) > 1 else "is"
-        does = f"; {', '.join(self.bug.seen_in)} does this" if self.bug.seen_in else ""
-        head = f"{self.subject}: {', '.join(self.tensors)} {verb} that of {self.bug.description}"
+        are = "are those" if len(self.tensors) > 1 else "is that"
+        does = "do this" if len(self.bug.seen_in) > 1 else "does this"
+        known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
+        head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
         lines = (line.strip() for line in self.bug.change.strip().splitlines())
-        return "\n    ".join([f"{head} ({self.bug.name}){does}", *filter(None, lines)])
+        return "\n    ".join([f"{head} ({self.bug.name}){known}", *filter(None, lines)])
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Diagnosis:
             open_cases = [each for each in failed if self._unexplained(made, each)]
             best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
             then = self._explained((*made, best), failed + passed) if best else set()
-            if best is None or len(then) <= len(now):
+            if best is None or len(then) < len(now) + (LEAST if made and failed[1:] else 1):
                 return found
             gained = dict.fromkeys(name for _, name in sorted(then - now))
             found.append(Finding(subject, best, tuple(gained)))
@@ -145,7 +148,7 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
     return {
         name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(right[name].dtype).eps * scale
-        for name, scale in scales(case.subject, right).items()
+        for name, scale in scales(case.subject, case.inputs, right).items()
     }
 
 

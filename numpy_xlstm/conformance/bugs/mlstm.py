@@ -1,12 +1,14 @@
 """Known mistakes in the mLSTM: its memory, its scale, its denominator and its stabiliser."""
 
 from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.unroll import unroll_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
 
 MLSTM = ("mlstm.*",)
 ALL = "mlstm.*", "mlstmsig.*"
 WHOLE = "mlstm.s*", "mlstmsig.s*"
 """All but what is over given q, k and v."""
+FORMS = "mlstm.sequence", "mlstm.stack", "mlstm.recurrent", "mlstm.parallel", "mlstm.chunkwise"
 CELL = (mLSTMCell,)
 
 BUGS = [
@@ -273,7 +275,7 @@ BUGS = [
     ),
     Bug(
         "eps-in-the-maximum",
-        MLSTM,
+        FORMS,
         CELL,
         """
         - den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps
@@ -447,7 +449,7 @@ BUGS = [
         """,
         "an mLSTM whose empty state has m = 0, not −∞",
         flags=("empty-state",),
-        seen_in=("xlstm 2.0.6", "mlstm_kernels 2.0.6"),
+        seen_in=("xlstm 2.0.6",),
     ),
     Bug(
         "zero-memory-taken-for-empty",
@@ -561,15 +563,18 @@ BUGS = [
     Bug(
         "sum-of-gradients-for-forget-gate",
         MLSTM,
-        CELL,
+        (mLSTMCell, unroll_backward),
         """
+        - dstate = checked_cotangent(cell, dstate, B)
+        + dstate = checked_cotangent(cell, dstate, B)
+        + dstate = dstate._replace(m=np.zeros_like(dstate.m))
         - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
         + dlog_i = i * di
         - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
         + dA = dm_next + (q * dq).sum(axis=-1) - (k * dk).sum(axis=-1)
         """,
-        "a backward that sums q·δq − k·δk for the forget gate, which leaves out what comes on the "
-        "final C and n",
+        "a backward that sums q·δq − k·δk for the forget gate, and takes k·δk for the input gate, "
+        "which leaves out what comes on the final C, n and m",
         seen_in=("mlstm_kernels 2.0.6",),
     ),
 ]

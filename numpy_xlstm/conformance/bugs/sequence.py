@@ -20,6 +20,7 @@ SEQUENCES = tuple(f"*.{kind}" for kind in KINDS)
 STACKS = ("*.stack",)
 BOTH = unroll, unroll_backward
 
+
 def of_field(name: str, families: tuple[str, ...]) -> list[Bug]:
     """What can be forgotten of one part of a state."""
     subjects = tuple(f"{family}.{kind}" for family in families for kind in KINDS)
@@ -64,7 +65,6 @@ BUGS = [
         + return dxs, tree_map(np.zeros_like, dstate), grads
         """,
         "a sequence that begins in the empty state, whatever it is given",
-        flags=("state",),
     ),
     Bug(
         "initial-state-returned",
