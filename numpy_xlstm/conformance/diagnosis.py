@@ -90,8 +90,9 @@ class Diagnosis:
             then = self._explained((*made, best), failed + passed) if best else set()
             if best is None or len(then) < len(now) + (LEAST if made and failed[1:] else 1):
                 return found
-            gained = dict.fromkeys(name for _, name in sorted(then - now))
-            found.append(Finding(subject, best, tuple(gained)))
+            gained = {name for _, name in then - now}
+            tensors = tuple(name for name in failed[0][0].expected if name in gained)
+            found.append(Finding(subject, best, tensors))
             made, now = (*made, best), then
         return found
 
@@ -113,7 +114,7 @@ class Diagnosis:
 
     def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
         case, got = each
-        there = {n for n, a in case.expected.items() if np.shape(got.get(n)) == a.shape}
+        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
         return there - {name for _, name in self._explained(made, [each])}
 
     def _explained(
@@ -152,9 +153,15 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
+def comparable(got: Any, expected: Array) -> bool:
+    """Whether a port's result is an array of real numbers in the right shape."""
+    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
+    return array and got.shape == expected.shape
+
+
 def same(got: Any, expected: Array, tolerance: Array) -> bool:
     """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
-    if not isinstance(got, np.ndarray) or got.shape != expected.shape:
+    if not comparable(got, expected):
         return False
     both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
     return bool((both | (distance(got, expected) <= tolerance)).all())

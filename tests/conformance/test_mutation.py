@@ -52,7 +52,7 @@ def port(case: Case, bug: Bug) -> Arrays:
 
 
 def must_show(bug: Bug, case: Case) -> bool:
-    """Whether the flags of a mistake name this case, or there are none and it is an ordinary one."""
+    """Whether a mistake names this case by its flags, or has none and the case is ordinary."""
     tags = {*case.flags, *(f"{name}={value}" for name, value in case.options.items())}
     special = any(flag in FLAGS for flag in bug.flags)
     return {*bug.flags} <= tags and ("no-step" not in case.flags if special else not case.flags)

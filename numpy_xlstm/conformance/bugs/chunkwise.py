@@ -18,9 +18,11 @@ OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 def kernel(options: Options, inputs: Arrays) -> Arrays:
     """What the kernel gives."""
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
-    known = {name: options[name] for name in OPTIONS if name in options}
-    given, lengths = (inputs[name] for name in "qkvif"), inputs.get("lengths")
-    h, final, cache = chunkwise.mlstm_chunkwise(*given, state, lengths=lengths, **known)
+    known: Any = {name: options[name] for name in OPTIONS if name in options}
+    given: Any = [inputs[name] for name in "qkvif"]
+    h, final, cache = chunkwise.mlstm_chunkwise(
+        *given, state=state, lengths=inputs.get("lengths"), **known
+    )
     *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}

@@ -259,8 +259,8 @@ BUGS = [
         - dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)
         + dqn = -S / np.where(wins, den, np.inf)
         """,
-        "a backward that forgets the slope of |q·n|, which is −1 where q·n is negative, as Eq 90 of "
-        "the paper is printed",
+        "a backward that forgets the slope of |q·n|, which is −1 where q·n is negative, as Eq 90 "
+        "of the paper is printed",
     ),
     Bug(
         "eps-missing",

@@ -219,10 +219,11 @@ BUGS = [
         STACKS,
         (Stacked,),
         """
-        - after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        - for level, directions in enumerate(self.directions):
         + num, ways = len(self.directions), max(self.directions)
         + state = [state[k % ways * num + k // ways] for k in range(num * ways)]
-        + after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        + each = zip(self.layers, state, strict=True)
+        + for level, directions in enumerate(self.directions):
         - return x, tuple(after), cache
         + return x, tuple(after[k % num * ways + k // num] for k in range(num * ways)), cache
         - before, grads = [], []
