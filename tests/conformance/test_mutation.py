@@ -27,8 +27,12 @@ SUBJECTS_HERE = [
     for name in SUBJECTS
     if not name.endswith((".recurrent", ".parallel", ".stack")) or name in STACKS
 ]
-OF_THE_FORMAT = "log-sigmoid-by-exp", "emptiness-of-the-whole-batch"
-"""Mistakes only in the dtype of the case: in a wider one nothing overflows or underflows."""
+OF_THE_FORMAT = (
+    "log-sigmoid-by-exp",
+    "empty-state-with-m-0",
+    "emptiness-of-the-whole-batch",
+)
+"""Where the format decides whether a number becomes 0, a port in float64 is another one."""
 
 
 def concerned(subject: str) -> list[Bug]:
