@@ -56,10 +56,10 @@ def port(case: Case, bug: Bug) -> Arrays:
 
 
 def must_show(bug: Bug, case: Case) -> bool:
-    """Whether a mistake names this case by its flags, or has none and the case is ordinary."""
+    """Whether the flags of a mistake name this case."""
     tags = {*case.flags, *(f"{name}={value}" for name, value in case.options.items())}
     special = any(flag in FLAGS for flag in bug.flags)
-    return {*bug.flags} <= tags and ("no-step" not in case.flags if special else not case.flags)
+    return special and {*bug.flags} <= tags and "no-step" not in case.flags
 
 
 def found(subject: str, dtype: str) -> Iterator[tuple[Bug, list[Finding]]]:
@@ -76,6 +76,7 @@ def found(subject: str, dtype: str) -> Iterator[tuple[Bug, list[Finding]]]:
                 passed.append(case)
             else:
                 failed.append((case, got))
+        assert failed, f"{bug.name} is not seen in {subject}"
         yield bug, diagnosis.findings(failed, passed)
 
 
