@@ -12,6 +12,7 @@ TITLES = {
     "gru": "GRU and Elman",
     "slstm": "sLSTM",
     "mlstm": "mLSTM",
+    "mlstm_backward": "The backward of mLSTM",
     "chunkwise": "The chunkwise form of mLSTM",
     "sequence": "Sequences and stacks",
     "layers": "Layers, blocks and models",

@@ -54,7 +54,7 @@ class Bug(NamedTuple):
     description: str
     """What has this mistake: it completes "the numbers are those of …"."""
     flags: tuple[str, ...] = ()
-    """Of the cases that must show it: flags, and options as ``eps=0.75``; () if ordinary ones do."""
+    """Those of the cases that must show it; options count too, as ``eps=0.75``."""
     seen_in: tuple[str, ...] = ()
     """Where it was found."""
     port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None

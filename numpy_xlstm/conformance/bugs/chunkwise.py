@@ -19,10 +19,9 @@ def kernel(options: Options, inputs: Arrays) -> Arrays:
     """What the kernel gives."""
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
     known: Any = {name: options[name] for name in OPTIONS if name in options}
-    given: Any = [inputs[name] for name in "qkvif"]
-    h, final, cache = chunkwise.mlstm_chunkwise(
-        *given, state=state, lengths=inputs.get("lengths"), **known
-    )
+    q, k, v, i, f = (inputs[name] for name in "qkvif")
+    lengths = inputs.get("lengths")
+    h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
     *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
