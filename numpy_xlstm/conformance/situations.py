@@ -167,16 +167,20 @@ def reset(draft: Draft) -> None:
 
 
 def tie(draft: Draft) -> None:
-    """At the first step of row 0, log f + m₋ is log i to the last bit."""
+    """At the first step of row 0, log f + m₋ is log i to the last bit.
+
+    Later forget gates are above 1, so that this step's m is seen in those after it.
+    """
     if "i" in draft.inputs or "Wx" in draft.inputs:
         for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
             first = (0, slice(None), 0) if "i" in draft.inputs else (0, 0)
+            of[0] = np.abs(of[0]) + 1
             into[first] = of[first]
         draft.exact |= {"i", "f", "Wx"}
     else:
         _first_step_is_of_biases(draft)
         for into, of in zip(draft.rows("i", "b"), draft.rows("f", "b"), strict=True):
-            into[...] = of
+            into[...] = of[...] = np.abs(of) + 1
     for name in ("state.m", "state.h"):
         if name in draft.inputs:
             draft.inputs[name][0] = 0

@@ -1,7 +1,7 @@
 """What a port may offer: the cells, and sequences that are made of them.
 
 A subject computes all results of a case with its *specification*, a class of ``cells/``, which is
-an argument: a mistake is nothing but another specification.
+an argument.
 """
 
 import re
