@@ -37,3 +37,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
     )
+    parser.addoption(
+        "--seeds", type=int, default=2, help="over how many seeds ports must pass the kit"
+    )

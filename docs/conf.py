@@ -1,14 +1,72 @@
-"""Sphinx: ``python -m sphinx -W docs docs/_build``."""
+"""Sphinx: ``python -m sphinx -W docs docs/_build``. No network is needed."""
 
-from numpy_xlstm import __version__
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "_ext"))
+
+from numpydoc import xref
+
+import numpy_xlstm
+from numpy_xlstm import errors
 
 project = "numpy-xlstm"
 copyright = "2026, the numpy-xlstm authors"
-version = release = __version__
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.mathjax"]
-myst_enable_extensions = ["dollarmath", "amsmath"]
+version = release = numpy_xlstm.__version__
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "api_pages",
+    "mathml",
+    "notebooks",
+    "page_links",
+    "tag_links",
+]
 exclude_patterns = ["_build"]
-html_theme = "alabaster"
+templates_path = ["_templates"]
+nitpicky = True
+
+myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence"]
+myst_heading_anchors = 3
 autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+autosummary_generate = True
 numpydoc_show_class_members = False
-nitpicky = False
+numpydoc_xref_param_type = True
+numpydoc_xref_ignore = "all"  # but for ours; other projects' lists of names need a network
+xref.DEFAULT_LINKS.clear()
+numpydoc_xref_aliases = {
+    **{name: f"numpy_xlstm.{name}" for name in numpy_xlstm.__all__ if name[0] != "_"},
+    **{name: f"numpy_xlstm.errors.{name}" for name in vars(errors) if name[0] != "_"},
+}
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+toc_object_entries_show_parents = "hide"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "numpy-xlstm"
+html_static_path = ["_static"]
+html_favicon = "_static/icon.svg"
+html_context = {"default_mode": "auto"}
+html_css_files = ["site.css"]
+html_use_index = False
+html_domain_indices = False
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "navigation_depth": 3,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}

@@ -2,8 +2,26 @@
 
 All derive from the built-in exception that a caller would already catch: a wrong shape, a
 wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``, a missing
-package an ``ImportError``.
+package an ``ImportError``, and too large a size a ``MemoryError``.
 """
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which what is no printable character is written as Python does.
+
+    Names in the files of others cannot then move the cursor of a terminal, or worse.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2J\u202eb"))
+    a\x1b[2J\u202eb
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the same of a text of several lines, which stay apart, as do the columns of tabs."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 class ShapeError(ValueError):
@@ -16,6 +34,14 @@ class DTypeError(TypeError):
 
 class NonFiniteError(ValueError):
     """An array holds NaN or infinity where finite numbers are needed."""
+
+
+class DivergenceError(NonFiniteError):
+    """The loss, the gradient or the update of a training step is not finite: it was not made."""
+
+
+class SizeError(MemoryError):
+    """Sizes ask for more memory than the machine, or the container, has: nothing has been built."""
 
 
 class StateError(ValueError):
@@ -36,6 +62,9 @@ class TextError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(str(message)))
 
 
 class MissingExtraError(ImportError):

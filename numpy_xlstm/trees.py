@@ -1,36 +1,44 @@
-"""Nested tuples of arrays, such as states: as flat lists of named arrays and back, and joined."""
+"""Nested tuples, lists and dicts of arrays, such as states: as flat lists and back, and joined."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, plain_array
+
+
+def places(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
+    """Walk over what a tree is made of, named by its place: ``state.0.c``; None holds nothing."""
+    if isinstance(tree, Mapping):
+        for key, part in tree.items():
+            yield from places(f"{name}.{key}", part)
+    elif isinstance(tree, tuple | list):
+        fields = getattr(tree, "_fields", range(len(tree)))
+        for field, part in zip(fields, tree, strict=True):
+            yield from places(f"{name}.{field}", part)
+    elif tree is not None:
+        yield name, tree
 
 
 def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
-    """Walk over the arrays of a tree, named by their place: ``state.0.c``; None holds none."""
-    if tree is None:
-        return
-    if isinstance(tree, tuple | list):
-        fields = getattr(tree, "_fields", range(len(tree)))
-        for field, part in zip(fields, tree, strict=True):
-            yield from leaves(f"{name}.{field}", part)
-    else:
-        yield name, np.asarray(tree)
+    """Walk over the arrays of a tree, as :func:`places` names them."""
+    return ((place, plain_array(place, leaf)) for place, leaf in places(name, tree))
 
 
-def rebuild(tree: Any, values: Iterator[Array]) -> Any:
+def rebuild(tree: Any, values: Iterator[Any]) -> Any:
     """Return the tree with its arrays replaced, in the order of :func:`leaves`."""
     if tree is None:
         return None
+    if isinstance(tree, Mapping):
+        return {key: rebuild(part, values) for key, part in tree.items()}
     if isinstance(tree, tuple | list):
         return put_together(tree, [rebuild(part, values) for part in tree])
     return next(values)
 
 
-def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
+def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """Return the tree with ``function`` of each of its arrays, and of those of others like it.
 
     Examples
@@ -44,6 +52,8 @@ def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
 
 def join_states(states: Sequence[Any]) -> Any:
     """Join states, nested tuples of arrays and None, along the first axis of every array.
+
+    Plain tuples and named ones may stand beside each other; the result is of the first one's kind.
 
     Raises
     ------
@@ -59,14 +69,15 @@ def join_states(states: Sequence[Any]) -> Any:
     if not isinstance(states, Sequence) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
     kinds = {type(state) for state in states}
-    if len(kinds) > 1:
+    is_tuple = {issubclass(kind, tuple | list) for kind in kinds}
+    if len(is_tuple) > 1 or len(kinds - {tuple, list}) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ShapeError(f"states: expected the same structure in all; got {names}")
     first = states[0]
     if first is None or len(states) == 1:
         return first
     if not isinstance(first, tuple | list):
-        return np.concatenate(states)
+        return np.concatenate([plain_array("state", state) for state in states])
     lengths = {len(state) for state in states}
     if len(lengths) > 1:
         raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")

@@ -9,6 +9,7 @@ from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 NONLINEARITIES = ("tanh", "relu")
 """What φ can be."""
@@ -52,6 +53,13 @@ class ElmanCell(Module):
         ``W`` (H, D), ``R`` (H, H) and ``b`` (H,), uniform in ±1/√H as in PyTorch. ``b`` is the sum
         of PyTorch's two biases.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -77,6 +85,7 @@ class ElmanCell(Module):
         self.input_size, self.hidden_size = D, H
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         shapes, limit = {"W": (H, D), "R": (H, H), "b": (H,)}, H**-0.5
+        check_fits(shapes.values(), dtype, rng)
         self.params = {n: rng.uniform(-limit, limit, s).astype(dtype) for n, s in shapes.items()}
 
     def init_state(self, batch_size: int) -> ElmanState:

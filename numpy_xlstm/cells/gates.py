@@ -62,7 +62,24 @@ def pre_activations_backward(
 
 
 def gate_rows(array: Array, gate: str) -> Array:
-    """The rows of one gate in W (4·H, D), R (4·H, H) or (NH, 4·DH, DH), or b (4·H,): a live view.
+    """Return the rows of one gate in W, R or b, as a live view.
+
+    Parameters
+    ----------
+    array : np.ndarray
+        W (4·H, D), R (4·H, H) or (NH, 4·DH, DH), or b (4·H,), gate by gate in the order i, f, z, o.
+    gate : {"i", "f", "z", "o"}
+        Which gate.
+
+    Returns
+    -------
+    np.ndarray
+        A quarter of the rows: (H, D), (H, H), (NH, DH, DH) or (H,).
+
+    Raises
+    ------
+    OptionError, ShapeError
+        If there is no such gate, or the array is not that of four gates.
 
     Examples
     --------

@@ -16,10 +16,27 @@ from numpy_xlstm.cells.gates import (
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class LSTMState(NamedTuple):
-    """State of an LSTM, or the cotangent of one."""
+    """State of an LSTM, or the cotangent of one.
+
+    Parameters
+    ----------
+    h, c : np.ndarray
+        Hidden state and cell state, shape (B, H) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTMCell, LSTMState
+    >>> cell = LSTMCell(3, 4, rng=np.random.default_rng(0))
+    >>> before = LSTMState(h=np.zeros((2, 4)), c=np.ones((2, 4)))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)), before)
+    >>> state.c.shape, state.h is h
+    ((2, 4), True)
+    """
 
     h: Array  # hidden state, (B, H)
     c: Array  # cell state, (B, H)
@@ -63,6 +80,13 @@ class LSTMCell(Module):
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, uniform in
         ±1/√H as in PyTorch, but for a forget bias of 1. See :func:`gate_rows`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> rng = np.random.default_rng(0)
@@ -87,6 +111,7 @@ class LSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
+        check_fits(shapes.values(), dtype, rng)
         start = {name: rng.uniform(-(H**-0.5), H**-0.5, shape) for name, shape in shapes.items()}
         gate_rows(start["b"], "f")[...] = 1
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}

@@ -11,6 +11,7 @@ from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 PROJECTED_AXES = {**GATE_AXES, "W_hr": "unit from"}
 """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
@@ -57,6 +58,13 @@ class LSTMPCell(Module):
         ``W`` (4·H, D), ``R`` (4·H, P), ``b`` (4·H,), rows in the order i, f, z, o, and ``W_hr``
         (P, H), PyTorch's ``weight_hr``; all are uniform in ±1/√H, as in PyTorch.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Notes
     -----
     The state is an :class:`LSTMState` of h (B, P) and c (B, H).
@@ -87,6 +95,7 @@ class LSTMPCell(Module):
         P = check_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
+        check_fits(shapes.values(), dtype, rng)
         start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
         self.params = {name: array.astype(dtype) for name, array in start.items()}
 

@@ -10,10 +10,28 @@ from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class mLSTMState(NamedTuple):
-    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None."""
+    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None.
+
+    Parameters
+    ----------
+    C : np.ndarray
+        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m where there is an m.
+    n, m : np.ndarray or None
+        Normaliser state (B, NH, DK), and stabiliser (B, NH), −inf in the empty state. None beside a
+        sigmoid input gate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTMCell
+    >>> cell = mLSTMCell(3, 8, num_heads=2, rng=np.random.default_rng(0))
+    >>> [array.shape for array in cell.init_state(5)]
+    [(5, 2, 4, 4), (5, 2, 4), (5, 2)]
+    """
 
     C: Array  # matrix memory, keys × values, divided by e^m: (B, NH, DK, DV)
     n: Array | None  # normaliser state, divided by e^m: (B, NH, DK)
@@ -83,6 +101,13 @@ class mLSTMCell(Module):
         the first four normal with variance 2/(5D), b_i normal with deviation 0.1, b_f of a sigmoid
         gate from 3 to 6 over heads, the rest 0.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+
     Examples
     --------
     >>> cell = mLSTMCell(3, 8, num_heads=2, qk_dim=4, rng=np.random.default_rng(0))
@@ -114,6 +139,7 @@ class mLSTMCell(Module):
         self.normalised = check_choice("input_gate", input_gate, KINDS) == "exp"
         self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
         rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
+        check_fits([(sum(rows.values()), D)], dtype, rng)
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
         start["b_f"] += np.linspace(3, 6, NH) * (forget_gate == "sigmoid")
@@ -140,7 +166,7 @@ class mLSTMCell(Module):
         A = log_f + m_prev  # [stab.10]
         m = maximum(A, log_i) * self.normalised  # [stab.3]
         i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(log_f - (m - m_prev))  # [stab.5]
+        f = np.exp(A - m)  # [stab.5]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]

@@ -25,12 +25,35 @@ from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class sLSTMState(NamedTuple):
     """State of an sLSTM, or the cotangent of one; (B, H) each.
 
     (c, n, m) and (c·e^a, n·e^a, m − a) are the same memory: m is a gauge.
+
+    Parameters
+    ----------
+    h : np.ndarray
+        Hidden state, shape (B, H).
+    c, n : np.ndarray
+        Cell state and normaliser state, divided by e^m, shape (B, H).
+    m : np.ndarray
+        Stabiliser, shape (B, H); −inf in the empty state.
+
+    Examples
+    --------
+    A shift of m by a, with c and n times e^a, is no change:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMCell, sLSTMState
+    >>> cell, x = sLSTMCell(3, 4, rng=np.random.default_rng(0)), np.ones((2, 3))
+    >>> _, state, _ = cell.forward(x)
+    >>> h, c, n, m = state
+    >>> same = sLSTMState(h, c * np.exp(1), n * np.exp(1), m - 1)
+    >>> np.allclose(cell.forward(x, state)[0], cell.forward(x, same)[0], rtol=1e-14)
+    True
     """
 
     h: Array  # hidden state
@@ -85,6 +108,15 @@ class sLSTMCell(Module):
         inside ``R`` for each head. W starts normal with variance 2/(5D), R uniform in ±1/√DH, b at
         0, but for a sigmoid forget gate, where it runs from 3 to 6 over each head.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+    StateError
+        By :meth:`forward`: if n is negative, or 0 beside a c that is not.
+
     Notes
     -----
     The empty state has m = −inf, in each entry on its own, so that the first step has m = ĩ and
@@ -115,6 +147,7 @@ class sLSTMCell(Module):
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
         self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
+        check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
         R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
         b = np.zeros(4 * H)

@@ -39,7 +39,21 @@ def unroll(
     xs : np.ndarray
         Inputs, shape (B, T, D), T ≥ 0.
     state, lengths
-        As in :meth:`SequenceLayer.forward`, and so are results, ys (B, T, H) first, and errors.
+        As in :meth:`SequenceLayer.forward`.
+
+    Returns
+    -------
+    ys : np.ndarray
+        Outputs, shape (B, T, H); 0 in padding.
+    state : tuple
+        State after the last step of each row.
+    cache : UnrollCache
+        What :func:`unroll_backward` needs. It refers to the parameters: do not change them before.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError, StateError
+        If an argument is not as described.
 
     Examples
     --------
@@ -74,9 +88,41 @@ def unroll_backward(
 ) -> tuple[Array, Any, Grads]:
     """Vector-Jacobian product of :func:`unroll`.
 
-    Takes cotangents of the outputs, dys (B, T, H), and of the last state; 0 for None. Returns the
-    gradients of xs, of the state before the first step, and of the parameters, by name. Errors are
-    those of :meth:`SequenceLayer.backward`.
+    Parameters
+    ----------
+    cell : Module
+        The cell, with the parameters of the forward.
+    dys : np.ndarray
+        Cotangent of the outputs, shape (B, T, H); whatever is in padding counts as 0.
+    cache : UnrollCache
+        From :func:`unroll`.
+    dstate : tuple, optional
+        Cotangent of the state after the last step; 0 if omitted.
+
+    Returns
+    -------
+    dxs : np.ndarray
+        Gradient of the inputs, shape (B, T, D).
+    dstate0 : tuple
+        Gradient of the state before the first step.
+    grads : dict[str, np.ndarray]
+        Gradients of the parameters, with their names and shapes: sums over steps and rows.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import ElmanCell, unroll, unroll_backward
+    >>> rng = np.random.default_rng(0)
+    >>> cell, xs = ElmanCell(3, 4, rng=rng), rng.standard_normal((2, 5, 3))
+    >>> ys, state, cache = unroll(cell, xs)
+    >>> dxs, dstate0, grads = unroll_backward(cell, rng.standard_normal(ys.shape), cache)
+    >>> grads.keys() == cell.params.keys(), dstate0.h.shape
+    (True, (2, 4))
     """
     check_cache(cache, UnrollCache)
     check_array("dys", dys, (*cache.live.shape, output_size(cell)), cell.dtype)

@@ -17,22 +17,27 @@ from numpy_xlstm.checkpoints.loading import (
     check_same,
     check_size,
     matched,
+    nothing_drawn,
     read_all,
     widest,
 )
-from numpy_xlstm.checkpoints.model import open_checkpoint
+from numpy_xlstm.checkpoints.model import described_tokenizer, read_checkpoint
 from numpy_xlstm.checkpoints.official import (
     from_transformers,
     from_yaml,
     with_generation_config,
 )
-from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
+from numpy_xlstm.checkpoints.tensors import (
+    Stored,
+    Tensors,
+    check_total,
+    open_tensors,
+)
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
 from numpy_xlstm.models import (
     LanguageModel,
-    NothingDrawn,
     SpecialTokens,
     xLSTMBlockStack,
     xLSTMBlockStackConfig,
@@ -42,7 +47,7 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
-from numpy_xlstm.numerics import checked_dtype
+from numpy_xlstm.numerics import check_bool, checked_dtype
 
 GENERATION = "generation_config.json"
 """What transformers has beside ``config.json``, where generation is not as that says."""
@@ -70,7 +75,7 @@ class Pretrained:
     path : Path
         The folder or file.
     format : str
-        One of :data:`FORMATS`.
+        "transformers", "xlstm-large", "xlstm", "torch", "npz" or "safetensors".
     model
         The model without numbers: names and shapes are there, ``print`` shows them.
     sources : dict
@@ -83,6 +88,23 @@ class Pretrained:
         The ``to_dict()`` of the tokenizer, of a checkpoint of ours; see :meth:`load_tokenizer`.
     training : dict
         Where its training stood, of a checkpoint of ours.
+    tied : Stored, optional
+        The head's matrix, where the file has it beside that of the embedding, as tied.
+
+    Raises
+    ------
+    CheckpointError, NonFiniteError, OSError
+        By :meth:`load`, if an array is damaged, holds NaN or infinity, or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import mLSTM, open_pretrained, save_pretrained
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(mLSTM(3, 4), f"{folder}/mlstm.npz")
+    ...     mlstm = open_pretrained(f"{folder}/mlstm.npz").load(mapped=False)
+    >>> mlstm.hidden_size
+    4
     """
 
     path: Path
@@ -114,7 +136,7 @@ class Pretrained:
             If it is none, or needs an extra that is not installed.
         """
         if self.tokenizer is not None:
-            return tokenizer_from_dict(self.tokenizer)
+            return described_tokenizer(self.tokenizer)
         file = (self.path if self.path.is_dir() else self.path.parent) / TOKENIZER
         beside = self.format in IN_FOLDERS and file.exists()
         return HuggingFaceTokenizer.from_file(file) if beside else None
@@ -127,13 +149,14 @@ class Pretrained:
         progress: Progress | None = None,
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
+        check_bool("mapped", mapped)
         to = checked_dtype(self.dtype if dtype is None else dtype)
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
         for name in self.model.params.keys() - params.keys():  # a head that is the embedding
             params[name] = params["embedding.weight"].copy()
-        model = self.model.with_params({name: params[name] for name in self.model.params})
+        model = self.model.over({name: params[name] for name in self.model.params})
         if self.tied is not None:
             check_same(self.tied, model.embedding.params["weight"])
         return model
@@ -145,6 +168,7 @@ def from_pretrained(
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     mapped: bool = MAPPED,
+    max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Return the model that a checkpoint of this or of an official package holds.
@@ -171,6 +195,9 @@ def from_pretrained(
         the memory, until they are written to; the file never changes. While the model is in use,
         nobody may then write into the file, though it may be replaced or removed. False reads all
         at once. True but on Windows, where such a file cannot be replaced.
+    max_bytes : int, optional
+        The most bytes that the arrays may take, as they are stored. Omitted, as many as the files
+        have, and 100 MiB more where they are packed, as ``np.savez_compressed`` packs.
     progress : callable, optional
         Is told how many bytes of how many have been read, after each array.
 
@@ -204,11 +231,40 @@ def from_pretrained(
     >>> loaded.config.num_heads, loaded.dtype
     (2, dtype('float32'))
     """
-    return open_pretrained(path, layout=layout).load(dtype, mapped=mapped, progress=progress)
+    opened = open_pretrained(path, layout=layout, max_bytes=max_bytes)
+    return opened.load(dtype, mapped=mapped, progress=progress)
 
 
-def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:
-    """Return what a checkpoint holds without reading its arrays; raise the same errors."""
+def open_pretrained(
+    path: str | Path, *, layout: str | None = None, max_bytes: int | None = None
+) -> Pretrained:
+    """Return what a checkpoint holds without reading its arrays.
+
+    Parameters
+    ----------
+    path, layout, max_bytes
+        As in :func:`from_pretrained`.
+
+    Returns
+    -------
+    Pretrained
+        Names, shapes, dtypes and configuration. :meth:`Pretrained.load` reads the numbers.
+
+    Raises
+    ------
+    CheckpointError, MissingExtraError, OSError
+        As by :func:`from_pretrained`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import open_pretrained, save_pretrained, sLSTM
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(sLSTM(3, 4), f"{folder}/slstm.npz")
+    ...     found = open_pretrained(f"{folder}/slstm.npz")
+    >>> found.format, found.dtype, sorted(found.stored)
+    ('npz', 'float64', ['R', 'W', 'b'])
+    """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
@@ -219,10 +275,13 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
             raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
         path = files.pop()
     if path.is_dir():
-        return _open_folder(path, folder, find_arrays(path), layout)
+        arrays = find_arrays(path)
+        check_total(path.name, arrays, max_bytes)
+        return _open_folder(path, folder, arrays, layout)
     found = open_tensors(path)
+    check_total(path.name, found.arrays, max_bytes)
     if HEADER_KEY in found.metadata:
-        return _open_own(path)
+        return _open_own(path, found)
     if is_torch_layer(found.arrays):
         model, sources = open_torch_layer(found)
         tokens = SpecialTokens()
@@ -230,19 +289,15 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     return _open_folder(path, folder, found.arrays, layout)
 
 
-def _open_own(path: Path) -> Pretrained:
-    own = open_checkpoint(path)
-    try:
-        tokens = SpecialTokens.checked(*(own.metadata.get("special_tokens") or SpecialTokens()))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: special_tokens: {error}") from error
+def _open_own(path: Path, found: Tensors) -> Pretrained:
+    own = read_checkpoint(path, found)
     return Pretrained(
         path,
         path.suffix.removeprefix("."),
         own.model,
         own.sources,
         own.dtype,
-        tokens,
+        own.special_tokens,
         own.metadata.get("tokenizer"),
         own.metadata.get("training"),
     )
@@ -268,12 +323,12 @@ def _open_folder(
                 tokens = _generation_tokens(folder / GENERATION, tokens)
         else:
             config = from_yaml(values)
-        check_size(config, total_size(arrays))
+        check_size(config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             kind = kind if kind == "transformers" else "xlstm-large"
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             config.weight_mode = "fused" if fused else "single"  # as the arrays are, in both
-        model = MODELS[type(config)](config, rng=NothingDrawn())
+        model = MODELS[type(config)](config, rng=nothing_drawn(arrays))
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file.name}: {error}") from error
     tied = _tied(model, arrays, values)

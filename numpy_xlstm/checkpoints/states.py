@@ -14,7 +14,7 @@ from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_bool, plain_array
 from numpy_xlstm.trees import leaves
 
 
@@ -73,11 +73,27 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
         Whether an mLSTM whose memory is empty keeps its m = 0. The official *steps* start there,
         the official sequence and ours at −∞: their h differ by ε times e^m.
 
+    Returns
+    -------
+    tuple
+        The state, of arrays of our own.
+
     Raises
     ------
     ShapeError
         If the state is not one of this model.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import from_official_state, to_official_state, xLSTMLarge, xLSTMLargeConfig
+    >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
+    >>> _, state = model(np.array([[1, 2, 3]]))
+    >>> back = from_official_state(model, to_official_state(model, state))
+    >>> np.allclose(back[0].n, state[0].n, rtol=1e-15)
+    True
     """
+    check_bool("keep_m", keep_m)
     expected = to_official_state(model, model.init_state(1))
     found = _like("state", expected, state, model.dtype)
     back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper
@@ -98,7 +114,7 @@ def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
             raise ShapeError(f"{name}: expected {len(like)} arrays; got {given!r:.80}")
         pairs = enumerate(zip(like, given, strict=True))
         return tuple(_like(f"{name}[{n}]", each, other, dtype) for n, (each, other) in pairs)
-    array = np.array(np.asarray(given), dtype)
+    array = np.array(plain_array(name, given), dtype)
     rows = 1 if name.endswith("['slstm_state']") else 0
     shapes = [[*a.shape[:rows], *a.shape[rows + 1 :]] for a in (like, array)]
     if array.ndim != like.ndim or shapes[0] != shapes[1]:

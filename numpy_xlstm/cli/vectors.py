@@ -1,6 +1,7 @@
 """The command ``numpy-xlstm vectors``."""
 
 import argparse
+from itertools import groupby
 from pathlib import Path
 
 from numpy_xlstm import conformance
@@ -49,7 +50,8 @@ def run(arguments: argparse.Namespace) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
     folder.mkdir(parents=True, exist_ok=True)
-    for _ in conformance.write_vectors(folder, cases, seed=arguments.seed, format=arguments.format):
-        pass
+    written = conformance.write_vectors(folder, cases, seed=arguments.seed, format=arguments.format)
+    for name, group in groupby(written, key=lambda case: case.subject.name):
+        print(f"{name}: {len(list(group))} cases", flush=True)
     print(f"{len(cases)} cases in {folder}, seed {arguments.seed}")
     return 0

@@ -5,6 +5,7 @@ from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import Row, compare
 from numpy_xlstm.conformance.files import read_vectors, write_vectors
 from numpy_xlstm.conformance.flags import FLAGS
+from numpy_xlstm.conformance.layers import from_layer
 from numpy_xlstm.conformance.programs import from_command
 from numpy_xlstm.conformance.small import FOLDER as SMALL
 from numpy_xlstm.conformance.subjects import Subject
@@ -23,6 +24,7 @@ __all__ = [
     "compare",
     "from_command",
     "from_folder",
+    "from_layer",
     "read_vectors",
     "verify",
     "write_vectors",

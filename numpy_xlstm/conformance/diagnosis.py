@@ -23,6 +23,8 @@ SHORTLIST = 8
 """So many mistakes that explain one case are tried on the others."""
 MOST = 6
 """So many mistakes can be found in one subject."""
+LEAST = 2
+"""So many results in several cases must speak for one more mistake: one may be a chance."""
 ROUNDINGS = 64
 """How many roundings of the largest number of a row may lie between a port and its mistake."""
 
@@ -51,11 +53,12 @@ class Finding:
     tensors: tuple[str, ...]
 
     def __str__(self) -> str:
-        verb = "are" if len(self.tensors) > 1 else "is"
-        does = f"; {', '.join(self.bug.seen_in)} does this" if self.bug.seen_in else ""
-        head = f"{self.subject}: {', '.join(self.tensors)} {verb} that of {self.bug.description}"
+        are = "are those" if len(self.tensors) > 1 else "is that"
+        does = "do this" if len(self.bug.seen_in) > 1 else "does this"
+        known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
+        head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
         lines = (line.strip() for line in self.bug.change.strip().splitlines())
-        return "\n    ".join([f"{head} ({self.bug.name}){does}", *filter(None, lines)])
+        return "\n    ".join([f"{head} ({self.bug.name}){known}", *filter(None, lines)])
 
 
 @dataclass
@@ -85,10 +88,11 @@ class Diagnosis:
             open_cases = [each for each in failed if self._unexplained(made, each)]
             best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
             then = self._explained((*made, best), failed + passed) if best else set()
-            if best is None or len(then) <= len(now):
+            if best is None or len(then) < len(now) + (LEAST if made and failed[1:] else 1):
                 return found
-            gained = dict.fromkeys(name for _, name in sorted(then - now))
-            found.append(Finding(subject, best, tuple(gained)))
+            gained = {name for _, name in then - now}
+            tensors = tuple(name for name in failed[0][0].expected if name in gained)
+            found.append(Finding(subject, best, tensors))
             made, now = (*made, best), then
         return found
 
@@ -110,7 +114,7 @@ class Diagnosis:
 
     def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
         case, got = each
-        there = {n for n, a in case.expected.items() if np.shape(got.get(n)) == a.shape}
+        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
         return there - {name for _, name in self._explained(made, [each])}
 
     def _explained(
@@ -146,13 +150,19 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
     return {
         name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(right[name].dtype).eps * scale
-        for name, scale in scales(case.subject, right).items()
+        for name, scale in scales(case.subject, case.inputs, right).items()
     }
+
+
+def comparable(got: Any, expected: Array) -> bool:
+    """Whether a port's result is an array of real numbers in the right shape."""
+    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
+    return array and got.shape == expected.shape
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:
     """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
-    if not isinstance(got, np.ndarray) or got.shape != expected.shape:
+    if not comparable(got, expected):
         return False
     both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
     return bool((both | (distance(got, expected) <= tolerance)).all())

@@ -35,9 +35,14 @@ class RoundedLogGate:
 
 def rounding(specification: Any, noise: RoundedLogGate) -> Any:
     """Return a specification whose step forward has such exponents; the same if it has none."""
-    forward = inspect.unwrap(getattr(specification, "forward", specification))
-    if not isinstance(forward, FunctionType) or "log_gate" not in forward.__globals__:
+    return with_functions(specification, "forward", log_gate=noise)
+
+
+def with_functions(specification: Any, method: str, **functions: Any) -> Any:
+    """Return a cell of which a method calls other functions; the same cell if it calls none."""
+    found = inspect.unwrap(getattr(specification, method, specification))
+    if not isinstance(found, FunctionType) or not functions.keys() & set(found.__code__.co_names):
         return specification
-    scope = {**forward.__globals__, "log_gate": noise}
-    step = FunctionType(forward.__code__, scope, "forward", forward.__defaults__)
-    return type(specification)(specification.__name__, (specification,), {"forward": step})
+    scope = {**found.__globals__, **functions}
+    other = FunctionType(found.__code__, scope, method, found.__defaults__)
+    return type(specification)(specification.__name__, (specification,), {method: other})

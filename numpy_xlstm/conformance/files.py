@@ -28,7 +28,8 @@ def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> No
     """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
     if path.suffix == ".npz":
         text = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
-        np.savez(path, allow_pickle=False, **{METADATA: text, **arrays})
+        named: dict[str, Any] = {METADATA: text, **arrays}
+        np.savez(path, **named)
         return
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     with path.open("wb") as file:
@@ -78,10 +79,10 @@ def write_vectors(
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
         described.append(describe(case, files))
         yield case
-    (folder / "manifest.json").write_text(_text_of(manifest(described, seed)), encoding="utf-8")
+    (folder / "manifest.json").write_text(_lines(manifest(described, seed)), encoding="utf-8")
 
 
-def _text_of(said: dict[str, Any]) -> str:
+def _lines(said: dict[str, Any]) -> str:
     """JSON with a line for each flag and each case."""
     lines = []
     for key, value in said.items():

@@ -140,7 +140,9 @@ def _models() -> list[Subject]:
         ("xlstm-large", models.xLSTMLargeBlock, large, {**LARGE, "vocab_size": V, "num_blocks": 1}),
     ]
     found = [Subject(f"block.{n}", s, m, {"": o}, AXES) for n, s, m, o in blocks]
-    found += [Subject(f"model.{n}", s, m, v, TOKENS, tokens="vocab_size") for n, s, m, v in made]
+    for name, model, make, variants in made:
+        axes = TOKENS | ({"n": "row unit", "m": "row unit"} if name == "slstm" else {})
+        found.append(Subject(f"model.{name}", model, make, variants, axes, tokens="vocab_size"))
     return [replace(each, situations=states) for each in found]
 
 

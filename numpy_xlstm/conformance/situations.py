@@ -43,22 +43,17 @@ class Draft:
         """The gates that decide what is kept and what is let in."""
         return GATES.get(self.subject.family, "if")[:2]
 
-    def rows(self, gate: str, *names: str) -> list[Array]:
-        """What belongs to a gate in parameters, or what is given of it: views."""
-        family, found = self.subject.family, []
+    def rows(self, gate: str, kind: str = "") -> list[Array]:
+        """What belongs to a gate, as views: of the parameters W or b, and what is given of it."""
+        gates, found = GATES.get(self.subject.family, ""), []
         for name, array in self.inputs.items():
-            kind, _, param = name.partition(".")
-            if kind == "Wx":
-                found.append(np.split(array, 4, axis=-1)["ifzo".index(gate)])
-            if kind != "params" or not param.startswith(names or ("W", "R", "b")):
-                continue
-            if family in GATES and param[0] in "WRb" and not param.startswith("W_hr"):
-                axis = array.ndim - 2 if array.ndim > 1 else 0
-                parts = np.split(array, len(GATES[family]), axis=axis)
-                found.append(parts[GATES[family].index(gate)])
-            if param[1:3] == f"_{gate}":
+            if name in (gate, f"params.{kind}_{gate}"):
                 found.append(array)
-        return found + ([self.inputs[gate]] if gate in self.inputs else [])
+            elif name == "Wx":
+                found.append(np.split(array, len(gates), axis=-1)[gates.index(gate)])
+            elif name == f"params.{kind}" and gates:
+                found.append(np.split(array, len(gates))[gates.index(gate)])
+        return found
 
 
 @dataclass(frozen=True)
@@ -136,7 +131,7 @@ def empty_row(draft: Draft) -> None:
     if "i" in draft.inputs:
         draft.inputs["i"][0, :, :2] -= 120
     if "Wx" in draft.inputs:
-        draft.rows("i", "-")[0][0, :2, ::2] -= 120
+        draft.rows("i")[0][0, :2, ::2] -= 120
 
 
 def closed(draft: Draft) -> None:
@@ -172,16 +167,20 @@ def reset(draft: Draft) -> None:
 
 
 def tie(draft: Draft) -> None:
-    """At the first step of row 0, log f + m₋ is log i to the last bit."""
+    """At the first step of row 0, log f + m₋ is log i to the last bit.
+
+    Later forget gates are above 1, so that this step's m is seen in those after it.
+    """
     if "i" in draft.inputs or "Wx" in draft.inputs:
-        for into, of in zip(draft.rows("i", "-"), draft.rows("f", "-"), strict=True):
+        for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
             first = (0, slice(None), 0) if "i" in draft.inputs else (0, 0)
+            of[0] = np.abs(of[0]) + 1
             into[first] = of[first]
         draft.exact |= {"i", "f", "Wx"}
     else:
         _first_step_is_of_biases(draft)
         for into, of in zip(draft.rows("i", "b"), draft.rows("f", "b"), strict=True):
-            into[...] = of
+            into[...] = of[...] = np.abs(of) + 1
     for name in ("state.m", "state.h"):
         if name in draft.inputs:
             draft.inputs[name][0] = 0

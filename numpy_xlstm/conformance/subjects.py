@@ -1,7 +1,7 @@
 """What a port may offer: the cells, and sequences that are made of them.
 
 A subject computes all results of a case with its *specification*, a class of ``cells/``, which is
-an argument: a mistake is nothing but another specification.
+an argument.
 """
 
 import re
@@ -72,14 +72,13 @@ class Subject:
         return self.name.split(".")[0]
 
     def pattern(self, name: str, ndim: int) -> str:
-        """What the entries of an input or a result are, as :attr:`axes` says."""
+        """What the entries of an input or a result are, as ``axes`` says."""
         first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
         first = "state" if first in ("final", "dstate", "dstate0") else first
         known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
         bases = [".".join(names[at:]) for at in range(len(names))] + [first.removeprefix("d")]
-        return next((known[base] for base in bases if base in known), "") or PLAIN_AXES.get(
-            ndim, ""
-        )
+        named = [known[base] for base in bases if base in known]
+        return named[0] if named else PLAIN_AXES.get(ndim, "")
 
     def module(self, options: Options, specification: Any = None) -> Any:
         """The module of a specification and options, with any parameters."""
@@ -130,10 +129,10 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
     """The arrays below a name, by what stands behind the dot; "" is the one of that very name."""
-    found = {
-        n.removeprefix(f"{prefix}."): a for n, a in arrays.items() if n.startswith(f"{prefix}.")
-    }
-    return {"": arrays[prefix]} if prefix in arrays else found
+    if prefix in arrays:
+        return {"": arrays[prefix]}
+    start = f"{prefix}."
+    return {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
 
 
 def input_size(module: Any) -> int:

@@ -106,13 +106,18 @@ def generate_text(
     Parameters
     ----------
     model, tokenizer, prompts, stop, rng, **options
-        As in :func:`stream`, and so are the errors; ``rng`` gives one number per row and step. The
-        state of the model must be one that :func:`join_states` can join.
+        As in :func:`stream`; ``rng`` gives one number per row and step. The
+        state of the model must be arrays with the batch first, in nested tuples.
 
     Returns
     -------
     str or list of str
         The text for one prompt, a list for several.
+
+    Raises
+    ------
+    OptionError, ShapeError
+        As by :func:`stream`; or if the states of the model cannot be joined.
 
     Examples
     --------

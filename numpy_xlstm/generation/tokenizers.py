@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from numpy_xlstm.disk import read_regular
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
-from numpy_xlstm.numerics import existing_file
+
+MAX_FILE = 200_000_000
+"""The most bytes that a ``tokenizer.json`` may have."""
 
 REPLACEMENT = "\ufffd"
 """What an unknown character and bytes that are not UTF-8 are decoded to."""
@@ -30,12 +33,17 @@ class Tokenizer(Protocol):
         """Text of the ids (N,)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All that :func:`tokenizer_from_dict` needs, such that JSON can hold it."""
+        """All that makes this tokenizer, such that JSON can hold it."""
 
 
 @dataclass(frozen=True)
 class ByteTokenizer:
     """The bytes of the text in UTF-8: 256 ids, and no text is foreign to it.
+
+    Raises
+    ------
+    TextError
+        By :meth:`encode`, for half of a surrogate pair, which has no bytes.
 
     Examples
     --------
@@ -58,7 +66,7 @@ class ByteTokenizer:
         return _checked_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs."""
+        """Return all that makes this tokenizer, as a checkpoint holds it."""
         return {"kind": "byte"}
 
 
@@ -93,7 +101,7 @@ class CharacterTokenizer:
         if not isinstance(self.symbols, str) or list(self.symbols) != sorted(set(self.symbols)):
             raise OptionError(
                 "symbols: expected distinct characters in the order of their code points; "
-                f"got {self.symbols!r}"
+                f"got {self.symbols!r:.80}"
             )
 
     @classmethod
@@ -124,7 +132,7 @@ class CharacterTokenizer:
         return "".join(symbols[i] for i in _checked_ids(ids, self.size))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs."""
+        """Return all that makes this tokenizer, as a checkpoint holds it."""
         return {"kind": "character", "symbols": self.symbols}
 
 
@@ -144,6 +152,14 @@ class HuggingFaceTokenizer:
     ------
     OptionError, MissingExtraError
         If it is not such a content, or the extra is not installed.
+
+    Examples
+    --------
+    >>> from tokenizers import Tokenizer, models
+    >>> from numpy_xlstm import HuggingFaceTokenizer
+    >>> library = Tokenizer(models.WordLevel({"to": 0, "be": 1}, unk_token="to"))
+    >>> HuggingFaceTokenizer(library.to_str()).encode("be")
+    array([1])
     """
 
     json: str = field(repr=False)
@@ -154,8 +170,9 @@ class HuggingFaceTokenizer:
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
         """Read a ``tokenizer.json``; another file is an ``OptionError``."""
+        text = read_regular("tokenizer", path, MAX_FILE)
         try:
-            return cls(existing_file("tokenizer", path).read_text("utf-8"))
+            return cls(text.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 
@@ -205,7 +222,7 @@ class HuggingFaceTokenizer:
         return bool(encoded.special_tokens_mask[:1] == [1] and encoded.ids[0] == token)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what :func:`tokenizer_from_dict` needs: the content of the file."""
+        """Return the content of the file, as a checkpoint holds it."""
         return {"kind": "huggingface", "json": self.json}
 
 
@@ -230,9 +247,16 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
     CharacterTokenizer(symbols='abc')
     """
+    kind, given = checked_description(d)
+    tokenizer: Tokenizer = KINDS[kind](**given)
+    return tokenizer
+
+
+def checked_description(d: Any) -> tuple[str, dict[str, str]]:
+    """Return kind and fields of a ``to_dict()``; :class:`OptionError` if it cannot be one."""
     given = dict(d) if isinstance(d, Mapping) else {}
     kind = given.pop("kind", None)
-    if kind not in tuple(KINDS):
+    if not isinstance(kind, str) or kind not in KINDS:
         raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
     expected = [field.name for field in fields(KINDS[kind])]
     if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
@@ -240,8 +264,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
             f"tokenizer: expected text under {expected} for the kind {kind}; "
             f"got { ({name: type(value).__name__ for name, value in given.items()}) }"
         )
-    tokenizer: Tokenizer = KINDS[kind](**given)
-    return tokenizer
+    return kind, given
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

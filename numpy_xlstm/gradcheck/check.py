@@ -68,9 +68,9 @@ def gradcheck(
         whose ``params`` is replaced. Its attribute ``tensor_axes``, if any, names entries:
         ``{"W": "(gate=ifzo unit) input"}``.
     *inputs : array or nested tuple of arrays
-        The arguments of the forward: x, and a state if its gradient is to be checked. Copies are
-        passed on. Inputs and parameters share one dtype: float32, float64 or longdouble; integers
-        have no gradient.
+        The arguments of the forward, of any shape: x, and a state if its gradient is to be checked.
+        Copies are passed on. Inputs and parameters share one dtype: float32, float64 or longdouble;
+        integers have no gradient.
     rng : np.random.Generator or int, optional
         Source of cotangents and directions, or its seed. The report shows the seed.
     methods : sequence of str

@@ -82,7 +82,7 @@ class Problem:
         handed = {name: layout(cotangents[name]) for name in self.outputs}
         values = iter(handed.values())
         dy, *dstate = (rebuild(tree, values) for tree in results)
-        if np.ndim(results[0]) == 0:
+        if isinstance(dy, np.ndarray) and dy.ndim == 0:
             dy = dy[()]
         found = self._layer.backward(dy, cache, *(() if alone else dstate))
         self._note_changes("backward", before, self._given)

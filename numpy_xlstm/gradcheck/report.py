@@ -42,6 +42,14 @@ class Row:
     state : {"", "none", "given", "returned"}
         Where the forward started: from no state, that of the caller, or the one that the forward
         itself returned. Empty if there are no states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import Linear, gradcheck
+    >>> rows = gradcheck(Linear(2, 3), np.ones((4, 2)), rng=0).rows
+    >>> rows[0].tensor, rows[0].method, rows[0].status
+    ('weight', 'complex', 'ok')
     """
 
     tensor: str
@@ -57,7 +65,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`numpy_xlstm.gradcheck.gradcheck`; ``str`` of it is a table.
+    """The outcome of :func:`numpy_xlstm.gradcheck`; ``str`` of it is a table.
 
     Attributes
     ----------
@@ -67,6 +75,14 @@ class Report:
         Passing it as ``rng`` repeats the check, for the same target and inputs.
     notes : tuple of str
         What the reader should know, such as a method that could not be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import gradcheck
+    >>> report = gradcheck((lambda x: (x**2, x), lambda dy, x: 3 * x * dy), np.ones(2), rng=0)
+    >>> report.passed, report.failures[0].status
+    (False, 'FAIL')
     """
 
     rows: tuple[Row, ...]

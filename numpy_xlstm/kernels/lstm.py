@@ -100,8 +100,21 @@ def lstm_recurrent(
     R : np.ndarray
         The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
     state, lengths
-        As in :meth:`sLSTM.forward`, with an :class:`LSTMState`, and so are the results, y
-        (B, T, H), state and cache, and the errors. The cache refers to R alone.
+        As in :meth:`sLSTM.forward`, with an :class:`LSTMState`.
+
+    Returns
+    -------
+    y : np.ndarray
+        Outputs, shape (B, T, H).
+    state : LSTMState
+        State after the last step of each row.
+    cache
+        What :func:`lstm_recurrent_backward` needs. It refers to R: do not change it before.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
 
     Examples
     --------
@@ -128,7 +141,7 @@ def lstm_recurrent_backward(
     Parameters
     ----------
     dy, cache, dstate
-        As in :meth:`sLSTM.backward`, and so are errors.
+        As in :meth:`sLSTM.backward`.
 
     Returns
     -------
@@ -136,5 +149,21 @@ def lstm_recurrent_backward(
         Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
     dstate0 : LSTMState
         Gradient of the state before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If ``dy`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import lstm_recurrent, lstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> Wx, R = rng.standard_normal((2, 5, 16)), rng.standard_normal((1, 16, 4))
+    >>> y, state, cache = lstm_recurrent(Wx, R)
+    >>> dWx, dR, dstate0 = lstm_recurrent_backward(rng.standard_normal(y.shape), cache)
+    >>> dWx.shape, dR.shape, dstate0.c.shape
+    ((2, 5, 16), (1, 16, 4), (2, 4))
     """
     return backward(dy, cache, scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate))

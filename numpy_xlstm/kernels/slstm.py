@@ -208,6 +208,36 @@ def slstm_recurrent_backward(
 ) -> tuple[Array, Array, sLSTMState]:
     """Vector-Jacobian product of :func:`slstm_recurrent`.
 
-    Arguments, results and errors are those of :func:`~numpy_xlstm.lstm_recurrent_backward`.
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of y, shape (B, T, H).
+    cache
+        From :func:`slstm_recurrent`.
+    dstate : sLSTMState, optional
+        Cotangent of the state after the last step, (B, H) each; 0 if omitted.
+
+    Returns
+    -------
+    dWx, dR : np.ndarray
+        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
+    dstate0 : sLSTMState
+        Gradient of the state before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If ``dy`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import slstm_recurrent, slstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> Wx, R = rng.standard_normal((2, 5, 16)), rng.standard_normal((2, 8, 2))
+    >>> y, state, cache = slstm_recurrent(Wx, R)
+    >>> dWx, dR, dstate0 = slstm_recurrent_backward(rng.standard_normal(y.shape), cache)
+    >>> dWx.shape, dR.shape, dstate0.m.shape
+    ((2, 5, 16), (2, 8, 2), (2, 4))
     """
     return backward(dy, cache, scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate))

@@ -48,6 +48,18 @@ class GeluTanhCache(NamedTuple):
 def silu(x: Array) -> tuple[Array, SiluCache]:
     """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
 
+    Parameters
+    ----------
+    x : np.ndarray
+        Numbers in any shape.
+
+    Returns
+    -------
+    y : np.ndarray
+        In the shape of x.
+    cache
+        What :func:`silu_backward` needs.
+
     Raises
     ------
     DTypeError, NonFiniteError
@@ -70,12 +82,32 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 def silu_backward(dy: Array, cache: SiluCache) -> Array:
     """Gradient of x from that of x σ(x)  [silu.2].
 
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of y, in its shape.
+    cache
+        From :func:`silu`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
     Raises
     ------
     CacheError
         If ``cache`` is not what :func:`silu` has returned.
     ShapeError, DTypeError, NonFiniteError
         If ``dy`` is not like y, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import silu, silu_backward
+    >>> y, cache = silu(np.array([0.0, 1.0]))
+    >>> silu_backward(np.ones(2), cache).round(4)
+    array([0.5   , 0.9277])
     """
     y, s = cache
     dx: Array = dy * (s + y * (1 - s))
@@ -86,8 +118,23 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 def gelu(x: Array) -> tuple[Array, GeluCache]:
     """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
 
-    Errors are those of :func:`silu`, and a DTypeError for extended precision, for which SciPy has
-    no Φ; :func:`gelu_tanh` takes it.
+    Parameters
+    ----------
+    x : np.ndarray
+        Numbers in any shape.
+
+    Returns
+    -------
+    y : np.ndarray
+        In the shape of x.
+    cache
+        What :func:`gelu_backward` needs.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers; also for extended precision, for
+        which SciPy has no Φ. :func:`gelu_tanh` takes it.
 
     Examples
     --------
@@ -109,7 +156,35 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
 
 @partial(checked_backward, GeluCache)
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Gradient of x from that of x Φ(x); errors as of :func:`silu_backward`  [gelu.2]."""
+    """Gradient of x from that of x Φ(x)  [gelu.2].
+
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of y, in its shape.
+    cache
+        From :func:`gelu`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`gelu` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import gelu, gelu_backward
+    >>> y, cache = gelu(np.array([0.0, 1.0]))
+    >>> gelu_backward(np.ones(2), cache).round(4)
+    array([0.5   , 1.0833])
+    """
     x, distribution = cache
     near = _within(x, 1e2)  # further out the density is 0
     density = np.exp(near * near * -0.5) * (2 * np.pi) ** -0.5
@@ -121,8 +196,24 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
 def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs  [gelu.3].
 
-    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`. Errors as of
-    :func:`silu`.
+    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
+
+    Parameters
+    ----------
+    x : np.ndarray
+        Numbers in any shape.
+
+    Returns
+    -------
+    y : np.ndarray
+        In the shape of x.
+    cache
+        What :func:`gelu_tanh_backward` needs.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        If ``x`` is not an array of finite floating-point numbers.
 
     Examples
     --------
@@ -138,7 +229,35 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 
 @partial(checked_backward, GeluTanhCache)
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Gradient of x from that of x σ(2u); errors as of :func:`silu_backward`  [gelu.4]."""
+    """Gradient of x from that of x σ(2u)  [gelu.4].
+
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of y, in its shape.
+    cache
+        From :func:`gelu_tanh`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`gelu_tanh` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import gelu_tanh, gelu_tanh_backward
+    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
+    >>> gelu_tanh_backward(np.ones(2), cache).round(4)
+    array([0.5  , 1.083])
+    """
     near, s = cache
     slope = s * (1 - s) * SLOPE * (1 + 3 * CUBIC * (near * near))
     dx: Array = dy * (s + near * slope)

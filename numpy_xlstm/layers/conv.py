@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
@@ -41,6 +41,11 @@ class CausalConv1d(Recurrent):
         shape (D,). Names and shapes are those of the ``torch.nn.Conv1d`` in the official package;
         both are drawn uniformly from ±1/√K, as there.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -67,6 +72,7 @@ class CausalConv1d(Recurrent):
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)
+        bias = check_bool("bias", bias)
         shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
         self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 

@@ -26,6 +26,11 @@ class Dropout:
     p : float
         Probability of 0, in [0, 1).
 
+    Raises
+    ------
+    OptionError
+        If ``p`` is not such a probability.
+
     Examples
     --------
     >>> import numpy as np

@@ -9,6 +9,7 @@ from numpy_xlstm.door import check_cache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 
 class EmbeddingCache(NamedTuple):
@@ -36,6 +37,11 @@ class Embedding(Module):
     params : dict[str, np.ndarray]
         ``weight`` is W, shape (V, D), drawn from N(0, 1), as ``torch.nn.Embedding`` does.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -59,7 +65,9 @@ class Embedding(Module):
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
         to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
-        weight = generator_or_new(rng).standard_normal(shape)
+        rng = generator_or_new(rng)
+        check_fits([shape], to, rng)
+        weight = rng.standard_normal(shape)
         self.params = {"weight": weight.astype(to, copy=False)}
 
     def __call__(self, tokens: IndexArray) -> Array:

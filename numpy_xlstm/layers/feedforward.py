@@ -36,7 +36,7 @@ class GatedFeedForward(Layer):
     proj_up_dim : int
         Width U in between.
     act_fn : str
-        φ: "gelu" gives GeGLU, "swish" gives SwiGLU; see :data:`~numpy_xlstm.layers.ACTIVATIONS`.
+        φ: "gelu" gives GeGLU, "swish" SwiGLU; or "gelu_tanh", "relu", "relu^2", "sigmoid", "selu".
     bias : bool
         Whether the three maps have biases.
     fused : str, optional
@@ -49,6 +49,11 @@ class GatedFeedForward(Layer):
     ----------
     params : dict[str, np.ndarray]
         The weights above, ``proj_down.weight`` (D, U), and biases.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
 
     Examples
     --------

@@ -8,7 +8,14 @@ import numpy.typing as npt
 from numpy_xlstm.door import check_cache
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, underflow_is_zero
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_plain,
+    is_whole,
+    plain_array,
+    underflow_is_zero,
+)
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""
@@ -74,7 +81,7 @@ def softmax_cross_entropy(
     array([[ 0.5 , -0.75,  0.25]])
     """
     check_array("logits", logits, (*getattr(logits, "shape", ())[:-1], "V"))
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+    if ignore_index is not None and not is_whole(ignore_index):
         raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
     *leading, V = logits.shape
     counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
@@ -97,6 +104,7 @@ def softmax_cross_entropy(
 
 def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
     """Return a copy of the mask, or raise an error that says what it should be."""
+    check_plain("mask", mask)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
         raise DTypeError(f"mask: expected an array of booleans; got {got}")
@@ -125,7 +133,17 @@ def softmax_cross_entropy_backward(
 
     .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
 
-    δL is a number or an array of shape (), δx is (..., V), and 0 where a position does not count.
+    Parameters
+    ----------
+    dloss : float or np.ndarray
+        δL, a number or an array of shape ().
+    cache
+        From :func:`softmax_cross_entropy`.
+
+    Returns
+    -------
+    dlogits : np.ndarray
+        δx, shape (..., V); 0 where a position does not count.
 
     Raises
     ------
@@ -133,6 +151,14 @@ def softmax_cross_entropy_backward(
         If ``dloss`` is not one finite number.
     CacheError
         If ``cache`` is not what the forward returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import softmax_cross_entropy, softmax_cross_entropy_backward
+    >>> loss, cache = softmax_cross_entropy(np.log([[0.5, 0.25, 0.25]]), np.array([1]))
+    >>> softmax_cross_entropy_backward(1.0, cache).round(6)
+    array([[ 0.5 , -0.75,  0.25]])
     """
     check_cache(cache, SoftmaxCrossEntropyCache)
     p, targets, counted = cache
@@ -148,9 +174,9 @@ def softmax_cross_entropy_backward(
 def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
     """Return dloss as an array of shape (), or raise an error that says what it is."""
     try:
-        scale = np.asarray(dloss)
+        scale = plain_array("dloss", dloss)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
-    if not np.can_cast(scale.dtype, dtype, "same_kind"):
+    if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
     return check_array("dloss", scale.astype(dtype), ())

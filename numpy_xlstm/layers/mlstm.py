@@ -45,6 +45,11 @@ class mLSTM(SequenceLayer):
     batch_first : bool, default True
         As in :class:`LSTM`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np

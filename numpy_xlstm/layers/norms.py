@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype, dot
+from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype, dot
+from numpy_xlstm.numerics.available import check_fits
 
 
 class NormCache(NamedTuple):
@@ -40,12 +41,13 @@ class Norm(Layer):
         self.num_heads = check_positive("num_heads", num_heads)
         self.head_dim = check_positive("head_dim", head_dim)
         self.eps = check_eps(eps)
-        self.residual_weight = residual_weight
+        self.residual_weight = check_bool("residual_weight", residual_weight)
         self.in_features = self.out_features = D = num_heads * head_dim
         to, params = checked_dtype(dtype), {}
-        if weight:
+        check_fits([(D,)], to)
+        if check_bool("weight", weight):
             params["weight"] = np.full(D, 0 if residual_weight else 1, to)
-        if bias:
+        if check_bool("bias", bias):
             params["bias"] = np.zeros(D, to)
         self.params = params
 
@@ -100,7 +102,22 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
 class MultiHeadLayerNorm(Norm):
     """:class:`LayerNorm` of each head by itself: a group norm.
 
-    x is (..., NH·DH), head after head, and so are ``weight`` and ``bias``, (NH·DH,).
+    Parameters
+    ----------
+    num_heads, head_dim : int
+        Number NH and width DH of the heads: x is (..., NH·DH), head after head, and ``weight`` and
+        ``bias`` are (NH·DH,).
+    eps : float
+        ε.
+    residual_weight : bool
+        Whether the factor is 1 + w, or w.
+    **options
+        As in :class:`LayerNorm`.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
 
     Examples
     --------
@@ -143,6 +160,11 @@ class LayerNorm(MultiHeadLayerNorm):
     params : dict[str, np.ndarray]
         ``weight`` is w, shape (D,), such that the factor starts at 1; ``bias`` is b, 0.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -160,7 +182,21 @@ class LayerNorm(MultiHeadLayerNorm):
 
 
 class MultiHeadRMSNorm(Norm):
-    """:class:`RMSNorm` of each head by itself; shapes as in :class:`MultiHeadLayerNorm`.
+    """:class:`RMSNorm` of each head by itself.
+
+    Parameters
+    ----------
+    num_heads, head_dim : int
+        Number NH and width DH of the heads, as in :class:`MultiHeadLayerNorm`.
+    eps : float
+        ε.
+    **options
+        As in :class:`RMSNorm`.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
 
     Examples
     --------
@@ -176,11 +212,23 @@ class MultiHeadRMSNorm(Norm):
 
 
 class RMSNorm(MultiHeadRMSNorm):
-    r"""RMS norm over the last axis, with the options of :class:`LayerNorm`.
+    r"""RMS norm over the last axis.
 
     .. math:: \hat x = \frac{x}{\sqrt{\overline{x^2} + ε}}, \qquad y = \hat x ∘ w + b
 
-    Here ε is 1e-6, as in xLSTM Large, and w is stored as it is, 1 at first.
+    Parameters
+    ----------
+    num_features : int
+        Width D.
+    eps : float
+        ε; 1e-6 in xLSTM Large.
+    **options
+        As in :class:`LayerNorm`; here w is stored as it is, 1 at first.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
 
     Examples
     --------

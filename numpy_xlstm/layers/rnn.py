@@ -142,6 +142,11 @@ class GRU(RNNBase):
     params : Mapping[str, np.ndarray]
         As in :class:`LSTM`, with 3·H rows in the order r, z, n.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Notes
     -----
     A state is an array h (num_layers · directions, B, H).
@@ -178,6 +183,11 @@ class RNN(RNNBase):
     ----------
     params : Mapping[str, np.ndarray]
         As in :class:`LSTM`, with H rows.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
 
     Notes
     -----

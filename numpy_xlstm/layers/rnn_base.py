@@ -1,6 +1,5 @@
 """What LSTM, GRU and RNN share: PyTorch's names, its two biases, its start and shapes of states."""
 
-import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -18,7 +17,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_kind,
+    check_bool,
     check_positive,
 )
 from numpy_xlstm.numerics.arrays import generator_or_new
@@ -75,9 +74,9 @@ class TorchLayer(Recurrent):
         axes = self.layer.tensor_axes
         return {t: axes[name] for name, terms in self.sums.items() if name in axes for t in terms}
 
-    def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same layer over other arrays (not copied): same names, same shapes."""
-        clone = super().with_params(params)
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
         clone.layer = clone.sequence()  # to let go of the arrays before
         return clone
 
@@ -91,9 +90,7 @@ class TorchLayer(Recurrent):
         for name, array in self.layer.params.items():
             if name not in arrays:
                 arrays[name] = np.zeros(array.shape, self.dtype)
-        layer, cell = copy.copy(self.layer), copy.copy(self.layer.cell)
-        cell.params, layer.cell = arrays, cell  # checked by with_params, once
-        return layer
+        return self.layer.over(arrays)
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the cell."""
@@ -153,8 +150,7 @@ class RNNBase(Stacked):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        check_kind("bias", bias, bool)
-        check_kind("batch_first", batch_first, bool)
+        check_bool("bias", bias)
         check_positive("input_size", input_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
@@ -164,7 +160,7 @@ class RNNBase(Stacked):
             layer = self.sequence_layer(width, dtype=dtype, rng=draws)
             return TorchLayer(layer, self.biases, bias, draws)
 
-        layers = levels(make, input_size, num_layers, bidirectional)
+        layers = levels(make, input_size, num_layers, bidirectional, draws)
         super().__init__(layers, dropout=dropout, batch_first=batch_first)
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
@@ -193,7 +189,7 @@ class RNNBase(Stacked):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
     ) -> tuple[Array, Any, Any]:
-        """Run over sequences, as :meth:`Recurrent.forward`, or over one without a batch.
+        """Run over sequences, as :meth:`sLSTM.forward`, or over one without a batch.
 
         Parameters
         ----------
@@ -224,7 +220,7 @@ class RNNBase(Stacked):
         return y, _row(state), UnbatchedCache(cache, y.shape)
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
-        """Vector-Jacobian product of :meth:`forward`, as :meth:`Recurrent.backward`.
+        """Vector-Jacobian product of :meth:`forward`, as :meth:`sLSTM.backward`.
 
         ``dy``, ``dstate`` and the gradients of x and of the first state have the shapes that y,
         state and x had there.

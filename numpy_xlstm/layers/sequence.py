@@ -10,7 +10,7 @@ from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_bool
 
 
 class SequenceLayer(Recurrent):
@@ -23,6 +23,11 @@ class SequenceLayer(Recurrent):
         ``backward(dh, cache, dstate)`` of one step, as has :class:`~numpy_xlstm.LSTMCell`.
     batch_first : bool, default True
         Whether x is (B, T, D), or (T, B, D), which is PyTorch's default.
+
+    Raises
+    ------
+    OptionError
+        If ``cell`` is none.
 
     Notes
     -----
@@ -48,7 +53,8 @@ class SequenceLayer(Recurrent):
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
-        self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
+        self.cell, self.parts = cell, {"cell": ""}
+        self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
         self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
 

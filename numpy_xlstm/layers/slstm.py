@@ -29,6 +29,11 @@ class sLSTM(GatedLayer):
     batch_first : bool, default True
         As in :class:`LSTM`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If a size is not above 0, or another option is not one of those above.
+
     Examples
     --------
     A sequence in two calls is the sequence in one:

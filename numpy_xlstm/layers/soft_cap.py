@@ -23,14 +23,19 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
     .. math:: y = a \tanh(x / a)
 
-    Returns y, in the shape of x, and what :func:`soft_cap_backward` needs.
-
     Parameters
     ----------
     x : np.ndarray
         Any shape.
     cap : float or None
         a, above 0; ``None`` gives y = x.
+
+    Returns
+    -------
+    y : np.ndarray
+        In the shape of x.
+    cache
+        What :func:`soft_cap_backward` needs.
 
     Raises
     ------
@@ -52,7 +57,35 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
 @partial(checked_backward, SoftCapCache)
 def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy; errors as of :func:`silu_backward`."""
+    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
+
+    Parameters
+    ----------
+    dy : np.ndarray
+        Cotangent of y, in its shape.
+    cache
+        From :func:`soft_cap`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
+    Raises
+    ------
+    CacheError
+        If ``cache`` is not what :func:`soft_cap` has returned.
+    ShapeError, DTypeError, NonFiniteError
+        If ``dy`` is not like y, or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import soft_cap, soft_cap_backward
+    >>> y, cache = soft_cap(np.array([0.0, 15.0]), 15.0)
+    >>> soft_cap_backward(np.ones(2), cache).round(3)
+    array([1.  , 0.42])
+    """
     x, cap = cache
     return dy if cap is None else dy * tanh_slope(x / cap)  # [cap.2]
 

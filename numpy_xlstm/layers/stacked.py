@@ -9,7 +9,8 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_kind, check_positive
+from numpy_xlstm.numerics.available import check_fits
 
 
 class StackedCache(NamedTuple):
@@ -39,8 +40,8 @@ class Stacked(Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Those of the layers, under their names with PyTorch's suffixes: ``W_l0``, ``W_l0_reverse``,
-        ``W_l1``, …
+        Those of the layers, in their shapes and under their names with PyTorch's suffixes:
+        ``W_l0``, ``W_l0_reverse``, ``W_l1``, …
     layers : list
         All layers and directions one after the other, in the order of the state.
     directions : list[int]
@@ -86,7 +87,7 @@ class Stacked(Recurrent):
         suffixes = [(f"*_l{n}", f"*_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
         self.parts = {"layers": [suffix for each in suffixes for suffix in each]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between, self.batch_first = Dropout(dropout), batch_first
+        self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
         self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
         self.takes_lengths = all(layer.takes_lengths for layer in self.layers)
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
@@ -181,6 +182,16 @@ def stack_layers(
     **options
         For ``layer``, such as ``num_heads``, ``dtype`` and ``rng``.
 
+    Returns
+    -------
+    Stacked
+        The stack, of x (B, T, D) to y (B, T, H · directions).
+
+    Raises
+    ------
+    OptionError, ShapeError, DTypeError
+        If an option is not one of those above, or the layers do not fit each other.
+
     Examples
     --------
     >>> import numpy as np
@@ -201,19 +212,27 @@ def stack_layers(
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)
 
-    made = levels(make, input_size, num_layers, bidirectional)
+    made = levels(make, input_size, num_layers, bidirectional, options.get("rng"))
     return Stacked(made, dropout=dropout, batch_first=batch_first)
 
 
 def levels(
-    make: Callable[[int], Recurrent], input_size: int, num_layers: int, bidirectional: bool
+    make: Callable[[int], Recurrent],
+    input_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    rng: np.random.Generator | None,
 ) -> list[list[Recurrent]]:
     """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
-    check_kind("bidirectional", bidirectional, bool)
+    check_bool("bidirectional", bidirectional)
     made: list[list[Recurrent]] = []
-    for _ in range(check_positive("num_layers", num_layers)):
+    for n in range(check_positive("num_layers", num_layers)):
         width = _width(made[-1]) if made else input_size
         made.append([make(width) for _ in range(1 + bidirectional)])
+        if n == 1:  # as all above it are
+            numbers = sum(layer.num_parameters for layer in made[1])
+            dtype = made[1][0].dtype or np.float64
+            check_fits([(numbers,)], dtype, rng, times=num_layers - 1)
     return made
 
 

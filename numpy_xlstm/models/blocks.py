@@ -17,6 +17,7 @@ from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
 """What the parts of a block are called in the first paper's package."""
@@ -96,6 +97,11 @@ class mLSTMBlock(ResidualBlock):
     **options
         ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.mLSTMLayer`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -123,7 +129,21 @@ class sLSTMBlock(ResidualBlock):
     block, num_blocks, dtype, rng
         As in :class:`~numpy_xlstm.sLSTMLayer`.
 
-    The state has ``conv`` and ``slstm``; for the rest, see the example of :class:`mLSTMBlock`.
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMBlockConfig, sLSTMLayerConfig
+    >>> config = sLSTMBlockConfig(slstm=sLSTMLayerConfig(embedding_dim=16))
+    >>> block = sLSTMBlock(config, rng=np.random.default_rng(0))
+    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
+    >>> dx, dstate0, grads = block.backward(np.ones_like(y), cache)
+    >>> y.shape, state._fields
+    ((2, 5, 16), ('conv', 'slstm'))
     """
 
     def __init__(
@@ -217,6 +237,11 @@ class xLSTMBlockStack(StateDict, BlockStack):
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
     Examples
     --------
     >>> import numpy as np
@@ -242,7 +267,9 @@ class xLSTMBlockStack(StateDict, BlockStack):
         options["rng"] = generator_or_new(rng)
         shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
         blocks: list[ResidualBlock] = []
-        for n, kind in enumerate(config.kinds):
+        made = set[str]()
+        for n in range(config.num_blocks):
+            kind = config.kind(n)
             if kind == "mlstm" and config.mlstm_block is not None:
                 mlstm = replace(config.mlstm_block.mlstm, bias=config.bias, **shared)
                 blocks.append(mLSTMBlock(mLSTMBlockConfig(mlstm), **options))
@@ -250,5 +277,9 @@ class xLSTMBlockStack(StateDict, BlockStack):
                 slstm = replace(config.slstm_block.slstm, **shared)
                 block = replace(config.slstm_block, slstm=slstm)
                 blocks.append(sLSTMBlock(block, block=n, **options))
+            if kind not in made:
+                numbers = blocks[-1].num_parameters
+                check_fits([(numbers,)], dtype, options["rng"], config.count(kind))
+                made.add(kind)
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")

@@ -1,6 +1,7 @@
 """The configurations of the first paper's models, with the official field names and defaults."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -55,9 +56,20 @@ class mLSTMLayerConfig(UpProjConfig):
     num_heads : int
         Number NH of heads; must divide the inner width.
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
-        The inner width, see :meth:`UpProjConfig.proj_up_dim`.
+        The inner width, see :meth:`proj_up_dim`.
     embedding_dim, bias, dropout, context_length
         From :class:`xLSTMBlockStackConfig`; leave them out.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import mLSTMLayerConfig
+    >>> mLSTMLayerConfig(num_heads=2, embedding_dim=64).proj_up_dim(64)
+    128
     """
 
     conv1d_kernel_size: Positive = 4
@@ -71,7 +83,24 @@ class mLSTMLayerConfig(UpProjConfig):
 
 @dataclass
 class mLSTMBlockConfig(Config):
-    """An mLSTM block: its layer."""
+    """An mLSTM block: its layer.
+
+    Attributes
+    ----------
+    mlstm : mLSTMLayerConfig
+        The layer.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import mLSTMBlockConfig
+    >>> mLSTMBlockConfig.from_dict({"mlstm": {"num_heads": 2}}).mlstm.num_heads
+    2
+    """
 
     mlstm: mLSTMLayerConfig = field(default_factory=mLSTMLayerConfig)
 
@@ -92,6 +121,19 @@ class FeedForwardConfig(UpProjConfig):
         Whether its maps have biases.
     ff_type : str
         "ffn_gated", the only one.
+    proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
+        The inner width, see :meth:`proj_up_dim`.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import FeedForwardConfig
+    >>> FeedForwardConfig(proj_factor=1.3).proj_up_dim(128)
+    192
     """
 
     proj_factor: Annotated[float, check_above_zero] = 1.3
@@ -123,12 +165,34 @@ class sLSTMLayerConfig(Config):
     backend : {"vanilla", "cuda"}
         In which order the official package stores R and the bias; here nothing depends on it but
         the reading of its checkpoints.
+    num_states, num_gates, function, initial_val
+        There is one value alone.
+    gradient_recurrent_cut, gradient_recurrent_clipval, forward_clipval
+        Likewise: off.
+    hidden_size, constants, batch_size, input_shape, internal_input_shape, output_shape
+        Of no meaning here.
+    dtype, dtype_b, dtype_r, dtype_w, dtype_g, dtype_s, dtype_a
+        Of no meaning here.
+    enable_automatic_mixed_precision
+        Of no meaning here.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
 
     Notes
     -----
     The other fields are taken so that official files can be read. What they say of number formats
     and kernels has no meaning here; what would change the mathematics is refused: another
     ``function``, and cut or clipped gradients, since the gradients here are exact.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import sLSTMLayerConfig
+    >>> sLSTMLayerConfig(function="lstm")
+    Traceback (most recent call last):
+    numpy_xlstm.errors.OptionError: function: expected 'slstm'; got 'lstm'
     """
 
     embedding_dim: int = -1
@@ -166,7 +230,26 @@ class sLSTMLayerConfig(Config):
 
 @dataclass
 class sLSTMBlockConfig(Config):
-    """An sLSTM block: its layer, and the feed-forward layer after it, if any."""
+    """An sLSTM block: its layer, and the feed-forward layer after it, if any.
+
+    Attributes
+    ----------
+    slstm : sLSTMLayerConfig
+        The layer.
+    feedforward : FeedForwardConfig or None
+        The feed-forward layer; None for none.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import sLSTMBlockConfig
+    >>> sLSTMBlockConfig().feedforward.act_fn
+    'gelu'
+    """
 
     slstm: sLSTMLayerConfig = field(default_factory=sLSTMLayerConfig)
     feedforward: FeedForwardConfig | None = field(default_factory=FeedForwardConfig)
@@ -194,6 +277,11 @@ class xLSTMBlockStackConfig(Config):
         Probability that an output of a layer is dropped in training.
     slstm_at : list of int or "all"
         Which blocks are sLSTM blocks, counted from 0.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, out of its range, or contradicts another.
 
     Examples
     --------
@@ -229,8 +317,8 @@ class xLSTMBlockStackConfig(Config):
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
             )
-        for kind in set(self.kinds):
-            if getattr(self, f"{kind}_block") is None:
+        for kind in ("mlstm", "slstm"):
+            if self.count(kind) and getattr(self, f"{kind}_block") is None:
                 raise OptionError(
                     f"{kind}_block: expected a configuration, since there are such blocks at "
                     f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
@@ -252,9 +340,22 @@ class xLSTMBlockStackConfig(Config):
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kind of each block; all are sLSTM blocks if there is no ``mlstm_block``."""
-        every = self.slstm_at == "all" or self.mlstm_block is None
-        places = range(self.num_blocks) if every else self.slstm_at
-        return tuple("slstm" if n in places else "mlstm" for n in range(self.num_blocks))
+        return tuple(self.kind(n) for n in range(self.num_blocks))
+
+    def kind(self, block: int) -> str:
+        """The kind of one block: "mlstm" or "slstm"."""
+        return "slstm" if block in self._slstm_places else "mlstm"
+
+    def count(self, kind: str) -> int:
+        """How many blocks there are of a kind."""
+        slstm = len(self._slstm_places)
+        return slstm if kind == "slstm" else self.num_blocks - slstm
+
+    @property
+    def _slstm_places(self) -> Sequence[int]:
+        if self.slstm_at == "all" or self.mlstm_block is None:
+            return range(self.num_blocks)
+        return sorted(set(self.slstm_at))
 
 
 def _check_child(child: Config, shared: dict[str, Any]) -> None:
@@ -282,6 +383,22 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
         Whether weight decay applies to the embedding.
     add_embedding_dropout : bool
         Whether the embedding is dropped out as well.
+    mlstm_block, slstm_block, slstm_at, num_blocks, embedding_dim
+        As in :class:`xLSTMBlockStackConfig`.
+    context_length, add_post_blocks_norm, bias, dropout
+        As in :class:`xLSTMBlockStackConfig`.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, out of its range, or contradicts another.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import mLSTMBlockConfig, xLSTMLMModelConfig
+    >>> config = xLSTMLMModelConfig(mlstm_block=mLSTMBlockConfig(), vocab_size=50)
+    >>> config.kinds, xLSTMLMModelConfig.from_dict(config.to_dict()) == config
+    (('mlstm',), True)
     """
 
     vocab_size: Positive = -1

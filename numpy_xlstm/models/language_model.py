@@ -19,7 +19,7 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_batch,
-    check_kind,
+    check_bool,
     check_positive,
     generator_or_new,
 )
@@ -30,15 +30,30 @@ RecurrentModel = Recurrent
 
 
 class SpecialTokens(NamedTuple):
-    """The ids with a meaning of their own that a checkpoint names."""
+    """The ids with a meaning of their own that a checkpoint names.
+
+    Parameters
+    ----------
+    bos : int, optional
+        Before a text.
+    eos : tuple of int
+        Any of these ends a text.
+    pad : int, optional
+        Fills up a row.
+    insert_bos : bool
+        Whether a text is to begin with ``bos``, even if its tokenizer does not say so.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import SpecialTokens
+    >>> SpecialTokens.checked(bos=1, eos=2, pad=None)
+    SpecialTokens(bos=1, eos=(2,), pad=None, insert_bos=False)
+    """
 
     bos: int | None = None
-    """Before a text."""
     eos: tuple[int, ...] = ()
-    """Any of these ends a text."""
     pad: int | None = None
     insert_bos: bool = False
-    """Whether a text is to begin with it, even if its tokenizer does not say so."""
 
     @classmethod
     def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
@@ -47,8 +62,7 @@ class SpecialTokens(NamedTuple):
         ends = tuple(check_whole("eos_token_id", token) for token in many)
         starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
         bos, pad = starts
-        check_kind("insert_bos", insert_bos, bool)
-        return cls(bos, ends, pad, insert_bos)
+        return cls(bos, ends, pad, check_bool("insert_bos", insert_bos))
 
 
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
@@ -84,7 +98,8 @@ class LanguageModel(StateDict, Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``embedding.weight``, ``cell.…`` with the body's own names, ``head.weight``, ``head.bias``.
+        ``embedding.weight`` (V, D), ``cell.…`` with the body's own names and shapes,
+        ``head.weight`` (V, H), ``head.bias`` (V,).
 
     Raises
     ------
@@ -129,13 +144,13 @@ class LanguageModel(StateDict, Recurrent):
         V, D = check_positive("vocab_size", vocab_size), embedding_size
         self.vocab_size = self.out_features = V
         self.embedding_size = self.in_features = check_positive("embedding_size", D)
-        _check_body(body, D, tied)
+        _check_body(body, D, check_bool("tied", tied))
         check_cap("cap", cap)
         rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
         self.embedding = Embedding(V, D, dtype=body.dtype, rng=rng)
         self.embedding_dropout = Dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
-        bias = head_bias and not tied
+        bias = check_bool("head_bias", head_bias) and not tied
         self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
         embedding, cell, last = self.names
         self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
@@ -144,11 +159,11 @@ class LanguageModel(StateDict, Recurrent):
     def _tie(self) -> None:
         """Let a tied head have the matrix of the embedding."""
         if self.tied:
-            self.head = self.head.with_params(self.embedding.params)
+            self.head = self.head.over(self.embedding.params)
 
-    def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same model over other arrays (not copied): same names, same shapes."""
-        clone = super().with_params(params)
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
         clone._tie()
         return clone
 
@@ -166,7 +181,7 @@ class LanguageModel(StateDict, Recurrent):
         lengths: Array | None = None,
         recompute: bool = False,
     ) -> tuple[Array, Any, SequenceCache]:
-        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`Recurrent.forward`.
+        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`sLSTM.forward`.
 
         Parameters
         ----------
@@ -182,7 +197,7 @@ class LanguageModel(StateDict, Recurrent):
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
-        if recompute and not self.can_recompute:
+        if check_bool("recompute", recompute) and not self.can_recompute:
             raise OptionError(
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"
@@ -192,7 +207,7 @@ class LanguageModel(StateDict, Recurrent):
     def backward(  # type: ignore[override]
         self, dy: Array, cache: SequenceCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
-        """As :meth:`Recurrent.backward`, but with None for the tokens, which have no gradient."""
+        """As :meth:`sLSTM.backward`, but with None for the tokens, which have no gradient."""
         return None, *super().backward(dy, cache, dstate)[1:]
 
     def check_state(self, state: Any) -> None:

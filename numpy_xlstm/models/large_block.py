@@ -64,6 +64,15 @@ class xLSTMLargeConfig(Config):
     weight_mode : {"single", "fused"}
         Whether q, k, v and output gate, input and forget gate, and the two maps up of the
         feed-forward layer are stored as one matrix each.
+    norm_reduction_force_float32, autocast_kernel_dtype, inference_state_dtype
+        Of no meaning here, see the notes.
+    chunkwise_kernel, sequence_kernel, step_kernel, mode, return_last_states
+        Of no meaning here, see the notes.
+
+    Raises
+    ------
+    OptionError
+        If a value is not of the type of its field, or out of its range.
 
     Notes
     -----
@@ -231,7 +240,22 @@ class xLSTMLargeBlock(ResidualBlock):
     Parameters
     ----------
     config, dtype, rng
-        As in :class:`xLSTMLargeLayer`, and so is the state.
+        As of :class:`xLSTMLarge`. A state is an :class:`mLSTMState`.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import xLSTMLargeConfig
+    >>> config = xLSTMLargeConfig(embedding_dim=16, num_heads=2, num_blocks=1, vocab_size=9)
+    >>> block = xLSTMLargeBlock(config, rng=np.random.default_rng(0))
+    >>> y, state, cache = block.forward(np.ones((2, 5, 16)))
+    >>> y.shape, state.C.shape
+    ((2, 5, 16), (2, 2, 4, 8))
     """
 
     def __init__(

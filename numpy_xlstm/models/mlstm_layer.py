@@ -30,7 +30,24 @@ SILU = ACTIVATIONS["swish"]
 
 
 class mLSTMBlockState(NamedTuple):
-    """State of an mLSTM block, or its cotangent."""
+    """State of an mLSTM block, or its cotangent.
+
+    Parameters
+    ----------
+    conv : np.ndarray
+        The last inputs of the convolution, (B, K − 1, I), I the inner width.
+    mlstm : mLSTMState
+        Memory of the cell.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mLSTMBlock, mLSTMBlockConfig, mLSTMLayerConfig
+    >>> block = mLSTMBlock(mLSTMBlockConfig(mLSTMLayerConfig(embedding_dim=32)))
+    >>> state = block.init_state(2)
+    >>> state.conv.shape, state.mlstm.C.shape
+    ((2, 3, 64), (2, 4, 16, 16))
+    """
 
     conv: Array  # the last inputs of the convolution, (B, K − 1, inner width)
     mlstm: mLSTMState

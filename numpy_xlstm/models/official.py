@@ -9,6 +9,7 @@ from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.numerics import generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 
 class xLSTMLMModel(LanguageModel):
@@ -24,7 +25,13 @@ class xLSTMLMModel(LanguageModel):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names; a tied head has no entry of its own.
+        Under the official names and in the official shapes, as ``print(model)`` shows them; a tied
+        head has no entry of its own.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
 
     Notes
     -----
@@ -81,6 +88,11 @@ class xLSTMLarge(LanguageModel):
     dtype, rng
         As in :class:`~numpy_xlstm.xLSTMLMModel`, and so are the names of ``params``.
 
+    Raises
+    ------
+    OptionError, DTypeError
+        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+
     Notes
     -----
     The official package starts from PyTorch's defaults, since its models are loaded. Here the gates
@@ -108,7 +120,10 @@ class xLSTMLarge(LanguageModel):
     ) -> None:
         self.config = config = xLSTMLargeConfig.checked(config)
         rng, D = generator_or_new(rng), config.embedding_dim
-        blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in range(config.num_blocks)]
+        blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng)]
+        check_fits([(blocks[0].num_parameters,)], dtype, rng, times=config.num_blocks)
+        more = range(1, config.num_blocks)
+        blocks += [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in more]
         norm = rms_norm(config, dtype) if config.add_out_norm else None
         stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
         super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)

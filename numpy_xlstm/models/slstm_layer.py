@@ -24,6 +24,7 @@ from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
@@ -34,7 +35,24 @@ SILU = ACTIVATIONS["swish"]
 
 
 class sLSTMBlockState(NamedTuple):
-    """State of an sLSTM block, or the cotangent of one."""
+    """State of an sLSTM block, or the cotangent of one.
+
+    Parameters
+    ----------
+    conv : np.ndarray or None
+        The last inputs of the convolution, (B, K − 1, D); None without one.
+    slstm : sLSTMState
+        Memory of the cell, (B, D) each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import sLSTMBlock, sLSTMBlockConfig, sLSTMLayerConfig
+    >>> block = sLSTMBlock(sLSTMBlockConfig(sLSTMLayerConfig(embedding_dim=32)))
+    >>> state = block.init_state(2)
+    >>> state.conv.shape, state.slstm.c.shape
+    ((2, 3, 32), (2, 32))
+    """
 
     conv: Array | None  # the last inputs of the convolution, (B, K − 1, D); None without one
     slstm: sLSTMState
@@ -64,8 +82,10 @@ class sLSTMLayer(Recurrent):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names. ``fgate.weight`` feeds the input gate and ``igate.weight`` the
-        forget gate, as the official package has it, for the sake of its checkpoints.
+        Under the official names: W of the gates (NH, DH, DH) each, R (NH, 4·DH, DH), b (4·D,),
+        the kernel of the convolution (D, 1, K). ``fgate.weight`` feeds the input gate and
+        ``igate.weight`` the forget gate, as the official package has it, for the sake of its
+        checkpoints.
 
     Raises
     ------
@@ -117,6 +137,7 @@ class sLSTMLayer(Recurrent):
     ) -> dict[str, Array]:
         """R (NH, 4·DH, DH) and b (4·NH·DH,), gate by gate: i, f, z, o."""
         (NH, DH), bound = (self.config.num_heads, self.head_dim), self.in_features**-0.5
+        check_fits([(4 * NH * DH, DH)], np.float64, rng)
         R, b = np.zeros((NH, 4 * DH, DH)), np.zeros((4, NH, DH))
         if self.config.recurrent_weight_init == "standard":
             R = rng.uniform(-bound, bound, R.shape)

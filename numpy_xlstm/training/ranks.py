@@ -38,8 +38,23 @@ def launched_rank() -> int | None:
 def world() -> Comm | None:
     """All ranks that were launched with this one; None if it is alone.
 
-    BLAS gets as many threads as there are cores for each rank. Raises :class:`MissingExtraError` if
-    there was a launcher and ``mpi4py`` is not installed.
+    BLAS gets as many threads as there are cores for each rank.
+
+    Returns
+    -------
+    mpi4py.MPI.Comm or None
+        The communicator, for :func:`train_step` and :meth:`TrainingState.save`.
+
+    Raises
+    ------
+    MissingExtraError
+        If there was a launcher and ``mpi4py`` is not installed.
+
+    Examples
+    --------
+    >>> from numpy_xlstm.training import ranks
+    >>> ranks.world() is None  # this program was started without mpiexec
+    True
     """
     if launched_rank() is None:
         return None

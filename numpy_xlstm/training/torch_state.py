@@ -18,7 +18,7 @@ from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, plain_array
 
 if TYPE_CHECKING:
     from numpy_xlstm.training.optimizers import AdamW
@@ -179,7 +179,7 @@ def _entry(entries: Mapping[int, Any], name: str, place: Place, key: str) -> Arr
     entry = entries.get(place.number)
     if not isinstance(entry, Mapping) or key not in entry:
         raise ShapeError(f"state[{place.number}]: expected {key} of {name}; got none")
-    return np.asarray(entry[key])
+    return plain_array(key, entry[key])
 
 
 def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -189,12 +189,21 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
     ``param_groups`` are in the metadata, in the JSON under the key ``numpy_xlstm``. A program that
     has PyTorch alone reads and writes this in a few lines, see ``docs/cluster.md``.
 
+    Parameters
+    ----------
+    path : str or Path
+        A ``.safetensors``.
+    state : Mapping
+        As ``AdamW.state_dict(format="torch")`` or the ``state_dict()`` of ``torch.optim.AdamW``.
+
     Raises
     ------
     OptionError, ShapeError
         If it is no such state.
-    CheckpointError, OSError
-        As for :func:`write_arrays`.
+    CheckpointError
+        If the suffix is another, or the file cannot hold the state.
+    OSError
+        If the file cannot be written.
 
     Examples
     --------
@@ -217,12 +226,31 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
 def read_torch_state(path: str | Path) -> dict[str, Any]:
     """Read what :func:`write_torch_state` has written, or PyTorch likewise.
 
+    Parameters
+    ----------
+    path : str or Path
+        A ``.safetensors``.
+
+    Returns
+    -------
+    dict
+        ``state`` and ``param_groups``, which ``load_state_dict`` takes, here and there.
+
     Raises
     ------
     CheckpointError
         If the file is damaged, or holds something else.
     OSError
         If there is no such file, or it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import LSTM, AdamW
+    >>> optimizer = AdamW(LSTM(3, 4).params)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_torch_state(f"{folder}/a.safetensors", optimizer.state_dict(format="torch"))
+    ...     optimizer.load_state_dict(read_torch_state(f"{folder}/a.safetensors"))
     """
     arrays, metadata = read_arrays(path)
     state: dict[int, dict[str, Array]] = {}

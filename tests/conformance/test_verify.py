@@ -215,7 +215,7 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     folder = str(tmp_path / "set")
     chosen = ["--subject", "elman.step", "--dtype", "float32"]
     assert main(["vectors", folder, *chosen, "--seed", "3"]) == 0
-    assert capsys.readouterr().out == f"6 cases in {folder}, seed 3\n"
+    assert capsys.readouterr().out == f"elman.step: 6 cases\n6 cases in {folder}, seed 3\n"
     assert main(["verify", f"{folder}/results", "--vectors", folder]) == 0
     assert capsys.readouterr().out == "elman.step: 6 of 6 cases passed\n"
     assert main(["vectors", folder, *chosen]) == 2

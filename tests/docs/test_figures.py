@@ -1,41 +1,25 @@
-"""The figures of the blocks are what the script draws, and the pages show them."""
+"""The figures are what the scripts draw, and the pages show them."""
 
-import importlib.util
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from docs.figures import blocks, cells
+
 FIGURES = Path(__file__).parents[2] / "docs/figures"
-BLOCKS = FIGURES.parent / "blocks"
-NAMES = ["language-model.svg", "mlstm-block.svg", "slstm-block.svg", "xlstm-large-block.svg"]
-
-
-def _script() -> Any:
-    spec = importlib.util.spec_from_file_location("figures_of_blocks", FIGURES / "blocks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script = _script()
-
-
-def test_the_script_draws_these_figures() -> None:
-    assert sorted(script.FIGURES) == NAMES
+DRAWN = blocks.FIGURES | cells.FIGURES
+NAMES = sorted(DRAWN)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_file_is_what_the_script_draws(name: str) -> None:
-    assert (FIGURES / name).read_text("utf-8") == script.FIGURES[name]()
+    assert (FIGURES / name).read_text("utf-8") == DRAWN[name]()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_is_on_the_sheet(name: str) -> None:
-    root = ElementTree.fromstring(script.FIGURES[name]())
+    root = ElementTree.fromstring(DRAWN[name]())
     width, height = int(root.attrib["width"]), int(root.attrib["height"])
     boxes = [e.attrib for e in root.iter("{http://www.w3.org/2000/svg}rect") if "x" in e.attrib]
     assert len(boxes) >= 5
@@ -49,7 +33,7 @@ def test_everything_is_on_the_sheet(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_two_boxes_overlap(name: str) -> None:
-    root = ElementTree.fromstring(script.FIGURES[name]())
+    root = ElementTree.fromstring(DRAWN[name]())
     edges = [
         (x, x + float(e.attrib["width"]), y, y + float(e.attrib["height"]))
         for e in root.iter("{http://www.w3.org/2000/svg}rect")
@@ -66,5 +50,25 @@ def test_no_two_boxes_overlap(name: str) -> None:
 
 
 def test_every_figure_is_on_a_page() -> None:
-    pages = "".join(page.read_text("utf-8") for page in BLOCKS.glob("*.md"))
-    assert [name for name in NAMES if f"(../figures/{name})" not in pages] == []
+    pages = "".join(page.read_text("utf-8") for page in FIGURES.parent.rglob("*.md"))
+    files = sorted(path.name for path in FIGURES.glob("*.svg"))
+    assert len(files) >= len(NAMES) + 5
+    assert [name for name in files if f"figures/{name})" not in pages] == ["xlstm-loss.svg"]
+
+
+def test_the_v_of_each_difference_and_the_complex_step() -> None:
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    found = {name: float(errors.min()) for name, (_, errors) in plots.difference_errors().items()}
+    assert 1e-10 < found["forward difference"] < 1e-7
+    assert 1e-14 < found["central difference"] < 1e-10
+    assert found["central, Richardson"] < 1e-11
+    steps, errors = plots.difference_errors()["complex step"]
+    assert errors[steps < 1e-9].max() < 1e-14
+
+
+def test_how_far_a_gradient_reaches() -> None:
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    norms = {name: float(found[-1]) for name, found in plots.gradient_norms().items()}
+    assert norms["LSTM"] < 1e-20
+    assert 0.01 < norms["sLSTM"] < 0.2
+    assert 0.01 < norms["mLSTM"] < 0.2

@@ -13,7 +13,24 @@ import numpy as np
 import pytest
 import sympy
 
-from numpy_xlstm.cells import LSTMCell, LSTMState, mLSTMCell, mLSTMState, sLSTMCell, sLSTMState
+from numpy_xlstm import cells
+from numpy_xlstm.cells import (
+    ElmanCell,
+    ElmanState,
+    GRUCell,
+    GRUState,
+    LSTMCell,
+    LSTMPCell,
+    LSTMState,
+    OriginalGRUCell,
+    OriginalGRUState,
+    PeepholeLSTMCell,
+    PeepholeState,
+    mLSTMCell,
+    mLSTMState,
+    sLSTMCell,
+    sLSTMState,
+)
 from numpy_xlstm.cells.gates import log_gate, log_gate_slope
 from numpy_xlstm.numerics import Array
 
@@ -145,8 +162,8 @@ class Symbols:
             s: sympy.log(abs(value)) if s.name[0] == "m" else value
             for s, value in self.values.items()
         }
-        for p in pre:
-            (b,) = (s for s in p.expr.free_symbols if s.name[0] == "b")
+        for p in pre:  # one may contain those before it; its own bias is added to the rest
+            b = next(s for s in self.values if s.name[0] == "b" and s in p.expr.args)
             numbers[b] = sympy.log(abs(self.values[b])) - (p.expr - b).xreplace(numbers)
         return numbers
 
@@ -164,7 +181,8 @@ def _check(cell: Any, layer: Any, state: Any, new: Symbols) -> Any:
     dafter = after._replace(**new.arrays(**used))
     dx, dstate0, grads = _on_symbols(cell.backward)(layer, dh, cache, dafter)
     loss = (h * dh).sum() + sum((getattr(after, a) * getattr(dafter, a)).sum() for a in used)
-    numbers = new.numbers([p for gate in cache.pre for p in gate.flat])
+    pre = cache.pre if hasattr(cache, "pre") else [cache.h_pre]
+    numbers = new.numbers([p for gate in pre for p in gate.flat])
     inputs = {"x": x, **layer.params, **{a: getattr(state, a) for a in used}}
     found = {"x": dx, **grads, **{a: getattr(dstate0, a) for a in used}}
     for name, array in inputs.items():
@@ -175,10 +193,36 @@ def _check(cell: Any, layer: Any, state: Any, new: Symbols) -> Any:
     return cache
 
 
+def _check_one_unit(cell: Any, state: Any, gates: int, **more: Any) -> Any:
+    """A cell of one unit, whose W, R and b have a row for each gate."""
+    new, own = Symbols(**more.pop("given", {})), more.pop("params", {})
+    params = new.arrays(W=(gates, 1), R=(gates, 1), b=(gates,), **own)
+    before = state(**new.arrays(**dict.fromkeys(state._fields, (1, 1))))
+    return _check(cell, SimpleNamespace(params=params, **more), before, new)
+
+
 def _check_lstm(cell: Any) -> None:
-    new = Symbols()
-    layer = SimpleNamespace(params=new.arrays(W=(4, 1), R=(4, 1), b=(4,)))
-    _check(cell, layer, LSTMState(**new.arrays(h=(1, 1), c=(1, 1))), new)
+    _check_one_unit(cell, LSTMState, 4)
+
+
+def _check_peephole(cell: Any) -> None:
+    _check_one_unit(cell, PeepholeState, 4, params={"P": (3,)})
+
+
+def _check_gru(cell: Any) -> None:
+    _check_one_unit(cell, GRUState, 3, params={"b_h": (3,)})
+
+
+def _check_original_gru(cell: Any) -> None:
+    _check_one_unit(cell, OriginalGRUState, 3)
+
+
+def _check_elman(cell: Any, nonlinearity: str = "tanh", b: float = 0) -> Any:
+    return _check_one_unit(cell, ElmanState, 1, given={"b": b}, nonlinearity=nonlinearity)
+
+
+def _check_lstmp(cell: Any) -> None:
+    _check_one_unit(cell, LSTMState, 4, params={"W_hr": (1, 1)})
 
 
 def _check_slstm(cell: Any, forget_gate: str = "sigmoid", m: float = 5) -> None:
@@ -204,8 +248,29 @@ def _check_mlstm(cell: Any, gates: tuple[str, str] = ("exp", "sigmoid"), **given
     return _check(cell, layer, state, new)
 
 
-def test_lstm() -> None:
-    _check_lstm(LSTMCell)
+CHECKS: dict[Any, Callable[..., Any]] = {
+    LSTMCell: _check_lstm,
+    PeepholeLSTMCell: _check_peephole,
+    LSTMPCell: _check_lstmp,
+    GRUCell: _check_gru,
+    OriginalGRUCell: _check_original_gru,
+    ElmanCell: _check_elman,
+}
+
+
+@pytest.mark.parametrize("cell", CHECKS, ids=lambda cell: cell.__name__)
+def test_a_cell(cell: Any) -> None:
+    CHECKS[cell](cell)
+
+
+def test_every_cell_is_here() -> None:
+    checked = {cell.__name__ for cell in (*CHECKS, sLSTMCell, mLSTMCell)}
+    assert checked == {name for name in cells.__all__ if name.endswith("Cell")}
+
+
+@pytest.mark.parametrize(("b", "alive"), [(4, True), (-4, False)])
+def test_elman_with_relu(b: float, alive: bool) -> None:
+    assert (_check_elman(ElmanCell, "relu", b).h_pre > 0) == alive
 
 
 @pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
@@ -235,6 +300,11 @@ def test_mlstm_with_a_sigmoid_input_gate() -> None:
     ("check", "options", "cell", "line", "error"),
     [
         (_check_lstm, {}, LSTMCell, "dc * c_prev", "dc * c"),
+        (_check_peephole, {}, PeepholeLSTMCell, "+ p_o * do_pre", ""),
+        (_check_lstmp, {}, LSTMPCell, "dc_next + dm * o", "dc_next + o"),
+        (_check_gru, {}, GRUCell, "r * dn_pre", "dn_pre"),
+        (_check_original_gru, {}, OriginalGRUCell, "+ r * ds", "+ ds"),
+        (_check_elman, {}, ElmanCell, "dh_pre.T @ h_prev", "dh_pre.T @ h_pre"),
         # Where the past wins, δf′ cancels in δA: (stab.11) and (stab.13).
         (_check_slstm, {"m": -5}, sLSTMCell, "+ dn * n_prev", ""),
         (_check_slstm, {"m": 5}, sLSTMCell, "dm_next - i * di", "dm_next"),

@@ -11,20 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tags import CITATION, DEFINITION, PAGES, SOURCES, TAG, lines_of_tags, pages_of_tags, places
 
 from numpy_xlstm.cells import lstm
 
-ROOT = Path(__file__).parents[2]
-TAG = r"[a-z]+\.[0-9]+"
-
-
-def _found(pattern: str, files: list[Path]) -> Counter[str]:
-    return Counter(tag for file in files for tag in re.findall(pattern, file.read_text("utf-8")))
-
-
-PAGES = [*(ROOT / "docs/derivations").glob("*.md"), *(ROOT / "docs/blocks").glob("*.md")]
-DEFINED = _found(rf"\\tag\{{({TAG})\}}", PAGES)
-CITED = _found(rf"\[({TAG})\]", sorted((ROOT / "numpy_xlstm").rglob("*.py")))
+DEFINED = Counter(place.tag for place in places(DEFINITION, PAGES))
+CITED = Counter(place.tag for place in places(CITATION, SOURCES))
 CELLS = sorted(Path(lstm.__file__).parent.glob("*.py"))
 CITING = [path for path in CELLS if re.search(rf"\[{TAG}\]", path.read_text("utf-8"))]
 
@@ -44,6 +36,14 @@ def test_every_defined_tag_is_cited() -> None:
 
 def test_no_tag_is_defined_twice() -> None:
     assert [tag for tag, times in DEFINED.items() if times > 1] == []
+
+
+def test_a_tag_leads_to_its_page_and_to_the_line_of_the_specification() -> None:
+    assert pages_of_tags()["slstm.12"] == "derivations/slstm"
+    module, line = next(iter(lines_of_tags()["slstm.12"].items()))
+    assert module == "numpy_xlstm.cells.slstm"
+    source = Path(lstm.__file__).with_name("slstm.py").read_text("utf-8").splitlines()
+    assert source[line - 1].endswith("# [slstm.12]")
 
 
 # Symbols whose name in the code does not follow from the rules of `_names`.

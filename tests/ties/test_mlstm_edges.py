@@ -213,25 +213,27 @@ def first_order_bound(
     m[0] = -np.inf
     for t in range(T):
         m[t + 1] = max(f[t] + m[t], i[t])
-    jumps = np.abs(np.diff(m, prepend=0)[1:])
-    log_f, log_i = f + (m[:-1] - m[1:]), i - m[1:]
-    jumps[0] = log_f[0] = 0
+    A = f + m[:-1]
+    log_f, log_i, of_m = A - m[1:], i - m[1:], np.spacing(np.abs(A)) / (2 * u)
+    of_m[0] = log_f[0] = 0
     k = k / np.sqrt(DK)
     cost, apart, log_w = np.zeros((3, T, T))
     for j in range(T):
         log_w[j:, j] = log_i[j] + np.concatenate([[0], np.cumsum(log_f[j + 1 :])])
         steps = np.arange(T - j) + DK + 8
         apart[j:, j] = u * (4 * steps + 2 * L + (L + 1) * np.abs(log_w[j:, j]))
-        gates = np.abs(log_f) + jumps
+        gates = np.abs(log_f) + of_m
         cost[j:, j] = apart[j:, j] + u * np.concatenate([[0], np.cumsum(gates[j + 1 :])])
     w = np.tril(np.exp(log_w))
     qn = ((q @ k.T) * w).sum(1)
-    den = np.maximum(np.abs(qn), np.exp(-m[1:].clip(-708, 708))) + eps
+    floor = np.exp(-m[1:].clip(-708, 708))
+    den = np.maximum(np.abs(qn), floor) + eps
+    by_m = (eps + np.where(np.abs(qn) < floor, floor, 0)) / den
     read = w * (np.abs(q) @ np.abs(k).T) / den[:, None]
     size = np.abs(v).max() + np.abs(h).max(-1)
-    of_m = np.cumsum(np.spacing(np.abs(m[1:]))) * eps / den * np.abs(h).max(-1)
+    of_floor = np.cumsum(np.spacing(np.abs(m[1:]))) * by_m * np.abs(h).max(-1)
     tiny = 100 * np.finfo(float).tiny  # where the floor is clipped
-    return (read * cost).sum(1) * size + of_m + tiny, 2 * (read * apart).sum(1) * size + tiny
+    return (read * cost).sum(1) * size + of_floor + tiny, 2 * (read * apart).sum(1) * size + tiny
 
 
 def exact(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Array:

@@ -6,13 +6,14 @@ from numpy_xlstm.conformance.bugs import (
     gru,
     layers,
     mlstm,
+    mlstm_backward,
     sequence,
     slstm,
     training,
 )
 from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 
-MODULES = gated, gru, slstm, mlstm, chunkwise, sequence, layers, training
+MODULES = gated, gru, slstm, mlstm, mlstm_backward, chunkwise, sequence, layers, training
 BUGS = [bug for module in MODULES for bug in module.BUGS]
 """All of them."""
 

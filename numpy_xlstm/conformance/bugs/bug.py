@@ -54,7 +54,7 @@ class Bug(NamedTuple):
     description: str
     """What has this mistake: it completes "the numbers are those of …"."""
     flags: tuple[str, ...] = ()
-    """The flags and options of the cases that must show it, ``"forget_gate=exp"``; () for all."""
+    """Those of the cases that must show it; options count too, as ``eps=0.75``."""
     seen_in: tuple[str, ...] = ()
     """Where it was found."""
     port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
@@ -171,5 +171,5 @@ def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     try:
         with planted(*bugs), np.errstate(all="ignore"):
             return dict(run(case.options, inputs))
-    except (ValueError, ArithmeticError):
+    except (ValueError, ArithmeticError, OSError):  # OSError: there is no source
         return {}

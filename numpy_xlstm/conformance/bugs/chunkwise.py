@@ -18,9 +18,10 @@ OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 def kernel(options: Options, inputs: Arrays) -> Arrays:
     """What the kernel gives."""
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
-    known = {name: options[name] for name in OPTIONS if name in options}
-    given, lengths = (inputs[name] for name in "qkvif"), inputs.get("lengths")
-    h, final, cache = chunkwise.mlstm_chunkwise(*given, state, lengths=lengths, **known)
+    known: Any = {name: options[name] for name in OPTIONS if name in options}
+    q, k, v, i, f = (inputs[name] for name in "qkvif")
+    lengths = inputs.get("lengths")
+    h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
     *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}

@@ -14,10 +14,9 @@ BIASED = "lstm.s*", "slstm.s*"
 MAPS = pre_activations, pre_activations_backward
 
 CONVENTIONS = {
-    "fizo": "where xlstm 2.0.6 and tirex feed the weights that they name igate and fgate",
+    "fizo": "as where the weights that xlstm 2.0.6 names fgate and igate are taken by these names",
     "iofz": "which is that of ONNX",
-    "izfo": "which was that of TensorFlow's LSTMCell",
-    "ifoz": "which is that of CNTK and of many exporters",
+    "izfo": "which is that of TensorFlow 1",
 }
 """What is known of other orders of the gates."""
 
@@ -161,7 +160,7 @@ BUGS = [
         - df_pre = dc * c_prev * sigmoid_slope(f_pre)
         + df_pre = dc * c_prev * sigmoid_slope(f_pre + 1)
         """,
-        "an LSTM that adds 1 to the forget gate's pre-activation, as TensorFlow's LSTMCell did",
+        "an LSTM that adds 1 to the forget gate's pre-activation, as TensorFlow 1 did",
     ),
     Bug(
         "tanh-of-output-missing",

@@ -20,6 +20,7 @@ SEQUENCES = tuple(f"*.{kind}" for kind in KINDS)
 STACKS = ("*.stack",)
 BOTH = unroll, unroll_backward
 
+
 def of_field(name: str, families: tuple[str, ...]) -> list[Bug]:
     """What can be forgotten of one part of a state."""
     subjects = tuple(f"{family}.{kind}" for family in families for kind in KINDS)
@@ -64,7 +65,6 @@ BUGS = [
         + return dxs, tree_map(np.zeros_like, dstate), grads
         """,
         "a sequence that begins in the empty state, whatever it is given",
-        flags=("state",),
     ),
     Bug(
         "initial-state-returned",
@@ -219,10 +219,11 @@ BUGS = [
         STACKS,
         (Stacked,),
         """
-        - after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        - for level, directions in enumerate(self.directions):
         + num, ways = len(self.directions), max(self.directions)
         + state = [state[k % ways * num + k // ways] for k in range(num * ways)]
-        + after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        + each = zip(self.layers, state, strict=True)
+        + for level, directions in enumerate(self.directions):
         - return x, tuple(after), cache
         + return x, tuple(after[k % num * ways + k // num] for k in range(num * ways)), cache
         - before, grads = [], []

@@ -49,7 +49,8 @@ BUGS = [
         - p *= 1 - lr * self.weight_decay
         + g = g + self.weight_decay * p
         """,
-        "an Adam whose decay is added to the gradient and so to the moments, as in torch.optim.Adam",
+        "an Adam whose decay is added to the gradient, and so to the moments, as torch.optim.Adam "
+        "does",
     ),
     adamw(
         "adam-decay-after-the-step",

@@ -58,9 +58,19 @@ def mlstm_chunkwise(
     Parameters
     ----------
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
-        As in :func:`mlstm_recurrent`, and so are results and errors.
+        As in :func:`mlstm_recurrent`.
     chunk_size : int, default 64
         Steps per chunk, L ≥ 1. T need not be a multiple.
+
+    Returns
+    -------
+    h, state, cache
+        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_chunkwise_backward`.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
 
     Examples
     --------
@@ -81,7 +91,41 @@ def mlstm_chunkwise(
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
     """Vector-Jacobian product of :func:`mlstm_chunkwise`.
 
-    Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
+    Parameters
+    ----------
+    dh : np.ndarray
+        Cotangent of h, shape (B, NH, T, DV).
+    cache
+        From :func:`mlstm_chunkwise`.
+    dstate : mLSTMState, optional
+        Cotangent of the state after the last step; 0 if omitted.
+
+    Returns
+    -------
+    dq, dk, dv, di, df : np.ndarray
+        Gradients of the inputs, in their shapes, (B, NH, T, ·) and (B, NH, T).
+    dstate0 : mLSTMState
+        Gradient of the state before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+
+    Examples
+    --------
+    It is that of :func:`mlstm_recurrent_backward`, computed chunk by chunk:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_chunkwise, mlstm_chunkwise_backward
+    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v, dh = rng.standard_normal((4, 1, 2, 5, 4))
+    >>> i, f = rng.standard_normal((2, 1, 2, 5))
+    >>> dq = mlstm_chunkwise_backward(dh, mlstm_chunkwise(q, k, v, i, f, chunk_size=2)[2])[0]
+    >>> same = mlstm_recurrent_backward(dh, mlstm_recurrent(q, k, v, i, f)[2])[0]
+    >>> np.allclose(dq, same, rtol=1e-12)
+    True
     """
     return checked_backward(dh, cache, dstate, ChunkwiseCache)
 
@@ -115,7 +159,17 @@ def mlstm_parallel(
     Parameters
     ----------
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
-        As in :func:`mlstm_recurrent`, and so are results and errors.
+        As in :func:`mlstm_recurrent`.
+
+    Returns
+    -------
+    h, state, cache
+        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_parallel_backward`.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, OptionError
+        If an argument is not as described.
 
     Examples
     --------
@@ -135,7 +189,41 @@ def mlstm_parallel(
 def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
     """Vector-Jacobian product of :func:`mlstm_parallel`.
 
-    Arguments, results and errors are those of :func:`mlstm_recurrent_backward`.
+    Parameters
+    ----------
+    dh : np.ndarray
+        Cotangent of h, shape (B, NH, T, DV).
+    cache
+        From :func:`mlstm_parallel`.
+    dstate : mLSTMState, optional
+        Cotangent of the state after the last step; 0 if omitted.
+
+    Returns
+    -------
+    dq, dk, dv, di, df : np.ndarray
+        Gradients of the inputs, in their shapes, (B, NH, T, ·) and (B, NH, T).
+    dstate0 : mLSTMState
+        Gradient of the state before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+
+    Examples
+    --------
+    It is that of :func:`mlstm_recurrent_backward`, computed all steps at once:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_parallel, mlstm_parallel_backward
+    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v, dh = rng.standard_normal((4, 1, 2, 5, 4))
+    >>> i, f = rng.standard_normal((2, 1, 2, 5))
+    >>> dq = mlstm_parallel_backward(dh, mlstm_parallel(q, k, v, i, f)[2])[0]
+    >>> same = mlstm_recurrent_backward(dh, mlstm_recurrent(q, k, v, i, f)[2])[0]
+    >>> np.allclose(dq, same, rtol=1e-12)
+    True
     """
     return checked_backward(dh, cache, dstate, ChunkwiseCache)
 

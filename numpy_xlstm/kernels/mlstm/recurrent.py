@@ -73,10 +73,10 @@ def mlstm_recurrent(
 
     Notes
     -----
-    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). Results are
-    infinite where the mathematics exceeds the format: C of an exponential forget gate beside a
-    sigmoid input gate, which nothing bounds, and with eps = 0 the gradient of a query with
-    q·n = 0, which grows as e^m.
+    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). In float32 it is
+    computed in float64, and the m of the state is rounded once. Results are infinite where the
+    mathematics exceeds the format: C of an exponential forget gate beside a sigmoid input gate,
+    which nothing bounds, and with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     dh : np.ndarray
         Cotangent of h, shape (B, NH, T, DV).
     cache, dstate
-        As in :meth:`mLSTM.backward`, and so are errors.
+        As in :meth:`mLSTM.backward`.
 
     Returns
     -------
@@ -111,6 +111,22 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
         Gradients of the inputs, in their shapes.
     dstate0 : mLSTMState
         Gradient of the state before the first step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, NonFiniteError, CacheError
+        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> rng = np.random.default_rng(0)
+    >>> q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
+    >>> h, state, cache = mlstm_recurrent(q, k, v, *rng.standard_normal((2, 1, 2, 5)))
+    >>> dq, dk, dv, di, df, dstate0 = mlstm_recurrent_backward(rng.standard_normal(h.shape), cache)
+    >>> dq.shape, df.shape, dstate0.n.shape
+    ((1, 2, 5, 4), (1, 2, 5), (1, 2, 4))
     """
     return shared.checked_backward(dh, cache, dstate, RecurrentCache)
 

@@ -124,22 +124,23 @@ def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     return den, np.sign(qn.real) * wins, np.where((clipped != m) & ~wins, 1, eps / den)
 
 
-def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, Array, Array, Array]:
+def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
     """Logs of the gates divided by e^m, m at all steps, and where the past wins it or ties.
 
-    m₋ − m comes first: its error is like that of log f, and that of log f + m₋ is like that of m₋,
-    which may be far larger. Where nothing has come yet, m is −inf, and nothing carries on as it is.
+    Exponents are float64 at least, so that only the m that is returned is rounded to float32. Where
+    nothing has come yet, m is −inf, and nothing carries on as it is.
     """
-    steps_i, steps_f = (np.ascontiguousarray(np.moveaxis(a, -1, 0)) for a in (log_i, log_f))
-    ms = np.concatenate([m[None], steps_i])
-    for t in range(len(steps_i)):
-        maximum(steps_f[t] + ms[t], steps_i[t], out=ms[t + 1])  # [stab.3]
-    before, after = np.moveaxis(ms[:-1], 0, -1), np.moveaxis(ms[1:], 0, -1)
-    past = (log_f + before).real >= log_i.real  # [stab.10]
-    empty = after.real == -np.inf
-    shift = np.where(empty, 0, after)
-    log_f = log_f + (np.where(empty, 0, before) - shift)  # [stab.5]
-    return log_i - shift, log_f, after, past  # [stab.4]
+    dtype, wide = log_i.dtype, np.result_type(log_i, np.float64)
+    log_i, log_f = (np.ascontiguousarray(a.transpose(2, 0, 1), wide) for a in (log_i, log_f))
+    ms = np.concatenate([m[None], log_i])
+    for t in range(len(log_i)):
+        maximum(log_f[t] + ms[t], log_i[t], out=ms[t + 1])  # [stab.3]
+    A, m = log_f + ms[:-1], ms[1:]  # [stab.10]
+    past, empty = A.real >= log_i.real, m.real == -np.inf
+    shift = np.where(empty, 0, m)
+    log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
+    rounded = (a.transpose(1, 2, 0).astype(dtype, order="C") for a in (log_i, log_f, m))
+    return *rounded, past.transpose(1, 2, 0)
 
 
 def residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:

@@ -1,0 +1,47 @@
+"""What a page of the API shows of a class, and what a name in a docstring refers to."""
+
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+# What the parts of the package use of each other, and what would be an entry for itself only.
+INTERNAL = {
+    *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
+    *("check_cache", "check_input", "check_state", "check_size", "checked", "named_grads"),
+    *("can_recompute", "kernel", "options", "sequence_layer", "tensor_axes"),
+}
+
+
+def skip(_app: Sphinx, _kind: str, name: str, member: Any, *_: Any) -> bool | None:
+    """Leave out what is internal, and fields of tuples: the docstring of the class has them."""
+    field = str(getattr(member, "__doc__", "")).startswith("Alias for field number")
+    return True if name in INTERNAL or field else None
+
+
+def look_everywhere(app: Sphinx, env: Any, node: Any, content: Any) -> nodes.reference | None:
+    """Find a name that a docstring says without its module in the whole package."""
+    if node.get("refdomain") != "py" or node["reftype"] == "obj":
+        return None
+    node["refspecific"] = True
+    kind, name = node["reftype"], node["reftarget"]
+    domain = env.domains.python_domain
+    return domain.resolve_xref(env, node["refdoc"], app.builder, kind, name, node, content)
+
+
+def remove_old_pages(app: Sphinx) -> None:
+    """Remove the pages of names that are not listed any more."""
+    folder = Path(app.srcdir, "api")
+    listed = "".join(page.read_text("utf-8") for page in folder.glob("*.md"))
+    for page in (folder / "generated").glob("*.rst"):
+        if f"   {page.stem.removeprefix('numpy_xlstm.')}\n" not in listed:
+            page.unlink()
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.connect("builder-inited", remove_old_pages, priority=400)  # before autosummary
+    app.connect("autodoc-skip-member", skip)
+    app.connect("missing-reference", look_everywhere)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

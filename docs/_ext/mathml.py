@@ -1,0 +1,94 @@
+"""Formulas become MathML while the site is built: they need no script and no network to be read.
+
+A formula that cannot be converted is a warning. The mathematical font comes with the site, cut down
+to the characters that its formulas have.
+"""
+
+import re
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from fontTools import subset
+from math_core import LatexError, LatexToMathML
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util import logging
+
+logger = logging.getLogger(__name__)
+
+# A prime of this font is a superscript already.
+PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mo>([′″])</mo></msup>")
+INDEX_AND_PRIME = re.compile(r"<msubsup>(<mi>\w</mi>)((?:(?!msub).)*)<mo>([′″])</mo></msubsup>")
+
+
+def mathml(tex: str, display: bool) -> str:
+    """Return the MathML of a formula; raise ``LatexError`` if it has an error."""
+    tex = re.sub(r"\\(tilde|hat|bar) ?([ij])(?![a-z])", r"\\\1\\\2math ", tex)
+    if display and r"\begin" not in tex and re.search(r"\\\\|&", tex):
+        tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
+    found = _converter().convert_with_local_state(tex, displaystyle=display)
+    found = INDEX_AND_PRIME.sub(r"<msub><msup>\1<mo>\3</mo></msup>\2</msub>", found)
+    return PRIME.sub(r'<mrow>\1<mo lspace="0" rspace="0">\2</mo></mrow>', found)
+
+
+def formula(tex: str) -> str:
+    """Return the HTML of a displayed formula: where it has a wide gap, it can be broken."""
+    parts = re.split(r"\\q?quad(?![a-z])", tex)
+    if any(part.count("{") != part.count("}") for part in parts) or r"\begin" in tex:
+        parts = [tex]
+    return f'<div class="formula">{"".join(mathml(part, display=True) for part in parts)}</div>'
+
+
+@cache
+def _converter() -> LatexToMathML:
+    return LatexToMathML()
+
+
+class MathToMathML(SphinxPostTransform):
+    """Put MathML in the place of each formula."""
+
+    default_priority = 900
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Convert every formula of the document."""
+        formulas = [*self.document.findall(nodes.math), *self.document.findall(nodes.math_block)]
+        for node in formulas:
+            tex = node.astext()
+            try:
+                html = formula(tex) if isinstance(node, nodes.math_block) else mathml(tex, False)
+            except LatexError as error:
+                logger.warning("formula %r: %s", tex, error, location=node)
+                continue
+            node.replace_self(nodes.raw("", html, format="html"))
+
+
+def write_font(app: Sphinx, exception: Exception | None) -> None:
+    """Write the font of the formulas, with the characters that are in them."""
+    if exception is not None or app.builder.format != "html":
+        return
+    pages = "".join(page.read_text("utf-8") for page in Path(app.outdir).rglob("*.html"))
+    text = "".join(re.findall(r"<math.*?</math>", pages, flags=re.S))
+    options = subset.Options(flavor="woff2", layout_features=["*"], notdef_outline=True)
+    with resources.as_file(resources.files("ziamath.fonts") / "STIXTwoMath-Regular.ttf") as path:
+        font = subset.load_font(str(path), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text=text + MATH_ITALIC + "√")
+    subsetter.subset(font)
+    subset.save_font(font, str(Path(app.outdir, "_static/math.woff2")), options)
+
+
+# A browser shows a letter that is a symbol in italics, which are characters of their own.
+MATH_ITALIC = "".join(
+    map(chr, [0x210E, *range(0x1D434, 0x1D468), 0x1D6A4, 0x1D6A5, *range(0x1D6E2, 0x1D71C)])
+)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.add_post_transform(MathToMathML)
+    app.connect("build-finished", write_font)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,110 @@
+"""Tutorials as notebooks: what a page shows, as cells that run, with its figures inside.
+
+A page begins with ``(download-notebook)=`` on a line of its own to be one. It gets a link to the
+notebook below its title, and the notebook is written beside the page when the site is built.
+"""
+
+import doctest
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+MARK = "(download-notebook)="
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$\n?", flags=re.M | re.S)
+IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+\.svg)\)")
+INCLUDED = re.compile(r":pyobject: (\S+)")
+
+
+def is_tutorial(text: str) -> bool:
+    """Whether a page is to be a notebook, too."""
+    return text.startswith(MARK)
+
+
+def to_notebook(page: Path) -> Any:
+    """Return the notebook of a page: prose and code in its order, without what the code prints."""
+    text = page.read_text("utf-8").removeprefix(MARK).lstrip()
+    cells = []
+    for kind, part in _parts(text):
+        if kind == "code":
+            cells.append(new_code_cell(part))
+        elif part.strip():
+            cells.append(_markdown(page, part.strip()))
+    for number, cell in enumerate(cells):
+        cell["id"] = f"{page.stem}-{number}"
+    return new_notebook(cells=cells)
+
+
+def _parts(text: str) -> Iterator[tuple[str, str]]:
+    """Prose and code; what prints something ends a cell."""
+    end = 0
+    for fence in FENCE.finditer(text):
+        yield "prose", text[end : fence.start()]
+        language, body = fence[1], fence[2]
+        if ">>> " in body:
+            yield from (("code", cell) for cell in _cells(body))
+        elif language == "python":
+            yield "code", body.rstrip()
+        elif "literalinclude" in language:
+            name = INCLUDED.search(body)
+            yield "prose", f"(The source of `{name[1] if name else body.strip()}`.)"
+        else:
+            yield "prose", fence[0]
+        end = fence.end()
+    yield "prose", text[end:]
+
+
+def _cells(body: str) -> Iterator[str]:
+    cell: list[str] = []
+    for example in doctest.DocTestParser().get_examples(body):
+        source = example.source.rstrip()
+        if example.exc_msg:
+            source = f"try:\n    {source}\nexcept Exception as error:\n    print(error)"
+        cell.append(source)
+        if example.want:
+            yield "\n".join(cell)
+            cell = []
+    if cell:
+        yield "\n".join(cell)
+
+
+def _markdown(page: Path, text: str) -> Any:
+    """A cell of prose, with its pictures attached and its links to pages as names."""
+    attachments = {}
+
+    def attach(image: re.Match[str]) -> str:
+        path = page.parent / image[2]
+        attachments[path.name] = {"image/svg+xml": path.read_text("utf-8")}
+        return f"![{image[1]}](attachment:{path.name})"
+
+    text = IMAGE.sub(attach, text)
+    text = re.sub(r"\[([^\]]+)\]\([^):]+\.md(#[\w-]+)?\)", r"\1", text)
+    return new_markdown_cell(text, attachments=attachments)
+
+
+def write_notebooks(app: Any, exception: Exception | None) -> None:
+    """Write the notebook of each tutorial beside its page."""
+    if exception is None and app.builder.format == "html":
+        for page in sorted(Path(app.srcdir).rglob("*.md")):
+            if is_tutorial(page.read_text("utf-8")):
+                target = Path(app.outdir) / page.relative_to(app.srcdir).with_suffix(".ipynb")
+                nbformat.write(to_notebook(page), target)
+
+
+def add_link(app: Any, docname: str, source: list[str]) -> None:
+    """Put the link below the title of a tutorial."""
+    if is_tutorial(source[0]):
+        name = docname.rpartition("/")[2]
+        link = f"<p><a download href='{name}.ipynb'>Download this page as a notebook</a></p>"
+        title, _, rest = source[0].removeprefix(MARK).lstrip().partition("\n")
+        source[0] = f"{title}\n\n{link}\n{rest}"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Connect to Sphinx."""
+    app.connect("source-read", add_link)
+    app.connect("build-finished", write_notebooks)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,237 @@
+"""Draw the three cells as SVG, forward and backward: ``python -m docs.figures.cells``.
+
+All three in one language: the memory goes from left to right, the gates come from below, and the
+output leaves at the lower right. The backward is the same drawing with its arrows turned round.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from docs.figures.drawing import Figure, Point
+
+WIDTH, PANEL = 400, 372
+FORGET, INPUT, VALUE, OUTPUT = 75.0, 165.0, 245.0, 340.0
+"""Where the columns of the gates stand."""
+
+
+class Cell(Figure):
+    """A sheet with two panels, and what the cells have in common."""
+
+    def __init__(self, title: str, kept: list[str]) -> None:
+        super().__init__(WIDTH, 2 * PANEL + 60, title)
+        self.back = False
+        self.top = 0.0
+        for row, line in enumerate(kept):
+            self.text(WIDTH / 2, 2 * PANEL + 16 + 18 * row, line, "faint", size="12")
+
+    def panel(self, number: int) -> None:
+        """Begin the forward, 0, or the backward, 1."""
+        self.back, self.top = bool(number), number * PANEL
+        self.text(14, self.top + 24, ("forward", "backward")[number], "faint", anchor="start")
+
+    def wire(self, *points: Point) -> None:
+        """Draw an arrow in the direction of the forward, or against it."""
+        moved = [(x, y + self.top) for x, y in points]
+        self.line(*(reversed(moved) if self.back else moved))
+
+    def name(self, x: float, y: float, name: str, anchor: str = "start") -> None:
+        """Write what a line carries: its name, or that of its cotangent."""
+        label = f"δ${name}$" if self.back else f"${name}$"
+        self.text(x, y + self.top, label, anchor=anchor, size="15")
+
+    def knot(self, x: float, y: float, sign: str) -> None:
+        """A sum or a product on a line."""
+        self.operation(x, y + self.top, sign)
+
+    def function(
+        self, x: float, y: float, label: str, width: float = 46, kind: str = "act"
+    ) -> None:
+        """A box with what it computes."""
+        self.box(x, y + self.top, width, [label], kind)
+
+    def branch(self, x: float, y: float) -> None:
+        """A line that is read twice; on the way back, two cotangents that are added."""
+        if self.back:
+            self.operation(x, y + self.top, "+")
+        else:
+            self.dot((x, y + self.top))
+
+    def pre_activations(self, label: str, names: dict[float, str], gates: float) -> None:
+        """The affine map at the bottom, and a line to each gate."""
+        self.function(WIDTH / 2, 325, label, WIDTH - 40, "weight")
+        for x, name in names.items():
+            self.wire((x, 310), (x, gates + 15))
+            self.name(x + 6, 297, name)
+        self.wire((120, 362), (120, 340))
+        self.name(128, 359, "x")
+
+    def state_before(self, recurrent: bool) -> None:
+        """h₋ at the bottom, of the cells that read it."""
+        if recurrent:
+            self.wire((280, 362), (280, 340))
+            self.name(288, 359, "h_{−}")
+
+    def output(self, y: float) -> None:
+        """The product with the output gate, and h."""
+        self.knot(OUTPUT, y, "∘")
+        self.wire((OUTPUT, 245), (OUTPUT, y + 12))
+        self.name(OUTPUT + 6, 235, "o")
+        self.wire((OUTPUT + 12, y), (WIDTH - 8, y))
+        self.name(WIDTH - 14, y - 10, "h", "end")
+
+    def memory(self, y: float, name: str, factor: float, term: float, end: float) -> None:
+        """A line of the memory: times the forget gate, plus what is written."""
+        self.wire((10, y), (factor - 12, y))
+        self.name(12, y - 9, f"{name}_{{−}}")
+        self.knot(factor, y, "∘")
+        self.wire((factor + 12, y), (term - 12, y))
+        self.knot(term, y, "+")
+        self.wire((term + 12, y), (end, y))
+
+
+def draw_lstm(f: Cell) -> None:
+    """One panel of the LSTM."""
+    written = (INPUT + VALUE) / 2
+    f.memory(60, "c", FORGET, written, WIDTH - 8)
+    f.name(WIDTH - 14, 51, "c", "end")
+    f.branch(OUTPUT, 60)
+    f.wire((OUTPUT, 72 if f.back else 60), (OUTPUT, 95))
+    f.function(OUTPUT, 110, "tanh")
+    f.wire((OUTPUT, 125), (OUTPUT, 148))
+    f.output(160)
+    f.wire((FORGET, 245), (FORGET, 72))
+    f.name(FORGET + 6, 235, "f")
+    f.knot(written, 150, "∘")
+    f.wire((written, 138), (written, 72))
+    f.wire((INPUT, 245), (INPUT, 150), (written - 12, 150))
+    f.name(INPUT + 6, 235, "i")
+    f.wire((VALUE, 245), (VALUE, 150), (written + 12, 150))
+    f.name(VALUE + 6, 235, "z")
+    for x, label in ((FORGET, "σ"), (INPUT, "σ"), (VALUE, "tanh"), (OUTPUT, "σ")):
+        f.function(x, 260, label)
+    names = {FORGET: "f̃", INPUT: "ĩ", VALUE: "z̃", OUTPUT: "õ"}
+    f.pre_activations("$W x + R h_{−} + b$", names, 260)
+    f.state_before(True)
+
+
+def stabiliser(f: Cell) -> None:
+    """The gates i′ and f′, and the m that both are divided by."""
+    middle = (FORGET + INPUT) / 2
+    f.function(middle - 10, 260, "$m$ = max(log $f$ + $m_{−}$, ĩ)", 190, "plain")
+    f.wire((8, 222), (22, 222), (22, 245))
+    f.name(8, 213, "m_{−}")
+    f.wire((22, 275), (22, 294), (8, 294))
+    f.name(26, 294, "m")
+    f.wire((FORGET, 245), (FORGET, 122))
+    f.name(FORGET + 6, 235, "f′")
+    f.name(INPUT + 6, 235, "i′")
+
+
+def draw_slstm(f: Cell) -> None:
+    """One panel of the sLSTM."""
+    written = (INPUT + VALUE) / 2
+    f.memory(60, "c", FORGET, written, WIDTH - 8)
+    f.memory(110, "n", FORGET, INPUT, WIDTH - 8)
+    f.name(WIDTH - 14, 51, "c", "end")
+    f.name(WIDTH - 14, 128, "n", "end")
+    f.wire((FORGET, 98), (FORGET, 72))
+    f.branch(300, 60)
+    f.branch(300, 110)
+    f.wire((300, 72 if f.back else 60), (300, 85), (OUTPUT - 20, 85))
+    f.wire((300, 98 if f.back else 110), (300, 85), (OUTPUT - 20, 85))
+    f.function(OUTPUT + 2, 85, "$c$/$n$", 44, "plain")
+    f.wire((OUTPUT, 100), (OUTPUT, 148))
+    f.output(160)
+    f.knot(written, 160, "∘")
+    f.wire((written, 148), (written, 72))
+    f.branch(INPUT, 160)
+    f.wire((INPUT, 245), (INPUT, 122))
+    f.wire((INPUT + (12 if f.back else 0), 160), (written - 12, 160))
+    f.wire((VALUE, 245), (VALUE, 160), (written + 12, 160))
+    f.name(VALUE + 6, 235, "z")
+    stabiliser(f)
+    for x, label in ((VALUE, "tanh"), (OUTPUT, "σ")):
+        f.function(x, 260, label)
+    names = {FORGET: "f̃", INPUT: "ĩ", VALUE: "z̃", OUTPUT: "õ"}
+    f.pre_activations("$W x + R h_{−} + b$", names, 260)
+    f.state_before(True)
+
+
+def draw_mlstm(f: Cell) -> None:
+    """One panel of the mLSTM."""
+    key, value, query = 218, 258, 300
+    f.memory(60, "C", FORGET, value, WIDTH - 8)
+    f.memory(110, "n", FORGET, INPUT, WIDTH - 8)
+    f.name(WIDTH - 14, 51, "C", "end")
+    f.name(WIDTH - 14, 128, "n", "end")
+    f.wire((FORGET, 98), (FORGET, 72))
+    f.branch(query, 60)
+    f.branch(query, 110)
+    f.wire((query, 72 if f.back else 60), (query, 85), (OUTPUT - 32, 85))
+    f.wire((query, 98 if f.back else 110), (query, 85), (OUTPUT - 32, 85))
+    f.function(OUTPUT + 2, 85, "read", 68, "plain")
+    f.wire((query + 4, 310), (query + 4, 178), (OUTPUT - 14, 178), (OUTPUT - 14, 100))
+    f.name(query + 10, 297, "q")
+    f.wire((OUTPUT, 100), (OUTPUT, 148))
+    f.output(160)
+    f.wire((INPUT, 245), (INPUT, 202))
+    f.knot(INPUT, 190, "∘")
+    f.wire((key, 310), (key, 190), (INPUT + 12, 190))
+    f.name(key + 6, 297, "k")
+    f.wire((INPUT, 178), (INPUT, 122))
+    f.branch(INPUT, 150)
+    f.knot(value, 150, "∘")
+    f.wire((INPUT + (12 if f.back else 0), 150), (value - 12, 150))
+    f.name(INPUT + 18, 144, "w")
+    f.wire((value, 310), (value, 162))
+    f.name(value + 6, 297, "v")
+    f.wire((value, 138), (value, 72))
+    stabiliser(f)
+    f.function(OUTPUT, 260, "σ")
+    names = {FORGET: "f̃", INPUT: "ĩ", OUTPUT: "õ"}
+    f.pre_activations("$W x + b$: nothing of the past", names, 260)
+
+
+DRAWN = {
+    "lstm-cell.svg": (
+        draw_lstm,
+        "The LSTM cell, forward and backward",
+        [
+            "kept: $x$, $h_{−}$, $c_{−}$, the pre-activations, $i$, $f$, $z$, $o$, $c$",
+            "made again: tanh $c$, slopes",
+        ],
+    ),
+    "slstm-cell.svg": (
+        draw_slstm,
+        "The sLSTM cell, forward and backward",
+        [
+            "kept: $x$, the state, the pre-activations, $i′$, $f′$, $z$, $o$, $c$, $n$",
+            "made again: $c$/$n$, slopes",
+        ],
+    ),
+    "mlstm-cell.svg": (
+        draw_mlstm,
+        "The mLSTM cell, forward and backward",
+        [
+            "kept: $x$, the state, $q$, $k$, $v$, the gates, $C$, $n$, and what is",
+            "read: $C$ᵀ$q$ / max(|$q$·$n$|, $e$⁻ᵐ), with its denominator",
+        ],
+    ),
+}
+
+
+def figure(name: str) -> str:
+    """One of the figures as a file."""
+    draw, title, kept = DRAWN[name]
+    sheet = Cell(title, kept)
+    for number in (0, 1):
+        sheet.panel(number)
+        draw(sheet)
+    return sheet.svg()
+
+
+FIGURES = {name: partial(figure, name) for name in DRAWN}
+
+if __name__ == "__main__":
+    for name, draw in FIGURES.items():
+        Path(__file__).with_name(name).write_text(draw(), encoding="utf-8")

@@ -1,0 +1,11 @@
+/* From the inputs of a case to its results, in each precision. */
+#ifndef PORT_H
+#define PORT_H
+
+#include "safetensors.h"
+
+safetensors results_float(const safetensors *inputs);
+safetensors results_double(const safetensors *inputs);
+safetensors results(const safetensors *inputs); /* in that of the inputs */
+
+#endif

@@ -1,0 +1,155 @@
+"""What ``numpy-xlstm gradcheck my_package.my_module:MyCell(3, 4)`` names: imported, and called."""
+
+import ast
+import importlib
+import inspect
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.gradcheck import from_torch
+from numpy_xlstm.gradcheck.target import checked_target, is_floating, named_params, over
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.suite import Target
+
+FORM = "module:name or module:name(3, num_heads=2), with numbers and texts"
+ROWS, STEPS = 2, 4
+"""Sizes of an x that is not asked for."""
+
+
+def imported_target(
+    text: str, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
+) -> Target:
+    """Return what a text names, and inputs for it.
+
+    Parameters
+    ----------
+    text : str
+        ``module:name``, of a class, of a layer, of a module of PyTorch or of two functions, or a
+        call of a name. The module may be in the working directory.
+    shapes : sequence of tuples
+        Those of the inputs. If there are none, the target must have an ``input_size``.
+    rng, dtype
+        Of the inputs, and of parameters that begin at 0.
+
+    Raises
+    ------
+    OptionError
+        If it has another form, is not there, or is nothing that gradcheck takes.
+    """
+    module, name, arguments, keywords = _parsed(text)
+    target = _looked_up(text, _module(text, module), name)
+    if isinstance(target, type) or arguments is not None:
+        target = _called(text, target, arguments or [], keywords, {"rng": rng, "dtype": dtype})
+    if "torch" in sys.modules and isinstance(target, sys.modules["torch"].nn.Module):
+        target = from_torch(target)
+    try:
+        checked_target(target)
+    except TypeError as error:
+        raise OptionError(
+            f"{text}: {str(error).removeprefix('gradcheck: ')}; from_torch and from_jax make a "
+            "layer of a function of PyTorch or JAX"
+        ) from None
+    if params := named_params(target):
+        target = over(target, {n: _without_zeros(a, rng, dtype) for n, a in params.items()})
+    return target, _inputs(text, target, shapes, rng, dtype)
+
+
+def _parsed(text: str) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
+    """Module, dotted name, and what it is called with; None if it is not called."""
+    module, _, expression = text.partition(":")
+    try:
+        tree = ast.parse(expression, mode="eval").body
+        if not isinstance(tree, ast.Call):
+            return module, _dotted(tree), None, {}
+        keywords = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in tree.keywords}
+        return module, _dotted(tree.func), [ast.literal_eval(arg) for arg in tree.args], keywords
+    except (SyntaxError, ValueError):
+        raise OptionError(f"gradcheck: expected {FORM}; got {text!r}") from None
+
+
+def _dotted(tree: ast.expr) -> str:
+    if isinstance(tree, ast.Attribute):
+        return f"{_dotted(tree.value)}.{tree.attr}"
+    if not isinstance(tree, ast.Name):
+        raise ValueError("no name")
+    return tree.id
+
+
+def _module(text: str, name: str) -> Any:
+    """Import a module, from the working directory first; errors within it are the caller's."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise
+    except (ValueError, TypeError):  # an empty name, or a relative one
+        pass
+    raise OptionError(f"{text}: expected a module in this folder, or installed; got {name!r}")
+
+
+def _looked_up(text: str, module: Any, name: str) -> Any:
+    found = module
+    for part in name.split("."):
+        if not hasattr(found, part):
+            there = ", ".join(n for n in vars(found) if not n.startswith("_"))
+            raise OptionError(f"{text}: expected one of {there or 'no name'}; got {part!r}")
+        found = getattr(found, part)
+    return found
+
+
+def _called(
+    text: str, function: Any, arguments: list[Any], keywords: dict[str, Any], more: dict[str, Any]
+) -> Any:
+    """Call it, with a generator and a dtype too, if it takes them."""
+    if not callable(function):
+        raise OptionError(f"{text}: expected a class or a function before the brackets")
+    signature = inspect.signature(function)
+    names = signature.parameters.keys() - keywords.keys()
+    keywords = {**keywords, **{n: value for n, value in more.items() if n in names}}
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        raise OptionError(
+            f"{text}: expected the arguments of {function.__name__}{signature}: {error}"
+        ) from None
+    return function(*arguments, **keywords)
+
+
+def _without_zeros(array: Array, rng: np.random.Generator, dtype: Any) -> Array:
+    """Numbers of a dtype, small ones in place of zeros: beside a zero, mistakes are not seen."""
+    if not is_floating(array):
+        return array
+    drawn = 0.1 * rng.standard_normal(array.shape)
+    found: Array = np.where(array == 0, drawn, array).astype(dtype)
+    return found
+
+
+def _inputs(
+    text: str, target: Any, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
+) -> tuple[Array, ...]:
+    """Random inputs; without shapes an x of a step, or else of a sequence."""
+    if shapes:
+        return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    width = getattr(getattr(target, "target", target), "input_size", None)
+    if not isinstance(width, int):
+        raise OptionError(f"{text}: expected --input with the shape of an input, such as 2,5,3")
+    tried = []
+    for shape in ((ROWS, width), (ROWS, STEPS, width)):
+        x = rng.standard_normal(shape).astype(dtype)
+        try:
+            target.forward(x)
+        except Exception as error:  # a forward under test may raise anything
+            tried.append(f"{shape}: {type(error).__name__}: {error}")
+        else:
+            return (x,)
+    raise OptionError(
+        f"{text}: expected --input with the shape of an input, such as 2,5,3; tried "
+        + "; ".join(tried)
+    )

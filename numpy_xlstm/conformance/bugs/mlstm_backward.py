@@ -1,0 +1,202 @@
+"""Known mistakes in the backward of the mLSTM."""
+
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.unroll import unroll_backward
+from numpy_xlstm.conformance.bugs.bug import Bug
+from numpy_xlstm.conformance.bugs.mlstm import ALL, CELL, MLSTM
+
+BUGS = [
+    Bug(
+        "normaliser-constant",
+        MLSTM,
+        CELL,
+        """
+        - dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)
+        + dqn = np.zeros_like(qn)
+        - dm = dm_next + np.where(wins | (clip(m) != m), 0, S * (floor / den))
+        + dm = dm_next
+        """,
+        "a backward that takes the normaliser max(|q·n|, e^−m) for a constant",
+        seen_in=("mlstm_kernels 2.0.6",),
+    ),
+    Bug(
+        "normaliser-constant-in-products",
+        MLSTM,
+        CELL,
+        """
+        - dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)
+        + dqn = np.zeros_like(qn)
+        """,
+        "a backward that takes q·n for a constant in the denominator",
+    ),
+    Bug(
+        "floor-constant",
+        MLSTM,
+        CELL,
+        """
+        - dm = dm_next + np.where(wins | (clip(m) != m), 0, S * (floor / den))
+        + dm = dm_next
+        """,
+        "a backward that takes e^−m for a constant in the denominator, but not in the gates",
+    ),
+    Bug(
+        "sign-missing",
+        MLSTM,
+        CELL,
+        """
+        - dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)
+        + dqn = -S / np.where(wins, den, np.inf)
+        """,
+        "a backward that forgets the slope of |q·n|, which is −1 where q·n is negative, as Eq 90 "
+        "of the paper is printed",
+    ),
+    Bug(
+        "kink-to-floor",
+        MLSTM,
+        CELL,
+        """
+        - wins = modulus(qn).real >= floor.real
+        + wins = modulus(qn).real > floor.real
+        """,
+        "a backward that gives the denominator's gradient to e^−m where that is |q·n| exactly",
+        flags=("kink",),
+    ),
+    Bug(
+        "stabiliser-constant",
+        MLSTM,
+        CELL,
+        """
+        - dm = (dm - i * di - f * df) * self.normalised
+        + dm = np.zeros_like(dm)
+        """,
+        "a backward that takes m for a constant, which is exact only with eps = 0, and where no "
+        "cotangent comes on C, n and m",
+    ),
+    Bug(
+        "stabiliser-gradient-not-passed-on",
+        MLSTM,
+        CELL,
+        """
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, 0 * dA
+        """,
+        "a backward that gives m before the step no gradient",
+    ),
+    Bug(
+        "tie-to-input-gate",
+        MLSTM,
+        CELL,
+        """
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dlog_i = i * di + np.where(A.real <= log_i.real, dm, 0)
+        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        + dA = f * df + np.where(A.real > log_i.real, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to the input gate where the maximum is a "
+        "tie, not to log f + m₋",
+        flags=("tie",),
+    ),
+    Bug(
+        "tie-in-halves",
+        MLSTM,
+        CELL,
+        """
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dm = np.where(A.real == log_i.real, dm / 2, dm)
+        + dlog_i = i * di + np.where(A.real <= log_i.real, dm, 0)
+        """,
+        "a backward that halves the stabiliser's gradient where the maximum is a tie, as that of "
+        "torch.maximum and jax.numpy.maximum does",
+        flags=("tie",),
+    ),
+    Bug(
+        "forget-gradient-from-memory-after",
+        ALL,
+        CELL,
+        """
+        - df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)
+        + df = (C * dC).sum(axis=(-2, -1)) + (n * dn).sum(axis=-1)
+        """,
+        "a backward that forms the forget gate's gradient with C and n after the step, not before",
+    ),
+    Bug(
+        "gates-see-c-alone",
+        MLSTM,
+        CELL,
+        """
+        - dw = np.einsum("bhkv,bhv->bhk", dC, v) + dn
+        + dw = np.einsum("bhkv,bhv->bhk", dC, v)
+        - df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)
+        + df = (C_prev * dC).sum(axis=(-2, -1))
+        """,
+        "a backward of gates and keys through C alone, and not through n",
+    ),
+    Bug(
+        "forget-slope-missing",
+        ALL,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA
+        """,
+        "a backward without the slope of log σ, as if the forget gate were exponential",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "input-slope-missing",
+        ("mlstmsig.*",),
+        CELL,
+        """
+        - di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)
+        + di_pre = dlog_i
+        """,
+        "a backward without the slope of log σ of the input gate",
+    ),
+    Bug(
+        "input-gradient-from-values",
+        MLSTM,
+        CELL,
+        """
+        - di = (k * dw).sum(axis=-1)
+        + di = (v * np.einsum("bhkv,bhk->bhv", dC, k)).sum(axis=-1)
+        """,
+        "a backward that takes v·δv for the input gate's gradient, which leaves the normaliser out",
+    ),
+    Bug(
+        "gates-not-in-input-gradient",
+        ALL,
+        CELL,
+        """
+        - dx = dx + dg @ self.params[f"W_{g}"]
+        + dx = dx + dg @ self.params[f"W_{g}"] if g in "qkv" else dx
+        """,
+        "a backward whose gradient of x is that through q, k and v alone, as Eq 65 of the paper "
+        "prints it",
+    ),
+    Bug(
+        "key-scale-missing-in-backward",
+        ALL,
+        CELL,
+        """
+        - dg = dg / root(q.shape[-1], x) if g == "k" else dg
+        """,
+        "a backward that does not divide k's gradient by √DK",
+    ),
+    Bug(
+        "sum-of-gradients-for-forget-gate",
+        MLSTM,
+        (mLSTMCell, unroll_backward),
+        """
+        - dstate = checked_cotangent(cell, dstate, B)
+        + dstate = checked_cotangent(cell, dstate, B)
+        + dstate = dstate._replace(m=np.zeros_like(dstate.m))
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dlog_i = i * di
+        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        + dA = dm_next + (q * dq).sum(axis=-1) - (k * dk).sum(axis=-1)
+        """,
+        "a backward that sums q·δq − k·δk for the forget gate, and takes k·δk for the input gate, "
+        "which leaves out what comes on the final C, n and m",
+        seen_in=("mlstm_kernels 2.0.6",),
+    ),
+]

@@ -1,0 +1,94 @@
+"""A port that is in this process: a layer, or two functions, as :func:`gradcheck` takes them."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from numpy_xlstm.conformance.case import Case
+from numpy_xlstm.conformance.subjects import Arrays, part
+from numpy_xlstm.conformance.verify import Port, PortError
+from numpy_xlstm.gradcheck.target import checked_target, over
+from numpy_xlstm.trees import leaves, rebuild
+
+NOT_GIVEN = ("dy", "lengths")
+"""Inputs without a dot in their name that no forward takes as such."""
+
+
+def from_layer(make: Callable[[Case], Any]) -> Port:
+    """The port that is made of layers.
+
+    Parameters
+    ----------
+    make : Callable[[Case], layer or (forward, backward)]
+        Makes what is called for a case, of ``case.options`` for example. A layer is then given the
+        parameters of the case. Its forward takes the inputs of the case in their order, then the
+        state, where there is one, in the type of ``init_state(batch_size)`` if the layer has this,
+        else as tuples, or None, and ``lengths=`` where there are some.
+        :func:`numpy_xlstm.gradcheck.from_torch` and ``from_jax`` make such layers.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance, sLSTM
+    >>> cases = conformance.cases("slstm.sequence", "float32")
+    >>> port = conformance.from_layer(lambda case: sLSTM(**case.options))
+    >>> conformance.verify(cases[:3], port).passed
+    True
+    """
+
+    def port(case: Case) -> Arrays:
+        layer = checked_target(make(case))
+        params = part(case.inputs, "params")
+        return _results(case.inputs, over(layer, params) if params else layer)
+
+    return port
+
+
+def _results(inputs: Arrays, layer: Any) -> Arrays:
+    """All results by name."""
+    names = [name for name in inputs if "." not in name and name not in NOT_GIVEN]
+    given, dfinal = [inputs[name] for name in names], part(inputs, "dstate")
+    if dfinal:
+        given.append(_state_before(inputs, layer))
+    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
+    y, *final, cache = layer.forward(*given, **more)
+    dstate = [rebuild(tree, iter(dfinal.values())) for tree in final]
+    found = layer.backward(inputs["dy"], cache, *dstate)
+    parts = list(found) if isinstance(found, tuple) else [found]
+    grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
+    dstate0 = parts.pop() if dfinal else None
+    results = {"y": y, **_named("final", dfinal, final)}
+    results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
+    results |= _named("dstate0", dfinal, dstate0)
+    results |= {f"grads.{name}": gradient for name, gradient in grads.items()}
+    return {name: array for name, array in results.items() if array is not None}
+
+
+def _state_before(inputs: Arrays, layer: Any) -> Any:
+    """The state of a case, as the layer has it, or else as tuples; the empty one if none is given.
+
+    That is None to a layer without ``init_state``.
+    """
+    state, batch = part(inputs, "state"), len(inputs["dy"])
+    empty = layer.init_state(batch) if hasattr(layer, "init_state") else None
+    if not state:
+        return empty
+    return _nested(state) if empty is None else rebuild(empty, iter(state.values()))
+
+
+def _nested(arrays: Arrays) -> Any:
+    """``{"0.h": a, "0.c": b, "1.h": c}`` as ((a, b), (c,))."""
+    if "" in arrays:
+        return arrays[""]
+    groups: dict[str, Arrays] = {}
+    for name, array in arrays.items():
+        first, _, rest = name.partition(".")
+        groups.setdefault(first, {})[rest] = array
+    return tuple(_nested(group) for group in groups.values())
+
+
+def _named(name: str, like: Arrays, tree: Any) -> Arrays:
+    """The arrays of a state under the names that they have in the case."""
+    found = [array for _, array in leaves(name, tree)]
+    if len(found) != len(like):
+        raise PortError(f"{name}: expected {len(like)} arrays; got {len(found)}")
+    places = (f"{name}.{place}" if place else name for place in like)
+    return dict(zip(places, found, strict=True))

@@ -1,0 +1,108 @@
+"""What a framework differentiates, as a layer that :func:`gradcheck` takes."""
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.gradcheck.target import Arrays, is_floating
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, places, rebuild, tree_map
+
+
+class AutodiffCache(NamedTuple):
+    """What the backward of an :class:`AutodiffLayer` needs."""
+
+    outputs: list[Array]
+    record: Any  # whatever the framework keeps
+
+
+class AutodiffLayer:
+    """A function of a framework over parameters of NumPy.
+
+    A subclass has ``_evaluate``, which returns what the function returns and a record of it;
+    ``_pull_back``, which returns the gradients of the parameters and of the inputs, with None for
+    what has none; and ``_array``.
+    """
+
+    def __init__(self, target: Callable[..., Any], params: Arrays) -> None:
+        self.target, self.params = target, params
+
+    def with_params(self, params: Arrays) -> "AutodiffLayer":
+        """Return the same function over other parameters of the same names."""
+        if params.keys() != self.params.keys():
+            expected, got = (", ".join(sorted(names)) or "none" for names in (self.params, params))
+            raise OptionError(f"params: expected {expected}; got {got}")
+        other = copy.copy(self)
+        other.params = {name: params[name] for name in self.params}
+        return other
+
+    @property
+    def forward(self) -> Callable[..., Any]:
+        """Evaluate the function: (y, cache), or (y, state, cache) if it returns more than y."""
+        return _with_signature(self._forward, self.target)
+
+    def init_state(self, batch_size: int) -> Any:
+        """Return the empty state, if the function has a method of that name, or else None."""
+        init_state = getattr(self.target, "init_state", lambda batch_size: None)
+        dtype = self._dtype(())
+        return tree_map(lambda a: a.astype(dtype), self._arrays(init_state(batch_size)))
+
+    def _dtype(self, inputs: tuple[Any, ...]) -> np.dtype[Any]:
+        """The dtype in which all is computed; float64 if nothing tells."""
+        arrays = (array for _, array in leaves("", (self.params, inputs)))
+        return np.result_type(*[a for a in arrays if is_floating(a)] or [np.zeros(0)])
+
+    def _forward(self, *inputs: Any, **more: Any) -> tuple[Any, ...]:
+        if self._dtype(inputs).kind == "c":
+            raise DTypeError("frameworks are given real numbers only")
+        found, record = self._evaluate(inputs, more)
+        outputs = self._arrays(found)
+        cache = AutodiffCache([array for _, array in leaves("", outputs)], record)
+        if isinstance(outputs, tuple | list) and len(outputs) > 1:
+            y, *state = outputs
+            return y, state[0] if len(state) == 1 else tuple(state), cache
+        return outputs, cache
+
+    def backward(self, dy: Any, cache: AutodiffCache, dstate: Any = None) -> tuple[Any, ...]:
+        """Gradients of the inputs and of the parameters, as the framework finds them."""
+        outputs, record = cache
+        cotangents = [np.asarray(array) for _, array in leaves("", (dy, dstate))]
+        cotangents += [np.zeros_like(output) for output in outputs[len(cotangents) :]]
+        grads, dinputs = self._pull_back(record, cotangents)
+        return *dinputs, dict(zip(self.params, grads, strict=True))
+
+    def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
+        raise NotImplementedError
+
+    def _pull_back(
+        self, record: Any, cotangents: Sequence[Array]
+    ) -> tuple[list[Array], tuple[Any, ...]]:
+        raise NotImplementedError
+
+    def _array(self, leaf: Any) -> Array:
+        """An array of the framework as one of NumPy; ``TypeError`` for all else."""
+        raise NotImplementedError
+
+    def _arrays(self, tree: Any) -> Any:
+        found = (self._array(leaf) for _, leaf in places("", tree))
+        return rebuild(tree, found)
+
+
+def _with_signature(forward: Callable[..., Any], target: Any) -> Callable[..., Any]:
+    """The forward with the names of the target's arguments, where Python knows them."""
+
+    @functools.wraps(forward)
+    def named(*inputs: Any, **more: Any) -> Any:
+        return forward(*inputs, **more)
+
+    try:
+        signature = inspect.signature(getattr(target, "forward", target))
+    except ValueError:  # of a function that is written in C
+        return named
+    named.__signature__ = signature  # type: ignore[attr-defined]
+    return named

@@ -1,0 +1,140 @@
+"""Functions and modules of JAX as layers."""
+
+from collections.abc import Callable, Sequence
+from itertools import takewhile
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.errors import MissingExtraError
+from numpy_xlstm.gradcheck.autodiff import AutodiffLayer
+from numpy_xlstm.gradcheck.target import Arrays, is_floating
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import places, rebuild, tree_map
+
+
+def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
+    """Make a layer of a JAX function or module, whose backward is that of ``jax.vjp``.
+
+    What is checked is whatever JAX calls: a ``custom_vjp``, a kernel, a ``stop_gradient`` too many.
+    It is run in float64, and compiled if it can be. There is no complex step, so that references
+    are differences.
+
+    Parameters
+    ----------
+    target : callable
+        Takes arrays, tuples, lists and dicts of them, and None, and returns such. The first of
+        several outputs is y, and the others are the state. If it is a pytree that holds arrays, as
+        a module of Equinox or a ``jax.tree_util.Partial`` is, these are its parameters.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be called.
+    MissingExtraError
+        If JAX is not installed.
+
+    Examples
+    --------
+    .. code-block:: python
+
+        report = gradcheck(from_jax(my_function), x, (h, c))
+        report = gradcheck(from_jax(jax.tree_util.Partial(apply, params)), x)
+    """
+    if not callable(target):
+        raise TypeError(f"from_jax: expected a function or a module; got {target!r}")
+    held = _held(target).items()
+    return _JaxLayer(target, {name: np.array(leaf, np.float64) for name, (_, leaf) in held})
+
+
+class _JaxLayer(AutodiffLayer):
+    """See :func:`from_jax`."""
+
+    def __init__(self, target: Any, params: Arrays) -> None:
+        super().__init__(target, params)
+        self._call, self._vjp = _functions(target)
+        self._compiles = [True]  # shared with the same layer over other parameters
+
+    def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
+        floats = tree_map(lambda a: a if is_floating(a) else None, inputs)
+        others = tree_map(lambda a: None if is_floating(a) else a, inputs)
+        record = self.params, floats, others, more
+        return self._run(self._call, *record), record
+
+    def _pull_back(
+        self, record: Any, cotangents: Sequence[Array]
+    ) -> tuple[list[Array], tuple[Any, ...]]:
+        wanted = [c for c in cotangents if is_floating(c)]
+        grads, found = self._run(self._vjp, wanted, *record)
+        params, floats, _, _ = record
+        gradients = {name: np.array(leaf) for name, leaf in places("", found)}
+        dinputs = rebuild(floats, (gradients[name] for name, _ in places("", floats)))
+        return [np.array(grads[name]) for name in params], dinputs
+
+    def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Compiled, unless the function looks at numbers while it is traced."""
+        jax = _jax()
+        dtype = self._dtype(arguments)
+        with jax.enable_x64(dtype == np.float64):
+            if self._compiles[0]:
+                try:
+                    return jax.jit(function)(*arguments)
+                except jax.errors.JAXTypeError:
+                    self._compiles[0] = False
+            return function(*arguments)
+
+    def _array(self, leaf: Any) -> Array:
+        if not isinstance(leaf, _jax().Array | np.ndarray | np.generic | float | int):
+            raise TypeError(
+                "from_jax: expected arrays, or tuples, lists and dicts of them, to be returned; "
+                f"got {type(leaf).__name__}"
+            )
+        return np.array(leaf)
+
+
+def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The target over given parameters and inputs, and its vector-Jacobian product."""
+    jax, held = _jax(), _held(target)
+    named, structure = jax.tree_util.tree_flatten_with_path(target)
+
+    def call(params: Any, floats: Any, others: Any, more: Any) -> Any:
+        new = {path: params[name] for name, (path, _) in held.items()}
+        module = structure.unflatten(new.get(path, leaf) for path, leaf in named)
+        inputs = jax.tree.map(
+            lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
+        )
+        return module(*inputs, **more)
+
+    def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
+        def outputs(params: Any, floats: Any) -> list[Any]:
+            found = (leaf for _, leaf in places("", call(params, floats, others, more)))
+            return [leaf for leaf in found if is_floating(leaf)]
+
+        return jax.vjp(outputs, params, floats)[1](cotangents)
+
+    return call, vjp
+
+
+def _held(target: Any) -> dict[str, tuple[Any, Any]]:
+    """Path and array of all real numbers that a pytree holds, by name; a function holds none.
+
+    A name is what is left of the path without what all have in common.
+    """
+    jax = _jax()
+    named, _ = jax.tree_util.tree_flatten_with_path(target)
+    arrays = [(path, leaf) for path, leaf in named if isinstance(leaf, jax.Array | np.ndarray)]
+    held = [(p, a) for p, a in arrays if jax.numpy.issubdtype(a.dtype, jax.numpy.floating)]
+    levels = zip(*(path[:-1] for path, _ in held), strict=False)
+    common = len(list(takewhile(lambda keys: len(set(keys)) == 1, levels)))
+    return {
+        jax.tree_util.keystr(path[common:], simple=True, separator="."): (path, leaf)
+        for path, leaf in held
+    }
+
+
+def _jax() -> Any:
+    try:
+        import jax
+    except ImportError as error:
+        raise MissingExtraError("from_jax needs JAX: pip install jax") from error
+    return jax

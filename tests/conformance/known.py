@@ -1,0 +1,57 @@
+"""Write the table of known mistakes into its page: ``python -m tests.conformance.known``."""
+
+from pathlib import Path
+
+from numpy_xlstm.conformance.bugs import MODULES, Bug
+from numpy_xlstm.conformance.bugs.gated import CONVENTIONS
+
+PAGE = Path(__file__).parents[2] / "docs" / "conformance-bugs.md"
+BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
+TITLES = {
+    "gated": "Gates, LSTM, peepholes, projection",
+    "gru": "GRU and Elman",
+    "slstm": "sLSTM",
+    "mlstm": "mLSTM",
+    "mlstm_backward": "The backward of mLSTM",
+    "chunkwise": "The chunkwise form of mLSTM",
+    "sequence": "Sequences and stacks",
+    "layers": "Layers, blocks and models",
+    "training": "Training",
+}
+
+
+def tables() -> str:
+    """All tables, with their titles."""
+    parts = []
+    for module in MODULES:
+        name = module.__name__.rpartition(".")[2]
+        lines = [f"## {TITLES[name]}", "", "| mistake | the numbers are those of … | seen in |"]
+        lines += ["|---|---|---|", *rows(module.BUGS)]
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def rows(bugs: list[Bug]) -> list[str]:
+    """A row for each mistake; one for all orders of gates that no convention has."""
+    found, orders = [], 0
+    for name in dict.fromkeys(bug.name for bug in bugs):
+        same = [bug for bug in bugs if bug.name == name]
+        order = name.removeprefix("gates-in-order-")
+        if len(order) == 4 and order not in CONVENTIONS:
+            orders += 1
+            continue
+        seen = dict.fromkeys(where for bug in same for where in bug.seen_in)
+        what = same[0].description.replace("|", "\\|")
+        found.append(f"| `{name}` | {what} | {', '.join(seen)} |")
+    if orders:
+        found.append(f"| `gates-in-order-…` | the same in any of the {orders} other orders | |")
+    return found
+
+
+def page(text: str) -> str:
+    """The page, with the tables as they are now."""
+    return text[: text.index(BEGIN)] + BEGIN + tables()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text("utf-8")), "utf-8")

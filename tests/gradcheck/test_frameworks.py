@@ -1,0 +1,220 @@
+"""PyTorch and JAX through ``from_torch`` and ``from_jax``: right passes, each wrong one fails."""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, gradcheck
+from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError
+from numpy_xlstm.gradcheck import Report, from_jax, from_torch
+from tests.variants import assert_close
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 3, 3))
+
+
+def failing(report: Report) -> set[str]:
+    return {row.tensor for row in report.failures if row.method == "difference"}
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Threads for matrices of a few numbers only wait for one another."""
+    torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
+class TestTorch:
+    @property
+    def torch(self) -> Any:
+        return pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+
+    def test_its_lstm_passes_from_no_state_and_from_one(self) -> None:
+        report = gradcheck(from_torch(self.torch.nn.LSTM(3, 2)), X, rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows} > {"weight_ih_l0", "bias_hh_l0", "input", "hx.1"}
+        assert any("no complex step" in note for note in report.notes)
+
+    def test_its_numbers_are_those_of_the_module(self) -> None:
+        module = self.torch.nn.LSTM(3, 2, batch_first=True)
+        ours = LSTM(3, 2)
+        ours.load_state_dict(module.double().state_dict())
+        layer, state = from_torch(module), tuple(RNG.standard_normal((2, 1, 2, 2)))
+        y, final, cache = layer.forward(X, state)
+        expected, last, cache_of_ours = ours.forward(X, state)
+        assert_close((y, *final), (expected, *last), 1e-14)
+        dy, dfinal = RNG.standard_normal(y.shape), tuple(RNG.standard_normal((2, 1, 2, 2)))
+        dx, dstate0, grads = layer.backward(dy, cache, dfinal)
+        found = ours.backward(dy, cache_of_ours, dfinal)
+        assert_close((dx, *dstate0), (found[0], *found[1]), 1e-13)
+        assert list(grads) == list(ours.params)
+        assert_close(tuple(grads.values()), tuple(found[2][name] for name in grads), 1e-13)
+
+    def test_the_module_stays_as_it_is(self) -> None:
+        module = self.torch.nn.Sequential(self.torch.nn.Linear(3, 2), self.torch.nn.BatchNorm1d(3))
+        before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        assert gradcheck(from_torch(module), X, rng=0).passed
+        for name, tensor in module.state_dict().items():
+            assert self.torch.equal(tensor, before[name]), name
+
+    def test_a_detached_state_is_found(self) -> None:
+        lstm = self.torch.nn.LSTM(3, 2)
+
+        class Truncated(self.torch.nn.Module):  # type: ignore[name-defined,misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.lstm = lstm
+
+            def forward(self, x: Any, state: Any = None) -> Any:
+                y, (h, c) = self.lstm(x, state)
+                return y, (h, c.detach())
+
+        report = gradcheck(from_torch(Truncated()), X, rng=0)
+        assert "lstm.weight_ih_l0" in failing(report)
+
+    def test_a_custom_function_with_several_inputs_is_located(self) -> None:
+        class Product(self.torch.autograd.Function):  # type: ignore[name-defined,misc]
+            @staticmethod
+            def forward(ctx: Any, a: Any, b: Any) -> Any:
+                ctx.save_for_backward(a, b)
+                return a * b
+
+            @staticmethod
+            def backward(ctx: Any, dy: Any) -> Any:
+                a, b = ctx.saved_tensors
+                da, db = dy * b, dy * a
+                db[0, 1, 2] *= 1 + 1e-5
+                return da, db
+
+        report = gradcheck(from_torch(lambda a, b: Product.apply(a, b)), X, X[::-1] + 1, rng=0)
+        assert failing(report) == {"b"}
+        assert report.failures[0].note.startswith("1 of 18 entries; worst at [0, 1, 2]")
+
+    def test_constants_and_integers_have_no_gradient(self) -> None:
+        module = self.torch.nn.Sequential(self.torch.nn.Embedding(5, 3), self.torch.nn.Linear(3, 2))
+        module[1].bias.requires_grad_(False)
+        report = gradcheck(from_torch(module), np.array([1, 4, 4]), rng=0)
+        assert report.passed
+        assert "1.bias" not in {row.tensor for row in report.rows}
+
+    def test_functions_that_python_cannot_look_into(self) -> None:
+        assert gradcheck(from_torch(self.torch.tanh), X, rng=0).passed
+
+    def test_states_are_trees(self) -> None:
+        def step(x: Any, state: dict[str, Any]) -> Any:
+            h = self.torch.tanh(x + state["h"] * state["more"][0])
+            return h, {"h": h, "more": [x * state["h"]]}
+
+        state = {"h": X[0], "more": [X[1]]}
+        report = gradcheck(from_torch(step), X[0] + 1, state, rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows} >= {"x", "state.h", "state.more.0"}
+
+    def test_what_a_module_makes_itself_is_of_the_same_dtype(self) -> None:
+        torch = self.torch
+
+        class Shifted(torch.nn.Module):  # type: ignore[name-defined,misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.register_buffer("gain", torch.tensor(0.5))
+
+            def forward(self, x: Any) -> Any:
+                return torch.tanh(x * self.gain) @ (torch.eye(3) + self.gain)
+
+        for dtype in (np.float64, np.float32):
+            y, cache = from_torch(Shifted()).forward(X.astype(dtype))
+            dx, grads = from_torch(Shifted()).backward(y, cache)
+            assert (y.dtype, dx.dtype, grads) == (dtype, dtype, {})
+        assert gradcheck(from_torch(Shifted()), X, rng=0).passed
+        assert self.torch.get_default_dtype() == self.torch.float32
+
+    def test_parameters_of_other_names_are_refused(self) -> None:
+        with pytest.raises(OptionError, match=r"params: expected bias, weight; got W"):
+            from_torch(self.torch.nn.Linear(3, 2)).with_params({"W": X[0]})
+
+    def test_what_is_no_tensor_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"from_torch: expected tensors, .*; got str"):
+            gradcheck(from_torch(lambda x: (x, "text")), X, rng=0)
+        with pytest.raises(TypeError, match=r"from_torch: expected a module or a function; got 3"):
+            from_torch(3)  # type: ignore[arg-type]
+        with pytest.raises(DTypeError, match=r"expected one dtype.*float64 for weight, float32"):
+            gradcheck(from_torch(self.torch.nn.Linear(3, 2)), X.astype(np.float32), rng=0)
+
+
+class TestJax:
+    @property
+    def jax(self) -> Any:
+        return pytest.importorskip("jax", reason="JAX (the extra 'peers') is not installed")
+
+    def cell(self, slope: float = 1.0) -> Callable[..., Any]:
+        jnp = self.jax.numpy
+
+        tanh = self.jax.custom_vjp(lambda x: jnp.tanh(x))
+        tanh.defvjp(
+            lambda x: (jnp.tanh(x), x), lambda x, dy: (slope * dy * (1 - jnp.tanh(x) ** 2),)
+        )
+
+        def cell(params: Any, x: Any, state: Any = None) -> Any:
+            h = jnp.zeros((x.shape[1], 2)) if state is None else state["h"]
+
+            def step(h: Any, x: Any) -> Any:
+                h = tanh(x @ params["W"].T + h @ params["R"].T)
+                return h, h
+
+            h, y = self.jax.lax.scan(step, h, x)
+            return y, {"h": h}
+
+        return cell
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"W": np.linspace(-1, 1.1, 6).reshape(2, 3), "R": np.array([[0.3, -1], [0.7, 0.2]])}
+
+    def test_a_function_passes_from_no_state_and_from_one(self) -> None:
+        report = gradcheck(from_jax(self.cell()), self.params, X, rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows} > {"params.W", "params.R", "x", "state.h"}
+
+    def test_a_wrong_custom_vjp_fails(self) -> None:
+        report = gradcheck(from_jax(self.cell(1 + 1e-5)), self.params, X, rng=0)
+        assert failing(report) == {"params.W", "params.R", "x", "state.h"}
+
+    def test_a_module_has_parameters(self) -> None:
+        module = self.jax.tree_util.Partial(self.cell(), self.params)
+        report = gradcheck(from_jax(module), X, rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows} >= {"W", "R", "x", "state.h"}
+
+    def test_a_stopped_gradient_is_found(self) -> None:
+        def truncated(x: Any) -> Any:
+            return x * self.jax.lax.stop_gradient(x)
+
+        assert failing(gradcheck(from_jax(truncated), X, rng=0)) == {"x"}
+
+    def test_what_cannot_be_compiled_runs_as_it_is(self) -> None:
+        def branches(x: Any, n: Any) -> Any:
+            return x**2 if x[0, 0, 0] > 0 else x ** int(n)
+
+        report = gradcheck(from_jax(branches), -np.abs(X), np.array(3), rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows if row.method == "difference"} == {"x"}
+
+    def test_what_is_no_array_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"from_jax: expected a function or a module; got 3"):
+            from_jax(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("make", "package"), [(from_torch, "torch"), (from_jax, "jax")])
+def test_without_the_package_it_is_named(
+    make: Callable[..., Any], package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=f"pip install {package}"):
+        make(np.sin)

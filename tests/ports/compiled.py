@@ -1,0 +1,43 @@
+"""The sLSTM in C, compiled by the system's compiler."""
+
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCES = Path(__file__).parents[2] / "examples/c"
+STRICT = "-O2 -Wall -Wextra -Wpedantic -Werror"
+SANITISED = f"{STRICT} -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+
+def build(folder: Path, *targets: str, flags: str = STRICT, changes: Any = ()) -> Path:
+    """Copy the sources, change slstm.c where asked to, and compile them; skip if one cannot."""
+    compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    if compiler is None or shutil.which("make") is None:
+        pytest.skip("no C compiler, or no make")
+    for source in (*SOURCES.glob("*.[ch]"), SOURCES / "Makefile"):
+        shutil.copy(source, folder)
+    text = (folder / "slstm.c").read_text("utf-8")
+    for old, new in changes:
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    (folder / "slstm.c").write_text(text, encoding="utf-8")
+    command = ["make", "-s", "-C", str(folder), f"CC={compiler}", f"CFLAGS={flags}", *targets]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "sanitize" in flags and ("cannot find" in done.stderr or "unsupported" in done.stderr):
+        pytest.skip(f"{compiler} has no sanitizers here")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def example() -> Any:
+    """The module ``examples/c/compiled.py``."""
+    spec = importlib.util.spec_from_file_location("compiled_slstm", SOURCES / "compiled.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

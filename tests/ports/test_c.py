@@ -1,0 +1,222 @@
+"""The example in C: it passes the kit, each wrong copy of it fails, and no file makes it crash."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import conformance, gradcheck
+from numpy_xlstm.conformance import Case, Report
+from numpy_xlstm.conformance.files import header, write_tensors
+from tests.ports.compiled import SANITISED, SOURCES, build, example
+
+SUBJECTS = ("slstm.step", "slstm.sequence")
+
+
+@cache
+def cases(dtype: str | None = None, seed: int = 0) -> list[Case]:
+    return [case for name in SUBJECTS for case in conformance.cases(name, dtype, seed=seed)]
+
+
+def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
+    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=60)
+    return conformance.verify(chosen, port)
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("c"), "slstm_port", "libslstm.so")
+
+
+@pytest.fixture(scope="module")
+def sanitised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("c"), "slstm_port", "read_set", flags=SANITISED)
+
+
+def test_it_passes_in_both_dtypes(compiled: Path, tmp_path: Path) -> None:
+    report = verified(compiled / "slstm_port", cases(), tmp_path)
+    assert report.passed, report
+    assert len(report.verdicts) > 80
+
+
+def test_it_passes_in_float32(compiled: Path, tmp_path: Path, seed_of_cases: int) -> None:
+    report = verified(compiled / "slstm_port", cases("float32", seed_of_cases), tmp_path)
+    assert report.passed, report
+
+
+@pytest.fixture(scope="module")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of vectors, of other subjects too."""
+    folder = tmp_path_factory.mktemp("vectors")
+    chosen = [*cases()[::5], *conformance.cases("lstm.step"), *conformance.cases("mlstm.step")[:3]]
+    assert len(list(conformance.write_vectors(folder, chosen))) == len(chosen)
+    return folder
+
+
+def test_no_sanitizer_complains(sanitised: Path, vectors: Path) -> None:
+    done = subprocess.run([sanitised / "read_set", vectors], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    read = len(json.loads((vectors / "manifest.json").read_text("utf-8"))["cases"])
+    run = len(cases()[::5])
+    assert done.stdout == f"{read} cases read, {run} of {run} of the sLSTM passed\n"
+
+
+def test_the_set_that_comes_with_the_package_is_read(sanitised: Path) -> None:
+    if not conformance.SMALL.exists():
+        pytest.skip("no small set yet")
+    done = subprocess.run(
+        [sanitised / "read_set", conformance.SMALL], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "cases read" in done.stdout
+
+
+def test_what_is_off_by_two_bounds_fails(sanitised: Path, tmp_path: Path) -> None:
+    case = cases("float64")[0]
+    found = case.content()
+    off = found.expected | {"dx": found.expected["dx"] + 2 * found.bounds["dx"]}
+    wrong = replace(case, content=lambda: found._replace(expected=off))
+    assert len(list(conformance.write_vectors(tmp_path, [wrong]))) == 1
+    done = subprocess.run([sanitised / "read_set", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{case.id}: dx is off by ")
+
+
+OF_ROWS = "size_t length = lengths ? (size_t)lengths[b] : T;\n        for (size_t t = 0,"
+WRONG = {
+    "gates f and z exchanged": [
+        (
+            "f_pre = u->pre[GATE_F], z_pre = u->pre[GATE_Z], o",
+            "f_pre = u->pre[2], z_pre = u->pre[1], o",
+        )
+    ],
+    "R transposed": [
+        ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
+    ],
+    "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
+    "m is a constant": [("REAL dm = *ds_m - u->i * di - u->f * df;", "REAL dm = 0;")],
+    "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
+    "ties go to i": [("u->A < i_pre", "u->A <= i_pre"), ("u->A >= i_pre", "u->A > i_pre")],
+    "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
+    "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_copy_fails(name: str, tmp_path: Path) -> None:
+    folder = build(tmp_path, "slstm_port", changes=WRONG[name])
+    report = verified(folder / "slstm_port", cases(), tmp_path)
+    assert not report.passed
+    assert any(verdict.passed for verdict in report.verdicts)
+
+
+def run(program: Path, file: Path, out: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([program, file, out], capture_output=True, text=True, errors="replace")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_damaged_file_makes_it_crash(
+    sanitised: Path, vectors: Path, tmp_path: Path, seed: int
+) -> None:
+    """Files that end too early, and headers with other bytes, are refused or read."""
+    rng = np.random.default_rng(seed)
+    whole = next((vectors / "inputs").glob("slstm.*")).read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    refused, file, out = 0, tmp_path / "in", tmp_path / "out"
+    for n in range(20):
+        damaged = bytearray(whole[: rng.integers(len(whole)) if n % 4 == 0 else None])
+        for at in rng.integers(min(end, len(damaged)) or 1, size=n % 4):
+            damaged[at] = rng.choice(list(b'{}[]",:0919-u\\ \0'))
+        file.write_bytes(damaged)
+        done = run(sanitised / "slstm_port", file, out)
+        assert done.returncode in (0, 2), done.stderr
+        assert "anitizer" not in done.stderr
+        refused += done.returncode == 2
+    assert refused > 5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": None}, "x: expected a tensor of F32 or F64"),
+        ({"params.R": None}, "params.R: expected a tensor of F64 with 3 axes"),
+        ({"dy": np.zeros((3, 7, 5))}, "dy: expected 8 numbers along axis 2; got 5"),
+        (
+            {"state.c": np.zeros((3, 8), np.float32)},
+            "state.c: expected a tensor of F64 with 2 axes",
+        ),
+        ({"lengths": np.array([1, 8, 3])}, "lengths: expected 0 to 7; got 8"),
+        ({"forget_gate": "tanh"}, "forget_gate: expected sigmoid or exp; got tanh"),
+    ],
+)
+def test_wrong_inputs_are_named(
+    compiled: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    case = next(c for c in cases("float64") if c.id == "slstm.sequence.exp.ordinary.float64")
+    inputs = {n: a for n, a in (case.inputs | change).items() if isinstance(a, np.ndarray)}
+    known = header(case) | {n: a for n, a in change.items() if isinstance(a, str)}
+    write_tensors(tmp_path / "in.safetensors", inputs, known)
+    done = run(compiled / "slstm_port", tmp_path / "in.safetensors", tmp_path / "out")
+    assert (done.returncode, done.stderr) == (2, f"{message}\n")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+    pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+    build(tmp_path, "clean")
+    root = SOURCES.parents[1]
+    page = (root / "docs/porting.md").read_text("utf-8")
+    (block,) = re.findall(r"```bash\ncd examples/c\n(.*?)```", page, flags=re.S)
+    for name, command in (("numpy-xlstm", "-m numpy_xlstm"), ("python3", "")):
+        block = block.replace(name, f"{sys.executable} {command}")
+    shutil.copy(SOURCES / "compiled.py", tmp_path)
+    done = subprocess.run(
+        ["sh", "-ec", block],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gradcheck passed" in done.stdout
+
+
+def test_files_that_cannot_be_read_or_written(compiled: Path, tmp_path: Path) -> None:
+    program = compiled / "slstm_port"
+    assert run(program, tmp_path / "none", tmp_path / "out").returncode == 2
+    assert "expected a file that can be read" in run(program, tmp_path / "none", tmp_path).stderr
+    assert subprocess.run([program], capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("forget_gate", ["sigmoid", "exp"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_by_ctypes_its_backward_passes_gradcheck(
+    compiled: Path, forget_gate: str, dtype: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"W": (16, 3), "R": (2, 8, 2), "b": (16,)}
+    params = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    layer = example().CompiledSLSTM(params, forget_gate, compiled / "libslstm.so")
+    report = gradcheck(layer, rng.standard_normal((2, 3, 3)).astype(dtype), rng=0)
+    assert report.passed, report
+    assert {row.tensor for row in report.rows} >= {"W", "R", "b", "x", "state.h", "state.m"}
+
+
+def test_by_ctypes_it_passes_the_kit(compiled: Path) -> None:
+    def layer(case: Case) -> Any:
+        params = {name: case.inputs[f"params.{name}"] for name in "WRb"}
+        gate = case.options["forget_gate"]
+        return example().CompiledSLSTM(params, gate, compiled / "libslstm.so")
+
+    chosen = conformance.cases("slstm.sequence")
+    report = conformance.verify(chosen, conformance.from_layer(layer))
+    assert report.passed, report

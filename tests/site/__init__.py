@@ -1,0 +1,1 @@
+"""The built site, page by page in a browser."""

@@ -1,0 +1,165 @@
+"""Look at pages of the site in Debian's Chromium, which reaches this machine alone."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+from urllib.parse import urldefrag, urljoin
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WIDTHS = (1400, 390)
+MODES = ("light", "dark")
+
+# What a page shows that it should not, and what it links to.
+LOOK = r"""
+() => {
+  const shown = e => e.getClientRects().length > 0;
+  const text = node => {
+    const copy = node.cloneNode(true);
+    copy.querySelectorAll("pre, code, script, style").forEach(e => e.remove());
+    return copy.textContent;
+  };
+  const main = document.querySelector("main") ?? document.body;
+  return {
+    "formula in error": [...document.querySelectorAll("merror, .math, mjx-merror")]
+      .map(e => e.textContent),
+    "raw TeX": text(main).match(/\\[a-zA-Z]+|\$\$?[^$\s][^$]*\$|\\[()\[\]]/g) ?? [],
+    "broken image": [...document.images].filter(e => shown(e) && !e.naturalWidth)
+      .map(e => e.src),
+    links: [...document.querySelectorAll("a[href]")].map(e => e.href),
+    ids: [...document.querySelectorAll("[id]")].map(e => e.id),
+  };
+}
+"""
+
+# What sticks out of the window at its present width, but for what is made to scroll.
+OVERFLOW = r"""
+() => {
+  const width = document.documentElement.clientWidth;
+  const scrolls = e => e.closest("pre, .formula, .pst-scrollable-table-container");
+  const out = [];
+  const look = (node, element) => {
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    const right = Math.max(...[...range.getClientRects()].map(box => box.right));
+    if (right > width + 1 && !scrolls(element)) out.push(node.textContent.trim().slice(0, 60));
+  };
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode())
+    if (walk.currentNode.data.trim() && walk.currentNode.parentElement.checkVisibility({
+      checkOpacity: true, checkVisibilityCSS: true }))
+      look(walk.currentNode, walk.currentNode.parentElement);
+  for (const e of document.querySelectorAll("img, svg, math"))
+    if (e.getBoundingClientRect().right > width + 1 && !scrolls(e))
+      out.push(e.outerHTML.slice(0, 60));
+  if (document.documentElement.scrollWidth > width) out.push("the page itself");
+  for (const e of document.querySelectorAll("td, th")) {
+    const longest = Math.max(...e.textContent.split(/\s/).map(word => word.length));
+    if (e.clientWidth < 4 * Math.min(longest, 10)) out.push(`a narrow column: ${e.textContent}`);
+  }
+  return out;
+}
+"""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """Serve a folder on a port of this machine, and give its address."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def opened() -> Iterator[Any]:
+    """Give a browser to which no name of another host means anything."""
+    from playwright.sync_api import sync_playwright
+
+    options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def faults(folder: Path) -> list[str]:
+    """Everything wrong with the pages in a folder, in each width and mode: one line for each."""
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*.html"))
+    pages = [path.as_posix() for path in paths if path.parts[0] != "_static"]
+    found: list[str] = []
+    links: dict[str, set[str]] = {}
+    ids: dict[str, set[str]] = {}
+    with served(folder) as site, opened() as browser:
+        window = browser.new_page()
+        watched = _watch(window, site)
+        for page in pages:
+            window.goto(site + page)
+            seen = window.evaluate(LOOK)
+            links[page], ids[page] = set(seen.pop("links")), set(seen["ids"])
+            seen["id twice"] = [name for name, n in Counter(seen.pop("ids")).items() if n > 1]
+            seen |= _in_every_width(window)
+            found += [f"{page}: {kind}: {what}" for kind, all_ in seen.items() for what in all_]
+            found += [f"{page}: {what}" for what in watched]
+            watched.clear()
+        found += _broken(site, links, ids, folder)
+    return found
+
+
+def _watch(window: Any, site: str) -> list[str]:
+    """Write down what the browser complains about, and every request to elsewhere."""
+    watched: list[str] = []
+
+    def request(request: Any) -> None:
+        if not request.url.startswith((site, "data:", "blob:")):
+            watched.append(f"request to {request.url}")
+
+    def console(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            watched.append(f"console: {message.text}")
+
+    window.on("request", request)
+    window.on("console", console)
+    window.on("pageerror", lambda error: watched.append(f"script: {error}"))
+    return watched
+
+
+def _in_every_width(window: Any) -> dict[str, list[str]]:
+    found = {}
+    for width in WIDTHS:
+        window.set_viewport_size({"width": width, "height": 900})
+        for mode in MODES:
+            window.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
+            found[f"too wide at {width} px, {mode}"] = window.evaluate(OVERFLOW)
+    return found
+
+
+def _broken(
+    site: str, links: dict[str, set[str]], ids: dict[str, set[str]], folder: Path
+) -> Iterator[str]:
+    """Links to no page of the site, or to no place on it."""
+    for page, targets in links.items():
+        for target in sorted(targets):
+            address, anchor = urldefrag(urljoin(site + page, target))
+            if not address.startswith(site):
+                continue
+            path = address.removeprefix(site).partition("?")[0] or "index.html"
+            if not (folder / path).is_file():
+                yield f"{page}: broken link: {target.removeprefix(site)}"
+            elif anchor and path in ids and anchor not in ids[path]:
+                yield f"{page}: broken link: no such place: {target.removeprefix(site)}"

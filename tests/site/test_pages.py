@@ -1,0 +1,100 @@
+"""Every page of the site, in a browser without a network: wide and narrow, light and dark."""
+
+import os
+import re
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from tags import lines_of_tags, pages_of_tags
+
+from tests.site.browser import CHROMIUM, faults
+
+ROOT = Path(__file__).parents[2]
+MISSING = [name for name in ("sphinx", "pydata_sphinx_theme", "playwright") if not find_spec(name)]
+MISSING += [] if CHROMIUM else ["chromium"]
+REQUIRED = os.environ.get("NUMPY_XLSTM_SITE") == "required"
+
+pytestmark = pytest.mark.skipif(
+    bool(MISSING) and not REQUIRED, reason=f"not installed: {', '.join(MISSING)}"
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built anew; a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-j", "2"]
+    built = subprocess.run(
+        [*command, "-d", f"{folder}/trees", "docs", f"{folder}/html"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stderr
+    return folder / "html"
+
+
+def test_no_page_has_a_fault(site: Path) -> None:
+    assert len(list(site.rglob("*.html"))) > 100
+    assert faults(site) == []
+
+
+FAULTS = {
+    "formula in error": "<math><merror><mtext>no</mtext></merror></math>",
+    "raw TeX": r"<p>where \tilde f is</p>",
+    "id twice": "<p id='a'>one</p><p id='a'>two</p>",
+    "broken image": "<img src='none.svg' width='9' height='9'>",
+    "too wide at 390 px": "<p style='width: 400px; text-align: right'>word</p>",
+    "too wide at 390 px, dark": "<h1 style='overflow: hidden; width: 380px'>" + "m" * 60 + "</h1>",
+    "too wide at 390 px, light: a narrow column": "<table style='width: 20px; table-layout: fixed'>"
+    "<td style='padding: 0; overflow-wrap: anywhere'>meaning</table>",
+    "console": "<script>console.error('no')</script>",
+    "script": "<script>undefined.no</script>",
+    "request to https://example.org": "<img src='https://example.org/a.png' hidden>",
+    "broken link: none.html": "<a href='none.html'>there</a>",
+    "broken link: no such place": "<a href='#none'>there</a>",
+}
+
+
+PAGE = "<!doctype html><link rel='icon' href='data:,'><body style='margin: 0'><main>{}</main>"
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found(fault: str, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(PAGE.format(FAULTS[fault]), "utf-8")
+    assert any(line.startswith(f"index.html: {fault}") for line in faults(tmp_path))
+
+
+def test_a_page_without_fault_has_none(tmp_path: Path) -> None:
+    scrolls = f"<pre style='overflow: auto'>{'m' * 999}</pre>"
+    (tmp_path / "index.html").write_text(PAGE.format(scrolls), "utf-8")
+    assert faults(tmp_path) == []
+
+
+def test_every_tag_is_a_link_both_ways(site: Path) -> None:
+    for tag, page in pages_of_tags().items():
+        equation = (site / f"{page}.html").read_text("utf-8").split(f'id="{tag}"')
+        assert len(equation) == 2, tag
+        for module, line in lines_of_tags()[tag].items():
+            path = module.replace(".", "/")
+            link = f'_modules/{path}.html#{tag}">{path.removeprefix("numpy_xlstm/")}.py:{line}</a>'
+            assert link in equation[1], (tag, module)
+            source = (site / f"_modules/{path}.html").read_text("utf-8")
+            place = rf'id="{tag}" class="tag" href="[./]*{page}\.html#{tag}">{tag}</a>'
+            assert len(re.findall(place, source)) == 1, (tag, module)
+
+
+def test_a_tag_in_the_text_and_in_code_leads_to_its_equation(site: Path) -> None:
+    page = (site / "derivations/lstm.html").read_text("utf-8")
+    assert '(<a class="reference internal" href="recurrence.html#rec.8">rec.8</a>)' in page
+    assert re.search(r'class="c1"># \[<a class="tag" href="[^"]*#lstm\.9">lstm\.9</a>\]', page)
+
+
+def test_the_search_knows_no_tex(site: Path) -> None:
+    index = (site / "searchindex.js").read_text("utf-8")
+    assert "stabilis" in index
+    assert re.findall(r'"(?:qquad|mathsf|mathrm|operatorname|tfrac)"', index) == []

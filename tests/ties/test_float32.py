@@ -1,0 +1,121 @@
+"""mLSTM and sLSTM in float32 where m is large: ``docs/derivations/numerics.md``."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cells import mLSTMState, sLSTMState
+from numpy_xlstm.kernels import mlstm
+from numpy_xlstm.kernels.slstm import slstm_recurrent
+from numpy_xlstm.numerics import Array
+from tests.ties.test_mlstm import FORMS, Case, assert_tied, bare_cell, by_cell, by_form
+
+T = 300
+SIZE: dict[str, Any] = {"B": 2, "NH": 2, "T": T, "DK": 3, "DV": 2, "forget_gate": "exp"}
+U = 2.0**-24
+
+
+def run(form: str, inputs: Any, state: Any, eps: float = 1e-6, forget: str = "exp") -> Any:
+    return getattr(mlstm, f"mlstm_{form}")(*inputs, state, eps=eps, forget_gate=forget)[:2]
+
+
+def numbers(m: float, f: float, scale: float = 0.0) -> tuple[list[Array], Any]:
+    """In float32, inputs with f̃ = f, or random around it, and a state with m₀ = m.
+
+    q, k and n are positive, so that q·n does not cancel.
+    """
+    x = Case(**SIZE, scale=scale).numbers(np.float32)
+    q, k, v, i, random = x["inputs"]
+    C, n, _ = x["state"]
+    state = mLSTMState(C, np.abs(n), np.full((2, 2), m, np.float32))
+    return [np.abs(q), np.abs(k), v, i, random + np.float32(f)], state
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("m", "f"), [(1e6, 0.7), (1e6, -0.9), (1e9, 30.0), (-1e6, 5.0)])
+def test_a_memory_that_nothing_is_added_to_stays_as_it_is(form: str, m: float, f: float) -> None:
+    """Whatever of log f + m₋ is lost, C and n do not drift, overflow or vanish."""
+    (q, k, v, i, f_pre), state = numbers(m, f)
+    i = i - np.float32(2e9)
+    _, after = run(form, (q, k, v, i, f_pre), state)
+    assert after.C.tobytes() == state.C.tobytes()
+    assert after.n.tobytes() == state.n.tobytes()
+    np.testing.assert_allclose(after.m, state.m.astype(float) + T * f, rtol=2 * U)
+
+
+def test_the_cell_and_slstm_leave_it_as_it_is_too() -> None:
+    _, state = numbers(1e6, 0.7)
+    cell = bare_cell(Case(**SIZE), np.float32)
+    x = np.zeros((2, cell.input_size), np.float32)
+    x[:, -2:] = 0.7
+    after: Any = state
+    for _ in range(50):
+        _, after, _ = cell.forward(x, after)
+    assert after.C.tobytes() == state.C.tobytes()
+    c, n = np.random.default_rng(0).uniform(0.5, 2, (2, 2, 4)).astype(np.float32)
+    before = sLSTMState(0 * c, c, n, np.full_like(c, 1e6))
+    Wx = np.zeros((2, T, 16), np.float32)
+    Wx[..., 4:8] = 0.7
+    _, last, _ = slstm_recurrent(Wx, np.zeros((1, 16, 4), np.float32), before, forget_gate="exp")
+    assert (last.c.tobytes(), last.n.tobytes()) == (c.tobytes(), n.tobytes())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("eps", [0.0, 1e-6])
+@pytest.mark.parametrize("size", [1, 37])
+def test_one_call_is_the_call_in_pieces_while_m_grows(form: str, eps: float, size: int) -> None:
+    inputs, state = numbers(1e6, 0.9, scale=1.0)
+    h, whole = run(form, inputs, state, eps)
+    for t in range(0, T, size):
+        part, state = run(form, [a[:, :, t : t + size] for a in inputs], state, eps)
+        expected = h[:, :, t : t + size]
+        np.testing.assert_allclose(part, expected, rtol=0, atol=32 * U * np.abs(h).max())
+    assert state.C.tobytes() == whole.C.tobytes()
+    assert state.n.tobytes() == whole.n.tobytes()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_within_a_call_the_size_of_m_costs_nothing(form: str) -> None:
+    """m₀ and all ĩ are 1e6 larger, and no weight is another: half a unit of m is 0.03."""
+    rng = np.random.default_rng(0)
+    f = rng.standard_normal((1, 1, T)).astype(np.float32)
+    m = np.cumsum(f, axis=-1)
+    i = np.round(16 * (60 + m + rng.standard_normal(m.shape))).astype(np.float32) / 16
+    one, v = np.ones((1, 1, T, 1), np.float32), rng.uniform(-1, 1, (1, 1, T, 1)).astype(np.float32)
+    found = []
+    for shift in (0, 1_000_000):
+        start = mLSTMState(one[:, :, 0, None], one[:, :, 0], np.full((1, 1), 60 + shift, "f"))
+        h, _ = run(form, (one, one, v, i + np.float32(shift), f), start)
+        found.append(h)
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=20 * U)
+    assert np.ptp(found[0]) > 0.5
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_forget_gate_that_is_nearly_1_forgets_as_it_should(form: str) -> None:
+    """Log σ(14) is −8e-7, and a unit of m = −10 is 1e-6: m is to be rounded once, not each step."""
+    zero = np.zeros((1, 1, T, 1), np.float32)
+    start = mLSTMState(zero[:, :, :1] + 1, zero[:, :, 0] + 1, zero[:, :, 0, 0] - 10)
+    f = zero[..., 0] + 14
+    _, after = run(form, (zero, zero, zero, 2 * f - 100, f), start, forget="sigmoid")
+    m = -10 - T * np.log1p(np.exp(-14.0))
+    found = np.log(float(after.n.item())) + float(after.m.item())
+    assert abs(found - m) <= np.spacing(np.float32(10))
+
+
+class Grown(Case):
+    """A case that begins with a large m."""
+
+    def numbers(self, dtype: Any = np.float64) -> dict[str, Any]:
+        x = super().numbers(dtype)
+        return x | {"state": x["state"]._replace(m=x["state"].m + dtype(1e6))}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_are_the_cell_where_m_is_large(form: str) -> None:
+    """Values, states and gradients."""
+    case = Grown(forget_gate="exp")
+    expected, cancels = by_cell(case, np.float32)
+    ulp = float(np.finfo(np.float32).eps / np.finfo(np.float64).eps)
+    assert_tied(by_form(form, case, np.float32), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
