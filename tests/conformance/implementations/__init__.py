@@ -1,1 +1,1 @@
-"""What others wrote, as ports of the conformance kit: ``python -m tests.conformance.implementations``."""
+"""What others wrote, as ports of the kit: ``python -m tests.conformance.implementations``."""

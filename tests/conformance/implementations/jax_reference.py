@@ -112,6 +112,8 @@ def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
 
 
 IMPLEMENTATIONS = [
-    Implementation("jax", "reference of the tests", f"{step.__name__}.sequence", partial(port, step))
+    Implementation(
+        "jax", "reference of the tests", f"{step.__name__}.sequence", partial(port, step)
+    )
     for step in (lstm, slstm, mlstm)
 ]

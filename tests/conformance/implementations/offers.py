@@ -14,7 +14,7 @@ from numpy_xlstm.conformance.subjects import Arrays
 Port = Callable[[Case], Mapping[str, Any]]
 
 
-class NotOffered(Exception):
+class NotOfferedError(Exception):
     """An implementation has nothing for this case: says what is missing."""
 
 
@@ -29,7 +29,7 @@ class Implementation:
     subject : str
         A subject of the kit.
     port : Port
-        Gives the results, or raises :class:`NotOffered`.
+        Gives the results, or raises :class:`NotOfferedError`.
     final, gradients : bool
         Whether it returns the final state, and whether it has a backward.
     dtype : str
@@ -75,17 +75,17 @@ def _only(arrays: Arrays, names: list[str]) -> Arrays:
 def no_lengths(case: Case) -> None:
     """Raise unless all rows are of one length."""
     if "lengths" in case.inputs:
-        raise NotOffered("lengths")
+        raise NotOfferedError("lengths")
 
 
 def some_steps(case: Case) -> None:
     """Raise if there is no step."""
     x = next(case.inputs[n] for n in ("x", "Wx", "i") if n in case.inputs)
     if x.shape[-1 if "i" in case.inputs else 1] == 0:
-        raise NotOffered("no step")
+        raise NotOfferedError("no step")
 
 
 def sigmoid_forget(case: Case) -> None:
     """Raise if the forget gate is exponential."""
     if case.options.get("forget_gate") == "exp":
-        raise NotOffered("forget gate exp")
+        raise NotOfferedError("forget gate exp")

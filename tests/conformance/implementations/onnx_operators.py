@@ -7,7 +7,7 @@ import numpy as np
 
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.numerics import Array
-from tests.conformance.implementations.offers import Implementation, NotOffered, some_steps
+from tests.conformance.implementations.offers import Implementation, NotOfferedError, some_steps
 from tests.parity.outside.operators import Operator, reordered
 from tests.parity.outside.runtime import session_run
 
@@ -28,9 +28,7 @@ def operator(case: Case) -> Operator:
     family, given = case.subject.family, case.inputs
     kind, H = KINDS[family], case.options["hidden_size"]
     ours, theirs = ORDERS[kind]
-    W, R, b = (
-        reordered(given[f"params.{name}"], ours, theirs)[None] for name in ("W", "R", "b")
-    )
+    W, R, b = (reordered(given[f"params.{name}"], ours, theirs)[None] for name in ("W", "R", "b"))
     second = given.get("params.b_h")
     other = np.zeros_like(b) if second is None else reordered(second, ours, theirs)[None]
     inputs = {"X": given["x"].swapaxes(0, 1), "W": W, "R": R, "B": np.concatenate([b, other], 1)}
@@ -73,7 +71,7 @@ def port(run: Callable[[Operator], dict[str, Array]], case: Case) -> dict[str, A
     """Outputs and final state, with the names and axes of the kit."""
     some_steps(case)
     if case.options.get("nonlinearity") == "relu" and run is evaluated:
-        raise NotOffered("activations")
+        raise NotOfferedError("activations")
     found = run(operator(case))
     y = found["Y"]  # (T, directions, B, H)
     results = {"y": np.ascontiguousarray(y[:, 0].swapaxes(0, 1))}

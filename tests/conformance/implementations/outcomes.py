@@ -7,7 +7,7 @@ from numpy_xlstm import conformance
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.verify import Verdict, verdict
 from tests.conformance.implementations import jax_reference, onnx_operators, packages, torch_layers
-from tests.conformance.implementations.offers import Implementation, NotOffered
+from tests.conformance.implementations.offers import Implementation, NotOfferedError
 
 ALL = [
     *torch_layers.IMPLEMENTATIONS,
@@ -44,7 +44,7 @@ def outcome(each: Implementation) -> Outcome:
     for case in conformance.cases(each.subject, each.dtype):
         try:
             results = each.port(case)
-        except NotOffered as reason:
+        except NotOfferedError as reason:
             missing[str(reason)] += 1
             continue
         except Exception as error:  # an implementation may fail in any way
@@ -61,4 +61,6 @@ def row(found: Outcome) -> str:
     """The outcome as a row of the table in the docs, without its last cell."""
     each = found.implementation
     counts = found.passed, len(found.failed), sum(found.missing.values())
-    return f"| {each.package}: {each.name} | {each.subject} | " + " | ".join(map(str, counts)) + " |"
+    return (
+        f"| {each.package}: {each.name} | {each.subject} | " + " | ".join(map(str, counts)) + " |"
+    )

@@ -7,7 +7,7 @@ from typing import Any
 from numpy_xlstm.conformance import Case
 from tests.conformance.implementations.offers import (
     Implementation,
-    NotOffered,
+    NotOfferedError,
     no_lengths,
     sigmoid_forget,
     some_steps,
@@ -55,7 +55,7 @@ def simple_parallel(case: Case, given: Tensors) -> Tensors:
     from xlstm.blocks.mlstm.backends import parallel_stabilized_simple
 
     if "state.C" in given:
-        raise NotOffered("initial state")
+        raise NotOfferedError("initial state")
     q, k, v, i, f = (given[name] for name in "qkvif")
     eps = case.options["eps"]
     return {"y": parallel_stabilized_simple(q, k, v, i[..., None], f[..., None], eps=eps)}
@@ -75,9 +75,7 @@ def simple_steps(case: Case, given: Tensors) -> Tensors:
     for t in range(T):
         parts = (a[:, :, t : t + 1].clone() for a in (q, k, v))  # which are reshaped in place
         gates = (g[:, :, t, None, None].clone() for g in (i, f))
-        h, state = recurrent_step_stabilized_simple(
-            *state, *parts, *gates, eps=case.options["eps"]
-        )
+        h, state = recurrent_step_stabilized_simple(*state, *parts, *gates, eps=case.options["eps"])
         hs.append(h)
     C, n, m = state
     finals = {"final.C": C, "final.n": n[..., 0], "final.m": m[..., 0, 0]}
@@ -103,7 +101,7 @@ def by_chunks(function: Callable[..., Any], case: Case, given: Tensors, **option
     root = q.shape[-1] ** 0.5
     if "chunk_size" in case.options:
         if q.shape[2] % case.options["chunk_size"]:
-            raise NotOffered("part of a chunk")
+            raise NotOfferedError("part of a chunk")
         options["chunk_size"] = case.options["chunk_size"]
     start = mlstm_start(case, given, root)
     names = ("c_initial", "n_initial", "m_initial")
@@ -142,7 +140,7 @@ def native_parallel(module: str, backward: str, case: Case, given: Tensors) -> T
     from importlib import import_module
 
     if "state.C" in given:
-        raise NotOffered("initial state")
+        raise NotOfferedError("initial state")
     found = import_module(f"mlstm_kernels.torch.parallel.{module}.fwbw")
     prefix = "mlstm_siging" if "siging" in module else "mlstm"
     options = {"normalize": False} if "siging" in module else {"eps": case.options["eps"]}
@@ -191,7 +189,10 @@ def _all() -> list[Implementation]:
         name = f"chunkwise__native_{backward}"
         port = checked(partial(native_chunkwise, backward))
         found.append(Implementation("mlstm_kernels", name, "mlstm.chunkwise", port))
-        for module, subject in (("native", "mlstm.parallel"), ("native_siging", "mlstmsig.parallel")):
+        for module, subject in (
+            ("native", "mlstm.parallel"),
+            ("native_siging", "mlstmsig.parallel"),
+        ):
             name = f"parallel__{module}_{backward}"
             port = checked(partial(native_parallel, module, backward))
             found.append(Implementation("mlstm_kernels", name, subject, port, False))
