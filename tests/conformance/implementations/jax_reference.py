@@ -1,4 +1,4 @@
-"""The three cells in JAX, written from the papers' equations, differentiated by JAX; right ports."""
+"""The three cells in JAX, from the papers' equations, differentiated by JAX: right ports."""
 
 from collections.abc import Callable
 from functools import partial

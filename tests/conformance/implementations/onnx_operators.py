@@ -48,6 +48,7 @@ def operator(case: Case) -> Operator:
 def evaluated(op: Operator) -> dict[str, Array]:
     """What the reference evaluator of ``onnx`` says."""
     import onnx
+    from onnx.reference import ReferenceEvaluator
     from onnx.reference.ops import op_gru, op_lstm, op_rnn
 
     module = {"LSTM": op_lstm, "GRU": op_gru, "RNN": op_rnn}[op.kind]
@@ -63,7 +64,7 @@ def evaluated(op: Operator) -> dict[str, Array]:
         [info(n, kind(a.dtype), a.shape) for n, a in op.inputs.items()],
         [info(n, kind(op.inputs["X"].dtype), None) for n in outputs],
     )
-    session = onnx.reference.ReferenceEvaluator(onnx.helper.make_model(graph))
+    session = ReferenceEvaluator(onnx.helper.make_model(graph))
     return dict(zip(outputs, session.run(None, dict(op.inputs)), strict=True))
 
 

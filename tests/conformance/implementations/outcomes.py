@@ -1,13 +1,15 @@
 """What the kit says of each implementation: cases passed, failed and not offered, and why."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from numpy_xlstm import conformance
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.verify import Verdict, verdict
 from tests.conformance.implementations import jax_reference, onnx_operators, packages, torch_layers
-from tests.conformance.implementations.offers import Implementation, NotOfferedError
+from tests.conformance.implementations.offers import Implementation, NotOfferedError, Port
 
 ALL = [
     *torch_layers.IMPLEMENTATIONS,
@@ -40,7 +42,9 @@ class Outcome:
 
 def outcome(each: Implementation) -> Outcome:
     """Run an implementation on all cases of its subject."""
-    passed, failed, missing = [], [], Counter[str]()
+    passed: list[Verdict] = []
+    failed: list[Verdict] = []
+    missing = Counter[str]()
     for case in conformance.cases(each.subject, each.dtype):
         try:
             results = each.port(case)
@@ -50,11 +54,16 @@ def outcome(each: Implementation) -> Outcome:
         except Exception as error:  # an implementation may fail in any way
             missing[f"{type(error).__name__}: {error}"[:100]] += 1
             continue
-        found = verdict(each.case(case), lambda _, results=results: results)
+        found = verdict(each.case(case), _given(results))
         (passed if found.passed else failed).append(found)
     pairs = [(v.case, v.results) for v in failed if v.results is not None]
     findings = Diagnosis().findings(pairs, [v.case for v in passed])
     return Outcome(each, len(passed), tuple(failed), missing, tuple(findings))
+
+
+def _given(results: Mapping[str, Any]) -> Port:
+    """The port that has these results."""
+    return lambda case: results
 
 
 def row(found: Outcome) -> str:

@@ -32,7 +32,7 @@ def forward(case: Case, given: Tensors) -> Tensors:
     letters = "hc" if kind == "LSTM" else "h"
     cells = len(layer.all_weights)
     places = [f"{n}." for n in range(cells)] if case.subject.name.endswith("stack") else [""]
-    start = None
+    start: Any = None
     if f"state.{places[0]}h" in given:
         start = tuple(torch.stack([given[f"state.{p}{s}"] for p in places]) for s in letters)
         start = start if kind == "LSTM" else start[0]
