@@ -44,4 +44,5 @@ def test_pictures_are_inside_and_directives_are_not() -> None:
     text = "\n".join(cell.source for cell in cells)
     assert "literalinclude" not in text
     assert ">>>" not in text
+    assert ":::" not in text
     assert any("lstm-cell.svg" in cell.get("attachments", {}) for cell in cells)
