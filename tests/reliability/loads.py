@@ -1,16 +1,21 @@
 """What the children of these tests do with models in files."""
 
 import hashlib
+import io
 import resource
 import signal
+import traceback
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import LSTM, from_pretrained, save_pretrained
+from numpy_xlstm import LSTM, errors, from_pretrained, save_pretrained
+from numpy_xlstm.cli import main
 from tests.checkpoints import build
+from tests.checkpoints.measure import now, peak
 from tests.reliability.system_calls import at_call, die
 
 KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
@@ -68,3 +73,40 @@ def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     save_pretrained(model, place(kind, folder), **KINDS[kind][2])
+
+
+ERRORS = tuple(kind for kind in vars(errors).values() if isinstance(kind, type))
+"""What the package raises."""
+
+
+class Found(NamedTuple):
+    """What a loader makes of a file."""
+
+    result: str
+    """A digest of the numbers, an error of the package with its message, or a traceback."""
+    ok: bool
+    """Whether it is one of the first two."""
+    memory: int
+    """Bytes that it has taken at most."""
+    said: str
+    """What the command line says of it."""
+
+
+def look(path: Path, *commands: list[str]) -> Found:
+    """Load a model, and run the command line too."""
+    before, ok = now(), True
+    try:
+        result = digest(from_pretrained(path))
+    except (*ERRORS, OSError) as error:
+        result = f"{type(error).__name__}: {error}"
+    except Exception:
+        result, ok = traceback.format_exc(), False
+    out = io.StringIO()
+    with redirect_stdout(out), redirect_stderr(out):
+        for command in commands:
+            try:
+                code = main(command)
+                ok &= code in (0, 2)
+            except Exception:
+                result, ok = traceback.format_exc(), False
+    return Found(result, ok, peak() - before, out.getvalue())

@@ -1,0 +1,120 @@
+"""Files that are not what they should be: the same numbers or one error, in time and in memory."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.errors import CheckpointError
+from tests.cli.test_resume import CELL, SMALL, TEXT
+from tests.reliability import hostile
+from tests.reliability.children import LIMIT, ask, silent
+from tests.reliability.loads import KINDS, Found, digest, look, model_of, place, save
+
+Record = Any
+
+RUN = "run"
+"""A training in a directory, beside the formats of models."""
+
+EXTRA = 100 << 20
+"""Bytes that a loader may take beyond twice the honest size of what it loads."""
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What could command a terminal."""
+
+
+def write(kind: str, folder: Path) -> None:
+    """Write the honest model, or training."""
+    if kind != RUN:
+        save(kind, folder, 1)
+        return
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    out = folder / "model"
+    options = [*SMALL, *CELL, "--tbptt", "--steps", "2", "--out", str(out)]
+    assert ask(silent, ["train", str(folder / "text.txt"), *options], limit=60).code == 0
+
+
+@pytest.fixture(scope="module", params=[*KINDS, RUN])
+def honest(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A kind, a folder where it is, and the digest of its numbers."""
+    kind, folder = request.param, tmp_path_factory.mktemp("honest")
+    write(kind, folder)
+    if kind == RUN:
+        yield kind, folder, digest(load_checkpoint(folder / "model" / "checkpoint.npz").model)
+    else:
+        yield kind, folder, digest(model_of(kind, 1))
+
+
+def path_of(kind: str, folder: Path) -> Path:
+    return folder / "model" / "checkpoint.npz" if kind == RUN else place(kind, folder)
+
+
+def examine(kind: str, folder: Path) -> Found:
+    """Load it in a process of its own."""
+    path = path_of(kind, folder)
+    commands = [["info", str(path)]]
+    if kind == RUN:
+        commands.append(["train", "--resume", str(path.parent), "--steps", "3"])
+    answer = ask(look, path, *commands)
+    assert answer.code == 0, answer  # neither a crash nor a hang
+    found: Found = answer.said
+    return found
+
+
+def check(kind: str, found: Found, size: int, *expected: str) -> None:
+    """It has the expected numbers, or there is an error of the package."""
+    assert found.ok, found.result
+    name, colon, _ = found.result.partition(":")
+    assert (not colon and name in expected) or name.endswith("Error"), found.result
+    assert found.memory <= 2 * size + EXTRA, found
+    assert CONTROL.search(found.said) is None, found.said
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in ("text.txt", "lock"))
+
+
+def changes_of(file: Path, own: bool) -> st.SearchStrategy[hostile.Change]:
+    """What can be done to a file of this name."""
+    if file.suffix in (".json", ".yaml"):
+        return st.one_of(hostile.bytes_changes, hostile.config_changes)
+    if own:
+        sealed = st.one_of(hostile.metadata_changes, hostile.array_changes)
+        return st.one_of(hostile.bytes_changes, sealed)
+    if file.suffix == ".safetensors":
+        return st.one_of(hostile.bytes_changes, hostile.header_changes)
+    return hostile.bytes_changes
+
+
+def test_files_that_hypothesis_draws(
+    honest: tuple[str, Path, str], tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    kind, folder, numbers = honest
+    size = sum(path.stat().st_size for path in files_of(folder))
+    own, tried = kind in ("npz", "safetensors", RUN), 0
+
+    @settings(max_examples=60 * trials)
+    @given(st.data())
+    def attack(data: st.DataObject) -> None:
+        nonlocal tried
+        shutil.rmtree(tmp_path)
+        shutil.copytree(folder, tmp_path)
+        file = data.draw(st.sampled_from(files_of(tmp_path)).map(lambda f: f.relative_to(tmp_path)))
+        change = data.draw(changes_of(file, own and file.suffix in (".npz", ".safetensors")))
+        try:
+            change(tmp_path / file)
+        except CheckpointError:  # what cannot be written cannot be read
+            return
+        tried += 1
+        found = examine(kind, tmp_path)
+        check(kind, found, size, numbers)
+
+    attack()
+    record_property("hostile files of hypothesis", tried)
