@@ -6,6 +6,19 @@ package an ``ImportError``.
 """
 
 
+def printable(text: str) -> str:
+    r"""Return a text in which what is no printable character is written as Python does.
+
+    Names in the files of others cannot then move the cursor of a terminal, or worse.
+
+    Examples
+    --------
+    >>> print(printable("a\x1b[2J\u202eb"))
+    a\x1b[2J\u202eb
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class ShapeError(ValueError):
     """An array has the wrong number of dimensions or the wrong size along one of them."""
 
@@ -36,6 +49,9 @@ class TextError(ValueError):
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
+
+    def __init__(self, message: object) -> None:
+        super().__init__(printable(str(message)))
 
 
 class MissingExtraError(ImportError):

@@ -8,6 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 ORDER = (
     "numerics",
+    "disk",
+    "documents",
     "trees",
     "module",
     "door",

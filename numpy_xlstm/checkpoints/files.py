@@ -1,22 +1,25 @@
 """Named arrays and metadata in one file, ``.npz`` or ``.safetensors``, written all or nothing."""
 
 import json
-import os
-import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.safetensors import CODES, narrowed, numpy_dtype, write_safetensors
-from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, open_tensors
+from numpy_xlstm.checkpoints.npz import write_npz
+from numpy_xlstm.checkpoints.safetensors import CODES, MAX_ARRAYS, write_safetensors
+from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open_tensors
+from numpy_xlstm.disk import replacing
+from numpy_xlstm.documents import check_bounded, parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
+
+MAX_NAME = 1000
+"""The most characters in the name of an array."""
 
 
 def write_arrays(
@@ -62,34 +65,37 @@ def write_arrays(
     """
     path = Path(path)
     write = WRITERS[_suffix(path)]
-    for name, array in arrays.items():
-        if name in ("", METADATA):
-            raise CheckpointError(f"arrays: expected names other than {METADATA}; got {name!r}")
-        if not isinstance(array, np.ndarray) or array.dtype.hasobject:
-            got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
-            raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
+    _check_arrays(arrays)
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
-    try:
-        text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
+    text = _text(metadata)
     with replacing(path) as file:
         write(file, arrays, names, text)
 
 
-def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_arrays(
+    path: str | Path, *, max_bytes: int | None = None
+) -> tuple[dict[str, Array], dict[str, Any]]:
     """Read the arrays and the metadata that :func:`write_arrays` has written.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    max_bytes : int, optional
+        The most bytes that the arrays may take. Omitted, as many as the file has, and 100 MiB more
+        where it is packed, as ``np.savez_compressed`` packs.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another format, or has none of our metadata.
+        If the file is damaged, of another format, too large, or has none of our metadata.
     OSError
         If there is no such file, or it cannot be read.
     """
     path = Path(path)
     _suffix(path)
     found = open_tensors(path)
+    check_total(path.name, found.arrays, max_bytes)
     metadata = our_metadata(path, found)
     return {name: stored.read() for name, stored in found.arrays.items()}, metadata
 
@@ -97,14 +103,42 @@ def read_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
 def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
     """Return our metadata of a file, or raise :class:`CheckpointError` if it has none."""
     text = found.metadata.get(HEADER_KEY)
+    got = "none" if text is None else text[:40]
     try:
-        metadata = None if text is None else json.loads(text)
-    except (ValueError, RecursionError):
-        metadata = None
+        metadata = None if text is None else parse_json(text.encode("utf-8"))
+    except ValueError as error:
+        metadata, got = None, f"{text:.40} ({error})"
     if not isinstance(metadata, dict):
-        got = "none" if text is None else text[:40]
         raise CheckpointError(f"{path.name}: expected the metadata of a checkpoint; got {got}")
     return metadata
+
+
+def _check_arrays(arrays: Mapping[str, Any]) -> None:
+    """Raise :class:`CheckpointError` unless they can be stored and found again."""
+    if len(arrays) >= MAX_ARRAYS:
+        raise CheckpointError(f"arrays: expected fewer than {MAX_ARRAYS:,}; got {len(arrays):,}")
+    for name, array in arrays.items():
+        if not 0 < len(name) <= MAX_NAME or not name.isprintable() or name == METADATA:
+            raise CheckpointError(
+                f"arrays: expected names of 1 to {MAX_NAME} printable characters, other than "
+                f"{METADATA}; got {name!r:.80}"
+            )
+        numbers = isinstance(array, np.ndarray) and (
+            array.dtype.kind in "biufc" or array.dtype.name == "bfloat16"
+        )
+        if not numbers:
+            got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
+            raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
+
+
+def _text(metadata: Mapping[str, Any]) -> str:
+    """The metadata as JSON that can be read again."""
+    try:
+        text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
+        check_bounded(text.encode())
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
+    return text
 
 
 def _plain(value: Any) -> Any:
@@ -113,39 +147,11 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__}: {value!r}")
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write to that takes the place of ``path`` once it is complete and on disk."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # have the new name on disk, too
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _write_npz(
     file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str], text: str
 ) -> None:
-    """As ``np.savez``, but with one array after the other rounded; bfloat16 as two bytes each."""
     metadata = np.frombuffer(text.encode("utf-8"), np.uint8)
-    with zipfile.ZipFile(file, "w") as archive:
-        for name, array in {METADATA: metadata, **arrays}.items():
-            dtype = dtypes.get(name, array.dtype.name)
-            found = narrowed(name, array, numpy_dtype(dtype))
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                stored = found.view("V2") if dtype == "bfloat16" else found
-                np.lib.format.write_array(member, stored, allow_pickle=False)
+    write_npz(file, {METADATA: metadata, **arrays}, dtypes)
 
 
 def _write_safetensors(

@@ -1,12 +1,13 @@
 """A folder of the official packages: its configuration, and its arrays in one or several files."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, check_regular, open_tensors
+from numpy_xlstm.checkpoints.tensors import PICKLED, Stored, open_tensors
+from numpy_xlstm.disk import read_regular
+from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"
@@ -14,9 +15,6 @@ INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """What ``xlstm`` calls the files of a model in several, counted from 0."""
-
-MAX_CONFIG = 10_000_000
-"""The most bytes that a configuration or an index may have."""
 
 
 def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
@@ -35,20 +33,13 @@ def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Return what a file in JSON, or in YAML, says: values by name."""
-    check_regular(path)
-    if path.stat().st_size > MAX_CONFIG:
-        raise CheckpointError(
-            f"{path.name}: expected at most {MAX_CONFIG:,} bytes; got {path.stat().st_size:,}"
-        )
-    text = path.read_bytes()
-    name = "JSON" if path.suffix == ".json" else "YAML"
+    name, parse = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
+    if name == "YAML":
+        yaml_package()
+    text = read_regular("checkpoint", path, MAX_BYTES)
     try:
-        values = (
-            json.loads(text) if name == "JSON" else yaml_package().safe_load(text.decode("utf-8"))
-        )
-    except MissingExtraError:
-        raise
-    except Exception as error:  # damage shows in many ways
+        values = parse(text)
+    except ValueError as error:
         detail = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"{path.name}: expected {name}; got something else ({detail})"

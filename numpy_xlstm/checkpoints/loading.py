@@ -110,19 +110,13 @@ def read_all(
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time: none is held twice."""
     maps: Maps | None = {} if mapped else None
-    total, done, found = sum(_nbytes(source.stored) for source in sources.values()), 0, {}
-    for name in sorted(
-        sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start or 0)
-    ):
+    total, done, found = sum(source.stored.nbytes for source in sources.values()), 0, {}
+    for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
         found[name] = sources[name].read(dtype, maps)
-        done += _nbytes(sources[name].stored)
+        done += sources[name].stored.nbytes
         if progress is not None:
             progress(done, total)
     return found
-
-
-def _nbytes(stored: Stored) -> int:
-    return stored.size * {"float64": 8, "float32": 4}.get(stored.dtype, 2)
 
 
 def check_same(stored: Stored, array: Array) -> None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.files import our_metadata, write_arrays
 from numpy_xlstm.checkpoints.loading import DTYPES, Source, check_size, matched, read_all
-from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors, total_size
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
 from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
@@ -204,8 +204,10 @@ def save_checkpoint(
     write_arrays(path, parameters | dict(arrays), metadata, dtypes)
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
+def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:
     """Read what :func:`save_checkpoint` has written: parameters bit for bit.
+
+    ``max_bytes`` is as for :func:`read_arrays`.
 
     Raises
     ------
@@ -215,7 +217,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     OSError
         If there is no such file, or it cannot be read.
     """
-    own = open_checkpoint(Path(path))
+    path = Path(path)
+    found = open_tensors(path)
+    check_total(path.name, found.arrays, max_bytes)
+    own = read_checkpoint(path, found)
     arrays = {name: stored.read() for name, stored in own.extra.items()}
     params = read_all(own.sources, own.dtype)
     model = own.model.with_params({name: params[name] for name in own.model.params})
@@ -238,9 +243,8 @@ class OwnFile(NamedTuple):
     """What is computed in."""
 
 
-def open_checkpoint(path: Path) -> OwnFile:
+def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
     """Return what is in a checkpoint of ours, from its header alone; raise the same errors."""
-    found = open_tensors(path)
     metadata = our_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(

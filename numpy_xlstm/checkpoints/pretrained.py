@@ -20,13 +20,19 @@ from numpy_xlstm.checkpoints.loading import (
     read_all,
     widest,
 )
-from numpy_xlstm.checkpoints.model import open_checkpoint
+from numpy_xlstm.checkpoints.model import read_checkpoint
 from numpy_xlstm.checkpoints.official import (
     from_transformers,
     from_yaml,
     with_generation_config,
 )
-from numpy_xlstm.checkpoints.tensors import Stored, open_tensors, total_size
+from numpy_xlstm.checkpoints.tensors import (
+    Stored,
+    Tensors,
+    check_total,
+    open_tensors,
+    total_size,
+)
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
@@ -145,6 +151,7 @@ def from_pretrained(
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
     mapped: bool = MAPPED,
+    max_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> Any:
     """Return the model that a checkpoint of this or of an official package holds.
@@ -171,6 +178,9 @@ def from_pretrained(
         the memory, until they are written to; the file never changes. While the model is in use,
         nobody may then write into the file, though it may be replaced or removed. False reads all
         at once. True but on Windows, where such a file cannot be replaced.
+    max_bytes : int, optional
+        The most bytes that the arrays may take, as they are stored. Omitted, as many as the files
+        have, and 100 MiB more where they are packed, as ``np.savez_compressed`` packs.
     progress : callable, optional
         Is told how many bytes of how many have been read, after each array.
 
@@ -204,10 +214,13 @@ def from_pretrained(
     >>> loaded.config.num_heads, loaded.dtype
     (2, dtype('float32'))
     """
-    return open_pretrained(path, layout=layout).load(dtype, mapped=mapped, progress=progress)
+    opened = open_pretrained(path, layout=layout, max_bytes=max_bytes)
+    return opened.load(dtype, mapped=mapped, progress=progress)
 
 
-def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretrained:
+def open_pretrained(
+    path: str | Path, *, layout: str | None = None, max_bytes: int | None = None
+) -> Pretrained:
     """Return what a checkpoint holds without reading its arrays; raise the same errors."""
     path = Path(path)
     if not path.exists():
@@ -219,10 +232,13 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
             raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)}; got none")
         path = files.pop()
     if path.is_dir():
-        return _open_folder(path, folder, find_arrays(path), layout)
+        arrays = find_arrays(path)
+        check_total(path.name, arrays, max_bytes)
+        return _open_folder(path, folder, arrays, layout)
     found = open_tensors(path)
+    check_total(path.name, found.arrays, max_bytes)
     if HEADER_KEY in found.metadata:
-        return _open_own(path)
+        return _open_own(path, found)
     if is_torch_layer(found.arrays):
         model, sources = open_torch_layer(found)
         tokens = SpecialTokens()
@@ -230,8 +246,8 @@ def open_pretrained(path: str | Path, *, layout: str | None = None) -> Pretraine
     return _open_folder(path, folder, found.arrays, layout)
 
 
-def _open_own(path: Path) -> Pretrained:
-    own = open_checkpoint(path)
+def _open_own(path: Path, found: Tensors) -> Pretrained:
+    own = read_checkpoint(path, found)
     try:
         tokens = SpecialTokens.checked(*(own.metadata.get("special_tokens") or SpecialTokens()))
     except (TypeError, ValueError) as error:

@@ -1,21 +1,31 @@
 """The safetensors format: a header in JSON, then the bytes of all arrays.
 
 Read and written here and not with the package of that name, which holds a file twice while it is
-read (the map and the arrays) and while it is written (all arrays as bytes).
+read (the map and the arrays) and while it is written (all arrays as bytes). What is written has in
+its metadata the CRC-32 of its header, with zeros in this place, and of each array in its order, in
+eight digits each.
 """
 
 import json
 import math
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array
 
-MAX_HEADER = 100_000_000
-"""The most bytes that the format grants a header."""
+CHECKSUM = "numpy_xlstm_crc32"
+"""The name of our checksums in a file."""
+
+MAX_HEADER = MAX_BYTES
+"""The most bytes that a header may have; the format grants four times as many."""
+
+MAX_ARRAYS = 20_000
+"""The most arrays that a file may hold."""
 
 DTYPES = {
     "F64": "float64",
@@ -47,6 +57,8 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
     start: int
     """Its first byte, counted from the end of the header."""
+    crc: int | None = None
+    """Its CRC-32, if the header has it."""
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
@@ -76,14 +88,17 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
     Raises
     ------
     ValueError
-        If it is no such header, or its arrays do not fill these bytes, each once.
+        If it is no such header, it is not that of its checksum, or its arrays do not fill these
+        bytes, each once.
     """
-    header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_name_twice)
+    header = parse_json(text)
     if not isinstance(header, dict):
         raise ValueError("a header that is no mapping")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("__metadata__: expected texts by name")
+    if len(header) > MAX_ARRAYS:
+        raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
     entries, places = {}, []
     for name, found in header.items():
         entry, end = _entry(name, found)
@@ -96,15 +111,20 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
         position = end
     if position != size:
         raise ValueError(f"expected {position} bytes of arrays; got {size}")
+    if CHECKSUM in metadata:
+        crcs = _checksums(text, metadata[CHECKSUM], len(entries))
+        pairs = zip(entries.items(), crcs, strict=True)
+        entries = {name: entry._replace(crc=crc) for (name, entry), crc in pairs}
     return entries, metadata
 
 
-def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice}: expected one entry; got two")
-    return dict(pairs)
+def _checksums(text: bytes, digits: str, count: int) -> list[int]:
+    """The checksums of all arrays, from those of a header, whose own must be right."""
+    place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
+    own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
+    if digits[:8] != own or len(digits) != 8 * (count + 1):
+        raise ValueError("another checksum than that of its header")
+    return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
 def _entry(name: str, found: Any) -> tuple[Entry, int]:
@@ -128,16 +148,32 @@ def _itemsize(code: str) -> int:
     return 1 if code == "BOOL" else int(code.lstrip("BFIU")) // 8
 
 
-def read_into(file: Any, flat: Array, stored: np.dtype[Any]) -> None:
-    """Fill an array (n,) with what is in a raw file, there of dtype ``stored``."""
-    if flat.dtype == stored:
-        _fill(file, flat)
-        return
-    buffer = np.empty(min(CHUNK, flat.size), stored)
+def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> int:
+    """Fill an array (n,) with what is in a raw file, there of dtype ``stored``.
+
+    Returns the CRC-32 of its bytes, of which ``crc`` is that of what stands before them.
+    """
+    buffer = np.empty(min(CHUNK, flat.size) if flat.dtype != stored else 0, stored)
     for start in range(0, flat.size, CHUNK):
-        part = buffer[: flat.size - start]
-        _fill(file, part)
-        flat[start : start + CHUNK] = part
+        part = flat[start : start + CHUNK]
+        read = part if flat.dtype == stored else buffer[: part.size]
+        _fill(file, read)
+        crc = zlib.crc32(read.view(np.uint8).data, crc)
+        if read is not part:
+            part[...] = read
+    return crc
+
+
+def crc_of_range(file: IO[bytes], start: int, end: int, crc: int = 0) -> int:
+    """CRC-32 of the bytes of a file from ``start`` to ``end``, behind what ``crc`` is of."""
+    file.seek(start)
+    while start < end:
+        part = file.read(min(CHUNK, end - start))
+        if not part:
+            raise ValueError(f"{end - start} bytes missing")
+        crc = zlib.crc32(part, crc)
+        start += len(part)
+    return crc
 
 
 def _fill(file: Any, array: Array) -> None:
@@ -155,8 +191,34 @@ def write_safetensors(
     dtypes: Mapping[str, str],
     metadata: Mapping[str, str],
 ) -> Iterator[int]:
-    """Write arrays, each rounded to its dtype; yield how many bytes each of them has taken."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    """Write arrays, each rounded to its dtype; yield how many bytes each of them has taken.
+
+    The header is written twice: its checksums are known at the end.
+    """
+    crcs: list[int] = []
+    file.write(_header(arrays, dtypes, metadata, [0] * len(arrays)))
+    for name, array in arrays.items():
+        dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
+        crc = 0
+        for start in range(0, flat.size, CHUNK):
+            part = narrowed(name, flat[start : start + CHUNK], dtype).view(np.uint8).data
+            crc = zlib.crc32(part, crc)
+            file.write(part)
+        crcs.append(crc)
+        yield flat.size * dtype.itemsize
+    file.seek(0)
+    file.write(_header(arrays, dtypes, metadata, crcs))
+
+
+def _header(
+    arrays: Mapping[str, Array],
+    dtypes: Mapping[str, str],
+    metadata: Mapping[str, str],
+    crcs: list[int],
+) -> bytes:
+    """The header and its length, with checksums, the first of which is its own."""
+    digits = "".join(f"{crc:08x}" for crc in [0, *crcs])
+    header: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: digits}}
     position = 0
     for name, array in arrays.items():
         end = position + array.size * numpy_dtype(dtypes[name]).itemsize
@@ -165,13 +227,8 @@ def write_safetensors(
         position = end
     text = json.dumps(header, separators=(",", ":")).encode("utf-8")
     text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for name, array in arrays.items():
-        dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
-        for start in range(0, flat.size, CHUNK):
-            part = narrowed(name, flat[start : start + CHUNK], dtype)
-            file.write(part.view(np.uint8).data)
-        yield flat.size * dtype.itemsize
+    zeros, place = (f'"{CHECKSUM}":"{own}'.encode() for own in ("0" * 8, f"{zlib.crc32(text):08x}"))
+    return len(text).to_bytes(8, "little") + text.replace(zeros, place, 1)
 
 
 def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:

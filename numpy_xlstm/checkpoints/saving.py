@@ -2,16 +2,12 @@
 
 import json
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.files import replacing
 from numpy_xlstm.checkpoints.folders import INDEX, WHOLE, yaml_package
 from numpy_xlstm.checkpoints.loading import DTYPES, Progress
 from numpy_xlstm.checkpoints.model import save_checkpoint
@@ -19,6 +15,7 @@ from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_tran
 from numpy_xlstm.checkpoints.pretrained import IN_FOLDERS, OUTPUT_BIAS, TOKENIZER
 from numpy_xlstm.checkpoints.safetensors import numpy_dtype, write_safetensors
 from numpy_xlstm.checkpoints.torch_layers import described_options
+from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
 from numpy_xlstm.layers import GRU, LSTM, RNN
@@ -131,9 +128,9 @@ def save_pretrained(
         _write_torch(path, model, stored, progress)
         return
     files = FOLDERS[kind](model, stored, layout)
-    with _new_folder(path) as partial:
+    with new_folder(path) as partial:
         if isinstance(tokenizer, HuggingFaceTokenizer):
-            (partial / TOKENIZER).write_text(tokenizer.json, "utf-8")
+            write_text(partial / TOKENIZER, tokenizer.json)
         _write_folder(partial, *files, stored, limit, progress)
 
 
@@ -248,19 +245,6 @@ def _yaml(values: Any) -> str:
     return str(yaml_package().safe_dump(values, sort_keys=False))
 
 
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder beside ``path`` to write to, which takes its name once it is complete."""
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")  # nobody else's
-    partial.mkdir()
-    try:
-        yield partial
-        partial.replace(path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
 def _write_folder(
     path: Path,
     config: str,
@@ -278,7 +262,7 @@ def _write_folder(
     total, done = sum(array.size * width for array in arrays.values()), 0
     files = [name.format(n + 1, len(shards), n) for n in range(len(shards))]
     files = files if len(shards) > 1 else [WHOLE]
-    (path / config).write_text(text, "utf-8")
+    write_text(path / config, text)
     for file, shard in zip(files, shards, strict=True):
         dtypes = dict.fromkeys(shard, dtype)
         with replacing(path / file) as opened:
@@ -289,7 +273,7 @@ def _write_folder(
     if index and len(shards) > 1:
         places = {n: file for file, shard in zip(files, shards, strict=True) for n in shard}
         content = {"metadata": {"total_size": total}, "weight_map": places}
-        (path / INDEX).write_text(_json(content), "utf-8")
+        write_text(path / INDEX, _json(content))
 
 
 def _shards(arrays: Mapping[str, Array], width: int, limit: float) -> list[dict[str, Array]]:

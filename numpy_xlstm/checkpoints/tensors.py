@@ -6,16 +6,21 @@ dtypes, shapes and sizes have been held against the size of the file. No code in
 
 import math
 import mmap
-import stat
-import zipfile
+import os
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from threading import Lock
+from typing import Any, NamedTuple
+from weakref import finalize
+from zipfile import ZipInfo
 
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.checkpoints.npz import read_directory, read_packed
 from numpy_xlstm.checkpoints.safetensors import (
+    CHECKSUM,
     CHUNK,
     DTYPES,
     MAX_HEADER,
@@ -23,11 +28,15 @@ from numpy_xlstm.checkpoints.safetensors import (
     parse_header,
     read_into,
 )
+from numpy_xlstm.disk import open_regular
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
-from numpy_xlstm.numerics import Array, existing_file
+from numpy_xlstm.numerics import Array, check_whole
 
 METADATA = "__metadata__"
 """The name of the array that holds our metadata in an ``.npz``."""
+
+UNPACKED = 100 * 2**20
+"""How many bytes more than their files arrays may take, if nothing else is said."""
 
 SUFFIXES = ".safetensors", ".npz"
 
@@ -38,13 +47,22 @@ PICKLED = (
 )
 
 
-Maps = dict[Path, mmap.mmap]
+class Opened:
+    """A file that has been opened: what takes its place at its path meanwhile does not matter.
+
+    It is closed when nothing refers to it any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.raw = open_regular("checkpoint", path)
+        self.size = os.fstat(self.raw.fileno()).st_size
+        self.lock = Lock()
+        """Who reads in it, holds this, as there is one position for all."""
+        finalize(self, self.raw.close)
 
 
-def mapped(path: Path) -> mmap.mmap:
-    """The bytes of a file, which are read when they are needed; changes stay in the memory."""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+Maps = dict[Opened, mmap.mmap]
+"""The bytes of files, which are read when they are needed; changes stay in the memory."""
 
 
 class Stored(NamedTuple):
@@ -56,13 +74,25 @@ class Stored(NamedTuple):
     dtype: str
     """As NumPy or ml_dtypes call it, such as "bfloat16"."""
     shape: tuple[int, ...]
-    start: int | None
-    """Its first byte; None in an ``.npz``."""
+    file: Opened
+    start: int
+    """Its first byte."""
+    crc: int | None = None
+    """Its CRC-32, if that is known."""
+    before: int = 0
+    """CRC-32 of what is counted before its own bytes."""
+    packed: ZipInfo | None = None
+    """What an ``.npz`` says of it, if it cannot be read from its first byte on."""
 
     @property
     def size(self) -> int:
         """How many numbers it has."""
         return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes that takes."""
+        return self.size * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
 
     def __str__(self) -> str:
         """Where it is."""
@@ -89,26 +119,38 @@ class Stored(NamedTuple):
         stored = numpy_dtype(self.dtype)
         wanted = stored if dtype is None else np.dtype(dtype)
         try:
-            if self.start is None:
-                return _read_member(self.path, self.name, stored).astype(wanted, copy=False)
-            if maps is not None and wanted == stored and self.start % wanted.itemsize == 0:
-                if self.path not in maps:
-                    maps[self.path] = mapped(self.path)
-                flat = np.frombuffer(maps[self.path], wanted, self.size, self.start)
-                return flat.reshape(self.shape)
+            if self.packed is not None:
+                with self.file.lock:
+                    return read_packed(self.file.raw, self.packed).view(stored).astype(wanted)
+            in_place = wanted == stored and self.size and self.start % wanted.itemsize == 0
+            if maps is not None and in_place:
+                return self._mapped(wanted, maps)
             array = np.empty(self.shape, wanted)
-            with self.path.open("rb", buffering=0) as file:
-                file.seek(self.start)
-                read_into(file, array.reshape(-1), stored)
+            with self.file.lock:
+                self.file.raw.seek(self.start)
+                crc = read_into(self.file.raw, array.reshape(-1), stored, self.before)
+            self._check(crc)
         except (OSError, MemoryError):
             raise
         except Exception as error:  # damage shows in many ways
-            raise _damaged(self.path, f"{self.name}: {error or type(error).__name__}") from error
+            raise _damaged(self.path, f"{self.name}: {error or type(error).__name__}") from None
         return array
+
+    def _mapped(self, dtype: np.dtype[Any], maps: Maps) -> Array:
+        if self.file not in maps:
+            maps[self.file] = mmap.mmap(self.file.raw.fileno(), 0, access=mmap.ACCESS_COPY)
+        flat = np.frombuffer(maps[self.file], dtype, self.size, self.start)
+        if self.crc is not None:
+            self._check(zlib.crc32(flat.view(np.uint8).data, self.before))
+        return flat.reshape(self.shape)
+
+    def _check(self, crc: int) -> None:
+        if self.crc not in (None, crc):
+            raise ValueError("another checksum than that of its bytes")
 
     def rows(self) -> Iterator[tuple[int, "Stored"]]:
         """A few rows after the other, as arrays of their own, with the number of the first."""
-        if self.start is None or not self.shape or not self.size:
+        if self.packed is not None or not self.shape or not self.size:
             yield 0, self
             return
         each = self.size // self.shape[0]
@@ -116,7 +158,7 @@ class Stored(NamedTuple):
         for first in range(0, self.shape[0], step):
             shape = (min(step, self.shape[0] - first), *self.shape[1:])
             start = self.start + first * each * numpy_dtype(self.dtype).itemsize
-            yield first, self._replace(shape=shape, start=start)
+            yield first, self._replace(shape=shape, start=start, crc=None)
 
 
 class Tensors(NamedTuple):
@@ -125,6 +167,8 @@ class Tensors(NamedTuple):
     arrays: dict[str, Stored]
     metadata: dict[str, str]
     """What the header says beside that."""
+    sealed: bool
+    """Whether it has our checksums: those of the header, or of all headers, have been compared."""
 
 
 def open_tensors(path: Path) -> Tensors:
@@ -134,29 +178,39 @@ def open_tensors(path: Path) -> Tensors:
     ------
     CheckpointError
         If it is another kind of file, such as a pickle, a pointer of Git LFS or a web page, or its
-        header contradicts itself or the size of the file.
+        header contradicts itself, its checksum or the size of the file.
     OSError
         If there is no such file, or it cannot be read.
     """
-    check_regular(path)
-    with path.open("rb") as file:
-        begin = file.read(512)
-        _refuse_others(path, begin)
-        file.seek(0)
-        try:
-            if begin[:4] == b"PK\x03\x04":
-                return _open_npz(path, file)
-            return _open_safetensors(path, file)
-        except (CheckpointError, MissingExtraError, OSError):
-            raise
-        except Exception as error:  # damage shows in many ways
-            raise _damaged(path, f"{error or type(error).__name__}") from error
+    file = Opened(path)
+    begin = file.raw.read(512)
+    _refuse_others(path, begin)
+    file.raw.seek(0)
+    try:
+        return (_open_npz if begin[:4] == b"PK\x03\x04" else _open_safetensors)(path, file)
+    except (CheckpointError, MissingExtraError, OSError):
+        raise
+    except Exception as error:  # damage shows in many ways
+        raise _damaged(path, f"{error or type(error).__name__}") from None
 
 
-def check_regular(path: Path) -> None:
-    """Raise an error unless this is a file as we know it: no folder, no device, no pipe."""
-    if not stat.S_ISREG(existing_file("checkpoint", path).stat().st_mode):
-        raise CheckpointError(f"{path.name}: expected a regular file; got a device or a pipe")
+def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) -> None:
+    """Refuse, before it is read, what takes more memory than it may.
+
+    ``max_bytes`` are what all arrays may take as they are stored; if omitted, as many as their
+    files have, and :data:`UNPACKED` more where they are packed.
+    """
+    if max_bytes is not None:
+        check_whole("max_bytes", max_bytes)
+    size = sum(file.size for file in {stored.file for stored in arrays.values()})
+    most = size + UNPACKED if max_bytes is None else max_bytes
+    total = sum(stored.nbytes for stored in arrays.values())
+    if total > most:
+        told = " by default" if max_bytes is None else ""
+        raise CheckpointError(
+            f"{name}: expected arrays of at most {most:,} bytes, max_bytes{told}; got {total:,} "
+            f"in {size:,} bytes"
+        )
 
 
 def _damaged(path: Path, detail: str) -> CheckpointError:
@@ -183,69 +237,39 @@ def _refuse_others(path: Path, begin: bytes) -> None:
         and begin[2:8].strip(b"\x00")
     ):
         raise CheckpointError(f"{path.name}: expected {PICKLED}; got a pickle")
+    if begin[:4] == b"PK\x03\x04" and b".pkl" in begin[30:60]:
+        raise CheckpointError(f"{path.name}: expected {PICKLED}; got PyTorch's own format")
     if found:
         raise CheckpointError(f"{path.name}: expected a .safetensors or .npz file; got {found}")
 
 
-def _open_safetensors(path: Path, file: IO[bytes]) -> Tensors:
-    size = path.stat().st_size
-    length = int.from_bytes(file.read(8), "little")
-    if not 2 <= length <= min(size - 8, MAX_HEADER):
-        raise ValueError(f"a header of {length} bytes in a file of {size}")
-    entries, metadata = parse_header(file.read(length), size - 8 - length)
+def _open_safetensors(path: Path, file: Opened) -> Tensors:
+    length = int.from_bytes(file.raw.read(8), "little")
+    if not 2 <= length <= min(file.size - 8, MAX_HEADER):
+        raise ValueError(f"a header of {length} bytes in a file of {file.size}")
+    entries, metadata = parse_header(file.raw.read(length), file.size - 8 - length)
     arrays = {
-        name: Stored(path, name, DTYPES[dtype], shape, 8 + length + start)
-        for name, (dtype, shape, start) in entries.items()
+        name: Stored(path, name, DTYPES[dtype], shape, file, 8 + length + start, crc)
+        for name, (dtype, shape, start, crc) in entries.items()
     }
-    return Tensors(arrays, metadata)
+    return Tensors(arrays, metadata, CHECKSUM in metadata)
 
 
-def _open_npz(path: Path, file: IO[bytes]) -> Tensors:
+def _open_npz(path: Path, file: Opened) -> Tensors:
+    members, sealed = read_directory(file.raw, file.size)
     arrays: dict[str, Stored] = {}
-    size = path.stat().st_size
-    with zipfile.ZipFile(file) as archive:
-        for info in archive.infolist():
-            if info.filename.endswith(".pkl"):
-                raise CheckpointError(f"{path.name}: expected {PICKLED}; got PyTorch's own format")
-            name = info.filename.removesuffix(".npy")
-            if name == info.filename or name in arrays:
-                raise ValueError(f"an entry {info.filename!r}, no array or there twice")
-            if info.compress_size > size:
-                raise ValueError(f"{name}: {info.compress_size} bytes in a file of {size}")
-            with archive.open(info) as member:
-                dtype, shape = _member_header(name, member, info.file_size)
-            arrays[name] = Stored(path, name, dtype, shape, None)
+    for name, dtype, shape, start, (before, crc), info in members:
+        if name in arrays:
+            raise ValueError(f"{name}: expected one array; got two")
+        place = (0, None, 0, info) if start is None else (start, crc, before, None)
+        arrays[name] = Stored(path, name, dtype, shape, file, *place)
     metadata = {}
     if METADATA in arrays:
         stored = arrays.pop(METADATA)
         if stored.dtype != "uint8" or stored.size > MAX_HEADER:
             raise ValueError(f"{METADATA}: expected a text; got {stored.dtype} {stored.shape}")
         metadata["numpy_xlstm"] = stored.read().tobytes().decode("utf-8")
-    return Tensors(arrays, metadata)
-
-
-def _member_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[int, ...]]:
-    """Dtype and shape of an array in an ``.npz``, which must have the size that they ask for."""
-    version = np.lib.format.read_magic(member)
-    if version not in ((1, 0), (2, 0)):
-        raise ValueError(f"{name}: array format {version}")
-    read = np.lib.format.read_array_header_1_0
-    if version == (2, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(member)
-    if dtype.hasobject or dtype.names is not None:
-        raise ValueError(f"{name}: expected numbers; got {dtype}")
-    expected = math.prod(shape) * dtype.itemsize
-    if size - member.tell() != expected:
-        raise ValueError(f"{name}: expected {expected} bytes; got {size - member.tell()}")
-    known = "bfloat16" if dtype == np.dtype("V2") else dtype.name  # NumPy has no name for it
-    return known, tuple(int(length) for length in shape)
-
-
-def _read_member(path: Path, name: str, dtype: np.dtype[Any]) -> Array:
-    with np.load(path, allow_pickle=False) as stored:
-        array: Array = np.asarray(stored[name], order="C")
-    return array.view(dtype) if array.dtype.kind == "V" else array
+    return Tensors(arrays, metadata, sealed)
 
 
 def total_size(arrays: Mapping[str, Stored]) -> int:

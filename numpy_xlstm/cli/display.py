@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.disk import replacing
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
@@ -140,7 +141,8 @@ def save_loss_picture(
         axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=name)
     axes.set(xlabel="step", ylabel="bits/char")
     axes.legend()
-    figure.savefig(path)
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."))
 
 
 def smoothed(values: Array, span: float) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 
 from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.options import whole
+from numpy_xlstm.disk import write_text
 from numpy_xlstm.gradcheck import gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
@@ -63,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = {name: report.to_dict() for name, report in reports.items()}
         result = {"version": __version__, "dtype": arguments.dtype, "passed": not failed}
         text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
-        arguments.json.write_text(text, encoding="utf-8")
+        write_text(arguments.json, text)
     return 1 if failed else 0
 
 

@@ -8,9 +8,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from numpy_xlstm.disk import read_regular
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
-from numpy_xlstm.numerics import existing_file
+
+MAX_FILE = 200_000_000
+"""The most bytes that a ``tokenizer.json`` may have."""
 
 REPLACEMENT = "\ufffd"
 """What an unknown character and bytes that are not UTF-8 are decoded to."""
@@ -154,8 +157,9 @@ class HuggingFaceTokenizer:
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
         """Read a ``tokenizer.json``; another file is an ``OptionError``."""
+        text = read_regular("tokenizer", path, MAX_FILE)
         try:
-            return cls(existing_file("tokenizer", path).read_text("utf-8"))
+            return cls(text.decode("utf-8"))
         except UnicodeDecodeError as error:
             raise OptionError(f"tokenizer: expected UTF-8; {path} is not ({error})") from None
 

@@ -14,8 +14,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from numpy_xlstm.disk import read_regular, write_text
+from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import existing_file
 
 
 @dataclasses.dataclass
@@ -97,18 +98,19 @@ class Config:
         OptionError, OSError
             If the name ends neither in .json nor in .yaml or .yml, or cannot be written to.
         """
-        name, _, write, _ = _format(path)
+        name, _, write = _format(path)
         if name == "JSON" and Path(path).suffix.lower() != ".json":
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
-        Path(path).write_text(write(self.to_dict()), encoding="utf-8")
+        write_text(Path(path), write(self.to_dict()))
 
 
 def read_values(path: str | os.PathLike[str]) -> Any:
     """Read what is to be a configuration from a file, YAML or JSON."""
-    name, read, _, failure = _format(path)
+    name, parse, _ = _format(path)
+    text = read_regular("config", path, MAX_BYTES)
     try:
-        return read(existing_file("config", path).read_text("utf-8"))
-    except (UnicodeDecodeError, failure) as error:
+        return parse(text)
+    except ValueError as error:
         reason = " ".join(str(error).split())
         raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
 
@@ -147,10 +149,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[..., Any], Any, type[Exception]]:
-    """The name of a file's format, how to read and to write it, and what reading may raise."""
+def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes], Any], Any]:
+    """The name of a file's format, and how to read and to write it."""
     if Path(path).suffix.lower() not in (".yaml", ".yml"):
-        return "JSON", json.loads, lambda values: json.dumps(values, indent=2) + "\n", ValueError
+        return "JSON", parse_json, lambda values: json.dumps(values, indent=2) + "\n"
     try:
         import yaml
     except ImportError:
@@ -158,4 +160,4 @@ def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[..., Any], Any,
             "config: expected the yaml extra for a YAML file: pip install 'numpy-xlstm[yaml]'; "
             "JSON needs nothing"
         ) from None
-    return "YAML", yaml.safe_load, partial(yaml.safe_dump, sort_keys=False), yaml.YAMLError
+    return "YAML", parse_yaml, partial(yaml.safe_dump, sort_keys=False)

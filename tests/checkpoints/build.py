@@ -2,6 +2,9 @@
 
 import io
 import json
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from numpy_xlstm import LSTM, LanguageModel, save_pretrained
 from numpy_xlstm.models import xLSTMBlockStack, xLSTMBlockStackConfig
 from numpy_xlstm.numerics import Array
 from tests.models.build import fill, large_config, lm_config, make
+
+CHECKSUM = "numpy_xlstm_crc32"
 
 
 def large(**options: Any) -> Any:
@@ -62,8 +67,40 @@ def read_safetensors(path: Path) -> tuple[dict[str, Any], bytes]:
 
 
 def write_safetensors(path: Path, header: Any, data: bytes) -> None:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    """Write a header, which may be anything, and bytes; if it has checksums, they are right."""
+    text = header if isinstance(header, bytes) else sealed(header, data)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
+def sealed(header: dict[str, Any], data: bytes) -> bytes:
+    """A header with the checksums of itself and of its arrays, wherever it says that they are."""
+    if CHECKSUM not in header.get("__metadata__", {}):
+        return json.dumps(header).encode()
+    places = [e.get("data_offsets", [0, 0]) for n, e in header.items() if n != "__metadata__"]
+    crcs = "".join(f"{zlib.crc32(data[start:end]):08x}" for start, end in places)
+    header["__metadata__"][CHECKSUM] = "0" * 8 + crcs
+    text = json.dumps(header, separators=(",", ":"))
+    own = f"{zlib.crc32(text.encode()):08x}"
+    return text.replace("0" * 8 + crcs, own + crcs).encode()
+
+
+def write_npz(path: Path, arrays: dict[str, Any]) -> None:
+    """Write what may be anything as ``np.savez`` does, and the checksum of all that is no array."""
+    np.savez(path, **arrays)
+    seal_npz(path)
+
+
+def seal_npz(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = f"{CHECKSUM} ".encode() + b"0" * 8
+    data, rest, at = path.read_bytes(), b"", 0
+    with zipfile.ZipFile(path) as archive:
+        for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
+            start = info.header_offset + 30
+            start += sum(struct.unpack_from("<2H", data, start - 4))
+            rest, at = rest + data[at:start], start + info.compress_size
+    crc = zlib.crc32(rest + data[at:])
+    path.write_bytes(data[:-8] + f"{crc:08x}".encode())
 
 
 def read_npz(path: Path) -> dict[str, Array]:

@@ -82,7 +82,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(
     before = path.read_bytes()
 
     def fail(*args: Any) -> None:
-        assert (tmp_path / f"file{suffix}.partial").exists()
+        assert len([*tmp_path.glob(f"file{suffix}.*.partial")]) == 1
         raise OSError("no space left")
 
     def half(file: Any, arrays: Any, dtypes: Any, text: str) -> None:
@@ -119,12 +119,6 @@ def test_an_interruption_between_two_arrays_leaves_the_old_file(
     monkeypatch.undo()
     assert calls[0] == 3
     assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
-
-
-def test_what_an_earlier_process_left_half_written_is_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "file.npz.partial").write_bytes(b"left over" * 10_000)
-    assert read_arrays(write(tmp_path, ".npz"))[1] == METADATA
     assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
 
 
@@ -196,7 +190,11 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arrays", "metadata", "message"),
     [
-        ({"__metadata__": np.ones(1)}, {}, "arrays: expected names other.*got '__metadata__'"),
+        (
+            {"__metadata__": np.ones(1)},
+            {},
+            "arrays: .*other than __metadata__; got '__m",
+        ),
         ({"": np.ones(1)}, {}, "got ''"),
         ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
         ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),

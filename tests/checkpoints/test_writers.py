@@ -1,0 +1,218 @@
+"""Files and folders that several write, that links lead to, or whose writer is killed."""
+
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, open_pretrained, save_pretrained
+from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
+from numpy_xlstm.disk import new_folder, replacing
+from numpy_xlstm.errors import CheckpointError
+from tests.checkpoints.build import large
+
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has other locks and permissions")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_of_two_savers_the_last_wins_and_both_succeed(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with replacing(path) as first:
+        first.write(b"first " * 1000)
+        with replacing(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+        first.write(b"end")
+    assert path.read_bytes() == b"first " * 1000 + b"end"
+    assert names(tmp_path) == ["a.npz"]
+
+
+SAVER = """
+import sys
+from pathlib import Path
+import numpy as np
+from numpy_xlstm.checkpoints import write_arrays
+path, number = sys.argv[1], int(sys.argv[2])
+while not Path(path).with_name("stop").exists():
+    write_arrays(path, {"x": np.full(40_000 + number, number)}, {"by": number})
+"""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_whoever_reads_while_two_save_gets_all_of_one(suffix: str, tmp_path: Path) -> None:
+    path, seen = tmp_path / f"a{suffix}", Counter[int]()
+    write_arrays(path, {"x": np.full(40_001, 1)}, {"by": 1})
+    command = [sys.executable, "-c", SAVER, str(path)]
+    savers = [subprocess.Popen([*command, str(n)]) for n in (1, 2)]
+    try:
+        end = time.monotonic() + 60
+        while len(seen) < 2 or seen.total() < 100:
+            arrays, metadata = read_arrays(path)
+            number = metadata["by"]
+            assert arrays["x"].shape == (40_000 + number,)
+            assert (arrays["x"] == number).all()
+            seen[number] += 1
+            assert time.monotonic() < end
+    finally:
+        (tmp_path / "stop").touch()
+        assert [saver.wait() for saver in savers] == [0, 0]
+    assert names(tmp_path) == [f"a{suffix}", "stop"]
+
+
+@posix
+def test_what_is_being_read_may_be_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    models = [LSTM(3, 4, rng=np.random.default_rng(seed)) for seed in (0, 1)]
+    save_checkpoint(path, models[0])
+    opened = open_pretrained(path)
+    save_checkpoint(path, models[1])
+    for name, array in opened.load().params.items():
+        np.testing.assert_array_equal(array, models[0].params[name])
+
+
+@posix
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    link, target = tmp_path / "run" / "a.npz", tmp_path / "disk" / "b.npz"
+    link.symlink_to(Path("..") / "disk" / "b.npz")
+    for number in (1, 2):  # it leads nowhere first
+        write_arrays(link, {"x": np.full(3, number)}, {})
+        assert link.is_symlink()
+        assert read_arrays(target)[0]["x"][0] == number
+    assert (names(tmp_path / "run"), names(tmp_path / "disk")) == (["a.npz"], ["b.npz"])
+    folder = tmp_path / "model"
+    (tmp_path / "empty").mkdir()
+    folder.symlink_to("empty")
+    save_pretrained(large(), folder)
+    assert folder.is_symlink()
+    assert "config.json" in names(tmp_path / "empty")
+
+
+@posix
+def test_permissions_are_kept(tmp_path: Path) -> None:
+    path, before = tmp_path / "a.npz", os.umask(0o027)
+    try:
+        write_arrays(path, {}, {})
+        save_pretrained(large(), tmp_path / "model")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o750
+    for mode in (0o600, 0o666, 0o755):
+        path.chmod(mode)
+        write_arrays(path, {}, {})
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+@posix
+def test_a_file_that_nobody_else_may_read_never_is_readable_by_others(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.touch(0o600)
+    with replacing(path):
+        (partial,) = tmp_path.glob("a.*.partial")
+        assert stat.S_IMODE(partial.stat().st_mode) == 0o600
+
+
+@posix
+@pytest.mark.skipif(os.name == "posix" and os.getuid() == 0, reason="root may write to all files")
+def test_a_file_that_must_not_be_written_to(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    write_arrays(path, {}, {"old": 1})
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="path: expected a file that may be written to"):
+        write_arrays(path, {}, {"new": 1})
+    assert read_arrays(path)[1] == {"old": 1}
+
+
+@posix
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").mkdir()
+    with pytest.raises(IsADirectoryError, match="path: expected a file"):
+        write_arrays(tmp_path / "a.npz", {}, {})
+    os.mkfifo(tmp_path / "b.npz")
+    with pytest.raises(CheckpointError, match="path: expected a regular file, or none yet"):
+        write_arrays(tmp_path / "b.npz", {}, {})
+    assert names(tmp_path) == ["a.npz", "b.npz"]
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from numpy_xlstm.disk import new_folder, replacing
+path = Path(sys.argv[1])
+with replacing(path) as file, new_folder(path.with_name("model")) as folder:
+    file.write(b"half")
+    (folder / "config.json").write_text("half")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+@posix
+def test_what_a_killed_saver_has_left_is_removed_and_nothing_of_a_living_one(
+    tmp_path: Path,
+) -> None:
+    path, folder = tmp_path / "a.npz", tmp_path / "model"
+    others = ["a.npz.0.partial", "a.npz.partial", "b.npz.0123456789abcdef.partial"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"somebody's")
+    (tmp_path / "a.npz.aaaaaaaaaaaaaaaa.partial").symlink_to(others[0])
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as holder:  # type: ignore[call-overload]
+        assert holder.stdout.readline() == "begun\n"
+        during = names(tmp_path)
+        assert len(during) == 6
+        write_arrays(path, {}, {})
+        assert names(tmp_path) == sorted([*during, "a.npz"])
+        with new_folder(tmp_path / "model"):
+            pass
+        assert names(tmp_path) == sorted([*during, "a.npz", "model"])
+        holder.kill()
+        holder.wait()
+    assert names(tmp_path) == sorted([*during, "a.npz", "model"])
+    write_arrays(path, {}, {})
+    folder.rmdir()
+    save_pretrained(large(), folder)
+    assert names(tmp_path) == sorted(["a.npz", "model", "a.npz.aaaaaaaaaaaaaaaa.partial", *others])
+
+
+def save_two_folders(path: Path) -> None:
+    with new_folder(path) as first:
+        (first / "x").write_text("first")
+        with new_folder(path) as second:
+            (second / "x").write_text("second")
+
+
+def test_of_two_who_save_a_folder_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"path: expected none yet, or an empty folder; .*is"):
+        save_two_folders(tmp_path / "model")
+    assert (tmp_path / "model" / "x").read_text() == "second"
+    assert names(tmp_path) == ["model"]
+
+
+def test_a_configuration_is_replaced_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, path = large().config, tmp_path / "config.json"
+    config.save(path)
+    before = path.read_bytes()
+
+    def fail(*args: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(OSError, match="no space left"):
+        config.save(path)
+    assert path.read_bytes() == before
+    assert names(tmp_path) == ["config.json"]
