@@ -75,7 +75,7 @@ def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
     save_pretrained(model, place(kind, folder), **KINDS[kind][2])
 
 
-ERRORS = tuple(kind for kind in vars(errors).values() if isinstance(kind, type))
+PACKAGE = tuple(kind for kind in vars(errors).values() if isinstance(kind, type))
 """What the package raises."""
 
 
@@ -83,9 +83,10 @@ class Found(NamedTuple):
     """What a loader makes of a file."""
 
     result: str
-    """A digest of the numbers, an error of the package with its message, or a traceback."""
+    """A digest of the numbers, an error with its message, or a traceback."""
+    error: bool
     ok: bool
-    """Whether it is one of the first two."""
+    """Whether there are numbers, or an error of the package."""
     memory: int
     """Bytes that it has taken at most."""
     said: str
@@ -94,19 +95,17 @@ class Found(NamedTuple):
 
 def look(path: Path, *commands: list[str]) -> Found:
     """Load a model, and run the command line too."""
-    before, ok = now(), True
+    before, error, ok, out = now(), False, True, io.StringIO()
     try:
         result = digest(from_pretrained(path))
-    except (*ERRORS, OSError) as error:
-        result = f"{type(error).__name__}: {error}"
+    except PACKAGE as raised:
+        result, error = f"{type(raised).__name__}: {raised}", True
     except Exception:
-        result, ok = traceback.format_exc(), False
-    out = io.StringIO()
+        result, error, ok = traceback.format_exc(), True, False
     with redirect_stdout(out), redirect_stderr(out):
         for command in commands:
             try:
-                code = main(command)
-                ok &= code in (0, 2)
+                ok &= main(command) in (0, 2)
             except Exception:
                 result, ok = traceback.format_exc(), False
-    return Found(result, ok, peak() - before, out.getvalue())
+    return Found(result, error, ok, peak() - before, out.getvalue())

@@ -112,7 +112,7 @@ def refused(kind: str, folder: Path) -> str:
     try:
         save(kind, folder, 2)
     except OSError as error:
-        return errno.errorcode[error.errno or 0]
+        return errno.errorcode.get(error.errno or 0, type(error).__name__)
     return "none"
 
 
@@ -135,7 +135,7 @@ def test_a_read_only_folder(kind: str, tmp_path: Path) -> None:
     folder = prepared(kind, tmp_path / "folder")
     for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
         path.chmod(0o555 if path in (folder, *folder.rglob("*")) else 0o755)
-    assert ask(refused_to_nobody, kind, folder).said == "EACCES"
+    assert ask(refused_to_nobody, kind, folder).said in ("EACCES", "PermissionError")
     folder.chmod(0o755)
     check_old(kind, folder, or_new=False)
 
