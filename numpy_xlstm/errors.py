@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return the same of a text of several lines, which stay apart, as do the columns of tabs."""
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
+
 class ShapeError(ValueError):
     """An array has the wrong number of dimensions or the wrong size along one of them."""
 

@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.tensors import Maps, Stored
+from numpy_xlstm.checkpoints.tensors import Maps, Stored, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
+from numpy_xlstm.models import NothingDrawn
 from numpy_xlstm.models.layouts import (
     BIAS,
     KERNEL,
@@ -27,6 +28,9 @@ SIZES = frozenset(
     """.split()  # noqa: SIM905
 )
 """The fields that say how large something is."""
+
+ARRAYS = {"num_blocks": 8, "num_layers": 2}
+"""The fields that say how many there are, each of at least so many arrays."""
 
 Progress = Callable[[int, int], None]
 """What is told how many bytes of how many have been read or written."""
@@ -132,20 +136,33 @@ def check_same(stored: Stored, array: Array) -> None:
             )
 
 
-def check_size(config: Any, total: int) -> None:
+def nothing_drawn(arrays: Mapping[str, Stored]) -> NothingDrawn:
+    """What a model without numbers is made with, if it is of about what a file holds.
+
+    A head that is the embedding may be there once, and stacks draw layers that they do not keep.
+    """
+    return NothingDrawn(8 * total_size(arrays))
+
+
+def check_size(config: Any, arrays: Mapping[str, Stored]) -> None:
     """Refuse a configuration of a model that is far larger than what there is in the file.
 
-    So that even the outline of a model takes no memory that its file does not account for.
+    So that even the outline of a model takes no time or memory that its file does not account for.
 
     Raises
     ------
     CheckpointError
         If a width or number asks for more than there is.
     """
+    total = total_size(arrays)
     for name, value in _sizes(config):
         if value > total:
             raise CheckpointError(
                 f"{name}: expected a model of the {total:,} numbers in the file; got {value!r}"
+            )
+        if value * ARRAYS.get(name.rpartition(".")[2], 0) > len(arrays):
+            raise CheckpointError(
+                f"{name}: expected a model of the {len(arrays):,} arrays in the file; got {value!r}"
             )
     if not hasattr(config, "embedding_dim"):
         return

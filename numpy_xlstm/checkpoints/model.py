@@ -5,17 +5,31 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.files import our_metadata, write_arrays
-from numpy_xlstm.checkpoints.loading import DTYPES, Source, check_size, matched, read_all
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors, total_size
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.checkpoints.loading import (
+    DTYPES,
+    Source,
+    check_size,
+    matched,
+    nothing_drawn,
+    read_all,
+)
+from numpy_xlstm.checkpoints.metadata import (
+    CHECKPOINT,
+    FORMAT,
+    LANGUAGE_MODEL,
+    MAPPING,
+    Check,
+    choice,
+    options,
+)
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
+from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
 from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
-    NothingDrawn,
     RecurrentModel,
     SpecialTokens,
     xLSTMBlockStack,
@@ -31,11 +45,7 @@ from numpy_xlstm.numerics import (
     check_choice,
     check_has,
     check_kind,
-    checked_dtype,
 )
-
-FORMAT = 1
-"""The version of what is in the file."""
 
 PREFIX = "model."
 """What the names of the parameters begin with, and of no other array."""
@@ -62,17 +72,17 @@ class Kind(NamedTuple):
 
     describe: Callable[[Any], dict[str, Any]]
     """From a model to its configuration, which JSON can hold."""
-    build: Callable[[dict[str, Any], npt.DTypeLike], RecurrentModel]
-    """From a configuration and a dtype to a model without numbers: nothing is drawn."""
+    build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
+    """From a configuration, and a generator that draws nothing, to a model without numbers."""
+    check: Check = MAPPING
+    """Of the configuration in a file."""
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
         """Return the kind of what is built by ``model(config.from_dict(…), dtype=…, rng=…)``."""
         return cls(
             lambda built: dict(built.config.to_dict()),
-            lambda described, dtype: model(
-                config.from_dict(described), dtype=dtype, rng=NothingDrawn()
-            ),
+            lambda described, rng: model(config.from_dict(described), dtype=np.float64, rng=rng),
         )
 
 
@@ -94,11 +104,18 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     }
 
 
-def _build_language_model(config: dict[str, Any], dtype: npt.DTypeLike) -> LanguageModel:
-    cell, options, rng = config["cell"], config.get("options", {}), NothingDrawn()
-    layer, _ = CELLS[cell["kind"]]
-    body = layer(**cell["options"], dtype=dtype, rng=rng)
-    return LanguageModel(config["vocab_size"], config["embedding_size"], body, **options, rng=rng)
+def _check_language_model(place: str, config: Any) -> None:
+    LANGUAGE_MODEL(place, config)
+    cell = config["cell"]
+    choice(CELLS)(f"{place}.cell.kind", cell["kind"])
+    options(CELLS[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
+
+
+def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
+    layer, _ = CELLS[config["cell"]["kind"]]
+    body = layer(**config["cell"]["options"], dtype=np.float64, rng=rng)
+    sizes = config["vocab_size"], config["embedding_size"]
+    return LanguageModel(*sizes, body, **config["options"], rng=rng)
 
 
 def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
@@ -106,12 +123,13 @@ def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
     names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},
-        lambda options, dtype: kind(**options, dtype=dtype, rng=NothingDrawn()),
+        lambda given, rng: kind(**given, dtype=np.float64, rng=rng),
+        options(names),
     )
 
 
 KINDS = {
-    "LanguageModel": Kind(_describe_language_model, _build_language_model),
+    "LanguageModel": Kind(_describe_language_model, _build_language_model, _check_language_model),
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
@@ -197,6 +215,7 @@ def save_checkpoint(
     tokens = getattr(model, "special_tokens", SpecialTokens())
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
+    CHECKPOINT("", metadata)
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
@@ -221,14 +240,13 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
     own = read_checkpoint(path, found)
+    tokenizer = own.load_tokenizer()
     arrays = {name: stored.read() for name, stored in own.extra.items()}
     params = read_all(own.sources, own.dtype)
     model = own.model.with_params({name: params[name] for name in own.model.params})
-    if tokens := own.metadata.get("special_tokens"):
-        model.special_tokens = SpecialTokens.checked(*tokens)
-    described = own.metadata.get("tokenizer")
-    tokenizer = None if described is None else tokenizer_from_dict(described)
-    return Checkpoint(model, tokenizer, own.metadata.get("training") or {}, arrays)
+    if "special_tokens" in own.metadata:
+        model.special_tokens = own.special_tokens
+    return Checkpoint(model, tokenizer, own.metadata["training"], arrays)
 
 
 class OwnFile(NamedTuple):
@@ -242,39 +260,57 @@ class OwnFile(NamedTuple):
     dtype: str
     """What is computed in."""
 
+    @property
+    def special_tokens(self) -> SpecialTokens:
+        """What its configuration says of ids."""
+        return SpecialTokens.checked(*self.metadata.get("special_tokens", SpecialTokens()))
+
+    def load_tokenizer(self) -> Tokenizer | None:
+        """Return its tokenizer; None without."""
+        return described_tokenizer(self.metadata["tokenizer"])
+
+
+def described_tokenizer(description: Mapping[str, Any] | None) -> Tokenizer | None:
+    """Return the tokenizer that a checkpoint describes, or raise :class:`CheckpointError`."""
+    try:
+        return None if description is None else tokenizer_from_dict(description)
+    except OptionError as error:
+        raise CheckpointError(str(error)) from error
+
 
 def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
     """Return what is in a checkpoint of ours, from its header alone; raise the same errors."""
     metadata = our_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r}"
+            f"{path.name}: expected format version {FORMAT}; got {metadata.get('format')!r:.80}"
         )
+    if not found.sealed:
+        raise CheckpointError(f"{path.name}: expected the checksums of a checkpoint; got none")
+    CHECKPOINT("", metadata)
     extra = dict(found.arrays)
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
-    model = _build(metadata, total_size(stored))
-    kept = str(metadata["dtype"])
+    model = _build(metadata, stored)
+    kept = metadata["dtype"]
     sources = matched(model.params, stored, dtypes=(kept,))
     return OwnFile(model, sources, extra, metadata, COMPUTED_IN.get(kept, kept))
 
 
 def _kind(name: Any) -> Kind:
-    if name not in KINDS:
-        raise CheckpointError(f"kind: expected one of {', '.join(KINDS)}; got {name!r}")
+    choice(KINDS)("kind", name)
     return KINDS[name]
 
 
-def _build(metadata: dict[str, Any], total: int) -> Any:
+def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
     """The model without numbers: nothing is drawn."""
-    kind = _kind(metadata.get("kind"))
+    kind = _kind(metadata["kind"])
+    kind.check("config", metadata["config"])
     try:
-        dtype = str(metadata["dtype"])
-        checked_dtype(COMPUTED_IN.get(dtype, dtype))
-        check_size(metadata["config"], total)
-        return kind.build(metadata["config"], np.float64)
+        check_size(metadata["config"], stored)
+        return kind.build(metadata["config"], nothing_drawn(stored))
     except CheckpointError:
         raise
-    except (ArithmeticError, KeyError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"config: expected that of a {metadata['kind']}; got one that builds none "
             f"({type(error).__name__}: {error})"

@@ -17,10 +17,11 @@ from numpy_xlstm.checkpoints.loading import (
     check_same,
     check_size,
     matched,
+    nothing_drawn,
     read_all,
     widest,
 )
-from numpy_xlstm.checkpoints.model import read_checkpoint
+from numpy_xlstm.checkpoints.model import described_tokenizer, read_checkpoint
 from numpy_xlstm.checkpoints.official import (
     from_transformers,
     from_yaml,
@@ -31,14 +32,12 @@ from numpy_xlstm.checkpoints.tensors import (
     Tensors,
     check_total,
     open_tensors,
-    total_size,
 )
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
 from numpy_xlstm.models import (
     LanguageModel,
-    NothingDrawn,
     SpecialTokens,
     xLSTMBlockStack,
     xLSTMBlockStackConfig,
@@ -120,7 +119,7 @@ class Pretrained:
             If it is none, or needs an extra that is not installed.
         """
         if self.tokenizer is not None:
-            return tokenizer_from_dict(self.tokenizer)
+            return described_tokenizer(self.tokenizer)
         file = (self.path if self.path.is_dir() else self.path.parent) / TOKENIZER
         beside = self.format in IN_FOLDERS and file.exists()
         return HuggingFaceTokenizer.from_file(file) if beside else None
@@ -248,17 +247,13 @@ def open_pretrained(
 
 def _open_own(path: Path, found: Tensors) -> Pretrained:
     own = read_checkpoint(path, found)
-    try:
-        tokens = SpecialTokens.checked(*(own.metadata.get("special_tokens") or SpecialTokens()))
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path.name}: special_tokens: {error}") from error
     return Pretrained(
         path,
         path.suffix.removeprefix("."),
         own.model,
         own.sources,
         own.dtype,
-        tokens,
+        own.special_tokens,
         own.metadata.get("tokenizer"),
         own.metadata.get("training"),
     )
@@ -284,12 +279,12 @@ def _open_folder(
                 tokens = _generation_tokens(folder / GENERATION, tokens)
         else:
             config = from_yaml(values)
-        check_size(config, total_size(arrays))
+        check_size(config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             kind = kind if kind == "transformers" else "xlstm-large"
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             config.weight_mode = "fused" if fused else "single"  # as the arrays are, in both
-        model = MODELS[type(config)](config, rng=NothingDrawn())
+        model = MODELS[type(config)](config, rng=nothing_drawn(arrays))
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file.name}: {error}") from error
     tied = _tied(model, arrays, values)

@@ -24,7 +24,7 @@ CHECKSUM = "numpy_xlstm_crc32"
 MAX_HEADER = MAX_BYTES
 """The most bytes that a header may have; the format grants four times as many."""
 
-MAX_ARRAYS = 20_000
+MAX_ARRAYS = 10_000
 """The most arrays that a file may hold."""
 
 DTYPES = {

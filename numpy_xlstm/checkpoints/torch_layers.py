@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from numpy_xlstm.checkpoints.loading import Source, matched
+from numpy_xlstm.checkpoints.loading import Source, check_size, matched, nothing_drawn
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
-from numpy_xlstm.models import NothingDrawn
 
 FIRST = "weight_ih_l0"
 """The name that each of them has."""
@@ -41,11 +40,12 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
         )
     arrays = {name.removeprefix(prefix): stored for name, stored in found.arrays.items()}
     kind, options = _described(arrays)
+    check_size(options, arrays)
     options |= {"batch_first": found.metadata.get("batch_first", "true") == "true"}
     if kind is RNN:
         options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
     try:
-        layer = kind(**options, rng=NothingDrawn())
+        layer = kind(**options, rng=nothing_drawn(arrays))
     except ValueError as error:
         raise CheckpointError(f"{arrays[FIRST]}: {error}") from error
     return layer, matched(layer.params, arrays)

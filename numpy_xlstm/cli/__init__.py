@@ -83,11 +83,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(nowhere, 2)
         return _end("", 141)
     except BAD_INPUT as error:
-        return _end("error: " + " ".join(str(error).split()), 2)
+        return _end("error: " + errors.printable(" ".join(str(error).split())), 2)
     except Exception as error:
         if "mpi4py.MPI" not in sys.modules:
             raise
-        traceback.print_exc()
+        print(errors.printable_lines(traceback.format_exc()), file=sys.stderr)
         return _end(f"error: {error!r}", 1)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.disk import replacing
+from numpy_xlstm.errors import printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Progress, TextSplit, TrainingState
@@ -85,6 +86,11 @@ def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(task, completed=done, total=total, visible=total >= LARGE)
 
         yield show
+
+
+def shown(text: str) -> str:
+    """A text that a model has written, as it is; on a terminal without what could control that."""
+    return printable_lines(text) if sys.stdout.isatty() else text
 
 
 def _stats(progress: Progress) -> str:

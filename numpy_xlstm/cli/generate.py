@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
-from numpy_xlstm.cli.display import bytes_display
+from numpy_xlstm.cli.display import bytes_display, shown
 from numpy_xlstm.cli.info import CHECKPOINT
 from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, ids, positive, real, whole
 from numpy_xlstm.errors import OptionError
@@ -80,9 +80,9 @@ def run(args: argparse.Namespace) -> int:
         model = found.load(progress=progress)
     begun, pieces = _continued(model, tokenizer, args)
     try:
-        print(begun, end="", flush=True)
+        print(shown(begun), end="", flush=True)
         for piece in pieces:
-            print(piece, end="", flush=True)
+            print(shown(piece), end="", flush=True)
     except KeyboardInterrupt:
         return 130
     finally:

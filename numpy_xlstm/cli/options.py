@@ -217,8 +217,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
     """Take up the options of a run; a budget that is given, no smaller, replaces its own."""
-    if notes.keys() != NAMES - NOT_STORED:
-        raise CheckpointError("options: expected those of this version; got others")
+    _check_stored(notes)
     budget = {name: given.get(name) for name in ("steps", "minutes")}
     for name, value in budget.items():
         if value is not None and notes[name] is not None and value < notes[name]:
@@ -227,6 +226,41 @@ def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
             )
     raised = budget if any(budget.values()) else {}
     return argparse.Namespace(**dict.fromkeys(NAMES) | notes | raised | given)
+
+
+def _check_stored(notes: Any) -> None:
+    """Raise :class:`CheckpointError` unless a run can have begun with these options."""
+    if not isinstance(notes, dict) or notes.keys() != NAMES - NOT_STORED:
+        raise CheckpointError("options: expected those of this version; got others")
+    kinds = {n: kind for group in OPTIONS.values() for n, (kind, _, _) in group.items()}
+    for name, value in notes.items():
+        if value is not None and not _can_be(kinds[name], value):
+            raise CheckpointError(
+                f"options.{name}: expected what {flags([name])} can be; got {value!r:.80}"
+            )
+    given = {name: value for name, value in notes.items() if value is not None}
+    try:
+        begun = vars(begin(given))
+    except OptionError as error:
+        raise CheckpointError(f"options: {error}") from error
+    if differ := [name for name in notes if notes[name] != begun[name]]:
+        name = differ[0]
+        raise CheckpointError(f"options.{name}: expected {begun[name]!r}; got {notes[name]!r:.80}")
+
+
+def _can_be(kind: Any, value: Any) -> bool:
+    """Whether the kind of an option, as for :func:`facts`, can have given a value."""
+    if kind is bool:
+        return isinstance(value, bool)
+    if isinstance(kind, tuple):
+        return value in kind
+    if isinstance(kind, str):
+        return isinstance(value, str)
+    text = ",".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+    try:
+        return repr(kind(text)) == repr(value)
+    except argparse.ArgumentTypeError:
+        return False
 
 
 def stored(options: argparse.Namespace) -> dict[str, Any]:

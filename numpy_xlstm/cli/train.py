@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import generation, training
+from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.model import build, describe
@@ -37,6 +38,9 @@ With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch 
 as many as there are ranks, up to the rows of a batch. While training, |g| is the norm of the
 gradient before it is clipped. Beside other busy programs, OPENBLAS_NUM_THREADS=1 in the environment
 can make training many times faster, as NumPy's threads do not get in each other's way."""
+
+TEXT_NOTE = record({"sha256": TEXT, "characters": COUNT})
+"""What a run knows of its text."""
 
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
 """A training that is about to begin or to go on, and its directory if it has one."""
@@ -74,7 +78,7 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
         sample = generation.generate_text(state.model, split.tokenizer, prompt, **drawn, **known)
-        print(f"\nsample:\n{prompt}{sample}")
+        print(f"\nsample:\n{display.shown(prompt + sample)}")
     return 130 if interrupted else 0
 
 
@@ -110,6 +114,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
         raise CheckpointError(f"{run.directory}: expected a run of the train command; got another")
+    TEXT_NOTE("training.notes.text", run.notes["text"])
     options = command.go_on(run.notes["options"], given)
     text, known = training.read_text(options.file), run.notes["text"]
     if (found := _fingerprint(text)) != known:

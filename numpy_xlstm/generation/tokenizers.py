@@ -96,7 +96,7 @@ class CharacterTokenizer:
         if not isinstance(self.symbols, str) or list(self.symbols) != sorted(set(self.symbols)):
             raise OptionError(
                 "symbols: expected distinct characters in the order of their code points; "
-                f"got {self.symbols!r}"
+                f"got {self.symbols!r:.80}"
             )
 
     @classmethod
@@ -234,9 +234,16 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
     >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
     CharacterTokenizer(symbols='abc')
     """
+    kind, given = checked_description(d)
+    tokenizer: Tokenizer = KINDS[kind](**given)
+    return tokenizer
+
+
+def checked_description(d: Any) -> tuple[str, dict[str, str]]:
+    """Return kind and fields of a ``to_dict()``; :class:`OptionError` if it cannot be one."""
     given = dict(d) if isinstance(d, Mapping) else {}
     kind = given.pop("kind", None)
-    if kind not in tuple(KINDS):
+    if not isinstance(kind, str) or kind not in KINDS:
         raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
     expected = [field.name for field in fields(KINDS[kind])]
     if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
@@ -244,8 +251,7 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
             f"tokenizer: expected text under {expected} for the kind {kind}; "
             f"got { ({name: type(value).__name__ for name, value in given.items()}) }"
         )
-    tokenizer: Tokenizer = KINDS[kind](**given)
-    return tokenizer
+    return kind, given
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

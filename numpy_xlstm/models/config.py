@@ -16,7 +16,7 @@ import numpy as np
 
 from numpy_xlstm.disk import read_regular, write_text
 from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.errors import OptionError, printable
 
 
 @dataclasses.dataclass
@@ -111,7 +111,7 @@ def read_values(path: str | os.PathLike[str]) -> Any:
     try:
         return parse(text)
     except ValueError as error:
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise OptionError(f"config: expected {name}; {path} is not ({reason})") from None
 
 

@@ -1,9 +1,11 @@
 """A model without numbers: for a checkpoint, whose arrays then take the place of all parameters."""
 
+import math
 from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array
 
 
@@ -13,6 +15,12 @@ class NothingDrawn(np.random.Generator):
     A model that is made with it in float64 has all names and shapes. Its matrices cannot be
     written to; ``with_params`` gives it other arrays, of any dtype.
 
+    Parameters
+    ----------
+    most : float
+        How many numbers may be asked for: a model that needs more than its file has is a
+        :class:`ShapeError` before it is built.
+
     Examples
     --------
     >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
@@ -21,22 +29,29 @@ class NothingDrawn(np.random.Generator):
     '6,865,424,896'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = np.inf) -> None:
         super().__init__(np.random.PCG64(0))
+        self.most = most
+        self._drawn = 0
 
     def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
         """Draw nothing."""
-        return _nothing(size)
+        return self._nothing(size)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
         """Draw nothing."""
-        return _nothing(size)
+        return self._nothing(size)
 
     def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Array:  # type: ignore[override]
         """Draw nothing."""
-        return _nothing(size)
+        return self._nothing(size)
 
-
-def _nothing(size: int | tuple[int, ...]) -> Array:
-    """A vector of zeros, which may be written to, or a matrix that takes no memory."""
-    return np.zeros(size) if np.ndim(size) == 0 or len(size) == 1 else np.broadcast_to(0.0, size)  # type: ignore[arg-type]
+    def _nothing(self, size: int | tuple[int, ...]) -> Array:
+        """A vector of zeros, which may be written to, or a matrix that takes no memory."""
+        shape = (size,) if isinstance(size, int | np.integer) else size
+        self._drawn += math.prod(map(int, shape))
+        if self._drawn > self.most:
+            raise ShapeError(
+                "parameters: expected a model of as many numbers as its file has; got a larger one"
+            )
+        return np.zeros(shape) if len(shape) == 1 else np.broadcast_to(0.0, shape)

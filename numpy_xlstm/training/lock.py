@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
+from numpy_xlstm.disk import NO_LINK
 from numpy_xlstm.errors import OptionError
 
 LOCK = "lock"
@@ -24,7 +25,7 @@ class DirectoryLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
         try:
             _lock(descriptor)
         except OSError:

@@ -1,14 +1,18 @@
 """A training in a directory, which goes on where it was, whatever ended it."""
 
+import errno
 import json
 import os
 import time
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from numpy_xlstm.checkpoints import save_checkpoint
+from numpy_xlstm.checkpoints.metadata import LOG_LINE, RUN
+from numpy_xlstm.disk import BINARY, NO_LINK, open_regular
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
@@ -88,7 +92,8 @@ class Run:
                     f"directory: expected one without a training; got {directory}, resume that, "
                     "or take another"
                 )
-            run.log.write_bytes(b"")
+            with _opened(run.log, os.O_CREAT | os.O_TRUNC):
+                pass  # a log without a checkpoint is of no use
         run.save()
         return run
 
@@ -116,6 +121,7 @@ class Run:
         found = checkpoint.training
         if "log_size" not in found:
             raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
+        RUN("training", found)
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
         run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0
@@ -125,7 +131,8 @@ class Run:
                 f"got {size}"
             )
         if ranks.writes(comm):
-            os.truncate(run.log, found["log_size"])
+            with _opened(run.log) as file:
+                file.truncate(found["log_size"])
         return run
 
     def add(self, progress: Progress) -> None:
@@ -134,8 +141,7 @@ class Run:
             names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
             entry = {name: getattr(progress, name) for name in names}
             known = {name: value for name, value in entry.items() if value is not None}
-            with self.log.open("ab") as file:
-                file.write(json.dumps(known).encode() + b"\n")
+            self._append(json.dumps(known).encode() + b"\n")
             earlier = [bits for step, bits in self.state.validations if step < self.state.step]
             if progress.validation is not None and progress.validation < min(earlier, default=inf):
                 stored = ("step", "tokens", "validations")
@@ -147,11 +153,22 @@ class Run:
         if by_steps or self.clock() - seconds >= self.save_seconds:
             self.save()
 
+    def _append(self, line: bytes) -> None:
+        """Write a line at the end of the log, or nothing."""
+        with _opened(self.log) as file:
+            size = file.seek(0, os.SEEK_END)
+            try:
+                file.write(line)
+                file.flush()
+            except BaseException:
+                os.ftruncate(file.fileno(), size)
+                raise
+
     def save(self) -> None:
         """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "notes": self.notes}
         if ranks.writes(self.comm):
-            with self.log.open("rb+") as file:
+            with _opened(self.log) as file:
                 os.fsync(file.fileno())
                 facts["log_size"] = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, comm=self.comm, **facts)
@@ -159,11 +176,25 @@ class Run:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a log; :class:`CheckpointError` if one is not JSON."""
-    lines = Path(path).read_bytes().split(b"\n")[:-1]
+    """Read the complete lines of a log; :class:`CheckpointError` if one is not one of ours."""
+    with open_regular("log", path) as file:
+        lines = file.read().split(b"\n")[:-1]
     try:
-        return [json.loads(line) for line in lines]
+        entries: list[dict[str, Any]] = [parse_json(line) for line in lines]
     except ValueError as error:
         raise CheckpointError(
             f"{Path(path).name}: expected JSON in every line; got {error}"
         ) from error
+    for number, entry in enumerate(entries, 1):
+        LOG_LINE(f"{Path(path).name}: line {number}", entry)
+    return entries
+
+
+def _opened(log: Path, how: int = 0) -> IO[bytes]:
+    """Open a log to change it: no link, which might lead to anything that is then cut off."""
+    try:
+        return os.fdopen(os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666), "rb+")
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CheckpointError(f"{LOG}: expected a regular file; got a link") from None
+        raise

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
 from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
@@ -23,12 +24,6 @@ OPTIMIZER, CARRIED = "optimizer.", "carried"
 COUNTS = ("step", "tokens", "elapsed", "busy")
 OPTIONS = ("lr", "betas", "eps", "weight_decay")
 """The optimiser's options that are stored; its rule of what decays is not."""
-
-BIT_GENERATORS = ("PCG64", "PCG64DXSM")
-"""The generators that are stored: that of ``np.random.default_rng`` and its successor."""
-
-LIMITS = {"state": 2**128, "inc": 2**128, "has_uint32": 2, "uinteger": 2**32}
-"""What the numbers of such a generator are below."""
 
 
 @dataclass
@@ -115,6 +110,7 @@ class TrainingState:
             "rng": described,
             "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
             "validations": self.validations,
+            "carried": None if carried is None else _rows(carried),
         }
         if ranks.writes(comm):
             arrays = moments | dict(leaves(CARRIED, carried))
@@ -135,6 +131,7 @@ class TrainingState:
         checkpoint = load_checkpoint(path)
         model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
         try:
+            TRAINING("training", found)
             optimizer = AdamW(
                 model.params, **found["optimizer"], decays=decays or decay_rule(model)
             )
@@ -144,7 +141,7 @@ class TrainingState:
                 model,
                 optimizer,
                 generator_from_state(found["rng"]),
-                carried=_carried(model, arrays, comm),
+                carried=_carried(model, arrays, found["carried"], comm),
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in COUNTS},
             )
@@ -158,30 +155,29 @@ class TrainingState:
 
 def generator_from_state(state: Any) -> np.random.Generator:
     """Return a generator in a state, which may come from a file: NumPy trusts what it is given."""
-    kind = state.get("bit_generator") if isinstance(state, dict) else state
-    if kind not in BIT_GENERATORS:
-        raise CheckpointError(f"rng: expected one of {', '.join(BIT_GENERATORS)}; got {kind!r}")
-    inner = state.get("state")
-    found = state | inner if isinstance(inner, dict) else state
-    for name, limit in LIMITS.items():
-        number = found.get(name)
-        if type(number) is not int or not 0 <= number < limit:
-            raise CheckpointError(
-                f"rng.{name}: expected a whole number, at least 0 and below {limit}; got {number!r}"
-            )
-    bits = getattr(np.random, kind)(0)
+    GENERATOR("rng", state)
+    bits = getattr(np.random, state["bit_generator"])(0)
     bits.state = state
     return np.random.Generator(bits)
 
 
-def _carried(model: RecurrentModel, arrays: Mapping[str, Array], comm: ranks.Comm | None) -> Any:
+def _rows(carried: Any) -> int:
+    """Of how many rows a state is."""
+    return len(next(array for _, array in leaves(CARRIED, carried)))
+
+
+def _carried(
+    model: RecurrentModel, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
+) -> Any:
     """The carried state of this rank, in the structure that the model gives to a state."""
     stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}
-    if not stored:
+    if rows is None and not stored:
         return None
-    rows = len(next(iter(stored.values())))
-    _, like = model(np.zeros((rows, 1), np.int64))
-    expected = dict(leaves(CARRIED, like))
+    _, like = model(np.zeros((1, 1), np.int64))
+    expected = {
+        name: np.broadcast_to(array[:1], (rows or 0, *array.shape[1:]))
+        for name, array in leaves(CARRIED, like)
+    }
     check_same_arrays("carried state", expected, stored)
-    part = ranks.rank_rows(rows, comm)
+    part = ranks.rank_rows(rows or 0, comm)
     return rebuild(like, (stored[name][part] for name in expected))

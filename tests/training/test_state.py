@@ -83,6 +83,8 @@ def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
         TrainingState.load(tmp_path / "model.npz")
 
 
+OPTIONS = {"lr": 0.1, "betas": [0.9, 0.99], "eps": 1e-8, "weight_decay": 0.1}
+
 PCG64: Any = np.random.PCG64(0).state
 
 
@@ -103,16 +105,33 @@ PCG64: Any = np.random.PCG64(0).state
             {},
             r"carried\.0\.h: .*got float32 \(3, 5\)",
         ),
-        ({}, {"step": None}, "KeyError: 'step'"),
-        ({}, {"rng": {"bit_generator": "Dice"}}, "rng: expected one of PCG64.*got 'Dice'"),
-        ({}, {"rng": {"bit_generator": "MT19937"}}, "rng: expected one of PCG64.*got 'MT19937'"),
-        ({}, {"rng": 3}, "rng: expected one of PCG64.*got 3"),
-        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.inc: expected a whole number.*got None"),
-        ({}, {"rng": PCG64 | {"state": {"state": -1, "inc": 1}}}, r"rng\.state: expected.*got -1"),
-        ({}, {"rng": PCG64 | {"state": {"state": 1, "inc": 2**128}}}, r"rng\.inc: expected"),
+        ({}, {"step": None}, r"training\.step: expected a value; got none"),
+        (
+            {},
+            {"rng": {"bit_generator": "Dice"}},
+            r"rng\.bit_generator: .*got 'Dice'",
+        ),
+        ({}, {"rng": {"bit_generator": "MT19937"}}, r"rng\.bit_generator: .*got 'MT19937'"),
+        ({}, {"rng": 3}, r"training\.rng: expected values by name; got 3"),
+        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.state: expected values by name; got 3"),
+        (
+            {},
+            {"rng": PCG64 | {"state": {"state": -1, "inc": 1}}},
+            r"rng\.state\.state: .*got -1",
+        ),
+        ({}, {"rng": PCG64 | {"state": {"state": 1, "inc": 2**128}}}, r"rng\.state\.inc: expected"),
         ({}, {"rng": PCG64 | {"has_uint32": 2}}, r"rng\.has_uint32: .*below 2; got 2"),
         ({}, {"rng": PCG64 | {"uinteger": 1.0}}, r"rng\.uinteger: .*got 1\.0"),
-        ({}, {"optimizer": {"lr": -1}}, "lr: expected a number"),
+        ({}, {"optimizer": OPTIONS | {"lr": -1}}, "lr: expected a number"),
+        ({}, {"optimizer": OPTIONS | {"lr": "1"}}, r"training\.optimizer\.lr: expected a finite"),
+        ({}, {"optimizer": OPTIONS | {"betas": [0.9]}}, r"optimizer\.betas: expected a list of 2"),
+        ({}, {"optimizer": OPTIONS | {"amsgrad": True}}, r"optimizer: .* got 'amsgrad'"),
+        ({}, {"step": True}, r"training\.step: expected a whole number.*got True"),
+        ({}, {"elapsed": -1.0}, r"training\.elapsed: expected a finite number, at least 0; got -1"),
+        ({}, {"validations": [[3, 1.0], [5]]}, r"training\.validations\[1\]: expected a list of 2"),
+        ({}, {"validations": [[3, None]]}, r"training\.validations\[0\]\[1\]: expected a finite"),
+        ({"carried.0.h": None, "carried.0.c": None}, {}, "carried state: expected 'carried.0"),
+        ({}, {"carried": 10**9}, r"carried\.0\..: expected float32 \(1000000000, 6\); got"),
     ],
 )
 def test_a_training_that_cannot_go_on(
@@ -133,6 +152,6 @@ def test_a_generator_of_another_kind_is_refused_before_anything_is_written(tmp_p
     class Mine(np.random.PCG64):
         pass
 
-    with pytest.raises(CheckpointError, match=r"rng: expected one of PCG64, .*; got 'Mine'"):
+    with pytest.raises(CheckpointError, match=r"rng\.bit_generator: .*; got 'Mine'"):
         start(bits=Mine).save(tmp_path / "state.npz")
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,206 @@
+"""What the metadata of a checkpoint of ours may be: one description, held against every field."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from numpy_xlstm.checkpoints.loading import DTYPES
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.generation.tokenizers import checked_description
+
+Check = Callable[[str, Any], None]
+"""Raises :class:`CheckpointError` unless a value is what it should be; the first is its place."""
+
+FORMAT = 1
+"""The version of what is in the file."""
+
+
+def wrong(place: str, expected: str, value: Any) -> CheckpointError:
+    """Return the error of a field."""
+    return CheckpointError(f"{place}: expected {expected}; got {value!r:.80}")
+
+
+def whole(below: int = 2**63) -> Check:
+    """A whole number from 0 on."""
+    expected = f"a whole number, at least 0 and below {below}"
+
+    def check(place: str, value: Any) -> None:
+        if type(value) is not int or not 0 <= value < below:
+            raise wrong(place, expected, value)
+
+    return check
+
+
+def number(least: float = -math.inf) -> Check:
+    """A finite number."""
+
+    def check(place: str, value: Any) -> None:
+        if type(value) not in (int, float) or not (math.isfinite(value) and value >= least):
+            above = f", at least {least:g}" if least > -math.inf else ""
+            raise wrong(place, f"a finite number{above}", value)
+
+    return check
+
+
+def of_kind(kind: type, name: str) -> Check:
+    """A value of a type."""
+
+    def check(place: str, value: Any) -> None:
+        if not isinstance(value, kind):
+            raise wrong(place, name, value)
+
+    return check
+
+
+def choice(values: Iterable[str]) -> Check:
+    """One of some texts."""
+    known = tuple(values)
+
+    def check(place: str, value: Any) -> None:
+        if value not in known:
+            raise wrong(place, f"one of {', '.join(known)}", value)
+
+    return check
+
+
+def optional(inner: Check) -> Check:
+    """None, or something."""
+
+    def check(place: str, value: Any) -> None:
+        if value is not None:
+            inner(place, value)
+
+    return check
+
+
+def each(inner: Check) -> Check:
+    """A list of what is alike."""
+
+    def check(place: str, value: Any) -> None:
+        SEQUENCE(place, value)
+        for n, entry in enumerate(value):
+            inner(f"{place}[{n}]", entry)
+
+    return check
+
+
+def row(*inner: Check) -> Check:
+    """A list of so many entries."""
+
+    def check(place: str, value: Any) -> None:
+        if not isinstance(value, list | tuple) or len(value) != len(inner):
+            raise wrong(place, f"a list of {len(inner)}", value)
+        for n, (entry, one) in enumerate(zip(value, inner, strict=True)):
+            one(f"{place}[{n}]", entry)
+
+    return check
+
+
+def record(
+    needed: Mapping[str, Check], others: Mapping[str, Check] | None = None, *, closed: bool = True
+) -> Check:
+    """Values by name: those that must be there, others that may, and, unless closed, any more."""
+    known = {**needed, **(others or {})}
+
+    def check(place: str, value: Any) -> None:
+        MAPPING(place, value)
+        before = place and f"{place}."
+        for name, inner in known.items():
+            if name in value:
+                inner(f"{before}{name}", value[name])
+            elif name in needed:
+                raise CheckpointError(f"{before}{name}: expected a value; got none")
+        if closed and (unknown := [name for name in value if name not in known]):
+            raise wrong(place or "metadata", f"the fields {', '.join(known)}", unknown[0])
+
+    return check
+
+
+def _tokenizer(place: str, value: Any) -> None:
+    try:
+        checked_description(value)
+    except OptionError as error:
+        raise CheckpointError(str(error)) from error
+
+
+def _anything(place: str, value: Any) -> None:
+    """Whatever JSON can hold."""
+
+
+MAPPING, SEQUENCE = of_kind(Mapping, "values by name"), of_kind(list | tuple, "a list")  # type: ignore[arg-type]
+TEXT, FLAG = of_kind(str, "a text"), of_kind(bool, "true or false")
+TOKEN, COUNT, SECONDS = optional(whole()), whole(), number(0)
+VALIDATIONS = each(row(COUNT, number()))
+
+PROGRESS = {"step": COUNT, "tokens": COUNT, "validations": VALIDATIONS}
+"""What is said of a training wherever anything is."""
+
+CHECKPOINT = record(
+    {
+        "format": whole(),
+        "kind": _anything,
+        "config": _anything,
+        "dtype": choice(DTYPES),
+        "tokenizer": optional(_tokenizer),
+        "training": record({}, PROGRESS, closed=False),
+    },
+    {"special_tokens": row(TOKEN, each(COUNT), TOKEN, FLAG)},
+)
+"""A checkpoint; what its kind may be, and its config, the kinds of models say."""
+
+LANGUAGE_MODEL = record(
+    {
+        "vocab_size": COUNT,
+        "embedding_size": COUNT,
+        "cell": record({"kind": _anything, "options": MAPPING}),
+        "options": record(
+            {
+                "tied": FLAG,
+                "head_bias": FLAG,
+                "cap": optional(number()),
+                "embedding_dropout": number(),
+            }
+        ),
+    }
+)
+
+GENERATOR = record(
+    {
+        "bit_generator": choice(("PCG64", "PCG64DXSM")),
+        "state": record({"state": whole(2**128), "inc": whole(2**128)}),
+        "has_uint32": whole(2),
+        "uinteger": whole(2**32),
+    }
+)
+"""That of ``np.random.default_rng``, or its successor."""
+
+TRAINING = record(
+    {
+        **PROGRESS,
+        "elapsed": SECONDS,
+        "busy": SECONDS,
+        "rng": GENERATOR,
+        "optimizer": record(
+            {
+                "lr": number(),
+                "betas": row(number(), number()),
+                "eps": number(),
+                "weight_decay": number(),
+            }
+        ),
+        "carried": TOKEN,
+    },
+    closed=False,
+)
+"""A training that can go on; ``carried`` is of how many rows there is a state, if there is one."""
+
+RUN = record({"notes": MAPPING, "log_size": COUNT}, closed=False)
+"""What a run needs beside that."""
+
+LOG_LINE = record({"step": COUNT, "bits": number()}, {"validation": number()}, closed=False)
+"""A line of a log, as far as it is read again."""
+
+
+def options(names: tuple[str, ...]) -> Check:
+    """What a layer is made with: the layer itself checks the values."""
+    return record(dict.fromkeys(names, _anything))
