@@ -98,7 +98,7 @@ def our_generation(places: dict[str, Any] | None, B: int) -> Setup:
             prepared = model.prepared()
             token, state = np.ones(B, np.int64), model.init_state(B)
             for _ in range(TOKENS):
-                logits, state = prepared.step(token, state)
+                logits, state = prepared.compute(token, state)
                 token = logits.argmax(-1)
 
         return work

@@ -2,7 +2,7 @@
 
 All derive from the built-in exception that a caller would already catch: a wrong shape, a
 wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``, a missing
-package an ``ImportError``.
+package an ``ImportError``, and too large a size a ``MemoryError``.
 """
 
 
@@ -34,6 +34,14 @@ class DTypeError(TypeError):
 
 class NonFiniteError(ValueError):
     """An array holds NaN or infinity where finite numbers are needed."""
+
+
+class DivergenceError(NonFiniteError):
+    """The loss, the gradient or the update of a training step is not finite: it was not made."""
+
+
+class SizeError(MemoryError):
+    """Sizes ask for more memory than the machine, or the container, has: nothing has been built."""
 
 
 class StateError(ValueError):

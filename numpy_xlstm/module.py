@@ -9,7 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, checked_dtype, underflow_is_zero
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_form,
+    checked_dtype,
+    plain_array,
+    underflow_is_zero,
+)
 
 Grads = dict[str, Array]
 """Gradients of parameters, under the names of ``params``."""
@@ -64,8 +71,8 @@ class Module:
     ----------
     params : Mapping[str, np.ndarray]
         All parameters, live: write into an array to change a parameter, or ask for a copy of the
-        module over other arrays, :meth:`with_params`. ``grads`` returned by a backward has exactly
-        these names and shapes.
+        module over other arrays, :meth:`with_params`. What takes the place of an array is checked
+        then, once. ``grads`` returned by a backward has exactly these names and shapes.
     parts : dict[str, str | list[str]]
         The prefix of each part, by the name of its attribute.
 
@@ -112,9 +119,17 @@ class Module:
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
-        """Set those that are in no part."""
+        """Set those that are in no part: at first any arrays, and later others like them."""
+        if not isinstance(params, Mapping):
+            raise ShapeError(f"params: expected arrays by name; got {type(params).__name__}")
         if taken := sorted(params.keys() & (self.params.keys() - self._arrays.keys())):
             raise TypeError(f"params: expected with_params for those of parts; got {taken}")
+        if missing := self._arrays.keys() - params.keys():
+            raise ShapeError(f"params: expected {some(missing)} too; got only {some(params)}")
+        for name, array in params.items():
+            check_form(name, array, getattr(array, "shape", ()))
+            if (before := self._arrays.get(name)) is not None:
+                check_array(name, array, before.shape, before.dtype)
         self._arrays = dict(params)
 
     @property
@@ -139,18 +154,26 @@ class Module:
         ShapeError
             If a name is missing or unknown, or a shape differs.
         DTypeError
-            If they are not all of one dtype that is supported.
+            If they are not all plain arrays of one dtype that is supported.
+        NonFiniteError
+            If a number is NaN or infinite.
         """
         check_same_parameters(self.params, params)
-        if len(dtypes := {checked_dtype(array.dtype) for array in params.values()}) > 1:
+        for name, array in params.items():
+            check_array(name, array, array.shape)
+        if len(dtypes := {array.dtype for array in params.values()}) > 1:
             raise DTypeError(
                 f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
             )
+        return self.over(params)
+
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
         clone = copy.copy(self)
         clone._arrays = {name: params[name] for name in self._arrays}
         for attribute, prefix in self.parts.items():
             parts = [
-                part.with_params({name: params[_joined(where, name)] for name in part.params})
+                part.over({name: params[_joined(where, name)] for name in part.params})
                 for where, part in _entries(prefix, getattr(self, attribute))
             ]
             several = isinstance(getattr(self, attribute), list)
@@ -222,7 +245,7 @@ def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> d
     """Return arrays in the dtypes of the parameters, if they are finite and like them."""
     if not isinstance(arrays, Mapping):
         raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
-    found = {name: np.asarray(array) for name, array in arrays.items()}
+    found = {name: plain_array(name, array) for name, array in arrays.items()}
     check_same_parameters(params, found, "state_dict")
     for name, array in found.items():
         if array.dtype.kind != "f":

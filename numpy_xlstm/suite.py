@@ -16,6 +16,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.module import Module
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.arrays import did_you_mean
 from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]
@@ -295,5 +296,8 @@ def select(names: list[str], available: Mapping[str, Case]) -> list[str]:
     chosen = [name for name in available if not wanted or labels[name] & wanted]
     if unknown := sorted(wanted - set().union(*labels.values())):
         groups = sorted({name.split("/")[0] for name in available})
-        raise OptionError(f"gradcheck: expected some of {', '.join(groups)}; got {unknown[0]!r}")
+        hint = did_you_mean(unknown[0], {n for each in labels.values() for n in each})
+        raise OptionError(
+            f"gradcheck: expected some of {', '.join(groups)}; got {unknown[0]!r}{hint}"
+        )
     return chosen

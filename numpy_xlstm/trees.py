@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, plain_array
 
 
 def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
@@ -18,7 +18,7 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
         for field, part in zip(fields, tree, strict=True):
             yield from leaves(f"{name}.{field}", part)
     else:
-        yield name, np.asarray(tree)
+        yield name, plain_array(name, tree)
 
 
 def rebuild(tree: Any, values: Iterator[Array]) -> Any:
@@ -45,6 +45,8 @@ def tree_map(function: Callable[..., Array], tree: Any, *others: Any) -> Any:
 def join_states(states: Sequence[Any]) -> Any:
     """Join states, nested tuples of arrays and None, along the first axis of every array.
 
+    Plain tuples and named ones may stand beside each other; the result is of the first one's kind.
+
     Raises
     ------
     ShapeError
@@ -59,14 +61,15 @@ def join_states(states: Sequence[Any]) -> Any:
     if not isinstance(states, Sequence) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
     kinds = {type(state) for state in states}
-    if len(kinds) > 1:
+    is_tuple = {issubclass(kind, tuple | list) for kind in kinds}
+    if len(is_tuple) > 1 or len(kinds - {tuple, list}) > 1:
         names = ", ".join(sorted(kind.__name__ for kind in kinds))
         raise ShapeError(f"states: expected the same structure in all; got {names}")
     first = states[0]
     if first is None or len(states) == 1:
         return first
     if not isinstance(first, tuple | list):
-        return np.concatenate(states)
+        return np.concatenate([plain_array("state", state) for state in states])
     lengths = {len(state) for state in states}
     if len(lengths) > 1:
         raise ShapeError(f"states: expected tuples of one length; got {sorted(lengths)}")

@@ -9,6 +9,7 @@ from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 NONLINEARITIES = ("tanh", "relu")
 """What φ can be."""
@@ -77,6 +78,7 @@ class ElmanCell(Module):
         self.input_size, self.hidden_size = D, H
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, NONLINEARITIES)
         shapes, limit = {"W": (H, D), "R": (H, H), "b": (H,)}, H**-0.5
+        check_fits(shapes.values(), dtype, rng)
         self.params = {n: rng.uniform(-limit, limit, s).astype(dtype) for n, s in shapes.items()}
 
     def init_state(self, batch_size: int) -> ElmanState:

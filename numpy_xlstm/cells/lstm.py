@@ -16,6 +16,7 @@ from numpy_xlstm.cells.gates import (
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class LSTMState(NamedTuple):
@@ -87,6 +88,7 @@ class LSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,)}
+        check_fits(shapes.values(), dtype, rng)
         start = {name: rng.uniform(-(H**-0.5), H**-0.5, shape) for name, shape in shapes.items()}
         gate_rows(start["b"], "f")[...] = 1
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}

@@ -11,6 +11,7 @@ from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 PROJECTED_AXES = {**GATE_AXES, "W_hr": "unit from"}
 """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
@@ -87,6 +88,7 @@ class LSTMPCell(Module):
         P = check_positive("proj_size", proj_size)
         self.input_size, self.hidden_size, self.proj_size = D, H, P
         shapes = {"W": (4 * H, D), "R": (4 * H, P), "b": (4 * H,), "W_hr": (P, H)}
+        check_fits(shapes.values(), dtype, rng)
         start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
         self.params = {name: array.astype(dtype) for name, array in start.items()}
 

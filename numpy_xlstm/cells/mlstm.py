@@ -10,6 +10,7 @@ from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class mLSTMState(NamedTuple):
@@ -114,6 +115,7 @@ class mLSTMCell(Module):
         self.normalised = check_choice("input_gate", input_gate, KINDS) == "exp"
         self.input_gate, self.eps = input_gate, check_eps(eps) * self.normalised
         rows, std = {"q": QK, "k": QK, "v": H, "i": NH, "f": NH, "o": H}, np.sqrt(2 / (5 * D))
+        check_fits([(sum(rows.values()), D)], dtype, rng)
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
         start["b_f"] += np.linspace(3, 6, NH) * (forget_gate == "sigmoid")

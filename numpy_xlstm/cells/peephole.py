@@ -9,6 +9,7 @@ from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class PeepholeState(NamedTuple):
@@ -76,6 +77,7 @@ class PeepholeLSTMCell(Module):
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
         shapes = {"W": (4 * H, D), "R": (4 * H, H), "b": (4 * H,), "P": (3 * H,)}
+        check_fits(shapes.values(), dtype, rng)
         start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
         start["b"][H : 2 * H] = 1
         self.params = {name: array.astype(dtype) for name, array in start.items()}

@@ -25,6 +25,7 @@ from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics.available import check_fits
 
 
 class sLSTMState(NamedTuple):
@@ -115,6 +116,7 @@ class sLSTMCell(Module):
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
         self.forget_gate = check_choice("forget_gate", forget_gate, KINDS)
+        check_fits([(4 * H, D), (4 * H, DH)], dtype, rng)
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
         R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
         b = np.zeros(4 * H)

@@ -243,7 +243,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     tokenizer = own.load_tokenizer()
     arrays = {name: stored.read() for name, stored in own.extra.items()}
     params = read_all(own.sources, own.dtype)
-    model = own.model.with_params({name: params[name] for name in own.model.params})
+    model = own.model.over({name: params[name] for name in own.model.params})
     if "special_tokens" in own.metadata:
         model.special_tokens = own.special_tokens
     return Checkpoint(model, tokenizer, own.metadata["training"], arrays)

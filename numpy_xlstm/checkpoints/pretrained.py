@@ -47,7 +47,7 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
-from numpy_xlstm.numerics import checked_dtype
+from numpy_xlstm.numerics import check_bool, checked_dtype
 
 GENERATION = "generation_config.json"
 """What transformers has beside ``config.json``, where generation is not as that says."""
@@ -132,13 +132,14 @@ class Pretrained:
         progress: Progress | None = None,
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
+        check_bool("mapped", mapped)
         to = checked_dtype(self.dtype if dtype is None else dtype)
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
         for name in self.model.params.keys() - params.keys():  # a head that is the embedding
             params[name] = params["embedding.weight"].copy()
-        model = self.model.with_params({name: params[name] for name in self.model.params})
+        model = self.model.over({name: params[name] for name in self.model.params})
         if self.tied is not None:
             check_same(self.tied, model.embedding.params["weight"])
         return model

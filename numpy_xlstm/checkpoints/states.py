@@ -14,7 +14,7 @@ from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_bool, plain_array
 from numpy_xlstm.trees import leaves
 
 
@@ -78,6 +78,7 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     ShapeError
         If the state is not one of this model.
     """
+    check_bool("keep_m", keep_m)
     expected = to_official_state(model, model.init_state(1))
     found = _like("state", expected, state, model.dtype)
     back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper
@@ -98,7 +99,7 @@ def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
             raise ShapeError(f"{name}: expected {len(like)} arrays; got {given!r:.80}")
         pairs = enumerate(zip(like, given, strict=True))
         return tuple(_like(f"{name}[{n}]", each, other, dtype) for n, (each, other) in pairs)
-    array = np.array(np.asarray(given), dtype)
+    array = np.array(plain_array(name, given), dtype)
     rows = 1 if name.endswith("['slstm_state']") else 0
     shapes = [[*a.shape[:rows], *a.shape[rows + 1 :]] for a in (like, array)]
     if array.ndim != like.ndim or shapes[0] != shapes[1]:

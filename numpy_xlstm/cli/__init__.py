@@ -8,6 +8,7 @@ import argparse
 import importlib.util
 import io
 import os
+import re
 import sys
 import time
 import traceback
@@ -17,6 +18,7 @@ from typing import Any, NoReturn
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import convert, generate, gradcheck, info, train
+from numpy_xlstm.numerics.arrays import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
 COMMANDS: dict[str, tuple[Any, str]] = {
@@ -47,10 +49,12 @@ MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises instead of printing its usage and leaving."""
+    """A parser that raises, with a hint, instead of printing its usage and leaving."""
 
     def error(self, message: str) -> NoReturn:
-        raise errors.OptionError(message)
+        choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        hint = did_you_mean(choice[1], re.findall(r"[\w./-]+", choice[2])) if choice else ""
+        raise errors.OptionError(message + hint)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,11 +72,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
             stream.reconfigure(errors="replace")
     try:
-        args = _parser().parse_args(argv)
+        args = _parsed(sys.argv[1:] if argv is None else argv)
         if importlib.util.find_spec("rich") is None:
             print(MISSING_EXTRA, file=sys.stderr)
             return 2
-        return int(args.run(args))
+        return _run(args)
     except SystemExit as leaving:  # --help and --version
         return int(leaving.code or 0)
     except KeyboardInterrupt:
@@ -89,6 +93,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(errors.printable_lines(traceback.format_exc()), file=sys.stderr)
         return _end(f"error: {error!r}", 1)
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    """What was typed; nothing is a request for help."""
+    args, unknown = _parser().parse_known_args(argv or ["--help"])
+    if unknown:
+        hint = did_you_mean(unknown[0].partition("=")[0], args.options)
+        raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return args
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command; its errors name what was typed, and those of the system are sentences."""
+    try:
+        return int(args.run(args))
+    except BAD_INPUT as error:
+        if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
+            what = "to go on" if error.filename is None else f"to read or write {error.filename}"
+            reason = error.strerror[:1].lower() + error.strerror[1:]
+            raise OSError(f"the system refuses {what}: {reason}") from error
+        typed = {name[2:].replace("-", "_"): name for name in args.options}
+        first, colon, rest = str(error).partition(":")
+        if args.run is not train.run and first in typed:  # train has other names too
+            raise type(error)(typed[first] + colon + rest) from error
+        raise
 
 
 def _end(message: str, code: int) -> int:
@@ -115,5 +144,6 @@ def _parser() -> argparse.ArgumentParser:
     for name, (command, text) in COMMANDS.items():
         added = commands.add_parser(name, help=text, description=command.DESCRIPTION)
         command.add_arguments(added)
-        added.set_defaults(run=command.run)
+        options = [name for action in added._actions for name in action.option_strings]
+        added.set_defaults(run=command.run, options=[n for n in options if n.startswith("--")])
     return parser

@@ -7,8 +7,7 @@ terminal, the progress of a training is a plain line now and then, that of files
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import accumulate
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,14 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+def busy_display(text: str) -> AbstractContextManager[object]:
+    """Within the block, say on a terminal what is being done; nothing may be printed meanwhile."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    return console.status(text) if console.is_terminal else nullcontext()
+
+
 @contextmanager
 def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
     """Within the block, show how many bytes of how many are done, if they are many."""
@@ -123,6 +130,22 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
     Console(highlight=False).print(table)
 
 
+FILES = {
+    "best.npz": "the model of the best validation, for numpy-xlstm generate and info",
+    "checkpoint.npz": "all that numpy-xlstm train --resume goes on from",
+    "log.jsonl": "a line for each step",
+    "loss.svg": "the losses as a picture",
+}
+"""What is in the files of a run."""
+
+
+def show_files(directory: Path, files: Sequence[Path]) -> None:
+    """Print what of a run is where."""
+    written = [file.name for file in files if file.exists()]
+    lines = (f"  {name:16}{FILES[name]}" for name in written)
+    print(f"written into {directory}:", *lines, sep="\n", file=sys.stderr)
+
+
 def save_loss_picture(
     path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
@@ -152,10 +175,11 @@ def save_loss_picture(
 
 
 def smoothed(values: Array, span: float) -> Array:
-    """Exponential moving average over about ``span`` values; the first ones over fewer."""
-    keep = 1 - 1 / max(span, 1.0)
+    """Average over about ``span`` values around each, at the ends over fewer: nothing is late."""
+    from scipy.ndimage import gaussian_filter1d
 
-    def faded(numbers: Array) -> Array:
-        return np.array(list(accumulate(numbers, lambda total, number: keep * total + number)))
+    def around(numbers: Array) -> Array:
+        found: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
+        return found
 
-    return faded(values) / faded(np.ones(len(values)))
+    return around(np.asarray(values, float)) / around(np.ones(len(values)))

@@ -18,7 +18,7 @@ from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.model import build, describe
-from numpy_xlstm.errors import CheckpointError, OptionError, ShapeError, TextError
+from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 
@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
                 silence.enter_context(redirect_stderr(nowhere))
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
+        if getattr(error, "errno", None) is not None:  # of the system
+            raise
         raise type(error)(command.as_typed(str(error), given)) from error
 
 
@@ -87,6 +89,8 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
         raise OptionError("--save-every: expected --out too, where to save; got none")
+    if options.out is not None and Path(options.out).is_file():
+        raise OptionError(f"--out: expected a folder; {options.out} is a file")
     text = training.read_text(options.file)
     split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
     prompt = _check(options, split, comm)
@@ -190,20 +194,32 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
+    logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
-        for record in records:
-            if run is not None:
-                run.add(record)
-            show(record)
-            if ranks.total(interrupted(), comm):
-                break
-        if run is not None:
-            run.save()
+        try:
+            for record in records:
+                if run is not None:
+                    run.add(record)
+                show(record)
+                logged = record.step
+                if ranks.total(interrupted(), comm):
+                    break
+        except DivergenceError:
+            if run is not None and logged == state.step:  # no validation found it
+                _save(run)
+            raise
         stopped = ranks.total(interrupted(), comm) > 0
-    if run is not None and stopped:
-        again = f"numpy-xlstm train --resume {run.directory}"
-        print(f"saved after step {state.step}; {again} goes on", file=sys.stderr)
+        if run is not None:
+            _save(run, goes_on=stopped)
     return stopped
+
+
+def _save(run: Run, goes_on: bool = True) -> None:
+    """Save a run, and say how it goes on."""
+    run.save()
+    if goes_on:
+        again = f"numpy-xlstm train --resume {run.directory}"
+        print(f"saved after step {run.state.step}; {again} goes on", file=sys.stderr)
 
 
 @contextmanager
@@ -242,4 +258,8 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
         found[f"{model}, step {step:,}"] = best
     display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
-        display.save_loss_picture(run.directory / "loss.svg", training.read_log(run.log), levels)
+        if not run.best.exists():  # interrupted before the first validation
+            run.save_best()
+        drawn = run.directory / "loss.svg"
+        display.save_loss_picture(drawn, training.read_log(run.log), levels)
+        display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import check_kind, check_positive, check_whole, is_number
+from numpy_xlstm.numerics import check_bool, check_positive, check_whole, is_number
 
 SAMPLED = "temperature", "top_k", "top_p"
 """What has a meaning only where tokens are drawn."""
@@ -79,7 +79,7 @@ class GenerationConfig:
 
     def __post_init__(self) -> None:
         check_whole("max_new_tokens", self.max_new_tokens)
-        check_kind("do_sample", self.do_sample, bool)
+        check_bool("do_sample", self.do_sample)
         _check_number("temperature", self.temperature, 0, "from 0 up")
         if self.top_k is not None:
             check_positive("top_k", self.top_k)

@@ -145,7 +145,7 @@ def new_tokens(
             for ids, token in zip(history, drawn, strict=True):
                 ids.append(int(token))
             if prepared is not None:
-                logits, state = prepared.step(drawn, state)
+                logits, state = prepared.compute(drawn, state)
             else:
                 logits, state = model(drawn[:, None], state)
                 logits = logits[:, -1]

@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
@@ -67,6 +67,7 @@ class CausalConv1d(Recurrent):
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)
+        bias = check_bool("bias", bias)
         shapes = {"conv.weight": (D, 1, K)} | ({"conv.bias": (D,)} if bias else {})
         self.params = drawn_uniformly(shapes, K**-0.5, dtype, rng)
 

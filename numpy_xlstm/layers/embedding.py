@@ -9,6 +9,7 @@ from numpy_xlstm.door import check_cache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 
 class EmbeddingCache(NamedTuple):
@@ -59,7 +60,9 @@ class Embedding(Module):
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
         to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
-        weight = generator_or_new(rng).standard_normal(shape)
+        rng = generator_or_new(rng)
+        check_fits([shape], to, rng)
+        weight = rng.standard_normal(shape)
         self.params = {"weight": weight.astype(to, copy=False)}
 
     def __call__(self, tokens: IndexArray) -> Array:

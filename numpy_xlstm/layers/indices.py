@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.numerics import check_plain
 
 IndexArray = npt.NDArray[np.integer[Any]]
 """An array of integers, each of which names a row or a class."""
@@ -45,7 +46,8 @@ def check_indices(
 
 
 def _check_integers(name: str, value: Any) -> None:
-    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
+    check_plain(name, value)
+    if not isinstance(value, np.ndarray):
         raise DTypeError(f"{name}: expected a NumPy array of integers; got {type(value).__name__}")
     if value.dtype.kind not in "iu":
         raise DTypeError(f"{name}: expected an array of integers; got {value.dtype.name}")

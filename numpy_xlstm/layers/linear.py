@@ -15,11 +15,13 @@ from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
+    check_bool,
     check_divides,
     check_positive,
     checked_dtype,
     generator_or_new,
 )
+from numpy_xlstm.numerics.available import check_fits
 
 
 class LinearCache(NamedTuple):
@@ -76,7 +78,7 @@ class Linear(Layer):
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
         self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
-        shapes = {"weight": (O, D)} | ({"bias": (O,)} if bias else {})
+        shapes = {"weight": (O, D)} | ({"bias": (O,)} if check_bool("bias", bias) else {})
         self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
@@ -102,6 +104,7 @@ def drawn_uniformly(
 ) -> dict[str, Array]:
     """Parameters between ±``bound``, by name."""
     to, rng = checked_dtype(dtype), generator_or_new(rng)
+    check_fits(shapes.values(), to, rng)
     return {
         name: rng.uniform(-bound, bound, s).astype(to, copy=False) for name, s in shapes.items()
     }
@@ -238,8 +241,10 @@ class HeadwiseLinear(Layer):
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
         to, rng = checked_dtype(dtype), generator_or_new(rng)
+        check_fits([(out, D // NH)], to, rng)
         weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
         weight = weight.astype(to, copy=False)
+        bias = check_bool("bias", bias)
         self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:

@@ -8,7 +8,14 @@ import numpy.typing as npt
 from numpy_xlstm.door import check_cache
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, underflow_is_zero
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_plain,
+    is_whole,
+    plain_array,
+    underflow_is_zero,
+)
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""
@@ -74,7 +81,7 @@ def softmax_cross_entropy(
     array([[ 0.5 , -0.75,  0.25]])
     """
     check_array("logits", logits, (*getattr(logits, "shape", ())[:-1], "V"))
-    if ignore_index is not None and not isinstance(ignore_index, int | np.integer):
+    if ignore_index is not None and not is_whole(ignore_index):
         raise OptionError(f"ignore_index: expected a whole number, or None; got {ignore_index!r}")
     *leading, V = logits.shape
     counted = np.ones(leading, bool) if mask is None else check_mask(mask, tuple(leading))
@@ -97,6 +104,7 @@ def softmax_cross_entropy(
 
 def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
     """Return a copy of the mask, or raise an error that says what it should be."""
+    check_plain("mask", mask)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
         raise DTypeError(f"mask: expected an array of booleans; got {got}")
@@ -148,9 +156,9 @@ def softmax_cross_entropy_backward(
 def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
     """Return dloss as an array of shape (), or raise an error that says what it is."""
     try:
-        scale = np.asarray(dloss)
+        scale = plain_array("dloss", dloss)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
-    if not np.can_cast(scale.dtype, dtype, "same_kind"):
+    if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
     return check_array("dloss", scale.astype(dtype), ())

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_eps, check_positive, checked_dtype, dot
+from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype, dot
+from numpy_xlstm.numerics.available import check_fits
 
 
 class NormCache(NamedTuple):
@@ -40,12 +41,13 @@ class Norm(Layer):
         self.num_heads = check_positive("num_heads", num_heads)
         self.head_dim = check_positive("head_dim", head_dim)
         self.eps = check_eps(eps)
-        self.residual_weight = residual_weight
+        self.residual_weight = check_bool("residual_weight", residual_weight)
         self.in_features = self.out_features = D = num_heads * head_dim
         to, params = checked_dtype(dtype), {}
-        if weight:
+        check_fits([(D,)], to)
+        if check_bool("weight", weight):
             params["weight"] = np.full(D, 0 if residual_weight else 1, to)
-        if bias:
+        if check_bool("bias", bias):
             params["bias"] = np.zeros(D, to)
         self.params = params
 

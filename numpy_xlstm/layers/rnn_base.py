@@ -1,6 +1,5 @@
 """What LSTM, GRU and RNN share: PyTorch's names, its two biases, its start and shapes of states."""
 
-import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
@@ -18,7 +17,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_batch,
-    check_kind,
+    check_bool,
     check_positive,
 )
 from numpy_xlstm.numerics.arrays import generator_or_new
@@ -75,9 +74,9 @@ class TorchLayer(Recurrent):
         axes = self.layer.tensor_axes
         return {t: axes[name] for name, terms in self.sums.items() if name in axes for t in terms}
 
-    def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same layer over other arrays (not copied): same names, same shapes."""
-        clone = super().with_params(params)
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
         clone.layer = clone.sequence()  # to let go of the arrays before
         return clone
 
@@ -91,9 +90,7 @@ class TorchLayer(Recurrent):
         for name, array in self.layer.params.items():
             if name not in arrays:
                 arrays[name] = np.zeros(array.shape, self.dtype)
-        layer, cell = copy.copy(self.layer), copy.copy(self.layer.cell)
-        cell.params, layer.cell = arrays, cell  # checked by with_params, once
-        return layer
+        return self.layer.over(arrays)
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the cell."""
@@ -153,8 +150,7 @@ class RNNBase(Stacked):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        check_kind("bias", bias, bool)
-        check_kind("batch_first", batch_first, bool)
+        check_bool("bias", bias)
         check_positive("input_size", input_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional

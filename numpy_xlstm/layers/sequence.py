@@ -10,7 +10,7 @@ from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, check_bool
 
 
 class SequenceLayer(Recurrent):
@@ -48,7 +48,8 @@ class SequenceLayer(Recurrent):
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
-        self.cell, self.parts, self.batch_first = cell, {"cell": ""}, batch_first
+        self.cell, self.parts = cell, {"cell": ""}
+        self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
         self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
 

@@ -9,7 +9,8 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_kind, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_kind, check_positive
+from numpy_xlstm.numerics.available import check_fits
 
 
 class StackedCache(NamedTuple):
@@ -86,7 +87,7 @@ class Stacked(Recurrent):
         suffixes = [(f"*_l{n}", f"*_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
         self.parts = {"layers": [suffix for each in suffixes for suffix in each]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
-        self.between, self.batch_first = Dropout(dropout), batch_first
+        self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
         self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
         self.takes_lengths = all(layer.takes_lengths for layer in self.layers)
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
@@ -209,11 +210,15 @@ def levels(
     make: Callable[[int], Recurrent], input_size: int, num_layers: int, bidirectional: bool
 ) -> list[list[Recurrent]]:
     """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
-    check_kind("bidirectional", bidirectional, bool)
+    check_bool("bidirectional", bidirectional)
     made: list[list[Recurrent]] = []
-    for _ in range(check_positive("num_layers", num_layers)):
+    for n in range(check_positive("num_layers", num_layers)):
         width = _width(made[-1]) if made else input_size
         made.append([make(width) for _ in range(1 + bidirectional)])
+        if n == 1:  # as all above it are
+            numbers = sum(layer.num_parameters for layer in made[1])
+            dtype = made[1][0].dtype or np.float64
+            check_fits([(numbers,)], dtype, times=num_layers - 1)
     return made
 
 

@@ -17,6 +17,7 @@ from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
 """What the parts of a block are called in the first paper's package."""
@@ -242,7 +243,9 @@ class xLSTMBlockStack(StateDict, BlockStack):
         options["rng"] = generator_or_new(rng)
         shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
         blocks: list[ResidualBlock] = []
-        for n, kind in enumerate(config.kinds):
+        made = set[str]()
+        for n in range(config.num_blocks):
+            kind = config.kind(n)
             if kind == "mlstm" and config.mlstm_block is not None:
                 mlstm = replace(config.mlstm_block.mlstm, bias=config.bias, **shared)
                 blocks.append(mLSTMBlock(mLSTMBlockConfig(mlstm), **options))
@@ -250,5 +253,9 @@ class xLSTMBlockStack(StateDict, BlockStack):
                 slstm = replace(config.slstm_block.slstm, **shared)
                 block = replace(config.slstm_block, slstm=slstm)
                 blocks.append(sLSTMBlock(block, block=n, **options))
+            if kind not in made:
+                numbers = blocks[-1].num_parameters
+                check_fits([(numbers,)], dtype, options["rng"], config.count(kind))
+                made.add(kind)
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")

@@ -1,6 +1,7 @@
 """The configurations of the first paper's models, with the official field names and defaults."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -229,8 +230,8 @@ class xLSTMBlockStackConfig(Config):
             raise OptionError(
                 "mlstm_block, slstm_block: expected a configuration for at least one; got None"
             )
-        for kind in set(self.kinds):
-            if getattr(self, f"{kind}_block") is None:
+        for kind in ("mlstm", "slstm"):
+            if self.count(kind) and getattr(self, f"{kind}_block") is None:
                 raise OptionError(
                     f"{kind}_block: expected a configuration, since there are such blocks at "
                     f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
@@ -252,9 +253,22 @@ class xLSTMBlockStackConfig(Config):
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kind of each block; all are sLSTM blocks if there is no ``mlstm_block``."""
-        every = self.slstm_at == "all" or self.mlstm_block is None
-        places = range(self.num_blocks) if every else self.slstm_at
-        return tuple("slstm" if n in places else "mlstm" for n in range(self.num_blocks))
+        return tuple(self.kind(n) for n in range(self.num_blocks))
+
+    def kind(self, block: int) -> str:
+        """The kind of one block: "mlstm" or "slstm"."""
+        return "slstm" if block in self._slstm_places else "mlstm"
+
+    def count(self, kind: str) -> int:
+        """How many blocks there are of a kind."""
+        slstm = len(self._slstm_places)
+        return slstm if kind == "slstm" else self.num_blocks - slstm
+
+    @property
+    def _slstm_places(self) -> Sequence[int]:
+        if self.slstm_at == "all" or self.mlstm_block is None:
+            return range(self.num_blocks)
+        return sorted(set(self.slstm_at))
 
 
 def _check_child(child: Config, shared: dict[str, Any]) -> None:

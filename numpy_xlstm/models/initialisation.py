@@ -28,7 +28,7 @@ def _normal(layer: M, deviation: float, rng: np.random.Generator) -> M:
         bias = name.endswith("bias")
         start = np.zeros(array.shape) if bias else rng.normal(0, deviation, array.shape)
         drawn[name] = start.astype(array.dtype, copy=False)
-    return layer.with_params(drawn)
+    return layer.over(drawn)
 
 
 def start_gates(gates: LinearGroup, input_bias: float | Array) -> LinearGroup:
@@ -41,4 +41,4 @@ def start_gates(gates: LinearGroup, input_bias: float | Array) -> LinearGroup:
         weight = linear.params["weight"]
         started[f"{name}.weight"] = np.zeros(weight.shape, weight.dtype)
         started[f"{name}.bias"] = bias[kept].astype(weight.dtype)
-    return gates.with_params(started)
+    return gates.over(started)

@@ -19,7 +19,7 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_batch,
-    check_kind,
+    check_bool,
     check_positive,
     generator_or_new,
 )
@@ -47,8 +47,7 @@ class SpecialTokens(NamedTuple):
         ends = tuple(check_whole("eos_token_id", token) for token in many)
         starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
         bos, pad = starts
-        check_kind("insert_bos", insert_bos, bool)
-        return cls(bos, ends, pad, insert_bos)
+        return cls(bos, ends, pad, check_bool("insert_bos", insert_bos))
 
 
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
@@ -129,13 +128,13 @@ class LanguageModel(StateDict, Recurrent):
         V, D = check_positive("vocab_size", vocab_size), embedding_size
         self.vocab_size = self.out_features = V
         self.embedding_size = self.in_features = check_positive("embedding_size", D)
-        _check_body(body, D, tied)
+        _check_body(body, D, check_bool("tied", tied))
         check_cap("cap", cap)
         rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
         self.embedding = Embedding(V, D, dtype=body.dtype, rng=rng)
         self.embedding_dropout = Dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
-        bias = head_bias and not tied
+        bias = check_bool("head_bias", head_bias) and not tied
         self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
         embedding, cell, last = self.names
         self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
@@ -144,11 +143,11 @@ class LanguageModel(StateDict, Recurrent):
     def _tie(self) -> None:
         """Let a tied head have the matrix of the embedding."""
         if self.tied:
-            self.head = self.head.with_params(self.embedding.params)
+            self.head = self.head.over(self.embedding.params)
 
-    def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same model over other arrays (not copied): same names, same shapes."""
-        clone = super().with_params(params)
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
         clone._tie()
         return clone
 
@@ -182,7 +181,7 @@ class LanguageModel(StateDict, Recurrent):
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
-        if recompute and not self.can_recompute:
+        if check_bool("recompute", recompute) and not self.can_recompute:
             raise OptionError(
                 f"recompute: expected a model made of blocks; got a {type(self).__name__} "
                 f"of one {type(self.body).__name__}"

@@ -9,6 +9,7 @@ from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
 from numpy_xlstm.numerics import generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 
 class xLSTMLMModel(LanguageModel):
@@ -108,7 +109,10 @@ class xLSTMLarge(LanguageModel):
     ) -> None:
         self.config = config = xLSTMLargeConfig.checked(config)
         rng, D = generator_or_new(rng), config.embedding_dim
-        blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in range(config.num_blocks)]
+        blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng)]
+        check_fits([(blocks[0].num_parameters,)], dtype, rng, times=config.num_blocks)
+        more = range(1, config.num_blocks)
+        blocks += [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in more]
         norm = rms_norm(config, dtype) if config.add_out_norm else None
         stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
         super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)

@@ -2,7 +2,7 @@
 
 A step maps rows x (B, D) and the state before it to rows and the state after it. It is the
 ``compute`` of the same layer for T = 1, to rounding, with the weights laid out for one row, and
-with neither a cache nor checks. The equations are those of the layer.
+without a cache. The equations are those of the layer.
 """
 
 from collections.abc import Callable
@@ -14,16 +14,18 @@ import numpy as np
 from numpy_xlstm.cells.gates import underflows
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.door import check_like
+from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
-from numpy_xlstm.layers.indices import IndexArray
+from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.norms import Norm, normalise
 from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.numerics import Array, clip, log_sigmoid, sigmoid, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_batch, clip, log_sigmoid, sigmoid, underflow_is_zero
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
@@ -38,12 +40,10 @@ class PreparedModel:
     def __init__(self, model: Any) -> None:
         self._table = model.embedding.params["weight"].copy()
         self._body, self._head, self._cap = prepared(model.body), affine(model.head), model.cap
+        self._init_state, self._check_state = model.init_state, model.check_state
 
-    @underflow_is_zero
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """Map one token of each row and the state before it to logits and the state after it.
-
-        Nothing is checked: use what the model has returned, or its ``init_state``.
 
         Parameters
         ----------
@@ -58,7 +58,23 @@ class PreparedModel:
             Shape (B, V); those of ``model(tokens[:, None], state)``, to rounding.
         state
             The state after the tokens.
+
+        Raises
+        ------
+        DTypeError, ShapeError, IndexError, NonFiniteError, StateError
+            If tokens or state are not as described.
         """
+        check_indices("tokens", tokens, len(self._table))
+        if tokens.ndim != 1:
+            raise ShapeError(f"tokens: expected shape (B,); got {tokens.shape}")
+        check_batch("tokens", tokens)
+        state = check_like("state", state, self._init_state(len(tokens)))
+        self._check_state(state)
+        return self.compute(tokens, state)
+
+    @underflow_is_zero
+    def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
+        """As :meth:`step`, without checks."""
         h, state = self._body(self._table[tokens], state)
         return apply_cap(self._head(h), self._cap)[0], state
 
@@ -66,7 +82,7 @@ class PreparedModel:
 @singledispatch
 def prepared(layer: Any) -> Step:
     """Return the step of a layer; of one that has none of its own, its ``compute`` over copies."""
-    layer = layer.with_params({name: array.copy() for name, array in layer.params.items()})
+    layer = layer.over({name: array.copy() for name, array in layer.params.items()})
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
         y, state, _ = layer.compute(x[:, None], state)

@@ -24,6 +24,7 @@ from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
+from numpy_xlstm.numerics.available import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
@@ -117,6 +118,7 @@ class sLSTMLayer(Recurrent):
     ) -> dict[str, Array]:
         """R (NH, 4·DH, DH) and b (4·NH·DH,), gate by gate: i, f, z, o."""
         (NH, DH), bound = (self.config.num_heads, self.head_dim), self.in_features**-0.5
+        check_fits([(4 * NH * DH, DH)], np.float64, rng)
         R, b = np.zeros((NH, 4 * DH, DH)), np.zeros((4, NH, DH))
         if self.config.recurrent_weight_init == "standard":
             R = rng.uniform(-bound, bound, R.shape)

@@ -16,7 +16,7 @@ from numpy_xlstm.models.layouts import (
 )
 from numpy_xlstm.models.names import unwrapped
 from numpy_xlstm.module import like_parameters
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, plain_array
 
 
 class StateDict:
@@ -77,7 +77,7 @@ def official_arrays(
     """
     if not isinstance(arrays, Mapping):
         raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
-    found = {name: np.asarray(array) for name, array in unwrapped(arrays).items()}
+    found = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
     if shared is not None and shared[0] in found:
         head, embedding = found.pop(shared[0]), found.get(shared[1])
         if embedding is not None and not np.array_equal(head, embedding):

@@ -47,7 +47,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     change = _joined if weight_mode == "fused" else _split
     params = change(model.params, model.config)
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
-    other = xLSTMLarge(config, rng=NothingDrawn()).with_params(params)
+    other = xLSTMLarge(config, rng=NothingDrawn()).over(params)
     other.special_tokens = model.special_tokens
     return other
 

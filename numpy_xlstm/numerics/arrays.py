@@ -1,5 +1,6 @@
 """What an array must be before any work is done on it, and the errors that say so."""
 
+import difflib
 import os
 from collections.abc import Collection
 from numbers import Real
@@ -47,8 +48,7 @@ def check_array(
     do if none is given. ``allow_minus_inf`` admits −inf, as in the m of an empty state; ``hint`` is
     added to the message about a wrong shape.
     """
-    _check_dtype(name, value, dtype)
-    _check_shape(name, value, shape, hint)
+    array = check_form(name, value, shape, dtype, hint)
     finite = np.isfinite(value)
     if allow_minus_inf:
         finite |= value.real == -np.inf
@@ -58,15 +58,40 @@ def check_array(
             f"{name}: expected finite numbers; got {value[where]} at index {where} "
             f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
         )
+    return array
+
+
+def check_form(
+    name: str,
+    value: Any,
+    shape: tuple[int | str, ...],
+    dtype: np.dtype[Any] | None = None,
+    hint: str = "",
+) -> Array:
+    """Return ``value`` if :func:`check_array` would, were its numbers finite."""
+    _check_dtype(name, value, dtype)
+    _check_shape(name, value, shape, hint)
     array: Array = value
     return array
 
 
+def check_plain(name: str, value: Any) -> None:
+    """Raise :class:`DTypeError` for an array of another kind, such as a matrix or a masked one."""
+    if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
+        raise DTypeError(f"{name}: expected a plain NumPy array; got {type(value).__name__}")
+
+
+def plain_array(name: str, value: Any) -> Array:
+    """Return what is like an array as one, or raise an error if it is one of another kind."""
+    check_plain(name, value)
+    array: Array = np.asarray(value)
+    return array
+
+
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
-    if type(value) is not np.ndarray and not isinstance(value, np.memmap):
-        kind = type(value).__name__
-        plain = "a plain NumPy array" if isinstance(value, np.ndarray) else "a NumPy array"
-        raise DTypeError(f"{name}: expected {plain}; got {kind}")
+    check_plain(name, value)
+    if not isinstance(value, np.ndarray):
+        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:
             raise DTypeError(
@@ -103,8 +128,7 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
     """Raise :class:`OptionError` unless ``rng`` is a generator, or None where that will do."""
     if not (isinstance(rng, np.random.Generator) or (rng is None and not required)):
         expected = "a np.random.Generator" + ("" if required else ", or None")
-        seed = isinstance(rng, int | np.integer) and not isinstance(rng, bool)
-        hint = f"; write np.random.default_rng({rng})" if seed else ""
+        hint = f"; write np.random.default_rng({rng})" if is_whole(rng) else ""
         raise OptionError(f"{name}: expected {expected}; got {rng!r}{hint}")
 
 
@@ -117,6 +141,11 @@ def generator_or_new(rng: Any) -> np.random.Generator:
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python or NumPy, and not True or False."""
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number of Python or NumPy, and not True or False."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def entries(value: Any) -> str:
@@ -135,6 +164,18 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Ask for the known word that is most like one that is not known; nothing if none is.
+
+    Examples
+    --------
+    >>> did_you_mean("--steps-per", ["--steps", "--seed"])
+    '; did you mean --steps?'
+    """
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def check_positive(name: str, value: Any) -> int:
     """Return ``value`` if it is a whole number ≥ 1, else raise :class:`OptionError`."""
     return check_whole(name, value, 1)
@@ -149,7 +190,7 @@ def check_divides(name: str, value: Any, of: str, size: int) -> int:
 
 def check_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if not is_whole(value) or value < least:
         raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
 
@@ -182,6 +223,13 @@ def check_kind(name: str, value: Any, kind: type) -> None:
         raise OptionError(f"{name}: expected {article} {kind.__name__}; got {type(value).__name__}")
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False, of Python or NumPy, else raise an error."""
+    if not isinstance(value, bool | np.bool_):
+        raise OptionError(f"{name}: expected True or False; got {value!r}")
+    return bool(value)
+
+
 def check_has(name: str, value: Any, *methods: str) -> None:
     """Raise :class:`OptionError` unless ``value`` has these methods."""
     missing = [m for m in methods if not callable(getattr(value, m, None))]
@@ -209,7 +257,7 @@ def check_callable(name: str, value: Any) -> None:
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
     """Return the lengths as integers (B,), or raise an error that says what they should be."""
     try:
-        array = np.asarray(lengths)
+        array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):

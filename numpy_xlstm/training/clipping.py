@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
-from numpy_xlstm.numerics import Array, check_above_zero, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_above_zero, check_plain, underflow_is_zero
 
 CLIP_EPS = 1e-6
 """What is added to the norm, as in PyTorch."""
@@ -86,6 +86,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
 def check_floats(name: str, array: Any) -> None:
     """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    check_plain(name, array)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         got = getattr(array, "dtype", type(array).__name__)
         raise DTypeError(f"{name}: expected an array of floating-point numbers; got {got}")

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     check_above_zero,
+    check_bool,
     check_callable,
     check_has,
     check_interval,
@@ -22,6 +23,7 @@ from numpy_xlstm.numerics import (
     is_number,
 )
 from numpy_xlstm.training import ranks, text
+from numpy_xlstm.training.optimizers import diverged
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
 
@@ -166,13 +168,15 @@ def train(
 
     Raises
     ------
-    NonFiniteError
-        If the training diverges.
+    DivergenceError
+        If the training diverges. Then ``state`` stands before the step that does, generator and
+        all: stored, it goes on, with another learning rate for instance.
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
     check_has("batches", batches, "__iter__")
     check_callable("schedule", schedule)
+    check_bool("carry", carry)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
     clock = ranks.common_clock(clock, options.get("comm"))
@@ -180,7 +184,7 @@ def train(
     def steps() -> Iterator[Progress]:
         if budget.fraction(state.step, state.elapsed) >= 1:
             return
-        start = clock() - state.elapsed
+        start, before_batch = clock() - state.elapsed, state.rng.bit_generator.state
         for batch in batches:
             check_kind("batch", batch, Batch)
             began = clock()
@@ -189,10 +193,9 @@ def train(
             known: Any = {"lr": lr, "state": before, "rng": state.rng}
             try:
                 result = train_step(state.model, state.optimizer, batch, **known, **options)
-            except NonFiniteError as error:
-                raise NonFiniteError(
-                    f"training diverged at step {state.step + 1} ({error}); lower the learning rate"
-                ) from error
+            except DivergenceError:
+                state.rng.bit_generator.state = before_batch  # as if the step had not begun
+                raise
             now = clock()
             after = result.state if carry else None
             state.advance(batch.inputs.size, now - began, now - start, after)
@@ -201,6 +204,7 @@ def train(
             yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
             if budget.fraction(state.step, clock() - start) >= 1:
                 return
+            before_batch = state.rng.bit_generator.state
 
     return steps()
 
@@ -256,6 +260,15 @@ def validation_bits(
     return per_character / math.log(2)  # [entropy.3]
 
 
+def _validated(state: TrainingState, ids: IndexArray, **known: Any) -> float:
+    """The bits per character of a validation in a training, which may find that it diverged."""
+    try:
+        return validation_bits(state.model, ids, **known)
+    except NonFiniteError as error:
+        reason = f"validation after step {state.step}: {error}"
+        raise diverged(state.optimizer, reason, None) from error
+
+
 def learn(
     state: TrainingState,
     split: text.TextSplit,
@@ -296,6 +309,7 @@ def learn(
     if validate_every is not None:
         check_positive("validate_every", validate_every)
     check_interval("validate_seconds", validate_seconds)
+    check_bool("carry", carry)
     if carry:
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
@@ -312,7 +326,7 @@ def learn(
             bits, began = None, now()
             is_due = began >= due if validate_every is None else not progress.step % validate_every
             if is_due or progress.fraction >= 1:
-                bits = validation_bits(state.model, split.validation_ids, **known)
+                bits = _validated(state, split.validation_ids, **known)
                 state.validations.append((progress.step, bits))
                 ended = now()
                 due = ended + max(validate_seconds, 10 * (ended - began))

@@ -1,20 +1,21 @@
 """AdamW, and what it lets decay. The equations are in ``docs/derivations/layers.md``."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
+    check_bool,
     check_choice,
+    check_form,
     is_number,
-    underflow_is_zero,
 )
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.torch_state import from_torch, to_torch
@@ -44,6 +45,7 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
     >>> [decays(name, array) for name in ("head.weight", "norm.weight", "embedding.weight")]
     [True, False, False]
     """
+    check_bool("weight_decay_on_embedding", weight_decay_on_embedding)
 
     def decays(name: str, array: Array) -> bool:
         if name in ("token_embedding.weight", "embedding.weight"):
@@ -84,9 +86,9 @@ class AdamW:
     lr, weight_decay : float
         η, unless a step is given another learning rate, and λ.
     betas : tuple[float, float]
-        β₁ and β₂, in [0, 1).
+        β₁ and β₂, in [0, 1), also when they are rounded to the dtype of a parameter.
     eps : float
-        ε, outside of the root, above 0.
+        ε, outside of the root, a normal number above 0 in the dtype of each parameter.
     decays : Callable[[str, np.ndarray], bool]
         Which parameters decay, by name and array: matrices by default.
 
@@ -96,6 +98,8 @@ class AdamW:
         First and second moment of each parameter's gradient.
     t : int
         How many steps have been taken.
+    largest_update : float
+        By how much the last one has moved an entry, at most, beside its decay.
 
     References
     ----------
@@ -132,47 +136,60 @@ class AdamW:
             check_floats(f"params[{name!r}]", array)
         if not callable(decays):
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
-        options = _checked_options(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
+        options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
-        self.t = 0
+        self.t, self.largest_update = 0, 0.0
 
-    @underflow_is_zero
     def step(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
     ) -> None:
         """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
 
-        Nothing is updated if names, shapes or dtypes are not those of the moments, or with
-        :class:`NonFiniteError` if a gradient or its square is not finite.
+        All are updated or none: with :class:`DivergenceError` if a parameter or moment would not be
+        finite afterwards, with :class:`NonFiniteError` if a gradient or its square is not finite,
+        or if names, shapes or dtypes are not those of the moments.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
+        with np.errstate(all="ignore"):  # what is not finite is refused
+            self._check(params, grads)
+            rules = {name: self._rule(name, params[name], lr) for name in self.m}
+            arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
+            for name, rule in rules.items():
+                if not (rule.is_harmless(*arrays[name]) or rule.stays_finite(*arrays[name])):
+                    check_array(name, params[name], params[name].shape)
+                    *_, step = rule.of_block(*arrays[name])
+                    reason = f"{name}: expected finite numbers after the update"
+                    raise diverged(self, reason, lr, _largest(step))
+            largest = (rule.apply(*arrays[name]) for name, rule in rules.items())
+            self.largest_update = max(largest, default=0.0)
+        self.t += 1
+
+    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        """Raise an error unless both are like the moments, and the squares of ``grads`` finite."""
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
         for name, moment in self.m.items():
-            check_array(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
-            check_array(name, params[name], moment.shape, moment.dtype)
+            check_form(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            check_form(name, params[name], moment.shape, moment.dtype)
             if not params[name].flags.writeable:
                 raise OptionError(f"{name}: expected an array that can be written to")
+            if np.isfinite(_norm(grads[name])):
+                continue
+            check_array(f"grads[{name!r}]", grads[name], moment.shape)
             if (largest := _largest(grads[name])) > np.finfo(moment.dtype).max ** 0.5:
                 raise NonFiniteError(  # its square would stay in the second moment for ever
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
-        decays = {name: self.decays(name, array) for name, array in params.items()}
-        self.t += 1
+
+    def _rule(self, name: str, array: Array, lr: float) -> "_Update":
+        """How a parameter is updated in the next step."""
         beta1, beta2 = self.betas
-        rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
-        for name in self.m:
-            of_name = (arrays[name] for arrays in (params, grads, self.m, self.v))
-            for p, g, m, v in _blocks(*of_name):
-                if decays[name]:
-                    p *= 1 - lr * self.weight_decay  # [adam.1]
-                m += (1 - beta1) * (g - m)  # [adam.2]
-                v *= beta2
-                v += (1 - beta2) * (g * g)  # [adam.3]
-                p -= rate * (m / (np.sqrt(v) / root + self.eps))  # [adam.4]
+        rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        return _Update(shrink, rate, root, beta1, beta2, self.eps)
 
     def state_dict(
         self,
@@ -244,7 +261,7 @@ class AdamW:
         """
         if isinstance(arrays, Mapping) and "param_groups" in arrays:
             arrays, options = from_torch(self, arrays, order, layout)
-            checked = _checked_options(**options)
+            checked = _checked_options(self.m, **options)
             self.load_state_dict(arrays)
             self.lr, self.betas, self.eps, self.weight_decay = checked
             return
@@ -262,15 +279,72 @@ class AdamW:
             array[...] = arrays[name]
 
 
+class _Update(NamedTuple):
+    """The update of a parameter p with gradient g and moments m and v in one step."""
+
+    shrink: float  # 1 − η λ, or 1
+    rate: float  # η / (1 − β₁^t)
+    root: float  # √(1 − β₂^t)
+    beta1: float
+    beta2: float
+    eps: float
+
+    def of_block(
+        self, p: Array, g: Array, m: Array, v: Array, out: Sequence[Array | None] = (None,) * 3
+    ) -> tuple[Array, ...]:
+        """New p, m and v, in new arrays or in those of ``out``, and what p is moved by."""
+        m = np.add(m, (1 - self.beta1) * (g - m), out=out[1])  # [adam.2]
+        v = np.add(v * self.beta2, (1 - self.beta2) * (g * g), out=out[2])  # [adam.3]
+        step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
+        p = np.subtract(p * self.shrink, step, out=out[0])  # [adam.1] [adam.4]
+        return p, m, v, step
+
+    def apply(self, *arrays: Array) -> float:
+        """Update p, m and v in place; return the largest entry of what p is moved by."""
+        steps = (self.of_block(p, g, m, v, (p, m, v))[3] for p, g, m, v in _blocks(*arrays))
+        return max(map(_largest, steps), default=0.0)
+
+    def is_harmless(self, p: Array, g: Array, m: Array, v: Array) -> bool:
+        """Whether a bound says that all will be finite, as it does in any sane step."""
+        P, G, M, V = map(_norm, (p, g, m, v))
+        bound = abs(self.shrink) * P + (1 + self.rate) * (G + M) / self.eps + V + G * G
+        return bound < float(np.finfo(p.dtype).max) / 2
+
+    def stays_finite(self, *arrays: Array) -> bool:
+        """Whether all will be finite: compute it, and keep nothing."""
+        new = (self.of_block(p, g, m, v) for p, g, m, v in _blocks(*arrays))
+        return all(np.isfinite(array).all() for block in new for array in block)
+
+
+def diverged(
+    optimizer: AdamW, reason: object, lr: float | None, largest: float | None = None
+) -> DivergenceError:
+    """Say that the next step is none, and how large its update is, or that of the step before."""
+    rate = optimizer.lr if lr is None else lr
+    size = optimizer.largest_update if largest is None else largest
+    return DivergenceError(
+        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}, "
+        f"largest update {size:.3g}); lower the learning rate"
+    )
+
+
 def _checked_options(
-    *, lr: Any, betas: Any, eps: Any, weight_decay: Any
+    params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
 ) -> tuple[float, tuple[float, float], float, float]:
+    """Return the options if they are in range, and in that of each dtype of the parameters."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise OptionError(f"betas: expected two numbers; got {betas!r}")
+    beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
+    check_above_zero("eps", eps)  # since a gradient can be 0
+    for dtype in {array.dtype for array in params.values()}:
+        if eps < (least := np.finfo(dtype).tiny):
+            raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
+        if dtype.type(max(beta1, beta2)) == 1:
+            raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
     return (
         _in_range("lr", lr, np.inf),
-        (_in_range("betas", betas[0], 1), _in_range("betas", betas[1], 1)),
-        check_above_zero("eps", eps),  # since a gradient can be 0
+        (beta1, beta2),
+        float(eps),
         _in_range("weight_decay", weight_decay, np.inf),
     )
 
@@ -288,6 +362,12 @@ def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
     rows = max(1, BLOCK * total // max(1, size))
     for start in range(0, total, rows):
         yield tuple(array[start : start + rows] for array in arrays)
+
+
+def _norm(array: Array) -> float:
+    """No less than the absolute value of any entry whose square is a number, and found at once."""
+    flat = array.ravel("K")
+    return float(np.sqrt(np.dot(flat, flat)))
 
 
 def _largest(array: Array) -> float:

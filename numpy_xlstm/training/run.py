@@ -144,10 +144,7 @@ class Run:
             self._append(json.dumps(known).encode() + b"\n")
             earlier = [bits for step, bits in self.state.validations if step < self.state.step]
             if progress.validation is not None and progress.validation < min(earlier, default=inf):
-                stored = ("step", "tokens", "validations")
-                training = {name: getattr(self.state, name) for name in stored}
-                facts: Any = {"tokenizer": self.tokenizer, "training": training}
-                save_checkpoint(self.best, self.state.model, **facts)
+                self.save_best()
         step, seconds = self._saved
         by_steps = self.save_every is not None and self.state.step - step >= self.save_every
         if by_steps or self.clock() - seconds >= self.save_seconds:
@@ -163,6 +160,13 @@ class Run:
             except BaseException:
                 os.ftruncate(file.fileno(), size)
                 raise
+
+    def save_best(self) -> None:
+        """Write the model as it is, without what its training needs, into ``best.npz``."""
+        stored = ("step", "tokens", "validations")
+        training = {name: getattr(self.state, name) for name in stored}
+        facts: Any = {"tokenizer": self.tokenizer, "training": training}
+        save_checkpoint(self.best, self.state.model, **facts)
 
     def save(self) -> None:
         """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""

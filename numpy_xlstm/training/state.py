@@ -10,6 +10,7 @@ import numpy as np
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
 from numpy_xlstm.checkpoints.model import check_same_arrays
+from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models import RecurrentModel
@@ -73,10 +74,13 @@ class TrainingState:
     validations: list[tuple[int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Raise :class:`OptionError` if a part is of another kind."""
+        """Raise an error if a part is of another kind, or the state not one of the model."""
         check_has("model", self.model, "forward", "backward")
         check_has("optimizer", self.optimizer, "step", "state_dict")
         check_generator("rng", self.rng, required=True)
+        if self.carried is not None and hasattr(self.model, "init_state"):
+            (_, first), *_ = leaves("state", self.carried)
+            self.carried = checked_state(self.model, self.carried, len(first))
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
         """Count one more step, and keep the state that it ended in, as arrays of its own.

@@ -1,11 +1,14 @@
 """One training step: forward, backward, clip, update, over the batch at once or in parts."""
 
+import math
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.door import check_like
+from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
@@ -13,16 +16,23 @@ from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
+    check_bool,
     check_generator,
     check_has,
     check_kind,
+    check_plain,
     check_positive,
 )
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import clip_grad_norm
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import AdamW, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
+
+Gradient = tuple[float, dict[str, Array], Any]
+"""Loss, its gradient, and the state after the batch."""
+
+NOT_FINITE = "loss: expected a finite one on every rank"
 
 
 class Batch(NamedTuple):
@@ -108,8 +118,11 @@ def train_step(
 
     Raises
     ------
+    DivergenceError
+        If the loss, the gradients, the state, or the parameters after the update are not finite;
+        nothing has been updated then.
     NonFiniteError
-        If the gradients are not finite; nothing has been updated then.
+        If the state that is given is not finite.
     OptionError, ShapeError, DTypeError, IndexError
         If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
         targets, mask or state are not for the rows of the inputs.
@@ -144,14 +157,34 @@ def train_step(
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
-    with np.errstate(over="ignore", invalid="ignore"):  # they end in a NonFiniteError
-        loss, grads, after = _gradient(model, rows, state, batch.num_targets, accumulate, options)
-        if comm is not None:
-            loss = ranks.total(loss, comm)
-            grads = ranks.total_gradient(grads, model.params, comm)
-        clipped, norm = clip_grad_norm(grads, max_norm)
-        optimizer.step(model.params, clipped, lr)
+    with np.errstate(over="ignore", invalid="ignore"):  # they end in a DivergenceError
+        try:
+            given = model, rows, state, batch.num_targets, accumulate, options
+            loss, grads, after = _over_ranks(lambda: _gradient(*given), model, comm)
+            clipped, norm = clip_grad_norm(grads, max_norm)
+            optimizer.step(model.params, clipped, lr)
+        except DivergenceError:
+            raise
+        except NonFiniteError as error:
+            check_like("state", state, state)  # the caller's, which no training has led to
+            raise diverged(optimizer, error, lr) from error
     return StepResult(loss, norm, after)
+
+
+def _over_ranks(
+    gradient: Callable[[], Gradient], model: RecurrentModel, comm: ranks.Comm | None
+) -> Gradient:
+    """Sum what each rank finds, but for the state; what is not finite on one is an error on all."""
+    loss, grads, after, reason = math.nan, dict[str, Array](), None, NonFiniteError(NOT_FINITE)
+    try:
+        loss, grads, after = gradient()
+        check_like("state", after, after)  # the next batch may begin in it
+    except NonFiniteError as error:
+        loss, reason = math.nan, error
+    loss = ranks.total(loss, comm)
+    if not math.isfinite(loss):
+        raise reason
+    return loss, grads if comm is None else ranks.total_gradient(grads, model.params, comm), after
 
 
 def check_step_options(
@@ -164,7 +197,7 @@ def check_step_options(
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
-    if recompute and not getattr(model, "can_recompute", False):
+    if check_bool("recompute", recompute) and not getattr(model, "can_recompute", False):
         raise OptionError(
             f"recompute: expected a model made of blocks; got a {type(model).__name__}"
         )
@@ -175,7 +208,9 @@ def check_step_options(
 def _check_batch(batch: Any) -> None:
     """Raise an error unless inputs, targets and mask are for the same rows and steps."""
     check_kind("batch", batch, Batch)
+    check_bool("fresh", batch.fresh)
     for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
+        check_plain(name, array)
         if not isinstance(array, np.ndarray) or array.ndim != 2:
             got = getattr(array, "shape", type(array).__name__)
             raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
@@ -197,7 +232,7 @@ def _gradient(
     total: int,
     accumulate: int,
     options: dict[str, Any],
-) -> tuple[float, dict[str, Array], Any]:
+) -> Gradient:
     """What some rows add to the mean loss over ``total`` targets, its gradient, and the state.
 
     ``options`` are those of the model's forward. Without a target there is no gradient.

@@ -18,7 +18,7 @@ from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, plain_array
 
 if TYPE_CHECKING:
     from numpy_xlstm.training.optimizers import AdamW
@@ -179,7 +179,7 @@ def _entry(entries: Mapping[int, Any], name: str, place: Place, key: str) -> Arr
     entry = entries.get(place.number)
     if not isinstance(entry, Mapping) or key not in entry:
         raise ShapeError(f"state[{place.number}]: expected {key} of {name}; got none")
-    return np.asarray(entry[key])
+    return plain_array(key, entry[key])
 
 
 def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:

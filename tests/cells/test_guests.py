@@ -267,7 +267,7 @@ class Untouched(np.ndarray):
 
 
 def _untouched(cell: Any) -> Any:
-    return cell.with_params({name: array.view(Untouched) for name, array in cell.params.items()})
+    return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
 
 
 @guests

@@ -25,7 +25,18 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert "None" not in out
 
 
-@pytest.mark.parametrize("arguments", [[], ["--steps", "3"], ["learn"], ["train", "--speed", "3"]])
+def test_nothing_is_a_request_for_help(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert "gradcheck" in shown
+    monkeypatch.setattr(sys, "argv", ["numpy-xlstm"])
+    assert main() == 0
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("arguments", [["--steps", "3"], ["learn"], ["train", "--speed", "3"]])
 def test_a_bad_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
     out, err = capsys.readouterr()

@@ -10,9 +10,21 @@ pytest.importorskip("matplotlib")
 
 
 def test_smoothing_by_hand() -> None:
-    assert smoothed(np.array([4.0, 0.0, 0.0]), span=2.0) == pytest.approx([4, 4 / 3, 4 / 7])
+    near = np.exp(-1 / 2)  # a Gaussian with a deviation of one step, that of a span of four
+
+    found = smoothed(np.array([4.0, 0.0]), span=4.0)
+    assert found == pytest.approx([4 / (1 + near), 4 * near / (1 + near)])
     assert smoothed(np.array([4.0, 1.0, 3.0]), span=0.1).tolist() == [4, 1, 3]
     assert smoothed(np.full(99, 2.5), span=7.0) == pytest.approx(np.full(99, 2.5))
+
+
+def test_the_smoothed_curve_is_not_late() -> None:
+    steps = np.arange(200.0)
+    line, wave = 5 - steps / 100, np.exp(-(((steps - 100) / 40) ** 2))
+    middle = slice(20, -20)
+    assert smoothed(line, 8.0)[middle] == pytest.approx(line[middle], abs=1e-12)
+    assert smoothed(wave, 8.0).argmax() == 100
+    assert smoothed(wave, 8.0) == pytest.approx(wave, abs=0.01)
 
 
 @pytest.mark.parametrize("validated", [False, True])

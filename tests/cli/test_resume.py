@@ -276,13 +276,23 @@ def test_what_cannot_be_resumed(
     assert_one_line(capsys, r"checkpoint\.npz: expected a whole \.npz file")
 
 
-def test_a_training_that_diverges_keeps_the_checkpoint_before(
+def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["--cell", "lstm", "--lr", "1e37", "--clip", "0", "--steps", "50"]
-    assert train(text_file, tmp_path / "out", *options, "--save-every", "1") == 2
-    assert "training diverged at step" in capsys.readouterr().err
-    assert stored(tmp_path / "out" / "checkpoint.npz")[1]["step"] == len(lines(tmp_path / "out"))
+    out = tmp_path / "out"
+    options = ["--cell", "lstm", "--lr", "1e34", "--clip", "0", "--steps", "50"]
+    assert train(text_file, out, *options) == 2
+    step = len(lines(out))
+    assert step > 0
+    err = capsys.readouterr().err
+    assert f"saved after step {step}; numpy-xlstm train --resume {out} goes on" in err
+    assert f"training diverged at step {step + 1} (" in err
+    before = stored(out / "checkpoint.npz")
+    assert before[1]["step"] == step
+    assert all(np.isfinite(np.frombuffer(a, np.float32)).all() for a in before[0].values())
+    assert resume(out) == 2
+    assert f"training diverged at step {step + 1} (" in capsys.readouterr().err
+    assert stored(out / "checkpoint.npz") == before
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:

@@ -141,7 +141,7 @@ GRUS = GRU(3, 4, 2, bidirectional=True, rng=np.random.default_rng(8))
             "proj_size: expected less than hidden_size = 4.*got 4",
         ),
         (bad(3, 4, proj_size=-1), OptionError, "proj_size: expected a whole number, at least 0"),
-        (bad(3, 4, bidirectional=1), OptionError, "bidirectional: expected a bool; got int"),
+        (bad(3, 4, bidirectional=1), OptionError, "bidirectional: expected True or False; got 1"),
         (bad(3, 4, dropout=1.5), OptionError, "dropout: expected a probability"),
         (bad(3, 4, kind=RNN, nonlinearity="gelu"), OptionError, "nonlinearity: expected one of"),
         (lambda: BOTH(X[None]), ShapeError, r"x: expected shape \(batch, time, 3\); got .*without"),

@@ -100,8 +100,10 @@ def look(path: Path, *commands: list[str]) -> Found:
         result = digest(from_pretrained(path))
     except PACKAGE as raised:
         result, error = f"{type(raised).__name__}: {raised}", True
-    except Exception:
+    except Exception as raised:
         result, error, ok = traceback.format_exc(), True, False
+        if isinstance(raised, OSError):
+            result = "OSError"
     with redirect_stdout(out), redirect_stderr(out):
         for command in commands:
             try:

@@ -1,0 +1,163 @@
+"""What is said to a person at a terminal: in the words that were typed, and before all is lost."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.cli import gradcheck as command
+from numpy_xlstm.cli import main
+from numpy_xlstm.training import loop, train_step
+
+pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+
+TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(100))
+SMALL = ["--hidden-size=8", "--embedding-size=4", "--batch-size=4", "--window=8"]
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(text_file: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    out = text_file.parent / "out"
+    assert main(["train", str(text_file), *SMALL, "--steps=2", "--out", str(out)]) == 0
+    capsys.readouterr()
+    return out / "best.npz"
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that says what is wrong."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["trian"], "train"),
+        (["train", "--step-s=3"], "--steps"),
+        (["train", "--haeds", "3"], "--heads"),
+        (["generate", "file", "--topk=3"], "--top-k"),
+        (["train", "--model=xlst"], "xlstm"),
+        (["gradcheck", "sLSTMm"], "slstm"),
+        (["gradcheck", "LSTM", "--dtype=float31"], "float32"),
+    ],
+)
+def test_a_word_that_is_not_known(
+    arguments: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, *arguments).endswith(f"; did you mean {meant}?")
+
+
+def test_a_word_like_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "train", "--qqq=3") == "unrecognized arguments: --qqq=3"
+
+
+def test_errors_name_the_option(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "generate", str(model), "--top-p=2").startswith("--top-p: expected")
+    assert said(capsys, "generate", str(model), "--prompt=日").startswith("--prompt: expected")
+    text = str(model.parent.parent / "text.txt")
+    assert said(capsys, "train", text, "--heads=3").startswith("--heads: expected a divisor of --h")
+    assert (
+        said(capsys, "train", text, "--out", text) == f"--out: expected a folder; {text} is a file"
+    )
+
+
+def test_what_the_system_refuses_is_a_sentence(
+    text_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = text_file / "inside"
+    message = f"the system refuses to read or write {inside}: not a directory"
+    assert said(capsys, "train", str(text_file), "--steps=1", "--out", str(inside)) == message
+    long = tmp_path / ("a" * 300)
+    message = f"the system refuses to read or write {long}: file name too long"
+    assert said(capsys, "gradcheck", "--json", str(long)) == message
+
+
+def test_a_model_beyond_all_memory(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = said(capsys, "train", str(text_file), "--hidden-size=1000000", "--heads=1")
+    assert found.startswith("sizes: expected parameters that fit into the ")
+
+
+def test_the_end_says_what_is_where(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = text_file.parent / "out"
+    assert main(["train", str(text_file), *SMALL, "--steps=2", "--out", str(out)]) == 0
+    err = capsys.readouterr().err
+    _, _, listed = err.partition(f"written into {out}:\n")
+    names = [line.split()[0] for line in listed.splitlines()]
+    assert names[:3] == ["best.npz", "checkpoint.npz", "log.jsonl"]
+    assert set(names) == {path.name for path in out.iterdir()} - {"lock"}
+
+
+def test_ctrl_c_before_the_first_validation_leaves_a_model(
+    text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*args: Any, **options: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return train_step(*args, **options)
+
+    out = text_file.parent / "out"
+    monkeypatch.setattr(loop, "train_step", interrupted)
+    arguments = ["train", str(text_file), *SMALL, "--steps=200", "--out", str(out)]
+    assert main(arguments) == 130
+    assert "best.npz" in capsys.readouterr().err
+    best, stored = load_checkpoint(out / "best.npz"), load_checkpoint(out / "checkpoint.npz")
+    assert best.training["step"] == 1
+    for name, array in stored.model.params.items():
+        assert (best.model.params[name] == array).all()
+    assert main(["generate", str(out / "best.npz"), "--max-new-tokens=5", "--prompt=1"]) == 0
+    assert len(capsys.readouterr().out.rstrip("\n")) == 6
+
+
+def test_a_resumed_run_does_not_validate_at_once(
+    text_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = text_file.parent / "out"
+    options = [*SMALL, "--steps=2", "--minutes=1", "--sample-length=0"]
+    assert main(["train", str(text_file), *options, "--out", str(out)]) == 0
+    validations: list[int] = []
+    known = loop.validation_bits
+    monkeypatch.setattr(
+        loop, "validation_bits", lambda *a, **k: (validations.append(1), known(*a, **k))[1]
+    )
+    assert main(["train", "--resume", str(out), "--steps=12", "--minutes=1"]) == 0
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "validation" in line] == [2, 12]
+    assert len(validations) == 1
+    assert main(["train", "--resume", str(out)]) == 0  # nothing is left to do
+    assert len(validations) == 1
+
+
+def test_ctrl_c_keeps_what_gradcheck_has_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Any] = []
+    known = command.gradcheck
+
+    def interrupted(target: Any, *inputs: Any, **options: Any) -> Any:
+        calls.append(target)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return known(target, *inputs, **options)
+
+    monkeypatch.setattr(command, "gradcheck", interrupted)
+    file = tmp_path / "report.json"
+    names = ["Linear", "LayerNorm", "RMSNorm", "silu"]
+    assert main(["gradcheck", *names, "--method=adjoint", "--json", str(file)]) == 130
+    out = capsys.readouterr().out
+    assert "interrupted after 2 of 4\nall 2 passed" in out
+    report = json.loads(file.read_text())
+    assert len(report["reports"]) == 2
+    assert report["passed"] is False

@@ -1,0 +1,201 @@
+"""A step that diverges says so, and leaves all as it was before it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, AdamW, LanguageModel, mLSTM
+from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
+from numpy_xlstm.training import (
+    Batch,
+    Budget,
+    TrainingState,
+    learn,
+    random_windows,
+    split_text,
+    train,
+    train_step,
+)
+from numpy_xlstm.trees import leaves, tree_map
+
+V = 5
+TEXT = "abcde" * 100
+
+
+def build(dtype: Any = np.float64) -> LanguageModel:
+    rng = np.random.default_rng(0)
+    return LanguageModel(V, 4, LSTM(4, 6, dtype=dtype, rng=rng), rng=rng)
+
+
+def start(dtype: Any = np.float64, lr: float = 0.01) -> TrainingState:
+    model = build(dtype)
+    return TrainingState(model, AdamW(model.params, lr=lr), np.random.default_rng(5))
+
+
+def batches(state: TrainingState) -> Iterator[Batch]:
+    return random_windows(np.arange(100) % V, 3, 7, state.rng)
+
+
+def stored(state: TrainingState) -> dict[str, Any]:
+    """All that a training stands on, as bytes."""
+    arrays = (
+        dict(state.model.params) | state.optimizer.state_dict() | dict(leaves("", state.carried))
+    )
+    found: dict[str, Any] = {name: array.tobytes() for name, array in arrays.items()}
+    return found | {"rng": state.rng.bit_generator.state, "step": state.step}
+
+
+@pytest.mark.parametrize("spoilt", ["p", "m", "v", "lr"])
+def test_all_parameters_are_updated_or_none(spoilt: str) -> None:
+    params = {"a": np.ones((2, 3), np.float32), "b": np.full(4, 0.5, np.float32)}
+    optimizer = AdamW(params, weight_decay=0.0)
+    optimizer.step(params, {name: np.ones_like(array) for name, array in params.items()})
+    if spoilt == "p":
+        params["b"][1] = 3.402e38
+    elif spoilt != "lr":
+        getattr(optimizer, spoilt)["b"][1] = np.nan
+    before = {n: a.tobytes() for n, a in (params | optimizer.state_dict()).items()}
+    lr = {"lr": 1e39, "p": 1e37}.get(spoilt, 0.1)
+    name = "a" if spoilt == "lr" else "b"
+    message = rf"diverged at step 2 \({name}: .*learning rate {lr:g}, largest update .*\); lower"
+    with pytest.raises(DivergenceError, match=message.replace("+", r"\+")):
+        optimizer.step(params, {n: -np.ones_like(a) for n, a in params.items()}, lr)
+    assert {n: a.tobytes() for n, a in (params | optimizer.state_dict()).items()} == before
+
+
+def test_the_error_says_how_large_the_update_is() -> None:
+    params = {"a": np.full(3, 3.4e38, np.float32)}
+    with pytest.raises(DivergenceError, match=r"step 1 .*rate 1e\+37, largest update 1e\+37\)"):
+        AdamW(params).step(params, {"a": np.array([-1, 0, 1], np.float32)}, lr=1e37)
+    optimizer = AdamW(params, weight_decay=0.0)
+    optimizer.step(params, {"a": np.array([-1, 0, 0.5], np.float32)}, lr=1e10)
+    assert optimizer.largest_update == pytest.approx(1e10, rel=1e-6)
+
+
+def test_a_large_update_that_is_finite_is_made() -> None:
+    """No bound says that it is finite: ε is small and the gradient large."""
+    params = {"a": np.ones(3, np.float32)}
+    grads = {"a": np.array([1e10, -1e12, 0], np.float32)}
+    AdamW(params, lr=0.25, eps=1e-37, weight_decay=0.0).step(params, grads)
+    np.testing.assert_allclose(params["a"], [0.75, 1.25, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"eps": 1e-46}, r"eps: expected at least 1.18e-38 in float32; got 1e-46"),
+        ({"eps": 1e-40}, r"eps: expected at least 1.18e-38 in float32; got 1e-40"),
+        (
+            {"betas": (0.9, 1 - 1e-9)},
+            r"betas: expected numbers below 1 in float32; got \(0.9, 0.99",
+        ),
+        ({"betas": (1 - 1e-9, 0.9)}, r"betas: expected numbers below 1 in float32"),
+    ],
+)
+def test_options_that_the_dtype_cannot_hold_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(OptionError, match=message):
+        AdamW(build(np.float32).params, **options)
+    AdamW(build().params, **options)
+
+
+def test_a_training_that_diverges_goes_on_from_the_step_before(tmp_path: Path) -> None:
+    state = start(np.float32, lr=1e30)
+    found = [stored(state)]
+    steps = train(state, batches(state), Budget(steps=50))
+    with pytest.raises(DivergenceError, match=r"step \d+ \(.*rate 1e\+30, largest update .*e\+"):
+        found.extend(stored(state) for _ in steps)
+    known = found[-1]
+    assert stored(state) == known
+    assert all(np.isfinite(array).all() for array in state.model.params.values())
+    state.save(tmp_path / "state.npz")
+    loaded, _ = TrainingState.load(tmp_path / "state.npz")
+    assert stored(loaded) == known
+
+
+def broken(model: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the second gradient, or the second state, that the model returns hold a NaN."""
+    original, calls = getattr(model, name), []
+
+    def method(*args: Any, **options: Any) -> Any:
+        first, second, third = original(*args, **options)
+        calls.append(name)
+        if len(calls) == 2 and name == "backward":
+            third["head.bias"][1] = np.nan
+        if len(calls) == 2 and name == "forward":
+            second = tree_map(lambda array: array * np.inf, second)
+        return first, second, third
+
+    monkeypatch.setattr(model, name, method)
+
+
+@pytest.mark.parametrize("method", ["forward", "backward"])
+def test_what_goes_on_is_what_would_have_been(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, state = start(), start()
+    for _ in train(whole, batches(whole), Budget(steps=6), carry=True):
+        pass
+    broken(state.model, method, monkeypatch)
+    with pytest.raises(DivergenceError, match=r"step 2 .*rate 0.01, largest update 0.01\)"):
+        list(train(state, batches(state), Budget(steps=6), carry=True))
+    assert state.step == 1
+    for _ in train(state, batches(state), Budget(steps=6), carry=True):
+        pass
+    assert stored(state) == stored(whole)
+
+
+def test_a_state_that_the_caller_has_spoilt_is_no_divergence() -> None:
+    model = build()
+    batch = next(batches(start()))
+    bad = tree_map(lambda array: array * np.nan, model.init_state(3))
+    with pytest.raises(NonFiniteError, match=r"^state\.0\.h: expected finite") as found:
+        train_step(model, AdamW(model.params), batch, state=bad)
+    assert type(found.value) is NonFiniteError
+
+
+def test_an_empty_state_is_finite_enough() -> None:
+    """Without a step, m = −inf after the batch too."""
+    rng = np.random.default_rng(0)
+    model = LanguageModel(V, 4, mLSTM(4, 6, rng=rng), rng=rng)
+    batch = next(batches(start()))
+    state = model.init_state(3)
+    assert np.isneginf(state.m).all()
+    assert np.isfinite(train_step(model, AdamW(model.params), batch, state=state).loss)
+
+
+def test_a_validation_that_is_not_finite_is_a_divergence() -> None:
+    state, split = start(), split_text(TEXT, 7)
+    records = learn(state, split, Budget(steps=3), batch_size=3, window=7, validate_every=2)
+    next(records)
+    before = stored(state)
+    state.model.params["head.bias"][...] = 1.7e308
+    state.model.params["head.weight"][...] = 1.7e308
+    assert stored(state) != before
+    with pytest.raises(DivergenceError, match=r"step \d \((validation after|logits)"):
+        next(records)
+
+
+class TwoRanks:
+    """The first of two, of which the other has a loss that is not finite."""
+
+    rank, size = 0, 2
+
+    def allreduce(self, value: float) -> float:
+        return value + np.nan
+
+    def allgather(self, value: Any) -> list[Any]:
+        raise AssertionError
+
+    bcast = Allreduce = allgather
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_is_an_error_on_all() -> None:
+    state = start()
+    before = stored(state)
+    batch = next(batches(start()))
+    with pytest.raises(DivergenceError, match="loss: expected a finite one on every rank"):
+        train_step(state.model, state.optimizer, batch, comm=TwoRanks())
+    assert stored(state) == before
