@@ -11,9 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints import read_arrays
+from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from tests.checkpoints.build import read_npz, read_safetensors, seal_npz
 from tests.checkpoints.damage_folders import read_config, write_config
+
+INDEX, SHARD = "model.safetensors.index.json", "model-00002-of-00003.safetensors"
+"""Files of a model in several."""
 
 Bomb = Callable[[Path], None]
 """Puts something in the place of a file."""
@@ -134,6 +137,13 @@ def overlapping(file: Path) -> None:
             archive.NameToInfo[info.filename] = info
 
 
+def crafted_model(file: Path) -> None:
+    """Twelve kilobytes that ask for gigabytes."""
+    arrays, metadata = read_arrays(file)
+    metadata["config"]["cell"]["options"]["hidden_size"] = 10_000
+    write_arrays(file, arrays, metadata)
+
+
 NPZ_BOMBS: list[Bomb] = [
     unknown_array,
     unsealed_array,
@@ -142,6 +152,7 @@ NPZ_BOMBS: list[Bomb] = [
     many_members,
     long_header,
     overlapping,
+    crafted_model,
 ]
 
 
@@ -176,12 +187,13 @@ def long_shape(file: Path) -> None:
 SAFETENSORS_BOMBS: list[Bomb] = [header_of_blanks, header_of_arrays, header_of_lists, long_shape]
 
 
-def texts(*parts: bytes) -> Bomb:
+def text(name: str, *parts: bytes) -> Bomb:
     """A configuration or an index that is this text."""
 
     def bomb(file: Path) -> None:
         file.write_bytes(b"".join(parts))
 
+    bomb.__name__ = name
     return bomb
 
 
@@ -196,19 +208,20 @@ def with_field(name: str, value: Any) -> Bomb:
     def bomb(file: Path) -> None:
         write_config(file, read_config(file) | {name: value})
 
+    bomb.__name__ = f"{name}_{str(value)[:9]}"
     return bomb
 
 
 CONFIG_BOMBS: list[Bomb] = [
-    texts(b"[" * 5_000_000),
-    texts(b'{"a":' * 1_000_000),
-    texts(b'{"num_blocks": ', b"9" * 5_000_000, b"}"),
-    texts(b"num_blocks: ", b"1:" * 1_000_000, b"1"),
-    texts(b"num_blocks: 0x", b"f" * 5_000_000),
-    texts(b"a: &a\n  <<: *a\n"),
-    texts(b"a: ", b"- " * 100_000),
-    texts(b"? " * 100_000),
-    texts(b"%TAG ! tag:yaml.org,2002:python/\n---\n!object/apply:os.system ['touch hacked']"),
+    text("lists", b"[" * 5_000_000),
+    text("mappings", b'{"a":' * 1_000_000),
+    text("digits", b'{"num_blocks": ', b"9" * 5_000_000, b"}"),
+    text("sexagesimal", b"num_blocks: ", b"1:" * 1_000_000, b"1"),
+    text("hexadecimal", b"num_blocks: 0x", b"f" * 5_000_000),
+    text("itself_merged", b"a: &a\n  <<: *a\n"),
+    text("dashes", b"a: ", b"- " * 100_000),
+    text("questions", b"? " * 100_000),
+    text("code", b"%TAG ! tag:yaml.org,2002:python/\n---\n!object/apply:os.system ['touch hacked']"),
     laughs,
     with_field("num_blocks", 10**8),
     with_field("num_hidden_layers", 10**8),
@@ -218,12 +231,3 @@ CONFIG_BOMBS: list[Bomb] = [
     with_field("hidden_size", 2**64),
     with_field("context_length", 10**12),
 ]
-
-
-def crafted_model(file: Path) -> None:
-    """Twelve kilobytes that ask for gigabytes."""
-    from numpy_xlstm.checkpoints import write_arrays
-
-    arrays, metadata = read_arrays(file)
-    metadata["config"]["cell"]["options"]["hidden_size"] = 10_000
-    write_arrays(file, arrays, metadata)
