@@ -51,10 +51,17 @@ def parse_yaml(text: bytes) -> Any:
     import yaml
 
     class Plain(yaml.SafeLoader):  # type: ignore[misc]
+        depth = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):
                 raise ValueError("a reference to an anchor")
-            return super().compose_node(parent, index)
+            if self.depth > MAX_DEPTH:
+                raise ValueError(f"values nested more than {MAX_DEPTH} deep")
+            self.depth += 1
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             _no_name_twice([(str(name.value), None) for name, _ in node.value])
@@ -64,8 +71,6 @@ def parse_yaml(text: bytes) -> Any:
         raise ValueError(f"expected at most {MAX_YAML:,} bytes; got {len(text):,}")
     try:
         value = yaml.load(text.decode("utf-8"), Plain)
-    except RecursionError:
-        raise ValueError(f"values nested more than {MAX_DEPTH} deep") from None
     except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
     _check("", value, MAX_DEPTH)

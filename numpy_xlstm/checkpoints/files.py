@@ -67,7 +67,7 @@ def write_arrays(
     write = WRITERS[_suffix(path)]
     _check_arrays(arrays)
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
-    text = _text(metadata)
+    text = as_json(metadata)
     with replacing(path) as file:
         write(file, arrays, names, text)
 
@@ -131,7 +131,7 @@ def _check_arrays(arrays: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
 
 
-def _text(metadata: Mapping[str, Any]) -> str:
+def as_json(metadata: Mapping[str, Any]) -> str:
     """The metadata as JSON that can be read again."""
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)

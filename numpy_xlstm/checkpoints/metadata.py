@@ -11,6 +11,9 @@ from numpy_xlstm.generation.tokenizers import checked_description
 Check = Callable[[str, Any], None]
 """Raises :class:`CheckpointError` unless a value is what it should be; the first is its place."""
 
+LARGEST = 3e38
+"""What float32 holds."""
+
 FORMAT = 1
 """The version of what is in the file."""
 
@@ -32,10 +35,10 @@ def whole(below: int = 2**63) -> Check:
 
 
 def number(least: float = -math.inf) -> Check:
-    """A finite number."""
+    """A finite number, also in float32."""
 
     def check(place: str, value: Any) -> None:
-        if type(value) not in (int, float) or not (math.isfinite(value) and value >= least):
+        if type(value) not in (int, float) or not max(least, -LARGEST) <= value <= LARGEST:
             above = f", at least {least:g}" if least > -math.inf else ""
             raise wrong(place, f"a finite number{above}", value)
 

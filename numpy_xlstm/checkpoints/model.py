@@ -1,12 +1,13 @@
 """A model in a file: its parameters bit for bit, and all that is needed to build it again."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.files import our_metadata, write_arrays
+from numpy_xlstm.checkpoints.files import as_json, our_metadata, write_arrays
 from numpy_xlstm.checkpoints.loading import (
     DTYPES,
     Source,
@@ -215,7 +216,7 @@ def save_checkpoint(
     tokens = getattr(model, "special_tokens", SpecialTokens())
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
-    CHECKPOINT("", metadata)
+    CHECKPOINT("", json.loads(as_json(metadata)))
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}

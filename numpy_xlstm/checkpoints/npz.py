@@ -59,7 +59,7 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str,
 
 def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:
     """Return what an archive holds, and whether it has our checksum; raise what damage raises."""
-    with zipfile.ZipFile(_Bounded(file)) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(_Bounded(file)) as archive:
         infos = archive.infolist()
         if len(infos) > MAX_ARRAYS:
             raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(infos):,}")

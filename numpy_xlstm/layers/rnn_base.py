@@ -160,7 +160,7 @@ class RNNBase(Stacked):
             layer = self.sequence_layer(width, dtype=dtype, rng=draws)
             return TorchLayer(layer, self.biases, bias, draws)
 
-        layers = levels(make, input_size, num_layers, bidirectional)
+        layers = levels(make, input_size, num_layers, bidirectional, draws)
         super().__init__(layers, dropout=dropout, batch_first=batch_first)
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:

@@ -202,12 +202,16 @@ def stack_layers(
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)
 
-    made = levels(make, input_size, num_layers, bidirectional)
+    made = levels(make, input_size, num_layers, bidirectional, options.get("rng"))
     return Stacked(made, dropout=dropout, batch_first=batch_first)
 
 
 def levels(
-    make: Callable[[int], Recurrent], input_size: int, num_layers: int, bidirectional: bool
+    make: Callable[[int], Recurrent],
+    input_size: int,
+    num_layers: int,
+    bidirectional: bool,
+    rng: np.random.Generator | None,
 ) -> list[list[Recurrent]]:
     """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
     check_bool("bidirectional", bidirectional)
@@ -218,7 +222,7 @@ def levels(
         if n == 1:  # as all above it are
             numbers = sum(layer.num_parameters for layer in made[1])
             dtype = made[1][0].dtype or np.float64
-            check_fits([(numbers,)], dtype, times=num_layers - 1)
+            check_fits([(numbers,)], dtype, rng, times=num_layers - 1)
     return made
 
 

@@ -131,8 +131,8 @@ class Run:
                 f"got {size}"
             )
         if ranks.writes(comm):
-            with _opened(run.log) as file:
-                file.truncate(found["log_size"])
+            with _opened(run.log) as log:
+                log.truncate(found["log_size"])
         return run
 
     def add(self, progress: Progress) -> None:

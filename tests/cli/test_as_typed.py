@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from numpy_xlstm import gradcheck
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli import gradcheck as command
 from numpy_xlstm.cli import main
@@ -129,9 +130,12 @@ def test_a_resumed_run_does_not_validate_at_once(
     assert main(["train", str(text_file), *options, "--out", str(out)]) == 0
     validations: list[int] = []
     known = loop.validation_bits
-    monkeypatch.setattr(
-        loop, "validation_bits", lambda *a, **k: (validations.append(1), known(*a, **k))[1]
-    )
+
+    def counted(*args: Any, **options: Any) -> float:
+        validations.append(1)
+        return known(*args, **options)
+
+    monkeypatch.setattr(loop, "validation_bits", counted)
     assert main(["train", "--resume", str(out), "--steps=12", "--minutes=1"]) == 0
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "validation" in line] == [2, 12]
@@ -144,13 +148,12 @@ def test_ctrl_c_keeps_what_gradcheck_has_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     calls: list[Any] = []
-    known = command.gradcheck
 
     def interrupted(target: Any, *inputs: Any, **options: Any) -> Any:
         calls.append(target)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return known(target, *inputs, **options)
+        return gradcheck(target, *inputs, **options)
 
     monkeypatch.setattr(command, "gradcheck", interrupted)
     file = tmp_path / "report.json"
