@@ -151,7 +151,7 @@ def builders() -> dict[str, Make]:
         "LSTM": made(layers.LSTM, **SIZES, **STACKED, bias=True, proj_size=2, **DRAWN),
         "GRU": made(layers.GRU, **SIZES, **STACKED, bias=True, **DRAWN),
         "RNN": made(layers.RNN, **SIZES, **STACKED, bias=True, nonlinearity="tanh", **DRAWN),
-        "stack_layers": made(layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2),
+        "stack_layers": made(layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2, rng=RNG),
         "SequenceLayer": made(layers.SequenceLayer, cell=cells.GRUCell(3, 4), batch_first=True),
         "Linear": made(layers.Linear, in_features=3, out_features=4, bias=True, **DRAWN),
         "HeadwiseLinear": made(
@@ -169,7 +169,7 @@ def builders() -> dict[str, Make]:
             models.LanguageModel,
             vocab_size=5,
             embedding_size=3,
-            body=Fresh(lambda: layers.sLSTM(3, 4, 2)),
+            body=Fresh(lambda: layers.sLSTM(3, 4, 2, rng=rng())),
             tied=False,
             head_bias=True,
             cap=3.0,
