@@ -155,8 +155,8 @@ class Run:
         with _opened(self.log) as file:
             size = file.seek(0, os.SEEK_END)
             try:
-                file.write(line)
-                file.flush()
+                if file.write(line) < len(line):
+                    raise OSError(errno.ENOSPC, f"{LOG}: expected room for a line; got none")
             except BaseException:
                 os.ftruncate(file.fileno(), size)
                 raise
@@ -197,8 +197,11 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 def _opened(log: Path, how: int = 0) -> IO[bytes]:
     """Open a log to change it: no link, which might lead to anything that is then cut off."""
     try:
-        return os.fdopen(os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666), "rb+")
+        return os.fdopen(
+            os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666), "rb+", buffering=0
+        )
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise CheckpointError(f"{LOG}: expected a regular file; got a link") from None
         raise
+    return os.fdopen(descriptor, "rb+", buffering=0)

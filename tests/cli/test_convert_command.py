@@ -20,6 +20,7 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.checkpoints import Pretrained, load_checkpoint, save_checkpoint, save_pretrained
 from numpy_xlstm.cli import display, main
+from tests.checkpoints.build import read_safetensors, write_safetensors
 from tests.models.build import assert_same, lm_config, make
 
 pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
@@ -208,7 +209,8 @@ def test_damage_within_leaves_nothing(source: Path, capsys: pytest.CaptureFixtur
     model = large()
     save_pretrained(model, source / "b", format="transformers")
     file = source / "b" / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    header, data = read_safetensors(file)
+    write_safetensors(file, header, data[:-4] + np.float32(np.nan).tobytes())
     before = content(source)
     err = error_of(capsys, source / "b", source / "c", "--to", "xlstm-large")
     assert err.startswith("model.safetensors: ")

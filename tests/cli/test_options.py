@@ -1,8 +1,11 @@
 import argparse
+from typing import Any
 
 import pytest
 
+from numpy_xlstm.cli import options
 from numpy_xlstm.cli.options import places, real, whole
+from numpy_xlstm.errors import CheckpointError
 
 
 def test_whole_numbers() -> None:
@@ -35,3 +38,25 @@ def test_block_numbers() -> None:
             places(text)
         expected = "expected block numbers such as 1,3, or all, or none"
         assert str(raised.value) == f"{expected}; got {text!r}"
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"batch_size": "16"}, "batch_size"),
+        ({"batch_size": None}, "batch_size"),
+        ({"batch_size": True}, "batch_size"),
+        ({"lr": -1.0}, "lr"),
+        ({"tbptt": 1}, "tbptt"),
+        ({"cell": "gru"}, "cell"),
+        ({"cell": ["slstm"]}, "cell"),
+        ({"file": 3}, "file"),
+        ({"slstm_at": [0]}, ""),
+        ({"seed": {}}, "seed"),
+    ],
+)
+def test_options_that_no_run_can_have(change: dict[str, Any], name: str) -> None:
+    known = options.stored(options.begin({"steps": 3}))
+    assert options.go_on(known, {}).steps == 3
+    with pytest.raises(CheckpointError, match=f"options.*{name}"):
+        options.go_on(known | change, {})

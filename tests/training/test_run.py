@@ -225,3 +225,66 @@ def test_the_end_of_a_process_frees_its_run(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         assert Run.begin(tmp_path, start()).checkpoint.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need permissions on Windows")
+def test_a_run_changes_nothing_that_links_lead_to(tmp_path: Path) -> None:
+    run = Run.begin(tmp_path / "run", start())
+    del run
+    other = tmp_path / "other"
+    other.write_text("somebody's")
+    for name, error in (("log.jsonl", CheckpointError), ("lock", OSError)):
+        file = tmp_path / "run" / name
+        file.unlink()
+        file.symlink_to(other)
+        with pytest.raises(error):
+            Run.resume(tmp_path / "run")
+        assert other.read_text() == "somebody's"
+        file.unlink()
+        file.touch()
+
+
+def test_a_line_that_is_not_written_whole_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run.begin(tmp_path, start())
+    take(run, 1)
+    before, fdopen = run.log.read_bytes(), os.fdopen
+
+    class Full:
+        def __init__(self, *args: Any, **options: Any) -> None:
+            self.file = fdopen(*args, **options)
+
+        def __enter__(self) -> "Full":
+            return self
+
+        def __exit__(self, *args: Any) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, line: bytes) -> int:
+            return int(self.file.write(line[:10]))
+
+    monkeypatch.setattr("os.fdopen", Full)
+    with pytest.raises(OSError, match=r"log\.jsonl: expected room for a line"):
+        take(run, 1)
+    monkeypatch.undo()
+    assert run.log.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("3", "line 1: expected values by name; got 3"),
+        ('{"step": 1}', r"line 1\.bits: expected a value"),
+        ('{"step": "1", "bits": 2}', r"line 1\.step: expected a whole number"),
+        ('{"step": 1, "bits": NaN}', "expected JSON in every line; got bits: expected a finite"),
+        ("[" * 9999, "expected JSON in every line"),
+    ],
+)
+def test_a_log_of_others(line: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_text(line + "\n")
+    with pytest.raises(CheckpointError, match=rf"log\.jsonl: {message}"):
+        read_log(tmp_path / "log.jsonl")
