@@ -78,6 +78,7 @@ def unroll_backward(
     gradients of xs, of the state before the first step, and of the parameters, by name. Errors are
     those of :meth:`SequenceLayer.backward`.
     """
+    check_cell(cell)
     check_cache(cache, UnrollCache)
     check_array("dys", dys, (*cache.live.shape, output_size(cell)), cell.dtype)
     B, T, _ = dys.shape
