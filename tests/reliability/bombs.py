@@ -165,7 +165,7 @@ def header_of_blanks(file: Path) -> None:
 def header_of_arrays(file: Path) -> None:
     header, data = read_safetensors(file)
     empty = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
-    header |= {f"{n}": empty for n in range(1_000_000)}
+    header |= {f"{n}": empty for n in range(200_000)}
     text = json.dumps(header).encode()
     file.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
@@ -212,6 +212,15 @@ def with_field(name: str, value: Any) -> Bomb:
     return bomb
 
 
+FIELDS: list[Bomb] = [
+    with_field("num_blocks", 10**8),
+    with_field("num_hidden_layers", 10**8),
+    with_field("slstm_at", list(range(20_000))),
+    with_field("vocab_size", 10**12),
+    with_field("embedding_dim", 10**12),
+    with_field("hidden_size", 2**64),
+    with_field("context_length", 10**12),
+]
 CONFIG_BOMBS: list[Bomb] = [
     text("lists", b"[" * 5_000_000),
     text("mappings", b'{"a":' * 1_000_000),
@@ -221,13 +230,9 @@ CONFIG_BOMBS: list[Bomb] = [
     text("itself_merged", b"a: &a\n  <<: *a\n"),
     text("dashes", b"a: ", b"- " * 100_000),
     text("questions", b"? " * 100_000),
-    text("code", b"%TAG ! tag:yaml.org,2002:python/\n---\n!object/apply:os.system ['touch hacked']"),
+    text(
+        "code", b"%TAG ! tag:yaml.org,2002:python/\n---\n!object/apply:os.system ['touch hacked']"
+    ),
     laughs,
-    with_field("num_blocks", 10**8),
-    with_field("num_hidden_layers", 10**8),
-    with_field("slstm_at", list(range(1_000_000))),
-    with_field("vocab_size", 10**12),
-    with_field("embedding_dim", 10**12),
-    with_field("hidden_size", 2**64),
-    with_field("context_length", 10**12),
+    *FIELDS,
 ]

@@ -25,7 +25,9 @@ PLACES = st.one_of(st.floats(0, 1), st.integers(0, 400), st.integers(-400, -1))
 PIECES = st.one_of(
     st.binary(min_size=1, max_size=16),
     st.sampled_from((b"\0" * 64, b"\xff" * 64, b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b'":[')),
-    st.sampled_from((0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)).map(lambda n: n.to_bytes(8, "little")),
+    st.sampled_from((0, 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63)).map(
+        lambda n: n.to_bytes(8, "little")
+    ),
 )
 WAYS = "cut", "insert", "put", "drop", "flip", "repeat", "zero"
 
@@ -56,9 +58,9 @@ def bytes_changed(edits: list[tuple[str, float, bytes]]) -> Change:
     return change
 
 
-bytes_changes = st.lists(st.tuples(st.sampled_from(WAYS), PLACES, PIECES), min_size=1, max_size=3).map(
-    bytes_changed
-)
+bytes_changes = st.lists(
+    st.tuples(st.sampled_from(WAYS), PLACES, PIECES), min_size=1, max_size=3
+).map(bytes_changed)
 
 
 def deep(levels: int) -> Any:
@@ -68,7 +70,26 @@ def deep(levels: int) -> Any:
     return tree
 
 
-ODD = (None, True, 0, -1, 1, 2, 3, 7, 10**4, 10**8, 10**30, 0.5, -0.5, 1e308, 1e-320, "", "1", "vanilla")
+ODD = (
+    None,
+    True,
+    0,
+    -1,
+    1,
+    2,
+    3,
+    7,
+    10**4,
+    10**8,
+    10**30,
+    0.5,
+    -0.5,
+    1e308,
+    1e-320,
+    "",
+    "1",
+    "vanilla",
+)
 ODD += ("\x1b[31m\x07", "/dev/zero", "../../etc/passwd", [], {}, [1], [None], {"a": 1})
 LARGE = {"<deep>": deep(300), "<long>": [0] * 100_000, "<text>": "x" * 10_000}
 """What is drawn by its name."""
@@ -141,7 +162,9 @@ def write_header(file: Path, header: Any) -> None:
 
 def write_metadata(file: Path, metadata: Any) -> None:
     """With a checksum that is right, if the metadata can be written at all."""
-    write_arrays(file, read_arrays(file)[0], metadata if isinstance(metadata, dict) else {"a": metadata})
+    write_arrays(
+        file, read_arrays(file)[0], metadata if isinstance(metadata, dict) else {"a": metadata}
+    )
 
 
 def without_checksum(file: Path) -> None:

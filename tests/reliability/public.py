@@ -80,7 +80,9 @@ def _backward(backward: Any, results: Any) -> Call:
     names = [*inspect.signature(backward).parameters]
     arguments = {names[0]: dy, names[1]: cache}
     if state:
-        dstate = tree_map(lambda a: np.cos(np.where(np.isfinite(a), a, 0)).astype(a.dtype), state[0])
+        dstate = tree_map(
+            lambda a: np.cos(np.where(np.isfinite(a), a, 0)).astype(a.dtype), state[0]
+        )
         arguments[names[2]] = dstate
     return Call(backward, arguments)
 
@@ -146,12 +148,20 @@ def builders() -> dict[str, Make]:
         "mLSTMCell": made(cells.mLSTMCell, **SIZES, **memory, **DRAWN),
         "sLSTM": made(layers.sLSTM, **SIZES, **heads, batch_first=True, **DRAWN),
         "mLSTM": made(
-            layers.mLSTM, **SIZES, **memory, form="chunkwise", chunk_size=3, batch_first=True, **DRAWN
+            layers.mLSTM,
+            **SIZES,
+            **memory,
+            form="chunkwise",
+            chunk_size=3,
+            batch_first=True,
+            **DRAWN,
         ),
         "LSTM": made(layers.LSTM, **SIZES, **STACKED, bias=True, proj_size=2, **DRAWN),
         "GRU": made(layers.GRU, **SIZES, **STACKED, bias=True, **DRAWN),
         "RNN": made(layers.RNN, **SIZES, **STACKED, bias=True, nonlinearity="tanh", **DRAWN),
-        "stack_layers": made(layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2, rng=RNG),
+        "stack_layers": made(
+            layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2, rng=RNG
+        ),
         "SequenceLayer": made(layers.SequenceLayer, cell=cells.GRUCell(3, 4), batch_first=True),
         "Linear": made(layers.Linear, in_features=3, out_features=4, bias=True, **DRAWN),
         "HeadwiseLinear": made(
@@ -161,7 +171,12 @@ def builders() -> dict[str, Make]:
         "Embedding": made(layers.Embedding, num_embeddings=5, embedding_dim=3, **DRAWN),
         "Dropout": made(layers.Dropout, p=0.2),
         "GatedFeedForward": made(
-            layers.GatedFeedForward, embedding_dim=3, proj_up_dim=4, act_fn="gelu", bias=True, **DRAWN
+            layers.GatedFeedForward,
+            embedding_dim=3,
+            proj_up_dim=4,
+            act_fn="gelu",
+            bias=True,
+            **DRAWN,
         ),
         "LayerNorm": made(layers.LayerNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
         "RMSNorm": made(layers.RMSNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
@@ -201,7 +216,13 @@ def _first(function: Any) -> str:
 TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 IDS = np.arange(60) % 7
 OPTIONS = {"max_new_tokens": 3, "do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9}
-OPTIONS |= {"repetition_penalty": 1.1, "suppress_tokens": [1], "bos_token_id": 4, "eos_token_id": [2, 3], "pad_token_id": 5}
+OPTIONS |= {
+    "repetition_penalty": 1.1,
+    "suppress_tokens": [1],
+    "bos_token_id": 4,
+    "eos_token_id": [2, 3],
+    "pad_token_id": 5,
+}
 
 
 WORDS = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}
@@ -285,7 +306,9 @@ def trainers() -> dict[str, Make]:
         "clip_grad_norm": made(training.clip_grad_norm, grads=grads, max_norm=1.0),
         "global_norm": made(training.global_norm, grads=grads),
         "train_step": stepped,
-        "train": made(training.train, state=Fresh(state), batches=[batch], budget=budget, carry=True),
+        "train": made(
+            training.train, state=Fresh(state), batches=[batch], budget=budget, carry=True
+        ),
         "learn": made(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
         "validation_bits": made(
             training.validation_bits, model=Fresh(model), ids=IDS, characters=60, rows=2, window=5
@@ -334,7 +357,9 @@ def others() -> dict[str, Make]:
     def returned(dtype: Any) -> Call:
         given = official(dtype).arguments
         theirs = nx.to_official_state(**given)
-        return Call(nx.from_official_state, {"model": given["model"], "state": theirs, "keep_m": True})
+        return Call(
+            nx.from_official_state, {"model": given["model"], "state": theirs, "keep_m": True}
+        )
 
     return {
         "gate_rows": made(nx.gate_rows, array=np.ones((8, 3)), gate="f"),

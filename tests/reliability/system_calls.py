@@ -41,7 +41,12 @@ def at_call(n: int, act: Callable[[], None], names: frozenset[str] = CALLS) -> I
 def _is_of_system(called: Any) -> bool:
     """Whether it is a function of ``os`` or a method of a file, not of bytes in the memory."""
     owner = getattr(called, "__self__", None)
-    if called.__name__ == "tofile" or getattr(owner, "__name__", "") in ("posix", "fcntl", "io", "_io"):
+    if called.__name__ == "tofile" or getattr(owner, "__name__", "") in (
+        "posix",
+        "fcntl",
+        "io",
+        "_io",
+    ):
         return True
     kind = type(owner)
     return kind.__module__ == "_io" and kind.__name__ not in ("BytesIO", "StringIO")

@@ -34,7 +34,9 @@ def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) 
     rng, text, deaths = np.random.default_rng(0), tmp_path / "text.txt", 0
     text.write_text(TEXT, encoding="utf-8")
     model = "--model=xlstm --blocks=2 --width=8 --heads=2 --dtype=float64 --tbptt"
-    rest = "--batch-size=4 --window=12 --steps=40 --save-every=1 --validate-every=9 --sample-length=5"
+    rest = (
+        "--batch-size=4 --window=12 --steps=40 --save-every=1 --validate-every=9 --sample-length=5"
+    )
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     begin = ["train", str(text), *model.split(), *rest.split(), "--out"]
     began = time.monotonic()

@@ -37,7 +37,9 @@ def check_old(kind: str, folder: Path, *, or_new: bool) -> None:
     assert [entry.name for entry in folder.iterdir()] == [path.name] * path.exists()
     assert path.exists() or kind not in FILES
     if path.exists():
-        assert stored(kind, folder) in {digest(model_of(kind, 1 + new)) for new in range(1 + or_new)}
+        assert stored(kind, folder) in {
+            digest(model_of(kind, 1 + new)) for new in range(1 + or_new)
+        }
 
 
 @pytest.mark.parametrize("kind", KINDS)

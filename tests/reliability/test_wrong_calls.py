@@ -1,10 +1,9 @@
-"""Every public call with wrong arguments: right, or one error of the package, at once and in words."""
+"""Every public call with wrong arguments: right, or one error of the package, in words."""
 
 import signal
-import traceback
 import tempfile
+import traceback
 import typing
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -13,11 +12,9 @@ from typing import Any, NoReturn
 import numpy as np
 import pytest
 
-import numpy_xlstm
-from numpy_xlstm import cells, checkpoints, generation, gradcheck, kernels, layers, models, training
-from numpy_xlstm.trees import leaves
+from numpy_xlstm import generation
 from tests.reliability import public
-from tests.reliability.children import LIMIT, MOST, ask
+from tests.reliability.children import LIMIT, ask
 from tests.reliability.loads import PACKAGE
 from tests.reliability.public import Call
 from tests.reliability.wrong import fits, wrong
@@ -27,9 +24,9 @@ Record = Any
 ENDLESS = {
     (kind, name)
     for kind in ("a billion", "2 to the 63", "10 to the 30")
-    for name in ("max_new_tokens", "batch_size")
-}
-"""What may be asked for, and takes long."""
+    for name in ("max_new_tokens", "batch_size", "num_features")
+} | {("a class", "layer")}
+"""What may be asked for, and takes long; and what raises errors of its own."""
 
 PARTS = 4
 """Of the kinds of wrong arguments: each trial takes one part."""

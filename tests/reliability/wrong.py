@@ -141,9 +141,11 @@ def _like(good: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def fits(value: Any, annotation: Any, good: Any) -> bool:
-    """Whether a value is what its annotation says; where that is open, of the kind of a good one."""
+    """Whether a value is what its annotation says; if that is open, of the kind of a good one."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or isinstance(annotation, typing.TypeVar):
+        if isinstance(good, bool):
+            return value is None or isinstance(value, bool | np.bool_)
         number = isinstance(good, Real) and isinstance(value, Real)
         several = isinstance(good, tuple) and isinstance(value, tuple | list)
         return value is None or number or several or isinstance(value, type(good))
