@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from numpy_xlstm.checkpoints import load_checkpoint
@@ -121,7 +121,7 @@ def test_files_that_hypothesis_draws(
     if own and others:
         pytest.skip("our own formats are written by nobody else")
 
-    @settings(max_examples=60 * trials, phases=[Phase.generate])
+    @settings(max_examples=110 * trials)
     @given(st.data())
     def attack(data: st.DataObject) -> None:
         nonlocal tried
