@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Collection
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,8 @@ def generator_or_new(rng: Any) -> np.random.Generator:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python or NumPy, and not True or False."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    kinds = int | float | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
@@ -206,7 +206,7 @@ def check_eps(value: Any) -> float:
     """Return ``value`` if it is a finite number, at least 0, else raise :class:`OptionError`."""
     if not is_number(value) or not 0 <= value < np.inf:
         raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
-    if value > np.finfo(np.float32).max:
+    if float(value) > np.finfo(np.float32).max.item():
         raise OptionError(f"eps: expected a number that float32 has; got {value!r}")
     return float(value)
 

@@ -99,6 +99,7 @@ def _our_names(optimizer: "AdamW", names: Sequence[str]) -> dict[str, str]:
 
 def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[str, Any]]]:
     """Return the two parts of a state, or raise :class:`OptionError` if it has not got them."""
+    check_kind("state", state, Mapping)
     entries, groups = state.get("state"), state.get("param_groups")
     if not isinstance(entries, Mapping) or not isinstance(groups, list) or not groups:
         raise OptionError(

@@ -1,4 +1,4 @@
-"""Every public call, with arguments that are right: to be called wrongly, oddly, and side by side."""
+"""Every public call, with arguments that are right: to be called wrongly, and side by side."""
 
 import inspect
 import json
@@ -109,7 +109,7 @@ def _of_module(method: str, target: Any, inputs: Any) -> Call:
     return Call(function, {n: known[n] for n in kinds if n in known})
 
 
-def made(function: Callable[..., Any], **arguments: Any) -> Make:
+def made(function: Callable[..., Any], /, **arguments: Any) -> Make:
     """A call whose arguments depend on no dtype; those that are functions are called anew."""
 
     def call(dtype: Any) -> Call:
@@ -198,15 +198,32 @@ def builders() -> dict[str, Make]:
         (models.xLSTMLargeBlock, large_config()),
         (models.mLSTMBlock, mlstm_block(embedding_dim=8)),
         (models.sLSTMBlock, slstm_block(embedding_dim=8)),
+        (models.mLSTMLayer, mlstm_block(embedding_dim=8).mlstm),
+        (models.sLSTMLayer, slstm_block(embedding_dim=8).slstm),
+        (models.xLSTMBlockStack, stack_config()),
     ):
         found[model.__name__] = made(model, config=config, **DRAWN)
-    for config in (lm_config(), large_config(), mlstm_block(), slstm_block()):
+    inner = mlstm_block().mlstm, slstm_block().slstm, slstm_block().feedforward
+    for config in (
+        lm_config(),
+        large_config(),
+        stack_config(),
+        mlstm_block(),
+        slstm_block(),
+        *inner,
+    ):
         options = {n: v for n, v in vars(config).items() if not n.startswith("_")}
         found[type(config).__name__] = made(type(config), **options)
         found[f"{type(config).__name__}.from_dict"] = made(
             type(config).from_dict, **{_first(type(config).from_dict): config.to_dict()}
         )
     return found
+
+
+def stack_config() -> Any:
+    kind = models.xLSTMBlockStackConfig
+    fields = inspect.signature(kind).parameters
+    return kind.from_dict({n: v for n, v in lm_config().to_dict().items() if n in fields})
 
 
 def _first(function: Any) -> str:
@@ -258,6 +275,8 @@ def generators() -> dict[str, Make]:
         "probabilities": made(
             generation.probabilities, logits=logits, history=[[1], [2]], config=config
         ),
+        "StopFilter": made(generation.StopFilter, stop=["a"]),
+        "StreamDecoder": made(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
         "check_prompt": made(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
         "join_states": made(generation.join_states, states=[(logits, None), (logits, None)]),
         "tokenizer_from_dict": made(generation.tokenizer_from_dict, d={"kind": "byte"}),
@@ -319,6 +338,7 @@ def trainers() -> dict[str, Make]:
             optimizer=Fresh(lambda: training.AdamW(model().params)),
             rng=RNG,
         ),
+        "official_decay": made(training.official_decay, weight_decay_on_embedding=True),
         "Budget": made(training.Budget, steps=3, seconds=1.0),
         "warmup_cosine": made(training.warmup_cosine, warmup=0.1, final=0.2),
         "split_text": made(
@@ -361,7 +381,12 @@ def others() -> dict[str, Make]:
             nx.from_official_state, {"model": given["model"], "state": theirs, "keep_m": True}
         )
 
+    checked = {"target": Fresh(lambda: layers.Linear(3, 2, rng=rng())), "rng": 0}
+    checked |= {"methods": ["adjoint"], "rtol": 1e-6, "max_entries": 2, "directions": 1}
     return {
+        "gradcheck": made(
+            lambda **given: nx.gradcheck(given.pop("target"), xs, **given), **checked
+        ),
         "gate_rows": made(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
         "unroll": unrolled,
         "unroll_backward": back,
@@ -380,6 +405,9 @@ def files(folder: Path) -> dict[str, Make]:
     arrays = {"a": np.ones(3)}
     new = folder / "new.npz"
     loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
+    loaded = {n: v for n, v in loading.items() if n != "layout"}
+    torch = state().optimizer.state_dict(format="torch")
+    training.write_torch_state(folder / "torch.npz", torch)
     saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
     run = folder / "run"
     training.Run.begin(run, state())
@@ -401,6 +429,9 @@ def files(folder: Path) -> dict[str, Make]:
         "open_pretrained": made(nx.open_pretrained, path=whole, layout=None),
         "read_arrays": made(checkpoints.read_arrays, path=own),
         "write_arrays": made(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
+        "Pretrained.load": made(checkpoints.open_pretrained(whole).load, **loaded),
+        "write_torch_state": made(training.write_torch_state, path=folder / "t.npz", state=torch),
+        "read_torch_state": made(training.read_torch_state, path=folder / "torch.npz"),
         "read_text": made(training.read_text, path=folder / "text.txt"),
         "read_log": made(training.read_log, path=run / "log.jsonl"),
         "TrainingState.load": made(training.TrainingState.load, path=run / "checkpoint.npz"),

@@ -29,23 +29,27 @@ def parts(tree: Any) -> Iterator[bytes]:
     """All numbers in what a call returns, but for times."""
     if isinstance(tree, Progress):
         tree = tree._replace(elapsed=0.0, busy=0.0)
+    tree = inside(tree)
     if isinstance(tree, np.ndarray | np.generic):
         yield f"{tree.dtype} {tree.shape}".encode() + tree.tobytes()
-    elif isinstance(tree, Mapping):
-        for name, part in tree.items():
-            yield str(name).encode()
+    elif isinstance(tree, tuple | list):
+        for part in tree:
             yield from parts(part)
-    elif isinstance(tree, tuple | list | Iterator):
-        for part in islice(tree, 1000) if isinstance(tree, tuple | list) else islice(tree, 3):
-            yield from parts(part)
-    elif isinstance(tree, Module):
-        yield from parts(tree.params)
-    elif isinstance(tree, AdamW):
-        yield from parts(tree.state_dict())
-    elif isinstance(tree, TrainingState):
-        yield from parts((tree.model, tree.optimizer))
     elif isinstance(tree, int | float | complex | str | None):
         yield repr(tree).encode()
+
+
+def inside(tree: Any) -> Any:
+    """What holds numbers, as a list of them; of what has no end the beginning."""
+    if isinstance(tree, TrainingState):
+        return [tree.model, tree.optimizer]
+    if isinstance(tree, AdamW):
+        tree = tree.state_dict()
+    if isinstance(tree, Module):
+        tree = tree.params
+    if isinstance(tree, Mapping):
+        return [*tree.items()]
+    return list(islice(tree, 3)) if isinstance(tree, Iterator) else tree
 
 
 def bits(call: Call, **changed: Any) -> str:

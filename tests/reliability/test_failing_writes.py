@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_each_call_of_a_save_fails(kind: str, tmp_path: Path, record_property: R
     count = save_in(kind, prepared(kind, tmp_path / "whole"), 2, EVERY, 0)
     for call in range(1, count + 1):
         folder, error = prepared(kind, tmp_path / "failing"), ERRORS[call % len(ERRORS)]
-        with pytest.raises(OSError, match=".") as caught:
+        with pytest.raises(OSError, match="Errno") as caught:
             save_in(kind, folder, 2, call, error)
         assert caught.value.errno == error
         check_old(kind, folder, or_new=True)
@@ -158,9 +159,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk(kind: str, small_disk: Path) -> None:
     folder = prepared(kind, small_disk / "folder")
     filler = small_disk / "filler"
-    with pytest.raises(OSError, match="No space"), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(4096))
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
     assert ask(refused, kind, folder).said == "ENOSPC"
     check_old(kind, folder, or_new=False)
     filler.unlink()

@@ -38,7 +38,7 @@ def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, qu
 def test_several_save_at_once(
     kind: str, savers: int, tmp_path: Path, trials: int, record_property: Record
 ) -> None:
-    rounds = 50 * trials if savers == 2 else 10 * trials
+    rounds = 100 * trials if savers == 2 else 10 * trials
     folders = [tmp_path / str(n // 5 if kind in FILES else n) for n in range(rounds)]
     for folder in folders:
         folder.mkdir(exist_ok=True)
@@ -52,7 +52,9 @@ def test_several_save_at_once(
             assert stored(kind, folder) in whole
         barrier.wait(SECONDS)
         assert stored(kind, folder) in whole
-        assert [path.name for path in folder.iterdir()] == [place(kind, folder).name]  # nothing is left over
+        assert [path.name for path in folder.iterdir()] == [
+            place(kind, folder).name
+        ]  # nothing is left over
     errors = [error for _ in children for error in queue.get(timeout=SECONDS)]
     assert len(errors) == (0 if kind in FILES else (savers - 1) * rounds), set(errors)
     for child in children:

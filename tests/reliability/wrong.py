@@ -157,15 +157,18 @@ def fits(value: Any, annotation: Any, good: Any) -> bool:
         return isinstance(value, bool | np.bool_)
     if annotation in (int, float):
         kinds = (int, np.integer) if annotation is int else Real
+        value = value[()] if isinstance(value, np.ndarray) and not value.ndim else value
         return isinstance(value, kinds) and not isinstance(value, bool)
     if origin is np.ndarray:
         plain = type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic)
         return plain or (isinstance(value, list | tuple) and all(type(n) is int for n in value))
     if origin is typing.Literal:
-        return any(type(value) is type(each) and value == each for each in inner)
+        return isinstance(value, bool | int | str) and value in inner
     if origin is type or annotation is type:
         return isinstance(value, type)
     kind = origin or annotation
+    if kind is list and isinstance(value, tuple | np.ndarray):  # which is made a list
+        return True
     return not isinstance(kind, type) or _is(value, kind)
 
 
