@@ -18,7 +18,7 @@ from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array, plain_array
+from numpy_xlstm.numerics import Array, check_kind, plain_array
 
 if TYPE_CHECKING:
     from numpy_xlstm.training.optimizers import AdamW

@@ -144,35 +144,37 @@ def fits(value: Any, annotation: Any, good: Any) -> bool:
     """Whether a value is what its annotation says; if that is open, of the kind of a good one."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or isinstance(annotation, typing.TypeVar):
-        if isinstance(good, bool):
-            return value is None or isinstance(value, bool | np.bool_)
-        number = isinstance(good, Real) and isinstance(value, Real)
-        several = isinstance(good, tuple) and isinstance(value, tuple | list)
-        return value is None or number or several or isinstance(value, type(good))
+        return value is None or _alike(value, good)
     if origin in (typing.Union, types.UnionType):
         return any(fits(value, each, good) for each in inner)
-    if annotation in (None, type(None)):
-        return value is None
-    if annotation is bool:
-        return isinstance(value, bool | np.bool_)
-    if annotation in (int, float):
-        kinds = (int, np.integer) if annotation is int else Real
-        value = value[()] if isinstance(value, np.ndarray) and not value.ndim else value
-        return isinstance(value, kinds) and not isinstance(value, bool)
-    if origin is np.ndarray:
-        plain = type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic)
-        return plain or (isinstance(value, list | tuple) and all(type(n) is int for n in value))
     if origin is typing.Literal:
         return isinstance(value, bool | int | str) and value in inner
-    if origin is type or annotation is type:
-        return isinstance(value, type)
-    kind = origin or annotation
-    if kind is list and isinstance(value, tuple | np.ndarray):  # which is made a list
-        return True
+    kind = type(None) if annotation is None else origin or annotation
+    if kind in NUMBERS:
+        value = value[()] if isinstance(value, np.ndarray) and not value.ndim else value
+        return isinstance(value, NUMBERS[kind]) and not isinstance(value, bool)
     return not isinstance(kind, type) or _is(value, kind)
 
 
+NUMBERS: dict[Any, Any] = {int: (int, np.integer), float: Real}
+
+
+def _alike(value: Any, good: Any) -> bool:
+    if isinstance(good, bool):
+        return isinstance(value, bool | np.bool_)
+    number = isinstance(good, Real) and isinstance(value, Real)
+    several = isinstance(good, tuple) and isinstance(value, tuple | list)
+    return number or several or isinstance(value, type(good))
+
+
 def _is(value: Any, kind: type) -> bool:
+    if kind is bool:
+        return isinstance(value, bool | np.bool_)
+    if kind is list:  # of what is made a list
+        return isinstance(value, list | tuple | np.ndarray)
+    if kind is np.ndarray:  # plain, a number of NumPy, or a list of indices
+        plain = type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic)
+        return plain or (isinstance(value, list | tuple) and all(type(n) is int for n in value))
     try:
         return isinstance(value, kind)
     except TypeError:  # a protocol
