@@ -27,7 +27,7 @@ Record = Any
 ENDLESS = {
     (kind, name)
     for kind in ("a billion", "2 to the 63", "10 to the 30")
-    for name in ("max_new_tokens", "batch_size", "num_features")
+    for name in ("max_new_tokens", "batch_size", "num_features", "directions")
 } | {("a class", "layer")}
 """What may be asked for, and takes long; and what raises errors of its own."""
 
