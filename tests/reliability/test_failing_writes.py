@@ -68,7 +68,7 @@ def test_calls_of_a_training_fail(
             code = main(command)
         assert code == 2 or (code == 0 and len(seen) < call)
         if code:
-            assert capfd.readouterr().err.splitlines()[-1].startswith("numpy-xlstm: error: [Errno")
+            assert capfd.readouterr().err.splitlines()[-1].startswith("numpy-xlstm: error: ")
         finish(command)
         assert_same(parts, tmp_path / "whole")
     record_property("writes that fail in a training", 10 * trials)

@@ -170,7 +170,7 @@ def _alike(value: Any, good: Any) -> bool:
 def _is(value: Any, kind: type) -> bool:
     if kind is bool:
         return isinstance(value, bool | np.bool_)
-    if kind is list:  # of what is made a list
+    if kind in (list, tuple):  # either will do for the other
         return isinstance(value, list | tuple | np.ndarray)
     if kind is np.ndarray:  # plain, a number of NumPy, or a list of indices
         plain = type(value) in (np.ndarray, np.memmap) or isinstance(value, np.generic)
