@@ -127,7 +127,7 @@ def generate_text(
     """
     if isinstance(prompts, str):
         return "".join(stream(model, tokenizer, prompts, stop=stop, rng=rng, **options))
-    if not isinstance(prompts, Sequence) or isinstance(prompts, bytes):
+    if not isinstance(prompts, Sequence):
         raise OptionError(f"prompts: expected a string or a sequence of strings; got {prompts!r}")
     named = {f"prompts[{row}]": prompt for row, prompt in enumerate(prompts)}
     pieces = _pieces(model, tokenizer, named, stop, rng, options)

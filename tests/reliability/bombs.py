@@ -101,7 +101,8 @@ def packed_model(file: Path) -> None:
     width = 4000
     metadata["config"]["cell"]["options"]["hidden_size"] = width
     for name, array in arrays.items():
-        shape = [{8: width, 32: 4 * width}.get(n, n) for n in array.shape]
+        wider = {8: width, 32: 4 * width}
+        shape = [wider.get(int(n), int(n)) for n in array.shape]
         arrays[name] = np.zeros(shape, array.dtype)
     file.unlink()
     text = np.frombuffer(json.dumps(metadata).encode(), np.uint8)

@@ -70,7 +70,7 @@ def deep(levels: int) -> Any:
     return tree
 
 
-ODD = (
+ODD: tuple[Any, ...] = (
     None,
     True,
     0,

@@ -16,6 +16,7 @@ from numpy_xlstm import LSTM, errors, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
 from tests.checkpoints import build
 from tests.checkpoints.measure import now, peak
+from tests.models.build import fill
 from tests.reliability.system_calls import at_call, die
 
 KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
@@ -35,7 +36,7 @@ FILES = "npz", "safetensors", "torch"
 
 def model_of(kind: str, number: int) -> Any:
     """The model of a kind, with parameters that are those of a number."""
-    return build.fill(KINDS[kind][0](), np.random.default_rng(number))
+    return fill(KINDS[kind][0](), np.random.default_rng(number))
 
 
 def place(kind: str, folder: Path) -> Path:
@@ -75,7 +76,9 @@ def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
     save_pretrained(model, place(kind, folder), **KINDS[kind][2])
 
 
-PACKAGE = tuple(kind for kind in vars(errors).values() if isinstance(kind, type))
+PACKAGE: tuple[type[Exception], ...] = tuple(
+    kind for kind in vars(errors).values() if isinstance(kind, type)
+)
 """What the package raises."""
 
 

@@ -203,15 +203,16 @@ def builders() -> dict[str, Make]:
         (models.xLSTMBlockStack, stack_config()),
     ):
         found[model.__name__] = made(model, config=config, **DRAWN)
-    inner = mlstm_block().mlstm, slstm_block().slstm, slstm_block().feedforward
-    for config in (
+    inner: tuple[Any, ...] = mlstm_block().mlstm, slstm_block().slstm, slstm_block().feedforward
+    configs: tuple[Any, ...] = (
         lm_config(),
         large_config(),
         stack_config(),
         mlstm_block(),
         slstm_block(),
         *inner,
-    ):
+    )
+    for config in configs:
         options = {n: v for n, v in vars(config).items() if not n.startswith("_")}
         found[type(config).__name__] = made(type(config), **options)
         found[f"{type(config).__name__}.from_dict"] = made(
@@ -232,7 +233,13 @@ def _first(function: Any) -> str:
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 IDS = np.arange(60) % 7
-OPTIONS = {"max_new_tokens": 3, "do_sample": True, "temperature": 0.7, "top_k": 3, "top_p": 0.9}
+OPTIONS: dict[str, Any] = {
+    "max_new_tokens": 3,
+    "do_sample": True,
+    "temperature": 0.7,
+    "top_k": 3,
+    "top_p": 0.9,
+}
 OPTIONS |= {
     "repetition_penalty": 1.1,
     "suppress_tokens": [1],

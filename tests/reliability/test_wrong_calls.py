@@ -86,7 +86,9 @@ def said(message: str) -> bool:
 def accepted(call: Call, changed: dict[str, Any], result: Any) -> str:
     """What is taken is what the annotation says, and makes no NaN."""
     function = call.function
-    plain = function.__init__ if isinstance(function, type) else getattr(function, "func", function)
+    plain = getattr(function, "func", function)
+    if isinstance(function, type):
+        plain = vars(function).get("__init__", function)
     hints = OPTIONS | typing.get_type_hints(plain)
     for name, value in changed.items():
         if not fits(value, hints.get(name, Any), call.arguments[name]):
