@@ -153,10 +153,19 @@ def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, 
         if fcntl is None and partial.is_dir():  # Windows opens no folders
             return partial, -1
         with suppress(FileNotFoundError):
-            descriptor = os.open(partial, how)
+            descriptor = _open_or_remove(partial, how)
             if _lock(descriptor) is not False and _is_at(partial, descriptor):
                 return partial, descriptor
             os.close(descriptor)
+
+
+def _open_or_remove(partial: Path, how: int) -> int:
+    try:
+        return os.open(partial, how)
+    except OSError:
+        with suppress(OSError):
+            partial.rmdir() if partial.is_dir() else partial.unlink()
+        raise
 
 
 def _lock(descriptor: int) -> bool | None:

@@ -17,6 +17,9 @@ MAX_YAML = 100_000
 MAX_VALUES = 500_000
 """The most values, names and lists in it: as objects of Python they take up to 30 times as much."""
 
+MAX_TEXTS = 400_000
+"""The most texts in it, names among them: to count the values between them takes memory, too."""
+
 MAX_DEPTH = 32
 """How deep they may be nested."""
 
@@ -82,6 +85,8 @@ def check_bounded(text: bytes) -> None:
     most = MAX_BYTES if text.isascii() else MAX_WIDE
     if len(text) > most:
         raise ValueError(f"expected at most {most:,} bytes; got {len(text):,}")
+    if (found := (text.count(b'"') - text.count(b'\\"')) // 2) > MAX_TEXTS:
+        raise ValueError(f"expected at most {MAX_TEXTS:,} texts; got {found:,}")
     outside = STRING.sub(b"", text)
     if (found := sum(map(outside.count, (b",", b"[", b"{")))) > MAX_VALUES:
         raise ValueError(f"expected at most {MAX_VALUES:,} values; got {found:,}")

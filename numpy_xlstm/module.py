@@ -1,14 +1,15 @@
 """Module: what every cell, layer and model is. Parameters by name, and parts that have some too."""
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, SizeError
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -104,6 +105,8 @@ class Module:
         super().__init_subclass__(**options)
         for name in {"forward", "backward", "__call__"} & vars(cls).keys():
             setattr(cls, name, underflow_is_zero(vars(cls)[name]))
+        if "init_state" in vars(cls):
+            cls.init_state = _within_memory(vars(cls)["init_state"])  # type: ignore[attr-defined]
 
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})
@@ -220,6 +223,23 @@ class Module:
         return grads
 
 
+def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
+    """Let it raise :class:`SizeError` for a batch of which there cannot be a state."""
+
+    @functools.wraps(init_state)
+    def made(self: Any, batch_size: int) -> Any:
+        try:
+            return init_state(self, batch_size)
+        except (MemoryError, OverflowError, ValueError) as error:
+            if isinstance(error, OptionError | ShapeError):
+                raise
+            raise SizeError(
+                f"batch_size: expected one whose state fits into the memory; got {batch_size}"
+            ) from None
+
+    return made
+
+
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:
     """A part with its prefix; of a list, each entry with its own."""
     if isinstance(prefix, list):
@@ -272,7 +292,7 @@ def _prefixed(prefix: str, named: Mapping[str, Array]) -> dict[str, Array]:
 
 def some(names: Collection[str]) -> str:
     """The first few names, and how many there are beside them."""
-    first, rest = sorted(names)[:6], len(names) - 6
+    first, rest = sorted(map(str, names))[:6], len(names) - 6
     return str(first) + (f" and {rest} more" if rest > 0 else "")
 
 

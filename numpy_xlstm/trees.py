@@ -66,7 +66,7 @@ def join_states(states: Sequence[Any]) -> Any:
     >>> c.shape, n
     ((3, 3), None)
     """
-    if not isinstance(states, Sequence) or not states:
+    if not isinstance(states, Sequence) or isinstance(states, str | bytes) or not states:
         raise ShapeError(f"states: expected a sequence of at least one; got {states!r}")
     kinds = {type(state) for state in states}
     is_tuple = {issubclass(kind, tuple | list) for kind in kinds}

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import ShapeError, StateError
+from numpy_xlstm.errors import DTypeError, ShapeError, StateError
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_choice, check_divides, check_positive
+from numpy_xlstm.numerics import Array, check_choice, check_divides, check_plain, check_positive
 from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
 from numpy_xlstm.numerics.arrays import checked_dtype, generator_or_new
 
@@ -87,6 +87,9 @@ def gate_rows(array: Array, gate: str) -> Array:
     array([2, 3])
     """
     check_choice("gate", gate, GATES)
+    if not isinstance(array, np.ndarray):
+        raise DTypeError(f"array: expected a NumPy array; got {type(array).__name__}")
+    check_plain("array", array)
     axis = max(0, np.ndim(array) - 2)
     if np.ndim(array) not in (1, 2, 3) or array.shape[axis] % 4:
         raise ShapeError(f"array: expected that of four gates, W, R or b; got {np.shape(array)}")

@@ -124,6 +124,7 @@ def unroll_backward(
     >>> grads.keys() == cell.params.keys(), dstate0.h.shape
     (True, (2, 4))
     """
+    check_cell(cell)
     check_cache(cache, UnrollCache)
     check_array("dys", dys, (*cache.live.shape, output_size(cell)), cell.dtype)
     B, T, _ = dys.shape

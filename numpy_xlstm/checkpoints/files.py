@@ -13,7 +13,7 @@ from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import check_bounded, parse_json
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, checked_path
 
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
@@ -63,7 +63,7 @@ def write_arrays(
     ...     read_arrays(f"{folder}/a.npz")
     ({'x': array([0, 1, 2])}, {'step': 7})
     """
-    path = Path(path)
+    path = checked_path("path", path)
     write = WRITERS[_suffix(path)]
     _check_arrays(arrays)
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
@@ -92,7 +92,7 @@ def read_arrays(
     OSError
         If there is no such file, or it cannot be read.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     _suffix(path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
@@ -115,6 +115,8 @@ def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
 
 def _check_arrays(arrays: Mapping[str, Any]) -> None:
     """Raise :class:`CheckpointError` unless they can be stored and found again."""
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        raise CheckpointError(f"arrays: expected arrays by name; got {arrays!r:.80}")
     if len(arrays) >= MAX_ARRAYS:
         raise CheckpointError(f"arrays: expected fewer than {MAX_ARRAYS:,}; got {len(arrays):,}")
     for name, array in arrays.items():
@@ -133,6 +135,8 @@ def _check_arrays(arrays: Mapping[str, Any]) -> None:
 
 def as_json(metadata: Mapping[str, Any]) -> str:
     """The metadata as JSON that can be read again."""
+    if not isinstance(metadata, Mapping):
+        raise CheckpointError(f"metadata: expected values by name; got {metadata!r:.80}")
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
         check_bounded(text.encode())

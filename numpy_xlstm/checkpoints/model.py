@@ -46,6 +46,7 @@ from numpy_xlstm.numerics import (
     check_choice,
     check_has,
     check_kind,
+    checked_path,
 )
 
 PREFIX = "model."
@@ -222,7 +223,7 @@ def save_checkpoint(
     arrays = {} if arrays is None else arrays
     check_kind("training", training, Mapping)
     check_kind("arrays", arrays, Mapping)
-    if mine := [name for name in arrays if name.startswith(PREFIX)]:
+    if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
     kind = type(model).__name__
     metadata = {
@@ -279,7 +280,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     >>> loaded.training, np.array_equal(loaded.model.params["bias_hh_l0"], gru.params["bias_hh_l0"])
     ({'step': 3}, True)
     """
-    path = Path(path)
+    path = checked_path("path", path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
     own = read_checkpoint(path, found)

@@ -24,6 +24,9 @@ from numpy_xlstm.numerics import Array
 COMMENT = f"{CHECKSUM} ".encode()
 """What the comment of our archives begins with; the CRC-32 follows in eight digits."""
 
+MAX_NPY_HEADER = 10_000
+"""The most bytes that dtype and shape of an array may take."""
+
 MAX_DIRECTORY = 4_000_000
 """The most bytes that the list of arrays at the end of an archive may have."""
 
@@ -93,7 +96,7 @@ def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, si
         raise ValueError(f"an entry {name!r}, expected names that end in .npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{name}: packed in the way {info.compress_type}")
-    if info.compress_size > size:
+    if info.header_offset < 0 or info.compress_size > size:
         raise ValueError(f"{name}: {info.compress_size} bytes in a file of {size}")
     with archive.open(info) as member:
         dtype, shape, plain = _array_header(name, member, info.file_size)
@@ -113,10 +116,13 @@ def _array_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[i
     version = np.lib.format.read_magic(member)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name}: array format {version}")
-    read = np.lib.format.read_array_header_1_0
+    read, digits = np.lib.format.read_array_header_1_0, 2
     if version == (2, 0):
-        read = np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read(member)
+        read, digits = np.lib.format.read_array_header_2_0, 4
+    begin = member.read(digits)
+    if (length := int.from_bytes(begin, "little")) > MAX_NPY_HEADER:
+        raise ValueError(f"{name}: a header of {length:,} bytes")
+    shape, fortran_order, dtype = read(io.BytesIO(begin + member.read(length)))
     is_bfloat16 = dtype == np.dtype("V2")  # NumPy has no name for it
     if dtype.kind not in "biufc" and not is_bfloat16:
         raise ValueError(f"{name}: expected numbers; got {dtype}")

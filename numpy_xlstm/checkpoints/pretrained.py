@@ -46,8 +46,15 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
-from numpy_xlstm.numerics import check_bool, checked_dtype
+from numpy_xlstm.numerics import (
+    check_bool,
+    check_callable,
+    check_choice,
+    checked_dtype,
+    checked_path,
+)
 
 GENERATION = "generation_config.json"
 """What transformers has beside ``config.json``, where generation is not as that says."""
@@ -150,6 +157,8 @@ class Pretrained:
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
         check_bool("mapped", mapped)
+        if progress is not None:
+            check_callable("progress", progress)
         to = checked_dtype(self.dtype if dtype is None else dtype)
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
@@ -265,7 +274,9 @@ def open_pretrained(
     >>> found.format, found.dtype, sorted(found.stored)
     ('npz', 'float64', ['R', 'W', 'b'])
     """
-    path = Path(path)
+    path = checked_path("path", path)
+    if layout is not None:
+        check_choice("layout", layout, LAYOUTS)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint: expected a file or folder; {path} does not exist")
     folder = path if path.is_dir() else path.parent

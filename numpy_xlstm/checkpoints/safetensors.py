@@ -24,6 +24,9 @@ CHECKSUM = "numpy_xlstm_crc32"
 MAX_HEADER = MAX_BYTES
 """The most bytes that a header may have; the format grants four times as many."""
 
+MAX_AXES = 64
+"""The most axes that an array of NumPy has."""
+
 MAX_ARRAYS = 10_000
 """The most arrays that a file may hold."""
 
@@ -135,7 +138,11 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
     if dtype not in DTYPES:
         raise ValueError(f"{name}: expected a dtype of {', '.join(DTYPES)}; got {str(dtype)[:40]}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
-        whole = isinstance(numbers, list) and all(type(n) is int and n >= 0 for n in numbers)
+        whole = (
+            isinstance(numbers, list)
+            and len(numbers) <= MAX_AXES
+            and all(type(n) is int and n >= 0 for n in numbers)
+        )
         if not whole or (what == "data_offsets" and len(numbers) != 2):
             raise ValueError(f"{name}: expected a {what} of whole numbers; got {str(numbers)[:80]}")
     nbytes = math.prod(shape) * _itemsize(dtype)

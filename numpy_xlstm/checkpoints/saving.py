@@ -22,7 +22,7 @@ from numpy_xlstm.layers import GRU, LSTM, RNN
 from numpy_xlstm.models import with_weight_mode, xLSTMBlockStack, xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.layouts import LAYOUTS, in_layout
 from numpy_xlstm.models.names import to_transformers_names
-from numpy_xlstm.numerics import Array, check_array, check_choice
+from numpy_xlstm.numerics import Array, check_array, check_choice, checked_path
 
 FORMATS: dict[str, tuple[type, ...]] = {
     "transformers": (xLSTMLarge,),
@@ -111,7 +111,7 @@ def save_pretrained(
     model-00002-of-00002.safetensors
     model.safetensors.index.json
     """
-    path = Path(path)
+    path = checked_path("path", path)
     kind = check_saving(model, path, format, tokenizer)
     check_choice("layout", layout, LAYOUTS)
     if dtype is not None:

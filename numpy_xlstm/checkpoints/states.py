@@ -14,7 +14,7 @@ from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
-from numpy_xlstm.numerics import Array, check_bool, plain_array
+from numpy_xlstm.numerics import Array, check_bool, check_has, plain_array
 from numpy_xlstm.trees import leaves
 
 
@@ -56,6 +56,7 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
     >>> np.allclose(back[0].C, state[0].C, rtol=1e-15)
     True
     """
+    check_has("model", model, "init_state")
     _check_like(model.init_state(1), state)
     if isinstance(state[0], mLSTMState):
         return {n: _to_large(memory) for n, memory in enumerate(state)}
@@ -94,6 +95,7 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
     True
     """
     check_bool("keep_m", keep_m)
+    check_has("model", model, "init_state")
     expected = to_official_state(model, model.init_state(1))
     found = _like("state", expected, state, model.dtype)
     back = _from_large if isinstance(model.init_state(1)[0], mLSTMState) else _from_paper

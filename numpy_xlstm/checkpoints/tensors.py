@@ -4,6 +4,7 @@ A file is looked at before it is believed: nothing is read, and no memory taken,
 dtypes, shapes and sizes have been held against the size of the file. No code in a file is run.
 """
 
+import errno
 import math
 import mmap
 import os
@@ -188,8 +189,12 @@ def open_tensors(path: Path) -> Tensors:
     file.raw.seek(0)
     try:
         return (_open_npz if begin[:4] == b"PK\x03\x04" else _open_safetensors)(path, file)
-    except (CheckpointError, MissingExtraError, OSError):
+    except (CheckpointError, MissingExtraError):
         raise
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # that is of a place before the first byte
+            raise
+        raise _damaged(path, "a place before its beginning") from None
     except Exception as error:  # damage shows in many ways
         raise _damaged(path, f"{error or type(error).__name__}") from None
 

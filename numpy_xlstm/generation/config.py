@@ -1,6 +1,7 @@
 """The options of generation, under the names that transformers has for them."""
 
 import difflib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -84,7 +85,7 @@ class GenerationConfig:
         if self.top_k is not None:
             check_positive("top_k", self.top_k)
         if self.top_p is not None:
-            _check_number("top_p", self.top_p, np.nextafter(0, 1), "above 0, up to 1", 1)
+            _check_number("top_p", self.top_p, math.ulp(0.0), "above 0, up to 1", 1)
         _check_number("repetition_penalty", self.repetition_penalty, 1, "from 1 up")
         for name in TOKENS:
             self.ids(name)
@@ -98,6 +99,7 @@ class GenerationConfig:
         value: Any = getattr(self, name)
         one, many = name != "suppress_tokens", name not in ("bos_token_id", "pad_token_id")
         several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+        several &= not isinstance(value, np.ndarray) or value.ndim == 1
         if value is None or (one and not (many and several)):
             return () if value is None else (check_whole(name, value),)
         if not several:

@@ -1,7 +1,7 @@
 """Ids to text while they are drawn: whole characters, up to a stop string, as early as possible."""
 
 import codecs
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,7 +105,7 @@ class StopFilter:
     """
 
     def __init__(self, stop: Sequence[str]) -> None:
-        strings = isinstance(stop, Collection) and all(isinstance(s, str) and s for s in stop)
+        strings = isinstance(stop, Sequence) and all(isinstance(s, str) and s for s in stop)
         if isinstance(stop, str) or not strings:
             raise OptionError(
                 f"stop: expected a sequence of strings of at least one character; got {stop!r}"

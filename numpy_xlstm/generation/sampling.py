@@ -1,6 +1,7 @@
 """Which token comes next: the logits of a model as probabilities, and a draw from them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, underflow_is_zero
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
@@ -70,13 +71,14 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
     array([[0., 1., 0.]])
     """
     _check(logits, history)
+    check_kind("config", config, GenerationConfig)
     y, exponents = _penalised(logits, history, config.repetition_penalty)
     if not config.do_sample or config.temperature == 0:
         likeliest: Array = np.arange(y.shape[-1]) == y.argmax(axis=-1, keepdims=True)
         return likeliest.astype(np.float64)
     with np.errstate(over="ignore"):
         gaps = np.ldexp(y - y.max(axis=-1, keepdims=True), exponents)
-        w = np.exp(gaps / config.temperature)  # [sample.2]
+        w = np.exp(gaps / float(config.temperature))  # [sample.2]
     weights: Probabilities = w.astype(np.float64)
     if config.top_k is not None or config.top_p is not None:
         weights *= _kept(y, weights, config.top_k, config.top_p)
@@ -110,6 +112,7 @@ def draw(
     >>> draw(np.array([[0.0, 9.0], [9.0, 0.0]]), [[], []], GenerationConfig(), rng)
     array([1, 0])
     """
+    check_generator("rng", rng, required=True)
     cumulative = probabilities(logits, history, config).cumsum(axis=-1)
     shares = rng.random(len(cumulative)) * cumulative[:, -1]  # below the last sum, as u < 1
     drawn: npt.NDArray[np.int64] = (cumulative <= shares[:, None]).sum(axis=-1)  # [sample.6]
@@ -125,8 +128,15 @@ def _check(logits: Array, history: History) -> None:
         raise NonFiniteError(
             f"logits: expected a finite number in every row; got none in row {empty.argmax()}"
         )
+    rows = history if _several(history) else [None]
+    if not all(map(_several, rows)):
+        raise ShapeError(f"history: expected ids for each row; got {history!r:.80}")
     if len(history) != len(logits):
         raise ShapeError(f"history: expected {len(logits)} rows, as logits has; got {len(history)}")
+
+
+def _several(value: Any) -> bool:
+    return isinstance(value, Sequence) or (isinstance(value, np.ndarray) and value.ndim > 0)
 
 
 def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, IndexArray]:

@@ -1,6 +1,6 @@
 """Continue texts: a tokenizer before and behind :mod:`numpy_xlstm.generation.generate`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -132,7 +132,7 @@ def generate_text(
     """
     if isinstance(prompts, str):
         return "".join(stream(model, tokenizer, prompts, stop=stop, rng=rng, **options))
-    if not isinstance(prompts, Iterable):
+    if not isinstance(prompts, Sequence):
         raise OptionError(f"prompts: expected a string or a sequence of strings; got {prompts!r}")
     named = {f"prompts[{row}]": prompt for row, prompt in enumerate(prompts)}
     pieces = _pieces(model, tokenizer, named, stop, rng, options)
@@ -205,7 +205,8 @@ def _prompt_ids(prompt: str, tokenizer: Tokenizer, bos: int | None, name: str) -
     """The ids of a prompt (1, T), with the BOS in front if there is to be one."""
     if bos is None:
         return check_prompt(prompt, tokenizer, name)[None]
-    ids = check_prompt(prompt, tokenizer, name) if prompt != "" else np.empty(0, np.int64)
+    empty = isinstance(prompt, str) and not prompt
+    ids = np.empty(0, np.int64) if empty else check_prompt(prompt, tokenizer, name)
     return ids[None] if ids[:1].tolist() == [bos] else np.concatenate(([bos], ids))[None]
 
 

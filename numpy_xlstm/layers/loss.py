@@ -179,4 +179,5 @@ def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
         raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
     if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
         raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
-    return check_array("dloss", scale.astype(dtype), ())
+    with np.errstate(over="ignore"):
+        return check_array("dloss", scale.astype(dtype), ())

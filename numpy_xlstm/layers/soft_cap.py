@@ -104,3 +104,6 @@ def check_cap(name: str, cap: float | None) -> None:
     """Raise :class:`OptionError` unless ``cap`` is None or a positive number."""
     if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
         raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")
+    limits = np.finfo(np.float32)
+    if cap is not None and not limits.tiny.item() <= float(cap) <= limits.max.item():
+        raise OptionError(f"{name}: expected a number that float32 has; got {cap!r}")

@@ -208,6 +208,8 @@ def stack_layers(
     >>> sorted(stack_layers(gru, 3, 8, 2, rng=rng).params)
     ['R_l0', 'R_l1', 'W_l0', 'W_l1', 'b_h_l0', 'b_h_l1', 'b_l0', 'b_l1']
     """
+    if not callable(layer):
+        raise OptionError(f"layer: expected something to call; got {type(layer).__name__}")
 
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy_xlstm.disk import read_regular, write_text
 from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import OptionError, printable
+from numpy_xlstm.numerics import checked_path
 
 
 @dataclasses.dataclass
@@ -99,7 +100,7 @@ class Config:
             If the name ends neither in .json nor in .yaml or .yml, or cannot be written to.
         """
         name, _, write = _format(path)
-        if name == "JSON" and Path(path).suffix.lower() != ".json":
+        if name == "JSON" and checked_path("config", path).suffix.lower() != ".json":
             raise OptionError(f"config: expected a name that ends in .json or .yaml; got {path}")
         write_text(Path(path), write(self.to_dict()))
 
@@ -151,7 +152,7 @@ def _plain(value: Any) -> Any:
 
 def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes], Any], Any]:
     """The name of a file's format, and how to read and to write it."""
-    if Path(path).suffix.lower() not in (".yaml", ".yml"):
+    if checked_path("config", path).suffix.lower() not in (".yaml", ".yml"):
         return "JSON", parse_json, lambda values: json.dumps(values, indent=2) + "\n"
     try:
         import yaml

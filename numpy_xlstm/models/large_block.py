@@ -31,7 +31,7 @@ from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 
-NotNegative = Annotated[float, partial(check_range, low=0)]
+NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
 Cap = Annotated[float | None, check_cap]
 
 SIGMOID = ACTIVATIONS["sigmoid"]

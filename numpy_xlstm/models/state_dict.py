@@ -9,6 +9,7 @@ from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models.layouts import (
     BIAS,
     KERNEL,
+    LAYOUTS,
     bias_to_vanilla,
     found_layouts,
     in_layout,
@@ -16,7 +17,7 @@ from numpy_xlstm.models.layouts import (
 )
 from numpy_xlstm.models.names import unwrapped
 from numpy_xlstm.module import like_parameters
-from numpy_xlstm.numerics import Array, plain_array
+from numpy_xlstm.numerics import Array, check_choice, plain_array
 
 
 class StateDict:
@@ -75,8 +76,10 @@ def official_arrays(
 
     ``shared`` names the head's matrix and the embedding's where they are the same one.
     """
-    if not isinstance(arrays, Mapping):
-        raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
+    if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
+        raise ShapeError(f"state_dict: expected arrays by name; got {arrays!r:.80}")
+    if layout is not None:
+        check_choice("layout", layout, LAYOUTS)
     found = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}
     if shared is not None and shared[0] in found:
         head, embedding = found.pop(shared[0]), found.get(shared[1])

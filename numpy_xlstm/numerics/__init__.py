@@ -33,6 +33,7 @@ from numpy_xlstm.numerics.arrays import (
     check_positive,
     check_whole,
     checked_dtype,
+    checked_path,
     entries,
     existing_file,
     generator_or_new,

@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Collection
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     expected = ", ".join(d.name for d in SUPPORTED_DTYPES)
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except (TypeError, ValueError):
         raise DTypeError(f"dtype: expected one of {expected}; got {dtype!r}") from None
     if found not in SUPPORTED_DTYPES:
         raise DTypeError(f"dtype: expected one of {expected}; got {found.name}")
@@ -140,7 +139,8 @@ def generator_or_new(rng: Any) -> np.random.Generator:
 
 def is_number(value: Any) -> bool:
     """Whether a value is a real number of Python or NumPy, and not True or False."""
-    return isinstance(value, Real) and not isinstance(value, bool)
+    kinds = int | float | np.integer | np.floating
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
@@ -206,6 +206,8 @@ def check_eps(value: Any) -> float:
     """Return ``value`` if it is a finite number, at least 0, else raise :class:`OptionError`."""
     if not is_number(value) or not 0 <= value < np.inf:
         raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
+    if float(value) > np.finfo(np.float32).max.item():
+        raise OptionError(f"eps: expected a number that float32 has; got {value!r}")
     return float(value)
 
 
@@ -241,11 +243,24 @@ def check_has(name: str, value: Any, *methods: str) -> None:
 
 def existing_file(name: str, path: str | os.PathLike[str]) -> Path:
     """Return the path, or raise an :class:`OSError` if there is no file."""
-    if Path(path).is_dir():
+    found = checked_path(name, path)
+    if found.is_dir():
         raise IsADirectoryError(f"{name}: expected a file; {path} is a directory")
-    if not Path(path).exists():
+    if not found.exists():
         raise FileNotFoundError(f"{name}: expected a file; {path} does not exist")
-    return Path(path)
+    return found
+
+
+def checked_path(name: str, path: Any) -> Path:
+    """Return a path, or raise :class:`OptionError` unless it is one that the system can take."""
+    try:
+        found = Path(path)
+        usable = b"\0" not in os.fsencode(found)
+    except (TypeError, ValueError):  # another kind, or text that has no bytes
+        usable = False
+    if not usable:
+        raise OptionError(f"{name}: expected a path, as a string or a Path; got {path!r:.80}")
+    return found
 
 
 def check_callable(name: str, value: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array, check_above_zero, check_plain, underflow_is_zero
 
 CLIP_EPS = 1e-6
@@ -23,6 +23,11 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     >>> global_norm({"a": np.array([3e300]), "b": np.array([4e300])})
     5e+300
     """
+    if not isinstance(grads, Mapping):
+        raise ShapeError(f"grads: expected arrays by name; got {type(grads).__name__}")
+    for name, grad in grads.items():
+        if not isinstance(grad, np.ndarray):
+            raise DTypeError(f"{name}: expected a NumPy array; got {type(grad).__name__}")
     from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
 
     norms = (dnrm2(g.ravel("K").astype(np.float64)) for g in grads.values() if g.size)

@@ -16,7 +16,6 @@ from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,
     check_callable,
-    check_has,
     check_interval,
     check_kind,
     check_positive,
@@ -174,7 +173,12 @@ def train(
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
-    check_has("batches", batches, "__iter__")
+    try:
+        iter(batches)
+    except TypeError:
+        raise OptionError(
+            f"batches: expected what has __iter__; got {type(batches).__name__}"
+        ) from None
     check_callable("schedule", schedule)
     check_bool("carry", carry)
     check_callable("clock", clock)

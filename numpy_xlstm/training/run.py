@@ -15,7 +15,7 @@ from numpy_xlstm.disk import BINARY, NO_LINK, open_regular
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive
+from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.lock import DirectoryLock, lock_directory
 from numpy_xlstm.training.loop import Progress
@@ -72,7 +72,7 @@ class Run:
         if self.save_every is not None:
             check_positive("save_every", self.save_every)
         check_interval("save_seconds", self.save_seconds)
-        self.directory = Path(self.directory)
+        self.directory = checked_path("directory", self.directory)
         self.checkpoint, self.best, self.log = (self.directory / n for n in (CHECKPOINT, BEST, LOG))
         self.clock = ranks.common_clock(self.clock, self.comm)
         self._saved = self.state.step, self.clock()
@@ -83,7 +83,7 @@ class Run:
 
         A training is not overwritten: a checkpoint that is there is an :class:`OptionError`.
         """
-        run = cls(Path(directory), state, **options)
+        run = cls(checked_path("directory", directory), state, **options)
         if ranks.writes(run.comm):
             run.directory.mkdir(parents=True, exist_ok=True)
             run.lock = lock_directory(run.directory)
@@ -111,7 +111,7 @@ class Run:
         ``decays`` is as for :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
         checkpoint is damaged, or the log is shorter than it was.
         """
-        file = Path(directory) / CHECKPOINT
+        file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
             raise FileNotFoundError(
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"

@@ -18,7 +18,7 @@ from numpy_xlstm.models.layouts import in_layout
 from numpy_xlstm.models.names import from_transformers_names, unwrapped
 from numpy_xlstm.models.state_dict import official_arrays
 from numpy_xlstm.module import some
-from numpy_xlstm.numerics import Array, plain_array
+from numpy_xlstm.numerics import Array, check_kind, plain_array
 
 if TYPE_CHECKING:
     from numpy_xlstm.training.optimizers import AdamW
@@ -99,6 +99,7 @@ def _our_names(optimizer: "AdamW", names: Sequence[str]) -> dict[str, str]:
 
 def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[str, Any]]]:
     """Return the two parts of a state, or raise :class:`OptionError` if it has not got them."""
+    check_kind("state", state, Mapping)
     entries, groups = state.get("state"), state.get("param_groups")
     if not isinstance(entries, Mapping) or not isinstance(groups, list) or not groups:
         raise OptionError(

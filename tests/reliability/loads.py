@@ -1,0 +1,116 @@
+"""What the children of these tests do with models in files."""
+
+import hashlib
+import io
+import resource
+import signal
+import traceback
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm import LSTM, errors, from_pretrained, save_pretrained
+from numpy_xlstm.cli import main
+from tests.checkpoints import build
+from tests.checkpoints.measure import now, peak
+from tests.models.build import fill
+from tests.reliability.system_calls import at_call, die
+
+KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+    "npz": (build.lstm, "model.npz", {}),
+    "safetensors": (build.paper, "model.safetensors", {}),
+    "torch": (lambda: LSTM(3, 4, 2, dtype=np.float32), "model.safetensors", {"format": "torch"}),
+    "transformers": (build.large, "model", {"format": "transformers"}),
+    "shards": (build.large, "model", {"format": "transformers", "max_shard_size": "4KB"}),
+    "xlstm": (build.paper, "model", {"format": "xlstm"}),
+    "xlstm-large": (build.large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
+}
+"""A model of each format, the name of its file or folder, and how it is saved."""
+
+FILES = "npz", "safetensors", "torch"
+"""The kinds of one file, of which another takes the place."""
+
+
+def model_of(kind: str, number: int) -> Any:
+    """The model of a kind, with parameters that are those of a number."""
+    return fill(KINDS[kind][0](), np.random.default_rng(number))
+
+
+def place(kind: str, folder: Path) -> Path:
+    return folder / KINDS[kind][1]
+
+
+def save(kind: str, folder: Path, number: int) -> None:
+    save_pretrained(model_of(kind, number), place(kind, folder), **KINDS[kind][2])
+
+
+def digest(model: Any) -> str:
+    """All parameters, bit for bit."""
+    found = hashlib.sha256()
+    for name, array in sorted(model.params.items()):
+        found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
+    return found.hexdigest()
+
+
+def stored(kind: str, folder: Path) -> str:
+    return digest(from_pretrained(place(kind, folder), mapped=False))
+
+
+def killed_save(kind: str, folder: Path, number: int, call: int) -> int:
+    """Save, but die at a system call; returns how many there were."""
+    model = model_of(kind, number)
+    with at_call(call, die) as seen:
+        save_pretrained(model, place(kind, folder), **KINDS[kind][2])
+    return len(seen)
+
+
+def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
+    """Save, but die in the write that makes a file longer than this."""
+    model = model_of(kind, number)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    save_pretrained(model, place(kind, folder), **KINDS[kind][2])
+
+
+PACKAGE: tuple[type[Exception], ...] = tuple(
+    kind for kind in vars(errors).values() if isinstance(kind, type)
+)
+"""What the package raises."""
+
+
+class Found(NamedTuple):
+    """What a loader makes of a file."""
+
+    result: str
+    """A digest of the numbers, an error with its message, or a traceback."""
+    error: bool
+    ok: bool
+    """Whether there are numbers, or an error of the package."""
+    memory: int
+    """Bytes that it has taken at most."""
+    said: str
+    """What the command line says of it."""
+
+
+def look(path: Path, *commands: list[str]) -> Found:
+    """Load a model, and run the command line too."""
+    before, error, ok, out = now(), False, True, io.StringIO()
+    try:
+        result = digest(from_pretrained(path))
+    except PACKAGE as raised:
+        result, error = f"{type(raised).__name__}: {raised}", True
+    except Exception as raised:
+        result, error, ok = traceback.format_exc(), True, False
+        if isinstance(raised, OSError):
+            result = "OSError"
+    with redirect_stdout(out), redirect_stderr(out):
+        for command in commands:
+            try:
+                ok &= main(command) in (0, 2)
+            except Exception:
+                result, ok = traceback.format_exc(), False
+    return Found(result, error, ok, peak() - before, out.getvalue())

@@ -1,0 +1,456 @@
+"""Every public call, with arguments that are right: to be called wrongly, and side by side."""
+
+import inspect
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import numpy_xlstm as nx
+from numpy_xlstm import cells, checkpoints, generation, layers, models, suite, training
+from numpy_xlstm.trees import tree_map
+from tests.models.build import large_config, lm_config, make, mlstm_block, slstm_block
+
+
+class Call(NamedTuple):
+    """What is called, and its arguments by name."""
+
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+
+    def __call__(self, **changed: Any) -> Any:
+        """Call it, with some arguments in the place of the right ones."""
+        return self.function(**(self.arguments | changed))
+
+
+Make = Callable[[Any], Call]
+"""Makes a call, new, in a dtype."""
+
+WITH_LENGTHS = layers.LSTM, layers.GRU, layers.RNN, layers.sLSTM, layers.mLSTM, layers.SequenceLayer
+
+NOT_CHECKED = frozenset(
+    """
+    compute compute_backward run Cache State check_cache check_input check_state inner_state
+    outer_state sequence_layer named_grads count index prepared over allocated
+    """.split()  # noqa: SIM905
+)
+"""What modules call of one another, behind the door, and what tuples have."""
+
+
+def rng() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+def methods(name: str, case: suite.Case) -> dict[str, Make]:
+    """The public methods of a cell, layer or model, or the two functions of a pair."""
+
+    def call(method: str, dtype: Any) -> Call:
+        target, inputs = case(np.random.default_rng(5), dtype)
+        if isinstance(target, tuple):
+            return _of_pair(method, target, inputs)
+        return _of_module(method, target, inputs)
+
+    target, _ = case(rng(), np.float64)
+    if isinstance(target, suite.Called):
+        return {}
+    names = ["forward", "backward"]
+    if not isinstance(target, tuple):
+        found = [n for n in dir(target) if not n.startswith("_") and n not in NOT_CHECKED]
+        names = [n for n in found if inspect.ismethod(getattr(target, n))]
+        names += ["__call__"] * callable(target)
+    return {f"{name}.{method}": partial(call, method) for method in names}
+
+
+def _of_pair(method: str, target: Any, inputs: Any) -> Call:
+    forward, backward = target
+    kinds = inspect.signature(forward).parameters
+    arguments: dict[str, Any] = dict(zip(kinds, inputs, strict=False))
+    if method == "forward":
+        options = {n: p.default for n, p in kinds.items() if p.kind is p.KEYWORD_ONLY}
+        return Call(forward, arguments | options)
+    return _backward(backward, forward(*inputs))
+
+
+def _backward(backward: Any, results: Any) -> Call:
+    y, *state, cache = results
+    dy = np.cos(y) if isinstance(y, np.ndarray) else y.dtype.type(0.7)
+    names = [*inspect.signature(backward).parameters]
+    arguments = {names[0]: dy, names[1]: cache}
+    if state:
+        dstate = tree_map(
+            lambda a: np.cos(np.where(np.isfinite(a), a, 0)).astype(a.dtype), state[0]
+        )
+        arguments[names[2]] = dstate
+    return Call(backward, arguments)
+
+
+def _of_module(method: str, target: Any, inputs: Any) -> Call:
+    function = getattr(target, method)
+    kinds = inspect.signature(function).parameters
+    if method == "backward":
+        return _backward(function, target.forward(*inputs))
+    if method in ("forward", "__call__"):
+        arguments: dict[str, Any] = dict(zip(kinds, inputs, strict=False))
+        lengths = np.ones(len(inputs[0]), int) if isinstance(target, WITH_LENGTHS) else None
+        more = {"lengths": lengths, "rng": rng()}
+        return Call(function, arguments | {n: more[n] for n in more if n in kinds})
+    known: dict[str, Any] = {
+        "batch_size": 2,
+        "dtype": np.float32,
+        "params": dict(target.params),
+        "arrays": dict(target.state_dict()) if hasattr(target, "state_dict") else None,
+        "layout": "vanilla",
+        "ids": np.array([[1, 2]]),
+        "rng": rng(),
+    }
+    return Call(function, {n: known[n] for n in kinds if n in known})
+
+
+def made(function: Callable[..., Any], /, **arguments: Any) -> Make:
+    """A call whose arguments depend on no dtype; those that are functions are called anew."""
+
+    def call(dtype: Any) -> Call:
+        fresh = {n: v() if isinstance(v, Fresh) else v for n, v in arguments.items()}
+        return Call(function, fresh)
+
+    return call
+
+
+class Fresh(NamedTuple):
+    """An argument that a call may change."""
+
+    make: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        return self.make()
+
+
+RNG = Fresh(rng)
+SIZES = {"input_size": 3, "hidden_size": 4}
+DRAWN: dict[str, Any] = {"dtype": np.float64, "rng": RNG}
+STACKED = {"num_layers": 2, "batch_first": True, "dropout": 0.1, "bidirectional": True}
+
+
+def builders() -> dict[str, Make]:
+    """All that makes a cell, a layer, a model or a configuration."""
+    found: dict[str, Make] = {}
+    plain = cells.LSTMCell, cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell
+    for cell in (*plain, cells.PeepholeLSTMCell):
+        found[cell.__name__] = made(cell, **SIZES, **DRAWN)
+    heads = {"num_heads": 2, "forget_gate": "exp"}
+    memory = heads | {"qk_dim": 6, "input_gate": "exp", "eps": 1e-6}
+    found |= {
+        "LSTMPCell": made(cells.LSTMPCell, **SIZES, proj_size=2, **DRAWN),
+        "sLSTMCell": made(cells.sLSTMCell, **SIZES, **heads, **DRAWN),
+        "mLSTMCell": made(cells.mLSTMCell, **SIZES, **memory, **DRAWN),
+        "sLSTM": made(layers.sLSTM, **SIZES, **heads, batch_first=True, **DRAWN),
+        "mLSTM": made(
+            layers.mLSTM,
+            **SIZES,
+            **memory,
+            form="chunkwise",
+            chunk_size=3,
+            batch_first=True,
+            **DRAWN,
+        ),
+        "LSTM": made(layers.LSTM, **SIZES, **STACKED, bias=True, proj_size=2, **DRAWN),
+        "GRU": made(layers.GRU, **SIZES, **STACKED, bias=True, **DRAWN),
+        "RNN": made(layers.RNN, **SIZES, **STACKED, bias=True, nonlinearity="tanh", **DRAWN),
+        "stack_layers": made(
+            layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2, rng=RNG
+        ),
+        "SequenceLayer": made(layers.SequenceLayer, cell=cells.GRUCell(3, 4), batch_first=True),
+        "Linear": made(layers.Linear, in_features=3, out_features=4, bias=True, **DRAWN),
+        "HeadwiseLinear": made(
+            layers.HeadwiseLinear, in_features=4, num_heads=2, bias=True, out_features=4, **DRAWN
+        ),
+        "CausalConv1d": made(layers.CausalConv1d, feature_dim=3, kernel_size=2, bias=True, **DRAWN),
+        "Embedding": made(layers.Embedding, num_embeddings=5, embedding_dim=3, **DRAWN),
+        "Dropout": made(layers.Dropout, p=0.2),
+        "GatedFeedForward": made(
+            layers.GatedFeedForward,
+            embedding_dim=3,
+            proj_up_dim=4,
+            act_fn="gelu",
+            bias=True,
+            **DRAWN,
+        ),
+        "LayerNorm": made(layers.LayerNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
+        "RMSNorm": made(layers.RMSNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
+        "LanguageModel": made(
+            models.LanguageModel,
+            vocab_size=5,
+            embedding_size=3,
+            body=Fresh(lambda: layers.sLSTM(3, 4, 2, rng=rng())),
+            tied=False,
+            head_bias=True,
+            cap=3.0,
+            embedding_dropout=0.1,
+            rng=RNG,
+        ),
+    }
+    for model, config in (
+        (models.xLSTMLMModel, lm_config()),
+        (models.xLSTMLarge, large_config()),
+        (models.xLSTMLargeBlock, large_config()),
+        (models.mLSTMBlock, mlstm_block(embedding_dim=8)),
+        (models.sLSTMBlock, slstm_block(embedding_dim=8)),
+        (models.mLSTMLayer, mlstm_block(embedding_dim=8).mlstm),
+        (models.sLSTMLayer, slstm_block(embedding_dim=8).slstm),
+        (models.xLSTMBlockStack, stack_config()),
+    ):
+        found[model.__name__] = made(model, config=config, **DRAWN)
+    inner: tuple[Any, ...] = mlstm_block().mlstm, slstm_block().slstm, slstm_block().feedforward
+    configs: tuple[Any, ...] = (
+        lm_config(),
+        large_config(),
+        stack_config(),
+        mlstm_block(),
+        slstm_block(),
+        *inner,
+    )
+    for config in configs:
+        options = {n: v for n, v in vars(config).items() if not n.startswith("_")}
+        found[type(config).__name__] = made(type(config), **options)
+        found[f"{type(config).__name__}.from_dict"] = made(
+            type(config).from_dict, **{_first(type(config).from_dict): config.to_dict()}
+        )
+    return found
+
+
+def stack_config() -> Any:
+    kind = models.xLSTMBlockStackConfig
+    fields = inspect.signature(kind).parameters
+    return kind.from_dict({n: v for n, v in lm_config().to_dict().items() if n in fields})
+
+
+def _first(function: Any) -> str:
+    return next(iter(inspect.signature(function).parameters))
+
+
+TEXT = "the quick brown fox jumps over the lazy dog. " * 8
+IDS = np.arange(60) % 7
+OPTIONS: dict[str, Any] = {
+    "max_new_tokens": 3,
+    "do_sample": True,
+    "temperature": 0.7,
+    "top_k": 3,
+    "top_p": 0.9,
+}
+OPTIONS |= {
+    "repetition_penalty": 1.1,
+    "suppress_tokens": [1],
+    "bos_token_id": 4,
+    "eos_token_id": [2, 3],
+    "pad_token_id": 5,
+}
+
+
+WORDS = {"version": "1.0", "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "a"}}
+
+
+def model() -> Any:
+    return models.LanguageModel(256, 4, layers.LSTM(4, 8, rng=rng()), rng=rng())
+
+
+def state() -> Any:
+    built = model()
+    return training.TrainingState(built, training.AdamW(built.params), rng())
+
+
+def large() -> Any:
+    return make(large_config())
+
+
+def generators() -> dict[str, Make]:
+    """All of generation."""
+    tokenizer, config = nx.ByteTokenizer(), generation.GenerationConfig(**OPTIONS)
+    logits = np.cos(np.arange(14.0)).reshape(2, 7)
+    known: Any = {"model": Fresh(model), "rng": RNG}
+    characters = nx.CharacterTokenizer.of(TEXT)
+    found: dict[str, Make] = {
+        "generate": made(nx.generate, **known, ids=np.array([[1, 2]]), **OPTIONS),
+        "generate_text": made(
+            nx.generate_text, **known, tokenizer=tokenizer, prompts=["ab"], stop=["x"], **OPTIONS
+        ),
+        "stream": made(nx.stream, **known, tokenizer=tokenizer, prompt="ab", stop=["x"], **OPTIONS),
+        "GenerationConfig": made(generation.GenerationConfig, **OPTIONS),
+        "draw": made(generation.draw, logits=logits, history=[[1], [2]], config=config, rng=RNG),
+        "probabilities": made(
+            generation.probabilities, logits=logits, history=[[1], [2]], config=config
+        ),
+        "StopFilter": made(generation.StopFilter, stop=["a"]),
+        "StreamDecoder": made(generation.StreamDecoder, tokenizer=tokenizer, stop=["a"]),
+        "check_prompt": made(generation.check_prompt, prompt="ab", tokenizer=tokenizer),
+        "join_states": made(generation.join_states, states=[(logits, None), (logits, None)]),
+        "tokenizer_from_dict": made(generation.tokenizer_from_dict, d={"kind": "byte"}),
+        "CharacterTokenizer": made(nx.CharacterTokenizer, symbols="abc"),
+        "CharacterTokenizer.of": made(nx.CharacterTokenizer.of, text="abc"),
+    }
+    for each in (tokenizer, characters):
+        name = type(each).__name__
+        found[f"{name}.encode"] = made(each.encode, text="ab")
+        found[f"{name}.decode"] = made(each.decode, ids=np.array([1, 2]))
+    return found
+
+
+def trainers() -> dict[str, Make]:
+    """All of training, but for its files."""
+    batch = training.Batch(IDS[None, :-1], IDS[None, 1:])
+    grads = {"a": np.ones(3), "b": np.ones((2, 2))}
+    budget, split = training.Budget(steps=1), training.split_text(TEXT, 3, nx.ByteTokenizer())
+
+    def stepped(dtype: Any) -> Call:
+        built = model()
+        given: dict[str, Any] = {"lr": 0.1, "max_norm": 1.0, "state": None, "accumulate": 1}
+        given |= {"recompute": False, "rng": rng()}
+        optimizer = training.AdamW(built.params)
+        given = {"model": built, "optimizer": optimizer, "batch": batch} | given
+        return Call(training.train_step, given)
+
+    def updated(dtype: Any) -> Call:
+        params = {n: np.array(a, dtype) for n, a in grads.items()}
+        gradients = {n: np.cos(a) for n, a in params.items()}
+        return Call(training.AdamW(params).step, {"params": params, "grads": gradients, "lr": 0.1})
+
+    learning: Any = {"batch_size": 2, "window": 3, "carry": True, "validate_every": 1}
+    learning |= {"max_norm": 1.0, "accumulate": 1, "recompute": False}
+    return {
+        "AdamW": made(
+            training.AdamW,
+            params=Fresh(lambda: {n: a.copy() for n, a in grads.items()}),
+            lr=1e-3,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            weight_decay=0.1,
+            decays=training.is_matrix,
+        ),
+        "AdamW.step": updated,
+        "clip_grad_norm": made(training.clip_grad_norm, grads=grads, max_norm=1.0),
+        "global_norm": made(training.global_norm, grads=grads),
+        "train_step": stepped,
+        "train": made(
+            training.train, state=Fresh(state), batches=[batch], budget=budget, carry=True
+        ),
+        "learn": made(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
+        "validation_bits": made(
+            training.validation_bits, model=Fresh(model), ids=IDS, characters=60, rows=2, window=5
+        ),
+        "TrainingState": made(
+            training.TrainingState,
+            model=Fresh(model),
+            optimizer=Fresh(lambda: training.AdamW(model().params)),
+            rng=RNG,
+        ),
+        "official_decay": made(training.official_decay, weight_decay_on_embedding=True),
+        "Budget": made(training.Budget, steps=3, seconds=1.0),
+        "warmup_cosine": made(training.warmup_cosine, warmup=0.1, final=0.2),
+        "split_text": made(
+            training.split_text, text=TEXT, window=3, tokenizer=None, validation_fraction=0.2
+        ),
+        "random_windows": made(training.random_windows, ids=IDS, batch_size=2, window=3, rng=RNG),
+        "consecutive_windows": made(
+            training.consecutive_windows, ids=IDS, batch_size=2, window=3, start=1
+        ),
+        "parallel_rows": made(training.parallel_rows, ids=IDS, rows=2),
+        "unigram_entropy": made(training.unigram_entropy, text="abca"),
+        "bigram_entropy": made(training.bigram_entropy, text="abca"),
+    }
+
+
+def others() -> dict[str, Make]:
+    """Functions of cells and states, and the gradient check."""
+    xs = np.cos(np.arange(24.0)).reshape(2, 4, 3)
+
+    def unrolled(dtype: Any) -> Call:
+        cell = cells.GRUCell(3, 4, dtype=dtype, rng=rng())
+        given = {"xs": xs.astype(dtype), "state": cell.init_state(2), "lengths": np.array([4, 2])}
+        return Call(cells.unroll, {"cell": cell, **given})
+
+    def back(dtype: Any) -> Call:
+        call = unrolled(dtype)
+        ys, last, cache = call()
+        given = {"dys": np.cos(ys), "cache": cache, "dstate": tree_map(np.cos, last)}
+        return Call(cells.unroll_backward, {"cell": call.arguments["cell"], **given})
+
+    def official(dtype: Any) -> Call:
+        built = large()
+        _, last = built(np.array([[1, 2]]))
+        return Call(nx.to_official_state, {"model": built, "state": last})
+
+    def returned(dtype: Any) -> Call:
+        given = official(dtype).arguments
+        theirs = nx.to_official_state(**given)
+        return Call(
+            nx.from_official_state, {"model": given["model"], "state": theirs, "keep_m": True}
+        )
+
+    checked = {"target": Fresh(lambda: layers.Linear(3, 2, rng=rng())), "rng": 0}
+    checked |= {"methods": ["adjoint"], "rtol": 1e-6, "max_entries": 2, "directions": 1}
+    return {
+        "gradcheck": made(
+            lambda **given: nx.gradcheck(given.pop("target"), xs, **given), **checked
+        ),
+        "gate_rows": made(nx.gate_rows, array=np.ones((8, 3)), gate="f"),
+        "unroll": unrolled,
+        "unroll_backward": back,
+        "to_official_state": official,
+        "from_official_state": returned,
+        "with_weight_mode": made(nx.with_weight_mode, model=Fresh(large), weight_mode="fused"),
+    }
+
+
+def files(folder: Path) -> dict[str, Make]:
+    """All that reads and writes files, in a folder."""
+    own, whole = folder / "own.npz", folder / "large"
+    nx.save_checkpoint(own, model(), tokenizer=nx.ByteTokenizer())
+    nx.save_pretrained(large(), whole, format="transformers")
+    (folder / "text.txt").write_text(TEXT, "utf-8")
+    arrays = {"a": np.ones(3)}
+    new = folder / "new.npz"
+    loading: Any = {"dtype": np.float32, "layout": None, "mapped": False, "progress": None}
+    loaded = {n: v for n, v in loading.items() if n != "layout"}
+    torch = state().optimizer.state_dict(format="torch")
+    training.write_torch_state(folder / "torch.npz", torch)
+    saving: Any = {"format": None, "dtype": None, "layout": "vanilla", "tokenizer": None}
+    run = folder / "run"
+    training.Run.begin(run, state())
+    tokenizer = folder / "tokenizer.json"
+    tokenizer.write_text(json.dumps(WORDS), "utf-8")
+    return {
+        "save_checkpoint": made(
+            nx.save_checkpoint,
+            path=new,
+            model=Fresh(model),
+            tokenizer=None,
+            training={"step": 1},
+            arrays=arrays,
+            dtype="float32",
+        ),
+        "load_checkpoint": made(nx.load_checkpoint, path=own),
+        "save_pretrained": made(nx.save_pretrained, model=Fresh(model), path=new, **saving),
+        "from_pretrained": made(nx.from_pretrained, path=whole, **loading),
+        "open_pretrained": made(nx.open_pretrained, path=whole, layout=None),
+        "read_arrays": made(checkpoints.read_arrays, path=own),
+        "write_arrays": made(checkpoints.write_arrays, path=new, arrays=arrays, metadata={"a": 1}),
+        "Pretrained.load": made(checkpoints.open_pretrained(whole).load, **loaded),
+        "write_torch_state": made(training.write_torch_state, path=folder / "t.npz", state=torch),
+        "read_torch_state": made(training.read_torch_state, path=folder / "torch.npz"),
+        "read_text": made(training.read_text, path=folder / "text.txt"),
+        "read_log": made(training.read_log, path=run / "log.jsonl"),
+        "TrainingState.load": made(training.TrainingState.load, path=run / "checkpoint.npz"),
+        "Run.resume": made(training.Run.resume, directory=run),
+        "HuggingFaceTokenizer": made(nx.HuggingFaceTokenizer, json=json.dumps(WORDS)),
+        "HuggingFaceTokenizer.from_file": made(nx.HuggingFaceTokenizer.from_file, path=tokenizer),
+    }
+
+
+def calls() -> dict[str, Make]:
+    """All but those of files."""
+    found: dict[str, Make] = {}
+    for name, case in suite.cases().items():
+        found |= methods(name, case)
+    return found | builders() | generators() | trainers() | others()

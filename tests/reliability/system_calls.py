@@ -1,0 +1,66 @@
+"""Act at the n-th call into the operating system, whoever makes it."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CALLS = frozenset(
+    """
+    open write writelines flush close fsync replace rename unlink mkdir rmdir link symlink truncate
+    ftruncate chmod fchmod flock lockf lseek seek readinto read tofile stat lstat fstat scandir
+    """.split()  # noqa: SIM905
+)
+"""What is seen: calls of ``os`` and of files, before they are made."""
+
+WRITES = frozenset("open write flush fsync replace rename mkdir truncate ftruncate tofile".split())  # noqa: SIM905
+"""What fails on a full or broken disk."""
+
+
+@contextmanager
+def at_call(n: int, act: Callable[[], None], names: frozenset[str] = CALLS) -> Iterator[list[str]]:
+    """Act before the n-th of these calls, and give the names of all that have come until then."""
+    seen: list[str] = []
+
+    def watch(frame: Any, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in names and _is_of_system(called):
+            seen.append(called.__name__)
+            if len(seen) == n:
+                sys.setprofile(None)
+                act()
+
+    sys.setprofile(watch)
+    try:
+        yield seen
+    finally:
+        sys.setprofile(None)
+
+
+def _is_of_system(called: Any) -> bool:
+    """Whether it is a function of ``os`` or a method of a file, not of bytes in the memory."""
+    owner = getattr(called, "__self__", None)
+    if called.__name__ == "tofile" or getattr(owner, "__name__", "") in (
+        "posix",
+        "fcntl",
+        "io",
+        "_io",
+    ):
+        return True
+    kind = type(owner)
+    return kind.__module__ == "_io" and kind.__name__ not in ("BytesIO", "StringIO")
+
+
+def die() -> None:
+    """End this process at once, as a kill from outside does."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail(number: int) -> Callable[[], None]:
+    """Return what fails as a system call does, with this errno."""
+
+    def act() -> None:
+        raise OSError(number, os.strerror(number))
+
+    return act

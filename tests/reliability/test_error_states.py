@@ -1,0 +1,133 @@
+"""The same bits under every error state of the caller, and on eight threads at once."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import Module
+from numpy_xlstm.training import AdamW, Progress, TrainingState
+from tests.reliability import public
+from tests.reliability.loads import PACKAGE
+from tests.reliability.public import Call
+
+Record = Any
+THREADS = 8
+SCALES: dict[Any, tuple[float, ...]] = {
+    np.float64: (1.0, 1e-200, 1e-307, 300.0),
+    np.float32: (1.0, 1e-25, 1e-37, 80.0),
+}
+"""What the arrays of a call are multiplied by: so that much underflows, and gates saturate."""
+
+
+def parts(tree: Any) -> Iterator[bytes]:
+    """All numbers in what a call returns, but for times."""
+    if isinstance(tree, Progress):
+        tree = tree._replace(elapsed=0.0, busy=0.0)
+    tree = inside(tree)
+    if isinstance(tree, np.ndarray | np.generic):
+        yield f"{tree.dtype} {tree.shape}".encode() + tree.tobytes()
+    elif isinstance(tree, tuple | list):
+        for part in tree:
+            yield from parts(part)
+    elif isinstance(tree, int | float | complex | str | None):
+        yield repr(tree).encode()
+
+
+def inside(tree: Any) -> Any:
+    """What holds numbers, as a list of them; of what has no end the beginning."""
+    if isinstance(tree, TrainingState):
+        return [tree.model, tree.optimizer]
+    if isinstance(tree, AdamW):
+        tree = tree.state_dict()
+    if isinstance(tree, Module):
+        tree = tree.params
+    if isinstance(tree, Mapping):
+        return [*tree.items()]
+    return list(islice(tree, 3)) if isinstance(tree, Iterator) else tree
+
+
+def bits(call: Call, **changed: Any) -> str:
+    """A digest of what a call returns, or the error of the package that it raises."""
+    found = hashlib.sha256()
+    try:
+        for part in parts(call(**changed)):
+            found.update(part)
+    except PACKAGE as error:
+        return f"{type(error).__name__}: {error}"
+    return found.hexdigest()
+
+
+def scaled(call: Call, scale: float) -> dict[str, Any]:
+    """The floating-point arrays of its arguments, multiplied."""
+    return {
+        name: value * value.dtype.type(scale)
+        for name, value in call.arguments.items()
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+    }
+
+
+CALLS = public.calls()
+
+
+@pytest.fixture(params=[np.float64, np.float32])
+def dtype(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_under_every_error_state(dtype: Any, record_property: Record) -> None:
+    differ, count = [], 0
+    for name, make in CALLS.items():
+        for scale in SCALES[dtype]:
+            if "exp-sigmoid" in name and scale > 1:
+                continue  # where no normaliser bounds the memory, it overflows
+            found = set()
+            for state in ("ignore", "warn", "raise"):
+                call = make(dtype)
+                changed = scaled(call, scale)
+                with np.errstate(all=state):
+                    try:
+                        found.add(bits(call, **changed))
+                    except (FloatingPointError, Warning) as error:
+                        found.add(f"{name} times {scale}, {state}: {error!r}")
+                count += 1
+            if len(found) > 1:
+                differ.append(f"{name} times {scale}: {sorted(found)}")
+    assert not differ, "\n".join(differ)
+    record_property("calls under error states", count)
+
+
+def at_once(work: Callable[[], str]) -> set[str]:
+    """All that several threads find at the same time."""
+    barrier = Barrier(THREADS)
+
+    def one(_: int) -> str:
+        barrier.wait(60)
+        return work()
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return set(pool.map(one, range(THREADS)))
+
+
+def test_on_eight_threads(dtype: Any, record_property: Record) -> None:
+    """Each with arguments of its own; and, where a call changes nothing, all with the same."""
+    differ, count = [], 0
+    for name, make in CALLS.items():
+        expected = bits(make(dtype))
+        if at_once(lambda make=make: bits(make(dtype))) != {expected}:  # type: ignore[misc]
+            differ.append(name)
+        shared = make(dtype)
+        if name.endswith((".forward", ".backward", ".__call__")):
+            drawn = {"rng": None} if "rng" in shared.arguments else {}
+            expected = bits(shared, **drawn)
+            if at_once(lambda call=shared, given=drawn: bits(call, **given)) != {expected}:  # type: ignore[misc]
+                differ.append(f"{name}, shared")
+            count += THREADS
+        count += THREADS
+    assert not differ, "\n".join(differ)
+    record_property("calls on eight threads", count)

@@ -1,0 +1,169 @@
+"""A disk that is full, broken or read-only: an error, the old file whole, and nothing left over."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import save_pretrained
+from numpy_xlstm.cli import main
+from tests.cli.test_resume import assert_same
+from tests.reliability.children import ask, silent
+from tests.reliability.loads import FILES, KINDS, digest, model_of, place, save, stored
+from tests.reliability.system_calls import WRITES, at_call, fail
+from tests.reliability.test_kills import EVERY, SHORT, arguments, finish, prepared
+
+Record = Any
+ERRORS = errno.ENOSPC, errno.EIO, errno.EDQUOT
+
+
+def save_in(kind: str, folder: Path, number: int, call: int, error: int) -> int:
+    """Save while a system call fails; returns how many there were."""
+    model = model_of(kind, number)
+    with at_call(call, fail(error), WRITES) as seen:
+        save_pretrained(model, place(kind, folder), **KINDS[kind][2])
+    return len(seen)
+
+
+def check_old(kind: str, folder: Path, *, or_new: bool) -> None:
+    """Nothing is left over beside the old model; or the new one, where its folder was to sync."""
+    path = place(kind, folder)
+    assert [entry.name for entry in folder.iterdir()] == [path.name] * path.exists()
+    assert path.exists() or kind not in FILES
+    if path.exists():
+        assert stored(kind, folder) in {
+            digest(model_of(kind, 1 + new)) for new in range(1 + or_new)
+        }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_call_of_a_save_fails(kind: str, tmp_path: Path, record_property: Record) -> None:
+    count = save_in(kind, prepared(kind, tmp_path / "whole"), 2, EVERY, 0)
+    for call in range(1, count + 1):
+        folder, error = prepared(kind, tmp_path / "failing"), ERRORS[call % len(ERRORS)]
+        with pytest.raises(OSError, match="Errno") as caught:
+            save_in(kind, folder, 2, call, error)
+        assert caught.value.errno == error
+        check_old(kind, folder, or_new=True)
+    record_property("writes that fail in a save", count)
+
+
+def test_calls_of_a_training_fail(
+    tmp_path: Path, trials: int, record_property: Record, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert ask(silent, arguments("sLSTM", tmp_path, "whole", SHORT)).code == 0
+    command, parts = arguments("sLSTM", tmp_path, "parts", SHORT), tmp_path / "parts"
+    rng = np.random.default_rng(0)
+    for call in rng.integers(1, 400, 10 * trials):
+        shutil.rmtree(parts, ignore_errors=True)
+        capfd.readouterr()
+        with at_call(int(call), fail(ERRORS[call % len(ERRORS)]), WRITES) as seen:
+            code = main(command)
+        assert code == 2 or (code == 0 and len(seen) < call)
+        if code:
+            assert capfd.readouterr().err.splitlines()[-1].startswith("numpy-xlstm: error: ")
+        finish(command)
+        assert_same(parts, tmp_path / "whole")
+    record_property("writes that fail in a training", 10 * trials)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_takes_a_place_is_on_the_disk_first(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the end of the power finds the old model or the new one, as a kill does."""
+    synced: dict[int, int] = {}
+    fsync, replace = os.fsync, os.replace
+
+    def syncing(descriptor: int) -> None:
+        fsync(descriptor)
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = status.st_mtime_ns
+
+    def replacing(source: Any, target: Any, **options: Any) -> None:
+        paths = [Path(source), *Path(source).rglob("*")]
+        for status in (path.stat() for path in paths):
+            assert synced.get(status.st_ino) == status.st_mtime_ns
+        replace(source, target, **options)
+        synced.pop(Path(target).parent.stat().st_ino, None)
+
+    monkeypatch.setattr(os, "fsync", syncing)
+    for name in ("replace", "rename"):
+        monkeypatch.setattr(os, name, replacing)
+    folder = prepared(kind, tmp_path / "folder")
+    save(kind, folder, 2)
+    assert folder.stat().st_ino in synced
+
+
+def limited(kind: str, folder: Path, size: int) -> str:
+    """Save where no file may be longer than this."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    return refused(kind, folder)
+
+
+def refused(kind: str, folder: Path) -> str:
+    """Save, and return the name of the error."""
+    try:
+        save(kind, folder, 2)
+    except OSError as error:
+        return errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return "none"
+
+
+def refused_to_nobody(kind: str, folder: Path) -> str:
+    if os.geteuid() == 0:
+        os.setuid(65534)
+    return refused(kind, folder)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_that_may_not_be_so_long(kind: str, tmp_path: Path) -> None:
+    for size in (0, 100, 700):
+        folder = prepared(kind, tmp_path / "folder")
+        assert ask(limited, kind, folder, size).said == "EFBIG"
+        check_old(kind, folder, or_new=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_read_only_folder(kind: str, tmp_path: Path) -> None:
+    folder = prepared(kind, tmp_path / "folder")
+    for path in (folder, *folder.rglob("*"), *folder.parents[:3]):
+        path.chmod(0o555 if path in (folder, *folder.rglob("*")) else 0o755)
+    assert ask(refused_to_nobody, kind, folder).said in ("EACCES", "PermissionError")
+    folder.chmod(0o755)
+    check_old(kind, folder, or_new=False)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs to be root")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk(kind: str, small_disk: Path) -> None:
+    folder = prepared(kind, small_disk / "folder")
+    filler = small_disk / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    assert ask(refused, kind, folder).said == "ENOSPC"
+    check_old(kind, folder, or_new=False)
+    filler.unlink()
+    save(kind, folder, 3)
+    assert stored(kind, folder) == digest(model_of(kind, 3))

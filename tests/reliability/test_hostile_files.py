@@ -1,0 +1,207 @@
+"""Files that are not what they should be: the same numbers or one error, in time and in memory."""
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.errors import CheckpointError
+from tests.checkpoints import build
+from tests.checkpoints.test_corrupted import DAMAGES
+from tests.cli.test_resume import CELL, SMALL, TEXT
+from tests.reliability import bombs, hostile
+from tests.reliability.children import ask, silent
+from tests.reliability.loads import KINDS, Found, digest, look, model_of, place, save
+
+Record = Any
+
+RUN = "run"
+"""A training in a directory, beside the formats of models."""
+
+EXTRA = 100 << 20
+"""Bytes that a loader may take beyond twice the honest size of what it loads."""
+
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What could command a terminal."""
+
+
+def write(kind: str, folder: Path) -> None:
+    """Write the honest model, or training."""
+    if kind != RUN:
+        save(kind, folder, 1)
+        return
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    out = folder / "model"
+    options = [*SMALL, *CELL, "--tbptt", "--steps", "2", "--out", str(out)]
+    assert ask(silent, ["train", str(folder / "text.txt"), *options], limit=60).code == 0
+
+
+@pytest.fixture(scope="module", params=[*KINDS, RUN])
+def honest(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """A kind, a folder where it is, and the digest of its numbers."""
+    kind, folder = request.param, tmp_path_factory.mktemp("honest")
+    write(kind, folder)
+    if kind == RUN:
+        yield kind, folder, digest(load_checkpoint(folder / "model" / "checkpoint.npz").model)
+    else:
+        yield kind, folder, digest(model_of(kind, 1))
+
+
+def path_of(kind: str, folder: Path) -> Path:
+    return folder / "model" / "checkpoint.npz" if kind == RUN else place(kind, folder)
+
+
+def examine(kind: str, folder: Path) -> Found:
+    """Load what is in a folder, and go on with it if it is a training."""
+    path = path_of(kind, folder)
+    commands = [["info", str(path)]]
+    if kind == RUN:
+        commands.append(["train", "--resume", str(path.parent), "--steps", "3"])
+    return examined(path, *commands)
+
+
+def examined(path: Path, *commands: list[str]) -> Found:
+    """Load it in a process of its own."""
+    answer = ask(look, path, *commands)
+    assert answer.code == 0, answer  # neither a crash nor a hang
+    found: Found = answer.said
+    return found
+
+
+def check(found: Found, size: int, numbers: str | None, *, path_level: bool = False) -> None:
+    """It has the numbers, or any if that is None; or there is an error of the package.
+
+    At the level of paths, one of the operating system will do.
+    """
+    assert found.ok or (path_level and found.result == "OSError"), found.result
+    assert found.error or numbers in (None, found.result), found.result
+    assert found.memory <= 2 * size + EXTRA, found
+    assert CONTROL.search(found.said) is None, found.said
+
+
+def files_of(folder: Path) -> list[Path]:
+    return sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.name not in ("text.txt", "lock")
+    )
+
+
+def changes_of(file: Path, own: bool) -> st.SearchStrategy[hostile.Change]:
+    """What can be done to a file of this name."""
+    if file.suffix in (".json", ".yaml"):
+        return st.one_of(hostile.bytes_changes, hostile.config_changes)
+    if own:
+        sealed = st.one_of(hostile.metadata_changes, hostile.array_changes)
+        return st.one_of(hostile.bytes_changes, sealed)
+    if file.suffix == ".safetensors":
+        return st.one_of(hostile.bytes_changes, hostile.header_changes)
+    return hostile.bytes_changes
+
+
+@pytest.mark.parametrize("others", [False, True], ids=["ours", "others"])
+def test_files_that_hypothesis_draws(
+    others: bool,
+    honest: tuple[str, Path, str],
+    tmp_path: Path,
+    trials: int,
+    record_property: Record,
+) -> None:
+    """Those of others have no checksum, so that another number in them is one of theirs."""
+    kind, folder, numbers = honest
+    size = sum(path.stat().st_size for path in files_of(folder))
+    own, tried = kind in ("npz", "safetensors", RUN), 0
+    if own and others:
+        pytest.skip("our own formats are written by nobody else")
+
+    @settings(max_examples=110 * trials)
+    @given(st.data())
+    def attack(data: st.DataObject) -> None:
+        nonlocal tried
+        shutil.rmtree(tmp_path)
+        shutil.copytree(folder, tmp_path)
+        file = data.draw(st.sampled_from(files_of(tmp_path)).map(lambda f: f.relative_to(tmp_path)))
+        if others:
+            hostile.without_checksum(tmp_path / file)
+        change = data.draw(changes_of(file, own and file.suffix in (".npz", ".safetensors")))
+        try:
+            change(tmp_path / file)
+        except CheckpointError:  # what cannot be written cannot be read
+            return
+        tried += 1
+        found = examine(kind, tmp_path)
+        check(found, size, None if others else numbers)
+
+    attack()
+    record_property("hostile files of hypothesis", tried)
+
+
+RULES = [(kind, damage) for kind, damages in DAMAGES.items() for damage in damages]
+
+
+def test_files_of_the_rules(tmp_path: Path, trials: int, record_property: Record) -> None:
+    """The damages of ``tests/checkpoints``, drawn from other seeds."""
+    for n, (kind, damage) in enumerate(RULES):
+        for seed in range(n + 10, n + 10 + trials):
+            folder = tmp_path / f"{n}-{seed}"
+            folder.mkdir()
+            path = build.write(kind, folder)
+            size = sum(file.stat().st_size for file in files_of(folder))
+            damage(path, np.random.default_rng(seed))
+            found = examined(path, ["info", str(path)])
+            check(found, size, None)
+            assert found.error, (kind, damage, seed)
+            shutil.rmtree(folder)
+    record_property("hostile files of rules", len(RULES) * trials)
+
+
+BOMBS = {
+    ".npz": [*bombs.NO_FILES, *bombs.NPZ_BOMBS],
+    ".safetensors": [*bombs.NO_FILES, *bombs.SAFETENSORS_BOMBS],
+    ".json": [*bombs.NO_FILES, *bombs.CONFIG_BOMBS],
+    ".yaml": [*bombs.NO_FILES, *bombs.CONFIG_BOMBS],
+    ".jsonl": bombs.NO_FILES,
+    "": bombs.NO_FILES,
+}
+PLACES = {
+    "npz": ["model.npz"],
+    "safetensors": ["model.safetensors"],
+    "torch": ["model.safetensors"],
+    "shards": ["config.json", bombs.INDEX, bombs.SHARD],
+    "xlstm": ["config.yaml", "model.safetensors"],
+    RUN: ["checkpoint.npz", "best.npz", "log.jsonl", "lock"],
+}
+EXPLODING = [
+    pytest.param(kind, name, bomb, id=f"{kind}-{name}-{bomb.__name__}")
+    for kind, names in PLACES.items()
+    for name in names
+    for bomb in BOMBS[Path(name).suffix]
+    if not (kind == RUN and bomb not in bombs.NO_FILES)
+    if not (name == bombs.INDEX and bomb in bombs.FIELDS)  # an index may say more
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "bomb"), EXPLODING)
+def test_files_that_are_none_and_bombs(
+    kind: str, name: str, bomb: bombs.Bomb, tmp_path: Path, record_property: Record
+) -> None:
+    write(kind, tmp_path)
+    file = next(tmp_path.rglob(name))
+    sizes = [file.stat().st_size]
+    if bomb in bombs.NO_FILES:
+        file.unlink()
+    bomb(file)
+    if bomb not in bombs.NO_FILES:
+        sizes.append(file.stat().st_size)
+    found = examine(kind, tmp_path)
+    check(found, max(sizes), None, path_level=bomb in bombs.NO_FILES)
+    assert found.error or kind == RUN
+    assert not list(tmp_path.rglob("hacked"))
+    record_property("files that are none, and bombs", 1)

@@ -1,0 +1,147 @@
+"""Killed at any moment and at every system call: a save leaves a whole file, a training goes on."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.test_resume import CELL, SMALL, TEXT, XLSTM, assert_same
+from tests.reliability.children import ask, silent, start
+from tests.reliability.loads import (
+    FILES,
+    KINDS,
+    cut_save,
+    digest,
+    killed_save,
+    model_of,
+    place,
+    save,
+    stored,
+)
+from tests.reliability.system_calls import at_call, die
+
+Record = Any
+
+EVERY = 10**9
+"""A call that never comes."""
+
+
+def check_whole(kind: str, folder: Path) -> None:
+    """What is there is the old model or the new one, and the next save succeeds."""
+    expected = [digest(model_of(kind, number)) for number in (1, 2)]
+    if kind in FILES or place(kind, folder).exists():
+        assert stored(kind, folder) in expected[kind not in FILES :]
+    if kind in FILES or not place(kind, folder).exists():
+        save(kind, folder, 3)
+        assert stored(kind, folder) == digest(model_of(kind, 3))
+
+
+def prepared(kind: str, folder: Path) -> Path:
+    """An empty folder, or one with model 1, if another can take its place."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    if kind in FILES:
+        save(kind, folder, 1)
+    return folder
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_save_that_is_killed_at_each_system_call(
+    kind: str, tmp_path: Path, record_property: Record
+) -> None:
+    count = ask(killed_save, kind, prepared(kind, tmp_path / "whole"), 2, EVERY).said
+    assert count > 10
+    for call in range(1, count + 1):
+        folder = prepared(kind, tmp_path / "killed")
+        assert ask(killed_save, kind, folder, 2, call).code == -signal.SIGKILL
+        check_whole(kind, folder)
+    record_property("kills at a system call of a save", count)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_save_that_is_killed_within_a_write(
+    kind: str, tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    rng = np.random.default_rng(len(kind))
+    save(kind, tmp_path, 2)
+    largest = max(path.stat().st_size for path in tmp_path.rglob("model*") if path.is_file())
+    for size in rng.integers(1, largest, 10 * trials):
+        folder = prepared(kind, tmp_path / "killed")
+        assert ask(cut_save, kind, folder, 2, int(size)).code == -signal.SIGXFSZ
+        check_whole(kind, folder)
+    record_property("kills within a write of a save", 10 * trials)
+
+
+TRAININGS = {
+    "sLSTM": [*CELL, "--cell", "slstm", "--validate-every", "7"],
+    "mLSTM": [*CELL, "--cell", "mlstm", "--tbptt"],
+    "xLSTM": [*XLSTM, "--dropout", "0.2", "--tbptt", "--recompute", "--accumulate", "2"],
+}
+LONG, SHORT = "40", "4"
+
+
+def arguments(name: str, folder: Path, out: str, steps: str) -> list[str]:
+    text = folder / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+    rest = ["--steps", steps, "--seed", "7", "--save-every", "1", "--out", str(folder / out)]
+    return ["train", str(text), *SMALL, *TRAININGS[name], *rest]
+
+
+def again(command: list[str]) -> list[str]:
+    """The command that goes on, if there is something to go on with."""
+    out = Path(command[-1])
+    return ["train", "--resume", str(out)] if (out / "checkpoint.npz").exists() else command
+
+
+def finish(command: list[str]) -> None:
+    answer = ask(silent, again(command), limit=60)
+    assert answer.code == 0
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+def test_a_training_that_is_killed_at_random(
+    name: str, tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    rng, kills = np.random.default_rng(len(name)), 0
+    seconds = ask(silent, arguments(name, tmp_path, "whole", LONG), limit=60).seconds
+    while kills < 10 * trials:
+        command = arguments(name, tmp_path, "parts", LONG)
+        shutil.rmtree(tmp_path / "parts", ignore_errors=True)
+        code = None
+        while code != 0:
+            process = start(silent, again(command))
+            process.join(rng.uniform(0, seconds))
+            process.kill()
+            process.join()
+            code = process.exitcode
+            assert code in (0, -signal.SIGKILL)
+            kills += code != 0
+        assert_same(tmp_path / "parts", tmp_path / "whole")
+    record_property("kills of a training at random", kills)
+
+
+def killed_training(argv: list[str], call: int) -> None:
+    with at_call(call, die) as seen:
+        try:
+            silent(argv)
+        finally:
+            Path(argv[-1], "calls").write_text(str(len(seen)), "ascii")
+
+
+def test_a_training_that_is_killed_at_system_calls(
+    tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    whole, command = (arguments("sLSTM", tmp_path, out, SHORT) for out in ("whole", "parts"))
+    assert ask(killed_training, whole, EVERY).code == 0
+    count = int((tmp_path / "whole" / "calls").read_text("ascii"))
+    rng = np.random.default_rng(0)
+    calls = rng.permutation(count)[: 40 * trials] + 1
+    for call in calls:
+        shutil.rmtree(tmp_path / "parts", ignore_errors=True)
+        assert ask(killed_training, command, int(call)).code == -signal.SIGKILL
+        finish(command)
+        assert_same(tmp_path / "parts", tmp_path / "whole")
+    record_property("kills of a training at a system call", len(calls))

@@ -1,0 +1,91 @@
+"""Several processes write to one place at once: what is there is whole, and of one of them."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numpy_xlstm import save_pretrained
+from numpy_xlstm.errors import CheckpointError
+from tests.cli.test_resume import assert_same
+from tests.reliability.children import CONTEXT, ask, silent, start
+from tests.reliability.loads import FILES, KINDS, digest, model_of, place, stored
+from tests.reliability.test_kills import LONG, SHORT, arguments
+
+Record = Any
+
+REFUSED = "one that no other process trains in; .* in use by|one without a training"
+SECONDS = 60
+"""How long each waits for the others."""
+
+
+def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, queue: Any) -> None:
+    """Save a model into each folder, at the same time as the others do, and tell what failed."""
+    model, errors = model_of(kind, number), []
+    for folder in folders:
+        barrier.wait(SECONDS)
+        try:
+            save_pretrained(model, place(kind, folder), **KINDS[kind][2])
+        except (CheckpointError, OSError) as error:
+            errors.append(f"{type(error).__name__}: {error}")
+        barrier.wait(SECONDS)
+    queue.put(errors)
+
+
+@pytest.mark.parametrize("savers", [2, 4])
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "torch", "shards", "xlstm"])
+def test_several_save_at_once(
+    kind: str, savers: int, tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    rounds = 100 * trials if savers == 2 else 10 * trials
+    folders = [tmp_path / str(n // 5 if kind in FILES else n) for n in range(rounds)]
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    barrier, queue = CONTEXT.Barrier(savers + 1), CONTEXT.Queue()
+    numbers = range(1, savers + 1)
+    children = [start(save_in_rounds, kind, folders, n, barrier, queue) for n in numbers]
+    whole = [digest(model_of(kind, number)) for number in numbers]
+    for folder in folders:
+        barrier.wait(SECONDS)
+        if place(kind, folder).exists():
+            assert stored(kind, folder) in whole
+        barrier.wait(SECONDS)
+        assert stored(kind, folder) in whole
+        assert [path.name for path in folder.iterdir()] == [
+            place(kind, folder).name
+        ]  # nothing is left over
+    errors = [error for _ in children for error in queue.get(timeout=SECONDS)]
+    assert len(errors) == (0 if kind in FILES else (savers - 1) * rounds), set(errors)
+    for child in children:
+        child.join(SECONDS)
+    record_property(f"times that {savers} have saved at once", rounds)
+
+
+def commands(folder: Path, out: str) -> list[list[str]]:
+    """Begin a training, and go on with it."""
+    begin = arguments("mLSTM", folder, out, SHORT)
+    return [begin, ["train", "--resume", begin[-1], "--steps", LONG]]
+
+
+def test_several_begin_one_training_and_go_on_with_it(
+    tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    for command in commands(tmp_path, "whole"):
+        assert ask(silent, command, limit=60).code == 0
+    refused = 0
+    for n in range(5 * trials):
+        for command in commands(tmp_path, f"parts{n}"):
+            said = [tmp_path / f"said{child}" for child in range(2)]
+            children = [start(silent, command, path) for path in said]
+            for child, path in zip(children, said, strict=True):
+                child.join(SECONDS)
+                if child.exitcode:
+                    text = " ".join(path.read_text("utf-8").split())
+                    assert re.search(REFUSED, text)
+                    refused += 1
+                path.unlink()
+            assert 0 in [child.exitcode for child in children]
+        assert_same(tmp_path / f"parts{n}", tmp_path / "whole")
+    assert refused
+    record_property("pairs of trainings in one directory", 10 * trials)

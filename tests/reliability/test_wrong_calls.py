@@ -1,0 +1,176 @@
+"""Every public call with wrong arguments: right, or one error of the package, in words."""
+
+import inspect
+import signal
+import sys
+import tempfile
+import traceback
+import typing
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+
+import numpy_xlstm
+from numpy_xlstm import cells, checkpoints, generation, kernels, layers, models, training
+from tests.reliability import public
+from tests.reliability.children import LIMIT, ask
+from tests.reliability.loads import PACKAGE
+from tests.reliability.public import Call
+from tests.reliability.wrong import fits, wrong
+
+Record = Any
+
+ENDLESS = {
+    (kind, name)
+    for kind in ("a billion", "2 to the 63", "10 to the 30")
+    for name in ("max_new_tokens", "batch_size", "num_features", "directions")
+} | {("a class", "layer")}
+"""What may be asked for, and takes long; and what raises errors of its own."""
+
+PARTS = 4
+"""Of the kinds of wrong arguments: each trial takes one part."""
+
+
+OPTIONS = typing.get_type_hints(generation.GenerationConfig)
+"""What ``**options`` are."""
+
+
+class TooLongError(BaseException):
+    """A call that does not end."""
+
+
+def stop(number: int, frame: Any) -> NoReturn:
+    raise TooLongError
+
+
+def numbers(tree: Any) -> Iterator[np.ndarray]:
+    """All arrays in what a call has returned."""
+    if isinstance(tree, np.ndarray):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for part in tree:
+            yield from numbers(part)
+    elif isinstance(tree, Mapping):
+        yield from numbers(list(tree.values()))
+
+
+def outcome(call: Call, changed: dict[str, Any]) -> str:
+    """What is wrong with the way in which a call takes arguments; nothing if it is as it should."""
+    signal.setitimer(signal.ITIMER_REAL, LIMIT)
+    try:
+        result = call(**changed)
+        if isinstance(result, Iterator):
+            result = list(islice(result, 2))
+    except PACKAGE as error:
+        return "" if said(str(error)) else f"an error without what was expected: {error!r:.200}"
+    except (OSError, IndexError, TypeError) as error:
+        ours = said(str(error)) and (isinstance(error, OSError) or "; got" in str(error))
+        return "" if ours else traceback.format_exc()[-1500:]
+    except TooLongError:
+        return "no end"
+    except BaseException:
+        return traceback.format_exc()[-1500:]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return accepted(call, changed, result)
+
+
+def said(message: str) -> bool:
+    return ("expected" in message or "needs" in message) and len(message) < 3000
+
+
+def accepted(call: Call, changed: dict[str, Any], result: Any) -> str:
+    """What is taken is what the annotation says, and makes no NaN."""
+    function = call.function
+    plain = getattr(function, "func", function)
+    if isinstance(function, type):
+        plain = vars(function).get("__init__", function)
+    hints = OPTIONS | typing.get_type_hints(plain)
+    for name, value in changed.items():
+        if not fits(value, hints.get(name, Any), call.arguments[name]):
+            return f"{name}: took {value!r:.80}, no {hints.get(name)!s:.80}"
+    bad = [a for a in numbers(result) if a.dtype.kind in "fc" and np.isnan(a).any()]
+    return f"NaN from {changed!r:.200}" if bad else ""
+
+
+def attack(names: list[str], trial: int) -> tuple[int, dict[str, str]]:
+    """Call some with wrong arguments: how many calls there were, and what was wrong."""
+    signal.signal(signal.SIGALRM, stop)
+    rng, dtype = np.random.default_rng(trial), (np.float64, np.float32)[trial % 2]
+    count, problems = 0, {}
+    with tempfile.TemporaryDirectory() as folder:
+        makes = public.calls() | public.files(Path(folder))
+        for name in names:
+            for argument, good in makes[name](dtype).arguments.items():
+                for kind, value in islice(wrong(good).items(), trial % PARTS, None, PARTS):
+                    if (kind, argument) in ENDLESS and not name.endswith("init_state"):
+                        continue
+                    call, changed = makes[name](dtype), {argument: value}
+                    if trial >= PARTS:  # two arguments at once
+                        other = rng.choice([*call.arguments])
+                        values = wrong(call.arguments[other])
+                        second = rng.choice([*values])
+                        if (second, other) not in ENDLESS:
+                            changed = {str(other): values[str(second)]} | changed
+                    count += 1
+                    if problem := outcome(call, changed):
+                        problems[f"{name}: {argument}: {kind}"] = problem
+    return count, problems
+
+
+with tempfile.TemporaryDirectory() as _folder:
+    NAMES = [*public.calls(), *public.files(Path(_folder))]
+
+MODULES = (
+    numpy_xlstm,
+    cells,
+    layers,
+    models,
+    kernels,
+    kernels.mlstm,
+    generation,
+    training,
+    checkpoints,
+    sys.modules["numpy_xlstm.gradcheck"],
+)
+BASES = frozenset(
+    """
+    Module Layer Recurrent BlockStack ResidualBlock LinearGroup xLSTMLargeLayer
+    NothingDrawn Report Row TextSplit StepOptions RecurrentModel default_text constant is_matrix
+    config_of start new_tokens decay_rule
+    """.split()  # noqa: SIM905
+)
+"""What others are made of, results, what takes anything, and steps of ``generate``."""
+
+
+def test_every_public_callable_is_called() -> None:
+    called = {name.partition(".")[0].partition("/")[0] for name in NAMES}
+    called |= {f"{name}_backward" for name in called}
+    for module in MODULES:
+        for name in module.__all__:
+            thing = getattr(module, name)
+            plain = inspect.isfunction(thing) or (
+                isinstance(thing, type)
+                and not hasattr(thing, "_fields")
+                and not getattr(thing, "_is_protocol", False)
+            )
+            assert not plain or name in called | BASES, name
+
+
+GROUPS = [NAMES[start::12] for start in range(12)]
+"""Each in a process of its own."""
+
+
+@pytest.mark.parametrize("group", range(len(GROUPS)))
+def test_wrong_arguments(group: int, trials: int, record_property: Record) -> None:
+    for trial in range(trials):
+        answer = ask(attack, GROUPS[group], trial, limit=600)
+        assert answer.code == 0, answer
+        count, problems = answer.said
+        report = "\n".join(f"{where}\n    {what}" for where, what in problems.items())
+        assert not problems, f"{len(problems)} of {count}:\n{report}"
+        record_property("wrong calls", count)
