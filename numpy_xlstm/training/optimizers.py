@@ -189,12 +189,12 @@ class AdamW:
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
 
-    def _rule(self, name: str, array: Array, lr: float) -> "_Update":
+    def _rule(self, name: str, array: Array, lr: float) -> "AdamWUpdate":
         """How a parameter is updated in the next step."""
         beta1, beta2 = self.betas
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
-        return _Update(shrink, rate, root, beta1, beta2, self.eps)
+        return AdamWUpdate(shrink, rate, root, beta1, beta2, self.eps)
 
     def state_dict(
         self,
@@ -284,7 +284,7 @@ class AdamW:
             array[...] = arrays[name]
 
 
-class _Update(NamedTuple):
+class AdamWUpdate(NamedTuple):
     """The update of a parameter p with gradient g and moments m and v in one step."""
 
     shrink: float  # 1 − η λ, or 1

@@ -193,12 +193,16 @@ class TestJax:
         assert {row.tensor for row in report.rows} >= {"W", "R", "x", "state.h"}
 
     def test_a_stopped_gradient_is_found(self) -> None:
+        jax = self.jax
+
         def truncated(x: Any) -> Any:
-            return x * self.jax.lax.stop_gradient(x)
+            return x * jax.lax.stop_gradient(x)
 
         assert failing(gradcheck(from_jax(truncated), X, rng=0)) == {"x"}
 
     def test_what_cannot_be_compiled_runs_as_it_is(self) -> None:
+        assert self.jax
+
         def branches(x: Any, n: Any) -> Any:
             return x**2 if x[0, 0, 0] > 0 else x ** int(n)
 

@@ -1,20 +1,20 @@
 """Known mistakes in AdamW, in clipping, and in the schedule of the learning rate."""
 
 from numpy_xlstm.conformance.bugs.bug import Bug
-from numpy_xlstm.training import AdamW, clip_grad_norm, clipping, warmup_cosine
+from numpy_xlstm.training import AdamW, clip_grad_norm, clipping, optimizers, warmup_cosine
 
 
 def adamw(name: str, change: str, description: str) -> Bug:
     """A mistake in AdamW."""
-    return Bug(name, ("training.adamw",), (AdamW,), change, description)
+    return Bug(name, ("training.adamw",), (AdamW, optimizers.AdamWUpdate), change, description)
 
 
 BUGS = [
     adamw(
         "adam-counts-from-0",
         """
-        - rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
-        + t = max(self.t - 1, 1)
+        - rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        + t = max(self.t, 1)
         + rate, root = lr / (1 - beta1**t), (1 - beta2**t) ** 0.5
         """,
         "an AdamW whose t is one too small in the corrections of the moments",
@@ -22,15 +22,15 @@ BUGS = [
     adamw(
         "adam-counts-from-2",
         """
-        - rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
-        + rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        - rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        + rate, root = lr / (1 - beta1 ** (self.t + 2)), (1 - beta2 ** (self.t + 2)) ** 0.5
         """,
         "an AdamW whose t is one too large in the corrections of the moments",
     ),
     adamw(
         "adam-not-corrected",
         """
-        - rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
+        - rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         + rate, root = lr, 1.0
         """,
         "an AdamW that does not correct the moments",
@@ -38,16 +38,20 @@ BUGS = [
     adamw(
         "adam-second-moment-not-corrected",
         """
-        - rate, root = lr / (1 - beta1**self.t), (1 - beta2**self.t) ** 0.5
-        + rate, root = lr / (1 - beta1**self.t), 1.0
+        - rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        + rate, root = lr / (1 - beta1 ** (self.t + 1)), 1.0
         """,
         "an AdamW that corrects the first moment alone",
     ),
     adamw(
         "adam-decay-in-the-moments",
         """
-        - p *= 1 - lr * self.weight_decay
-        + g = g + self.weight_decay * p
+        - arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
+        + decay = {n: self.weight_decay * self.decays(n, p) for n, p in params.items()}
+        + grads = {n: g + decay[n] * params[n] for n, g in grads.items()}
+        + arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink = 1.0
         """,
         "an Adam whose decay is added to the gradient, and so to the moments, as torch.optim.Adam "
         "does",
@@ -55,54 +59,48 @@ BUGS = [
     adamw(
         "adam-decay-after-the-step",
         """
-        - if decays[name]:
-        -     p *= 1 - lr * self.weight_decay
-        - m += (1 - beta1) * (g - m)
-        + m += (1 - beta1) * (g - m)
-        - p -= rate * (m / (np.sqrt(v) / root + self.eps))
-        + p -= rate * (m / (np.sqrt(v) / root + self.eps))
-        + if decays[name]:
-        +     p *= 1 - lr * self.weight_decay
+        - p = np.subtract(p * self.shrink, step, out=out[0])
+        + p = np.multiply(np.subtract(p, step), self.shrink, out=out[0])
         """,
         "an AdamW whose parameters decay after the step, not before it",
     ),
     adamw(
         "adam-decay-without-rate",
         """
-        - p *= 1 - lr * self.weight_decay
-        + p *= 1 - self.weight_decay
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink = 1 - self.weight_decay if self.decays(name, array) else 1.0
         """,
         "an AdamW whose decay is not multiplied by the learning rate",
     ),
     adamw(
         "adam-decay-of-everything",
         """
-        - if decays[name]:
-        + if True:
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink = 1 - lr * self.weight_decay
         """,
         "an AdamW of which vectors decay too",
     ),
     adamw(
         "adam-no-decay",
         """
-        - if decays[name]:
-        + if False:
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink = 1.0
         """,
         "an Adam without decay",
     ),
     adamw(
         "adam-eps-in-the-root",
         """
-        - p -= rate * (m / (np.sqrt(v) / root + self.eps))
-        + p -= rate * (m / np.sqrt(v / root**2 + self.eps))
+        - step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
+        + step = self.rate * (m / np.sqrt(v / self.root**2 + self.eps))
         """,
         "an AdamW that adds eps to the second moment, not to its root",
     ),
     adamw(
         "adam-eps-before-correction",
         """
-        - p -= rate * (m / (np.sqrt(v) / root + self.eps))
-        + p -= rate * root * (m / (np.sqrt(v) + self.eps))
+        - step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
+        + step = self.rate * self.root * (m / (np.sqrt(v) + self.eps))
         """,
         "an AdamW that adds eps to the root of the second moment before that is corrected, as "
         "TensorFlow does",
@@ -118,8 +116,8 @@ BUGS = [
     adamw(
         "adam-second-moment-of-new-first",
         """
-        - v += (1 - beta2) * (g * g)
-        + v += (1 - beta2) * (m * m)
+        - v = np.add(v * self.beta2, (1 - self.beta2) * (g * g), out=out[2])
+        + v = np.add(v * self.beta2, (1 - self.beta2) * (m * m), out=out[2])
         """,
         "an AdamW whose second moment is that of the first moment, not of the gradient",
     ),
