@@ -6,32 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inputs.h"
 #include "slstm.h"
 
 #define results_real SLSTM_NAME(results, REAL)
 
 static const char *const REAL_DTYPE = sizeof(REAL) == sizeof(float) ? "F32" : "F64";
-
-static const tensor *needed(const safetensors *file, const char *name, const char *dtype,
-                            size_t ndim)
-{
-    const tensor *t = safetensors_get(file, name);
-    if (t == NULL || strcmp(t->dtype, dtype) != 0 || t->ndim != ndim)
-        fail("%s: expected a tensor of %s with %zu axes", name, dtype, ndim);
-    return t;
-}
-
-/* The numbers of a tensor of this shape. */
-static void *numbers(const safetensors *file, const char *name, const char *dtype, size_t ndim,
-                     const size_t *shape)
-{
-    const tensor *t = needed(file, name, dtype, ndim);
-    for (size_t axis = 0; axis < ndim; axis++)
-        if (t->shape[axis] != shape[axis])
-            fail("%s: expected %zu numbers along axis %zu; got %zu", name, shape[axis], axis,
-                 t->shape[axis]);
-    return t->data;
-}
 
 static slstm parameters(const safetensors *in)
 {
@@ -44,22 +24,8 @@ static slstm parameters(const safetensors *in)
     p.W = numbers(in, "params.W", REAL_DTYPE, 2, (size_t[]){4 * p.H, p.D});
     p.R = numbers(in, "params.R", REAL_DTYPE, 3, (size_t[]){p.NH, 4 * DH, DH});
     p.b = numbers(in, "params.b", REAL_DTYPE, 1, (size_t[]){4 * p.H});
-    const char *gate = safetensors_metadata(in, "forget_gate");
-    if (gate == NULL || (strcmp(gate, "sigmoid") != 0 && strcmp(gate, "exp") != 0))
-        fail("forget_gate: expected sigmoid or exp; got %s", gate == NULL ? "nothing" : gate);
-    p.exp_forget = strcmp(gate, "exp") == 0;
+    p.exp_forget = exp_forget_gate(in);
     return p;
-}
-
-static int64_t *checked_lengths(const safetensors *in, size_t B, size_t T)
-{
-    if (safetensors_get(in, "lengths") == NULL)
-        return NULL;
-    int64_t *lengths = numbers(in, "lengths", "I64", 1, &B);
-    for (size_t b = 0; b < B; b++)
-        if (lengths[b] < 0 || (uint64_t)lengths[b] > T)
-            fail("lengths: expected 0 to %zu; got %lld", T, (long long)lengths[b]);
-    return lengths;
 }
 
 enum { PART_NAME = 16 };
@@ -100,9 +66,7 @@ static int copy_state(slstm_state to, const safetensors *in, const char *name, s
 /* Runs the sequence, or the step as a sequence of one, forward and backward. */
 safetensors results_real(const safetensors *in)
 {
-    const tensor *x = safetensors_get(in, "x");
-    if (x == NULL || (x->ndim != 2 && x->ndim != 3))
-        fail("x: expected a tensor of 2 or 3 axes: batch, time if it has steps, features");
+    const tensor *x = needed_x(in);
     int steps = x->ndim == 3;
     slstm p = parameters(in);
     size_t B = x->shape[0], T = steps ? x->shape[1] : 1, D = p.D, H = p.H, DH = H / p.NH;

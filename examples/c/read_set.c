@@ -1,5 +1,5 @@
 /* read_set DIR: reads a set of vectors with nothing but a parser of JSON and safetensors.c, and
- * checks this sLSTM against every case of it that slstm_port could run. */
+ * checks this sLSTM and this mLSTM against every case that slstm_port or mlstm_port could run. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,11 +70,24 @@ static double ratio(const tensor *found, const tensor *expected, const tensor *b
     return largest;
 }
 
-/* Whether this sLSTM gives what it should. */
-static int passes(const safetensors *inputs, const safetensors *expected, const safetensors *bounds)
+typedef safetensors port(const safetensors *inputs);
+
+/* What computes the results of a subject, or NULL. */
+static port *port_of(const char *subject)
+{
+    if (strcmp(subject, "slstm.step") == 0 || strcmp(subject, "slstm.sequence") == 0)
+        return results;
+    if (strcmp(subject, "mlstm.step") == 0 || strcmp(subject, "mlstm.sequence") == 0)
+        return mlstm_results;
+    return NULL;
+}
+
+/* Whether a port gives what it should. */
+static int passes(port *computed, const safetensors *inputs, const safetensors *expected,
+                  const safetensors *bounds)
 {
     int passed = 1;
-    safetensors found = results(inputs);
+    safetensors found = computed(inputs);
     for (size_t n = 0; n < expected->count; n++) {
         const tensor *right = &expected->tensors[n];
         const char *name = right->name;
@@ -102,17 +115,17 @@ int main(int count, char **arguments)
         check_shapes(&inputs, member(each, "inputs"));
         check_shapes(&expected, member(each, "results"));
         check_shapes(&bounds, member(each, "results"));
-        const char *subject = member(each, "subject")->string;
+        port *computed = port_of(member(each, "subject")->string);
         cases++;
-        if (strcmp(subject, "slstm.step") == 0 || strcmp(subject, "slstm.sequence") == 0) {
+        if (computed != NULL) {
             run++;
-            passed += passes(&inputs, &expected, &bounds);
+            passed += passes(computed, &inputs, &expected, &bounds);
         }
         safetensors_free(&inputs);
         safetensors_free(&expected);
         safetensors_free(&bounds);
     }
-    printf("%d cases read, %d of %d of the sLSTM passed\n", cases, passed, run);
+    printf("%d cases read, %d of %d of the sLSTM and the mLSTM passed\n", cases, passed, run);
     json_free(manifest);
     return passed == run ? 0 : 1;
 }

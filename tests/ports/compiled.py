@@ -1,4 +1,4 @@
-"""The sLSTM in C, compiled by the system's compiler."""
+"""The sLSTM and the mLSTM in C, compiled by the system's compiler."""
 
 import importlib.util
 import shutil
@@ -13,18 +13,20 @@ STRICT = "-O2 -Wall -Wextra -Wpedantic -Werror"
 SANITISED = f"{STRICT} -g -fsanitize=address,undefined -fno-sanitize-recover=undefined"
 
 
-def build(folder: Path, *targets: str, flags: str = STRICT, changes: Any = ()) -> Path:
-    """Copy the sources, change slstm.c where asked to, and compile them; skip if one cannot."""
+def build(
+    folder: Path, *targets: str, flags: str = STRICT, changes: Any = (), changed: str = "slstm.c"
+) -> Path:
+    """Copy the sources, change one where asked to, and compile them; skip if one cannot."""
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which("make") is None:
         pytest.skip("no C compiler, or no make")
     for source in (*SOURCES.glob("*.[ch]"), SOURCES / "Makefile"):
         shutil.copy(source, folder)
-    text = (folder / "slstm.c").read_text("utf-8")
+    text = (folder / changed).read_text("utf-8")
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    (folder / "slstm.c").write_text(text, encoding="utf-8")
+    (folder / changed).write_text(text, encoding="utf-8")
     command = ["make", "-s", "-C", str(folder), f"CC={compiler}", f"CFLAGS={flags}", *targets]
     done = subprocess.run(command, capture_output=True, text=True)
     if "sanitize" in flags and ("cannot find" in done.stderr or "unsupported" in done.stderr):

@@ -141,10 +141,10 @@ BASES = frozenset(
     """
     Module Layer Recurrent BlockStack ResidualBlock LinearGroup xLSTMLargeLayer
     NothingDrawn Report Row TextSplit StepOptions RecurrentModel default_text constant is_matrix
-    config_of start new_tokens decay_rule
+    config_of start new_tokens decay_rule from_torch from_jax
     """.split()  # noqa: SIM905
 )
-"""What others are made of, results, what takes anything, and steps of ``generate``."""
+"""What others are made of, results, what takes anything, steps of ``generate``, and what has peers."""
 
 
 def test_every_public_callable_is_called() -> None:
