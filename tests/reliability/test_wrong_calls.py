@@ -144,7 +144,7 @@ BASES = frozenset(
     config_of start new_tokens decay_rule from_torch from_jax
     """.split()  # noqa: SIM905
 )
-"""What others are made of, results, what takes anything, steps of ``generate``, and what has peers."""
+"""What others are made of, results, what takes anything, what ``generate`` is made of, peers."""
 
 
 def test_every_public_callable_is_called() -> None:

@@ -6,7 +6,8 @@ from numpy_xlstm.training import AdamW, clip_grad_norm, clipping, optimizers, wa
 
 def adamw(name: str, change: str, description: str) -> Bug:
     """A mistake in AdamW."""
-    return Bug(name, ("training.adamw",), (AdamW, optimizers.AdamWUpdate.of_block), change, description)
+    places = AdamW, optimizers.AdamWUpdate.of_block
+    return Bug(name, ("training.adamw",), places, change, description)
 
 
 BUGS = [
