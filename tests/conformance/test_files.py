@@ -126,7 +126,8 @@ def test_a_packed_file_that_would_fill_the_memory(tmp_path: Path) -> None:
 def test_a_header_with_a_name_twice(tmp_path: Path) -> None:
     path = tmp_path / "twice.npz"
     text = b'{"version": "1", "version": "2"}'
-    np.savez(path, **{METADATA: np.frombuffer(text, np.uint8)})
+    named: dict[str, Any] = {METADATA: np.frombuffer(text, np.uint8)}
+    np.savez(path, **named)
     with pytest.raises(ValueError, match="expected one entry; got two"):
         read_tensors(path)
 
