@@ -110,15 +110,18 @@ def _called(
     """Call it, with a generator and a dtype too, if it takes them."""
     if not callable(function):
         raise OptionError(f"{text}: expected a class or a function before the brackets")
-    signature = inspect.signature(function)
-    names = signature.parameters.keys() - keywords.keys()
-    keywords = {**keywords, **{n: value for n, value in more.items() if n in names}}
     try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a function that is written in C
+        return function(*arguments, **keywords)
+    try:
+        given = signature.bind_partial(*arguments, **keywords).arguments
+        names = signature.parameters.keys() - given.keys()
+        keywords = {**keywords, **{n: value for n, value in more.items() if n in names}}
         signature.bind(*arguments, **keywords)
     except TypeError as error:
-        raise OptionError(
-            f"{text}: expected the arguments of {function.__name__}{signature}: {error}"
-        ) from None
+        name = getattr(function, "__name__", type(function).__name__)
+        raise OptionError(f"{text}: expected the arguments of {name}{signature}: {error}") from None
     return function(*arguments, **keywords)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.options import whole
 from numpy_xlstm.conformance import Case
+from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
 
 DESCRIPTION = """\
@@ -49,9 +50,12 @@ def run(arguments: argparse.Namespace) -> int:
     folder, cases = arguments.folder, selected(arguments, arguments.seed)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"DIR: expected a new or empty folder; got {folder}")
-    folder.mkdir(parents=True, exist_ok=True)
-    written = conformance.write_vectors(folder, cases, seed=arguments.seed, format=arguments.format)
-    for name, group in groupby(written, key=lambda case: case.subject.name):
-        print(f"{name}: {len(list(group))} cases", flush=True)
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with new_folder(folder) as new:
+        written = conformance.write_vectors(
+            new, cases, seed=arguments.seed, format=arguments.format
+        )
+        for name, group in groupby(written, key=lambda case: case.subject.name):
+            print(f"{name}: {len(list(group))} cases", flush=True)
     print(f"{len(cases)} cases in {folder}, seed {arguments.seed}")
     return 0

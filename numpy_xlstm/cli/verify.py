@@ -68,12 +68,17 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
                 f"--subject: expected one of {', '.join(sorted(names))}; got {name!r}"
             )
     wanted = set(arguments.subject or names)
-    return [
+    chosen = [
         case
         for case in cases
         if {case.subject.name, case.subject.family} & wanted
         and arguments.dtype in (None, case.dtype)
     ]
+    if not chosen:
+        asked = " ".join([*(arguments.subject or []), arguments.dtype or ""]).strip()
+        got = f"got none for {asked}" if asked else "got none"
+        raise OptionError(f"verify: expected at least one case in {arguments.vectors}; {got}")
+    return chosen
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:

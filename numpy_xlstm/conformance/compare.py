@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance
+from numpy_xlstm.errors import printable
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 
@@ -85,7 +86,8 @@ def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
 def table(rows: list[Row]) -> str:
     """The rows as lines, aligned."""
     head = ("case", "tensor", "error/bound", "")
-    cells = [(row.case, row.tensor, f"{row.ratio:.3g}", row.note) for row in rows]
+    texts = [(row.case, row.tensor, f"{row.ratio:.3g}", row.note) for row in rows]
+    cells = [tuple(map(printable, each)) for each in texts]
     columns = list(zip(head, *cells, strict=True))
     widths = [max(map(len, column)) for column in columns]
     lines = [zip(line, widths, strict=True) for line in (head, *cells)]

@@ -6,6 +6,8 @@ tensors for each case. The header of an input file says all that a program must 
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,14 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
-from numpy_xlstm.checkpoints.tensors import METADATA, open_tensors
+from numpy_xlstm.checkpoints.tensors import METADATA, check_total, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
 from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.numerics import check_choice, checked_path
 
 KINDS = ("inputs", "results", "bounds")
 """The folders, each with a file for each case."""
@@ -48,7 +52,7 @@ def _text(value: Any) -> str:
 
 
 def write_vectors(
-    folder: Path,
+    folder: str | os.PathLike[str],
     cases: Sequence[Case],
     *,
     seed: int = 0,
@@ -58,7 +62,7 @@ def write_vectors(
 
     Parameters
     ----------
-    folder : Path
+    folder : str or Path
         Made if it is not there.
     cases : Sequence[Case]
         From :func:`cases`, all of one seed.
@@ -67,6 +71,8 @@ def write_vectors(
     format : {"safetensors", "npz"}
         Of the files of tensors.
     """
+    folder = checked_path("folder", folder)
+    check_choice("format", format, ("safetensors", "npz"))
     for kind in KINDS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
@@ -95,7 +101,7 @@ def _lines(said: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def read_vectors(folder: Path) -> list[Case]:
+def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     """Read the cases of a folder, when all of its files are found whole.
 
     Raises
@@ -111,9 +117,10 @@ def read_vectors(folder: Path) -> list[Case]:
     >>> len(conformance.read_vectors(conformance.SMALL)) > 30
     True
     """
+    folder = checked_path("folder", folder)
     path = folder / "manifest.json"
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_bytes())
         if said["version"] != VERSION:
             raise CheckpointError(
                 f"{path}: expected vectors of version {VERSION}; got {said['version']!r}; "
@@ -127,9 +134,14 @@ def read_vectors(folder: Path) -> list[Case]:
 
 
 def _read_case(folder: Path, said: dict[str, Any]) -> Case:
-    paths = {}
+    name, paths = said["id"], {}
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"an id of letters, digits, '.', '_' and '-'; got {name!r:.80}")
     for kind in KINDS:
-        paths[kind] = folder / said["files"][kind]["path"]
+        path = said["files"][kind]["path"]
+        if path not in (f"{kind}/{name}.safetensors", f"{kind}/{name}.npz"):
+            raise ValueError(f"{name}: expected the path of a file in {kind}/; got {path!r:.80}")
+        paths[kind] = folder / path
         if not paths[kind].is_file() or _digest(paths[kind]) != said["files"][kind]["sha256"]:
             what = "another" if paths[kind].is_file() else "none"
             raise CheckpointError(
@@ -141,16 +153,17 @@ def _read_case(folder: Path, said: dict[str, Any]) -> Case:
 
     flags = tuple(said["flags"])
     subject = SUBJECTS[said["subject"]]
-    return Case(said["id"], subject, said["dtype"], said["options"], flags, content)
+    return Case(name, subject, said["dtype"], said["options"], flags, content)
 
 
 def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     """Read the tensors of a file, and what its header says beside them."""
     found = open_tensors(path)
+    check_total(path.name, found.arrays, None)
     arrays = {name: stored.read() for name, stored in found.arrays.items()}
     metadata = found.metadata
     if path.suffix == ".npz":
-        metadata = json.loads(metadata.get("numpy_xlstm", "{}"))
+        metadata = parse_json(metadata.get("numpy_xlstm", "{}").encode())
     return arrays, metadata
 
 

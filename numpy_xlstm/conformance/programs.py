@@ -5,28 +5,31 @@ import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.verify import Port, PortError, checked_results
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics import checked_path
 
 PLACES = ("{in}", "{out}")
 """What stands in a command for the file to read and the file to write."""
+MOST_SAID = 10_000
+"""How many of the last bytes of its errors are read."""
 
 
-def from_command(command: str, folder: Path, seconds: float) -> Port:
+def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -> Port:
     """The port that is a program.
 
     Parameters
     ----------
     command : str
         Such as ``./my_port {in} {out}``, split into words as a shell does; no shell is run.
-    folder : Path
+    folder : str or Path
         Where the files are put that it reads and writes.
     seconds : float
         How long it may take for a case.
@@ -36,7 +39,7 @@ def from_command(command: str, folder: Path, seconds: float) -> Port:
     OptionError
         If ``{in}`` or ``{out}`` is missing, or there is no such program.
     """
-    words = _words(command)
+    words, folder = _words(command), checked_path("folder", folder)
 
     def port(case: Case) -> Mapping[str, Any]:
         into, out = (folder / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
@@ -76,19 +79,22 @@ def _filled(word: str, places: Mapping[str, str]) -> str:
 
 def _run(words: list[str], seconds: float) -> None:
     """Run a program to its end; with the time limit all that it has started ends too."""
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        _, said = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise PortError(f"stopped at the time limit of {seconds:g} s") from None
-    finally:
-        _end(process)
+    with tempfile.TemporaryFile() as errors:  # a pipe would be waited for until all have closed it
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise PortError(f"stopped at the time limit of {seconds:g} s") from None
+        finally:
+            _end(process)
+        errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
+        said = errors.read()
     if code := process.returncode:
         last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
@@ -102,4 +108,4 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
-    process.communicate()
+    process.wait()

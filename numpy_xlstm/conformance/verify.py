@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,9 +15,13 @@ from numpy_xlstm.conformance.compare import Row, compare, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.conformance.manifest import VERSION
+from numpy_xlstm.errors import printable
+from numpy_xlstm.numerics import checked_path
 
 Port = Callable[[Case], Mapping[str, Any]]
 """Gives the results of a case by name."""
+
+STRANGER = "expected the results of a case; got another file"
 
 
 class PortError(Exception):
@@ -48,8 +53,9 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether all cases are."""
-        return all(verdict.passed for verdict in self.verdicts) and not self.strangers
+        """Whether all cases are, and there is one."""
+        right = bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
+        return right and not self.strangers
 
     @cached_property
     def diagnosis(self) -> list[str]:
@@ -62,9 +68,9 @@ class Report:
         rows = [row for v in self.verdicts for row in v.rows if verbose or not row.passed]
         if rows:
             yield table(rows)
-        yield from (
-            f"{name}: expected the results of a case; got another file" for name in self.strangers
-        )
+        if not self.verdicts:
+            yield "expected at least one case; got none"
+        yield from (f"{printable(name)}: {STRANGER}" for name in self.strangers)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             of = [v for v in self.verdicts if v.case.subject.name == name]
             passed = sum(v.passed for v in of)
@@ -97,14 +103,19 @@ class Report:
 
     def to_junit(self) -> str:
         """The report as JUnit's XML: a test for each case."""
-        failures = sum(not v.passed for v in self.verdicts)
+        failures = sum(not v.passed for v in self.verdicts) + len(self.strangers)
+        tests = len(self.verdicts) + len(self.strangers)
         suite = ET.Element("testsuite", name="numpy-xlstm conformance")
-        suite.attrib |= {"tests": str(len(self.verdicts)), "failures": str(failures)}
+        suite.attrib |= {"tests": str(tests), "failures": str(failures)}
         for v in self.verdicts:
             test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
             failed = [row for row in v.rows if not row.passed]
             if failed:
-                ET.SubElement(test, "failure", message=failed[0].note).text = table(failed)
+                failure = ET.SubElement(test, "failure", message=printable(failed[0].note))
+                failure.text = table(failed)
+        for name in map(printable, self.strangers):
+            test = ET.SubElement(suite, "testcase", classname="strangers", name=name)
+            ET.SubElement(test, "failure", message=STRANGER)
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -126,14 +137,17 @@ def verdict(case: Case, port: Port) -> Verdict:
     """Judge a port on one case."""
     try:
         results = port(case)
+        if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
+            raise PortError(f"expected results by name; got {results!r:.80}")
     except Exception as error:  # a port may fail in any way, and the other cases go on
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
         return Verdict(case, (Row(case.id, "", math.inf, " ".join(note.split())),), None)
     return Verdict(case, tuple(compare(case, results)), results)
 
 
-def from_folder(folder: Path) -> Port:
+def from_folder(folder: str | os.PathLike[str]) -> Port:
     """The port whose results are in a folder, in a file for each case."""
+    folder = checked_path("folder", folder)
 
     def port(case: Case) -> Mapping[str, Any]:
         found = [p for s in (".safetensors", ".npz") if (p := folder / f"{case.id}{s}").exists()]

@@ -3,12 +3,12 @@
 import copy
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, OptionError
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.gradcheck.target import Arrays, is_floating
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, places, rebuild, tree_map
@@ -17,7 +17,7 @@ from numpy_xlstm.trees import leaves, places, rebuild, tree_map
 class AutodiffCache(NamedTuple):
     """What the backward of an :class:`AutodiffLayer` needs."""
 
-    outputs: list[Array]
+    outputs: tuple[Any, Any]  # y and the state
     record: Any  # whatever the framework keeps
 
 
@@ -62,17 +62,17 @@ class AutodiffLayer:
             raise DTypeError("frameworks are given real numbers only")
         found, record = self._evaluate(inputs, more)
         outputs = self._arrays(found)
-        cache = AutodiffCache([array for _, array in leaves("", outputs)], record)
         if isinstance(outputs, tuple | list) and len(outputs) > 1:
-            y, *state = outputs
-            return y, state[0] if len(state) == 1 else tuple(state), cache
-        return outputs, cache
+            y, *rest = outputs
+            state = rest[0] if len(rest) == 1 else tuple(rest)
+            return y, state, AutodiffCache((y, state), record)
+        return outputs, AutodiffCache((outputs, None), record)
 
     def backward(self, dy: Any, cache: AutodiffCache, dstate: Any = None) -> tuple[Any, ...]:
         """Gradients of the inputs and of the parameters, as the framework finds them."""
         outputs, record = cache
-        cotangents = [np.asarray(array) for _, array in leaves("", (dy, dstate))]
-        cotangents += [np.zeros_like(output) for output in outputs[len(cotangents) :]]
+        given = zip(("dy", "dstate"), outputs, (dy, dstate), strict=True)
+        cotangents = [array for each in given for array in _cotangents(*each)]
         grads, dinputs = self._pull_back(record, cotangents)
         return *dinputs, dict(zip(self.params, grads, strict=True))
 
@@ -91,6 +91,30 @@ class AutodiffLayer:
     def _arrays(self, tree: Any) -> Any:
         found = (self._array(leaf) for _, leaf in places("", tree))
         return rebuild(tree, found)
+
+
+def _cotangents(name: str, output: Any, given: Any) -> Iterator[Array]:
+    """Those of the arrays of an output, in their order; zeros in place of None."""
+    if given is None:
+        yield from (np.zeros_like(array) for _, array in leaves(name, output))
+    elif isinstance(output, Mapping | tuple | list):
+        parts, others = _parts(output), _parts(given)
+        if parts.keys() != others.keys():
+            expected, got = (", ".join(map(str, found)) or "none" for found in (parts, others))
+            raise ShapeError(f"{name}: expected the parts {expected}; got {got}")
+        for key, part in parts.items():
+            yield from _cotangents(f"{name}.{key}", part, others[key])
+    elif output is None:
+        raise ShapeError(f"{name}: expected None; got {type(given).__name__}")
+    else:
+        yield np.asarray(given)
+
+
+def _parts(tree: Any) -> dict[Any, Any]:
+    """What is directly in a tree, by name or number; nothing in an array."""
+    if isinstance(tree, Mapping):
+        return dict(tree)
+    return dict(enumerate(tree)) if isinstance(tree, tuple | list) else {}
 
 
 def _with_signature(forward: Callable[..., Any], target: Any) -> Callable[..., Any]:

@@ -79,7 +79,7 @@ class _JaxLayer(AutodiffLayer):
             if self._compiles[0]:
                 try:
                     return jax.jit(function)(*arguments)
-                except jax.errors.JAXTypeError:
+                except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
                     self._compiles[0] = False
             return function(*arguments)
 
@@ -103,7 +103,8 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
         inputs = jax.tree.map(
             lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
         )
-        return module(*inputs, **more)
+        found = module(*inputs, **more)
+        return jax.tree.map(lambda leaf: leaf, found)  # names in the order of what is compiled
 
     def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
         def outputs(params: Any, floats: Any) -> list[Any]:

@@ -11,6 +11,8 @@ from numpy_xlstm.cli import main
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
 SOURCE = """
+import functools
+
 import numpy as np
 from numpy_xlstm import mLSTM, sLSTMCell
 
@@ -42,6 +44,16 @@ def product_backward(dy, cache):
 
 
 PAIR = product, product_backward
+
+
+class Drawn(Scale):
+    def __init__(self, size, dtype="float64", rng=None):
+        super().__init__(size)
+        assert rng is not None
+        self.params["w"] = self.params["w"].astype(dtype)
+
+
+part = functools.partial(Scale)
 """
 
 
@@ -68,6 +80,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ["mine.cells:sLSTMCell(3, 4, num_heads=2, forget_gate='exp')"],
         ["mine.cells:mLSTM(3, 4)", "--dtype", "float32"],
         ["mine.cells:Scale(3)", "LSTMCell"],
+        ["mine.cells:Drawn(3, 'float32')"],
+        ["mine.cells:part(3)"],
     ],
 )
 @pytest.mark.usefixtures("folder")
@@ -102,7 +116,10 @@ def test_a_module_of_pytorch(folder: Path, capsys: pytest.CaptureFixture[str]) -
             "mine.cells:Scale: expected the arguments of Scale(size, wrong=1.0): ",
         ),
         ("mine.cells:Scale(3, 4, 5)", "expected the arguments of Scale(size, wrong=1.0): too many"),
-        ("mine.cells:Sale", "expected one of np, mLSTM, sLSTMCell, Scale, Deep, product"),
+        (
+            "mine.cells:Sale",
+            "expected one of functools, np, mLSTM, sLSTMCell, Scale, Deep, product",
+        ),
         ("mine.sells:Scale", "expected a module in this folder, or installed; got 'mine.sells'"),
         (":Scale", "expected a module in this folder, or installed; got ''"),
         ("mine.cells:", "expected module:name or module:name(3, num_heads=2)"),
@@ -110,6 +127,11 @@ def test_a_module_of_pytorch(folder: Path, capsys: pytest.CaptureFixture[str]) -
         ("mine.cells:Scale(3)()", "expected module:name or"),
         ("mine.cells:product", "expected a layer with forward and backward, or a tuple of two"),
         ("mine.cells:PAIR", "expected --input with the shape of an input, such as 2,5,3"),
+        ("builtins:int", "builtins:int: expected a layer with forward and backward"),
+        (
+            "mine.cells:part(3, 4, 5)",
+            "expected the arguments of partial(size, wrong=1.0): too many",
+        ),
         ("mine.cells:PAIR()", "expected a class or a function before the brackets"),
         (
             "mine.cells:Scale(5)",

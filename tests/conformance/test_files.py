@@ -11,7 +11,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
+from numpy_xlstm.checkpoints.tensors import METADATA
 from numpy_xlstm.conformance import SMALL, cases, read_vectors, write_vectors
+from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 
 CASES = [case for case in cases("slstm.sequence", "float32") if "sigmoid" in case.id][:4]
@@ -19,8 +21,8 @@ CASES = [case for case in cases("slstm.sequence", "float32") if "sigmoid" in cas
 
 @pytest.mark.parametrize("form", ["safetensors", "npz"])
 def test_there_and_back(tmp_path: Path, form: str) -> None:
-    assert list(write_vectors(tmp_path, CASES, seed=0, format=form)) == CASES
-    read = read_vectors(tmp_path)
+    assert list(write_vectors(str(tmp_path), CASES, seed=0, format=form)) == CASES
+    read = read_vectors(str(tmp_path))
     for case, back in zip(CASES, read, strict=True):
         assert (back.id, back.flags, back.options) == (case.id, case.flags, case.options)
         for kind in ("inputs", "expected", "bounds"):
@@ -93,7 +95,50 @@ def test_a_subject_that_is_not_known(folder: Path) -> None:
         read_vectors(folder)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}"])
+@pytest.mark.parametrize("name", ["../gone", "/gone", "", "a/b", "a\n", 3])
+def test_an_id_that_leads_out_of_the_folder(folder: Path, name: Any) -> None:
+    said = json.loads((folder / "manifest.json").read_text("utf-8"))
+    said["cases"][0]["id"] = name
+    _change(folder, "cases", said["cases"])
+    with pytest.raises(CheckpointError, match="expected a whole manifest"):
+        read_vectors(folder)
+
+
+@pytest.mark.parametrize("path", ["{}/../inputs/{}", "{}/x.safetensors", "/{}/{}"])
+def test_a_path_that_is_not_of_the_case(folder: Path, path: str) -> None:
+    said = json.loads((folder / "manifest.json").read_text("utf-8"))
+    files = said["cases"][0]["files"]
+    source = folder / files["inputs"]["path"]
+    shutil.copy(source, folder / "inputs" / "x.safetensors")
+    files["inputs"]["path"] = path.format("inputs", source.name)
+    _change(folder, "cases", said["cases"])
+    with pytest.raises(CheckpointError, match="expected the path of a file in inputs/"):
+        read_vectors(folder)
+
+
+def test_a_packed_file_that_would_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "large.npz"
+    np.savez_compressed(path, y=np.zeros(2**24))
+    with pytest.raises(CheckpointError, match="expected arrays of at most"):
+        read_tensors(path)
+
+
+def test_a_header_with_a_name_twice(tmp_path: Path) -> None:
+    path = tmp_path / "twice.npz"
+    text = b'{"version": "1", "version": "2"}'
+    named: dict[str, Any] = {METADATA: np.frombuffer(text, np.uint8)}
+    np.savez(path, **named)
+    with pytest.raises(ValueError, match="expected one entry; got two"):
+        read_tensors(path)
+
+
+def test_a_format_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"format: expected one of .*; got 'bogus'"):
+        list(write_vectors(tmp_path, CASES, format="bogus"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, '{"a": 1, "a": 2}'])
 def test_a_manifest_that_is_none(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, "utf-8")
     with pytest.raises(CheckpointError, match="expected a whole manifest"):

@@ -1,5 +1,6 @@
 """What is wrong with results is a row of the report, and the other cases go on."""
 
+import contextlib
 import json
 import sys
 import xml.etree.ElementTree as ET
@@ -14,6 +15,7 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import (
     SMALL,
     Case,
+    Report,
     cases,
     compare,
     from_command,
@@ -105,7 +107,7 @@ def test_a_folder(tmp_path: Path) -> None:
     for case in CASES[2:]:
         write(tmp_path, case)
     write(tmp_path, CASES[0]).write_bytes(b"half a file")
-    report = verify(CASES, from_folder(tmp_path))
+    report = verify(CASES, from_folder(str(tmp_path)))
     failed = [(v.case.id, v.rows[0].note) for v in report.verdicts if not v.passed]
     assert [name for name, _ in failed] == [CASES[0].id, CASES[1].id]
     assert failed[0][1].startswith("no results: ")
@@ -187,6 +189,62 @@ def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> N
         from_command(command, tmp_path, 1)
 
 
+@pytest.mark.parametrize("answer", [None, 3, {1: 2}, [CASE.expected]])
+def test_a_port_that_returns_no_results(answer: Any) -> None:
+    report = verify(CASES[:2], lambda case: case.expected if case is CASES[1] else answer)
+    assert [v.passed for v in report.verdicts] == [False, True]
+    assert (
+        report.verdicts[0].rows[0].note.startswith(f"expected results by name; got {answer!r:.9}")
+    )
+    assert str(report)
+
+
+def test_no_case_is_no_success() -> None:
+    report = verify([], lambda case: case.results())
+    assert not report.passed
+    assert str(report) == "expected at least one case; got none"
+
+
+def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
+    def port(case: Case) -> Arrays:
+        raise ValueError("red \x1b[31m \x00 \ufffe")
+
+    verdicts = verify(CASES[:2], port).verdicts
+    report = Report(verdicts, ("a\x1b.npz",))
+    assert "\x1b" not in str(report)
+    suite = ET.fromstring(report.to_junit())
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "3")
+    messages = [str(failure.get("message")) for failure in suite.iter("failure")]
+    assert messages[0] == r"ValueError: red \x1b[31m \x00 \ufffe"
+    assert messages[2] == "expected the results of a case; got another file"
+
+
+CHILD = f"""
+import pathlib, shutil, subprocess, sys, time
+into, out, late, rest = sys.argv[1:]
+code = "import pathlib, sys, time; time.sleep(4); pathlib.Path(sys.argv[1]).touch()"
+subprocess.Popen([sys.executable, "-c", code, late], start_new_session=True)
+time.sleep(float(rest))
+name = pathlib.Path(into).name.removesuffix(".in.safetensors")
+shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
+"""
+"""Leaves a child that holds what it was given open, and then makes a file."""
+
+
+@pytest.mark.parametrize(
+    ("rest", "seconds", "note"), [(60, 1, "stopped at the time limit of 1 s"), (0, 3, "")]
+)
+def test_a_child_in_another_session_is_not_waited_for(
+    tmp_path: Path, rest: int, seconds: float, note: str
+) -> None:
+    program, late = tmp_path / "port.py", tmp_path / "late"
+    program.write_text(CHILD, "utf-8")
+    command = f"'{sys.executable}' '{program}' {{in}} {{out}} '{late}' {rest}"
+    (verdict,) = verify([CASE], from_command(command, str(tmp_path), seconds)).verdicts
+    assert verdict.rows[0].note == note
+    assert not late.exists()
+
+
 def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for case in CASES:
         write(tmp_path / "right", case)
@@ -206,9 +264,10 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert not said["passed"]
     assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
     suite = ET.parse(junit).getroot()
-    assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES)), "1")
-    (failure,) = suite.iter("failure")
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES) + 1), "2")
+    failure, stranger = suite.iter("failure")
     assert "168 of 168 entries" in str(failure.text)
+    assert "got another file" in str(stranger.get("message"))
 
 
 def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -222,6 +281,23 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "expected a new or empty folder" in capsys.readouterr().err
 
 
+def test_vectors_that_are_interrupted_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "made" / "set"
+    chosen = ["vectors", str(folder), "--subject", "elman.step", "--dtype", "float32"]
+    with monkeypatch.context() as patched:
+        patched.setattr("numpy_xlstm.conformance.files.describe", interrupted)
+        with contextlib.suppress(KeyboardInterrupt):
+            main(chosen)
+    assert not list(folder.parent.iterdir())
+    assert main(chosen) == 0
+    assert len(read_vectors(folder)) == 6
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -229,6 +305,10 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["nowhere"], "results: expected a folder; got nowhere"),
         ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
         ([".", "--vectors", "nowhere"], "nowhere"),
+        (
+            [".", "--subject", "elman", "--dtype", "float64"],
+            f"verify: expected at least one case in {SMALL}; got none for elman float64",
+        ),
         ([".", "--json", "nowhere/report.json"], "--json: expected an existing folder"),
     ],
 )

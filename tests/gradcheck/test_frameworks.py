@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, gradcheck
-from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError
+from numpy_xlstm.errors import DTypeError, MissingExtraError, OptionError, ShapeError
 from numpy_xlstm.gradcheck import Report, from_jax, from_torch
 from tests.variants import assert_close
 
@@ -139,6 +139,35 @@ class TestTorch:
         with pytest.raises(OptionError, match=r"params: expected bias, weight; got W"):
             from_torch(self.torch.nn.Linear(3, 2)).with_params({"W": X[0]})
 
+    def test_a_cotangent_that_is_none_is_0(self) -> None:
+        layer = from_torch(self.torch.nn.LSTM(3, 2))
+        y, (h, c), cache = layer.forward(X)
+        dy, dh, dc = (RNG.standard_normal(a.shape) for a in (y, h, c))
+        for given in [(dy, None), (dy, (None, dc)), (dy, (dh, None)), (None, (dh, dc))]:
+            full = [np.zeros_like(y), (np.zeros_like(h), np.zeros_like(c))]
+            full[0] = full[0] if given[0] is None else given[0]
+            if given[1] is not None:
+                full[1] = tuple(
+                    zero if a is None else a for zero, a in zip(full[1], given[1], strict=True)
+                )
+            dx, grads = layer.backward(given[0], cache, given[1])
+            expected, others = layer.backward(full[0], cache, full[1])
+            assert_close((dx, *grads.values()), (expected, *others.values()), 1e-15)
+        dx, _ = layer.backward(None, cache, (None, dc))
+        other, _ = layer.backward(None, cache, (dc, None))
+        assert np.abs(dx - other).max() > 1e-3
+
+    def test_cotangents_of_another_form_are_refused(self) -> None:
+        y, (h, c), cache = from_torch(self.torch.nn.LSTM(3, 2)).forward(X)
+        layer = from_torch(self.torch.nn.LSTM(3, 2))
+        with pytest.raises(ShapeError, match="dstate: expected the parts 0, 1; got 0"):
+            layer.backward(y, cache, (h,))
+        with pytest.raises(ShapeError, match="dstate: expected the parts 0, 1; got none"):
+            layer.backward(y, cache, h)
+        y, cache = from_torch(self.torch.tanh).forward(X)
+        with pytest.raises(ShapeError, match="dstate: expected None; got ndarray"):
+            from_torch(self.torch.tanh).backward(y, cache, c)
+
     def test_what_is_no_tensor_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"from_torch: expected tensors, .*; got str"):
             gradcheck(from_torch(lambda x: (x, "text")), X, rng=0)
@@ -209,6 +238,23 @@ class TestJax:
         report = gradcheck(from_jax(branches), -np.abs(X), np.array(3), rng=0)
         assert report.passed
         assert {row.tensor for row in report.rows if row.method == "difference"} == {"x"}
+
+    def test_what_is_chosen_by_its_numbers_runs_as_it_is(self) -> None:
+        assert self.jax
+        report = gradcheck(from_jax(lambda x: x[x > 0] ** 2), X, rng=0)
+        assert report.passed
+        assert {row.tensor for row in report.rows if row.method == "difference"} == {"x"}
+
+    @pytest.mark.parametrize("power", [1, np.array(1)])
+    def test_the_names_of_a_state_have_no_order(self, power: Any) -> None:
+        assert self.jax
+
+        def step(x: Any, n: Any) -> Any:
+            scale = 1.0 if isinstance(power, int) else float(int(n))
+            return x, {"z": scale * x**2, "a": x**3}
+
+        report = gradcheck(from_jax(step), X, np.array(1), rng=0)
+        assert report.passed
 
     def test_what_is_no_array_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"from_jax: expected a function or a module; got 3"):
