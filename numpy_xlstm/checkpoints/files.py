@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import CODES, MAX_ARRAYS, write_safetensors
 from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open_tensors
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.documents import check_bounded, parse_json
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array, checked_path
 
@@ -139,7 +139,7 @@ def as_json(metadata: Mapping[str, Any]) -> str:
         raise CheckpointError(f"metadata: expected values by name; got {metadata!r:.80}")
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
-        check_bounded(text.encode())
+        parse_json(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
     return text

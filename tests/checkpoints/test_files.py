@@ -208,6 +208,39 @@ def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"x": nested(40)}, "nested more than 32 deep"),
+        ({"x": 2**256}, "at most 256 bits"),
+        ({1: "a", "1": "b"}, "1: expected one entry; got two"),
+    ],
+)
+def test_metadata_that_could_not_be_read_again(
+    suffix: str, metadata: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write_arrays(tmp_path / f"a{suffix}", {}, metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError,
+        match=r"a \.safetensors file can hold; got expected at most 25,000,000 bytes",
+    ):
+        write_arrays(tmp_path / "a.safetensors", {}, {"a": '"' * 8_000_000})
+    many = {f"{n:0900}": np.zeros(0) for n in range(5000)}
+    with pytest.raises(CheckpointError, match=r"an \.npz file can hold; got a list of arrays of"):
+        write_arrays(tmp_path / "a.npz", many, {})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_paths(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"ends in \.npz or \.safetensors; got a\.pt"):
         write_arrays(tmp_path / "a.pt", {}, {})
