@@ -18,6 +18,9 @@ from numpy_xlstm.numerics import Array, checked_path
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
 
+FLOATS = "float16", "bfloat16", "float32", "float64"
+"""What arrays can be rounded to."""
+
 MAX_NAME = 1000
 """The most characters in the name of an array."""
 
@@ -43,8 +46,8 @@ def write_arrays(
         What JSON can hold: strings, finite numbers, booleans, None, lists and dicts of these.
         NumPy's numbers and arrays are written as Python's numbers and lists.
     dtypes : Mapping[str, str], optional
-        What to round arrays to, by name, such as "bfloat16", which needs the ``checkpoints``
-        extra.
+        What to round arrays of floats to, by name: "float16", "bfloat16", which needs the
+        ``checkpoints`` extra, "float32" or "float64".
 
     Raises
     ------
@@ -66,6 +69,7 @@ def write_arrays(
     path = checked_path("path", path)
     write = WRITERS[_suffix(path)]
     _check_arrays(arrays)
+    _check_dtypes(arrays, dtypes or {})
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
     text = as_json(metadata)
     with replacing(path) as file:
@@ -131,6 +135,19 @@ def _check_arrays(arrays: Mapping[str, Any]) -> None:
         if not numbers:
             got = array.dtype.name if isinstance(array, np.ndarray) else type(array).__name__
             raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
+
+
+def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
+    """Raise :class:`CheckpointError` unless all that is rounded are floats, and become floats."""
+    for name, dtype in dtypes.items():
+        if name not in arrays:
+            raise CheckpointError(f"dtypes: expected names of arrays; got {name!r:.80}")
+        found = arrays[name].dtype
+        if dtype == found.name:
+            continue
+        if dtype not in FLOATS or not (found.kind == "f" or found.name == "bfloat16"):
+            expected = "floats to round to " + " or ".join(FLOATS)
+            raise CheckpointError(f"{name}: expected {expected}; got {found.name} for {dtype!r}")
 
 
 def as_json(metadata: Mapping[str, Any]) -> str:

@@ -262,7 +262,7 @@ def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         return array
     with np.errstate(over="ignore"):
         found = array.astype(dtype)
-    if array.dtype.kind == "f" and not np.isfinite(found).all():
-        largest = np.abs(array).max()
+    if array.dtype.name != dtype.name and not np.isfinite(found).all():
+        largest = float(np.abs(array).max())
         raise CheckpointError(f"{name}: expected numbers that {dtype.name} holds; got ±{largest:g}")
     return found

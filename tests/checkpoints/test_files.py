@@ -241,6 +241,39 @@ def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("array", "dtype", "message"),
+    [
+        (np.array([300]), "int8", "x: expected floats to round to .*; got int64 for 'int8'"),
+        (np.array([10**6]), "float16", "got int64 for 'float16'"),
+        (np.array([1j]), "float32", "got complex128 for 'float32'"),
+        (np.ones(1), "int64", "got float64 for 'int64'"),
+        (np.ones(1), "bogus", "got float64 for 'bogus'"),
+        (np.array([1e30]), "float16", r"x: expected numbers that float16 holds; got ±1e\+30"),
+    ],
+)
+def test_rounding_that_would_lose_numbers(
+    suffix: str, array: Array, dtype: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write_arrays(tmp_path / f"a{suffix}", {"x": array}, {}, {"x": dtype})
+    with pytest.raises(CheckpointError, match="dtypes: expected names of arrays; got 'y'"):
+        write_arrays(tmp_path / f"a{suffix}", {"x": array}, {}, {"y": dtype})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_bfloat16_is_rounded_as_floats_are(suffix: str, tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    path = tmp_path / f"a{suffix}"
+    large, third = (np.array([n], ml_dtypes.bfloat16) for n in (1e30, 1 / 3))
+    with pytest.raises(CheckpointError, match=r"numbers that float16 holds; got ±1.00026e\+30"):
+        write_arrays(path, {"x": large}, {}, {"x": "float16"})
+    write_arrays(path, {"x": third}, {}, {"x": "float32"})
+    np.testing.assert_array_equal(read_arrays(path)[0]["x"], third.astype(np.float32))
+
+
 def test_bad_paths(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"ends in \.npz or \.safetensors; got a\.pt"):
         write_arrays(tmp_path / "a.pt", {}, {})
