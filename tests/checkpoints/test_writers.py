@@ -201,6 +201,25 @@ def test_of_two_who_save_a_folder_one_is_refused(tmp_path: Path) -> None:
     assert names(tmp_path) == ["model"]
 
 
+@pytest.mark.parametrize("kind", ["working folder", "mount point"])
+def test_a_folder_that_cannot_be_replaced_stays(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    before = path.stat().st_ino
+    if kind == "working folder":
+        monkeypatch.chdir(path)
+        path = Path()
+    else:
+        monkeypatch.setattr("os.path.ismount", lambda found: Path(found) == path)
+    with pytest.raises(CheckpointError, match="folder that can be replaced; .*model is the work"):
+        save_pretrained(large(), path)
+    assert path.stat().st_ino == before
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == []
+
+
 def test_a_configuration_is_replaced_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
