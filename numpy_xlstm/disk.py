@@ -175,17 +175,23 @@ def _open_or_remove(partial: Path, how: int) -> int:
         raise
 
 
-def _lock(descriptor: int) -> bool | None:
-    """Whether a file or folder is now locked; None where that cannot be done."""
-    if fcntl is None:
-        return None
+def flock(descriptor: int) -> bool:
+    """Whether a file or folder is now locked, and by nobody else; an error if it cannot be."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _lock(descriptor: int) -> bool | None:
+    """The same; None where that cannot be done."""
+    if fcntl is None:
+        return None
+    try:
+        return flock(descriptor)
     except OSError:
         return None
-    return True
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -215,10 +221,14 @@ def _remove_unlocked(path: Path, is_folder: bool) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk."""
-    if hasattr(os, "O_DIRECTORY"):
+    """Have the names in a folder on the disk, if it may be read."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
