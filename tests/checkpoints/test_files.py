@@ -150,6 +150,23 @@ def test_no_flipped_bit_of_an_npz_changes_a_number(tmp_path: Path) -> None:
     assert found > 75
 
 
+def test_every_flipped_bit_at_the_end_of_an_npz_is_damage_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "file.npz"
+    write_arrays(path, {"x": np.ones(3)}, {"a": 1})
+    data, damaged = path.read_bytes(), 0
+    for at in range(8 * (len(data) - 60), 8 * len(data)):
+        changed = bytearray(data)
+        changed[at // 8] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            arrays, metadata = read_arrays(path)
+        except CheckpointError:
+            damaged += 1
+        else:
+            assert (arrays["x"].tolist(), metadata) == ([1, 1, 1], {"a": 1})
+    assert damaged > 240
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", b"\x93NUMPY", b"{}", bytes(1000), b"text" * 99])
 def test_another_format(suffix: str, data: bytes, tmp_path: Path) -> None:
