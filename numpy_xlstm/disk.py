@@ -6,6 +6,7 @@ the next writer of NAME can tell what a killed one has left, and removes that. W
 no such locks, as on Windows and some network file systems, it stays.
 """
 
+import errno
 import functools
 import os
 import re
@@ -97,9 +98,15 @@ def write_text(path: Path, text: str) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a folder to write to that takes the name ``path`` once it is complete and on disk.
 
-    There may be an empty folder of that name.
+    There may be an empty folder of that name, other than the working folder and a mount point,
+    which would not be the one that is there afterwards.
     """
     target = Path(os.path.realpath(path))
+    if target.is_dir() and (os.path.ismount(target) or target.samefile(os.curdir)):
+        raise CheckpointError(
+            f"path: expected none yet, or an empty folder that can be replaced; {target} is the "
+            "working folder or a mount point"
+        )
     _remove_left_behind(target)
     partial, descriptor = _claim(target, Path.mkdir, os.O_RDONLY)
     try:
@@ -123,7 +130,7 @@ def _take_place(partial: Path, target: Path) -> None:
     try:
         partial.replace(target)
     except OSError as error:
-        if not target.exists():
+        if not target.exists() or error.errno == errno.EBUSY:
             raise
         raise CheckpointError(
             f"path: expected none yet, or an empty folder; {target} is there"
@@ -168,17 +175,23 @@ def _open_or_remove(partial: Path, how: int) -> int:
         raise
 
 
-def _lock(descriptor: int) -> bool | None:
-    """Whether a file or folder is now locked; None where that cannot be done."""
-    if fcntl is None:
-        return None
+def flock(descriptor: int) -> bool:
+    """Whether a file or folder is now locked, and by nobody else; an error if it cannot be."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    return True
+
+
+def _lock(descriptor: int) -> bool | None:
+    """The same; None where that cannot be done."""
+    if fcntl is None:
+        return None
+    try:
+        return flock(descriptor)
     except OSError:
         return None
-    return True
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
@@ -208,10 +221,14 @@ def _remove_unlocked(path: Path, is_folder: bool) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk."""
-    if hasattr(os, "O_DIRECTORY"):
+    """Have the names in a folder on the disk, if it may be read."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    except PermissionError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

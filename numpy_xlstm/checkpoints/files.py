@@ -11,12 +11,15 @@ from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import CODES, MAX_ARRAYS, write_safetensors
 from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open_tensors
 from numpy_xlstm.disk import replacing
-from numpy_xlstm.documents import check_bounded, parse_json
+from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array, checked_path
 
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
+
+FLOATS = "float16", "bfloat16", "float32", "float64"
+"""What arrays can be rounded to."""
 
 MAX_NAME = 1000
 """The most characters in the name of an array."""
@@ -43,8 +46,8 @@ def write_arrays(
         What JSON can hold: strings, finite numbers, booleans, None, lists and dicts of these.
         NumPy's numbers and arrays are written as Python's numbers and lists.
     dtypes : Mapping[str, str], optional
-        What to round arrays to, by name, such as "bfloat16", which needs the ``checkpoints``
-        extra.
+        What to round arrays of floats to, by name: "float16", "bfloat16", which needs the
+        ``checkpoints`` extra, "float32" or "float64".
 
     Raises
     ------
@@ -66,6 +69,7 @@ def write_arrays(
     path = checked_path("path", path)
     write = WRITERS[_suffix(path)]
     _check_arrays(arrays)
+    _check_dtypes(arrays, dtypes or {})
     names = {name: array.dtype.name for name, array in arrays.items()} | dict(dtypes or {})
     text = as_json(metadata)
     with replacing(path) as file:
@@ -133,13 +137,26 @@ def _check_arrays(arrays: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{name}: expected an array of numbers; got {got}")
 
 
+def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
+    """Raise :class:`CheckpointError` unless all that is rounded are floats, and become floats."""
+    for name, dtype in dtypes.items():
+        if name not in arrays:
+            raise CheckpointError(f"dtypes: expected names of arrays; got {name!r:.80}")
+        found = arrays[name].dtype
+        if dtype == found.name:
+            continue
+        if dtype not in FLOATS or not (found.kind == "f" or found.name == "bfloat16"):
+            expected = "floats to round to " + " or ".join(FLOATS)
+            raise CheckpointError(f"{name}: expected {expected}; got {found.name} for {dtype!r}")
+
+
 def as_json(metadata: Mapping[str, Any]) -> str:
     """The metadata as JSON that can be read again."""
     if not isinstance(metadata, Mapping):
         raise CheckpointError(f"metadata: expected values by name; got {metadata!r:.80}")
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
-        check_bounded(text.encode())
+        parse_json(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
     return text

@@ -19,6 +19,7 @@ from numpy_xlstm.checkpoints.safetensors import (
     narrowed,
     numpy_dtype,
 )
+from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 
 COMMENT = f"{CHECKSUM} ".encode()
@@ -58,6 +59,10 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str,
     crc = _frame(file, infos)
     file.seek(-8, io.SEEK_END)
     file.write(b"%08x" % crc)
+    try:
+        read_directory(file, file.tell())
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"arrays: expected what an .npz file can hold; got {error}") from None
 
 
 def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:

@@ -203,7 +203,7 @@ def write_safetensors(
     The header is written twice: its checksums are known at the end.
     """
     crcs: list[int] = []
-    file.write(_header(arrays, dtypes, metadata, [0] * len(arrays)))
+    file.write(_checked_header(arrays, dtypes, metadata))
     for name, array in arrays.items():
         dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
         crc = 0
@@ -215,6 +215,21 @@ def write_safetensors(
         yield flat.size * dtype.itemsize
     file.seek(0)
     file.write(_header(arrays, dtypes, metadata, crcs))
+
+
+def _checked_header(
+    arrays: Mapping[str, Array], dtypes: Mapping[str, str], metadata: Mapping[str, str]
+) -> bytes:
+    """The header with zeros for the checksums of the arrays, if it can be read again."""
+    header = _header(arrays, dtypes, metadata, [0] * len(arrays))
+    sizes = (array.size * numpy_dtype(dtypes[name]).itemsize for name, array in arrays.items())
+    try:
+        parse_header(header[8:], sum(sizes))
+    except ValueError as error:
+        raise CheckpointError(
+            f"header: expected what a .safetensors file can hold; got {error}"
+        ) from None
+    return header
 
 
 def _header(
@@ -247,7 +262,7 @@ def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
         return array
     with np.errstate(over="ignore"):
         found = array.astype(dtype)
-    if array.dtype.kind == "f" and not np.isfinite(found).all():
-        largest = np.abs(array).max()
+    if array.dtype.name != dtype.name and not np.isfinite(found).all():
+        largest = float(np.abs(array).max())
         raise CheckpointError(f"{name}: expected numbers that {dtype.name} holds; got ±{largest:g}")
     return found

@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 from weakref import WeakValueDictionary, finalize
 
-from numpy_xlstm.disk import NO_LINK
+from numpy_xlstm.disk import NO_LINK, fcntl, flock
 from numpy_xlstm.errors import OptionError
 
 LOCK = "lock"
@@ -22,20 +22,19 @@ class DirectoryLock:
     ------
     OptionError
         If another process holds it. The error names its number and its machine.
+    OSError
+        If there is no lock to be had, as on some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:
         descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
-        try:
-            _lock(descriptor)
-        except OSError:
+        finalize(self, os.close, descriptor)
+        if not _lock(descriptor):
             holder = os.read(descriptor, 200).decode(errors="replace")
-            os.close(descriptor)
             raise OptionError(
                 f"directory: expected one that no other process trains in; got {directory}, "
                 f"in use by {holder!a}"
-            ) from None
-        finalize(self, os.close, descriptor)
+            )
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
@@ -52,15 +51,17 @@ def lock_directory(directory: Path) -> DirectoryLock:
     return lock
 
 
-def _lock(descriptor: int) -> None:
-    """Lock a file, or raise an :class:`OSError` if another process has."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        import msvcrt
+def _lock(descriptor: int) -> bool:
+    """Whether a file is now locked, and by no other process."""
+    if fcntl is not None:
+        return flock(descriptor)
+    import msvcrt  # Windows
 
-        os.lseek(descriptor, WHERE, os.SEEK_SET)
+    os.lseek(descriptor, WHERE, os.SEEK_SET)
+    try:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except PermissionError:
+        return False
+    finally:
         os.lseek(descriptor, 0, os.SEEK_SET)
-    else:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return True

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
 from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.door import checked_state
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import Array, check_generator, check_has
@@ -23,6 +23,7 @@ OPTIMIZER, CARRIED = "optimizer.", "carried"
 """What the names of the stored moments and of the carried state begin with."""
 
 COUNTS = ("step", "tokens", "elapsed", "busy")
+STORED = {*COUNTS, "rng", "optimizer", "validations", "carried"}
 OPTIONS = ("lr", "betas", "eps", "weight_decay")
 """The optimiser's options that are stored; its rule of what decays is not."""
 
@@ -84,8 +85,9 @@ class TrainingState:
         check_has("optimizer", self.optimizer, "step", "state_dict")
         check_generator("rng", self.rng, required=True)
         if self.carried is not None and hasattr(self.model, "init_state"):
-            (_, first), *_ = leaves("state", self.carried)
-            self.carried = checked_state(self.model, self.carried, len(first))
+            parts = leaves("state", self.carried)
+            rows = next((len(array) for _, array in parts if np.ndim(array)), 1)
+            self.carried = checked_state(self.model, self.carried, rows)
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
         """Count one more step, and keep the state that it ended in, as arrays of its own.
@@ -111,6 +113,8 @@ class TrainingState:
         With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
         What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
         """
+        if mine := sorted(more.keys() & STORED):
+            raise OptionError(f"more: expected other names than those of a state; got {mine[0]!r}")
         described = generator_from_state(self.rng.bit_generator.state).bit_generator.state
         carried = self.carried if comm is None else join_states(comm.allgather(self.carried))
         moments = {OPTIMIZER + n: array for n, array in self.optimizer.state_dict().items()}
@@ -137,6 +141,8 @@ class TrainingState:
         the kind of model, if omitted. There may be other ranks than at the
         time. Raises :class:`CheckpointError` if the file is damaged, or holds no training.
         """
+        if decays is not None and not callable(decays):
+            raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         checkpoint = load_checkpoint(path)
         model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
         try:

@@ -150,6 +150,23 @@ def test_no_flipped_bit_of_an_npz_changes_a_number(tmp_path: Path) -> None:
     assert found > 75
 
 
+def test_every_flipped_bit_at_the_end_of_an_npz_is_damage_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "file.npz"
+    write_arrays(path, {"x": np.ones(3)}, {"a": 1})
+    data, damaged = path.read_bytes(), 0
+    for at in range(8 * (len(data) - 60), 8 * len(data)):
+        changed = bytearray(data)
+        changed[at // 8] ^= 1 << at % 8
+        path.write_bytes(changed)
+        try:
+            arrays, metadata = read_arrays(path)
+        except CheckpointError:
+            damaged += 1
+        else:
+            assert (arrays["x"].tolist(), metadata) == ([1, 1, 1], {"a": 1})
+    assert damaged > 240
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", b"\x93NUMPY", b"{}", bytes(1000), b"text" * 99])
 def test_another_format(suffix: str, data: bytes, tmp_path: Path) -> None:
@@ -206,6 +223,72 @@ def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_pat
     with pytest.raises(CheckpointError, match=message):
         write_arrays(tmp_path / "a.npz", arrays, metadata)
     assert list(tmp_path.iterdir()) == []
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"x": nested(40)}, "nested more than 32 deep"),
+        ({"x": 2**256}, "at most 256 bits"),
+        ({1: "a", "1": "b"}, "1: expected one entry; got two"),
+    ],
+)
+def test_metadata_that_could_not_be_read_again(
+    suffix: str, metadata: Any, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write_arrays(tmp_path / f"a{suffix}", {}, metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
+    with pytest.raises(
+        CheckpointError,
+        match=r"a \.safetensors file can hold; got expected at most 25,000,000 bytes",
+    ):
+        write_arrays(tmp_path / "a.safetensors", {}, {"a": '"' * 8_000_000})
+    many = {f"{n:0900}": np.zeros(0) for n in range(5000)}
+    with pytest.raises(CheckpointError, match=r"an \.npz file can hold; got a list of arrays of"):
+        write_arrays(tmp_path / "a.npz", many, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(
+    ("array", "dtype", "message"),
+    [
+        (np.array([300]), "int8", "x: expected floats to round to .*; got int64 for 'int8'"),
+        (np.array([10**6]), "float16", "got int64 for 'float16'"),
+        (np.array([1j]), "float32", "got complex128 for 'float32'"),
+        (np.ones(1), "int64", "got float64 for 'int64'"),
+        (np.ones(1), "bogus", "got float64 for 'bogus'"),
+        (np.array([1e30]), "float16", r"x: expected numbers that float16 holds; got ±1e\+30"),
+    ],
+)
+def test_rounding_that_would_lose_numbers(
+    suffix: str, array: Array, dtype: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        write_arrays(tmp_path / f"a{suffix}", {"x": array}, {}, {"x": dtype})
+    with pytest.raises(CheckpointError, match="dtypes: expected names of arrays; got 'y'"):
+        write_arrays(tmp_path / f"a{suffix}", {"x": array}, {}, {"y": dtype})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_bfloat16_is_rounded_as_floats_are(suffix: str, tmp_path: Path) -> None:
+    ml_dtypes = pytest.importorskip("ml_dtypes")
+    path = tmp_path / f"a{suffix}"
+    large, third = (np.array([n], ml_dtypes.bfloat16) for n in (1e30, 1 / 3))
+    with pytest.raises(CheckpointError, match=r"numbers that float16 holds; got ±1.00026e\+30"):
+        write_arrays(path, {"x": large}, {}, {"x": "float16"})
+    write_arrays(path, {"x": third}, {}, {"x": "float32"})
+    np.testing.assert_array_equal(read_arrays(path)[0]["x"], third.astype(np.float32))
 
 
 def test_bad_paths(tmp_path: Path) -> None:

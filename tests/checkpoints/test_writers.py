@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,7 @@ def test_of_two_savers_the_last_wins_and_both_succeed(tmp_path: Path) -> None:
 SAVER = """
 import sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from numpy_xlstm.checkpoints import write_arrays
 path, number = sys.argv[1], int(sys.argv[2])
@@ -148,6 +150,7 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
+from typing import Any
 from numpy_xlstm.disk import new_folder, replacing
 path = Path(sys.argv[1])
 with replacing(path) as file, new_folder(path.with_name("model")) as folder:
@@ -199,6 +202,43 @@ def test_of_two_who_save_a_folder_one_is_refused(tmp_path: Path) -> None:
         save_two_folders(tmp_path / "model")
     assert (tmp_path / "model" / "x").read_text() == "second"
     assert names(tmp_path) == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["working folder", "mount point"])
+def test_a_folder_that_cannot_be_replaced_stays(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    before = path.stat().st_ino
+    if kind == "working folder":
+        monkeypatch.chdir(path)
+        path = Path()
+    else:
+        monkeypatch.setattr("os.path.ismount", lambda found: Path(found) == path)
+    with pytest.raises(CheckpointError, match=r"folder that can be replaced; .*model is the work"):
+        save_pretrained(large(), path)
+    assert path.stat().st_ino == before
+    assert names(tmp_path) == ["model"]
+    assert names(tmp_path / "model") == []
+
+
+@posix
+def test_a_folder_that_cannot_be_read_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.open
+
+    def refusing(path: Any, flags: int, *mode: int) -> int:
+        if flags & os.O_DIRECTORY:
+            raise PermissionError(13, "Permission denied")
+        return original(path, flags, *mode)
+
+    monkeypatch.setattr("os.open", refusing)
+    write_arrays(tmp_path / "a.npz", {}, {"step": 7})
+    monkeypatch.undo()
+    assert read_arrays(tmp_path / "a.npz") == ({}, {"step": 7})
+    assert names(tmp_path) == ["a.npz"]
 
 
 def test_a_configuration_is_replaced_at_once(

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Progress, Run, TrainingState
+from numpy_xlstm.training.lock import lock_directory
 from numpy_xlstm.training.run import read_log
 
 
@@ -225,6 +227,18 @@ def test_the_end_of_a_process_frees_its_run(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         assert Run.begin(tmp_path, start()).checkpoint.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has other locks")
+def test_a_system_without_locks_is_not_taken_for_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(OSError, match="No locks available"):
+        lock_directory(tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="links need permissions on Windows")

@@ -6,7 +6,7 @@ import pytest
 
 from numpy_xlstm import LSTM, mLSTM, sLSTM
 from numpy_xlstm.checkpoints import read_arrays, save_checkpoint, write_arrays
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, DTypeError, OptionError, ShapeError
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Budget, TrainingState, consecutive_windows, train
 from numpy_xlstm.trees import leaves
@@ -146,6 +146,18 @@ def test_a_training_that_cannot_go_on(
     write_arrays(path, {k: v for k, v in (stored | arrays).items() if v is not None}, metadata)
     with pytest.raises(CheckpointError, match=message):
         TrainingState.load(path)
+
+
+def test_wrong_arguments_are_not_the_fault_of_the_file(tmp_path: Path) -> None:
+    path, state = tmp_path / "state.npz", start()
+    state.save(path)
+    with pytest.raises(OptionError, match="decays: expected a function of name and array; got 3"):
+        TrainingState.load(path, decays=3)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"more: expected other names .*; got 'step'"):
+        state.save(path, step=99)
+    for carried in ((), 3, np.array(3)):
+        with pytest.raises((ShapeError, DTypeError), match="state: expected"):
+            TrainingState(state.model, state.optimizer, state.rng, carried=carried)
 
 
 def test_a_generator_of_another_kind_is_refused_before_anything_is_written(tmp_path: Path) -> None:
