@@ -51,6 +51,14 @@ class Case:
         What may go wrong: names in ``FLAGS``.
     content : Callable[[], Content]
         Makes its tensors, when they are first asked for.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> case = conformance.cases("lstm.step", "float64")[0]
+    >>> case.id, case.inputs["x"].shape, sorted(case.expected)[:3]
+    ('lstm.step.ordinary.float64', (3, 5), ['dstate0.c', 'dstate0.h', 'dx'])
+    >>> case.check(case.results())  # nothing, as it is right
     """
 
     id: str

@@ -43,6 +43,23 @@ class Row:
 def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
     """Judge all results of a case; what is missing, or is no result of it, has a row too.
 
+    Parameters
+    ----------
+    case : Case
+        With true results, and bounds.
+    results : Mapping[str, np.ndarray]
+        Those of a port by name, each of the shape as in ``case.expected``.
+
+    Returns
+    -------
+    list[Row]
+        One for each tensor, passed or not.
+
+    Raises
+    ------
+    AttributeError
+        If the results are no mapping; wrong tensors have rows that say so.
+
     Examples
     --------
     >>> from numpy_xlstm import conformance

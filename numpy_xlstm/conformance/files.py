@@ -70,6 +70,27 @@ def write_vectors(
         That seed, for the manifest.
     format : {"safetensors", "npz"}
         Of the files of tensors.
+
+    Yields
+    ------
+    Case
+        Each, when its files are written.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from numpy_xlstm import conformance
+    >>> cases = conformance.cases("elman.step", "float64")[:2]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = list(conformance.write_vectors(Path(folder, "vectors"), cases))
+    ...     len(conformance.read_vectors(Path(folder, "vectors")))
+    2
     """
     folder = checked_path("folder", folder)
     check_choice("format", format, ("safetensors", "npz"))
@@ -103,6 +124,16 @@ def _lines(said: dict[str, Any]) -> str:
 
 def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     """Read the cases of a folder, when all of its files are found whole.
+
+    Parameters
+    ----------
+    folder : str or Path
+        As :func:`write_vectors` has written it.
+
+    Returns
+    -------
+    list[Case]
+        In the order of the manifest.
 
     Raises
     ------

@@ -34,10 +34,25 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
     seconds : float
         How long it may take for a case.
 
+    Returns
+    -------
+    callable
+        For :func:`verify`.
+
     Raises
     ------
     OptionError
         If ``{in}`` or ``{out}`` is missing, or there is no such program.
+
+    Examples
+    --------
+    >>> import sys
+    >>> from pathlib import Path
+    >>> from numpy_xlstm import conformance
+    >>> port = conformance.from_command(f"{sys.executable} my_port.py {{in}} {{out}}", Path(), 10.0)
+    >>> conformance.from_command("my_port", Path(), 10.0)
+    Traceback (most recent call last):
+    numpy_xlstm.errors.OptionError: ...
     """
     words, folder = _words(command), checked_path("folder", folder)
 

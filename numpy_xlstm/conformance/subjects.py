@@ -55,6 +55,13 @@ class Subject:
         The option that says how many tokens there are, if x is made of tokens.
     situations : tuple[str, ...]
         The situations that it can be in, if these are not all that fit a cell.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> subject = conformance.SUBJECTS["slstm.sequence"]
+    >>> subject.family, list(subject.variants)
+    ('slstm', ['sigmoid', 'exp'])
     """
 
     name: str

@@ -45,7 +45,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`verify`; ``str`` of it is a table."""
+    """The outcome of :func:`verify`; ``str`` of it is a table.
+
+    Attributes
+    ----------
+    verdicts : tuple[Verdict, ...]
+        What became of each case.
+    strangers : tuple[str, ...]
+        Files of results that are of no case.
+
+    Examples
+    --------
+    >>> from numpy_xlstm import conformance
+    >>> cases = conformance.cases("elman.step", "float64")
+    >>> print(conformance.verify(cases, lambda case: case.results()))
+    elman.step: 6 of 6 cases passed
+    """
 
     verdicts: tuple[Verdict, ...]
     strangers: tuple[str, ...] = ()
@@ -122,6 +137,24 @@ class Report:
 def verify(cases: Sequence[Case], port: Port) -> Report:
     """Run a port on cases, one after the other; what it raises is a row of the report.
 
+    Parameters
+    ----------
+    cases : Sequence[Case]
+        As :func:`cases` or :func:`read_vectors` gives them.
+    port : callable
+        Takes a case and returns its results, arrays by name.
+
+    Returns
+    -------
+    Report
+        Printed, it is a table of what failed, with counts and what is known of the mistakes.
+
+    Raises
+    ------
+    OptionError
+        By :func:`cases`, for names and dtypes that there are none of; what a port raises is in the
+        report.
+
     Examples
     --------
     >>> from numpy_xlstm import conformance
@@ -146,7 +179,33 @@ def verdict(case: Case, port: Port) -> Verdict:
 
 
 def from_folder(folder: str | os.PathLike[str]) -> Port:
-    """The port whose results are in a folder, in a file for each case."""
+    """The port whose results are in a folder, in a file for each case.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Holds ``ID.safetensors`` or ``ID.npz`` for each case.
+
+    Returns
+    -------
+    callable
+        For :func:`verify`.
+
+    Raises
+    ------
+    PortError
+        By the port, where a file is missing, damaged, or of another version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import conformance
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     port = conformance.from_folder(folder)
+    ...     report = conformance.verify(conformance.cases("elman.step", "float64")[:1], port)
+    >>> report.passed, report.verdicts[0].rows[0].note
+    (False, 'expected elman.step.tanh.ordinary.float64.safetensors; got no such file')
+    """
     folder = checked_path("folder", folder)
 
     def port(case: Case) -> Mapping[str, Any]:

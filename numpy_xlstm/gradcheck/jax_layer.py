@@ -27,6 +27,11 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
         several outputs is y, and the others are the state. If it is a pytree that holds arrays, as
         a module of Equinox or a ``jax.tree_util.Partial`` is, these are its parameters.
 
+    Returns
+    -------
+    AutodiffLayer
+        For :func:`numpy_xlstm.gradcheck`: it has ``params``, ``forward`` and ``backward``.
+
     Raises
     ------
     TypeError
@@ -40,6 +45,11 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
 
         report = gradcheck(from_jax(my_function), x, (h, c))
         report = gradcheck(from_jax(jax.tree_util.Partial(apply, params)), x)
+
+    >>> from numpy_xlstm.gradcheck import from_jax
+    >>> from_jax(3)
+    Traceback (most recent call last):
+    TypeError: from_jax: expected a function or a module; got 3
     """
     if not callable(target):
         raise TypeError(f"from_jax: expected a function or a module; got {target!r}")

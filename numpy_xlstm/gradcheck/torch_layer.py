@@ -26,6 +26,11 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
         several outputs is y, and the others are the state. Parameters that require no gradient are
         constants.
 
+    Returns
+    -------
+    AutodiffLayer
+        For :func:`numpy_xlstm.gradcheck`: it has ``params``, ``forward`` and ``backward``.
+
     Raises
     ------
     TypeError
@@ -38,6 +43,11 @@ def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
     .. code-block:: python
 
         report = gradcheck(from_torch(torch.nn.LSTM(3, 4)), rng.standard_normal((5, 2, 3)))
+
+    >>> from numpy_xlstm.gradcheck import from_torch
+    >>> from_torch(3)
+    Traceback (most recent call last):
+    TypeError: from_torch: expected a module or a function; got 3
     """
     if not callable(target):
         raise TypeError(f"from_torch: expected a module or a function; got {target!r}")

@@ -28,6 +28,25 @@ class Change(NamedTuple):
 class Bug(NamedTuple):
     """A known mistake.
 
+    Attributes
+    ----------
+    name : str
+        Such as ``normaliser-constant``.
+    subjects : tuple[str, ...]
+        The subjects in which it is made: patterns, such as ``slstm.*``.
+    places : tuple
+        The functions and classes in which the lines stand.
+    change : str
+        Old lines behind "- ", and new ones behind "+ ", without the tags.
+    description : str
+        What has this mistake: it completes "the numbers are those of …".
+    flags : tuple[str, ...]
+        Those of the cases that must show it; options count too, as ``eps=0.75``.
+    seen_in : tuple[str, ...]
+        Where it was found.
+    port : callable, optional
+        What gives results from options and inputs, where that is not the specification.
+
     Examples
     --------
     >>> import numpy as np
@@ -93,11 +112,34 @@ UNCHECKED = Bug(
 def planted(*bugs: Bug) -> Iterator[None]:
     """Let the specification make these mistakes as long as the context lasts, for all who use it.
 
+    Parameters
+    ----------
+    *bugs : Bug
+        The mistakes.
+
+    Yields
+    ------
+    None
+        While they are made.
+
     Raises
     ------
     ValueError
         If a line that is to be changed does not occur exactly once: by itself, or since two
         mistakes are changes of one line.
+
+    Examples
+    --------
+    See :class:`Bug`; without any, nothing changes.
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import LSTMCell
+    >>> from numpy_xlstm.conformance.bugs import planted
+    >>> cell, x = LSTMCell(3, 4), np.ones((2, 3))
+    >>> with planted():
+    ...     h, _, _ = cell.forward(x)
+    >>> bool((h == cell.forward(x)[0]).all())
+    True
     """
     changed: dict[FunctionType, Lines] = {}
     for bug in (UNCHECKED, *bugs):
