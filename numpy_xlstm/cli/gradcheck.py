@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = {name: report.to_dict() for name, report in reports.items()}
         result = {"version": __version__, "dtype": arguments.dtype, "passed": done and not failed}
         text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
-        write_text(arguments.json, text)
+        write_report(arguments.json, text)
     return 1 if failed else 0 if done else 130
 
 
@@ -99,6 +99,14 @@ def check_writable(option: str, file: Path) -> None:
     if file.is_dir():
         raise IsADirectoryError(f"{option}: expected a file; got the folder {file}")
     file.open("a", encoding="utf-8").close()
+
+
+def write_report(file: Path, text: str) -> None:
+    """Write a text whole or not at all, or plainly to a device or a pipe, such as /dev/stdout."""
+    if file.exists() and not file.is_file():
+        file.write_text(text, encoding="utf-8")
+    else:
+        write_text(file, text)
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:

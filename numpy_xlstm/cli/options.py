@@ -148,7 +148,7 @@ NAMES = DEFAULTS.keys()
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
 """The options that describe the model."""
 NOT_STORED = {"out", "resume"}
-AT_RESUME = {"steps", "minutes", "sample_length", "temperature", "prompt"}
+AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
 """The options of those arguments of the library that have another name."""
 

@@ -30,8 +30,8 @@ sample is drawn. Ctrl-C ends the training early and still shows both.
 
 With --out, all that the training depends on is saved every minute and at the end. Whatever ends it,
 --resume goes on from there, with all its options; with --steps alone, bit for bit as if nothing had
-happened. Only its budget can be raised, with --steps or --minutes, and FILE can say where its text
-is now. The model of the best validation is in best.npz."""
+happened. Only its budget can be raised, with --steps or --minutes, its learning rate changed, with
+--lr, and FILE can say where its text is now. The model of the best validation is in best.npz."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
@@ -130,7 +130,9 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     split = training.split_text(text, options.window, run.tokenizer)
     prompt = _check(options, split, comm)
     run.save_every = options.save_every
-    if given.keys() & {"steps", "minutes", "file"}:
+    if "lr" in given:
+        run.state.optimizer.lr = options.lr
+    if given.keys() & {"steps", "minutes", "lr", "file"}:
         run.notes["options"] = command.stored(options)
         run.save()
     return (options, split, run.state, run), prompt
@@ -206,19 +208,19 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
                     break
         except DivergenceError:
             if run is not None and logged == state.step:  # no validation found it
-                _save(run)
+                _save(run, f" --lr {state.optimizer.lr / 10:g}")
             raise
         stopped = ranks.total(interrupted(), comm) > 0
         if run is not None:
-            _save(run, goes_on=stopped)
+            _save(run, "" if stopped else None)
     return stopped
 
 
-def _save(run: Run, goes_on: bool = True) -> None:
-    """Save a run, and say how it goes on."""
+def _save(run: Run, changed: str | None) -> None:
+    """Save a run, and say how it goes on, with these options changed; None if it is over."""
     run.save()
-    if goes_on:
-        again = f"numpy-xlstm train --resume {run.directory}"
+    if changed is not None:
+        again = f"numpy-xlstm train --resume {run.directory}{changed}"
         print(f"saved after step {run.state.step}; {again} goes on", file=sys.stderr)
 
 

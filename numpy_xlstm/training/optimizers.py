@@ -98,8 +98,9 @@ class AdamW:
         First and second moment of each parameter's gradient, in its shape.
     t : int
         How many steps have been taken.
-    largest_update : float
-        By how much the last one has moved an entry, at most, beside its decay.
+    largest_update : float or None
+        By how much the last one has moved an entry, at most, beside its decay. It is not stored:
+        None until this object has taken a step.
 
     Raises
     ------
@@ -146,7 +147,8 @@ class AdamW:
         self.decays = decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
-        self.t, self.largest_update = 0, 0.0
+        self.t = 0
+        self.largest_update: float | None = None
 
     def step(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
@@ -324,12 +326,13 @@ class AdamWUpdate(NamedTuple):
 def diverged(
     optimizer: AdamW, reason: object, lr: float | None, largest: float | None = None
 ) -> DivergenceError:
-    """Say that the next step is none, and how large its update is, or that of the step before."""
+    """Say that the next step is none, and, if known, how large its update is, or the last one."""
     rate = optimizer.lr if lr is None else lr
     size = optimizer.largest_update if largest is None else largest
+    update = "" if size is None else f", largest update {size:.3g}"
     return DivergenceError(
-        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}, "
-        f"largest update {size:.3g}); lower the learning rate"
+        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}{update}); "
+        "lower the learning rate"
     )
 
 

@@ -29,6 +29,14 @@ def test_one_cell_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "seed 3" in out
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no /dev")
+def test_the_report_can_go_to_a_pipe_or_device() -> None:
+    command = [sys.executable, "-m", "numpy_xlstm", "gradcheck", "LSTMCell", "--json"]
+    done = subprocess.run([*command, "/dev/stderr"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stderr)["passed"] is True
+    assert main(["gradcheck", "LSTMCell", "--json", os.devnull]) == 0
+
+
 def test_every_case_passes_in_both_dtypes() -> None:
     assert main(["gradcheck"]) == 0
     assert main(["gradcheck", "--dtype", "float32", "--method", "adjoint"]) == 0

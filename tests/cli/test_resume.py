@@ -215,7 +215,7 @@ def test_without_matplotlib(
     ("options", "message"),
     [
         ("--steps 2", "--steps: expected at least the 3 of the run; got 2"),
-        ("--lr 0.1", "--resume: expected no other options than .*; got --lr"),
+        ("--clip 0.1", "--resume: expected no other options than .*; got --clip"),
         ("--cell slstm --tbptt", "--resume: .*; got --cell, --tbptt"),
         ("--out elsewhere", "--resume: .*; got --out"),
         ("--model xlstm --tokenizer bytes", "--resume: .*; got --model, --tokenizer"),
@@ -285,14 +285,27 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     step = len(lines(out))
     assert step > 0
     err = capsys.readouterr().err
-    assert f"saved after step {step}; numpy-xlstm train --resume {out} goes on" in err
+    again = f"numpy-xlstm train --resume {out} --lr 1e+33"
+    assert f"saved after step {step}; {again} goes on" in err
     assert f"training diverged at step {step + 1} (" in err
     before = stored(out / "checkpoint.npz")
     assert before[1]["step"] == step
     assert all(np.isfinite(np.frombuffer(a, np.float32)).all() for a in before[0].values())
     assert resume(out) == 2
-    assert f"training diverged at step {step + 1} (" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"training diverged at step {step + 1} (" in err
+    assert "largest update 0)" not in err
     assert stored(out / "checkpoint.npz") == before
+
+
+def test_a_run_goes_on_with_another_learning_rate(text_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert train(text_file, out, "--lr", "0.01", "--steps", "2", "--schedule", "constant") == 0
+    assert resume(out, "--lr", "0.001", "--steps", "4") == 0
+    assert resume(out, "--steps", "5") == 0
+    training = stored(out / "checkpoint.npz")[1]
+    assert training["step"] == 5
+    assert training["optimizer"]["lr"] == training["notes"]["options"]["lr"] == 0.001
 
 
 def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:

@@ -19,6 +19,7 @@ from numpy_xlstm.training import (
     train,
     train_step,
 )
+from numpy_xlstm.training.optimizers import diverged
 from numpy_xlstm.trees import leaves, tree_map
 
 V = 5
@@ -73,6 +74,9 @@ def test_the_error_says_how_large_the_update_is() -> None:
     optimizer = AdamW(params, weight_decay=0.0)
     optimizer.step(params, {"a": np.array([-1, 0, 0.5], np.float32)}, lr=1e10)
     assert optimizer.largest_update == pytest.approx(1e10, rel=1e-6)
+    assert AdamW(params).largest_update is None
+    message = "training diverged at step 1 (none; learning rate 0.1); lower the learning rate"
+    assert str(diverged(AdamW(params), "none", 0.1)) == message
 
 
 def test_a_large_update_that_is_finite_is_made() -> None:
