@@ -112,8 +112,7 @@ class Module:
     _arrays: Mapping[str, Array] = MappingProxyType({})
 
     @property
-    def params(self) -> Parameters:
-        """All parameters by name: the arrays are live."""
+    def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
         params = dict(self._arrays)
         for attribute, prefix in self.parts.items():
             for where, part in _entries(prefix, getattr(self, attribute)):
