@@ -16,6 +16,9 @@ WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """What ``xlstm`` calls the files of a model in several, counted from 0."""
 
+MAX_NAME = 255
+"""The most bytes in the name of a file, on most systems."""
+
 
 def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     """Return where the configuration of a folder is, and what it says; None if it has none.
@@ -98,9 +101,10 @@ def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
             f"{INDEX}: expected weight_map, file names by name; got {places!r:.80}"
         )
     for name, place in places.items():
-        if Path(place).name != place or "\\" in place or place in (".", ".."):
+        elsewhere = Path(place).name != place or "\\" in place or place in (".", "..")
+        if elsewhere or len(place.encode(errors="replace")) > MAX_NAME:
             raise CheckpointError(
-                f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r}"
+                f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r:.80}"
             )
     arrays = _merged(folder, sorted(set(places.values())))
     for name, place in places.items():
