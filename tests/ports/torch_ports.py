@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 State = tuple[Tensor, ...]
 
 
-class Port(torch.nn.Module):
+class Port(torch.nn.Module):  # type: ignore[misc, unused-ignore]
     """A cell over x (B, T, D), or one step of it over x (B, D)."""
 
     def __init__(self, **options: Any) -> None:
@@ -84,7 +84,7 @@ class Gated(Port):
         _, H, NH = self.sizes
         R, heads = self.R.reshape(NH, 4, H // NH, H // NH), h.reshape(-1, NH, H // NH)
         Rh = torch.einsum("ngij,bnj->bgni", R, heads).reshape(-1, 4 * H)
-        return torch.split(x @ self.W.T + Rh + self.b, H, 1)
+        return torch.split(x @ self.W.T + Rh + self.b, H, 1)  # type: ignore[no-any-return, unused-ignore]
 
 
 class LSTM(Gated):
