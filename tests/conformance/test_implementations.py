@@ -14,6 +14,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::RuntimeWarning:onnx"),
 ]
 PAGE = (Path(__file__).parents[2] / "docs/where-implementations-disagree.md").read_text("utf-8")
 ROWS = re.findall(r"^(\| \w+: .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", PAGE, re.M)
