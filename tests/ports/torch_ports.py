@@ -169,8 +169,8 @@ class MLSTM(Port):
         C, n, m_prev = state
         m = larger(log_f + m_prev, log_i)
         w = scaled(log_i - m, k)
-        C = scaled(log_f - (m - m_prev), C) + w[..., None] * v[:, :, None]
-        n = scaled(log_f - (m - m_prev), n) + w
+        C = scaled(log_f + m_prev - m, C) + w[..., None] * v[:, :, None]
+        n = scaled(log_f + m_prev - m, n) + w
         limit = -torch.log(torch.tensor(torch.finfo(m.dtype).tiny, dtype=m.dtype))
         floor = torch.exp(-torch.clamp(m, -limit, limit))
         den = larger(torch.abs((q * n).sum(-1)), floor) + self.options.get("eps", 1e-6)
