@@ -234,7 +234,7 @@ def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int]
                 raise
             raise SizeError(
                 f"batch_size: expected one whose state fits into the memory; got {batch_size}"
-            ) from None
+            ) from error
 
     return made
 

@@ -16,7 +16,7 @@ WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """What ``xlstm`` calls the files of a model in several, counted from 0."""
 
-MAX_NAME = 255
+MAX_FILE_NAME = 255
 """The most bytes in the name of a file, on most systems."""
 
 
@@ -102,7 +102,7 @@ def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
         )
     for name, place in places.items():
         elsewhere = Path(place).name != place or "\\" in place or place in (".", "..")
-        if elsewhere or len(place.encode(errors="replace")) > MAX_NAME:
+        if elsewhere or len(place.encode(errors="replace")) > MAX_FILE_NAME:
             raise CheckpointError(
                 f"{INDEX}: {name}: expected the name of a file in this folder; got {place!r:.80}"
             )

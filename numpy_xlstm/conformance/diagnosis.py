@@ -24,7 +24,7 @@ SHORTLIST = 8
 MOST = 6
 """So many mistakes can be found in one subject."""
 LEAST = 2
-"""So many results in several cases must speak for one more mistake: one may be a chance."""
+"""So many results must speak for a mistake beside one that is found: one may be a chance."""
 ROUNDINGS = 64
 """How many roundings of the largest number of a row may lie between a port and its mistake."""
 

@@ -173,12 +173,7 @@ def train(
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
-    try:
-        iter(batches)
-    except TypeError:
-        raise OptionError(
-            f"batches: expected what has __iter__; got {type(batches).__name__}"
-        ) from None
+    _check_iterable("batches", batches)
     check_callable("schedule", schedule)
     check_bool("carry", carry)
     check_callable("clock", clock)
@@ -262,6 +257,15 @@ def validation_bits(
             nats += float(loss) * count
     per_character = ranks.total(nats, comm) / predicted * len(ids) / (characters or len(ids))
     return per_character / math.log(2)  # [entropy.3]
+
+
+def _check_iterable(name: str, value: Any) -> None:
+    """Raise :class:`OptionError` unless one can iterate; an array without axes says it can."""
+    try:
+        iter(value)
+    except TypeError:
+        got = type(value).__name__
+        raise OptionError(f"{name}: expected what has __iter__; got {got}") from None
 
 
 def _validated(state: TrainingState, ids: IndexArray, **known: Any) -> float:
