@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import cells, kernels, layers, models
+from numpy_xlstm.cells import gates
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.module import Module
@@ -27,9 +28,8 @@ Draw = Callable[[np.random.Generator, Any], Any]
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 WIDTH = 72
 """Of blocks and models: so that most of it is checked along directions, which is quick."""
-SMALL = 0.15
+DEEP = 0.15
 """Size of the matrices of a deep model, of which differences are less precise."""
-GATES = ("sigmoid", "exp")
 SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 
@@ -46,7 +46,7 @@ def _recurrent() -> dict[str, Case]:
         "LSTMSequence": _sequence(layers.LSTMSequence),
         "lstm_recurrent": _given("lstm_recurrent", layers.LSTMSequence),
     }
-    for forget in GATES:
+    for forget in gates.KINDS:
         options = {"num_heads": NH, "forget_gate": forget}
         found[f"sLSTMCell/{forget}"] = _step(cells.sLSTMCell, **options)
         found[f"sLSTM/{forget}"] = _sequence(layers.sLSTM, **options)
@@ -58,13 +58,13 @@ def _recurrent() -> dict[str, Case]:
 def _memories() -> dict[str, Case]:
     """The variants of mLSTM, as a step, over a sequence, and each form as a function."""
     found: dict[str, Case] = {}
-    for forget, input_gate in product(GATES, reversed(GATES)):
-        gates = {"forget_gate": forget, "input_gate": input_gate}
-        name, options = f"{forget}-{input_gate}", {"num_heads": NH, "qk_dim": QK, **gates}
+    for forget, input_gate in product(gates.KINDS, reversed(gates.KINDS)):
+        kinds = {"forget_gate": forget, "input_gate": input_gate}
+        name, options = f"{forget}-{input_gate}", {"num_heads": NH, "qk_dim": QK, **kinds}
         found[f"mLSTMCell/{name}"] = _step(cells.mLSTMCell, **options)
         found[f"mLSTM/{name}"] = _sequence(layers.mLSTM, **options)
         for form, more in (("recurrent", {}), ("parallel", {}), ("chunkwise", {"chunk_size": 3})):
-            found[f"mlstm_{form}/{name}"] = _memory(f"mlstm_{form}", **gates, **more)
+            found[f"mlstm_{form}/{name}"] = _memory(f"mlstm_{form}", **kinds, **more)
     return found
 
 
@@ -132,11 +132,11 @@ def _models() -> dict[str, Case]:
     bodies = layers.LSTM, layers.sLSTM, layers.mLSTM
     found = {f"LanguageModel/{body.__name__}": _language_model(body) for body in bodies}
     x, memory = _normal(1, T, WIDTH), _mlstm_block(embedding_dim=WIDTH, bias=True)
-    found["mLSTMBlock"] = _layer(partial(models.mLSTMBlock, memory), x, SMALL)
+    found["mLSTMBlock"] = _layer(partial(models.mLSTMBlock, memory), x, DEEP)
     feed = models.FeedForwardConfig(proj_factor=1.0, round_proj_up_to_multiple_of=4, bias=True)
     layer = models.sLSTMLayerConfig(embedding_dim=WIDTH, num_heads=NH)
     scalar = models.sLSTMBlockConfig(layer, feed)
-    found["sLSTMBlock"] = _layer(partial(models.sLSTMBlock, scalar), x, SMALL)
+    found["sLSTMBlock"] = _layer(partial(models.sLSTMBlock, scalar), x, DEEP)
     for label, tied in (("mixed", False), ("tied", True)):
         found[f"xLSTMLMModel/{label}"] = _xlstm(tie_weights=tied)
     for mode in ("single", "fused"):
@@ -262,7 +262,7 @@ def _xlstm(**options: Any) -> Case:
         vocab_size=6,
         **options,
     )
-    return _layer(partial(models.xLSTMLMModel, config), _ids(6, 1, T), SMALL)
+    return _layer(partial(models.xLSTMLMModel, config), _ids(6, 1, T), DEEP)
 
 
 def _xlstm_large(**options: Any) -> Case:
@@ -277,7 +277,7 @@ def _xlstm_large(**options: Any) -> Case:
         use_bias=True,
         **options,
     )
-    return _layer(partial(models.xLSTMLarge, config), _ids(6, 1, T), SMALL)
+    return _layer(partial(models.xLSTMLarge, config), _ids(6, 1, T), DEEP)
 
 
 def random_state(empty: Any, rng: np.random.Generator) -> Any:

@@ -8,7 +8,7 @@ from typing import IO, Any
 import numpy as np
 
 from numpy_xlstm.checkpoints.npz import write_npz
-from numpy_xlstm.checkpoints.safetensors import CODES, MAX_ARRAYS, write_safetensors
+from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
 from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open_tensors
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
@@ -17,9 +17,6 @@ from numpy_xlstm.numerics import Array, checked_path
 
 HEADER_KEY = "numpy_xlstm"
 """The key of the metadata in the header of a ``.safetensors``."""
-
-FLOATS = "float16", "bfloat16", "float32", "float64"
-"""What arrays can be rounded to."""
 
 MAX_NAME = 1000
 """The most characters in the name of an array."""

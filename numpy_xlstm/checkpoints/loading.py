@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Maps, Stored, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import NothingDrawn
@@ -18,9 +19,6 @@ from numpy_xlstm.models.layouts import (
 )
 from numpy_xlstm.numerics import Array, check_array
 
-DTYPES = "float16", "bfloat16", "float32", "float64"
-"""What parameters may be stored in."""
-
 SIZES = frozenset(
     """
     vocab_size embedding_size embedding_dim input_size hidden_size qk_dim num_heads num_blocks
@@ -32,7 +30,7 @@ SIZES = frozenset(
 ARRAYS = {"num_blocks": 8, "num_layers": 2}
 """The fields that say how many there are, each of at least so many arrays."""
 
-Progress = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 """What is told how many bytes of how many have been read or written."""
 
 
@@ -59,7 +57,7 @@ def matched(
     params: Mapping[str, Array],
     arrays: Mapping[str, Stored],
     layout: str | None = None,
-    dtypes: tuple[str, ...] = DTYPES,
+    dtypes: tuple[str, ...] = FLOATS,
 ) -> dict[str, Source]:
     """Return where each parameter comes from, from the names, shapes and dtypes alone.
 
@@ -110,7 +108,7 @@ def read_all(
     dtype: npt.DTypeLike,
     *,
     mapped: bool = False,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time: none is held twice."""
     maps: Maps | None = {} if mapped else None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from numpy_xlstm.checkpoints.loading import DTYPES
+from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation.tokenizers import checked_description
 
@@ -138,12 +138,12 @@ VALIDATIONS = each(row(COUNT, number()))
 PROGRESS = {"step": COUNT, "tokens": COUNT, "validations": VALIDATIONS}
 """What is said of a training wherever anything is."""
 
-CHECKPOINT = record(
+CHECKPOINT_METADATA = record(
     {
         "format": whole(),
         "kind": _anything,
         "config": _anything,
-        "dtype": choice(DTYPES),
+        "dtype": choice(FLOATS),
         "tokenizer": optional(_tokenizer),
         "training": record({}, PROGRESS, closed=False),
     },

@@ -9,7 +9,6 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.files import as_json, our_metadata, write_arrays
 from numpy_xlstm.checkpoints.loading import (
-    DTYPES,
     Source,
     check_size,
     matched,
@@ -17,7 +16,7 @@ from numpy_xlstm.checkpoints.loading import (
     read_all,
 )
 from numpy_xlstm.checkpoints.metadata import (
-    CHECKPOINT,
+    CHECKPOINT_METADATA,
     FORMAT,
     LANGUAGE_MODEL,
     MAPPING,
@@ -25,6 +24,7 @@ from numpy_xlstm.checkpoints.metadata import (
     choice,
     options,
 )
+from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
@@ -52,15 +52,17 @@ from numpy_xlstm.numerics import (
 PREFIX = "model."
 """What the names of the parameters begin with, and of no other array."""
 
-SIZES = ("input_size", "hidden_size")
-GATES = ("forget_gate", "input_gate")
-RNN_OPTIONS = (*SIZES, "num_layers", "bias", "dropout")
-CELLS: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+WIDTHS = ("input_size", "hidden_size")
+RNN_OPTIONS = (*WIDTHS, "num_layers", "bias", "dropout")
+BODIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
     "LSTM": (LSTM, (*RNN_OPTIONS, "proj_size")),
     "GRU": (GRU, RNN_OPTIONS),
     "RNN": (RNN, (*RNN_OPTIONS, "nonlinearity")),
-    "sLSTM": (sLSTM, (*SIZES, "num_heads", "forget_gate")),
-    "mLSTM": (mLSTM, (*SIZES, "num_heads", "qk_dim", "form", "chunk_size", "eps", *GATES)),
+    "sLSTM": (sLSTM, (*WIDTHS, "num_heads", "forget_gate")),
+    "mLSTM": (
+        mLSTM,
+        (*WIDTHS, "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"),
+    ),
 }
 """What the body of a :class:`LanguageModel` may be, and the options that describe it."""
 
@@ -90,9 +92,9 @@ class Kind(NamedTuple):
 
 def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
     kind = type(model.body).__name__
-    if kind not in CELLS:
-        raise CheckpointError(f"body: expected one of {', '.join(CELLS)}; got {kind}")
-    _, names = CELLS[kind]
+    if kind not in BODIES:
+        raise CheckpointError(f"body: expected one of {', '.join(BODIES)}; got {kind}")
+    _, names = BODIES[kind]
     return {
         "vocab_size": model.vocab_size,
         "embedding_size": model.embedding_size,
@@ -109,12 +111,12 @@ def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
 def _check_language_model(place: str, config: Any) -> None:
     LANGUAGE_MODEL(place, config)
     cell = config["cell"]
-    choice(CELLS)(f"{place}.cell.kind", cell["kind"])
-    options(CELLS[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
+    choice(BODIES)(f"{place}.cell.kind", cell["kind"])
+    options(BODIES[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
 
 
 def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
-    layer, _ = CELLS[config["cell"]["kind"]]
+    layer, _ = BODIES[config["cell"]["kind"]]
     body = layer(**config["cell"]["options"], dtype=np.float64, rng=rng)
     sizes = config["vocab_size"], config["embedding_size"]
     return LanguageModel(*sizes, body, **config["options"], rng=rng)
@@ -135,7 +137,7 @@ KINDS = {
     "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
     "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
-    **{name: _layer(*described) for name, described in CELLS.items()},
+    **{name: _layer(*described) for name, described in BODIES.items()},
 }
 """The kinds of models that a checkpoint can hold, by the names of their classes."""
 
@@ -230,14 +232,14 @@ def save_checkpoint(
         "format": FORMAT,
         "kind": kind,
         "config": _kind(kind).describe(model),
-        "dtype": str(model.dtype) if dtype is None else check_choice("dtype", dtype, DTYPES),
+        "dtype": str(model.dtype) if dtype is None else check_choice("dtype", dtype, FLOATS),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training),
     }
     tokens = getattr(model, "special_tokens", SpecialTokens())
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
-    CHECKPOINT("", json.loads(as_json(metadata)))
+    CHECKPOINT_METADATA("", json.loads(as_json(metadata)))
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     parameters = {PREFIX + name: array for name, array in model.params.items()}
@@ -331,7 +333,7 @@ def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
         )
     if not found.sealed:
         raise CheckpointError(f"{path.name}: expected the checksums of a checkpoint; got none")
-    CHECKPOINT("", metadata)
+    CHECKPOINT_METADATA("", metadata)
     extra = dict(found.arrays)
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
     model = _build(metadata, stored)

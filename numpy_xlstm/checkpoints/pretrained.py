@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.files import HEADER_KEY
 from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays, read_config, read_mapping
 from numpy_xlstm.checkpoints.loading import (
-    Progress,
+    OnProgress,
     Source,
     check_same,
     check_size,
@@ -153,7 +153,7 @@ class Pretrained:
         dtype: npt.DTypeLike | None = None,
         *,
         mapped: bool = MAPPED,
-        progress: Progress | None = None,
+        progress: OnProgress | None = None,
     ) -> Any:
         """Read the parameters and return the model; see :func:`from_pretrained`."""
         check_bool("mapped", mapped)
@@ -178,7 +178,7 @@ def from_pretrained(
     layout: str | None = None,
     mapped: bool = MAPPED,
     max_bytes: int | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> Any:
     """Return the model that a checkpoint of this or of an official package holds.
 

@@ -49,6 +49,9 @@ DTYPES = {
 
 CODES = {name: code for code, name in DTYPES.items()}
 
+FLOATS = "float16", "bfloat16", "float32", "float64"
+"""What parameters may be stored in, and arrays can be rounded to."""
+
 CHUNK = 1 << 20
 """How many numbers are brought into another dtype at once."""
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints.folders import INDEX, WHOLE, yaml_package
-from numpy_xlstm.checkpoints.loading import DTYPES, Progress
+from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.model import save_checkpoint
 from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_transformers
 from numpy_xlstm.checkpoints.pretrained import IN_FOLDERS, OUTPUT_BIAS, TOKENIZER
-from numpy_xlstm.checkpoints.safetensors import numpy_dtype, write_safetensors
+from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
 from numpy_xlstm.checkpoints.torch_layers import described_options
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -46,7 +46,7 @@ def save_pretrained(
     layout: str = "vanilla",
     max_shard_size: int | str | None = None,
     tokenizer: Tokenizer | None = None,
-    progress: Progress | None = None,
+    progress: OnProgress | None = None,
 ) -> None:
     """Write a model so that the package of a format loads it, strictly, all or nothing.
 
@@ -115,14 +115,14 @@ def save_pretrained(
     kind = check_saving(model, path, format, tokenizer)
     check_choice("layout", layout, LAYOUTS)
     if dtype is not None:
-        check_choice("dtype", dtype, DTYPES)
+        check_choice("dtype", dtype, FLOATS)
     if kind in ("npz", "safetensors"):
         save_checkpoint(path, model, tokenizer=tokenizer, dtype=dtype)
         return
     limit = _limit(max_shard_size)
     for name, array in model.params.items():
         check_array(name, array, array.shape)
-    stored = check_choice("dtype", dtype or model.dtype.name, DTYPES)
+    stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
     numpy_dtype(stored)  # a package that is missing is missed before there is a file
     if kind == "torch":
         _write_torch(path, model, stored, progress)
@@ -221,7 +221,7 @@ def _xlstm(model: Any, stored: str, layout: str) -> Files:
     return "config.yaml", _yaml(paper_fields(model.config, layout)), arrays, names, True
 
 
-def _write_torch(path: Path, layer: Any, stored: str, progress: Progress | None) -> None:
+def _write_torch(path: Path, layer: Any, stored: str, progress: OnProgress | None) -> None:
     """The parameters of a layer have PyTorch's names."""
     done, total = 0, sum(a.size for a in layer.params.values()) * numpy_dtype(stored).itemsize
     metadata = {"format": "pt", **described_options(layer)}
@@ -254,7 +254,7 @@ def _write_folder(
     index: bool,
     dtype: str,
     limit: float,
-    progress: Progress | None,
+    progress: OnProgress | None,
 ) -> None:
     """Write the configuration and the arrays into an empty folder."""
     width = numpy_dtype(dtype).itemsize

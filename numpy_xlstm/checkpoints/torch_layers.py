@@ -12,10 +12,10 @@ from numpy_xlstm.layers import GRU, LSTM, RNN
 FIRST = "weight_ih_l0"
 """The name that each of them has."""
 
-GATES = {4: LSTM, 3: GRU, 1: RNN}
-"""How many times H rows a matrix of each has."""
+LAYERS = {4: LSTM, 3: GRU, 1: RNN}
+"""By how many times H rows their matrices have."""
 
-OPTIONS = ("nonlinearity", "batch_first")
+DESCRIBED = ("nonlinearity", "batch_first")
 """What shapes do not say, and the header of a file of ours does."""
 
 
@@ -63,7 +63,7 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
     H, P = recurrent.shape[1], 0
     if projection is not None:
         H, P = (rows[0] // 4, projection.shape[0] if projection.shape else 0)
-    kind = GATES.get(rows[0] // H if rows[0] % H == 0 else 0)
+    kind = LAYERS.get(rows[0] // H if rows[0] % H == 0 else 0)
     if kind is None or (P and kind is not LSTM):
         raise CheckpointError(
             f"{arrays[FIRST]}: expected 4, 3 or 1 times {H} rows, for an LSTM, a GRU or an RNN; "
@@ -82,5 +82,5 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
 
 def described_options(layer: Any) -> dict[str, str]:
     """What the header says of a layer beside its arrays."""
-    values = {name: getattr(layer, name) for name in OPTIONS if hasattr(layer, name)}
+    values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     return {name: str(value).lower() for name, value in values.items()}

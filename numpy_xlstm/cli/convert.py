@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
-from numpy_xlstm.checkpoints.loading import DTYPES
+from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.saving import can_hold, check_saving
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
     parser.add_argument("--to", choices=FORMATS, required=True, help="the format to write")
-    parser.add_argument("--dtype", choices=DTYPES, help="(default: that of IN)")
+    parser.add_argument("--dtype", choices=FLOATS, help="(default: that of IN)")
     parser.add_argument(
         "--layout",
         choices=LAYOUTS,

@@ -2,14 +2,13 @@
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.cli.display import bytes_display, shown
-from numpy_xlstm.cli.info import CHECKPOINT
+from numpy_xlstm.cli.info import add_checkpoint
 from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, ids, positive, real, whole
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
@@ -49,7 +48,7 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.epilog = EPILOG
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINT)
+    add_checkpoint(parser)
     prompt = parser.add_mutually_exclusive_group()
     prompt.add_argument("--prompt", metavar="TEXT", help="what to continue")
     prompt.add_argument("--ids", **facts(ids, None, "what to continue, as token ids"))

@@ -13,12 +13,16 @@ DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
 what else is known of it. Only the headers of its files are read."""
 
-CHECKPOINT = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=CHECKPOINT)
+    add_checkpoint(parser)
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the checkpoint to read."""
+    known = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)
 
 
 def run(args: argparse.Namespace) -> int:

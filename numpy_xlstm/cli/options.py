@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from numpy_xlstm.cells.gates import KINDS
 from numpy_xlstm.errors import CheckpointError, OptionError
 
 MINUTES = 3.0
-LARGEST = 10**9
+MOST = 10**9
 TEMPERATURE = "1: as the model believes, less: closer to the likeliest, 0: the likeliest"
 
 Number = TypeVar("Number", int, float)
 
 
-def whole(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
+def whole(minimum: int, maximum: int = MOST) -> Callable[[str], int]:
     """Return the type of a whole number from ``minimum`` to ``maximum``."""
     expected = f"a whole number from {minimum} to {maximum}"
     return _number(int, lambda value: minimum <= value <= maximum, expected)
@@ -69,7 +70,6 @@ def ids(text: str) -> list[int]:
 
 size, natural = whole(1, 10**6), whole(1)
 positive, share = real(0, exclusive=True), real(0, below=1)
-GATES = ("sigmoid", "exp")
 BLOCKS = ("xlstm", "xlstm-large")
 HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
@@ -84,8 +84,8 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
-        "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
-        "input_gate": (GATES, {"mlstm": "exp"}, "of mLSTM"),
+        "forget_gate": (KINDS, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
+        "input_gate": (KINDS, {"mlstm": "exp"}, "of mLSTM"),
         "heads": (natural, HEADS, "a divisor of the width; a default is lowered to one"),
         "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "how many blocks"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.options import whole
-from numpy_xlstm.conformance import Case
+from numpy_xlstm.conformance.case import PRECISIONS, Case
 from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError
 
@@ -32,7 +32,7 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="such as slstm or slstm.sequence; may be repeated (default: all)",
     )
-    parser.add_argument("--dtype", choices=("float64", "float32"), help="(default: both)")
+    parser.add_argument("--dtype", choices=PRECISIONS, help="(default: both)")
 
 
 def selected(arguments: argparse.Namespace, seed: int) -> list[Case]:

@@ -7,7 +7,7 @@ from numpy_xlstm.conformance.files import read_vectors, write_vectors
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.layers import from_layer
 from numpy_xlstm.conformance.programs import from_command
-from numpy_xlstm.conformance.small import FOLDER as SMALL
+from numpy_xlstm.conformance.small import SMALL
 from numpy_xlstm.conformance.subjects import Subject
 from numpy_xlstm.conformance.verify import PortError, Report, from_folder, verify
 

@@ -17,8 +17,8 @@ from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import check_choice, check_whole
 
-DTYPES = ("float64", "float32")
-LARGEST = {"float32": 60.0, "float64": 600.0}
+PRECISIONS = ("float64", "float32")
+LARGE = {"float32": 60.0, "float64": 600.0}
 """What pre-activations of order 1 are multiplied by in the situation "large"."""
 ILL = 0.01
 """A case is drawn anew if a bound is a larger part than this of the numbers beside the entry."""
@@ -142,7 +142,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     """
     check_whole("seed", seed)
     if dtype is not None:
-        check_choice("dtype", dtype, DTYPES)
+        check_choice("dtype", dtype, PRECISIONS)
     chosen = [s for s in SUBJECTS.values() if subject in (None, s.name, s.family)]
     if not chosen:
         names = ", ".join(sorted({s.family for s in SUBJECTS.values()} | SUBJECTS.keys()))
@@ -153,7 +153,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
         for variant in each.variants
         for situation in SITUATIONS
         if situation.suits(each, variant)
-        for kind in DTYPES
+        for kind in PRECISIONS
         if dtype in (None, kind)
     ]
 
@@ -175,7 +175,7 @@ def _content(
     for draw in range(DRAWS):
         rng = np.random.default_rng([*seed, draw])
         blank = subject.blank(options, situation.B, situation.T)
-        draft = Draft(subject, dict(options), blank, rng, LARGEST[dtype])
+        draft = Draft(subject, dict(options), blank, rng, LARGE[dtype])
         ordinary(draft)
         situation.change(draft)
         inputs = in_dtype(draft.inputs, dtype)

@@ -71,7 +71,7 @@ MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
 
-CELLS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
+FAMILIES: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
     "lstm": (cells.LSTMCell, {"": PLAIN}, GATED),
     "slstm": (cells.sLSTMCell, FORGET, SCALAR),
     "mlstm": (cells.mLSTMCell, MLSTM, MATRIX),
@@ -87,7 +87,7 @@ CELLS: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
 
 def _subjects() -> list[Subject]:
     found: list[Subject] = []
-    for family, (cell, variants, axes) in CELLS.items():
+    for family, (cell, variants, axes) in FAMILIES.items():
         one_step = {n: a.replace(" step", "") if n in "xy" else a for n, a in axes.items()}
         found.append(Subject(f"{family}.step", cell, step, variants, one_step, steps=False))
         found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes))

@@ -14,8 +14,8 @@ B, T = 3, 7
 """Rows and steps: two chunks and a step."""
 
 STABILISED = ("slstm", "mlstm")
-GATES = {"slstm": "ifzo", "lstm": "ifzo", "lstmp": "ifzo", "peephole": "ifzo"}
-GATES |= {"gru": "rzn", "original-gru": "rzn"}
+GATE_ROWS = {"slstm": "ifzo", "lstm": "ifzo", "lstmp": "ifzo", "peephole": "ifzo"}
+GATE_ROWS |= {"gru": "rzn", "original-gru": "rzn"}
 """The gates whose rows stand one under the other in W, R and b."""
 NORMALISER = 0.2
 """The least n of an sLSTM."""
@@ -41,11 +41,11 @@ class Draft:
     @property
     def two_gates(self) -> str:
         """The gates that decide what is kept and what is let in."""
-        return GATES.get(self.subject.family, "if")[:2]
+        return GATE_ROWS.get(self.subject.family, "if")[:2]
 
     def rows(self, gate: str, kind: str = "") -> list[Array]:
         """What belongs to a gate, as views: of the parameters W or b, and what is given of it."""
-        gates, found = GATES.get(self.subject.family, ""), []
+        gates, found = GATE_ROWS.get(self.subject.family, ""), []
         for name, array in self.inputs.items():
             if name in (gate, f"params.{kind}_{gate}"):
                 found.append(array)

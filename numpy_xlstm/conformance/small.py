@@ -4,9 +4,9 @@ from pathlib import Path
 
 from numpy_xlstm.conformance.case import Case, cases
 
-FOLDER = Path(__file__).parent / "small"
+SMALL = Path(__file__).parent / "small"
 
-SMALL = [
+IDS = [
     "lstm.step.ordinary.float64",
     "lstm.sequence.ordinary.float32",
     "lstm.sequence.lengths.float64",
@@ -56,4 +56,4 @@ SMALL = [
 def small_cases() -> list[Case]:
     """The cases of the small set, made anew."""
     every = {case.id: case for case in cases()}
-    return [every[name] for name in SMALL]
+    return [every[name] for name in IDS]

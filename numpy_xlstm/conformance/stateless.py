@@ -65,7 +65,7 @@ class Loss(Subject):
 NORM: dict[str, Any] = {"num_features": D, "eps": 2.0**-7, "bias": True}
 HEADS: dict[str, Any] = {"num_heads": NH, "head_dim": 3, "eps": 2.0**-7, "bias": True}
 FEED: dict[str, Any] = {"embedding_dim": D, "proj_up_dim": OUT, "bias": True}
-ACTIVATIONS: dict[str, Any] = {
+FUNCTIONS: dict[str, Any] = {
     "silu": (layers.silu, layers.silu_backward),
     "gelu": (layers.gelu, layers.gelu_backward),
     "gelu-tanh": (layers.gelu_tanh, layers.gelu_tanh_backward),
@@ -73,7 +73,7 @@ ACTIVATIONS: dict[str, Any] = {
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
 
-KINDS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
+DESCRIBED: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
     "linear": (layers.Linear, drawn, {"": {"in_features": D, "out_features": OUT}}, {}),
     "headwise-linear": (
         layers.HeadwiseLinear,
@@ -92,7 +92,7 @@ KINDS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
         {act: {**FEED, "act_fn": act} for act in ("gelu", "swish")},
         {},
     ),
-    **{name: (pair, function, {"": {"width": D}}, {}) for name, pair in ACTIVATIONS.items()},
+    **{name: (pair, function, {"": {"width": D}}, {}) for name, pair in FUNCTIONS.items()},
     "soft-cap": (
         (layers.soft_cap, layers.soft_cap_backward),
         function,
@@ -118,7 +118,7 @@ def _layers() -> list[Subject]:
             axes,
             situations=WITH_STATE if "state" in axes else ORDINARY,
         )
-        for name, (specification, make, variants, axes) in KINDS.items()
+        for name, (specification, make, variants, axes) in DESCRIBED.items()
     ]
     token: Any = {"situations": ORDINARY}
     embedding = {"weight": "token unit", "x": "row step"}

@@ -24,7 +24,7 @@ OPTIMIZER, CARRIED = "optimizer.", "carried"
 
 COUNTS = ("step", "tokens", "elapsed", "busy")
 STORED = {*COUNTS, "rng", "optimizer", "validations", "carried"}
-OPTIONS = ("lr", "betas", "eps", "weight_decay")
+OPTIMIZER_OPTIONS = ("lr", "betas", "eps", "weight_decay")
 """The optimiser's options that are stored; its rule of what decays is not."""
 
 
@@ -121,7 +121,7 @@ class TrainingState:
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {
             "rng": described,
-            "optimizer": {option: getattr(self.optimizer, option) for option in OPTIONS},
+            "optimizer": {option: getattr(self.optimizer, option) for option in OPTIMIZER_OPTIONS},
             "validations": self.validations,
             "carried": None if carried is None else _rows(carried),
         }

@@ -18,7 +18,7 @@ from numpy_xlstm.numerics.arrays import check_array
 Lines = tuple[str, ...]
 
 
-class Change(NamedTuple):
+class Edit(NamedTuple):
     """Neighbouring lines, and what stands in their place."""
 
     old: Lines
@@ -84,7 +84,7 @@ class Bug(NamedTuple):
         return any(fnmatchcase(subject, pattern) for pattern in self.subjects)
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[Edit]:
         """The change, part by part."""
         parts: list[tuple[list[str], list[str]]] = [([], [])]
         for line in self.change.strip().splitlines():
@@ -93,7 +93,7 @@ class Bug(NamedTuple):
                 parts.append(([], []))
             if sign:
                 parts[-1][sign == "+"].append(text)
-        return [Change(tuple(old), tuple(new)) for old, new in parts if old]
+        return [Edit(tuple(old), tuple(new)) for old, new in parts if old]
 
 
 UNCHECKED = Bug(
@@ -178,9 +178,7 @@ def source_lines(function: FunctionType) -> Lines:
     return tuple(dropwhile(lambda line: not line.startswith("def "), lines))
 
 
-def _place(
-    bug: Bug, change: Change, sources: dict[FunctionType, Lines]
-) -> tuple[FunctionType, int]:
+def _place(bug: Bug, change: Edit, sources: dict[FunctionType, Lines]) -> tuple[FunctionType, int]:
     """The one function and line at which the old lines begin."""
     old, places = tuple(line.strip() for line in change.old), []
     for function, lines in sources.items():

@@ -12,6 +12,7 @@ GATED = "lstm.*", "slstm.*"
 BIASED = "lstm.s*", "slstm.s*"
 """All but those of given W x + b."""
 MAPS = pre_activations, pre_activations_backward
+"""W x + R h₋ + b, and its transpose."""
 
 CONVENTIONS = {
     "fizo": "as where the weights that xlstm 2.0.6 names fgate and igate are taken by these names",

@@ -4,7 +4,7 @@ from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
 from numpy_xlstm.layers.stacked import Stacked, reverse_steps
 
-KINDS = "sequence", "stack", "recurrent", "parallel", "chunkwise"
+WITH_STEPS = "sequence", "stack", "recurrent", "parallel", "chunkwise"
 """What has steps."""
 
 FIELDS = {
@@ -16,14 +16,14 @@ FIELDS = {
 }
 """The parts of states, and which families have them."""
 
-SEQUENCES = tuple(f"*.{kind}" for kind in KINDS)
+SEQUENCES = tuple(f"*.{kind}" for kind in WITH_STEPS)
 STACKS = ("*.stack",)
 BOTH = unroll, unroll_backward
 
 
 def of_field(name: str, families: tuple[str, ...]) -> list[Bug]:
     """What can be forgotten of one part of a state."""
-    subjects = tuple(f"{family}.{kind}" for family in families for kind in KINDS)
+    subjects = tuple(f"{family}.{kind}" for family in families for kind in WITH_STEPS)
     seen_in = ("mlstm_kernels 2.0.6",) if name in "nm" else ()
     return [
         Bug(

@@ -1,12 +1,11 @@
 """Known mistakes in the sLSTM: normaliser, stabiliser and heads."""
 
-from numpy_xlstm.cells.gates import pre_activations, pre_activations_backward
 from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.conformance.bugs.bug import Bug
+from numpy_xlstm.conformance.bugs.gated import MAPS
 
 SLSTM = ("slstm.*",)
 CELL = (sLSTMCell,)
-MAPS = pre_activations, pre_activations_backward
 
 BUGS = [
     Bug(
