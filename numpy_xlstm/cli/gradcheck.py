@@ -13,7 +13,7 @@ from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.display import busy_display
 from numpy_xlstm.cli.imported import imported_target
 from numpy_xlstm.cli.options import whole
-from numpy_xlstm.disk import write_text
+from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
@@ -55,8 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and all that is known of what did not pass."""
     available, seed = _chosen(arguments), arguments.seed
-    if arguments.json is not None:
-        check_writable("--json", arguments.json)
+    check_writable("--json", arguments.json)
     methods, width = arguments.method or METHODS, max(map(len, available))
     print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
     print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
@@ -90,23 +89,6 @@ def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
     yield from (f"{report.error(m):10.1e}" if m in tried else f"{'-':>10}" for m in methods)
     troubled = report.failures or report.undecided
     yield f" {troubled[0].status if troubled else 'ok'}"
-
-
-def check_writable(option: str, file: Path) -> None:
-    """Raise an error now, not after all the work, if the file cannot be written."""
-    if not file.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{option}: expected an existing folder; got {file}")
-    if file.is_dir():
-        raise IsADirectoryError(f"{option}: expected a file; got the folder {file}")
-    file.open("a", encoding="utf-8").close()
-
-
-def write_report(file: Path, text: str) -> None:
-    """Write a text whole or not at all, or plainly to a device or a pipe, such as /dev/stdout."""
-    if file.exists() and not file.is_file():
-        file.write_text(text, encoding="utf-8")
-    else:
-        write_text(file, text)
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.gradcheck import check_writable
 from numpy_xlstm.cli.options import real
+from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.verify import strangers
@@ -45,17 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Check the port, and print a table of what is wrong."""
     if (arguments.results is None) == (arguments.program is None):
         raise OptionError("verify: expected a folder of results, or --run and a program")
-    for option, file in (("--json", arguments.json), ("--junit", arguments.junit)):
-        if file is not None:
-            check_writable(option, file)
+    check_writable("--json", arguments.json)
+    check_writable("--junit", arguments.junit)
     every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
         print(line)
     if arguments.json is not None:
-        arguments.json.write_text(report.to_json(), encoding="utf-8")
+        write_report(arguments.json, report.to_json())
     if arguments.junit is not None:
-        arguments.junit.write_text(report.to_junit(), encoding="utf-8")
+        write_report(arguments.junit, report.to_junit())
     return 0 if report.passed else 1
 
 

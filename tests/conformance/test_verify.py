@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -251,6 +252,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     right = str(tmp_path / "right")
     assert main(["verify", right]) == 0
     assert "lstm.stack: 1 of 1 cases passed" in capsys.readouterr().out
+    assert main(["verify", right, "--json", os.devnull, "--junit", os.devnull]) == 0
 
     write(tmp_path / "right", CASE, lambda results: results.update(y=-results["y"]))
     (tmp_path / "right" / "stranger.npz").write_bytes(b"")
