@@ -11,10 +11,17 @@ from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"
+GENERATION = "generation_config.json"
+"""What transformers has beside ``config.json``, where generation is not as that says."""
+TOKENIZER = "tokenizer.json"
+"""What the package ``tokenizers`` reads, in any folder."""
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """What ``xlstm`` calls the files of a model in several, counted from 0."""
+
+IN_FOLDERS = "transformers", "xlstm", "xlstm-large"
+"""The formats of several files."""
 
 MAX_FILE_NAME = 255
 """The most bytes in the name of a file, on most systems."""

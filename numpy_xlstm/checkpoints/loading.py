@@ -142,10 +142,11 @@ def nothing_drawn(arrays: Mapping[str, Stored]) -> NothingDrawn:
     return NothingDrawn(8 * total_size(arrays))
 
 
-def check_size(config: Any, arrays: Mapping[str, Stored]) -> None:
+def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:
     """Refuse a configuration of a model that is far larger than what there is in the file.
 
     So that even the outline of a model takes no time or memory that its file does not account for.
+    ``where`` it stands, the error says before the name of the field.
 
     Raises
     ------
@@ -155,22 +156,19 @@ def check_size(config: Any, arrays: Mapping[str, Stored]) -> None:
     total = total_size(arrays)
     for name, value in _sizes(config):
         if value > total:
-            raise CheckpointError(
-                f"{name}: expected a model of the {total:,} numbers in the file; got {value!r}"
-            )
+            raise _too_large(where + name, f"{total:,} numbers", repr(value))
         if value * ARRAYS.get(name.rpartition(".")[2], 0) > len(arrays):
-            raise CheckpointError(
-                f"{name}: expected a model of the {len(arrays):,} arrays in the file; got {value!r}"
-            )
-    if not hasattr(config, "embedding_dim"):
-        return
-    width = config.embedding_dim
-    for name, inner in inner_widths(config).items():
-        if width * inner > total:
-            raise CheckpointError(
-                f"{name}: expected a model of the {total:,} numbers in the file; got a matrix of "
-                f"{width} × {inner}"
-            )
+            raise _too_large(where + name, f"{len(arrays):,} arrays", repr(value))
+    if hasattr(config, "embedding_dim"):
+        width = config.embedding_dim
+        for name, inner in inner_widths(config).items():
+            if width * inner > total:
+                got = f"a matrix of {width} × {inner}"
+                raise _too_large(where + name, f"{total:,} numbers", got)
+
+
+def _too_large(name: str, there: str, got: str) -> CheckpointError:
+    return CheckpointError(f"{name}: expected a model of the {there} in the file; got {got}")
 
 
 def inner_widths(config: Any) -> dict[str, int]:
@@ -187,11 +185,12 @@ def inner_widths(config: Any) -> dict[str, int]:
     return found
 
 
-def _sizes(value: Any, name: str = "config") -> list[tuple[str, float]]:
+def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:
     """All sizes in nested records, with their place."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, Mapping):
-        return [pair for key, each in value.items() for pair in _sizes(each, f"{name}.{key}")]
+        before = name and f"{name}."
+        return [pair for key, each in value.items() for pair in _sizes(each, f"{before}{key}")]
     known = name.rpartition(".")[2] in SIZES and isinstance(value, int | float)
     return [(name, value)] if known else []

@@ -352,7 +352,7 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
     kind = _kind(metadata["kind"])
     kind.check("config", metadata["config"])
     try:
-        check_size(metadata["config"], stored)
+        check_size("config.", metadata["config"], stored)
         return kind.build(metadata["config"], nothing_drawn(stored))
     except CheckpointError:
         raise
@@ -361,15 +361,3 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
             f"config: expected that of a {metadata['kind']}; got one that builds none "
             f"({type(error).__name__}: {error})"
         ) from error
-
-
-def check_same_arrays(what: str, expected: Mapping[str, Array], got: Mapping[str, Array]) -> None:
-    """Raise :class:`CheckpointError` unless both have the same names, shapes and dtypes."""
-    if missing := expected.keys() - got.keys():
-        raise CheckpointError(f"{what}: expected {sorted(missing)[0]!r} too; got none")
-    if unknown := got.keys() - expected.keys():
-        raise CheckpointError(f"{what}: expected no {sorted(unknown)[0]!r}; got one")
-    for name, array in expected.items():
-        wanted, found = (f"{a.dtype.name} {a.shape}" for a in (array, got[name]))
-        if wanted != found:
-            raise CheckpointError(f"{name}: expected {wanted}; got {found}")

@@ -8,13 +8,16 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models import (
     SpecialTokens,
     xLSTMBlockStackConfig,
     xLSTMLargeConfig,
     xLSTMLMModelConfig,
 )
+
+OUTPUT_BIAS = "backbone.out_norm.bias"
+"""What xLSTMLarge has with ``use_bias``, and transformers has not."""
 
 CONTEXT_LENGTH = 2048
 """What is written for a ``context_length`` of −1, with which the official model cannot be built."""
@@ -78,23 +81,22 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
 
     Raises
     ------
-    CheckpointError
-        If a field is unknown, contradicts another or asks for what this model is not.
     OptionError
-        If a value is not what it should be.
+        If it is of another model, a field is unknown, contradicts another or asks for what this
+        model is not, or a value is not what it should be.
     """
+    if values["model_type"] != "xlstm":
+        raise OptionError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
     given = {name: v for name, v in values.items() if not name.startswith("_")}
     for ours, theirs in (("embedding_dim", "hidden_size"), ("num_blocks", "num_hidden_layers")):
         found = {name: given[name] for name in (ours, theirs) if given.get(name) is not None}
         if len(set(map(str, found.values()))) > 1:
-            raise CheckpointError(
-                f"config: expected one number for {ours} and {theirs}; got {found}"
-            )
+            raise OptionError(f"expected one number for {ours} and {theirs}; got {found}")
         given.pop(theirs, None)
         given[ours] = next(iter(found.values()), TRANSFORMERS[theirs])
     for name, expected in {**SAME, "cell_norm_eps": given.get("norm_eps", 1e-6)}.items():
         if name in given and given.pop(name) != expected:
-            raise CheckpointError(f"config: {name}: expected {expected}; got {values[name]!r}")
+            raise OptionError(f"{name}: expected {expected}; got {values[name]!r}")
     names = "bos_token_id", "eos_token_id", "pad_token_id"
     bos, eos, pad = (given.pop(name, TRANSFORMERS[name]) for name in names)
     insert_bos = bool(given.pop("force_bos_token_insert", False))
@@ -103,8 +105,8 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     defaults = {name: value for name, value in TRANSFORMERS.items() if name in fields}
     known = {name: value for name, value in given.items() if name not in WITHOUT_MEANING}
     for name in known.keys() - fields.keys():
-        raise CheckpointError(
-            f"config: expected the fields of an xLSTM; got {name!r}{_similar(name, [*fields])}"
+        raise OptionError(
+            f"expected the fields of an xLSTM; got {name!r}{_similar(name, [*fields])}"
         )
     known["add_out_norm"] = True  # transformers has the norm whatever this field says
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
@@ -192,10 +194,8 @@ def from_yaml(values: Mapping[str, Any]) -> Any:
 
     Raises
     ------
-    CheckpointError
-        If they are of none.
     OptionError
-        If a field is unknown or missing, or a value not what it should be.
+        If they are of none, a field is unknown or missing, or a value not what it should be.
     """
     names = {str(name) for name in values}
     if names & {"mlstm_block", "slstm_block"}:
@@ -204,7 +204,7 @@ def from_yaml(values: Mapping[str, Any]) -> Any:
         )
     if {"embedding_dim", "num_heads"} <= names:
         return xLSTMLargeConfig.from_dict(values)
-    raise CheckpointError(
-        "config: expected that of an xLSTM, with mlstm_block or slstm_block, or with embedding_dim "
+    raise OptionError(
+        "expected the fields of an xLSTM, with mlstm_block or slstm_block, or with embedding_dim "
         f"and num_heads; got {sorted(names)[:8]}"
     )

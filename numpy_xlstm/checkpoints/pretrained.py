@@ -1,7 +1,7 @@
 """From any checkpoint to a model, in one call: ``from_pretrained``."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,44 +10,23 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.files import HEADER_KEY
-from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays, read_config, read_mapping
-from numpy_xlstm.checkpoints.loading import (
-    OnProgress,
-    Source,
-    check_same,
-    check_size,
-    matched,
-    nothing_drawn,
-    read_all,
-    widest,
+from numpy_xlstm.checkpoints.folders import (
+    CONFIGS,
+    IN_FOLDERS,
+    TOKENIZER,
+    find_arrays,
+    read_config,
 )
+from numpy_xlstm.checkpoints.loading import OnProgress, Source, check_same, read_all, widest
 from numpy_xlstm.checkpoints.model import described_tokenizer, read_checkpoint
-from numpy_xlstm.checkpoints.official import (
-    from_transformers,
-    from_yaml,
-    with_generation_config,
-)
-from numpy_xlstm.checkpoints.tensors import (
-    Stored,
-    Tensors,
-    check_total,
-    open_tensors,
-)
+from numpy_xlstm.checkpoints.official import OUTPUT_BIAS
+from numpy_xlstm.checkpoints.official_models import open_official
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer
-from numpy_xlstm.models import (
-    LanguageModel,
-    SpecialTokens,
-    xLSTMBlockStack,
-    xLSTMBlockStackConfig,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm.models import LanguageModel, SpecialTokens
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
 from numpy_xlstm.numerics import (
     check_bool,
     check_callable,
@@ -55,19 +34,6 @@ from numpy_xlstm.numerics import (
     checked_dtype,
     checked_path,
 )
-
-GENERATION = "generation_config.json"
-"""What transformers has beside ``config.json``, where generation is not as that says."""
-
-TOKENIZER = "tokenizer.json"
-"""What the package ``tokenizers`` reads, in any folder."""
-
-IN_FOLDERS = "transformers", "xlstm", "xlstm-large"
-"""The formats of several files."""
-
-OUTPUT_BIAS = "backbone.out_norm.bias"
-"""What xLSTMLarge has with ``use_bias``, and transformers has not."""
-
 
 MAPPED = os.name == "posix"
 """Whether parameters stay in their file until they are written to, if nothing else is said."""
@@ -288,7 +254,7 @@ def open_pretrained(
     if path.is_dir():
         arrays = find_arrays(path)
         check_total(path.name, arrays, max_bytes)
-        return _open_folder(path, folder, arrays, layout)
+        return _open_official(path, folder, arrays, layout)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
     if HEADER_KEY in found.metadata:
@@ -297,7 +263,7 @@ def open_pretrained(
         model, sources = open_torch_layer(found)
         tokens = SpecialTokens()
         return Pretrained(path, "torch", model, sources, widest(found.arrays), tokens)
-    return _open_folder(path, folder, found.arrays, layout)
+    return _open_official(path, folder, found.arrays, layout)
 
 
 def _open_own(path: Path, found: Tensors) -> Pretrained:
@@ -314,97 +280,9 @@ def _open_own(path: Path, found: Tensors) -> Pretrained:
     )
 
 
-def _open_folder(
-    path: Path, folder: Path, arrays: dict[str, Stored], layout: str | None
+def _open_official(
+    path: Path, folder: Path, arrays: Mapping[str, Stored], layout: str | None
 ) -> Pretrained:
-    """A checkpoint with a configuration beside the arrays."""
-    found = read_config(folder)
-    if found is None:
-        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} beside it; got none")
-    file, values = found
-    arrays = from_transformers_names(unwrapped(arrays))
-    _check_blocks(file, values, arrays)
-    kind, tokens = "xlstm", SpecialTokens()
-    try:
-        if "model_type" in values:
-            if values["model_type"] != "xlstm":
-                raise CheckpointError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
-            kind, (config, tokens) = "transformers", from_transformers(values)
-            if (folder / GENERATION).exists():
-                tokens = _generation_tokens(folder / GENERATION, tokens)
-        else:
-            config = from_yaml(values)
-        check_size(config, arrays)
-        if isinstance(config, xLSTMLargeConfig):
-            kind = kind if kind == "transformers" else "xlstm-large"
-            fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
-            config.weight_mode = "fused" if fused else "single"  # as the arrays are, in both
-        model = MODELS[type(config)](config, rng=nothing_drawn(arrays))
-    except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{file.name}: {error}") from error
-    tied = _tied(model, arrays, values)
-    expected = dict(model.params)
-    if kind == "transformers":
-        expected.pop(OUTPUT_BIAS, None)
-        if values.get("tie_word_embeddings") and "lm_head.weight" not in arrays:
-            expected.pop("lm_head.weight")
-    sources = matched(expected, arrays, layout)
-    if layout is None:
-        _check_layout(file, config, sources)
-    return Pretrained(path, kind, model, sources, widest(arrays), tokens, tied=tied)
-
-
-def _generation_tokens(file: Path, tokens: SpecialTokens) -> SpecialTokens:
-    try:
-        return with_generation_config(tokens, read_mapping(file))
-    except OptionError as error:
-        raise CheckpointError(f"{file.name}: {error}") from error
-
-
-MODELS: dict[type, Callable[..., Any]] = {
-    xLSTMLargeConfig: xLSTMLarge,
-    xLSTMLMModelConfig: xLSTMLMModel,
-    xLSTMBlockStackConfig: xLSTMBlockStack,
-}
-"""The model of each configuration."""
-
-
-def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    """Refuse, before anything is made of it, a number of blocks that are not there."""
-    there = len(block_numbers(arrays))
-    for name in ("num_blocks", "num_hidden_layers"):
-        if values.get(name) is not None and values[name] != there:
-            raise CheckpointError(
-                f"{file.name}: {name}: expected {there}, as many as have arrays; "
-                f"got {values[name]!r:.80}"
-            )
-
-
-def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
-    """Let a tied head's matrix stand for the embedding's, or return it to be compared with that."""
-    if not values.get("tie_weights") or getattr(model, "_shared", None) is None:
-        return None
-    head, embedding = model._shared
-    stored = arrays.pop(head, None)
-    if stored is None or embedding in arrays:
-        if stored is not None and stored.shape != arrays[embedding].shape:
-            raise CheckpointError(
-                f"{stored}: expected shape {arrays[embedding].shape}, as tied; got {stored.shape}"
-            )
-        return stored
-    arrays[embedding] = stored
-    return None
-
-
-def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
-    """Refuse R in the order of one backend and a configuration of the other: b may be of either."""
-    if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
-        return
-    layer = config.slstm_block.slstm
-    for source in sources.values():
-        if source.num_heads > 1 and source.order not in (layer.backend, "canonical"):
-            raise CheckpointError(
-                f"{source.stored}: expected the order of the backend {layer.backend!r}, as in "
-                f"{file.name}; got R in that of {source.order!r}: say which the bias has, "
-                "layout='vanilla' or layout='cuda'"
-            )
+    kind, model, sources, tokens, tied = open_official(path, folder, arrays, layout)
+    dtype = widest({name: source.stored for name, source in sources.items()})
+    return Pretrained(path, kind, model, sources, dtype, tokens, tied=tied)

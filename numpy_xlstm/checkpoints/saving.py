@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.folders import INDEX, WHOLE, yaml_package
+from numpy_xlstm.checkpoints.folders import IN_FOLDERS, INDEX, TOKENIZER, WHOLE, yaml_package
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.model import save_checkpoint
-from numpy_xlstm.checkpoints.official import large_fields, paper_fields, to_transformers
-from numpy_xlstm.checkpoints.pretrained import IN_FOLDERS, OUTPUT_BIAS, TOKENIZER
+from numpy_xlstm.checkpoints.official import (
+    OUTPUT_BIAS,
+    large_fields,
+    paper_fields,
+    to_transformers,
+)
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
 from numpy_xlstm.checkpoints.torch_layers import described_options
 from numpy_xlstm.disk import new_folder, replacing, write_text

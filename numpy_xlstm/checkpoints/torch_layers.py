@@ -40,7 +40,7 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
         )
     arrays = {name.removeprefix(prefix): stored for name, stored in found.arrays.items()}
     kind, options = _described(arrays)
-    check_size(options, arrays)
+    check_size(f"{arrays[FIRST].path.name}: ", options, arrays)
     options |= {"batch_first": found.metadata.get("batch_first", "true") == "true"}
     if kind is RNN:
         options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")

@@ -121,7 +121,7 @@ class Run:
         found = checkpoint.training
         if "log_size" not in found:
             raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
-        RUN("training", found)
+        RUN(f"{CHECKPOINT}: training", found)
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
         run = cls(Path(directory), state, **options)
         size = run.log.stat().st_size if run.log.exists() else 0

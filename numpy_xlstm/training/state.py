@@ -9,12 +9,12 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
-from numpy_xlstm.checkpoints.model import check_same_arrays
 from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models import RecurrentModel
-from numpy_xlstm.numerics import Array, check_generator, check_has
+from numpy_xlstm.module import check_same_parameters
+from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
@@ -145,8 +145,8 @@ class TrainingState:
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         checkpoint = load_checkpoint(path)
         model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
+        TRAINING(f"{Path(path).name}: training", found)
         try:
-            TRAINING("training", found)
             optimizer = AdamW(
                 model.params, **found["optimizer"], decays=decays or decay_rule(model)
             )
@@ -160,10 +160,10 @@ class TrainingState:
                 validations=[(int(step), float(bits)) for step, bits in found["validations"]],
                 **{name: found[name] for name in COUNTS},
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{Path(path).name}: expected a training that can go on; got one without what it "
-                f"takes ({type(error).__name__}: {error})"
+                f"{Path(path).name}: expected a training that can go on; got one that cannot "
+                f"({error})"
             ) from error
         return state, checkpoint
 
@@ -193,6 +193,8 @@ def _carried(
         name: np.broadcast_to(array[:1], (rows or 0, *array.shape[1:]))
         for name, array in leaves(CARRIED, like)
     }
-    check_same_arrays("carried state", expected, stored)
+    check_same_parameters(expected, stored, "carried state")
+    for name, array in expected.items():
+        check_form(name, stored[name], array.shape, array.dtype)
     part = ranks.rank_rows(rows or 0, comm)
     return rebuild(like, (stored[name][part] for name in expected))

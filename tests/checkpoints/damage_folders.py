@@ -19,7 +19,7 @@ def configuration(change: Callable[[dict[str, Any], np.random.Generator], str]) 
         values = read_config(file)
         message = change(values, rng)
         write_config(file, values)
-        return f"{file.name}: .*{message}"
+        return f"^{file.name}: .*{message}"
 
     return damage
 
@@ -49,7 +49,7 @@ def wide(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["embedding_dim"] = width
     if "hidden_size" in values:
         values["hidden_size"] = width
-    return r"(config\.embedding_dim: expected a model of|expected \d+, as in the stack)"
+    return r"(embedding_dim: expected a model of|expected \d+, as in the stack)"
 
 
 def odd_type(values: dict[str, Any], rng: np.random.Generator) -> str:

@@ -317,7 +317,7 @@ def test_a_carried_state_of_more_rows_than_there_are(tmp_path: Path) -> None:
         write_arrays(path, arrays | many, metadata)
         tracemalloc.start()
         try:
-            with pytest.raises(CheckpointError, match=r"carried\.0\..: expected float32"):
+            with pytest.raises(CheckpointError, match=r"carried\.0\..: expected "):
                 TrainingState.load(path)
             assert tracemalloc.get_traced_memory()[1] < 3_000_000
         finally:

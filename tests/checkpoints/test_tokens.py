@@ -62,7 +62,7 @@ def test_the_configuration_of_generation_comes_first(
 )
 def test_a_configuration_of_generation_that_is_none(text: str, message: str, folder: Path) -> None:
     (folder / "generation_config.json").write_text(text)
-    with pytest.raises(CheckpointError, match=re.escape(f"generation_config.json: {message}")):
+    with pytest.raises(CheckpointError, match=rf"^generation_config\.json: {re.escape(message)}"):
         from_pretrained(folder)
 
 

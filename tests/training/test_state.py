@@ -79,7 +79,8 @@ def test_the_options_of_the_optimiser_come_back(tmp_path: Path) -> None:
 
 def test_a_model_alone_is_no_training(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.npz", start().model)
-    with pytest.raises(CheckpointError, match=r"model\.npz: expected a training that can go on"):
+    message = r"^model\.npz: training\.step: expected a value; got none$"
+    with pytest.raises(CheckpointError, match=message):
         TrainingState.load(tmp_path / "model.npz")
 
 
@@ -99,13 +100,18 @@ PCG64: Any = np.random.PCG64(0).state
         ),
         ({"optimizer.m.head.bias": np.ones(5)}, {}, "expected float32.*got float64"),
         ({"optimizer.t": np.array(-1)}, {}, "t: expected a whole number"),
-        ({"carried.0.c": None}, {}, "carried state: expected 'carried.0.c' too"),
+        (
+            {"carried.0.c": None},
+            {},
+            r"^state\.npz: expected a training .*\(carried state: expected \['carried\.0\.c'\] too",
+        ),
+        ({"carried.0.h": np.ones((3, 6))}, {}, r"carried\.0\.h: expected float32.*got float64"),
         (
             {"carried.0.h": np.ones((3, 5), np.float32)},
             {},
-            r"carried\.0\.h: .*got float32 \(3, 5\)",
+            r"carried\.0\.h: .*got \(3, 5\)",
         ),
-        ({}, {"step": None}, r"training\.step: expected a value; got none"),
+        ({}, {"step": None}, r"^state\.npz: training\.step: expected a value; got none$"),
         (
             {},
             {"rng": {"bit_generator": "Dice"}},
@@ -130,8 +136,8 @@ PCG64: Any = np.random.PCG64(0).state
         ({}, {"elapsed": -1.0}, r"training\.elapsed: expected a finite number, at least 0; got -1"),
         ({}, {"validations": [[3, 1.0], [5]]}, r"training\.validations\[1\]: expected a list of 2"),
         ({}, {"validations": [[3, None]]}, r"training\.validations\[0\]\[1\]: expected a finite"),
-        ({"carried.0.h": None, "carried.0.c": None}, {}, "carried state: expected 'carried.0"),
-        ({}, {"carried": 10**9}, r"carried\.0\..: expected float32 \(1000000000, 6\); got"),
+        ({"carried.0.h": None, "carried.0.c": None}, {}, "carried state: expected \\['carried.0"),
+        ({}, {"carried": 10**9}, r"carried\.0\..: expected shape \(1000000000, 6\); got"),
     ],
 )
 def test_a_training_that_cannot_go_on(
