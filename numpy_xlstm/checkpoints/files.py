@@ -9,14 +9,11 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
-from numpy_xlstm.checkpoints.tensors import METADATA, Tensors, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, Tensors, check_total, open_tensors
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array, checked_path
-
-HEADER_KEY = "numpy_xlstm"
-"""The key of the metadata in the header of a ``.safetensors``."""
 
 MAX_NAME = 1000
 """The most characters in the name of an array."""

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.files import HEADER_KEY
 from numpy_xlstm.checkpoints.folders import (
     CONFIGS,
     IN_FOLDERS,
@@ -21,7 +20,7 @@ from numpy_xlstm.checkpoints.loading import OnProgress, Source, check_same, read
 from numpy_xlstm.checkpoints.model import described_tokenizer, read_checkpoint
 from numpy_xlstm.checkpoints.official import OUTPUT_BIAS
 from numpy_xlstm.checkpoints.official_models import open_official
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, Tensors, check_total, open_tensors
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer

@@ -36,6 +36,9 @@ from numpy_xlstm.numerics import Array, check_whole
 METADATA = "__metadata__"
 """The name of the array that holds our metadata in an ``.npz``."""
 
+HEADER_KEY = "numpy_xlstm"
+"""The key of our metadata in the header of a ``.safetensors``."""
+
 UNPACKED = 100 * 2**20
 """How many bytes more than their files arrays may take, if nothing else is said."""
 
@@ -273,7 +276,7 @@ def _open_npz(path: Path, file: Opened) -> Tensors:
         stored = arrays.pop(METADATA)
         if stored.dtype != "uint8" or stored.size > MAX_HEADER:
             raise ValueError(f"{METADATA}: expected a text; got {stored.dtype} {stored.shape}")
-        metadata["numpy_xlstm"] = stored.read().tobytes().decode("utf-8")
+        metadata[HEADER_KEY] = stored.read().tobytes().decode("utf-8")
     return Tensors(arrays, metadata, sealed)
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
-from numpy_xlstm.checkpoints.tensors import METADATA, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
@@ -30,15 +31,14 @@ PARTS = ("inputs", "results", "bounds")
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
     """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
-    if path.suffix == ".npz":
-        text = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
-        named: dict[str, Any] = {METADATA: text, **arrays}
-        np.savez(path, **named)
-        return
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
-    with path.open("wb") as file:
-        for _ in write_safetensors(file, arrays, dtypes, metadata):
-            pass
+    with path.open("w+b") as file:
+        if path.suffix == ".npz":
+            text = np.frombuffer(json.dumps(dict(metadata)).encode(), np.uint8)
+            write_npz(file, {METADATA: text, **arrays}, dtypes)
+        else:
+            for _ in write_safetensors(file, arrays, dtypes, metadata):
+                pass
 
 
 def header(case: Case) -> dict[str, str]:
@@ -194,7 +194,7 @@ def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
     arrays = {name: stored.read() for name, stored in found.arrays.items()}
     metadata = found.metadata
     if path.suffix == ".npz":
-        metadata = parse_json(metadata.get("numpy_xlstm", "{}").encode())
+        metadata = parse_json(metadata.get(HEADER_KEY, "{}").encode())
     return arrays, metadata
 
 
