@@ -1,7 +1,8 @@
 """Checkpoints: of models here with all that goes with them, and of the official packages."""
 
 from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
-from numpy_xlstm.checkpoints.model import KINDS, Checkpoint, Kind, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints.kinds import KINDS, Kind
+from numpy_xlstm.checkpoints.model import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.pretrained import Pretrained, from_pretrained, open_pretrained
 from numpy_xlstm.checkpoints.saving import FORMATS, save_pretrained
 from numpy_xlstm.checkpoints.states import from_official_state, to_official_state

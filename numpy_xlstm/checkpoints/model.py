@@ -1,13 +1,12 @@
 """A model in a file: its parameters bit for bit, and all that is needed to build it again."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from numpy_xlstm.checkpoints.files import as_json, our_metadata, write_arrays
+from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import (
     Source,
     check_size,
@@ -15,31 +14,12 @@ from numpy_xlstm.checkpoints.loading import (
     nothing_drawn,
     read_all,
 )
-from numpy_xlstm.checkpoints.metadata import (
-    CHECKPOINT_METADATA,
-    FORMAT,
-    LANGUAGE_MODEL,
-    MAPPING,
-    Check,
-    choice,
-    options,
-)
+from numpy_xlstm.checkpoints.metadata import CHECKPOINT_METADATA, FORMAT
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
-from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
-from numpy_xlstm.models import (
-    LanguageModel,
-    RecurrentModel,
-    SpecialTokens,
-    xLSTMBlockStack,
-    xLSTMBlockStackConfig,
-    xLSTMLarge,
-    xLSTMLargeConfig,
-    xLSTMLMModel,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm.models import RecurrentModel, SpecialTokens
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -52,94 +32,8 @@ from numpy_xlstm.numerics import (
 PREFIX = "model."
 """What the names of the parameters begin with, and of no other array."""
 
-WIDTHS = ("input_size", "hidden_size")
-RNN_OPTIONS = (*WIDTHS, "num_layers", "bias", "dropout")
-BODIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
-    "LSTM": (LSTM, (*RNN_OPTIONS, "proj_size")),
-    "GRU": (GRU, RNN_OPTIONS),
-    "RNN": (RNN, (*RNN_OPTIONS, "nonlinearity")),
-    "sLSTM": (sLSTM, (*WIDTHS, "num_heads", "forget_gate")),
-    "mLSTM": (
-        mLSTM,
-        (*WIDTHS, "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"),
-    ),
-}
-"""What the body of a :class:`LanguageModel` may be, and the options that describe it."""
-
-
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
 """What is stored in a narrower dtype than any that is computed in."""
-
-
-class Kind(NamedTuple):
-    """How a kind of model is described, and built from its description."""
-
-    describe: Callable[[Any], dict[str, Any]]
-    """From a model to its configuration, which JSON can hold."""
-    build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
-    """From a configuration, and a generator that draws nothing, to a model without numbers."""
-    check: Check = MAPPING
-    """Of the configuration in a file."""
-
-    @classmethod
-    def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
-        """Return the kind of what is built by ``model(config.from_dict(…), dtype=…, rng=…)``."""
-        return cls(
-            lambda built: dict(built.config.to_dict()),
-            lambda described, rng: model(config.from_dict(described), dtype=np.float64, rng=rng),
-        )
-
-
-def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
-    kind = type(model.body).__name__
-    if kind not in BODIES:
-        raise CheckpointError(f"body: expected one of {', '.join(BODIES)}; got {kind}")
-    _, names = BODIES[kind]
-    return {
-        "vocab_size": model.vocab_size,
-        "embedding_size": model.embedding_size,
-        "cell": {"kind": kind, "options": {n: getattr(model.body, n) for n in names}},
-        "options": {
-            "tied": model.tied,
-            "head_bias": "head.bias" in model.params,
-            "cap": model.cap,
-            "embedding_dropout": model.embedding_dropout.p,
-        },
-    }
-
-
-def _check_language_model(place: str, config: Any) -> None:
-    LANGUAGE_MODEL(place, config)
-    cell = config["cell"]
-    choice(BODIES)(f"{place}.cell.kind", cell["kind"])
-    options(BODIES[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
-
-
-def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
-    layer, _ = BODIES[config["cell"]["kind"]]
-    body = layer(**config["cell"]["options"], dtype=np.float64, rng=rng)
-    sizes = config["vocab_size"], config["embedding_size"]
-    return LanguageModel(*sizes, body, **config["options"], rng=rng)
-
-
-def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
-    """The kind of a layer that is described by these options and by how sequences lie."""
-    names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
-    return Kind(
-        lambda layer: {name: getattr(layer, name) for name in names},
-        lambda given, rng: kind(**given, dtype=np.float64, rng=rng),
-        options(names),
-    )
-
-
-KINDS = {
-    "LanguageModel": Kind(_describe_language_model, _build_language_model, _check_language_model),
-    "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
-    "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
-    "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
-    **{name: _layer(*described) for name, described in BODIES.items()},
-}
-"""The kinds of models that a checkpoint can hold, by the names of their classes."""
 
 
 class Checkpoint(NamedTuple):
@@ -231,7 +125,7 @@ def save_checkpoint(
     metadata = {
         "format": FORMAT,
         "kind": kind,
-        "config": _kind(kind).describe(model),
+        "config": kind_of(kind).describe(model),
         "dtype": str(model.dtype) if dtype is None else check_choice("dtype", dtype, FLOATS),
         "tokenizer": None if tokenizer is None else tokenizer.to_dict(),
         "training": dict(training),
@@ -342,14 +236,9 @@ def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
     return OwnFile(model, sources, extra, metadata, COMPUTED_IN.get(kept, kept))
 
 
-def _kind(name: Any) -> Kind:
-    choice(KINDS)("kind", name)
-    return KINDS[name]
-
-
 def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
     """The model without numbers: nothing is drawn."""
-    kind = _kind(metadata["kind"])
+    kind = kind_of(metadata["kind"])
     kind.check("config", metadata["config"])
     try:
         check_size("config.", metadata["config"], stored)

@@ -7,7 +7,11 @@ from numpy_xlstm.models.blocks import (
     sLSTMBlock,
     xLSTMBlockStack,
 )
-from numpy_xlstm.models.configs import (
+from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel, SpecialTokens
+from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
+from numpy_xlstm.models.paper_configs import (
     FeedForwardConfig,
     mLSTMBlockConfig,
     mLSTMLayerConfig,
@@ -16,10 +20,6 @@ from numpy_xlstm.models.configs import (
     xLSTMBlockStackConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel, SpecialTokens
-from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
-from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
-from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.skeleton import NothingDrawn
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.weight_modes import with_weight_mode

@@ -26,8 +26,8 @@ from numpy_xlstm.layers import (
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.config import Config, check_range
-from numpy_xlstm.models.configs import Positive
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
+from numpy_xlstm.models.paper_configs import Positive
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_positive, generator_or_new
 

@@ -20,8 +20,8 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     Recurrent,
 )
-from numpy_xlstm.models.configs import sLSTMLayerConfig
 from numpy_xlstm.models.initialisation import small_init
+from numpy_xlstm.models.paper_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
 from numpy_xlstm.numerics.available import check_fits

@@ -6,24 +6,11 @@ Whatever is not as its docstring says is refused before any work is done: with a
 """
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
-from numpy_xlstm.training.loop import (
-    Budget,
-    Progress,
-    Schedule,
-    constant,
-    learn,
-    train,
-    validation_bits,
-    warmup_cosine,
-)
-from numpy_xlstm.training.optimizers import (
-    AdamW,
-    DecayRule,
-    decay_rule,
-    is_matrix,
-    official_decay,
-)
+from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
+from numpy_xlstm.training.loop import Budget, Progress, learn, train, validation_bits
+from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.run import Run, read_log
+from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, StepResult, train_step
 from numpy_xlstm.training.text import (

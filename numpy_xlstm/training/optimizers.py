@@ -1,71 +1,26 @@
-"""AdamW, and what it lets decay. The equations are in ``docs/derivations/layers.md``."""
+"""AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
-from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
-    check_bool,
     check_choice,
     check_form,
     is_number,
 )
 from numpy_xlstm.training.clipping import check_floats
+from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.torch_state import from_torch, to_torch
 
 BLOCK = 2**15
 """How many numbers of a parameter are updated at once: what that takes stays near the processor."""
-
-DecayRule = Callable[[str, Array], bool]
-"""Says by name and array whether a parameter decays."""
-
-
-def is_matrix(name: str, array: Array) -> bool:
-    """Weights decay and biases do not: whether ``array`` has two axes or more."""
-    return array.ndim >= 2
-
-
-def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
-    """Return the rule of the official xLSTM training: by name, whatever the shape.
-
-    What has "weight" in its name decays, but not if it has "norm" in it too. The table of token
-    vectors, ``token_embedding.weight`` or ``embedding.weight``, decays only if that is asked for.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> decays, array = official_decay(), np.ones((2, 2))
-    >>> [decays(name, array) for name in ("head.weight", "norm.weight", "embedding.weight")]
-    [True, False, False]
-    """
-    check_bool("weight_decay_on_embedding", weight_decay_on_embedding)
-
-    def decays(name: str, array: Array) -> bool:
-        if name in ("token_embedding.weight", "embedding.weight"):
-            return weight_decay_on_embedding
-        return "weight" in name and "norm" not in name
-
-    return decays
-
-
-def decay_rule(model: Any) -> DecayRule:
-    """Return the rule that a model is trained with, when it begins and when it goes on.
-
-    An xLSTM model has :func:`official_decay`, with the ``weight_decay_on_embedding`` of its
-    configuration if that has one. Any other has :func:`is_matrix`.
-    """
-    if isinstance(model, xLSTMLMModel):
-        return official_decay(model.config.weight_decay_on_embedding)
-    if isinstance(model, xLSTMLarge):
-        return official_decay()
-    return is_matrix
 
 
 class AdamW:

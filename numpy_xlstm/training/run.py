@@ -17,9 +17,9 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
+from numpy_xlstm.training.decay import DecayRule
 from numpy_xlstm.training.lock import DirectoryLock, lock_directory
 from numpy_xlstm.training.loop import Progress
-from numpy_xlstm.training.optimizers import DecayRule
 from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"

@@ -16,7 +16,8 @@ from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.optimizers import AdamW, DecayRule, decay_rule
+from numpy_xlstm.training.decay import DecayRule, decay_rule
+from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"

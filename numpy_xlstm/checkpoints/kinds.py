@@ -1,0 +1,111 @@
+"""The kinds of models that a checkpoint of ours holds: how each is described, and built again."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.checkpoints.metadata import LANGUAGE_MODEL, MAPPING, Check, choice, options
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
+from numpy_xlstm.models import (
+    LanguageModel,
+    RecurrentModel,
+    xLSTMBlockStack,
+    xLSTMBlockStackConfig,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
+
+WIDTHS = ("input_size", "hidden_size")
+RNN_OPTIONS = (*WIDTHS, "num_layers", "bias", "dropout")
+BODIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
+    "LSTM": (LSTM, (*RNN_OPTIONS, "proj_size")),
+    "GRU": (GRU, RNN_OPTIONS),
+    "RNN": (RNN, (*RNN_OPTIONS, "nonlinearity")),
+    "sLSTM": (sLSTM, (*WIDTHS, "num_heads", "forget_gate")),
+    "mLSTM": (
+        mLSTM,
+        (*WIDTHS, "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"),
+    ),
+}
+"""What the body of a :class:`LanguageModel` may be, and the options that describe it."""
+
+
+class Kind(NamedTuple):
+    """How a kind of model is described, and built from its description."""
+
+    describe: Callable[[Any], dict[str, Any]]
+    """From a model to its configuration, which JSON can hold."""
+    build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
+    """From a configuration, and a generator that draws nothing, to a model without numbers."""
+    check: Check = MAPPING
+    """Of the configuration in a file."""
+
+    @classmethod
+    def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
+        """Return the kind of what is built by ``model(config.from_dict(…), dtype=…, rng=…)``."""
+        return cls(
+            lambda built: dict(built.config.to_dict()),
+            lambda described, rng: model(config.from_dict(described), dtype=np.float64, rng=rng),
+        )
+
+
+def _describe_language_model(model: LanguageModel) -> dict[str, Any]:
+    kind = type(model.body).__name__
+    if kind not in BODIES:
+        raise CheckpointError(f"body: expected one of {', '.join(BODIES)}; got {kind}")
+    _, names = BODIES[kind]
+    return {
+        "vocab_size": model.vocab_size,
+        "embedding_size": model.embedding_size,
+        "cell": {"kind": kind, "options": {n: getattr(model.body, n) for n in names}},
+        "options": {
+            "tied": model.tied,
+            "head_bias": "head.bias" in model.params,
+            "cap": model.cap,
+            "embedding_dropout": model.embedding_dropout.p,
+        },
+    }
+
+
+def _check_language_model(place: str, config: Any) -> None:
+    LANGUAGE_MODEL(place, config)
+    cell = config["cell"]
+    choice(BODIES)(f"{place}.cell.kind", cell["kind"])
+    options(BODIES[cell["kind"]][1])(f"{place}.cell.options", cell["options"])
+
+
+def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> LanguageModel:
+    layer, _ = BODIES[config["cell"]["kind"]]
+    body = layer(**config["cell"]["options"], dtype=np.float64, rng=rng)
+    sizes = config["vocab_size"], config["embedding_size"]
+    return LanguageModel(*sizes, body, **config["options"], rng=rng)
+
+
+def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
+    """The kind of a layer that is described by these options and by how sequences lie."""
+    names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
+    return Kind(
+        lambda layer: {name: getattr(layer, name) for name in names},
+        lambda given, rng: kind(**given, dtype=np.float64, rng=rng),
+        options(names),
+    )
+
+
+KINDS = {
+    "LanguageModel": Kind(_describe_language_model, _build_language_model, _check_language_model),
+    "xLSTMBlockStack": Kind.configured(xLSTMBlockStack, xLSTMBlockStackConfig),
+    "xLSTMLMModel": Kind.configured(xLSTMLMModel, xLSTMLMModelConfig),
+    "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
+    **{name: _layer(*described) for name, described in BODIES.items()},
+}
+"""The kinds of models that a checkpoint can hold, by the names of their classes."""
+
+
+def kind_of(name: Any) -> Kind:
+    """Return the kind of this name, or raise :class:`CheckpointError`."""
+    choice(KINDS)("kind", name)
+    return KINDS[name]
