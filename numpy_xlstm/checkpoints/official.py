@@ -4,7 +4,6 @@ What is read may leave out fields, which then have the default of the package it
 written leaves out nothing, and makes the model run on a CPU.
 """
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy_xlstm.models import (
     xLSTMLargeConfig,
     xLSTMLMModelConfig,
 )
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 OUTPUT_BIAS = "backbone.out_norm.bias"
 """What xLSTMLarge has with ``use_bias``, and transformers has not."""
@@ -105,9 +105,8 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     defaults = {name: value for name, value in TRANSFORMERS.items() if name in fields}
     known = {name: value for name, value in given.items() if name not in WITHOUT_MEANING}
     for name in known.keys() - fields.keys():
-        raise OptionError(
-            f"expected the fields of an xLSTM; got {name!r}{_similar(name, [*fields])}"
-        )
+        hint = did_you_mean(name, fields) or ", which may change what it computes"
+        raise OptionError(f"expected the fields of an xLSTM; got {name!r}{hint}")
     known["add_out_norm"] = True  # transformers has the norm whatever this field says
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
 
@@ -119,11 +118,6 @@ def with_generation_config(tokens: SpecialTokens, values: Mapping[str, Any]) -> 
         if values.get(f"{name}_token_id") is not None:
             ids[name] = values[f"{name}_token_id"]
     return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
-
-
-def _similar(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, n=1)
-    return f", did you mean {close[0]!r}?" if close else ", which may change what it computes"
 
 
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The options of generation, under the names that transformers has for them."""
 
-import difflib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -10,6 +9,7 @@ import numpy as np
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import check_bool, check_positive, check_whole, is_number
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 SAMPLED = "temperature", "top_k", "top_p"
 """What has a meaning only where tokens are drawn."""
@@ -132,8 +132,7 @@ def config_of(model: Any, options: Mapping[str, Any]) -> GenerationConfig:
     names = [field.name for field in fields(GenerationConfig)]
     for name in options:
         if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(str(name), names)
             raise OptionError(f"options: expected {', '.join(names)}; got {name!r}{hint}")
     config, known = GenerationConfig(**options), getattr(model, "special_tokens", None)
     if known is None:

@@ -1,7 +1,6 @@
 """Reading, checking and writing configurations: plain dataclasses, JSON and YAML."""
 
 import dataclasses
-import difflib
 import inspect
 import json
 import os
@@ -18,6 +17,7 @@ from numpy_xlstm.disk import read_regular, write_text
 from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import checked_path
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 
 @dataclasses.dataclass
@@ -57,8 +57,7 @@ class Config:
         given = {str(name): value for name, value in values.items() if str(name)[:1] != "_"}
         fields, here = inspect.signature(cls).parameters, f"{cls.__name__}: expected"
         for name in given.keys() - fields.keys():
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f", did you mean {close[0]!r}?" if close else f"; it has {', '.join(fields)}"
+            hint = did_you_mean(name, fields) or f"; it has {', '.join(fields)}"
             raise OptionError(f"{here} the names of its fields; got {name!r}{hint}")
         required = [name for name, field in fields.items() if field.default is field.empty]
         if needed := [name for name in required if name not in given]:

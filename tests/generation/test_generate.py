@@ -142,7 +142,7 @@ def test_ids_that_are_none(ids: Any, error: type[Exception], message: str) -> No
     ("options", "message"),
     [
         ({"length": 3}, r"options: expected max_new_tokens, .*; got 'length'$"),
-        ({"max_tokens": 3}, "got 'max_tokens', did you mean 'max_new_tokens'"),
+        ({"max_tokens": 3}, "got 'max_tokens'; did you mean max_new_tokens"),
         ({"do_sample": 1}, "do_sample: expected True or False; got 1"),
         ({"eos_token_id": 10}, r"eos_token_id: expected ids from 0 to 9; got \[10\]"),
         ({"eos_token_id": [2, -1]}, "eos_token_id: expected a whole number, at least 0; got -1"),

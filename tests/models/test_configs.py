@@ -322,7 +322,7 @@ def stack(**options: Any) -> xLSTMLMModelConfig:
 BAD: dict[str, tuple[Any, str]] = {
     "unknown name": (
         lambda: xLSTMLMModelConfig.from_dict(STACK | {"num_block": 2}),
-        "expected the names of its fields; got 'num_block', did you mean 'num_blocks'",
+        "expected the names of its fields; got 'num_block'; did you mean num_blocks",
     ),
     "unknown name unlike any": (
         lambda: mLSTMBlockConfig.from_dict({"qqq": 2}),
@@ -330,7 +330,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "unknown name inside": (
         lambda: mLSTMBlockConfig.from_dict({"mlstm": {"num_head": 2}}),
-        "mLSTMLayerConfig: .*got 'num_head', did you mean 'num_heads'",
+        "mLSTMLayerConfig: .*got 'num_head'; did you mean num_heads",
     ),
     "missing names": (
         lambda: xLSTMLargeConfig.from_dict({"vocab_size": 3}),
