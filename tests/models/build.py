@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,9 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
 V, B, T = 7, 2, 5
+
+LARGE: dict[str, Any] = {"embedding_dim": 8, "num_heads": 2, "num_blocks": 1, "vocab_size": 3}
+"""The fields that the configuration of an xLSTMLarge must have."""
 
 few = settings(max_examples=max(1, settings().max_examples // 10))
 """A tenth of the examples of the profile: whole models are slow."""
@@ -267,3 +271,17 @@ def examples(smallest_head: int) -> st.SearchStrategy[Example]:
         T=st.integers(0, 7),
         seed=st.integers(0, 2**32 - 1),
     )
+
+
+EVERY_MODEL = pytest.mark.parametrize("name", list(CONFIGS))
+MAIN_MODELS = pytest.mark.parametrize("name", ["mixed", "tied", "large-single", "large-fused"])
+
+
+def run(
+    model: LanguageModel, tokens: Array, state: Any, dlogits: Array, dstate: Any, **options: Any
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Logits and final state, and the gradients of the initial state and of the parameters."""
+    logits, after, cache = model.forward(tokens, state, **options)
+    nothing, before, grads = model.backward(dlogits, cache, dstate)
+    assert nothing is None
+    return flat(after, {"logits": logits}), flat(before, grads)

@@ -21,7 +21,7 @@ from numpy_xlstm.training import (
     write_torch_state,
 )
 from tests.models.build import V, fill
-from tests.parity.test_models import CELL, PAPER, cells, translated, with_weights, xlstm
+from tests.parity.models import CELL, PAPER, cells, translated, with_weights, xlstm
 
 torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
 

@@ -13,8 +13,8 @@ import pytest
 from numpy_xlstm import Module
 from numpy_xlstm.training import AdamW, Progress, TrainingState
 from tests.reliability import public
+from tests.reliability.calls import Call
 from tests.reliability.loads import PACKAGE
-from tests.reliability.public import Call
 
 Record = Any
 THREADS = 8

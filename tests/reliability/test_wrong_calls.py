@@ -17,9 +17,9 @@ import pytest
 import numpy_xlstm
 from numpy_xlstm import cells, checkpoints, generation, kernels, layers, models, training
 from tests.reliability import public
+from tests.reliability.calls import Call
 from tests.reliability.children import LIMIT, ask
 from tests.reliability.loads import PACKAGE
-from tests.reliability.public import Call
 from tests.reliability.wrong import fits, wrong
 
 Record = Any

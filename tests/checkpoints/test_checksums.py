@@ -1,0 +1,65 @@
+"""A bit that changes is found, and whoever knows no checksums reads the files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    from_pretrained,
+    load_checkpoint,
+)
+from numpy_xlstm.checkpoints import read_arrays, save_checkpoint
+from numpy_xlstm.errors import CheckpointError
+from tests.checkpoints.build import (
+    lstm,
+    read_safetensors,
+    write,
+    write_safetensors,
+)
+
+
+@pytest.mark.parametrize("kind", ["npz", "safetensors", "shards", "torch"])
+def test_every_flipped_bit_is_refused(kind: str, tmp_path: Path) -> None:
+    path = write(kind, tmp_path)
+    file = path if path.is_file() else sorted(path.glob("*.safetensors"))[0]
+    data, rng = file.read_bytes(), np.random.default_rng(0)
+    own = kind in ("npz", "safetensors")
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = rng.integers(0, 8 * len(data), 100).tolist()
+    places += rng.integers(0, 8 * (len(data) if own else header), 100).tolist()
+    named = data.find(b"numpy_xlstm_crc32") if not own else len(data)
+    for at in places:
+        if named <= at // 8 < named + 17:  # a checksum that has another name is not ours
+            continue
+        changed = bytearray(data)
+        changed[at // 8] ^= 1 << at % 8
+        file.write_bytes(changed)
+        with pytest.raises(CheckpointError):
+            from_pretrained(path)
+    file.write_bytes(data)
+    from_pretrained(path)
+
+
+def test_a_checkpoint_without_checksums(tmp_path: Path) -> None:
+    for suffix in (".npz", ".safetensors"):
+        path = tmp_path / f"a{suffix}"
+        save_checkpoint(path, lstm())
+        if suffix == ".npz":
+            with np.load(path) as stored:
+                np.savez(path, **dict(stored))
+        else:
+            header, data = read_safetensors(path)
+            del header["__metadata__"]["numpy_xlstm_crc32"]
+            write_safetensors(path, header, data)
+        with pytest.raises(CheckpointError, match="expected the checksums of a checkpoint; got no"):
+            load_checkpoint(path)
+        read_arrays(path)  # what others have written may be read
+
+
+def test_official_programs_read_files_with_checksums(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    path = write("torch", tmp_path)
+    found = library.load_file(path)
+    for name, array in from_pretrained(path).params.items():
+        np.testing.assert_array_equal(found[name], array)

@@ -1,0 +1,138 @@
+"""Recomputation and dropout in both official models, whatever their configuration."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.module import Module
+from numpy_xlstm.numerics import Array
+from tests.models.build import (
+    EVERY_MODEL,
+    MAIN_MODELS,
+    B,
+    T,
+    V,
+    assert_same,
+    build,
+    check,
+    draw_like,
+    draw_tokens,
+    flat,
+    lm_config,
+    make,
+    random_state,
+    run,
+    slstm_block,
+)
+
+# Recomputation and dropout
+
+
+def with_dropout(**options: Any) -> LanguageModel:
+    config = lm_config(
+        dropout=0.4,
+        add_embedding_dropout=True,
+        slstm_block=slstm_block(ffn={"dropout": 0.3}),
+        **options,
+    )
+    return make(config)
+
+
+@EVERY_MODEL
+def test_recomputation_gives_the_same_bits(name: str) -> None:
+    model, rng = build(name), np.random.default_rng(11)
+    state = random_state(model.init_state(B), rng)
+    dlogits, dstate = rng.standard_normal((B, T, V)), draw_like(state, rng)
+    plain, again = (
+        run(model, draw_tokens(), state, dlogits, dstate, recompute=r) for r in (False, True)
+    )
+    assert_same(again[0], plain[0])
+    assert_same(again[1], plain[1])
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_recomputation_drops_the_same_entries(tied: bool) -> None:
+    model, rng = with_dropout(tie_weights=tied), np.random.default_rng(12)
+    dlogits = rng.standard_normal((B, T, V))
+    dstate = draw_like(model.init_state(B), rng)
+    source, source_again = np.random.default_rng(13), np.random.default_rng(13)
+    plain = run(model, draw_tokens(), None, dlogits, dstate, rng=source)
+    again = run(model, draw_tokens(), None, dlogits, dstate, rng=source_again, recompute=True)
+    assert_same(again[0], plain[0])
+    assert_same(again[1], plain[1])
+    assert source.random() == source_again.random()
+
+
+def test_a_cache_of_recomputation_can_be_used_twice() -> None:
+    model, rng = with_dropout(), np.random.default_rng(14)
+    logits, _, cache = model.forward(draw_tokens(), rng=np.random.default_rng(1), recompute=True)
+    dlogits = rng.standard_normal(logits.shape)
+    first, second = (model.backward(dlogits, cache) for _ in range(2))
+    assert_same(flat(*second[1:]), flat(*first[1:]))
+
+
+@MAIN_MODELS
+def test_recomputation_keeps_less(name: str) -> None:
+    model, tokens = build(name), draw_tokens(128)
+
+    def kept(recompute: bool) -> int:
+        model.forward(tokens[:, :2])
+        tracemalloc.start()
+        try:
+            found = model.forward(tokens, recompute=recompute)
+            assert found[0].shape == (B, 128, V)
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+
+    assert kept(True) < 0.5 * kept(False)
+
+
+class Seeded(Module):
+    """A model whose every forward drops the same entries."""
+
+    def __init__(self, model: LanguageModel, seed: int) -> None:
+        self.model, self.seed, self.params = model, seed, model.params
+
+    def with_params(self, params: Any) -> "Seeded":
+        return Seeded(self.model.with_params(params), self.seed)
+
+    def forward(self, tokens: Array, state: Any) -> Any:
+        return self.model.forward(tokens, state, rng=np.random.default_rng(self.seed))
+
+    def backward(self, dlogits: Array, cache: Any, dstate: Any) -> Any:
+        return self.model.backward(dlogits, cache, dstate)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_gradients_with_dropout(seed: int) -> None:
+    model = with_dropout()
+    state = random_state(model.init_state(B), np.random.default_rng(15))
+    check(Seeded(model, seed), draw_tokens(), state)
+
+
+def test_dropout_needs_a_generator_and_follows_it() -> None:
+    model, plain = with_dropout(), build("mixed")
+    assert (model.dropout, plain.dropout) == (0.4, 0.0)
+    plain = plain.with_params(model.params)
+    tokens = draw_tokens()
+
+    def logits(seed: int) -> Array:
+        return model.forward(tokens, rng=np.random.default_rng(seed))[0]
+
+    np.testing.assert_array_equal(model.forward(tokens)[0], plain.forward(tokens)[0])
+    np.testing.assert_array_equal(model(tokens)[0], plain(tokens)[0])
+    np.testing.assert_array_equal(logits(1), logits(1))
+    assert np.abs(logits(1) - logits(2)).max() > 1e-3
+    assert np.abs(logits(1) - model(tokens)[0]).max() > 1e-3
+    rng = np.random.default_rng(3)
+    np.testing.assert_array_equal(plain.forward(tokens, rng=rng)[0], plain(tokens)[0])
+
+
+def test_the_largest_dropout_of_any_part_is_told() -> None:
+    config = lm_config(dropout=0.1, slstm_block=slstm_block(ffn={"dropout": 0.25}))
+    assert make(config).dropout == 0.25
+    assert make(lm_config(dropout=0.1)).dropout == 0.1
