@@ -16,8 +16,7 @@ from numpy_xlstm.cells import gates
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.module import Module
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.trees import leaves, rebuild
 
 Target = tuple[Any, tuple[Any, ...]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy_xlstm.checkpoints.folders import CONFIGS, GENERATION, read_config, read_mapping
 from numpy_xlstm.checkpoints.loading import Source, check_size, matched, nothing_drawn
-from numpy_xlstm.checkpoints.official import (
+from numpy_xlstm.checkpoints.official_configs import (
     OUTPUT_BIAS,
     from_transformers,
     from_yaml,

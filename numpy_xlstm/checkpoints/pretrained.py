@@ -18,7 +18,7 @@ from numpy_xlstm.checkpoints.folders import (
 )
 from numpy_xlstm.checkpoints.loading import OnProgress, Source, check_same, read_all, widest
 from numpy_xlstm.checkpoints.model import described_tokenizer, read_checkpoint
-from numpy_xlstm.checkpoints.official import OUTPUT_BIAS
+from numpy_xlstm.checkpoints.official_configs import OUTPUT_BIAS
 from numpy_xlstm.checkpoints.official_models import open_official
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, Stored, Tensors, check_total, open_tensors
 from numpy_xlstm.checkpoints.torch_layers import is_torch_layer, open_torch_layer

@@ -11,7 +11,7 @@ import numpy as np
 from numpy_xlstm.checkpoints.folders import IN_FOLDERS, INDEX, TOKENIZER, WHOLE, yaml_package
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.model import save_checkpoint
-from numpy_xlstm.checkpoints.official import (
+from numpy_xlstm.checkpoints.official_configs import (
     OUTPUT_BIAS,
     large_fields,
     paper_fields,

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import convert, generate, gradcheck, info, train, vectors, verify
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
 COMMANDS: dict[str, tuple[Any, str]] = {

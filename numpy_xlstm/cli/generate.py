@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.cli.arguments import (
+    TEMPERATURE,
+    add_checkpoint,
+    facts,
+    flags,
+    ids,
+    positive,
+    real,
+    whole,
+)
 from numpy_xlstm.cli.display import bytes_display, shown
-from numpy_xlstm.cli.info import add_checkpoint
-from numpy_xlstm.cli.options import TEMPERATURE, facts, flags, ids, positive, real, whole
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
     HuggingFaceTokenizer,

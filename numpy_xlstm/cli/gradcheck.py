@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import __version__, suite
+from numpy_xlstm.cli.arguments import whole
 from numpy_xlstm.cli.display import busy_display
 from numpy_xlstm.cli.imported import imported_target
-from numpy_xlstm.cli.options import whole
 from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import gradcheck

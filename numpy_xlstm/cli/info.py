@@ -2,10 +2,10 @@
 
 import argparse
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.cli.arguments import add_checkpoint
 from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import tree
 
@@ -17,12 +17,6 @@ what else is known of it. Only the headers of its files are read."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     add_checkpoint(parser)
-
-
-def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names the checkpoint to read."""
-    known = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)
 
 
 def run(args: argparse.Namespace) -> int:

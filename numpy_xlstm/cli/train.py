@@ -17,6 +17,7 @@ from numpy_xlstm import generation, training
 from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli import options as command
+from numpy_xlstm.cli.arguments import flags
 from numpy_xlstm.cli.model import build, describe
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
@@ -112,8 +113,8 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     """Take up what is in a directory, with the options that it began with; and the prompt."""
     if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
         raise OptionError(
-            f"--resume: expected no other options than {command.flags(command.AT_RESUME)}, the "
-            f"rest are those of the run; got {command.flags(foreign)}"
+            f"--resume: expected no other options than {flags(command.AT_RESUME)}, the "
+            f"rest are those of the run; got {flags(foreign)}"
         )
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():

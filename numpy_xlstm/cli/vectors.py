@@ -5,7 +5,7 @@ from itertools import groupby
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.options import whole
+from numpy_xlstm.cli.arguments import whole
 from numpy_xlstm.conformance.case import PRECISIONS, Case
 from numpy_xlstm.disk import new_folder
 from numpy_xlstm.errors import OptionError

@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from numpy_xlstm import conformance
-from numpy_xlstm.cli.options import real
+from numpy_xlstm.cli.arguments import real
 from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.numerics import check_bool, check_positive, check_whole, is_number
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import check_bool, check_positive, check_whole, did_you_mean, is_number
 
 SAMPLED = "temperature", "top_k", "top_p"
 """What has a meaning only where tokens are drawn."""

@@ -19,8 +19,8 @@ from numpy_xlstm.numerics import (
     check_batch,
     check_bool,
     check_positive,
+    generator_or_new,
 )
-from numpy_xlstm.numerics.arrays import generator_or_new
 from numpy_xlstm.trees import tree_map
 
 MATRICES = MappingProxyType({"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)})

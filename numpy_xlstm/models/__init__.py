@@ -8,7 +8,8 @@ from numpy_xlstm.models.blocks import (
     xLSTMBlockStack,
 )
 from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel, SpecialTokens
-from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeConfig, xLSTMLargeLayer
+from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeLayer
+from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.models.paper_configs import (

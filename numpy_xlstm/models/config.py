@@ -16,8 +16,7 @@ import numpy as np
 from numpy_xlstm.disk import read_regular, write_text
 from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import OptionError, printable
-from numpy_xlstm.numerics import checked_path
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 
 
 @dataclasses.dataclass
@@ -119,6 +118,10 @@ def check_range(name: str, value: float, low: float, high: float = float("inf"))
     """Raise :class:`OptionError` unless low ≤ value < high."""
     if not low <= value < high:
         raise OptionError(f"{name}: expected a number in [{low:g}, {high:g}); got {value!r}")
+
+
+Positive = typing.Annotated[int, check_positive]
+Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
 
 
 def _alternatives(hint: Any) -> list[Any]:

@@ -21,9 +21,9 @@ from numpy_xlstm.numerics import (
     check_batch,
     check_bool,
     check_positive,
+    check_whole,
     generator_or_new,
 )
-from numpy_xlstm.numerics.arrays import check_whole
 
 RecurrentModel = Recurrent
 """What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""

@@ -6,7 +6,8 @@ import numpy.typing as npt
 from numpy_xlstm.models.blocks import BlockStack, xLSTMBlockStack
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
-from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock, xLSTMLargeConfig
+from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
+from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
 from numpy_xlstm.numerics import generator_or_new
 from numpy_xlstm.numerics.available import check_fits

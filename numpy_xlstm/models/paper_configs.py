@@ -8,11 +8,9 @@ from typing import Annotated, Any, Literal
 
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.models.config import Config, check_range
-from numpy_xlstm.numerics import check_above_zero, check_choice, check_positive, check_whole
+from numpy_xlstm.models.config import Config, Positive, Probability
+from numpy_xlstm.numerics import check_above_zero, check_choice, check_whole
 
-Positive = Annotated[int, check_positive]
-Probability = Annotated[float, partial(check_range, low=0, high=1)]
 Dtype = Literal["bfloat16", "float16", "float32"]
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from numpy_xlstm.models.large_block import xLSTMLargeConfig
+from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.official import xLSTMLarge
 from numpy_xlstm.models.skeleton import NothingDrawn
 from numpy_xlstm.numerics import Array, check_choice, check_kind

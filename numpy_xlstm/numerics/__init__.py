@@ -34,6 +34,7 @@ from numpy_xlstm.numerics.arrays import (
     check_whole,
     checked_dtype,
     checked_path,
+    did_you_mean,
     entries,
     existing_file,
     generator_or_new,

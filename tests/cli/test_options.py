@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm.cli import options
-from numpy_xlstm.cli.options import places, real, whole
+from numpy_xlstm.cli.arguments import places, real, whole
 from numpy_xlstm.errors import CheckpointError
 
 

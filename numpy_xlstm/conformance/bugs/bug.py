@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import check_array
+from numpy_xlstm.numerics import Array, check_array
 
 Lines = tuple[str, ...]
 

@@ -14,7 +14,7 @@ from numpy_xlstm.models import (
     xLSTMLargeConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.numerics.arrays import did_you_mean
+from numpy_xlstm.numerics import did_you_mean
 
 OUTPUT_BIAS = "backbone.out_norm.bias"
 """What xLSTMLarge has with ``use_bias``, and transformers has not."""

@@ -1,0 +1,104 @@
+"""What the arguments of commands can be, and what argparse is told of them."""
+
+import argparse
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+MOST = 10**9
+TEMPERATURE = "1: as the model believes, less: closer to the likeliest, 0: the likeliest"
+
+Number = TypeVar("Number", int, float)
+
+
+def whole(minimum: int, maximum: int = MOST) -> Callable[[str], int]:
+    """Return the type of a whole number from ``minimum`` to ``maximum``."""
+    expected = f"a whole number from {minimum} to {maximum}"
+    return _number(int, lambda value: minimum <= value <= maximum, expected)
+
+
+def real(
+    minimum: float, *, exclusive: bool = False, below: float = math.inf
+) -> Callable[[str], float]:
+    """Return the type of a finite number, at least ``minimum`` or above it, and below ``below``."""
+    expected = f"a number {'above' if exclusive else 'at least'} {minimum:g}"
+    if below < math.inf:
+        expected += f" and below {below:g}"
+    least = math.nextafter(minimum, math.inf) if exclusive else minimum
+    return _number(float, lambda value: least <= value < below, expected)
+
+
+def _number(
+    kind: type[Number], fits: Callable[[Number], bool], expected: str
+) -> Callable[[str], Number]:
+    def parse(text: str) -> Number:
+        try:
+            if fits(value := kind(text)):
+                return value
+        except ValueError:
+            pass  # no number at all
+        raise argparse.ArgumentTypeError(f"expected {expected}; got {text!r}")
+
+    return parse
+
+
+def places(text: str) -> list[int] | str:
+    """Read block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays."""
+    if text in ("all", "none"):
+        return "all" if text == "all" else []
+    try:
+        return sorted({whole(0)(number) for number in text.split(",")})
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(
+            f"expected block numbers such as 1,3, or all, or none; got {text!r}"
+        ) from None
+
+
+def ids(text: str) -> list[int]:
+    """Read token ids: ``"3,1"`` is [3, 1], and ``"none"`` is []."""
+    try:
+        return [] if text == "none" else [whole(0)(number) for number in text.split(",")]
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"expected ids such as 5,0,2; got {text!r}") from None
+
+
+size, natural = whole(1, 10**6), whole(1)
+positive, share = real(0, exclusive=True), real(0, below=1)
+
+
+def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
+    """Return what argparse is told of an option, except for its default.
+
+    The kind is a function that reads it, a tuple of choices, ``bool`` for a flag, or the name in
+    the help of a text.
+    """
+    shown = {"help": text + _shown(default)}
+    if kind is bool:
+        return shown | {"action": "store_true"}
+    if isinstance(kind, str):
+        return shown | {"metavar": kind}
+    if isinstance(kind, tuple):
+        return shown | {"choices": kind}
+    return shown | {"type": kind, "metavar": "LIST" if kind in (places, ids) else "N"}
+
+
+def _shown(default: Any) -> str:
+    """What the help says of a default; nothing of one that goes without saying."""
+    of = default if isinstance(default, dict) else {"": default}
+    values = {str(value).strip("[]") for value in of.values()}
+    if values <= {"None", "False"}:
+        return ""
+    shown = values if len(values) == 1 else (f"{value} for {kind}" for kind, value in of.items())
+    return f" (default: {', '.join(shown)})"
+
+
+def flags(names: Iterable[str]) -> str:
+    """How options are written on the command line."""
+    return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
+
+
+def add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names the checkpoint to read."""
+    known = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)
