@@ -12,7 +12,7 @@ from numpy_xlstm.layers import GRU, LSTM, RNN
 FIRST = "weight_ih_l0"
 """The name that each of them has."""
 
-LAYERS = {4: LSTM, 3: GRU, 1: RNN}
+BY_GATES = {4: LSTM, 3: GRU, 1: RNN}
 """By how many times H rows their matrices have."""
 
 DESCRIBED = ("nonlinearity", "batch_first")
@@ -63,7 +63,7 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
     H, P = recurrent.shape[1], 0
     if projection is not None:
         H, P = (rows[0] // 4, projection.shape[0] if projection.shape else 0)
-    kind = LAYERS.get(rows[0] // H if rows[0] % H == 0 else 0)
+    kind = BY_GATES.get(rows[0] // H if rows[0] % H == 0 else 0)
     if kind is None or (P and kind is not LSTM):
         raise CheckpointError(
             f"{arrays[FIRST]}: expected 4, 3 or 1 times {H} rows, for an LSTM, a GRU or an RNN; "

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-MOST = 10**9
 TEMPERATURE = "1: as the model believes, less: closer to the likeliest, 0: the likeliest"
 
 Number = TypeVar("Number", int, float)
 
 
-def whole(minimum: int, maximum: int = MOST) -> Callable[[str], int]:
+def whole(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
     """Return the type of a whole number from ``minimum`` to ``maximum``."""
     expected = f"a whole number from {minimum} to {maximum}"
     return _number(int, lambda value: minimum <= value <= maximum, expected)

@@ -18,7 +18,7 @@ from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import check_choice, check_whole
 
 PRECISIONS = ("float64", "float32")
-LARGE = {"float32": 60.0, "float64": 600.0}
+ENLARGED = {"float32": 60.0, "float64": 600.0}
 """What pre-activations of order 1 are multiplied by in the situation "large"."""
 ILL = 0.01
 """A case is drawn anew if a bound is a larger part than this of the numbers beside the entry."""
@@ -175,7 +175,7 @@ def _content(
     for draw in range(DRAWS):
         rng = np.random.default_rng([*seed, draw])
         blank = subject.blank(options, situation.B, situation.T)
-        draft = Draft(subject, dict(options), blank, rng, LARGE[dtype])
+        draft = Draft(subject, dict(options), blank, rng, ENLARGED[dtype])
         ordinary(draft)
         situation.change(draft)
         inputs = in_dtype(draft.inputs, dtype)

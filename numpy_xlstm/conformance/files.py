@@ -25,7 +25,7 @@ from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import check_choice, checked_path
 
-PARTS = ("inputs", "results", "bounds")
+CASE_FOLDERS = ("inputs", "results", "bounds")
 """The folders, each with a file for each case."""
 
 
@@ -94,11 +94,11 @@ def write_vectors(
     """
     folder = checked_path("folder", folder)
     check_choice("format", format, ("safetensors", "npz"))
-    for kind in PARTS:
+    for kind in CASE_FOLDERS:
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
     for case in cases:
-        tensors = dict(zip(PARTS, (case.inputs, case.expected, case.bounds), strict=True))
+        tensors = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
         files = {}
         for kind, arrays in tensors.items():
             path = folder / kind / f"{case.id}.{format}"
@@ -168,7 +168,7 @@ def _read_case(folder: Path, said: dict[str, Any]) -> Case:
     name, paths = said["id"], {}
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"an id of letters, digits, '.', '_' and '-'; got {name!r:.80}")
-    for kind in PARTS:
+    for kind in CASE_FOLDERS:
         path = said["files"][kind]["path"]
         if path not in (f"{kind}/{name}.safetensors", f"{kind}/{name}.npz"):
             raise ValueError(f"{name}: expected the path of a file in {kind}/; got {path!r:.80}")
@@ -180,7 +180,7 @@ def _read_case(folder: Path, said: dict[str, Any]) -> Case:
             )
 
     def content() -> Content:
-        return Content(*(read_tensors(paths[kind])[0] for kind in PARTS))
+        return Content(*(read_tensors(paths[kind])[0] for kind in CASE_FOLDERS))
 
     flags = tuple(said["flags"])
     subject = SUBJECTS[said["subject"]]

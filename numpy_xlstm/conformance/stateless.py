@@ -73,7 +73,7 @@ FUNCTIONS: dict[str, Any] = {
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
 
-DESCRIBED: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
+STATELESS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
     "linear": (layers.Linear, drawn, {"": {"in_features": D, "out_features": OUT}}, {}),
     "headwise-linear": (
         layers.HeadwiseLinear,
@@ -118,7 +118,7 @@ def _layers() -> list[Subject]:
             axes,
             situations=WITH_STATE if "state" in axes else ORDINARY,
         )
-        for name, (specification, make, variants, axes) in DESCRIBED.items()
+        for name, (specification, make, variants, axes) in STATELESS.items()
     ]
     token: Any = {"situations": ORDINARY}
     embedding = {"weight": "token unit", "x": "row step"}
