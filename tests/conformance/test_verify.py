@@ -210,7 +210,7 @@ def test_a_port_that_computes_nothing_has_made_no_known_mistake(number: float) -
     def nothing(case: Case) -> Arrays:
         return {name: np.full_like(a, number) for name, a in case.expected.items()}
 
-    report = verify(CASES, nothing)
+    report = verify(CASES[::4], nothing)
     assert not report.passed
     assert report.diagnosis == []
 
