@@ -1,4 +1,7 @@
-"""Importing the package changes nothing in its host. The allocator: ``numerics/test_memory.py``."""
+"""Importing the package changes nothing in its host, and loads little.
+
+The allocator: ``numerics/test_memory.py``.
+"""
 
 import json
 import subprocess
@@ -48,6 +51,27 @@ def changes(module: str) -> dict[str, object]:
 def test_importing_changes_nothing_in_the_host() -> None:
     modules = "cli", "checkpoints", "training", "generation", "gradcheck", "models", "suite"
     assert changes(", ".join(f"numpy_xlstm.{name}" for name in modules)) == {}
+
+
+LOADS = """
+import sys
+import numpy, numpy.random
+before = set(sys.modules)
+import numpy_xlstm
+roots = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(roots - sys.stdlib_module_names))
+print(*sorted(name for name in sys.modules if name.startswith("numpy_xlstm.")))
+"""
+
+
+def test_importing_takes_no_more_than_numpy_and_the_library_itself() -> None:
+    """SciPy, tokenizers, MPI, the command line and the kit are loaded where they are used."""
+    out = subprocess.check_output([sys.executable, "-c", LOADS], text=True)
+    others, own = out.splitlines()
+    assert others.split() == ["numpy", "numpy_xlstm"]
+    assert "numpy_xlstm.cells.lstm" in own
+    assert "numpy_xlstm.cli" not in own
+    assert "numpy_xlstm.conformance" not in own
 
 
 def test_a_change_would_be_noticed() -> None:

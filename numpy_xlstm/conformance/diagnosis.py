@@ -83,18 +83,21 @@ class Diagnosis:
         candidates = [bug for bug in BUGS if bug.concerns(subject)]
         made: tuple[Bug, ...] = ()
         found: list[Finding] = []
-        now = self._explained(made, failed + passed)
+        now = right = self._explained(made, failed + passed)
         while len(made) < MOST:
             open_cases = [each for each in failed if self._unexplained(made, each)]
             best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
             then = self._explained((*made, best), failed + passed) if best else set()
             if best is None or len(then) < len(now) + (LEAST if made and failed[1:] else 1):
-                return found
+                break
             gained = {name for _, name in then - now}
             tensors = tuple(name for name in failed[0][0].expected if name in gained)
             found.append(Finding(subject, best, tensors))
             made, now = (*made, best), then
-        return found
+        # Many mistakes give zeros or NaN; a port that gives nothing else has made none of them.
+        gave = [got[name] for case, got in failed for at, name in now - right if at == case.id]
+        whole = not any(self._unexplained(made, each) for each in failed)
+        return found if whole or not all(map(empty, gave)) else []
 
     def _best(
         self,
@@ -158,6 +161,11 @@ def comparable(got: Any, expected: Array) -> bool:
     """Whether a port's result is an array of real numbers in the right shape."""
     array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
     return array and got.shape == expected.shape
+
+
+def empty(array: Array) -> bool:
+    """Whether there is no number but zeros and NaN."""
+    return not np.nan_to_num(array).any()
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:

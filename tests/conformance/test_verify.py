@@ -206,6 +206,16 @@ def test_no_case_is_no_success() -> None:
     assert str(report) == "expected at least one case; got none"
 
 
+@pytest.mark.parametrize("number", [0.0, np.nan, 0.5])
+def test_a_port_that_computes_nothing_has_made_no_known_mistake(number: float) -> None:
+    def nothing(case: Case) -> Arrays:
+        return {name: np.full_like(a, number) for name, a in case.expected.items()}
+
+    report = verify(CASES[::4], nothing)
+    assert not report.passed
+    assert report.diagnosis == []
+
+
 def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
     def port(case: Case) -> Arrays:
         raise ValueError("red \x1b[31m \x00 \ufffe")
