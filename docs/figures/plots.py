@@ -52,7 +52,7 @@ STYLE = {
 }
 
 
-def save(figure: Figure, name: str) -> None:
+def save(figure: Figure, name: str | Path) -> None:
     """Write a figure whose colours are those of the reader's theme."""
     path = HERE / name
     figure.savefig(path, metadata={"Date": None, "Creator": None})

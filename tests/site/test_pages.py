@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tags import lines_of_tags, pages_of_tags
 
-from tests.site.browser import CHROMIUM, faults
+from docs.figures.drawing import DARK, LIGHT
+from tests.site.browser import CHROMIUM, faults, papers
 
 ROOT = Path(__file__).parents[2]
 MISSING = [name for name in ("sphinx", "pydata_sphinx_theme", "playwright") if not find_spec(name)]
@@ -41,6 +42,14 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_page_has_a_fault(site: Path) -> None:
     assert len(list(site.rglob("*.html"))) > 100
     assert faults(site) == []
+
+
+@pytest.mark.parametrize(("theme", "system"), [("light", "dark"), ("dark", "light")])
+def test_figures_follow_the_switch_of_the_site(site: Path, theme: str, system: str) -> None:
+    found = papers(site, theme, system)
+    paper = {"light": LIGHT, "dark": DARK}[theme]["paper"]
+    assert len(found) > 10
+    assert set(found.values()) == {paper}, found
 
 
 FAULTS = {
