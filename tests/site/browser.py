@@ -43,7 +43,7 @@ LOOK = r"""
 OVERFLOW = r"""
 () => {
   const width = document.documentElement.clientWidth;
-  const scrolls = e => e.closest("pre, .formula, .pst-scrollable-table-container");
+  const scrolls = e => e.closest("pre, .pst-scrollable-table-container");
   const out = [];
   const look = (node, element) => {
     const range = document.createRange();

@@ -61,6 +61,8 @@ FAULTS = {
     "too wide at 390 px, dark": "<h1 style='overflow: hidden; width: 380px'>" + "m" * 60 + "</h1>",
     "too wide at 390 px, light: a narrow column": "<table style='width: 20px; table-layout: fixed'>"
     "<td style='padding: 0; overflow-wrap: anywhere'>meaning</table>",
+    "too wide at 390 px, light: mmmm": "<div class='formula' style='overflow-x: auto'>"
+    "<math><mtext>" + "m" * 60 + "</mtext></math></div>",
     "console": "<script>console.error('no')</script>",
     "script": "<script>undefined.no</script>",
     "request to https://example.org": "<img src='https://example.org/a.png' hidden>",
