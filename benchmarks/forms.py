@@ -10,6 +10,7 @@ import importlib.util
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -163,22 +164,22 @@ def scaling(NH: int = 4, d: int = 64) -> tuple[dict[str, dict[int, float]], dict
     return by_length, by_chunk
 
 
-def draw(by_length: dict[str, dict[int, float]], by_chunk: dict[int, float], path: str) -> None:
-    from matplotlib.figure import Figure
+def draw(by_length: dict[str, dict[int, float]], by_chunk: dict[int, float], path: Path) -> None:
+    from docs.figures.plots import FIRST, SECOND, STYLE, THIRD, Figure, rc_context, save
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for form, costs in by_length.items():
-        left.plot(list(costs), list(costs.values()), "o-", label=form)
-    left.set(xlabel="T", ylabel="µs per step, forward + backward", xscale="log", yscale="log")
-    left.legend()
-    right.plot(list(by_chunk), list(by_chunk.values()), "o-")
-    right.set(xlabel="chunk size (T = 8192)", xscale="log")
-    for axes, ticks in ((left, by_length["chunkwise"]), (right, by_chunk)):
-        axes.set_xticks(list(ticks), [str(n) if n < 1024 else f"{n // 1024}k" for n in ticks])
-        axes.minorticks_off()
-        axes.grid(alpha=0.3)
-    figure.savefig(path)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for (form, costs), colour in zip(by_length.items(), (FIRST, SECOND, THIRD), strict=True):
+            left.plot(list(costs), list(costs.values()), "o-", color=colour, label=form)
+        left.set(xlabel="T", ylabel="µs per step, forward + backward", xscale="log", yscale="log")
+        left.legend()
+        right.plot(list(by_chunk), list(by_chunk.values()), "o-", color=FIRST)
+        right.set(xlabel="chunk size (T = 8192)", xscale="log")
+        for axes, ticks in ((left, by_length["chunkwise"]), (right, by_chunk)):
+            axes.set_xticks(list(ticks), [str(n) if n < 1024 else f"{n // 1024}k" for n in ticks])
+            axes.minorticks_off()
+        save(figure, path)
 
 
 def main() -> None:
@@ -197,7 +198,7 @@ def main() -> None:
     if arguments.scaling or arguments.picture:
         costs = scaling()
         if arguments.picture:
-            draw(*costs, arguments.picture)
+            draw(*costs, Path(arguments.picture).resolve())
         return
     print(machine())
     print("forward + backward, float32: median, ratio to ours, range")

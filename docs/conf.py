@@ -36,6 +36,7 @@ myst_heading_anchors = 3
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 autosummary_generate = True
+viewcode_line_numbers = True
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = True
 numpydoc_xref_ignore = "all"  # but for ours; other projects' lists of names need a network
@@ -68,5 +69,5 @@ html_theme_options = {
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",
-    "pygments_dark_style": "a11y-high-contrast-dark",
+    "pygments_dark_style": "a11y-dark",
 }

@@ -19,6 +19,7 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 
+PAIRS = ("{", "}"), (r"\begin", r"\end")
 # A prime of this font is a superscript already.
 PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mo>([′″])</mo></msup>")
 INDEX_AND_PRIME = re.compile(r"<msubsup>(<mi>\w</mi>)((?:(?!msub).)*)<mo>([′″])</mo></msubsup>")
@@ -36,9 +37,13 @@ def mathml(tex: str, display: bool) -> str:
 
 def formula(tex: str) -> str:
     """Return the HTML of a displayed formula: where it has a wide gap, it can be broken."""
-    parts = re.split(r"\\q?quad(?![a-z])", tex)
-    if any(part.count("{") != part.count("}") for part in parts) or r"\begin" in tex:
-        parts = [tex]
+    parts = [""]
+    for piece in re.split(r"(\\q?quad(?![a-z]))", tex):
+        gap = piece.startswith(r"\q")
+        if gap and all(parts[-1].count(a) == parts[-1].count(b) for a, b in PAIRS):
+            parts.append("")
+        else:
+            parts[-1] += piece
     return f'<div class="formula">{"".join(mathml(part, display=True) for part in parts)}</div>'
 
 

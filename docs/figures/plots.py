@@ -26,6 +26,8 @@ NAMES = "ink", "faint", "paper", "first", "second", "third", "fourth"
 LIGHT_LINES = {"first": "#0969da", "second": "#bc4c00", "third": "#1a7f37", "fourth": "#8250df"}
 DARK_LINES = {"first": "#58a6ff", "second": "#f0883e", "third": "#3fb950", "fourth": "#bc8cff"}
 THEMES = LIGHT | LIGHT_LINES, DARK | DARK_LINES
+WHITE, BLUE, BROWN = "#f6f8fa", "#0969d9", "#bc4c01"
+"""The ends of colour maps: those of no theme, as a value has one colour in both."""
 INK, FAINT, PAPER, FIRST, SECOND, THIRD, FOURTH = (THEMES[0][name] for name in NAMES)
 
 SENTENCE = 'A class definition is an executable statement, and "self" is a name.'
@@ -52,7 +54,7 @@ STYLE = {
 }
 
 
-def save(figure: Figure, name: str) -> None:
+def save(figure: Figure, name: str | Path) -> None:
     """Write a figure whose colours are those of the reader's theme."""
     path = HERE / name
     figure.savefig(path, metadata={"Date": None, "Creator": None})
@@ -191,8 +193,8 @@ def draw_reading() -> None:
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
     panels = (
-        (above, share[units], shades("#f6f8fa", "#0969da"), (0, 1), "i′/n: share of what is new"),
-        (below, memory[units], shades("#0969da", "#f6f8fa", "#bc4c00"), (-1, 1), "c/n: the memory"),
+        (above, share[units], shades(WHITE, BLUE), (0, 1), "i′/n: share of what is new"),
+        (below, memory[units], shades(BLUE, WHITE, BROWN), (-1, 1), "c/n: the memory"),
     )
     for axes, values, colours, (low, high), title in panels:
         mesh = axes.pcolormesh(values, cmap=colours, vmin=low, vmax=high)
@@ -219,7 +221,7 @@ def draw_decay_matrix() -> None:
         D = np.where(np.tri(T, dtype=bool), b[:, None] - b + i[:, head], -np.inf)
         weights = np.exp(D - D.max(axis=1, keepdims=True))
         shown = np.ma.masked_where(~np.tri(T, dtype=bool), weights)
-        mesh = axes.pcolormesh(shown, cmap=shades("#f6f8fa", "#0969da"), vmin=0, vmax=1)
+        mesh = axes.pcolormesh(shown, cmap=shades(WHITE, BLUE), vmin=0, vmax=1)
         label_characters(axes, text)
         axes.set_yticks(np.arange(T) + 0.5, list(text.replace(" ", "␣")))
         axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)

@@ -1,6 +1,8 @@
 """Look at pages of the site in Debian's Chromium, which reaches this machine alone."""
 
+import re
 import shutil
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +43,7 @@ LOOK = r"""
 OVERFLOW = r"""
 () => {
   const width = document.documentElement.clientWidth;
-  const scrolls = e => e.closest("pre, .formula, .pst-scrollable-table-container");
+  const scrolls = e => e.closest("pre, .pst-scrollable-table-container");
   const out = [];
   const look = (node, element) => {
     const range = document.createRange();
@@ -63,6 +65,19 @@ OVERFLOW = r"""
     if (e.clientWidth < 4 * Math.min(longest, 10)) out.push(`a narrow column: ${e.textContent}`);
   }
   return out;
+}
+"""
+
+# The colour near the upper left corner of a picture.
+PIXEL = r"""
+async png => {
+  const image = new Image();
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode();
+  const sheet = new OffscreenCanvas(1, 1).getContext("2d");
+  sheet.drawImage(image, -12, -3);
+  return "#" + [...sheet.getImageData(0, 0, 1, 1).data.slice(0, 3)]
+    .map(part => part.toString(16).padStart(2, "0")).join("");
 }
 """
 
@@ -96,6 +111,23 @@ def opened() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def papers(folder: Path, theme: str, system: str) -> dict[str, str]:
+    """The paper of every figure in a theme of the site, beside the system's: by name."""
+    found: dict[str, str] = {}
+    with served(folder) as site, opened() as browser:
+        window = browser.new_page(color_scheme=system, viewport={"width": 1400, "height": 2400})
+        for page in sorted(folder.rglob("*.html")):
+            if not re.search(r'<img [^>]*\.svg"', page.read_text("utf-8")):
+                continue
+            window.goto(site + page.relative_to(folder).as_posix())
+            window.evaluate("theme => document.documentElement.dataset.theme = theme", theme)
+            for image in window.locator("main img[src$='.svg']").all():
+                name = (image.get_attribute("src") or "").rpartition("/")[2]
+                png = b64encode(image.screenshot(animations="disabled")).decode()
+                found[name] = window.evaluate(PIXEL, png)
+    return found
 
 
 def faults(folder: Path) -> list[str]:

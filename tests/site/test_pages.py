@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tags import lines_of_tags, pages_of_tags
 
-from tests.site.browser import CHROMIUM, faults
+from docs.figures.drawing import DARK, LIGHT
+from tests.site.browser import CHROMIUM, faults, papers
 
 ROOT = Path(__file__).parents[2]
 MISSING = [name for name in ("sphinx", "pydata_sphinx_theme", "playwright") if not find_spec(name)]
@@ -43,6 +44,14 @@ def test_no_page_has_a_fault(site: Path) -> None:
     assert faults(site) == []
 
 
+@pytest.mark.parametrize(("theme", "system"), [("light", "dark"), ("dark", "light")])
+def test_figures_follow_the_switch_of_the_site(site: Path, theme: str, system: str) -> None:
+    found = papers(site, theme, system)
+    paper = {"light": LIGHT, "dark": DARK}[theme]["paper"]
+    assert len(found) > 10
+    assert set(found.values()) == {paper}, found
+
+
 FAULTS = {
     "formula in error": "<math><merror><mtext>no</mtext></merror></math>",
     "raw TeX": r"<p>where \tilde f is</p>",
@@ -52,6 +61,8 @@ FAULTS = {
     "too wide at 390 px, dark": "<h1 style='overflow: hidden; width: 380px'>" + "m" * 60 + "</h1>",
     "too wide at 390 px, light: a narrow column": "<table style='width: 20px; table-layout: fixed'>"
     "<td style='padding: 0; overflow-wrap: anywhere'>meaning</table>",
+    "too wide at 390 px, light: mmmm": "<div class='formula' style='overflow-x: auto'>"
+    "<math><mtext>" + "m" * 60 + "</mtext></math></div>",
     "console": "<script>console.error('no')</script>",
     "script": "<script>undefined.no</script>",
     "request to https://example.org": "<img src='https://example.org/a.png' hidden>",
