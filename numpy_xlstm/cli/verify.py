@@ -11,6 +11,7 @@ from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.verify import strangers
 from numpy_xlstm.errors import OptionError
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 DESCRIPTION = """\
 Check a port against the cases of the conformance kit: those of a folder that numpy-xlstm vectors
@@ -38,15 +39,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the report there")
     parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit's XML there")
-    parser.add_argument("--verbose", action="store_true", help="show the tensors that are right")
+    parser.add_argument("--verbose", action="store_true", help="show every tensor of every case")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Check the port, and print a table of what is wrong."""
     if (arguments.results is None) == (arguments.program is None):
-        raise OptionError("verify: expected a folder of results, or --run and a program")
+        asked = "a folder of results, or --run and a program"
+        got = "neither" if arguments.results is None else "both"
+        raise OptionError(f"verify: expected {asked}; got {got}")
     check_writable("--json", arguments.json)
     check_writable("--junit", arguments.junit)
+    if not (arguments.vectors / "manifest.json").is_file():
+        got = f"{arguments.vectors}, which has no manifest.json"
+        raise OptionError(f"--vectors: expected a folder that numpy-xlstm vectors wrote; got {got}")
     every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
@@ -60,12 +66,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     """The cases of the subjects and the dtype that are asked for."""
-    names = {name for case in cases for name in (case.subject.name, case.subject.family)}
+    names = sorted({name for case in cases for name in (case.subject.name, case.subject.family)})
     for name in arguments.subject or []:
         if name not in names:
-            raise OptionError(
-                f"--subject: expected one of {', '.join(sorted(names))}; got {name!r}"
-            )
+            got = f"{name!r}{did_you_mean(name, names)}"
+            raise OptionError(f"--subject: expected one of {', '.join(names)}; got {got}")
     wanted = set(arguments.subject or names)
     chosen = [
         case

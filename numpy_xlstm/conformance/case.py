@@ -16,6 +16,7 @@ from numpy_xlstm.conformance.situations import SITUATIONS, Draft, Situation, ord
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject
 from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.numerics import check_choice, check_whole
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 PRECISIONS = ("float64", "float32")
 ENLARGED = {"float32": 60.0, "float64": 600.0}
@@ -145,8 +146,9 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
         check_choice("dtype", dtype, PRECISIONS)
     chosen = [s for s in SUBJECTS.values() if subject in (None, s.name, s.family)]
     if not chosen:
-        names = ", ".join(sorted({s.family for s in SUBJECTS.values()} | SUBJECTS.keys()))
-        raise OptionError(f"subject: expected one of {names}; got {subject!r}")
+        names = sorted({s.family for s in SUBJECTS.values()} | SUBJECTS.keys())
+        got = f"{subject!r}{did_you_mean(str(subject), names)}"
+        raise OptionError(f"subject: expected one of {', '.join(names)}; got {got}")
     return [
         _case(each, variant, situation, kind, seed)
         for each in chosen

@@ -95,9 +95,16 @@ def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
     """How many entries are wrong, what they have in common, and the first."""
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
     places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
-    values = f"expected {case.expected[name][first]:.9g}; got {found[first]:.9g}"
+    expected, got = _apart(case.expected[name][first], found[first])
+    values = f"expected {expected}; got {got}"
     share = f"{len(wrong)} of {found.size} entries{places.in_common(wrong)}"
     return f"{share}; first {places.describe(first)}: {values}"
+
+
+def _apart(expected: Any, got: Any) -> tuple[str, str]:
+    """Two numbers with nine digits, or with all of theirs where nine do not tell them apart."""
+    short = f"{expected:.9g}", f"{got:.9g}"
+    return short if short[0] != short[1] else (f"{expected:.17g}", f"{got:.17g}")
 
 
 def table(rows: list[Row]) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
@@ -20,6 +21,8 @@ PLACES = ("{in}", "{out}")
 """What stands in a command for the file to read and the file to write."""
 MOST_SAID = 10_000
 """How many of the last bytes of its errors are read."""
+MOST_SHOWN = 300
+"""How many characters of them are shown: of more, the first and the last."""
 
 
 def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -> Port:
@@ -82,8 +85,18 @@ def _words(command: str) -> list[str]:
         if not any(place in word for word in words):
             raise OptionError(f"--run: expected a command with {place}; got {command!r}")
     if shutil.which(words[0]) is None:
-        raise OptionError(f"--run: expected a program that can be run; got {words[0]!r}")
+        got = f"{words[0]!r}, {_why_not(words[0])}"
+        raise OptionError(f"--run: expected a program that can be run; got {got}")
     return words
+
+
+def _why_not(program: str) -> str:
+    """Why it is none that can be run."""
+    there = Path(program).is_file()
+    if "/" not in program and os.sep not in program:
+        hint = f"; did you mean ./{program}?" if there else ""
+        return f"which is not on the PATH{hint}"
+    return "which is not marked as executable" if there else "no such file"
 
 
 def _filled(word: str, places: Mapping[str, str]) -> str:
@@ -95,13 +108,16 @@ def _filled(word: str, places: Mapping[str, str]) -> str:
 def _run(words: list[str], seconds: float) -> None:
     """Run a program to its end; with the time limit all that it has started ends too."""
     with tempfile.TemporaryFile() as errors:  # a pipe would be waited for until all have closed it
-        process = subprocess.Popen(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise PortError(f"the program cannot be run: {error.strerror}") from error
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -111,9 +127,16 @@ def _run(words: list[str], seconds: float) -> None:
         errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
         said = errors.read()
     if code := process.returncode:
-        last = said.decode("utf-8", "replace").strip().splitlines()[-1:]
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        raise PortError(": ".join([f"the program has ended with {how}", *last]))
+        words = filter(None, (f"the program has ended with {how}", _gist(said)))
+        raise PortError(": ".join(words))
+
+
+def _gist(said: bytes) -> str:
+    """What a program said, in one line: some name the error first, and some last."""
+    text = " ".join(said.decode("utf-8", "replace").split())
+    half = MOST_SHOWN // 2
+    return text if len(text) <= MOST_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -22,6 +22,8 @@ Port = Callable[[Case], Mapping[str, Any]]
 """Gives the results of a case by name."""
 
 STRANGER = "expected the results of a case; got another file"
+MOST_NAMES = 120
+"""How many characters of the names of wrong tensors are shown."""
 
 
 class PortError(Exception):
@@ -79,8 +81,12 @@ class Report:
         return diagnose(there, [v.case for v in self.verdicts if v.passed])
 
     def lines(self, *, verbose: bool = False) -> Iterator[str]:
-        """The table of what failed, or of all; then counts, and the diagnosis."""
-        rows = [row for v in self.verdicts for row in v.rows if verbose or not row.passed]
+        """The table of what failed, or of all; then counts, and the diagnosis.
+
+        Of the cases of a subject that failed, the first has a row for each tensor that is wrong,
+        and each of the others has one that names them.
+        """
+        rows = [row for v in self.verdicts for row in v.rows] if verbose else self._short()
         if rows:
             yield table(rows)
         if not self.verdicts:
@@ -89,8 +95,24 @@ class Report:
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             of = [v for v in self.verdicts if v.case.subject.name == name]
             passed = sum(v.passed for v in of)
-            yield f"{name}: {passed} of {len(of)} cases passed"
+            wrong = {v.case.dtype for v in of if not v.passed}
+            right = {v.case.dtype for v in of} - wrong
+            beside = f", with all of {right.pop()}" if right and wrong else ""
+            yield f"{name}: {passed} of {len(of)} cases passed{beside}"
         yield from self.diagnosis
+
+    def _short(self) -> list[Row]:
+        rows: list[Row] = []
+        seen: set[str] = set()
+        for v in self.verdicts:
+            wrong = [row for row in v.rows if not row.passed]
+            if wrong[1:] and v.case.subject.name in seen:
+                names = ", ".join(row.tensor for row in wrong)
+                note = f"{len(wrong)} of {len(v.rows)} tensors: {names:.{MOST_NAMES}}"
+                wrong = [Row(v.case.id, "", max(row.ratio for row in wrong), note)]
+            rows += wrong
+            seen |= {v.case.subject.name for _ in wrong}
+        return rows
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

@@ -95,6 +95,39 @@ def test_the_entries_that_are_wrong_have_a_gate_in_common() -> None:
     assert note.startswith("40 of 160 entries, all of gate f; first [8, 0] (gate f, head 0, unit 0")
 
 
+def test_two_numbers_are_seen_to_differ() -> None:
+    case = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.lengths.float64")
+    y = case.expected["y"] * (1 + 1e-11)
+    (row,) = (row for row in compare(case, {**case.expected, "y": y}) if not row.passed)
+    expected, got = row.note.split("expected ")[1].split("; got ")
+    assert expected != got
+    assert float(got) == y[y != case.expected["y"]][0]
+
+
+def test_one_case_of_a_subject_is_shown_tensor_by_tensor() -> None:
+    def port(case: Case) -> Arrays:
+        return {name: a if name == "y" else a + 1 for name, a in case.results().items()}
+
+    chosen = cases("elman.step")
+    report = verify(chosen, port)
+    lines = [line.split() for line in str(report).splitlines()]
+    first, second = ([words[1:] for words in lines if words[0] == c.id] for c in chosen[:2])
+    wrong = ["final.h", "dx", "dstate0.h", "grads.W", "grads.R", "grads.b"]
+    assert [words[0] for words in first] == wrong
+    ((_, *note),) = second
+    assert " ".join(note) == f"6 of 7 tensors: {', '.join(wrong)}"
+    (table, *_) = report.lines(verbose=True)
+    assert table.count("entries; first") == len(wrong) * len(chosen)
+
+
+def test_a_dtype_that_is_right_is_named() -> None:
+    def port(case: Case) -> Arrays:
+        return {n: a * (1 if case.dtype == "float32" else 2) for n, a in case.results().items()}
+
+    *_, count = verify(cases("elman.step"), port).lines()
+    assert count == "elman.step: 6 of 12 cases passed, with all of float32"
+
+
 def write(folder: Path, case: Case, change: Callable[[Arrays], Any] = lambda results: None) -> Path:
     folder.mkdir(exist_ok=True)
     results = dict(case.expected)
@@ -175,6 +208,38 @@ def test_a_program(tmp_path: Path, how: str, note: str) -> None:
         assert bool(found) == bool(note)
         assert not note or found[0].startswith(note)
     assert list(tmp_path.iterdir()) == [program]
+
+
+def test_the_first_and_the_last_that_a_program_says(tmp_path: Path) -> None:
+    program = tmp_path / "port.py"
+    program.write_text("import sys; sys.exit('panicked\\n' + 'at ...\\n' * 100 + 'note')", "utf-8")
+    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 60)
+    note = verify([CASE], port).verdicts[0].rows[0].note
+    assert note.startswith("the program has ended with exit status 1: panicked at ...")
+    assert note.endswith("at ... note")
+    assert len(note) < 400
+
+
+def test_a_program_of_no_format(tmp_path: Path) -> None:
+    program = tmp_path / "port"
+    program.write_bytes(b"\x7fno program")
+    program.chmod(0o755)
+    port = from_command(f"'{program}' {{in}} {{out}}", tmp_path, 60)
+    note = verify([CASE], port).verdicts[0].rows[0].note
+    assert note.startswith("the program cannot be run: ")
+
+
+def test_why_a_program_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "port").touch()
+    monkeypatch.chdir(tmp_path)
+    for program, why in (
+        ("port", "'port', which is not on the PATH; did you mean ./port?"),
+        ("./port", "'./port', which is not marked as executable"),
+        ("./prot", "'./prot', no such file"),
+    ):
+        with pytest.raises(OptionError) as caught:
+            from_command(f"{program} {{in}} {{out}}", tmp_path, 1)
+        assert str(caught.value).endswith(f"got {why}")
 
 
 @pytest.mark.parametrize(
@@ -313,10 +378,12 @@ def test_vectors_that_are_interrupted_leave_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "expected a folder of results, or --run and a program"),
+        ([], "expected a folder of results, or --run and a program; got neither"),
+        ([".", "--run", "port {in} {out}"], "or --run and a program; got both"),
         (["nowhere"], "results: expected a folder; got nowhere"),
         ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
-        ([".", "--vectors", "nowhere"], "nowhere"),
+        ([".", "--subject", "slstm.sequnce"], "'slstm.sequnce'; did you mean slstm.sequence?"),
+        ([".", "--vectors", "nowhere"], "got nowhere, which has no manifest.json"),
         (
             [".", "--subject", "elman", "--dtype", "float64"],
             f"verify: expected at least one case in {SMALL}; got none for elman float64",

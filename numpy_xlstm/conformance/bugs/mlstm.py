@@ -1,6 +1,6 @@
 """Known mistakes in the mLSTM: memory, scale, denominator and stabiliser."""
 
-from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.mlstm import empty_memory, mLSTMCell
 from numpy_xlstm.conformance.bugs.bug import Bug
 
 MLSTM = ("mlstm.*",)
@@ -269,18 +269,30 @@ BUGS = [
         "an mLSTM that adds k to n at each step, not i k",
     ),
     Bug(
-        "forget-gate-other-kind",
+        "forget-gate-always-sigmoid",
         ALL,
         CELL,
         """
         - log_f = log_gate(f_pre, self.forget_gate)
-        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
-        + log_f = log_gate(f_pre, other)
+        + log_f = log_gate(f_pre, "sigmoid")
         - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
-        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
-        + df_pre = dA * log_gate_slope(f_pre, other)
+        + df_pre = dA * log_gate_slope(f_pre, "sigmoid")
         """,
-        "a cell with an exponential forget gate for a sigmoid one, or the other way round",
+        "a cell whose forget gate is a sigmoid, whatever the option says",
+        flags=("forget_gate=exp",),
+    ),
+    Bug(
+        "forget-gate-always-exponential",
+        ALL,
+        CELL,
+        """
+        - log_f = log_gate(f_pre, self.forget_gate)
+        + log_f = log_gate(f_pre, "exp")
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * log_gate_slope(f_pre, "exp")
+        """,
+        "a cell whose forget gate is exponential, whatever the option says",
+        flags=("forget_gate=sigmoid",),
     ),
     Bug(
         "log-sigmoid-by-exp",
@@ -346,6 +358,17 @@ BUGS = [
         "an mLSTM whose empty state has m = 0, not −∞",
         flags=("empty-state",),
         seen_in=("xlstm 2.0.6",),
+    ),
+    Bug(
+        "no-memory-with-m-0",
+        MLSTM,
+        (empty_memory,),
+        """
+        - return mLSTMState(C, np.zeros_like(C[..., 0]), np.full_like(C[..., 0, 0], -np.inf))
+        + return mLSTMState(C, np.zeros_like(C[..., 0]), np.zeros_like(C[..., 0, 0]))
+        """,
+        "an mLSTM that begins with m = 0, not −∞, where it is given no state",
+        flags=("empty-state",),
     ),
     Bug(
         "zero-memory-taken-for-empty",

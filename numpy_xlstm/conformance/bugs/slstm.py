@@ -97,18 +97,30 @@ BUGS = [
         "an sLSTM of which the input gate is a sigmoid, as in the LSTM",
     ),
     Bug(
-        "forget-gate-other-kind",
+        "forget-gate-always-sigmoid",
         SLSTM,
         CELL,
         """
         - A = log_gate(f_pre, self.forget_gate) + m_prev
-        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
-        + A = log_gate(f_pre, other) + m_prev
+        + A = log_gate(f_pre, "sigmoid") + m_prev
         - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
-        + other = "exp" if self.forget_gate == "sigmoid" else "sigmoid"
-        + df_pre = dA * log_gate_slope(f_pre, other)
+        + df_pre = dA * log_gate_slope(f_pre, "sigmoid")
         """,
-        "a cell with an exponential forget gate for a sigmoid one, or the other way round",
+        "a cell whose forget gate is a sigmoid, whatever the option says",
+        flags=("forget_gate=exp",),
+    ),
+    Bug(
+        "forget-gate-always-exponential",
+        SLSTM,
+        CELL,
+        """
+        - A = log_gate(f_pre, self.forget_gate) + m_prev
+        + A = log_gate(f_pre, "exp") + m_prev
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * log_gate_slope(f_pre, "exp")
+        """,
+        "a cell whose forget gate is exponential, whatever the option says",
+        flags=("forget_gate=sigmoid",),
     ),
     Bug(
         "log-sigmoid-by-exp",
@@ -221,6 +233,17 @@ BUGS = [
         - A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
         """,
         "a cell whose empty state has m = 0, not −∞",
+        flags=("empty-state",),
+    ),
+    Bug(
+        "no-state-with-m-0",
+        SLSTM,
+        CELL,
+        """
+        - return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
+        + return sLSTMState(h, c, n, np.zeros(shape, self.dtype))
+        """,
+        "a cell that begins with m = 0, not −∞, where it is given no state",
         flags=("empty-state",),
     ),
     Bug(
