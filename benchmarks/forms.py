@@ -165,7 +165,10 @@ def scaling(NH: int = 4, d: int = 64) -> tuple[dict[str, dict[int, float]], dict
 
 
 def draw(by_length: dict[str, dict[int, float]], by_chunk: dict[int, float], path: Path) -> None:
-    from docs.figures.plots import FIRST, SECOND, STYLE, THIRD, Figure, rc_context, save
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    from docs.figures.plots import FIRST, SECOND, STYLE, THIRD, save
 
     with rc_context(STYLE):
         figure = Figure(figsize=(9, 3.6), layout="constrained")
@@ -188,7 +191,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3, help="processes each (default: 3)")
     parser.add_argument("--only", default="", help="tables whose title contains this")
     parser.add_argument("--scaling", action="store_true", help="cost against T and chunk size")
-    parser.add_argument("--picture", metavar="FILE", help="draw the scaling, e.g. forms.svg")
+    parser.add_argument("--picture", metavar="FILE", help="draw the scaling, as SVG")
     parser.add_argument("--child", nargs=2, metavar=("TABLE", "NAME"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:

@@ -32,7 +32,7 @@ INK, FAINT, PAPER, FIRST, SECOND, THIRD, FOURTH = (THEMES[0][name] for name in N
 
 SENTENCE = 'A class definition is an executable statement, and "self" is a name.'
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "numpy-xlstm",
     "font.size": 11,

@@ -96,6 +96,7 @@ def test_every_tag_is_a_link_both_ways(site: Path) -> None:
             assert link in equation[1], (tag, module)
             source = (site / f"_modules/{path}.html").read_text("utf-8")
             place = rf'id="{tag}" class="tag" href="[./]*{page}\.html#{tag}">{tag}</a>'
+            place = rf'<span class="linenos"> *{line}</span>.*{place}'
             assert len(re.findall(place, source)) == 1, (tag, module)
 
 
