@@ -128,8 +128,8 @@ def _run(words: list[str], seconds: float) -> None:
         said = errors.read()
     if code := process.returncode:
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        words = filter(None, (f"the program has ended with {how}", _gist(said)))
-        raise PortError(": ".join(words))
+        parts = filter(None, (f"the program has ended with {how}", _gist(said)))
+        raise PortError(": ".join(parts))
 
 
 def _gist(said: bytes) -> str:
