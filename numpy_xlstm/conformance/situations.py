@@ -276,6 +276,13 @@ SITUATIONS = (
     Situation("below-a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK - 1),
     Situation("a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK),
     Situation("above-a-chunk", fits=_chunkwise, flags=("chunks",), T=CHUNK + 1),
+    Situation(
+        "two-chunks",
+        fits=_chunkwise,
+        flags=("chunks", "square-memory"),
+        T=2 * CHUNK,
+        options={"qk_dim": 12},
+    ),
     Situation("reset", reset, _given_memory, ("reset",)),
     Situation("eps-zero", fits=_memory, flags=("eps",), options={"eps": 0.0}),
     Situation("eps-large", fits=_memory, flags=("eps",), options={"eps": 0.75}),

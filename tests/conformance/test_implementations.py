@@ -1,11 +1,15 @@
 """What others wrote, run on the kit: the table of the docs is what comes out."""
 
 import re
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from numpy_xlstm import conformance
+from numpy_xlstm.conformance import Case
 from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import ALL, outcome, row
 
@@ -17,14 +21,53 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning:onnx"),
 ]
 PAGE = (Path(__file__).parents[2] / "docs/where-implementations-disagree.md").read_text("utf-8")
-ROWS = re.findall(r"^(\| \w+: .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", PAGE, re.M)
-VERSIONS = dict(re.findall(r"(\w+) (\d+\.\d+\.\d+)", PAGE.split("Versions:")[1].split("\n")[0]))
+TABLES = re.findall(r"^### (\w+) (\d+\.\d+\.\d+)\n(.+?)(?=^\w|^#)", PAGE, re.M | re.S)
+VERSIONS = {package: number for package, number, _ in TABLES}
+ROW = re.compile(r"^(\| .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", re.M)
+ROWS = [(package, *found) for package, _, text in TABLES for found in ROW.findall(text)]
+REFUSED = {"no step", "keys unlike values"}
+"""What an implementation that lacks it raises for; what else is lacking, no port can ask for."""
 
 
 def test_every_implementation_has_a_row() -> None:
-    rows = [found.split(" | ")[:2] for found, _ in ROWS]
-    assert rows == [[f"| {each.package}: {each.name}", each.subject] for each in ALL]
+    rows = [(package, *found.split(" | ")[:2]) for package, found, _ in ROWS]
+    assert rows == [(each.package, f"| {each.name}", each.subject) for each in ALL]
     assert len(ROWS) > 25
+
+
+def test_every_difference_of_the_table_is_explained() -> None:
+    named = {number for *_, cell in ROWS for number in re.findall(r"\((\d+)\)", cell)}
+    explained = re.findall(r"^### \((\d+)\)", PAGE, re.M)
+    assert explained == [str(n) for n in range(1, len(explained) + 1)]
+    assert named <= {*explained}
+    assert all(re.search(r"\(\d+\)", cell) for *_, cell in ROWS if cell)
+
+
+def test_what_an_implementation_raises_is_a_failure() -> None:
+    def port(case: Case) -> Mapping[str, Any]:
+        raise ValueError("of its own")
+
+    found = outcome(Implementation("none", "raises", "lstm.sequence", port, ("lengths",)))
+    assert (len(found.passed), len(found.failed), found.missing["lengths"]) == (0, 8, 1)
+    assert "ValueError: of its own" in str(found)
+
+
+@pytest.mark.parametrize(
+    "each",
+    [each for each in ALL if REFUSED & {*each.lacks}],
+    ids=lambda each: f"{each.package}-{each.name}-{each.subject}",
+)
+def test_what_is_said_to_be_refused_is(each: Implementation) -> None:
+    pytest.importorskip(each.package, reason=f"{each.package} (the extra 'peers') is not installed")
+    refused = [
+        case
+        for case in conformance.cases(each.subject, each.dtype)
+        if each.missing(case) in REFUSED
+    ]
+    assert refused or each.subject.endswith(".stack")
+    for case in refused:
+        with pytest.raises((RuntimeError, ValueError, IndexError, ZeroDivisionError)):
+            each.port(each.case(case))
 
 
 @pytest.mark.parametrize("each", ALL, ids=lambda each: f"{each.package}-{each.name}-{each.subject}")
@@ -36,6 +79,6 @@ def test_the_kit_says_what_the_table_says(each: Implementation) -> None:
     if installed != VERSIONS[each.package]:
         pytest.skip(f"the table is of {each.package} {VERSIONS[each.package]}, not {installed}")
     found = outcome(each)
-    told = dict(ROWS)
+    told = {line: cell for package, line, cell in ROWS if package == each.package}
     assert row(found) in told, str(found)
     assert bool(found.failed) == bool(told[row(found)])

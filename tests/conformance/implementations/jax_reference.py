@@ -8,7 +8,7 @@ import numpy as np
 
 from numpy_xlstm.conformance import Case
 from numpy_xlstm.numerics import Array
-from tests.conformance.implementations.offers import Implementation, no_lengths
+from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.tensors import cotangent, gradient, is_cotangent
 
 Arrays = dict[str, Any]
@@ -88,7 +88,6 @@ def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
     """All results of a sequence of such steps."""
     import jax
 
-    no_lengths(case)
     given = {n: a for n, a in case.inputs.items() if not is_cotangent(n)}
     cell = case.subject.specification(**case.options)
     start = cell.init_state(len(given["x"]))._asdict()
@@ -113,7 +112,11 @@ def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
 
 IMPLEMENTATIONS = [
     Implementation(
-        "jax", "reference of the tests", f"{step.__name__}.sequence", partial(port, step)
+        "jax",
+        "reference of the tests",
+        f"{step.__name__}.sequence",
+        partial(port, step),
+        ("lengths",),
     )
     for step in (lstm, slstm, mlstm)
 ]

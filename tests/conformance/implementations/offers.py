@@ -13,9 +13,15 @@ from numpy_xlstm.conformance.subjects import Arrays
 
 Port = Callable[[Case], Mapping[str, Any]]
 
-
-class NotOfferedError(Exception):
-    """An implementation has nothing for this case: says what is missing."""
+WANTED: dict[str, Callable[[Case], bool]] = {
+    "exponential forget gate": lambda case: case.options.get("forget_gate") == "exp",
+    "relu": lambda case: case.options.get("nonlinearity") == "relu",
+    "keys unlike values": lambda case: case.options["qk_dim"] != case.options["hidden_size"],
+    "lengths": lambda case: "padding" in case.flags,
+    "no step": lambda case: "no-step" in case.flags,
+    "initial state": lambda case: bool({"zero-state", "far-memory"} & {*case.flags}),
+}
+"""Whether a case is one of what an implementation may lack."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,11 @@ class Implementation:
     subject : str
         A subject of the kit.
     port : Port
-        Gives the results, or raises :class:`NotOfferedError`.
-    final, gradients : bool
-        Whether it returns the final state, and whether it has a backward.
+        Gives the results. What it raises is a failure.
+    lacks : tuple[str, ...]
+        What it does not have: keys of ``WANTED``.
+    gradients : bool
+        Whether it has a backward.
     dtype : str
         In which it is run.
     """
@@ -40,27 +48,37 @@ class Implementation:
     name: str
     subject: str
     port: Port
-    final: bool = True
+    lacks: tuple[str, ...] = ()
     gradients: bool = True
     dtype: str = "float64"
 
+    def missing(self, case: Case) -> str:
+        """What it lacks for a case; empty if nothing."""
+        return next((name for name in self.lacks if WANTED[name](case)), "")
+
     def case(self, case: Case) -> Case:
-        """The case, of what is offered alone; without a final state there is no cotangent of it."""
-        given = any(name.startswith("state.") for name in case.inputs)
+        """The case, of what is offered alone.
+
+        What takes no initial state begins from the empty one, and there is no cotangent of the
+        final state.
+        """
+        stateless = "initial state" in self.lacks
+        given = not stateless and any(name.startswith("state.") for name in case.inputs)
 
         def kept(name: str) -> bool:
             if name == "y" or name.startswith("final."):
-                return name == "y" or self.final
+                return name == "y" or not stateless
             return self.gradients and (given or not name.startswith("dstate0."))
 
         def content() -> Content:
-            inputs = dict(case.inputs)
-            expected, allowed = case.expected, case.bounds
-            if not self.final:
+            inputs, expected, allowed = case.inputs, case.expected, case.bounds
+            if stateless:
+                inputs = {n: a for n, a in inputs.items() if not n.startswith("state.")}
                 inputs |= {n: 0 * a for n, a in inputs.items() if n.startswith("dstate.")}
                 exact = truth(case.subject, case.options, inputs)
+                fixed = {"q", "k", "i"} if "kink" in case.flags else set[str]()
                 rng = np.random.default_rng(0)
-                allowed = bounds(case.subject, case.options, inputs, exact, set(), rng)
+                allowed = bounds(case.subject, case.options, inputs, exact, fixed, rng)
                 expected = in_dtype(exact, case.dtype)
             chosen = [name for name in expected if kept(name)]
             return Content(inputs, _only(expected, chosen), _only(allowed, chosen))
@@ -70,22 +88,3 @@ class Implementation:
 
 def _only(arrays: Arrays, names: list[str]) -> Arrays:
     return {name: arrays[name] for name in names}
-
-
-def no_lengths(case: Case) -> None:
-    """Raise unless all rows are of one length."""
-    if "lengths" in case.inputs:
-        raise NotOfferedError("lengths")
-
-
-def some_steps(case: Case) -> None:
-    """Raise if there is no step."""
-    x = next(case.inputs[n] for n in ("x", "Wx", "i") if n in case.inputs)
-    if x.shape[-1 if "i" in case.inputs else 1] == 0:
-        raise NotOfferedError("no step")
-
-
-def sigmoid_forget(case: Case) -> None:
-    """Raise if the forget gate is exponential."""
-    if case.options.get("forget_gate") == "exp":
-        raise NotOfferedError("forget gate exp")

@@ -5,42 +5,29 @@ from functools import partial
 from typing import Any
 
 from numpy_xlstm.conformance import Case
-from tests.conformance.implementations.offers import (
-    Implementation,
-    NotOfferedError,
-    no_lengths,
-    sigmoid_forget,
-    some_steps,
-)
+from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.tensors import Tensors, autograd
 
-
-def checked(forward: Callable[[Case, Tensors], Tensors]) -> Callable[[Case], Any]:
-    """The port of a forward that has neither lengths, nor an exponential forget gate."""
-
-    def port(case: Case, given: Tensors) -> Tensors:
-        no_lengths(case)
-        some_steps(case)
-        sigmoid_forget(case)
-        return forward(case, given)
-
-    return autograd(port)
+Row = tuple[str, str, Callable[[Case, Tensors], Tensors], tuple[str, ...]]
+"""Name, subject, forward, and what it lacks beside the two that all of them lack."""
 
 
-def vanilla_slstm(case: Case, given: Tensors) -> Tensors:
-    """The vanilla sLSTM of ``xlstm``, whose states begin at 0."""
+def vanilla(function: str, case: Case, given: Tensors) -> Tensors:
+    """LSTM or sLSTM of the vanilla backend of ``xlstm``, whose states begin at 0."""
     import torch
-    from xlstm.blocks.slstm.src.vanilla import slstm_forward
-    from xlstm.blocks.slstm.src.vanilla.slstm import slstm_forward_pointwise
+    from xlstm.blocks.slstm.src import vanilla
 
     Wx, R = given["Wx"], given["params.R"]
-    B, _, rows = Wx.shape
-    shape = (B, rows // 4)
-    states = torch.stack([given.get(f"state.{s}", Wx.new_zeros(shape)) for s in "hcnm"])
-    b = Wx.new_zeros(rows)
-    found = slstm_forward(Wx.swapaxes(0, 1), states, R, b, slstm_forward_pointwise)[0]
-    finals = {f"final.{s}": found[n, -1] for n, s in enumerate("hcnm")}
-    return {"y": found[0, 1:].swapaxes(0, 1), **finals}
+    R = R if R.ndim == 3 else R[None]
+    (B, _, rows), names = Wx.shape, "hcnm" if function == "slstm" else "hc"
+    start = [given.get(f"state.{s}", Wx.new_zeros((B, rows // 4))) for s in names]
+    pointwise = vanilla.slstm_pointwise_function_registry[function]
+    found = vanilla.slstm_forward(
+        Wx.swapaxes(0, 1), torch.stack(start), R, Wx.new_zeros(rows), pointwise
+    )
+    states, last = found[:2]
+    finals = {f"final.{s}": last[n] for n, s in enumerate(names)}
+    return {"y": states[0, 1:].swapaxes(0, 1), **finals}
 
 
 def mlstm_start(case: Case, given: Tensors, root: float) -> list[Any] | None:
@@ -54,8 +41,6 @@ def simple_parallel(case: Case, given: Tensors) -> Tensors:
     """The parallel form of ``xlstm``."""
     from xlstm.blocks.mlstm.backends import parallel_stabilized_simple
 
-    if "state.C" in given:
-        raise NotOfferedError("initial state")
     q, k, v, i, f = (given[name] for name in "qkvif")
     eps = case.options["eps"]
     return {"y": parallel_stabilized_simple(q, k, v, i[..., None], f[..., None], eps=eps)}
@@ -82,6 +67,28 @@ def simple_steps(case: Case, given: Tensors) -> Tensors:
     return {"y": torch.cat(hs, dim=2), **finals}
 
 
+def whole_chunks(case: Case) -> int:
+    """The largest chunk, up to that of the case, of which its sequence is made."""
+    T, largest = case.inputs["i"].shape[2], case.options["chunk_size"]
+    return max(size for size in range(1, largest + 1) if T % size == 0)
+
+
+def simple_chunkwise(case: Case, given: Tensors) -> Tensors:
+    """The chunkwise form of ``xlstm``; it takes m without an axis of 1, and gives it with two."""
+    from xlstm.blocks.mlstm.backends import chunkwise_simple
+
+    q, k, v, i, f = (given[name] for name in "qkvif")
+    root = q.shape[-1] ** 0.5
+    C, n, m = mlstm_start(case, given, root) or (None, None, None)
+    h, (C, n, m) = chunkwise_simple(
+        *(q, k, v, i, f, C, n, None if m is None else m[..., 0]),
+        chunk_size=whole_chunks(case),
+        return_last_state=True,
+        eps=case.options["eps"],
+    )
+    return {"y": h, "final.C": C / root, "final.n": n / root, "final.m": m[..., 0, 0]}
+
+
 def transformers_form(name: str, case: Case, given: Tensors) -> Tensors:
     """A form of transformers' own code, which it has where ``xlstm`` is not installed."""
     import torch
@@ -100,14 +107,10 @@ def by_chunks(function: Callable[..., Any], case: Case, given: Tensors, **option
     q, k, v, i, f = (given[name] for name in "qkvif")
     root = q.shape[-1] ** 0.5
     if "chunk_size" in case.options:
-        if q.shape[2] % case.options["chunk_size"]:
-            raise NotOfferedError("part of a chunk")
-        options["chunk_size"] = case.options["chunk_size"]
+        options["chunk_size"] = whole_chunks(case)
     start = mlstm_start(case, given, root)
     names = ("c_initial", "n_initial", "m_initial")
     options |= dict(zip(names, start, strict=True)) if start else {}
-    if "m_initial" in options and "chunk_size" in options:
-        options["m_initial"] = options["m_initial"][..., 0]
     h, (C, n, m) = function(
         q, k, v, i, f, return_last_states=True, eps=case.options["eps"], **options
     )
@@ -139,8 +142,6 @@ def native_parallel(module: str, backward: str, case: Case, given: Tensors) -> T
     """The parallel form of ``mlstm_kernels``, with either of its backwards."""
     from importlib import import_module
 
-    if "state.C" in given:
-        raise NotOfferedError("initial state")
     found = import_module(f"mlstm_kernels.torch.parallel.{module}.fwbw")
     prefix = "mlstm_siging" if "siging" in module else "mlstm"
     options = {"normalize": False} if "siging" in module else {"eps": case.options["eps"]}
@@ -148,64 +149,112 @@ def native_parallel(module: str, backward: str, case: Case, given: Tensors) -> T
     return {"y": function(*(given[name] for name in "qkvif"), **options)}
 
 
-def flash(function: str, case: Case, given: Tensors) -> Tensors:
-    """LSTM or sLSTM of the vanilla backend of ``flashrnn``."""
+def flash(function: str, Wx: Any, R: Any, b: Any, states: list[Any]) -> tuple[Any, list[Any]]:
+    """y and the last states of the vanilla backend of ``flashrnn``.
+
+    ``Wx`` (B, T, gates, NH, DH), ``R`` (NH, gates, DH, DH), ``b`` (gates, NH, DH), states (B, H).
+    """
     import torch
     from flashrnn.flashrnn import vanilla
 
+    B, T, _, NH, DH = Wx.shape
+    found, last = vanilla.flashrnn_forward(
+        Wx.swapaxes(0, 1),
+        torch.stack(states, dim=1).reshape(1, B, len(states), NH, DH),
+        R.permute(0, 3, 1, 2),
+        b,
+        vanilla.flashrnn_pointwise_function_registry[function],
+    )
+    y = found[:, :, 0].swapaxes(0, 1).reshape(B, T, NH * DH)
+    return y, [last[0, :, n].reshape(B, NH * DH) for n in range(len(states))]
+
+
+def flash_gates(function: str, case: Case, given: Tensors) -> Tensors:
+    """LSTM or sLSTM of ``flashrnn``."""
     Wx, R = given["Wx"], given["params.R"]
     (B, T, rows), NH = Wx.shape, case.options.get("num_heads", 1)
     DH, names = rows // 4 // NH, "hcnm" if function == "slstm" else "hc"
     start = [given.get(f"state.{s}", Wx.new_zeros((B, rows // 4))) for s in names]
-    states = torch.stack(start, dim=1).reshape(1, B, len(names), NH, DH)
-    found, _ = vanilla.flashrnn_forward(
-        Wx.reshape(B, T, 4, NH, DH).swapaxes(0, 1),
-        states,
-        R.reshape(NH, 4, DH, DH).permute(0, 3, 1, 2),
-        Wx.new_zeros((4, NH, DH)),
-        vanilla.flashrnn_pointwise_function_registry[function],
+    shapes = Wx.reshape(B, T, 4, NH, DH), R.reshape(NH, 4, DH, DH), Wx.new_zeros((4, NH, DH))
+    y, last = flash(function, *shapes, start)
+    return {"y": y} | {f"final.{s}": a for s, a in zip(names, last, strict=True)}
+
+
+def flash_steps(function: str, case: Case, given: Tensors) -> Tensors:
+    """GRU or Elman's network of ``flashrnn``; of a GRU the candidate's R h + b comes first."""
+    import torch
+
+    x, H = given["x"], case.options["hidden_size"]
+    Wx = (x @ given["params.W"].T).unflatten(-1, (-1, 1, H))
+    R, b = given["params.R"].reshape(-1, H, H), given["params.b"].reshape(-1, 1, H)
+    if function == "gru":
+        b_h = given["params.b_h"].reshape(3, 1, H)
+        R, b = R[[2, 0, 1]], torch.cat([b_h[2:], b[:2] + b_h[:2], b[2:]])
+    y, (h,) = flash(function, Wx, R[None], b, [given.get("state.h", x.new_zeros((len(x), H)))])
+    return {"y": y, "final.h": h}
+
+
+XLSTM: list[Row] = [
+    ("vanilla", "lstm.recurrent", partial(vanilla, "lstm"), ()),
+    ("vanilla", "slstm.recurrent", partial(vanilla, "slstm"), ()),
+    ("recurrent_step_stabilized_simple", "mlstm.recurrent", simple_steps, ("no step",)),
+    ("parallel_stabilized_simple", "mlstm.parallel", simple_parallel, ("no step", "initial state")),
+    ("chunkwise_simple", "mlstm.chunkwise", simple_chunkwise, ("no step", "keys unlike values")),
+]
+KERNELS: list[Row] = [
+    ("recurrent_sequence__native_fw", "mlstm.recurrent", native_recurrent, ("no step",)),
+    *(
+        row
+        for backward in ("autograd", "custbw")
+        for row in (
+            (
+                f"chunkwise__native_{backward}",
+                "mlstm.chunkwise",
+                partial(native_chunkwise, backward),
+                ("no step",),
+            ),
+            (
+                f"parallel__native_{backward}",
+                "mlstm.parallel",
+                partial(native_parallel, "native", backward),
+                ("no step", "initial state"),
+            ),
+            (
+                f"parallel__native_siging_{backward}",
+                "mlstmsig.parallel",
+                partial(native_parallel, "native_siging", backward),
+                ("initial state",),
+            ),
+        )
+    ),
+]
+TRANSFORMERS: list[Row] = [
+    (name, subject, partial(transformers_form, name), ("no step",))
+    for name, subject in (
+        ("mlstm_recurrent_sequence_native", "mlstm.recurrent"),
+        ("mlstm_chunkwise_native_autograd", "mlstm.chunkwise"),
     )
-    last = {f"final.{s}": found[-1, :, n].reshape(B, -1) for n, s in enumerate(names)}
-    return {"y": found[:, :, 0].swapaxes(0, 1).reshape(B, T, -1), **last}
-
-
-def _all() -> list[Implementation]:
-    found = [
-        Implementation("xlstm", "vanilla sLSTM", "slstm.recurrent", checked(vanilla_slstm)),
-        Implementation(
-            "xlstm", "parallel_stabilized_simple", "mlstm.parallel", checked(simple_parallel), False
-        ),
-        Implementation(
-            "xlstm", "recurrent_step_stabilized_simple", "mlstm.recurrent", checked(simple_steps)
-        ),
-        Implementation(
-            "mlstm_kernels",
-            "recurrent_sequence__native_fw",
-            "mlstm.recurrent",
-            checked(native_recurrent),
-        ),
-    ]
-    for backward in ("autograd", "custbw"):
-        name = f"chunkwise__native_{backward}"
-        port = checked(partial(native_chunkwise, backward))
-        found.append(Implementation("mlstm_kernels", name, "mlstm.chunkwise", port))
-        for module, subject in (
-            ("native", "mlstm.parallel"),
-            ("native_siging", "mlstmsig.parallel"),
-        ):
-            name = f"parallel__{module}_{backward}"
-            port = checked(partial(native_parallel, module, backward))
-            found.append(Implementation("mlstm_kernels", name, subject, port, False))
-    for form, name in (
-        ("recurrent", "mlstm_recurrent_sequence_native"),
-        ("chunkwise", "mlstm_chunkwise_native_autograd"),
-    ):
-        port = checked(partial(transformers_form, name))
-        found.append(Implementation("transformers", name, f"mlstm.{form}", port))
-    for function in ("lstm", "slstm"):
-        port = checked(partial(flash, function))
-        found.append(Implementation("flashrnn", "vanilla", f"{function}.recurrent", port))
-    return found
-
-
-IMPLEMENTATIONS = _all()
+]
+FLASHRNN: list[Row] = [
+    ("vanilla", "lstm.recurrent", partial(flash_gates, "lstm"), ()),
+    ("vanilla", "slstm.recurrent", partial(flash_gates, "slstm"), ()),
+    ("vanilla", "gru.sequence", partial(flash_steps, "gru"), ()),
+    ("vanilla", "elman.sequence", partial(flash_steps, "elman"), ("relu",)),
+]
+PACKAGES = {
+    "xlstm": XLSTM,
+    "mlstm_kernels": KERNELS,
+    "transformers": TRANSFORMERS,
+    "flashrnn": FLASHRNN,
+}
+IMPLEMENTATIONS = [
+    Implementation(
+        package,
+        name,
+        subject,
+        autograd(forward),
+        ("exponential forget gate", "lengths", *lacks),
+    )
+    for package, rows in PACKAGES.items()
+    for name, subject, forward, lacks in rows
+]

@@ -21,13 +21,16 @@ def autograd(forward: Callable[[Case, Tensors], Tensors]) -> Callable[[Case], Ma
             tensor.requires_grad_(tensor.is_floating_point())
         outputs = forward(case, given)
         leaves = {n: tensor for n, tensor in given.items() if tensor.requires_grad}
-        found = torch.autograd.grad(
-            list(outputs.values()),
-            list(leaves.values()),
-            [torch.tensor(case.inputs[cotangent(name)]) for name in outputs],
-            allow_unused=True,
-            materialize_grads=True,
-        )
+        used = [name for name, tensor in outputs.items() if tensor.requires_grad]
+        found = [torch.zeros_like(tensor) for tensor in leaves.values()]
+        if used:
+            found = torch.autograd.grad(
+                [outputs[name] for name in used],
+                list(leaves.values()),
+                [torch.tensor(case.inputs[cotangent(name)]) for name in used],
+                allow_unused=True,
+                materialize_grads=True,
+            )
         results = dict(outputs) | dict(zip(map(gradient, leaves), found, strict=True))
         return {n: tensor.detach().numpy().copy() for n, tensor in results.items()}
 

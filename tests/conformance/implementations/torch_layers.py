@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from numpy_xlstm.conformance import Case
-from tests.conformance.implementations.offers import Implementation, no_lengths, some_steps
+from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.tensors import Tensors, autograd
 
 KINDS = {"lstm": "LSTM", "lstmp": "LSTM", "gru": "GRU", "elman": "RNN"}
@@ -22,8 +22,6 @@ def forward(case: Case, given: Tensors) -> Tensors:
     """The layer of PyTorch with the parameters of the case; one of its two biases is 0."""
     import torch
 
-    no_lengths(case)
-    some_steps(case)
     kind = KINDS[case.subject.family]
     layer: Any = getattr(torch.nn, kind)(**case.options, batch_first=True).double()
     weights = {_named(n): tensor for n, tensor in given.items() if n.startswith("params.")}
@@ -47,7 +45,9 @@ def forward(case: Case, given: Tensors) -> Tensors:
 
 
 IMPLEMENTATIONS = [
-    Implementation("torch", f"nn.{kind}", f"{family}.{shape}", autograd(forward))
+    Implementation(
+        "torch", f"nn.{kind}", f"{family}.{shape}", autograd(forward), ("lengths", "no step")
+    )
     for family, kind in KINDS.items()
     for shape in ("sequence", "stack")
 ]
