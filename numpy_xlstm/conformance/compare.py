@@ -81,7 +81,8 @@ def _row(case: "Case", name: str, found: Any) -> Row:
     if not isinstance(found, np.ndarray) or _kind(found) != _kind(expected):
         got = _kind(found) if isinstance(found, np.ndarray) else type(found).__name__
         return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got {got}")
-    ratios = distance(found, expected) / case.bounds[name]
+    with np.errstate(over="ignore"):
+        ratios = distance(found, expected) / case.bounds[name]
     if not (ratios > 1).any():
         return Row(case.id, name, float(ratios.max(initial=0)))
     return Row(case.id, name, float(ratios.max()), _wrong(case, name, found, ratios))

@@ -25,6 +25,8 @@ MOST = 6
 """So many mistakes can be found in one subject."""
 LEAST = 2
 """So many results must speak for a mistake beside one that is found: one may be a chance."""
+SHARE = 0.1
+"""This share of what is wrong must speak for a mistake, too; what it spoils counts twice."""
 ROUNDINGS = 64
 """How many roundings of the largest number of a row may lie between a port and its mistake."""
 
@@ -85,10 +87,12 @@ class Diagnosis:
         found: list[Finding] = []
         now = right = self._explained(made, failed + passed)
         while len(made) < MOST:
-            open_cases = [each for each in failed if self._unexplained(made, each)]
+            wrong = [len(self._unexplained(made, each)) for each in failed]
+            open_cases = [each for each, number in zip(failed, wrong, strict=True) if number]
             best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
             then = self._explained((*made, best), failed + passed) if best else set()
-            if best is None or len(then) < len(now) + (LEAST if made and failed[1:] else 1):
+            least = max(LEAST if made and failed[1:] else 1, SHARE * sum(wrong))
+            if best is None or len(then - now) < least + 2 * len(now - then):
                 break
             gained = {name for _, name in then - now}
             tensors = tuple(name for name in failed[0][0].expected if name in gained)

@@ -20,6 +20,11 @@ FLAGS = {
         "The state is given and all 0, m too: a memory of nothing with the weight e^0, "
         "which is not the empty state: the final c, n and m differ.",
     ),
+    "zero-memory": Flag(
+        "initial state",
+        "The state is given and all 0 but for m, which is so large that exp(ĩ − m) is 0: nothing, "
+        "whatever its weight, is nothing, and the first step begins a memory.",
+    ),
     "mixed-rows": Flag(
         "decision for a batch",
         "One row is fresh and its input gate is all but closed, beside rows that are live: what is "

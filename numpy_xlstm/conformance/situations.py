@@ -19,6 +19,8 @@ GATE_ROWS |= {"gru": "rzn", "original-gru": "rzn"}
 """The gates whose rows stand one under the other in W, R and b."""
 NORMALISER = 0.2
 """The least n of an sLSTM."""
+BEYOND = 2.0**14
+"""e^−x is 0 in longdouble, too."""
 
 
 @dataclass
@@ -120,6 +122,12 @@ def zero_state(draft: Draft) -> None:
             array[...] = 0
 
 
+def zero_memory(draft: Draft) -> None:
+    """The same, but for m, beside which i′ is 0 in every format."""
+    zero_state(draft)
+    draft.inputs["state.m"] += BEYOND
+
+
 def empty_row(draft: Draft) -> None:
     """Row 0 is fresh, and what its input gate lets in is tiny; the others are live."""
     for name, array in draft.inputs.items():
@@ -214,6 +222,10 @@ def _stabilised(subject: Subject, variant: str) -> bool:
     return subject.family in STABILISED and _one_layer(subject, variant)
 
 
+def _normalised(subject: Subject, variant: str) -> bool:
+    return subject.family == "slstm" and _one_layer(subject, variant)
+
+
 def _ties(subject: Subject, variant: str) -> bool:
     return _stabilised(subject, variant) and variant == "exp"
 
@@ -262,6 +274,7 @@ SITUATIONS = (
     Situation("ordinary"),
     Situation("no-state", no_state, flags=("empty-state",)),
     Situation("zero-state", zero_state, _stabilised, ("zero-state",)),
+    Situation("zero-memory", zero_memory, _normalised, ("zero-memory",)),
     Situation("empty-row-beside-live", empty_row, _stabilised, ("empty-state", "mixed-rows")),
     Situation("closed-gates", closed, _gated, ("closed-gates",)),
     Situation("large", large, _bounded, ("large-pre-activations",)),

@@ -17,6 +17,7 @@ IDS = [
     "slstm.sequence.sigmoid.empty-row-beside-live.float32",
     "slstm.sequence.sigmoid.lengths.float64",
     "slstm.sequence.sigmoid.zero-state.float64",
+    "slstm.sequence.sigmoid.zero-memory.float32",
     "slstm.sequence.sigmoid.one-row.float32",
     "slstm.sequence.exp.large.float32",
     "slstm.sequence.sigmoid.far-memory.float32",

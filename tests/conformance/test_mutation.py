@@ -33,7 +33,7 @@ OF_THE_FORMAT = (
     "no-state-with-m-0",
     "emptiness-of-the-whole-batch",
 )
-"""Where the format decides whether a number becomes 0, a port in float64 is another one."""
+"""Where the format decides whether a number becomes 0 or infinite, a port in float64 is another one."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")

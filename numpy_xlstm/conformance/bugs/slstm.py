@@ -247,6 +247,16 @@ BUGS = [
         flags=("empty-state",),
     ),
     Bug(
+        "weight-of-no-memory",
+        SLSTM,
+        CELL,
+        """
+        - A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
+        """,
+        "a cell that keeps the m of a memory of nothing where exp(ĩ − m) is 0: h is 0/0",
+        flags=("zero-memory",),
+    ),
+    Bug(
         "zero-state-taken-for-empty",
         SLSTM,
         CELL,

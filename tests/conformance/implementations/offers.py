@@ -19,7 +19,7 @@ WANTED: dict[str, Callable[[Case], bool]] = {
     "keys unlike values": lambda case: case.options["qk_dim"] != case.options["hidden_size"],
     "lengths": lambda case: "padding" in case.flags,
     "no step": lambda case: "no-step" in case.flags,
-    "initial state": lambda case: bool({"zero-state", "far-memory"} & {*case.flags}),
+    "initial state": lambda case: bool({"zero-state", "zero-memory", "far-memory"} & {*case.flags}),
 }
 """Whether a case is one of what an implementation may lack."""
 
