@@ -22,7 +22,7 @@ def autograd(forward: Callable[[Case, Tensors], Tensors]) -> Callable[[Case], Ma
         outputs = forward(case, given)
         leaves = {n: tensor for n, tensor in given.items() if tensor.requires_grad}
         used = [name for name, tensor in outputs.items() if tensor.requires_grad]
-        found = [torch.zeros_like(tensor) for tensor in leaves.values()]
+        found = tuple(torch.zeros_like(tensor) for tensor in leaves.values())
         if used:
             found = torch.autograd.grad(
                 [outputs[name] for name in used],
