@@ -1,7 +1,7 @@
 """The three cells in JAX, from the papers' equations, differentiated by JAX: right ports."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,9 @@ from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.tensors import cotangent, gradient, is_cotangent
 
 Arrays = dict[str, Any]
+Options = Mapping[str, Any]
+LEAST = -709.7
+"""Below it e^−m is infinite, and what autograd makes of its slope is NaN."""
 
 
 def _affine(p: Arrays, x: Any, h: Any) -> list[Any]:
@@ -25,7 +28,7 @@ def _affine(p: Arrays, x: Any, h: Any) -> list[Any]:
     return [total[:, g] + Rh[:, :, g].reshape(B, NH * DH) for g in range(4)]
 
 
-def lstm(case: Case, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
+def lstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
     """One step of an LSTM."""
     import jax.numpy as jnp
     from jax.nn import sigmoid
@@ -45,26 +48,26 @@ def _stabilised(log_f: Any, log_i: Any, m: Any) -> tuple[Any, Any, Any]:
     return new, jnp.exp(log_i - new), jnp.exp(A - new)
 
 
-def _log_forget(case: Case, f: Any) -> Any:
+def _log_forget(options: Options, f: Any) -> Any:
     from jax.nn import log_sigmoid
 
-    return log_sigmoid(f) if case.options["forget_gate"] == "sigmoid" else f
+    return log_sigmoid(f) if options["forget_gate"] == "sigmoid" else f
 
 
-def slstm(case: Case, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
+def slstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
     """One step of an sLSTM."""
     import jax.numpy as jnp
     from jax.nn import sigmoid
 
     i, f, z, o = _affine(p, x, state["h"])
-    m, i, f = _stabilised(_log_forget(case, f), i, state["m"])
+    m, i, f = _stabilised(_log_forget(options, f), i, state["m"])
     c = f * state["c"] + i * jnp.tanh(z)
     n = f * state["n"] + i
     h = sigmoid(o) * c / n
     return h, {"h": h, "c": c, "n": n, "m": m}
 
 
-def mlstm(case: Case, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
+def mlstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
     """One step of an mLSTM."""
     import jax.numpy as jnp
     from jax.nn import sigmoid
@@ -74,14 +77,40 @@ def mlstm(case: Case, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arrays]:
     q, v = ((x @ p[f"W_{g}"].T + p[f"b_{g}"]).reshape(B, NH, -1) for g in "qv")
     k = (x @ p["W_k"].T / np.sqrt(DK) + p["b_k"]).reshape(B, NH, DK)
     log_i, f, o = (x @ p[f"W_{g}"].T + p[f"b_{g}"] for g in "ifo")
-    m, i, f = _stabilised(_log_forget(case, f), log_i, state["m"])
+    m, i, f = _stabilised(_log_forget(options, f), log_i, state["m"])
     C = f[..., None, None] * state["C"] + i[..., None, None] * k[..., None] * v[..., None, :]
     n = f[..., None] * state["n"] + i[..., None] * k
-    qn, low = jnp.einsum("bhk,bhk->bh", q, n), jnp.exp(-m)
+    qn = jnp.einsum("bhk,bhk->bh", q, n)
+    low = jnp.where(m < LEAST, jnp.inf, jnp.exp(-jnp.maximum(m, LEAST)))
     size = jnp.where(qn >= 0, qn, -qn)
-    den = jnp.where(size >= low, size, low) + case.options["eps"]
+    den = jnp.where(size >= low, size, low) + options["eps"]
     h = jnp.einsum("bhkv,bhk->bhv", C, q) / den[..., None]
     return sigmoid(o) * h.reshape(B, -1), {"C": C, "n": n, "m": m}
+
+
+@cache
+def compiled(step: Callable[..., Any], cell: Any, options: tuple[tuple[str, Any], ...]) -> Any:
+    """Outputs, and gradients of all inputs, of inputs and cotangents of the outputs."""
+    import jax
+
+    def results(inputs: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:
+        start = cell(**dict(options)).init_state(len(inputs["x"]))._asdict()
+
+        def run(inputs: Arrays) -> Arrays:
+            state = {s: inputs.get(f"state.{s}", start[s]) for s in start}
+            params = {n.partition(".")[2]: a for n, a in inputs.items() if n.startswith("params.")}
+
+            def body(state: Arrays, x: Any) -> tuple[Arrays, Any]:
+                h, state = step(dict(options), params, state, x)
+                return state, h
+
+            last, ys = jax.lax.scan(body, state, inputs["x"].swapaxes(0, 1))
+            return {"y": ys.swapaxes(0, 1)} | {f"final.{s}": a for s, a in last.items()}
+
+        outputs, pull = jax.vjp(run, inputs)
+        return outputs, pull(cotangents)[0]
+
+    return jax.jit(results)
 
 
 def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
@@ -89,24 +118,12 @@ def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
     import jax
 
     given = {n: a for n, a in case.inputs.items() if not is_cotangent(n)}
-    cell = case.subject.specification(**case.options)
-    start = cell.init_state(len(given["x"]))._asdict()
-
-    def run(inputs: Arrays) -> Arrays:
-        state = {s: inputs.get(f"state.{s}", start[s]) for s in start}
-        params = {n.partition(".")[2]: a for n, a in inputs.items() if n.startswith("params.")}
-
-        def body(state: Arrays, x: Any) -> tuple[Arrays, Any]:
-            h, state = step(case, params, state, x)
-            return state, h
-
-        last, ys = jax.lax.scan(body, state, inputs["x"].swapaxes(0, 1))
-        return {"y": ys.swapaxes(0, 1)} | {f"final.{s}": a for s, a in last.items()}
-
+    outputs = [name for name in case.expected if name == "y" or name.startswith("final.")]
+    cotangents = {name: case.inputs[cotangent(name)] for name in outputs}
     with jax.enable_x64(True):
-        outputs, pull = jax.vjp(run, given)
-        (found,) = pull({name: case.inputs[cotangent(name)] for name in outputs})
-    results = outputs | {gradient(name): a for name, a in found.items()}
+        function = compiled(step, case.subject.specification, tuple(case.options.items()))
+        found, gradients = function(given, cotangents)
+    results = found | {gradient(name): a for name, a in gradients.items()}
     return {name: np.asarray(a) for name, a in results.items()}
 
 
