@@ -32,8 +32,9 @@ OF_THE_FORMAT = (
     "empty-state-with-m-0",
     "no-state-with-m-0",
     "emptiness-of-the-whole-batch",
+    "stabiliser-missing",
 )
-"""Where the format decides whether a number becomes 0 or infinite, a port in float64 is another one."""
+"""Where the format decides whether a number is 0 or infinite, a port in float64 is another."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")

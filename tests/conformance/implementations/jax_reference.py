@@ -60,7 +60,9 @@ def slstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arra
     from jax.nn import sigmoid
 
     i, f, z, o = _affine(p, x, state["h"])
-    m, i, f = _stabilised(_log_forget(options, f), i, state["m"])
+    log_f = _log_forget(options, f)
+    nothing = (state["n"] == 0) & (jnp.exp(i - log_f - state["m"]) == 0)
+    m, i, f = _stabilised(log_f, i, jnp.where(nothing, -jnp.inf, state["m"]))
     c = f * state["c"] + i * jnp.tanh(z)
     n = f * state["n"] + i
     h = sigmoid(o) * c / n
