@@ -124,13 +124,14 @@ def draw_difference_errors() -> None:
 def gradient_norms(T: int = 256, H: int = 64, B: int = 16) -> dict[str, Array]:
     """Norms of ∂L/∂x at each distance from the last step, which alone has a loss."""
     found = {}
-    for name, make in {
+    layers: dict[str, Callable[[np.random.Generator], Any]] = {
         "LSTM": lambda rng: SequenceLayer(LSTMCell(H, H, rng=rng)),
         "sLSTM": lambda rng: sLSTM(H, H, num_heads=4, rng=rng),
         "mLSTM": lambda rng: mLSTM(H, H, num_heads=4, rng=rng),
-    }.items():
+    }
+    for name, make in layers.items():
         rng = np.random.default_rng(1)
-        layer: Any = make(rng)
+        layer = make(rng)
         x = rng.standard_normal((B, T, H))
         y, _, cache = layer.forward(x)
         dy = np.zeros_like(y)
