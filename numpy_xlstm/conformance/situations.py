@@ -123,7 +123,7 @@ def zero_state(draft: Draft) -> None:
 
 
 def zero_memory(draft: Draft) -> None:
-    """The same, but for m, beside which i′ is 0 in every format."""
+    """Begin from a state that is given and 0 but for an m beside which i′ is 0 in every format."""
     zero_state(draft)
     draft.inputs["state.m"] += BEYOND
 

@@ -111,7 +111,8 @@ class Report:
                 note = f"{len(wrong)} of {len(v.rows)} tensors: {names:.{MOST_NAMES}}"
                 wrong = [Row(v.case.id, "", max(row.ratio for row in wrong), note)]
             rows += wrong
-            seen |= {v.case.subject.name for _ in wrong}
+            if wrong:
+                seen.add(v.case.subject.name)
         return rows
 
     def __str__(self) -> str:

@@ -4,8 +4,9 @@ A mistaken port is the specification with the mistake, in float64; the diagnosis
 computes in float32, so that no number is the very same.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -164,6 +165,29 @@ def test_a_port_with_an_unknown_mistake_is_not_accused() -> None:
         wrong = {name: 1.01 * array for name, array in case.expected.items()}
         failed.append((case, wrong))
     assert Diagnosis().findings(failed) == []
+
+
+def bias_alone_in_another_order(inputs: Arrays) -> Arrays:
+    return inputs | {"params.b": inputs["params.b"].reshape(4, -1)[[0, 2, 1, 3]].ravel()}
+
+
+def m_not_looked_at(inputs: Arrays) -> Arrays:
+    given = {"state.m"} & inputs.keys()
+    return inputs | {name: np.full_like(inputs[name], -np.inf) for name in given}
+
+
+@pytest.mark.parametrize("change", [bias_alone_in_another_order, m_not_looked_at])
+def test_a_few_results_do_not_speak_for_a_mistake(change: Callable[[Arrays], Arrays]) -> None:
+    failed, passed = [], []
+    for case in cases("slstm.sequence"):
+        content = partial(Content, change(dict(case.inputs)), case.expected, case.bounds)
+        got = replace(case, content=content).results()
+        if all(row.passed for row in compare(case, got)):
+            passed.append(case)
+        else:
+            failed.append((case, got))
+    assert failed
+    assert Diagnosis().findings(failed, passed) == []
 
 
 def test_the_diagnosis_reads_as_a_sentence() -> None:
