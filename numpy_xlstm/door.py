@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, entries, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_array, check_batch, entries, own_error_state
 from numpy_xlstm.trees import leaves, put_together, tree_map
 
 Kept = TypeVar("Kept")
@@ -104,7 +104,7 @@ def checked_forward(
 ) -> Callable[[Array], tuple[Array, Kept]]:
     """Let a ``forward`` that maps each number check x, of any shape, and give it an axis."""
 
-    @underflow_is_zero
+    @own_error_state
     @wraps(forward)
     def checked(x: Any) -> tuple[Array, Kept]:
         x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
@@ -119,7 +119,7 @@ def checked_backward(
 ) -> Callable[[Array, Kept], Array]:
     """Let its ``backward`` check that the cache is of this kind, and dy like the first field."""
 
-    @underflow_is_zero
+    @own_error_state
     @wraps(backward)
     def checked(dy: Any, cache: Any) -> Array:
         check_cache(cache, kind)

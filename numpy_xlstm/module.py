@@ -15,8 +15,8 @@ from numpy_xlstm.numerics import (
     check_array,
     check_form,
     checked_dtype,
+    own_error_state,
     plain_array,
-    underflow_is_zero,
 )
 
 Grads = dict[str, Array]
@@ -104,7 +104,7 @@ class Module:
         """Let each forward and backward compute alike under any error state of NumPy."""
         super().__init_subclass__(**options)
         for name in {"forward", "backward", "__call__"} & vars(cls).keys():
-            setattr(cls, name, underflow_is_zero(vars(cls)[name]))
+            setattr(cls, name, own_error_state(vars(cls)[name]))
         if "init_state" in vars(cls):
             cls.init_state = _within_memory(vars(cls)["init_state"])  # type: ignore[attr-defined]
 

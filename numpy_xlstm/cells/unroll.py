@@ -13,7 +13,7 @@ from numpy_xlstm.numerics import (
     check_has,
     check_lengths,
     check_positive,
-    underflow_is_zero,
+    own_error_state,
 )
 from numpy_xlstm.trees import tree_map
 
@@ -25,7 +25,7 @@ class UnrollCache(NamedTuple):
     live: Array  # which steps are there, (B, T); the others are padding
 
 
-@underflow_is_zero
+@own_error_state
 def unroll(
     cell: Any, xs: Array, state: Any = None, *, lengths: Array | None = None
 ) -> tuple[Array, Any, UnrollCache]:
@@ -82,7 +82,7 @@ def unroll(
     return ys, state, UnrollCache(caches, live)
 
 
-@underflow_is_zero
+@own_error_state
 def unroll_backward(
     cell: Any, dys: Array, cache: UnrollCache, dstate: Any = None
 ) -> tuple[Array, Any, Grads]:

@@ -9,14 +9,14 @@ import numpy.typing as npt
 from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.generation.config import GenerationConfig
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind, own_error_state
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
 """The tokens so far, prompt included, for each row of a batch."""
 
 
-@underflow_is_zero
+@own_error_state
 def probabilities(logits: Array, history: History, config: GenerationConfig) -> Probabilities:
     r"""Return the probability of each token to be the next one, in float64.
 

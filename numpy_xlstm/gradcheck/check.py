@@ -10,7 +10,7 @@ from numpy_xlstm.gradcheck.compare import adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
 from numpy_xlstm.gradcheck.problem import Point, Problem
 from numpy_xlstm.gradcheck.report import Report, Row, explained
-from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole, underflow_is_zero
+from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole, own_error_state
 
 NOT_ANALYTIC = (
     "differences agree where the complex step does not: is the forward analytic as written? "
@@ -30,7 +30,7 @@ TOLERANCES = {
 """Accepted errors by dtype of the backward; references are computed in float64 for both."""
 
 
-@underflow_is_zero
+@own_error_state
 def gradcheck(
     target: Any,
     *inputs: Any,

@@ -6,7 +6,7 @@ import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.numerics import Array, tanh_slope, underflow_is_zero
+from numpy_xlstm.numerics import Array, own_error_state, tanh_slope
 from numpy_xlstm.numerics.activations import exp_minus
 
 
@@ -80,7 +80,7 @@ def _step_backward(dg: Array, d: Array, c_by: Array, by_o: Array, by_c: Array, f
     dc *= f  # [lstm.10]
 
 
-@underflow_is_zero
+@own_error_state
 def lstm_recurrent(
     Wx: Array, R: Array, state: Any = None, *, lengths: Array | None = None
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
@@ -132,7 +132,7 @@ def lstm_recurrent(
     return forward(Wx, R, state, ends)
 
 
-@underflow_is_zero
+@own_error_state
 def lstm_recurrent_backward(
     dy: Array, cache: LSTMScanCache, dstate: Any = None
 ) -> tuple[Array, Array, LSTMState]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.numerics import Array, check_choice, maximum, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_choice, maximum, own_error_state
 from numpy_xlstm.numerics.activations import exp_minus, minimum
 
 
@@ -148,7 +148,7 @@ def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
         dg[1] += r * slope
 
 
-@underflow_is_zero
+@own_error_state
 def slstm_recurrent(
     Wx: Array,
     R: Array,
@@ -202,7 +202,7 @@ def slstm_recurrent(
     return forward(Wx, R, state, ends, forget_gate)
 
 
-@underflow_is_zero
+@own_error_state
 def slstm_recurrent_backward(
     dy: Array, cache: sLSTMScanCache, dstate: Any = None
 ) -> tuple[Array, Array, sLSTMState]:

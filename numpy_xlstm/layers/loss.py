@@ -13,8 +13,8 @@ from numpy_xlstm.numerics import (
     check_array,
     check_plain,
     is_whole,
+    own_error_state,
     plain_array,
-    underflow_is_zero,
 )
 
 BoolArray = npt.NDArray[np.bool_]
@@ -29,7 +29,7 @@ class SoftmaxCrossEntropyCache(NamedTuple):
     counted: BoolArray  # which positions count, (...)
 
 
-@underflow_is_zero
+@own_error_state
 def softmax_cross_entropy(
     logits: Array,
     targets: IndexArray,
@@ -125,7 +125,7 @@ def _softmax(shifted: Array) -> tuple[Array, Array]:
     return e, np.log1p(rest)  # [loss.2]
 
 
-@underflow_is_zero
+@own_error_state
 def softmax_cross_entropy_backward(
     dloss: float | complex | Array, cache: SoftmaxCrossEntropyCache
 ) -> Array:

@@ -25,7 +25,7 @@ from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.numerics import Array, check_batch, clip, log_sigmoid, sigmoid, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_batch, clip, log_sigmoid, own_error_state, sigmoid
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
@@ -72,7 +72,7 @@ class PreparedModel:
         self._check_state(state)
         return self.compute(tokens, state)
 
-    @underflow_is_zero
+    @own_error_state
     def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
         """As :meth:`step`, without checks."""
         h, state = self._body(self._table[tokens], state)

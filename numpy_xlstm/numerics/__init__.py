@@ -7,11 +7,11 @@ from numpy_xlstm.numerics.activations import (
     log_sigmoid_slope,
     maximum,
     modulus,
+    own_error_state,
     sigmoid,
     sigmoid_and_slope,
     sigmoid_slope,
     tanh_slope,
-    underflow_is_zero,
 )
 from numpy_xlstm.numerics.arrays import (
     Array,

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.numerics import Array, check_above_zero, check_plain, underflow_is_zero
+from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error_state
 
 CLIP_EPS = 1e-6
 """What is added to the norm, as in PyTorch."""
 
 
-@underflow_is_zero
+@own_error_state
 def global_norm(grads: Mapping[str, Array]) -> float:
     """Euclidean norm of all arrays together, without overflow or underflow on the way.
 
@@ -34,7 +34,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     return math.hypot(*norms)  # [clip.1]
 
 
-@underflow_is_zero
+@own_error_state
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
     r"""Scale the gradients down so that their common norm is below ``max_norm``.
 

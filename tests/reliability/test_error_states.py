@@ -102,6 +102,24 @@ def test_under_every_error_state(dtype: Any, record_property: Record) -> None:
     record_property("calls under error states", count)
 
 
+class Spurious(Module):
+    """What a product of finite matrices may do: a right result, and a flag beside it."""
+
+    def forward(self, x: Any) -> Any:
+        np.subtract(np.inf, np.inf)
+        return x + x
+
+    backward = __call__ = forward
+
+
+@pytest.mark.parametrize("method", ["forward", "backward", "__call__"])
+def test_a_flag_that_a_product_sets_by_itself(method: str) -> None:
+    with np.errstate(all="raise"):
+        assert getattr(Spurious(), method)(3.0) == 6.0
+        with pytest.raises(FloatingPointError):
+            np.subtract(np.inf, np.inf)
+
+
 def at_once(work: Callable[[], str]) -> set[str]:
     """All that several threads find at the same time."""
     barrier = Barrier(THREADS)

@@ -32,7 +32,7 @@ from numpy_xlstm.numerics import (
     check_eps,
     check_lengths,
     dot,
-    underflow_is_zero,
+    own_error_state,
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus
 from numpy_xlstm.trees import tree_map
@@ -165,7 +165,7 @@ def inner_product(a: Array, b: Array) -> Array:
     return product
 
 
-@underflow_is_zero
+@own_error_state
 def checked_run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
@@ -189,7 +189,7 @@ def checked_run(
     return run(form, arrays, state, lengths, options)
 
 
-@underflow_is_zero
+@own_error_state
 def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradients:
     """Check the cache, which is to be that of a form, and both cotangents, and go back."""
     check_cache(cache, Cache)
