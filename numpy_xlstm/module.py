@@ -142,7 +142,11 @@ class Module:
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """The dtype of the parameters, which inputs must share; None if there are none."""
-        return next((array.dtype for array in self.params.values()), None)
+        for array in self._arrays.values():
+            return array.dtype
+        each = (_entries(prefix, getattr(self, name)) for name, prefix in self.parts.items())
+        dtypes = (part.dtype for entries in each for _, part in entries)
+        return next((dtype for dtype in dtypes if dtype is not None), None)
 
     @property
     def num_parameters(self) -> int:
@@ -232,6 +236,8 @@ def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int]
         except (MemoryError, OverflowError, ValueError) as error:
             if isinstance(error, OptionError | ShapeError):
                 raise
+            if batch_size != 1:
+                init_state(self, 1)  # another error than of the size is raised as it is
             raise SizeError(
                 f"batch_size: expected one whose state fits into the memory; got {batch_size}"
             ) from error

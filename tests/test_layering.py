@@ -34,6 +34,8 @@ def imported(file: Path) -> set[str]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numpy_xlstm."):
             found.add(str(node.module).split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "numpy_xlstm":
+            found |= {alias.name for alias in node.names} - {"__version__"}
     return found
 
 

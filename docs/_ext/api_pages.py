@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 INTERNAL = {
     *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
     *("check_cache", "check_input", "check_state", "check_size", "checked", "named_grads"),
-    *("can_recompute", "kernel", "options", "sequence_layer", "tensor_axes"),
+    *("cached_options", "kernel", "options", "sequence_layer", "tensor_axes"),
 }
 
 

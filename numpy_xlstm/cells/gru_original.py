@@ -6,23 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 
 
-class OriginalGRUState(NamedTuple):
-    """State of an original GRU, or the cotangent of one."""
-
-    h: Array  # hidden state, (B, H)
-
-
 class OriginalGRUCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: OriginalGRUState  # before the step
+    state: GRUState  # before the step
     pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
     r: Array
     z: Array
@@ -90,14 +85,12 @@ class OriginalGRUCell(Module):
         start = {name: rng.uniform(-1, 1, shape) / np.sqrt(H) for name, shape in shapes.items()}
         self.params = {name: array.astype(dtype) for name, array in start.items()}
 
-    def init_state(self, batch_size: int) -> OriginalGRUState:
+    def init_state(self, batch_size: int) -> GRUState:
         """Return the empty state: h = 0."""
         shape = check_positive("batch_size", batch_size), self.hidden_size
-        return OriginalGRUState(np.zeros(shape, self.dtype))
+        return GRUState(np.zeros(shape, self.dtype))
 
-    def forward(
-        self, x: Array, state: Any = None
-    ) -> tuple[Array, OriginalGRUState, OriginalGRUCache]:
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
         (h_prev,) = state = enter(self, x, state)
         p, (R_r, R_z, R_n) = self.params, np.split(self.params["R"], 3)
@@ -109,11 +102,11 @@ class OriginalGRUCell(Module):
         n = np.tanh(n_pre)  # [cho.6]
         h = u * n + z * h_prev  # [cho.7]
         cache = OriginalGRUCache(x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
-        return h, OriginalGRUState(h), cache
+        return h, GRUState(h), cache
 
     def backward(
         self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
-    ) -> tuple[Array, OriginalGRUState, Grads]:
+    ) -> tuple[Array, GRUState, Grads]:
         """Take one step back: gradients of x, of the state before it and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
@@ -129,4 +122,4 @@ class OriginalGRUCell(Module):
         dW = da.T @ x  # [cho.15]
         dR = np.vstack([dr_pre.T @ h_prev, dz_pre.T @ h_prev, dn_pre.T @ s])  # [cho.16]
         db = da.sum(axis=0)  # [cho.17]
-        return dx, OriginalGRUState(dh_prev), {"W": dW, "R": dR, "b": db}
+        return dx, GRUState(dh_prev), {"W": dW, "R": dR, "b": db}

@@ -12,6 +12,9 @@ from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, 
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.available import check_fits
 
+EPS = 1e-6
+"""ε in the denominator of h, as in xLSTM Large."""
+
 
 class mLSTMState(NamedTuple):
     """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None.
@@ -127,7 +130,7 @@ class mLSTMCell(Module):
         qk_dim: int | None = None,
         forget_gate: str = "sigmoid",
         input_gate: str = "exp",
-        eps: float = 1e-6,
+        eps: float = EPS,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:

@@ -6,24 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 
 
-class PeepholeState(NamedTuple):
-    """State of a peephole LSTM, or the cotangent of one."""
-
-    h: Array  # hidden state, (B, H)
-    c: Array  # cell state, (B, H)
-
-
 class PeepholeCache(NamedTuple):
     """What one step keeps for its backward; all but x are (B, H)."""
 
     x: Array
-    state: PeepholeState  # before the step
+    state: LSTMState  # before the step
     pre: tuple[Array, Array, Array, Array]  # ĩ, f̃, z̃ and õ: what the gates are functions of
     i: Array
     f: Array
@@ -89,12 +83,12 @@ class PeepholeLSTMCell(Module):
         start["b"][H : 2 * H] = 1
         self.params = {name: array.astype(dtype) for name, array in start.items()}
 
-    def init_state(self, batch_size: int) -> PeepholeState:
+    def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
         shape = check_positive("batch_size", batch_size), self.hidden_size
-        return PeepholeState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
+        return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
-    def forward(self, x: Array, state: Any = None) -> tuple[Array, PeepholeState, PeepholeCache]:
+    def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
         h_prev, c_prev = state = enter(self, x, state)
         p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
@@ -107,11 +101,11 @@ class PeepholeLSTMCell(Module):
         o = sigmoid(o_pre)  # [peephole.6]
         h = o * np.tanh(c)  # [peephole.7]
         pre = i_pre, f_pre, z_pre, o_pre
-        return h, PeepholeState(h, c), PeepholeCache(x, state, pre, i, f, z, o, c)
+        return h, LSTMState(h, c), PeepholeCache(x, state, pre, i, f, z, o, c)
 
     def backward(
         self, dh: Array, cache: PeepholeCache, dstate: Any = None
-    ) -> tuple[Array, PeepholeState, Grads]:
+    ) -> tuple[Array, LSTMState, Grads]:
         """Take one step back: gradients of x, of the state before it and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
@@ -127,4 +121,4 @@ class PeepholeLSTMCell(Module):
         dx, dh_prev = da @ self.params["W"], da @ self.params["R"]  # [peephole.15]
         dW, dR, db = da.T @ x, da.T @ h_prev, da.sum(axis=0)  # [peephole.16]
         dP = np.hstack([di_pre * c_prev, df_pre * c_prev, do_pre * c]).sum(axis=0)  # [peephole.17]
-        return dx, PeepholeState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "P": dP}
+        return dx, LSTMState(dh_prev, dc_prev), {"W": dW, "R": dR, "b": db, "P": dP}

@@ -105,9 +105,9 @@ def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, St
 
 def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
     """Let a tied head's matrix stand for the embedding's, or return it to be compared with that."""
-    if not values.get("tie_weights") or getattr(model, "_shared", None) is None:
+    if not values.get("tie_weights") or getattr(model, "shared", None) is None:
         return None
-    head, embedding = model._shared
+    head, embedding = model.shared
     stored = arrays.pop(head, None)
     if stored is None or embedding in arrays:
         if stored is not None and stored.shape != arrays[embedding].shape:

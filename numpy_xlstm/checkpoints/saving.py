@@ -219,8 +219,8 @@ def _xlstm_large(model: xLSTMLarge, stored: str, layout: str) -> Files:
 
 def _xlstm(model: Any, stored: str, layout: str) -> Files:
     arrays = in_layout(dict(model.params), layout)
-    if model._shared is not None:
-        arrays[model._shared[0]] = arrays[model._shared[1]]
+    if model.shared is not None:
+        arrays[model.shared[0]] = arrays[model.shared[1]]
     names = "model-{0:05d}-of-{1:05d}.safetensors"
     return "config.yaml", _yaml(paper_fields(model.config, layout)), arrays, names, True
 

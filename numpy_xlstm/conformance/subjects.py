@@ -149,10 +149,7 @@ def input_size(module: Any) -> int:
 
 def output_size(module: Any) -> int:
     """Width of y of a cell or a layer."""
-    for name in ("out_features", "embedding_dim"):
-        if width := getattr(module, name, 0):
-            return int(width)
-    return cell_output_size(module)
+    return int(getattr(module, "out_features", 0) or cell_output_size(module))
 
 
 def step(specification: Any, options: Options) -> Any:

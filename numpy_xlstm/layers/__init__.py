@@ -10,7 +10,7 @@ from numpy_xlstm.layers.activations import (
     silu,
     silu_backward,
 )
-from numpy_xlstm.layers.base import Layer, Recurrent, SequenceCache
+from numpy_xlstm.layers.base import Layer, LayerCache, Recurrent
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache
@@ -60,6 +60,7 @@ __all__ = [
     "HeadwiseLinearCache",
     "LSTMSequence",
     "Layer",
+    "LayerCache",
     "LayerNorm",
     "Linear",
     "LinearCache",
@@ -70,7 +71,6 @@ __all__ = [
     "NormCache",
     "RMSNorm",
     "Recurrent",
-    "SequenceCache",
     "SequenceLayer",
     "SoftmaxCrossEntropyCache",
     "Stacked",

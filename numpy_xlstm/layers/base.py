@@ -4,7 +4,7 @@ Each has a public pair, which checks, once, and an inner pair that computes. Wha
 calls the inner pair of its parts.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -17,19 +17,54 @@ EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
 
 
+class LayerCache(NamedTuple):
+    """What the backward of a layer needs."""
+
+    kept: Any  # what ``compute`` has kept
+    shape: tuple[int, ...]  # of y, in the layout of the caller
+    dtype: np.dtype[Any]  # of y
+    made_by: dict[str, Any]  # type, dtype, and shapes of the parameters of the layer, by name
+
+    @classmethod
+    def of(cls, layer: "Layer | Recurrent", y: Array, kept: Any) -> Self:
+        """Return the cache of a forward that has y, and of which this is kept."""
+        return cls(kept, y.shape, y.dtype, _made_by(layer))
+
+    def check(self, layer: "Layer | Recurrent") -> None:
+        """Raise :class:`CacheError` unless it is that of such a layer."""
+        if (here := _made_by(layer)) != (there := self.made_by):
+            wanted, got = (
+                [f"{name} {a[name]}" for name in a if a[name] != b.get(name)]
+                for a, b in ((here, there), (there, here))
+            )
+            raise CacheError(
+                f"cache: expected that of a {type(layer).__name__} with {some(wanted)}; "
+                f"got that of one with {some(got)}"
+            )
+
+
+def _made_by(layer: "Layer | Recurrent") -> dict[str, Any]:
+    """What a cache depends on, by name."""
+    options = {name: getattr(layer, name) for name in layer.cached_options}
+    shapes: dict[str, Any] = {name: array.shape for name, array in layer.params.items()}
+    return shapes | {"type": type(layer).__name__, "dtype": layer.dtype} | options
+
+
 class Layer(Module):
     """A map of the last axis: y, cache = forward(x); dx, grads = backward(dy, cache).
 
     Attributes
     ----------
     Cache : type
-        Of what is kept for the backward. Its first field is x, or an array of the shape and dtype
-        of x, or the cache of the part that took x.
+        Of what ``compute`` keeps for the backward.
+    cached_options : tuple[str, ...]
+        Names of the options that it depends on, but does not hold.
     in_features, out_features : int
         Widths of input and output.
     """
 
     Cache: ClassVar[type]
+    cached_options: ClassVar[tuple[str, ...]] = ()
     in_features: int
     out_features: int
 
@@ -45,7 +80,7 @@ class Layer(Module):
         """Evaluate: the output alone."""
         return self.forward(x)[0]
 
-    def forward(self, x: Array) -> tuple[Array, Any]:
+    def forward(self, x: Array) -> tuple[Array, LayerCache]:
         """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache.
 
         Raises
@@ -54,36 +89,24 @@ class Layer(Module):
             If x is not so wide, not of the dtype of the parameters, or not finite.
         """
         check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
-        return self.compute(x)
+        y, kept = self.compute(x)
+        return y, LayerCache.of(self, y, kept)
 
-    def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
+    def backward(self, dy: Array, cache: LayerCache) -> tuple[Array, Grads]:
         """Gradients of x and of the parameters, from the cotangent dy (..., ``out_features``).
 
         Raises
         ------
         CacheError
-            If ``cache`` is not that of a layer of this kind.
+            If ``cache`` is not that of such a layer.
         ShapeError, DTypeError, NonFiniteError
             If ``dy`` is not like the output of that forward, or not finite.
         """
-        check_cache(cache, self.Cache)
-        x = cache
-        while not isinstance(x, np.ndarray):
-            x = x[0]
-        if x.shape[-1:] != (self.in_features,):
-            raise CacheError(
-                f"cache: expected that of x (..., {self.in_features}); got one of {x.shape}"
-            )
-        check_array("dy", dy, (*x.shape[:-1], self.out_features), x.dtype)
-        return self.compute_backward(dy, cache)
-
-
-class SequenceCache(NamedTuple):
-    """What the backward of a recurrent layer needs."""
-
-    kept: Any  # what ``compute`` has kept
-    shape: tuple[int, ...]  # of y, in the layout of the caller
-    made_by: dict[str, Any]  # shapes of the layer's parameters by name, its dtype and layout
+        check_cache(cache, LayerCache)
+        check_cache(cache.kept, self.Cache)
+        cache.check(self)
+        check_array("dy", dy, cache.shape, cache.dtype)
+        return self.compute_backward(dy, cache.kept)
 
 
 class Recurrent(Module):
@@ -97,6 +120,8 @@ class Recurrent(Module):
     ----------
     Cache : type
         Of what ``compute`` keeps for the backward.
+    cached_options : tuple[str, ...]
+        Names of the options that it depends on, but does not hold.
     in_features, out_features : int
         Widths of input and output.
     dropout : float
@@ -110,6 +135,7 @@ class Recurrent(Module):
     """
 
     Cache: ClassVar[type]
+    cached_options: ClassVar[tuple[str, ...]] = ("batch_first",)
     in_features: int
     out_features: int
     dropout: float = 0.0
@@ -168,7 +194,7 @@ class Recurrent(Module):
             Outputs, shape (B, T, H); (T, B, H) if not ``batch_first``.
         state : tuple
             State after the last step of each row, to be passed to the next call.
-        cache : SequenceCache
+        cache : LayerCache
             What :meth:`backward` needs. It refers to the inputs, the outputs and the parameters:
             change none of them in place before the backward.
 
@@ -186,7 +212,7 @@ class Recurrent(Module):
         ----------
         dy : np.ndarray
             Cotangent of the outputs, in their shape.
-        cache : SequenceCache
+        cache : LayerCache
             From :meth:`forward`. It is not changed, and can be used again.
         dstate : tuple, optional
             Cotangent of the state after the last step; zero if omitted.
@@ -207,18 +233,10 @@ class Recurrent(Module):
         ShapeError, DTypeError, NonFiniteError
             If a cotangent is not like what that forward returned, or not finite.
         """
-        check_cache(cache, SequenceCache)
+        check_cache(cache, LayerCache)
         self.check_cache(cache.kept)
-        if (here := self._signature()) != (there := cache.made_by):
-            wanted, got = (
-                [f"{name} {a[name]}" for name in a if a[name] != b.get(name)]
-                for a, b in ((here, there), (there, here))
-            )
-            raise CacheError(
-                f"cache: expected that of a {type(self).__name__} with {some(wanted)}; "
-                f"got that of one with {some(got)}"
-            )
-        check_array("dy", dy, cache.shape, self.dtype)
+        cache.check(self)
+        check_array("dy", dy, cache.shape, cache.dtype)
         dy = self._batch_major(dy)
         dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
         dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
@@ -259,14 +277,13 @@ class Recurrent(Module):
 
     def _checked_forward(
         self, x: Array, state: Any, rng: Any, lengths: Array | None, **options: Any
-    ) -> tuple[Array, Any, SequenceCache]:
+    ) -> tuple[Array, Any, LayerCache]:
         """Check the arguments and run; ``options`` are for ``compute``."""
         check_generator("rng", rng)
         x, state, lengths = self._enter(x, state, lengths)
         y, state, kept = self.run(x, state, lengths, rng=rng, **options)
         y = self._in_layout(y)
-        cache = SequenceCache(kept, y.shape, self._signature())
-        return y, self.outer_state(state), cache
+        return y, self.outer_state(state), LayerCache.of(self, y, kept)
 
     def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments; return them in the layout of ``compute``."""
@@ -297,8 +314,3 @@ class Recurrent(Module):
     def _in_layout(self, array: Array) -> Array:
         """(B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
-
-    def _signature(self) -> dict[str, Any]:
-        """The sizes, dtype and layout that a cache depends on."""
-        shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
-        return shapes | {"dtype": self.dtype, "batch_first": self.batch_first}

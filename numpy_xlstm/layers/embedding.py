@@ -64,6 +64,7 @@ class Embedding(Module):
     ) -> None:
         self.num_embeddings = check_positive("num_embeddings", num_embeddings)
         self.embedding_dim = check_positive("embedding_dim", embedding_dim)
+        self.out_features = self.embedding_dim
         to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
         rng = generator_or_new(rng)
         check_fits([shape], to, rng)
@@ -94,13 +95,13 @@ class Embedding(Module):
         """
         check_cache(cache, EmbeddingCache)
         check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
-        return None, self.compute_backward(dy, cache)
+        return self.compute_backward(dy, cache)
 
     def compute(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Forward, without checks."""
         return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
 
-    def compute_backward(self, dy: Array, cache: EmbeddingCache) -> Grads:
+    def compute_backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Backward, without checks: sum the vectors of each token into that token's row.
 
         Flat indices, because ``np.add.at`` is several times slower on rows.
@@ -109,4 +110,4 @@ class Embedding(Module):
         dW = np.zeros(V * D, self.dtype)
         flat = cache.tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
         np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]
-        return {"weight": dW.reshape(V, D)}
+        return None, {"weight": dW.reshape(V, D)}

@@ -40,7 +40,7 @@ class GatedFeedForward(Layer):
     bias : bool
         Whether the three maps have biases.
     fused : str, optional
-        Name of the one matrix (2U, D) in which W_g is above W_u. If omitted, they are
+        Name of the one matrix (2U, D) in which W_g is above W_u. If None, they are
         ``proj_up_gate`` and ``proj_up``, each (U, D).
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
@@ -66,6 +66,7 @@ class GatedFeedForward(Layer):
     """
 
     Cache = FeedForwardCache
+    cached_options = ("act_fn",)
 
     def __init__(
         self,

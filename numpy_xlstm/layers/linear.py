@@ -160,11 +160,6 @@ class LinearGroup(Module):
         """The maps as they are stored."""
         return [getattr(self, name) for name in self.parts]
 
-    def views(self, kind: str) -> list[Array]:
-        """The parts of all weights, or biases, one for each output, as live views."""
-        arrays = [linear.params[kind] for linear in self.linears]
-        return arrays if self.fused is None else [arrays[0][part] for part in self.slices]
-
     def compute(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
         """Forward, without checks: the outputs in order."""
         outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)

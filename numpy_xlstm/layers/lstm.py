@@ -11,7 +11,7 @@ from numpy_xlstm.layers.sequence import GatedLayer
 from numpy_xlstm.numerics import Array
 
 
-class LSTMCache(NamedTuple):
+class LSTMSequenceCache(NamedTuple):
     """What the backward of an LSTM needs: x, and what the kernel has kept."""
 
     x: Array
@@ -41,7 +41,7 @@ class LSTMSequence(GatedLayer):
     ((2, 5, 3), (2, 4), ['R', 'W', 'b'])
     """
 
-    Cache = LSTMCache
+    Cache = LSTMSequenceCache
     kernel: ClassVar[Any] = lstm
     num_heads = 1
 

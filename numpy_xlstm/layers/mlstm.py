@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import root
-from numpy_xlstm.cells.mlstm import mLSTMCell, mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm import form as forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.shared import Cache
@@ -19,7 +19,7 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
 
 
-class mLSTMCache(NamedTuple):
+class mLSTMSequenceCache(NamedTuple):
     """What the backward of an mLSTM needs; the last three are (B, T, H)."""
 
     x: Array
@@ -64,7 +64,7 @@ class mLSTM(SequenceLayer):
     """
 
     cell: mLSTMCell
-    Cache = mLSTMCache
+    Cache = mLSTMSequenceCache
     num_heads, qk_dim, eps = of_cell("num_heads"), of_cell("qk_dim"), of_cell("eps")
     forget_gate, input_gate = of_cell("forget_gate"), of_cell("input_gate")
 
@@ -79,7 +79,7 @@ class mLSTM(SequenceLayer):
         input_gate: str = "exp",
         form: str = "auto",
         chunk_size: int = CHUNK_SIZE,
-        eps: float = 1e-6,
+        eps: float = EPS,
         batch_first: bool = True,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
@@ -100,7 +100,7 @@ class mLSTM(SequenceLayer):
 
     def compute(
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
-    ) -> tuple[Array, mLSTMState, mLSTMCache]:
+    ) -> tuple[Array, mLSTMState, mLSTMSequenceCache]:
         """Forward, without checks; there is no dropout."""
         p, (B, T, D) = self.params, x.shape
         if lengths is not None:  # what is at padding may be any number
@@ -113,10 +113,10 @@ class mLSTM(SequenceLayer):
         q, k, v, i, f, o_pre = (maps[g].reshape(B, T, len(p[f"b_{g}"])) for g in "qkvifo")
         o, slope = sigmoid_and_slope(o_pre)  # [mlstm.5]
         h_tilde, after, kept = forms.forward(q, k, v, i, f, state, lengths=lengths, **self.options)
-        return o * h_tilde, after, mLSTMCache(x, kept, h_tilde, o, slope)  # [mlstm.14]
+        return o * h_tilde, after, mLSTMSequenceCache(x, kept, h_tilde, o, slope)  # [mlstm.14]
 
     def compute_backward(
-        self, dy: Array, cache: mLSTMCache, dstate: Any
+        self, dy: Array, cache: mLSTMSequenceCache, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
         """Backward, without checks."""
         x, kept, h_tilde, o, slope = cache

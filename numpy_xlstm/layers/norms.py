@@ -25,6 +25,7 @@ class Norm(Layer):
     """Normalise each head of the last axis, then scale and shift each feature."""
 
     Cache = NormCache
+    cached_options = ("num_heads", "in_features")
     centred: ClassVar[bool]
 
     def __init__(

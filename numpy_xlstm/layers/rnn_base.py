@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import Recurrent, SequenceCache
+from numpy_xlstm.layers.base import LayerCache, Recurrent
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, levels
 from numpy_xlstm.module import Grads
@@ -118,7 +118,7 @@ class TorchLayer(Recurrent):
 class UnbatchedCache(NamedTuple):
     """What the backward of one sequence without a batch needs."""
 
-    batch: SequenceCache  # of the batch that has this one row
+    batch: LayerCache  # of the batch that has this one row
     shape: tuple[int, ...]  # of y
 
 

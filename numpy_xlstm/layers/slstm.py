@@ -12,7 +12,7 @@ from numpy_xlstm.layers.sequence import GatedLayer, of_cell
 from numpy_xlstm.numerics import Array
 
 
-class sLSTMCache(NamedTuple):
+class sLSTMSequenceCache(NamedTuple):
     """What the backward of an sLSTM needs: x, and what the kernel has kept."""
 
     x: Array
@@ -50,7 +50,7 @@ class sLSTM(GatedLayer):
     True
     """
 
-    Cache = sLSTMCache
+    Cache = sLSTMSequenceCache
     num_heads, forget_gate = of_cell("num_heads"), of_cell("forget_gate")
     kernel: ClassVar[Any] = slstm
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
-from numpy_xlstm.layers import Dropout, Embedding, Linear, Recurrent, SequenceCache
+from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
@@ -180,13 +180,15 @@ class LanguageModel(StateDict, Recurrent):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
         recompute: bool = False,
-    ) -> tuple[Array, Any, SequenceCache]:
+    ) -> tuple[Array, Any, LayerCache]:
         """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`sLSTM.forward`.
 
         Parameters
         ----------
-        tokens, state, rng, lengths
-            As x, state, rng and lengths there.
+        tokens, state, rng
+            As x, state and rng there.
+        lengths : None
+            A language model takes sequences of one length.
         recompute : bool
             For a body of blocks: keep only the input of each block, and run the block again in the
             backward: about a third more time for a fraction of the memory. The result is the same,
@@ -197,15 +199,11 @@ class LanguageModel(StateDict, Recurrent):
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
             If an argument is not as described.
         """
-        if check_bool("recompute", recompute) and not self.can_recompute:
-            raise OptionError(
-                f"recompute: expected a model made of blocks; got a {type(self).__name__} "
-                f"of one {type(self.body).__name__}"
-            )
+        check_recompute(self, recompute)
         return self._checked_forward(tokens, state, rng, lengths, recompute=recompute)
 
     def backward(  # type: ignore[override]
-        self, dy: Array, cache: SequenceCache, dstate: Any = None
+        self, dy: Array, cache: LayerCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
         """As :meth:`sLSTM.backward`, but with None for the tokens, which have no gradient."""
         return None, *super().backward(dy, cache, dstate)[1:]
@@ -213,11 +211,6 @@ class LanguageModel(StateDict, Recurrent):
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for a state that no sequence leads to."""
         self.body.check_state(state)
-
-    @property
-    def can_recompute(self) -> bool:
-        """Whether the body is made of blocks, which can be run again in the backward."""
-        return isinstance(self.body, BlockStack)
 
     def compute(
         self,
@@ -243,7 +236,8 @@ class LanguageModel(StateDict, Recurrent):
         dh, head = self.head.compute_backward(dhead, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
         dx = self.embedding_dropout.compute_backward(dx, cache.dropped)
-        grads = {"embedding": self.embedding.compute_backward(dx, cache.embedding), "body": body}
+        _, embedding = self.embedding.compute_backward(dx, cache.embedding)
+        grads = {"embedding": embedding, "body": body}
         if self.tied:
             grads["embedding"]["weight"] += head["weight"]
         else:
@@ -284,7 +278,8 @@ class LanguageModel(StateDict, Recurrent):
         return PreparedModel(self)
 
     @property
-    def _shared(self) -> tuple[str, str] | None:  # type: ignore[override]
+    def shared(self) -> tuple[str, str] | None:  # type: ignore[override]
+        """What the head's matrix and the embedding's are called, where they are the same one."""
         return (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
 
     def check_input(self, tokens: Any) -> None:
@@ -293,6 +288,16 @@ class LanguageModel(StateDict, Recurrent):
         if tokens.ndim != 2:
             raise ShapeError(f"tokens: expected shape (B, T); got {tokens.shape}")
         check_batch("tokens", tokens)
+
+
+def check_recompute(model: Any, recompute: Any) -> None:
+    """Raise :class:`OptionError` for True unless the model's body is made of blocks."""
+    body = getattr(model, "body", None)
+    if check_bool("recompute", recompute) and not isinstance(body, BlockStack):
+        of = "" if body is None else f" of one {type(body).__name__}"
+        raise OptionError(
+            f"recompute: expected a model made of blocks; got a {type(model).__name__}{of}"
+        )
 
 
 def _check_body(body: Any, width: int, tied: bool) -> None:

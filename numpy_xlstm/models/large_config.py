@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
+from numpy_xlstm.cells.mlstm import EPS
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.soft_cap import check_cap
 from numpy_xlstm.models.config import Config, Positive, check_range
@@ -81,7 +82,7 @@ class xLSTMLargeConfig(Config):
     chunk_size: Positive = 64
     return_last_states: bool = False
     autocast_kernel_dtype: str = "bfloat16"
-    eps: NotNegative = 1e-6
+    eps: NotNegative = EPS
     inference_state_dtype: str = "float32"
     ffn_proj_factor: NotNegative = 2.6667
     ffn_round_up_to_multiple_of: Positive = 64

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.cells.gates import underflows
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
@@ -24,7 +24,7 @@ from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
-from numpy_xlstm.models.slstm_layer import BIAS, KERNEL, sLSTMBlockState, sLSTMLayer
+from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.numerics import Array, check_batch, clip, log_sigmoid, own_error_state, sigmoid
 
 Map = Callable[[Array], Array]
@@ -143,7 +143,7 @@ def _(layer: mLSTMLayer) -> Step:
         qkv = projections(active, active, p)
         q, k, v = qkv.reshape(3, len(u), NH, -1)
         pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
-        h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, 1e-6)
+        h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
         read = outnorm(h) + skip * active
         return down(read * silu(z)), mLSTMBlockState(conv_state, memory)
 
@@ -187,12 +187,12 @@ def mlstm_step(
 @prepared.register
 def _(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
-    norm, b = normed(layer.group_norm), layer.params[BIAS].reshape(4, 1, -1).copy()
+    norm, b = normed(layer.group_norm), layer.params[B_NAME].reshape(4, 1, -1).copy()
     NH, DH = layer.config.num_heads, layer.head_dim
     each = np.zeros((NH, 3, DH, 4, DH), layer.dtype)  # from a, x and h to i, f, z and o
     for gate, linear in enumerate(layer.gates):
         each[:, gate // 2, :, gate] = linear.params["weight"].swapaxes(1, 2)
-    each[:, 2] = layer.params[KERNEL].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
+    each[:, 2] = layer.params[R_NAME].reshape(NH, 4, DH, DH).transpose(0, 3, 1, 2)
     W = each.reshape(NH, 3 * DH, 4 * DH)
 
     def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:

@@ -29,7 +29,7 @@ from numpy_xlstm.numerics.available import check_fits
 GATES = ("fgate", "igate", "zgate", "ogate")
 """The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
 
-KERNEL, BIAS = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
+R_NAME, B_NAME = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
 
 SILU = ACTIVATIONS["swish"]
 
@@ -149,7 +149,7 @@ class sLSTMLayer(Recurrent):
         elif self.config.bias_init == "small_init":
             b[1] = np.linspace(3, 6, DH)
         dtype = self.fgate.params["weight"].dtype
-        return {KERNEL: R.astype(dtype, copy=False), BIAS: b.reshape(-1).astype(dtype)}
+        return {R_NAME: R.astype(dtype, copy=False), B_NAME: b.reshape(-1).astype(dtype)}
 
     @property
     def gates(self) -> list[HeadwiseLinear]:
@@ -178,8 +178,8 @@ class sLSTMLayer(Recurrent):
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
-        Wx = np.concatenate(pre, axis=-1) + self._arrays[BIAS]  # [sblock.2]
-        R, ends = self._arrays[KERNEL], np.full(len(x), x.shape[1])
+        Wx = np.concatenate(pre, axis=-1) + self._arrays[B_NAME]  # [sblock.2]
+        R, ends = self._arrays[R_NAME], np.full(len(x), x.shape[1])
         h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
@@ -193,7 +193,7 @@ class sLSTMLayer(Recurrent):
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
         dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
-        cell = {KERNEL: dR, BIAS: dWx.sum(axis=(0, 1))}  # [sblock.5]
+        cell = {R_NAME: dR, B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
         back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
         (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]

@@ -24,7 +24,7 @@ class StateDict:
     """What has an official state dict: the methods of a model with ``params``."""
 
     params: Any
-    _shared: tuple[str, str] | None = None
+    shared: tuple[str, str] | None = None
     """What the head's matrix is called, and the embedding's, where they are the same one."""
 
     def state_dict(self, layout: str = "vanilla") -> dict[str, Array]:
@@ -37,8 +37,8 @@ class StateDict:
             its newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
         """
         arrays = in_layout(dict(self.params), layout)
-        if self._shared is not None:
-            head, embedding = self._shared
+        if self.shared is not None:
+            head, embedding = self.shared
             arrays[head] = arrays[embedding]
         return {name: array.copy() for name, array in arrays.items()}
 
@@ -62,7 +62,7 @@ class StateDict:
             order of b cannot be told. Nothing has been copied then.
         """
         params = self.params
-        for name, array in official_arrays(arrays, params, self._shared, layout).items():
+        for name, array in official_arrays(arrays, params, self.shared, layout).items():
             params[name][...] = array
 
 

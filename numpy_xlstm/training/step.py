@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from numpy_xlstm.door import check_like
-from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
-from numpy_xlstm.models import RecurrentModel
+from numpy_xlstm.models.language_model import RecurrentModel, check_recompute
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
@@ -202,10 +202,7 @@ def check_step_options(
     """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
-    if check_bool("recompute", recompute) and not getattr(model, "can_recompute", False):
-        raise OptionError(
-            f"recompute: expected a model made of blocks; got a {type(model).__name__}"
-        )
+    check_recompute(model, recompute)
     if comm is not None:
         check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
 

@@ -23,9 +23,7 @@ from numpy_xlstm.cells import (
     LSTMPCell,
     LSTMState,
     OriginalGRUCell,
-    OriginalGRUState,
     PeepholeLSTMCell,
-    PeepholeState,
     mLSTMCell,
     mLSTMState,
     sLSTMCell,
@@ -206,7 +204,7 @@ def _check_lstm(cell: Any) -> None:
 
 
 def _check_peephole(cell: Any) -> None:
-    _check_one_unit(cell, PeepholeState, 4, params={"P": (3,)})
+    _check_one_unit(cell, LSTMState, 4, params={"P": (3,)})
 
 
 def _check_gru(cell: Any) -> None:
@@ -214,7 +212,7 @@ def _check_gru(cell: Any) -> None:
 
 
 def _check_original_gru(cell: Any) -> None:
-    _check_one_unit(cell, OriginalGRUState, 3)
+    _check_one_unit(cell, GRUState, 3)
 
 
 def _check_elman(cell: Any, nonlinearity: str = "tanh", b: float = 0) -> Any:

@@ -141,11 +141,12 @@ def test_a_factor_of_the_input_matters_through_eps_only(kind: type[Any], eps: fl
     x, dy = rng.standard_normal((2, 4, layer.in_features))
     _, cache = layer.forward(x)
     dx, _ = layer.backward(dy, cache)
+    normed, scale = cache.kept
     heads = (4, -1, 5)
     dnormed = (dy * layer.gain).reshape(heads)
     along = (x * dx).reshape(heads).sum(axis=-1)
-    products = (cache.normed.reshape(heads) * dnormed).sum(axis=-1)
-    expected = eps * cache.scale.reshape(4, -1) ** 2 * products
+    products = (normed.reshape(heads) * dnormed).sum(axis=-1)
+    expected = eps * scale.reshape(4, -1) ** 2 * products
     np.testing.assert_allclose(along, expected, rtol=1e-12, atol=1e-14)
     assert (np.abs(expected).min() > 1e-3) == (eps > 0)
 

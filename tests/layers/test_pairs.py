@@ -75,7 +75,7 @@ def test_a_cache_of_another_origin(name: str) -> None:
         if not isinstance(cache, kind):
             with pytest.raises(CacheError, match=expected + type(cache).__name__):
                 backward(X, cache)
-    with pytest.raises(CacheError, match=expected + "LinearCache"):
+    with pytest.raises(CacheError, match=expected + "LayerCache"):
         backward(X, Linear(3, 3).forward(X)[1])
 
 

@@ -4,7 +4,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm import (
+    LSTM,
+    mLSTM,
+    mLSTMBlockConfig,
+    mLSTMLayerConfig,
+    sLSTM,
+    xLSTMLMModel,
+    xLSTMLMModelConfig,
+)
 from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
@@ -146,15 +154,15 @@ def test_a_bad_number_of_parts(accumulate: Any) -> None:
 def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> None:
     options: list[dict[str, Any]] = []
 
-    class Dropping(LanguageModel):
-        dropout = 0.0
-        can_recompute = True
-
+    class Dropping(xLSTMLMModel):
         def forward(self, tokens: Any, state: Any = None, **given: Any) -> Any:  # type: ignore[override]
             options.append(given)
             return super().forward(tokens, state)
 
-    model, rng = build(kind=Dropping), np.random.default_rng(1)
+    block = mLSTMBlockConfig(mLSTMLayerConfig(num_heads=2))
+    sizes: dict[str, Any] = {"num_blocks": 1, "embedding_dim": 8, "vocab_size": V}
+    rng = np.random.default_rng(1)
+    model = Dropping(xLSTMLMModelConfig(mlstm_block=block, **sizes), rng=rng)
     batch = next(draw_batches())
     gradients(model, batch, rng=rng)
     gradients(model, batch, recompute=True)

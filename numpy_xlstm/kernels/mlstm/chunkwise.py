@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
 from numpy_xlstm.numerics import Array, check_positive, dot
 from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
@@ -37,7 +37,7 @@ def mlstm_chunkwise(
     *,
     lengths: Array | None = None,
     chunk_size: int = CHUNK_SIZE,
-    eps: float = 1e-6,
+    eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
@@ -139,7 +139,7 @@ def mlstm_parallel(
     state: Any = None,
     *,
     lengths: Array | None = None,
-    eps: float = 1e-6,
+    eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:

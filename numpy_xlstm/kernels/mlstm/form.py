@@ -5,7 +5,7 @@ This is what layers and models call.
 
 from functools import partial
 
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.kernels.headwise import join_heads, split_heads
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE, chunks
 from numpy_xlstm.kernels.mlstm.recurrent import steps
@@ -30,7 +30,7 @@ def forward(
     form: str = "auto",
     lengths: Array | None = None,
     chunk_size: int = CHUNK_SIZE,
-    eps: float = 1e-6,
+    eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:

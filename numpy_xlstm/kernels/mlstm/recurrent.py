@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients
 from numpy_xlstm.numerics import Array, dot
@@ -23,7 +23,7 @@ def mlstm_recurrent(
     state: Any = None,
     *,
     lengths: Array | None = None,
-    eps: float = 1e-6,
+    eps: float = EPS,
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
