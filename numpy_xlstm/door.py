@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
-from numpy_xlstm.numerics import Array, check_array, check_batch, entries, own_error_state
+from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
 from numpy_xlstm.trees import leaves, put_together, tree_map
 
 Kept = TypeVar("Kept")
@@ -41,10 +41,17 @@ def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     fields = getattr(like, "_fields", range(len(like)))
     if not isinstance(tree, tuple | list) or len(tree) != len(like):
         expected = ", ".join(map(str, fields))
-        raise ShapeError(f"{name}: expected a tuple ({expected}); got {entries(tree)}")
+        raise ShapeError(f"{name}: expected a tuple ({expected}); got {_kind(tree)}")
     parts = zip(fields, tree, like, strict=True)
     checked = [check_like(f"{name}.{f}", part, want, hint) for f, part, want in parts]
     return put_together(like, checked)
+
+
+def _kind(tree: Any) -> str:
+    """What was given in place of a tuple of other fields."""
+    if isinstance(tree, np.ndarray):
+        return f"an array of shape {tree.shape}"
+    return f"{len(tree)} entries" if isinstance(tree, tuple | list) else type(tree).__name__
 
 
 def check_cache(cache: Any, kind: type) -> None:

@@ -1,6 +1,6 @@
 """Elman network: one step, both ways, line by line as in ``docs/derivations/elman.md``."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,7 @@ class ElmanCell(Module):
     """
 
     Cache = ElmanCache
+    tensor_axes: ClassVar[dict[str, str]] = {"W": "unit input", "R": "unit from", "b": "unit"}
 
     def __init__(
         self,

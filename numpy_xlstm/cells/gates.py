@@ -4,7 +4,7 @@ Rows are gate by gate, in the order i, f, z, o: that of ``torch.nn.LSTM``, which
 Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,22 @@ from numpy_xlstm.numerics.arrays import checked_dtype, generator_or_new
 GATES = ("i", "f", "z", "o")
 """The order of the rows of W, R and b."""
 
-GATE_AXES = {
-    "W": "(gate=ifzo unit) input",
-    "R": "(gate=ifzo unit) from",
-    "b": "(gate=ifzo unit)",
-}
-"""What :func:`~numpy_xlstm.gradcheck` calls the entries of W, R and b."""
 
-HEAD_AXES = {**GATE_AXES, "R": "head (gate=ifzo unit) from"}
-"""The same with a block of R for each head."""
+def gate_axes(gates: str = "ifzo") -> dict[str, str]:
+    """What :func:`~numpy_xlstm.gradcheck` calls the entries of W, R and b, in an order of gates."""
+    return {
+        "W": f"(gate={gates} unit) input",
+        "R": f"(gate={gates} unit) from",
+        "b": f"(gate={gates} unit)",
+    }
+
+
+def axes_of_heads(axes: Mapping[str, str]) -> Any:
+    """Return the property of a cell that has these axes with its ``num_heads`` in them."""
+    return property(
+        lambda cell: {name: each.format(num_heads=cell.num_heads) for name, each in axes.items()}
+    )
+
 
 KINDS = ("sigmoid", "exp")
 """What a gate can be."""

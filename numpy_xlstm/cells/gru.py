@@ -1,11 +1,11 @@
 """GRU: one step, forward and backward, line by line as in ``docs/derivations/gru.md``."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
@@ -74,6 +74,7 @@ class GRUCell(Module):
     """
 
     Cache = GRUCache
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes("rzn"), "b_h": "(gate=rzn unit)"}
 
     def __init__(
         self,

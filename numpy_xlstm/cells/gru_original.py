@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
@@ -69,6 +69,7 @@ class OriginalGRUCell(Module):
     """
 
     Cache = OriginalGRUCache
+    tensor_axes = gate_axes("rzn")
 
     def __init__(
         self,

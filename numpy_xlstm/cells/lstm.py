@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
-    GATE_AXES,
     check_sizes,
+    gate_axes,
     gate_rows,
     pre_activations,
     pre_activations_backward,
@@ -98,7 +98,7 @@ class LSTMCell(Module):
     """
 
     Cache = LSTMCache
-    tensor_axes = GATE_AXES
+    tensor_axes = gate_axes()
 
     def __init__(
         self,

@@ -1,20 +1,17 @@
 """LSTM with a projection: one step, both ways, line by line as in ``docs/derivations/lstmp.md``."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import GATE_AXES, check_sizes
+from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
-
-PROJECTED_AXES = {**GATE_AXES, "W_hr": "unit from"}
-"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
 
 
 class LSTMPCache(NamedTuple):
@@ -80,7 +77,7 @@ class LSTMPCell(Module):
     """
 
     Cache = LSTMPCache
-    tensor_axes = PROJECTED_AXES
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "W_hr": "unit from"}
 
     def __init__(
         self,

@@ -5,7 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import KINDS, check_sizes, log_gate, log_gate_slope, root
+from numpy_xlstm.cells.gates import (
+    KINDS,
+    axes_of_heads,
+    check_sizes,
+    log_gate,
+    log_gate_slope,
+    root,
+)
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
@@ -14,6 +21,16 @@ from numpy_xlstm.numerics.available import check_fits
 
 EPS = 1e-6
 """ε in the denominator of h, as in xLSTM Large."""
+
+AXES = {
+    **dict.fromkeys(("W_q", "W_k"), "(head={num_heads} key) input"),
+    **dict.fromkeys(("W_v", "W_o"), "(head={num_heads} value) input"),
+    **dict.fromkeys(("W_i", "W_f"), "head input"),
+    **dict.fromkeys(("b_q", "b_k"), "(head={num_heads} key)"),
+    **dict.fromkeys(("b_v", "b_o"), "(head={num_heads} value)"),
+    **dict.fromkeys(("b_i", "b_f"), "head"),
+}
+"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
 
 
 class mLSTMState(NamedTuple):
@@ -120,6 +137,7 @@ class mLSTMCell(Module):
     """
 
     Cache = mLSTMCache
+    tensor_axes = axes_of_heads(AXES)
 
     def __init__(
         self,

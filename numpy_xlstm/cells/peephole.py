@@ -1,11 +1,11 @@
 """Peephole LSTM: one step, both ways, line by line as in ``docs/derivations/peephole.md``."""
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.gates import check_sizes
+from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
@@ -66,6 +66,7 @@ class PeepholeLSTMCell(Module):
     """
 
     Cache = PeepholeCache
+    tensor_axes: ClassVar[dict[str, str]] = {**gate_axes(), "P": "(gate=ifo unit)"}
 
     def __init__(
         self,

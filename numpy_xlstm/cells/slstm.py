@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import (
-    HEAD_AXES,
     KINDS,
+    axes_of_heads,
     check_memory,
     check_sizes,
     gate_rows,
@@ -26,6 +26,13 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
+
+AXES = {
+    "W": "(gate=ifzo head={num_heads} unit) input",
+    "R": "head (gate=ifzo unit) from",
+    "b": "(gate=ifzo head={num_heads} unit)",
+}
+"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
 
 
 class sLSTMState(NamedTuple):
@@ -132,7 +139,7 @@ class sLSTMCell(Module):
     """
 
     Cache = sLSTMCache
-    tensor_axes = HEAD_AXES
+    tensor_axes = axes_of_heads(AXES)
 
     def __init__(
         self,

@@ -13,7 +13,8 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.gradcheck import from_torch
 from numpy_xlstm.gradcheck.target import checked_target, is_floating, named_params, over
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.module import some
+from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.suite import Target
 
 FORM = "module:name or module:name(3, num_heads=2), with numbers and texts"
@@ -98,8 +99,9 @@ def _looked_up(text: str, module: Any, name: str) -> Any:
     found = module
     for part in name.split("."):
         if not hasattr(found, part):
-            there = ", ".join(n for n in vars(found) if not n.startswith("_"))
-            raise OptionError(f"{text}: expected one of {there or 'no name'}; got {part!r}")
+            there = [n for n in vars(found) if not n.startswith("_")]
+            got = f"{part!r}{did_you_mean(part, there)}"
+            raise OptionError(f"{text}: expected one of {some(there)}; got {got}")
         found = getattr(found, part)
     return found
 

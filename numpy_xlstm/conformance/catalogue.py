@@ -3,6 +3,7 @@
 from typing import Any
 
 from numpy_xlstm import cells
+from numpy_xlstm.cells import mlstm, slstm
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
 from numpy_xlstm.conformance.models import MODELS
 from numpy_xlstm.conformance.stateless import LAYERS
@@ -22,20 +23,13 @@ GATED = {
     "y": "row step unit",
     "h": "row unit",
     "c": "row unit",
-    "W": "(gate=ifzo unit) input",
-    "R": "(gate=ifzo unit) from",
-    "b": "(gate=ifzo unit)",
     "Wx": "row step (gate=ifzo unit)",
-    "P": "(gate=ifo unit)",
-    "W_hr": "unit from",
 }
 SCALAR = {
     **dict.fromkeys("hcnm", "row (head={num_heads} unit)"),
     "x": "row step input",
     "y": "row step (head={num_heads} unit)",
-    "W": "(gate=ifzo head={num_heads} unit) input",
-    "R": "head (gate=ifzo unit) from",
-    "b": "(gate=ifzo head={num_heads} unit)",
+    **slstm.AXES,
     "Wx": "row step (gate=ifzo head={num_heads} unit)",
 }
 MATRIX = {
@@ -44,12 +38,7 @@ MATRIX = {
     "C": "row head key value",
     "n": "row head key",
     "m": "row head",
-    **dict.fromkeys(("W_q", "W_k"), "(head={num_heads} key) input"),
-    **dict.fromkeys(("W_v", "W_o"), "(head={num_heads} value) input"),
-    **dict.fromkeys(("W_i", "W_f"), "head input"),
-    **dict.fromkeys(("b_q", "b_k"), "(head={num_heads} key)"),
-    **dict.fromkeys(("b_v", "b_o"), "(head={num_heads} value)"),
-    **dict.fromkeys(("b_i", "b_f"), "head"),
+    **mlstm.AXES,
 }
 GIVEN = {
     **{name: MATRIX[name] for name in "Cnm"},
@@ -57,30 +46,26 @@ GIVEN = {
     **dict.fromkeys("vy", "row head step value"),
     **dict.fromkeys("if", "row head step"),
 }
-RESET = {
-    **GATED,
-    "W": "(gate=rzn unit) input",
-    "R": "(gate=rzn unit) from",
-    "b": "(gate=rzn unit)",
-    "b_h": "(gate=rzn unit)",
-}
-ELMAN = {**GATED, "W": "unit input", "R": "unit from", "b": "unit"}
-
 FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in ("sigmoid", "exp")}
 MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
 
+
+def _with(cell: Any) -> dict[str, str]:
+    return {**GATED, **cell.tensor_axes}
+
+
 FAMILIES: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
-    "lstm": (cells.LSTMCell, {"": PLAIN}, GATED),
+    "lstm": (cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell)),
     "slstm": (cells.sLSTMCell, FORGET, SCALAR),
     "mlstm": (cells.mLSTMCell, MLSTM, MATRIX),
     "mlstmsig": (cells.mLSTMCell, MLSTMSIG, MATRIX),
-    "gru": (cells.GRUCell, {"": PLAIN}, RESET),
-    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, RESET),
-    "elman": (cells.ElmanCell, NONLINEARITY, ELMAN),
-    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, GATED),
-    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, GATED),
+    "gru": (cells.GRUCell, {"": PLAIN}, _with(cells.GRUCell)),
+    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, _with(cells.OriginalGRUCell)),
+    "elman": (cells.ElmanCell, NONLINEARITY, _with(cells.ElmanCell)),
+    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, _with(cells.PeepholeLSTMCell)),
+    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, _with(cells.LSTMPCell)),
 }
 """Specification, variants and axes of each family."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance
-from numpy_xlstm.errors import printable
+from numpy_xlstm.errors import ShapeError, printable
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 
@@ -57,7 +57,7 @@ def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
 
     Raises
     ------
-    AttributeError
+    ShapeError
         If the results are no mapping; wrong tensors have rows that say so.
 
     Examples
@@ -69,6 +69,8 @@ def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
     >>> [(row.tensor, row.note) for row in compare(case, results) if not row.passed]
     [('dx', 'expected float64 (3, 5); got none')]
     """
+    if not isinstance(results, Mapping):
+        raise ShapeError(f"results: expected arrays by name; got {type(results).__name__}")
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
     return rows + [Row(case.id, name, np.inf, "expected no such tensor") for name in unknown]

@@ -9,7 +9,7 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_kind, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_positive
 from numpy_xlstm.numerics.available import check_fits
 
 
@@ -275,7 +275,9 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
         raise OptionError(f"layers: expected {expected}; got {layers!r}")
     for n, directions in enumerate(found):
         for layer in directions:
-            check_kind(f"layers[{n}]", layer, Recurrent)
+            if not isinstance(layer, Recurrent):
+                expected = "a layer over sequences, such as SequenceLayer(cell)"
+                raise OptionError(f"layers[{n}]: expected {expected}; got {type(layer).__name__}")
             width = _width(found[n - 1]) if n else found[0][0].in_features
             if layer.in_features != width:
                 expected = f"in_features {width}, the width of what it is given"

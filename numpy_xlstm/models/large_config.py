@@ -94,10 +94,11 @@ class xLSTMLargeConfig(Config):
         """Check the values, also beside each other."""
         super().__post_init__()
         for name in ("qk_dim", "v_dim"):
-            if getattr(self, name) % self.num_heads or getattr(self, name) == 0:
+            if (width := getattr(self, name)) % self.num_heads or width == 0:
+                factor = getattr(self, f"{name}_factor")
                 raise OptionError(
                     f"{name}_factor: expected a width that num_heads = {self.num_heads} divides; "
-                    f"got {getattr(self, name)}"
+                    f"got {width}, which is {factor} of embedding_dim = {self.embedding_dim}"
                 )
         check_positive("ffn_proj_factor", self.ffn_dim)
 

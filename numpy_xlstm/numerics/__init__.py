@@ -35,7 +35,6 @@ from numpy_xlstm.numerics.arrays import (
     checked_dtype,
     checked_path,
     did_you_mean,
-    entries,
     existing_file,
     generator_or_new,
     is_number,

@@ -148,14 +148,6 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def entries(value: Any) -> str:
-    """Say how many entries a value has, or what it is if it has none."""
-    try:
-        return f"{len(value)} entries"
-    except TypeError:  # no collection, or an array of shape ()
-        return type(value).__name__
-
-
 def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise :class:`OptionError`."""
     if not isinstance(value, str) or value not in choices:

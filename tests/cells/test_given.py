@@ -116,7 +116,7 @@ GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
         ((GOOD[0] * np.nan, GOOD[1]), NonFiniteError, "Wx: expected finite"),
         ((GOOD[0], GOOD[1] + np.inf), NonFiniteError, "R: expected finite"),
         ((*GOOD, (GOOD[0],)), ShapeError, "state: expected a tuple .*; got 1 entries"),
-        ((*GOOD, np.array(0.0)), ShapeError, "state: expected a tuple .*; got ndarray"),
+        ((*GOOD, np.array(0.0)), ShapeError, "state: expected a tuple .*; got an array of shape"),
     ],
 )
 def test_bad_arguments(

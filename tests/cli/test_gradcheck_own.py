@@ -118,7 +118,7 @@ def test_a_module_of_pytorch(folder: Path, capsys: pytest.CaptureFixture[str]) -
         ("mine.cells:Scale(3, 4, 5)", "expected the arguments of Scale(size, wrong=1.0): too many"),
         (
             "mine.cells:Sale",
-            "expected one of functools, np, mLSTM, sLSTMCell, Scale, Deep, product",
+            "and 5 more; got 'Sale'; did you mean Scale?",
         ),
         ("mine.sells:Scale", "expected a module in this folder, or installed; got 'mine.sells'"),
         (":Scale", "expected a module in this folder, or installed; got ''"),

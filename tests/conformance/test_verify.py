@@ -26,7 +26,7 @@ from numpy_xlstm.conformance import (
 )
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
-from numpy_xlstm.errors import OptionError
+from numpy_xlstm.errors import OptionError, ShapeError
 
 CASES = read_vectors(SMALL)
 CASE = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.ordinary.float32")
@@ -85,6 +85,8 @@ def test_minus_infinity_is_equal_to_itself_alone() -> None:
     case.check(case.expected)
     with pytest.raises(AssertionError, match=r"final\.m +inf +24 of 24 entries; .* got 0"):
         case.check({**case.expected, "final.m": np.zeros((3, 8), np.float32)})
+    with pytest.raises(ShapeError, match="results: expected arrays by name; got NoneType"):
+        case.check(None)  # type: ignore[arg-type]
 
 
 def test_the_entries_that_are_wrong_have_a_gate_in_common() -> None:

@@ -1,15 +1,21 @@
 """Where wrong entries are: by index, by name, and what they have in common."""
 
+from inspect import isclass, signature
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTMCell, gradcheck
+from numpy_xlstm import LSTMCell, Module, cells, gradcheck
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 from tests.gradcheck.layers import ExponentialStep, X
+
+
+def is_cell(each: Any) -> bool:
+    return isclass(each) and issubclass(each, Module)
+
 
 x = np.random.default_rng(1).standard_normal((2, 3))
 
@@ -42,6 +48,17 @@ def test_a_subclass_of_ours_may_name_its_axes() -> None:
     report = gradcheck(cell, x, rng=0, methods=["complex"])
     expected = "1 of 48 entries; worst at [5, 2] (gate f, unit 1, input 2)"
     assert report.failures[0].note.split(":")[0] == expected
+
+
+@pytest.mark.parametrize("kind", [each for each in vars(cells).values() if is_cell(each)])
+def test_every_cell_names_the_entries_of_its_parameters(kind: Any) -> None:
+    more = {"num_heads": 2} if "num_heads" in signature(kind).parameters else {}
+    more |= {"proj_size": 3} if kind is cells.LSTMPCell else {}
+    cell = kind(3, 4, **more)
+    assert cell.tensor_axes.keys() == cell.params.keys()
+    for name, array in cell.params.items():
+        places = Places(name, array.shape, cell.tensor_axes[name])
+        assert "(" in places.describe((0,) * array.ndim)
 
 
 def test_without_names_the_index_is_shown() -> None:
