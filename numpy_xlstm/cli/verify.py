@@ -2,14 +2,18 @@
 
 import argparse
 import tempfile
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 from numpy_xlstm import conformance
 from numpy_xlstm.cli.arguments import real
+from numpy_xlstm.cli.display import busy_display
 from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report
-from numpy_xlstm.conformance.verify import strangers
+from numpy_xlstm.conformance.verify import Port, strangers
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -30,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vectors", type=Path, default=conformance.SMALL, metavar="DIR", help="(default: small)"
     )
     add_selection(parser)
+    parser.add_argument(
+        "--case",
+        action="append",
+        metavar="ID",
+        help="one case, as the report names it; may be repeated (default: all)",
+    )
     parser.add_argument(
         "--timeout",
         type=real(0, exclusive=True),
@@ -65,21 +75,28 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
-    """The cases of the subjects and the dtype that are asked for."""
+    """The cases that are asked for, by subject, by dtype and by id."""
     names = sorted({name for case in cases for name in (case.subject.name, case.subject.family)})
     for name in arguments.subject or []:
         if name not in names:
             got = f"{name!r}{did_you_mean(name, names)}"
             raise OptionError(f"--subject: expected one of {', '.join(names)}; got {got}")
-    wanted = set(arguments.subject or names)
+    ids = [case.id for case in cases]
+    for name in arguments.case or []:
+        if name not in ids:
+            got = f"{name!r}{did_you_mean(name, ids)}"
+            raise OptionError(f"--case: expected a case in {arguments.vectors}; got {got}")
+    wanted, called = set(arguments.subject or names), set(arguments.case or ids)
     chosen = [
         case
         for case in cases
         if {case.subject.name, case.subject.family} & wanted
         and arguments.dtype in (None, case.dtype)
+        and case.id in called
     ]
     if not chosen:
-        asked = " ".join([*(arguments.subject or []), arguments.dtype or ""]).strip()
+        parts = [*(arguments.subject or []), arguments.dtype, *(arguments.case or [])]
+        asked = " ".join(filter(None, parts))
         got = f"got none for {asked}" if asked else "got none"
         raise OptionError(f"verify: expected at least one case in {arguments.vectors}; {got}")
     return chosen
@@ -94,4 +111,15 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
         return Report(report.verdicts, strangers(folder, every))
     with tempfile.TemporaryDirectory() as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
-        return conformance.verify(cases, port)
+        return conformance.verify(cases, _shown(port, len(cases)))
+
+
+def _shown(port: Port, total: int) -> Port:
+    """The port, with the case that it is at on a terminal."""
+    numbers = count(1)
+
+    def shown(case: Case) -> Mapping[str, Any]:
+        with busy_display(f"{case.id}, {next(numbers)} of {total}"):
+            return port(case)
+
+    return shown

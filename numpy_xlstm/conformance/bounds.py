@@ -125,8 +125,9 @@ def magnitude(array: Array) -> Array:
 
 def distance(found: Array, expected: Array) -> Array:
     """|a − b|: 0 where both are −inf, infinite where one is, or NaN."""
-    same = np.isneginf(found) & np.isneginf(expected)
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(found.astype(expected.dtype) - expected).astype(np.float64)
-    apart = np.where(np.isnan(apart), np.inf, apart)
-    return np.where(same, 0, apart)
+        apart: Array = np.abs(found.astype(expected.dtype) - expected).astype(np.float64)
+    if not (unknown := np.isnan(apart)).any():
+        return apart
+    same = np.isneginf(found) & np.isneginf(expected)
+    return np.where(unknown, np.where(same, 0, np.inf), apart)

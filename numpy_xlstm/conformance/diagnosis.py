@@ -176,8 +176,8 @@ def same(got: Any, expected: Array, tolerance: Array) -> bool:
     """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
     if not comparable(got, expected):
         return False
-    both = (np.isnan(got) & np.isnan(expected)) | (got == expected)
-    return bool((both | (distance(got, expected) <= tolerance)).all())
+    far = ~(distance(got, expected) <= tolerance)
+    return not far.any() or bool(np.array_equal(got[far], expected[far], equal_nan=True))
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:

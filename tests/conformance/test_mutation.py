@@ -34,6 +34,7 @@ OF_THE_FORMAT = (
     "no-state-with-m-0",
     "emptiness-of-the-whole-batch",
     "stabiliser-missing",
+    "forget-gate-without-m-before",
 )
 """Where the format decides whether a number is 0 or infinite, a port in float64 is another."""
 

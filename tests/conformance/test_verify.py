@@ -349,6 +349,43 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "got another file" in str(stranger.get("message"))
 
 
+def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, CASE)
+    write(tmp_path, CASES[0])
+    one = ["verify", str(tmp_path), "--case", CASE.id]
+    assert main(one) == 0
+    assert capsys.readouterr().out == "slstm.sequence: 1 of 1 cases passed\n"
+    assert main([*one, "--case", CASES[0].id, "--case", CASE.id]) == 0
+    assert capsys.readouterr().out == f"{counted(CASES[0])}\n{counted(CASE)}\n"
+    assert main([*one, "--case", CASES[1].id]) == 1
+    assert f"expected {CASES[1].id}.safetensors" in capsys.readouterr().out
+
+
+def counted(case: Case) -> str:
+    return f"{case.subject.name}: 1 of 1 cases passed"
+
+
+def test_which_case_a_program_is_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "port.py").write_text(PROGRAM, "utf-8")
+    command = f"'{sys.executable}' '{tmp_path}/port.py' {{in}} {{out}} well"
+    ids = [CASE.id, CASES[0].id]
+    chosen = ["verify", "--run", command, *(word for name in ids for word in ("--case", name))]
+    assert main(chosen) == 0
+    assert capsys.readouterr() == (f"{counted(CASES[0])}\n{counted(CASE)}\n", "")
+
+    shown: list[str] = []
+
+    def display(text: str) -> contextlib.AbstractContextManager[None]:
+        shown.append(text)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("numpy_xlstm.cli.verify.busy_display", display)
+    assert main(chosen) == 0
+    assert shown == [f"{CASES[0].id}, 1 of 2", f"{CASE.id}, 2 of 2"]
+
+
 def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(tmp_path / "set")
     chosen = ["--subject", "elman.step", "--dtype", "float32"]
@@ -389,6 +426,16 @@ def test_vectors_that_are_interrupted_leave_nothing(
         (
             [".", "--subject", "elman", "--dtype", "float64"],
             f"verify: expected at least one case in {SMALL}; got none for elman float64",
+        ),
+        (
+            [".", "--case", CASE.id.replace("slstm", "sltsm")],
+            f"--case: expected a case in {SMALL}; got 'sltsm.sequence.sigmoid.ordinary.float32'; "
+            f"did you mean {CASE.id}?",
+        ),
+        (["--run", "port {in} {out}", "--case", ""], f"--case: expected a case in {SMALL}; got ''"),
+        (
+            [".", "--subject", "elman", "--case", CASE.id],
+            f"verify: expected at least one case in {SMALL}; got none for elman {CASE.id}",
         ),
         ([".", "--json", "nowhere/report.json"], "--json: expected an existing folder"),
     ],

@@ -140,6 +140,21 @@ BUGS = [
         "a backward that averages the gradients of parameters over the rows of the batch",
     ),
     Bug(
+        "gradients-of-last-row-alone",
+        GATED,
+        (pre_activations_backward,),
+        """
+        - dW = dg.T @ x
+        + dW = dg[-1:].T @ x[-1:]
+        - dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)
+        + dR = np.einsum("bgni,bnj->ngij", dRh[-1:], h_heads[-1:]).reshape(R.shape)
+        - db = dg.sum(axis=0)
+        + db = dg[-1]
+        """,
+        "a backward that begins the gradients of parameters anew in each row of the batch, and "
+        "keeps those of the last",
+    ),
+    Bug(
         "output-bias-in-all-gates",
         ("lstm.s*",),
         (pre_activations,),
@@ -281,6 +296,43 @@ BUGS = [
         "a backward that takes c back without the forget gate, as in the LSTM of 1997",
     ),
     Bug(
+        "memory-path-cut",
+        ("lstm.*",),
+        (LSTMCell,),
+        """
+        - dc_prev = f * dc
+        + dc_prev = np.zeros_like(dc)
+        """,
+        "a backward that hands h's gradient to the step before, and not c's",
+    ),
+    Bug(
+        "output-gate-missing-in-backward",
+        ("lstm.*",),
+        (LSTMCell,),
+        """
+        - dc = dc_next + dh * o * tanh_slope(c)
+        + dc = dc_next + dh * tanh_slope(c)
+        """,
+        "a backward that takes h's gradient to c without the output gate",
+    ),
+    Bug(
+        "state-in-place",
+        ("lstm.*",),
+        (LSTMCell,),
+        """
+        - i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        + i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        + seen = h_prev.copy()
+        + for unit in range(self.hidden_size):
+        +     for old, new in zip(pre, pre_activations(x, seen, **self.params), strict=True):
+        +         old[:, unit] = new[:, unit]
+        +     c = sigmoid(f_pre) * c_prev + sigmoid(i_pre) * np.tanh(z_pre)
+        +     seen[:, unit] = (sigmoid(o_pre) * np.tanh(c))[:, unit]
+        """,
+        "a cell that writes h over h before the step, unit by unit, so that the gates of later "
+        "units see the new one",
+    ),
+    Bug(
         "output-gate-reads-memory-before",
         ("peephole.*",),
         (PeepholeLSTMCell,),
@@ -333,6 +385,17 @@ BUGS = [
         + dc_prev = f * dc
         """,
         "a backward that takes no gradient to c through the peepholes",
+    ),
+    Bug(
+        "peephole-gradient-from-memory-before",
+        ("peephole.*",),
+        (PeepholeLSTMCell,),
+        """
+        - dP = np.hstack([di_pre * c_prev, df_pre * c_prev, do_pre * c]).sum(axis=0)
+        + dP = np.hstack([di_pre * c_prev, df_pre * c_prev, do_pre * c_prev]).sum(axis=0)
+        """,
+        "a backward that forms the gradient of the output gate's peephole with c before the step, "
+        "as those of the others",
     ),
     Bug(
         "gates-in-order-iofz",

@@ -221,4 +221,18 @@ BUGS = [
         "a backward that takes 1 − h̃² for the slope of tanh(h̃)",
         flags=("nonlinearity=tanh",),
     ),
+    Bug(
+        "state-in-place",
+        ("elman.*",),
+        (ElmanCell,),
+        """
+        - tanh = self.nonlinearity == "tanh"
+        + tanh, seen = self.nonlinearity == "tanh", h_prev.copy()
+        + for unit in range(self.hidden_size):
+        +     h_pre[:, unit] = x @ p["W"][unit] + seen @ p["R"][unit] + p["b"][unit]
+        +     seen[:, unit] = np.tanh(h_pre[:, unit]) if tanh else np.maximum(h_pre[:, unit], 0)
+        """,
+        "a cell that writes h over h before the step, unit by unit, so that later units see the "
+        "new one",
+    ),
 ]

@@ -143,6 +143,23 @@ BUGS = [
         "an mLSTM that takes queries for keys, and keys for queries",
     ),
     Bug(
+        "keys-and-values-swapped",
+        ALL,
+        CELL,
+        """
+        - v = (x @ p["W_v"].T + p["b_v"]).reshape(heads)
+        - k = (x @ p["W_k"].T / root_DK + p["b_k"]).reshape(heads)
+        + v = (x @ p["W_k"].T + p["b_k"]).reshape(heads)
+        + k = (x @ p["W_v"].T / root_DK + p["b_v"]).reshape(heads)
+        - for g, dg in zip("qkvifo", (dq, dk, dv, di_pre, df_pre, do_pre), strict=True):
+        + for g, dg in zip("qvkifo", (dq, dk, dv, di_pre, df_pre, do_pre), strict=True):
+        - dg = dg / root(q.shape[-1], x) if g == "k" else dg
+        + dg = dg / root(q.shape[-1], x) if g == "v" else dg
+        """,
+        "an mLSTM that takes keys for values, and values for keys",
+        flags=("square-memory",),
+    ),
+    Bug(
         "output-gate-missing",
         WHOLE,
         CELL,
@@ -269,6 +286,20 @@ BUGS = [
         "an mLSTM that adds k to n at each step, not i k",
     ),
     Bug(
+        "normaliser-not-forgotten",
+        MLSTM,
+        CELL,
+        """
+        - n = (f[..., None] * n_prev + w) * self.normalised
+        + n = (n_prev + w) * self.normalised
+        - df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)
+        + df = (C_prev * dC).sum(axis=(-2, -1))
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, dn, dA
+        """,
+        "an mLSTM whose forget gate acts on C, and not on n",
+    ),
+    Bug(
         "forget-gate-always-sigmoid",
         ALL,
         CELL,
@@ -345,6 +376,32 @@ BUGS = [
         + dm = np.zeros_like(dm)
         """,
         "an mLSTM without a stabiliser, whose m stays 0",
+    ),
+    Bug(
+        "stabiliser-of-input-gate-alone",
+        MLSTM,
+        CELL,
+        """
+        - m = maximum(A, log_i) * self.normalised
+        + m = log_i
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dlog_i = i * di + dm
+        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        + dA = f * df
+        """,
+        "a cell whose m is ĩ of the step, and no maximum with what was before",
+    ),
+    Bug(
+        "forget-gate-without-m-before",
+        MLSTM,
+        CELL,
+        """
+        - f = np.exp(A - m)
+        + f = np.exp(log_f - m)
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA - f * df
+        """,
+        "a cell whose f′ is exp(log f − m), without m before the step",
     ),
     Bug(
         "empty-memory-with-m-0",

@@ -3,7 +3,7 @@
 from numpy_xlstm.cells.mlstm import mLSTMCell
 from numpy_xlstm.cells.unroll import unroll_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
-from numpy_xlstm.conformance.bugs.mlstm import ALL, CELL, MLSTM
+from numpy_xlstm.conformance.bugs.mlstm import ALL, CELL, MLSTM, WHOLE
 
 BUGS = [
     Bug(
@@ -38,6 +38,16 @@ BUGS = [
         + dm = dm_next
         """,
         "a backward that takes e^−m for a constant in the denominator, but not in the gates",
+    ),
+    Bug(
+        "floor-missing-in-backward",
+        MLSTM,
+        CELL,
+        """
+        - floor = np.exp(-clip(m))
+        + floor = np.zeros_like(m)
+        """,
+        "a backward that always takes |q·n| for the denominator, also where that is e^−m",
     ),
     Bug(
         "sign-missing",
@@ -132,6 +142,57 @@ BUGS = [
         "a backward of gates and keys through C alone, and not through n",
     ),
     Bug(
+        "backward-with-unstabilised-gates",
+        MLSTM,
+        CELL,
+        """
+        - i_pre, f_pre, o_pre = pre
+        + i_pre, f_pre, o_pre = pre
+        + i, f = np.exp(i_pre), np.exp(log_gate(f_pre, self.forget_gate))
+        """,
+        "a backward with exp(ĩ) and f for i′ and f′, beside C and n that are divided by e^m",
+    ),
+    Bug(
+        "output-gate-missing-in-backward",
+        WHOLE,
+        CELL,
+        """
+        - dh_tilde = (dh * o).reshape(h_tilde.shape)
+        + dh_tilde = dh.reshape(h_tilde.shape)
+        """,
+        "a backward that takes h's gradient to C and n without the output gate",
+    ),
+    Bug(
+        "memory-path-without-forget-gate",
+        ALL,
+        CELL,
+        """
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = dC, dn, dA
+        """,
+        "a backward that takes C and n back without the forget gate",
+    ),
+    Bug(
+        "memory-path-cut",
+        MLSTM,
+        CELL,
+        """
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = 0 * dC, f[..., None] * dn, dA
+        """,
+        "a backward that hands n's gradient to the step before, and not C's",
+    ),
+    Bug(
+        "normaliser-path-cut",
+        MLSTM,
+        CELL,
+        """
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, 0 * dn, dA
+        """,
+        "a backward that hands C's gradient to the step before, and not n's",
+    ),
+    Bug(
         "forget-slope-missing",
         ALL,
         CELL,
@@ -181,6 +242,19 @@ BUGS = [
         - dg = dg / root(q.shape[-1], x) if g == "k" else dg
         """,
         "a backward that does not divide k's gradient by √DK",
+    ),
+    Bug(
+        "gradients-of-last-row-alone",
+        WHOLE,
+        CELL,
+        """
+        - grads[f"b_{g}"] = dg.sum(axis=0)
+        + grads[f"b_{g}"] = dg[-1]
+        - grads[f"W_{g}"] = dg.T @ x
+        + grads[f"W_{g}"] = dg[-1:].T @ x[-1:]
+        """,
+        "a backward that begins the gradients of parameters anew in each row of the batch, and "
+        "keeps those of the last",
     ),
     Bug(
         "sum-of-gradients-for-forget-gate",

@@ -110,6 +110,28 @@ BUGS = [
         "a backward that takes the state before each step for a constant",
     ),
     Bug(
+        "first-step-not-taken-back",
+        SEQUENCES,
+        (unroll_backward,),
+        """
+        - for t in reversed(range(T)):
+        + for t in reversed(range(1, T)):
+        """,
+        "a backward whose loop over time ends one step too early, as with t > 0 for t >= 0",
+    ),
+    Bug(
+        "gradient-of-h-carried-twice",
+        tuple(f"{family}.{kind}" for family in FIELDS["h"] for kind in WITH_STEPS),
+        (unroll_backward,),
+        """
+        - dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
+        + dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
+        + dstate = dstate._replace(h=2 * dstate.h) if t else dstate
+        """,
+        "a backward that hands h's gradient to the step before twice, in the state and in the "
+        "cotangent of its output",
+    ),
+    Bug(
         "lengths-ignored",
         SEQUENCES,
         (unroll,),
@@ -161,6 +183,18 @@ BUGS = [
         + dy = dys[:, t]
         """,
         "a backward that takes the cotangents of outputs at padding into the gradients",
+        flags=("padding",),
+    ),
+    Bug(
+        "gradient-lost-in-padding",
+        SEQUENCES,
+        (unroll_backward,),
+        """
+        - dstate = tree_map(lambda a, b, row=row: _where(row, a, b), dbefore, dstate)
+        + dstate = tree_map(lambda a, row=row: _where(row, a, 0), dbefore)
+        """,
+        "a backward that sets the state's gradient to 0 at padding, and so loses what comes on the "
+        "final state",
         flags=("padding",),
     ),
     Bug(

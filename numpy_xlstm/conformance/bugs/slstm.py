@@ -54,6 +54,20 @@ BUGS = [
         "an sLSTM that adds 1 to n at each step, not the input gate",
     ),
     Bug(
+        "normaliser-not-forgotten",
+        SLSTM,
+        CELL,
+        """
+        - n = f * n_prev + i
+        + n = n_prev + i
+        - df = dc * c_prev + dn * n_prev
+        + df = dc * c_prev
+        - dn_prev = f * dn
+        + dn_prev = dn
+        """,
+        "an sLSTM whose forget gate acts on c, and not on n",
+    ),
+    Bug(
         "output-with-tanh",
         SLSTM,
         CELL,
@@ -173,6 +187,43 @@ BUGS = [
         + di_pre = i * di
         """,
         "an sLSTM without a stabiliser, whose m stays 0",
+    ),
+    Bug(
+        "stabiliser-of-input-gate-alone",
+        SLSTM,
+        CELL,
+        """
+        - m = maximum(A, i_pre)
+        + m = i_pre
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + di_pre = i * di + dm
+        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        + dA = f * df
+        """,
+        "a cell whose m is ĩ of the step, and no maximum with what was before",
+    ),
+    Bug(
+        "forget-gate-without-m-before",
+        SLSTM,
+        CELL,
+        """
+        - f = np.exp(A - m)
+        + f = np.exp(log_gate(f_pre, self.forget_gate) - m)
+        - dm_prev = dA
+        + dm_prev = dA - f * df
+        """,
+        "a cell whose f′ is exp(log f − m), without m before the step",
+    ),
+    Bug(
+        "backward-with-unstabilised-gates",
+        SLSTM,
+        CELL,
+        """
+        - dh = dh + dh_next
+        + dh = dh + dh_next
+        + i, f = np.exp(i_pre), np.exp(log_gate(f_pre, self.forget_gate))
+        """,
+        "a backward with exp(ĩ) and f for i′ and f′, beside c and n that are divided by e^m",
     ),
     Bug(
         "stabiliser-constant",
@@ -306,6 +357,50 @@ BUGS = [
         "a backward of the gates through c alone, and not through n",
     ),
     Bug(
+        "output-gate-missing-in-backward",
+        SLSTM,
+        CELL,
+        """
+        - dc = dc_next + dh * o / n
+        + dc = dc_next + dh / n
+        - dn = dn_next - dh * o / n * (c / n)
+        + dn = dn_next - dh / n * (c / n)
+        """,
+        "a backward that takes h's gradient to c and n without the output gate",
+    ),
+    Bug(
+        "memory-path-without-forget-gate",
+        SLSTM,
+        CELL,
+        """
+        - dc_prev = f * dc
+        + dc_prev = dc
+        - dn_prev = f * dn
+        + dn_prev = dn
+        """,
+        "a backward that takes c and n back without the forget gate",
+    ),
+    Bug(
+        "memory-path-cut",
+        SLSTM,
+        CELL,
+        """
+        - dc_prev = f * dc
+        + dc_prev = np.zeros_like(dc)
+        """,
+        "a backward that hands h's gradient to the step before, and not c's",
+    ),
+    Bug(
+        "normaliser-path-cut",
+        SLSTM,
+        CELL,
+        """
+        - dn_prev = f * dn
+        + dn_prev = np.zeros_like(dn)
+        """,
+        "a backward that hands c's gradient to the step before, and not n's",
+    ),
+    Bug(
         "output-gradient-with-c-for-quotient",
         SLSTM,
         CELL,
@@ -392,5 +487,42 @@ BUGS = [
         + dR = np.einsum("bgin,bjn->ngij", dRh, h_heads).reshape(R.shape)
         """,
         "a cell that gives neighbouring entries of h to different heads, not to one",
+    ),
+    Bug(
+        "heads-see-first-head",
+        SLSTM,
+        MAPS,
+        """
+        - R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
+        - Rh = np.einsum("ngij,bnj->bgni", R_heads, h_heads).reshape(B, 4 * H)
+        + Rh = np.einsum("ngij,bj->bgni", R.reshape(H // DH, 4, DH, DH), h_prev[:, :DH])
+        + Rh = Rh.reshape(B, 4 * H)
+        - dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)
+        + dh_prev = np.zeros_like(h_prev)
+        + dh_prev[:, :DH] = np.einsum("ngij,bgni->bj", R_heads, dRh)
+        - dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)
+        + dR = np.einsum("bgni,bj->ngij", dRh, h_prev[:, :DH]).reshape(R.shape)
+        """,
+        "a cell that gives every head the h of the first, as where ν·DH is missing in its index",
+    ),
+    Bug(
+        "state-in-place",
+        SLSTM,
+        CELL,
+        """
+        - i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        + i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
+        + seen = h_prev.copy()
+        + for unit in range(self.hidden_size):
+        +     for old, new in zip(pre, pre_activations(x, seen, **self.params), strict=True):
+        +         old[:, unit] = new[:, unit]
+        +     A = log_gate(f_pre, self.forget_gate) + m_prev
+        +     A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)
+        +     i, f = np.exp(i_pre - maximum(A, i_pre)), np.exp(A - maximum(A, i_pre))
+        +     c, n = f * c_prev + i * np.tanh(z_pre), f * n_prev + i
+        +     seen[:, unit] = (sigmoid(o_pre) * (c / n))[:, unit]
+        """,
+        "a cell that writes h over h before the step, unit by unit, so that the gates of later "
+        "units see the new one",
     ),
 ]
