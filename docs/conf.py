@@ -25,6 +25,7 @@ extensions = [
     "mathml",
     "notebooks",
     "page_links",
+    "stacked_tables",
     "tag_links",
 ]
 exclude_patterns = ["_build"]

@@ -68,7 +68,19 @@ class MathToMathML(SphinxPostTransform):
             except LatexError as error:
                 logger.warning("formula %r: %s", tex, error, location=node)
                 continue
+            if isinstance(node, nodes.math):
+                html = _with_punctuation(html, node)
             node.replace_self(nodes.raw("", html, format="html"))
+
+
+def _with_punctuation(html: str, node: nodes.math) -> str:
+    """Take over what must not begin the next line: the punctuation after a formula in a text."""
+    after = node.next_node(descend=False, siblings=True)
+    found = re.match(r"[.,;:!?)’”]+", after) if isinstance(after, nodes.Text) else None
+    if found is None:
+        return html
+    after.parent.replace(after, nodes.Text(after[found.end() :]))
+    return f'<span class="formula-and-mark">{html}{found[0]}</span>'
 
 
 def write_font(app: Sphinx, exception: Exception | None) -> None:

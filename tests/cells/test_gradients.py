@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm import gradcheck, sLSTM
+from numpy_xlstm import gradcheck, mLSTMCell, sLSTM
 from tests.variants import VARIANTS, Sizes, Variant, make, sizes, variants
 
 
@@ -50,6 +50,28 @@ def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> N
     case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 0.3, T), dtype=dtype, scale=0.5)
     report = gradcheck(case.layer, *case.inputs, rng=1, methods=["complex"], max_entries=16)
     assert report.passed, str(report)
+
+
+@pytest.mark.parametrize("eps", [0, 0.3])
+@pytest.mark.parametrize("b_i", [0, -9])
+def test_a_normaliser_takes_the_mean_from_what_is_read(eps: float, b_i: float) -> None:
+    """δq and δk of a last step in one term each, as the derivation of mLSTM has them."""
+    rng = np.random.default_rng(0)
+    cell, x, dh = mLSTMCell(3, 32, 16, eps=eps), *rng.standard_normal((2, 1, 32))
+    cell = cell.with_params({n: rng.standard_normal(a.shape) for n, a in cell.params.items()})
+    cell.params["b_i"][...] += b_i
+    x, state = x[:, :3], cell.forward(x[:, 3:6])[1]
+    k = cell.forward(x, state)[2]
+    grads = cell.backward(dh, k)[2]
+    sign = (np.sign(k.qn) * (abs(k.qn) >= np.exp(-k.m)))[..., None]
+    assert set(sign.ravel()) == ({0} if b_i else {-1, 0, 1})
+    dh_tilde, den = (dh * k.o).reshape(k.h_tilde.shape), k.den[..., None]
+    read = k.C - (sign * k.n)[..., None] * k.h_tilde[..., None, :]
+    dq = np.einsum("bhkv,bhv->bhk", read, dh_tilde) / den
+    compared = (dh_tilde * (k.v - sign * k.h_tilde)).sum(axis=-1, keepdims=True)
+    dk = k.i[..., None] * k.q / den * compared
+    assert np.allclose(grads["b_q"], dq.ravel(), rtol=1e-12, atol=1e-14)
+    assert np.allclose(grads["b_k"], dk.ravel(), rtol=1e-12, atol=1e-14)
 
 
 def methods_at_zero(variant: Variant) -> list[str]:

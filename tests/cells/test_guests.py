@@ -18,7 +18,9 @@ from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
+from numpy_xlstm.door import enter_backward
 from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
 from tests.cells.plain import exactly
@@ -348,6 +350,16 @@ def test_foreign_caches_and_states(guest: str) -> None:
         cell.backward(dh, tuple(cell.forward(x)[2]))
     with pytest.raises(ShapeError, match=r"dh: expected shape \(2, 4\)"):
         cell.backward(np.ones((3, 4)), cell.forward(x)[2])
+
+
+def test_a_cell_without_a_type_of_its_cache() -> None:
+    class Mine(Module):
+        def init_state(self, batch_size: int) -> tuple[()]:
+            return ()
+
+    expected = "Mine: expected a class attribute Cache, the type of its cache; got none"
+    with pytest.raises(AttributeError, match=expected):
+        enter_backward(Mine(), np.ones((2, 4)), (np.ones((2, 3)),), None)
 
 
 @guests

@@ -60,9 +60,46 @@ OVERFLOW = r"""
     if (e.getBoundingClientRect().right > width + 1 && !scrolls(e))
       out.push(e.outerHTML.slice(0, 60));
   if (document.documentElement.scrollWidth > width) out.push("the page itself");
-  for (const e of document.querySelectorAll("td, th")) {
+  for (const e of [...document.querySelectorAll("td, th")].filter(e => e.checkVisibility())) {
     const longest = Math.max(...e.textContent.split(/\s/).map(word => word.length));
     if (e.clientWidth < 4 * Math.min(longest, 10)) out.push(`a narrow column: ${e.textContent}`);
+  }
+  return out;
+}
+"""
+
+# What is cut at the present width, although it could be read, and what is broken at a bad place.
+CUT = r"""
+() => {
+  const out = [];
+  const words = e => e.nodeName == "#text"
+    ? /[A-Za-z]{2}/.test(e.data) : e.nodeName != "math" && [...e.childNodes].some(words);
+  for (const table of document.querySelectorAll(".pst-scrollable-table-container table")) {
+    const right = table.parentElement.getBoundingClientRect().right + 1;
+    if ([...table.querySelectorAll("td:not(:first-child)")].some(words))
+      for (const e of table.querySelectorAll("td"))
+        if (e.getBoundingClientRect().right > right) out.push(`a cell: ${e.textContent}`);
+  }
+  for (const e of document.querySelectorAll("pre")) {
+    const longest = Math.max(...e.textContent.split("\n").map(line => line.length));
+    if (e.scrollWidth > e.clientWidth && longest <= 100 && innerWidth >= 1400)
+      out.push(`code: ${e.textContent.trim().slice(0, 60)}`);
+  }
+  const top = (node, start, end) => {
+    const range = document.createRange();
+    range.setStart(node, start);
+    range.setEnd(node, end);
+    return range.getBoundingClientRect().top;
+  };
+  for (const {firstChild: name} of document.querySelectorAll("dt > strong"))
+    for (const {0: word, index} of name.data.matchAll(/\w+/g))
+      if (top(name, index, index + 1) < top(name, index + word.length - 1, index + word.length) - 1)
+        out.push(`a name: ${word}`);
+  for (const e of document.querySelectorAll("math")) {
+    const mark = e.nextSibling;
+    if (mark?.nodeName == "#text" && /^[.,;:!?)]/.test(mark.data)
+        && top(mark, 0, 1) > e.getBoundingClientRect().bottom)
+      out.push(`a mark: ${e.textContent}${mark.data}`);
   }
   return out;
 }
@@ -178,6 +215,7 @@ def _in_every_width(window: Any) -> dict[str, list[str]]:
         for mode in MODES:
             window.evaluate("mode => document.documentElement.dataset.theme = mode", mode)
             found[f"too wide at {width} px, {mode}"] = window.evaluate(OVERFLOW)
+        found[f"cut at {width} px"] = window.evaluate(CUT)
     return found
 
 

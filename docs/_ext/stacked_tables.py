@@ -1,0 +1,45 @@
+"""On a phone a table of words is stacked: it is read row by row, and hides no column.
+
+Each cell but the first of a row begins with the head of its column, which is shown only there.
+Tables of numbers and formulas keep their columns, and so do those with a column that has no head.
+"""
+
+import re
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+
+
+class StackTables(SphinxPostTransform):
+    """Mark the tables that are to be stacked, and put the heads into their cells."""
+
+    default_priority = 850  # after the links, before the formulas
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Find the tables of the document that have words, and two columns or heads."""
+        for table in list(self.document.findall(nodes.table)):
+            head, *rows = table.findall(nodes.row)
+            words = any(_has_words(cell) for row in rows for cell in row[1:])
+            if words and (len(head) == 2 or all(cell.astext() for cell in head[1:])):
+                table["classes"].append("stacks")
+                for row in rows if len(head) > 2 else []:
+                    _add_heads(row, head)
+
+
+def _has_words(cell: nodes.Element) -> bool:
+    return re.search("[A-Za-z]{2}", cell.astext()) is not None
+
+
+def _add_heads(row: nodes.row, head: nodes.row) -> None:
+    for cell, name in zip(row[1:], head[1:], strict=True):
+        if cell.astext():
+            cell[0].insert(0, nodes.inline("", "", *name.deepcopy()[0], classes=["head"]))
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register the extension."""
+    app.add_post_transform(StackTables)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
