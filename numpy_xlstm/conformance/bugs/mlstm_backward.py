@@ -163,6 +163,26 @@ BUGS = [
         "a backward that takes h's gradient to C and n without the output gate",
     ),
     Bug(
+        "output-gate-missing-in-normaliser-gradient",
+        ("mlstm.s*",),
+        CELL,
+        """
+        - S = (dh_tilde * h_tilde).sum(axis=-1)
+        + S = (dh.reshape(h_tilde.shape) * h_tilde).sum(axis=-1)
+        """,
+        "a backward that forms the denominator's gradient with δh, not with o ∘ δh",
+    ),
+    Bug(
+        "memory-gradient-without-denominator",
+        MLSTM,
+        CELL,
+        """
+        - dC = dC_next + q_bar[..., None] * dh_tilde[..., None, :]
+        + dC = dC_next + q[..., None] * dh_tilde[..., None, :]
+        """,
+        "a backward that forms C's gradient with q, not with q over the denominator",
+    ),
+    Bug(
         "memory-path-without-forget-gate",
         ALL,
         CELL,
@@ -204,6 +224,28 @@ BUGS = [
         flags=("forget_gate=sigmoid",),
     ),
     Bug(
+        "forget-slope-of-other-sign",
+        ALL,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes σ(f̃) for the slope of log σ(f̃), which is σ(−f̃)",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "forget-slope-of-the-gate",
+        ALL,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid_slope(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes the slope of σ(f̃), not that of its logarithm",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
         "input-slope-missing",
         ("mlstmsig.*",),
         CELL,
@@ -212,6 +254,16 @@ BUGS = [
         + di_pre = dlog_i
         """,
         "a backward without the slope of log σ of the input gate",
+    ),
+    Bug(
+        "input-slope-of-other-sign",
+        ("mlstmsig.*",),
+        CELL,
+        """
+        - di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)
+        + di_pre = dlog_i * sigmoid(i_pre)
+        """,
+        "a backward that takes σ(ĩ) for the slope of log σ(ĩ), which is σ(−ĩ)",
     ),
     Bug(
         "input-gradient-from-values",
