@@ -107,6 +107,20 @@ BUGS = [
         flags=("tie",),
     ),
     Bug(
+        "winner-by-forget-gate",
+        MLSTM,
+        CELL,
+        """
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dlog_i = i * di + np.where(f < 1, dm, 0)
+        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        + dA = f * df + np.where(f >= 1, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
+        "f′ is only rounded to 1",
+        flags=("near-tie",),
+    ),
+    Bug(
         "tie-in-halves",
         MLSTM,
         CELL,

@@ -272,6 +272,20 @@ BUGS = [
         flags=("tie",),
     ),
     Bug(
+        "winner-by-forget-gate",
+        SLSTM,
+        CELL,
+        """
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + di_pre = i * di + np.where(f < 1, dm, 0)
+        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        + dA = f * df + np.where(f >= 1, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
+        "f′ is only rounded to 1",
+        flags=("near-tie",),
+    ),
+    Bug(
         "tie-in-halves",
         SLSTM,
         CELL,
