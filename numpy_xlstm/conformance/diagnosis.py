@@ -235,7 +235,8 @@ def near(
     case: "Case", got: Mapping[str, Any], name: str, times: float = 1, least: float = 0
 ) -> bool:
     """Whether a result is within so many times its bound, and this number more."""
-    found, expected, bound = got.get(name), case.expected[name], times * case.bounds[name] + least
+    found: Any = got.get(name)
+    expected, bound = case.expected[name], times * case.bounds[name] + least
     return comparable(found, expected) and not (distance(found, expected) > bound).any()
 
 
