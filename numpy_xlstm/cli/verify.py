@@ -2,7 +2,7 @@
 
 import argparse
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from numpy_xlstm.cli.arguments import real
 from numpy_xlstm.cli.display import busy_display
 from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
-from numpy_xlstm.conformance import Case, Report
+from numpy_xlstm.conformance import Case, Report, Subject
+from numpy_xlstm.conformance.files import check_written
 from numpy_xlstm.conformance.verify import Port, strangers
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
@@ -60,9 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise OptionError(f"verify: expected {asked}; got {got}")
     check_writable("--json", arguments.json)
     check_writable("--junit", arguments.junit)
-    if not (arguments.vectors / "manifest.json").is_file():
-        got = f"{arguments.vectors}, which has no manifest.json"
-        raise OptionError(f"--vectors: expected a folder that numpy-xlstm vectors wrote; got {got}")
+    check_written("--vectors", arguments.vectors)
     every = conformance.read_vectors(arguments.vectors)
     report = _report(arguments, every, _chosen(arguments, every))
     for line in report.lines(verbose=arguments.verbose):
@@ -76,11 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     """The cases that are asked for, by subject, by dtype and by id."""
-    names = sorted({name for case in cases for name in (case.subject.name, case.subject.family)})
+    names = _names(case.subject for case in cases)
     for name in arguments.subject or []:
         if name not in names:
-            got = f"{name!r}{did_you_mean(name, names)}"
-            raise OptionError(f"--subject: expected one of {', '.join(names)}; got {got}")
+            raise OptionError(f"--subject: {_unknown(name, names, arguments.vectors)}")
     ids = [case.id for case in cases]
     for name in arguments.case or []:
         if name not in ids:
@@ -102,11 +100,28 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
     return chosen
 
 
+def _names(subjects: Iterable[Subject]) -> list[str]:
+    """What a subject can be called: by its name, or by that of its family."""
+    return sorted({name for each in subjects for name in (each.name, each.family)})
+
+
+def _unknown(name: str, names: list[str], vectors: Path) -> str:
+    """Say that a set of vectors lacks this subject, or that there is none of this name."""
+    every = _names(conformance.SUBJECTS.values())
+    if name in every:
+        place = "the small set" if vectors == conformance.SMALL else vectors
+        write = f"numpy-xlstm vectors DIR --subject {name}"
+        return f"{place} has no case of {name}; write some with: {write}, and give --vectors DIR"
+    got = f"{name!r}{did_you_mean(name, every)}"
+    return f"expected one of {', '.join(names)}; got {got}"
+
+
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
     if arguments.results is not None:
         folder = arguments.results
         if not folder.is_dir():
-            raise OptionError(f"results: expected a folder; got {folder}")
+            got = "is a file" if folder.exists() else "does not exist"
+            raise OptionError(f"results: expected a folder; {folder} {got}")
         report = conformance.verify(cases, conformance.from_folder(folder))
         return Report(report.verdicts, strangers(folder, every))
     with tempfile.TemporaryDirectory() as scratch:

@@ -177,7 +177,7 @@ def _content(
     for draw in range(DRAWS):
         rng = np.random.default_rng([*seed, draw])
         blank = subject.blank(options, situation.B, situation.T)
-        draft = Draft(subject, dict(options), blank, rng, ENLARGED[dtype])
+        draft = Draft(subject, dict(options), blank, rng, ENLARGED[dtype], dtype)
         ordinary(draft)
         situation.change(draft)
         inputs = in_dtype(draft.inputs, dtype)

@@ -1,6 +1,6 @@
 """Results of a port against a case: one row for each tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,15 @@ def _apart(expected: Any, got: Any) -> tuple[str, str]:
     """Two numbers with nine digits, or with all of theirs where nine do not tell them apart."""
     short = f"{expected:.9g}", f"{got:.9g}"
     return short if short[0] != short[1] else (f"{expected:.17g}", f"{got:.17g}")
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Names with commas, as many as there is room for, and how many more there are."""
+    shown = list(names)
+    while shown[1:] and len(", ".join(shown)) > most:
+        shown.pop()
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" … and {more} more" if more else "")
 
 
 def table(rows: list[Row]) -> str:

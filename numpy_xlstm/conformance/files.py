@@ -138,9 +138,10 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     Raises
     ------
     CheckpointError
-        If the manifest is of another version, or a file is missing or another than it says.
+        If there is no manifest, or it is of another version, or a file is missing or another than
+        it says.
     OSError
-        If there is no manifest.
+        If a file cannot be read.
 
     Examples
     --------
@@ -149,6 +150,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     True
     """
     folder = checked_path("folder", folder)
+    check_written("folder", folder)
     path = folder / "manifest.json"
     try:
         said = parse_json(path.read_bytes())
@@ -162,6 +164,15 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: expected a whole manifest; got {error!r}") from error
+
+
+def check_written(name: str, folder: Path) -> None:
+    """Raise :class:`CheckpointError` unless this is a folder of vectors."""
+    if not (folder / "manifest.json").is_file():
+        raise CheckpointError(
+            f"{name}: expected a folder that numpy-xlstm vectors wrote; got {folder}, "
+            "which has no manifest.json"
+        )
 
 
 def _read_case(folder: Path, said: dict[str, Any]) -> Case:

@@ -64,6 +64,11 @@ FLAGS = {
         "rule for ties",
         "log f + m₋ equals log i: the maximum passes its cotangent to log f + m₋ alone.",
     ),
+    "near-tie": Flag(
+        "rule for ties",
+        "log i is the next number above log f + m₋, and f′ rounds to 1: log i is the maximum, and "
+        "has its cotangent.",
+    ),
     "kink": Flag(
         "rule for ties",
         "|q·n| equals e^−m: the derivative is that of the branch |q·n|.",

@@ -33,6 +33,8 @@ class Draft:
     rng: np.random.Generator
     largest: float
     """How large pre-activations are made, where they are made large."""
+    dtype: str
+    """Of the case."""
     exact: set[str] = field(default_factory=set)
     """Inputs that a rounding would bring into another branch."""
 
@@ -179,19 +181,28 @@ def tie(draft: Draft) -> None:
 
     Later forget gates are above 1, so that this step's m is seen in those after it.
     """
+    _first_step_is_exact(draft)
     if "i" in draft.inputs or "Wx" in draft.inputs:
         for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
             first = (0, slice(None), 0) if "i" in draft.inputs else (0, 0)
             of[0] = np.abs(of[0]) + 1
             into[first] = of[first]
-        draft.exact |= {"i", "f", "Wx"}
     else:
-        _first_step_is_of_biases(draft)
         for into, of in zip(draft.rows("i", "b"), draft.rows("f", "b"), strict=True):
             into[...] = of[...] = np.abs(of) + 1
-    for name in ("state.m", "state.h"):
-        if name in draft.inputs:
-            draft.inputs[name][0] = 0
+
+
+def near_tie(draft: Draft) -> None:
+    """At the only step of row 0, log i is the next number above log f + m₋, so that f′ rounds to 1.
+
+    Above 1/8 and below 1/6 they are two numbers also when they are divided by log 2.
+    """
+    _first_step_is_exact(draft)
+    kind = "" if "i" in draft.inputs or "Wx" in draft.inputs else "b"
+    rows = slice(None) if kind else 0
+    for into, of in zip(draft.rows("i", kind), draft.rows("f", kind), strict=True):
+        of[rows] = ((4 + np.abs(of[rows]) % 1) / 32).astype(draft.dtype)
+        into[rows] = np.nextafter(of[rows].astype(draft.dtype), 1, dtype=draft.dtype)
 
 
 def kink(draft: Draft) -> None:
@@ -209,6 +220,17 @@ def kink(draft: Draft) -> None:
         inputs["params.b_i"][...] = 0
     for name, empty in (("state.C", 0), ("state.n", 0), ("state.m", -np.inf)):
         inputs[name][0] = empty
+
+
+def _first_step_is_exact(draft: Draft) -> None:
+    """In row 0 no rounding moves log f + m₋ and log i of the first step."""
+    if "i" in draft.inputs or "Wx" in draft.inputs:
+        draft.exact |= {"i", "f", "Wx"}
+    else:
+        _first_step_is_of_biases(draft)
+    for name in ("state.m", "state.h"):
+        if name in draft.inputs:
+            draft.inputs[name][0] = 0
 
 
 def _first_step_is_of_biases(draft: Draft) -> None:
@@ -300,5 +322,6 @@ SITUATIONS = (
     Situation("eps-zero", fits=_memory, flags=("eps",), options={"eps": 0.0}),
     Situation("eps-large", fits=_memory, flags=("eps",), options={"eps": 0.75}),
     Situation("tie", tie, _ties, ("tie",)),
+    Situation("near-tie", near_tie, _ties, ("near-tie",), T=1),
     Situation("kink", kink, _memory, ("kink",)),
 )

@@ -30,6 +30,7 @@ IDS = [
     "mlstm.recurrent.sigmoid.large.float32",
     "mlstm.recurrent.sigmoid.square-memory.float32",
     "mlstm.recurrent.exp.tie.float32",
+    "mlstm.recurrent.exp.near-tie.float32",
     "mlstm.recurrent.exp.no-step.float64",
     "mlstm.parallel.sigmoid.kink.float32",
     "mlstm.parallel.sigmoid.one-step.float64",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.compare import Row, compare, table
+from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.conformance.manifest import VERSION
@@ -23,7 +23,7 @@ Port = Callable[[Case], Mapping[str, Any]]
 
 STRANGER = "expected the results of a case; got another file"
 MOST_NAMES = 120
-"""How many characters of the names of wrong tensors are shown."""
+"""How many characters of the names of wrong tensors are shown, with the commas."""
 
 
 class PortError(Exception):
@@ -76,7 +76,7 @@ class Report:
 
     @cached_property
     def diagnosis(self) -> list[str]:
-        """What is known of the mistakes, as lines of text."""
+        """What is known of the mistakes, or else what is right, as lines of text."""
         there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         return diagnose(there, [v.case for v in self.verdicts if v.passed])
 
@@ -107,8 +107,8 @@ class Report:
         for v in self.verdicts:
             wrong = [row for row in v.rows if not row.passed]
             if wrong[1:] and v.case.subject.name in seen:
-                names = ", ".join(row.tensor for row in wrong)
-                note = f"{len(wrong)} of {len(v.rows)} tensors: {names:.{MOST_NAMES}}"
+                names = listed([row.tensor for row in wrong], MOST_NAMES)
+                note = f"{len(wrong)} of {len(v.rows)} tensors: {names}"
                 wrong = [Row(v.case.id, "", max(row.ratio for row in wrong), note)]
             rows += wrong
             if wrong:

@@ -86,3 +86,14 @@ def test_slopes_that_are_formed_from_values_are_right(family: str) -> None:
         other = with_functions(case.subject.specification, "backward", **VALUES)
         assert other is not case.subject.specification
         case.check(case.results(other))
+
+
+NEAR = [case for case in conformance.cases("mlstm.recurrent") if "near-tie" in case.flags]
+
+
+@pytest.mark.parametrize("case", NEAR)
+def test_a_near_tie_has_a_winner_in_powers_of_2_too(case: Case) -> None:
+    A, log_i = case.inputs["f"][0], case.inputs["i"][0]
+    assert (np.exp(A - log_i) == 1).all()
+    unit = A.dtype.type(1 / np.log(2))
+    assert (A * unit < log_i * unit).all()

@@ -146,7 +146,8 @@ def test_a_manifest_that_is_none(folder: Path, text: str) -> None:
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=re.escape(str(tmp_path / "nowhere"))):
+    got = re.escape(f"got {tmp_path / 'nowhere'}, which has no manifest.json")
+    with pytest.raises(CheckpointError, match=f"folder: expected a folder that .* wrote; {got}"):
         read_vectors(tmp_path / "nowhere")
 
 

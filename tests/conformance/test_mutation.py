@@ -35,8 +35,9 @@ OF_THE_FORMAT = (
     "emptiness-of-the-whole-batch",
     "stabiliser-missing",
     "forget-gate-without-m-before",
+    "winner-by-forget-gate",
 )
-"""Where the format decides whether a number is 0 or infinite, a port in float64 is another."""
+"""Where the format decides whether a number is 0, 1 or infinite, a port in float64 is another."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")

@@ -24,6 +24,9 @@ from numpy_xlstm.conformance import (
     read_vectors,
     verify,
 )
+from numpy_xlstm.conformance.bounds import in_dtype
+from numpy_xlstm.conformance.bugs import planted
+from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import OptionError, ShapeError
@@ -126,8 +129,73 @@ def test_a_dtype_that_is_right_is_named() -> None:
     def port(case: Case) -> Arrays:
         return {n: a * (1 if case.dtype == "float32" else 2) for n, a in case.results().items()}
 
-    *_, count = verify(cases("elman.step"), port).lines()
+    *_, count, _ = verify(cases("elman.step"), port).lines()
     assert count == "elman.step: 6 of 12 cases passed, with all of float32"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (
+            {"dx", "grads.W_q"},
+            "the forward is right, and of the backward dx, grads.W_q are wrong",
+        ),
+        ({"y", "dx"}, "y is wrong"),
+    ],
+)
+def test_what_is_right_where_no_mistake_is_known(wrong: set[str], said: str) -> None:
+    def port(case: Case) -> Arrays:
+        return {n: a * (1.01 if n in wrong else 1) for n, a in case.results().items()}
+
+    chosen = cases("mlstm.step", "float64")[:3]
+    line = f"mlstm.step: no known mistake gives these numbers; {said}"
+    assert verify(chosen, port).diagnosis == [line]
+    with pytest.raises(AssertionError, match=line):
+        chosen[0].check(port(chosen[0]))
+
+
+def test_nothing_is_said_of_a_subject_beside_what_is_known_of_another() -> None:
+    def port(case: Case) -> Arrays:
+        if case.subject.name == "elman.step":
+            raise ValueError
+        return {n: a if n != "dx" else a + 1 for n, a in case.results().items()}
+
+    chosen = [cases(name, "float64")[0] for name in ("gru.step", "elman.step", "lstm.step")]
+    subjects = [line.split(":")[0] for line in verify(chosen, port).diagnosis]
+    assert subjects == ["gru.step", "lstm.step"]
+
+
+def test_no_name_is_cut() -> None:
+    names = ["final.C", "final.n", "grads.W_q"]
+    whole = ", ".join(names)
+    assert listed(names, len(whole)) == whole
+    assert listed(names, len(whole) - 1) == "final.C, final.n … and 1 more"
+    assert listed(names, 1) == "final.C … and 2 more"
+
+
+def narrow(case: Case) -> Arrays:
+    """A port that computes in float32, whatever it is given."""
+    with planted(), np.errstate(all="ignore"):
+        found = case.subject.run(case.options, in_dtype(case.inputs, np.float32))
+    return in_dtype(found, case.dtype)
+
+
+@pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])
+def test_float32_in_float64_is_named(subject: str) -> None:
+    line = f"{subject}: float64 is right to seven digits only: something is computed in float32"
+    assert verify(cases(subject), narrow).diagnosis == [line]
+
+
+def test_what_else_is_wrong_is_not_taken_for_float32() -> None:
+    chosen = cases("mlstm.step")
+
+    def six_digits(case: Case) -> Arrays:
+        wide = case.dtype == "float64"
+        return {n: a * (1 + 1e-4 * wide) for n, a in case.expected.items()}
+
+    for few, port in ((chosen, six_digits), (cases("mlstm.step", "float64")[:1], narrow)):
+        (line,) = verify(few, port).diagnosis
+        assert "no known mistake gives these numbers" in line
 
 
 def write(folder: Path, case: Case, change: Callable[[Arrays], Any] = lambda results: None) -> Path:
@@ -280,7 +348,8 @@ def test_a_port_that_computes_nothing_has_made_no_known_mistake(number: float) -
 
     report = verify(CASES[::4], nothing)
     assert not report.passed
-    assert report.diagnosis == []
+    assert report.diagnosis
+    assert all("no known mistake gives these numbers" in line for line in report.diagnosis)
 
 
 def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
@@ -419,10 +488,17 @@ def test_vectors_that_are_interrupted_leave_nothing(
     [
         ([], "expected a folder of results, or --run and a program; got neither"),
         ([".", "--run", "port {in} {out}"], "or --run and a program; got both"),
-        (["nowhere"], "results: expected a folder; got nowhere"),
+        (["nowhere"], "results: expected a folder; nowhere does not exist"),
         ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
         ([".", "--subject", "slstm.sequnce"], "'slstm.sequnce'; did you mean slstm.sequence?"),
+        ([__file__], f"results: expected a folder; {__file__} is a file"),
         ([".", "--vectors", "nowhere"], "got nowhere, which has no manifest.json"),
+        ([".", "--subject", "mlstm.stak"], "'mlstm.stak'; did you mean mlstm.stack?"),
+        (
+            [".", "--subject", "mlstm.stack"],
+            "--subject: the small set has no case of mlstm.stack; write some with: numpy-xlstm "
+            "vectors DIR --subject mlstm.stack, and give --vectors DIR",
+        ),
         (
             [".", "--subject", "elman", "--dtype", "float64"],
             f"verify: expected at least one case in {SMALL}; got none for elman float64",

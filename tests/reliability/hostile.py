@@ -195,7 +195,7 @@ def arrays_changed(edit: tuple[str, int, str]) -> Change:
             "dtype": [(name, array.astype(dtype))],
             "flat": [(name, array.reshape(-1))],
             "turned": [(name, array.T[None])],
-            "none": [(name, array[:0])],
+            "none": [(name, array.reshape(-1)[:0])],
             "nan": [(name, np.full_like(array, np.nan if array.dtype.kind == "f" else 0))],
         }[way]
         write_arrays(file, arrays | dict(found), metadata)

@@ -115,6 +115,61 @@ BUGS = [
         seen_in=("PyxLSTM",),
     ),
     Bug(
+        "memory-read-before-the-write",
+        ALL,
+        CELL,
+        """
+        - s = np.einsum("bhkv,bhk->bhv", C, q)
+        + s = np.einsum("bhkv,bhk->bhv", C_prev, q)
+        - dC = dC_next + q_bar[..., None] * dh_tilde[..., None, :]
+        + dC = dC_next
+        - read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
+        + read = np.einsum("bhkv,bhv->bhk", C_prev, dh_tilde)
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev = dC_prev + q_bar[..., None] * dh_tilde[..., None, :]
+        """,
+        "an mLSTM that reads C before it writes k vᵀ into it",
+    ),
+    Bug(
+        "memory-read-before-the-write-in-forward",
+        ALL,
+        CELL,
+        """
+        - s = np.einsum("bhkv,bhk->bhv", C, q)
+        + s = np.einsum("bhkv,bhk->bhv", C_prev, q)
+        """,
+        "an mLSTM that reads C before it writes k vᵀ into it, and whose backward is that of after",
+    ),
+    Bug(
+        "normaliser-read-before-the-write",
+        MLSTM,
+        CELL,
+        """
+        - qn = np.einsum("bhk,bhk->bh", q, n)
+        + qn = np.einsum("bhk,bhk->bh", q, n_prev)
+        - dn = dn_next + dqn[..., None] * q
+        + dn = dn_next
+        - dq = read / den[..., None] + dqn[..., None] * n
+        + dq = read / den[..., None] + dqn[..., None] * n_prev
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dn_prev = dn_prev + dqn[..., None] * q
+        """,
+        "an mLSTM that divides by q·n of the n before the step",
+    ),
+    Bug(
+        "normaliser-read-before-the-write-in-forward",
+        MLSTM,
+        CELL,
+        """
+        - qn = np.einsum("bhk,bhk->bh", q, n)
+        + qn = np.einsum("bhk,bhk->bh", q, n_prev)
+        """,
+        "an mLSTM that divides by q·n of the n before the step, and whose backward is that of "
+        "after",
+    ),
+    Bug(
         "gates-of-memory-swapped",
         ALL,
         CELL,
@@ -390,6 +445,16 @@ BUGS = [
         + dA = f * df
         """,
         "a cell whose m is ĩ of the step, and no maximum with what was before",
+    ),
+    Bug(
+        "stabiliser-without-forget-gate",
+        MLSTM,
+        CELL,
+        """
+        - m = maximum(A, log_i) * self.normalised
+        + m = maximum(m_prev, log_i)
+        """,
+        "a cell whose m is max(m₋, log i), without log f",
     ),
     Bug(
         "forget-gate-without-m-before",

@@ -107,6 +107,20 @@ BUGS = [
         flags=("tie",),
     ),
     Bug(
+        "winner-by-forget-gate",
+        MLSTM,
+        CELL,
+        """
+        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        + dlog_i = i * di + np.where(f < 1, dm, 0)
+        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        + dA = f * df + np.where(f >= 1, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
+        "f′ is only rounded to 1",
+        flags=("near-tie",),
+    ),
+    Bug(
         "tie-in-halves",
         MLSTM,
         CELL,
@@ -163,6 +177,26 @@ BUGS = [
         "a backward that takes h's gradient to C and n without the output gate",
     ),
     Bug(
+        "output-gate-missing-in-normaliser-gradient",
+        ("mlstm.s*",),
+        CELL,
+        """
+        - S = (dh_tilde * h_tilde).sum(axis=-1)
+        + S = (dh.reshape(h_tilde.shape) * h_tilde).sum(axis=-1)
+        """,
+        "a backward that forms the denominator's gradient with δh, not with o ∘ δh",
+    ),
+    Bug(
+        "memory-gradient-without-denominator",
+        MLSTM,
+        CELL,
+        """
+        - dC = dC_next + q_bar[..., None] * dh_tilde[..., None, :]
+        + dC = dC_next + q[..., None] * dh_tilde[..., None, :]
+        """,
+        "a backward that forms C's gradient with q, not with q over the denominator",
+    ),
+    Bug(
         "memory-path-without-forget-gate",
         ALL,
         CELL,
@@ -204,6 +238,28 @@ BUGS = [
         flags=("forget_gate=sigmoid",),
     ),
     Bug(
+        "forget-slope-of-other-sign",
+        ALL,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes σ(f̃) for the slope of log σ(f̃), which is σ(−f̃)",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "forget-slope-of-the-gate",
+        ALL,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid_slope(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes the slope of σ(f̃), not that of its logarithm",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
         "input-slope-missing",
         ("mlstmsig.*",),
         CELL,
@@ -212,6 +268,16 @@ BUGS = [
         + di_pre = dlog_i
         """,
         "a backward without the slope of log σ of the input gate",
+    ),
+    Bug(
+        "input-slope-of-other-sign",
+        ("mlstmsig.*",),
+        CELL,
+        """
+        - di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)
+        + di_pre = dlog_i * sigmoid(i_pre)
+        """,
+        "a backward that takes σ(ĩ) for the slope of log σ(ĩ), which is σ(−ĩ)",
     ),
     Bug(
         "input-gradient-from-values",

@@ -1,7 +1,16 @@
 """Known mistakes in what goes on over time: states, cotangents, lengths, and directions."""
 
+from typing import Any
+
+from numpy_xlstm.cells.elman import ElmanCell
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.gru_original import OriginalGRUCell
+from numpy_xlstm.cells.lstmp import LSTMPCell
+from numpy_xlstm.cells.mlstm import mLSTMCell
+from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
+from numpy_xlstm.door import enter_backward
 from numpy_xlstm.layers.stacked import Stacked, reverse_steps
 
 WITH_STEPS = "sequence", "stack", "recurrent", "parallel", "chunkwise"
@@ -16,6 +25,27 @@ FIELDS = {
 }
 """The parts of states, and which families have them."""
 
+PARTS = {
+    family: [name for name, families in FIELDS.items() if family in families]
+    for family in dict.fromkeys(family for families in FIELDS.values() for family in families)
+}
+"""The parts of the state of each family."""
+
+RETURNED: list[tuple[str, str, Any, str]] = [
+    ("h", "gru", GRUCell, 'dh_prev = z * dh + ds @ self.params["R"]'),
+    (
+        "h",
+        "original-gru",
+        OriginalGRUCell,
+        "dh_prev = z * dh + r * ds + dr_pre @ R_r + dz_pre @ R_z",
+    ),
+    ("h", "elman", ElmanCell, 'dh_prev = dh_pre @ self.params["R"]'),
+    ("h", "lstmp", LSTMPCell, 'dh_prev = da @ self.params["R"]'),
+    ("c", "lstmp", LSTMPCell, "dc_prev = f * dc"),
+    ("c", "peephole", PeepholeLSTMCell, "dc_prev = f * dc + p_i * di_pre + p_f * df_pre"),
+]
+"""What the backward of a step returns of the state before, where no path of a cell is that."""
+
 SEQUENCES = tuple(f"*.{kind}" for kind in WITH_STEPS)
 STACKS = ("*.stack",)
 BOTH = unroll, unroll_backward
@@ -26,6 +56,17 @@ def of_field(name: str, families: tuple[str, ...]) -> list[Bug]:
     subjects = tuple(f"{family}.{kind}" for family in families for kind in WITH_STEPS)
     seen_in = ("mlstm_kernels 2.0.6",) if name in "nm" else ()
     return [
+        Bug(
+            f"cotangent-of-final-{name}-dropped",
+            tuple(f"{family}.step" for family in families),
+            (enter_backward,),
+            f"""
+            - return checked_cotangent(cell, dstate, len(dh))
+            + dstate = checked_cotangent(cell, dstate, len(dh))
+            + return dstate._replace({name}=np.zeros_like(dstate.{name}))
+            """,
+            f"a backward that takes no cotangent on the final {name}",
+        ),
         Bug(
             f"cotangent-of-final-{name}-dropped",
             subjects,
@@ -52,8 +93,63 @@ def of_field(name: str, families: tuple[str, ...]) -> list[Bug]:
     ]
 
 
+def not_returned(name: str, family: str, cell: Any, line: str) -> Bug:
+    """A step that gives the state before it no gradient."""
+    return Bug(
+        f"gradient-of-initial-{name}-dropped",
+        (f"{family}.step",),
+        (cell,),
+        f"""
+        - {line}
+        + d{name}_prev = np.zeros_like(d{name})
+        """,
+        f"a backward that returns no gradient of the initial {name}",
+    )
+
+
 BUGS = [
     *(bug for name, families in FIELDS.items() for bug in of_field(name, families)),
+    *(not_returned(*each) for each in RETURNED),
+    Bug(
+        "gradient-of-initial-h-dropped",
+        ("peephole.step",),
+        (PeepholeLSTMCell,),
+        """
+        - dx, dh_prev = da @ self.params["W"], da @ self.params["R"]
+        + dx, dh_prev = da @ self.params["W"], np.zeros_like(dh)
+        """,
+        "a backward that returns no gradient of the initial h",
+    ),
+    Bug(
+        "gradient-of-initial-C-dropped",
+        ("mlstmsig.step",),
+        (mLSTMCell,),
+        """
+        - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
+        + dC_prev, dn_prev, dm_prev = np.zeros_like(dC), f[..., None] * dn, dA
+        """,
+        "a backward that returns no gradient of the initial C",
+    ),
+    Bug(
+        "cotangent-of-final-state-dropped",
+        tuple(f"{family}.step" for family, parts in PARTS.items() if parts[1:]),
+        (enter_backward,),
+        """
+        - return checked_cotangent(cell, dstate, len(dh))
+        + return checked_cotangent(cell, None, len(dh))
+        """,
+        "a backward that takes no cotangent on the final state",
+    ),
+    Bug(
+        "cotangent-of-final-state-dropped",
+        tuple(f"{f}.{kind}" for f, parts in PARTS.items() if parts[1:] for kind in WITH_STEPS),
+        (unroll_backward,),
+        """
+        - dstate = checked_cotangent(cell, dstate, B)
+        + dstate = checked_cotangent(cell, None, B)
+        """,
+        "a backward that takes no cotangent on the final state",
+    ),
     Bug(
         "initial-state-ignored",
         SEQUENCES,

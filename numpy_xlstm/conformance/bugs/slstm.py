@@ -203,6 +203,16 @@ BUGS = [
         "a cell whose m is ĩ of the step, and no maximum with what was before",
     ),
     Bug(
+        "stabiliser-without-forget-gate",
+        SLSTM,
+        CELL,
+        """
+        - m = maximum(A, i_pre)
+        + m = maximum(m_prev, i_pre)
+        """,
+        "a cell whose m is max(m₋, log i), without log f",
+    ),
+    Bug(
         "forget-gate-without-m-before",
         SLSTM,
         CELL,
@@ -260,6 +270,20 @@ BUGS = [
         "a backward that gives the stabiliser's gradient to the input gate where the maximum is a "
         "tie, not to log f + m₋",
         flags=("tie",),
+    ),
+    Bug(
+        "winner-by-forget-gate",
+        SLSTM,
+        CELL,
+        """
+        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
+        + di_pre = i * di + np.where(f < 1, dm, 0)
+        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        + dA = f * df + np.where(f >= 1, dm, 0)
+        """,
+        "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
+        "f′ is only rounded to 1",
+        flags=("near-tie",),
     ),
     Bug(
         "tie-in-halves",
@@ -419,6 +443,28 @@ BUGS = [
         + df_pre = dA
         """,
         "a backward without the slope of log σ, as if the forget gate were exponential",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "forget-slope-of-other-sign",
+        SLSTM,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes σ(f̃) for the slope of log σ(f̃), which is σ(−f̃)",
+        flags=("forget_gate=sigmoid",),
+    ),
+    Bug(
+        "forget-slope-of-the-gate",
+        SLSTM,
+        CELL,
+        """
+        - df_pre = dA * log_gate_slope(f_pre, self.forget_gate)
+        + df_pre = dA * (sigmoid_slope(f_pre) if self.forget_gate == "sigmoid" else 1)
+        """,
+        "a backward that takes the slope of σ(f̃), not that of its logarithm",
         flags=("forget_gate=sigmoid",),
     ),
     Bug(
