@@ -12,6 +12,7 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.numerics import Array, check_bool, check_has, plain_array
@@ -40,7 +41,7 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
 
     Raises
     ------
-    ShapeError
+    ShapeError, DTypeError, NonFiniteError
         If the state is not one of this model.
 
     Examples
@@ -57,7 +58,7 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
     True
     """
     check_has("model", model, "init_state")
-    _check_like(model.init_state(1), state)
+    state = _checked(model, state)
     if isinstance(state[0], mLSTMState):
         return {n: _to_large(memory) for n, memory in enumerate(state)}
     return {f"block_{n}": _to_paper(part) for n, part in enumerate(state)}
@@ -173,13 +174,7 @@ def _there(array: Array | None) -> Array:
     return array
 
 
-def _check_like(empty: Any, state: Any) -> None:
-    """Raise :class:`ShapeError` unless the state is like that of one row, but for how many."""
-    expected = [(name, a.shape[1:]) for name, a in leaves("state", empty)]
-    found = [(name, a.shape[1:]) for name, a in leaves("state", state)]
-    if expected != found:
-        differ = next(
-            (pair for pair in zip(expected, found, strict=False) if pair[0] != pair[1]),
-            ("more", "less"),
-        )
-        raise ShapeError(f"state: expected {differ[0]} for each row; got {differ[1]}")
+def _checked(model: Any, state: Any) -> Any:
+    """Return the state, if it is one of this model, of any number of rows."""
+    rows = next((len(a) for _, a in leaves("state", state) if np.ndim(a)), 1)
+    return check_like("state", state, model.init_state(max(rows, 1)))

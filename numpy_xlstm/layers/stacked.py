@@ -1,6 +1,7 @@
 """Sequence layers over one another, in one direction or in both."""
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -210,6 +211,13 @@ def stack_layers(
     """
     if not callable(layer):
         raise OptionError(f"layer: expected something to call; got {type(layer).__name__}")
+    try:
+        signature(layer).bind(input_size, hidden_size, **options)
+    except (TypeError, ValueError) as error:
+        raise OptionError(
+            f"layer: expected one that takes two widths and {sorted(options)}; got {layer!r:.80}: "
+            f"{error}"
+        ) from error
 
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)

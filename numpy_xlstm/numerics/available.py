@@ -25,7 +25,8 @@ def check_fits(
 ) -> None:
     """Raise :class:`SizeError` if arrays of these shapes, so many times, are more than there is.
 
-    A generator of another class may draw what takes no memory: then nothing is checked.
+    They are drawn one after the other in float64. A generator of another class may draw what takes
+    no memory: then nothing is checked.
 
     Examples
     --------
@@ -35,7 +36,10 @@ def check_fits(
     """
     if rng is not None and type(rng) is not np.random.Generator:
         return
-    needed = times * sum(map(math.prod, shapes)) * np.dtype(dtype).itemsize
+    sizes = [math.prod(shape) for shape in shapes]
+    needed = times * sum(sizes) * np.dtype(dtype).itemsize
+    if dtype != np.float64:
+        needed += max(sizes) * np.dtype(np.float64).itemsize
     if needed > (limit := memory_limit()):
         raise SizeError(
             f"sizes: expected parameters that fit into the {limit / 2**30:,.1f} GiB of memory that "

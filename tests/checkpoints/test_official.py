@@ -90,6 +90,12 @@ def test_states_come_back(name: str) -> None:
     )
 
 
+def test_a_state_of_one_part_more() -> None:
+    model = make(large_config())
+    with pytest.raises(ShapeError, match=r"state: expected a tuple \(0, 1\); got 3 entries"):
+        to_official_state(model, (*model.init_state(2), None))
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [

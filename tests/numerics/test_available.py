@@ -44,9 +44,11 @@ def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(available, "memory_limit", lambda: (64 * 32 + 64) * 4)
+    """In float32 beside what is drawn in float64."""
+    monkeypatch.setattr(available, "memory_limit", lambda: (64 * 32 + 64) * 4 + 64 * 32 * 8)
     Linear(32, 64, dtype=np.float32)
-    for width, dtype in ((32, np.float64), (33, np.float32)):
+    Linear(47, 64)
+    for width, dtype in ((48, np.float64), (33, np.float32)):
         with pytest.raises(SizeError, match="sizes: expected"):
             Linear(width, 64, dtype=dtype)
 
