@@ -19,8 +19,9 @@ own_error_state = np.errstate(under="ignore", invalid="ignore")
 """Decorates what is public, so that it computes alike, whatever error state the caller has set.
 
 A result too small for the format is 0. Nothing here is invalid, as what is not finite is refused; a
-product of matrices may say so all the same: with AVX-512, OpenBLAS reads beyond a float32 matrix of
-five columns, and where a signalling NaN happens to lie there, sets the flag beside a right result.
+product of matrices may say so all the same: with AVX-512, OpenBLAS's float32 product of a row and a
+matrix of five columns reads memory that it has not written, and where a signalling NaN happens to
+lie there, sets the flag beside a right result.
 """
 
 
