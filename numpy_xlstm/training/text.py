@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from numpy_xlstm.disk import open_regular
 from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
@@ -17,7 +18,6 @@ from numpy_xlstm.numerics import (
     check_has,
     check_positive,
     check_whole,
-    existing_file,
     is_number,
 )
 from numpy_xlstm.training.step import Batch
@@ -36,11 +36,13 @@ def default_text() -> str:
 def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
-    Raises :class:`TextError` if it is empty, or binary: holds NUL bytes or no UTF-8.
+    Raises :class:`TextError` if it is empty, or binary: holds NUL bytes or no UTF-8; and
+    :class:`CheckpointError` if it is a device or a pipe.
     """
     if path is None:
         return default_text()
-    data = existing_file("text", path).read_bytes()
+    with open_regular("text", path) as file:
+        data = file.read()
     if b"\0" in data:
         where = data.index(b"\0")
         raise TextError(f"text: expected a text file; {path} is binary (a NUL byte at {where})")

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from numpy_xlstm.errors import TextError
+from numpy_xlstm.errors import CheckpointError, TextError
 from numpy_xlstm.generation import ByteTokenizer, CharacterTokenizer
 from numpy_xlstm.training import default_text, read_text, split_text
 
@@ -48,6 +49,17 @@ def test_a_file_that_is_no_text(tmp_path: Path, data: bytes, message: str) -> No
 def test_a_directory(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError, match=r"text: expected a file; .* is a directory"):
         read_text(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["device", "pipe"])
+def test_what_never_ends(tmp_path: Path, kind: str) -> None:
+    path = Path("/dev/zero") if kind == "device" else tmp_path / "pipe"
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are neither here")
+    if kind == "pipe":
+        os.mkfifo(path)
+    with pytest.raises(CheckpointError, match=f"{path.name}: expected a regular file; got a dev"):
+        read_text(path)
 
 
 def test_the_split_is_contiguous_and_its_characters_are_of_the_training_part() -> None:
