@@ -280,7 +280,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         lambda x: xLSTMLarge(LARGE)(np.array([[1]]), x),
         np.array(1.0),
         ShapeError,
-        r"state: expected a tuple \(0\); got ndarray",
+        r"state: expected a tuple \(0\); got an array",
     ),
     "gradcheck target": (gradcheck, 3, TypeError, "a layer with forward and backward.*; got 3"),
     "gradcheck class": (gradcheck, Linear, TypeError, "got the class Linear"),

@@ -244,7 +244,7 @@ def test_a_ragged_state(layer: Any) -> None:
 
 
 def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
-    with pytest.raises(ShapeError, match=r"state: expected a tuple \(C, n, m\); got ndarray"):
+    with pytest.raises(ShapeError, match=r"state: expected a tuple \(C, n, m\); got an array"):
         mLSTM(3, 4).forward(np.ones((2, 5, 3)), np.array(1.0))
 
 
