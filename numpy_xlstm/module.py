@@ -236,8 +236,8 @@ def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int]
         except (MemoryError, OverflowError, ValueError) as error:
             if isinstance(error, OptionError | ShapeError):
                 raise
-            if batch_size != 1:
-                init_state(self, 1)  # another error than of the size is raised as it is
+            if isinstance(error, ValueError):
+                init_state(self, 1)  # one that is not of the size comes again, and stays as it is
             raise SizeError(
                 f"batch_size: expected one whose state fits into the memory; got {batch_size}"
             ) from error
