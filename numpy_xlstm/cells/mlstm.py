@@ -226,9 +226,10 @@ class mLSTMCell(Module):
         dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.26]
         di = (k * dw).sum(axis=-1)  # [mlstm.27]
         df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
-        dm = (dm - i * di - f * df) * self.normalised  # [stab.11]
-        dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)  # [stab.12]
-        dA = f * df + np.where(A.real >= log_i.real, dm, 0)  # [stab.13]
+        past = self.normalised & (A.real >= log_i.real)  # m is A, and f′ is 1
+        here = self.normalised & (A.real < log_i.real)  # m is log i, and i′ is 1
+        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.12]
+        dA = np.where(past, dm - i * di, f * df)  # [stab.13]
         di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [mlstm.30]
         dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]

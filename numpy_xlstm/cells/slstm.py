@@ -200,9 +200,9 @@ class sLSTMCell(Module):
         dz_pre = dc * i * tanh_slope(z_pre)  # [slstm.9]
         di = dc * z + dn  # [slstm.10]
         df = dc * c_prev + dn * n_prev  # [slstm.11]
-        dm = dm_next - i * di - f * df  # [stab.11]
-        di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)  # [stab.12]
-        dA = f * df + np.where(A.real >= i_pre.real, dm, 0)  # [stab.13]
+        past = A.real >= i_pre.real  # m is A, and f′ is 1; elsewhere m is ĩ, and i′ is 1
+        di_pre = np.where(past, i * di, dm_next - f * df)  # [stab.12]
+        dA = np.where(past, dm_next - i * di, f * df)  # [stab.13]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [slstm.12]
         dc_prev = f * dc  # [slstm.13]
         dn_prev = f * dn  # [slstm.14]

@@ -1,7 +1,7 @@
 """sLSTM over a whole sequence.
 
 Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``, whose tags are
-cited. The backward carries the gauge residual r in the place of δm.
+cited.
 """
 
 from functools import partial
@@ -89,16 +89,8 @@ def backward(
     dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
 ) -> tuple[Array, Array, sLSTMState]:
     """Gradients of Wx, of R and of the state before, without checks."""
-    _, dc, dn, dm = dstate
-    _, c, n, _ = scan.last_state(sLSTMState, cache.states, cache.ends)
-    residual = dm - c * dc - n * dn  # [stab.6]
-    kept = [*_derivatives(cache), cache.gates[:, 1]]
-    if residual.any():
-        kept += [cache.carries, _log_forget_slopes(cache)]
-    dlast = dstate._replace(m=residual)
-    dWx, dR, d = scan.scan_backward(_step_backward, dy, cache, dlast, *kept)
-    _, c, n, _ = cache.states[0]
-    return dWx, dR, d._replace(m=d.m + (c * d.c + n * d.n))  # [stab.8]
+    kept = (*_derivatives(cache), cache.gates[:, 1], cache.carries, _log_forget_slopes(cache))
+    return scan.scan_backward(_step_backward, dy, cache, dstate, *kept)
 
 
 def _log_forget_slopes(cache: sLSTMScanCache) -> Array:
@@ -108,19 +100,19 @@ def _log_forget_slopes(cache: sLSTMScanCache) -> Array:
 
 
 def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
-    """Derivatives of h by c and n; of c and n by ĩ and f̃; of c by z̃; of h by õ: of all steps."""
-    states, gates, e, ratio = cache[:4]
+    """Derivatives of all steps: h by c and n, the memory by A or ĩ, c by z̃, and h by õ.
+
+    Of A and ĩ it is the one that is not m: the other acts through m alone.
+    """
+    states, gates, e, ratio, past = cache[:5]
     i, f, z, o = gates.swapaxes(0, 1)
     h_by = np.empty_like(gates[:, :2])
     np.divide(o, states[1:, 2], out=h_by[:, 0])  # [slstm.7]
     np.multiply(h_by[:, 0], ratio, out=h_by[:, 1])
     h_by[:, 1] *= -1  # [slstm.8]
-    memory_by = np.empty((len(gates), 2, 2, *ratio.shape[1:]), ratio.dtype)
-    np.multiply(i, z, out=memory_by[:, 0, 0])
-    memory_by[:, 0, 1] = i  # [slstm.10]
-    past = _log_forget_slopes(cache)
-    past *= f
-    np.multiply(states[:-1, 1:3], past[:, None], out=memory_by[:, 1])  # [slstm.11] [slstm.12]
+    memory_by = np.empty_like(h_by)
+    np.copyto(memory_by[:, 0], np.where(past, i * z, f * states[:-1, 1]))  # [slstm.10] [slstm.11]
+    np.copyto(memory_by[:, 1], np.where(past, i, f * states[:-1, 2]))
     s = 1 / (1 + e[:, 1])
     by_z = e[:, 1] * s
     by_z *= s
@@ -133,19 +125,18 @@ def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
 
 
 def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
-    h_by, memory_by, by_z, by_o, f, *gauge = kept
-    dh, dmemory, r = d[0], d[1:3], d[3]
+    h_by, memory_by, by_z, by_o, f, past, slope = kept
+    dh, dmemory, dm = d[0], d[1:3], d[3]
     dmemory += dh * h_by
-    by_c, by_n = (dmemory * memory_by).swapaxes(0, 1)
-    np.add(by_c, by_n, out=dg[:2])
     np.multiply(dmemory[0], by_z, out=dg[2])
     np.multiply(dh, by_o, out=dg[3])
+    by_c, by_n = dmemory * memory_by
+    lesser = by_c + by_n  # i′δi′, or f′δf′: of the gate that is not 1
+    greater = dm - lesser
+    dg[0] = np.where(past, lesser, greater)  # [stab.12]
+    dm[...] = np.where(past, greater, lesser)  # [stab.13] [stab.14]
+    np.multiply(dm, slope, out=dg[1])  # [slstm.12]
     dmemory *= f  # [slstm.13] [slstm.14]
-    if gauge:  # [stab.7]
-        carries, slope = gauge
-        dg[0] += np.where(carries, 0, r)
-        r *= carries
-        dg[1] += r * slope
 
 
 @own_error_state

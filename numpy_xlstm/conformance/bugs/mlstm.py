@@ -427,8 +427,10 @@ BUGS = [
         + A = log_f
         - m = maximum(A, log_i) * self.normalised
         + m = m_prev
-        - dm = (dm - i * di - f * df) * self.normalised
-        + dm = np.zeros_like(dm)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dlog_i = i * di
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df
         """,
         "an mLSTM without a stabiliser, whose m stays 0",
     ),
@@ -439,9 +441,9 @@ BUGS = [
         """
         - m = maximum(A, log_i) * self.normalised
         + m = log_i
-        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
-        + dlog_i = i * di + dm
-        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dlog_i = dm - f * df
+        - dA = np.where(past, dm - i * di, f * df)
         + dA = f * df
         """,
         "a cell whose m is ĩ of the step, and no maximum with what was before",
@@ -453,6 +455,11 @@ BUGS = [
         """
         - m = maximum(A, log_i) * self.normalised
         + m = maximum(m_prev, log_i)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dm = (dm - i * di - f * df) * self.normalised
+        + dlog_i = i * di + np.where(here, dm, 0)
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         """,
         "a cell whose m is max(m₋, log i), without log f",
     ),
@@ -463,6 +470,11 @@ BUGS = [
         """
         - f = np.exp(A - m)
         + f = np.exp(log_f - m)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dm = (dm - i * di - f * df) * self.normalised
+        + dlog_i = i * di + np.where(here, dm, 0)
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         - dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA
         + dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA - f * df
         """,

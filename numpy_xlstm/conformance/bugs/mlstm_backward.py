@@ -76,8 +76,10 @@ BUGS = [
         MLSTM,
         CELL,
         """
-        - dm = (dm - i * di - f * df) * self.normalised
-        + dm = np.zeros_like(dm)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dlog_i = i * di
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df
         """,
         "a backward that takes m for a constant, which is exact only with eps = 0, and where no "
         "cotangent comes on C, n and m",
@@ -97,10 +99,10 @@ BUGS = [
         MLSTM,
         CELL,
         """
-        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
-        + dlog_i = i * di + np.where(A.real <= log_i.real, dm, 0)
-        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
-        + dA = f * df + np.where(A.real > log_i.real, dm, 0)
+        - past = self.normalised & (A.real >= log_i.real)
+        + past = self.normalised & (A.real > log_i.real)
+        - here = self.normalised & (A.real < log_i.real)
+        + here = self.normalised & (A.real <= log_i.real)
         """,
         "a backward that gives the stabiliser's gradient to the input gate where the maximum is a "
         "tie, not to log f + m₋",
@@ -111,10 +113,10 @@ BUGS = [
         MLSTM,
         CELL,
         """
-        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
-        + dlog_i = i * di + np.where(f < 1, dm, 0)
-        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
-        + dA = f * df + np.where(f >= 1, dm, 0)
+        - past = self.normalised & (A.real >= log_i.real)
+        + past = self.normalised & (f >= 1)
+        - here = self.normalised & (A.real < log_i.real)
+        + here = self.normalised & (f < 1)
         """,
         "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
         "f′ is only rounded to 1",
@@ -125,9 +127,12 @@ BUGS = [
         MLSTM,
         CELL,
         """
-        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
-        + dm = np.where(A.real == log_i.real, dm / 2, dm)
-        + dlog_i = i * di + np.where(A.real <= log_i.real, dm, 0)
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + tie = A.real == log_i.real
+        + dm = (dm - i * di - f * df) * self.normalised
+        + dlog_i = i * di + np.where(tie, dm / 2, np.where(here, dm, 0))
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df + np.where(tie, dm / 2, np.where(past, dm, 0))
         """,
         "a backward that halves the stabiliser's gradient where the maximum is a tie, as that of "
         "torch.maximum and jax.numpy.maximum does",
@@ -163,6 +168,11 @@ BUGS = [
         - i_pre, f_pre, o_pre = pre
         + i_pre, f_pre, o_pre = pre
         + i, f = np.exp(i_pre), np.exp(log_gate(f_pre, self.forget_gate))
+        - dlog_i = np.where(here, dm - f * df, i * di)
+        + dm = (dm - i * di - f * df) * self.normalised
+        + dlog_i = i * di + np.where(here, dm, 0)
+        - dA = np.where(past, dm - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         """,
         "a backward with exp(ĩ) and f for i′ and f′, beside C and n that are divided by e^m",
     ),
@@ -330,9 +340,9 @@ BUGS = [
         - dstate = checked_cotangent(cell, dstate, B)
         + dstate = checked_cotangent(cell, dstate, B)
         + dstate = dstate._replace(m=np.zeros_like(dstate.m))
-        - dlog_i = i * di + np.where(A.real < log_i.real, dm, 0)
+        - dlog_i = np.where(here, dm - f * df, i * di)
         + dlog_i = i * di
-        - dA = f * df + np.where(A.real >= log_i.real, dm, 0)
+        - dA = np.where(past, dm - i * di, f * df)
         + dA = dm_next + (q * dq).sum(axis=-1) - (k * dk).sum(axis=-1)
         """,
         "a backward that sums q·δq − k·δk for the forget gate, and takes k·δk for the input gate, "

@@ -102,11 +102,10 @@ BUGS = [
         + m = maximum(A, log_i)
         - i = np.exp(i_pre - m)
         + i = np.exp(log_i - m)
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + log_i = log_gate(i_pre, "sigmoid")
-        + di_pre = (i * di + np.where(A < log_i, dm, 0)) * log_gate_slope(i_pre, "sigmoid")
-        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
-        + dA = f * df + np.where(A >= log_i, dm, 0)
+        - past = A.real >= i_pre.real
+        + past = A >= log_gate(i_pre, "sigmoid")
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + di_pre = np.where(past, i * di, dm_next - f * df) * log_gate_slope(i_pre, "sigmoid")
         """,
         "an sLSTM of which the input gate is a sigmoid, as in the LSTM",
     ),
@@ -182,9 +181,10 @@ BUGS = [
         - m = maximum(A, i_pre)
         + A = A - np.where(np.isinf(m_prev), 0, m_prev)
         + m = np.zeros_like(A)
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + dm = np.zeros_like(dm)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
         + di_pre = i * di
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df
         """,
         "an sLSTM without a stabiliser, whose m stays 0",
     ),
@@ -195,9 +195,9 @@ BUGS = [
         """
         - m = maximum(A, i_pre)
         + m = i_pre
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + di_pre = i * di + dm
-        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + di_pre = dm_next - f * df
+        - dA = np.where(past, dm_next - i * di, f * df)
         + dA = f * df
         """,
         "a cell whose m is ĩ of the step, and no maximum with what was before",
@@ -209,6 +209,11 @@ BUGS = [
         """
         - m = maximum(A, i_pre)
         + m = maximum(m_prev, i_pre)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + dm = dm_next - i * di - f * df
+        + di_pre = i * di + np.where(past, 0, dm)
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         """,
         "a cell whose m is max(m₋, log i), without log f",
     ),
@@ -219,6 +224,11 @@ BUGS = [
         """
         - f = np.exp(A - m)
         + f = np.exp(log_gate(f_pre, self.forget_gate) - m)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + dm = dm_next - i * di - f * df
+        + di_pre = i * di + np.where(past, 0, dm)
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         - dm_prev = dA
         + dm_prev = dA - f * df
         """,
@@ -232,6 +242,11 @@ BUGS = [
         - dh = dh + dh_next
         + dh = dh + dh_next
         + i, f = np.exp(i_pre), np.exp(log_gate(f_pre, self.forget_gate))
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + dm = dm_next - i * di - f * df
+        + di_pre = i * di + np.where(past, 0, dm)
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df + np.where(past, dm, 0)
         """,
         "a backward with exp(ĩ) and f for i′ and f′, beside c and n that are divided by e^m",
     ),
@@ -240,8 +255,10 @@ BUGS = [
         SLSTM,
         CELL,
         """
-        - dm = dm_next - i * di - f * df
-        + dm = np.zeros_like(dm_next)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + di_pre = i * di
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df
         """,
         "a backward that takes m for a constant, which is exact only where no cotangent comes on "
         "c, n and m",
@@ -262,10 +279,8 @@ BUGS = [
         SLSTM,
         CELL,
         """
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + di_pre = i * di + np.where(A.real <= i_pre.real, dm, 0)
-        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
-        + dA = f * df + np.where(A.real > i_pre.real, dm, 0)
+        - past = A.real >= i_pre.real
+        + past = A.real > i_pre.real
         """,
         "a backward that gives the stabiliser's gradient to the input gate where the maximum is a "
         "tie, not to log f + m₋",
@@ -276,10 +291,8 @@ BUGS = [
         SLSTM,
         CELL,
         """
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + di_pre = i * di + np.where(f < 1, dm, 0)
-        - dA = f * df + np.where(A.real >= i_pre.real, dm, 0)
-        + dA = f * df + np.where(f >= 1, dm, 0)
+        - past = A.real >= i_pre.real
+        + past = f >= 1
         """,
         "a backward that gives the stabiliser's gradient to log f + m₋ where f′ = 1, also where "
         "f′ is only rounded to 1",
@@ -290,9 +303,12 @@ BUGS = [
         SLSTM,
         CELL,
         """
-        - di_pre = i * di + np.where(A.real < i_pre.real, dm, 0)
-        + dm = np.where(A.real == i_pre.real, dm / 2, dm)
-        + di_pre = i * di + np.where(A.real <= i_pre.real, dm, 0)
+        - di_pre = np.where(past, i * di, dm_next - f * df)
+        + tie = A.real == i_pre.real
+        + dm = dm_next - i * di - f * df
+        + di_pre = i * di + np.where(tie, dm / 2, np.where(past, 0, dm))
+        - dA = np.where(past, dm_next - i * di, f * df)
+        + dA = f * df + np.where(tie, dm / 2, np.where(past, dm, 0))
         """,
         "a backward that halves the stabiliser's gradient where the maximum is a tie, as that of "
         "torch.maximum and jax.numpy.maximum does",

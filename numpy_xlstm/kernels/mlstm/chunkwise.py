@@ -298,7 +298,8 @@ def group_forward(
 ) -> tuple[Array, Array, Group]:
     """Cᵀq at all steps of a group of chunks, and C after it."""
     q, k, v, log_i, log_f = inputs
-    w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))  # [form.3] [form.2]
+    w = np.exp(exponents(log_i.astype(q.dtype), log_f.astype(q.dtype)))  # [form.3]
+    w_state = np.exp(log_f.cumsum(-1)).astype(q.dtype)  # [form.2]
     written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
     C_before, C = _recur(w_state, written, C)  # [form.4]
     scores = _products(q, k, w)

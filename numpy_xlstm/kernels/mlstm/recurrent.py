@@ -167,7 +167,7 @@ def steps(
     q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array
 ) -> tuple[Array, Array, RecurrentCache]:
     """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
-    i, f = np.exp(log_i), np.exp(log_f)
+    i, f = np.exp(log_i).astype(q.dtype), np.exp(log_f).astype(q.dtype)
     ik, num, kept = i[..., None] * k, np.empty_like(v), []
     T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
     for t in range(T):

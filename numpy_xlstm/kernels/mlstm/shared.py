@@ -9,7 +9,8 @@ and only that is computed in different forms. A form is a function ::
 
     num, C, cache = form(q, k, v, log_i, log_f, C)
 
-of the keys that have been divided by √DK and the logs of the gates, and its cache has the way back,
+of the keys that have been divided by √DK and the logs of the gates, which are float64 at least:
+the error of an exponent is a relative error of its power. Its cache has the way back,
 for any queries q: the backward reads with q/den, so that num is h and nothing is to be divided. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
@@ -51,8 +52,6 @@ class Cache(NamedTuple):
     f: Array
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
     live: Array | None  # which steps are there, (B, 1, T); None if all are
-    before: Array  # C and n before the first step, (B, NH, DK, DV + 1)
-    after: Array
     qn: Array  # (B, NH, T)
     ms: Any  # (B, NH, T), as past; None with a sigmoid input gate
     past: Any  # where log f + m₋ is the larger argument of m, or ties
@@ -66,7 +65,8 @@ def run(
     q, k, v, i, f = arrays
     eps, forget_gate, input_gate = options
     C, n, m = state
-    log_i, log_f = log_gate(i, input_gate), log_gate(f, forget_gate)
+    wide = np.result_type(i, np.float64)
+    log_i, log_f = log_gate(i.astype(wide), input_gate), log_gate(f.astype(wide), forget_gate)
     live: Any = None
     ms: Any = None
     past: Any = None
@@ -78,6 +78,7 @@ def run(
     if n is not None:
         C, v = with_column(C, n), with_column(v, np.ones_like(i))
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
+        ms = ms.astype(q.dtype)
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
     qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
     if n is not None:
@@ -86,12 +87,12 @@ def run(
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:
         h = np.where(live[..., None], h, 0)
-    return h, after, Cache(h, q, i, f, options, live, C, C_after, qn, ms, past, cache)
+    return h, after, Cache(h, q, i, f, options, live, qn, ms, past, cache)
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Go back in the form that the forward took, without checks."""
-    h, q, i, f, (eps, forget_gate, input_gate), live, before, after, qn, ms, past, form = cache
+    h, q, i, f, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
     if live is not None:
         dh = np.where(live[..., None], dh, 0)
     if ms is None:
@@ -99,15 +100,13 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
         dstate0 = mLSTMState(dC, None, None)
     else:
         dC = with_column(dstate.C, dstate.n)
-        r = dstate.m - inner_product(after, dC)  # [stab.6]
-        den, sign, rho = denominator(qn, ms, eps)
+        den, sign, floor = denominator(qn, ms, eps)
         S = dot(dh, h)[..., 0]  # [mlstm.18]
         dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
         dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
         dq, dv = dq / den[..., None], dv[..., :-1]
-        r, rs = residuals(past, -rho * S, r)
-        dlog_i, dlog_f = dlog_i + np.where(past, 0, rs), dlog_f + np.where(past, rs, 0)
-        dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], r + inner_product(before, dC))  # [stab.8]
+        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_i, dlog_f, floor * S, dstate.m)
+        dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], dm)
     dk *= 1 / root(dk.shape[-1], dk)
     di, df = dlog_i * log_gate_slope(i, input_gate), dlog_f * log_gate_slope(f, forget_gate)
     if live is not None:
@@ -116,22 +115,20 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
 
 
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
-    """max(|q·n|, e^−m) + eps, the sign of q·n where it wins, and h's share that m does change."""
+    """max(|q·n|, e^−m) + eps, the sign of q·n where it wins, and the floor's share where not."""
     clipped = clip(m)
     floor = np.exp(-clipped)
     den = maximum(modulus(qn), floor) + eps  # [mlstm.12]
     wins = modulus(qn).real >= floor.real
-    return den, np.sign(qn.real) * wins, np.where((clipped != m) & ~wins, 1, eps / den)
+    return den, np.sign(qn.real) * wins, np.where(wins | (clipped != m), 0, floor / den)
 
 
 def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
-    """Logs of the gates divided by e^m, m at all steps, and where the past wins it or ties.
+    """Return the logs of the gates divided by e^m, m at all steps, and where the past wins it.
 
-    Exponents are float64 at least, so that only the m that is returned is rounded to float32. Where
-    nothing has come yet, m is −inf, and nothing carries on as it is.
+    Where nothing has come yet, m is −inf, and nothing is divided.
     """
-    dtype, wide = log_i.dtype, np.result_type(log_i, np.float64)
-    log_i, log_f = (np.ascontiguousarray(a.transpose(2, 0, 1), wide) for a in (log_i, log_f))
+    log_i, log_f = (a.transpose(2, 0, 1).copy() for a in (log_i, log_f))
     ms = np.concatenate([m[None], log_i])
     for t in range(len(log_i)):
         maximum(log_f[t] + ms[t], log_i[t], out=ms[t + 1])  # [stab.3]
@@ -139,18 +136,24 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
     log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
-    rounded = (a.transpose(1, 2, 0).astype(dtype, order="C") for a in (log_i, log_f, m))
-    return *rounded, past.transpose(1, 2, 0)
+    return tuple(a.transpose(1, 2, 0).copy() for a in (log_i, log_f, m, past))
 
 
-def residuals(past: Array, tau: Array, r: Array) -> tuple[Array, Array]:
-    """The residual before the first step, and that of each, which log f or log i gets  [stab.7]."""
-    steps = np.ascontiguousarray(np.moveaxis(tau, -1, 0))
-    carries = np.ascontiguousarray(np.moveaxis(past, -1, 0))
-    for t in reversed(range(len(steps))):
-        steps[t] += r
-        r = steps[t] * carries[t]
-    return r, np.moveaxis(steps, 0, -1)
+def through_stabiliser(
+    past: Array, di: Array, df: Array, dfloor: Array, dm: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of the logs of the gates and of the m before the first step.
+
+    ``di`` and ``df`` are i′δi′ and f′δf′, ``dfloor`` is the denominator's part of δm. Only the
+    gate that is not 1 has a gradient of its own: the log of the other one is m.
+    """
+    own = np.where(past, di, df)
+    steps = [np.moveaxis(a, -1, 0).copy()[::-1] for a in (past, own, dfloor - own)]
+    for past_t, own_t, dm_t in zip(*steps, strict=True):
+        dm_t += dm
+        dm = np.where(past_t, dm_t, own_t)  # [stab.13] [stab.14]
+    by_m = np.moveaxis(steps[2][::-1], 0, -1)
+    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
 
 
 def with_column(matrix: Array, column: Array) -> Array:
