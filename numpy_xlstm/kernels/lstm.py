@@ -6,78 +6,91 @@ import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.numerics import Array, own_error_state, tanh_slope
-from numpy_xlstm.numerics.activations import exp_minus
+from numpy_xlstm.kernels.functions import (
+    kernel,
+    pointwise,
+    sigmoid,
+    sigmoid_and_slope,
+    tanh,
+    tanh_slope,
+)
+from numpy_xlstm.numerics import Array, own_error_state
+
+
+@pointwise
+def step(i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c: Any) -> Any:
+    """Return h and c after a step."""
+    c = sigmoid(f_pre) * c + sigmoid(i_pre) * tanh(z_pre)  # [lstm.1] [lstm.2] [lstm.3]
+    return sigmoid(o_pre) * tanh(c), c  # [lstm.4]
+
+
+@pointwise
+def derivatives(i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c_prev: Any, c: Any) -> Any:
+    """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    i, i_slope = sigmoid_and_slope(i_pre)
+    f, f_slope = sigmoid_and_slope(f_pre)
+    o, o_slope = sigmoid_and_slope(o_pre)
+    by_i, by_f, by_z = tanh(z_pre) * i_slope, c_prev * f_slope, i * tanh_slope(z_pre)
+    return o * tanh_slope(c), tanh(c) * o_slope, by_i, by_f, by_z, f
+
+
+@pointwise
+def step_backward(
+    dh: Any, dc: Any, h_by_c: Any, by_o: Any, by_i: Any, by_f: Any, by_z: Any, f: Any
+) -> Any:
+    """Return the gradients of the pre-activations and of c₋."""
+    dc = dc + dh * h_by_c  # [lstm.6]
+    di_pre, df_pre, dz_pre = dc * by_i, dc * by_f, dc * by_z  # [lstm.8] [lstm.9] [lstm.7]
+    return di_pre, df_pre, dz_pre, dh * by_o, dc * f  # [lstm.5] [lstm.10]
+
+
+@kernel
+def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
+    """Take a step of one head of one row."""
+    i, f, z, o = gates[0, n], gates[1, n], gates[2, n], gates[3, n]
+    for j in range(len(i)):
+        h[n, b, j], after[0, n, b, j] = step(i[j], f[j], z[j], o[j], before[0, n, b, j])
+
+
+@kernel
+def retreat(
+    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
+) -> None:
+    """Take it back."""
+    i, f, z, o = gates[0, n], gates[1, n], gates[2, n], gates[3, n]
+    for j in range(len(i)):
+        c_prev, c = before[0, n, b, j], after[0, n, b, j]
+        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j], d[1, n, b, j] = (
+            step_backward(d[0, n, b, j], d[1, n, b, j], *derivatives(i[j], f[j], z[j], o[j], c_prev, c))
+        )
+
+
+CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
 
 
 class LSTMScanCache(NamedTuple):
-    """What the backward of a sequence needs; the arrays of all steps have the steps first."""
+    """Residuals of an LSTM over a sequence."""
 
-    states: Array  # h and c before, between and after the steps, (T + 1, 2, B, H)
-    gates: Array  # i, f, z and o, (T, 4, B, H)
-    e: Array  # e^−x, likewise, of their pre-activations x; of 2 z̃ for z
-    tanh_c: Array  # (T, B, H)
-    R: Array
-    ends: Array  # how many steps each row has, (B,)
+    scan: scan.ScanCache
 
 
 def forward(
     Wx: Array, R: Array, state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.gates_first(Wx, ends)
-    e, tanh_c = np.empty_like(gates), np.empty_like(gates[:, 0])
-    states = scan.scan(_step, gates, R, state, e, tanh_c)
-    cache = LSTMScanCache(states, gates, e, tanh_c, R, ends)
-    return scan.outputs(states, ends), scan.last_state(LSTMState, states, ends), cache
+    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
 
-
-def _step(gates: Array, before: Array, after: Array, e: Array, tanh_c: Array) -> None:
-    i, f, z, o = gates
-    h, c = after
-    tanh_z = np.tanh(z)
-    z *= 2
-    exp_minus(gates, out=e)
-    np.add(e, 1, out=gates)
-    np.reciprocal(gates, out=gates)  # [lstm.1]
-    z[...] = tanh_z  # [lstm.2]
-    np.multiply(f, before[1], out=c)
-    c += i * z  # [lstm.3]
-    np.tanh(c, out=tanh_c)
-    np.multiply(o, tanh_c, out=h)  # [lstm.4]
+    Wx is written to.
+    """
+    NH, _, D = R.shape
+    gates = Wx.reshape(*Wx.shape[:2], 4, NH, D)
+    y, kept = scan.forward(CELL, gates, R, state.h, [state.c], ends)
+    return y, LSTMState(*kept.state(ends)), LSTMScanCache(kept)
 
 
 def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
-    """Gradients of Wx, of R and of the state before, without checks."""
-    kept = (*_derivatives(cache), cache.gates[:, 1])
-    return scan.scan_backward(_step_backward, dy, cache, dstate, *kept)
-
-
-def _derivatives(cache: LSTMScanCache) -> tuple[Array, Array, Array]:
-    """Derivatives of c by ĩ, f̃, z̃, of h by õ, and of h by c: of all steps at once."""
-    states, gates, e, tanh_c, _, _ = cache
-    i, _, z, o = gates.swapaxes(0, 1)
-    slopes = e * gates
-    slopes *= gates  # σ′(x) = e^−x σ(x)²
-    by_i, by_f, by_z, by_o = slopes.swapaxes(0, 1)
-    by_i *= z  # [lstm.8]
-    by_f *= states[:-1, 1]  # [lstm.9]
-    s = 1 / (1 + e[:, 2])
-    np.multiply(e[:, 2] * s, s, out=by_z)
-    by_z *= 4  # tanh′(z̃) = 4 σ′(2 z̃)
-    by_z *= i  # [lstm.7]
-    by_o *= tanh_c  # [lstm.5]
-    by_c = tanh_slope(states[1:, 1])
-    by_c *= o  # [lstm.6]
-    return slopes[:, :3], by_o, by_c
-
-
-def _step_backward(dg: Array, d: Array, c_by: Array, by_o: Array, by_c: Array, f: Array) -> None:
-    dh, dc = d
-    dc += dh * by_c
-    np.multiply(dc, c_by, out=dg[:3])
-    np.multiply(dh, by_o, out=dg[3])
-    dc *= f  # [lstm.10]
+    """Return the gradients of Wx, of R and of the state before, without checks."""
+    dgates, dR, d = scan.backward(CELL, dy, cache.scan, dstate)
+    return dgates.reshape(*dy.shape[:2], -1), dR, LSTMState(*d)
 
 
 @own_error_state
@@ -129,7 +142,7 @@ def lstm_recurrent(
     True
     """
     state, ends = scan.enter(LSTMState, Wx, R, state, lengths)
-    return forward(Wx, R, state, ends)
+    return forward(Wx.copy(), R, state, ends)
 
 
 @own_error_state

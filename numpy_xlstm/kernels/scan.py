@@ -1,108 +1,229 @@
-"""The loop over time that LSTM and sLSTM share: matrix products between pointwise steps.
+"""The loop over time of LSTM and its kin: products with R between pointwise steps.
 
 ::
 
-    g_t     = W x_t + b + R h_{t−1}          [rec.1]
-    state_t = step(g_t, state_{t−1})
+    g_t = (W x + b)_t + R h_{t−1}                  [rec.1]
+    h_t, memory_t = step(g_t, memory_{t−1})
 
-What does not depend on h_{t−1} is computed for all steps at once, before the loop or after it.
+A cell gives its step, and the way back, as functions of numbers. :func:`forward` and
+:func:`backward` run them over the arrays of one step, or, where numba is installed, compiled in
+:func:`loop` and :func:`loop_backward`, which take one number after the other.
 
-Outside, W x + b and its gradient are (B, T, 4·H), outputs (B, T, H), and states tuples of (B, H).
-Inside, steps come first, so that what belongs to one step is contiguous, and so is each gate of it:
-gates (T, 4, B, H), states (T + 1, S, B, H), h first of the S arrays.
+A head is a cell of its own: it sees no other head. Shapes, for NH heads of D units, G gates, of
+which the last K have R h in them, and S arrays of memory:
+
+=========  ====================  ==============================================================
+gates      (B, T, G, NH, D)      pre-activations, without R h before the forward, with it after
+R          (NH, K·D, D)
+units      (E, NH, D)            constants of each unit, such as peephole weights
+h          (T + 1, NH, B, D)     before, between and after the steps
+memory     (T + 1, S, NH, B, D)  likewise
+d          (1 + S, NH, B, D)     cotangents of h and of the memory
+=========  ====================  ==============================================================
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from types import FunctionType
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.kernels.headwise import split_heads
+from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 
-WORTH_A_COPY = 8
-"""Steps from which on R is transposed in memory: it makes the product of each of them faster."""
+advance: Any
+"""Take the step of one head of one row, unit by unit; :func:`specialised` puts the cell's here."""
+retreat: Any
+"""Take it back."""
 
 
-def scan(step: Callable[..., None], gates: Array, R: Array, state: Any, *kept: Array) -> Array:
-    """Run over all steps, and return the states before, between and after them.
+def loop(n: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
+    """Run head ``n`` over all steps; R is transposed, (NH, D, K·D)."""
+    B, T, G, _, D = gates.shape
+    K = R.shape[2] // D
+    Rh = np.empty((B, K, D), gates.dtype)
+    for t in range(T):
+        np.dot(h[t, n], R[n], Rh.reshape(B, K * D))
+        for b in range(B):
+            for k in range(K):
+                for j in range(D):
+                    gates[b, t, G - K + k, n, j] += Rh[b, k, j]  # [rec.1]
+            advance(n, b, gates[b, t], units, memory[t], h[t + 1], memory[t + 1])
 
-    ``gates`` comes with W x + b. ``step(gates, before, after, *kept)`` finds the pre-activations of
-    one step in ``gates``. It writes the state after the step; and to ``gates`` and ``kept``, which
-    have the steps first, what its backward needs.
+
+def loop_backward(
+    n: Any,
+    gates: Any,
+    R: Any,
+    units: Any,
+    memory: Any,
+    dy: Any,
+    dlast: Any,
+    ends: Any,
+    d: Any,
+    dgates: Any,
+) -> None:
+    """Run back over all steps of head ``n``; d, which comes as 0, ends as the first state's."""
+    B, T, G, _, D = gates.shape
+    K = R.shape[1] // D
+    dRh = np.empty((B, K, D), gates.dtype)
+    for t in range(T - 1, -1, -1):
+        for b in range(B):
+            if t + 1 == ends[b]:
+                d[:, n, b] = dlast[:, n, b]
+            if t < ends[b]:
+                for j in range(D):
+                    d[0, n, b, j] += dy[b, t, n, j]  # [rec.8]
+                retreat(n, b, gates[b, t], units, memory[t], memory[t + 1], d, dgates[b, t])
+            else:
+                dgates[b, t, :, n] = 0
+            dRh[b] = dgates[b, t, G - K :, n]
+        np.dot(dRh.reshape(B, K * D), R[n], d[0, n])  # [rec.2]
+
+
+def specialised(source: FunctionType, **names: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a kernel of the same source, with functions of its own in the place of names."""
+    made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
+    (function,) = names.values()
+    made.__module__ = source.__module__
+    made.__qualname__ = f"{source.__name__}_{function.__module__}_{function.__name__}"
+    return kernel(made)
+
+
+class Recurrence(NamedTuple):
+    """A cell's functions of numbers, and the loops that are compiled with them.
+
+    ::
+
+        h, *memory      = step(*gates, *memory_before, *units)
+        *coefficients   = derivatives(*gates, *memory_before, *memory, *units)
+        *dgates, *dmemory_before = step_backward(dh, *dmemory, *coefficients)
+
+    The last is linear in the cotangents. Its coefficients do not wait for them, and are computed
+    for all steps at once.
     """
-    (T, _, B, H), (NH, _, DH) = gates.shape, R.shape
-    states = np.empty((T + 1, len(state), B, H), gates.dtype)
-    states[0] = state
-    matrices = R.reshape(NH, 4, DH, DH).transpose(1, 0, 3, 2)
-    if T >= WORTH_A_COPY:
-        matrices = np.ascontiguousarray(matrices)
-    Rh, h_heads = np.empty((4, B, H), gates.dtype), split_heads(states[:-1, 0], NH)
-    Rh_heads = split_heads(Rh, NH)
-    steps = zip(h_heads, gates, states[:-1], states[1:], *kept, strict=True)
-    for h, g, before, after, *now in steps:
-        np.matmul(h, matrices, out=Rh_heads)
-        g += Rh  # [rec.1]
-        step(g, before, after, *now)
-    return states
+
+    step: Callable[..., Any]
+    derivatives: Callable[..., Any]
+    step_backward: Callable[..., Any]
+    loop: Callable[..., Any]
+    loop_backward: Callable[..., Any]
+
+    @classmethod
+    def of(cls, step: Any, derivatives: Any, step_backward: Any, *loops: Any) -> "Recurrence":
+        """Return the functions of a cell, with its ``advance`` and ``retreat`` in the loops."""
+        advance, retreat = loops
+        return cls(
+            step,
+            derivatives,
+            step_backward,
+            specialised(loop, advance=advance),  # type: ignore[arg-type]
+            specialised(loop_backward, retreat=retreat),  # type: ignore[arg-type]
+        )
 
 
-def scan_backward(
-    step: Callable[..., None], dy: Array, cache: Any, dstate: Any, *kept: Array
-) -> tuple[Array, Array, Any]:
-    """Run back over all steps: gradients of W x + b, of R and of the state before the first one.
+class ScanCache(NamedTuple):
+    """Residuals of a sequence; shapes are those of the module."""
 
-    ``step(dg, d, *kept)`` writes the gradient of the pre-activations of one step, and turns d, the
-    cotangent of the state after it, into that of the state before it, all but h. Row b has its
-    last state after ``ends[b]`` steps: nothing depends on what comes later.
+    gates: Array
+    R: Array
+    units: Array
+    h: Array
+    memory: Array
+    ends: Array  # number of steps of each row, (B,)
+
+    def state(self, t: Any) -> list[Array]:
+        """Return h and the memory after ``t`` steps, an integer for each row, (B, H) each."""
+        rows = np.arange(len(self.ends))
+        arrays = [self.h, *self.memory.swapaxes(0, 1)]
+        return [a[t, :, rows].reshape(len(rows), -1) for a in arrays]
+
+
+def forward(
+    cell: Recurrence,
+    gates: Array,
+    R: Array,
+    h: Array,
+    memory: Sequence[Array],
+    ends: Array,
+    units: Array | None = None,
+) -> tuple[Array, ScanCache]:
+    """Run over all steps from h and a memory, (B, H) each, and return outputs (B, T, H).
+
+    ``gates`` is written to.
     """
-    states, R, ends = cache.states, cache.R, cache.ends
-    (B, T, H), (NH, _, DH) = dy.shape, R.shape
-    dhs, dlast = dy.swapaxes(0, 1).copy(), np.stack(dstate)
-    dhs[padding(ends, T).T] = 0
-    dpre, dg = np.empty((NH, T, B, 4, DH), dy.dtype), np.empty((4, B, H), dy.dtype)
-    d = np.zeros_like(dlast)
-    dg_heads, dh_heads = split_heads(dg, NH).transpose(1, 2, 0, 3), split_heads(d[0], NH)
-    ending = {t: ends == t for t in ends.tolist()}
-    for t in reversed(range(T)):
-        if t + 1 in ending:
-            d[:, ending[t + 1]] = dlast[:, ending[t + 1]]
-        d[0] += dhs[t]  # [rec.8]
-        step(dg, d, *(array[t] for array in kept))
-        dpre[:, t] = dg_heads
-        np.matmul(dpre[:, t].reshape(NH, B, 4 * DH), R, out=dh_heads)  # [rec.2]
-    if 0 in ending:
-        d[:, ending[0]] = dlast[:, ending[0]]
-    h_prev = split_heads(states[:-1, 0], NH).swapaxes(0, 1).reshape(NH, T * B, DH)
-    dR = dpre.reshape(NH, T * B, 4 * DH).swapaxes(1, 2) @ h_prev  # [rec.5]
-    dWx = dpre.transpose(2, 1, 3, 0, 4).reshape(B, T, 4 * H)  # [rec.7]
-    return dWx, dR, type(dstate)(*d)
+    B, T, _, NH, D = gates.shape
+    hs = np.empty((T + 1, NH, B, D), gates.dtype)
+    memories = np.empty((T + 1, len(memory), NH, B, D), gates.dtype)
+    for now, start in zip([hs[0], *memories[0]], [h, *memory], strict=True):
+        now[...] = start.reshape(B, NH, D).swapaxes(0, 1)
+    units = np.empty((0, NH, D), gates.dtype) if units is None else units
+    padded = padding(ends, T)
+    gates[padded] = 0
+    R_transposed = np.ascontiguousarray(R.swapaxes(1, 2))
+    if compiled(gates.dtype):
+        for n in range(NH):
+            cell.loop(n, gates, R_transposed, units, hs, memories)
+    else:
+        steps, constants = by_step(gates), units[:, :, None]
+        K = R.shape[1] // D
+        for t in range(T):
+            Rh = (hs[t] @ R_transposed).reshape(NH, B, K, D).transpose(2, 0, 1, 3)
+            steps[t, -K:] += Rh  # [rec.1]
+            hs[t + 1], *after = cell.step(*steps[t], *memories[t], *constants)
+            for array, new in zip(memories[t + 1], after, strict=True):
+                array[...] = new
+    y = hs[1:].transpose(2, 0, 1, 3).reshape(B, T, NH * D)
+    y[padded] = 0
+    return y, ScanCache(gates, R, units, hs, memories, ends)
 
 
-def gates_first(Wx: Array, ends: Array) -> Array:
-    """Copy (B, T, 4·H) to (T, 4, B, H), and put 0 at padding."""
-    B, T, width = Wx.shape
-    gates = np.array(Wx.reshape(B, T, 4, width // 4).transpose(1, 2, 0, 3), order="C")
-    gates.swapaxes(1, 2)[padding(ends, T).T] = 0
-    return gates
+def backward(
+    cell: Recurrence, dy: Array, cache: ScanCache, dlast: Sequence[Array]
+) -> tuple[Array, Array, list[Array]]:
+    """Run back over all steps: gradients of gates, of R and of h and the memory before the first.
+
+    Row b has its last state after ``ends[b]`` steps: nothing depends on later ones.
+    """
+    gates, R, units, hs, memory, ends = cache
+    B, T, G, NH, D = gates.shape
+    K = R.shape[1] // D
+    dy = np.ascontiguousarray(dy).reshape(B, T, NH, D)
+    last = np.ascontiguousarray(np.stack(dlast).reshape(-1, B, NH, D).swapaxes(1, 2))
+    d, dgates = np.zeros_like(last), np.empty_like(gates)
+    if compiled(gates.dtype):
+        for n in range(NH):
+            cell.loop_backward(n, gates, R, units, memory, dy, last, ends, d, dgates)
+    else:
+        dys = np.where(padding(ends, T)[..., None, None], 0, dy).transpose(1, 2, 0, 3)
+        steps, dsteps = by_step(gates).swapaxes(0, 1), by_step(dgates)
+        before, after = (m.swapaxes(0, 1) for m in (memory[:-1], memory[1:]))
+        factors = cell.derivatives(*steps, *before, *after, *units[:, :, None])
+        ending = {t: ends == t for t in ends.tolist()}
+        for t in reversed(range(T)):
+            if t + 1 in ending:
+                d[:, :, ending[t + 1]] = last[:, :, ending[t + 1]]
+            d[0] += dys[t]  # [rec.8]
+            found = cell.step_backward(*d, *(a[t] for a in factors))
+            for array, new in zip([*dsteps[t], *d[1:]], found, strict=True):
+                array[...] = new
+            dRh = dsteps[t, -K:].transpose(1, 2, 0, 3).reshape(NH, B, K * D)
+            np.matmul(dRh, R, out=d[0])  # [rec.2]
+    d[:, :, ends == 0] = last[:, :, ends == 0]
+    dRh = dgates[:, :, G - K :].transpose(3, 1, 0, 2, 4).reshape(NH, T * B, K * D)
+    dR = dRh.swapaxes(1, 2) @ hs[:-1].swapaxes(0, 1).reshape(NH, T * B, D)  # [rec.5]
+    return dgates, dR, list(d.swapaxes(1, 2).reshape(len(d), B, NH * D))
 
 
-def outputs(states: Array, ends: Array) -> Array:
-    """Outputs of all steps, (B, T, H), and 0 at padding."""
-    y = states[1:, 0].swapaxes(0, 1).copy()
-    y[padding(ends, y.shape[1])] = 0
-    return y
-
-
-def last_state(kind: Any, states: Array, ends: Array) -> Any:
-    """The state of each row after its last step, in arrays of its own."""
-    return kind(*states[ends, :, np.arange(len(ends))].swapaxes(0, 1).copy())
+def by_step(gates: Array) -> Array:
+    """View of (B, T, G, NH, D) as (T, G, NH, B, D)."""
+    return gates.transpose(1, 2, 3, 0, 4)
 
 
 def padding(ends: Array, T: int) -> Array:
-    """Which steps are not there, (B, T)."""
+    """Return where a row has no step, (B, T)."""
     behind: Array = np.arange(T) >= ends[:, None]
     return behind
 
@@ -123,7 +244,7 @@ def enter(kind: Any, Wx: Array, R: Array, state: Any, lengths: Any) -> tuple[Any
 def enter_backward(kind: Any, cache_kind: Any, dy: Array, cache: Any, dstate: Any) -> Any:
     """Check the arguments of its backward; return the cotangent of the state after it."""
     check_cache(cache, cache_kind)
-    T, _, B, H = cache.gates.shape
-    check_array("dy", dy, (B, T, H), cache.R.dtype)
-    zero = kind(*(np.zeros((B, H), dy.dtype) for _ in kind._fields))
+    B, T, _, NH, D = cache.scan.gates.shape
+    check_array("dy", dy, (B, T, NH * D), cache.scan.R.dtype)
+    zero = kind(*(np.zeros((B, NH * D), dy.dtype) for _ in kind._fields))
     return zero if dstate is None else check_like("dstate", dstate, zero)

@@ -4,7 +4,6 @@ Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``,
 cited.
 """
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,131 +11,182 @@ import numpy as np
 from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.numerics import Array, check_choice, maximum, own_error_state
-from numpy_xlstm.numerics.activations import exp_minus, minimum
+from numpy_xlstm.kernels.functions import (
+    exp,
+    kernel,
+    log_sigmoid,
+    maximum,
+    pointwise,
+    sigmoid,
+    sigmoid_and_slope,
+    tanh,
+    tanh_slope,
+    where,
+)
+from numpy_xlstm.numerics import Array, check_choice, own_error_state
+
+
+@pointwise
+def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
+    """Return log f + m₋."""
+    return where(exponential, f_pre, log_sigmoid(f_pre)) + m  # [stab.1] [stab.10]
+
+
+@pointwise
+def step(
+    i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c: Any, n: Any, m: Any, exponential: Any
+) -> Any:
+    """Return h, c, n and m after a step."""
+    A = exponent(f_pre, m, exponential)
+    m = maximum(A, i_pre)  # [stab.3]
+    i, f = exp(i_pre - m), exp(A - m)  # [stab.4] [stab.5]
+    c = f * c + i * tanh(z_pre)  # [slstm.1] [slstm.3]
+    n = f * n + i  # [slstm.4]
+    return sigmoid(o_pre) * (c / n), c, n, m  # [slstm.2] [slstm.5]
+
+
+@pointwise
+def derivatives(
+    i_pre: Any,
+    f_pre: Any,
+    z_pre: Any,
+    o_pre: Any,
+    c_prev: Any,
+    n_prev: Any,
+    m_prev: Any,
+    c: Any,
+    n: Any,
+    m: Any,
+    exponential: Any,
+) -> Any:
+    """Return the derivatives of h by c, n and õ, of the memory by the gates, and f′.
+
+    Of i′ and f′ only the one that is not 1 has a derivative: the other one's exponent is m.
+    """
+    A = exponent(f_pre, m_prev, exponential)
+    past = A.real >= i_pre.real
+    i, f = exp(i_pre - m), exp(A - m)
+    o, o_slope = sigmoid_and_slope(o_pre)
+    ratio = c / n
+    h_by_c, h_by_n = o / n, -(o / n) * ratio  # [slstm.7] [slstm.8]
+    by_c, by_n = where(past, i * tanh(z_pre), f * c_prev), where(past, i, f * n_prev)
+    slope = where(exponential, 1, sigmoid(-f_pre))  # [stab.2]
+    return h_by_c, h_by_n, ratio * o_slope, past, by_c, by_n, i * tanh_slope(z_pre), f, slope
+
+
+@pointwise
+def step_backward(
+    dh: Any,
+    dc: Any,
+    dn: Any,
+    dm: Any,
+    h_by_c: Any,
+    h_by_n: Any,
+    by_o: Any,
+    past: Any,
+    by_c: Any,
+    by_n: Any,
+    by_z: Any,
+    f: Any,
+    slope: Any,
+) -> Any:
+    """Return the gradients of the pre-activations and of c₋, n₋ and m₋."""
+    dc, dn = dc + dh * h_by_c, dn + dh * h_by_n
+    own = dc * by_c + dn * by_n  # [slstm.10], or [slstm.11]
+    by_m = dm - own
+    dA = where(past, by_m, own)  # [stab.13]
+    di_pre, df_pre = where(past, own, by_m), dA * slope  # [stab.12] [slstm.12]
+    dz_pre, do_pre = dc * by_z, dh * by_o  # [slstm.9] [slstm.6]
+    return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.14]
+
+
+@kernel
+def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
+    """Take a step of one head of one row."""
+    for j in range(gates.shape[2]):
+        h[n, b, j], after[0, n, b, j], after[1, n, b, j], after[2, n, b, j] = step(
+            gates[0, n, j],
+            gates[1, n, j],
+            gates[2, n, j],
+            gates[3, n, j],
+            before[0, n, b, j],
+            before[1, n, b, j],
+            before[2, n, b, j],
+            units[0, n, j] != 0,
+        )
+
+
+@kernel
+def retreat(
+    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
+) -> None:
+    """Take it back."""
+    for j in range(gates.shape[2]):
+        factors = derivatives(
+            gates[0, n, j],
+            gates[1, n, j],
+            gates[2, n, j],
+            gates[3, n, j],
+            before[0, n, b, j],
+            before[1, n, b, j],
+            before[2, n, b, j],
+            after[0, n, b, j],
+            after[1, n, b, j],
+            after[2, n, b, j],
+            units[0, n, j] != 0,
+        )
+        dh, dc, dn, dm = d[0, n, b, j], d[1, n, b, j], d[2, n, b, j], d[3, n, b, j]
+        di, df, dz, do, dc, dn, dm = step_backward(dh, dc, dn, dm, *factors)
+        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j] = di, df, dz, do
+        d[1, n, b, j], d[2, n, b, j], d[3, n, b, j] = dc, dn, dm
+
+
+CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
 
 
 class sLSTMScanCache(NamedTuple):
-    """What the backward of a sequence needs; the arrays of all steps have the steps first."""
+    """Residuals of an sLSTM over a sequence."""
 
-    states: Array  # h, c, n and m before, between and after the steps, (T + 1, 4, B, H)
-    gates: Array  # i′, f′, z and o, (T, 4, B, H)
-    e: Array  # e^−x for x = f̃, 2 z̃ and õ, (T, 3, B, H)
-    ratio: Array  # c / n, (T, B, H)
-    carries: Array  # whether log f + m₋ has won the maximum, or tied, likewise
-    R: Array
-    ends: Array  # how many steps each row has, (B,)
-    forget_gate: str
+    scan: scan.ScanCache
 
 
 def forward(
     Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks."""
-    gates = scan.gates_first(Wx, ends)
-    e, ratio = np.empty_like(gates[:, :3]), np.empty_like(gates[:, 0])
-    carries = np.empty(ratio.shape, bool)
-    kept = e, ratio, carries
-    step = partial(_step, forget_gate)
-    states = scan.scan(step, gates, R, _emptied(gates, R, state, forget_gate), *kept)
-    states[0] = state
-    cache = sLSTMScanCache(states, gates, *kept, R, ends, forget_gate)
-    return scan.outputs(states, ends), scan.last_state(sLSTMState, states, ends), cache
+    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
+
+    Wx is written to.
+    """
+    NH, _, D = R.shape
+    gates = Wx.reshape(*Wx.shape[:2], 4, NH, D)
+    units = np.full((1, NH, D), forget_gate == "exp", Wx.dtype)
+    h, c, n, m = state
+    m = emptied(gates, R, state, forget_gate)
+    y, kept = scan.forward(CELL, gates, R, h, [c, n, m], ends, units)
+    return y, sLSTMState(*kept.state(ends)), sLSTMScanCache(kept)
 
 
-def _emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> sLSTMState:
-    """Set m₋ = −inf in entries with n₋ = 0 from which the first step would underflow  [stab.9].
+def emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
+    """Return m, with −inf where n₋ = 0 and the first step would underflow  [stab.9].
 
     Later there are none: n is at least as large as the smaller of 1 and n₋.
     """
-    _, _, n, m = state
-    if not len(gates) or not ((n == 0) & (m.real > -np.inf)).any():
-        return state
-    first = gates[:1].copy()
-    scan.scan(lambda *_: None, first, R, state)
-    i_pre, f_pre, _, _ = first[0]
-    lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
-    return state._replace(m=np.where(lost, -np.inf, m))
-
-
-def _step(forget_gate: str, gates: Array, before: Array, after: Array, *kept: Array) -> None:
-    i, f, z, o = gates
-    h, c, n, m = after
-    e, ratio, carries = kept
-    tanh_z = np.tanh(z)
-    z *= 2
-    exp_minus(gates[1:], out=e)
-    z[...] = tanh_z  # [slstm.1]
-    np.add(e[2], 1, out=o)
-    np.reciprocal(o, out=o)  # [slstm.2]
-    if forget_gate == "sigmoid":
-        log_f = np.log1p(e[0])
-        log_f *= -1
-        minimum(log_f, f, out=f)  # [stab.1]
-    f += before[3]  # [stab.10]
-    np.greater_equal(f.real, i.real, out=carries)
-    maximum(f, i, out=m)  # [stab.3]
-    gates[:2] -= m
-    np.exp(gates[:2], out=gates[:2])  # [stab.4] [stab.5]
-    np.multiply(f, before[1:3], out=after[1:3])
-    c += i * z  # [slstm.3]
-    n += i  # [slstm.4]
-    np.divide(c, n, out=ratio)
-    np.multiply(o, ratio, out=h)  # [slstm.5]
+    h, _, n, m = state
+    if gates.size and ((n == 0) & (m.real > -np.inf)).any():
+        B, _, _, NH, D = gates.shape
+        Rh = np.einsum("nkj,bnj->bnk", R, h.reshape(B, NH, D)).reshape(B, NH, 4, D)
+        i_pre, f_pre, _, _ = (gates[:, 0] + Rh.swapaxes(1, 2)).swapaxes(0, 1).reshape(4, B, -1)
+        lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
+        m = np.where(lost, -np.inf, m)
+    return m
 
 
 def backward(
     dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
 ) -> tuple[Array, Array, sLSTMState]:
-    """Gradients of Wx, of R and of the state before, without checks."""
-    kept = (*_derivatives(cache), cache.gates[:, 1], cache.carries, _log_forget_slopes(cache))
-    return scan.scan_backward(_step_backward, dy, cache, dstate, *kept)
-
-
-def _log_forget_slopes(cache: sLSTMScanCache) -> Array:
-    """σ(−f̃), or 1  [stab.2]."""
-    e = cache.e[:, 0]
-    return e / (1 + e) if cache.forget_gate == "sigmoid" else np.ones_like(e)
-
-
-def _derivatives(cache: sLSTMScanCache) -> tuple[Array, Array, Array, Array]:
-    """Derivatives of all steps: h by c and n, the memory by A or ĩ, c by z̃, and h by õ.
-
-    Of A and ĩ it is the one that is not m: the other acts through m alone.
-    """
-    states, gates, e, ratio, past = cache[:5]
-    i, f, z, o = gates.swapaxes(0, 1)
-    h_by = np.empty_like(gates[:, :2])
-    np.divide(o, states[1:, 2], out=h_by[:, 0])  # [slstm.7]
-    np.multiply(h_by[:, 0], ratio, out=h_by[:, 1])
-    h_by[:, 1] *= -1  # [slstm.8]
-    memory_by = np.empty_like(h_by)
-    np.copyto(memory_by[:, 0], np.where(past, i * z, f * states[:-1, 1]))  # [slstm.10] [slstm.11]
-    np.copyto(memory_by[:, 1], np.where(past, i, f * states[:-1, 2]))
-    s = 1 / (1 + e[:, 1])
-    by_z = e[:, 1] * s
-    by_z *= s
-    by_z *= 4  # tanh′(z̃) = 4 σ′(2 z̃)
-    by_z *= i  # [slstm.9]
-    by_o = e[:, 2] * o
-    by_o *= o  # σ′(õ) = e^−õ σ(õ)²
-    by_o *= ratio  # [slstm.6]
-    return h_by, memory_by, by_z, by_o
-
-
-def _step_backward(dg: Array, d: Array, *kept: Array) -> None:
-    h_by, memory_by, by_z, by_o, f, past, slope = kept
-    dh, dmemory, dm = d[0], d[1:3], d[3]
-    dmemory += dh * h_by
-    np.multiply(dmemory[0], by_z, out=dg[2])
-    np.multiply(dh, by_o, out=dg[3])
-    by_c, by_n = dmemory * memory_by
-    lesser = by_c + by_n  # i′δi′, or f′δf′: of the gate that is not 1
-    greater = dm - lesser
-    dg[0] = np.where(past, lesser, greater)  # [stab.12]
-    dm[...] = np.where(past, greater, lesser)  # [stab.13] [stab.14]
-    np.multiply(dm, slope, out=dg[1])  # [slstm.12]
-    dmemory *= f  # [slstm.13] [slstm.14]
+    """Return the gradients of Wx, of R and of the state before, without checks."""
+    dgates, dR, d = scan.backward(CELL, dy, cache.scan, dstate)
+    return dgates.reshape(*dy.shape[:2], -1), dR, sLSTMState(*d)
 
 
 @own_error_state
@@ -190,7 +240,7 @@ def slstm_recurrent(
     check_choice("forget_gate", forget_gate, KINDS)
     state, ends = scan.enter(sLSTMState, Wx, R, state, lengths)
     check_memory(state)
-    return forward(Wx, R, state, ends, forget_gate)
+    return forward(Wx.copy(), R, state, ends, forget_gate)
 
 
 @own_error_state
