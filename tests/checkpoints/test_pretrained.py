@@ -17,7 +17,7 @@ from numpy_xlstm import (
     with_weight_mode,
 )
 from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
+from numpy_xlstm.errors import CheckpointError, DTypeError, MissingExtraError, OptionError
 from tests.checkpoints.build import (
     large,
     lstm,
@@ -181,6 +181,13 @@ def test_parameters_can_be_written_to_and_gradients_taken(tmp_path: Path) -> Non
     for name, array in model.params.items():
         array -= 0.1 * grads[name]
     assert model.head.params["weight"] is model.params["token_embedding.weight"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "longdouble", "complex128", int])
+def test_a_model_computes_in_float32_or_float64(dtype: Any, tmp_path: Path) -> None:
+    save_pretrained(large(), tmp_path / "model")
+    with pytest.raises(DTypeError, match="dtype: expected one of float32, float64; got "):
+        from_pretrained(tmp_path / "model", dtype=dtype)
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
