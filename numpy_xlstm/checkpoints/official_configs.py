@@ -198,7 +198,7 @@ def _check_runs(config: xLSTMBlockStackConfig) -> None:
                 f"{kind}_block.{kind}.conv1d_kernel_size: expected any but 1, with which the "
                 "convolution of xlstm has no outputs; got 1"
             )
-    up = config.slstm_block and config.slstm_block.feedforward
+    up = None if config.slstm_block is None else config.slstm_block.feedforward
     if up is not None and up.act_fn == "gelu_tanh":
         raise CheckpointError(
             "slstm_block.feedforward.act_fn: expected one that xlstm has, such as 'gelu'; "
