@@ -13,7 +13,7 @@ from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.numerics import Array, check_choice, maximum, own_error_state
-from numpy_xlstm.numerics.activations import exp_minus, minimum
+from numpy_xlstm.numerics.activations import exp_minus
 
 
 class sLSTMScanCache(NamedTuple):
@@ -69,11 +69,7 @@ def _step(forget_gate: str, gates: Array, before: Array, after: Array, *kept: Ar
     z[...] = tanh_z  # [slstm.1]
     np.add(e[2], 1, out=o)
     np.reciprocal(o, out=o)  # [slstm.2]
-    if forget_gate == "sigmoid":
-        log_f = np.log1p(e[0])
-        log_f *= -1
-        minimum(log_f, f, out=f)  # [stab.1]
-    f += before[3]  # [stab.10]
+    np.add(log_gate(f, forget_gate), before[3], out=f)  # [stab.1] [stab.10]
     np.greater_equal(f.real, i.real, out=carries)
     maximum(f, i, out=m)  # [stab.3]
     gates[:2] -= m
