@@ -70,7 +70,8 @@ class LSTMCell(Module):
     input_size, hidden_size : int
         Widths D of x and H of h and c.
     dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns.
+        Of the parameters, and of all that the cell takes and returns: float32, float64 or
+        longdouble, and for a complex step complex128 or clongdouble.
     rng : np.random.Generator, optional
         Source of the initial parameters; a fresh one if omitted.
 

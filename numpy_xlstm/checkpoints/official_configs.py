@@ -162,7 +162,13 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     """Return what ``xlstm``'s xLSTMLMModelConfig, or xLSTMBlockStackConfig, takes, nested.
 
     ``layout`` is that of the sLSTM's parameters, and with it the backend that reads them.
+
+    Raises
+    ------
+    CheckpointError
+        If the package cannot run such a model.
     """
+    _check_runs(config)
     values = config.to_dict()
     places = [n for n, kind in enumerate(config.kinds) if kind == "slstm"]
     length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
@@ -181,6 +187,23 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
         if block["feedforward"] is not None:
             block["feedforward"]["embedding_dim"] = config.embedding_dim
     return values
+
+
+def _check_runs(config: xLSTMBlockStackConfig) -> None:
+    """Raise :class:`CheckpointError` for a model that ``xlstm`` cannot build, or not run."""
+    for kind in ("mlstm", "slstm"):
+        block = getattr(config, f"{kind}_block")
+        if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
+            raise CheckpointError(
+                f"{kind}_block.{kind}.conv1d_kernel_size: expected any but 1, with which the "
+                "convolution of xlstm has no outputs; got 1"
+            )
+    up = None if config.slstm_block is None else config.slstm_block.feedforward
+    if up is not None and up.act_fn == "gelu_tanh":
+        raise CheckpointError(
+            "slstm_block.feedforward.act_fn: expected one that xlstm has, such as 'gelu'; "
+            "got 'gelu_tanh'"
+        )
 
 
 def from_yaml(values: Mapping[str, Any]) -> Any:

@@ -38,6 +38,10 @@ MAPPED = os.name == "posix"
 """Whether parameters stay in their file until they are written to, if nothing else is said."""
 
 
+COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
+"""What a model that is loaded computes in; its ``astype`` makes copies of other dtypes."""
+
+
 @dataclass(frozen=True)
 class Pretrained:
     """What a checkpoint holds, from its configuration and headers: nothing large has been read.
@@ -124,7 +128,7 @@ class Pretrained:
         check_bool("mapped", mapped)
         if progress is not None:
             check_callable("progress", progress)
-        to = checked_dtype(self.dtype if dtype is None else dtype)
+        to = checked_dtype(self.dtype if dtype is None else dtype, COMPUTED)
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
@@ -188,6 +192,8 @@ def from_pretrained(
         what was expected and what was found.
     NonFiniteError
         If a number is NaN or infinite.
+    DTypeError
+        If ``dtype`` is neither float32 nor float64.
     MissingExtraError
         If a file in YAML or bfloat16 needs a package that is not installed.
     OSError

@@ -15,7 +15,7 @@ FIRST = "weight_ih_l0"
 BY_GATES = {4: LSTM, 3: GRU, 1: RNN}
 """By how many times H rows their matrices have."""
 
-DESCRIBED = ("nonlinearity", "batch_first")
+DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 """What shapes do not say, and the header of a file of ours does."""
 
 
@@ -41,7 +41,8 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
     arrays = {name.removeprefix(prefix): stored for name, stored in found.arrays.items()}
     kind, options = _described(arrays)
     check_size(f"{arrays[FIRST].path.name}: ", options, arrays)
-    options |= {"batch_first": found.metadata.get("batch_first", "true") == "true"}
+    options["batch_first"] = found.metadata.get("batch_first", "true") == "true"
+    options["dropout"] = _dropout(found.metadata.get("dropout", "0"))
     if kind is RNN:
         options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
     try:
@@ -78,6 +79,14 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
         "bidirectional": f"{FIRST}_reverse" in arrays,
     }
     return kind, options | ({"proj_size": P} if P else {})
+
+
+def _dropout(text: str) -> float:
+    """The probability that a header names; the layer checks its range."""
+    try:
+        return float(text)
+    except ValueError:
+        raise CheckpointError(f"dropout: expected a probability; got {text!r:.80}") from None
 
 
 def described_options(layer: Any) -> dict[str, str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import SUPPORTED_DTYPES
+from numpy_xlstm.numerics.arrays import SUPPORTED_DTYPES, dtype_names
 
 Arrays = dict[str, Array]
 
@@ -131,7 +131,7 @@ def _floating(what: str, arrays: Arrays) -> Arrays:
     found = {name: array for name, array in arrays.items() if is_floating(array)}
     if not found:
         raise DTypeError(f"gradcheck: expected a floating-point {what}; got none")
-    real = ", ".join(d.name for d in REAL_DTYPES)
+    real = dtype_names(REAL_DTYPES)
     for name, array in found.items():
         if array.dtype not in REAL_DTYPES:
             raise DTypeError(f"gradcheck: expected {name} to be one of {real}; got {array.dtype}")

@@ -42,7 +42,8 @@ class Linear(Layer):
     bias : bool
         Whether there is a bias b.
     dtype : dtype
-        The dtype of the parameters, which the inputs must share.
+        The dtype of the parameters, which the inputs must share: float32, float64 or longdouble,
+        and for a complex step complex128 or clongdouble.
     rng : np.random.Generator, optional
         Draws the parameters; a fresh, unseeded one if omitted.
 

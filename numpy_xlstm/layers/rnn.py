@@ -45,7 +45,8 @@ class LSTM(RNNBase):
     proj_size : int
         Width P of h if it is a projection, less than H; 0 for none.
     dtype : dtype, default float64
-        Of the parameters, and of all that the layer takes and returns.
+        Of the parameters, and of all that the layer takes and returns: float32, float64 or
+        longdouble, and for a complex step complex128 or clongdouble.
     rng : np.random.Generator, optional
         Source of the initial parameters; a fresh one if omitted.
 

@@ -50,13 +50,8 @@ def tanh_slope(x: Array) -> Array:
 
 
 def log_sigmoid(x: Array) -> Array:
-    """Log σ(x) = −log(e⁰ + e^−x), stable at any magnitude.
-
-    Where e^−x overflows, it is x, which elsewhere is larger.
-    """
-    if x.dtype.kind == "c":
-        return minimum(-np.log1p(exp_minus(x)), x)
-    y: Array = -np.logaddexp(0, -x)
+    """Log σ(x) = min(x, 0) − log(1 + e^−|x|), stable at any magnitude."""
+    y: Array = minimum(x, x.dtype.type(0)) - np.log1p(np.exp(-modulus(x)))
     return y
 
 

@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,21 @@ SUPPORTED_DTYPES = tuple(
 """Real dtypes to compute in, and the complex ones that carry a complex step through a forward."""
 
 
-def checked_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+def dtype_names(dtypes: Iterable[np.dtype[Any]]) -> str:
+    """Names that each machine knows: ``np.dtype(np.longdouble).name`` is another on each."""
+    return ", ".join(dtype.type.__name__ for dtype in dtypes)
+
+
+def checked_dtype(
+    dtype: npt.DTypeLike, supported: Collection[np.dtype[Any]] = SUPPORTED_DTYPES
+) -> np.dtype[Any]:
     """Return ``dtype`` as a ``np.dtype``, or raise :class:`DTypeError` if it is not supported."""
-    expected = ", ".join(d.name for d in SUPPORTED_DTYPES)
+    expected = dtype_names(supported)
     try:
         found = np.dtype(dtype)
     except (TypeError, ValueError):
         raise DTypeError(f"dtype: expected one of {expected}; got {dtype!r}") from None
-    if found not in SUPPORTED_DTYPES:
+    if found not in supported:
         raise DTypeError(f"dtype: expected one of {expected}; got {found.name}")
     return found
 
@@ -98,7 +105,7 @@ def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
                 f"write {name}.astype({name}.dtype.newbyteorder('='))"
             )
         hint = f"; write {name}.astype(np.float64)" if value.dtype.kind in "iub" else ""
-        names = ", ".join(d.name for d in SUPPORTED_DTYPES)
+        names = dtype_names(SUPPORTED_DTYPES)
         raise DTypeError(f"{name}: expected one of {names}; got {value.dtype.name}{hint}")
     if dtype is not None and value.dtype != dtype:
         raise DTypeError(

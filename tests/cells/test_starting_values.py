@@ -2,17 +2,18 @@
 
 import numpy as np
 
-from numpy_xlstm import LSTMCell, gate_rows, mLSTMCell, sLSTMCell
+from numpy_xlstm import GRU, LSTM, RNN, LSTMCell, gate_rows, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells import ElmanCell, GRUCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.numerics import Array
 
-D, H, NH = 60, 80, 4
+D, H, NH = 60, 400, 4
 
 
 def uniform(array: Array, limit: float) -> bool:
     """Whether numbers fill (−limit, limit) evenly."""
-    close = abs(array.std() - limit / np.sqrt(3)) < 0.1 * limit
-    return bool(close and abs(array.mean()) < 0.2 * limit and np.abs(array).max() <= limit)
+    even = abs(array.std() - limit / np.sqrt(3)) < 0.05 * limit and abs(array.mean()) < 0.1 * limit
+    lowest, highest = array.min() / limit, array.max() / limit
+    return bool(even and -1 <= lowest < -0.97 and 0.97 < highest <= 1)
 
 
 def normal(array: Array, std: float) -> bool:
@@ -28,6 +29,15 @@ def test_uniform_cells() -> None:
                 assert (gate_rows(array, "f") == 1).all()
                 array = np.concatenate([gate_rows(array, gate) for gate in "izo"])
             assert uniform(array, H**-0.5), (cell, name)
+
+
+def test_lstm_gru_and_rnn() -> None:
+    """As in PyTorch: every parameter, also of a projection, by the number of units."""
+    options: dict[type, dict[str, int]] = {LSTM: {"proj_size": 100}, GRU: {}, RNN: {}}
+    for layer, more in options.items():
+        made = layer(D, H, 2, bidirectional=True, rng=np.random.default_rng(0), **more)
+        for name, array in made.params.items():
+            assert uniform(array, H**-0.5), (layer, name)
 
 
 def test_slstm() -> None:

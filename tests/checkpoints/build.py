@@ -27,8 +27,8 @@ def paper(**options: Any) -> Any:
     return make(lm_config(**options), dtype=np.float32)
 
 
-def stack(dtype: Any = np.float32) -> Any:
-    values = lm_config().to_dict()
+def stack(dtype: Any = np.float32, **options: Any) -> Any:
+    values = lm_config(**options).to_dict()
     fields = xLSTMBlockStackConfig.__dataclass_fields__
     config = xLSTMBlockStackConfig.from_dict({n: v for n, v in values.items() if n in fields})
     return fill(xLSTMBlockStack(config, dtype=dtype), np.random.default_rng(1))

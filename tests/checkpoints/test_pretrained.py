@@ -17,7 +17,7 @@ from numpy_xlstm import (
     with_weight_mode,
 )
 from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
+from numpy_xlstm.errors import CheckpointError, DTypeError, MissingExtraError, OptionError
 from tests.checkpoints.build import (
     large,
     lstm,
@@ -25,7 +25,14 @@ from tests.checkpoints.build import (
     read_safetensors,
     stack,
 )
-from tests.models.build import assert_same, large_config, lm_config, make
+from tests.models.build import (
+    assert_same,
+    large_config,
+    lm_config,
+    make,
+    mlstm_block,
+    slstm_block,
+)
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
@@ -176,6 +183,13 @@ def test_parameters_can_be_written_to_and_gradients_taken(tmp_path: Path) -> Non
     assert model.head.params["weight"] is model.params["token_embedding.weight"]
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "longdouble", "complex128", int])
+def test_a_model_computes_in_float32_or_float64(dtype: Any, tmp_path: Path) -> None:
+    save_pretrained(large(), tmp_path / "model")
+    with pytest.raises(DTypeError, match="dtype: expected one of float32, float64; got "):
+        from_pretrained(tmp_path / "model", dtype=dtype)
+
+
 def test_progress_is_told(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     options: Any = {"progress": lambda done, total: told.append((done, total))}
@@ -224,6 +238,37 @@ def test_models_that_a_format_does_not_have(tmp_path: Path) -> None:
     refused(uncapped, path, CheckpointError, "gate_soft_cap: expected a number")
     biased = large(use_bias=True)
     refused(biased, path, CheckpointError, r"out_norm\.bias: expected 0, transformers has none")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        (
+            {"slstm_block": slstm_block(ffn={"act_fn": "gelu_tanh"})},
+            r"slstm_block\.feedforward\.act_fn: expected .*; got 'gelu_tanh'",
+        ),
+        (
+            {"mlstm_block": mlstm_block(conv1d_kernel_size=1)},
+            r"mlstm_block\.mlstm\.conv1d_kernel_size: expected .*; got 1",
+        ),
+        (
+            {"slstm_block": slstm_block(conv1d_kernel_size=1)},
+            r"slstm_block\.slstm\.conv1d_kernel_size: expected .*; got 1",
+        ),
+    ],
+    ids=["act_fn", "mlstm", "slstm"],
+)
+@pytest.mark.parametrize("kind", [paper, stack])
+def test_models_that_xlstm_cannot_run(
+    kind: Any, blocks: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    refused(kind(**blocks), tmp_path / "model", CheckpointError, message, format="xlstm")
+
+
+def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
+    model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
+    save_pretrained(model, tmp_path / "model", format="xlstm")
+    assert from_pretrained(tmp_path / "model").config.mlstm_block.mlstm.conv1d_kernel_size == 1
 
 
 def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:

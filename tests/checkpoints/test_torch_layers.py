@@ -13,11 +13,11 @@ from tests.models.build import assert_same
 
 LAYERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "LSTM": (LSTM, {}),
-    "LSTM-deep": (LSTM, {"num_layers": 3, "bidirectional": True}),
+    "LSTM-deep": (LSTM, {"num_layers": 3, "bidirectional": True, "dropout": 0.5}),
     "LSTM-projected": (LSTM, {"num_layers": 2, "proj_size": 2, "bidirectional": True}),
     "LSTM-no-bias": (LSTM, {"bias": False, "batch_first": False}),
     "GRU": (GRU, {"num_layers": 2, "bidirectional": True}),
-    "RNN": (RNN, {"nonlinearity": "relu", "bias": False, "num_layers": 2}),
+    "RNN": (RNN, {"nonlinearity": "relu", "bias": False, "num_layers": 2, "dropout": 0.1}),
 }
 
 
@@ -40,6 +40,8 @@ def test_a_layer_comes_back_bit_for_bit(name: str, suffix: str, dtype: str, tmp_
     assert_same(dict(loaded.params), dict(layer.params))
     x = np.random.default_rng(1).standard_normal((5, 2, 3)).astype(dtype)
     np.testing.assert_array_equal(loaded(x)[0], layer(x)[0])
+    trained = (each.forward(x, rng=np.random.default_rng(2))[0] for each in (loaded, layer))
+    np.testing.assert_array_equal(*trained)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -49,7 +51,7 @@ def test_pytorch_takes_them_and_its_own_are_read(name: str, tmp_path: Path) -> N
     library = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
     layer, (kind, options) = build(name), LAYERS[name]
     save_pretrained(layer, tmp_path / "ours.safetensors", format="torch")
-    theirs = getattr(torch.nn, kind.__name__)(3, 4, **({"batch_first": True} | options))
+    theirs = getattr(torch.nn, kind.__name__)(3, 4, **({"batch_first": True} | options)).eval()
     theirs.load_state_dict(library.load_file(tmp_path / "ours.safetensors"), strict=True)
     x = np.random.default_rng(1).standard_normal((5, 2, 3)).astype(np.float32)
     with torch.no_grad():
@@ -85,4 +87,16 @@ def test_what_is_no_layer(change: dict[str, Any], message: str, tmp_path: Path) 
         header[name]["data_offsets"] = [start, start := start + len(content)]
     write_safetensors(path, header, b"".join(arrays.values()))
     with pytest.raises(CheckpointError, match=message):
+        from_pretrained(path)
+
+
+@pytest.mark.parametrize("dropout", ["much", "nan", "1", "-0.5"])
+def test_a_dropout_that_is_none(dropout: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_pretrained(build("LSTM-deep"), path, format="torch")
+    header, data = read_safetensors(path)
+    assert header["__metadata__"]["dropout"] == "0.5"
+    header["__metadata__"]["dropout"] = dropout
+    write_safetensors(path, header, data)
+    with pytest.raises(CheckpointError, match=f"dropout: expected .*; got '?{dropout}"):
         from_pretrained(path)

@@ -114,10 +114,10 @@ def test_inputs_of_a_starred_argument_have_names_of_their_own() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.complex64, np.complex128, ">f8"])
 def test_dtypes_that_are_not_checked(dtype: Any) -> None:
     pair = (lambda x: (x**2, x)), (lambda dy, x: 2 * x * dy)
-    name = np.dtype(dtype)
-    with pytest.raises(DTypeError, match=f"expected x to be one of float32, .*; got {name}"):
+    name, expected = np.dtype(dtype), "float32, float64, longdouble"
+    with pytest.raises(DTypeError, match=f"expected x to be one of {expected}; got {name}"):
         gradcheck(pair, X.astype(dtype))
-    with pytest.raises(DTypeError, match=f"expected w to be one of float32, .*; got {name}"):
+    with pytest.raises(DTypeError, match=f"expected w to be one of {expected}; got {name}"):
         gradcheck(Layer({"w": W.astype(dtype)}), X)
 
 

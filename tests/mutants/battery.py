@@ -145,6 +145,7 @@ def run() -> None:
     ties(rng)
     floor(rng)
     starting_values.test_uniform_cells()
+    starting_values.test_lstm_gru_and_rnn()
     starting_values.test_slstm()
     starting_values.test_mlstm()
     for file, case in CASES:

@@ -14,12 +14,15 @@ from numpy_xlstm import (
     xLSTMLMModel,
 )
 from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.layers.activations import ACTIVATIONS
 from tests.models.build import (
     B,
     assert_same,
     draw_tokens,
     fill,
+    lm_config,
     make,
+    slstm_block,
 )
 from tests.parity.checkpoints import (
     PAPER,
@@ -70,6 +73,14 @@ def test_their_stack_is_read(layout: str, tmp_path: Path) -> None:
 def test_their_language_model_takes_ours(name: str, through: str, tmp_path: Path) -> None:
     ours = make(dataclasses.replace(PAPER[name](), context_length=-1), scale=0.4)
     theirs = read_paper(ours, tmp_path / "lm", through, xlstm.xLSTMLMModel)
+    tokens = draw_tokens(T)
+    assert_exact(ours, theirs, theirs(torch.tensor(tokens)), tokens)
+
+
+@pytest.mark.parametrize("act_fn", sorted(ACTIVATIONS.keys() - {"gelu_tanh"}))
+def test_their_model_has_every_activation_that_is_written(act_fn: str, tmp_path: Path) -> None:
+    ours = make(lm_config(slstm_block=slstm_block(ffn={"act_fn": act_fn})), scale=0.4)
+    theirs = read_paper(ours, tmp_path / "lm", "dacite", xlstm.xLSTMLMModel)
     tokens = draw_tokens(T)
     assert_exact(ours, theirs, theirs(torch.tensor(tokens)), tokens)
 

@@ -173,6 +173,22 @@ def test_a_first_step_that_underflows_because_of_the_previous_output() -> None:
     assert_same(got[:2], wanted[:2], 1e-13)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("gate", "m", "n"), [("sigmoid", 0, np.exp(-1)), ("exp", -1, 1)])
+def test_a_zero_memory_starts_afresh_by_the_log_of_its_gate(
+    gate: str, m: float, n: float, dtype: Any
+) -> None:
+    """ĩ = −1 is 1 below log σ(800) = 0, where nothing underflows, and 801 below f̃ = 800."""
+    Wx, R = np.array([[[-1, 800, 0.5, 0.5]]], dtype), np.zeros((1, 4, 1), dtype)
+    cell = sLSTMCell(4, 1, forget_gate=gate, dtype=dtype)
+    cell = cell.with_params({"W": np.eye(4, dtype=dtype), "R": R, "b": Wx[0, 0] * 0})
+    state = cell.init_state(1)
+    state = state._replace(m=np.zeros_like(state.m))
+    y, last, _ = slstm_recurrent(Wx, R, state, forget_gate=gate)
+    assert_same((y, last), unroll(cell, Wx, state)[:2], 1e-6)
+    np.testing.assert_allclose([last.m.item(), last.n.item()], [m, n], rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("c", "n", "message"),
     [

@@ -41,8 +41,8 @@ BUGS = [
         "chunk-boundary-off-by-one",
         chunkwise.group_forward,
         """
-        - w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1))
-        + w, w_state = np.exp(exponents(log_i, log_f)), np.exp(log_f.cumsum(-1) - log_f)
+        - w_state = np.exp(log_f.cumsum(-1)).astype(q.dtype)
+        + w_state = np.exp(log_f.cumsum(-1) - log_f).astype(q.dtype)
         """,
         "a chunkwise form that lets the state before a chunk decay by one step too few",
     ),

@@ -1,0 +1,67 @@
+"""At a tie, and next to one, kernels and cells send the gradient through m the same way."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import sLSTMCell
+from numpy_xlstm.kernels import mlstm, slstm_recurrent, slstm_recurrent_backward
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import tree_map
+from tests.ties.test_mlstm import FORMS, Case, bare_cell
+
+N = 400
+KERNELS = ("slstm", *(f"mlstm {form}" for form in FORMS))
+
+
+def bare(kind: str, dtype: Any) -> Any:
+    """A cell with one unit and R = 0, of which entries of x are the pre-activations."""
+    if kind != "slstm":
+        return bare_cell(Case(NH=1, DK=1, DV=1), dtype)
+    cell = sLSTMCell(4, 1, dtype=dtype)
+    params = {name: np.zeros_like(array) for name, array in cell.params.items()}
+    return cell.with_params(params | {"W": np.eye(4, dtype=dtype)})
+
+
+def only_m(like: Any) -> Any:
+    """The cotangent 1 on m, and nothing else."""
+    return tree_map(np.zeros_like, like)._replace(m=np.ones_like(like.m))
+
+
+def by_kernel(kind: str, x: Array, state: Any) -> Array:
+    """Gradient of m before a step from that of m after it."""
+    if kind == "slstm":
+        R = np.zeros((1, 4, 1), x.dtype)
+        y, after, cache = slstm_recurrent(x[:, None], R, state)
+        _, _, dstate = slstm_recurrent_backward(np.zeros_like(y), cache, only_m(after))
+    else:
+        form = kind.removeprefix("mlstm ")
+        run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
+        q, k, v, i, f = x.T[..., None, None].copy()
+        h, after, cache = run(*(a[..., None] for a in (q, k, v)), i, f, state)
+        *_, dstate = back(np.zeros_like(h), cache, only_m(after))
+    dm: Array = dstate.m
+    return dm.ravel()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", KERNELS)
+def test_they_agree_on_who_wins(kind: str, dtype: Any) -> None:
+    """Where ĩ is the A of the cell the past wins, and where it is the next larger number, ĩ."""
+    rng, cell = np.random.default_rng(0), bare(kind, dtype)
+    x = rng.standard_normal((N, cell.input_size)).astype(dtype)
+    i, f = x.T[:2] if kind == "slstm" else x.T[3:]
+    f *= 5
+    state = cell.init_state(N)
+    m = rng.standard_normal(state.m.shape).astype(dtype)
+    if kind != "slstm" and dtype == np.float32:
+        m *= 0  # the kernels add m and log f in float64, and the sum is not to be rounded
+    state = tree_map(np.ones_like, state)._replace(m=m)
+    A = cell.forward(x, state)[2].A.ravel()
+    for wins, i_pre in ((1, A), (0, np.nextafter(A, dtype(np.inf)))):
+        i[...] = i_pre
+        _, after, cache = cell.forward(x, state)
+        _, dstate, _ = cell.backward(np.zeros((N, 1), dtype), cache, only_m(after))
+        assert dstate.m.ravel().tolist() == [wins] * N
+        assert by_kernel(kind, x, state).tolist() == [wins] * N
