@@ -1,8 +1,7 @@
 """LSTM over a whole sequence. Derived in ``docs/derivations/lstm.md``, whose tags are cited."""
 
-from typing import Any, NamedTuple
-
-import numpy as np
+from collections.abc import Mapping
+from typing import Any
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
@@ -47,9 +46,10 @@ def step_backward(
 @kernel
 def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
     """Take a step of one head of one row."""
-    i, f, z, o = gates[0, n], gates[1, n], gates[2, n], gates[3, n]
-    for j in range(len(i)):
-        h[n, b, j], after[0, n, b, j] = step(i[j], f[j], z[j], o[j], before[0, n, b, j])
+    for j in range(gates.shape[2]):
+        h[n, b, j], after[0, n, b, j] = step(
+            gates[0, n, j], gates[1, n, j], gates[2, n, j], gates[3, n, j], before[0, n, b, j]
+        )
 
 
 @kernel
@@ -57,40 +57,44 @@ def retreat(
     n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
 ) -> None:
     """Take it back."""
-    i, f, z, o = gates[0, n], gates[1, n], gates[2, n], gates[3, n]
-    for j in range(len(i)):
-        c_prev, c = before[0, n, b, j], after[0, n, b, j]
-        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j], d[1, n, b, j] = (
-            step_backward(d[0, n, b, j], d[1, n, b, j], *derivatives(i[j], f[j], z[j], o[j], c_prev, c))
+    for j in range(gates.shape[2]):
+        factors = derivatives(
+            gates[0, n, j],
+            gates[1, n, j],
+            gates[2, n, j],
+            gates[3, n, j],
+            before[0, n, b, j],
+            after[0, n, b, j],
         )
+        di, df, dz, do, d[1, n, b, j] = step_backward(d[0, n, b, j], d[1, n, b, j], *factors)
+        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j] = di, df, dz, do
 
 
 CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
 
 
-class LSTMScanCache(NamedTuple):
+class LSTMScanCache(scan.ScanCache):
     """Residuals of an LSTM over a sequence."""
-
-    scan: scan.ScanCache
 
 
 def forward(
-    Wx: Array, R: Array, state: LSTMState, ends: Array
+    Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
 
     Wx is written to.
     """
-    NH, _, D = R.shape
-    gates = Wx.reshape(*Wx.shape[:2], 4, NH, D)
-    y, kept = scan.forward(CELL, gates, R, state.h, [state.c], ends)
-    return y, LSTMState(*kept.state(ends)), LSTMScanCache(kept)
+    R = scan.by_head(params["R"], 4)
+    y, cache = scan.forward(CELL, scan.gates(Wx, R), R, state, ends)
+    return y, LSTMState(*cache.state(ends)), LSTMScanCache(*cache)
 
 
-def backward(dy: Array, cache: LSTMScanCache, dstate: LSTMState) -> tuple[Array, Array, LSTMState]:
-    """Return the gradients of Wx, of R and of the state before, without checks."""
-    dgates, dR, d = scan.backward(CELL, dy, cache.scan, dstate)
-    return dgates.reshape(*dy.shape[:2], -1), dR, LSTMState(*d)
+def backward(
+    dy: Array, cache: LSTMScanCache, dstate: LSTMState
+) -> tuple[Array, LSTMState, dict[str, Array]]:
+    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
+    dgates, d = scan.backward(CELL, dy, cache, dstate)
+    return scan.joined(dgates), LSTMState(*d), {"R": scan.gradient_of_R(dgates, cache)}
 
 
 @own_error_state
@@ -142,7 +146,7 @@ def lstm_recurrent(
     True
     """
     state, ends = scan.enter(LSTMState, Wx, R, state, lengths)
-    return forward(Wx.copy(), R, state, ends)
+    return forward(Wx.copy(), {"R": R}, state, ends)
 
 
 @own_error_state
@@ -179,4 +183,6 @@ def lstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.c.shape
     ((2, 5, 16), (1, 16, 4), (2, 4))
     """
-    return backward(dy, cache, scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate))
+    dstate = scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate)
+    dWx, dstate0, grads = backward(dy, cache, dstate)
+    return dWx, grads["R"], dstate0

@@ -33,9 +33,9 @@ from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 
-advance: Any
+advance: Any = None
 """Take the step of one head of one row, unit by unit; :func:`specialised` puts the cell's here."""
-retreat: Any
+retreat: Any = None
 """Take it back."""
 
 
@@ -145,19 +145,18 @@ def forward(
     cell: Recurrence,
     gates: Array,
     R: Array,
-    h: Array,
-    memory: Sequence[Array],
+    state: Sequence[Array],
     ends: Array,
     units: Array | None = None,
 ) -> tuple[Array, ScanCache]:
-    """Run over all steps from h and a memory, (B, H) each, and return outputs (B, T, H).
+    """Run over all steps from a state, h and the memory, and return outputs (B, T, H).
 
     ``gates`` is written to.
     """
     B, T, _, NH, D = gates.shape
     hs = np.empty((T + 1, NH, B, D), gates.dtype)
-    memories = np.empty((T + 1, len(memory), NH, B, D), gates.dtype)
-    for now, start in zip([hs[0], *memories[0]], [h, *memory], strict=True):
+    memories = np.empty((T + 1, len(state) - 1, NH, B, D), gates.dtype)
+    for now, start in zip([hs[0], *memories[0]], state, strict=True):
         now[...] = start.reshape(B, NH, D).swapaxes(0, 1)
     units = np.empty((0, NH, D), gates.dtype) if units is None else units
     padded = padding(ends, T)
@@ -182,13 +181,13 @@ def forward(
 
 def backward(
     cell: Recurrence, dy: Array, cache: ScanCache, dlast: Sequence[Array]
-) -> tuple[Array, Array, list[Array]]:
-    """Run back over all steps: gradients of gates, of R and of h and the memory before the first.
+) -> tuple[Array, list[Array]]:
+    """Run back over all steps: gradients of the gates, and of h and the memory before the first.
 
     Row b has its last state after ``ends[b]`` steps: nothing depends on later ones.
     """
-    gates, R, units, hs, memory, ends = cache
-    B, T, G, NH, D = gates.shape
+    gates, R, units, _, memory, ends = cache
+    B, T, _, NH, D = gates.shape
     K = R.shape[1] // D
     dy = np.ascontiguousarray(dy).reshape(B, T, NH, D)
     last = np.ascontiguousarray(np.stack(dlast).reshape(-1, B, NH, D).swapaxes(1, 2))
@@ -212,9 +211,38 @@ def backward(
             dRh = dsteps[t, -K:].transpose(1, 2, 0, 3).reshape(NH, B, K * D)
             np.matmul(dRh, R, out=d[0])  # [rec.2]
     d[:, :, ends == 0] = last[:, :, ends == 0]
-    dRh = dgates[:, :, G - K :].transpose(3, 1, 0, 2, 4).reshape(NH, T * B, K * D)
-    dR = dRh.swapaxes(1, 2) @ hs[:-1].swapaxes(0, 1).reshape(NH, T * B, D)  # [rec.5]
-    return dgates, dR, list(d.swapaxes(1, 2).reshape(len(d), B, NH * D))
+    return dgates, list(d.swapaxes(1, 2).reshape(len(d), B, NH * D))
+
+
+def gradient_of_R(dgates: Array, cache: ScanCache) -> Array:
+    """Return the gradient of R, (NH, K·D, D), from that of the gates."""
+    B, T, _, NH, D = dgates.shape
+    K = cache.R.shape[1] // D
+    dRh = dgates[:, :, -K:].transpose(3, 1, 0, 2, 4).reshape(NH, T * B, K * D)
+    h_prev = cache.h[:-1].swapaxes(0, 1).reshape(NH, T * B, D)
+    return dRh.swapaxes(1, 2) @ h_prev  # [rec.5]
+
+
+def by_head(R: Array, K: int) -> Array:
+    """View of R of K gates as (NH, K·D, D)."""
+    return R.reshape(-1, K * R.shape[-1], R.shape[-1])
+
+
+def flag(R: Array, is_set: bool) -> Array:
+    """Return an option of a cell as a constant of each unit."""
+    return np.full((1, len(R), R.shape[-1]), is_set, R.dtype)
+
+
+def gates(Wx: Array, R: Array) -> Array:
+    """View of W x + b, (B, T, G·H), as gates of the heads of R."""
+    B, T, width = Wx.shape
+    NH, _, D = R.shape
+    return Wx.reshape(B, T, width // (NH * D), NH, D)
+
+
+def joined(gates: Array) -> Array:
+    """View of gates as (B, T, G·H)."""
+    return gates.reshape(*gates.shape[:2], -1)
 
 
 def by_step(gates: Array) -> Array:
@@ -244,7 +272,7 @@ def enter(kind: Any, Wx: Array, R: Array, state: Any, lengths: Any) -> tuple[Any
 def enter_backward(kind: Any, cache_kind: Any, dy: Array, cache: Any, dstate: Any) -> Any:
     """Check the arguments of its backward; return the cotangent of the state after it."""
     check_cache(cache, cache_kind)
-    B, T, _, NH, D = cache.scan.gates.shape
-    check_array("dy", dy, (B, T, NH * D), cache.scan.R.dtype)
+    B, T, _, NH, D = cache.gates.shape
+    check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
     zero = kind(*(np.zeros((B, NH * D), dy.dtype) for _ in kind._fields))
     return zero if dstate is None else check_like("dstate", dstate, zero)

@@ -4,7 +4,8 @@ Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``,
 cited.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -144,26 +145,22 @@ def retreat(
 CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
 
 
-class sLSTMScanCache(NamedTuple):
+class sLSTMScanCache(scan.ScanCache):
     """Residuals of an sLSTM over a sequence."""
-
-    scan: scan.ScanCache
 
 
 def forward(
-    Wx: Array, R: Array, state: sLSTMState, ends: Array, forget_gate: str
+    Wx: Array, params: Mapping[str, Array], state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
 
     Wx is written to.
     """
-    NH, _, D = R.shape
-    gates = Wx.reshape(*Wx.shape[:2], 4, NH, D)
-    units = np.full((1, NH, D), forget_gate == "exp", Wx.dtype)
-    h, c, n, m = state
-    m = emptied(gates, R, state, forget_gate)
-    y, kept = scan.forward(CELL, gates, R, h, [c, n, m], ends, units)
-    return y, sLSTMState(*kept.state(ends)), sLSTMScanCache(kept)
+    R = scan.by_head(params["R"], 4)
+    gates = scan.gates(Wx, R)
+    state = state._replace(m=emptied(gates, R, state, forget_gate))
+    y, cache = scan.forward(CELL, gates, R, state, ends, scan.flag(R, forget_gate == "exp"))
+    return y, sLSTMState(*cache.state(ends)), sLSTMScanCache(*cache)
 
 
 def emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
@@ -183,10 +180,10 @@ def emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> Arra
 
 def backward(
     dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
-) -> tuple[Array, Array, sLSTMState]:
-    """Return the gradients of Wx, of R and of the state before, without checks."""
-    dgates, dR, d = scan.backward(CELL, dy, cache.scan, dstate)
-    return dgates.reshape(*dy.shape[:2], -1), dR, sLSTMState(*d)
+) -> tuple[Array, sLSTMState, dict[str, Array]]:
+    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
+    dgates, d = scan.backward(CELL, dy, cache, dstate)
+    return scan.joined(dgates), sLSTMState(*d), {"R": scan.gradient_of_R(dgates, cache)}
 
 
 @own_error_state
@@ -240,7 +237,7 @@ def slstm_recurrent(
     check_choice("forget_gate", forget_gate, KINDS)
     state, ends = scan.enter(sLSTMState, Wx, R, state, lengths)
     check_memory(state)
-    return forward(Wx.copy(), R, state, ends, forget_gate)
+    return forward(Wx.copy(), {"R": R}, state, ends, forget_gate)
 
 
 @own_error_state
@@ -281,4 +278,6 @@ def slstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.m.shape
     ((2, 5, 16), (2, 8, 2), (2, 4))
     """
-    return backward(dy, cache, scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate))
+    dstate = scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate)
+    dWx, dstate0, grads = backward(dy, cache, dstate)
+    return dWx, grads["R"], dstate0

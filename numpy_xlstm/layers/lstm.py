@@ -1,24 +1,13 @@
 """LSTM over a sequence: one layer, one direction."""
 
-from typing import Any, ClassVar, NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.lstm import LSTMCell
-from numpy_xlstm.kernels import lstm
-from numpy_xlstm.layers.sequence import GatedLayer
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.layers.sequence import SequenceLayer
 
 
-class LSTMSequenceCache(NamedTuple):
-    """What the backward of an LSTM needs: x, and what the kernel has kept."""
-
-    x: Array
-    scan: lstm.LSTMScanCache
-
-
-class LSTMSequence(GatedLayer):
+class LSTMSequence(SequenceLayer):
     """One layer and direction of an LSTM: :class:`LSTMCell` at every step, with its parameters.
 
     :class:`~numpy_xlstm.LSTM` is made of these.
@@ -40,10 +29,6 @@ class LSTMSequence(GatedLayer):
     >>> dx.shape, dstate0.c.shape, sorted(grads)
     ((2, 5, 3), (2, 4), ['R', 'W', 'b'])
     """
-
-    Cache = LSTMSequenceCache
-    kernel: ClassVar[Any] = lstm
-    num_heads = 1
 
     def __init__(
         self,

@@ -1,20 +1,54 @@
 """Layers that have a cell: any cell, step by step; LSTM and its kin by a kernel."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.cells.elman import ElmanCell
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.lstmp import LSTMPCell
+from numpy_xlstm.cells.peephole import PeepholeLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
 from numpy_xlstm.door import output_size
+from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.kernels.scan import padding
 from numpy_xlstm.layers.base import Recurrent
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
 
 
+class Kernel(NamedTuple):
+    """How a cell runs over whole sequences."""
+
+    module: Any
+    """``forward`` and ``backward``, from W x + b to outputs."""
+    options: tuple[str, ...] = ()
+    """Names of the options of the cell that ``forward`` takes."""
+
+
+KERNELS: dict[type, Kernel] = {
+    LSTMCell: Kernel(lstm),
+    LSTMPCell: Kernel(lstmp),
+    PeepholeLSTMCell: Kernel(peephole),
+    sLSTMCell: Kernel(slstm, ("forget_gate",)),
+    GRUCell: Kernel(gru),
+    ElmanCell: Kernel(elman, ("nonlinearity",)),
+}
+"""The cells that have a kernel; every other cell is unrolled."""
+
+
+class KernelCache(NamedTuple):
+    """Residuals of a layer whose cell has a kernel."""
+
+    x: Array
+    kept: Any
+
+
 class SequenceLayer(Recurrent):
-    """A cell over a whole sequence, step by step.
+    """A cell over a whole sequence: by a kernel if it is one of ours, else step by step.
 
     Parameters
     ----------
@@ -48,11 +82,12 @@ class SequenceLayer(Recurrent):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
-    Cache: ClassVar[type] = UnrollCache
     takes_lengths = True
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
+        self.kernel = KERNELS.get(type(cell))
+        self.Cache = UnrollCache if self.kernel is None else KernelCache  # type: ignore[misc]
         self.cell, self.parts = cell, {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
@@ -71,50 +106,31 @@ class SequenceLayer(Recurrent):
         self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, Any, Any]:
         """Forward, without checks; there is no dropout."""
-        return unroll(self.cell, x, state, lengths=lengths)
+        if self.kernel is None:
+            return unroll(self.cell, x, state, lengths=lengths)
+        (B, T, D), p, kernel = x.shape, self.params, self.kernel
+        ends = np.full(B, T) if lengths is None else lengths
+        there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
+        Wx = there.reshape(-1, D) @ p["W"].T
+        Wx += p["b"]
+        options = {name: getattr(self.cell, name) for name in kernel.options}
+        y, state, kept = kernel.module.forward(Wx.reshape(B, T, -1), p, state, ends, **options)
+        return y, state, KernelCache(there, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks."""
-        return unroll_backward(self.cell, dy, cache, dstate)
+        if self.kernel is None:
+            return unroll_backward(self.cell, dy, cache, dstate)
+        x, kept = cache
+        dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
+        rows = dWx.reshape(-1, dWx.shape[-1])
+        dx = (rows @ self.params["W"]).reshape(x.shape)  # [rec.3]
+        dW = rows.T @ x.reshape(-1, x.shape[-1])  # [rec.4]
+        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.6]
+        shaped = {name: found[name].reshape(array.shape) for name, array in self.params.items()}
+        return dx, dstate0, Grads(shaped)
 
 
 def of_cell(name: str) -> Any:
     """Return a property of a layer that is its cell's."""
     return property(lambda layer: getattr(layer.cell, name))
-
-
-class GatedLayer(SequenceLayer):
-    """A cell of W x + R h₋ + b: one product for all steps, and then a kernel."""
-
-    kernel: ClassVar[Any]
-    """The module of the kernel: ``forward`` and ``backward``."""
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What else its forward is to know."""
-        return {}
-
-    def compute(
-        self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
-    ) -> tuple[Array, Any, Any]:
-        """Forward, without checks; there is no dropout."""
-        B, T, D = x.shape
-        W, R, b = (self.params[name] for name in "WRb")
-        ends = np.full(B, T) if lengths is None else lengths
-        there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
-        Wx, R_heads = there.reshape(-1, D) @ W.T, R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
-        Wx += b
-        Wx = Wx.reshape(B, T, len(b))
-        y, state, scan = self.kernel.forward(Wx, R_heads, state, ends, **self.options)
-        return y, state, self.Cache(x, scan)
-
-    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Backward, without checks."""
-        x, scan = cache
-        dWx, dR, dstate0 = self.kernel.backward(dy, scan, dstate)
-        W, R = self.params["W"], self.params["R"]
-        rows = dWx.reshape(-1, len(W))
-        dx = (rows @ W).reshape(x.shape)  # [rec.3]
-        dW = rows.T @ x.reshape(-1, x.shape[-1])  # [rec.4]
-        db = rows.sum(axis=0)  # [rec.6]
-        return dx, dstate0, {"W": dW, "R": dR.reshape(R.shape), "b": db}

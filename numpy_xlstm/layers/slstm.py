@@ -1,25 +1,14 @@
 """sLSTM over a sequence."""
 
-from typing import Any, ClassVar, NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
-from numpy_xlstm.kernels import slstm
-from numpy_xlstm.layers.sequence import GatedLayer, of_cell
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 
 
-class sLSTMSequenceCache(NamedTuple):
-    """What the backward of an sLSTM needs: x, and what the kernel has kept."""
-
-    x: Array
-    scan: slstm.sLSTMScanCache
-
-
-class sLSTM(GatedLayer):
+class sLSTM(SequenceLayer):
     """An sLSTM over a sequence: :class:`sLSTMCell` at every step, with the same parameters.
 
     Parameters
@@ -50,9 +39,7 @@ class sLSTM(GatedLayer):
     True
     """
 
-    Cache = sLSTMSequenceCache
     num_heads, forget_gate = of_cell("num_heads"), of_cell("forget_gate")
-    kernel: ClassVar[Any] = slstm
 
     def __init__(
         self,
@@ -69,11 +56,6 @@ class sLSTM(GatedLayer):
             input_size, hidden_size, num_heads, forget_gate=forget_gate, dtype=dtype, rng=rng
         )
         super().__init__(cell, batch_first=batch_first)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What the kernel is to know."""
-        return {"forget_gate": self.forget_gate}
 
     def check_state(self, state: sLSTMState) -> None:
         """Raise :class:`StateError` for what is no memory."""

@@ -180,7 +180,7 @@ class sLSTMLayer(Recurrent):
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
         Wx = np.concatenate(pre, axis=-1) + self._arrays[B_NAME]  # [sblock.2]
         R, ends = self._arrays[R_NAME], np.full(len(x), x.shape[1])
-        h, memory, scan = slstm.forward(Wx, R, state.slstm, ends, "sigmoid")  # [sblock.3]
+        h, memory, scan = slstm.forward(Wx, {"R": R}, state.slstm, ends, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
@@ -192,8 +192,8 @@ class sLSTMLayer(Recurrent):
         """Backward, without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
         dh = self.drop.compute_backward(dh, cache.dropped)
-        dWx, dR, dmemory = slstm.backward(dh, cache.scan, dstate.slstm)
-        cell = {R_NAME: dR, B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
+        dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)
+        cell = {R_NAME: recurrent["R"], B_NAME: dWx.sum(axis=(0, 1))}  # [sblock.5]
         taken = zip(self.gates, np.split(dWx, 4, axis=-1), cache.gates, strict=True)
         back = [gate.compute_backward(dpre, kept) for gate, dpre, kept in taken]
         (from_i, from_f, from_z, from_o), gates = zip(*back, strict=True)  # [sblock.6]

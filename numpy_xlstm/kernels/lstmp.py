@@ -1,0 +1,60 @@
+"""LSTM with a projection over a whole sequence, derived in ``docs/derivations/lstmp.md``.
+
+After the first step h₋ is W_hr m₋, so that R h₋ = (R W_hr) m₋: the LSTM's loop runs over m with the
+matrix R W_hr. All other products are those of all steps at once.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.cells.lstm import LSTMState
+from numpy_xlstm.kernels import scan
+from numpy_xlstm.kernels.lstm import CELL
+from numpy_xlstm.numerics import Array
+
+
+class LSTMPScanCache(NamedTuple):
+    """Residuals of a projected LSTM over a sequence."""
+
+    scan: scan.ScanCache  # of the LSTM of m
+    params: Mapping[str, Array]
+    m: Array  # (B, T, H)
+    h_prev: Array  # before each step, (B, T, P)
+
+
+def forward(
+    Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
+) -> tuple[Array, LSTMState, LSTMPScanCache]:
+    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
+
+    Wx is written to.
+    """
+    R, W_hr = params["R"], params["W_hr"]
+    Wx[:, :1] += (state.h @ R.T)[:, None]
+    folded = scan.by_head(R @ W_hr, 4)
+    start = np.zeros_like(state.c), state.c
+    m, cache = scan.forward(CELL, scan.gates(Wx, folded), folded, start, ends)
+    y = m @ W_hr.T  # [lstmp.6]
+    h = np.concatenate([state.h[:, None], y], axis=1)
+    after = LSTMState(h[np.arange(len(ends)), ends], cache.state(ends)[1])
+    return y, after, LSTMPScanCache(cache, params, m, h[:, :-1])
+
+
+def backward(
+    dy: Array, cache: LSTMPScanCache, dstate: LSTMState
+) -> tuple[Array, LSTMState, dict[str, Array]]:
+    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
+    R, W_hr = cache.params["R"], cache.params["W_hr"]
+    ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
+    dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps
+    dh[:, 1:] = np.where(scan.padding(ends, T)[..., None], 0, dy)
+    dh[np.arange(B), ends] += dstate.h
+    dm = dh[:, 1:] @ W_hr  # [lstmp.8]
+    dgates, (_, dc) = scan.backward(CELL, dm, cache.scan, (np.zeros_like(dstate.c), dstate.c))
+    dWx = scan.joined(dgates)
+    dh[:, :-1] += dWx @ R  # [lstmp.17]
+    dW_hr = dh[:, 1:].reshape(-1, P).T @ cache.m.reshape(-1, H)  # [lstmp.7]
+    dR = dWx.reshape(-1, 4 * H).T @ cache.h_prev.reshape(-1, P)  # [lstmp.19]
+    return dWx, LSTMState(dh[:, 0].copy(), dc), {"R": dR, "W_hr": dW_hr}
