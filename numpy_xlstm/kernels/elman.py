@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy_xlstm.cells.elman import ElmanState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.kernels.functions import kernel, pointwise, tanh, tanh_slope, where
+from numpy_xlstm.kernels.functions import pointwise, tanh, tanh_slope, where
 from numpy_xlstm.numerics import Array
 
 
@@ -27,24 +27,7 @@ def step_backward(dh: Any, slope: Any) -> Any:
     return (dh * slope,)  # [elman.3]
 
 
-@kernel
-def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
-    """Take a step of one head of one row."""
-    for j in range(gates.shape[2]):
-        (h[n, b, j],) = step(gates[0, n, j], units[0, n, j] != 0)
-
-
-@kernel
-def retreat(
-    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
-) -> None:
-    """Take it back."""
-    for j in range(gates.shape[2]):
-        factors = derivatives(gates[0, n, j], units[0, n, j] != 0)
-        (dgates[0, n, j],) = step_backward(d[0, n, b, j], *factors)
-
-
-CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
+CELL = scan.Recurrence(step, derivatives, step_backward, gates=1, memory=0, units=1)
 
 
 def forward(

@@ -12,7 +12,6 @@ import numpy as np
 from numpy_xlstm.cells.gru import GRUState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
-    kernel,
     pointwise,
     sigmoid,
     sigmoid_and_slope,
@@ -51,43 +50,7 @@ def step_backward(dh: Any, dmemory: Any, by_n: Any, by_z: Any, n_by_r: Any, r: A
     return dr, dz, dn, dr, dz, r * dn, z * dh  # [gru.11] [gru.12] [gru.14]
 
 
-@kernel
-def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
-    """Take a step of one head of one row."""
-    for j in range(gates.shape[2]):
-        h[n, b, j], after[0, n, b, j] = step(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            gates[4, n, j],
-            gates[5, n, j],
-            before[0, n, b, j],
-        )
-
-
-@kernel
-def retreat(
-    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
-) -> None:
-    """Take it back."""
-    for j in range(gates.shape[2]):
-        factors = derivatives(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            gates[4, n, j],
-            gates[5, n, j],
-            before[0, n, b, j],
-            after[0, n, b, j],
-        )
-        dr, dz, dn, _, _, ds, d[1, n, b, j] = step_backward(d[0, n, b, j], d[1, n, b, j], *factors)
-        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j] = dr, dz, dn
-        dgates[3, n, j], dgates[4, n, j], dgates[5, n, j] = dr, dz, ds
-
-
-CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
+CELL = scan.Recurrence(step, derivatives, step_backward, gates=6, memory=1)
 
 
 def forward(

@@ -6,7 +6,6 @@ from typing import Any
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
-    kernel,
     pointwise,
     sigmoid,
     sigmoid_and_slope,
@@ -43,34 +42,7 @@ def step_backward(
     return di_pre, df_pre, dz_pre, dh * by_o, dc * f  # [lstm.5] [lstm.10]
 
 
-@kernel
-def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
-    """Take a step of one head of one row."""
-    for j in range(gates.shape[2]):
-        h[n, b, j], after[0, n, b, j] = step(
-            gates[0, n, j], gates[1, n, j], gates[2, n, j], gates[3, n, j], before[0, n, b, j]
-        )
-
-
-@kernel
-def retreat(
-    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
-) -> None:
-    """Take it back."""
-    for j in range(gates.shape[2]):
-        factors = derivatives(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            before[0, n, b, j],
-            after[0, n, b, j],
-        )
-        di, df, dz, do, d[1, n, b, j] = step_backward(d[0, n, b, j], d[1, n, b, j], *factors)
-        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j] = di, df, dz, do
-
-
-CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
+CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=1)
 
 
 class LSTMScanCache(scan.ScanCache):

@@ -8,7 +8,6 @@ import numpy as np
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
-    kernel,
     pointwise,
     sigmoid,
     sigmoid_and_slope,
@@ -58,44 +57,7 @@ def step_backward(
     return di, df, dz, dh * by_o, dc * c_by_c  # [peephole.8] [peephole.13]
 
 
-@kernel
-def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
-    """Take a step of one head of one row."""
-    for j in range(gates.shape[2]):
-        h[n, b, j], after[0, n, b, j] = step(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            before[0, n, b, j],
-            units[0, n, j],
-            units[1, n, j],
-            units[2, n, j],
-        )
-
-
-@kernel
-def retreat(
-    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
-) -> None:
-    """Take it back."""
-    for j in range(gates.shape[2]):
-        factors = derivatives(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            before[0, n, b, j],
-            after[0, n, b, j],
-            units[0, n, j],
-            units[1, n, j],
-            units[2, n, j],
-        )
-        di, df, dz, do, d[1, n, b, j] = step_backward(d[0, n, b, j], d[1, n, b, j], *factors)
-        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j] = di, df, dz, do
-
-
-CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
+CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=1, units=3)
 
 
 def forward(

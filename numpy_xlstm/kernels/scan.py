@@ -34,9 +34,8 @@ from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 
 advance: Any = None
-"""Take the step of one head of one row, unit by unit; :func:`specialised` puts the cell's here."""
 retreat: Any = None
-"""Take it back."""
+"""Stand for the step of one head of one row, and the way back; each :class:`Recurrence` has its own."""
 
 
 def loop(n: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
@@ -83,45 +82,76 @@ def loop_backward(
         np.dot(dRh.reshape(B, K * D), R[n], d[0, n])  # [rec.2]
 
 
-def specialised(source: FunctionType, **names: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a kernel of the same source, with functions of its own in the place of names."""
-    made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
-    (function,) = names.values()
-    made.__module__ = source.__module__
-    made.__qualname__ = f"{source.__name__}_{function.__module__}_{function.__name__}"
-    return kernel(made)
+UNIT_BY_UNIT = """
+def advance(n, b, gates, units, before, h, after):
+    for j in range(gates.shape[2]):
+        h[n, b, j], {after} = step({inputs})
+
+def retreat(n, b, gates, units, before, after, d, dgates):
+    for j in range(gates.shape[2]):
+        {found} = step_backward({d} *derivatives({both}))
+"""
+"""The loops over the units of one head of one row, for any number of gates and arrays of memory.
+
+Numba must see each number by itself, where Python would write ``step(*gates, *before, *units)``.
+"""
 
 
-class Recurrence(NamedTuple):
+class Recurrence:
     """A cell's functions of numbers, and the loops that are compiled with them.
 
     ::
 
-        h, *memory      = step(*gates, *memory_before, *units)
-        *coefficients   = derivatives(*gates, *memory_before, *memory, *units)
+        h, *memory               = step(*gates, *memory_before, *units)
+        *coefficients            = derivatives(*gates, *memory_before, *memory, *units)
         *dgates, *dmemory_before = step_backward(dh, *dmemory, *coefficients)
 
-    The last is linear in the cotangents. Its coefficients do not wait for them, and are computed
+    The last is linear in the cotangents. Its coefficients do not depend on them, and are computed
     for all steps at once.
+
+    Parameters
+    ----------
+    step, derivatives, step_backward : callable
+        The functions, of numbers or of arrays.
+    gates, memory, units : int
+        How many of them there are.
     """
 
-    step: Callable[..., Any]
-    derivatives: Callable[..., Any]
-    step_backward: Callable[..., Any]
-    loop: Callable[..., Any]
-    loop_backward: Callable[..., Any]
-
-    @classmethod
-    def of(cls, step: Any, derivatives: Any, step_backward: Any, *loops: Any) -> "Recurrence":
-        """Return the functions of a cell, with its ``advance`` and ``retreat`` in the loops."""
-        advance, retreat = loops
-        return cls(
-            step,
-            derivatives,
-            step_backward,
-            specialised(loop, advance=advance),  # type: ignore[arg-type]
-            specialised(loop_backward, retreat=retreat),  # type: ignore[arg-type]
+    def __init__(
+        self,
+        step: Callable[..., Any],
+        derivatives: Callable[..., Any],
+        step_backward: Callable[..., Any],
+        *,
+        gates: int,
+        memory: int,
+        units: int = 0,
+    ) -> None:
+        self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
+        g, dg = ([f"{name}[{k}, n, j], " for k in range(gates)] for name in ("gates", "dgates"))
+        before, after, d = (
+            [f"{name}[{k}, n, b, j], " for k in range(count)]
+            for name, count in (("before", memory), ("after", memory), ("d", memory + 1))
         )
+        constants = [f"units[{k}, n, j], " for k in range(units)]
+        text = UNIT_BY_UNIT.format(
+            inputs="".join(g + before + constants),
+            both="".join(g + before + after + constants),
+            after="".join(after),
+            d="".join(d),
+            found="".join(dg + d[1:]),
+        )
+        names: dict[str, Any] = {each.__name__: each for each in (step, derivatives, step_backward)}
+        exec(compile(text, __file__, "exec"), names)
+        self.loop = specialised(loop, step, advance=kernel(names["advance"]))
+        self.loop_backward = specialised(loop_backward, step, retreat=kernel(names["retreat"]))
+
+
+def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable[..., Any]:
+    """Return a kernel of the same source that has these functions in the place of names."""
+    made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
+    made.__qualname__ = f"{source.__name__} of {step.__module__}"  # numba's cache goes by it
+    return kernel(made)
 
 
 class ScanCache(NamedTuple):

@@ -14,7 +14,6 @@ from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
     exp,
-    kernel,
     log_sigmoid,
     maximum,
     pointwise,
@@ -101,48 +100,7 @@ def step_backward(
     return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.14]
 
 
-@kernel
-def advance(n: Any, b: Any, gates: Any, units: Any, before: Any, h: Any, after: Any) -> None:
-    """Take a step of one head of one row."""
-    for j in range(gates.shape[2]):
-        h[n, b, j], after[0, n, b, j], after[1, n, b, j], after[2, n, b, j] = step(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            before[0, n, b, j],
-            before[1, n, b, j],
-            before[2, n, b, j],
-            units[0, n, j] != 0,
-        )
-
-
-@kernel
-def retreat(
-    n: Any, b: Any, gates: Any, units: Any, before: Any, after: Any, d: Any, dgates: Any
-) -> None:
-    """Take it back."""
-    for j in range(gates.shape[2]):
-        factors = derivatives(
-            gates[0, n, j],
-            gates[1, n, j],
-            gates[2, n, j],
-            gates[3, n, j],
-            before[0, n, b, j],
-            before[1, n, b, j],
-            before[2, n, b, j],
-            after[0, n, b, j],
-            after[1, n, b, j],
-            after[2, n, b, j],
-            units[0, n, j] != 0,
-        )
-        dh, dc, dn, dm = d[0, n, b, j], d[1, n, b, j], d[2, n, b, j], d[3, n, b, j]
-        di, df, dz, do, dc, dn, dm = step_backward(dh, dc, dn, dm, *factors)
-        dgates[0, n, j], dgates[1, n, j], dgates[2, n, j], dgates[3, n, j] = di, df, dz, do
-        d[1, n, b, j], d[2, n, b, j], d[3, n, b, j] = dc, dn, dm
-
-
-CELL = scan.Recurrence.of(step, derivatives, step_backward, advance, retreat)
+CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=3, units=1)
 
 
 class sLSTMScanCache(scan.ScanCache):
