@@ -1,0 +1,103 @@
+"""How numba compiles kernels; imported only where it is installed."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba.core import ir
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import FunctionPass, register_pass
+from numba.core.untyped_passes import IRProcessing
+from numba.extending import overload
+
+NARROW: dict[type, type] = {int: np.int8, float: np.float32}
+"""Types for literals that widen no float."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=False)
+class WeakLiterals(FunctionPass):  # type: ignore[misc]
+    """Keep ``1 + x`` in the type of x, as NumPy does; numba would make it a float64."""
+
+    _name = "weak_literals"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        """Narrow the literals that are operands, if the narrow type has their values."""
+        blocks = [block for _, block in sorted(state.func_ir.blocks.items())]
+        kinds = "binop", "inplace_binop"
+        operations = [found for b in blocks for kind in kinds for found in b.find_exprs(kind)]
+        operands = {var.name for found in operations for var in (found.lhs, found.rhs)}
+        assignments = [found for block in blocks for found in block.find_insts(ir.Assign)]
+        for found in reversed(assignments):
+            if found.target.is_temp and found.target.name in operands:
+                if isinstance(found.value, ir.Var):  # ``2 * (a if c else b)`` copies the 2
+                    operands.add(found.value.name)
+                else:
+                    narrow(found.value)
+        return True
+
+
+def narrow(source: Any) -> None:
+    """Narrow a constant of numba's intermediate representation in place."""
+    if isinstance(source, ir.Const) and type(source.value) in NARROW:
+        value, kind = source.value, NARROW[type(source.value)]
+        if -128 <= value < 128 and kind(value) == value:
+            source.value = kind(value)
+
+
+class Compiler(CompilerBase):  # type: ignore[misc]
+    """Numba's compiler with weak literals."""
+
+    def define_pipelines(self) -> list[Any]:
+        """Return the passes of nopython mode with ours."""
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(WeakLiterals, IRProcessing)
+        passes.finalize()
+        return [passes]
+
+
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "fastmath": {"contract"},  # a b + c with one rounding; the order of operations is kept
+    "pipeline_class": Compiler,
+}
+INLINE = OPTIONS | {"forceinline": True}
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+inline: Decorator = numba.njit(**INLINE)
+"""Decorate a function that compiled functions call."""
+
+implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, strict=False)
+"""Decorate a function of types that returns a function to compile for arguments of these types."""
+
+
+def register(name: Callable[..., Any], function: Callable[..., Any], inline: bool) -> None:
+    """Let kernels call ``function`` where their source has ``name``."""
+    options = INLINE if inline else OPTIONS
+    overload(name, jit_options=options, strict=False)(lambda *args: function)
+
+
+def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return numba's dispatcher of a kernel, which keeps on disk what it has compiled."""
+    compiled = numba.njit(function, **OPTIONS)
+    with suppress(RuntimeError):  # no folder to write to: every process compiles anew
+        compiled.enable_caching()
+        # Numba looks for changes in the file of the kernel alone; code of others is part of it.
+        file = compiled._cache._cache_file
+        file._source_stamp = file._source_stamp, sources()
+    return compiled  # type: ignore[no-any-return]
+
+
+@cache
+def sources() -> list[tuple[str, int]]:
+    """Return the names and times of the files that compiled code may come from."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return [(file.name, file.stat().st_mtime_ns) for file in files]
