@@ -1,4 +1,7 @@
-"""How numba compiles kernels; imported only where it is installed."""
+"""Compile kernels with numba.
+
+Only :mod:`~numpy_xlstm.kernels.functions` imports this, where numba is installed.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +18,7 @@ from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
-"""Types for literals that widen no float."""
+"""Types of literals that widen neither float32 nor float64."""
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
@@ -79,9 +82,9 @@ implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, str
 """Decorate a function of types that returns a function to compile for arguments of these types."""
 
 
-def register(name: Callable[..., Any], function: Callable[..., Any], inline: bool) -> None:
-    """Let kernels call ``function`` where their source has ``name``."""
-    options = INLINE if inline else OPTIONS
+def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bool) -> None:
+    """Compile ``function`` where a kernel's source has ``name``."""
+    options = INLINE if inlined else OPTIONS
     overload(name, jit_options=options, strict=False)(lambda *args: function)
 
 
@@ -90,7 +93,7 @@ def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = numba.njit(function, **OPTIONS)
     with suppress(RuntimeError):  # no folder to write to: every process compiles anew
         compiled.enable_caching()
-        # Numba looks for changes in the file of the kernel alone; code of others is part of it.
+        # Numba looks for changes in the kernel's own file only, but compiles functions of others.
         file = compiled._cache._cache_file
         file._source_stamp = file._source_stamp, sources()
     return compiled  # type: ignore[no-any-return]

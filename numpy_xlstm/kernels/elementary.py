@@ -16,11 +16,7 @@ from numpy_xlstm.kernels.compiler import implements, inline
 
 
 class Format(NamedTuple):
-    """Constants of float32 or float64.
-
-    Coefficients have the highest power first. They make the largest error of the polynomial as
-    small as possible, by Remez' exchange.
-    """
+    """Constants of float32 or float64; coefficients have the highest power first."""
 
     number: Any
     bits: Any  # unsigned integer of the same size
@@ -29,9 +25,9 @@ class Format(NamedTuple):
     vanishes: float  # a whole x with e^x = 0
     overflows: float  # a whole x with e^x = inf
     ln2: tuple[float, float]  # high and low part; the first times an exponent is exact
-    exp: tuple[float, ...]  # (e^r − 1 − r) / r², |r| ≤ ln 2 / 2
-    tanh: tuple[float, ...]  # (tanh(x) / x − 1) / x² of x², |x| ≤ 0.27
-    log: tuple[float, ...]  # (2 artanh(t) / t − 2) / t² of t², |t| ≤ 3 − 2 √2
+    exp: tuple[float, ...]  # Taylor's, of (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2
+    log: tuple[float, ...]  # Taylor's, of (2 artanh(t) / t − 2) / t² in t², |t| ≤ 3 − 2 √2
+    tanh: tuple[float, ...]  # of (tanh(x) / x − 1) / x² in x², with the least error for |x| ≤ 0.27
 
 
 SINGLE = Format(
@@ -42,15 +38,9 @@ SINGLE = Format(
     vanishes=-104.0,
     overflows=89.0,
     ln2=(0.693145751953125, 1.4286068203094173e-06),
-    exp=(
-        0.0013950491674133258,
-        0.008368889284450627,
-        0.041666205794452925,
-        0.16666518840425965,
-        0.5000000095186973,
-    ),
+    exp=tuple(1 / math.factorial(n) for n in range(7, 1, -1)),
+    log=tuple(2 / n for n in range(9, 1, -2)),
     tanh=(-0.05102810234362393, 0.13321089184327514, -0.3333318749653901),
-    log=(0.299613183931595, 0.399736035693955, 0.6666681667360469),
 )
 DOUBLE = Format(
     number=np.float64,
@@ -60,18 +50,8 @@ DOUBLE = Format(
     vanishes=-746.0,
     overflows=710.0,
     ln2=(0.6931471805598903, 5.497923018708371e-14),
-    exp=(
-        2.5117862209452576e-08,
-        2.763128005932482e-07,
-        2.7557216297168217e-06,
-        2.4801489943045365e-05,
-        0.00019841269917387773,
-        0.0013888888947015047,
-        0.008333333333307203,
-        0.041666666666515424,
-        0.166666666666667,
-        0.5000000000000012,
-    ),
+    exp=tuple(1 / math.factorial(n) for n in range(13, 1, -1)),
+    log=tuple(2 / n for n in range(21, 1, -2)),
     tanh=(
         -0.0012968373728311595,
         0.003573970852681277,
@@ -80,15 +60,6 @@ DOUBLE = Format(
         -0.053968253331712956,
         0.13333333332798103,
         -0.3333333333333181,
-    ),
-    log=(
-        0.1486767623049324,
-        0.15306379836918815,
-        0.18183888893309838,
-        0.22222191703524435,
-        0.2857142881776045,
-        0.39999999999018837,
-        0.6666666666666808,
     ),
 )
 FORMATS = {
