@@ -1,4 +1,7 @@
-"""How numba compiles kernels; imported only where it is installed."""
+"""Compile kernels with numba.
+
+Only :mod:`~numpy_xlstm.kernels.functions` imports this, where numba is installed.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,11 +18,11 @@ from numba.core.untyped_passes import IRProcessing
 from numba.extending import overload
 
 NARROW: dict[type, type] = {int: np.int8, float: np.float32}
-"""Types for literals that widen no float."""
+"""Types of literals that widen neither float32 nor float64."""
 
 
 @register_pass(mutates_CFG=False, analysis_only=False)
-class WeakLiterals(FunctionPass):
+class WeakLiterals(FunctionPass):  # type: ignore[misc]
     """Keep ``1 + x`` in the type of x, as NumPy does; numba would make it a float64."""
 
     _name = "weak_literals"
@@ -51,7 +54,7 @@ def narrow(source: Any) -> None:
             source.value = kind(value)
 
 
-class Compiler(CompilerBase):
+class Compiler(CompilerBase):  # type: ignore[misc]
     """Numba's compiler with weak literals."""
 
     def define_pipelines(self) -> list[Any]:
@@ -62,7 +65,7 @@ class Compiler(CompilerBase):
         return [passes]
 
 
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
     "fastmath": {"contract"},  # a b + c with one rounding; the order of operations is kept
@@ -70,13 +73,18 @@ OPTIONS = {
 }
 INLINE = OPTIONS | {"forceinline": True}
 
-implements = partial(overload, jit_options=INLINE, strict=False)
-"""Decorates a function of the types of its arguments that returns the function to compile."""
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+inline: Decorator = numba.njit(**INLINE)
+"""Decorate a function that compiled functions call."""
+
+implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, strict=False)
+"""Decorate a function of types that returns a function to compile for arguments of these types."""
 
 
-def register(name: Callable[..., Any], function: Callable[..., Any], inline: bool) -> None:
-    """Let kernels call ``function`` where their source has ``name``."""
-    options = INLINE if inline else OPTIONS
+def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bool) -> None:
+    """Compile ``function`` where a kernel's source has ``name``."""
+    options = INLINE if inlined else OPTIONS
     overload(name, jit_options=options, strict=False)(lambda *args: function)
 
 
@@ -85,8 +93,9 @@ def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = numba.njit(function, **OPTIONS)
     with suppress(RuntimeError):  # no folder to write to: every process compiles anew
         compiled.enable_caching()
-        # Numba looks at the file of the kernel alone, but other files are compiled into it.
-        compiled._cache._cache_file._source_stamp = sources()
+        # Numba looks for changes in the kernel's own file only, but compiles functions of others.
+        file = compiled._cache._cache_file
+        file._source_stamp = file._source_stamp, sources()
     return compiled  # type: ignore[no-any-return]
 
 

@@ -1,11 +1,11 @@
-"""Functions of numbers that kernels are written in, once for arrays and for compiled loops.
+"""Functions of numbers, from which kernels are written once for arrays and for compiled loops.
 
-Called from Python they are NumPy's functions of arrays, real and complex. Where numba is installed,
-a loop marked by :func:`kernel` takes them, and each function marked by :func:`pointwise`, as
-functions of one number. Then a literal does not widen the numbers it meets, just as in NumPy:
-``1 / (1 + exp(-x))`` of a float32 is a float32.
+Called from Python, they are NumPy's functions of arrays of any dtype, real or complex. In a
+compiled kernel they are functions of one number, as is each function marked by :func:`pointwise`.
+There a literal does not widen the numbers it meets, as in NumPy: ``1 / (1 + exp(-x))`` of a float32
+is a float32.
 
-Numba is imported, and a kernel compiled or found on disk, when the first kernel is called.
+The first call of a kernel imports numba, and compiles the kernel or loads it from disk.
 """
 
 import os
@@ -21,19 +21,19 @@ from numpy_xlstm.numerics import activations
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _marked: list[tuple[Callable[..., Any], Callable[..., Any], bool]] = []
-"""Functions that numba does not know yet: the name, the function to compile, whether to inline."""
+"""Functions that numba does not know yet: as named in kernels, as compiled, and if inlined."""
 
 _registering = Lock()
 
 
 def pointwise(function: Function) -> Function:
-    """Mark a function of numbers that kernels call; it is inlined in their loops."""
+    """Mark a function of numbers for kernels, which inline it in their loops."""
     _marked.append((function, function, True))
     return function
 
 
 def kernel(function: Function) -> Function:
-    """Mark a loop over numbers, in arrays of float32 or float64; compile it at its first call."""
+    """Compile a loop over the numbers of float32 or float64 arrays at its first call."""
 
     @wraps(function)
     def run(*args: Any) -> Any:
@@ -47,8 +47,8 @@ def kernel(function: Function) -> Function:
 def compiled(dtype: Any = np.float64) -> bool:
     """Return whether kernels of this dtype are compiled.
 
-    They are if numba is installed and knows this Python and this NumPy, unless the environment has
-    ``NUMPY_XLSTM_COMPILED=0``.
+    They are for float32 and float64 if numba is installed and knows this version of NumPy, unless
+    the environment has ``NUMPY_XLSTM_COMPILED=0``.
     """
     if dtype not in (np.float32, np.float64) or os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
         return False
@@ -103,22 +103,23 @@ def modulus(x: Any) -> Any:
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return ``a`` where the condition holds, else ``b``."""
+    """Return ``a`` where the condition holds, else ``b``; compare complex numbers by ``x.real``."""
     return np.where(condition, a, b)
 
 
 @pointwise
 def sigmoid(x: Any) -> Any:
-    """Return σ(x) = 1 / (1 + e^−x)."""
-    return sigmoid_and_slope(x)[0]
+    """Return σ(x) = 1 / (1 + e^−x), accurate in both tails."""
+    e = exp(-modulus(x))
+    return where(x.real >= 0, 1, e) / (1 + e)
 
 
 @pointwise
 def sigmoid_and_slope(x: Any) -> Any:
-    """Return σ(x), and σ′(x) = σ(x) σ(−x), both accurate in the tails."""
+    """Return σ(x), and σ′(x) = σ(x) σ(−x), accurate in both tails."""
     e = exp(-modulus(x))
     s = 1 / (1 + e)
-    return where(x >= 0, s, e * s), e * s * s
+    return where(x.real >= 0, s, e * s), e * s * s
 
 
 @pointwise

@@ -32,28 +32,36 @@ from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
+from numpy_xlstm.numerics.threads import parallel_map
+
+ROWS = 16
+"""Rows of a batch that one thread takes: fewer make the product of a step slow."""
+
+WORTH_THREADS = 2**18
+"""Numbers in the gates from which on several threads are faster than one."""
 
 advance: Any = None
 retreat: Any = None
 """Stand for the step of one head of one row, and the way back; each :class:`Recurrence` has its own."""
 
 
-def loop(n: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
-    """Run head ``n`` over all steps; R is transposed, (NH, D, K·D)."""
-    B, T, G, _, D = gates.shape
-    K = R.shape[2] // D
+def loop(n: Any, rows: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
+    """Run head ``n`` of some rows over all steps; R is transposed, (NH, D, K·D)."""
+    (first, last), (_, T, G, _, D) = rows, gates.shape
+    B, K = last - first, R.shape[2] // D
     Rh = np.empty((B, K, D), gates.dtype)
     for t in range(T):
-        np.dot(h[t, n], R[n], Rh.reshape(B, K * D))
-        for b in range(B):
+        np.dot(h[t, n, first:last], R[n], Rh.reshape(B, K * D))
+        for b in range(first, last):
             for k in range(K):
                 for j in range(D):
-                    gates[b, t, G - K + k, n, j] += Rh[b, k, j]  # [rec.1]
+                    gates[b, t, G - K + k, n, j] += Rh[b - first, k, j]  # [rec.1]
             advance(n, b, gates[b, t], units, memory[t], h[t + 1], memory[t + 1])
 
 
 def loop_backward(
     n: Any,
+    rows: Any,
     gates: Any,
     R: Any,
     units: Any,
@@ -64,12 +72,12 @@ def loop_backward(
     d: Any,
     dgates: Any,
 ) -> None:
-    """Run back over all steps of head ``n``; d, which comes as 0, ends as the first state's."""
-    B, T, G, _, D = gates.shape
-    K = R.shape[1] // D
+    """Run back over all steps; d, which comes as 0, ends as the first state's."""
+    (first, last), (_, T, G, _, D) = rows, gates.shape
+    B, K = last - first, R.shape[1] // D
     dRh = np.empty((B, K, D), gates.dtype)
     for t in range(T - 1, -1, -1):
-        for b in range(B):
+        for b in range(first, last):
             if t + 1 == ends[b]:
                 d[:, n, b] = dlast[:, n, b]
             if t < ends[b]:
@@ -78,8 +86,8 @@ def loop_backward(
                 retreat(n, b, gates[b, t], units, memory[t], memory[t + 1], d, dgates[b, t])
             else:
                 dgates[b, t, :, n] = 0
-            dRh[b] = dgates[b, t, G - K :, n]
-        np.dot(dRh.reshape(B, K * D), R[n], d[0, n])  # [rec.2]
+            dRh[b - first] = dgates[b, t, G - K :, n]
+        np.dot(dRh.reshape(B, K * D), R[n], d[0, n, first:last])  # [rec.2]
 
 
 UNIT_BY_UNIT = """
@@ -193,8 +201,8 @@ def forward(
     gates[padded] = 0
     R_transposed = np.ascontiguousarray(R.swapaxes(1, 2))
     if compiled(gates.dtype):
-        for n in range(NH):
-            cell.loop(n, gates, R_transposed, units, hs, memories)
+        arrays = gates, R_transposed, units, hs, memories
+        in_parts(lambda part: cell.loop(*part, *arrays), gates)
     else:
         steps, constants = by_step(gates), units[:, :, None]
         K = R.shape[1] // D
@@ -223,8 +231,8 @@ def backward(
     last = np.ascontiguousarray(np.stack(dlast).reshape(-1, B, NH, D).swapaxes(1, 2))
     d, dgates = np.zeros_like(last), np.empty_like(gates)
     if compiled(gates.dtype):
-        for n in range(NH):
-            cell.loop_backward(n, gates, R, units, memory, dy, last, ends, d, dgates)
+        arrays = gates, R, units, memory, dy, last, ends, d, dgates
+        in_parts(lambda part: cell.loop_backward(*part, *arrays), gates)
     else:
         dys = np.where(padding(ends, T)[..., None, None], 0, dy).transpose(1, 2, 0, 3)
         steps, dsteps = by_step(gates).swapaxes(0, 1), by_step(dgates)
@@ -251,6 +259,20 @@ def gradient_of_R(dgates: Array, cache: ScanCache) -> Array:
     dRh = dgates[:, :, -K:].transpose(3, 1, 0, 2, 4).reshape(NH, T * B, K * D)
     h_prev = cache.h[:-1].swapaxes(0, 1).reshape(NH, T * B, D)
     return dRh.swapaxes(1, 2) @ h_prev  # [rec.5]
+
+
+def in_parts(work: Callable[[Any], None], gates: Array) -> None:
+    """Do the work of a loop in pieces, a head and some rows each, on several threads if worth it.
+
+    The pieces do not depend on the number of threads, so that no result does.
+    """
+    B, _, _, NH, _ = gates.shape
+    if gates.size < WORTH_THREADS:
+        for n in range(NH):
+            work((n, (0, B)))
+    else:
+        rows = [(b, min(b + ROWS, B)) for b in range(0, B, ROWS)]
+        parallel_map(work, [(n, each) for n in range(NH) for each in rows])
 
 
 def by_head(R: Array, K: int) -> Array:
