@@ -66,7 +66,7 @@ def run(
     eps, forget_gate, input_gate = options
     C, n, m = state
     wide = np.result_type(i, np.float64)
-    log_i, log_f = log_gate(i.astype(wide), input_gate), log_gate(f.astype(wide), forget_gate)
+    log_i, log_f = log_gate(i, input_gate).astype(wide), log_gate(f, forget_gate).astype(wide)
     live: Any = None
     ms: Any = None
     past: Any = None
