@@ -294,7 +294,8 @@ def gates(Wx: Array, R: Array) -> Array:
 
 def joined(gates: Array) -> Array:
     """View of gates as (B, T, G·H)."""
-    return gates.reshape(*gates.shape[:2], -1)
+    B, T, G, NH, D = gates.shape
+    return gates.reshape(B, T, G * NH * D)
 
 
 def by_step(gates: Array) -> Array:

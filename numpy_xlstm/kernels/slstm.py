@@ -116,9 +116,11 @@ def forward(
     """
     R = scan.by_head(params["R"], 4)
     gates = scan.gates(Wx, R)
-    state = state._replace(m=emptied(gates, R, state, forget_gate))
-    y, cache = scan.forward(CELL, gates, R, state, ends, scan.flag(R, forget_gate == "exp"))
-    return y, sLSTMState(*cache.state(ends)), sLSTMScanCache(*cache)
+    start = state._replace(m=emptied(gates, R, state, forget_gate))
+    y, cache = scan.forward(CELL, gates, R, start, ends, scan.flag(R, forget_gate == "exp"))
+    after = sLSTMState(*cache.state(ends))
+    after.m[ends == 0] = state.m[ends == 0]
+    return y, after, sLSTMScanCache(*cache)
 
 
 def emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:

@@ -82,12 +82,14 @@ class SequenceLayer(Recurrent):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
+    Cache: type = UnrollCache  # type: ignore[misc]
     takes_lengths = True
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
         self.kernel = KERNELS.get(type(cell))
-        self.Cache = UnrollCache if self.kernel is None else KernelCache  # type: ignore[misc]
+        if self.kernel is not None:
+            self.Cache = KernelCache
         self.cell, self.parts = cell, {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
@@ -114,7 +116,9 @@ class SequenceLayer(Recurrent):
         Wx = there.reshape(-1, D) @ p["W"].T
         Wx += p["b"]
         options = {name: getattr(self.cell, name) for name in kernel.options}
-        y, state, kept = kernel.module.forward(Wx.reshape(B, T, -1), p, state, ends, **options)
+        y, state, kept = kernel.module.forward(
+            Wx.reshape(B, T, len(p["b"])), p, state, ends, **options
+        )
         return y, state, KernelCache(there, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import sLSTMCell
-from numpy_xlstm.kernels import mlstm, slstm_recurrent, slstm_recurrent_backward
+from numpy_xlstm.kernels import mlstm, scan, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.ties.test_mlstm import FORMS, Case, bare_cell
@@ -47,8 +47,10 @@ def by_kernel(kind: str, x: Array, state: Any) -> Array:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", KERNELS)
-def test_they_agree_on_who_wins(kind: str, dtype: Any) -> None:
+def test_they_agree_on_who_wins(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where ĩ is the A of the cell the past wins, and where it is the next larger number, ĩ."""
+    # log σ by compiled functions may differ from NumPy's in the last digit.
+    monkeypatch.setattr(scan, "compiled", lambda dtype: False)
     rng, cell = np.random.default_rng(0), bare(kind, dtype)
     x = rng.standard_normal((N, cell.input_size)).astype(dtype)
     i, f = x.T[:2] if kind == "slstm" else x.T[3:]
