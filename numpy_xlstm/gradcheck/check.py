@@ -1,25 +1,40 @@
 """The check itself: which methods, which tolerances, and the report."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck.compare import adjoint_rows, tensor_rows
+from numpy_xlstm.gradcheck.compare import UNCHECKED, adjoint_rows, tensor_rows
 from numpy_xlstm.gradcheck.contract import contract_rows
-from numpy_xlstm.gradcheck.problem import Point, Problem
+from numpy_xlstm.gradcheck.problem import NOT_ANALYTIC, Point, Problem
 from numpy_xlstm.gradcheck.report import Report, Row, explained
 from numpy_xlstm.numerics import check_above_zero, check_positive, check_whole, own_error_state
 
-NOT_ANALYTIC = (
+SUSPECT = (
     "differences agree where the complex step does not: is the forward analytic as written? "
-    "np.abs, conj and .real are not; branch on the real part instead"
+    f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
+)
+ROUNDED = (
+    "the forward rounds {} to float32, or less; let it compute in the dtype of its arguments, "
+    "since references are in float64"
+)
+ONLY_HERE = (
+    "the backward is right at your parameters and wrong near them: does it forget a factor that is "
+    "1 there, or rely on symmetry?"
 )
 PARAMS_UNREAD = (
     "the forward gives the same outputs over other parameters: does it read them from self.params? "
     "if not, define with_params(params), which returns the same layer over other arrays"
 )
+
+FEW = 2
+"""Directions at other parameters, where one mistake shows in almost every direction."""
+
+Found = tuple[list[Row], list[str]]
+"""Rows, and notes."""
 
 METHODS = ("complex", "difference", "adjoint")
 
@@ -50,10 +65,12 @@ def gradcheck(
     - ``"difference"``: central differences with Richardson extrapolation;
     - ``"adjoint"``: ⟨ȳ, J v⟩ = ⟨g, v⟩ for random directions v over all tensors at once, J v by
       complex step (or by differences if the forward takes no complex numbers), and the linearity
-      of the backward in ȳ.
+      of the backward in ȳ, also in its size.
 
     A forward that takes a state, and is given none or one where gradients are zero, is also checked
-    from a state that it returned: where a state is empty, wrong terms are multiplied by zero.
+    from a state that it returned: where a state is empty, wrong terms are multiplied by zero. The
+    adjoint identity of a layer is also checked near its parameters: where a factor is 1, a backward
+    that forgets it is right. The layer itself is not changed.
 
     Parameters
     ----------
@@ -117,13 +134,43 @@ def gradcheck(
     else:
         seed = check_whole("rng", rng)
     generator = np.random.default_rng(seed)
+
+    def check(
+        problem: Problem, methods: Sequence[str] = methods, directions: int = directions
+    ) -> Found:
+        return _check(Point(problem, generator, max_entries, directions), methods, rtol)
+
     problem = Problem(target, inputs)
-    rows, notes = _check(Point(problem, generator, max_entries, directions), methods, rtol)
+    rows, notes = check(problem)
+    notes += problem.coincidences()
     if _more_from_another_state(problem, rows):
         problem = problem.from_returned_state()
-        found, said = _check(Point(problem, generator, max_entries, directions), methods, rtol)
+        found, said = check(problem)
+        rows, notes = rows + found, notes + said
+    if "adjoint" in methods and problem.has_params and not _failing(rows):
+        found, said = _at_other_params(problem, generator, check)
         rows, notes = rows + found, notes + said
     return Report(explained(rows), seed, tuple(dict.fromkeys(notes)))
+
+
+def _at_other_params(
+    problem: Problem, rng: np.random.Generator, check: Callable[..., Found]
+) -> Found:
+    """The adjoint identity near the parameters, and all rows if it fails there."""
+    try:
+        problem = problem.from_other_params(rng)
+    except Exception as error:  # a forward under test may raise anything
+        return [], [f"not checked at other parameters: {type(error).__name__}: {error}"]
+    rows, notes = check(problem, ["adjoint"], FEW)
+    if _failing(rows):
+        rows, notes = check(problem)
+        notes.append(ONLY_HERE)
+    said = ["; ".join(filter(None, ("at other parameters", row.note))) for row in rows]
+    return [replace(row, note=note) for row, note in zip(rows, said, strict=True)], notes
+
+
+def _failing(rows: Sequence[Row]) -> bool:
+    return any(row.status == "FAIL" for row in rows)
 
 
 def _more_from_another_state(problem: Problem, rows: Sequence[Row]) -> bool:
@@ -133,7 +180,7 @@ def _more_from_another_state(problem: Problem, rows: Sequence[Row]) -> bool:
     return not wrong and (problem.state == "none" or (problem.state == "given" and vacuous))
 
 
-def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[list[Row], list[str]]:
+def _check(point: Point, methods: Sequence[str], rtol: float | None) -> Found:
     """All rows at one point, and notes."""
     tolerances = TOLERANCES["float32" if point.problem.dtype == np.float32 else "float64"]
     if rtol is not None:
@@ -154,11 +201,19 @@ def _check(point: Point, methods: Sequence[str], rtol: float | None) -> tuple[li
             if method == "complex" or not rows:
                 raise
             notes.append(f"no differences: the forward refuses points beside this one: {error}")
-    if _only_complex_fails(rows):
-        notes.append(NOT_ANALYTIC)
-    if any(row.status == "FAIL" for row in rows) and point.problem.ignores_params():
-        notes.append(PARAMS_UNREAD)
-    return rows, notes
+    notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
+    return rows, [*notes, *_suspicions(point, rows)]
+
+
+def _suspicions(point: Point, rows: Sequence[Row]) -> Iterator[str]:
+    """What the forward may do that no reference can follow."""
+    if _failing(rows) and point.problem.ignores_params():
+        yield PARAMS_UNREAD
+    elif any(row.status in ("FAIL", "kink") for row in rows):
+        if rounded := [name for name in point.tensors if point.rounds(name)]:
+            yield ROUNDED.format(", ".join(rounded))
+        elif _only_complex_fails(rows):
+            yield SUSPECT
 
 
 def _only_complex_fails(rows: Sequence[Row]) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.gradcheck.reference import Scalar
+from numpy_xlstm.gradcheck.reference import COMPLEX_STEP, DIFFERENCE_STEP, Scalar
 from numpy_xlstm.gradcheck.report import Index, Places
 from numpy_xlstm.gradcheck.target import (
     Arrays,
@@ -25,6 +25,11 @@ from numpy_xlstm.gradcheck.target import (
 )
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
+
+NOT_ANALYTIC = "np.abs, np.sign, np.linalg.norm, x.var(), x.std(), conj and .real"
+OVERWRITES = "if these are indices, a backward that overwrites instead of adding passes"
+FORGETS = "a backward that forgets to multiply by it passes"
+TRANSPOSES = "a backward that forgets to transpose or to flip it passes"
 
 Change = tuple[str, tuple[int, ...], str]
 """Name and shape of an array that was written to, and by what."""
@@ -50,6 +55,7 @@ class Problem:
         params = named_params(target)
         self._labels = _labels(params, given)
         self._point = copies({self._labels[name]: a for name, a in params.items()} | given)
+        self.has_params = bool(params)
         self.tensors = checked_tensors(self._point)
         self.dtype = next(iter(self.tensors.values())).dtype
         pattern = getattr(target, "tensor_axes", {}).get
@@ -105,6 +111,33 @@ class Problem:
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
         problem.state = "returned"
         return problem
+
+    def from_other_params(self, rng: np.random.Generator) -> "Problem":
+        """The same problem where all numbers of the parameters are up to a quarter smaller.
+
+        They keep their signs, and are no longer 1 or symmetric.
+        """
+        params = {name: self._point[label] for name, label in self._labels.items()}
+        for name, array in params.items():
+            if is_floating(array):
+                factors = 1 - rng.random(array.shape) / 4
+                params[name] = np.array(array * factors, array.dtype)
+        problem = Problem(over(self._target, params), self._inputs)
+        problem.state = self.state
+        if not all(np.isfinite(a[a != -np.inf]).all() for a in problem.outputs.values()):
+            raise ValueError("the forward gives NaN or infinity")
+        return problem
+
+    def coincidences(self) -> Iterator[str]:
+        """Inputs that may hide a mistake. They are not moved, since some are masks or targets."""
+        inputs = {n: a for n, a in self._point.items() if n not in self._labels.values()}
+        for name, array in inputs.items():
+            if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:
+                yield f"{name} has no number twice: {OVERWRITES}"
+            elif is_floating(array) and array.size and (array == 1).all():
+                yield f"{name} is 1 everywhere: {FORGETS}"
+            elif is_floating(array) and np.isfinite(array).all() and _symmetric(array):
+                yield f"{name} is symmetric: {TRANSPOSES}"
 
     def ignores_params(self) -> bool:
         """Whether the outputs stay as they are when all parameters move."""
@@ -187,7 +220,7 @@ class Point:
         self.cotangents = self.random_cotangents()
         self.gradients = copies(problem.backward(self.cotangents))
         precise = np.longdouble if problem.dtype == np.longdouble else np.float64
-        self.tensors = {name: array.astype(precise) for name, array in problem.tensors.items()}
+        self.tensors: Arrays = {n: array.astype(precise) for n, array in problem.tensors.items()}
         size_of_terms = np.abs(self._paired(problem.outputs)).sum()
         self.rounding = float(4 * np.finfo(precise).eps * size_of_terms)
         self.why_no_complex = self._why_no_complex()
@@ -200,9 +233,15 @@ class Point:
         }
 
     def along(self, directions: Arrays) -> Scalar:
-        """Restrict the function to a line through the point."""
+        """Restrict the function to a line through the point; NaN where a real step is lost."""
+        lost = any(
+            (np.spacing(np.abs(self.tensors[name][direction != 0])) > DIFFERENCE_STEP / 32).any()
+            for name, direction in directions.items()
+        )
 
         def f(step: complex) -> complex:
+            if lost and not step.imag:
+                return np.nan
             moved = {
                 name: self.tensors[name] + np.where(direction == 0, 0, step * direction)
                 for name, direction in directions.items()
@@ -211,16 +250,21 @@ class Point:
             tensors = self.tensors | moved
             if isinstance(step, complex):
                 tensors = {name: array.astype(dtype) for name, array in tensors.items()}
-            return complex(self._paired(self.problem.evaluate(tensors)).sum())
+            with np.errstate(all="ignore"):
+                return complex(self._paired(self.problem.evaluate(tensors)).sum())
 
         return f
+
+    def random_direction(self, shape: tuple[int, ...]) -> Array:
+        """Odd sixteenths between −2 and 2: so few bits that a step along them is exact."""
+        return (2 * self.rng.integers(-16, 16, shape) + 1) / 16
 
     def lines(self, name: str) -> Iterator[tuple[Index | None, Array]]:
         """Unit vectors of a small tensor, random directions of a large one, and what they are."""
         shape = self.tensors[name].shape
         if self.tensors[name].size > self.max_entries:
             for _ in range(self.directions):
-                yield None, self.rng.standard_normal(shape)
+                yield None, self.random_direction(shape)
             return
         for index in np.ndindex(shape):
             unit = np.zeros(shape)
@@ -232,15 +276,40 @@ class Point:
         pairs = [(c, outputs[name]) for name, c in self.cotangents.items()]
         return np.concatenate([(c * np.where(c == 0, 0, output)).ravel() for c, output in pairs])
 
+    def rounds(self, name: str) -> bool:
+        """Whether the forward sees a large move of a tensor, but none below float32's rounding."""
+        direction = self.random_direction(self.tensors[name].shape)
+
+        def outputs(size: float) -> Array:
+            moved = self.tensors[name] * (1 + size * direction)
+            return self._paired(self.problem.evaluate(self.tensors | {name: moved}))
+
+        try:
+            here = outputs(0.0)
+            return same(outputs(2.0**-44), here) and not np.allclose(outputs(1e-3), here)
+        except ValueError:  # the forward refuses points near this one
+            return False
+
     def _why_no_complex(self) -> str:
-        tensors = {name: array.astype(np.complex128) for name, array in self.tensors.items()}
+        moved = {n: a + 1j * COMPLEX_STEP for n, a in self.tensors.items()}
+        tensors = {n: np.where(np.isfinite(a), moved[n], a) for n, a in self.tensors.items()}
         try:
             outputs = self.problem.evaluate(tensors)
         except Exception as error:  # a forward under test may raise anything
             return f"the forward raised {type(error).__name__}: {error}"
-        floating = [name for name, array in self.problem.outputs.items() if is_floating(array)]
-        real = [name for name in floating if outputs[name].dtype.kind != "c"]
-        return f"the forward gave a real {real[0]} for complex inputs" if real else ""
+        for name, array in self.problem.outputs.items():
+            if is_floating(array) and outputs[name].dtype.kind != "c":
+                return f"the forward gave a real {name} for complex inputs, as {NOT_ANALYTIC} do"
+            if np.isnan(outputs[name][np.isfinite(array)]).any():
+                return f"the forward gave NaN in {name} for complex inputs"
+        return ""
+
+
+def _symmetric(array: Array) -> bool:
+    """Whether the last axes may be swapped, or the last one reversed; not of zeros."""
+    *_, rows, columns = (0, 0, *array.shape)
+    swapped = rows == columns > 1 and same(array, array.swapaxes(-1, -2))
+    return bool(array.any()) and (swapped or (columns > 1 and same(array, array[..., ::-1])))
 
 
 def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:

@@ -33,8 +33,8 @@ class Row:
         ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; on the
         scale of rounding if ĝ is nearly zero beside other tensors. And how large it may be.
     status : {"ok", "FAIL", "kink", "vacuous"}
-        "kink" if all that was compared lies at a modulus at 0 or a tie of a maximum, closer than
-        the step of the differences, so that these cannot tell;
+        "kink" if no reference can tell: all entries lie at a modulus at 0 or a tie of a maximum,
+        closer than the step of the differences, or on the edge of the forward's domain;
         "vacuous" if the reference is zero everywhere, or so small beside other tensors that only
         its rounding is seen: a backward that is wrong elsewhere passes here.
     note : str
@@ -103,6 +103,8 @@ class Report:
     def undecided(self) -> tuple[Row, ...]:
         """Kinks and vacuous rows of tensors that no other row decides, by method or by state."""
         decided = {row.tensor for row in self.rows if row.status in ("ok", "FAIL")}
+        if any(row.method != "adjoint" for row in self.rows):  # those rows decide each tensor
+            decided |= {row.tensor for row in self.rows if row.method == "adjoint"}
         unable = [row for row in self.rows if row.status in ("kink", "vacuous")]
         return tuple(row for row in unable if row.tensor not in decided)
 

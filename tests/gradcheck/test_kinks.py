@@ -86,3 +86,112 @@ def test_a_small_kink_on_a_steep_curve(factor: float, status: str) -> None:
     report = gradcheck(pair, np.array([0.0, 1.0]), rng=0, methods=["difference"])
     assert report.rows[0].status == status
     assert report.rows[0].note.startswith("1 of 2 at a kink") == (status == "ok")
+
+
+def _maximum(x: Array) -> tuple[Array, Any]:
+    """The largest of each row, the first one if several are."""
+    first = x.argmax(-1)[:, None]
+    return np.take_along_axis(x, first, -1)[:, 0], (x, first)
+
+
+def _to_one(dy: Array, cache: Any) -> Array:
+    x, index = cache
+    dx: Array = np.zeros_like(x)
+    np.put_along_axis(dx, index, dy[:, None], -1)
+    return dx
+
+
+ON_TIES = np.array([0.0, 1.0, -2.0, 0.5, -1.0, 0.0])
+ROWS = np.array([[1.0, 1.0, 0.5], [0.2, 0.7, 0.7]])
+TIED: dict[str, tuple[Any, Any, Array]] = {
+    "where >": (
+        lambda x: (np.where(x > 0, x, 0), x),
+        lambda dy, x: np.where(x > 0, dy, 0),
+        ON_TIES,
+    ),
+    "where >=": (
+        lambda x: (np.where(x >= 0, x, 0), x),
+        lambda dy, x: np.where(x >= 0, dy, 0),
+        ON_TIES,
+    ),
+    "maximum": (lambda x: (np.maximum(x, 0), x), lambda dy, x: np.where(x > 0, dy, 0), ON_TIES),
+    "maximum, 1 at 0": (
+        lambda x: (np.maximum(x, 0), x),
+        lambda dy, x: np.where(x >= 0, dy, 0),
+        ON_TIES,
+    ),
+    "clip": (
+        lambda x: (np.clip(x, -1, 1), x),
+        lambda dy, x: np.where((x > -1) & (x < 1), dy, 0),
+        ON_TIES,
+    ),
+    "clip, 1 at the ends": (
+        lambda x: (np.clip(x, -1, 1), x),
+        lambda dy, x: np.where(abs(x) <= 1, dy, 0),
+        ON_TIES,
+    ),
+    "argmax": (_maximum, _to_one, ROWS),
+    "max": (lambda x: (x.max(-1), (x, x.argmax(-1)[:, None])), _to_one, ROWS),
+}
+
+
+@pytest.mark.parametrize(("forward", "backward", "x"), TIED.values(), ids=TIED)
+def test_exact_ties_are_no_failures(forward: Any, backward: Any, x: Array) -> None:
+    for seed in range(5):
+        report = gradcheck((forward, backward), x, rng=seed)
+        assert report.passed, str(report)
+        assert not report.notes
+
+
+@pytest.mark.parametrize("max_entries", [0, 64])
+@pytest.mark.parametrize(("forward", "backward", "x"), TIED.values(), ids=TIED)
+def test_exact_ties_are_no_excuse(forward: Any, backward: Any, x: Array, max_entries: int) -> None:
+    def wrong(dy: Array, cache: Any) -> Any:
+        return 1.001 * backward(dy, cache)
+
+    report = gradcheck((forward, wrong), x, rng=0, max_entries=max_entries)
+    assert not report.passed, str(report)
+    if max_entries:
+        methods = {row.method for row in report.failures}
+        assert methods >= {"complex"}, str(report)
+
+
+def test_a_slope_outside_of_both_sides_of_a_tie_fails() -> None:
+    forward, backward, x = TIED["where >"]
+
+    def wrong(dy: Array, x: Array) -> Array:
+        return np.asarray(backward(dy, x) + 2 * dy * (x == 0))
+
+    rows = {row.method: row for row in gradcheck((forward, wrong), x, rng=0).failures}
+    for method in ("complex", "difference"):
+        assert rows[method].note.startswith("2 of 6 entries, all of axis 0 = 0 or 5; ")
+
+
+def test_a_slope_between_both_sides_of_a_tie_is_at_a_kink() -> None:
+    forward = TIED["where >"][0]
+    pair = forward, lambda dy, x: dy * np.heaviside(x, 0.5)
+    for method in ("complex", "difference"):
+        (row,) = gradcheck(pair, ON_TIES, rng=0, methods=[method]).rows
+        assert (row.status, row.note) == ("ok", "2 of 6 at a kink")
+
+
+@pytest.mark.parametrize("real", [False, True])
+def test_many_ties_of_a_large_tensor_leave_it_undecided(real: bool) -> None:
+    """Along a line through several ties each takes a branch of its own."""
+    x = np.random.default_rng(0).standard_normal(100)
+    x[::7] = 0
+
+    def forward(x: Array) -> Any:
+        y, cache = np.where(x > 0, x, 0), x
+        return (y.real if real else y), cache
+
+    report = gradcheck((forward, TIED["where >"][1]), x, rng=0)
+    assert not report.failures, str(report)
+    assert [row.tensor for row in report.undecided] == ["x"] * 2 if not real else ["x"]
+    assert gradcheck((forward, TIED["where >"][1]), x, rng=0, max_entries=100).passed
+
+
+def test_the_adjoint_identity_alone_at_ties_decides_nothing() -> None:
+    forward, backward, x = TIED["where >"]
+    report = gradcheck((forward, lambda dy, x: 2 * backward(dy, x)), x, methods=["adjoint"], rng=3)
+    assert not report.passed

@@ -1,0 +1,201 @@
+"""Backwards that are right only at the given parameters, or only for inputs like those given."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.gradcheck import Report
+from numpy_xlstm.numerics import Array
+
+RNG = np.random.default_rng(3)
+X = RNG.standard_normal((4, 5))
+KERNEL = np.array([0.25, 0.5, 0.25])
+SYMMETRIC = X.T @ X
+
+
+class Norm:
+    """A layer norm, whose backward forgets the weight in the gradient of x."""
+
+    def __init__(self, weight: Array, right: bool) -> None:
+        self.params, self.right = {"weight": weight}, right
+
+    def forward(self, x: Array) -> Any:
+        centred = x - x.mean(-1, keepdims=True)
+        scale = 1 / np.sqrt((centred * centred).mean(-1, keepdims=True) + 1e-5)
+        return centred * scale * self.params["weight"], (centred * scale, scale)
+
+    def backward(self, dy: Array, cache: Any) -> Any:
+        z, scale = cache
+        dz = dy * self.params["weight"] if self.right else dy
+        dx = scale * (dz - dz.mean(-1, keepdims=True) - z * (dz * z).mean(-1, keepdims=True))
+        return dx, {"weight": (dy * z).sum(0)}
+
+
+class Residual:
+    """y = x + s tanh(x), whose backward forgets s."""
+
+    def __init__(self, s: Array, right: bool) -> None:
+        self.params, self.right = {"s": s}, right
+
+    def forward(self, x: Array) -> Any:
+        return x + self.params["s"] * np.tanh(x), x
+
+    def backward(self, dy: Array, x: Array) -> Any:
+        s = self.params["s"] if self.right else 1
+        return dy + dy * s / np.cosh(x) ** 2, {"s": np.asarray((dy * np.tanh(x)).sum())}
+
+
+class Convolution:
+    """A convolution along the last axis, whose backward forgets to flip the kernel."""
+
+    def __init__(self, kernel: Array, right: bool) -> None:
+        self.params, self.right = {"kernel": kernel}, right
+
+    def _windows(self, x: Array) -> Array:
+        return np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1))), 3, axis=1)
+
+    def forward(self, x: Array) -> Any:
+        return self._windows(x) @ self.params["kernel"], x
+
+    def backward(self, dy: Array, x: Array) -> Any:
+        kernel = self.params["kernel"][::-1] if self.right else self.params["kernel"]
+        dkernel = np.einsum("bt,btk->k", dy, self._windows(x))
+        return self._windows(dy) @ kernel, {"kernel": dkernel}
+
+
+class Product:
+    """y = x A, whose backward forgets to transpose A."""
+
+    def __init__(self, A: Array, right: bool) -> None:
+        self.params, self.right = {"A": A}, right
+
+    def forward(self, x: Array) -> Any:
+        return x @ self.params["A"], x
+
+    def backward(self, dy: Array, x: Array) -> Any:
+        return dy @ (self.params["A"].T if self.right else self.params["A"]), {"A": x.T @ dy}
+
+
+LAYERS = [(Norm, np.ones(5)), (Residual, np.array(1.0)), (Convolution, KERNEL)]
+LAYERS += [(Product, SYMMETRIC)]
+each_layer = pytest.mark.parametrize(("layer", "value"), LAYERS)
+SUSPICION = "right at your parameters and wrong near them"
+
+
+def _elsewhere(report: Report) -> set[str]:
+    return {row.tensor for row in report.failures if row.note.startswith("at other parameters")}
+
+
+@each_layer
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_right_only_at_these_parameters(layer: Any, value: Array, dtype: Any) -> None:
+    x, value = X.astype(dtype), value.astype(dtype)
+    report = gradcheck(layer(value, right=False), x, rng=0)
+    assert _elsewhere(report) == {"x", "⟨ȳ,Jv⟩ = ⟨Jᵀȳ,v⟩"}, str(report)
+    assert len(report.failures) == sum("at other" in row.note for row in report.failures)
+    assert SUSPICION in "\n".join(report.notes)
+    right = gradcheck(layer(value, right=True), x, rng=0)
+    assert right.passed, str(right)
+    assert any(row.note == "at other parameters" for row in right.rows)
+    assert SUSPICION not in "\n".join(right.notes)
+
+
+@each_layer
+def test_nothing_of_the_layer_is_changed(layer: Any, value: Array) -> None:
+    params = {"unused": np.array(3), next(iter(layer(value, right=True).params)): value.copy()}
+    target = layer(value, right=False)
+    target.params = params
+    before = {name: array.copy() for name, array in params.items()}
+    value_of = dict(params)
+    gradcheck(target, X, rng=0)
+    assert target.params is params
+    for name, array in params.items():
+        assert array is value_of[name]
+        np.testing.assert_array_equal(array, before[name])
+
+
+class Refusing(Product):
+    """A product that only takes symmetric matrices."""
+
+    def forward(self, x: Array) -> Any:
+        A = self.params["A"]
+        if A.dtype.kind == "f" and abs(A - A.T).max() > 0.01:
+            raise ValueError("expected a symmetric matrix")
+        return super().forward(x)
+
+
+class NotFinite(Product):
+    def forward(self, x: Array) -> Any:
+        A = self.params["A"]
+        y, cache = super().forward(x)
+        return (y * np.nan if abs((A - A.T).real).max() > 0.01 else y), cache
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Refusing, "not checked at other parameters: ValueError: expected a symmetric matrix"),
+        (NotFinite, "not checked at other parameters: ValueError: the forward gives NaN"),
+    ],
+)
+def test_parameters_that_cannot_be_others_are_said_to_be_unchecked(layer: Any, said: str) -> None:
+    target = layer(SYMMETRIC, right=True)
+    report = gradcheck(target, X, rng=0)
+    assert report.passed, str(report)
+    assert said in "\n".join(report.notes)
+    assert target.params["A"] is SYMMETRIC
+
+
+def test_what_is_wrong_here_is_not_looked_for_elsewhere() -> None:
+    report = gradcheck(Norm(X[0], right=False), X, rng=0)
+    assert report.failures
+    assert not _elsewhere(report)
+    assert SUSPICION not in "\n".join(report.notes)
+
+
+def gather(table: Array, ids: Array) -> Any:
+    return table[ids], (table, ids)
+
+
+def overwriting(dy: Array, cache: Any) -> Any:
+    table, ids = cache
+    dtable = np.zeros_like(table)
+    dtable[ids] = dy
+    return dtable, None
+
+
+def test_ids_that_never_repeat_are_said_to_hide_something() -> None:
+    warning = "ids has no number twice"
+    report = gradcheck((gather, overwriting), X, np.array([2, 0, 3]), rng=0)
+    assert report.passed
+    assert any(note.startswith(warning) for note in report.notes), str(report)
+    again = gradcheck((gather, overwriting), X, np.array([2, 0, 2]), rng=0)
+    assert {row.tensor for row in again.failures} >= {"table"}
+    assert warning not in "\n".join(again.notes)
+    assert warning not in "\n".join(gradcheck((gather, overwriting), X, np.array([2])).notes)
+
+
+def multiply(x: Array, w: Array) -> Any:
+    return x @ w if w.ndim > 1 else x * w, (x, w)
+
+
+@pytest.mark.parametrize(
+    ("w", "said"),
+    [
+        (np.ones(5), "w is 1 everywhere: a backward that forgets to multiply by it passes"),
+        (SYMMETRIC, "w is symmetric: a backward that forgets to transpose or to flip it passes"),
+        (np.array([1.0, 2, 3, 2, 1]), "w is symmetric: "),
+    ],
+)
+def test_inputs_that_hide_something_are_said_to(w: Array, said: str) -> None:
+    """Inputs stay as they are: some are masks, targets or probabilities."""
+
+    def backward(dy: Array, cache: Any) -> Any:
+        x, w = cache
+        return (dy @ w.T, x.T @ dy) if w.ndim > 1 else (dy * w, (dy * x).sum(0))
+
+    notes = gradcheck((multiply, backward), X, w, rng=0).notes
+    assert any(note.startswith(said) for note in notes), notes
+    assert not gradcheck((multiply, backward), X, RNG.standard_normal(w.shape), rng=0).notes

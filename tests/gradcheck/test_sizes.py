@@ -1,0 +1,104 @@
+"""Backwards that are right for cotangents of size 1, and not for a much larger or smaller one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.gradcheck import Report
+from numpy_xlstm.numerics import Array
+
+RNG = np.random.default_rng(0)
+W, X = RNG.standard_normal((3, 4)), RNG.standard_normal((5, 3)) / 2
+
+Change = Callable[[Array], Array]
+
+
+def unchanged(a: Array) -> Array:
+    return a
+
+
+class Product:
+    """y = x W, whose backward may change dy or the gradients."""
+
+    def __init__(self, dtype: Any, dy: Change = unchanged, gradient: Change = unchanged) -> None:
+        self.params = {"W": W.astype(dtype)}
+        self.changes = dy, gradient
+
+    def forward(self, x: Array) -> Any:
+        return x @ self.params["W"], x
+
+    def backward(self, dy: Array, x: Array) -> Any:
+        of_dy, of_gradient = self.changes
+        dy = of_dy(dy)
+        return of_gradient(dy @ self.params["W"].T), {"W": of_gradient(x.T @ dy)}
+
+
+def _by_norm(a: Array) -> Array:
+    norm = np.linalg.norm(a)
+    return a * a.dtype.type(20 / norm) if norm > 20 else a
+
+
+def _if_large(a: Array) -> Array:
+    return a if abs(a).max() >= 1e-4 else 0 * a
+
+
+PLANTS: dict[str, tuple[int, dict[str, Change]]] = {
+    "np.clip(grad, −5, 5)": (1, {"gradient": lambda g: np.clip(g, -5, 5)}),
+    "np.clip(dy, −10, 10)": (1, {"dy": lambda dy: np.clip(dy, -10, 10)}),
+    "a norm clipped at 20": (1, {"dy": _by_norm}),
+    "a gradient's norm clipped at 20": (1, {"gradient": _by_norm}),
+    "a saturating cast": (1, {"dy": lambda dy: np.clip(dy, -65504, 65504)}),
+    "infinity set to 0": (1, {"gradient": lambda g: np.where(abs(g) > 1e6, 0, g)}),
+    "if abs(dy).max() < 1e-4: return 0": (-1, {"dy": _if_large}),
+    "small entries flushed": (-1, {"gradient": lambda g: np.where(abs(g) < 1e-8, 0, g)}),
+}
+
+
+def _named(report: Report) -> set[str]:
+    """The sizes, with their sign, at which the report finds the backward not linear."""
+    rows = [row for row in report.failures if row.tensor == "linear in ȳ"]
+    start = "the backward is not linear in the size of the cotangent: 2^"
+    assert all(row.note.startswith(start) for row in rows), str(report)
+    return {row.note.removeprefix(start).split(" ")[0] for row in rows}
+
+
+@pytest.mark.parametrize(("dtype", "power"), [(np.float32, 32), (np.float64, 40)])
+@pytest.mark.parametrize("plant", PLANTS.values(), ids=PLANTS)
+def test_what_depends_on_the_size_is_named(
+    plant: tuple[int, dict[str, Change]], dtype: Any, power: int
+) -> None:
+    sign, changes = plant
+    report = gradcheck(Product(dtype, **changes), X.astype(dtype), rng=0)
+    assert _named(report) == {str(sign * power)}, str(report)
+    assert gradcheck(Product(dtype), X.astype(dtype), rng=0).passed
+
+
+def test_only_the_gradients_that_are_clipped_are_named() -> None:
+    class OneClipped(Product):
+        def backward(self, dy: Array, x: Array) -> Any:
+            dx, grads = super().backward(dy, x)
+            return dx, {"W": np.clip(grads["W"], -5, 5)}
+
+    (row,) = gradcheck(OneClipped(float), X / 10, rng=0).failures
+    assert row.note.endswith("2^40 ȳ does not give 2^40 times the gradient of W")
+
+
+def test_a_clipped_gradient_that_is_small_next_to_another() -> None:
+    """Clipping at 1 is seen in a gradient of size 1e-9 though another is of size 1."""
+
+    def backward(dy: Array, cache: Any) -> Any:
+        return np.clip(1e-9 * dy, -1, 1), dy
+
+    report = gradcheck((lambda a, z: (1e-9 * a + z, None), backward), X, X, rng=0)
+    assert _named(report) == {"40"}
+
+
+@pytest.mark.parametrize("nothing", [None, 0, np.zeros(3)])
+def test_a_gradient_of_another_shape_below_a_threshold(nothing: Any) -> None:
+    def backward(dy: Array, x: Array) -> Any:
+        return 2 * x * dy if abs(dy).max() >= 1e-4 else nothing
+
+    assert _named(gradcheck((lambda x: (x**2, x), backward), X, rng=0)) == {"-40"}

@@ -1,0 +1,153 @@
+"""Right layers whose forward no reference can follow: the report says why."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import gradcheck
+from numpy_xlstm.gradcheck import Report
+from numpy_xlstm.numerics import Array
+
+RNG = np.random.default_rng(0)
+X, W = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2))
+ANALYTIC = "is the forward analytic as written?"
+
+
+def _narrow(a: Array, dtype: Any = np.float32) -> Array:
+    """The array in float32, or its complex kin."""
+    return a.astype(np.result_type(dtype, np.complex64) if a.dtype.kind == "c" else dtype)
+
+
+class Narrow:
+    """y = tanh(x W), where some of it is rounded to float32 on the way."""
+
+    def __init__(self, where: str, dtype: Any = np.float64, real: bool = False) -> None:
+        self.params = {"W": W.astype(dtype)}
+        self.where, self.real = where, real
+
+    def forward(self, x: Array) -> Any:
+        W = self.params["W"]
+        dtype = np.result_type(x, W)
+        if self.real and dtype.kind == "c":
+            raise TypeError("expected real numbers")
+        x = _narrow(x).astype(dtype) if self.where == "x" else x
+        W = _narrow(W).astype(dtype) if self.where == "W" else W
+        h = _narrow(x @ W) if self.where == "x, W" else x @ W
+        y = np.tanh(h).astype(dtype)
+        return y, (x, y)
+
+    def backward(self, dy: Array, cache: Any) -> Any:
+        x, y = cache
+        dh = dy * (1 - y**2)
+        return dh @ self.params["W"].T, {"W": x.T @ dh}
+
+
+def _rounded(report: Report) -> str:
+    """The tensors that are said to be rounded."""
+    found = [note for note in report.notes if "to float32, or less" in note]
+    return found[0].removeprefix("the forward rounds ").split(" to ")[0].replace("W, x", "x, W")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("where", "real"), [("x", False), ("W", False), ("x, W", False), ("x, W", True)]
+)
+def test_float32_inside_is_named(where: str, dtype: Any, real: bool) -> None:
+    report = gradcheck(Narrow(where, dtype, real), X.astype(dtype), rng=0)
+    assert not report.passed
+    assert _rounded(report) == where, str(report)
+    assert ANALYTIC not in str(report)
+
+
+def test_nothing_is_called_rounded_that_is_not() -> None:
+    class Wrong(Narrow):
+        def backward(self, dy: Array, cache: Any) -> Any:
+            dx, grads = super().backward(dy, cache)
+            return 1.5 * dx, grads
+
+    assert gradcheck(Narrow(""), X, rng=0).passed
+    for x in (X, 0 * X, 1e-12 * X):
+        report = gradcheck(Wrong(""), x, rng=0)
+        assert report.failures
+        assert "float32" not in str(report)
+
+
+def test_a_gradient_of_what_the_forward_ignores_is_not_called_rounded() -> None:
+    pair = (lambda a, z: (2 * z, None)), (lambda dy, cache: (dy, 2 * dy))
+    report = gradcheck(pair, X, X + 1, rng=0)
+    assert {row.tensor for row in report.failures} >= {"a"}
+    assert "float32" not in str(report)
+
+
+def test_a_forward_that_refuses_all_other_points_is_reported_all_the_same() -> None:
+    def forward(x: Array) -> Any:
+        if x.dtype.kind == "f" and not np.array_equal(x, X):
+            raise ValueError("expected X")
+        return x**2, x
+
+    report = gradcheck((forward, lambda dy, x: 3 * x * dy), X, rng=0)
+    assert {row.method for row in report.failures} == {"complex", "adjoint"}
+    assert report.notes == (
+        "no differences: the forward refuses points beside this one: expected X",
+    )
+
+
+def _over(size: Callable[[Array], Any]) -> Callable[[Array], Any]:
+    """x / size(x)."""
+    return lambda x: (x / size(x), x)
+
+
+def _by_difference(forward: Callable[[Array], Any]) -> Callable[[Array, Array], Array]:
+    """The exact gradient of a row of x / size(x), by a size that grows with x."""
+
+    def backward(dy: Array, x: Array) -> Array:
+        y, _ = forward(x)
+        size = (x / y).flat[0]
+        if np.isclose(size, np.linalg.norm(x)):
+            slope = x / size
+        elif np.isclose(size, x.var()):
+            slope = 2 * (x - x.mean()) / x.size
+        else:
+            slope = (x - x.mean()) / x.size / size
+        return np.asarray(dy / size - (dy * x).sum() / size**2 * slope)
+
+    return backward
+
+
+NORMS = {
+    "np.linalg.norm": _over(np.linalg.norm),
+    "x.var()": _over(lambda x: x.var()),
+    "x.std()": _over(lambda x: x.std()),
+}
+SIGNS = {
+    "np.sign": (lambda x: (x + x * np.sign(x), x), lambda dy, x: dy * (1 + np.sign(x))),
+    "np.abs": (lambda x: (x / (1 + np.abs(x)), x), lambda dy, x: dy / (1 + np.abs(x)) ** 2),
+}
+PAIRS: dict[str, Any] = {name: (f, _by_difference(f)) for name, f in NORMS.items()} | SIGNS
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_is_not_analytic_is_named(name: str) -> None:
+    report = gradcheck(PAIRS[name], X, rng=0)
+    assert {row.method for row in report.failures} == {"complex", "adjoint"}, str(report)
+    (note,) = report.notes
+    assert ANALYTIC in note
+    assert name in note
+
+
+@pytest.mark.parametrize(
+    ("name", "forward"), [("x.var()", lambda x: (x.var(), x)), ("np.linalg.norm", None)]
+)
+def test_what_gives_real_numbers_is_named(name: str, forward: Any) -> None:
+    forward = forward or (lambda x: (np.linalg.norm(x), x))
+    backward = {
+        "x.var()": lambda dy, x: dy * 2 * (x - x.mean()) / x.size,
+        "np.linalg.norm": lambda dy, x: dy * x / np.linalg.norm(x),
+    }[name]
+    report = gradcheck((forward, backward), X, rng=0)
+    assert report.passed
+    (note,) = report.notes
+    assert note.startswith("no complex step, differences instead: the forward gave a real y")
+    assert name in note
