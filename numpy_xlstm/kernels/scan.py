@@ -149,7 +149,9 @@ class Recurrence:
             d="".join(d),
             found="".join(dg + d[1:]),
         )
-        names: dict[str, Any] = {each.__name__: each for each in (step, derivatives, step_backward)}
+        functions = step, derivatives, step_backward
+        names: dict[str, Any] = {each.__name__: each for each in functions}
+        names["__name__"] = step.__module__  # numba goes by module and name, here and below
         exec(compile(text, __file__, "exec"), names)
         self.loop = specialised(loop, step, advance=kernel(names["advance"]))
         self.loop_backward = specialised(loop_backward, step, retreat=kernel(names["retreat"]))
@@ -158,7 +160,7 @@ class Recurrence:
 def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable[..., Any]:
     """Return a kernel of the same source that has these functions in the place of names."""
     made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
-    made.__qualname__ = f"{source.__name__} of {step.__module__}"  # numba's cache goes by it
+    made.__qualname__ = f"{source.__name__} of {step.__module__}"
     return kernel(made)
 
 
