@@ -262,12 +262,12 @@ class Segment(NamedTuple):
         arrays = (np.empty((*C.shape[:2], *shape), v.dtype) for shape in shapes)
         return cls(slice(start, stop), L, *arrays)
 
-    def of(self, heads: Heads, *arrays: Array) -> list[Array]:
-        """Return arrays (B, NH, T, …) cut into chunks (G, …, L, …) of some heads; w, w_state, C."""
+    def cut(self, *arrays: Array) -> list[Array]:
+        """Return arrays (B, NH, T, …) cut into chunks, (G, B, NH, L, …), and w, w_state and C."""
         B, NH, G, _, _ = self.C.shape
         steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
-        cut = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
-        return [np.moveaxis(array, 2, 0)[:, *heads] for array in (*cut, self.C)]
+        chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
+        return [np.moveaxis(array, 2, 0) for array in (*chunks, self.C)]
 
 
 class ChunkwiseCache(NamedTuple):
@@ -281,10 +281,11 @@ class ChunkwiseCache(NamedTuple):
         """Go back from the last chunk to the first."""
         (dnum, q), dC = contiguous(dnum, q), dC.copy()
         grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
+        cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
 
         def some_heads(run: Any, heads: Heads) -> None:
-            for segment in reversed(self.segments):
-                run(*segment.of(heads, dnum, q, self.k, self.v, *grads), dC[heads])
+            for arrays in cuts:
+                run(*(array[:, *heads] for array in arrays), dC[heads])
 
         over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
         return *grads, dC
@@ -303,13 +304,15 @@ def chunks(
     whole = T - T % L
     bounds = (0, whole, L), (whole, T, T - whole)
     segments = [Segment.empty(*each, v, C) for each in bounds if each[0] < each[1]]
+    cuts = [segment.cut(*inputs, num) for segment in segments]
 
     def some_heads(run: Any, heads: Heads) -> None:
-        start = C[heads]
-        for segment in segments:
-            segment.C[heads][..., 0, :, :] = start
-            run(*segment.of(heads, *inputs, num))
-            start = segment.C[heads][..., -1, :, :]
+        before = C[heads]
+        for arrays in cuts:
+            part = [array[:, *heads] for array in arrays]
+            part[-1][0] = before
+            run(*part)
+            before = part[-1][-1]
 
     over_heads(through_chunks, some_heads, q, worth_threads(q, v))
     after = segments[-1].C[:, :, -1] if segments else C
