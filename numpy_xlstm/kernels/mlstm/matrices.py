@@ -113,7 +113,8 @@ def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     """
     w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
     D, L = w, log_f.shape[-1]
-    D[...] = np.where(np.tri(L, k=-1, dtype=bool), log_f[..., :, None].astype(D.dtype), 0)
+    after = np.tri(L, k=-1, dtype=bool)
+    D[...] = np.where(after, log_f[..., :, None].astype(D.dtype), 0)
     with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
         _sum_down(D)
         D += log_i[..., None, :].astype(D.dtype)  # [form.1]
