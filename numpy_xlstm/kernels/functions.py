@@ -37,10 +37,22 @@ def kernel(function: Function) -> Function:
 
     @wraps(function)
     def run(*args: Any) -> Any:
-        return _dispatcher(function)(*args)
+        with _registering:
+            dispatcher = _dispatcher(function)
+        return dispatcher(*args)
 
     _marked.append((run, function, False))
     return run  # type: ignore[return-value]
+
+
+def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Mark loops over numbers that kernels run in the place of ``name``, a function of arrays."""
+
+    def mark(function: Function) -> Function:
+        _marked.append((name, function, False))
+        return function
+
+    return mark
 
 
 @cache
@@ -66,9 +78,8 @@ def _dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
         return function
     from numpy_xlstm.kernels import compiler, elementary  # noqa: F401
 
-    with _registering:
-        while _marked:
-            compiler.register(*_marked.pop())
+    while _marked:
+        compiler.register(*_marked.pop())
     return compiler.dispatcher(function)
 
 

@@ -39,29 +39,35 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
     Meanwhile BLAS starts no threads, so that :func:`num_threads` is 1 within ``work``.
     """
     blas = blas_library()
-    if len(parts) == 1 or blas is None or not _limiting.acquire(blocking=False):
+    if blas is None or not _limiting.acquire(blocking=False):
         return [work(part) for part in parts]
     try:
-        with blas.limit(limits=1), ThreadPoolExecutor(len(parts)) as pool:
-            results = [pool.submit(copy_context().run, work, part) for part in parts]
-            return [result.result() for result in results]
+        with blas.limit(limits=1):
+            if len(parts) == 1:
+                return [work(parts[0])]
+            with ThreadPoolExecutor(len(parts)) as pool:
+                results = [pool.submit(copy_context().run, work, part) for part in parts]
+                return [result.result() for result in results]
     finally:
         _limiting.release()
 
 
 @cache
 def blas_library() -> Any:
-    """What ``threadpoolctl`` knows of NumPy's BLAS library.
+    """What ``threadpoolctl`` knows of the BLAS libraries of NumPy and of SciPy.
 
-    None if it is not installed, or if there are several such libraries, as SciPy and PyTorch bring
-    their own, and none of them is in NumPy's folder.
+    Compiled kernels call SciPy's. None if it is not installed, or if there are several libraries,
+    as PyTorch brings its own, and none of them is in NumPy's or SciPy's folder.
     """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return None
+    import scipy.linalg.cython_blas  # noqa: F401  the library must be there to be found
+
     blas = ThreadpoolController().select(user_api="blas")
     found = [library["filepath"] for library in blas.info()]
     if len(found) > 1:
-        found = [path for path in found if Path(path).parent.name.startswith("numpy")]
-    return blas.select(filepath=found) if len(found) == 1 else None
+        ours = "numpy", "scipy"
+        found = [path for path in found if Path(path).parent.name.startswith(ours)]
+    return blas.select(filepath=found) if found else None

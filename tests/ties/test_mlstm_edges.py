@@ -8,7 +8,7 @@ import pytest
 from numpy_xlstm.cells import mLSTMState
 from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
-from numpy_xlstm.kernels.mlstm import chunkwise
+from numpy_xlstm.kernels.mlstm import chunkwise, shared
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
@@ -130,17 +130,17 @@ def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(NH=2, T=13, with_lengths=True)
     alone = by_form("chunkwise", case)
-    shared: list[int] = []
+    asked: list[int] = []
 
     def count(size: int, threads: int) -> list[slice]:
-        shared.append(threads)
-        return [slice(0, 1), slice(1, 2)]
+        asked.append(threads)
+        return [slice(0, size // 2), slice(size // 2, size)]
 
     monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
     monkeypatch.setattr(chunkwise, "num_threads", lambda: 2)
-    monkeypatch.setattr(chunkwise, "spread", count)
+    monkeypatch.setattr(shared, "spread", count)
     assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
-    assert shared == [2]
+    assert asked == [2, 2]
 
 
 def test_products_that_overflow_where_they_have_no_weight() -> None:

@@ -18,10 +18,15 @@ KERNELS = ("slstm", *(f"mlstm {form}" for form in FORMS))
 def bare(kind: str, dtype: Any) -> Any:
     """A cell with one unit and R = 0, of which entries of x are the pre-activations."""
     if kind != "slstm":
-        return bare_cell(Case(NH=1, DK=1, DV=1), dtype)
+        return bare_cell(Case(NH=1, DK=1, DV=1, forget_gate=gate(dtype)), dtype)
     cell = sLSTMCell(4, 1, dtype=dtype)
     params = {name: np.zeros_like(array) for name, array in cell.params.items()}
     return cell.with_params(params | {"W": np.eye(4, dtype=dtype)})
+
+
+def gate(dtype: Any) -> str:
+    """Forget gate of mLSTM. The kernels' log σ of a float32 is a float64, which no float32 ties."""
+    return "exp" if dtype == np.float32 else "sigmoid"
 
 
 def only_m(like: Any) -> Any:
@@ -39,7 +44,7 @@ def by_kernel(kind: str, x: Array, state: Any) -> Array:
         form = kind.removeprefix("mlstm ")
         run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
         q, k, v, i, f = x.T[..., None, None].copy()
-        h, after, cache = run(*(a[..., None] for a in (q, k, v)), i, f, state)
+        h, after, cache = run(*(a[..., None] for a in (q, k, v)), i, f, state, forget_gate=gate(x.dtype))
         *_, dstate = back(np.zeros_like(h), cache, only_m(after))
     dm: Array = dstate.m
     return dm.ravel()

@@ -1,14 +1,15 @@
 """Known mistakes in the chunkwise form of mLSTM: what the specification, step by step, has none of.
 
-They are planted in the kernel, which is then the port.
+They are planted in the kernel, which is then the port, and runs in NumPy.
 """
 
 from typing import Any
+from unittest.mock import patch
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.conformance.bugs.bug import Bug
 from numpy_xlstm.conformance.subjects import Arrays, Options, part
-from numpy_xlstm.kernels.mlstm import chunkwise
+from numpy_xlstm.kernels.mlstm import chunkwise, matrices, shared
 from numpy_xlstm.trees import leaves
 
 SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise")
@@ -21,8 +22,9 @@ def kernel(options: Options, inputs: Arrays) -> Arrays:
     known: Any = {name: options[name] for name in OPTIONS if name in options}
     q, k, v, i, f = (inputs[name] for name in "qkvif")
     lengths = inputs.get("lengths")
-    h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
-    *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
+    with patch.object(shared, "compiled", return_value=False):
+        h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
+        *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
 
@@ -39,16 +41,16 @@ def of_kernel(name: str, place: Any, change: str, description: str) -> Bug:
 BUGS = [
     of_kernel(
         "chunk-boundary-off-by-one",
-        chunkwise.group_forward,
+        matrices.weights,
         """
-        - w_state = np.exp(log_f.cumsum(-1)).astype(q.dtype)
-        + w_state = np.exp(log_f.cumsum(-1) - log_f).astype(q.dtype)
+        - w_state[...] = np.exp(log_f.cumsum(-1))
+        + w_state[...] = np.exp(log_f.cumsum(-1) - log_f)
         """,
         "a chunkwise form that lets the state before a chunk decay by one step too few",
     ),
     of_kernel(
         "own-step-masked",
-        chunkwise.exponents,
+        matrices.weights,
         """
         - D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
         + D += np.where(np.tri(L, k=-1, dtype=bool), 0, -np.inf).astype(D.real.dtype)
@@ -57,16 +59,16 @@ BUGS = [
     ),
     of_kernel(
         "own-step-forgotten",
-        chunkwise.exponents,
+        matrices.weights,
         """
-        - D = np.where(np.tri(L, k=-1, dtype=bool), log_f[..., :, None], 0)
-        + D = np.where(np.tri(L, dtype=bool), log_f[..., :, None], 0)
+        - after = np.tri(L, k=-1, dtype=bool)
+        + after = np.tri(L, dtype=bool)
         """,
         "a chunkwise form in which what a step writes decays by its own forget gate",
     ),
     of_kernel(
         "future-not-masked",
-        chunkwise.exponents,
+        matrices.weights,
         """
         - D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
         """,
@@ -74,50 +76,53 @@ BUGS = [
     ),
     of_kernel(
         "state-before-chunk-not-read",
-        chunkwise.group_forward,
+        chunkwise.chunk,
         """
-        - num += (q * w_state[..., None]) @ C_before
+        - plus(scores @ v, scaled(q, w_state) @ C, num)
+        + num[...] = scores @ v
         """,
         "a chunkwise form whose outputs see their own chunk alone",
     ),
     of_kernel(
         "state-between-chunks-not-decayed",
-        chunkwise._recur,
+        matrices.decayed,
         """
-        - after = w_state[:, :, g, -1, None, None] * C
-        + after = C.copy()
+        - return C * w_state[..., -1:, None]
+        + return C
         """,
         "a chunkwise form whose state does not decay from chunk to chunk, forward or backward",
     ),
     of_kernel(
         "forget-gradient-without-state",
-        chunkwise.group_backward,
+        matrices.gate_gradients,
         """
-        - db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)
+        - db[..., -1] += through.sum(-1)
         """,
         "a backward whose forget gates get no gradient from the state that passes through a chunk",
     ),
     of_kernel(
         "input-gradient-without-state",
-        chunkwise.group_backward,
+        matrices.gate_gradients,
         """
-        - dD[..., -1, :] += dot(k, dk_last)[..., 0]
+        - dD[..., -1, :] += last
         """,
         "a backward whose gates get no gradient from what a chunk writes into the state",
     ),
     of_kernel(
         "key-gradient-without-state",
-        chunkwise.group_backward,
+        chunkwise.chunk_backward,
         """
-        - dk += dk_last
+        - plus(transposed(dS) @ q, dk_last, dk)
+        + dk[...] = transposed(dS) @ q
         """,
         "a backward whose keys get no gradient from what a chunk writes into the state",
     ),
     of_kernel(
         "query-gradient-without-state",
-        chunkwise.group_backward,
+        chunkwise.chunk_backward,
         """
-        - dq += w_state[..., None] * dq_state
+        - plus(dS @ k, dq_state, dq)
+        + dq[...] = dS @ k
         """,
         "a backward whose queries get no gradient from the state before a chunk",
     ),

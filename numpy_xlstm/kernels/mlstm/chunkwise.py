@@ -1,30 +1,47 @@
 """mLSTM chunk by chunk: parallel inside of a chunk, recurrent from chunk to chunk.
 
-Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A group of G neighbouring
-chunks of L steps is computed at once. Shapes: q, k (B, NH, G, L, DK), v (B, NH, G, L, DV), log
-gates (B, NH, G, L), C before each chunk (B, NH, G, DK, DV), where DV counts the column of n, see
-``shared.py``. The parallel form is one chunk.
+Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A chunk of L steps is
+computed for all heads at once, or, where numba is installed, compiled and for one head, so that all
+of it is in the processor's cache. Shapes, without the axes of rows and heads: q, k (L, DK), v and
+num (L, DV), log gates and w_state (L,), w (L, L), C (DK, DV), where DV counts the column of n, see
+``shared.py``; and all of them with an axis of G chunks in front. The parallel form is one chunk.
 """
 
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, checked_backward, checked_run
-from numpy_xlstm.numerics import Array, check_positive, dot
-from numpy_xlstm.numerics.threads import num_threads, parallel_map, spread
+from numpy_xlstm.kernels.functions import kernel, pointwise
+from numpy_xlstm.kernels.mlstm.matrices import (
+    decayed,
+    gate_gradients,
+    plus,
+    products,
+    row_dots,
+    scaled,
+    times,
+    transposed,
+    weights,
+)
+from numpy_xlstm.kernels.mlstm.shared import (
+    Cache,
+    Gradients,
+    Heads,
+    checked_backward,
+    checked_run,
+    contiguous,
+    over_heads,
+)
+from numpy_xlstm.numerics import Array, check_positive
+from numpy_xlstm.numerics.threads import num_threads
 
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
 
 WORTH_THREADS = 2**20
 """Numbers in q and v from which on several threads are faster than one."""
-
-GROUP_SIZE = 2**19
-"""Entries of the matrices D̃ of one group: few, to stay near the processor; enough, to be fast."""
 
 
 def mlstm_chunkwise(
@@ -228,148 +245,171 @@ def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Grad
     return checked_backward(dh, cache, dstate, ChunkwiseCache)
 
 
-class Group(NamedTuple):
-    """What the way back through a group of chunks needs."""
+class Segment(NamedTuple):
+    """Chunks of one length: all but the last one, if that is shorter, or this one."""
 
-    where: tuple[slice, slice, slice]  # which rows, heads and steps
-    k: Array
-    v: Array
-    C: Array  # before each chunk
-    w: Array  # w_ij, the weights of the steps of the chunk, (…, L, L)
-    w_state: Array  # w_i0, those of the state before the chunk, (…, L)
+    steps: slice
+    L: int
+    w: Array  # w_ij, the weights of the steps of a chunk, (B, NH, G·L, L)
+    w_state: Array  # w_i0, those of the state before it, (B, NH, G·L)
+    C: Array  # before, between and after the chunks, (B, NH, G + 1, DK, DV)
+
+    @classmethod
+    def empty(cls, start: int, stop: int, L: int, v: Array, C: Array) -> "Segment":
+        """Return a segment whose arrays are to be filled."""
+        T = stop - start
+        shapes = (T, L), (T,), (T // L + 1, *C.shape[2:])
+        arrays = (np.empty((*C.shape[:2], *shape), v.dtype) for shape in shapes)
+        return cls(slice(start, stop), L, *arrays)
+
+    def cut(self, *arrays: Array) -> list[Array]:
+        """Return arrays (B, NH, T, …) cut into chunks, (G, B, NH, L, …), and w, w_state and C."""
+        B, NH, G, _, _ = self.C.shape
+        steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
+        chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
+        return [np.moveaxis(array, 2, 0) for array in (*chunks, self.C)]
 
 
 class ChunkwiseCache(NamedTuple):
-    """The groups that each thread has gone through."""
+    """What the way back through all chunks needs."""
 
-    threads: list[list[Group]]
+    k: Array
+    v: Array
+    segments: list[Segment]
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
-        """Go back from the last group to the first."""
-        dC, dlog_i = dC.copy(), np.empty(q.shape[:3], q.dtype)
-        grads = np.empty_like(q), np.empty_like(q), np.empty_like(dnum), dlog_i, dlog_i.copy()
+        """Go back from the last chunk to the first."""
+        (dnum, q), dC = contiguous(dnum, q), dC.copy()
+        grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
+        cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
 
-        def some_heads(groups: list[Group]) -> None:
-            for group in reversed(groups):
-                where, heads, L = group.where, group.where[1], group.w.shape[-1]
-                cotangents = _cut(dnum[where], L), _cut(q[where], L), dC[:, heads]
-                *found, dC[:, heads] = group_backward(*cotangents, group)
-                for grad, part in zip(grads, found, strict=True):
-                    grad[where] = part.reshape(grad[where].shape)
+        def some_heads(run: Any, heads: Heads) -> None:
+            for arrays in cuts:
+                run(*(array[:, *heads] for array in arrays), dC[heads])
 
-        parallel_map(some_heads, self.threads)
+        over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
         return *grads, dC
 
 
 def chunks(
     q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, chunk_size: int
 ) -> tuple[Array, Array, ChunkwiseCache]:
-    """Take group after group: the chunkwise form, as ``shared.py`` describes it.
+    """Take chunk after chunk: the chunkwise form, as ``shared.py`` describes it.
 
     A chunk size of 0 says one chunk: the parallel form.
     """
-    B, NH, T, _ = q.shape
-    chunk_size = chunk_size or max(1, T)
-    whole, group_size = T - T % chunk_size, max(1, GROUP_SIZE // (B * NH * chunk_size**2))
-    bounds = sorted({*range(0, whole, group_size * chunk_size), whole, T})
-    num, C = np.empty_like(v), C.copy()
+    inputs = q, k, v, log_i, log_f = contiguous(q, k, v, log_i, log_f)
+    T, num = q.shape[2], np.empty(v.shape, v.dtype)
+    L = chunk_size or max(1, T)
+    whole = T - T % L
+    bounds = (0, whole, L), (whole, T, T - whole)
+    segments = [Segment.empty(*each, v, C) for each in bounds if each[0] < each[1]]
+    cuts = [segment.cut(*inputs, num) for segment in segments]
 
-    def some_heads(heads: slice) -> list[Group]:
-        groups = []
-        for start, stop in pairwise(bounds):
-            where, L = (slice(None), heads, slice(start, stop)), min(chunk_size, stop - start)
-            inputs = [_cut(array[where], L) for array in (q, k, v, log_i, log_f)]
-            part, C[:, heads], group = group_forward(inputs, C[:, heads], where)
-            num[where] = part.reshape(num[where].shape)
-            groups.append(group)
-        return groups
+    def some_heads(run: Any, heads: Heads) -> None:
+        before = C[heads]
+        for arrays in cuts:
+            part = [array[:, *heads] for array in arrays]
+            part[-1][0] = before
+            run(*part)
+            before = part[-1][-1]
 
-    threads = num_threads() if q.size + v.size >= WORTH_THREADS else 1
-    return num, C, ChunkwiseCache(parallel_map(some_heads, spread(NH, threads)))
-
-
-def _cut(array: Array, L: int) -> Array:
-    """Steps (B, NH, G·L, …) as chunks (B, NH, G, L, …)."""
-    return array.reshape(*array.shape[:2], -1, L, *array.shape[3:])
+    over_heads(through_chunks, some_heads, q, worth_threads(q, v))
+    after = segments[-1].C[:, :, -1] if segments else C
+    return num, after.copy(), ChunkwiseCache(k, v, segments)
 
 
-def group_forward(
-    inputs: list[Array], C: Array, where: tuple[slice, slice, slice]
-) -> tuple[Array, Array, Group]:
-    """Cᵀq at all steps of a group of chunks, and C after it."""
-    q, k, v, log_i, log_f = inputs
-    w = np.exp(exponents(log_i.astype(q.dtype), log_f.astype(q.dtype)))  # [form.3]
-    w_state = np.exp(log_f.cumsum(-1)).astype(q.dtype)  # [form.2]
-    written = (w[..., -1, :, None] * k).swapaxes(-1, -2) @ v
-    C_before, C = _recur(w_state, written, C)  # [form.4]
-    scores = _products(q, k, w)
-    scores *= w  # [form.5]
-    num = scores @ v
-    num += (q * w_state[..., None]) @ C_before  # [form.6] [form.7]
-    return num, C, Group(where, k, v, C_before, w, w_state)
+def worth_threads(q: Array, v: Array) -> int:
+    """Return the number of threads to use: 1 where there is little to do."""
+    return num_threads() if q.size + v.size >= WORTH_THREADS else 1
 
 
-def exponents(log_i: Array, log_f: Array) -> Array:
-    """D̃: sums of log gates. None is a difference of longer ones, so that nothing cancels."""
-    L = log_f.shape[-1]
-    D = np.where(np.tri(L, k=-1, dtype=bool), log_f[..., :, None], 0)
-    with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
-        _sum_down(D)
-        D += log_i[..., None, :]  # [form.1]
-        D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
-    return D
+@kernel
+def through_chunks(
+    q: Array,
+    k: Array,
+    v: Array,
+    log_i: Array,
+    log_f: Array,
+    num: Array,
+    w: Array,
+    w_state: Array,
+    C: Array,
+) -> None:
+    """Run through all chunks, of one head or of several."""
+    for g in range(len(q)):
+        chunk(q[g], k[g], v[g], log_i[g], log_f[g], num[g], w[g], w_state[g], C[g], C[g + 1])
 
 
-def _sum_down(rows: Array) -> None:
-    """Replace each row (…, L, L) by the sum of it and those above; a loop is twice the speed."""
-    for i in range(1, rows.shape[-2]):
-        rows[..., i, :] += rows[..., i - 1, :]
+@pointwise
+def chunk(
+    q: Array,
+    k: Array,
+    v: Array,
+    log_i: Array,
+    log_f: Array,
+    num: Array,
+    w: Array,
+    w_state: Array,
+    C: Array,
+    C_after: Array,
+) -> None:
+    """Write Cᵀq at all steps of a chunk, its weights and C after it."""
+    weights(log_i, log_f, w, w_state)
+    scores = times(products(q, k, w), w)  # [form.5]
+    plus(scores @ v, scaled(q, w_state) @ C, num)  # [form.6] [form.7]
+    written = transposed(scaled(k, w[..., -1, :])) @ v
+    plus(written, decayed(C, w_state), C_after)  # [form.4]
 
 
-def _recur(w_state: Array, written: Array, C: Array) -> tuple[Array, Array]:
-    """C before each chunk, which replaces what the chunk has written, and C after the last."""
-    for g in range(written.shape[2]):
-        after = w_state[:, :, g, -1, None, None] * C
-        after += written[:, :, g]
-        written[:, :, g] = C
-        C = after
-    return written, C
+@kernel
+def backward_through_chunks(
+    dnum: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    dq: Array,
+    dk: Array,
+    dv: Array,
+    dlog_i: Array,
+    dlog_f: Array,
+    w: Array,
+    w_state: Array,
+    C: Array,
+    dC: Array,
+) -> None:
+    """Run back through all chunks; dC becomes the gradient of C before the first."""
+    for g in range(len(q) - 1, -1, -1):
+        inputs = dnum[g], q[g], k[g], v[g], w[g], w_state[g], C[g]
+        chunk_backward(*inputs, dq[g], dk[g], dv[g], dlog_i[g], dlog_f[g], dC)
 
 
-def _products(a: Array, b: Array, w: Array) -> Array:
-    """Products a_i·b_j, or 0 where that has overflowed and has no weight."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        products: Array = a @ b.swapaxes(-1, -2)
-        if not np.isfinite(products.sum()):
-            products[w == 0] = 0
-    return products
-
-
-def group_backward(dnum: Array, q: Array, dC: Array, group: Group) -> tuple[Array, ...]:
-    """Gradients of q, k, v and the log gates of a group, and of C before it."""
-    _, k, v, C, w, w_state = group
-    q_state, w_last, backwards = q * w_state[..., None], w[..., -1, :, None], np.s_[:, :, ::-1]
-    scores = _products(q, k, w)
-    scores *= w
-    dscores, dq_state = _products(dnum, v, w), dnum @ C.swapaxes(-1, -2)
-    read = q_state.swapaxes(-1, -2) @ dnum
-    dC_after, dC = _recur(w_state[backwards], read[backwards], dC)  # [form.8]
-    dC_after = dC_after[backwards]
-    dv = scores.swapaxes(-1, -2) @ dnum
-    dv += (w_last * k) @ dC_after  # [form.11]
-    dk_last = v @ dC_after.swapaxes(-1, -2)
-    dk_last *= w_last
-    dS = dscores * w
-    dq = dS @ k
-    dq += w_state[..., None] * dq_state  # [form.9]
-    dk = dS.swapaxes(-1, -2) @ q
-    dk += dk_last  # [form.10]
-    dD = np.multiply(dscores, scores, out=dS)
-    dD[..., -1, :] += dot(k, dk_last)[..., 0]  # [form.12]
-    db = dot(dq_state, q_state)[..., 0]
-    db[..., -1] += w_state[..., -1] * np.einsum("...ij,...ij->...", C, dC_after)  # [form.13]
-    _sum_down(dD[..., ::-1, :])
-    dlog_i = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.14]
-    dlog_f = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
-    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.15]
-    return dq, dk, dv, dlog_i, dlog_f, dC
+@pointwise
+def chunk_backward(
+    dnum: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    w: Array,
+    w_state: Array,
+    C: Array,
+    dq: Array,
+    dk: Array,
+    dv: Array,
+    dlog_i: Array,
+    dlog_f: Array,
+    dC: Array,
+) -> None:
+    """Write the gradients of q, k, v and the log gates of a chunk, and of C before it over dC."""
+    scores, dscores = times(products(q, k, w), w), products(dnum, v, w)
+    q_state, w_last = scaled(q, w_state), w[..., -1, :]
+    dD, dS = times(dscores, scores), times(dscores, w)
+    plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv)  # [form.11]
+    dk_last = scaled(v @ transposed(dC), w_last)
+    plus(transposed(dS) @ q, dk_last, dk)  # [form.10]
+    dq_state = scaled(dnum @ transposed(C), w_state)
+    plus(dS @ k, dq_state, dq)  # [form.9]
+    last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
+    through = row_dots(decayed(C, w_state), dC)  # [form.13]
+    gate_gradients(dD, last, db, through, dlog_i, dlog_f)
+    plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]

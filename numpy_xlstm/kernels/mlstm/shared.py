@@ -18,6 +18,7 @@ for any queries q: the backward reads with q/den, so that num is h and nothing i
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
+import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -35,12 +37,16 @@ from numpy_xlstm.numerics import (
     dot,
     own_error_state,
 )
-from numpy_xlstm.numerics.activations import clip, maximum, modulus
+from numpy_xlstm.numerics.activations import clip, modulus
+from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import tree_map
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 """Of q, k, v, i, f and of the state before the first step."""
+
+Heads = tuple[Any, Any]
+"""An index of the axes of rows and heads: one of each, or slices."""
 
 
 class Cache(NamedTuple):
@@ -128,15 +134,19 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 
     Where nothing has come yet, m is −inf, and nothing is divided.
     """
-    log_i, log_f = (a.transpose(2, 0, 1).copy() for a in (log_i, log_f))
-    ms = np.concatenate([m[None], log_i])
-    for t in range(len(log_i)):
-        maximum(log_f[t] + ms[t], log_i[t], out=ms[t + 1])  # [stab.3]
-    A, m = log_f + ms[:-1], ms[1:]  # [stab.10]
+    ms = np.concatenate([m[..., None], log_i], axis=-1)
+    over_time(stabilisers, m, log_i, log_f, ms)
+    A, m = log_f + ms[..., :-1], ms[..., 1:]  # [stab.10]
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
-    log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
-    return tuple(a.transpose(1, 2, 0).copy() for a in (log_i, log_f, m, past))
+    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.4] [stab.5]
+
+
+@kernel
+def stabilisers(log_i: Any, log_f: Any, ms: Any) -> None:
+    """Write m after each step; ``ms`` starts with the one before."""
+    for t in range(len(log_i)):
+        ms[t + 1] = maximum(log_f[t] + ms[t], log_i[t])  # [stab.3]
 
 
 def through_stabiliser(
@@ -148,12 +158,54 @@ def through_stabiliser(
     gate that is not 1 has a gradient of its own: the log of the other one is m.
     """
     own = np.where(past, di, df)
-    steps = [np.moveaxis(a, -1, 0).copy()[::-1] for a in (past, own, dfloor - own)]
-    for past_t, own_t, dm_t in zip(*steps, strict=True):
-        dm_t += dm
-        dm = np.where(past_t, dm_t, own_t)  # [stab.13] [stab.14]
-    by_m = np.moveaxis(steps[2][::-1], 0, -1)
-    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
+    by_m, dms = dfloor - own, np.concatenate([np.empty_like(own), dm[..., None]], axis=-1)
+    over_time(back_through_stabilisers, dm, past, own, by_m, dms)
+    return np.where(past, own, by_m), np.where(past, by_m, own), dms[..., 0]  # [stab.12]
+
+
+@kernel
+def back_through_stabilisers(past: Any, own: Any, by_m: Any, dms: Any) -> None:
+    """Add to ``by_m`` what comes from later steps; ``dms`` ends with the gradient of the last m."""
+    for t in range(len(own) - 1, -1, -1):
+        by_m[t] += dms[t + 1]
+        dms[t] = where(past[t], by_m[t], own[t])  # [stab.13] [stab.14]
+
+
+def over_time(function: Any, like: Array, *arrays: Array) -> None:
+    """Call a kernel on arrays (B, NH, T): on each row and head if it is compiled, or all at once."""
+    if compiled(like.dtype):
+        for heads in np.ndindex(like.shape):
+            function(*(array[heads] for array in arrays))
+    else:
+        inspect.unwrap(function)(*(np.moveaxis(array, -1, 0) for array in arrays))
+
+
+def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
+    """Call ``work`` with a kernel and the heads of ``like`` that it is to take, on some threads.
+
+    These are one of one row if the kernel is compiled, or else a slice of those of all rows.
+    """
+    B, NH = like.shape[:2]
+    if compiled(like.dtype):
+        heads: list[Heads] = list(np.ndindex(B, NH))
+
+        def some(part: slice) -> None:
+            for one in heads[part]:
+                work(function, one)
+
+        parallel_map(some, spread(B * NH, threads))
+    elif threads == 1:
+        work(inspect.unwrap(function), (slice(None), slice(None)))
+    else:
+        plain = inspect.unwrap(function)
+        parallel_map(lambda part: work(plain, (slice(None), part)), spread(NH, threads))
+
+
+def contiguous(*arrays: Array) -> tuple[Array, ...]:
+    """Return arrays as compiled kernels want them, or as they are where none is compiled."""
+    if not compiled(arrays[0].dtype):
+        return arrays
+    return tuple(np.require(array, requirements="CW") for array in arrays)
 
 
 def with_column(matrix: Array, column: Array) -> Array:

@@ -1,0 +1,176 @@
+"""Functions of matrices that a chunk of mLSTM is made of.
+
+Over arrays they are NumPy's, with any axes in front. The loops below each of them take its place in
+a compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
+"""
+
+import numpy as np
+
+from numpy_xlstm.kernels.functions import exp, loops
+from numpy_xlstm.numerics import Array, dot
+
+
+def transposed(a: Array) -> Array:
+    """Return the transpose of a matrix."""
+    return a.swapaxes(-1, -2)
+
+
+@loops(transposed)
+def _transposed(a: Array) -> Array:
+    return a.T
+
+
+def times(a: Array, b: Array) -> Array:
+    """Return the products of entries."""
+    return a * b  # type: ignore[no-any-return]
+
+
+@loops(times)
+def _times(a: Array, b: Array) -> Array:
+    out = np.empty_like(a)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] * b[i, j]
+    return out
+
+
+def plus(a: Array, b: Array, out: Array) -> None:
+    """Write the sum of two matrices."""
+    np.add(a, b, out=out)
+
+
+@loops(plus)
+def _plus(a: Array, b: Array, out: Array) -> None:
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + b[i, j]
+
+
+def scaled(a: Array, factors: Array) -> Array:
+    """Return a matrix with each row times a factor of its own."""
+    return a * factors[..., None]  # type: ignore[no-any-return]
+
+
+@loops(scaled)
+def _scaled(a: Array, factors: Array) -> Array:
+    out = np.empty_like(a)
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] * factors[i]
+    return out
+
+
+def decayed(C: Array, w_state: Array) -> Array:
+    """Return C times the last weight, which it has after the chunk."""
+    return C * w_state[..., -1:, None]  # type: ignore[no-any-return]
+
+
+@loops(decayed)
+def _decayed(C: Array, w_state: Array) -> Array:
+    out = np.empty_like(C)
+    for i in range(C.shape[0]):
+        for j in range(C.shape[1]):
+            out[i, j] = C[i, j] * w_state[-1]
+    return out
+
+
+def row_dots(a: Array, b: Array) -> Array:
+    """Return the inner products of the rows."""
+    return dot(a, b)[..., 0]  # type: ignore[no-any-return]
+
+
+@loops(row_dots)
+def _row_dots(a: Array, b: Array) -> Array:
+    out = np.empty(len(a), a.dtype)
+    for i in range(len(a)):
+        out[i] = np.dot(a[i], b[i])
+    return out
+
+
+def products(a: Array, b: Array, w: Array) -> Array:
+    """Return the products a_i·b_j, or 0 where that has overflowed and has no weight."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        out: Array = a @ b.swapaxes(-1, -2)
+        if not np.isfinite(out.sum()):
+            out[w == 0] = 0
+    return out
+
+
+@loops(products)
+def _products(a: Array, b: Array, w: Array) -> Array:
+    out, zero = a @ b.T, w.dtype.type(0)
+    for i in range(w.shape[0]):
+        for j in range(w.shape[1]):
+            out[i, j] = out[i, j] if w[i, j] != zero else zero
+    return out
+
+
+def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
+    """Write the weights of the steps of a chunk, w_ij, and of the state before it, w_i0.
+
+    The logs of the w_ij are sums of log gates. None is a difference of longer ones, so that nothing
+    cancels.
+    """
+    w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
+    D, L = w, log_f.shape[-1]
+    after = np.tri(L, k=-1, dtype=bool)
+    D[...] = np.where(after, log_f[..., :, None].astype(D.dtype), 0)
+    with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
+        _sum_down(D)
+        D += log_i[..., None, :].astype(D.dtype)  # [form.1]
+        D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
+    np.exp(D, out=w)  # [form.3]
+
+
+def _sum_down(rows: Array) -> None:
+    """Replace each row (…, L, L) by the sum of it and those above; a loop is twice the speed."""
+    for i in range(1, rows.shape[-2]):
+        rows[..., i, :] += rows[..., i - 1, :]
+
+
+@loops(weights)
+def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
+    L, b, number = len(log_i), 0.0, w.dtype.type
+    D, zero = np.zeros(L, w.dtype), number(0)
+    for i in range(L):
+        b += log_f[i]
+        w_state[i] = exp(b)
+        decay = number(log_f[i])
+        for j in range(i):
+            D[j] += decay
+        for j in range(i + 1):
+            w[i, j] = exp(D[j] + number(log_i[j]))
+        for j in range(i + 1, L):
+            w[i, j] = zero
+
+
+def gate_gradients(
+    dD: Array, last: Array, db: Array, through: Array, dlog_i: Array, dlog_f: Array
+) -> None:
+    """Write the gradients of the log gates, from those of the sums that they are in.
+
+    To the last rows of dD and db they add ``last`` and the sum of ``through``.
+    """
+    dD[..., -1, :] += last
+    db[..., -1] += through.sum(-1)
+    _sum_down(dD[..., ::-1, :])
+    dlog_i[...] = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.14]
+    dlog_f[...] = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
+    dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.15]
+
+
+@loops(gate_gradients)
+def _gate_gradients(
+    dD: Array, last: Array, db: Array, through: Array, dlog_i: Array, dlog_f: Array
+) -> None:
+    b, column = dD.dtype.type(0), last
+    for i in range(len(through)):
+        b += through[i]
+    for i in range(len(dD) - 1, -1, -1):
+        for j in range(i + 1):
+            column[j] += dD[i, j]
+        dlog_i[i] = column[i]
+        b += db[i]
+        dlog_f[i] = b
+        for j in range(i):
+            dlog_f[i] += column[j]
