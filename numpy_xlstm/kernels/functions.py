@@ -43,7 +43,6 @@ def kernel(function: Function) -> Function:
     return run  # type: ignore[return-value]
 
 
-@cache
 def compiled(dtype: Any = np.float64) -> bool:
     """Return whether kernels of this dtype are compiled.
 
