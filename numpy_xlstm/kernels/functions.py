@@ -55,7 +55,6 @@ def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
     return mark
 
 
-@cache
 def compiled(dtype: Any = np.float64) -> bool:
     """Return whether kernels of this dtype are compiled.
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.kernels import silu as kernel
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
-from numpy_xlstm.numerics.activations import lowest, minimum
+from numpy_xlstm.numerics.activations import minimum
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
 """2u = SLOPE (x + CUBIC x³) in the approximation of GELU."""
@@ -72,9 +73,7 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     >>> y.round(4), silu_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.7311]), array([0.5   , 0.9277]))
     """
-    near = maximum(x, lowest(x.dtype))  # σ stays above 0, and must not meet −1e38
-    s = sigmoid(near)
-    y = near * s
+    y, s = kernel.forward(x)
     return y, SiluCache(y, s)
 
 
@@ -109,9 +108,7 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
     >>> silu_backward(np.ones(2), cache).round(4)
     array([0.5   , 0.9277])
     """
-    y, s = cache
-    dx: Array = dy * (s + y * (1 - s))
-    return dx
+    return kernel.backward(dy, *cache)
 
 
 @checked_forward

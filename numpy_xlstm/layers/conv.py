@@ -83,8 +83,8 @@ class CausalConv1d(Recurrent):
 
     @property
     def taps(self) -> Array:
-        """W as (K, D)."""
-        return self.params["conv.weight"][:, 0].T
+        """W as (K, D), in this order also in memory: a sum over taps takes them row by row."""
+        return self._arrays["conv.weight"][:, 0].T.copy()
 
     def compute(
         self, x: Array, state: Array, rng: Any = None
@@ -92,8 +92,8 @@ class CausalConv1d(Recurrent):
         """Forward, without checks."""
         padded = np.concatenate((state, x), axis=1)
         y = correlate(padded, self.taps)  # [conv.1]
-        if "conv.bias" in self.params:
-            y += self.params["conv.bias"]
+        if "conv.bias" in self._arrays:
+            y += self._arrays["conv.bias"]
         return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded)  # [conv.2]
 
     def compute_backward(
@@ -102,11 +102,11 @@ class CausalConv1d(Recurrent):
         """Backward, without checks."""
         T, past = dy.shape[1], self.kernel_size - 1
         around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
-        dpadded = correlate(around, self.taps[::-1])  # [conv.3]
+        dpadded = correlate(around, self.taps[::-1].copy())  # [conv.3]
         dpadded[:, T:] += dstate
         dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))  # [conv.4]
         grads = {"conv.weight": dtaps[:, None]}
-        if "conv.bias" in self.params:
+        if "conv.bias" in self._arrays:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
 

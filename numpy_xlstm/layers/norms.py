@@ -8,9 +8,10 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.kernels.norms import normalise, normalise_backward
 from numpy_xlstm.layers.base import Layer
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype, dot
+from numpy_xlstm.numerics import Array, check_bool, check_eps, check_positive, checked_dtype
 from numpy_xlstm.numerics.available import check_fits
 
 
@@ -55,7 +56,7 @@ class Norm(Layer):
     @property
     def gain(self) -> Array | None:
         """What x̂ is multiplied by, shape (D,); None if by nothing."""
-        gain: Array | None = self.params.get("weight")
+        gain: Array | None = self._arrays.get("weight")
         if gain is not None and self.residual_weight:
             gain = gain + 1
         return gain
@@ -65,8 +66,8 @@ class Norm(Layer):
         normed, scale = normalise(x.reshape(-1, self.head_dim), self.eps, self.centred)
         normed, gain = normed.reshape(x.shape), self.gain
         y = normed if gain is None else normed * gain  # [norm.4]
-        if "bias" in self.params:
-            y = y + self.params["bias"]
+        if "bias" in self._arrays:
+            y = y + self._arrays["bias"]
         return y, NormCache(normed, scale)
 
     def compute_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
@@ -76,28 +77,13 @@ class Norm(Layer):
         if gain is not None:
             rows = normed.reshape(-1, D), dy.reshape(-1, D)
             grads["weight"] = np.einsum("nd,nd->d", *rows)  # [norm.5]
-        if "bias" in self.params:
+        if "bias" in self._arrays:
             grads["bias"] = dy.reshape(-1, D).sum(axis=0)
         by_head = (-1, self.head_dim)
         dx = normalise_backward(
             dnormed.reshape(by_head), normed.reshape(by_head), scale, self.centred
         )
         return dx.reshape(dy.shape), grads
-
-
-def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
-    """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
-    if centred:
-        x = x - x.mean(axis=-1, keepdims=True)  # [norm.1]
-    width = x.shape[-1]
-    scale = np.sqrt(width / (dot(x, x) + width * eps))  # [norm.2]
-    return x * scale, scale  # [norm.3]
-
-
-def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
-    """Gradient of x from that of x̂  [norm.6]."""
-    dx: Array = dy - normed * (dot(dy, normed) / dy.shape[-1])
-    return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
 
 
 class MultiHeadLayerNorm(Norm):

@@ -17,9 +17,10 @@ from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.headwise import join_blocks
+from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray, check_indices
-from numpy_xlstm.layers.norms import Norm, normalise
+from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.layers.soft_cap import apply_cap
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer

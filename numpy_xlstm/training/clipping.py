@@ -12,6 +12,12 @@ from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error
 CLIP_EPS = 1e-6
 """What is added to the norm, as in PyTorch."""
 
+BLOCK = 2**15
+"""How many numbers are converted to float64 at once."""
+
+TINY = float(np.finfo(np.float32).tiny)
+"""Below this, a float32 has fewer digits."""
+
 
 @own_error_state
 def global_norm(grads: Mapping[str, Array]) -> float:
@@ -30,7 +36,9 @@ def global_norm(grads: Mapping[str, Array]) -> float:
             raise DTypeError(f"{name}: expected a NumPy array; got {type(grad).__name__}")
     from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
 
-    norms = (dnrm2(g.ravel("K").astype(np.float64)) for g in grads.values() if g.size)
+    flat = (grad.ravel("K") for grad in grads.values())
+    blocks = (g[n : n + BLOCK] for g in flat for n in range(0, g.size, BLOCK))
+    norms = (dnrm2(block.astype(np.float64, copy=False)) for block in blocks)
     return math.hypot(*norms)  # [clip.1]
 
 
@@ -68,6 +76,12 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     >>> clip_grad_norm({"a": np.array([3.0]), "b": np.array([[4.0]])}, max_norm=1.0)
     ({'a': array([0.59999988]), 'b': array([[0.79999984]])}, 5.0)
     """
+    factor, norm = clip_factor(grads, max_norm)
+    return (dict(grads) if factor == 1 else scaled(grads, factor)), norm
+
+
+def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
+    """Return the factor of :func:`clip_grad_norm`, and the norm before."""
     check_above_zero("max_norm", max_norm, infinite=True)
     if not isinstance(grads, Mapping):
         raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
@@ -80,14 +94,17 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
             f"gradients: expected a finite norm; got {norm} "
             f"(in {', '.join(bad) or 'the sum of squares'})"
         )
-    factor = min(1.0, max_norm / (norm + CLIP_EPS))
-    if factor == 1:
-        return dict(grads), norm
-    wide = np.float64 if factor < np.finfo(np.float32).tiny else None  # as float32 it lost digits
+    return min(1.0, max_norm / (norm + CLIP_EPS)), norm
+
+
+@own_error_state
+def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
+    """Return the gradients times a factor."""
+    wide = np.float64 if factor < TINY else None  # as float32 it lost digits
     return {
         name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
         for name, g in grads.items()
-    }, norm
+    }
 
 
 def check_floats(name: str, array: Any) -> None:

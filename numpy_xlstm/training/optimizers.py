@@ -1,11 +1,14 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
+from numpy_xlstm.kernels import adamw
+from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
     Array,
@@ -15,12 +18,21 @@ from numpy_xlstm.numerics import (
     check_form,
     is_number,
 )
+from numpy_xlstm.numerics.threads import num_threads, parallel_map
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.torch_state import from_torch, to_torch
 
 BLOCK = 2**15
-"""How many numbers of a parameter are updated at once: what that takes stays near the processor."""
+"""How many numbers of a parameter are updated at once: what that takes stays near the processor.
+
+Compiled, it takes less: four times as many.
+"""
+
+SHARE = 2**19
+"""How many numbers are worth a thread."""
+
+Result = TypeVar("Result")
 
 
 class AdamW:
@@ -106,31 +118,34 @@ class AdamW:
         self.largest_update: float | None = None
 
     def step(
-        self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float | None = None
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        lr: float | None = None,
+        scale: float = 1.0,
     ) -> None:
         """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
+
+        The gradients are those of ``grads`` times ``scale``.
 
         All are updated or none: with :class:`DivergenceError` if a parameter or moment would not be
         finite afterwards, with :class:`NonFiniteError` if a gradient or its square is not finite,
         or if names, shapes or dtypes are not those of the moments.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
+        scale = _in_range("scale", scale, np.inf)
         with np.errstate(all="ignore"):  # what is not finite is refused
             self._check(params, grads)
-            rules = {name: self._rule(name, params[name], lr) for name in self.m}
-            arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
-            for name, rule in rules.items():
-                if not (rule.is_harmless(*arrays[name]) or rule.stays_finite(*arrays[name])):
-                    check_array(name, params[name], params[name].shape)
-                    *_, step = rule.of_block(*arrays[name])
-                    reason = f"{name}: expected finite numbers after the update"
-                    raise diverged(self, reason, lr, _largest(step))
-            largest = (rule.apply(*arrays[name]) for name, rule in rules.items())
-            self.largest_update = max(largest, default=0.0)
+            blocks = list(self._blocks(params, grads, lr, scale))
+            if not all(_on_threads(Block.is_harmless, blocks)):
+                self._check_numbers(params, grads, scale)
+                for block in blocks:
+                    self._check_finite(block, lr)
+            self.largest_update = max(_on_threads(Block.update, blocks), default=0.0)
         self.t += 1
 
     def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """Raise an error unless both are like the moments, and the squares of ``grads`` finite."""
+        """Raise an error unless both are like the moments, and ``params`` can be written to."""
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
         for name, moment in self.m.items():
@@ -138,20 +153,40 @@ class AdamW:
             check_form(name, params[name], moment.shape, moment.dtype)
             if not params[name].flags.writeable:
                 raise OptionError(f"{name}: expected an array that can be written to")
-            if np.isfinite(_norm(grads[name])):
-                continue
-            check_array(f"grads[{name!r}]", grads[name], moment.shape)
-            if (largest := _largest(grads[name])) > np.finfo(moment.dtype).max ** 0.5:
+
+    def _check_numbers(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
+    ) -> None:
+        """Raise an error unless all are finite, and the squares of the gradients."""
+        for name, g in grads.items():
+            check_array(f"grads[{name!r}]", g, g.shape)
+            if (largest := scale * _largest(g)) > np.finfo(g.dtype).max ** 0.5:
                 raise NonFiniteError(  # its square would stay in the second moment for ever
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
+        for name, p in params.items():
+            check_array(name, p, p.shape)
 
-    def _rule(self, name: str, array: Array, lr: float) -> "AdamWUpdate":
-        """How a parameter is updated in the next step."""
+    def _check_finite(self, block: "Block", lr: float) -> None:
+        """Raise an error unless all is finite after the step: take it, and keep nothing."""
+        tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
+        largest = tried.update()
+        if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
+            reason = f"{block.name}: expected finite numbers after the update"
+            raise diverged(self, reason, lr, largest)
+
+    def _blocks(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
+    ) -> Iterator["Block"]:
+        """Cut all arrays into blocks, with the numbers of the next step."""
         beta1, beta2 = self.betas
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
-        shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
-        return AdamWUpdate(shrink, rate, root, beta1, beta2, self.eps)
+        for name, p in params.items():
+            shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+            factors = adamw.Factors(shrink, rate, root, 1 - beta1, beta2, 1 - beta2, self.eps)
+            size = 4 * BLOCK if compiled(p.dtype) else BLOCK
+            for arrays in _cut(size, p, grads[name], self.m[name], self.v[name]):
+                yield Block(name, *arrays, scale, factors)
 
     def state_dict(
         self,
@@ -241,41 +276,27 @@ class AdamW:
             array[...] = arrays[name]
 
 
-class AdamWUpdate(NamedTuple):
-    """The update of a parameter p with gradient g and moments m and v in one step."""
+class Block(NamedTuple):
+    """A part of a parameter p with gradient g and moments m and v, and its next step."""
 
-    shrink: float  # 1 − η λ, or 1
-    rate: float  # η / (1 − β₁^t)
-    root: float  # √(1 − β₂^t)
-    beta1: float
-    beta2: float
-    eps: float
+    name: str
+    p: Array
+    g: Array
+    m: Array
+    v: Array
+    scale: float  # of g
+    factors: adamw.Factors
 
-    def of_block(
-        self, p: Array, g: Array, m: Array, v: Array, out: Sequence[Array | None] = (None,) * 3
-    ) -> tuple[Array, ...]:
-        """New p, m and v, in new arrays or in those of ``out``, and what p is moved by."""
-        m = np.add(m, (1 - self.beta1) * (g - m), out=out[1])  # [adam.2]
-        v = np.add(v * self.beta2, (1 - self.beta2) * (g * g), out=out[2])  # [adam.3]
-        step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
-        p = np.subtract(p * self.shrink, step, out=out[0])  # [adam.1] [adam.4]
-        return p, m, v, step
+    def update(self) -> float:
+        """Update p, m and v in place; return the largest distance that p is moved by."""
+        return _largest(adamw.update(*self[1:]))
 
-    def apply(self, *arrays: Array) -> float:
-        """Update p, m and v in place; return the largest entry of what p is moved by."""
-        steps = (self.of_block(p, g, m, v, (p, m, v))[3] for p, g, m, v in _blocks(*arrays))
-        return max(map(_largest, steps), default=0.0)
-
-    def is_harmless(self, p: Array, g: Array, m: Array, v: Array) -> bool:
+    def is_harmless(self) -> bool:
         """Whether a bound says that all will be finite, as it does in any sane step."""
-        P, G, M, V = map(_norm, (p, g, m, v))
-        bound = abs(self.shrink) * P + (1 + self.rate) * (G + M) / self.eps + V + G * G
-        return bound < float(np.finfo(p.dtype).max) / 2
-
-    def stays_finite(self, *arrays: Array) -> bool:
-        """Whether all will be finite: compute it, and keep nothing."""
-        new = (self.of_block(p, g, m, v) for p, g, m, v in _blocks(*arrays))
-        return all(np.isfinite(array).all() for block in new for array in block)
+        (P, G, M, V), by = map(_norm, self[1:5]), self.factors
+        G *= self.scale
+        bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G
+        return bound < float(np.finfo(self.p.dtype).max) / 2
 
 
 def diverged(
@@ -318,11 +339,19 @@ def _in_range(name: str, value: float, below: float) -> float:
     return float(value)
 
 
-def _blocks(*arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape between rows into parts of about :data:`BLOCK` numbers."""
+def _on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
+    """Do the work on each block, in some order."""
+    count = 1 + sum(block.p.size for block in blocks) // SHARE
+    count = 1 if count == 1 else min(count, num_threads())
+    shares = [blocks[n::count] for n in range(count)]
+    return list(chain(*parallel_map(lambda share: [work(block) for block in share], shares)))
+
+
+def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Cut arrays of one shape between rows into parts of about ``most`` numbers."""
     arrays = tuple(np.atleast_1d(array) for array in arrays)
     total, size = len(arrays[0]), arrays[0].size
-    rows = max(1, BLOCK * total // max(1, size))
+    rows = max(1, most * total // max(1, size))
     for start in range(0, total, rows):
         yield tuple(array[start : start + rows] for array in arrays)
 

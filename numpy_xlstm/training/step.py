@@ -25,7 +25,7 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.clipping import clip_grad_norm
+from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.optimizers import AdamW, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
 
@@ -166,8 +166,10 @@ def train_step(
         try:
             given = model, rows, state, batch.num_targets, accumulate, options
             loss, grads, after = _over_ranks(lambda: _gradient(*given), model, comm)
-            clipped, norm = clip_grad_norm(grads, max_norm)
-            optimizer.step(model.params, clipped, lr)
+            factor, norm = clip_factor(grads, max_norm)
+            if factor < TINY:
+                grads, factor = scaled(grads, factor), 1.0
+            optimizer.step(model.params, grads, lr, factor)
         except DivergenceError:
             raise
         except NonFiniteError as error:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array, check_array
 
 Lines = tuple[str, ...]
@@ -106,6 +107,17 @@ UNCHECKED = Bug(
     "a port, which does not refuse to go on with NaN and infinity",
 )
 
+NOT_COMPILED = Bug(
+    "not-compiled",
+    (),
+    (compiled,),
+    """
+    - if dtype not in (np.float32, np.float64) or os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
+    + if True:
+    """,
+    "kernels whose source is run, so that a change of a line changes what they compute",
+)
+
 
 @contextmanager
 def planted(*bugs: Bug) -> Iterator[None]:
@@ -141,7 +153,7 @@ def planted(*bugs: Bug) -> Iterator[None]:
     True
     """
     changed: dict[FunctionType, Lines] = {}
-    for bug in (UNCHECKED, *bugs):
+    for bug in (UNCHECKED, NOT_COMPILED, *bugs):
         for change in bug.changes:
             found = {f: changed.get(f, source_lines(f)) for f in functions_of(bug.places)}
             function, start = _place(bug, change, found)

@@ -2,6 +2,7 @@
 
 from numpy_xlstm import layers, models
 from numpy_xlstm.conformance.bugs.bug import Bug
+from numpy_xlstm.kernels.norms import normalise, normalise_backward
 from numpy_xlstm.layers import conv, norms
 from numpy_xlstm.layers.activations import gelu_backward
 from numpy_xlstm.layers.soft_cap import apply_cap, soft_cap_backward
@@ -12,7 +13,7 @@ from numpy_xlstm.models.slstm_layer import sLSTMLayer
 
 LAYER_NORMS = "layer.layer-norm", "layer.multi-head-layer-norm"
 NORMS = *LAYER_NORMS, "layer.rms-norm", "layer.multi-head-rms-norm"
-NORM = norms.normalise, norms.normalise_backward
+NORM = normalise, normalise_backward
 LOSS = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward
 
 BUGS = [
@@ -33,8 +34,8 @@ BUGS = [
         """
         - scale = np.sqrt(width / (dot(x, x) + width * eps))
         + scale = np.sqrt((width - 1) / (dot(x, x) + (width - 1) * eps))
-        - dx: Array = dy - normed * (dot(dy, normed) / dy.shape[-1])
-        + dx: Array = dy - normed * (dot(dy, normed) / (dy.shape[-1] - 1))
+        - dx = dy - normed * (dot(dy, normed) / width)
+        + dx = dy - normed * (dot(dy, normed) / (width - 1))
         """,
         "a norm whose variance is divided by D − 1, not by D",
     ),
@@ -55,8 +56,8 @@ BUGS = [
         NORMS,
         NORM,
         """
-        - dx: Array = dy - normed * (dot(dy, normed) / dy.shape[-1])
-        + dx: Array = dy
+        - dx = dy - normed * (dot(dy, normed) / width)
+        + dx = dy
         - return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
         + return dx * scale
         """,
@@ -90,8 +91,8 @@ BUGS = [
         ("layer.causal-conv1d",),
         (conv.CausalConv1d,),
         """
-        - return self.params["conv.weight"][:, 0].T
-        + return self.params["conv.weight"][:, 0, ::-1].T
+        - return self._arrays["conv.weight"][:, 0].T.copy()
+        + return self._arrays["conv.weight"][:, 0, ::-1].T.copy()
         - dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))
         + dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))[:, ::-1]
         """,

@@ -1,12 +1,13 @@
 """Known mistakes in AdamW, in clipping, and in the schedule of the learning rate."""
 
 from numpy_xlstm.conformance.bugs.bug import Bug
-from numpy_xlstm.training import AdamW, clip_grad_norm, clipping, optimizers, warmup_cosine
+from numpy_xlstm.kernels.adamw import updated
+from numpy_xlstm.training import AdamW, clip_grad_norm, clipping, warmup_cosine
 
 
 def adamw(name: str, change: str, description: str) -> Bug:
     """A mistake in AdamW."""
-    places = AdamW, optimizers.AdamWUpdate.of_block
+    places = AdamW, updated
     return Bug(name, ("training.adamw",), places, change, description)
 
 
@@ -47,12 +48,10 @@ BUGS = [
     adamw(
         "adam-decay-in-the-moments",
         """
-        - arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
-        + decay = {n: self.weight_decay * self.decays(n, p) for n, p in params.items()}
-        + grads = {n: g + decay[n] * params[n] for n, g in grads.items()}
-        + arrays = {n: (params[n], grads[n], self.m[n], self.v[n]) for n in self.m}
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
-        + shrink = 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+        + shrink, decay = 1.0, self.weight_decay * self.decays(name, p)
+        - for arrays in _cut(size, p, grads[name], self.m[name], self.v[name]):
+        + for arrays in _cut(size, p, grads[name] + decay * p, self.m[name], self.v[name]):
         """,
         "an Adam whose decay is added to the gradient, and so to the moments, as torch.optim.Adam "
         "does",
@@ -60,23 +59,26 @@ BUGS = [
     adamw(
         "adam-decay-after-the-step",
         """
-        - p = np.subtract(p * self.shrink, step, out=out[0])
-        + p = np.multiply(np.subtract(p, step), self.shrink, out=out[0])
+        - p *= shrink
+
+        - p -= step
+        + p -= step
+        + p *= shrink
         """,
         "an AdamW whose parameters decay after the step, not before it",
     ),
     adamw(
         "adam-decay-without-rate",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
-        + shrink = 1 - self.weight_decay if self.decays(name, array) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+        + shrink = 1 - self.weight_decay if self.decays(name, p) else 1.0
         """,
         "an AdamW whose decay is not multiplied by the learning rate",
     ),
     adamw(
         "adam-decay-of-everything",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
         + shrink = 1 - lr * self.weight_decay
         """,
         "an AdamW of which vectors decay too",
@@ -84,7 +86,7 @@ BUGS = [
     adamw(
         "adam-no-decay",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
         + shrink = 1.0
         """,
         "an Adam without decay",
@@ -92,16 +94,16 @@ BUGS = [
     adamw(
         "adam-eps-in-the-root",
         """
-        - step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
-        + step = self.rate * (m / np.sqrt(v / self.root**2 + self.eps))
+        - step = rate * (m / (np.sqrt(v) / root + eps))
+        + step = rate * (m / np.sqrt(v / root**2 + eps))
         """,
         "an AdamW that adds eps to the second moment, not to its root",
     ),
     adamw(
         "adam-eps-before-correction",
         """
-        - step = self.rate * (m / (np.sqrt(v) / self.root + self.eps))
-        + step = self.rate * self.root * (m / (np.sqrt(v) + self.eps))
+        - step = rate * (m / (np.sqrt(v) / root + eps))
+        + step = rate * root * (m / (np.sqrt(v) + eps))
         """,
         "an AdamW that adds eps to the root of the second moment before that is corrected, as "
         "TensorFlow does",
@@ -117,8 +119,8 @@ BUGS = [
     adamw(
         "adam-second-moment-of-new-first",
         """
-        - v = np.add(v * self.beta2, (1 - self.beta2) * (g * g), out=out[2])
-        + v = np.add(v * self.beta2, (1 - self.beta2) * (m * m), out=out[2])
+        - v += rest2 * (g * g)
+        + v += rest2 * (m * m)
         """,
         "an AdamW whose second moment is that of the first moment, not of the gradient",
     ),
@@ -127,8 +129,9 @@ BUGS = [
         ("training.clipping",),
         (clip_grad_norm,),
         """
-        - name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)
-        + name: g * g.dtype.type(min(1.0, max_norm / (global_norm({name: g}) + CLIP_EPS)))
+        - return (dict(grads) if factor == 1 else scaled(grads, factor)), norm
+        + factors = {n: clip_factor({n: g}, max_norm)[0] for n, g in grads.items()}
+        + return {n: g * g.dtype.type(factors[n]) for n, g in grads.items()}, norm
         """,
         "a clipping of each gradient by its own norm, not by that of all",
         flags=("max_norm=1.5",),
@@ -136,10 +139,10 @@ BUGS = [
     Bug(
         "clipped-always",
         ("training.clipping",),
-        (clip_grad_norm,),
+        (clipping.clip_factor,),
         """
-        - factor = min(1.0, max_norm / (norm + CLIP_EPS))
-        + factor = max_norm / (norm + CLIP_EPS)
+        - return min(1.0, max_norm / (norm + CLIP_EPS)), norm
+        + return max_norm / (norm + CLIP_EPS), norm
         """,
         "a clipping that scales up what is below the norm",
         flags=("max_norm=64.0",),
@@ -149,10 +152,8 @@ BUGS = [
         ("training.clipping",),
         (clip_grad_norm,),
         """
-        - name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)
-        + name: np.clip(g, -max_norm, max_norm)
-
-
+        - return (dict(grads) if factor == 1 else scaled(grads, factor)), norm
+        + return {n: np.clip(g, -max_norm, max_norm) for n, g in grads.items()}, norm
         """,
         "a clipping of each entry, not of the norm",
         flags=("max_norm=1.5",),

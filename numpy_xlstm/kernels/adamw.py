@@ -1,0 +1,71 @@
+"""A step of AdamW. Derived in ``docs/derivations/layers.md``, whose tags are cited."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
+from numpy_xlstm.numerics import Array
+
+
+class Factors(NamedTuple):
+    """The numbers that all entries of a parameter share in a step."""
+
+    shrink: float  # 1 − η λ, or 1
+    rate: float  # η / (1 − β₁^t)
+    root: float  # √(1 − β₂^t)
+    rest1: float  # 1 − β₁
+    beta2: float
+    rest2: float  # 1 − β₂
+    eps: float
+
+
+@pointwise
+def updated(
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    shrink: Any,
+    rate: Any,
+    root: Any,
+    rest1: Any,
+    beta2: Any,
+    rest2: Any,
+    eps: Any,
+) -> Any:
+    """Return new p, m and v, and the distance that p is moved by; arrays are updated in place."""
+    p *= shrink  # [adam.1]
+    m += rest1 * (g - m)  # [adam.2]
+    v *= beta2
+    v += rest2 * (g * g)  # [adam.3]
+    step = rate * (m / (np.sqrt(v) / root + eps))
+    p -= step  # [adam.4]
+    return p, m, v, step
+
+
+@kernel
+def loop(p: Any, g: Any, m: Any, v: Any, step: Any, scale: Any, factors: Any) -> None:
+    """Update one number after the other."""
+    shrink, rate, root, rest1 = factors[0], factors[1], factors[2], factors[3]
+    beta2, rest2, eps = factors[4], factors[5], factors[6]
+    for i in range(p.size):
+        p[i], m[i], v[i], step[i] = updated(
+            p[i], scale * g[i], m[i], v[i], shrink, rate, root, rest1, beta2, rest2, eps
+        )
+
+
+def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> Array:
+    """Update p, m and v in place for a gradient g times ``scale``; return the distances of p.
+
+    The distances are in any shape.
+    """
+    if not compiled(p.dtype):
+        return updated(p, g if scale == 1 else g * scale, m, v, *factors)[-1]  # type: ignore[no-any-return]
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in (p, g, m, v)]
+    step, number = np.empty_like(flat[0]), p.dtype.type
+    loop(*flat, step, number(scale), np.array(factors, number))
+    for array, new in ((p, flat[0]), (m, flat[2]), (v, flat[3])):
+        if not array.flags.c_contiguous:
+            array[...] = new.reshape(array.shape)
+    return step

@@ -1,0 +1,102 @@
+"""Rows of mean 0 and variance 1. Derived in ``docs/derivations/blocks.md``, whose tags are cited.
+
+Compiled, a row is read from memory once. Its sums are taken in :data:`LANES` parts, which one
+instruction adds to at a time.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.numerics import Array, dot
+
+LANES = 16
+"""Numbers of float32 in a register of 512 bits."""
+
+
+def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
+    """Return x̂ = (x − μ) r and r, over the last axis; μ = 0 unless ``centred``."""
+    width = x.shape[-1]
+    if compiled(x.dtype):
+        normed, scale = np.empty(x.shape, x.dtype), np.empty((*x.shape[:-1], 1), x.dtype)
+        number = x.dtype.type
+        rows = (np.ascontiguousarray(array).reshape(-1, array.shape[-1]) for array in (x, normed))
+        loop(*rows, scale.reshape(-1), centred, number(width), number(width * eps))
+        return normed, scale
+    if centred:
+        x = x - x.mean(axis=-1, keepdims=True)  # [norm.1]
+    scale = np.sqrt(width / (dot(x, x) + width * eps))  # [norm.2]
+    return x * scale, scale  # [norm.3]
+
+
+def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
+    """Gradient of x from that of x̂  [norm.6]."""
+    width = dy.shape[-1]
+    if compiled(dy.dtype):
+        dx = np.empty(dy.shape, dy.dtype)
+        rows = (np.ascontiguousarray(array).reshape(-1, width) for array in (dy, normed, dx))
+        loop_backward(*rows, scale.reshape(-1), centred, dy.dtype.type(width))
+        return dx
+    dx = dy - normed * (dot(dy, normed) / width)
+    return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
+
+
+@kernel
+def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) -> None:
+    """Normalise row after row; ``eps`` is ε times the width."""
+    lanes = np.empty(LANES, x.dtype)
+    for n in range(len(x)):
+        mean = total(x, n, lanes) / width if centred else 0 * width
+        for j in range(x.shape[1]):
+            normed[n, j] = x[n, j] - mean  # [norm.1]
+        r = np.sqrt(width / (product(normed, normed, n, lanes) + eps))  # [norm.2]
+        scale[n] = r
+        for j in range(x.shape[1]):
+            normed[n, j] *= r  # [norm.3]
+
+
+@kernel
+def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width: Any) -> None:
+    """Go back through row after row  [norm.6]."""
+    lanes = np.empty(LANES, dy.dtype)
+    for n in range(len(dy)):
+        along = product(dy, normed, n, lanes) / width
+        mean = total(dy, n, lanes) / width if centred else 0 * width
+        for j in range(dy.shape[1]):
+            dx[n, j] = (dy[n, j] - normed[n, j] * along - mean) * scale[n]
+
+
+@kernel
+def total(a: Any, n: Any, lanes: Any) -> Any:
+    """Return Σ a over row n."""
+    lanes[:] = 0
+    whole = a.shape[1] - a.shape[1] % LANES
+    for start in range(0, whole, LANES):
+        for j in range(LANES):
+            lanes[j] += a[n, start + j]
+    for j in range(whole, a.shape[1]):
+        lanes[j - whole] += a[n, j]
+    return folded(lanes)
+
+
+@kernel
+def product(a: Any, b: Any, n: Any, lanes: Any) -> Any:
+    """Return Σ a b over row n."""
+    lanes[:] = 0
+    whole = a.shape[1] - a.shape[1] % LANES
+    for start in range(0, whole, LANES):
+        for j in range(LANES):
+            lanes[j] += a[n, start + j] * b[n, start + j]
+    for j in range(whole, a.shape[1]):
+        lanes[j - whole] += a[n, j] * b[n, j]
+    return folded(lanes)
+
+
+@kernel
+def folded(lanes: Any) -> Any:
+    """Return the sum of the lanes."""
+    quarter = LANES // 4
+    for j in range(quarter):
+        lanes[j] += lanes[j + quarter] + (lanes[j + 2 * quarter] + lanes[j + 3 * quarter])
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3])

@@ -1,0 +1,63 @@
+"""x σ(x), SiLU, in one pass. Derived in ``docs/derivations/blocks.md``, whose tags are cited."""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.kernels.functions import compiled, exp, kernel, maximum, pointwise
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.activations import lowest
+
+
+@pointwise
+def value_and_gate(x: Any, least: Any) -> Any:
+    """Return x σ(x) and σ(x)."""
+    near = maximum(x, least)  # σ stays above 0, and must not meet −1e38
+    s = 1 / (1 + exp(-near))
+    return near * s, s  # [silu.1]
+
+
+@pointwise
+def slope(y: Any, s: Any) -> Any:
+    """Return the derivative of x σ(x) by x."""
+    return s + y * (1 - s)  # [silu.2]
+
+
+@kernel
+def loop(x: Any, least: Any, y: Any, s: Any) -> None:
+    """Compute one number after the other."""
+    for i in range(x.size):
+        y[i], s[i] = value_and_gate(x[i], least)
+
+
+@kernel
+def loop_backward(dy: Any, y: Any, s: Any, dx: Any) -> None:
+    """Compute one number after the other."""
+    for i in range(dy.size):
+        dx[i] = dy[i] * slope(y[i], s[i])
+
+
+def forward(x: Array) -> tuple[Array, Array]:
+    """Return x σ(x) and σ(x)."""
+    least = lowest(x.dtype)
+    if not compiled(x.dtype):
+        y, s = value_and_gate(x, least)
+        return y, s
+    y, s = np.empty(x.shape, x.dtype), np.empty(x.shape, x.dtype)
+    loop(flat(x), least, flat(y), flat(s))
+    return y, s
+
+
+def backward(dy: Array, y: Array, s: Array) -> Array:
+    """Return the gradient of x."""
+    if not compiled(dy.dtype):
+        found: Array = dy * slope(y, s)
+        return found
+    dx = np.empty(dy.shape, dy.dtype)
+    loop_backward(flat(dy), flat(y), flat(s), flat(dx))
+    return dx
+
+
+def flat(array: Array) -> Array:
+    """Return the numbers in a row; a view if they are in one."""
+    return np.ascontiguousarray(array).reshape(-1)

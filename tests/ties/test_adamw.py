@@ -1,0 +1,101 @@
+"""AdamW's update, compiled, against its source over arrays; and its parts, whoever takes them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.kernels import adamw
+from numpy_xlstm.kernels.functions import compiled
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training import AdamW, optimizers
+
+SHAPES = st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple)
+
+
+def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
+    """p, g, m and v of very different sizes, in any order of memory."""
+    rng = np.random.default_rng(seed)
+    arrays = [(rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 6, shape)) for _ in "pgmv"]
+    arrays[3] = arrays[3] ** 2
+    orders = rng.choice(["C", "F"], 4)
+    return [
+        np.array(array, dtype, order=order) for array, order in zip(arrays, orders, strict=True)
+    ]
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    shape=SHAPES,
+    dtype=st.sampled_from([np.float32, np.float64]),
+    scale=st.sampled_from([1.0, 0.37]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_compiled_and_over_arrays(
+    shape: tuple[int, ...], dtype: Any, scale: float, seed: int
+) -> None:
+    """Two roundings of the terms of each sum: a compiled one has fewer."""
+    if not compiled(dtype):
+        pytest.skip("needs numba")
+    by = adamw.Factors(0.97, 0.013, 0.21, 0.1, 0.98, 0.02, 1e-6)
+    p, g, m, v = drawn(shape, dtype, seed)
+    p1, m1, v1, step1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), *by)
+    found = [array.copy(order="K") for array in (p, g, m, v)]
+    step2 = adamw.update(*found, scale, by).reshape(shape)
+    p2, g2, m2, v2 = found
+    eps = np.finfo(dtype).eps
+    of_m = 2 * eps * (abs(m) + abs(g))
+    of_step = by.rate * of_m / (np.sqrt(v1) / by.root + by.eps) + 4 * eps * abs(step1)
+    assert (abs(m2 - m1) <= of_m).all()
+    assert (abs(v2 - v1) <= 2 * eps * v1).all()
+    assert (abs(step2 - step1) <= of_step).all()
+    assert (abs(p2 - p1) <= of_step + 2 * eps * (abs(p) + abs(step1))).all()
+    np.testing.assert_array_equal(g2, g)
+    assert p2.dtype == m2.dtype == v2.dtype == step2.dtype == dtype
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
+def test_any_number_of_threads_has_the_same_bits(
+    dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optimizers, "BLOCK", 16)
+    monkeypatch.setattr(optimizers, "SHARE", 40)
+    found = []
+    for threads in (1, 2, 3):
+        monkeypatch.setattr(optimizers, "num_threads", lambda threads=threads: threads)
+        rng = np.random.default_rng(0)
+        params = {n: rng.standard_normal((n, 9)).astype(dtype) for n in (1, 30, 7)}
+        optimizer = AdamW(params, lr=0.1)
+        for _ in range(3):
+            grads = {n: rng.standard_normal((n, 9)).astype(dtype) for n in params}
+            optimizer.step(params, grads, scale=0.3)
+        arrays = (*params.values(), *optimizer.m.values(), *optimizer.v.values())
+        found.append([*arrays, np.array(optimizer.largest_update)])
+    for arrays in zip(*found, strict=True):
+        np.testing.assert_array_equal(arrays[1], arrays[0])
+        np.testing.assert_array_equal(arrays[2], arrays[0])
+
+
+def test_gradients_count_times_their_scale() -> None:
+    rng = np.random.default_rng(0)
+    params, grads = ({"w": rng.standard_normal((3, 4))} for _ in "pg")
+    others = {"w": params["w"].copy()}
+    one, two = AdamW(params, lr=0.1, eps=0.5), AdamW(others, lr=0.1, eps=0.5)
+    one.step(params, grads, scale=0.125)
+    two.step(others, {"w": 0.125 * grads["w"]})
+    np.testing.assert_allclose(params["w"], others["w"], rtol=1e-14)
+    with pytest.raises(OptionError, match=r"scale: expected a number in \[0, inf\); got -1"):
+        one.step(params, grads, scale=-1)
+
+
+def test_only_the_scaled_gradient_needs_a_square() -> None:
+    params = {"w": np.array([1, -2], np.float32)}
+    grads = {"w": np.array([3e25, -1e22], np.float32)}
+    optimizer = AdamW(params, lr=0.5, weight_decay=0.0)
+    with pytest.raises(NonFiniteError, match=r"squares are finite; got 3e\+23"):
+        optimizer.step(params, grads, scale=0.01)
+    optimizer.step(params, grads, scale=1e-20)
+    np.testing.assert_allclose(params["w"], [0.5, -1.5], rtol=1e-6)

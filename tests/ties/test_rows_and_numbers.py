@@ -1,0 +1,77 @@
+"""Norms and SiLU, compiled, against NumPy: within a few roundings of what is added up."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from numpy_xlstm.kernels import functions, norms, silu
+from numpy_xlstm.numerics import Array
+
+DTYPES = st.sampled_from([np.float32, np.float64])
+SHAPES = st.lists(st.integers(0, 5), max_size=2).map(tuple)
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def both(function: Any, *args: Any) -> Any:
+    """Return the results compiled and by NumPy."""
+    if not functions.compiled(args[0].dtype):
+        pytest.skip("needs numba")
+    found = function(*args)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (norms, silu):
+            patch.setattr(module, "compiled", lambda dtype: False)
+        return found, function(*args)
+
+
+def drawn(shape: tuple[int, ...], dtype: Any, seed: int, count: int) -> list[Array]:
+    """Arrays, some with gaps in memory."""
+    rng = np.random.default_rng(seed)
+    size = rng.choice([1e-3, 1, 30], count)
+    wide = [rng.standard_normal((*shape, 2)) * each for each in size]
+    return [a.astype(dtype)[..., 0] for a in wide]
+
+
+@settings(deadline=None)
+@given(SHAPES, st.integers(1, 70), DTYPES, st.booleans(), SEEDS)
+def test_rows_are_normalised_alike(
+    lead: tuple[int, ...], width: int, dtype: Any, centred: bool, seed: int
+) -> None:
+    x, dy = drawn((*lead, width), dtype, seed, 2)
+    near = 20 * np.finfo(dtype).eps
+    (normed, scale), (expected, expected_scale) = both(norms.normalise, x, 1e-3, centred)
+    assert normed.dtype == scale.dtype == dtype
+    np.testing.assert_allclose(scale, expected_scale, rtol=near)
+    largest = abs(x).max(axis=-1, keepdims=True, initial=0)
+    assert (abs(normed - expected) <= near * scale * largest).all()
+    dx, expected = both(norms.normalise_backward, dy, normed, scale, centred)
+    largest = abs(dy).max(axis=-1, keepdims=True, initial=0)
+    assert dx.dtype == dtype
+    assert (abs(dx - expected) <= near * scale * largest * (1 + abs(normed))).all()
+
+
+@settings(deadline=None)
+@given(SHAPES, DTYPES, SEEDS)
+def test_numbers_are_gated_alike(shape: tuple[int, ...], dtype: Any, seed: int) -> None:
+    x, dy = drawn(shape, dtype, seed, 2)
+    near = 8 * np.finfo(dtype).eps
+    (y, s), (expected, expected_s) = both(silu.forward, x)
+    assert y.dtype == s.dtype == dtype
+    assert y.shape == s.shape == shape
+    np.testing.assert_allclose(y, expected, rtol=near)
+    np.testing.assert_allclose(s, expected_s, rtol=near)
+    dx, expected = both(silu.backward, dy, y, s)
+    assert (abs(dx - expected) <= near * abs(dy) * (1 + abs(y))).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_ends_of_the_range_are_gated_alike(dtype: Any) -> None:
+    most = np.finfo(dtype).max
+    x = np.array([-most, -1e4, -1000, -100, -0.0, 0.0, 1e-30, 100, most], dtype)
+    (y, s), (expected, expected_s) = both(silu.forward, x)
+    np.testing.assert_allclose(y, expected, rtol=8 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(s, expected_s, rtol=8 * np.finfo(dtype).eps)
+    assert (s > 0).all()
+    assert y[-1] == most
