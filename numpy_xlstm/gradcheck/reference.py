@@ -127,8 +127,8 @@ def settle(
         slack = tolerance + best.noise + best.jump / SHRINK
         kink = many or low - slack <= claimed <= high + slack
     if analytic and not kink:
-        slope, tie = settle_sides(f, claimed, tolerance, many=many)
-        kink = tie or abs(claimed - slope) <= tolerance
+        side, _ = settle_sides(f, claimed, tolerance, many=many)
+        kink = abs(claimed - side) <= tolerance
     return best.slope, kink
 
 

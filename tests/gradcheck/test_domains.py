@@ -15,7 +15,7 @@ PAIRS: dict[str, Pair] = {
     "sqrt": ((lambda x: (np.sqrt(x), x)), (lambda dy, x: dy / 2 / np.sqrt(x))),
     "x^1.5": ((lambda x: (x**1.5, x)), (lambda dy, x: 1.5 * np.sqrt(x) * dy)),
 }
-NEAR = [5e-4, 2e-4, 1e-5, 1e-9]
+NEAR = [5e-4, 2.0**-11, 2e-4, 1e-5, 1e-9]
 TARGETS = np.array([0, 1])
 
 

@@ -8,6 +8,7 @@ import pytest
 from numpy_xlstm import gradcheck
 from numpy_xlstm.gradcheck import Report
 from numpy_xlstm.numerics import Array
+from tests.gradcheck.layers import ExponentialStep, State
 
 RNG = np.random.default_rng(3)
 X = RNG.standard_normal((4, 5))
@@ -153,6 +154,15 @@ def test_what_is_wrong_here_is_not_looked_for_elsewhere() -> None:
     assert report.failures
     assert not _elsewhere(report)
     assert SUSPICION not in "\n".join(report.notes)
+
+
+def test_an_empty_state_hides_no_mistake_of_this_kind() -> None:
+    zeros = np.zeros((4, 4))
+    report = gradcheck(ExponentialStep(5), X, State(zeros, zeros, zeros, zeros - np.inf), rng=0)
+    assert report.passed, str(report)
+    assert not report.notes
+    moved = [row.state for row in report.rows if row.note == "at other parameters"]
+    assert moved == ["returned"] * 2
 
 
 def gather(table: Array, ids: Array) -> Any:

@@ -86,14 +86,25 @@ def test_only_the_gradients_that_are_clipped_are_named() -> None:
     assert row.note.endswith("2^40 ȳ does not give 2^40 times the gradient of W")
 
 
-def test_a_clipped_gradient_that_is_small_next_to_another() -> None:
-    """Clipping at 1 is seen in a gradient of size 1e-9 though another is of size 1."""
+def _small(factor: np.float32, limit: float) -> Any:
+    """y = factor a + z, whose backward clips the gradient of a."""
 
     def backward(dy: Array, cache: Any) -> Any:
-        return np.clip(1e-9 * dy, -1, 1), dy
+        return np.clip(factor * dy, -limit, limit), dy
 
-    report = gradcheck((lambda a, z: (1e-9 * a + z, None), backward), X, X, rng=0)
-    assert _named(report) == {"40"}
+    return (lambda a, z: (factor * a + z, None)), backward
+
+
+@pytest.mark.parametrize(("limit", "found"), [(1.0, {"32"}), (1e30, set())])
+def test_a_clipped_gradient_that_is_small_next_to_another(limit: float, found: set[str]) -> None:
+    x = X.astype(np.float32)
+    assert _named(gradcheck(_small(np.float32(1e-4), limit), x, x, rng=0)) == found
+
+
+def test_a_gradient_that_underflows_next_to_another_is_no_failure() -> None:
+    x = X.astype(np.float32)
+    report = gradcheck(_small(np.float32(1e-37), 1.0), x, x, rng=0)
+    assert not report.failures, str(report)
 
 
 @pytest.mark.parametrize("nothing", [None, 0, np.zeros(3)])

@@ -27,7 +27,8 @@ class Joined(Module):
 
     def backward(self, dy: Array, cache: Any) -> Any:
         stops = np.cumsum(list(self.group.widths.values()))[:-1]
-        return self.group.compute_backward(np.split(dy, stops, axis=-1), cache)
+        group = self.group.with_params(self.params)
+        return group.compute_backward(np.split(dy, stops, axis=-1), cache)
 
 
 def named(widths: list[int]) -> dict[str, int]:
