@@ -269,8 +269,8 @@ BUGS = [
         ("block.mlstm", "model.xlstm"),
         (mLSTMLayer,),
         """
-        - read = normed + self._arrays["learnable_skip"] * a
-        + read = normed
+        - read = self._arrays["learnable_skip"] * a
+        + read = np.zeros_like(a)
         - dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         + dskip = np.zeros_like(self._arrays["learnable_skip"])
         - dactive = dread * self._arrays["learnable_skip"]
@@ -284,8 +284,9 @@ BUGS = [
         (mLSTMLayer,),
         """
         - normed, norm = self.outnorm.compute(h)
-        - read = normed + self._arrays["learnable_skip"] * a
-        + read, norm = self.outnorm.compute(h + self._arrays["learnable_skip"] * a)
+        - read = self._arrays["learnable_skip"] * a
+        + read, normed = np.zeros_like(a), h + self._arrays["learnable_skip"] * a
+        + normed, norm = self.outnorm.compute(normed)
         - dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         - dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         + dread, outnorm = self.outnorm.compute_backward(dread, cache.norm)
@@ -301,10 +302,10 @@ BUGS = [
         """
         - v, v_cache = self.v_proj.compute(inner)
         + v, v_cache = self.v_proj.compute(a)
-        - dactive = dactive + from_q + from_k
-        + dactive = dactive + from_q + from_k + from_v
-        - dinner = from_v + from_conv
-        + dinner = from_conv
+        - dactive += from_k
+        + dactive += from_k + from_v
+        - from_v += from_conv
+        + from_v = from_conv
         """,
         "an mLSTM block that takes the values from behind the convolution too",
     ),
