@@ -46,8 +46,7 @@ BUGS = [
         """
         - if centred:
         + if False:
-        - return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
-        + return dx * scale
+        - dx = dx - dy.mean(axis=-1, keepdims=True) if centred else dx
         """,
         "an RMS norm for a layer norm: the mean is not subtracted",
     ),
@@ -58,8 +57,7 @@ BUGS = [
         """
         - dx = dy - normed * (dot(dy, normed) / width)
         + dx = dy
-        - return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
-        + return dx * scale
+        - dx = dx - dy.mean(axis=-1, keepdims=True) if centred else dx
         """,
         "a backward that takes the mean and the variance for constants",
     ),
