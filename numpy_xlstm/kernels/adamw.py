@@ -62,10 +62,10 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     """
     if not compiled(p.dtype):
         return updated(p, g if scale == 1 else g * scale, m, v, *factors)[-1]  # type: ignore[no-any-return]
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in (p, g, m, v)]
-    step, number = np.empty_like(flat[0]), p.dtype.type
-    loop(*flat, step, number(scale), np.array(factors, number))
-    for array, new in ((p, flat[0]), (m, flat[2]), (v, flat[3])):
+    p_row, g_row, m_row, v_row = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
+    step, number = np.empty_like(p_row), p.dtype.type
+    loop(p_row, g_row, m_row, v_row, step, number(scale), np.array(factors, number))
+    for array, new in ((p, p_row), (m, m_row), (v, v_row)):
         if not array.flags.c_contiguous:
             array[...] = new.reshape(array.shape)
     return step

@@ -21,8 +21,8 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
     if compiled(x.dtype):
         normed, scale = np.empty(x.shape, x.dtype), np.empty((*x.shape[:-1], 1), x.dtype)
         number = x.dtype.type
-        rows = (np.ascontiguousarray(array).reshape(-1, array.shape[-1]) for array in (x, normed))
-        loop(*rows, scale.reshape(-1), centred, number(width), number(width * eps))
+        x, rows = np.ascontiguousarray(x).reshape(-1, width), normed.reshape(-1, width)
+        loop(x, rows, scale.reshape(-1), centred, number(width), number(width * eps))
         return normed, scale
     if centred:
         x = x - x.mean(axis=-1, keepdims=True)  # [norm.1]
@@ -34,12 +34,15 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
     """Gradient of x from that of x̂  [norm.6]."""
     width = dy.shape[-1]
     if compiled(dy.dtype):
-        dx = np.empty(dy.shape, dy.dtype)
-        rows = (np.ascontiguousarray(array).reshape(-1, width) for array in (dy, normed, dx))
-        loop_backward(*rows, scale.reshape(-1), centred, dy.dtype.type(width))
-        return dx
+        shape, number = dy.shape, dy.dtype.type
+        dy, normed = (np.ascontiguousarray(a).reshape(-1, width) for a in (dy, normed))
+        dx = np.empty_like(dy)
+        loop_backward(dy, normed, dx, scale.reshape(-1), centred, number(width))
+        return dx.reshape(shape)
     dx = dy - normed * (dot(dy, normed) / width)
-    return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
+    dx = dx - dy.mean(axis=-1, keepdims=True) if centred else dx
+    scaled: Array = dx * scale
+    return scaled
 
 
 @kernel

@@ -147,7 +147,8 @@ class mLSTMLayer(Recurrent):
         q, k, v = np.split(qkv, 3, axis=-1)
         h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = normed + self._arrays["learnable_skip"] * a  # [mblock.6]
+        read = self._arrays["learnable_skip"] * a
+        read += normed  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
         y, dropped = self.drop.compute(y, rng)
         kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
@@ -166,16 +167,18 @@ class mLSTMLayer(Recurrent):
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
-        more_q, more_k, more_v = np.split(from_gates, 3, axis=-1)
-        from_q, q_proj = self.q_proj.compute_backward(dq + more_q, q_cache)  # [mblock.12]
-        from_k, k_proj = self.k_proj.compute_backward(dk + more_k, k_cache)
-        from_v, v_proj = self.v_proj.compute_backward(dv + more_v, v_cache)
+        for d, more in zip((dq, dk, dv), np.split(from_gates, 3, axis=-1), strict=True):
+            d += more
+        from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)  # [mblock.12]
+        from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
+        from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
         dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
-        dactive = dactive + from_q + from_k  # [mblock.13]
+        dactive += from_q
+        dactive += from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
-        dinner = from_v + from_conv  # [mblock.14]
-        dx, up = self.up.compute_backward([dinner, dz], cache.up)
+        from_v += from_conv  # [mblock.14]
+        dx, up = self.up.compute_backward([from_v, dz], cache.up)
         grads = self.named_grads(up=up, conv1d=conv1d, gates=gates, outnorm=outnorm, proj_down=down)
         grads |= self.named_grads(q_proj=q_proj, k_proj=k_proj, v_proj=v_proj)
         return dx, mLSTMBlockState(dconv, before), grads | {"learnable_skip": dskip}

@@ -181,12 +181,12 @@ class AdamW:
         """Cut all arrays into blocks, with the numbers of the next step."""
         beta1, beta2 = self.betas
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
-        for name, p in params.items():
-            shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+        for name, array in params.items():
+            shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
             factors = adamw.Factors(shrink, rate, root, 1 - beta1, beta2, 1 - beta2, self.eps)
-            size = 4 * BLOCK if compiled(p.dtype) else BLOCK
-            for arrays in _cut(size, p, grads[name], self.m[name], self.v[name]):
-                yield Block(name, *arrays, scale, factors)
+            size = 4 * BLOCK if compiled(array.dtype) else BLOCK
+            for p, g, m, v in _cut(size, array, grads[name], self.m[name], self.v[name]):
+                yield Block(name, p, g, m, v, scale, factors)
 
     def state_dict(
         self,

@@ -46,8 +46,7 @@ BUGS = [
         """
         - if centred:
         + if False:
-        - return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
-        + return dx * scale
+        - dx = dx - dy.mean(axis=-1, keepdims=True) if centred else dx
         """,
         "an RMS norm for a layer norm: the mean is not subtracted",
     ),
@@ -58,8 +57,7 @@ BUGS = [
         """
         - dx = dy - normed * (dot(dy, normed) / width)
         + dx = dy
-        - return (dx - dy.mean(axis=-1, keepdims=True) if centred else dx) * scale
-        + return dx * scale
+        - dx = dx - dy.mean(axis=-1, keepdims=True) if centred else dx
         """,
         "a backward that takes the mean and the variance for constants",
     ),
@@ -269,8 +267,8 @@ BUGS = [
         ("block.mlstm", "model.xlstm"),
         (mLSTMLayer,),
         """
-        - read = normed + self._arrays["learnable_skip"] * a
-        + read = normed
+        - read = self._arrays["learnable_skip"] * a
+        + read = np.zeros_like(a)
         - dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         + dskip = np.zeros_like(self._arrays["learnable_skip"])
         - dactive = dread * self._arrays["learnable_skip"]
@@ -284,8 +282,9 @@ BUGS = [
         (mLSTMLayer,),
         """
         - normed, norm = self.outnorm.compute(h)
-        - read = normed + self._arrays["learnable_skip"] * a
-        + read, norm = self.outnorm.compute(h + self._arrays["learnable_skip"] * a)
+        - read = self._arrays["learnable_skip"] * a
+        + read, normed = np.zeros_like(a), h + self._arrays["learnable_skip"] * a
+        + normed, norm = self.outnorm.compute(normed)
         - dskip = np.einsum("btd,btd->d", dread, cache.active.y)
         - dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         + dread, outnorm = self.outnorm.compute_backward(dread, cache.norm)
@@ -301,10 +300,10 @@ BUGS = [
         """
         - v, v_cache = self.v_proj.compute(inner)
         + v, v_cache = self.v_proj.compute(a)
-        - dactive = dactive + from_q + from_k
-        + dactive = dactive + from_q + from_k + from_v
-        - dinner = from_v + from_conv
-        + dinner = from_conv
+        - dactive += from_k
+        + dactive += from_k + from_v
+        - from_v += from_conv
+        + from_v = from_conv
         """,
         "an mLSTM block that takes the values from behind the convolution too",
     ),

@@ -48,10 +48,11 @@ BUGS = [
     adamw(
         "adam-decay-in-the-moments",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
-        + shrink, decay = 1.0, self.weight_decay * self.decays(name, p)
-        - for arrays in _cut(size, p, grads[name], self.m[name], self.v[name]):
-        + for arrays in _cut(size, p, grads[name] + decay * p, self.m[name], self.v[name]):
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink, decay = 1.0, self.weight_decay * self.decays(name, array)
+        + decayed = grads[name] + decay * array
+        - for p, g, m, v in _cut(size, array, grads[name], self.m[name], self.v[name]):
+        + for p, g, m, v in _cut(size, array, decayed, self.m[name], self.v[name]):
         """,
         "an Adam whose decay is added to the gradient, and so to the moments, as torch.optim.Adam "
         "does",
@@ -70,15 +71,15 @@ BUGS = [
     adamw(
         "adam-decay-without-rate",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
-        + shrink = 1 - self.weight_decay if self.decays(name, p) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+        + shrink = 1 - self.weight_decay if self.decays(name, array) else 1.0
         """,
         "an AdamW whose decay is not multiplied by the learning rate",
     ),
     adamw(
         "adam-decay-of-everything",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
         + shrink = 1 - lr * self.weight_decay
         """,
         "an AdamW of which vectors decay too",
@@ -86,7 +87,7 @@ BUGS = [
     adamw(
         "adam-no-decay",
         """
-        - shrink = 1 - lr * self.weight_decay if self.decays(name, p) else 1.0
+        - shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
         + shrink = 1.0
         """,
         "an Adam without decay",
