@@ -3,11 +3,12 @@
 ``python -m benchmarks.float32_gradients --cases 500`` prints the table of
 ``docs/derivations/numerics.md``. It needs PyTorch and JAX.
 
-A case is a sequence of up to 200 steps with an initial state, cotangents on outputs and on the final
-state, pre-activations of up to ±40, and spikes among them. The error of an implementation is its
-largest one over the tensors of the case, each relative to the largest entry of its tensor, against
-the float64 gradients of PyTorch. How roundings add up is chance: the error of a case is the root
-mean square over ``NEIGHBOURS`` inputs that differ by 1e-4. An error below ``FLOOR`` counts as that.
+A case is a sequence of up to 200 steps with an initial state, cotangents on outputs and on the
+final state, pre-activations of up to ±40, and spikes among them. The error of an implementation is
+its largest one over the tensors of the case, each relative to the largest entry of its tensor,
+against the float64 gradients of PyTorch. How roundings add up is chance. So the error of a case is
+the root mean square over ``NEIGHBOURS`` inputs that differ by 1e-4, and an error below ``FLOOR``
+counts as that.
 """
 
 import argparse
@@ -19,17 +20,17 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import (
-    mLSTMState,
     mlstm_chunkwise,
     mlstm_chunkwise_backward,
     mlstm_parallel,
     mlstm_parallel_backward,
     mlstm_recurrent,
     mlstm_recurrent_backward,
-    sLSTMCell,
-    sLSTMState,
+    mLSTMState,
     slstm_recurrent,
     slstm_recurrent_backward,
+    sLSTMCell,
+    sLSTMState,
     unroll,
     unroll_backward,
 )
@@ -104,7 +105,7 @@ class Case:
 
 def slstm_step(xp: Any, pre: Any, state: Any, exp_gate: bool) -> Any:
     """The equations of the sLSTM as they are printed, for any framework."""
-    h, c, n, m = state
+    _, c, n, m = state
     i_pre, f_pre, z_pre, o_pre = pre
     A = (f_pre if exp_gate else xp.log_sigmoid(f_pre)) + m
     m = xp.maximum(A, i_pre)
@@ -159,9 +160,7 @@ def of_torch(case: Case, dtype: Any) -> Tensors:
         maximum, stack = torch.maximum, torch.stack
         log_sigmoid = torch.nn.functional.logsigmoid
 
-    inputs, state, cotangents = (
-        [torch.tensor(a) for a in group] for group in case.arrays(dtype)
-    )
+    inputs, state, cotangents = ([torch.tensor(a) for a in group] for group in case.arrays(dtype))
     leaves = [a.requires_grad_() for a in [*inputs, *state]]
     outputs = run(Namespace, case.kind, case.forget_gate == "exp", inputs, state)
     grads = torch.autograd.grad(outputs, leaves, cotangents)

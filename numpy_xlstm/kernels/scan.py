@@ -42,7 +42,7 @@ WORTH_THREADS = 2**18
 
 advance: Any = None
 retreat: Any = None
-"""Stand for the step of one head of one row, and the way back; each :class:`Recurrence` has its own."""
+"""The step of one head of one row, and the way back: each :class:`Recurrence` has its own."""
 
 
 def loop(n: Any, rows: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:

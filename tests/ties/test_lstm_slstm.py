@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.errors import (
     StateError,
 )
-from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,

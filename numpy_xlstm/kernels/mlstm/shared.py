@@ -172,7 +172,7 @@ def back_through_stabilisers(past: Any, own: Any, by_m: Any, dms: Any) -> None:
 
 
 def over_time(function: Any, like: Array, *arrays: Array) -> None:
-    """Call a kernel on arrays (B, NH, T): on each row and head if it is compiled, or all at once."""
+    """Call a kernel on arrays (B, NH, T): for each row and head if compiled, or all at once."""
     if compiled(like.dtype):
         for heads in np.ndindex(like.shape):
             function(*(array[heads] for array in arrays))
