@@ -44,7 +44,9 @@ def by_kernel(kind: str, x: Array, state: Any) -> Array:
         form = kind.removeprefix("mlstm ")
         run, back = (getattr(mlstm, f"mlstm_{form}{end}") for end in ("", "_backward"))
         q, k, v, i, f = x.T[..., None, None].copy()
-        h, after, cache = run(*(a[..., None] for a in (q, k, v)), i, f, state, forget_gate=gate(x.dtype))
+        h, after, cache = run(
+            *(a[..., None] for a in (q, k, v)), i, f, state, forget_gate=gate(x.dtype)
+        )
         *_, dstate = back(np.zeros_like(h), cache, only_m(after))
     dm: Array = dstate.m
     return dm.ravel()
