@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.functions import kernel, pointwise
+from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
     gate_gradients,
@@ -41,8 +41,8 @@ from numpy_xlstm.numerics.threads import num_threads
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
 
-WORTH_THREADS = 2**20
-"""Numbers in q and v from which on several threads are faster than one."""
+WORTH_THREADS = {False: 2**20, True: 2**18}
+"""Numbers in q and v from which on several threads are faster than one, in NumPy and compiled."""
 
 
 def mlstm_chunkwise(
@@ -322,7 +322,7 @@ def chunks(
 
 def worth_threads(q: Array, v: Array) -> int:
     """Return the number of threads to use: 1 where there is little to do."""
-    return num_threads() if q.size + v.size >= WORTH_THREADS else 1
+    return num_threads() if q.size + v.size >= WORTH_THREADS[compiled(q.dtype)] else 1
 
 
 @kernel

@@ -200,7 +200,8 @@ def way(function: Any, like: Array, parts: int = 1) -> tuple[Any, list[Heads]]:
     B, NH = like.shape[:2]
     if compiled(like.dtype):
         return function, list(np.ndindex(B, NH))
-    return function.__wrapped__, [(slice(None), part) for part in spread(NH, parts)]
+    slices = spread(NH, parts) if parts > 1 else [slice(None)]
+    return function.__wrapped__, [(slice(None), part) for part in slices]
 
 
 def time_first(array: Array) -> Array:

@@ -99,16 +99,18 @@ def mlstm_step(
     """Take a step without a cache: q, k (B, NH, DK), v (B, NH, DV), gates (B, NH), h (B, NH·DV)."""
     C, n, m = state
     number = q.dtype.type
-    constants: Any = number(eps), -number(lowest(q.dtype))
-    h, after = np.empty(v.shape, v.dtype), mLSTMState(*(np.empty(a.shape, a.dtype) for a in state))
+    constants = number(eps), -number(lowest(q.dtype))
+    h = np.empty(v.shape, v.dtype)
     if compiled(q.dtype):
+        after = mLSTMState(*(np.empty(a.shape, a.dtype) for a in state))
         inputs = [np.ascontiguousarray(a) for a in (q, k, v, i_pre, f_pre, C, n, m)]
-        heads_step(*inputs, *constants, h, *after)
+        arrays: Any = (*inputs, *constants, h, *after)
+        heads_step(*arrays)
     else:
         i, f, m = gates(i_pre, f_pre, m)
         written = (i * (1 / np.sqrt(number(k.shape[-1]))))[..., None] * k  # [mlstm.3]
         n = f[..., None] * n + written  # [mlstm.9]
+        after = mLSTMState(np.empty_like(C), n, m)
         write_and_read(q, written, v, f, C, after.C, h)
         h /= denominator(dot(q, n)[..., 0], m, *constants)[..., None]  # [mlstm.13]
-        after = mLSTMState(after.C, n, m)
     return h.reshape(len(h), -1), after
