@@ -17,6 +17,7 @@ from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.headwise import join_blocks
+from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray, check_indices
@@ -26,7 +27,7 @@ from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.numerics import Array, check_batch, clip, log_sigmoid, own_error_state, sigmoid
+from numpy_xlstm.numerics import Array, check_batch, log_sigmoid, own_error_state, sigmoid
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
@@ -167,22 +168,6 @@ def _(layer: xLSTMLargeLayer) -> Step:
         return out(sigmoid(o) * norm(h)), state
 
     return step
-
-
-def mlstm_step(
-    q: Array, k: Array, v: Array, i_pre: Array, f_pre: Array, state: mLSTMState, eps: float
-) -> tuple[Array, mLSTMState]:
-    """One step of the memory: q, k (B, NH, DK), v (B, NH, DV) and gates (B, NH) to h (B, H)."""
-    C, n, m = state
-    A = log_sigmoid(f_pre) + m
-    m = np.maximum(A, i_pre)
-    i, f = np.exp(i_pre - m), np.exp(A - m)
-    w = (i / np.sqrt(i.dtype.type(k.shape[-1])))[..., None] * k
-    C = f[..., None, None] * C + w[..., None] * v[..., None, :]
-    n = f[..., None] * n + w
-    den = np.maximum(np.abs(np.vecdot(q, n)), np.exp(-clip(m))) + eps
-    h = (q[..., None, :] @ C)[..., 0, :] / den[..., None]
-    return h.reshape(len(h), -1), mLSTMState(C, n, m)
 
 
 @prepared.register

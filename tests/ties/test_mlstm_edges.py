@@ -10,6 +10,7 @@ from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise, shared
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
 
@@ -130,17 +131,17 @@ def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(NH=2, T=13, with_lengths=True)
     alone = by_form("chunkwise", case)
-    asked: list[int] = []
+    parts: list[int] = []
 
-    def count(size: int, threads: int) -> list[slice]:
-        asked.append(threads)
-        return [slice(0, size // 2), slice(size // 2, size)]
+    def count(work: Any, slices: Any) -> Any:
+        parts.append(len(slices))
+        return parallel_map(work, slices)
 
-    monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
+    monkeypatch.setattr(chunkwise, "WORTH_THREADS", {False: 0, True: 0})
     monkeypatch.setattr(chunkwise, "num_threads", lambda: 2)
-    monkeypatch.setattr(shared, "spread", count)
+    monkeypatch.setattr(shared, "parallel_map", count)
     assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
-    assert asked == [2, 2]
+    assert parts == [2, 2]
 
 
 def test_products_that_overflow_where_they_have_no_weight() -> None:

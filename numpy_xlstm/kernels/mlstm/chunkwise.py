@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.functions import kernel, pointwise
+from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
     gate_gradients,
@@ -33,6 +33,7 @@ from numpy_xlstm.kernels.mlstm.shared import (
     checked_run,
     contiguous,
     over_heads,
+    time_first,
 )
 from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.numerics.threads import num_threads
@@ -40,8 +41,8 @@ from numpy_xlstm.numerics.threads import num_threads
 CHUNK_SIZE = 64
 """Steps per chunk, unless told."""
 
-WORTH_THREADS = 2**20
-"""Numbers in q and v from which on several threads are faster than one."""
+WORTH_THREADS = {False: 2**20, True: 2**18}
+"""Numbers in q and v from which on several threads are faster than one, in NumPy and compiled."""
 
 
 def mlstm_chunkwise(
@@ -267,7 +268,7 @@ class Segment(NamedTuple):
         B, NH, G, _, _ = self.C.shape
         steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
         chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
-        return [np.moveaxis(array, 2, 0) for array in (*chunks, self.C)]
+        return [time_first(array) for array in (*chunks, self.C)]
 
 
 class ChunkwiseCache(NamedTuple):
@@ -303,7 +304,7 @@ def chunks(
     L = chunk_size or max(1, T)
     whole = T - T % L
     bounds = (0, whole, L), (whole, T, T - whole)
-    segments = [Segment.empty(*each, v, C) for each in bounds if each[0] < each[1]]
+    segments = [Segment.empty(a, b, size, v, C) for a, b, size in bounds if a < b]
     cuts = [segment.cut(*inputs, num) for segment in segments]
 
     def some_heads(run: Any, heads: Heads) -> None:
@@ -321,7 +322,7 @@ def chunks(
 
 def worth_threads(q: Array, v: Array) -> int:
     """Return the number of threads to use: 1 where there is little to do."""
-    return num_threads() if q.size + v.size >= WORTH_THREADS else 1
+    return num_threads() if q.size + v.size >= WORTH_THREADS[compiled(q.dtype)] else 1
 
 
 @kernel

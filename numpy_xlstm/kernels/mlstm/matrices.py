@@ -22,7 +22,7 @@ def _transposed(a: Array) -> Array:
 
 def times(a: Array, b: Array) -> Array:
     """Return the products of entries."""
-    return a * b  # type: ignore[no-any-return]
+    return a * b
 
 
 @loops(times)
@@ -48,7 +48,7 @@ def _plus(a: Array, b: Array, out: Array) -> None:
 
 def scaled(a: Array, factors: Array) -> Array:
     """Return a matrix with each row times a factor of its own."""
-    return a * factors[..., None]  # type: ignore[no-any-return]
+    return a * factors[..., None]
 
 
 @loops(scaled)
@@ -62,7 +62,7 @@ def _scaled(a: Array, factors: Array) -> Array:
 
 def decayed(C: Array, w_state: Array) -> Array:
     """Return C times the last weight, which it has after the chunk."""
-    return C * w_state[..., -1:, None]  # type: ignore[no-any-return]
+    return C * w_state[..., -1:, None]
 
 
 @loops(decayed)
@@ -76,7 +76,7 @@ def _decayed(C: Array, w_state: Array) -> Array:
 
 def row_dots(a: Array, b: Array) -> Array:
     """Return the inner products of the rows."""
-    return dot(a, b)[..., 0]  # type: ignore[no-any-return]
+    return dot(a, b)[..., 0]
 
 
 @loops(row_dots)

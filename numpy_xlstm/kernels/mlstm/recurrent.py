@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
+from numpy_xlstm.kernels.functions import kernel
 from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients
+from numpy_xlstm.kernels.mlstm.step import write, write_and_read
 from numpy_xlstm.numerics import Array, dot
 
 
@@ -149,7 +151,8 @@ class RecurrentCache(NamedTuple):
         for start, C in zip(range(0, T, segment)[::-1], kept[::-1], strict=True):
             Cs, stop = [C], min(start + segment, T)
             for t in range(start, stop):
-                Cs.append(_written(Cs[-1], f[..., t], ik[:, :, t], v[:, :, t]))
+                Cs.append(np.empty_like(C))
+                write(ik[:, :, t], v[:, :, t], f[..., t], *Cs[-2:])
             for t in reversed(range(start, stop)):
                 dC += np.einsum("bhk,bhv->bhkv", q[:, :, t], dnum[:, :, t])  # [mlstm.21]
                 dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
@@ -168,18 +171,27 @@ def steps(
 ) -> tuple[Array, Array, RecurrentCache]:
     """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
     i, f = np.exp(log_i).astype(q.dtype), np.exp(log_f).astype(q.dtype)
-    ik, num, kept = i[..., None] * k, np.empty_like(v), []
+    num, kept = np.empty(v.shape, v.dtype), []
+    arrays = shared.contiguous(q, i[..., None] * k, v, f, num)
+    by_step = [shared.time_first(array) for array in arrays]
     T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
-    for t in range(T):
-        if t % segment == 0:
-            kept.append(C)
-        C = _written(C, f[..., t], ik[:, :, t], v[:, :, t])
-        num[:, :, t] = (q[:, :, t, None] @ C)[..., 0, :]  # [mlstm.10]
-    return num, C, RecurrentCache(k, v, i, f, segment, kept)
+    run, heads = shared.way(through_steps, q)
+    for start in range(0, T, segment):
+        (C,) = shared.contiguous(C)
+        kept.append(C)
+        part = [array[start : start + segment] for array in by_step]
+        turns = np.empty((2, *C.shape), C.dtype)
+        for one in heads:
+            run(*(array[:, *one] for array in part), C[one], *turns[:, *one])
+        C = turns[(len(part[0]) - 1) % 2]
+    return num, C.copy(), RecurrentCache(k, v, i, f, segment, kept)
 
 
-def _written(C: Array, f: Array, ik: Array, v: Array) -> Array:
-    """C after a step: f C + i k vᵀ."""
-    written = f[..., None, None] * C
-    written += np.einsum("bhk,bhv->bhkv", ik, v)  # [mlstm.8] [mlstm.9]
-    return written
+@kernel
+def through_steps(
+    q: Any, ik: Any, v: Any, f: Any, num: Any, C: Any, after: Any, next_after: Any
+) -> None:
+    """Take steps, of one head or of several; C is written over the last two arrays in turns."""
+    for t in range(len(q)):
+        write_and_read(q[t], ik[t], v[t], f[t], C, after, num[t])
+        C, after, next_after = after, next_after, after

@@ -18,7 +18,6 @@ for any queries q: the backward reads with q/den, so that num is h and nothing i
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -172,40 +171,49 @@ def back_through_stabilisers(past: Any, own: Any, by_m: Any, dms: Any) -> None:
 
 
 def over_time(function: Any, like: Array, *arrays: Array) -> None:
-    """Call a kernel on arrays (B, NH, T): for each row and head if compiled, or all at once."""
-    if compiled(like.dtype):
-        for heads in np.ndindex(like.shape):
-            function(*(array[heads] for array in arrays))
-    else:
-        inspect.unwrap(function)(*(np.moveaxis(array, -1, 0) for array in arrays))
+    """Call a kernel on arrays (B, NH, T): on each row and head if it is compiled, or on all."""
+    run, heads = way(function, like)
+    for one in heads:
+        run(*(time_first(array)[:, *one] for array in arrays))
 
 
 def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
-    """Call ``work`` with a kernel and the heads of ``like`` that it is to take, on some threads.
+    """Call ``work`` with what :func:`way` returns, on some threads."""
+    run, heads = way(function, like, threads)
 
-    These are one of one row if the kernel is compiled, or else a slice of those of all rows.
+    def some(part: slice) -> None:
+        for one in heads[part]:
+            work(run, one)
+
+    if len(heads) == 1 and run is not function:
+        work(run, heads[0])  # BLAS may use the threads
+    else:
+        parallel_map(some, spread(len(heads), threads))
+
+
+def way(function: Any, like: Array, parts: int = 1) -> tuple[Any, list[Heads]]:
+    """Return what runs a kernel and which heads it takes in a call.
+
+    These are one of one row if the kernel is compiled, or else in as many slices as there are parts
+    those of all rows.
     """
     B, NH = like.shape[:2]
     if compiled(like.dtype):
-        heads: list[Heads] = list(np.ndindex(B, NH))
+        return function, list(np.ndindex(B, NH))
+    slices = spread(NH, parts) if parts > 1 else [slice(None)]
+    return function.__wrapped__, [(slice(None), part) for part in slices]
 
-        def some(part: slice) -> None:
-            for one in heads[part]:
-                work(function, one)
 
-        parallel_map(some, spread(B * NH, threads))
-    elif threads == 1:
-        work(inspect.unwrap(function), (slice(None), slice(None)))
-    else:
-        plain = inspect.unwrap(function)
-        parallel_map(lambda part: work(plain, (slice(None), part)), spread(NH, threads))
+def time_first(array: Array) -> Array:
+    """Return a view of (B, NH, T, …) as (T, B, NH, …)."""
+    return array.transpose(2, 0, 1, *range(3, array.ndim))
 
 
 def contiguous(*arrays: Array) -> tuple[Array, ...]:
     """Return arrays as compiled kernels want them, or as they are where none is compiled."""
     if not compiled(arrays[0].dtype):
         return arrays
-    return tuple(np.require(array, requirements="CW") for array in arrays)
+    return tuple(np.require(array, requirements=("C", "W")) for array in arrays)
 
 
 def with_column(matrix: Array, column: Array) -> Array:

@@ -1,0 +1,116 @@
+"""One step of mLSTM's memory, in one pass over C where it is compiled.
+
+Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.kernels.functions import (
+    compiled,
+    exp,
+    kernel,
+    log_sigmoid,
+    loops,
+    maximum,
+    minimum,
+    modulus,
+    pointwise,
+)
+from numpy_xlstm.numerics import Array, dot
+from numpy_xlstm.numerics.activations import lowest
+
+
+def write(k: Any, v: Any, f: Any, C: Any, C_after: Any) -> None:
+    """Write f C + k vᵀ over ``C_after``."""
+    np.multiply(f[..., None, None], C, out=C_after)  # [mlstm.8]
+    C_after += np.einsum("...k,...v->...kv", k, v)
+
+
+def write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: Any) -> None:
+    """Write f C + k vᵀ over ``C_after``, and what q reads in it over ``num``."""
+    write(k, v, f, C, C_after)
+    num[...] = (q[..., None, :] @ C_after)[..., 0, :]  # [mlstm.10]
+
+
+@loops(write_and_read)
+def _write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: Any) -> None:
+    for e in range(len(v)):
+        num[e] = 0
+    for d in range(len(k)):
+        for e in range(len(v)):
+            c = f * C[d, e] + k[d] * v[e]
+            C_after[d, e] = c
+            num[e] += q[d] * c
+
+
+@pointwise
+def gates(i_pre: Any, f_pre: Any, m: Any) -> Any:
+    """Return i′, f′ and m after a step."""
+    A = log_sigmoid(f_pre) + m  # [stab.1] [stab.10]
+    m = maximum(A, i_pre)  # [stab.3]
+    return exp(i_pre - m), exp(A - m), m  # [stab.4] [stab.5]
+
+
+@pointwise
+def denominator(qn: Any, m: Any, eps: Any, limit: Any) -> Any:
+    """Return max(|q·n|, e^−m) + eps, where ±``limit`` is the largest and the smallest exponent."""
+    return maximum(modulus(qn), exp(minimum(maximum(-m, -limit), limit))) + eps  # [mlstm.12]
+
+
+@kernel
+def heads_step(
+    q: Any,
+    k: Any,
+    v: Any,
+    i_pre: Any,
+    f_pre: Any,
+    C: Any,
+    n: Any,
+    m: Any,
+    eps: Any,
+    limit: Any,
+    h: Any,
+    C_after: Any,
+    n_after: Any,
+    m_after: Any,
+) -> None:
+    """Take a step of each row and head."""
+    scale = 1 / np.sqrt(q.dtype.type(k.shape[2]))
+    written = np.empty(k.shape[2], k.dtype)
+    for b, s in np.ndindex(m.shape):
+        i, f, m_after[b, s] = gates(i_pre[b, s], f_pre[b, s], m[b, s])
+        qn = 0 * f
+        for d in range(len(written)):
+            written[d] = i * scale * k[b, s, d]  # [mlstm.3]
+            n_after[b, s, d] = f * n[b, s, d] + written[d]  # [mlstm.9]
+            qn += q[b, s, d] * n_after[b, s, d]  # [mlstm.11]
+        write_and_read(q[b, s], written, v[b, s], f, C[b, s], C_after[b, s], h[b, s])
+        den = denominator(qn, m_after[b, s], eps, limit)
+        for e in range(h.shape[2]):
+            h[b, s, e] /= den  # [mlstm.13]
+
+
+def mlstm_step(
+    q: Array, k: Array, v: Array, i_pre: Array, f_pre: Array, state: Any, eps: float
+) -> tuple[Array, mLSTMState]:
+    """Take a step without a cache: q, k (B, NH, DK), v (B, NH, DV), gates (B, NH), h (B, NH·DV)."""
+    C, n, m = state
+    number = q.dtype.type
+    constants = number(eps), -number(lowest(q.dtype))
+    h = np.empty(v.shape, v.dtype)
+    if compiled(q.dtype):
+        after = mLSTMState(*(np.empty(a.shape, a.dtype) for a in state))
+        inputs = [np.ascontiguousarray(a) for a in (q, k, v, i_pre, f_pre, C, n, m)]
+        arrays: Any = (*inputs, *constants, h, *after)
+        heads_step(*arrays)
+    else:
+        i, f, m = gates(i_pre, f_pre, m)
+        written = (i * (1 / np.sqrt(number(k.shape[-1]))))[..., None] * k  # [mlstm.3]
+        n = f[..., None] * n + written  # [mlstm.9]
+        after = mLSTMState(np.empty_like(C), n, m)
+        write_and_read(q, written, v, f, C, after.C, h)
+        h /= denominator(dot(q, n)[..., 0], m, *constants)[..., None]  # [mlstm.13]
+    return h.reshape(len(h), -1), after
