@@ -90,7 +90,7 @@ class Case:
     @staticmethod
     def gate(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
         """Draw pre-activations of a size of 0.3 to 40, in half of the cases with spikes."""
-        x = np.clip(rng.standard_normal(shape) * 40 ** rng.uniform(-0.3, 0.8), -40, 40)
+        x: Array = np.clip(rng.standard_normal(shape) * 40 ** rng.uniform(-0.3, 0.8), -40, 40)
         if rng.random() < 0.5:
             spikes = rng.random(shape) < 3 / shape[-1 if shape[-1] != 2 * WIDTH else 1]
             x = np.where(spikes, rng.uniform(-40, 40, shape), x)
@@ -143,7 +143,7 @@ def run(xp: Any, kind: str, exp_gate: bool, inputs: Any, state: Any) -> Any:
     axis = 1 if kind == "slstm" else 2
     for t in range(inputs[0].shape[axis]):
         if kind == "slstm":
-            state = list(slstm_step(xp, slstm_inputs(*inputs, t, state[0]), state, exp_gate))
+            state = list(slstm_step(xp, slstm_inputs(inputs[0], inputs[1], t, state[0]), state, exp_gate))
             outputs.append(state[0])
         else:
             y, *state = mlstm_step(xp, [a[:, :, t] for a in inputs], state, exp_gate)

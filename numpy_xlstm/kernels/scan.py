@@ -297,7 +297,7 @@ def gates(Wx: Array, R: Array) -> Array:
 def joined(gates: Array) -> Array:
     """View of gates as (B, T, G·H)."""
     B, T, G, NH, D = gates.shape
-    return gates.reshape(B, T, G * NH * D)
+    return gates.reshape(B, T, G * NH * D)  # [rec.7]
 
 
 def by_step(gates: Array) -> Array:

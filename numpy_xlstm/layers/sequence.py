@@ -1,7 +1,7 @@
 """Layers that have a cell: any cell, step by step; LSTM and its kin by a kernel."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -82,14 +82,14 @@ class SequenceLayer(Recurrent):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
-    Cache: type = UnrollCache  # type: ignore[misc]
+    Cache: ClassVar[type] = UnrollCache
     takes_lengths = True
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
         self.kernel = KERNELS.get(type(cell))
         if self.kernel is not None:
-            self.Cache = KernelCache
+            self.Cache = KernelCache  # type: ignore[misc]
         self.cell, self.parts = cell, {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
