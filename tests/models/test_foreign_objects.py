@@ -172,7 +172,7 @@ def stack(**options: Any) -> xLSTMLMModel:
 
 
 FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
-    "LSTM, of an sLSTM": (lambda: LSTM(8, 8), lambda: sLSTM(8, 8), CacheError, "got sLSTM"),
+    "LSTM, of an sLSTM": (lambda: LSTM(8, 8), lambda: sLSTM(8, 8), CacheError, "got KernelCache"),
     "sLSTM, of a cell": (
         lambda: sLSTM(8, 8),
         lambda: sLSTMCell(8, 8),

@@ -59,10 +59,9 @@ def memory(s: Sizes, DK: int, DV: int, L: int = CHUNK_SIZE) -> Table:
         "memory.form…v": B * T * NH * (DV + 1),
         "memory.form…w": B * NH * (whole * L**2 + rest**2),
         "memory.form…w_state, .qn": 2 * B * T * NH,
-        "memory.ms": B * NH * (T + 1),
+        "memory.ms": B * NH * T,
         "memory.past": B * T * NH // 4,
-        "memory.form…C": ceil(T / L) * B * NH * DK * (DV + 1),
-        "memory.before, .after": 2 * B * NH * DK * (DV + 1),
+        "memory.form…C": (whole + (whole > 0) + 2 * (rest > 0)) * B * NH * DK * (DV + 1),
     }
 
 
@@ -111,11 +110,10 @@ def slstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.gates[2, 3].x": B * T * D,
         "layer.conv.padded": B * (K - 1 + T) * D,
         "layer.silu.s": B * T * D,
-        "layer.scan.states": B * (T + 1) * 4 * D,
         "layer.scan.gates": B * T * 4 * D,
-        "layer.scan.e": B * T * 3 * D,
-        "layer.scan.ratio": B * T * D,
-        "layer.scan.carries": B * T * D // 4,
+        "layer.scan.h": B * (T + 1) * D,
+        "layer.scan.memory": B * (T + 1) * 3 * D,
+        "layer.scan.units": D,
         "layer.scan.ends": 2 * B,
         "layer.norm.normed": B * T * D,
         "layer.norm.scale": B * T * NH,
