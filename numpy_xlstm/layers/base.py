@@ -4,6 +4,8 @@ Each has a public pair, which checks, once, and an inner pair that computes. Wha
 calls the inner pair of its parts.
 """
 
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy_xlstm.door import check_cache, check_like, checked_cotangent
 from numpy_xlstm.errors import CacheError, OptionError
 from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
+from numpy_xlstm.numerics.threads import suited_to
 
 EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
@@ -239,7 +242,8 @@ class Recurrent(Module):
         check_array("dy", dy, cache.shape, cache.dtype)
         dy = self._batch_major(dy)
         dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
-        dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
+        with self._blas_threads(dy):
+            dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
         return self._in_layout(dx), self.outer_state(dstate0), grads
 
     def __call__(
@@ -253,7 +257,8 @@ class Recurrent(Module):
             block = slice(start, start + steps)
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
-            y[:, block], state, _ = self.run(now, state, left)
+            with self._blas_threads(now):
+                y[:, block], state, _ = self.run(now, state, left)
         return self._in_layout(y), self.outer_state(state)
 
     def run(
@@ -281,7 +286,8 @@ class Recurrent(Module):
         """Check the arguments and run; ``options`` are for ``compute``."""
         check_generator("rng", rng)
         x, state, lengths = self._enter(x, state, lengths)
-        y, state, kept = self.run(x, state, lengths, rng=rng, **options)
+        with self._blas_threads(x):
+            y, state, kept = self.run(x, state, lengths, rng=rng, **options)
         y = self._in_layout(y)
         return y, self.outer_state(state), LayerCache.of(self, y, kept)
 
@@ -301,6 +307,15 @@ class Recurrent(Module):
                 )
             lengths = check_lengths(lengths, B, T)
         return x, state, lengths
+
+    def _blas_threads(self, x: Array) -> AbstractContextManager[None]:
+        """Return a context in which BLAS starts threads only if the products are worth it."""
+        return suited_to(x.shape[0] * x.shape[1] * self._weights)
+
+    @cached_property
+    def _weights(self) -> int:
+        """Number of parameters: each is multiplied once a step."""
+        return self.num_parameters
 
     @property
     def _order(self) -> tuple[str, str]:

@@ -5,8 +5,9 @@ do their own rows and heads do gain, since NumPy lets go of the interpreter whil
 then the BLAS library must not start threads as well, which ``threadpoolctl`` can tell it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
@@ -16,6 +17,9 @@ from typing import Any, TypeVar
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
+
+WORTH_BLAS_THREADS = 2**28
+"""Multiplications of a call from which on the threads of BLAS make it faster."""
 
 _limiting = Lock()
 """Held by the one caller that limits BLAS: two would not restore what they found."""
@@ -49,6 +53,27 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
                 results = [pool.submit(copy_context().run, work, part) for part in parts]
                 return [result.result() for result in results]
     finally:
+        _limiting.release()
+
+
+@contextmanager
+def suited_to(work: int) -> Iterator[None]:
+    """Let BLAS start no threads for ``work`` multiplications if they are too few to gain from it.
+
+    Where another program has a core, a product on two threads waits for that core at each step.
+    """
+    blas = None if work >= WORTH_BLAS_THREADS else blas_library()
+    if blas is None or not _limiting.acquire(blocking=False):
+        yield
+        return
+    before = [library.num_threads for library in blas.lib_controllers]
+    try:
+        for library in blas.lib_controllers:
+            library.set_num_threads(1)
+        yield
+    finally:
+        for library, count in zip(blas.lib_controllers, before, strict=True):
+            library.set_num_threads(count)
         _limiting.release()
 
 
