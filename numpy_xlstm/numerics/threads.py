@@ -1,4 +1,4 @@
-"""Independent pieces of work on several cores, with the extra ``threads``.
+"""Independent pieces of work on several cores, with the extra ``fast``.
 
 Products of many small matrices hardly gain from the threads of a BLAS library. Threads that each
 do their own rows and heads do gain, since NumPy lets go of the interpreter while it computes. But
