@@ -120,12 +120,12 @@ def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     cancels.
     """
     w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
-    D, L = w, log_f.shape[-1]
+    log_i, log_f, L = log_i.astype(w.dtype), log_f.astype(w.dtype), log_f.shape[-1]
     after = below_diagonal(L)
-    D[...] = np.where(after, log_f[..., :, None].astype(D.dtype), 0)
+    D = np.where(after, log_f[..., :, None], 0)
     with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
         _sum_down(D)
-        D += log_i[..., None, :].astype(D.dtype)  # [form.1]
+        D += log_i[..., None, :]  # [form.1]
         np.copyto(D, -np.inf, where=below_diagonal(L).T)
     np.exp(D, out=w)  # [form.3]
 

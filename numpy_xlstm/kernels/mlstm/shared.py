@@ -134,12 +134,14 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 
     Where nothing has come yet, m is −inf, and nothing is divided.
     """
-    ms = np.concatenate([m[..., None], log_i], axis=-1)
-    over_time(stabilisers, ms[..., 0], log_i, log_f, ms[..., 1:])
-    A, m = log_f + ms[..., :-1], ms[..., 1:]  # [stab.10]
+    log_i, log_f = time_first(log_i).copy(), time_first(log_f).copy()
+    ms = np.concatenate([m[None], log_i])
+    over_time(stabilisers, ms[0], log_i, log_f, ms[1:])
+    A, m = log_f + ms[:-1], ms[1:]  # [stab.10]
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
-    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.4] [stab.5]
+    log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
+    return tuple(a.transpose(1, 2, 0).copy() for a in (log_i, log_f, m, past))
 
 
 @kernel
@@ -160,8 +162,9 @@ def through_stabiliser(
     gate that is not 1 has a gradient of its own: the log of the other one is m.
     """
     own = np.where(past, di, df)
-    by_m = dfloor - own
-    dm = over_time(back_through_stabilisers, dm, past, own, by_m)
+    steps = [time_first(a).copy() for a in (past, own, dfloor - own)]
+    dm = over_time(back_through_stabilisers, dm, *steps)
+    by_m = steps[2].transpose(1, 2, 0)
     return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
 
 
@@ -175,12 +178,11 @@ def back_through_stabilisers(dm: Any, past: Any, own: Any, by_m: Any) -> Any:
 
 
 def over_time(function: Any, start: Array, *arrays: Array) -> Array:
-    """Call a kernel on (B, NH) and (B, NH, T): for each row and head if it is compiled, or all."""
+    """Call a kernel on (B, NH) and (T, B, NH): for each row and head if it is compiled, or all."""
     run, heads = way(function, start)
     after = np.empty_like(start)
-    by_step = [time_first(array) for array in arrays]
     for one in heads:
-        after[one] = run(start[one], *(array[:, *one] for array in by_step))
+        after[one] = run(start[one], *(array[:, *one] for array in arrays))
     return after
 
 
