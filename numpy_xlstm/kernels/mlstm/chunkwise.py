@@ -404,13 +404,13 @@ def chunk_backward(
     """Write the gradients of q, k, v and the log gates of a chunk, and of C before it over dC."""
     scores, dscores = times(products(q, k, w), w), products(dnum, v, w)
     q_state, w_last = scaled(q, w_state), w[..., -1, :]
-    dD, dS = times(dscores, scores), times(dscores, w)
+    dS, dD = times(dscores.copy(), w), times(dscores, scores)
     plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv)  # [form.11]
     dk_last = scaled(v @ transposed(dC), w_last)
     plus(transposed(dS) @ q, dk_last, dk)  # [form.10]
     dq_state = scaled(dnum @ transposed(C), w_state)
     plus(dS @ k, dq_state, dq)  # [form.9]
     last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
-    through = row_dots(decayed(C, w_state), dC)  # [form.13]
-    gate_gradients(dD, last, db, through, dlog_i, dlog_f)
+    through = row_dots(C, dC)  # [form.13]
+    gate_gradients(dD, last, db, through, w_state, dlog_i, dlog_f)
     plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]

@@ -4,6 +4,8 @@ Over arrays they are NumPy's, with any axes in front. The loops below each of th
 a compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
 """
 
+from functools import cache
+
 import numpy as np
 
 from numpy_xlstm.kernels.functions import exp, loops
@@ -21,17 +23,17 @@ def _transposed(a: Array) -> Array:
 
 
 def times(a: Array, b: Array) -> Array:
-    """Return the products of entries."""
-    return a * b
+    """Return the products of entries, in the place of ``a``."""
+    a *= b
+    return a
 
 
 @loops(times)
 def _times(a: Array, b: Array) -> Array:
-    out = np.empty_like(a)
     for i in range(a.shape[0]):
         for j in range(a.shape[1]):
-            out[i, j] = a[i, j] * b[i, j]
-    return out
+            a[i, j] *= b[i, j]
+    return a
 
 
 def plus(a: Array, b: Array, out: Array) -> None:
@@ -105,6 +107,12 @@ def _products(a: Array, b: Array, w: Array) -> Array:
     return out
 
 
+@cache
+def below_diagonal(L: int) -> Array:
+    """Return which entries of a matrix are below its diagonal."""
+    return np.tri(L, k=-1, dtype=bool)
+
+
 def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     """Write the weights of the steps of a chunk, w_ij, and of the state before it, w_i0.
 
@@ -112,13 +120,13 @@ def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
     cancels.
     """
     w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
-    D, L = w, log_f.shape[-1]
-    after = np.tri(L, k=-1, dtype=bool)
-    D[...] = np.where(after, log_f[..., :, None].astype(D.dtype), 0)
+    log_i, log_f, L = log_i.astype(w.dtype), log_f.astype(w.dtype), log_f.shape[-1]
+    after = below_diagonal(L)
+    D = np.where(after, log_f[..., :, None], 0)
     with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
         _sum_down(D)
-        D += log_i[..., None, :].astype(D.dtype)  # [form.1]
-        D += np.where(np.tri(L, dtype=bool), 0, -np.inf).astype(D.real.dtype)
+        D += log_i[..., None, :]  # [form.1]
+        np.copyto(D, -np.inf, where=below_diagonal(L).T)
     np.exp(D, out=w)  # [form.3]
 
 
@@ -145,27 +153,40 @@ def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
 
 
 def gate_gradients(
-    dD: Array, last: Array, db: Array, through: Array, dlog_i: Array, dlog_f: Array
+    dD: Array,
+    last: Array,
+    db: Array,
+    through: Array,
+    w_state: Array,
+    dlog_i: Array,
+    dlog_f: Array,
 ) -> None:
     """Write the gradients of the log gates, from those of the sums that they are in.
 
-    To the last rows of dD and db they add ``last`` and the sum of ``through``.
+    To the last row of dD comes ``last``, and to that of db the weighted sum of ``through``.
     """
     dD[..., -1, :] += last
-    db[..., -1] += through.sum(-1)
+    db[..., -1] += w_state[..., -1] * through.sum(-1)
     _sum_down(dD[..., ::-1, :])
     dlog_i[...] = np.diagonal(dD, axis1=-2, axis2=-1)  # [form.14]
-    dlog_f[...] = dot(dD, np.tri(dD.shape[-1], k=-1, dtype=dD.dtype))[..., 0]
+    dlog_f[...] = dot(dD, below_diagonal(dD.shape[-1]).astype(dD.dtype))[..., 0]
     dlog_f += db[..., ::-1].cumsum(-1)[..., ::-1]  # [form.15]
 
 
 @loops(gate_gradients)
 def _gate_gradients(
-    dD: Array, last: Array, db: Array, through: Array, dlog_i: Array, dlog_f: Array
+    dD: Array,
+    last: Array,
+    db: Array,
+    through: Array,
+    w_state: Array,
+    dlog_i: Array,
+    dlog_f: Array,
 ) -> None:
     b, column = dD.dtype.type(0), last
     for i in range(len(through)):
         b += through[i]
+    b *= w_state[-1]
     for i in range(len(dD) - 1, -1, -1):
         for j in range(i + 1):
             column[j] += dD[i, j]

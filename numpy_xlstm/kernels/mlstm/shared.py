@@ -109,7 +109,8 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
         S = dot(dh, h)[..., 0]  # [mlstm.18]
         dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
         dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
-        dq, dv = dq / den[..., None], dv[..., :-1]
+        dq /= den[..., None]
+        dv = dv[..., :-1]
         dlog_i, dlog_f, dm = through_stabiliser(past, dlog_i, dlog_f, floor * S, dstate.m)
         dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], dm)
     dk *= 1 / root(dk.shape[-1], dk)
@@ -133,19 +134,23 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 
     Where nothing has come yet, m is −inf, and nothing is divided.
     """
-    ms = np.concatenate([m[..., None], log_i], axis=-1)
-    over_time(stabilisers, m, log_i, log_f, ms)
-    A, m = log_f + ms[..., :-1], ms[..., 1:]  # [stab.10]
+    log_i, log_f = time_first(log_i).copy(), time_first(log_f).copy()
+    ms = np.concatenate([m[None], log_i])
+    over_time(stabilisers, ms[0], log_i, log_f, ms[1:])
+    A, m = log_f + ms[:-1], ms[1:]  # [stab.10]
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
-    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.4] [stab.5]
+    log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
+    return tuple(a.transpose(1, 2, 0).copy() for a in (log_i, log_f, m, past))
 
 
 @kernel
-def stabilisers(log_i: Any, log_f: Any, ms: Any) -> None:
-    """Write m after each step; ``ms`` starts with the one before."""
+def stabilisers(m: Any, log_i: Any, log_f: Any, ms: Any) -> Any:
+    """Write m after each step, and return the last one."""
     for t in range(len(log_i)):
-        ms[t + 1] = maximum(log_f[t] + ms[t], log_i[t])  # [stab.3]
+        m = maximum(log_f[t] + m, log_i[t])  # [stab.3]
+        ms[t] = m
+    return m
 
 
 def through_stabiliser(
@@ -157,24 +162,28 @@ def through_stabiliser(
     gate that is not 1 has a gradient of its own: the log of the other one is m.
     """
     own = np.where(past, di, df)
-    by_m, dms = dfloor - own, np.concatenate([np.empty_like(own), dm[..., None]], axis=-1)
-    over_time(back_through_stabilisers, dm, past, own, by_m, dms)
-    return np.where(past, own, by_m), np.where(past, by_m, own), dms[..., 0]  # [stab.12]
+    steps = [time_first(a).copy() for a in (past, own, dfloor - own)]
+    dm = over_time(back_through_stabilisers, dm, *steps)
+    by_m = steps[2].transpose(1, 2, 0)
+    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
 
 
 @kernel
-def back_through_stabilisers(past: Any, own: Any, by_m: Any, dms: Any) -> None:
-    """Add to ``by_m`` what comes from later steps; ``dms`` ends with the gradient of the last m."""
+def back_through_stabilisers(dm: Any, past: Any, own: Any, by_m: Any) -> Any:
+    """Add to ``by_m`` the gradients from later steps, and return the one of the first m."""
     for t in range(len(own) - 1, -1, -1):
-        by_m[t] += dms[t + 1]
-        dms[t] = where(past[t], by_m[t], own[t])  # [stab.13] [stab.14]
+        by_m[t] += dm
+        dm = where(past[t], by_m[t], own[t])  # [stab.13] [stab.14]
+    return dm
 
 
-def over_time(function: Any, like: Array, *arrays: Array) -> None:
-    """Call a kernel on arrays (B, NH, T): on each row and head if it is compiled, or on all."""
-    run, heads = way(function, like)
+def over_time(function: Any, start: Array, *arrays: Array) -> Array:
+    """Call a kernel on (B, NH) and (T, B, NH): for each row and head if it is compiled, or all."""
+    run, heads = way(function, start)
+    after = np.empty_like(start)
     for one in heads:
-        run(*(time_first(array)[:, *one] for array in arrays))
+        after[one] = run(start[one], *(array[:, *one] for array in arrays))
+    return after
 
 
 def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
