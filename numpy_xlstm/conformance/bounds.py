@@ -90,24 +90,20 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 
 def beside(subject: Subject, arrays: Arrays) -> Arrays:
     """For each entry the largest that is of its kind and in its row."""
+    by_row = {n: subject.pattern(n, a.ndim).startswith("row") for n, a in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
-        axes = tuple(range(1 if _by_row(subject, name, array) else 0, array.ndim))
-        found = array.max(axis=axes, initial=0)
+        found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
         rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
     return {
         name: np.broadcast_to(
             rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
-            if _by_row(subject, name, array)
+            if by_row[name]
             else rows[kind(name)].max(initial=0),
             array.shape,
         )
         for name, array in arrays.items()
     }
-
-
-def _by_row(subject: Subject, name: str, array: Array) -> bool:
-    return subject.pattern(name, array.ndim).startswith("row")
 
 
 def kind(name: str) -> str:

@@ -1,17 +1,15 @@
 """A known mistake, as a change of a line or two of the specification, and the way to plant it."""
 
 import inspect
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from fnmatch import fnmatchcase
-from functools import cache
-from itertools import dropwhile
-from types import CodeType, FunctionType
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.conformance.bugs.copies import Copy, Original, source_lines
 from numpy_xlstm.numerics import Array, check_array
 
 Lines = tuple[str, ...]
@@ -55,11 +53,10 @@ class Bug(NamedTuple):
     ...     - h = o * np.tanh(c)
     ...     + h = o * c
     ...     ''', "an LSTM without the tanh of the output")
-    >>> cell, x = LSTMCell(3, 4, rng=np.random.default_rng(0)), np.ones((2, 3))
-    >>> with planted(bug):
-    ...     h, state, cache = cell.forward(x)
-    >>> bool(np.allclose(h, cache.o * state.c)), bool(np.allclose(h, cell.forward(x)[0]))
-    (True, False)
+    >>> cell = planted(bug).of(LSTMCell)(3, 4, rng=np.random.default_rng(0))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> bool(np.allclose(h, cache.o * state.c))
+    True
     """
 
     name: str
@@ -101,25 +98,26 @@ UNCHECKED = Bug(
     (check_array,),
     """
     - finite = np.isfinite(value)
-    + finite = np.ones(value.shape, bool)
+    + return array
     """,
     "a port, which does not refuse to go on with NaN and infinity",
 )
 
 
-@contextmanager
-def planted(*bugs: Bug) -> Iterator[None]:
-    """Let the specification make these mistakes as long as the context lasts, for all who use it.
+def planted(*bugs: Bug) -> Copy:
+    """Return a private copy of the package in which these mistakes are made.
+
+    A copy does not refuse NaN and infinity either, as ports do not.
 
     Parameters
     ----------
     *bugs : Bug
         The mistakes.
 
-    Yields
-    ------
-    None
-        While they are made.
+    Returns
+    -------
+    Copy
+        Its ``of`` returns the copy's class or function for one of the package.
 
     Raises
     ------
@@ -129,86 +127,71 @@ def planted(*bugs: Bug) -> Iterator[None]:
 
     Examples
     --------
-    See :class:`Bug`; without any, nothing changes.
+    See :class:`Bug`; without any mistake the numbers are those of the package.
 
     >>> import numpy as np
     >>> from numpy_xlstm import LSTMCell
     >>> from numpy_xlstm.conformance.bugs import planted
     >>> cell, x = LSTMCell(3, 4), np.ones((2, 3))
-    >>> with planted():
-    ...     h, _, _ = cell.forward(x)
-    >>> bool((h == cell.forward(x)[0]).all())
+    >>> copy = planted().of(LSTMCell)(3, 4).with_params(cell.params)
+    >>> bool((copy.forward(x)[0] == cell.forward(x)[0]).all())
     True
     """
-    changed: dict[FunctionType, Lines] = {}
-    for bug in (UNCHECKED, *bugs):
+    return _planted(bugs)
+
+
+@lru_cache(maxsize=128)
+def _planted(bugs: tuple[Bug, ...]) -> Copy:
+    original = _planted(()) if bugs else Original()
+    changed: dict[str, list[str]] = {}
+    for bug in bugs or (UNCHECKED,):
+        for place in bug.places:
+            name = place.__module__
+            changed.setdefault(name, [*(original.changed.get(name) or source_lines(name))])
         for change in bug.changes:
-            found = {f: changed.get(f, source_lines(f)) for f in functions_of(bug.places)}
-            function, start = _place(bug, change, found)
-            lines = found[function]
-            indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-            new = tuple(indent + line for line in change.new)
-            changed[function] = lines[:start] + new + lines[start + len(change.old) :]
-    before = {function: function.__code__ for function in changed}
-    codes = {function: _code(function, lines) for function, lines in changed.items()}
-    try:
-        for function, code in codes.items():
-            function.__code__ = code
-        yield
-    finally:
-        for function, code in before.items():
-            function.__code__ = code
+            lines, at = _place(bug, change, changed)
+            indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+            new = "".join(f"{indent}{line}\n" for line in change.new)
+            lines[at : at + len(change.old)] = [new, *[""] * (len(change.old) - 1)]
+    return Copy(original, changed)
 
 
-def functions_of(places: tuple[Any, ...]) -> list[FunctionType]:
-    """The functions, and those that are in the classes, without what is wrapped around them."""
-    found: list[Any] = []
-    for place in places:
-        found += vars(place).values() if inspect.isclass(place) else [place]
-    getters = (each.fget if isinstance(each, property) else each for each in found)
-    plain = (inspect.unwrap(each) for each in getters if inspect.isroutine(each))
-    return [each for each in plain if isinstance(each, FunctionType)]
-
-
-@cache
-def source_lines(function: FunctionType) -> Lines:
-    """The lines of a function, not indented, and without what decorates it."""
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    return tuple(dropwhile(lambda line: not line.startswith("def "), lines))
-
-
-def _place(bug: Bug, change: Edit, sources: dict[FunctionType, Lines]) -> tuple[FunctionType, int]:
-    """The one function and line at which the old lines begin."""
-    old, places = tuple(line.strip() for line in change.old), []
-    for function, lines in sources.items():
-        plain = [line.split("  #")[0].strip() for line in lines]
-        places += [
-            (function, n) for n in range(len(lines)) if tuple(plain[n : n + len(old)]) == old
-        ]
-    if len(places) != 1:
+def _place(bug: Bug, change: Edit, sources: dict[str, list[str]]) -> tuple[list[str], int]:
+    """Return the lines of a module, and the one at which the old lines begin."""
+    old, found = [line.strip() for line in change.old], []
+    for place in bug.places:
+        lines, span = sources[place.__module__], _span(place)
+        plain = [line.split("  #")[0].strip() for line in lines[span]]
+        starts = [n for n in range(len(plain)) if plain[n : n + len(old)] == old]
+        found += [(lines, span.start + n) for n in starts]
+    if len(found) != 1:
         raise ValueError(
             f"{bug.name}: expected {old[0]!r} to be one place in {list(bug.places)}; "
-            f"got {len(places)}"
+            f"got {len(found)}"
         )
-    return places[0]
+    return found[0]
 
 
 @cache
-def _code(function: FunctionType, lines: Lines) -> CodeType:
-    """The code of a function with other lines, which finds the same names."""
-    made: dict[str, Any] = {}
-    text = "from __future__ import annotations\n" + "\n".join(lines)
-    exec(compile(text, f"<{function.__qualname__}>", "exec"), function.__globals__, made)
-    code: CodeType = made[function.__name__].__code__
-    return code
+def _span(place: Any) -> slice:
+    """Return where the lines of a function or class are in its module."""
+    lines, number = inspect.getsourcelines(inspect.unwrap(place))
+    return slice(number - 1, number - 1 + len(lines))
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """What a case gives with these mistakes; nothing where that cannot be computed."""
-    run = next((bug.port for bug in bugs if bug.port), case.subject.run)
-    inputs = case.inputs  # made, if they are not yet, before anything is planted
+    port = next((bug.port for bug in bugs if bug.port), None)
+    inputs = case.inputs
     try:
-        with planted(*bugs), np.errstate(all="ignore"):
-            return dict(run(case.options, inputs))
+        copy = planted(*bugs)
+        with np.errstate(all="ignore"):
+            return dict((copy.of(port) or _subject(copy, case.subject).run)(case.options, inputs))
     except (ValueError, ArithmeticError, OSError):  # OSError: there is no source
         return {}
+
+
+def _subject(copy: Copy, subject: Any) -> Any:
+    """Return a subject with the classes and functions of a copy."""
+    parts = {each.name: copy.of(getattr(subject, each.name)) for each in fields(subject)}
+    return copy.of(type(subject))(**parts)
