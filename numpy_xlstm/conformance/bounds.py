@@ -3,6 +3,7 @@
 Derived in ``docs/conformance.md``.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 
 def beside(subject: Subject, arrays: Arrays) -> Arrays:
     """For each entry the largest that is of its kind and in its row."""
-    by_row = {n: subject.pattern(n, a.ndim).startswith("row") for n, a in arrays.items()}
+    by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
         found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
@@ -104,6 +105,11 @@ def beside(subject: Subject, arrays: Arrays) -> Arrays:
         )
         for name, array in arrays.items()
     }
+
+
+@cache
+def _by_row(subject: Subject, name: str, ndim: int) -> bool:
+    return subject.pattern(name, ndim).startswith("row")
 
 
 def kind(name: str) -> str:

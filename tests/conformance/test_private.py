@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTMCell
+from numpy_xlstm import LSTMCell, Module, sLSTMCell, unroll
+from numpy_xlstm.cells.gates import pre_activations
 from numpy_xlstm.conformance import Case, cases, from_layer, verify
 from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import NonFiniteError
-from numpy_xlstm.numerics import check_array
 
 CASES = cases("lstm.step", "float64")
 SIDE_EFFECTS = "expected the port to leave its inputs as they are; it writes into "
@@ -53,16 +53,17 @@ def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
         results(CASES[0], mistake(name, "lstm.step")._replace(port=port))
     now = package()
     assert seen == [now, now]
-    assert len(now) > 5000
+    assert len(now) > 1000
 
 
-def test_a_copy_shares_nothing_that_a_mistake_reaches() -> None:
-    wrong = planted(mistake("tanh-of-output-missing", "lstm.step"))
-    assert wrong.of(LSTMCell) is not planted().of(LSTMCell) is not LSTMCell
-    assert wrong.of(check_array) is planted().of(check_array) is not check_array
-    assert wrong.of(NonFiniteError) is NonFiniteError
-    assert wrong.of(LSTMCell).__mro__[1] is planted().of(LSTMCell).__mro__[1]
-    assert wrong.of((np.tanh, LSTMCell, "x")) == (np.tanh, wrong.of(LSTMCell), "x")
+def test_a_copy_has_its_own_of_what_a_mistake_reaches_and_no_more() -> None:
+    wrong = planted(mistake("recurrent-matrix-transposed", "lstm.step"))  # in cells/gates.py
+    for reached in (pre_activations, LSTMCell, sLSTMCell):
+        assert wrong.of(reached) is not reached
+    for shared in (unroll, Module, NonFiniteError, np.tanh, "x"):
+        assert wrong.of(shared) is shared
+    assert wrong.of((LSTMCell, unroll)) == (wrong.of(LSTMCell), unroll)
+    assert planted().of(LSTMCell) is LSTMCell
 
 
 def test_a_forward_in_another_thread_is_what_it_was() -> None:
@@ -151,7 +152,9 @@ def test_a_port_that_writes_into_its_inputs_fails_and_hurts_no_other(
     chosen = [case for case in cases("lstm.step", "float64", seed=1) if "state.c" in case.inputs]
     before = [{n: a.tobytes() for n, a in case.inputs.items()} for case in chosen]
     report = verify(chosen, port)
-    assert [row.note for v in report.verdicts for row in v.rows] == [SIDE_EFFECTS + inputs] * len(chosen)
+    assert [row.note for v in report.verdicts for row in v.rows] == [SIDE_EFFECTS + inputs] * len(
+        chosen
+    )
     assert report.diagnosis == []
     assert before == [{n: a.tobytes() for n, a in case.inputs.items()} for case in chosen]
     assert not any(a.flags.writeable for case in chosen for a in case.inputs.values())
