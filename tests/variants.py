@@ -8,12 +8,20 @@ import numpy as np
 from hypothesis import strategies as st
 
 from numpy_xlstm import LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
+from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
 
 FORGET = ("sigmoid", "exp")
 INPUT = ("exp", "sigmoid")
+
+
+def spoiled(cell: Any, right: str, wrong: str) -> Any:
+    """The cell with one expression changed, in a private copy of its module."""
+    text = source(cell.__module__)
+    assert text.count(right) == 1
+    return Copy({cell.__module__: text.replace(right, wrong)}).of(cell)
 
 
 @dataclass(frozen=True)

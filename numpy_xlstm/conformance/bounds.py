@@ -3,6 +3,7 @@
 Derived in ``docs/conformance.md``.
 """
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -90,15 +91,15 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 
 def beside(subject: Subject, arrays: Arrays) -> Arrays:
     """For each entry the largest that is of its kind and in its row."""
+    by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
-        axes = tuple(range(1 if _by_row(subject, name, array) else 0, array.ndim))
-        found = array.max(axis=axes, initial=0)
+        found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
         rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
     return {
         name: np.broadcast_to(
             rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
-            if _by_row(subject, name, array)
+            if by_row[name]
             else rows[kind(name)].max(initial=0),
             array.shape,
         )
@@ -106,8 +107,9 @@ def beside(subject: Subject, arrays: Arrays) -> Arrays:
     }
 
 
-def _by_row(subject: Subject, name: str, array: Array) -> bool:
-    return subject.pattern(name, array.ndim).startswith("row")
+@cache
+def _by_row(subject: Subject, name: str, ndim: int) -> bool:
+    return subject.pattern(name, ndim).startswith("row")
 
 
 def kind(name: str) -> str:

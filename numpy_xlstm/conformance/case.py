@@ -26,6 +26,13 @@ ILL = 0.01
 DRAWS = 20
 
 
+def frozen(arrays: Arrays) -> Arrays:
+    """Return the arrays, into which NumPy no longer writes."""
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
 class Content(NamedTuple):
     """The tensors of a case."""
 
@@ -79,11 +86,12 @@ class Case:
 
     @cached_property
     def _tensors(self) -> Content:
-        return self.content()
+        content = self.content()
+        return content._replace(inputs=frozen(content.inputs))
 
     @property
     def inputs(self) -> Arrays:
-        """Parameters, x, the state before, and cotangents, by name."""
+        """Parameters, x, the state before, and cotangents, by name; NumPy writes into none."""
         return self._tensors.inputs
 
     @property

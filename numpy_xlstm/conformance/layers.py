@@ -5,7 +5,7 @@ from typing import Any
 
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.subjects import Arrays, part
-from numpy_xlstm.conformance.verify import Port, PortError
+from numpy_xlstm.conformance.verify import Port, PortError, copied
 from numpy_xlstm.gradcheck.target import checked_target, over
 from numpy_xlstm.trees import leaves, rebuild
 
@@ -50,12 +50,12 @@ def _results(inputs: Arrays, layer: Any) -> Arrays:
         given.append(_state_before(inputs, layer))
     more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
     y, *final, cache = layer.forward(*given, **more)
+    results = copied({"y": y, **_named("final", dfinal, final)})
     dstate = [rebuild(tree, iter(dfinal.values())) for tree in final]
     found = layer.backward(inputs["dy"], cache, *dstate)
     parts = list(found) if isinstance(found, tuple) else [found]
     grads = parts.pop() if isinstance(parts[-1], Mapping) else {}
     dstate0 = parts.pop() if dfinal else None
-    results = {"y": y, **_named("final", dfinal, final)}
     results |= {f"d{name}": gradient for name, gradient in zip(names, parts, strict=True)}
     results |= _named("dstate0", dfinal, dstate0)
     results |= {f"grads.{name}": gradient for name, gradient in grads.items()}

@@ -99,16 +99,13 @@ def paper_model(specification: Any, options: Options) -> Any:
     return specification(config, rng=RNG)
 
 
-def cell_model(body: Any) -> Any:
-    """A model of one recurrent layer."""
-
-    def make(specification: Any, options: Options) -> Any:
-        own = ("vocab_size", "embedding_size")
-        rest = {name: value for name, value in options.items() if name not in own}
-        layer = body(options["embedding_size"], **rest, rng=RNG)
-        return specification(*(options[name] for name in own), layer, rng=RNG)
-
-    return make
+def cell_model(specification: Any, options: Options) -> Any:
+    """Make a model of one recurrent layer: its specification is both classes."""
+    model, body = specification
+    own = ("vocab_size", "embedding_size")
+    rest = {name: value for name, value in options.items() if name not in own}
+    layer = body(options["embedding_size"], **rest, rng=RNG)
+    return model(*(options[name] for name in own), layer, rng=RNG)
 
 
 def _models() -> list[Subject]:
@@ -116,11 +113,12 @@ def _models() -> list[Subject]:
     paper = {**SLSTM, **MLSTM, "vocab_size": V}
     large_model = {**LARGE, "num_blocks": 2, "vocab_size": V}
     cell = {"vocab_size": V, "embedding_size": 5, "hidden_size": 6}
-    memory = {**cell, "num_heads": NH, "qk_dim": 4, "eps": 2.0**-20}
+    slstm = {**cell, "num_heads": NH}
+    memory = {**slstm, "qk_dim": 4, "eps": 2.0**-20}
     made: list[tuple[str, Any, Any, dict[str, Options]]] = [
-        ("lstm", models.LanguageModel, cell_model(layers.LSTM), {"": cell}),
-        ("slstm", models.LanguageModel, cell_model(layers.sLSTM), {"": {**cell, "num_heads": NH}}),
-        ("mlstm", models.LanguageModel, cell_model(layers.mLSTM), {"": memory}),
+        ("lstm", (models.LanguageModel, layers.LSTM), cell_model, {"": cell}),
+        ("slstm", (models.LanguageModel, layers.sLSTM), cell_model, {"": slstm}),
+        ("mlstm", (models.LanguageModel, layers.mLSTM), cell_model, {"": memory}),
         (
             "xlstm",
             models.xLSTMLMModel,

@@ -5,18 +5,20 @@ import math
 import os
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.conformance.case import Case
+import numpy as np
+
+from numpy_xlstm.conformance.case import Case, Content, frozen
 from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.conformance.manifest import VERSION
 from numpy_xlstm.errors import printable
-from numpy_xlstm.numerics import checked_path
+from numpy_xlstm.numerics import Array, checked_path
 
 Port = Callable[[Case], Mapping[str, Any]]
 """Gives the results of a case by name."""
@@ -191,14 +193,47 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
 
 def verdict(case: Case, port: Port) -> Verdict:
     """Judge a port on one case."""
+    given = frozen(copied(case.inputs))
+    results, note = _called(port, case)
+    written = _written(case, given)
+    case.inputs.update({name: given[name] for name in written})
+    if "read-only" in note:  # NumPy has refused to write, and does not say into which input
+        content = Content(copied(given), case.expected, case.bounds)
+        own = replace(case, content=lambda: content)
+        for array in own.inputs.values():
+            array.flags.writeable = True
+        _called(port, own)
+        written = _written(own, given)
+    if written:
+        what = "them" if written[1:] else "it"
+        note = f"it writes into {', '.join(written)}: copy {what} first"
+        note = f"expected the port to leave its inputs as they are; {note}"
+    if results is None or written:
+        return Verdict(case, (Row(case.id, "", math.inf, note),), None)
+    return Verdict(case, tuple(compare(case, results)), results)
+
+
+def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str]:
+    """Return copies of the results of a port, or None and a note that says why there are none."""
     try:
         results = port(case)
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
             raise PortError(f"expected results by name; got {results!r:.80}")
+        return copied(results), ""
     except Exception as error:  # a port may fail in any way, and the other cases go on
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
-        return Verdict(case, (Row(case.id, "", math.inf, " ".join(note.split())),), None)
-    return Verdict(case, tuple(compare(case, results)), results)
+        return None, " ".join(note.split())
+
+
+def _written(case: Case, given: Mapping[str, Array]) -> list[str]:
+    """Return the inputs that are no longer as they were given."""
+    now = {name: np.asarray(case.inputs.get(name)) for name in given}
+    return [name for name, array in given.items() if now[name].tobytes() != array.tobytes()]
+
+
+def copied(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results whose arrays are copies: a port may use its own again."""
+    return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in results.items()}
 
 
 def from_folder(folder: str | os.PathLike[str]) -> Port:

@@ -2,7 +2,9 @@
 
 import difflib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,8 @@ def check_array(
     added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
+    if _any_numbers.get():
+        return array
     finite = np.isfinite(value)
     if allow_minus_inf:
         finite |= value.real == -np.inf
@@ -65,6 +69,19 @@ def check_array(
             f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
         )
     return array
+
+
+_any_numbers: ContextVar[bool] = ContextVar("_any_numbers", default=False)
+
+
+@contextmanager
+def any_numbers() -> Iterator[None]:
+    """Let :func:`check_array` accept NaN and infinity, in this thread alone."""
+    token = _any_numbers.set(True)
+    try:
+        yield
+    finally:
+        _any_numbers.reset(token)
 
 
 def check_form(

@@ -6,6 +6,7 @@ import os
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from numpy_xlstm.conformance import (
     verify,
 )
 from numpy_xlstm.conformance.bounds import in_dtype
-from numpy_xlstm.conformance.bugs import planted
+from numpy_xlstm.conformance.bugs import results
+from numpy_xlstm.conformance.case import Content
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
@@ -175,9 +177,8 @@ def test_no_name_is_cut() -> None:
 
 def narrow(case: Case) -> Arrays:
     """A port that computes in float32, whatever it is given."""
-    with planted(), np.errstate(all="ignore"):
-        found = case.subject.run(case.options, in_dtype(case.inputs, np.float32))
-    return in_dtype(found, case.dtype)
+    content = Content(in_dtype(case.inputs, np.float32), case.expected, case.bounds)
+    return in_dtype(results(replace(case, content=lambda: content)), case.dtype)
 
 
 @pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])

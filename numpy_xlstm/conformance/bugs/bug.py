@@ -1,28 +1,23 @@
 """A known mistake, as a change of a line or two of the specification, and the way to plant it."""
 
-import inspect
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from dataclasses import fields
 from fnmatch import fnmatchcase
-from functools import cache
-from itertools import dropwhile
-from types import CodeType, FunctionType
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.numerics import Array, check_array
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.arrays import any_numbers
 
-Lines = tuple[str, ...]
+Edit = tuple[list[str], list[str]]
+"""Neighbouring lines, and the lines in their place."""
 
 
-class Edit(NamedTuple):
-    """Neighbouring lines, and what stands in their place."""
-
-    old: Lines
-    new: Lines
+KERNELS = "numpy_xlstm.kernels."
 
 
 class Bug(NamedTuple):
@@ -56,11 +51,10 @@ class Bug(NamedTuple):
     ...     - h = o * np.tanh(c)
     ...     + h = o * c
     ...     ''', "an LSTM without the tanh of the output")
-    >>> cell, x = LSTMCell(3, 4, rng=np.random.default_rng(0)), np.ones((2, 3))
-    >>> with planted(bug):
-    ...     h, state, cache = cell.forward(x)
-    >>> bool(np.allclose(h, cache.o * state.c)), bool(np.allclose(h, cell.forward(x)[0]))
-    (True, False)
+    >>> cell = planted(bug).of(LSTMCell)(3, 4, rng=np.random.default_rng(0))
+    >>> h, state, cache = cell.forward(np.ones((2, 3)))
+    >>> bool(np.allclose(h, cache.o * state.c))
+    True
     """
 
     name: str
@@ -86,26 +80,15 @@ class Bug(NamedTuple):
     @property
     def changes(self) -> list[Edit]:
         """The change, part by part."""
-        parts: list[tuple[list[str], list[str]]] = [([], [])]
+        parts: list[Edit] = [([], [])]
         for line in self.change.strip().splitlines():
             sign, _, text = line.strip().partition(" ")
             if not sign or (sign == "-" and parts[-1][1]):
                 parts.append(([], []))
             if sign:
                 parts[-1][sign == "+"].append(text)
-        return [Edit(tuple(old), tuple(new)) for old, new in parts if old]
+        return [(old, new) for old, new in parts if old]
 
-
-UNCHECKED = Bug(
-    "unchecked",
-    (),
-    (check_array,),
-    """
-    - finite = np.isfinite(value)
-    + finite = np.ones(value.shape, bool)
-    """,
-    "a port, which does not refuse to go on with NaN and infinity",
-)
 
 NOT_COMPILED = Bug(
     "not-compiled",
@@ -119,108 +102,76 @@ NOT_COMPILED = Bug(
 )
 
 
-@contextmanager
-def planted(*bugs: Bug) -> Iterator[None]:
-    """Let the specification make these mistakes as long as the context lasts, for all who use it.
+@lru_cache(maxsize=128)
+def planted(*bugs: Bug) -> Copy:
+    """Return a private copy of the package in which these mistakes are made.
 
     Parameters
     ----------
     *bugs : Bug
         The mistakes.
 
-    Yields
-    ------
-    None
-        While they are made.
+    Returns
+    -------
+    Copy
+        Its ``of`` returns the copy's class or function for one of the package.
 
     Raises
     ------
     ValueError
-        If a line that is to be changed does not occur exactly once: by itself, or since two
-        mistakes are changes of one line.
+        If the lines that are to be changed do not occur exactly once in the modules of their
+        places: by themselves, or since two mistakes are changes of one line.
 
     Examples
     --------
-    See :class:`Bug`; without any, nothing changes.
+    See :class:`Bug`; what no mistake reaches is shared with the package.
 
-    >>> import numpy as np
     >>> from numpy_xlstm import LSTMCell
     >>> from numpy_xlstm.conformance.bugs import planted
-    >>> cell, x = LSTMCell(3, 4), np.ones((2, 3))
-    >>> with planted():
-    ...     h, _, _ = cell.forward(x)
-    >>> bool((h == cell.forward(x)[0]).all())
+    >>> planted().of(LSTMCell) is LSTMCell
     True
     """
-    changed: dict[FunctionType, Lines] = {}
-    for bug in (UNCHECKED, NOT_COMPILED, *bugs):
-        for change in bug.changes:
-            found = {f: changed.get(f, source_lines(f)) for f in functions_of(bug.places)}
-            function, start = _place(bug, change, found)
-            lines = found[function]
-            indent = lines[start][: len(lines[start]) - len(lines[start].lstrip())]
-            new = tuple(indent + line for line in change.new)
-            changed[function] = lines[:start] + new + lines[start + len(change.old) :]
-    before = {function: function.__code__ for function in changed}
-    codes = {function: _code(function, lines) for function, lines in changed.items()}
-    try:
-        for function, code in codes.items():
-            function.__code__ = code
-        yield
-    finally:
-        for function, code in before.items():
-            function.__code__ = code
+    changed: dict[str, str] = {}
+    in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
+    for bug in (*bugs, NOT_COMPILED) if in_kernels else bugs:
+        for old, new in bug.changes:
+            name, lines, at = _place(bug, old, changed)
+            indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+            lines[at : at + len(old)] = [indent + line for line in new]
+            changed[name] = "\n".join(lines)
+    return Copy(changed)
 
 
-def functions_of(places: tuple[Any, ...]) -> list[FunctionType]:
-    """The functions, and those that are in the classes, without what is wrapped around them."""
-    found: list[Any] = []
-    for place in places:
-        found += vars(place).values() if inspect.isclass(place) else [place]
-    getters = (each.fget if isinstance(each, property) else each for each in found)
-    plain = (inspect.unwrap(each) for each in getters if inspect.isroutine(each))
-    return [each for each in plain if isinstance(each, FunctionType)]
-
-
-@cache
-def source_lines(function: FunctionType) -> Lines:
-    """The lines of a function, not indented, and without what decorates it."""
-    lines = textwrap.dedent(inspect.getsource(function)).splitlines()
-    return tuple(dropwhile(lambda line: not line.startswith("def "), lines))
-
-
-def _place(bug: Bug, change: Edit, sources: dict[FunctionType, Lines]) -> tuple[FunctionType, int]:
-    """The one function and line at which the old lines begin."""
-    old, places = tuple(line.strip() for line in change.old), []
-    for function, lines in sources.items():
+def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list[str], int]:
+    """Return a module, its lines, and the number of the first old line among them."""
+    old, found = [line.strip() for line in old], []
+    for name in {place.__module__ for place in bug.places}:
+        lines = changed.get(name, source(name)).split("\n")
         plain = [line.split("  #")[0].strip() for line in lines]
-        places += [
-            (function, n) for n in range(len(lines)) if tuple(plain[n : n + len(old)]) == old
-        ]
-    if len(places) != 1:
+        starts = [n for n in range(len(plain)) if plain[n : n + len(old)] == old]
+        found += [(name, lines, n) for n in starts]
+    if len(found) != 1:
         raise ValueError(
-            f"{bug.name}: expected {old[0]!r} to be one place in {list(bug.places)}; "
-            f"got {len(places)}"
+            f"{bug.name}: expected {old[0]!r} to be one place in the modules of "
+            f"{list(bug.places)}; got {len(found)}"
         )
-    return places[0]
-
-
-@cache
-def _code(function: FunctionType, lines: Lines) -> CodeType:
-    """The code of a function with other lines, which finds the same names."""
-    made: dict[str, Any] = {}
-    text = "from __future__ import annotations\n" + "\n".join(lines)
-    exec(compile(text, f"<{function.__qualname__}>", "exec"), function.__globals__, made)
-    code: CodeType = made[function.__name__].__code__
-    return code
+    return found[0]
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """What a case gives with these mistakes; nothing where that cannot be computed."""
-    run = next((bug.port for bug in bugs if bug.port), case.subject.run)
-    inputs = case.inputs  # made, if they are not yet, before anything is planted
+    port = next((bug.port for bug in bugs if bug.port), None)
+    inputs = case.inputs
     try:
-        with planted(*bugs), np.errstate(all="ignore"):
+        copy = planted(*bugs)
+        run = copy.of(port) or _subject(copy, case.subject).run
+        with np.errstate(all="ignore"), any_numbers():
             return dict(run(case.options, inputs))
     except (ValueError, ArithmeticError, OSError):  # OSError: there is no source
         return {}
+
+
+def _subject(copy: Copy, subject: Any) -> Any:
+    """Return a subject with the classes and functions of a copy."""
+    parts = {each.name: copy.of(getattr(subject, each.name)) for each in fields(subject)}
+    return copy.of(type(subject))(**parts)

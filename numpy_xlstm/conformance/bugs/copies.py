@@ -1,0 +1,85 @@
+"""Private copies of the package with other source: the package itself is never written."""
+
+import builtins
+import re
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from importlib import import_module
+from importlib.util import module_from_spec
+from operator import attrgetter
+from types import CodeType, FunctionType, ModuleType, SimpleNamespace
+from typing import Any
+
+PACKAGE = __name__.partition(".")[0]
+IMPORT = re.compile(rf"^from ({PACKAGE}[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+
+
+class Copy:
+    """A copy of the package in which some modules have other source.
+
+    A module runs again, in a namespace of its own, if it has other source or imports a module that
+    runs again. Its imports from the package find the modules of the copy. All other modules are
+    those of the package.
+    """
+
+    def __init__(self, changed: Mapping[str, str]) -> None:
+        self.changed = changed
+        self.modules: dict[str, ModuleType] = {}
+
+    def of(self, thing: Any) -> Any:
+        """Return the copy's class or function for one of the package, or a tuple for a tuple."""
+        if isinstance(thing, tuple):
+            return tuple(map(self.of, thing))
+        if isinstance(thing, type | FunctionType) and thing.__module__.split(".")[0] == PACKAGE:
+            return attrgetter(thing.__qualname__)(self.module(thing.__module__))
+        return thing
+
+    def module(self, name: str) -> ModuleType:
+        """Return a module of the copy."""
+        original: Any = import_module(name)
+        if self.changed.keys().isdisjoint(_needs(name)):
+            return original
+        if name not in self.modules:
+            module = module_from_spec(original.__spec__)
+            vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._import}
+            text = self.changed.get(name) or source(name)
+            exec(_code(text, f"<{name}>"), vars(module))
+            self.modules.setdefault(name, module)  # another thread may have been first
+        return self.modules[name]
+
+    def _import(self, name: str, *scopes: Any) -> Any:
+        """Take the place of ``__import__`` in the modules of the copy."""
+        found = builtins.__import__(name, *scopes)
+        if name.split(".")[0] != PACKAGE:
+            return found
+        return SimpleNamespace(**{each: self._member(found, each) for each in scopes[2]})
+
+    def _member(self, original: ModuleType, name: str) -> Any:
+        """Return the copy's value of a name in a module of the package."""
+        value = getattr(original, name)
+        if isinstance(value, ModuleType):
+            return self.module(value.__name__)
+        return getattr(self.module(original.__name__), name)
+
+
+@cache
+def source(name: str) -> str:
+    """Return the source of a module of the package."""
+    module: Any = import_module(name)
+    return module.__loader__.get_source(name) or ""
+
+
+@lru_cache(maxsize=256)
+def _code(text: str, name: str) -> CodeType:
+    return compile(text, name, "exec")
+
+
+@cache
+def _needs(name: str) -> set[str]:
+    """Return the modules of the package that a module is made of: itself and all it imports."""
+    found = {name}
+    for module, names in IMPORT.findall(source(name)):
+        for each in re.findall(r"\w+", re.sub(r" as \w+|#.*", "", names)):
+            value = getattr(import_module(module), each)
+            found |= _needs(value.__name__ if isinstance(value, ModuleType) else module)
+    return found

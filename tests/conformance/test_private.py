@@ -1,0 +1,217 @@
+"""A report touches nobody else: not the package, not other threads, not the inputs of a case."""
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from inspect import unwrap
+from threading import Barrier, Event
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTMCell, Module, sLSTMCell, unroll
+from numpy_xlstm.cells.gates import pre_activations
+from numpy_xlstm.conformance import Case, cases, from_layer, verify
+from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
+from numpy_xlstm.conformance.subjects import Arrays
+from numpy_xlstm.errors import NonFiniteError
+
+CASES = cases("lstm.step", "float64")
+SIDE_EFFECTS = "expected the port to leave its inputs as they are; it writes into "
+
+
+def mistake(name: str, subject: str) -> Bug:
+    return next(bug for bug in BUGS if bug.name == name and bug.concerns(subject))
+
+
+def package() -> dict[tuple[str, ...], int]:
+    """What all modules and classes of the package hold, and the code of all functions."""
+    return {place: id(value) for place, value in parts()}
+
+
+def parts() -> Iterator[tuple[tuple[str, ...], Any]]:
+    modules = {name: m for name, m in sys.modules.items() if name.startswith("numpy_xlstm")}
+    for module, names in modules.items():
+        for name, value in vars(names).items():
+            yield (module, name), value
+            for member, part in vars(value).items() if isinstance(value, type) else [("", value)]:
+                yield (module, name, member), part
+                if code := getattr(unwrap(part), "__code__", None):
+                    yield (module, name, member, "code"), code
+
+
+def test_nothing_of_the_package_is_written_while_a_mistake_is_made() -> None:
+    seen = []
+
+    def port(options: Any, inputs: Arrays) -> Arrays:
+        seen.append(package())
+        return {}
+
+    for name in ("tanh-of-output-missing", "recurrent-matrix-transposed"):
+        results(CASES[0], mistake(name, "lstm.step")._replace(port=port))
+    now = package()
+    assert seen == [now, now]
+    assert len(now) > 1000
+
+
+def test_a_copy_has_its_own_of_what_a_mistake_reaches_and_no_more() -> None:
+    wrong = planted(mistake("recurrent-matrix-transposed", "lstm.step"))  # in cells/gates.py
+    for reached in (pre_activations, LSTMCell, sLSTMCell):
+        assert wrong.of(reached) is not reached
+    for shared in (unroll, Module, NonFiniteError, np.tanh, "x"):
+        assert wrong.of(shared) is shared
+    assert wrong.of((LSTMCell, unroll)) == (wrong.of(LSTMCell), unroll)
+    assert planted().of(LSTMCell) is LSTMCell
+
+
+def test_a_forward_in_another_thread_is_what_it_was() -> None:
+    rng, done = np.random.default_rng(0), Event()
+    cell, x = LSTMCell(3, 4, rng=rng), rng.standard_normal((2, 3))
+    right, hole = cell.forward(x)[0].tobytes(), np.full_like(x, np.nan)
+
+    def others() -> list[bytes]:
+        found = []
+        while not done.is_set():
+            found.append(cell.forward(x)[0].tobytes())
+            with pytest.raises(NonFiniteError):
+                cell.forward(hole)
+        return found
+
+    wrong = mistake("candidate-sigmoid", "lstm.step")
+    with ThreadPoolExecutor() as pool:
+        found = pool.submit(others)
+        said = str(verify(CASES, lambda case: results(case, wrong)))
+        done.set()
+    assert "(candidate-sigmoid)" in said
+    assert {*found.result()} == {right}
+
+
+@pytest.fixture
+def many_switches() -> Iterator[None]:
+    """Let threads take turns after a few steps of the interpreter."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("many_switches")
+def test_reports_that_overlap_are_right_and_leave_the_package_as_it_was() -> None:
+    names = ["candidate-sigmoid", "bias-missing", "memory-path-cut", "tanh-of-output-missing"]
+    before, start = package(), Barrier(len(names))
+
+    def report(name: str) -> str:
+        wrong = [results(case, mistake(name, "lstm.step")) for case in CASES]
+        given = dict(zip([case.id for case in CASES], wrong, strict=True))
+        start.wait()
+        return str(verify(CASES, lambda case: given[case.id]).diagnosis)
+
+    with ThreadPoolExecutor() as pool:
+        said = list(pool.map(report, names))
+    for name, text in zip(names, said, strict=True):
+        assert [each for each in names if f"({each})" in text] == [name]
+    assert package() == before
+    assert verify(CASES, Case.results).passed
+
+
+def in_place(case: Case) -> Arrays:
+    """A right port that keeps its memory where it was given, as many do."""
+    right = dict(case.results())
+    case.inputs["state.c"][...] = right["final.c"]
+    return right | {"final.c": case.inputs["state.c"]}
+
+
+def by_address(case: Case) -> Arrays:
+    """The same in a language that does not ask NumPy."""
+    right = dict(case.results())
+    for name in ("h", "c"):
+        array = case.inputs[f"state.{name}"]
+        ctypes.memmove(array.ctypes.data, right[f"final.{name}"].ctypes.data, array.nbytes)
+    return right
+
+
+def lost(case: Case) -> Arrays:
+    right = dict(case.results())
+    case.inputs.pop("x")
+    return right
+
+
+@pytest.mark.parametrize(
+    ("port", "inputs"),
+    [
+        (in_place, "state.c: copy it first"),
+        (by_address, "state.h, state.c: copy them first"),
+        (lost, "x: copy it first"),
+    ],
+)
+def test_a_port_that_writes_into_its_inputs_fails_and_hurts_no_other(
+    port: Any, inputs: str
+) -> None:
+    chosen = [case for case in cases("lstm.step", "float64", seed=1) if "state.c" in case.inputs]
+    before = [{n: a.tobytes() for n, a in case.inputs.items()} for case in chosen]
+    report = verify(chosen, port)
+    assert [row.note for v in report.verdicts for row in v.rows] == [SIDE_EFFECTS + inputs] * len(
+        chosen
+    )
+    assert report.diagnosis == []
+    assert before == [{n: a.tobytes() for n, a in case.inputs.items()} for case in chosen]
+    assert not any(a.flags.writeable for case in chosen for a in case.inputs.values())
+    assert verify(chosen, Case.results).passed
+
+
+def test_a_layer_that_writes_into_its_state_fails() -> None:
+    class InPlace(LSTMCell):
+        def forward(self, x: Any, state: Any = None) -> Any:
+            h, after, cache = super().forward(x, state)
+            state.h[...] = after.h
+            return h, after, cache
+
+    (first, *_) = verify(CASES[:1], from_layer(lambda case: InPlace(**case.options))).verdicts
+    assert [row.note for row in first.rows] == [f"{SIDE_EFFECTS}state.h: copy it first"]
+
+
+def test_what_numpy_refuses_elsewhere_is_not_laid_to_the_inputs() -> None:
+    def port(case: Case) -> Arrays:
+        np.broadcast_to(0.0, 2)[0] = 1
+        return {}
+
+    (verdict,) = verify(CASES[:1], port).verdicts
+    assert [row.note for row in verdict.rows] == ["ValueError: assignment destination is read-only"]
+
+
+class Buffers:
+    """A port that writes all results of a name and shape into one array."""
+
+    def __init__(self, *bugs: Bug) -> None:
+        self.bugs, self.arrays = bugs, dict[Any, Any]()
+
+    def __call__(self, case: Case) -> Arrays:
+        found = results(case, *self.bugs)
+        for name, array in found.items():
+            self.arrays.setdefault((name, array.shape), np.empty_like(array))[...] = array
+        return {name: self.arrays[name, array.shape] for name, array in found.items()}
+
+
+def test_buffers_that_are_used_again_are_read_at_once() -> None:
+    assert verify(CASES, Buffers()).passed
+    report = verify(CASES, Buffers(mistake("candidate-sigmoid", "lstm.step")))
+    (line,) = report.diagnosis
+    assert "(candidate-sigmoid)" in line
+    kept = [verdict.results["y"] for verdict in report.verdicts if verdict.results]
+    assert len({array.tobytes() for array in kept}) == len(CASES)
+
+
+def test_a_layer_may_use_the_memory_of_its_output_again() -> None:
+    class Workspace(LSTMCell):
+        def forward(self, x: Any, state: Any = None) -> Any:
+            self.work, after, cache = super().forward(x, state)
+            return self.work, after, cache
+
+        def backward(self, dh: Any, cache: Any, dstate: Any = None) -> Any:
+            found = super().backward(dh, cache, dstate)
+            self.work[...] = 7
+            return found
+
+    assert verify(CASES, from_layer(lambda case: Workspace(**case.options))).passed
