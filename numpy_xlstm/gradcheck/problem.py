@@ -1,6 +1,7 @@
 """Whatever is to be checked, as one flat function of named arrays, and as a scalar one."""
 
 import contextlib
+import copy
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -115,14 +116,15 @@ class Problem:
     def from_other_params(self, rng: np.random.Generator) -> "Problem":
         """The same problem where all numbers of the parameters are up to a quarter smaller.
 
-        They keep their signs, and are no longer 1 or symmetric.
+        They keep their signs, and are no longer 1 or symmetric. The layer is copied with its parts,
+        which may hold the same arrays.
         """
-        params = {name: self._point[label] for name, label in self._labels.items()}
-        for name, array in params.items():
+        layer = copy.deepcopy(self._target)
+        params = named_params(layer)
+        for array in params.values():
             if is_floating(array):
-                factors = 1 - rng.random(array.shape) / 4
-                params[name] = np.array(array * factors, array.dtype)
-        problem = Problem(over(self._target, params), self._inputs)
+                array *= 1 - rng.random(array.shape) / 4
+        problem = Problem(over(layer, params), self._inputs)
         problem.state = self.state
         if not all(np.isfinite(a[a != -np.inf]).all() for a in problem.outputs.values()):
             raise ValueError("the forward gives NaN or infinity")

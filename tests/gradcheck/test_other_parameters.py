@@ -1,5 +1,6 @@
 """Backwards that are right only at the given parameters, or only for inputs like those given."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,36 @@ def test_nothing_of_the_layer_is_changed(layer: Any, value: Array) -> None:
     for name, array in params.items():
         assert array is value_of[name]
         np.testing.assert_array_equal(array, before[name])
+
+
+class OfParts:
+    """A layer that gives its parameters to a part for the forward only: the part has them, too."""
+
+    def __init__(self, part: Any) -> None:
+        self.part, self.params = part, part.params
+
+    def forward(self, x: Array) -> Any:
+        part = copy.copy(self.part)
+        part.params = self.params
+        return part.forward(x)
+
+    def backward(self, dy: Array, cache: Any) -> Any:
+        return self.part.backward(dy, cache)
+
+
+@each_layer
+def test_a_backward_that_reads_the_parameters_of_a_part(layer: Any, value: Array) -> None:
+    part = layer(value.copy(), right=True)
+    report = gradcheck(OfParts(part), X, rng=0)
+    assert report.passed, str(report)
+    np.testing.assert_array_equal(next(iter(part.params.values())), value)
+    assert _elsewhere(gradcheck(OfParts(layer(value, right=False)), X, rng=0))
+
+
+@pytest.mark.parametrize("scalar", [np.float64(1.0), np.array(1.0)])
+def test_a_parameter_that_is_one_number(scalar: Any) -> None:
+    assert _elsewhere(gradcheck(Residual(scalar, right=False), X, rng=0))
+    assert gradcheck(Residual(scalar, right=True), X, rng=0).passed
 
 
 class Refusing(Product):
