@@ -167,7 +167,8 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
     cases : Sequence[Case]
         As :func:`cases` or :func:`read_vectors` gives them.
     port : callable
-        Takes a case and returns its results, arrays by name.
+        Takes a case and returns its results, arrays by name, which are copied at once. It fails if
+        it writes into the inputs of the case.
 
     Returns
     -------
@@ -205,9 +206,10 @@ def verdict(case: Case, port: Port) -> Verdict:
         _called(port, own)
         written = _written(own, given)
     if written:
-        what = "them" if written[1:] else "it"
-        note = f"it writes into {', '.join(written)}: copy {what} first"
-        note = f"expected the port to leave its inputs as they are; {note}"
+        note = (
+            "expected the port to leave its inputs as they are; it writes into "
+            f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
+        )
     if results is None or written:
         return Verdict(case, (Row(case.id, "", math.inf, note),), None)
     return Verdict(case, tuple(compare(case, results)), results)

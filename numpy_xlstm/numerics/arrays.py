@@ -2,8 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,10 @@ def checked_dtype(
     return found
 
 
+ANY_NUMBERS: ContextVar[bool] = ContextVar("ANY_NUMBERS", default=False)
+"""Whether :func:`check_array` accepts NaN and infinity, which known mistakes may give."""
+
+
 def check_array(
     name: str,
     value: Any,
@@ -57,7 +60,7 @@ def check_array(
     added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
-    if _any_numbers.get():
+    if ANY_NUMBERS.get():
         return array
     finite = np.isfinite(value)
     if allow_minus_inf:
@@ -69,19 +72,6 @@ def check_array(
             f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
         )
     return array
-
-
-_any_numbers: ContextVar[bool] = ContextVar("_any_numbers", default=False)
-
-
-@contextmanager
-def any_numbers() -> Iterator[None]:
-    """Let :func:`check_array` accept NaN and infinity, in this thread alone."""
-    token = _any_numbers.set(True)
-    try:
-        yield
-    finally:
-        _any_numbers.reset(token)
 
 
 def check_form(

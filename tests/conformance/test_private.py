@@ -23,7 +23,8 @@ SIDE_EFFECTS = "expected the port to leave its inputs as they are; it writes int
 
 
 def mistake(name: str, subject: str) -> Bug:
-    return next(bug for bug in BUGS if bug.name == name and bug.concerns(subject))
+    found: list[Bug] = [bug for bug in BUGS if bug.name == name and bug.concerns(subject)]
+    return found[0]
 
 
 def package() -> dict[tuple[str, ...], int]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.arrays import any_numbers
+from numpy_xlstm.numerics.arrays import ANY_NUMBERS
 
 Edit = tuple[list[str], list[str]]
 """Neighbouring lines, and the lines in their place."""
@@ -30,7 +30,7 @@ class Bug(NamedTuple):
     subjects : tuple[str, ...]
         The subjects in which it is made: patterns, such as ``slstm.*``.
     places : tuple
-        The functions and classes in which the lines stand.
+        The functions and classes in which the lines are; each line is once in their modules.
     change : str
         Old lines behind "- ", and new ones behind "+ ", without the tags.
     description : str
@@ -61,7 +61,7 @@ class Bug(NamedTuple):
     subjects: tuple[str, ...]
     """The subjects in which it is made: patterns, such as ``slstm.*``."""
     places: tuple[Any, ...]
-    """The functions and classes in which the lines stand."""
+    """The functions and classes in which the lines are; each line is once in their modules."""
     change: str
     """Old lines behind "- ", and new ones behind "+ ", without the tags."""
     description: str
@@ -161,14 +161,17 @@ def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """What a case gives with these mistakes; nothing where that cannot be computed."""
     port = next((bug.port for bug in bugs if bug.port), None)
-    inputs = case.inputs
+    inputs = case.inputs  # made, if they are not yet, before any number is accepted
+    before = ANY_NUMBERS.set(True)
     try:
         copy = planted(*bugs)
         run = copy.of(port) or _subject(copy, case.subject).run
-        with np.errstate(all="ignore"), any_numbers():
+        with np.errstate(all="ignore"):
             return dict(run(case.options, inputs))
     except (ValueError, ArithmeticError, OSError):  # OSError: there is no source
         return {}
+    finally:
+        ANY_NUMBERS.reset(before)
 
 
 def _subject(copy: Copy, subject: Any) -> Any:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
-from importlib.util import module_from_spec
 from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -36,11 +35,10 @@ class Copy:
 
     def module(self, name: str) -> ModuleType:
         """Return a module of the copy."""
-        original: Any = import_module(name)
         if self.changed.keys().isdisjoint(_needs(name)):
-            return original
+            return import_module(name)
         if name not in self.modules:
-            module = module_from_spec(original.__spec__)
+            module = ModuleType(name)
             vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._import}
             text = self.changed.get(name) or source(name)
             exec(_code(text, f"<{name}>"), vars(module))
@@ -65,8 +63,9 @@ class Copy:
 @cache
 def source(name: str) -> str:
     """Return the source of a module of the package."""
-    module: Any = import_module(name)
-    return module.__loader__.get_source(name) or ""
+    loader: Any = import_module(name).__loader__
+    text: str = loader.get_source(name) or ""
+    return text
 
 
 @lru_cache(maxsize=256)
