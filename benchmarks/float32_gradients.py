@@ -143,7 +143,9 @@ def run(xp: Any, kind: str, exp_gate: bool, inputs: Any, state: Any) -> Any:
     axis = 1 if kind == "slstm" else 2
     for t in range(inputs[0].shape[axis]):
         if kind == "slstm":
-            state = list(slstm_step(xp, slstm_inputs(inputs[0], inputs[1], t, state[0]), state, exp_gate))
+            state = list(
+                slstm_step(xp, slstm_inputs(inputs[0], inputs[1], t, state[0]), state, exp_gate)
+            )
             outputs.append(state[0])
         else:
             y, *state = mlstm_step(xp, [a[:, :, t] for a in inputs], state, exp_gate)
