@@ -152,7 +152,7 @@ class Recurrence:
         functions = step, derivatives, step_backward
         names: dict[str, Any] = {each.__name__: each for each in functions}
         names["__name__"] = step.__module__  # numba goes by module and name, here and below
-        exec(compile(text, __file__, "exec"), names)
+        exec(compile(text, loop.__code__.co_filename, "exec"), names)
         self.loop = specialised(loop, step, advance=kernel(names["advance"]))
         self.loop_backward = specialised(loop_backward, step, retreat=kernel(names["retreat"]))
 

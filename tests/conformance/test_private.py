@@ -83,8 +83,10 @@ def test_a_forward_in_another_thread_is_what_it_was() -> None:
     wrong = mistake("candidate-sigmoid", "lstm.step")
     with ThreadPoolExecutor() as pool:
         found = pool.submit(others)
-        said = str(verify(CASES, lambda case: results(case, wrong)))
-        done.set()
+        try:
+            said = str(verify(CASES, lambda case: results(case, wrong)))
+        finally:
+            done.set()
     assert "(candidate-sigmoid)" in said
     assert {*found.result()} == {right}
 
