@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.cells.unroll import UnrollCache
 from numpy_xlstm.door import output_size as cell_output_size
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
@@ -160,7 +161,9 @@ def step(specification: Any, options: Options) -> Any:
 
 def sequence(specification: Any, options: Options) -> SequenceLayer:
     """A cell over a sequence, step by step."""
-    return SequenceLayer(step(specification, options))
+    layer = SequenceLayer(step(specification, options))
+    layer.kernel, layer.Cache = None, UnrollCache  # type: ignore[misc]  # the cell is the truth
+    return layer
 
 
 def stack(specification: Any, options: Options) -> Any:

@@ -214,7 +214,7 @@ def forward(
             hs[t + 1], *after = cell.step(*steps[t], *memories[t], *constants)
             for array, new in zip(memories[t + 1], after, strict=True):
                 array[...] = new
-    y = hs[1:].transpose(2, 0, 1, 3).reshape(B, T, NH * D)
+    y = hs[1:].transpose(2, 0, 1, 3).copy().reshape(B, T, NH * D)
     y[padded] = 0
     return y, ScanCache(gates, R, units, hs, memories, ends)
 
