@@ -162,7 +162,7 @@ def step(specification: Any, options: Options) -> Any:
 def sequence(specification: Any, options: Options) -> SequenceLayer:
     """A cell over a sequence, step by step."""
     layer = SequenceLayer(step(specification, options))
-    layer.kernel, layer.Cache = None, UnrollCache  # type: ignore[misc]  # the cell is the truth
+    layer.unrolled, layer.Cache = True, UnrollCache  # type: ignore[misc]  # the cell is the truth
     return layer
 
 

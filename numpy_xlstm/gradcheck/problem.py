@@ -117,13 +117,16 @@ class Problem:
         """The same problem where all numbers of the parameters are up to a quarter smaller.
 
         They keep their signs, and are no longer 1 or symmetric. The layer is copied with its parts,
-        which may hold the same arrays.
+        which may hold the same arrays: their copies are the new ones.
         """
-        layer = copy.deepcopy(self._target)
-        params = named_params(layer)
-        for array in params.values():
-            if is_floating(array):
-                array *= 1 - rng.random(array.shape) / 4
+        params = named_params(self._target)
+        moved = {
+            id(a): np.array(a * (1 - rng.random(a.shape) / 4), a.dtype)
+            for a in params.values()
+            if is_floating(a)
+        }
+        layer = copy.deepcopy(self._target, dict(moved))
+        params = {name: moved.get(id(a), a) for name, a in params.items()}
         problem = Problem(over(layer, params), self._inputs)
         problem.state = self.state
         if not all(np.isfinite(a[a != -np.inf]).all() for a in problem.outputs.values()):

@@ -84,16 +84,22 @@ class SequenceLayer(Recurrent):
 
     Cache: ClassVar[type] = UnrollCache
     takes_lengths = True
+    unrolled = False
+    """Whether the cell is unrolled although it has a kernel."""
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
-        self.kernel = KERNELS.get(type(cell))
+        self.cell, self.parts = cell, {"cell": ""}
         if self.kernel is not None:
             self.Cache = KernelCache  # type: ignore[misc]
-        self.cell, self.parts = cell, {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
         self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
+
+    @property
+    def kernel(self) -> Kernel | None:
+        """The kernel of the cell; None for a cell that is unrolled."""
+        return None if self.unrolled else KERNELS.get(type(self.cell))
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:
