@@ -69,6 +69,7 @@ def ask(function: Callable[..., Any], *args: Any, limit: float = LIMIT) -> Answe
 
 def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     warnings.simplefilter("error")
+    os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
     resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
     pipe.send(function(*args))
     pipe.close()
