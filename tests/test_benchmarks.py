@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import cells, forms, models
+from benchmarks import cells, float32_gradients, forms, models
 from benchmarks.timing import Setup
 
 MODULES = (cells, forms, models)
@@ -29,3 +29,13 @@ def test_ours_runs(name: str) -> None:
     assert callable(work)
     with np.errstate(all="raise", under="ignore"):
         work()
+
+
+@pytest.mark.parametrize("kind", float32_gradients.OURS)
+def test_gradients_in_float32(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
+    pytest.importorskip("jax", reason="JAX (the extra 'peers') is not installed")
+    monkeypatch.setattr(float32_gradients, "NEIGHBOURS", 2)
+    (found,) = float32_gradients.errors(kind, cases=1, seed=0)
+    assert found.keys() == {"torch", "jax", *float32_gradients.OURS[kind]}
+    assert 0 < max(found.values()) < 1e-4

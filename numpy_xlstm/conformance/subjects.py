@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.unroll import UnrollCache
 from numpy_xlstm.door import output_size as cell_output_size
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
@@ -162,7 +161,7 @@ def step(specification: Any, options: Options) -> Any:
 def sequence(specification: Any, options: Options) -> SequenceLayer:
     """A cell over a sequence, step by step."""
     layer = SequenceLayer(step(specification, options))
-    layer.unrolled, layer.Cache = True, UnrollCache  # type: ignore[misc]  # the cell is the truth
+    layer.unrolled = True  # the cell is the truth
     return layer
 
 

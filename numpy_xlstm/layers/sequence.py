@@ -1,7 +1,7 @@
 """Layers that have a cell: any cell, step by step; LSTM and its kin by a kernel."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -82,7 +82,6 @@ class SequenceLayer(Recurrent):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
-    Cache: ClassVar[type] = UnrollCache
     takes_lengths = True
     unrolled = False
     """Whether the cell is unrolled although it has a kernel."""
@@ -90,8 +89,6 @@ class SequenceLayer(Recurrent):
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
         self.cell, self.parts = cell, {"cell": ""}
-        if self.kernel is not None:
-            self.Cache = KernelCache  # type: ignore[misc]
         self.batch_first = check_bool("batch_first", batch_first)
         self.input_size = self.in_features = cell.input_size
         self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
@@ -100,6 +97,11 @@ class SequenceLayer(Recurrent):
     def kernel(self) -> Kernel | None:
         """The kernel of the cell; None for a cell that is unrolled."""
         return None if self.unrolled else KERNELS.get(type(self.cell))
+
+    @property
+    def Cache(self) -> type:  # type: ignore[override]
+        """The type of what the layer keeps for the backward."""
+        return UnrollCache if self.kernel is None else KernelCache
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:

@@ -7,7 +7,7 @@ then the BLAS library must not start threads as well, which ``threadpoolctl`` ca
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import copy_context
 from functools import cache
 from itertools import pairwise
@@ -21,8 +21,10 @@ Result = TypeVar("Result")
 WORTH_BLAS_THREADS = 2**28
 """Multiplications of a call from which on the threads of BLAS make it faster."""
 
-_limiting = Lock()
-"""Held by the one caller that limits BLAS: two would not restore what they found."""
+_limits = Lock()
+_inside = 0
+"""How many callers limit BLAS now; the first has put into ``_found`` what the last restores."""
+_found: list[int] = []
 
 
 def spread(size: int, count: int) -> list[slice]:
@@ -38,43 +40,47 @@ def num_threads() -> int:
 
 
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Results of ``work`` on each part, in order, found at the same time if that is possible.
+    """Results of ``work`` on each part, in order, on as many threads as BLAS might use.
 
     Meanwhile BLAS starts no threads, so that :func:`num_threads` is 1 within ``work``.
     """
-    blas = blas_library()
-    if blas is None or not _limiting.acquire(blocking=False):
-        return [work(part) for part in parts]
-    try:
-        with blas.limit(limits=1):
-            if len(parts) == 1:
-                return [work(parts[0])]
-            with ThreadPoolExecutor(len(parts)) as pool:
-                results = [pool.submit(copy_context().run, work, part) for part in parts]
-                return [result.result() for result in results]
-    finally:
-        _limiting.release()
+    count = min(len(parts), num_threads())
+    with one_blas_thread():
+        if count <= 1:
+            return [work(part) for part in parts]
+        with ThreadPoolExecutor(count) as pool:
+            results = [pool.submit(copy_context().run, work, part) for part in parts]
+            return [result.result() for result in results]
 
 
-@contextmanager
-def suited_to(work: int) -> Iterator[None]:
-    """Let BLAS start no threads for ``work`` multiplications if they are too few to gain from it.
+def suited_to(work: int) -> AbstractContextManager[None]:
+    """Return a context in which BLAS starts no threads if ``work`` multiplications are too few.
 
     Where another program has a core, a product on two threads waits for that core at each step.
     """
-    blas = None if work >= WORTH_BLAS_THREADS else blas_library()
-    if blas is None or not _limiting.acquire(blocking=False):
-        yield
-        return
-    before = [library.num_threads for library in blas.lib_controllers]
+    return nullcontext() if work >= WORTH_BLAS_THREADS else one_blas_thread()
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let BLAS start no threads until all callers, of any thread, have left this context."""
+    global _inside, _found
+    blas = blas_library()
+    libraries = [] if blas is None else blas.lib_controllers
+    with _limits:
+        if not _inside:
+            _found = [library.num_threads for library in libraries]
+            for library in libraries:
+                library.set_num_threads(1)
+        _inside += 1
     try:
-        for library in blas.lib_controllers:
-            library.set_num_threads(1)
         yield
     finally:
-        for library, count in zip(blas.lib_controllers, before, strict=True):
-            library.set_num_threads(count)
-        _limiting.release()
+        with _limits:
+            _inside -= 1
+            if not _inside:
+                for library, count in zip(libraries, _found, strict=True):
+                    library.set_num_threads(count)
 
 
 @cache

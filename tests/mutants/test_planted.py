@@ -6,7 +6,16 @@ from tests.mutants.mutate import Mutant, mutants
 from tests.mutants.run import noticed
 
 CELLS = {"lstm": 6, "slstm": 8, "mlstm": 10}
-KERNELS = {"lstm": 3, "slstm": 8, "peephole": 2, "gru": 2, "mlstm/shared": 4, "mlstm/recurrent": 1}
+KERNELS = {
+    "lstm": 3,
+    "slstm": 8,
+    "peephole": 4,
+    "gru": 4,
+    "lstmp": 1,
+    "mlstm/shared": 8,
+    "mlstm/recurrent": 1,
+    "mlstm/matrices": 2,
+}
 
 
 def spread(file: str, count: int) -> list[Mutant]:

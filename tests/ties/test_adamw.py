@@ -11,6 +11,7 @@ from numpy_xlstm.errors import NonFiniteError, OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import threads as pool
 from numpy_xlstm.training import AdamW, optimizers
 
 SHAPES = st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple)
@@ -64,7 +65,8 @@ def test_any_number_of_threads_has_the_same_bits(
     monkeypatch.setattr(optimizers, "SHARE", 40)
     found = []
     for threads in (1, 2, 3):
-        monkeypatch.setattr(optimizers, "num_threads", lambda threads=threads: threads)
+        for module in (optimizers, pool):
+            monkeypatch.setattr(module, "num_threads", lambda threads=threads: threads)
         rng = np.random.default_rng(0)
         params = {str(n): rng.standard_normal((n, 9)).astype(dtype) for n in (1, 30, 7)}
         optimizer = AdamW(params, lr=0.1)

@@ -9,7 +9,7 @@ from numpy_xlstm.cells import mLSTMState
 from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise, shared
-from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
 from tests.ties.test_mlstm import FORMS, Case, assert_tied, by_form
@@ -138,7 +138,8 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
         return parallel_map(work, slices)
 
     monkeypatch.setattr(chunkwise, "WORTH_THREADS", {False: 0, True: 0})
-    monkeypatch.setattr(chunkwise, "num_threads", lambda: 2)
+    for module in (chunkwise, threads):
+        monkeypatch.setattr(module, "num_threads", lambda: 2)
     monkeypatch.setattr(shared, "parallel_map", count)
     assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
     assert parts == [2, 2]

@@ -17,6 +17,7 @@ from numpy_xlstm import (
     unroll_backward,
 )
 from numpy_xlstm.kernels import scan
+from numpy_xlstm.numerics import threads
 from numpy_xlstm.trees import tree_map
 from tests.ties.gated import assert_same
 
@@ -92,4 +93,5 @@ def test_pieces_do_not_depend_on_threads(kind: str, monkeypatch: pytest.MonkeyPa
     """A batch is cut into rows for threads: the pieces are those of the whole."""
     monkeypatch.setattr(scan, "WORTH_THREADS", 0)
     monkeypatch.setattr(scan, "ROWS", 2)
+    monkeypatch.setattr(threads, "num_threads", lambda: 2)
     tied(kind, np.float64, (5, 6, 3, 4), [6, 0, 3], 1)
