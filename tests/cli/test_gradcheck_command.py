@@ -45,7 +45,13 @@ def test_all_cases_are_checked_if_none_is_named(capsys: pytest.CaptureFixture[st
 def test_a_wrong_backward_fails_and_is_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(slstm, "_log_forget_slopes", lambda cache: 0.5 * np.ones_like(cache.ratio))
+    right = slstm.backward
+
+    def wrong(dy: Any, cache: Any, dstate: Any) -> Any:
+        dWx, before, grads = right(dy, cache, dstate)
+        return dWx, before, {"R": 0.5 * grads["R"]}
+
+    monkeypatch.setattr(slstm, "backward", wrong)
     assert main(["gradcheck", "sLSTM/exp"]) == 1
     out = capsys.readouterr().out
     assert "FAIL" in out

@@ -41,7 +41,7 @@ class Answer(NamedTuple):
 
 def start(function: Callable[..., Any], *args: Any) -> Any:
     """Start a process that calls a function of a module."""
-    process = CONTEXT.Process(target=function, args=args)
+    process = CONTEXT.Process(target=_begin, args=(function, *args))
     process.start()
     return process
 
@@ -67,9 +67,13 @@ def ask(function: Callable[..., Any], *args: Any, limit: float = LIMIT) -> Answe
     return Answer(code, said, time.perf_counter() - began)
 
 
+def _begin(function: Callable[..., Any], *args: Any) -> None:
+    os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
+    function(*args)
+
+
 def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     warnings.simplefilter("error")
-    os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
     resource.setrlimit(resource.RLIMIT_AS, (MOST, MOST))
     pipe.send(function(*args))
     pipe.close()
