@@ -23,35 +23,28 @@ Grads = dict[str, Array]
 """Gradients of parameters, under the names of ``params``."""
 
 
-class Parameters(Mapping[str, Array]):
-    """Arrays by name, which are changed in place: ``params[name] -= step`` or ``[...] = new``."""
-
-    def __init__(self, arrays: Mapping[str, Array]) -> None:
-        self._arrays = dict(arrays)
-
-    def __getitem__(self, name: str) -> Array:
-        return self._arrays[name]
+class Parameters(dict[str, Array]):
+    """Arrays by name, changed in place: ``params[name] -= step`` or ``params[name][...] = new``."""
 
     def __setitem__(self, name: str, array: Array) -> None:
-        """Take back the array that is there, which an in-place operation hands over."""
-        if self._arrays.get(name) is not array:
+        """Accept only the same array, which an in-place operation hands over."""
+        if self.get(name) is not array:
             raise TypeError(
                 f"params: expected a change in place, params[{name!r}][...] = …, or with_params; "
                 "got another array"
             )
 
-    def __or__(self, other: Mapping[str, Array]) -> dict[str, Array]:
-        """A dict of both."""
-        return {**self, **other}
+    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "params: expected a change in place, params[name][...] = …, or with_params; "
+            "got a change of names"
+        )
 
-    def __ror__(self, other: Mapping[str, Array]) -> dict[str, Array]:
-        return {**other, **self}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copy by making another one of all arrays."""
+        return Parameters, (dict(self),)
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._arrays)
-
-    def __len__(self) -> int:
-        return len(self._arrays)
+    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
 class Module:
@@ -110,19 +103,19 @@ class Module:
 
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})
+    _params: Parameters | None = None
+    _names: Mapping[str, list[dict[str, str]]] = MappingProxyType({})
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; a part that is set brings other parameters."""
+        object.__setattr__(self, name, value)
+        self.__dict__.pop("_params", None)
 
     @property
     def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
-        params = dict(self._arrays)
-        for attribute, prefix in self.parts.items():
-            for where, part in _entries(prefix, getattr(self, attribute)):
-                found = _prefixed(where, part.params)
-                if taken := params.keys() & found.keys():
-                    raise TypeError(
-                        f"parts: expected names of their own; got {sorted(taken)} twice"
-                    )
-                params |= found
-        return Parameters(params)
+        if self._params is None:
+            self._collect()
+        return self._params  # type: ignore[return-value]
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
@@ -139,14 +132,29 @@ class Module:
                 check_array(name, array, before.shape, before.dtype)
         self._arrays = dict(params)
 
+    def _names_in(self, attribute: str) -> list[dict[str, str]]:
+        """Return the names in ``params`` of the parameters of a part, or of each in a list."""
+        if self._params is None:
+            self._collect()
+        return self._names[attribute]
+
+    def _collect(self) -> None:
+        """Make the dict of all parameters, and note their names in each part."""
+        params: dict[str, Array] = dict(self._arrays)
+        names: dict[str, list[dict[str, str]]] = {}
+        for attribute, prefix in self.parts.items():
+            for where, part in _entries(prefix, getattr(self, attribute)):
+                joined = {name: _joined(where, name) for name in part.params}
+                if taken := params.keys() & joined.values():
+                    raise TypeError(f"parts: expected unique names; got {sorted(taken)} twice")
+                params |= {joined[name]: array for name, array in part.params.items()}
+                names.setdefault(attribute, []).append(joined)
+        self.__dict__.update(_params=Parameters(params), _names=names)
+
     @property
     def dtype(self) -> np.dtype[Any] | None:
         """The dtype of the parameters, which inputs must share; None if there are none."""
-        for array in self._arrays.values():
-            return array.dtype
-        each = (_entries(prefix, getattr(self, name)) for name, prefix in self.parts.items())
-        dtypes = (part.dtype for entries in each for _, part in entries)
-        return next((dtype for dtype in dtypes if dtype is not None), None)
+        return next((array.dtype for array in self.params.values()), None)
 
     @property
     def num_parameters(self) -> int:
@@ -182,13 +190,14 @@ class Module:
         """As :meth:`with_params`, without checks: for arrays that have been checked."""
         clone = copy.copy(self)
         clone._arrays = {name: params[name] for name in self._arrays}
-        for attribute, prefix in self.parts.items():
+        for attribute in self.parts:
+            found = getattr(self, attribute)
+            each = found if isinstance(found, list) else [found]
             parts = [
-                part.over({name: params[_joined(where, name)] for name in part.params})
-                for where, part in _entries(prefix, getattr(self, attribute))
+                part.over({name: params[joined] for name, joined in names.items()})
+                for names, part in zip(self._names_in(attribute), each, strict=True)
             ]
-            several = isinstance(getattr(self, attribute), list)
-            setattr(clone, attribute, parts if several else parts[0])
+            setattr(clone, attribute, parts if isinstance(found, list) else parts[0])
         return clone
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
@@ -218,11 +227,16 @@ class Module:
             params[name][...] = array
 
     def named_grads(self, **parts: Any) -> Grads:
-        """Gradients of all parts under the names of ``params``, from those of each part."""
+        """Return the gradients of all parts under the names of ``params``.
+
+        Each argument has the name of a part: its gradients, or a list of those of each entry.
+        """
         grads: Grads = {}
         for attribute, found in parts.items():
-            for prefix, part in _entries(self.parts[attribute], found):
-                grads |= _prefixed(prefix, part)
+            each = found if isinstance(found, list) else [found]
+            for names, part in zip(self._names_in(attribute), each, strict=True):
+                for name, array in part.items():
+                    grads[names[name]] = array
         return grads
 
 
@@ -289,10 +303,6 @@ def _joined(prefix: str, name: str) -> str:
     if "*" in prefix:
         return prefix.replace("*", name)
     return f"{prefix}.{name}" if prefix else name
-
-
-def _prefixed(prefix: str, named: Mapping[str, Array]) -> dict[str, Array]:
-    return {_joined(prefix, name): array for name, array in named.items()}
 
 
 def some(names: Collection[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from numpy_xlstm.door import check_cache, check_like, checked_cotangent
-from numpy_xlstm.errors import CacheError, OptionError
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
 from numpy_xlstm.numerics.threads import suited_to
@@ -20,18 +20,44 @@ EVALUATION_BLOCK = 256
 """Steps for which evaluation holds intermediate results at once."""
 
 
+class RunOptions(NamedTuple):
+    """Options of one run over a batch of sequences.
+
+    Parameters
+    ----------
+    rng : np.random.Generator, optional
+        Source of dropout; without it, nothing is dropped.
+    lengths : np.ndarray, optional
+        Number of steps of each row, (B,); all have T if omitted. Later steps are padding.
+    recompute : bool
+        Whether a stack of blocks keeps the inputs of its blocks only, and runs them again in the
+        backward.
+    """
+
+    rng: np.random.Generator | None = None
+    lengths: Array | None = None
+    recompute: bool = False
+
+
+EVALUATION = RunOptions()
+"""No dropout, no padding."""
+
+
 class LayerCache(NamedTuple):
     """What the backward of a layer needs."""
 
     kept: Any  # what ``compute`` has kept
+    lengths: Array | None  # of the rows; None if all are full, or there are no rows
     shape: tuple[int, ...]  # of y, in the layout of the caller
     dtype: np.dtype[Any]  # of y
     made_by: dict[str, Any]  # type, dtype, and shapes of the parameters of the layer, by name
 
     @classmethod
-    def of(cls, layer: "Layer | Recurrent", y: Array, kept: Any) -> Self:
-        """Return the cache of a forward that has y, and of which this is kept."""
-        return cls(kept, y.shape, y.dtype, _made_by(layer))
+    def of(
+        cls, layer: "Layer | Recurrent", y: Array, kept: Any, lengths: Array | None = None
+    ) -> Self:
+        """Return the cache of a forward with outputs y."""
+        return cls(kept, lengths, y.shape, y.dtype, _made_by(layer))
 
     def check(self, layer: "Layer | Recurrent") -> None:
         """Raise :class:`CacheError` unless it is that of such a layer."""
@@ -131,8 +157,6 @@ class Recurrent(Module):
         The largest probability in the layer that something is dropped in training.
     batch_first : bool
         Whether x and y are (B, T, ·), or (T, B, ·).
-    takes_lengths : bool
-        Whether the sequences of a batch may differ in length. Then ``compute`` has ``lengths``.
     causal : bool
         Whether an output depends on no later input: not so if a direction is reversed.
     """
@@ -143,7 +167,6 @@ class Recurrent(Module):
     out_features: int
     dropout: float = 0.0
     batch_first: bool = True
-    takes_lengths: bool = False
     causal: bool = True
 
     def init_state(self, batch_size: int) -> Any:
@@ -159,9 +182,12 @@ class Recurrent(Module):
         return state
 
     def compute(
-        self, x: Array, state: Any, rng: np.random.Generator | None = None
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
-        """Forward, without checks."""
+        """Forward, without checks; the state after each row is that at its length.
+
+        Where there is padding, x is 0, outputs are any finite numbers, and their cotangents are 0.
+        """
         raise NotImplementedError
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
@@ -189,7 +215,6 @@ class Recurrent(Module):
         lengths : np.ndarray, optional
             Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
             after them are padding: they change no state, have outputs of 0, and get gradients of 0.
-            A layer made of cells takes them; one with ``takes_lengths`` False refuses them.
 
         Returns
         -------
@@ -206,7 +231,7 @@ class Recurrent(Module):
         ShapeError, DTypeError, NonFiniteError, OptionError, StateError
             If an argument is not as described.
         """
-        return self._checked_forward(x, state, rng, lengths)
+        return self._checked_forward(x, state, RunOptions(rng, lengths))
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
         """Vector-Jacobian product of :meth:`forward`.
@@ -240,7 +265,7 @@ class Recurrent(Module):
         self.check_cache(cache.kept)
         cache.check(self)
         check_array("dy", dy, cache.shape, cache.dtype)
-        dy = self._batch_major(dy)
+        dy = without_padding(self._batch_major(dy), cache.lengths)
         dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
         with self._blas_threads(dy):
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
@@ -258,15 +283,9 @@ class Recurrent(Module):
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
             with self._blas_threads(now):
-                y[:, block], state, _ = self.run(now, state, left)
+                out, state, _ = self.compute(now, state, RunOptions(lengths=left))
+                y[:, block] = without_padding(out, left)
         return self._in_layout(y), self.outer_state(state)
-
-    def run(
-        self, x: Array, state: Any, lengths: Array | None = None, **options: Any
-    ) -> tuple[Array, Any, Any]:
-        """Call ``compute`` of a layer of any kind: it is told of lengths only if there are some."""
-        options |= {} if lengths is None else {"lengths": lengths}
-        return self.compute(x, state, **options)
 
     def check_cache(self, cache: Any) -> None:
         """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
@@ -281,15 +300,15 @@ class Recurrent(Module):
         """Raise :class:`StateError` for a state, in the layout of ``compute``, of no sequence."""
 
     def _checked_forward(
-        self, x: Array, state: Any, rng: Any, lengths: Array | None, **options: Any
+        self, x: Array, state: Any, options: RunOptions
     ) -> tuple[Array, Any, LayerCache]:
-        """Check the arguments and run; ``options`` are for ``compute``."""
-        check_generator("rng", rng)
-        x, state, lengths = self._enter(x, state, lengths)
+        """Check the arguments and run."""
+        check_generator("rng", options.rng)
+        x, state, lengths = self._enter(x, state, options.lengths)
         with self._blas_threads(x):
-            y, state, kept = self.run(x, state, lengths, rng=rng, **options)
-        y = self._in_layout(y)
-        return y, self.outer_state(state), LayerCache.of(self, y, kept)
+            y, state, kept = self.compute(x, state, options._replace(lengths=lengths))
+        y = self._in_layout(without_padding(y, lengths))
+        return y, self.outer_state(state), LayerCache.of(self, y, kept, lengths)
 
     def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments; return them in the layout of ``compute``."""
@@ -301,12 +320,8 @@ class Recurrent(Module):
         state = self.inner_state(state)
         self.check_state(state)
         if lengths is not None:
-            if not self.takes_lengths:
-                raise OptionError(
-                    f"lengths: expected None for a {type(self).__name__}; got {lengths!r}"
-                )
             lengths = check_lengths(lengths, B, T)
-        return x, state, lengths
+        return without_padding(x, lengths), state, lengths
 
     def _blas_threads(self, x: Array) -> AbstractContextManager[None]:
         """Return a context in which BLAS starts threads only if the products are worth it."""
@@ -329,3 +344,11 @@ class Recurrent(Module):
     def _in_layout(self, array: Array) -> Array:
         """(B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def without_padding(array: Array, lengths: Array | None) -> Array:
+    """Return (B, T, ·) with 0 at the steps after the length of each row."""
+    if lengths is None:
+        return array
+    padding = np.arange(array.shape[1]) >= lengths[:, None]
+    return np.where(padding.reshape(*padding.shape, *(1,) * (array.ndim - 2)), 0, array)

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive
@@ -16,6 +16,7 @@ class CausalConv1dCache(NamedTuple):
     """What the backward of :class:`CausalConv1d` needs: the state and then the inputs."""
 
     padded: Array  # (B, K − 1 + T, D)
+    last: Any  # index of the state after the sequence in ``padded``
 
 
 class CausalConv1d(Recurrent):
@@ -84,29 +85,36 @@ class CausalConv1d(Recurrent):
     @property
     def taps(self) -> Array:
         """W as (K, D), in this order also in memory: a sum over taps takes them row by row."""
-        return self._arrays["conv.weight"][:, 0].T.copy()
+        return self.params["conv.weight"][:, 0].T.copy()
 
     def compute(
-        self, x: Array, state: Array, rng: Any = None
+        self, x: Array, state: Array, options: RunOptions = EVALUATION
     ) -> tuple[Array, Array, CausalConv1dCache]:
         """Forward, without checks."""
         padded = np.concatenate((state, x), axis=1)
         y = correlate(padded, self.taps)  # [conv.1]
-        if "conv.bias" in self._arrays:
-            y += self._arrays["conv.bias"]
-        return y, padded[:, x.shape[1] :].copy(), CausalConv1dCache(padded)  # [conv.2]
+        if "conv.bias" in self.params:
+            y += self.params["conv.bias"]
+        last = self._last(x, options.lengths)
+        return y, padded[last].copy(), CausalConv1dCache(padded, last)  # [conv.2]
+
+    def _last(self, x: Array, lengths: Array | None) -> Any:
+        """Return the index of the last K − 1 inputs of each row."""
+        if lengths is None:
+            return slice(None), slice(x.shape[1], None)
+        return np.arange(len(x))[:, None], lengths[:, None] + np.arange(self.kernel_size - 1)
 
     def compute_backward(
         self, dy: Array, cache: CausalConv1dCache, dstate: Array
     ) -> tuple[Array, Array, Grads]:
         """Backward, without checks."""
-        T, past = dy.shape[1], self.kernel_size - 1
+        past = self.kernel_size - 1
         around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
         dpadded = correlate(around, self.taps[::-1].copy())  # [conv.3]
-        dpadded[:, T:] += dstate
+        dpadded[cache.last] += dstate
         dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))  # [conv.4]
         grads = {"conv.weight": dtaps[:, None]}
-        if "conv.bias" in self._arrays:
+        if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
 

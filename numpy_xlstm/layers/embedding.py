@@ -99,14 +99,14 @@ class Embedding(Module):
 
     def compute(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Forward, without checks."""
-        return self._arrays["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
+        return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
 
     def compute_backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Backward, without checks: sum the vectors of each token into that token's row.
 
         Flat indices, because ``np.add.at`` is several times slower on rows.
         """
-        V, D = self._arrays["weight"].shape
+        V, D = self.params["weight"].shape
         dW = np.zeros(V * D, self.dtype)
         flat = cache.tokens.reshape(-1, 1).astype(np.intp) * D + np.arange(D)
         np.add.at(dW, flat.reshape(-1), dy.reshape(-1))  # [embedding.2]

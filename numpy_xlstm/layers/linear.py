@@ -90,7 +90,7 @@ class Linear(Layer):
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Forward, without checks."""
-        params = self._arrays
+        params = self.params
         y = x.reshape(-1, self.in_features) @ params["weight"].T  # [linear.1]
         if "bias" in params:
             y += params["bias"]
@@ -98,10 +98,10 @@ class Linear(Layer):
 
     def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
-        x, weight = cache.x, self._arrays["weight"]
+        x, weight = cache.x, self.params["weight"]
         dy_rows, x_rows = dy.reshape(-1, self.out_features), x.reshape(-1, self.in_features)
         grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
-        if "bias" in self._arrays:
+        if "bias" in self.params:
             grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
         return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
 
@@ -167,7 +167,7 @@ class LinearGroup(Module):
         """All maps as one: a single product is faster than several and their sum."""
         if self.fused is not None:
             return self.linears[0]
-        stored, joined = [linear._arrays for linear in self.linears], copy(self.linears[0])
+        stored, joined = [linear.params for linear in self.linears], copy(self.linears[0])
         joined._arrays = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
         joined.out_features = sum(self.widths.values())
         return joined
@@ -262,7 +262,7 @@ class HeadwiseLinear(Layer):
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
         """Forward, without checks."""
-        params = self._arrays
+        params = self.params
         y = headwise(x, params["weight"])  # [headwise.1]
         if "bias" in params:
             y += params["bias"]
@@ -270,8 +270,8 @@ class HeadwiseLinear(Layer):
 
     def compute_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
         """Backward, without checks."""
-        dx, dW = headwise_backward(dy, cache.x, self._arrays["weight"])  # [headwise.2] [headwise.4]
+        dx, dW = headwise_backward(dy, cache.x, self.params["weight"])  # [headwise.2] [headwise.4]
         grads = {"weight": dW}
-        if "bias" in self._arrays:
+        if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, self.out_features).sum(axis=0)  # [headwise.3]
         return dx, grads

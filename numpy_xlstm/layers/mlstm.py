@@ -13,7 +13,7 @@ from numpy_xlstm.cells.mlstm import EPS, mLSTMCell, mLSTMState
 from numpy_xlstm.kernels.mlstm import form as forms
 from numpy_xlstm.kernels.mlstm.chunkwise import CHUNK_SIZE
 from numpy_xlstm.kernels.mlstm.shared import Cache
-from numpy_xlstm.kernels.scan import padding
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
@@ -99,12 +99,10 @@ class mLSTM(SequenceLayer):
         return {name: getattr(self, name) for name in names}
 
     def compute(
-        self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMState, mLSTMSequenceCache]:
         """Forward, without checks; there is no dropout."""
         p, (B, T, D) = self.params, x.shape
-        if lengths is not None:  # what is at padding may be any number
-            x = np.where(padding(lengths, T)[..., None], 0, x)
         rows = x.reshape(B * T, D)
         maps = {g: rows @ p[f"W_{g}"].T for g in "qkvifo"}
         for g in "qvifo":
@@ -112,7 +110,9 @@ class mLSTM(SequenceLayer):
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
         q, k, v, i, f, o_pre = (maps[g].reshape(B, T, len(p[f"b_{g}"])) for g in "qkvifo")
         o, slope = sigmoid_and_slope(o_pre)  # [mlstm.5]
-        h_tilde, after, kept = forms.forward(q, k, v, i, f, state, lengths=lengths, **self.options)
+        h_tilde, after, kept = forms.forward(
+            q, k, v, i, f, state, lengths=options.lengths, **self.options
+        )
         return o * h_tilde, after, mLSTMSequenceCache(x, kept, h_tilde, o, slope)  # [mlstm.14]
 
     def compute_backward(

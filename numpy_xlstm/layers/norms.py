@@ -56,7 +56,7 @@ class Norm(Layer):
     @property
     def gain(self) -> Array | None:
         """What x̂ is multiplied by, shape (D,); None if by nothing."""
-        gain: Array | None = self._arrays.get("weight")
+        gain: Array | None = self.params.get("weight")
         if gain is not None and self.residual_weight:
             gain = gain + 1
         return gain
@@ -66,8 +66,8 @@ class Norm(Layer):
         normed, scale = normalise(x.reshape(-1, self.head_dim), self.eps, self.centred)
         normed, gain = normed.reshape(x.shape), self.gain
         y = normed if gain is None else normed * gain  # [norm.4]
-        if "bias" in self._arrays:
-            y = y + self._arrays["bias"]
+        if "bias" in self.params:
+            y = y + self.params["bias"]
         return y, NormCache(normed, scale)
 
     def compute_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
@@ -77,7 +77,7 @@ class Norm(Layer):
         if gain is not None:
             rows = normed.reshape(-1, D), dy.reshape(-1, D)
             grads["weight"] = np.einsum("nd,nd->d", *rows)  # [norm.5]
-        if "bias" in self._arrays:
+        if "bias" in self.params:
             grads["bias"] = dy.reshape(-1, D).sum(axis=0)
         by_head = (-1, self.head_dim)
         dx = normalise_backward(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import LayerCache, Recurrent
+from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, levels
 from numpy_xlstm.module import Grads
@@ -47,8 +47,6 @@ class TorchLayer(Recurrent):
     rng : np.random.Generator
         Source of the parameters.
     """
-
-    takes_lengths = True
 
     def __init__(
         self,
@@ -97,10 +95,10 @@ class TorchLayer(Recurrent):
         return self.layer.init_state(batch_size)
 
     def compute(
-        self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
         """Forward, without checks; there is no dropout."""
-        return self.sequence().compute(x, state, lengths=lengths)
+        return self.sequence().compute(x, state, options)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks: each term of a sum has the gradient of the sum."""

@@ -14,8 +14,7 @@ from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
 from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
-from numpy_xlstm.kernels.scan import padding
-from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
 
@@ -82,7 +81,6 @@ class SequenceLayer(Recurrent):
     ((2, 5, 4), (2, 5, 3), ['R', 'W', 'b'])
     """
 
-    takes_lengths = True
     unrolled = False
     """Whether the cell is unrolled although it has a kernel."""
 
@@ -113,21 +111,20 @@ class SequenceLayer(Recurrent):
         return self.cell.init_state(batch_size)
 
     def compute(
-        self, x: Array, state: Any, rng: Any = None, *, lengths: Array | None = None
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
         """Forward, without checks; there is no dropout."""
         if self.kernel is None:
-            return unroll(self.cell, x, state, lengths=lengths)
+            return unroll(self.cell, x, state, lengths=options.lengths)
         (B, T, D), p, kernel = x.shape, self.params, self.kernel
-        ends = np.full(B, T) if lengths is None else lengths
-        there = x if lengths is None else np.where(padding(ends, T)[..., None], 0, x)
-        Wx = there.reshape(-1, D) @ p["W"].T
+        ends = np.full(B, T) if options.lengths is None else options.lengths
+        Wx = x.reshape(-1, D) @ p["W"].T
         Wx += p["b"]
-        options = {name: getattr(self.cell, name) for name in kernel.options}
+        of_cell = {name: getattr(self.cell, name) for name in kernel.options}
         y, state, kept = kernel.module.forward(
-            Wx.reshape(B, T, len(p["b"])), p, state, ends, **options
+            Wx.reshape(B, T, len(p["b"])), p, state, ends, **of_cell
         )
-        return y, state, KernelCache(there, kept)
+        return y, state, KernelCache(x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Backward, without checks."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers.base import Recurrent
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive
@@ -90,7 +90,6 @@ class Stacked(Recurrent):
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
         self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])
-        self.takes_lengths = all(layer.takes_lengths for layer in self.layers)
         self.causal = max(self.directions) == 1 and all(layer.causal for layer in self.layers)
 
     @property
@@ -111,19 +110,18 @@ class Stacked(Recurrent):
         self,
         x: Array,
         state: tuple[Any, ...],
-        rng: np.random.Generator | None = None,
-        *,
-        lengths: Array | None = None,
+        options: RunOptions = EVALUATION,
     ) -> tuple[Array, tuple[Any, ...], StackedCache]:
         """Forward, without checks."""
-        after, cache, each = [], StackedCache([], [], lengths), zip(self.layers, state, strict=True)
+        lengths, after, each = options.lengths, [], zip(self.layers, state, strict=True)
+        cache = StackedCache([], [], lengths)
         for level, directions in enumerate(self.directions):
-            x, dropped = self.between.compute(x, rng if level else None)
+            x, dropped = self.between.compute(x, options.rng if level else None)
             cache.factors.append(dropped)
             ys = []
             for turn in _turns(lengths)[:directions]:
                 layer, before = next(each)
-                y, now, kept = layer.run(turn(x), before, lengths, rng=rng)
+                y, now, kept = layer.compute(turn(x), before, options)
                 ys.append(turn(y))
                 after.append(now)
                 cache.kept.append(kept)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
@@ -63,17 +64,17 @@ class ResidualBlock(Recurrent):
         self.layer.check_state(state)
 
     def compute(
-        self, x: Array, state: Any, rng: np.random.Generator | None = None
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, BlockCache]:
         """Forward, without checks."""
         normed, norm = self.norm.compute(x)
-        y, state, layer = self.layer.compute(normed, state, rng)
+        y, state, layer = self.layer.compute(normed, state, options)
         x = x + y  # [block.1]
         if self.ffn is None or self.ffn_norm is None:
             return x, state, BlockCache(norm, layer, None, None, None)
         normed, ffn_norm = self.ffn_norm.compute(x)
         y, ffn = self.ffn.compute(normed)
-        y, dropped = self.drop.compute(y, rng)
+        y, dropped = self.drop.compute(y, options.rng)
         return x + y, state, BlockCache(norm, layer, ffn_norm, ffn, dropped)  # [block.2]
 
     def compute_backward(
@@ -172,7 +173,7 @@ class sLSTMBlock(ResidualBlock):
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 
-Recomputed = namedtuple("Recomputed", "x state rng")
+Recomputed = namedtuple("Recomputed", "x state options")
 """Kept instead of a block's cache: what its forward was given, to run it again."""
 
 StackCache = namedtuple("StackCache", "blocks norm")
@@ -203,13 +204,13 @@ class BlockStack(Recurrent):
             block.check_state(part)
 
     def compute(
-        self, x: Array, state: Any, rng: np.random.Generator | None = None, recompute: bool = False
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, StackCache]:
-        """Forward, without checks; with ``recompute``, only the input of each block is kept."""
+        """Forward, without checks."""
         after, caches, norm = [], [], None
         for block, before in zip(self.blocks, state, strict=True):
-            kept = Recomputed(x, before, copy.deepcopy(rng)) if recompute else None
-            x, now, cache = block.compute(x, before, rng)
+            kept = Recomputed(x, before, copy.deepcopy(options)) if options.recompute else None
+            x, now, cache = block.compute(x, before, options)
             after.append(now)
             caches.append(kept or cache)
         if self.norm is not None:
@@ -226,7 +227,7 @@ class BlockStack(Recurrent):
         for n in reversed(range(len(self.blocks))):
             block, kept = self.blocks[n], cache.blocks[n]
             if isinstance(kept, Recomputed):
-                *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.rng))
+                *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.options))
             dy, before[n], grads[n] = block.compute_backward(dy, kept, dstate[n])
         return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
 from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
@@ -185,10 +186,8 @@ class LanguageModel(StateDict, Recurrent):
 
         Parameters
         ----------
-        tokens, state, rng
-            As x, state and rng there.
-        lengths : None
-            A language model takes sequences of one length.
+        tokens, state, rng, lengths
+            As x, state, rng and lengths there. Tokens at padding may be any from 0 to V − 1.
         recompute : bool
             For a body of blocks: keep only the input of each block, and run the block again in the
             backward: about a third more time for a fraction of the memory. The result is the same,
@@ -200,7 +199,7 @@ class LanguageModel(StateDict, Recurrent):
             If an argument is not as described.
         """
         check_recompute(self, recompute)
-        return self._checked_forward(tokens, state, rng, lengths, recompute=recompute)
+        return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
 
     def backward(  # type: ignore[override]
         self, dy: Array, cache: LayerCache, dstate: Any = None
@@ -216,14 +215,12 @@ class LanguageModel(StateDict, Recurrent):
         self,
         tokens: IndexArray,
         state: Any,
-        rng: np.random.Generator | None = None,
-        recompute: bool = False,
+        options: RunOptions = EVALUATION,
     ) -> tuple[Array, Any, LanguageModelCache]:
         """Forward, without checks."""
-        options = {"recompute": True} if recompute else {}
         x, embedding = self.embedding.compute(tokens)
-        x, dropped = self.embedding_dropout.compute(x, rng)
-        h, state, body = self.body.compute(x, state, rng, **options)
+        x, dropped = self.embedding_dropout.compute(x, options.rng)
+        h, state, body = self.body.compute(x, state, options)
         logits, head = self.head.compute(h)
         logits, capped = apply_cap(logits, self.cap)
         return logits, state, LanguageModelCache(body, embedding, dropped, head, capped)

@@ -20,6 +20,7 @@ from numpy_xlstm.layers import (
     Recurrent,
     RMSNorm,
 )
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
 from numpy_xlstm.models.blocks import ResidualBlock
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
@@ -92,13 +93,15 @@ class xLSTMLargeLayer(Recurrent):
         return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
 
     def compute(
-        self, x: Array, state: mLSTMState, rng: np.random.Generator | None = None
+        self, x: Array, state: mLSTMState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
         """Forward, without checks; there is no dropout."""
         (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
         pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
-        h, state, memory = form.forward(q, k, v, i, f, state, **self.options)  # [large.2]
+        h, state, memory = form.forward(  # [large.2]
+            q, k, v, i, f, state, lengths=options.lengths, **self.options
+        )
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]

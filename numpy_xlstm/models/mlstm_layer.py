@@ -21,6 +21,7 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     Recurrent,
 )
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
 from numpy_xlstm.models.paper_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
@@ -132,11 +133,11 @@ class mLSTMLayer(Recurrent):
         return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
 
     def compute(
-        self, x: Array, state: mLSTMBlockState, rng: np.random.Generator | None = None
+        self, x: Array, state: mLSTMBlockState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
         """Forward, without checks."""
         (inner, z), up = self.up.compute(x)  # [mblock.1]
-        convolved, conv_state, conv = self.conv1d.compute(inner, state.conv)
+        convolved, conv_state, conv = self.conv1d.compute(inner, state.conv, options)
         a, active = SILU.forward(convolved)  # [mblock.2]
         silu_z, gate = SILU.forward(z)
         q, q_cache = self.q_proj.compute(a)  # [mblock.3]
@@ -145,12 +146,12 @@ class mLSTMLayer(Recurrent):
         qkv = np.concatenate((q, k, v), axis=-1)
         (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
         q, k, v = np.split(qkv, 3, axis=-1)
-        h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm)
+        h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = self._arrays["learnable_skip"] * a
+        read = self.params["learnable_skip"] * a
         read += normed  # [mblock.6]
         y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
-        y, dropped = self.drop.compute(y, rng)
+        y, dropped = self.drop.compute(y, options.rng)
         kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
@@ -172,7 +173,7 @@ class mLSTMLayer(Recurrent):
         from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)  # [mblock.12]
         from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
-        dactive = dread * self._arrays["learnable_skip"]  # [mblock.10]
+        dactive = dread * self.params["learnable_skip"]  # [mblock.10]
         dactive += from_q
         dactive += from_k  # [mblock.13]
         dconvolved = SILU.backward(dactive, cache.active)

@@ -20,6 +20,7 @@ from numpy_xlstm.layers import (
     MultiHeadLayerNorm,
     Recurrent,
 )
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.paper_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
@@ -169,19 +170,20 @@ class sLSTMLayer(Recurrent):
         check_memory(state.slstm)
 
     def compute(
-        self, x: Array, state: sLSTMBlockState, rng: np.random.Generator | None = None
+        self, x: Array, state: sLSTMBlockState, options: RunOptions = EVALUATION
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
         """Forward, without checks."""
         active, conv_state, conv, silu = x, None, None, None
         if self.conv1d is not None and state.conv is not None:
-            convolved, conv_state, conv = self.conv1d.compute(x, state.conv)
+            convolved, conv_state, conv = self.conv1d.compute(x, state.conv, options)
             active, silu = SILU.forward(convolved)  # [sblock.1]
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
-        Wx = np.concatenate(pre, axis=-1) + self._arrays[B_NAME]  # [sblock.2]
-        R, ends = self._arrays[R_NAME], np.full(len(x), x.shape[1])
+        Wx = np.concatenate(pre, axis=-1) + self.params[B_NAME]  # [sblock.2]
+        R, ends = self.params[R_NAME], options.lengths
+        ends = np.full(len(x), x.shape[1]) if ends is None else ends
         h, memory, scan = slstm.forward(Wx, {"R": R}, state.slstm, ends, "sigmoid")  # [sblock.3]
-        h, dropped = self.drop.compute(h, rng)
+        h, dropped = self.drop.compute(h, options.rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)
         return y, sLSTMBlockState(conv_state, memory), cache

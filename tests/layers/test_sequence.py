@@ -114,17 +114,6 @@ class Sizeless:
     init_state = forward = backward = len
 
 
-def test_only_what_can_leave_out_padding_takes_lengths() -> None:
-    x, lengths = np.zeros((2, 3, 4)), np.array([3, 1])
-    layer = CausalConv1d(4)
-    for call in (layer.forward, layer):
-        with pytest.raises(OptionError, match="lengths: expected None for a CausalConv1d; got"):
-            call(x, lengths=lengths)
-    model = LanguageModel(5, 4, LSTMSequence(4, 4))
-    with pytest.raises(OptionError, match="lengths: expected None for a LanguageModel; got"):
-        model.forward(np.zeros((2, 3), int), lengths=lengths)
-
-
 def test_foreign_caches() -> None:
     y, _, cache = slstm_recurrent(*GOOD)
     with pytest.raises(CacheError, match=r"expected the LSTMScanCache .*; got sLSTMScanCache"):
