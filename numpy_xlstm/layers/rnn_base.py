@@ -1,6 +1,7 @@
 """What LSTM, GRU and RNN share: PyTorch's names, its two biases, its start and shapes of states."""
 
 from collections.abc import Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -11,7 +12,7 @@ from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
-from numpy_xlstm.layers.stacked import Stacked, levels
+from numpy_xlstm.layers.stacked import Stacked, StackedCache, levels
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
@@ -33,86 +34,6 @@ TWO_BIASES = MappingProxyType({"b": ("bias_ih",), "b_h": ("bias_hh",)})
 """As in a GRU, which scales one of them."""
 
 
-class TorchLayer(Recurrent):
-    """A sequence layer under PyTorch's names, and with its biases.
-
-    Parameters
-    ----------
-    layer : SequenceLayer
-        The layer. Other parameters are drawn, all uniform in ±1/√H.
-    biases : Mapping[str, tuple[str, ...]]
-        For each bias of its cell, those of PyTorch of which it is the sum.
-    bias : bool
-        Whether there are biases; without them those of the cell are 0.
-    rng : np.random.Generator
-        Source of the parameters.
-    """
-
-    def __init__(
-        self,
-        layer: SequenceLayer,
-        biases: Mapping[str, tuple[str, ...]],
-        bias: bool,
-        rng: np.random.Generator,
-    ) -> None:
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        sums = {**MATRICES, **biases} if bias else MATRICES
-        self.sums = {name: sums[name] for name in layer.params if name in sums}
-        limit, params = layer.hidden_size**-0.5, {}
-        for name, terms in self.sums.items():
-            for term in terms:
-                array = rng.uniform(-limit, limit, layer.params[name].shape)
-                params[term] = array.astype(layer.dtype, copy=False)
-        self.params, self.layer = params, layer
-        self.layer = self.sequence()
-
-    @property
-    def tensor_axes(self) -> Mapping[str, str]:
-        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
-        axes = self.layer.tensor_axes
-        return {t: axes[name] for name, terms in self.sums.items() if name in axes for t in terms}
-
-    def over(self, params: Mapping[str, Array]) -> Self:
-        """As :meth:`with_params`, without checks: for arrays that have been checked."""
-        clone = super().over(params)
-        clone.layer = clone.sequence()  # to let go of the arrays before
-        return clone
-
-    def sequence(self) -> SequenceLayer:
-        """Return the layer with the parameters of the cell: sums of PyTorch's, and 0 for none."""
-        params = self.params
-        arrays = {
-            name: sum((params[term] for term in terms[1:]), params[terms[0]])
-            for name, terms in self.sums.items()
-        }
-        for name, array in self.layer.params.items():
-            if name not in arrays:
-                arrays[name] = np.zeros(array.shape, self.dtype)
-        return self.layer.over(arrays)
-
-    def init_state(self, batch_size: int) -> Any:
-        """Return the empty state of the cell."""
-        return self.layer.init_state(batch_size)
-
-    def compute(
-        self, x: Array, state: Any, options: RunOptions = EVALUATION
-    ) -> tuple[Array, Any, Any]:
-        """Forward, without checks; there is no dropout."""
-        return self.sequence().compute(x, state, options)
-
-    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Backward, without checks: each term of a sum has the gradient of the sum."""
-        dx, dstate0, grads = self.sequence().compute_backward(dy, cache, dstate)
-        named = Grads()
-        for name, (first, *others) in self.sums.items():
-            named |= {first: grads[name], **{term: grads[name].copy() for term in others}}
-        return dx, dstate0, named
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
-        self.layer.check_cache(cache)
-
-
 class UnbatchedCache(NamedTuple):
     """What the backward of one sequence without a batch needs."""
 
@@ -120,16 +41,18 @@ class UnbatchedCache(NamedTuple):
     shape: tuple[int, ...]  # of y
 
 
-class RNNBase(Stacked):
+class RNNBase(Recurrent):
     """What LSTM, GRU and RNN have in common: all but the cell.
 
     Attributes
     ----------
+    stack : Stacked
+        The layers and directions. Their parameters are those here, but for a bias that is a sum.
     State : type
         Of the cell's state. The state here has the same arrays with one axis more, in front, for
         the layers and directions; or is that array, if it is one.
     biases : Mapping[str, tuple[str, ...]]
-        As in :class:`TorchLayer`.
+        For each bias of the cell, those of PyTorch of which it is the sum.
     """
 
     State: ClassVar[Any]
@@ -152,22 +75,77 @@ class RNNBase(Stacked):
         check_positive("input_size", input_size)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.bidirectional = bias, bidirectional
-        draws = generator_or_new(rng)
+        self.batch_first = check_bool("batch_first", batch_first)
+        draws, drawn = generator_or_new(rng), list[list[Array]]()
+        known = {**MATRICES, **self.biases} if bias else MATRICES
 
         def make(width: int) -> Recurrent:
             layer = self.sequence_layer(width, dtype=dtype, rng=draws)
-            return TorchLayer(layer, self.biases, bias, draws)
+            shapes = [layer.params[n].shape for n in layer.params if n in known for _ in known[n]]
+            limit = hidden_size**-0.5
+            drawn.append([draws.uniform(-limit, limit, s).astype(layer.dtype) for s in shapes])
+            return layer
 
-        layers = levels(make, input_size, num_layers, bidirectional, draws)
-        super().__init__(layers, dropout=dropout, batch_first=batch_first)
+        made = levels(make, input_size, num_layers, bidirectional, draws)
+        self.stack = Stacked(made, dropout=dropout)
+        self.terms = {}
+        for suffix, layer in zip(self.stack.suffixes, self.stack.layers, strict=True):
+            for name in layer.params:
+                self.terms[name + suffix] = [term + suffix for term in known.get(name, ())]
+        names = [term for terms in self.terms.values() for term in terms]
+        self.params = dict(zip(names, chain(*drawn), strict=True))
+        self.in_features, self.out_features = input_size, self.stack.out_features
+        self.dropout, self.causal = self.stack.dropout, not bidirectional
+        self._bind()
+
+    def _bind(self) -> None:
+        """Let the stack have the parameters here; a bias that is a sum, or 0, is its own array."""
+        own = {n: np.zeros(array.shape, self.dtype) for n, array in self.stack.params.items()}
+        named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
+        self.stack = self.stack.over(own | named)
+
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        clone = super().over(params)
+        clone._bind()
+        return clone
+
+    @property
+    def tensor_axes(self) -> Mapping[str, str]:
+        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        axes = self.stack.tensor_axes
+        return {t: axes[name] for name, terms in self.terms.items() if name in axes for t in terms}
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
         """Return one layer and direction, for inputs of this width."""
         raise NotImplementedError
 
+    def compute(
+        self, x: Array, state: Any, options: RunOptions = EVALUATION
+    ) -> tuple[Array, Any, StackedCache]:
+        """Forward, without checks."""
+        for name, terms in self.terms.items():
+            if len(terms) > 1:
+                first, second = (self.params[term] for term in terms)
+                np.add(first, second, out=self.stack.params[name])
+        return self.stack.compute(x, state, options)
+
+    def compute_backward(
+        self, dy: Array, cache: StackedCache, dstate: Any
+    ) -> tuple[Array, Any, Grads]:
+        """Backward, without checks: each term of a sum has the gradient of the sum."""
+        dx, dstate0, found = self.stack.compute_backward(dy, cache, dstate)
+        grads = {t: found[name] for name, terms in self.terms.items() for t in terms[:1]}
+        grads |= {t: found[name].copy() for name, terms in self.terms.items() for t in terms[1:]}
+        return dx, dstate0, {name: grads[name] for name in self.params}
+
+    def check_cache(self, cache: Any) -> None:
+        """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
+        self.stack.check_cache(cache)
+
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
-        return self.outer_state(super().init_state(batch_size))
+        return self.outer_state(self.stack.init_state(batch_size))
 
     def inner_state(self, state: Any) -> Any:
         """A state of the cell for each layer and direction."""

@@ -45,6 +45,8 @@ class Stacked(Recurrent):
         ``W_l0``, ``W_l0_reverse``, ``W_l1``, …
     layers : list
         All layers and directions one after the other, in the order of the state.
+    suffixes : list[str]
+        Of the names of the parameters of each of them.
     directions : list[int]
         How many there are over one another, and how many directions each has.
 
@@ -85,8 +87,9 @@ class Stacked(Recurrent):
         levels = _checked_layers(layers)
         self.layers = [layer for directions in levels for layer in directions]
         self.directions = [len(directions) for directions in levels]
-        suffixes = [(f"*_l{n}", f"*_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
-        self.parts = {"layers": [suffix for each in suffixes for suffix in each]}
+        each = [(f"_l{n}", f"_l{n}_reverse")[:k] for n, k in enumerate(self.directions)]
+        self.suffixes = [suffix for suffixes in each for suffix in suffixes]
+        self.parts = {"layers": [f"*{suffix}" for suffix in self.suffixes]}
         self.in_features, self.out_features = levels[0][0].in_features, _width(levels[-1])
         self.between, self.batch_first = Dropout(dropout), check_bool("batch_first", batch_first)
         self.dropout = max([self.between.p, *(layer.dropout for layer in self.layers)])

@@ -74,7 +74,7 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     y, _, _ = layer.forward(x)
     assert_close(layer(x)[0], y, 1e-14)
     dropped, state, cache = layer.forward(x, rng=np.random.default_rng(5))
-    first, second = layer.layers
+    first, second = layer.stack.layers
     below, low, _ = first.compute(x, first.init_state(2))
     factors = 2.0 * (np.random.default_rng(5).random(below.shape) >= 0.5)
     above, high, _ = second.compute(below * factors, second.init_state(2))
@@ -110,8 +110,7 @@ def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
         y, state = changed(np.ones((2, 3, 3), dtype))
         assert {a.dtype for _, a in leaves("", (y, state))} == {np.dtype(dtype)}
         for name, array in changed.params.items():
-            owner = changed.layers[int(name[-1])]
-            assert owner.layer.params[owner_name(name)] is array  # type: ignore[attr-defined]
+            assert changed.stack.params[owner_name(name) + name[-3:]] is array
 
 
 def owner_name(name: str) -> str:

@@ -48,9 +48,7 @@ KINDS: dict[str, Any] = {
     ),
     "stack": lambda rng: xLSTMBlockStack(xLSTMBlockStackConfig(**BLOCKS), rng=rng),
     "model": lambda rng: xLSTMLMModel(xLSTMLMModelConfig(vocab_size=V, **BLOCKS), rng=rng),
-    "large": lambda rng: xLSTMLarge(
-        xLSTMLargeConfig(num_blocks=2, vocab_size=V, **HEADS), rng=rng
-    ),
+    "large": lambda rng: xLSTMLarge(xLSTMLargeConfig(num_blocks=2, vocab_size=V, **HEADS), rng=rng),
     "model of GRU": lambda rng: LanguageModel(V, D, GRU(D, D, 2, rng=rng), rng=rng),
 }
 
