@@ -79,7 +79,7 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 
 @partial(checked_backward, SiluCache)
 def silu_backward(dy: Array, cache: SiluCache) -> Array:
-    """Gradient of x from that of x σ(x)  [silu.2].
+    """Return the gradient of x from that of x σ(x)  [silu.2].
 
     Parameters
     ----------
@@ -115,23 +115,8 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 def gelu(x: Array) -> tuple[Array, GeluCache]:
     """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
 
-    Parameters
-    ----------
-    x : np.ndarray
-        Numbers in any shape.
-
-    Returns
-    -------
-    y : np.ndarray
-        In the shape of x.
-    cache
-        What :func:`gelu_backward` needs.
-
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers; also for extended precision, for
-        which SciPy has no Φ. :func:`gelu_tanh` takes it.
+    Arguments, results and errors are those of :func:`silu`. A :class:`DTypeError` is raised for
+    extended precision too, for which SciPy has no Φ; :func:`gelu_tanh` takes it.
 
     Examples
     --------
@@ -153,34 +138,9 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
 
 @partial(checked_backward, GeluCache)
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Gradient of x from that of x Φ(x)  [gelu.2].
+    """Return the gradient of x from that of x Φ(x)  [gelu.2].
 
-    Parameters
-    ----------
-    dy : np.ndarray
-        Cotangent of y, in its shape.
-    cache
-        From :func:`gelu`.
-
-    Returns
-    -------
-    dx : np.ndarray
-        Gradient of x, in its shape.
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`gelu` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import gelu, gelu_backward
-    >>> y, cache = gelu(np.array([0.0, 1.0]))
-    >>> gelu_backward(np.ones(2), cache).round(4)
-    array([0.5   , 1.0833])
+    Arguments, result and errors are those of :func:`silu_backward`.
     """
     x, distribution = cache
     near = _within(x, 1e2)  # further out the density is 0
@@ -195,22 +155,7 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 
     ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
 
-    Parameters
-    ----------
-    x : np.ndarray
-        Numbers in any shape.
-
-    Returns
-    -------
-    y : np.ndarray
-        In the shape of x.
-    cache
-        What :func:`gelu_tanh_backward` needs.
-
-    Raises
-    ------
-    DTypeError, NonFiniteError
-        If ``x`` is not an array of finite floating-point numbers.
+    Arguments, results and errors are those of :func:`silu`.
 
     Examples
     --------
@@ -226,34 +171,9 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 
 @partial(checked_backward, GeluTanhCache)
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Gradient of x from that of x σ(2u)  [gelu.4].
+    """Return the gradient of x from that of x σ(2u)  [gelu.4].
 
-    Parameters
-    ----------
-    dy : np.ndarray
-        Cotangent of y, in its shape.
-    cache
-        From :func:`gelu_tanh`.
-
-    Returns
-    -------
-    dx : np.ndarray
-        Gradient of x, in its shape.
-
-    Raises
-    ------
-    CacheError
-        If ``cache`` is not what :func:`gelu_tanh` has returned.
-    ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from numpy_xlstm import gelu_tanh, gelu_tanh_backward
-    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
-    >>> gelu_tanh_backward(np.ones(2), cache).round(4)
-    array([0.5  , 1.083])
+    Arguments, result and errors are those of :func:`silu_backward`.
     """
     near, s = cache
     slope = s * (1 - s) * SLOPE * (1 + 3 * CUBIC * (near * near))
@@ -261,47 +181,21 @@ def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
     return dx
 
 
-def _sigmoid(x: Array) -> tuple[Array, tuple[Array]]:
-    return sigmoid(x), (x,)
-
-
-def _sigmoid_backward(dy: Array, cache: tuple[Array]) -> Array:
-    """From x, since 1 − σ has no digits where σ is close to 1."""
-    return dy * sigmoid_slope(cache[0])
-
-
 def _relu(x: Array) -> tuple[Array, Any]:
     y: Array = x * (x.real > 0)
-    return y, (y,)
-
-
-def _relu_backward(dy: Array, cache: Any) -> Array:
-    """Slope 0 at 0."""
-    dx: Array = dy * (cache[0].real > 0)
-    return dx
+    return y, y
 
 
 def _squared_relu(x: Array) -> tuple[Array, Any]:
-    positive, cache = _relu(x)
-    return positive * positive, cache
-
-
-def _squared_relu_backward(dy: Array, cache: Any) -> Array:
-    dx: Array = dy * (2 * cache[0])
-    return dx
+    y, _ = _relu(x)
+    return y * y, y
 
 
 def _selu(x: Array) -> tuple[Array, Any]:
-    """Λ x, or λ α (eˣ − 1) for x ≤ 0."""
+    """Return λ x, or λ α (eˣ − 1) for x ≤ 0."""
     positive = x.real > 0
     curved = SCALE * ALPHA * np.expm1(np.where(positive, 0, x))
     return np.where(positive, SCALE * np.where(positive, x, 0), curved), (positive, curved)
-
-
-def _selu_backward(dy: Array, cache: Any) -> Array:
-    """Slope λ α at 0."""
-    positive, curved = cache
-    return dy * np.where(positive, SCALE, curved + SCALE * ALPHA)
 
 
 def _within(x: Array, limit: float) -> Array:
@@ -320,10 +214,12 @@ class Activation(NamedTuple):
 ACTIVATIONS: dict[str, Activation] = {
     "gelu": Activation(unwrap(gelu), unwrap(gelu_backward)),
     "gelu_tanh": Activation(unwrap(gelu_tanh), unwrap(gelu_tanh_backward)),
-    "relu": Activation(_relu, _relu_backward),
-    "relu^2": Activation(_squared_relu, _squared_relu_backward),
-    "sigmoid": Activation(_sigmoid, _sigmoid_backward),
+    "relu": Activation(_relu, lambda dy, y: dy * (y.real > 0)),
+    "relu^2": Activation(_squared_relu, lambda dy, y: dy * (2 * y)),
+    "sigmoid": Activation(lambda x: (sigmoid(x), x), lambda dy, x: dy * sigmoid_slope(x)),
     "swish": Activation(unwrap(silu), unwrap(silu_backward)),
-    "selu": Activation(_selu, _selu_backward),
+    "selu": Activation(
+        _selu, lambda dy, kept: dy * np.where(kept[0], SCALE, kept[1] + SCALE * ALPHA)
+    ),
 }
-"""The activations by the names that the official package gives them, and ``gelu_tanh``."""
+"""By the official package's names, and ``gelu_tanh``. At a kink the slope is the left one."""
