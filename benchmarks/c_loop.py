@@ -6,7 +6,6 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,12 +22,7 @@ def c_function(name: str) -> Callable[..., None]:
         flags = ["-O3", "-march=native", "-shared", "-fPIC", "-o", str(library), str(source), "-lm"]
         subprocess.run(["gcc", *flags], check=True)
         function = ctypes.CDLL(str(library))[name]
-
-    def call(*arguments: Any) -> None:
-        pointer = ctypes.POINTER(ctypes.c_float)
-        function(*(a.ctypes.data_as(pointer) if hasattr(a, "ctypes") else a for a in arguments))
-
-    return call
+    return lambda *arguments: function(*(getattr(a, "ctypes", a) for a in arguments))
 
 
 def slstm(H: int, steps: int) -> Work:

@@ -135,7 +135,7 @@ def draw(results: Results, path: Path) -> None:
         figure = Figure(figsize=(5, 1.2 + 0.6 * len(results)), layout="constrained")
         axes, ticks = figure.add_subplot(), [0.25, 0.5, 1, 2, 4, 8, 16, 32]
         for place, (title, row) in enumerate(results.items()):
-            axes.text(0, place - 0.33, title, transform=axes.get_yaxis_transform(), fontsize=10)
+            axes.text(0, place - 0.36, title, transform=axes.get_yaxis_transform(), fontsize=10)
             for n, (ours, colour) in enumerate(((COMPILED, FIRST), (NUMPY, SECOND))):
                 if (said := ratio(row, best_peer(row), ours)) != "–":
                     y, value, label = place - 0.13 + 0.26 * n, float(said), ours.split()[1]

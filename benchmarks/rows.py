@@ -13,12 +13,8 @@ PLACES: dict[str, list[int] | str] = {"mixed": [1], "mLSTM": [], "sLSTM": "all"}
 """Which of the seven blocks are sLSTMs."""
 
 
-def of(module: str, name: str, *sizes: Any) -> Setup:
-    """Return the setup of a peer, whose module is imported where it is set up."""
-    return partial(peer, module, name, *sizes)
-
-
 def peer(module: str, name: str, *sizes: Any) -> Work:
+    """Set up a peer, whose module is imported only then."""
     work: Work = getattr(import_module(f"benchmarks.{module}"), name)(*sizes)
     return work
 
@@ -47,23 +43,25 @@ def cell(kind: str, B: int, H: int, most: int) -> Row:
     heads = (4,) if kind == "sLSTM" else ()
     sizes = min(B, most), min(128, most), min(H, most), *heads
     found: dict[str, Setup] = {
-        "xlstm, vanilla sLSTM": of("torch_peers", "xlstm_slstm", *sizes),
-        "JAX, lax.scan": of("jax_scan", "slstm", *sizes),
+        "xlstm, vanilla sLSTM": partial(peer, "torch_peers", "xlstm_slstm", *sizes),
+        "JAX, lax.scan": partial(peer, "jax_scan", "slstm", *sizes),
     }
     if kind != "sLSTM":
-        found = {f"torch.nn.{kind}": of("torch_peers", "torch_layer", kind, *sizes)}
+        found = {f"torch.nn.{kind}": partial(peer, "torch_peers", "torch_layer", kind, *sizes)}
     if kind == "LSTM":
-        found["JAX, lax.scan"] = of("jax_scan", "lstm", *sizes)
+        found["JAX, lax.scan"] = partial(peer, "jax_scan", "lstm", *sizes)
     floor = partial(ours.layer_products, GATES[kind], *sizes)
     return Row(f"{kind}, B {B}, T 128, H {H}", partial(ours.layer, kind, *sizes), found, floor)
 
 
 def mlstm(B: int, NH: int, T: int, d: int, most: int) -> Row:
     sizes = min(B, most), NH, min(T, most), min(d, most)
-    found: dict[str, Setup] = {"xlstm, chunkwise": of("torch_peers", "xlstm_chunkwise", *sizes)}
+    found: dict[str, Setup] = {
+        "xlstm, chunkwise": partial(peer, "torch_peers", "xlstm_chunkwise", *sizes)
+    }
     for kind, said in (("custbw", "own backward"), ("autograd", "autograd")):
         for L in (64, 128):
-            work = of("torch_peers", "mlstm_kernels", kind, min(L, most), *sizes)
+            work = partial(peer, "torch_peers", "mlstm_kernels", kind, min(L, most), *sizes)
             found[f"mlstm_kernels, {said}, chunks of {L}"] = work
     work, floor = partial(ours.chunkwise, *sizes), partial(ours.chunkwise_products, *sizes)
     return Row(f"mLSTM, B {B}, NH {NH}, T {T}, d {d}", work, found, floor)
@@ -77,7 +75,7 @@ def token(T: int, most: int) -> Row:
 
 
 def training(title: str, spec: Model, ranks: int = 1) -> Row:
-    found = {"xlstm, official": of("torch_peers", "official_training", spec)}
+    found = {"xlstm, official": partial(peer, "torch_peers", "official_training", spec)}
     work, floor = partial(ours.training, spec), partial(ours.model_products, spec, 3)
     title = f"training step, {title}" + (", two MPI ranks" if ranks > 1 else "")
     return Row(title, work, found, floor, ranks=ranks)
@@ -85,7 +83,7 @@ def training(title: str, spec: Model, ranks: int = 1) -> Row:
 
 def generation(title: str, spec: Model, tokens: int) -> Row:
     """One row; the time is that of a token."""
-    found = {"xlstm, official": of("torch_peers", "official_generation", spec, tokens)}
+    found = {"xlstm, official": partial(peer, "torch_peers", "official_generation", spec, tokens)}
     work = partial(ours.generation, spec, tokens)
     floor = partial(ours.model_products, spec._replace(B=1, T=1), 1, tokens)
     return Row(f"one token generated, {title}", work, found, floor, pieces=tokens)
@@ -94,7 +92,8 @@ def generation(title: str, spec: Model, tokens: int) -> Row:
 def adamw(size: int) -> Row:
     kinds = "fused", "foreach"
     found = {
-        f"torch AdamW, {kind}": of("torch_peers", "torch_adamw", kind, 16, size) for kind in kinds
+        f"torch AdamW, {kind}": partial(peer, "torch_peers", "torch_adamw", kind, 16, size)
+        for kind in kinds
     }
     return Row("AdamW, 4M numbers", partial(ours.adamw, 16, size), found)
 
@@ -102,6 +101,6 @@ def adamw(size: int) -> Row:
 def step(kind: str, H: int, most: int) -> Row:
     """One step at a time; the loop of the peer over the steps is in C."""
     sizes, name = (min(H, most), min(500, most)), kind.lower()
-    found = {"C loop": of("c_loop", name, *sizes)}
+    found = {"C loop": partial(peer, "c_loop", name, *sizes)}
     work = partial(getattr(ours, f"{name}_steps"), *sizes)
     return Row(f"{kind}, one step, forward, B 1, H {H}", work, found, pieces=sizes[1])

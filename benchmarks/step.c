@@ -2,18 +2,19 @@
    Matrices are (inputs, outputs), so that the compiler can vectorise over the outputs. */
 #include <math.h>
 
+typedef const float *restrict input;
+typedef float *restrict output;
+
 static float log_sigmoid(float x) { return fminf(x, 0) - log1pf(expf(-fabsf(x))); }
 static float sigmoid(float x) { return 1 / (1 + expf(-x)); }
 
-static void add_product(int inputs, int outputs, const float *restrict x, const float *restrict W,
-                        float *restrict y) {
+static void add_product(int inputs, int outputs, input x, input W, output y) {
     for (int j = 0; j < inputs; j++)
         for (int k = 0; k < outputs; k++) y[k] += x[j] * W[j * outputs + k];
 }
 
-void slstm_steps(int steps, int H, const float *restrict x, const float *restrict W,
-                 const float *restrict R, const float *restrict b, float *restrict h,
-                 float *restrict c, float *restrict n, float *restrict m, float *restrict pre) {
+void slstm_steps(int steps, int H, input x, input W, input R, input b, output h, output c, output n,
+                 output m, output pre) {
     for (int t = 0; t < steps; t++) {
         for (int k = 0; k < 4 * H; k++) pre[k] = b[k];
         add_product(H, 4 * H, x, W, pre);
@@ -29,9 +30,8 @@ void slstm_steps(int steps, int H, const float *restrict x, const float *restric
     }
 }
 
-void mlstm_steps(int steps, int D, const float *restrict q, const float *restrict k,
-                 const float *restrict v, const float *i_pre, const float *f_pre,
-                 float *restrict C, float *restrict n, float *restrict m, float *restrict h) {
+void mlstm_steps(int steps, int D, input q, input k, input v, input i_pre, input f_pre, output C,
+                 output n, output m, output h) {
     for (int t = 0; t < steps; t++) {
         float A = log_sigmoid(*f_pre) + *m, qn = 0;
         *m = fmaxf(A, *i_pre);

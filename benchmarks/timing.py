@@ -126,9 +126,8 @@ def compare_outputs(results: Mapping[str, Result]) -> None:
     found = {name: result.pop("outputs", None) for name, result in results.items()}
     if expected := found[COMPILED] or found[NUMPY]:
         for name, outputs in found.items():
-            error = max(
-                (abs(a - b) for a, b in zip(outputs or [], expected, strict=False)), default=0
-            )
+            pairs = zip(outputs or [], expected, strict=False)
+            error = max((abs(a - b) for a, b in pairs), default=0)
             if not error <= 1e-3 * max(map(abs, expected)):
                 results[name]["outputs differ by"] = error
 
