@@ -1,1 +1,1 @@
-"""Benchmarks: ratios measured side by side in one run. They are no tests."""
+"""Times of numpy_xlstm and of its peers, measured side by side: ``python -m benchmarks``."""

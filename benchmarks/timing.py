@@ -11,70 +11,134 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.numerics.memory import keep_freed_memory
-from numpy_xlstm.training.ranks import launched_rank
+COMPILED = "numpy_xlstm, compiled"
+NUMPY = "numpy_xlstm, NumPy"
+BEFORE = "before"
+FLOOR = "matrix products alone"
+OURS = (COMPILED, NUMPY, BEFORE)
 
-WARMUP = 5
-"""Runs that do not count: until then a process still gets its memory from the system."""
+WARMUP = 4
+"""Runs that do not count: until then a process compiles, and gets its memory from the system."""
 
-Work = Callable[[], object]
+Work = Callable[[], Any]
+"""One run. It returns outputs to compare with those of numpy_xlstm, or None."""
+
 Setup = Callable[[], Work]
-"""Makes the arrays and layers, and returns what is to be timed."""
+"""Makes the arrays and layers, and returns the work to be timed."""
 
 
-def machine() -> str:
-    """Processor threads, NumPy, and the kernels of its BLAS library, on which much depends."""
+class Row(NamedTuple):
+    """A row of the table: a piece of work and its contenders."""
+
+    title: str
+    ours: Setup
+    peers: Mapping[str, Setup]
+    floor: Setup | None = None
+    pieces: int = 1
+    """Tokens or steps in a run; times are divided by it."""
+    ranks: int = 1
+    """MPI ranks of our contenders."""
+
+    def contenders(self) -> dict[str, Setup]:
+        """Return all setups by name, ours first and the floor last."""
+        floor = {FLOOR: self.floor} if self.floor else {}
+        return {**dict.fromkeys(OURS, self.ours), **self.peers, **floor}
+
+
+Result = dict[str, Any]
+"""``seconds`` of each run and ``outputs`` of the last; else ``missing`` or ``failed`` says why."""
+
+
+def measure(row: Row, name: str, runs: int) -> Result:
+    """Time one contender in this process."""
+    from numpy_xlstm.numerics.memory import keep_freed_memory
+
+    if name == COMPILED:
+        import numba  # noqa: F401  a missing package is reported
+    keep_freed_memory()
+    work, seconds = row.contenders()[name](), []
+    for _ in range(WARMUP + runs):
+        started = time.perf_counter()
+        outputs = work()
+        seconds.append((time.perf_counter() - started) / row.pieces)
+    return {"seconds": seconds[WARMUP:], "outputs": some(outputs)}
+
+
+def some(outputs: Any) -> list[float]:
+    """Return the first 64 numbers; none if there are no outputs to compare."""
+    return [] if outputs is None else np.asarray(outputs, float).ravel()[:64].tolist()
+
+
+def child(row: Row, name: str, runs: int) -> None:
+    """Measure and print the result as the last line."""
+    from numpy_xlstm.training.ranks import launched_rank
+
     try:
-        from threadpoolctl import threadpool_info
-    except ImportError:
-        blas = "BLAS unknown without threadpoolctl"
-    else:
-        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
-        named = [f"{pool['internal_api']} {pool.get('architecture', '')}" for pool in pools]
-        blas = ", ".join(named) or "BLAS unknown"
-    return f"{os.cpu_count()} threads, NumPy {np.__version__}, {blas}"
+        result = measure(row, name, runs)
+    except ImportError as error:
+        result = {"missing": error.name or str(error)}
+    if not launched_rank():
+        print(json.dumps(result), flush=True)
 
 
-def side_by_side(
-    module: str,
-    table: str,
-    names: list[str],
-    turns: int,
-    runs: int,
-    launchers: Mapping[str, list[str]] | None = None,
-) -> None:
-    """Print medians in ms, and how many times longer than the first each contender took.
+def in_a_process(row: Row, name: str, runs: int, before: Path | None) -> Result:
+    """Measure a contender in a new process."""
+    environment = os.environ | {"NUMPY_XLSTM_COMPILED": "0" if name == NUMPY else "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--child", row.title, name]
+    command += ["--runs", str(runs)] + (["--before", str(before)] if name == BEFORE else [])
+    if row.ranks > 1 and name in OURS:
+        mpiexec = str(Path(sys.executable).with_name("mpiexec"))
+        command = [mpiexec, "-n", str(row.ranks), *command]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    except OSError as error:
+        return {"failed": str(error)}
+    if done.returncode or not done.stdout.strip():
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return {"failed": f"exit code {done.returncode}: {last[:200]}"}
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    return result
 
-    ``launchers`` has what a contender is started by, such as mpiexec.
-    """
-    times: dict[str, list[float]] = {name: [] for name in names}
+
+def side_by_side(row: Row, turns: int, runs: int, before: Path | None) -> dict[str, Result]:
+    """Measure all contenders of a row in turns. One that fails is left out of further turns."""
+    names = [name for name in row.contenders() if name != BEFORE or before]
+    results: dict[str, Result] = {name: {"seconds": []} for name in names}
     for _ in range(turns):
         for name in names:
-            command = [sys.executable, "-W", "ignore", "-m", module, "--child", table, name]
-            command = (launchers or {}).get(name, []) + command
-            out = subprocess.check_output([*command, "--runs", str(runs)], text=True)
-            times[name] += json.loads(out.splitlines()[-1])
-    medians = {name: median(values) for name, values in times.items()}
-    print(f"\n{table}")
-    for name, value in medians.items():
-        spread = f"{min(times[name]) * 1e3:.1f} … {max(times[name]) * 1e3:.1f}"
-        ratio = value / medians[names[0]]
-        print(f"  {name:40s} {value * 1e3:9.1f} ms   {ratio:6.2f}   ({spread})", flush=True)
+            if "seconds" in results[name]:
+                result = in_a_process(row, name, runs, before)
+                if "seconds" in result:
+                    result["seconds"] = results[name]["seconds"] + result["seconds"]
+                results[name] = result
+    compare_outputs(results)
+    return results
 
 
-def child(tables: Mapping[str, Mapping[str, Setup]], table: str, name: str, runs: int) -> None:
-    """Time one contender in this process and print the seconds of each run."""
-    keep_freed_memory()
-    work = tables[table][name]()
-    times = []
-    for turn in range(WARMUP + runs):
-        started = time.perf_counter()
-        work()
-        if turn >= WARMUP:
-            times.append(time.perf_counter() - started)
-    if not launched_rank():
-        print(json.dumps(times))
+def compare_outputs(results: Mapping[str, Result]) -> None:
+    """Mark contenders whose outputs differ from ours by more than 1e-3 of the largest."""
+    found = {name: result.pop("outputs", None) for name, result in results.items()}
+    if expected := found[COMPILED] or found[NUMPY]:
+        for name, outputs in found.items():
+            pairs = zip(outputs or [], expected, strict=False)
+            error = max((abs(a - b) for a, b in pairs), default=0)
+            if not error <= 1e-3 * max(map(abs, expected)):
+                results[name]["outputs differ by"] = error
+
+
+def middle(results: Mapping[str, Result], name: str | None) -> float | None:
+    """Return the median of a contender in seconds; None if it has no times."""
+    seconds = results.get(name or "", {}).get("seconds")
+    return median(seconds) if seconds else None
+
+
+def best_peer(results: Mapping[str, Result]) -> str | None:
+    """Return the name of the fastest peer; None if there is none."""
+    times = {name: middle(results, name) or 0 for name in results if name not in (*OURS, FLOOR)}
+    return min((name for name in times if times[name]), key=times.__getitem__, default=None)

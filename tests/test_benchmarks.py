@@ -1,34 +1,115 @@
-"""The benchmarks run, as far as they need no other package. What they measure is no test."""
+"""The benchmarks run in small, and write what is asked for. Times are no test."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmarks import cells, float32_gradients, forms, models
-from benchmarks.timing import Setup
+from benchmarks import __main__, float32_gradients, report, timing
+from benchmarks.rows import rows
+from benchmarks.timing import COMPILED, FLOOR, NUMPY, OURS
 
-MODULES = (cells, forms, models)
-OURS = ("ours", "our matrix products", "matrix products", "numpy_xlstm")
-CONTENDERS = {
-    f"{module.__name__}: {title}: {name}": setup
-    for module in MODULES
-    for title, contenders in module.TABLES.items()
-    for name, setup in contenders.items()
-    if name.startswith(OURS)
+ROWS = {row.title: row for row in rows(64)}
+PEERS = {
+    str(setup.args): (title, name)  # type: ignore[attr-defined]
+    for title, row in ROWS.items()
+    for name, setup in row.peers.items()
 }
+"""Some rows have the same peer in small."""
 
 
-def test_every_table_has_one_of_ours() -> None:
-    tables = sum(len(module.TABLES) for module in MODULES)
-    assert len({name.rpartition(": ")[0] for name in CONTENDERS}) == tables
+def first(title: str, name: str) -> list[float]:
+    return timing.some(ROWS[title].contenders()[name]()())
 
 
-@pytest.mark.parametrize("name", CONTENDERS)
-def test_ours_runs(name: str) -> None:
-    setup: Setup = CONTENDERS[name]
-    work = setup()
-    assert callable(work)
+def test_titles_are_all_different() -> None:
+    assert len(ROWS) == len(rows()) == len({row.title for row in rows()})
+
+
+@pytest.mark.parametrize("title", ROWS)
+def test_ours_runs(title: str) -> None:
     with np.errstate(all="raise", under="ignore"):
-        work()
+        assert np.isfinite(first(title, NUMPY)).all()
+    if ROWS[title].floor:
+        assert first(title, FLOOR) == []
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("title", "name"), PEERS.values())
+def test_a_peer_computes_the_same(title: str, name: str) -> None:
+    try:
+        found = first(title, name)
+    except ImportError as error:
+        pytest.skip(f"{error.name} is not installed")
+    expected = first(title, NUMPY) if found else []
+    np.testing.assert_allclose(found, expected, atol=1e-3 * max(map(abs, expected), default=1))
+
+
+def some_results(*_: Any) -> dict[str, timing.Result]:
+    results: dict[str, timing.Result] = {
+        COMPILED: {"seconds": [0.002, 0.001, 0.003], "outputs": [1.0, 2.0]},
+        NUMPY: {"seconds": [0.008], "outputs": [1.0, 2.001]},
+        "other": {"seconds": [0.003, 0.003], "outputs": [1.0, 2.1]},
+        "slow": {"seconds": [1.0]},
+        "gone": {"missing": "torch"},
+        FLOOR: {"seconds": [0.001]},
+    }
+    timing.compare_outputs(results)
+    return results
+
+
+def test_files_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "side_by_side", some_results)
+    data, page = tmp_path / "times.json", tmp_path / "page.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n", "utf-8")
+    __main__.main(["--json", str(data), "--markdown", str(page)])
+    found = json.loads(data.read_text("utf-8"))
+    assert list(found["rows"]) == list(ROWS)
+    assert found["versions"]["numpy"] == np.__version__
+    text = page.read_text("utf-8")
+    assert text.startswith(f"before\n{report.BEGIN}\n")
+    assert text.endswith(f"{report.END}\nafter\n")
+    assert "old" not in text
+    summary = "| 2 ms | 8 ms | other | 3 ms | 1.50 | 0.38 | 0.50 | 0.12 |"
+    assert text.count(summary) == len(ROWS)
+    assert text.count("| other | 3 ms | 1.50 | 3 ms … 3 ms | outputs differ by: 0.1") == len(ROWS)
+    assert text.count("| gone | – | – | – | missing: torch |") == len(ROWS)
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no markers"):
+        report.replaced("a page", "a table")
+
+
+def test_a_picture_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    report.draw(dict.fromkeys(list(ROWS)[:3], some_results()), tmp_path / "speed.svg")
+    svg = (tmp_path / "speed.svg").read_text("utf-8")
+    assert all(text in svg for text in ("1.50", "0.38", "prefers-color-scheme", *list(ROWS)[:3]))
+
+
+def test_a_process_times_one_contender() -> None:
+    row = rows()[0]
+    (seconds,) = timing.in_a_process(row, FLOOR, 1, None)["seconds"]
+    assert 0 < seconds < 10
+    assert "failed" in timing.in_a_process(row, "nobody", 1, None)
+
+
+def test_who_fails_is_left_out_of_further_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    def process(_: Any, name: str, *__: Any) -> timing.Result:
+        calls.append(name)
+        return {"failed": "why"} if name == NUMPY else {"seconds": [1.0]}
+
+    monkeypatch.setattr(timing, "in_a_process", process)
+    results = timing.side_by_side(rows()[0], 3, 1, None)
+    assert results[NUMPY] == {"failed": "why"}
+    assert results[FLOOR] == {"seconds": [1.0] * 3}
+    assert calls.count(NUMPY) == 1
+    assert set(OURS) - set(calls) == {timing.BEFORE}
 
 
 @pytest.mark.parametrize("kind", float32_gradients.OURS)
