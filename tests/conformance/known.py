@@ -2,31 +2,19 @@
 
 from pathlib import Path
 
-from numpy_xlstm.conformance.bugs import MODULES, Bug
-from numpy_xlstm.conformance.bugs.gated import CONVENTIONS
+from numpy_xlstm.conformance.bugs import FILES, Bug
+from numpy_xlstm.conformance.bugs.texts import CONVENTIONS, TITLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance-bugs.md"
 BEGIN = "<!-- the tables are written by tests/conformance/known.py -->\n\n"
-TITLES = {
-    "gated": "Gates, LSTM, peepholes, projection",
-    "gru": "GRU and Elman",
-    "slstm": "sLSTM",
-    "mlstm": "mLSTM",
-    "mlstm_backward": "The backward of mLSTM",
-    "chunkwise": "The chunkwise form of mLSTM",
-    "sequence": "Sequences and stacks",
-    "layers": "Layers, blocks and models",
-    "training": "Training",
-}
 
 
 def tables() -> str:
     """All tables, with their titles."""
     parts = []
-    for module in MODULES:
-        name = module.__name__.rpartition(".")[2]
+    for name, bugs in FILES.items():
         lines = [f"## {TITLES[name]}", "", "| mistake | the numbers are those of … | seen in |"]
-        lines += ["|---|---|---|", *rows(module.BUGS)]
+        lines += ["|---|---|---|", *rows(bugs)]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -1,20 +1,12 @@
-"""Known mistakes: what ports get wrong, each as a short change of the specification."""
+"""Known mistakes of ports, each a short change of the specification."""
 
-from numpy_xlstm.conformance.bugs import (
-    chunkwise,
-    gated,
-    gru,
-    layers,
-    mlstm,
-    mlstm_backward,
-    sequence,
-    slstm,
-    training,
-)
 from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
+from numpy_xlstm.conformance.bugs.texts import TITLES, read
 
-MODULES = gated, gru, slstm, mlstm, mlstm_backward, chunkwise, sequence, layers, training
-BUGS = [bug for module in MODULES for bug in module.BUGS]
+FILES = {name: read(name) for name in TITLES}
+"""The known mistakes, file by file."""
+
+BUGS = [bug for bugs in FILES.values() for bug in bugs]
 """All of them."""
 
 __all__ = ["BUGS", "Bug", "planted", "results"]

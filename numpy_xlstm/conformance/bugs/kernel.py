@@ -1,0 +1,32 @@
+"""The chunkwise kernel of mLSTM as a port: its known mistakes are changes of the kernel itself.
+
+The specification runs step by step and has no chunks.
+"""
+
+from typing import Any
+from unittest.mock import patch
+
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.conformance.subjects import Arrays, Options, part
+from numpy_xlstm.kernels.mlstm import chunkwise, shared
+from numpy_xlstm.trees import leaves
+
+SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise")
+OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
+
+
+def run_kernel(options: Options, inputs: Arrays) -> Arrays:
+    """Return the results of the kernel, run by NumPy."""
+    state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
+    known: Any = {name: options[name] for name in OPTIONS if name in options}
+    q, k, v, i, f = (inputs[name] for name in "qkvif")
+    lengths = inputs.get("lengths")
+    with patch.object(shared, "compiled", return_value=False):
+        h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
+        *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
+    gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
+    return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
+
+
+def _memory(state: Arrays) -> mLSTMState | None:
+    return mLSTMState(state["C"], state.get("n"), state.get("m")) if state else None

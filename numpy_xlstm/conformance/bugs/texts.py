@@ -1,0 +1,111 @@
+"""Read the known mistakes from their texts, one file for each kind of subject.
+
+A file is a title and sections. A section says where its mistakes are made, and then each has a name
+and what it leads to, where it shows, where it was found, and the changed lines::
+
+    # Known mistakes in the sLSTM
+
+    subjects: slstm.*
+    places: cells.slstm:sLSTMCell
+
+    normaliser-clamped: an sLSTM that holds n at 1 or above
+    shows in: extreme
+    seen in: flashrnn 1.0.8; another package 2.0
+    - n = f * n_prev + i
+    + n = np.maximum(f * n_prev + i, 1)
+
+"..." separates two changes of which the first only removes lines.
+"""
+
+from collections.abc import Iterator
+from importlib import import_module
+from itertools import permutations
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from numpy_xlstm.cells.gates import pre_activations, pre_activations_backward
+from numpy_xlstm.conformance.bugs.bug import Bug
+from numpy_xlstm.conformance.bugs.kernel import SUBJECTS, run_kernel
+
+TITLES = {
+    "gated": "Gates, LSTM, peepholes, projection",
+    "gru": "GRU and Elman",
+    "slstm": "sLSTM",
+    "mlstm": "mLSTM",
+    "mlstm_backward": "The backward of mLSTM",
+    "chunkwise": "The chunkwise form of mLSTM",
+    "sequence": "Sequences and stacks",
+    "layers": "Layers, blocks and models",
+    "training": "Training",
+}
+"""Name of each file, and its title on the page of known mistakes."""
+
+CONVENTIONS = {
+    "fizo": "as where the weights that xlstm 2.0.6 names fgate and igate are taken by these names",
+    "iofz": "which is that of ONNX",
+    "izfo": "which is that of TensorFlow 1",
+}
+"""Orders of the gates that other packages use."""
+
+
+def read(name: str) -> list[Bug]:
+    """Return the mistakes of a file."""
+    text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
+    found = list(gate_orders()) if name == "gated" else []
+    subjects: tuple[str, ...] = ()
+    places: tuple[Any, ...] = ()
+    for paragraph in text.split("\n\n")[1:]:
+        first, *lines = paragraph.strip("\n").split("\n")
+        title, _, rest = first.partition(": ")
+        if title == "subjects":
+            subjects = tuple(rest.split())
+            places = tuple(map(_place, lines[0].removeprefix("places: ").split()))
+            continue
+        fields = {
+            key: line.partition(": ")[2]
+            for key in ("shows", "seen")
+            for line in lines
+            if line.startswith(f"{key} in: ")
+        }
+        change = [line for line in lines if line[0] in "-+."]
+        found.append(
+            Bug(
+                title,
+                subjects,
+                places,
+                "\n".join("" if line == "..." else line for line in change),
+                rest,
+                tuple(fields.get("shows", "").split()),
+                tuple(fields["seen"].split("; ")) if "seen" in fields else (),
+                run_kernel if subjects == SUBJECTS else None,
+            )
+        )
+    return found
+
+
+def _place(name: str) -> Any:
+    """Return a function or class by its module and name."""
+    module, _, qualname = name.partition(":")
+    return attrgetter(qualname)(import_module(f"numpy_xlstm.{module}"))
+
+
+def gate_orders() -> Iterator[Bug]:
+    """Yield a mistake for each order of the rows of W, R and b that is not i, f, z, o."""
+    for order in list(permutations("ifzo"))[1:]:
+        read_as, convention = ", ".join(order), CONVENTIONS.get("".join(order))
+        yield Bug(
+            f"gates-in-order-{''.join(order)}",
+            ("lstm.*", "slstm.*"),
+            (pre_activations, pre_activations_backward),
+            f"""
+            - return np.split(x @ W.T + Rh + b, 4, axis=1)
+            + {read_as} = np.split(x @ W.T + Rh + b, 4, axis=1)
+            + return [i, f, z, o]
+            - dg = np.concatenate(dgates, axis=1)
+            + i, f, z, o = dgates
+            + dg = np.concatenate(({read_as}), axis=1)
+            """,
+            f"a cell that reads the rows of W, R and b in the order {read_as}"
+            + (f", {convention}" if convention else ""),
+        )
