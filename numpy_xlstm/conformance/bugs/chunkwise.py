@@ -76,10 +76,10 @@ BUGS = [
     ),
     of_kernel(
         "state-before-chunk-not-read",
-        chunkwise.chunk,
+        chunkwise.through_chunks,
         """
-        - plus(scores @ v, scaled(q, w_state) @ C, num)
-        + num[...] = scores @ v
+        - np.add(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])
+        + num[g] = scores @ v[g]
         """,
         "a chunkwise form whose outputs see their own chunk alone",
     ),
@@ -87,7 +87,7 @@ BUGS = [
         "state-between-chunks-not-decayed",
         matrices.decayed,
         """
-        - return C * w_state[..., -1:, None]
+        - return C * w_state[..., -1, None, None]
         + return C
         """,
         "a chunkwise form whose state does not decay from chunk to chunk, forward or backward",
@@ -110,19 +110,19 @@ BUGS = [
     ),
     of_kernel(
         "key-gradient-without-state",
-        chunkwise.chunk_backward,
+        chunkwise.backward_through_chunks,
         """
-        - plus(transposed(dS) @ q, dk_last, dk)
-        + dk[...] = transposed(dS) @ q
+        - np.add(transposed(dS) @ q, dk_last, dk[g])
+        + dk[g] = transposed(dS) @ q
         """,
         "a backward whose keys get no gradient from what a chunk writes into the state",
     ),
     of_kernel(
         "query-gradient-without-state",
-        chunkwise.chunk_backward,
+        chunkwise.backward_through_chunks,
         """
-        - plus(dS @ k, dq_state, dq)
-        + dq[...] = dS @ k
+        - np.add(dS @ k, dq_state, dq[g])
+        + dq[g] = dS @ k
         """,
         "a backward whose queries get no gradient from the state before a chunk",
     ),

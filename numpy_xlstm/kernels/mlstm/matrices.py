@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from numpy_xlstm.kernels.functions import exp, loops
+from numpy_xlstm.kernels.functions import exp, loops, pointwise
 from numpy_xlstm.numerics import Array, dot
 
 
@@ -22,58 +22,16 @@ def _transposed(a: Array) -> Array:
     return a.T
 
 
-def times(a: Array, b: Array) -> Array:
-    """Return the products of entries, in the place of ``a``."""
-    a *= b
-    return a
-
-
-@loops(times)
-def _times(a: Array, b: Array) -> Array:
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            a[i, j] *= b[i, j]
-    return a
-
-
-def plus(a: Array, b: Array, out: Array) -> None:
-    """Write the sum of two matrices."""
-    np.add(a, b, out=out)
-
-
-@loops(plus)
-def _plus(a: Array, b: Array, out: Array) -> None:
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] + b[i, j]
-
-
+@pointwise
 def scaled(a: Array, factors: Array) -> Array:
     """Return a matrix with each row times a factor of its own."""
     return a * factors[..., None]
 
 
-@loops(scaled)
-def _scaled(a: Array, factors: Array) -> Array:
-    out = np.empty_like(a)
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] * factors[i]
-    return out
-
-
+@pointwise
 def decayed(C: Array, w_state: Array) -> Array:
     """Return C times the last weight, which it has after the chunk."""
-    return C * w_state[..., -1:, None]
-
-
-@loops(decayed)
-def _decayed(C: Array, w_state: Array) -> Array:
-    out = np.empty_like(C)
-    for i in range(C.shape[0]):
-        for j in range(C.shape[1]):
-            out[i, j] = C[i, j] * w_state[-1]
-    return out
+    return C * w_state[..., -1, None, None]
 
 
 def row_dots(a: Array, b: Array) -> Array:
