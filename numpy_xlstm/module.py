@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, ItemsView, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -49,6 +49,10 @@ class Parameters(Mapping[str, Array]):
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._arrays)
+
+    def items(self) -> ItemsView[str, Array]:
+        """Return names and arrays, as a dict does: the inherited view calls Python for each."""
+        return self._arrays.items()
 
     def __len__(self) -> int:
         return len(self._arrays)

@@ -175,24 +175,18 @@ def slstm_recurrent_backward(
 
     Parameters
     ----------
-    dy : np.ndarray
-        Cotangent of y, shape (B, T, H).
-    cache
-        From :func:`slstm_recurrent`.
-    dstate : sLSTMState, optional
-        Cotangent of the state after the last step, (B, H) each; 0 if omitted.
+    dy, cache, dstate
+        As in :func:`~numpy_xlstm.lstm_recurrent_backward`, with an :class:`sLSTMState`.
 
     Returns
     -------
-    dWx, dR : np.ndarray
-        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
-    dstate0 : sLSTMState
-        Gradient of the state before the first step.
+    dWx, dR, dstate0
+        As there: gradients of Wx, (B, T, 4·H), of R, (NH, 4·DH, DH), and of the first state.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dy`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+        As there.
 
     Examples
     --------

@@ -14,6 +14,7 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
     gate_gradients,
@@ -23,16 +24,7 @@ from numpy_xlstm.kernels.mlstm.matrices import (
     transposed,
     weights,
 )
-from numpy_xlstm.kernels.mlstm.shared import (
-    Cache,
-    Gradients,
-    Heads,
-    checked_backward,
-    checked_run,
-    contiguous,
-    over_heads,
-    time_first,
-)
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, Heads
 from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.numerics.threads import num_threads
 
@@ -81,12 +73,12 @@ def mlstm_chunkwise(
     Returns
     -------
     h, state, cache
-        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_chunkwise_backward`.
+        As there; the cache is for :func:`mlstm_chunkwise_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+        As there.
 
     Examples
     --------
@@ -101,7 +93,7 @@ def mlstm_chunkwise(
     """
     form = partial(chunks, chunk_size=check_positive("chunk_size", chunk_size))
     options = eps, forget_gate, input_gate
-    return checked_run(form, (q, k, v, i, f), state, lengths, options)
+    return shared.checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
@@ -124,8 +116,6 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
 
     Examples
     --------
-    It is that of :func:`mlstm_recurrent_backward`, computed chunk by chunk:
-
     >>> import numpy as np
     >>> from numpy_xlstm import mlstm_chunkwise, mlstm_chunkwise_backward
     >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
@@ -137,7 +127,7 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     >>> np.allclose(dq, same, rtol=1e-12)
     True
     """
-    return checked_backward(dh, cache, dstate, ChunkwiseCache)
+    return shared.checked_backward(dh, cache, dstate, ChunkwiseCache)
 
 
 def mlstm_parallel(
@@ -174,12 +164,12 @@ def mlstm_parallel(
     Returns
     -------
     h, state, cache
-        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_parallel_backward`.
+        As there; the cache is for :func:`mlstm_parallel_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+        As there.
 
     Examples
     --------
@@ -193,7 +183,7 @@ def mlstm_parallel(
     True
     """
     form, options = partial(chunks, chunk_size=0), (eps, forget_gate, input_gate)
-    return checked_run(form, (q, k, v, i, f), state, lengths, options)
+    return shared.checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 mlstm_parallel_backward = mlstm_chunkwise_backward
@@ -221,7 +211,7 @@ class Segment(NamedTuple):
         B, NH, G, _, _ = self.C.shape
         steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
         chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
-        return [time_first(array) for array in (*chunks, self.C)]
+        return [shared.time_first(array) for array in (*chunks, self.C)]
 
 
 class ChunkwiseCache(NamedTuple):
@@ -233,7 +223,7 @@ class ChunkwiseCache(NamedTuple):
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Go back from the last chunk to the first."""
-        (dnum, q), dC = contiguous(dnum, q), dC.copy()
+        (dnum, q), dC = shared.contiguous(dnum, q), dC.copy()
         grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
         cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
 
@@ -241,7 +231,7 @@ class ChunkwiseCache(NamedTuple):
             for arrays in cuts:
                 run(tuple(array[:, *heads] for array in arrays), dC[heads])
 
-        over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
+        shared.over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
         return *grads, dC
 
 
@@ -252,7 +242,7 @@ def chunks(
 
     A chunk size of 0 says one chunk: the parallel form.
     """
-    inputs = q, k, v, log_i, log_f = contiguous(q, k, v, log_i, log_f)
+    inputs = q, k, v, log_i, log_f = shared.contiguous(q, k, v, log_i, log_f)
     T, num = q.shape[2], np.empty(v.shape, v.dtype)
     L = chunk_size or max(1, T)
     whole = T - T % L
@@ -268,7 +258,7 @@ def chunks(
             run(part)
             before = part[-1][-1]
 
-    over_heads(through_chunks, some_heads, q, worth_threads(q, v))
+    shared.over_heads(through_chunks, some_heads, q, worth_threads(q, v))
     after = segments[-1].C[:, :, -1] if segments else C
     return num, after.copy(), ChunkwiseCache(k, v, segments)
 

@@ -1,10 +1,11 @@
 """Functions of matrices that a chunk of mLSTM is made of.
 
-Over arrays they are NumPy's, with any axes in front. The loops below each of them take its place in
-a compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
+Over arrays they are NumPy's, with any axes in front. Loops below a function take its place in a
+compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -111,13 +112,7 @@ def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
 
 
 def gate_gradients(
-    dD: Array,
-    last: Array,
-    db: Array,
-    through: Array,
-    w_state: Array,
-    dlog_i: Array,
-    dlog_f: Array,
+    dD: Any, last: Any, db: Any, through: Any, w_state: Any, dlog_i: Any, dlog_f: Any
 ) -> None:
     """Write the gradients of the log gates, from those of the sums that they are in.
 
@@ -133,13 +128,7 @@ def gate_gradients(
 
 @loops(gate_gradients)
 def _gate_gradients(
-    dD: Array,
-    last: Array,
-    db: Array,
-    through: Array,
-    w_state: Array,
-    dlog_i: Array,
-    dlog_f: Array,
+    dD: Any, last: Any, db: Any, through: Any, w_state: Any, dlog_i: Any, dlog_f: Any
 ) -> None:
     b, column = dD.dtype.type(0), last
     for i in range(len(through)):
