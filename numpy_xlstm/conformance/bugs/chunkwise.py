@@ -78,7 +78,7 @@ BUGS = [
         "state-before-chunk-not-read",
         chunkwise.through_chunks,
         """
-        - np.add(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])
+        - plus(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])
         + num[g] = scores @ v[g]
         """,
         "a chunkwise form whose outputs see their own chunk alone",
@@ -112,7 +112,7 @@ BUGS = [
         "key-gradient-without-state",
         chunkwise.backward_through_chunks,
         """
-        - np.add(transposed(dS) @ q, dk_last, dk[g])
+        - plus(transposed(dS) @ q, dk_last, dk[g])
         + dk[g] = transposed(dS) @ q
         """,
         "a backward whose keys get no gradient from what a chunk writes into the state",
@@ -121,7 +121,7 @@ BUGS = [
         "query-gradient-without-state",
         chunkwise.backward_through_chunks,
         """
-        - np.add(dS @ k, dq_state, dq[g])
+        - plus(dS @ k, dq_state, dq[g])
         + dq[g] = dS @ k
         """,
         "a backward whose queries get no gradient from the state before a chunk",

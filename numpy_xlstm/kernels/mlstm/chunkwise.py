@@ -18,6 +18,7 @@ from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
     gate_gradients,
+    plus,
     products,
     row_dots,
     scaled,
@@ -274,10 +275,11 @@ def through_chunks(arrays: Any) -> None:
     q, k, v, log_i, log_f, num, w, w_state, C = arrays
     for g in range(len(q)):
         weights(log_i[g], log_f[g], w[g], w_state[g])
-        scores = products(q[g], k[g], w[g]) * w[g]  # [form.5]
-        np.add(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])  # [form.6] [form.7]
+        scores = products(q[g], k[g], w[g])
+        scores *= w[g]  # [form.5]
+        plus(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])  # [form.6] [form.7]
         written = transposed(scaled(k[g], w[g][..., -1, :])) @ v[g]
-        np.add(written, decayed(C[g], w_state[g]), C[g + 1])  # [form.4]
+        plus(written, decayed(C[g], w_state[g]), C[g + 1])  # [form.4]
 
 
 @kernel
@@ -286,15 +288,16 @@ def backward_through_chunks(arrays: Any, dC: Any) -> None:
     dnums, qs, ks, vs, dq, dk, dv, dlog_i, dlog_f, ws, ws_state, Cs = arrays
     for g in range(len(qs) - 1, -1, -1):
         dnum, q, k, v, w, w_state, C = dnums[g], qs[g], ks[g], vs[g], ws[g], ws_state[g], Cs[g]
-        scores, dscores = products(q, k, w) * w, products(dnum, v, w)
-        q_state, w_last = scaled(q, w_state), w[..., -1, :]
+        scores, dscores = products(q, k, w), products(dnum, v, w)
+        scores *= w
         dS, dD = dscores * w, dscores * scores
-        np.add(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv[g])  # [form.11]
+        q_state, w_last = scaled(q, w_state), w[..., -1, :]
+        plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv[g])  # [form.11]
         dk_last = scaled(v @ transposed(dC), w_last)
-        np.add(transposed(dS) @ q, dk_last, dk[g])  # [form.10]
+        plus(transposed(dS) @ q, dk_last, dk[g])  # [form.10]
         dq_state = scaled(dnum @ transposed(C), w_state)
-        np.add(dS @ k, dq_state, dq[g])  # [form.9]
+        plus(dS @ k, dq_state, dq[g])  # [form.9]
         last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
         through = row_dots(C, dC)  # [form.13]
         gate_gradients(dD, last, db, through, w_state, dlog_i[g], dlog_f[g])
-        np.add(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]
+        plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]

@@ -23,6 +23,18 @@ def _transposed(a: Array) -> Array:
     return a.T
 
 
+def plus(a: Array, b: Array, out: Array) -> None:
+    """Write the sum of two matrices."""
+    np.add(a, b, out=out)
+
+
+@loops(plus)
+def _plus(a: Array, b: Array, out: Array) -> None:
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j] + b[i, j]
+
+
 @pointwise
 def scaled(a: Array, factors: Array) -> Array:
     """Return a matrix with each row times a factor of its own."""
