@@ -21,20 +21,9 @@ class Factors(NamedTuple):
 
 
 @pointwise
-def updated(
-    p: Any,
-    g: Any,
-    m: Any,
-    v: Any,
-    shrink: Any,
-    rate: Any,
-    root: Any,
-    rest1: Any,
-    beta2: Any,
-    rest2: Any,
-    eps: Any,
-) -> Any:
+def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
     """Return new p, m and v, and the distance that p is moved by; arrays are updated in place."""
+    shrink, rate, root, rest1, beta2, rest2, eps = factors
     p *= shrink  # [adam.1]
     m += rest1 * (g - m)  # [adam.2]
     v *= beta2
@@ -47,12 +36,8 @@ def updated(
 @kernel
 def loop(p: Any, g: Any, m: Any, v: Any, step: Any, scale: Any, factors: Any) -> None:
     """Update one number after the other."""
-    shrink, rate, root, rest1 = factors[0], factors[1], factors[2], factors[3]
-    beta2, rest2, eps = factors[4], factors[5], factors[6]
     for i in range(p.size):
-        p[i], m[i], v[i], step[i] = updated(
-            p[i], scale * g[i], m[i], v[i], shrink, rate, root, rest1, beta2, rest2, eps
-        )
+        p[i], m[i], v[i], step[i] = updated(p[i], scale * g[i], m[i], v[i], factors)
 
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> Array:
@@ -61,10 +46,10 @@ def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factor
     The distances are in any shape.
     """
     if not compiled(p.dtype):
-        return updated(p, g if scale == 1 else g * scale, m, v, *factors)[-1]  # type: ignore[no-any-return]
+        return updated(p, g if scale == 1 else g * scale, m, v, factors)[-1]  # type: ignore[no-any-return]
     p_row, g_row, m_row, v_row = (np.ascontiguousarray(a).reshape(-1) for a in (p, g, m, v))
     step, number = np.empty_like(p_row), p.dtype.type
-    loop(p_row, g_row, m_row, v_row, step, number(scale), np.array(factors, number))
+    loop(p_row, g_row, m_row, v_row, step, number(scale), tuple(map(number, factors)))
     for array, new in ((p, p_row), (m, m_row), (v, v_row)):
         if not array.flags.c_contiguous:
             array[...] = new.reshape(array.shape)

@@ -10,43 +10,32 @@ from numpy_xlstm.numerics import Array
 
 
 @pointwise
-def step(h_pre: Any, relu: Any) -> Any:
+def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h after a step."""
+    (h_pre,), (relu,) = gates, units
     return (where(relu, where(h_pre.real > 0, h_pre, 0), tanh(h_pre)),)  # [elman.2]
 
 
 @pointwise
-def derivatives(h_pre: Any, relu: Any) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivative of h."""
+    (h_pre,), (relu,) = gates, units
     return (where(relu, where(h_pre.real > 0, 1, 0), tanh_slope(h_pre)),)
 
 
 @pointwise
-def step_backward(dh: Any, slope: Any) -> Any:
+def step_backward(d: Any, factors: Any) -> Any:
     """Return the gradient of the pre-activation."""
+    (dh,), (slope,) = d, factors
     return (dh * slope,)  # [elman.3]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, gates=1, memory=0, units=1)
+CELL = scan.Recurrence(step, derivatives, step_backward, ElmanState, gates=1, units=1)
+backward = CELL.backward
 
 
 def forward(
     Wx: Array, params: Mapping[str, Array], state: ElmanState, ends: Array, nonlinearity: str
 ) -> tuple[Array, ElmanState, scan.ScanCache]:
-    """Run over Wx (B, T, H), of which row b has ``ends[b]`` steps, without checks.
-
-    Wx is written to.
-    """
-    R = scan.by_head(params["R"], 1)
-    y, cache = scan.forward(
-        CELL, scan.gates(Wx, R), R, state, ends, scan.flag(R, nonlinearity == "relu")
-    )
-    return y, ElmanState(*cache.state(ends)), cache
-
-
-def backward(
-    dy: Array, cache: scan.ScanCache, dstate: ElmanState
-) -> tuple[Array, ElmanState, dict[str, Array]]:
-    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
-    dgates, d = scan.backward(CELL, dy, cache, dstate)
-    return scan.joined(dgates), ElmanState(*d), {"R": scan.gradient_of_R(dgates, cache)}
+    """Run as :meth:`scan.Recurrence.forward`, with either nonlinearity."""
+    return CELL.forward(Wx, params, state, ends, nonlinearity == "relu")

@@ -97,19 +97,14 @@ def log1p(x: Any) -> Any:
     return np.log1p(x)
 
 
-def maximum(a: Any, b: Any) -> Any:
-    """Return the larger of ``a`` and ``b``, by their real parts."""
-    return activations.maximum(a, b)
+maximum: Any = activations.maximum
+"""Return the larger of two numbers, by their real parts."""
 
+minimum: Any = activations.minimum
+"""Return the smaller of two numbers, by their real parts."""
 
-def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of ``a`` and ``b``, by their real parts."""
-    return activations.minimum(a, b)
-
-
-def modulus(x: Any) -> Any:
-    """Return x with the sign of its real part taken away."""
-    return activations.modulus(x)
+modulus: Any = activations.modulus
+"""Return x with the sign of its real part taken away."""
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:

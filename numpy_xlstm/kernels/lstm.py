@@ -1,30 +1,25 @@
 """LSTM over a whole sequence. Derived in ``docs/derivations/lstm.md``, whose tags are cited."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.kernels.functions import (
-    pointwise,
-    sigmoid,
-    sigmoid_and_slope,
-    tanh,
-    tanh_slope,
-)
+from numpy_xlstm.kernels.functions import pointwise, sigmoid, sigmoid_and_slope, tanh, tanh_slope
 from numpy_xlstm.numerics import Array, own_error_state
 
 
 @pointwise
-def step(i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c: Any) -> Any:
+def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h and c after a step."""
+    (i_pre, f_pre, z_pre, o_pre), (c,) = gates, memory
     c = sigmoid(f_pre) * c + sigmoid(i_pre) * tanh(z_pre)  # [lstm.1] [lstm.2] [lstm.3]
     return sigmoid(o_pre) * tanh(c), c  # [lstm.4]
 
 
 @pointwise
-def derivatives(i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c_prev: Any, c: Any) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = gates, before, after
     i, i_slope = sigmoid_and_slope(i_pre)
     f, f_slope = sigmoid_and_slope(f_pre)
     o, o_slope = sigmoid_and_slope(o_pre)
@@ -33,40 +28,20 @@ def derivatives(i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c_prev: Any, c: 
 
 
 @pointwise
-def step_backward(
-    dh: Any, dc: Any, h_by_c: Any, by_o: Any, by_i: Any, by_f: Any, by_z: Any, f: Any
-) -> Any:
+def step_backward(d: Any, factors: Any) -> Any:
     """Return the gradients of the pre-activations and of c₋."""
+    (dh, dc), (h_by_c, by_o, by_i, by_f, by_z, f) = d, factors
     dc = dc + dh * h_by_c  # [lstm.6]
     di_pre, df_pre, dz_pre = dc * by_i, dc * by_f, dc * by_z  # [lstm.8] [lstm.9] [lstm.7]
     return di_pre, df_pre, dz_pre, dh * by_o, dc * f  # [lstm.5] [lstm.10]
-
-
-CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=1)
 
 
 class LSTMScanCache(scan.ScanCache):
     """Residuals of an LSTM over a sequence."""
 
 
-def forward(
-    Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
-) -> tuple[Array, LSTMState, LSTMScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
-
-    Wx is written to.
-    """
-    R = scan.by_head(params["R"], 4)
-    y, cache = scan.forward(CELL, scan.gates(Wx, R), R, state, ends)
-    return y, LSTMState(*cache.state(ends)), LSTMScanCache(*cache)
-
-
-def backward(
-    dy: Array, cache: LSTMScanCache, dstate: LSTMState
-) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
-    dgates, d = scan.backward(CELL, dy, cache, dstate)
-    return scan.joined(dgates), LSTMState(*d), {"R": scan.gradient_of_R(dgates, cache)}
+CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, LSTMScanCache, gates=4)
+forward, backward = CELL.forward, CELL.backward
 
 
 @own_error_state
@@ -117,8 +92,8 @@ def lstm_recurrent(
     >>> np.allclose(y, lstm(x)[0], rtol=1e-14)
     True
     """
-    state, ends = scan.enter(LSTMState, Wx, R, state, lengths)
-    return forward(Wx.copy(), {"R": R}, state, ends)
+    Wx, state, ends = CELL.checked_forward(Wx, R, state, lengths)
+    return forward(Wx, {"R": R}, state, ends)
 
 
 @own_error_state
@@ -155,6 +130,4 @@ def lstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.c.shape
     ((2, 5, 16), (1, 16, 4), (2, 4))
     """
-    dstate = scan.enter_backward(LSTMState, LSTMScanCache, dy, cache, dstate)
-    dWx, dstate0, grads = backward(dy, cache, dstate)
-    return dWx, grads["R"], dstate0
+    return CELL.checked_backward(dy, cache, dstate)

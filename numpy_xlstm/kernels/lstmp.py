@@ -27,33 +27,29 @@ class LSTMPScanCache(NamedTuple):
 def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMPScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
-
-    Wx is written to.
-    """
+    """Run as :meth:`scan.Recurrence.forward`."""
     R, W_hr = params["R"], params["W_hr"]
     Wx[:, :1] += (state.h @ R.T)[:, None]
-    folded = scan.by_head(R @ W_hr, 4)
-    start = np.zeros_like(state.c), state.c
-    m, cache = scan.forward(CELL, scan.gates(Wx, folded), folded, start, ends)
+    start = LSTMState(np.zeros_like(state.c), state.c)
+    m, (_, c), cache = CELL.forward(Wx, {"R": R @ W_hr}, start, ends)
     y = m @ W_hr.T  # [lstmp.6]
     h = np.concatenate([state.h[:, None], y], axis=1)
-    after = LSTMState(h[np.arange(len(ends)), ends], cache.state(ends)[1])
+    after = LSTMState(h[np.arange(len(ends)), ends], c)
     return y, after, LSTMPScanCache(cache, params, m, h[:, :-1])
 
 
 def backward(
     dy: Array, cache: LSTMPScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
+    """Run as :meth:`scan.Recurrence.backward`, with the gradient of W_hr too."""
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps
     dh[:, 1:] = np.where(scan.padding(ends, T)[..., None], 0, dy)
     dh[np.arange(B), ends] += dstate.h
     dm = dh[:, 1:] @ W_hr  # [lstmp.8]
-    dgates, (_, dc) = scan.backward(CELL, dm, cache.scan, (np.zeros_like(dstate.c), dstate.c))
-    dWx = scan.joined(dgates)
+    dlast = LSTMState(np.zeros_like(dstate.c), dstate.c)
+    dWx, (_, dc) = CELL.without_R(dm, cache.scan, dlast)
     dh[:, :-1] += dWx @ R  # [lstmp.17]
     dW_hr = dh[:, 1:].reshape(-1, P).T @ cache.m.reshape(-1, H)  # [lstmp.7]
     dR = dWx.reshape(-1, 4 * H).T @ cache.h_prev.reshape(-1, P)  # [lstmp.19]

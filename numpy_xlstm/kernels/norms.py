@@ -50,10 +50,10 @@ def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) ->
     """Normalise row after row; ``eps`` is ε times the width."""
     lanes = np.empty(LANES, x.dtype)
     for n in range(len(x)):
-        mean = total(x, n, lanes) / width if centred else 0 * width
+        mean = total(x, None, n, lanes) / width if centred else 0 * width
         for j in range(x.shape[1]):
             normed[n, j] = x[n, j] - mean  # [norm.1]
-        r = np.sqrt(width / (product(normed, normed, n, lanes) + eps))  # [norm.2]
+        r = np.sqrt(width / (total(normed, normed, n, lanes) + eps))  # [norm.2]
         scale[n] = r
         for j in range(x.shape[1]):
             normed[n, j] *= r  # [norm.3]
@@ -64,35 +64,23 @@ def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width
     """Go back through row after row  [norm.6]."""
     lanes = np.empty(LANES, dy.dtype)
     for n in range(len(dy)):
-        along = product(dy, normed, n, lanes) / width
-        mean = total(dy, n, lanes) / width if centred else 0 * width
+        along = total(dy, normed, n, lanes) / width
+        mean = total(dy, None, n, lanes) / width if centred else 0 * width
         for j in range(dy.shape[1]):
             dx[n, j] = (dy[n, j] - normed[n, j] * along - mean) * scale[n]
 
 
 @kernel
-def total(a: Any, n: Any, lanes: Any) -> Any:
-    """Return Σ a over row n."""
+def total(a: Any, b: Any, n: Any, lanes: Any) -> Any:
+    """Return Σ a b over row n, or Σ a if there is no b."""
     lanes[:] = 0
     whole = a.shape[1] - a.shape[1] % LANES
     for start in range(0, whole, LANES):
         for j in range(LANES):
-            lanes[j] += a[n, start + j]
+            at = n, start + j
+            lanes[j] += a[at] if b is None else a[at] * b[at]
     for j in range(whole, a.shape[1]):
-        lanes[j - whole] += a[n, j]
-    return folded(lanes)
-
-
-@kernel
-def product(a: Any, b: Any, n: Any, lanes: Any) -> Any:
-    """Return Σ a b over row n."""
-    lanes[:] = 0
-    whole = a.shape[1] - a.shape[1] % LANES
-    for start in range(0, whole, LANES):
-        for j in range(LANES):
-            lanes[j] += a[n, start + j] * b[n, start + j]
-    for j in range(whole, a.shape[1]):
-        lanes[j - whole] += a[n, j] * b[n, j]
+        lanes[j - whole] += a[n, j] if b is None else a[n, j] * b[n, j]
     return folded(lanes)
 
 

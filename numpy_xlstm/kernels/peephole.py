@@ -7,37 +7,23 @@ import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.kernels import scan
-from numpy_xlstm.kernels.functions import (
-    pointwise,
-    sigmoid,
-    sigmoid_and_slope,
-    tanh,
-    tanh_slope,
-)
+from numpy_xlstm.kernels.functions import pointwise, sigmoid, sigmoid_and_slope, tanh, tanh_slope
 from numpy_xlstm.numerics import Array
 
 
 @pointwise
-def step(a_i: Any, a_f: Any, z_pre: Any, a_o: Any, c: Any, p_i: Any, p_f: Any, p_o: Any) -> Any:
+def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h and c after a step."""
+    (a_i, a_f, z_pre, a_o), (c,), (p_i, p_f, p_o) = gates, memory, units
     i, f = sigmoid(a_i + p_i * c), sigmoid(a_f + p_f * c)  # [peephole.2] [peephole.3]
     c = f * c + i * tanh(z_pre)  # [peephole.4]
     return sigmoid(a_o + p_o * c) * tanh(c), c  # [peephole.5] [peephole.6] [peephole.7]
 
 
 @pointwise
-def derivatives(
-    a_i: Any,
-    a_f: Any,
-    z_pre: Any,
-    a_o: Any,
-    c_prev: Any,
-    c: Any,
-    p_i: Any,
-    p_f: Any,
-    p_o: Any,
-) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    (a_i, a_f, z_pre, a_o), (c_prev,), (c,), (p_i, p_f, p_o) = gates, before, after, units
     i, i_slope = sigmoid_and_slope(a_i + p_i * c_prev)
     f, f_slope = sigmoid_and_slope(a_f + p_f * c_prev)
     o, o_slope = sigmoid_and_slope(a_o + p_o * c)
@@ -48,38 +34,31 @@ def derivatives(
 
 
 @pointwise
-def step_backward(
-    dh: Any, dc: Any, h_by_c: Any, by_o: Any, by_i: Any, by_f: Any, by_z: Any, c_by_c: Any
-) -> Any:
+def step_backward(d: Any, factors: Any) -> Any:
     """Return the gradients of the pre-activations and of c₋."""
+    (dh, dc), (h_by_c, by_o, by_i, by_f, by_z, c_by_c) = d, factors
     dc = dc + dh * h_by_c  # [peephole.9]
     di, df, dz = dc * by_i, dc * by_f, dc * by_z  # [peephole.10] [peephole.11] [peephole.12]
     return di, df, dz, dh * by_o, dc * c_by_c  # [peephole.8] [peephole.13]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=1, units=3)
+CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4, units=3)
 
 
 def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, scan.ScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
-
-    Wx is written to.
-    """
-    R, units = scan.by_head(params["R"], 4), params["P"].reshape(3, 1, -1)
-    y, cache = scan.forward(CELL, scan.gates(Wx, R), R, state, ends, units)
-    return y, LSTMState(*cache.state(ends)), cache
+    """Run as :meth:`scan.Recurrence.forward`, with the weights P as constants of the units."""
+    return CELL.forward(Wx, params, state, ends, params["P"].reshape(3, 1, -1))
 
 
 def backward(
     dy: Array, cache: scan.ScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
-    dgates, d = scan.backward(CELL, dy, cache, dstate)
-    di, df, _, do = dgates[:, :, :, 0].transpose(2, 1, 0, 3)
+    """Run as :meth:`scan.Recurrence.backward`, with the gradient of P too."""
+    dWx, dstate0, grads = CELL.backward(dy, cache, dstate)
+    di, df, _, do = np.split(dWx.swapaxes(0, 1), 4, axis=-1)
     c_prev, c = cache.memory[:-1, 0, 0], cache.memory[1:, 0, 0]
     pairs = (di, c_prev), (df, c_prev), (do, c)
     dP = np.concatenate([(dg * seen).sum(axis=(0, 1)) for dg, seen in pairs])  # [peephole.17]
-    grads = {"R": scan.gradient_of_R(dgates, cache), "P": dP}
-    return scan.joined(dgates), LSTMState(*d), grads
+    return dWx, dstate0, grads | {"P": dP}

@@ -33,10 +33,9 @@ def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
 
 
 @pointwise
-def step(
-    i_pre: Any, f_pre: Any, z_pre: Any, o_pre: Any, c: Any, n: Any, m: Any, exponential: Any
-) -> Any:
+def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h, c, n and m after a step."""
+    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = gates, memory, units
     A = exponent(f_pre, m, exponential)
     m = maximum(A, i_pre)  # [stab.3]
     i, f = exp(i_pre - m), exp(A - m)  # [stab.4] [stab.5]
@@ -46,23 +45,13 @@ def step(
 
 
 @pointwise
-def derivatives(
-    i_pre: Any,
-    f_pre: Any,
-    z_pre: Any,
-    o_pre: Any,
-    c_prev: Any,
-    n_prev: Any,
-    m_prev: Any,
-    c: Any,
-    n: Any,
-    m: Any,
-    exponential: Any,
-) -> Any:
+def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivatives of h by c, n and õ, of the memory by the gates, and f′.
 
     Of i′ and f′ only the one that is not 1 has a derivative: the other one's exponent is m.
     """
+    (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = gates, before, after
+    (exponential,) = units
     A = exponent(f_pre, m_prev, exponential)
     past = A.real >= i_pre.real
     i, f = exp(i_pre - m), exp(A - m)
@@ -75,22 +64,10 @@ def derivatives(
 
 
 @pointwise
-def step_backward(
-    dh: Any,
-    dc: Any,
-    dn: Any,
-    dm: Any,
-    h_by_c: Any,
-    h_by_n: Any,
-    by_o: Any,
-    past: Any,
-    by_c: Any,
-    by_n: Any,
-    by_z: Any,
-    f: Any,
-    slope: Any,
-) -> Any:
+def step_backward(d: Any, factors: Any) -> Any:
     """Return the gradients of the pre-activations and of c₋, n₋ and m₋."""
+    dh, dc, dn, dm = d
+    h_by_c, h_by_n, by_o, past, by_c, by_n, by_z, f, slope = factors
     dc, dn = dc + dh * h_by_c, dn + dh * h_by_n
     own = dc * by_c + dn * by_n  # [slstm.10], or [slstm.11]
     by_m = dm - own
@@ -100,50 +77,40 @@ def step_backward(
     return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.14]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, gates=4, memory=3, units=1)
-
-
 class sLSTMScanCache(scan.ScanCache):
     """Residuals of an sLSTM over a sequence."""
+
+
+CELL = scan.Recurrence(
+    step, derivatives, step_backward, sLSTMState, sLSTMScanCache, gates=4, units=1
+)
+backward = CELL.backward
 
 
 def forward(
     Wx: Array, params: Mapping[str, Array], state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
-    """Run over Wx (B, T, 4·H), of which row b has ``ends[b]`` steps, without checks.
-
-    Wx is written to.
-    """
-    R = scan.by_head(params["R"], 4)
-    gates = scan.gates(Wx, R)
-    start = state._replace(m=emptied(gates, R, state, forget_gate))
-    y, cache = scan.forward(CELL, gates, R, start, ends, scan.flag(R, forget_gate == "exp"))
-    after = sLSTMState(*cache.state(ends))
+    """Run as :meth:`scan.Recurrence.forward`, from a state that may have n = 0 and any m."""
+    start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
+    y, after, cache = CELL.forward(Wx, params, start, ends, forget_gate == "exp")
     after.m[ends == 0] = state.m[ends == 0]
-    return y, after, sLSTMScanCache(*cache)
+    return y, after, cache
 
 
-def emptied(gates: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
+def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
     """Return m, with −inf where n₋ = 0 and the first step would underflow  [stab.9].
 
     Later there are none: n is at least as large as the smaller of 1 and n₋.
     """
     h, _, n, m = state
-    if gates.size and ((n == 0) & (m.real > -np.inf)).any():
-        B, _, _, NH, D = gates.shape
+    if Wx.size and ((n == 0) & (m.real > -np.inf)).any():
+        B, (NH, _, D) = len(Wx), R.shape
         Rh = np.einsum("nkj,bnj->bnk", R, h.reshape(B, NH, D)).reshape(B, NH, 4, D)
-        i_pre, f_pre, _, _ = (gates[:, 0] + Rh.swapaxes(1, 2)).swapaxes(0, 1).reshape(4, B, -1)
+        first = Wx[:, 0].reshape(B, 4, NH, D) + Rh.swapaxes(1, 2)
+        i_pre, f_pre, _, _ = first.swapaxes(0, 1).reshape(4, B, -1)
         lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
         m = np.where(lost, -np.inf, m)
     return m
-
-
-def backward(
-    dy: Array, cache: sLSTMScanCache, dstate: sLSTMState
-) -> tuple[Array, sLSTMState, dict[str, Array]]:
-    """Return the gradients of Wx, of the state before and of the parameters, without checks."""
-    dgates, d = scan.backward(CELL, dy, cache, dstate)
-    return scan.joined(dgates), sLSTMState(*d), {"R": scan.gradient_of_R(dgates, cache)}
 
 
 @own_error_state
@@ -195,9 +162,9 @@ def slstm_recurrent(
     True
     """
     check_choice("forget_gate", forget_gate, KINDS)
-    state, ends = scan.enter(sLSTMState, Wx, R, state, lengths)
+    Wx, state, ends = CELL.checked_forward(Wx, R, state, lengths)
     check_memory(state)
-    return forward(Wx.copy(), {"R": R}, state, ends, forget_gate)
+    return forward(Wx, {"R": R}, state, ends, forget_gate)
 
 
 @own_error_state
@@ -208,24 +175,18 @@ def slstm_recurrent_backward(
 
     Parameters
     ----------
-    dy : np.ndarray
-        Cotangent of y, shape (B, T, H).
-    cache
-        From :func:`slstm_recurrent`.
-    dstate : sLSTMState, optional
-        Cotangent of the state after the last step, (B, H) each; 0 if omitted.
+    dy, cache, dstate
+        As in :func:`~numpy_xlstm.lstm_recurrent_backward`, with an :class:`sLSTMState`.
 
     Returns
     -------
-    dWx, dR : np.ndarray
-        Gradients of Wx, (B, T, 4·H), and of R, (NH, 4·DH, DH).
-    dstate0 : sLSTMState
-        Gradient of the state before the first step.
+    dWx, dR, dstate0
+        As there: gradients of Wx, (B, T, 4·H), of R, (NH, 4·DH, DH), and of the first state.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dy`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+        As there.
 
     Examples
     --------
@@ -238,6 +199,4 @@ def slstm_recurrent_backward(
     >>> dWx.shape, dR.shape, dstate0.m.shape
     ((2, 5, 16), (2, 8, 2), (2, 4))
     """
-    dstate = scan.enter_backward(sLSTMState, sLSTMScanCache, dy, cache, dstate)
-    dWx, dstate0, grads = backward(dy, cache, dstate)
-    return dWx, grads["R"], dstate0
+    return CELL.checked_backward(dy, cache, dstate)

@@ -154,7 +154,7 @@ class RNNBase(Recurrent):
 
     def outer_state(self, state: Any) -> Any:
         """The states of all layers and directions in the arrays of one, or in one array."""
-        arrays = self.State(*map(np.stack, zip(*state, strict=True)))
+        arrays = self.State(*map(np.array, zip(*state, strict=True)))
         return arrays if len(arrays) > 1 else arrays[0]
 
     def forward(

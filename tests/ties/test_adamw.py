@@ -43,7 +43,7 @@ def test_compiled_and_over_arrays(
         pytest.skip("needs numba")
     by = adamw.Factors(0.97, 0.013, 0.21, 0.1, 0.98, 0.02, 1e-6)
     p, g, m, v = drawn(shape, dtype, seed)
-    p1, m1, v1, step1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), *by)
+    p1, m1, v1, step1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), by)
     p2, g2, m2, v2 = (array.copy(order="K") for array in (p, g, m, v))
     step2 = adamw.update(p2, g2, m2, v2, scale, by).reshape(shape)
     eps = np.finfo(dtype).eps

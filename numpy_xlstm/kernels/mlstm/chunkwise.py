@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
+from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
     gate_gradients,
@@ -21,20 +22,10 @@ from numpy_xlstm.kernels.mlstm.matrices import (
     products,
     row_dots,
     scaled,
-    times,
     transposed,
     weights,
 )
-from numpy_xlstm.kernels.mlstm.shared import (
-    Cache,
-    Gradients,
-    Heads,
-    checked_backward,
-    checked_run,
-    contiguous,
-    over_heads,
-    time_first,
-)
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, Heads
 from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.numerics.threads import num_threads
 
@@ -83,12 +74,12 @@ def mlstm_chunkwise(
     Returns
     -------
     h, state, cache
-        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_chunkwise_backward`.
+        As there; the cache is for :func:`mlstm_chunkwise_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+        As there.
 
     Examples
     --------
@@ -103,37 +94,29 @@ def mlstm_chunkwise(
     """
     form = partial(chunks, chunk_size=check_positive("chunk_size", chunk_size))
     options = eps, forget_gate, input_gate
-    return checked_run(form, (q, k, v, i, f), state, lengths, options)
+    return shared.checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
-    """Vector-Jacobian product of :func:`mlstm_chunkwise`.
+    """Vector-Jacobian product of :func:`mlstm_chunkwise`, and of :func:`mlstm_parallel`.
 
     Parameters
     ----------
-    dh : np.ndarray
-        Cotangent of h, shape (B, NH, T, DV).
-    cache
-        From :func:`mlstm_chunkwise`.
-    dstate : mLSTMState, optional
-        Cotangent of the state after the last step; 0 if omitted.
+    dh, cache, dstate
+        As in :func:`mlstm_recurrent_backward`.
 
     Returns
     -------
-    dq, dk, dv, di, df : np.ndarray
-        Gradients of the inputs, in their shapes, (B, NH, T, ·) and (B, NH, T).
-    dstate0 : mLSTMState
-        Gradient of the state before the first step.
+    dq, dk, dv, di, df, dstate0
+        As there: gradients of the inputs, in their shapes, and of the state before the first step.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+        As there.
 
     Examples
     --------
-    It is that of :func:`mlstm_recurrent_backward`, computed chunk by chunk:
-
     >>> import numpy as np
     >>> from numpy_xlstm import mlstm_chunkwise, mlstm_chunkwise_backward
     >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
@@ -145,7 +128,7 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     >>> np.allclose(dq, same, rtol=1e-12)
     True
     """
-    return checked_backward(dh, cache, dstate, ChunkwiseCache)
+    return shared.checked_backward(dh, cache, dstate, ChunkwiseCache)
 
 
 def mlstm_parallel(
@@ -182,12 +165,12 @@ def mlstm_parallel(
     Returns
     -------
     h, state, cache
-        As of :func:`mlstm_recurrent`; the cache is for :func:`mlstm_parallel_backward`.
+        As there; the cache is for :func:`mlstm_parallel_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        If an argument is not as described.
+        As there.
 
     Examples
     --------
@@ -201,49 +184,10 @@ def mlstm_parallel(
     True
     """
     form, options = partial(chunks, chunk_size=0), (eps, forget_gate, input_gate)
-    return checked_run(form, (q, k, v, i, f), state, lengths, options)
+    return shared.checked_run(form, (q, k, v, i, f), state, lengths, options)
 
 
-def mlstm_parallel_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
-    """Vector-Jacobian product of :func:`mlstm_parallel`.
-
-    Parameters
-    ----------
-    dh : np.ndarray
-        Cotangent of h, shape (B, NH, T, DV).
-    cache
-        From :func:`mlstm_parallel`.
-    dstate : mLSTMState, optional
-        Cotangent of the state after the last step; 0 if omitted.
-
-    Returns
-    -------
-    dq, dk, dv, di, df : np.ndarray
-        Gradients of the inputs, in their shapes, (B, NH, T, ·) and (B, NH, T).
-    dstate0 : mLSTMState
-        Gradient of the state before the first step.
-
-    Raises
-    ------
-    ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
-
-    Examples
-    --------
-    It is that of :func:`mlstm_recurrent_backward`, computed all steps at once:
-
-    >>> import numpy as np
-    >>> from numpy_xlstm import mlstm_parallel, mlstm_parallel_backward
-    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
-    >>> rng = np.random.default_rng(0)
-    >>> q, k, v, dh = rng.standard_normal((4, 1, 2, 5, 4))
-    >>> i, f = rng.standard_normal((2, 1, 2, 5))
-    >>> dq = mlstm_parallel_backward(dh, mlstm_parallel(q, k, v, i, f)[2])[0]
-    >>> same = mlstm_recurrent_backward(dh, mlstm_recurrent(q, k, v, i, f)[2])[0]
-    >>> np.allclose(dq, same, rtol=1e-12)
-    True
-    """
-    return checked_backward(dh, cache, dstate, ChunkwiseCache)
+mlstm_parallel_backward = mlstm_chunkwise_backward
 
 
 class Segment(NamedTuple):
@@ -264,11 +208,11 @@ class Segment(NamedTuple):
         return cls(slice(start, stop), L, *arrays)
 
     def cut(self, *arrays: Array) -> list[Array]:
-        """Return arrays (B, NH, T, …) cut into chunks, (G, B, NH, L, …), and w, w_state and C."""
+        """Return arrays (B, NH, T, …) cut into chunks, (G, B, NH, L, …), then w, w_state and C."""
         B, NH, G, _, _ = self.C.shape
         steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
         chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
-        return [time_first(array) for array in (*chunks, self.C)]
+        return [shared.time_first(array) for array in (*chunks, self.C)]
 
 
 class ChunkwiseCache(NamedTuple):
@@ -280,15 +224,15 @@ class ChunkwiseCache(NamedTuple):
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Go back from the last chunk to the first."""
-        (dnum, q), dC = contiguous(dnum, q), dC.copy()
+        (dnum, q), dC = shared.contiguous(dnum, q), dC.copy()
         grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
         cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
 
         def some_heads(run: Any, heads: Heads) -> None:
             for arrays in cuts:
-                run(*(array[:, *heads] for array in arrays), dC[heads])
+                run(tuple(array[:, *heads] for array in arrays), dC[heads])
 
-        over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
+        shared.over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
         return *grads, dC
 
 
@@ -299,7 +243,7 @@ def chunks(
 
     A chunk size of 0 says one chunk: the parallel form.
     """
-    inputs = q, k, v, log_i, log_f = contiguous(q, k, v, log_i, log_f)
+    inputs = q, k, v, log_i, log_f = shared.contiguous(q, k, v, log_i, log_f)
     T, num = q.shape[2], np.empty(v.shape, v.dtype)
     L = chunk_size or max(1, T)
     whole = T - T % L
@@ -310,12 +254,12 @@ def chunks(
     def some_heads(run: Any, heads: Heads) -> None:
         before = C[heads]
         for arrays in cuts:
-            part = [array[:, *heads] for array in arrays]
+            part = tuple(array[:, *heads] for array in arrays)
             part[-1][0] = before
-            run(*part)
+            run(part)
             before = part[-1][-1]
 
-    over_heads(through_chunks, some_heads, q, worth_threads(q, v))
+    shared.over_heads(through_chunks, some_heads, q, worth_threads(q, v))
     after = segments[-1].C[:, :, -1] if segments else C
     return num, after.copy(), ChunkwiseCache(k, v, segments)
 
@@ -326,91 +270,34 @@ def worth_threads(q: Array, v: Array) -> int:
 
 
 @kernel
-def through_chunks(
-    q: Array,
-    k: Array,
-    v: Array,
-    log_i: Array,
-    log_f: Array,
-    num: Array,
-    w: Array,
-    w_state: Array,
-    C: Array,
-) -> None:
-    """Run through all chunks, of one head or of several."""
+def through_chunks(arrays: Any) -> None:
+    """Write Cᵀq at all steps, the weights of each chunk, and C after it."""
+    q, k, v, log_i, log_f, num, w, w_state, C = arrays
     for g in range(len(q)):
-        chunk(q[g], k[g], v[g], log_i[g], log_f[g], num[g], w[g], w_state[g], C[g], C[g + 1])
-
-
-@pointwise
-def chunk(
-    q: Array,
-    k: Array,
-    v: Array,
-    log_i: Array,
-    log_f: Array,
-    num: Array,
-    w: Array,
-    w_state: Array,
-    C: Array,
-    C_after: Array,
-) -> None:
-    """Write Cᵀq at all steps of a chunk, its weights and C after it."""
-    weights(log_i, log_f, w, w_state)
-    scores = times(products(q, k, w), w)  # [form.5]
-    plus(scores @ v, scaled(q, w_state) @ C, num)  # [form.6] [form.7]
-    written = transposed(scaled(k, w[..., -1, :])) @ v
-    plus(written, decayed(C, w_state), C_after)  # [form.4]
+        weights(log_i[g], log_f[g], w[g], w_state[g])
+        scores = products(q[g], k[g], w[g])
+        scores *= w[g]  # [form.5]
+        plus(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])  # [form.6] [form.7]
+        written = transposed(scaled(k[g], w[g][..., -1, :])) @ v[g]
+        plus(written, decayed(C[g], w_state[g]), C[g + 1])  # [form.4]
 
 
 @kernel
-def backward_through_chunks(
-    dnum: Array,
-    q: Array,
-    k: Array,
-    v: Array,
-    dq: Array,
-    dk: Array,
-    dv: Array,
-    dlog_i: Array,
-    dlog_f: Array,
-    w: Array,
-    w_state: Array,
-    C: Array,
-    dC: Array,
-) -> None:
-    """Run back through all chunks; dC becomes the gradient of C before the first."""
-    for g in range(len(q) - 1, -1, -1):
-        inputs = dnum[g], q[g], k[g], v[g], w[g], w_state[g], C[g]
-        chunk_backward(*inputs, dq[g], dk[g], dv[g], dlog_i[g], dlog_f[g], dC)
-
-
-@pointwise
-def chunk_backward(
-    dnum: Array,
-    q: Array,
-    k: Array,
-    v: Array,
-    w: Array,
-    w_state: Array,
-    C: Array,
-    dq: Array,
-    dk: Array,
-    dv: Array,
-    dlog_i: Array,
-    dlog_f: Array,
-    dC: Array,
-) -> None:
-    """Write the gradients of q, k, v and the log gates of a chunk, and of C before it over dC."""
-    scores, dscores = times(products(q, k, w), w), products(dnum, v, w)
-    q_state, w_last = scaled(q, w_state), w[..., -1, :]
-    dS, dD = times(dscores.copy(), w), times(dscores, scores)
-    plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv)  # [form.11]
-    dk_last = scaled(v @ transposed(dC), w_last)
-    plus(transposed(dS) @ q, dk_last, dk)  # [form.10]
-    dq_state = scaled(dnum @ transposed(C), w_state)
-    plus(dS @ k, dq_state, dq)  # [form.9]
-    last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
-    through = row_dots(C, dC)  # [form.13]
-    gate_gradients(dD, last, db, through, w_state, dlog_i, dlog_f)
-    plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]
+def backward_through_chunks(arrays: Any, dC: Any) -> None:
+    """Write the gradients of q, k, v and the log gates, and of C before the first chunk over dC."""
+    dnums, qs, ks, vs, dq, dk, dv, dlog_i, dlog_f, ws, ws_state, Cs = arrays
+    for g in range(len(qs) - 1, -1, -1):
+        dnum, q, k, v, w, w_state, C = dnums[g], qs[g], ks[g], vs[g], ws[g], ws_state[g], Cs[g]
+        scores, dscores = products(q, k, w), products(dnum, v, w)
+        scores *= w
+        dS, dD = dscores * w, dscores * scores
+        q_state, w_last = scaled(q, w_state), w[..., -1, :]
+        plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv[g])  # [form.11]
+        dk_last = scaled(v @ transposed(dC), w_last)
+        plus(transposed(dS) @ q, dk_last, dk[g])  # [form.10]
+        dq_state = scaled(dnum @ transposed(C), w_state)
+        plus(dS @ k, dq_state, dq[g])  # [form.9]
+        last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
+        through = row_dots(C, dC)  # [form.13]
+        gate_gradients(dD, last, db, through, w_state, dlog_i[g], dlog_f[g])
+        plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]

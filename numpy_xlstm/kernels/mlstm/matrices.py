@@ -1,14 +1,15 @@
 """Functions of matrices that a chunk of mLSTM is made of.
 
-Over arrays they are NumPy's, with any axes in front. The loops below each of them take its place in
-a compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
+Over arrays they are NumPy's, with any axes in front. Loops below a function take its place in a
+compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.kernels.functions import exp, loops
+from numpy_xlstm.kernels.functions import exp, loops, pointwise
 from numpy_xlstm.numerics import Array, dot
 
 
@@ -20,20 +21,6 @@ def transposed(a: Array) -> Array:
 @loops(transposed)
 def _transposed(a: Array) -> Array:
     return a.T
-
-
-def times(a: Array, b: Array) -> Array:
-    """Return the products of entries, in the place of ``a``."""
-    a *= b
-    return a
-
-
-@loops(times)
-def _times(a: Array, b: Array) -> Array:
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            a[i, j] *= b[i, j]
-    return a
 
 
 def plus(a: Array, b: Array, out: Array) -> None:
@@ -48,32 +35,16 @@ def _plus(a: Array, b: Array, out: Array) -> None:
             out[i, j] = a[i, j] + b[i, j]
 
 
+@pointwise
 def scaled(a: Array, factors: Array) -> Array:
     """Return a matrix with each row times a factor of its own."""
     return a * factors[..., None]
 
 
-@loops(scaled)
-def _scaled(a: Array, factors: Array) -> Array:
-    out = np.empty_like(a)
-    for i in range(a.shape[0]):
-        for j in range(a.shape[1]):
-            out[i, j] = a[i, j] * factors[i]
-    return out
-
-
+@pointwise
 def decayed(C: Array, w_state: Array) -> Array:
     """Return C times the last weight, which it has after the chunk."""
-    return C * w_state[..., -1:, None]
-
-
-@loops(decayed)
-def _decayed(C: Array, w_state: Array) -> Array:
-    out = np.empty_like(C)
-    for i in range(C.shape[0]):
-        for j in range(C.shape[1]):
-            out[i, j] = C[i, j] * w_state[-1]
-    return out
+    return C * w_state[..., -1, None, None]
 
 
 def row_dots(a: Array, b: Array) -> Array:
@@ -153,13 +124,7 @@ def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
 
 
 def gate_gradients(
-    dD: Array,
-    last: Array,
-    db: Array,
-    through: Array,
-    w_state: Array,
-    dlog_i: Array,
-    dlog_f: Array,
+    dD: Any, last: Any, db: Any, through: Any, w_state: Any, dlog_i: Any, dlog_f: Any
 ) -> None:
     """Write the gradients of the log gates, from those of the sums that they are in.
 
@@ -175,13 +140,7 @@ def gate_gradients(
 
 @loops(gate_gradients)
 def _gate_gradients(
-    dD: Array,
-    last: Array,
-    db: Array,
-    through: Array,
-    w_state: Array,
-    dlog_i: Array,
-    dlog_f: Array,
+    dD: Any, last: Any, db: Any, through: Any, w_state: Any, dlog_i: Any, dlog_f: Any
 ) -> None:
     b, column = dD.dtype.type(0), last
     for i in range(len(through)):

@@ -83,15 +83,12 @@ def mlstm_recurrent(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+    >>> from numpy_xlstm import mlstm_recurrent
     >>> rng = np.random.default_rng(0)
     >>> q, k, v = rng.standard_normal((3, 1, 2, 5, 4))
-    >>> i, f = rng.standard_normal((2, 1, 2, 5))
-    >>> h, state, cache = mlstm_recurrent(q, k, v, i, f)
-    >>> dh = rng.standard_normal(h.shape)
-    >>> dq, dk, dv, di, df, dstate0 = mlstm_recurrent_backward(dh, cache)
-    >>> h.shape, state.C.shape, di.shape
-    ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 5))
+    >>> h, state, cache = mlstm_recurrent(q, k, v, *rng.standard_normal((2, 1, 2, 5)))
+    >>> h.shape, state.C.shape, state.n.shape, state.m.shape
+    ((1, 2, 5, 4), (1, 2, 4, 4), (1, 2, 4), (1, 2))
     """
     options = eps, forget_gate, input_gate
     return shared.checked_run(steps, (q, k, v, i, f), state, lengths, options)

@@ -61,23 +61,9 @@ def denominator(qn: Any, m: Any, eps: Any, limit: Any) -> Any:
 
 
 @kernel
-def heads_step(
-    q: Any,
-    k: Any,
-    v: Any,
-    i_pre: Any,
-    f_pre: Any,
-    C: Any,
-    n: Any,
-    m: Any,
-    eps: Any,
-    limit: Any,
-    h: Any,
-    C_after: Any,
-    n_after: Any,
-    m_after: Any,
-) -> None:
+def heads_step(inputs: Any, state: Any, eps: Any, limit: Any, h: Any, after: Any) -> None:
     """Take a step of each row and head."""
+    (q, k, v, i_pre, f_pre), (C, n, m), (C_after, n_after, m_after) = inputs, state, after
     scale = 1 / np.sqrt(q.dtype.type(k.shape[2]))
     written = np.empty(k.shape[2], k.dtype)
     for b, s in np.ndindex(m.shape):
@@ -103,9 +89,9 @@ def mlstm_step(
     h = np.empty(v.shape, v.dtype)
     if compiled(q.dtype):
         after = mLSTMState(*(np.empty(a.shape, a.dtype) for a in state))
-        inputs = [np.ascontiguousarray(a) for a in (q, k, v, i_pre, f_pre, C, n, m)]
-        arrays: Any = (*inputs, *constants, h, *after)
-        heads_step(*arrays)
+        inputs = tuple(np.ascontiguousarray(a) for a in (q, k, v, i_pre, f_pre))
+        before = tuple(np.ascontiguousarray(a) for a in state)
+        heads_step(inputs, before, *constants, h, tuple(after))
     else:
         i, f, m = gates(i_pre, f_pre, m)
         written = (i * (1 / np.sqrt(number(k.shape[-1]))))[..., None] * k  # [mlstm.3]
