@@ -173,7 +173,8 @@ class Recurrence:
 
         Wx, (B, T, G·H), is written to. Returns outputs (B, T, H), the state after and the cache.
         """
-        R = params["R"].reshape(-1, *params["R"].shape[-2:])
+        R = np.ascontiguousarray(params["R"])  # the order of a view is not the one of BLAS
+        R = R.reshape(-1, *R.shape[-2:])
         (B, T, width), (NH, rows, D) = Wx.shape, R.shape
         gates = Wx.reshape(B, T, width // (NH * D), NH, D)
         units = np.full((self.units, NH, D), units, R.dtype)

@@ -69,6 +69,24 @@ def test_evaluation_needs_no_more_memory_for_a_longer_sequence() -> None:
     assert peaks[1] < 1.1 * peaks[0]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.longdouble])
+@pytest.mark.parametrize(
+    ("forward", "backward"),
+    [(lstm_recurrent, lstm_recurrent_backward), (slstm_recurrent, slstm_recurrent_backward)],
+)
+def test_the_order_of_arrays_in_memory_does_not_matter(
+    forward: Any, backward: Any, dtype: Any
+) -> None:
+    """As where R comes from a checkpoint that has it transposed."""
+    rng = np.random.default_rng(3)
+    Wx, R, dy = (rng.standard_normal(s).astype(dtype) for s in ((2, 5, 24), (2, 12, 3), (2, 5, 6)))
+    found = []
+    for order in (np.ascontiguousarray, np.asfortranarray):
+        y, state, cache = forward(order(Wx), order(R))
+        found.append((y, state, backward(order(dy), cache, state)))
+    assert_same(found[1], found[0], 0)
+
+
 GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
 
 
