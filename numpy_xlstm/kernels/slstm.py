@@ -98,9 +98,9 @@ def forward(
 
 
 def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
-    """Return m, with −inf where n₋ = 0 and the first step would underflow  [stab.9].
+    """Return m as :func:`without_empty` does for the first step.
 
-    Later there are none: n is at least as large as the smaller of 1 and n₋.
+    Later there are no empty units: n is at least as large as the smaller of 1 and n₋.
     """
     h, _, n, m = state
     if Wx.size and ((n == 0) & (m.real > -np.inf)).any():
@@ -108,9 +108,14 @@ def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
         Rh = np.einsum("nkj,bnj->bnk", R, h.reshape(B, NH, D)).reshape(B, NH, 4, D)
         first = Wx[:, 0].reshape(B, 4, NH, D) + Rh.swapaxes(1, 2)
         i_pre, f_pre, _, _ = first.swapaxes(0, 1).reshape(4, B, -1)
-        lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
-        m = np.where(lost, -np.inf, m)
+        m = without_empty(i_pre, f_pre, n, m, forget_gate)
     return m
+
+
+def without_empty(i_pre: Array, f_pre: Array, n: Array, m: Array, forget_gate: str) -> Array:
+    """Return m, with −inf where n₋ = 0 and the step would underflow  [stab.9]."""
+    lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
+    return np.where(lost, -np.inf, m)
 
 
 @own_error_state

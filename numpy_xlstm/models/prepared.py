@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.cells.gates import underflows
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.kernels import slstm
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
@@ -27,7 +27,7 @@ from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
-from numpy_xlstm.numerics import Array, check_batch, log_sigmoid, own_error_state, sigmoid
+from numpy_xlstm.numerics import Array, check_batch, own_error_state, sigmoid
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
@@ -190,13 +190,8 @@ def _(layer: sLSTMLayer) -> Step:
         pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
         pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
         i_pre, f_pre, z_pre, o_pre = pre + b
-        A = log_sigmoid(f_pre) + m
-        A = np.where((n == 0) & underflows(i_pre - A), -np.inf, A)
-        m = np.maximum(A, i_pre)
-        i, f = np.exp(i_pre - m), np.exp(A - m)
-        c = f * c + i * np.tanh(z_pre)
-        n = f * n + i
-        h = sigmoid(o_pre) * (c / n)
+        m = slstm.without_empty(i_pre, f_pre, n, m, "sigmoid")
+        h, c, n, m = slstm.step((i_pre, f_pre, z_pre, o_pre), (c, n, m), (False,))
         return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
 
     return step
