@@ -314,7 +314,7 @@ def test_a_number_is_not_true_or_false(option: str, value: Any) -> None:
 
 def test_the_cotangent_of_a_loss_is_a_number() -> None:
     cache = softmax_cross_entropy(LOGITS, IDS)[1]
-    with pytest.raises(DTypeError, match="dloss: expected a number, as float64; got True"):
+    with pytest.raises(DTypeError, match="dloss: expected a float64 number; got True"):
         softmax_cross_entropy_backward(True, cache)
 
 
