@@ -92,7 +92,7 @@ PCG64: Any = np.random.PCG64(0).state
 @pytest.mark.parametrize(
     ("arrays", "training", "message"),
     [
-        ({"optimizer.m.head.bias": None}, {}, "training that can go on.*'m.head.bias'"),
+        ({"optimizer.m.head.bias": None}, {}, "training that can be resumed.*'m.head.bias'"),
         (
             {"optimizer.v.head.bias": np.ones(3, np.float32)},
             {},
