@@ -356,7 +356,7 @@ def test_parameters_are_replaced_and_changed_in_place() -> None:
     assert (cell.params["W"] == 4).all()
     with pytest.raises(ShapeError, match=r"params: expected \['R', 'b'\] too; got only \['W'\]"):
         cell.params = {"W": W}
-    with pytest.raises(ShapeError, match="params: expected arrays by name; got list"):
+    with pytest.raises(ShapeError, match="params: expected a mapping of arrays; got list"):
         setattr(cell, "params", [W])  # noqa: B010
     assert cell.astype(np.float32).dtype == np.float32
 

@@ -77,7 +77,7 @@ def official_arrays(
     ``shared`` contains the names of the matrices of head and embedding if they are tied.
     """
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        raise ShapeError(f"state_dict: expected arrays by name; got {arrays!r:.80}")
+        raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
     found = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}

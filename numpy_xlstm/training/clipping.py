@@ -30,7 +30,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     5e+300
     """
     if not isinstance(grads, Mapping):
-        raise ShapeError(f"grads: expected arrays by name; got {type(grads).__name__}")
+        raise ShapeError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
     for name, grad in grads.items():
         if not isinstance(grad, np.ndarray):
             raise DTypeError(f"{name}: expected a NumPy array; got {type(grad).__name__}")
@@ -85,7 +85,7 @@ def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, flo
     """Return the factor of :func:`clip_grad_norm`, and the norm before scaling."""
     check_above_zero("max_norm", max_norm, infinite=True)
     if not isinstance(grads, Mapping):
-        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
+        raise OptionError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
     for name, g in grads.items():
         check_floats(name, g)
     norm = global_norm(grads)

@@ -103,7 +103,7 @@ class AdamW:
     ) -> None:
         if not isinstance(params, Mapping):
             raise OptionError(
-                "params: expected arrays by name, such as model.params; "
+                "params: expected a mapping of arrays, such as model.params; "
                 f"got {type(params).__name__}"
             )
         for name, array in params.items():

@@ -217,7 +217,7 @@ def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
         ({**good, "bias_hh_l0": np.ones(16, int)}, DTypeError, "bias_hh_l0: expected floating"),
         ({**good, "more": np.ones(1)}, ShapeError, "state_dict: .*more"),
         (dict(list(good.items())[:3]), ShapeError, r"state_dict: expected \['bias_hh_l0'\] too"),
-        ([1], ShapeError, "state_dict: expected arrays by name; got list"),
+        ([1], ShapeError, "state_dict: expected a mapping of arrays; got list"),
     ]
     for arrays, error, message in wrong:
         with pytest.raises(error, match=message):

@@ -120,7 +120,7 @@ def test_generation_with_a_seed_or_with_options_as_a_dict() -> None:
 
 def test_no_parameters_by_name() -> None:
     model = large()
-    with pytest.raises(ShapeError, match=r"state_dict: expected arrays by name; got None"):
+    with pytest.raises(ShapeError, match=r"state_dict: expected a mapping of arrays; got None"):
         model.load_state_dict(None)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"such as model.params; got xLSTMLarge"):
         AdamW(model)  # type: ignore[arg-type]

@@ -291,7 +291,7 @@ def test_a_line_that_is_not_written_whole_is_not_written(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("3", "line 1: expected values by name; got 3"),
+        ("3", "line 1: expected a mapping of values; got 3"),
         ('{"step": 1}', r"line 1\.bits: expected a value"),
         ('{"step": "1", "bits": 2}', r"line 1\.step: expected a whole number"),
         ('{"step": 1, "bits": NaN}', "expected JSON in every line; got bits: expected a finite"),
