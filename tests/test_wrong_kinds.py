@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         lambda x: train(state(), [BATCH], ONE, schedule=x),
         3,
         OptionError,
-        "schedule: expected something to call; got int",
+        "schedule: expected a callable; got int",
     ),
     "train clock": (lambda x: train(state(), [BATCH], ONE, clock=x), 3, OptionError, "clock: "),
     "train comm": (
