@@ -1,9 +1,10 @@
-"""Files on disk: read only if they are regular, and written whole or not at all.
+"""Files on disk: only regular files are read, and files are written atomically.
 
-What is written is called ``NAME.<16 hex digits>.partial``, beside NAME, until all of it is on the
-disk, and then takes its name. Its writer holds a lock on it, which ends with the process, so that
-the next writer of NAME can tell what a killed one has left, and removes that. Where the system has
-no such locks, as on Windows and some network file systems, it stays.
+Saving NAME first writes a temporary file ``NAME.<16 hex digits>.partial`` next to it, and renames
+that to NAME when all of it is on the disk. The writer holds a lock on the temporary file, which
+ends with the process. The next writer of NAME thereby recognises and removes files of killed
+writers. They are not removed on systems without such locks, as Windows and some network file
+systems.
 """
 
 import errno
@@ -30,16 +31,16 @@ except ImportError:  # Windows
 BINARY, NO_LINK, AT_ONCE = (
     getattr(os, name, 0) for name in ("O_BINARY", "O_NOFOLLOW", "O_NONBLOCK")
 )
-"""Ways to open that not every system has or needs: a pipe would be waited for without the last."""
+"""Flags that not every system has. Without the last, opening a pipe would wait."""
 
 
 def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
-    """Open a file to read it, or raise an error: no folder, no device, no pipe.
+    """Open a regular file for reading.
 
     Raises
     ------
     CheckpointError, OSError
-        If it is no regular file, or there is none, or it cannot be read.
+        If it does not exist, cannot be read, or is a folder, a device or a pipe.
     """
     path = existing_file(name, path)
     descriptor = os.open(path, os.O_RDONLY | BINARY | AT_ONCE)
@@ -50,7 +51,7 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:
-    """Return what is in a file, or raise an error, also if it has more than ``most`` bytes."""
+    """Return the content of a regular file of at most ``most`` bytes, or raise an error."""
     with open_regular(name, path) as file:
         if (size := os.fstat(file.fileno()).st_size) > most:
             raise CheckpointError(
@@ -61,10 +62,10 @@ def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write to that takes the place of ``path`` once it is complete and on disk.
+    """Give a temporary file to write, which replaces ``path`` when it is complete and on disk.
 
-    It can be read, too. Where ``path`` is a link, that stays, and what it leads to is replaced. The
-    permissions of a file that is there are kept; one that must not be written to stays.
+    The file can also be read. If ``path`` is a link, its target is replaced. The permissions of an
+    existing file are kept; a read-only file is not replaced.
     """
     target = Path(os.path.realpath(path))
     mode = _permissions(target)
@@ -79,7 +80,7 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if os.name == "nt":  # what is open cannot get another name there
+            if os.name == "nt":  # Windows cannot rename open files
                 file.close()
             partial.replace(target)
     except BaseException:
@@ -89,22 +90,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text, in UTF-8, as :func:`replacing` does."""
+    """Write a text in UTF-8 with :func:`replacing`."""
     with replacing(path) as file:
         file.write(text.encode("utf-8"))
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a folder to write to that takes the name ``path`` once it is complete and on disk.
+    """Give a temporary folder to write, which becomes ``path`` when it is complete and on disk.
 
-    There may be an empty folder of that name, other than the working folder and a mount point,
-    which would not be the one that is there afterwards.
+    ``path`` may be an empty folder, but not the working folder or a mount point, which cannot be
+    replaced by another folder.
     """
     target = Path(os.path.realpath(path))
     if target.is_dir() and (os.path.ismount(target) or target.samefile(os.curdir)):
         raise CheckpointError(
-            f"path: expected none yet, or an empty folder that can be replaced; {target} is the "
+            f"path: expected a new path or an empty folder that can be replaced; {target} is the "
             "working folder or a mount point"
         )
     _remove_left_behind(target)
@@ -114,7 +115,7 @@ def new_folder(path: Path) -> Iterator[Path]:
             partial.chmod(stat.S_IMODE(target.stat().st_mode))
         yield partial
         _sync_folder(partial)
-        if os.name == "nt" and target.is_dir():  # not even an empty one is replaced there
+        if os.name == "nt" and target.is_dir():  # Windows replaces no folders
             target.rmdir()
         _take_place(partial, target)
     except BaseException:
@@ -133,26 +134,26 @@ def _take_place(partial: Path, target: Path) -> None:
         if not target.exists() or error.errno == errno.EBUSY:
             raise
         raise CheckpointError(
-            f"path: expected none yet, or an empty folder; {target} is there"
+            f"path: expected a new path or an empty folder; {target} exists"
         ) from error
 
 
 def _permissions(target: Path) -> int | None:
-    """Those of a file that may be replaced; None if there is none."""
+    """Return the permissions of an existing, writable file, or None if there is no file."""
     if not target.exists():
         return None
     mode = existing_file("path", target).stat().st_mode
     if not stat.S_ISREG(mode):
-        raise CheckpointError(f"path: expected a regular file, or none yet; got {target}")
+        raise CheckpointError(f"path: expected a regular file or a new path; got {target}")
     if not os.access(target, os.W_OK):
-        raise PermissionError(f"path: expected a file that may be written to; got {target}")
+        raise PermissionError(f"path: expected a writable file; got {target}")
     return stat.S_IMODE(mode)
 
 
 def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, int]:
-    """Make something beside a target that is nobody else's, and lock it: its path, and its number.
+    """Make a temporary file or folder next to a target, lock it, and return path and descriptor.
 
-    Between the two, another process can take it for left behind; then this tries again.
+    If another process removes it before it is locked, try again.
     """
     while True:
         partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
@@ -176,7 +177,7 @@ def _open_or_remove(partial: Path, how: int) -> int:
 
 
 def flock(descriptor: int) -> bool:
-    """Whether a file or folder is now locked, and by nobody else; an error if it cannot be."""
+    """Lock a file or folder; return False if another process holds the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -185,7 +186,7 @@ def flock(descriptor: int) -> bool:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """The same; None where that cannot be done."""
+    """Do the same as :func:`flock`, but return None if locks are not supported."""
     if fcntl is None:
         return None
     try:
@@ -202,7 +203,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 def _remove_left_behind(target: Path) -> None:
-    """Remove what killed writers of this name have left, and nothing that is locked."""
+    """Remove temporary files of killed writers of this name, which are not locked."""
     left = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}\.partial")
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
@@ -221,7 +222,7 @@ def _remove_unlocked(path: Path, is_folder: bool) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Have the names in a folder on the disk, if it may be read."""
+    """Flush the names in a folder to the disk, if the folder is readable."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     try:

@@ -1,4 +1,4 @@
-"""JSON and YAML of others: parsed only if size, depth and number of values are bounded."""
+"""Parsing of untrusted JSON and YAML, with limits on size, depth and number of values."""
 
 import json
 import math
@@ -6,36 +6,38 @@ import re
 from typing import Any
 
 MAX_BYTES = 25_000_000
-"""The most bytes that a text in JSON may have, such as a header that holds a tokenizer."""
+"""Largest size of a JSON text in bytes, sufficient for a header with a tokenizer."""
 
 MAX_WIDE = 10_000_000
-"""The same of one that is not in ASCII: Python may take four bytes for each of its characters."""
+"""Largest size of a JSON text with non-ASCII characters, which may take four bytes each in
+Python."""
 
 MAX_YAML = 100_000
-"""The most bytes of one in YAML, which is slow to read."""
+"""Largest size of a YAML text in bytes, which is slow to parse."""
 
 MAX_VALUES = 500_000
-"""The most values, names and lists in it: as objects of Python they take up to 30 times as much."""
+"""Largest number of values, names and lists. As Python objects they take up to 30 times as much
+memory."""
 
 MAX_TEXTS = 400_000
-"""The most texts in it, names among them: to count the values between them takes memory, too."""
+"""Largest number of strings, including names. Counting the values between them takes memory."""
 
 MAX_DEPTH = 32
-"""How deep they may be nested."""
+"""Largest depth of nested values."""
 
 MAX_WHOLE = 2**256
-"""What whole numbers are below."""
+"""Bound that whole numbers must be below."""
 
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
 def parse_json(text: bytes) -> Any:
-    """Return what a text in JSON says.
+    """Parse a JSON text.
 
     Raises
     ------
     ValueError
-        If it is none, too large, or has a name twice or a number that is not finite.
+        If it is not JSON, exceeds a limit, or contains a duplicate name or a non-finite number.
     """
     check_bounded(text)
     try:
@@ -47,9 +49,9 @@ def parse_json(text: bytes) -> Any:
 
 
 def parse_yaml(text: bytes) -> Any:
-    """Return what a text in YAML says; raise the same, or an :class:`ImportError`.
+    """Parse a YAML text; raise the errors of :func:`parse_json`, or an :class:`ImportError`.
 
-    Anchors are refused: with them, a few lines can stand for any number of values.
+    Anchors are refused, because a few lines with anchors can represent any number of values.
     """
     import yaml
 
@@ -81,7 +83,7 @@ def parse_yaml(text: bytes) -> Any:
 
 
 def check_bounded(text: bytes) -> None:
-    """Raise :class:`ValueError` if what a text in JSON stands for could take too much memory."""
+    """Raise :class:`ValueError` if the values of a JSON text could take too much memory."""
     most = MAX_BYTES if text.isascii() else MAX_WIDE
     if len(text) > most:
         raise ValueError(f"expected at most {most:,} bytes; got {len(text):,}")
@@ -93,7 +95,7 @@ def check_bounded(text: bytes) -> None:
 
 
 def _check(name: str, value: Any, depth: int) -> None:
-    """Raise :class:`ValueError` if a value cannot be meant; ``name`` is the last on the way."""
+    """Raise :class:`ValueError` for an invalid value; ``name`` is that of the innermost field."""
     if isinstance(value, dict | list):
         if not depth:
             raise ValueError(f"values nested more than {MAX_DEPTH} deep")

@@ -1,7 +1,7 @@
-"""The door: what is checked, once, before any work is done.
+"""Validation of the arguments of public forwards and backwards.
 
-A public forward checks its arguments here and then computes; what is made of other modules calls
-their ``compute``, which does not check again.
+A public forward validates its arguments once with these functions. Modules made of other modules
+call their ``compute``, which does not validate again.
 """
 
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_stat
 from numpy_xlstm.trees import leaves, put_together, tree_map
 
 Kept = TypeVar("Kept")
-"""What a forward keeps for its backward."""
+"""Residuals of a forward."""
 
 
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
-    """Return a tree of arrays, such as a state, in the types of ``like``, if it is like that.
+    """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
-    Both are nested tuples of arrays and None. The ``m`` of a "state" may be −inf; ``hint`` is added
-    to the message about a wrong shape.
+    Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. ``m`` of a
+    "state" may be −inf. ``hint`` is added to the message about a wrong shape.
 
     Examples
     --------
@@ -48,14 +48,14 @@ def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
 
 
 def _kind(tree: Any) -> str:
-    """What was given in place of a tuple of other fields."""
+    """Describe a value that was given instead of a tuple."""
     if isinstance(tree, np.ndarray):
         return f"an array of shape {tree.shape}"
     return f"{len(tree)} entries" if isinstance(tree, tuple | list) else type(tree).__name__
 
 
 def check_cache(cache: Any, kind: type) -> None:
-    """Raise :class:`CacheError` unless the cache is of this kind."""
+    """Raise :class:`CacheError` unless the cache has this type."""
     if not isinstance(cache, kind):
         raise CacheError(
             f"cache: expected the {kind.__name__} that this forward has returned; "
@@ -64,13 +64,13 @@ def check_cache(cache: Any, kind: type) -> None:
 
 
 def checked_state(module: Any, state: Any, batch_size: int) -> Any:
-    """Return the state before the first step; the empty one, ``module.init_state``, for None."""
+    """Return the validated state before the first step; for None, the empty state."""
     like = module.init_state(batch_size)
     return like if state is None else check_like("state", state, like)
 
 
 def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
-    """Return the cotangent of the state after the last step; 0 for None."""
+    """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
     if dstate is None:
         return tree_map(np.zeros_like, like)
@@ -78,14 +78,14 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
 
 
 def enter(cell: Any, x: Array, state: Any) -> Any:
-    """Check x (B, D) of one step, and return the state before it."""
+    """Validate x (B, D) of one step, and return the validated state before it."""
     check_array("x", x, ("batch", cell.input_size), cell.dtype)
     check_batch("x", x)
     return checked_state(cell, state, len(x))
 
 
 def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
-    """Check the cache and dh (B, H) of one step, and return the cotangent of the state after it."""
+    """Validate cache and dh (B, H) of one step; return the cotangent of the state after it."""
     if not hasattr(cell, "Cache"):
         name = type(cell).__name__
         raise AttributeError(
@@ -98,15 +98,15 @@ def enter_backward(cell: Any, dh: Array, cache: Any, dstate: Any) -> Any:
     found = [(a.shape, a.dtype) for _, a in leaves("", before)]
     if cache.x.shape[1] != cell.input_size or sizes != found:
         raise CacheError(
-            f"cache: expected that of a {type(cell).__name__} with input_size {cell.input_size} "
-            f"and a state of {sizes}; got one with {cache.x.shape[1]} and {found}"
+            f"cache: expected one made by a {type(cell).__name__} with input_size "
+            f"{cell.input_size} and a state of {sizes}; got one with {cache.x.shape[1]} and {found}"
         )
     check_array("dh", dh, (len(cache.x), output_size(cell)), cell.dtype)
     return checked_cotangent(cell, dstate, len(dh))
 
 
 def output_size(cell: Any) -> int:
-    """Width of h: ``proj_size`` if the cell projects it, else ``hidden_size``."""
+    """Return the width of h: ``proj_size`` if the cell projects it, else ``hidden_size``."""
     size: int = getattr(cell, "proj_size", cell.hidden_size)
     return size
 
@@ -114,12 +114,12 @@ def output_size(cell: Any) -> int:
 def checked_forward(
     forward: Callable[[Array], tuple[Array, Kept]],
 ) -> Callable[[Array], tuple[Array, Kept]]:
-    """Let a ``forward`` that maps each number check x, of any shape, and give it an axis."""
+    """Add validation to an elementwise ``forward``, which then gets x with at least one axis."""
 
     @own_error_state
     @wraps(forward)
     def checked(x: Any) -> tuple[Array, Kept]:
-        x = np.asarray(x) if isinstance(x, np.generic) else x  # as arithmetic makes of shape ()
+        x = np.asarray(x) if isinstance(x, np.generic) else x  # from arithmetic on shape ()
         y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
         return y.reshape(x.shape), cache
 
@@ -129,7 +129,7 @@ def checked_forward(
 def checked_backward(
     kind: type[Kept], backward: Callable[[Array, Kept], Array]
 ) -> Callable[[Array, Kept], Array]:
-    """Let its ``backward`` check that the cache is of this kind, and dy like the first field."""
+    """Add validation of the cache's type, and of dy by its first field, to a ``backward``."""
 
     @own_error_state
     @wraps(backward)

@@ -1,15 +1,15 @@
-"""The exceptions that bad input raises, each saying what was expected and what came.
+"""Exceptions for invalid input, whose messages state what was expected and what was given.
 
-All derive from the built-in exception that a caller would already catch: a wrong shape, a
-wrong option or a wrong value is a ``ValueError``, a wrong dtype is a ``TypeError``, a missing
-package an ``ImportError``, and too large a size a ``MemoryError``.
+Each derives from the corresponding built-in exception: ``ValueError`` for a wrong shape, option or
+value, ``TypeError`` for a wrong dtype, ``ImportError`` for a missing package, and ``MemoryError``
+for too large a size.
 """
 
 
 def printable(text: str) -> str:
-    r"""Return a text in which what is no printable character is written as Python does.
+    r"""Return a text with non-printable characters escaped as in Python.
 
-    Names in the files of others cannot then move the cursor of a terminal, or worse.
+    This prevents names in untrusted files from controlling a terminal.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Return the same of a text of several lines, which stay apart, as do the columns of tabs."""
+    """Apply :func:`printable` to a text, but keep its line breaks and tabs."""
     return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
@@ -29,43 +29,43 @@ class ShapeError(ValueError):
 
 
 class DTypeError(TypeError):
-    """An array has a dtype that is not supported, or not the one of its companions."""
+    """An array has a dtype that is not supported, or differs from that of other arrays."""
 
 
 class NonFiniteError(ValueError):
-    """An array holds NaN or infinity where finite numbers are needed."""
+    """An array contains NaN or infinity where finite numbers are required."""
 
 
 class DivergenceError(NonFiniteError):
-    """The loss, the gradient or the update of a training step is not finite: it was not made."""
+    """The loss, the gradient or the update of a training step is not finite; no update was made."""
 
 
 class SizeError(MemoryError):
-    """Sizes ask for more memory than the machine, or the container, has: nothing has been built."""
+    """Sizes require more memory than the machine or the container has; nothing was built."""
 
 
 class StateError(ValueError):
-    """A state holds numbers that no state of its kind can hold, such as an sLSTM's n below 0."""
+    """A state is unreachable, such as an sLSTM state with n below 0."""
 
 
 class OptionError(ValueError):
-    """An option has a value outside its set, such as an unknown gate name."""
+    """An option has an invalid value, such as an unknown gate name."""
 
 
 class CacheError(TypeError):
-    """A backward was given a cache of another kind or size than its forward returns."""
+    """A backward was given a cache that its forward did not return."""
 
 
 class TextError(ValueError):
-    """A text cannot be learned from: empty, binary, not UTF-8, or shorter than one window."""
+    """A text cannot be used for training: empty, binary, not UTF-8, or shorter than one window."""
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, of another format, or does not fit what it is loaded into."""
+    """A checkpoint is damaged, has another format, or does not fit the model it is loaded into."""
 
     def __init__(self, message: object) -> None:
         super().__init__(printable(str(message)))
 
 
 class MissingExtraError(ImportError):
-    """A package is not installed that an optional part of the library needs: names the extra."""
+    """A package for an optional part is not installed; the message contains the extra."""

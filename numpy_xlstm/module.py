@@ -1,4 +1,4 @@
-"""Module: what every cell, layer and model is. Parameters by name, and parts that have some too."""
+"""Module, the base of every cell, layer and model: named parameters, and parts with parameters."""
 
 import copy
 import functools
@@ -20,14 +20,14 @@ from numpy_xlstm.numerics import (
 )
 
 Grads = dict[str, Array]
-"""Gradients of parameters, under the names of ``params``."""
+"""Gradients of parameters, by the names of ``params``."""
 
 
 class Parameters(dict[str, Array]):
     """Arrays by name, changed in place: ``params[name] -= step`` or ``params[name][...] = new``."""
 
     def __setitem__(self, name: str, array: Array) -> None:
-        """Accept only the same array, which an in-place operation hands over."""
+        """Accept only the same array, which an in-place operation assigns."""
         if self.get(name) is not array:
             raise TypeError(
                 f"params: expected a change in place, params[{name!r}][...] = …, or with_params; "
@@ -41,39 +41,39 @@ class Parameters(dict[str, Array]):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Copy by making another one of all arrays."""
+        """Support copying and pickling."""
         return Parameters, (dict(self),)
 
     __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
 class Module:
-    """Parameters by name, and parts that have parameters of their own.
+    """Named parameters, and parts that have parameters of their own.
 
-    A cell sets ``params`` to a dict of arrays. What is made of other modules sets ``parts`` as
-    well, which says what the names of their parameters begin with::
+    A cell sets ``params`` to a dict of arrays. A module made of other modules also sets ``parts``,
+    with the prefixes of the parameter names of each part::
 
         self.params = {"learnable_skip": skip}
         self.parts = {"proj_up": "proj_up", "blocks": "blocks"}
 
-    Here ``self.proj_up`` is a module, and its ``weight`` is ``proj_up.weight`` in ``params``;
-    ``self.blocks`` is a list of modules, with names ``blocks.0.…``, ``blocks.1.…``. A part whose
-    prefix is "" adds its names as they are. A list may have a list of prefixes, and ``*`` in one
-    stands for the name: ``{"layers": ["*_l0", "*_l1"]}`` makes ``weight_l0`` and ``weight_l1``.
+    Here ``self.proj_up`` is a module, and its ``weight`` is ``proj_up.weight`` in ``params``.
+    ``self.blocks`` is a list of modules, with names ``blocks.0.…``, ``blocks.1.…``. The prefix ""
+    leaves names unchanged. A list may have a list of prefixes, in which ``*`` represents the name:
+    ``{"layers": ["*_l0", "*_l1"]}`` gives ``weight_l0`` and ``weight_l1``.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        All parameters, live: write into an array to change a parameter, or ask for a copy of the
-        module over other arrays, :meth:`with_params`. What takes the place of an array is checked
-        then, once. ``grads`` returned by a backward has exactly these names and shapes.
+        All parameters, not copied. Write into an array to change a parameter, or use
+        :meth:`with_params` for a module with other arrays, which are then validated. ``grads``
+        returned by a backward has exactly these names and shapes.
     parts : dict[str, str | list[str]]
-        The prefix of each part, by the name of its attribute.
+        Prefix of each part, by the name of its attribute.
 
     Raises
     ------
     TypeError
-        By ``params``, if two parts give a parameter the same name.
+        From ``params``, if two parameters have the same name.
 
     Examples
     --------
@@ -94,7 +94,7 @@ class Module:
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let each forward and backward compute alike under any error state of NumPy."""
+        """Make each forward and backward independent of NumPy's error state."""
         super().__init_subclass__(**options)
         for name in {"forward", "backward", "__call__"} & vars(cls).keys():
             setattr(cls, name, own_error_state(vars(cls)[name]))
@@ -107,7 +107,7 @@ class Module:
     _names: Mapping[str, list[dict[str, str]]] = MappingProxyType({})
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; a part that is set brings other parameters."""
+        """Set an attribute, and discard the collected parameters, which may have changed."""
         object.__setattr__(self, name, value)
         self.__dict__.pop("_params", None)
 
@@ -119,11 +119,11 @@ class Module:
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
-        """Set those that are in no part: at first any arrays, and later others like them."""
+        """Set the parameters outside parts: initially any arrays, later arrays of the same form."""
         if not isinstance(params, Mapping):
-            raise ShapeError(f"params: expected arrays by name; got {type(params).__name__}")
+            raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
         if taken := sorted(params.keys() & (self.params.keys() - self._arrays.keys())):
-            raise TypeError(f"params: expected with_params for those of parts; got {taken}")
+            raise TypeError(f"params: expected with_params for parameters of parts; got {taken}")
         if missing := self._arrays.keys() - params.keys():
             raise ShapeError(f"params: expected {some(missing)} too; got only {some(params)}")
         for name, array in params.items():
@@ -133,13 +133,13 @@ class Module:
         self._arrays = dict(params)
 
     def _names_in(self, attribute: str) -> list[dict[str, str]]:
-        """Return the names in ``params`` of the parameters of a part, or of each in a list."""
+        """Return the names in ``params`` of the parameters of a part, or of each part in a list."""
         if self._params is None:
             self._collect()
         return self._names[attribute]
 
     def _collect(self) -> None:
-        """Make the dict of all parameters, and note their names in each part."""
+        """Collect the dict of all parameters, and their names in each part."""
         params: dict[str, Array] = dict(self._arrays)
         names: dict[str, list[dict[str, str]]] = {}
         for attribute, prefix in self.parts.items():
@@ -153,27 +153,27 @@ class Module:
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
-        """The dtype of the parameters, which inputs must share; None if there are none."""
+        """Dtype of the parameters, which inputs must share; None without parameters."""
         return next((array.dtype for array in self.params.values()), None)
 
     @property
     def num_parameters(self) -> int:
-        """How many numbers the parameters hold."""
+        """Number of all entries of the parameters."""
         return sum(array.size for array in self.params.values())
 
     def __str__(self) -> str:
-        """Draw the parameters as a tree, with shapes and how many numbers there are."""
+        """Return the parameters as a tree, with shapes and sizes."""
         return tree(type(self).__name__, self.params)
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same module over other arrays (not copied): same names, same shapes.
+        """Return the same module with other arrays (not copied) of the same names and shapes.
 
         Raises
         ------
         ShapeError
             If a name is missing or unknown, or a shape differs.
         DTypeError
-            If they are not all plain arrays of one dtype that is supported.
+            If the arrays are not plain arrays of one supported dtype.
         NonFiniteError
             If a number is NaN or infinite.
         """
@@ -187,7 +187,7 @@ class Module:
         return self.over(params)
 
     def over(self, params: Mapping[str, Array]) -> Self:
-        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         clone = copy.copy(self)
         clone._arrays = {name: params[name] for name in self._arrays}
         for attribute in self.parts:
@@ -206,30 +206,31 @@ class Module:
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
 
     def state_dict(self) -> dict[str, Array]:
-        """Return a copy of each parameter, by name."""
+        """Return copies of all parameters under their names."""
         return {name: array.copy() for name, array in self.params.items()}
 
     def load_state_dict(self, arrays: Mapping[str, Any]) -> None:
-        """Copy arrays into the parameters, all or none.
+        """Copy arrays into the parameters; after an error, no parameter is changed.
 
         Parameters
         ----------
         arrays : Mapping[str, array_like]
-            With the names and shapes of ``params``, as PyTorch's ``state_dict()`` has them.
+            Arrays with the names and shapes of ``params``, as in PyTorch's ``state_dict()``.
 
         Raises
         ------
         ShapeError, DTypeError, NonFiniteError
-            If names or shapes differ, or a number is not a finite floating-point one.
+            If names or shapes differ, or a number is not a finite floating-point number.
         """
         params = self.params
         for name, array in like_parameters(params, arrays).items():
             params[name][...] = array
 
     def named_grads(self, **parts: Any) -> Grads:
-        """Return the gradients of all parts under the names of ``params``.
+        """Return the gradients of all parts by the names of ``params``.
 
-        Each argument has the name of a part: its gradients, or a list of those of each entry.
+        Each argument has the name of a part and contains its gradients, or a list for a list of
+        parts.
         """
         grads: Grads = {}
         for attribute, found in parts.items():
@@ -241,7 +242,7 @@ class Module:
 
 
 def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
-    """Let it raise :class:`SizeError` for a batch of which there cannot be a state."""
+    """Make ``init_state`` raise :class:`SizeError` for a batch that is too large."""
 
     @functools.wraps(init_state)
     def made(self: Any, batch_size: int) -> Any:
@@ -251,16 +252,16 @@ def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int]
             if isinstance(error, OptionError | ShapeError):
                 raise
             if isinstance(error, ValueError):
-                init_state(self, 1)  # one that is not of the size comes again, and stays as it is
+                init_state(self, 1)  # raises the error again if it does not depend on the size
             raise SizeError(
-                f"batch_size: expected one whose state fits into the memory; got {batch_size}"
+                f"batch_size: expected one whose state fits into memory; got {batch_size}"
             ) from error
 
     return made
 
 
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:
-    """A part with its prefix; of a list, each entry with its own."""
+    """Yield a part with its prefix, or each entry of a list with its own prefix."""
     if isinstance(prefix, list):
         yield from zip(prefix, part, strict=True)
     elif isinstance(part, list):
@@ -274,7 +275,7 @@ def check_same_parameters(
 ) -> None:
     """Raise :class:`ShapeError` unless both have the same names with the same shapes."""
     if not isinstance(got, Mapping):
-        raise ShapeError(f"{title}: expected arrays by name; got {type(got).__name__}")
+        raise ShapeError(f"{title}: expected a mapping of arrays; got {type(got).__name__}")
     if missing := expected.keys() - got.keys():
         raise ShapeError(f"{title}: expected {some(missing)} too; got only {some(got)}")
     if unknown := got.keys() - expected.keys():
@@ -286,9 +287,9 @@ def check_same_parameters(
 
 
 def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> dict[str, Array]:
-    """Return arrays in the dtypes of the parameters, if they are finite and like them."""
+    """Return arrays converted to the dtypes of the parameters, or raise an error."""
     if not isinstance(arrays, Mapping):
-        raise ShapeError(f"state_dict: expected arrays by name; got {type(arrays).__name__}")
+        raise ShapeError(f"state_dict: expected a mapping of arrays; got {type(arrays).__name__}")
     found = {name: plain_array(name, array) for name, array in arrays.items()}
     check_same_parameters(params, found, "state_dict")
     for name, array in found.items():
@@ -306,13 +307,13 @@ def _joined(prefix: str, name: str) -> str:
 
 
 def some(names: Collection[str]) -> str:
-    """The first few names, and how many there are beside them."""
+    """Return the first few names, and the number of further names."""
     first, rest = sorted(map(str, names))[:6], len(names) - 6
     return str(first) + (f" and {rest} more" if rest > 0 else "")
 
 
 def tree(title: str, params: Mapping[str, Any], indent: str = "") -> str:
-    """Draw named arrays, or what has their shapes and dtypes, as a tree by their dotted names."""
+    """Return a tree of arrays, or objects with shape and dtype, by their dotted names."""
     lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
     branches: dict[str, dict[str, Any]] = {}
     for name, array in params.items():

@@ -1,8 +1,7 @@
-"""What ``numpy-xlstm gradcheck`` checks: every cell, variant, layer and model, at a random point.
+"""Cases of ``numpy-xlstm gradcheck``: every cell, variant, layer and model at a random point.
 
-A case is a name and a function of (rng, dtype) that gives a target and its inputs. Nothing is zero
-at that point, neither a bias nor a state, so that no mistake can hide behind a zero; and tokens
-repeat.
+A case is a name and a function of (rng, dtype) that returns a target and its inputs. Biases and
+states are non-zero, because a factor of zero hides mistakes, and tokens repeat.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,24 +22,24 @@ from numpy_xlstm.trees import leaves, rebuild
 Target = tuple[Any, tuple[Any, ...]]
 Case = Callable[[np.random.Generator, Any], Target]
 Draw = Callable[[np.random.Generator, Any], Any]
-"""Draws one input of a dtype."""
+"""Function of a generator and a dtype that draws an input."""
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 WIDTH = 72
-"""Of blocks and models: so that most of it is checked along directions, which is quick."""
+"""Width of blocks and models, so large that most tensors are checked along directions, quickly."""
 DEEP = 0.15
-"""Size of the matrices of a deep model, of which differences are less precise."""
+"""Scale of the matrices of a deep model, for which differences are less precise."""
 SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 
 def cases() -> dict[str, Case]:
-    """All cases by name, in the order in which they are checked."""
+    """Return the names and cases of all checks, in order."""
     sequences = _recurrent() | _memories() | _guests() | _stacks()
     return sequences | _stateless_layers() | _models()
 
 
 def _recurrent() -> dict[str, Case]:
-    """LSTM and sLSTM, as a step, over a sequence, and over given pre-activations."""
+    """Make cases of LSTM and sLSTM: a step, a sequence, and given pre-activations."""
     found: dict[str, Case] = {
         "LSTMCell": _step(cells.LSTMCell),
         "LSTMSequence": _sequence(layers.LSTMSequence),
@@ -56,7 +55,7 @@ def _recurrent() -> dict[str, Case]:
 
 
 def _memories() -> dict[str, Case]:
-    """The variants of mLSTM, as a step, over a sequence, and each form as a function."""
+    """Make cases of the variants of mLSTM: a step, a sequence, and each form as a function."""
     found: dict[str, Case] = {}
     for forget, input_gate in product(gates.KINDS, reversed(gates.KINDS)):
         kinds = {"forget_gate": forget, "input_gate": input_gate}
@@ -69,7 +68,7 @@ def _memories() -> dict[str, Case]:
 
 
 def _guests() -> dict[str, Case]:
-    """The cells without a kernel, as a step and unrolled, and all over different lengths."""
+    """Make cases of further cells, as a step, and of all cells with lengths."""
     found: dict[str, Case] = {}
     plain = cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell
     for cell in (*plain, cells.LSTMPCell):
@@ -82,7 +81,7 @@ def _guests() -> dict[str, Case]:
 
 
 def _stacks() -> dict[str, Case]:
-    """LSTM, GRU and RNN with PyTorch's options, and stacks of any layer."""
+    """Make cases of LSTM, GRU and RNN with PyTorch's options, and of stacks of any layer."""
     found: dict[str, Case] = {}
     both: dict[str, Any] = {"num_layers": 2, "bidirectional": True}
     for kind in (layers.LSTM, layers.GRU, layers.RNN):
@@ -157,12 +156,12 @@ def _ids(size: int, *shape: int) -> Draw:
 
 
 def _functions(forward: Any, backward: Any, *inputs: Draw) -> Case:
-    """A function and its backward."""
+    """Make a case of a function and its backward."""
     return lambda rng, dtype: ((forward, backward), tuple(draw(rng, dtype) for draw in inputs))
 
 
 def _layer(make: Callable[..., Any], inputs: Draw, maps: float = 1.0) -> Case:
-    """A cell, layer or model, from a random state if it has one; ``maps`` multiply its matrices."""
+    """Make a case of a cell, layer or model with a random state; ``maps`` scales its matrices."""
 
     def case(rng: np.random.Generator, dtype: Any) -> Target:
         layer = make(dtype=dtype)
@@ -187,23 +186,23 @@ def _sequence(layer: Callable[..., Any], **options: Any) -> Case:
 
 
 def _unrolled(cell: type[Any], *sizes: int, **options: Any) -> layers.SequenceLayer:
-    """A cell over a sequence, step by step."""
+    """Make an unrolled layer of a cell."""
     return layers.SequenceLayer(cell(*sizes, **options))
 
 
 class Called(Module):
-    """A sequence layer called with lengths, or with the same draws of dropout each time."""
+    """A sequence layer that is called with lengths, or with the same dropout each time."""
 
     def __init__(self, layer: Any, lengths: Array | None, rng: int | None) -> None:
         self.layer, self.parts, self.lengths, self.rng = layer, {"layer": ""}, lengths, rng
 
     def forward(self, x: Array, state: Any) -> Any:
-        """Run over the sequences; lengths and draws are constants."""
+        """Run over the sequences with constant lengths and dropout."""
         rng = None if self.rng is None else np.random.default_rng(self.rng)
         return self.layer.forward(x, state, rng=rng, lengths=self.lengths)
 
     def backward(self, dy: Array, cache: Any, dstate: Any) -> Any:
-        """Back through :meth:`forward`."""
+        """Compute the backward of :meth:`forward`."""
         return self.layer.backward(dy, cache, dstate)
 
 
@@ -224,14 +223,14 @@ def _state(layer: Callable[..., Any]) -> Draw:
 
 
 def _given(name: str, layer: Callable[..., Any], **options: Any) -> Case:
-    """A recurrence over given pre-activations."""
+    """Make a case of a recurrence over given pre-activations."""
     forward, backward = _pair(kernels, name)
     inputs = _normal(B, T, 4 * H), _normal(NH, 4 * H // NH, H // NH), _state(partial(layer, D, H))
     return _functions(partial(forward, **options), backward, *inputs)
 
 
 def _memory(name: str, **options: Any) -> Case:
-    """A form of mLSTM as a function."""
+    """Make a case of a form of mLSTM as a function."""
     forward, backward = _pair(mlstm, name)
     layer = partial(layers.mLSTM, 1, 4, NH, qk_dim=6, input_gate=options["input_gate"])
     inputs = [_normal(B, NH, T, 3)] * 2 + [_normal(B, NH, T, 2)] + [_normal(B, NH, T)] * 2
@@ -252,7 +251,7 @@ def _mlstm_block(**options: Any) -> models.mLSTMBlockConfig:
 
 
 def _xlstm(**options: Any) -> Case:
-    """One mLSTM and one sLSTM block."""
+    """Make a case of a model with one mLSTM and one sLSTM block."""
     config = models.xLSTMLMModelConfig(
         mlstm_block=_mlstm_block(),
         slstm_block=models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=NH), None),
@@ -281,7 +280,7 @@ def _xlstm_large(**options: Any) -> Case:
 
 
 def random_state(empty: Any, rng: np.random.Generator) -> Any:
-    """A state like ``empty`` with normal numbers, and a positive n in sLSTM, as it always is."""
+    """Draw a state like ``empty`` from a normal distribution, with positive n for sLSTM."""
     values = {name: rng.standard_normal(a.shape).astype(a.dtype) for name, a in leaves("", empty)}
     for name, n in values.items():
         if name.endswith(".n") and f"{name[:-1]}h" in values:
@@ -290,7 +289,7 @@ def random_state(empty: Any, rng: np.random.Generator) -> Any:
 
 
 def select(names: list[str], available: Mapping[str, Case]) -> list[str]:
-    """Cases whose name, or whose part before the slash, is asked for in any letter case."""
+    """Return the cases with these names or prefixes before the slash, in any letter case."""
     labels = {name: {name.lower(), name.lower().split("/")[0]} for name in available}
     wanted = {name.lower() for name in names}
     chosen = [name for name in available if not wanted or labels[name] & wanted]

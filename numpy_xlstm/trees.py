@@ -1,4 +1,4 @@
-"""Nested tuples, lists and dicts of arrays, such as states: as flat lists and back, and joined."""
+"""Nested tuples, lists and dicts of arrays, such as states: flattening, rebuilding, joining."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from numpy_xlstm.numerics import Array, plain_array
 
 
 def places(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
-    """Walk over what a tree is made of, named by its place: ``state.0.c``; None holds nothing."""
+    """Yield the leaves of a tree with their paths, such as ``state.0.c``; None is not a leaf."""
     if isinstance(tree, Mapping):
         for key, part in tree.items():
             yield from places(f"{name}.{key}", part)
@@ -23,7 +23,7 @@ def places(name: str, tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
-    """Walk over the arrays of a tree, as :func:`places` names them."""
+    """Yield the arrays of a tree with their paths, as :func:`places` does."""
     return ((place, plain_array(place, leaf)) for place, leaf in places(name, tree))
 
 
@@ -39,7 +39,7 @@ def rebuild(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """Return the tree with ``function`` of each of its arrays, and of those of others like it.
+    """Apply ``function`` to each array of a tree, and to those of others of the same structure.
 
     Examples
     --------
@@ -53,7 +53,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
 def join_states(states: Sequence[Any]) -> Any:
     """Join states, nested tuples of arrays and None, along the first axis of every array.
 
-    Plain tuples and named ones may stand beside each other; the result is of the first one's kind.
+    Plain and named tuples can be mixed; the result has the type of the first.
 
     Raises
     ------
@@ -85,5 +85,5 @@ def join_states(states: Sequence[Any]) -> Any:
 
 
 def put_together(tree: Any, parts: list[Any]) -> Any:
-    """Put parts together in the type of ``tree``: a tuple, a named tuple or a list."""
+    """Combine parts in the type of ``tree``: a tuple, a named tuple or a list."""
     return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)

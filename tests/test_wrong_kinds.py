@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         "rng: .* 3",
     ),
     "train state": (lambda x: train(x, [BATCH], ONE), MODEL, OptionError, "a TrainingState; got"),
-    "train batches": (lambda x: train(state(), x, ONE), 3, OptionError, "batches: .*__iter__; got"),
+    "train batches": (lambda x: train(state(), x, ONE), 3, OptionError, "batches: .*iterable; got"),
     "train budget": (lambda x: train(state(), [BATCH], x), 3, OptionError, "a Budget; got int"),
     "train max_norm": (
         lambda x: train(state(), [BATCH], ONE, max_norm=x),
@@ -122,7 +122,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         lambda x: train(state(), [BATCH], ONE, schedule=x),
         3,
         OptionError,
-        "schedule: expected something to call; got int",
+        "schedule: expected a callable; got int",
     ),
     "train clock": (lambda x: train(state(), [BATCH], ONE, clock=x), 3, OptionError, "clock: "),
     "train comm": (

@@ -1,4 +1,4 @@
-"""Checkpoints: of models here with all that goes with them, and of the official packages."""
+"""Checkpoints of this package, and conversion from and to those of the official packages."""
 
 from numpy_xlstm.checkpoints.files import read_arrays, write_arrays
 from numpy_xlstm.checkpoints.kinds import KINDS, Kind

@@ -1,4 +1,4 @@
-"""Named arrays and metadata in one file, ``.npz`` or ``.safetensors``, written all or nothing."""
+"""Named arrays and metadata in one ``.npz`` or ``.safetensors`` file, written atomically."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array, checked_path
 
 MAX_NAME = 1000
-"""The most characters in the name of an array."""
+"""Largest number of characters in the name of an array."""
 
 
 def write_arrays(
@@ -25,28 +25,28 @@ def write_arrays(
     metadata: Mapping[str, Any],
     dtypes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write arrays and metadata to a file, in the format that its suffix says.
+    """Write arrays and metadata to a file, in the format of its suffix.
 
-    The file is replaced at once: whatever happens meanwhile, even the end of the process, it holds
-    either all of the old or all of the new content.
+    The file is replaced atomically. At any time, even if the process ends, it has either the
+    complete old or the complete new content.
 
     Parameters
     ----------
     path : str or Path
         ``*.npz`` or ``*.safetensors``.
     arrays : Mapping[str, np.ndarray]
-        The arrays by name.
+        Names and arrays.
     metadata : Mapping[str, Any]
-        What JSON can hold: strings, finite numbers, booleans, None, lists and dicts of these.
-        NumPy's numbers and arrays are written as Python's numbers and lists.
+        JSON values: strings, finite numbers, booleans, None, and lists and dicts of these. NumPy
+        numbers and arrays are written as numbers and lists.
     dtypes : Mapping[str, str], optional
-        What to round arrays of floats to, by name: "float16", "bfloat16", which needs the
-        ``checkpoints`` extra, "float32" or "float64".
+        Names of arrays of floats and the dtypes to which they are rounded: "float16", "bfloat16",
+        which needs the ``checkpoints`` extra, "float32" or "float64".
 
     Raises
     ------
     CheckpointError
-        If the suffix is another, a name is reserved, or the format cannot hold an array or the
+        If the suffix is unknown, a name is reserved, or the format does not support an array or the
         metadata.
     OSError
         If the file cannot be written.
@@ -80,13 +80,13 @@ def read_arrays(
     path : str or Path
         The file.
     max_bytes : int, optional
-        The most bytes that the arrays may take. Omitted, as many as the file has, and 100 MiB more
-        where it is packed, as ``np.savez_compressed`` packs.
+        Largest size of the arrays in bytes. The default is the size of the file plus 100 MiB, for
+        compressed files such as those of ``np.savez_compressed``.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, of another format, too large, or has none of our metadata.
+        If the file is damaged or too large, has another format, or has no metadata of this package.
     OSError
         If there is no such file, or it cannot be read.
     """
@@ -99,7 +99,7 @@ def read_arrays(
 
 
 def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
-    """Return our metadata of a file, or raise :class:`CheckpointError` if it has none."""
+    """Return the metadata of this package in a file, or raise :class:`CheckpointError`."""
     text = found.metadata.get(HEADER_KEY)
     got = "none" if text is None else text[:40]
     try:
@@ -112,9 +112,9 @@ def our_metadata(path: Path, found: Tensors) -> dict[str, Any]:
 
 
 def _check_arrays(arrays: Mapping[str, Any]) -> None:
-    """Raise :class:`CheckpointError` unless they can be stored and found again."""
+    """Raise :class:`CheckpointError` unless the arrays can be stored and loaded."""
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        raise CheckpointError(f"arrays: expected arrays by name; got {arrays!r:.80}")
+        raise CheckpointError(f"arrays: expected a mapping of arrays; got {arrays!r:.80}")
     if len(arrays) >= MAX_ARRAYS:
         raise CheckpointError(f"arrays: expected fewer than {MAX_ARRAYS:,}; got {len(arrays):,}")
     for name, array in arrays.items():
@@ -132,7 +132,7 @@ def _check_arrays(arrays: Mapping[str, Any]) -> None:
 
 
 def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
-    """Raise :class:`CheckpointError` unless all that is rounded are floats, and become floats."""
+    """Raise :class:`CheckpointError` unless only floats are rounded, and only to floats."""
     for name, dtype in dtypes.items():
         if name not in arrays:
             raise CheckpointError(f"dtypes: expected names of arrays; got {name!r:.80}")
@@ -145,14 +145,14 @@ def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> Non
 
 
 def as_json(metadata: Mapping[str, Any]) -> str:
-    """The metadata as JSON that can be read again."""
+    """Return the metadata as JSON, or raise an error if the JSON could not be loaded."""
     if not isinstance(metadata, Mapping):
-        raise CheckpointError(f"metadata: expected values by name; got {metadata!r:.80}")
+        raise CheckpointError(f"metadata: expected a mapping of values; got {metadata!r:.80}")
     try:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
         parse_json(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"metadata: expected what JSON can hold; got {error}") from error
+        raise CheckpointError(f"metadata: expected JSON values; got {error}") from error
     return text
 
 
@@ -175,15 +175,15 @@ def _write_safetensors(
     for name, dtype in dtypes.items():
         if dtype not in CODES:
             raise CheckpointError(
-                f"{name}: expected a dtype that .safetensors files have; got {dtype}, "
-                "which an .npz file takes"
+                f"{name}: expected a dtype that .safetensors files support; got {dtype}, "
+                "which an .npz file supports"
             )
     for _ in write_safetensors(file, arrays, dtypes, {HEADER_KEY: text}):
         pass
 
 
 WRITERS = {".npz": _write_npz, ".safetensors": _write_safetensors}
-"""How each format is written."""
+"""Functions that write each format."""
 
 
 def _suffix(path: Path) -> str:

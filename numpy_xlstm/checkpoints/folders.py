@@ -1,4 +1,4 @@
-"""A folder of the official packages: its configuration, and its arrays in one or several files."""
+"""Folders of the official packages: a configuration, and arrays in one or several files."""
 
 import re
 from collections.abc import Mapping
@@ -12,37 +12,37 @@ from numpy_xlstm.errors import CheckpointError, MissingExtraError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"
 GENERATION = "generation_config.json"
-"""What transformers has beside ``config.json``, where generation is not as that says."""
+"""Options of generation that override ``config.json`` in transformers."""
 TOKENIZER = "tokenizer.json"
-"""What the package ``tokenizers`` reads, in any folder."""
+"""File of the package ``tokenizers``, in any folder."""
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
-"""What ``xlstm`` calls the files of a model in several, counted from 0."""
+"""Names of the files of a model in several files in ``xlstm``, numbered from 0."""
 
 IN_FOLDERS = "transformers", "xlstm", "xlstm-large"
-"""The formats of several files."""
+"""Formats of several files."""
 
 MAX_FILE_NAME = 255
-"""The most bytes in the name of a file, on most systems."""
+"""Largest size of a file name in bytes on most systems."""
 
 
 def read_config(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """Return where the configuration of a folder is, and what it says; None if it has none.
+    """Return the path and the values of the configuration of a folder; None if there is none.
 
     Raises
     ------
     CheckpointError
-        If it is none.
+        If the file is not a configuration.
     MissingExtraError
-        If it is in YAML, and the package ``PyYAML`` is not installed.
+        If the file is YAML and the package ``PyYAML`` is not installed.
     """
     path = next((folder / name for name in CONFIGS if (folder / name).exists()), None)
     return None if path is None else (path, read_mapping(path))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
-    """Return what a file in JSON, or in YAML, says: values by name."""
+    """Return the mapping in a JSON or YAML file."""
     name, parse = ("JSON", parse_json) if path.suffix == ".json" else ("YAML", parse_yaml)
     if name == "YAML":
         yaml_package()
@@ -55,7 +55,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
             f"{path.name}: expected {name}; got something else ({detail})"
         ) from None
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path.name}: expected values by name; got {str(values)[:80]}")
+        raise CheckpointError(f"{path.name}: expected a mapping of values; got {str(values)[:80]}")
     return values
 
 
@@ -71,12 +71,12 @@ def yaml_package() -> Any:
 
 
 def find_arrays(folder: Path) -> dict[str, Stored]:
-    """Return what arrays there are in the files of a folder, from their headers.
+    """Find the arrays in the files of a folder by reading their headers.
 
     Raises
     ------
     CheckpointError
-        If there are none, an index names what is not there, or a file has what it does not name.
+        If there are no arrays, or the index and the files do not contain the same arrays.
     """
     if (folder / WHOLE).exists():
         return open_tensors(folder / WHOLE).arrays
@@ -100,12 +100,12 @@ def find_arrays(folder: Path) -> dict[str, Stored]:
 
 
 def _indexed(folder: Path, index: Mapping[str, Any]) -> dict[str, Stored]:
-    """Arrays of several files, each in the file that the index says."""
+    """Return the arrays of several files, each from the file given in the index."""
     places = index.get("weight_map")
     texts = isinstance(places, dict) and all(isinstance(place, str) for place in places.values())
     if not texts or not places:
         raise CheckpointError(
-            f"{INDEX}: expected weight_map, file names by name; got {places!r:.80}"
+            f"{INDEX}: expected weight_map, a mapping of file names; got {places!r:.80}"
         )
     for name, place in places.items():
         elsewhere = Path(place).name != place or "\\" in place or place in (".", "..")

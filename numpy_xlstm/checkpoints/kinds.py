@@ -1,4 +1,4 @@
-"""The kinds of models that a checkpoint of ours holds: how each is described, and built again."""
+"""The kinds of models in checkpoints of this package, and their configurations."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,22 +31,22 @@ BODIES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
         (*WIDTHS, "num_heads", "qk_dim", "form", "chunk_size", "eps", "forget_gate", "input_gate"),
     ),
 }
-"""What the body of a :class:`LanguageModel` may be, and the options that describe it."""
+"""Possible bodies of a :class:`LanguageModel`, and the options that describe them."""
 
 
 class Kind(NamedTuple):
-    """How a kind of model is described, and built from its description."""
+    """Conversion between a kind of model and its configuration."""
 
     describe: Callable[[Any], dict[str, Any]]
-    """From a model to its configuration, which JSON can hold."""
+    """Function from a model to its configuration, as JSON values."""
     build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
-    """From a configuration, and a generator that draws nothing, to a model without numbers."""
+    """Function from a configuration and a :class:`NothingDrawn` to a shape-only model."""
     check: Check = MAPPING
-    """Of the configuration in a file."""
+    """Validation of the configuration in a file."""
 
     @classmethod
     def configured(cls, model: Callable[..., Any], config: Any) -> "Kind":
-        """Return the kind of what is built by ``model(config.from_dict(…), dtype=…, rng=…)``."""
+        """Make the kind of models that ``model(config.from_dict(…), dtype=…, rng=…)`` builds."""
         return cls(
             lambda built: dict(built.config.to_dict()),
             lambda described, rng: model(config.from_dict(described), dtype=np.float64, rng=rng),
@@ -86,7 +86,7 @@ def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> L
 
 
 def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
-    """The kind of a layer that is described by these options and by how sequences lie."""
+    """Make the kind of a layer that is described by these options and its directions and axes."""
     names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},
@@ -102,10 +102,10 @@ KINDS = {
     "xLSTMLarge": Kind.configured(xLSTMLarge, xLSTMLargeConfig),
     **{name: _layer(*described) for name, described in BODIES.items()},
 }
-"""The kinds of models that a checkpoint can hold, by the names of their classes."""
+"""Kinds of models in a checkpoint, by the names of their classes."""
 
 
 def kind_of(name: Any) -> Kind:
-    """Return the kind of this name, or raise :class:`CheckpointError`."""
+    """Return the kind with this name, or raise :class:`CheckpointError`."""
     choice(KINDS)("kind", name)
     return KINDS[name]

@@ -1,4 +1,4 @@
-"""From arrays in files to the parameters of a model, whose names and shapes must be those."""
+"""Matching of arrays in files to the parameters of a model, and reading them."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -25,26 +25,26 @@ SIZES = frozenset(
     num_layers proj_size conv1d_kernel_size qkv_proj_blocksize
     """.split()  # noqa: SIM905
 )
-"""The fields that say how large something is."""
+"""Configuration fields that are sizes."""
 
 ARRAYS = {"num_blocks": 8, "num_layers": 2}
-"""The fields that say how many there are, each of at least so many arrays."""
+"""Configuration fields that count parts, and the least number of arrays per part."""
 
 OnProgress = Callable[[int, int], None]
-"""What is told how many bytes of how many have been read or written."""
+"""Function of the number of bytes read or written so far, and of the total."""
 
 
 class Source(NamedTuple):
-    """Where a parameter comes from."""
+    """Source of a parameter in a file."""
 
     stored: Stored
     order: str = "vanilla"
-    """That of an sLSTM's R or b."""
+    """Layout of R or b of an sLSTM."""
     num_heads: int = 0
-    """How many heads the b of an sLSTM is of; 0 for all others."""
+    """Number of heads for b of an sLSTM; 0 for other parameters."""
 
     def read(self, dtype: npt.DTypeLike, maps: Maps | None) -> Array:
-        """Read it, bring it into our order, and refuse numbers that are not finite."""
+        """Read the array, convert its layout, and refuse numbers that are not finite."""
         array = self.stored.read(dtype, maps)
         if array.size and not np.isfinite((array.min(), array.max())).all():
             check_array(str(self.stored), array, array.shape)
@@ -59,9 +59,9 @@ def matched(
     layout: str | None = None,
     dtypes: tuple[str, ...] = FLOATS,
 ) -> dict[str, Source]:
-    """Return where each parameter comes from, from the names, shapes and dtypes alone.
+    """Find the source of each parameter, from names, shapes and dtypes.
 
-    ``layout`` is the order of the b of an sLSTM, where it is not that of R.
+    ``layout`` is the layout of b of an sLSTM if it is not that of R.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def matched(
 
 
 def widest(arrays: Mapping[str, Stored]) -> str:
-    """The dtype that holds all that is stored, and is computed in."""
+    """Return the dtype of the computation that represents all stored numbers."""
     return "float64" if any(each.dtype == "float64" for each in arrays.values()) else "float32"
 
 
@@ -110,7 +110,7 @@ def read_all(
     mapped: bool = False,
     progress: OnProgress | None = None,
 ) -> dict[str, Array]:
-    """Read all parameters in the order of the files, one at a time: none is held twice."""
+    """Read all parameters in the order of the files, one at a time, to save memory."""
     maps: Maps | None = {} if mapped else None
     total, done, found = sum(source.stored.nbytes for source in sources.values()), 0, {}
     for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
@@ -122,7 +122,7 @@ def read_all(
 
 
 def check_same(stored: Stored, array: Array) -> None:
-    """Raise :class:`CheckpointError` unless what is stored are the numbers of an array.
+    """Raise :class:`CheckpointError` unless the stored numbers equal those of an array.
 
     A few rows are read at a time.
     """
@@ -130,28 +130,29 @@ def check_same(stored: Stored, array: Array) -> None:
         found = rows.read(array.dtype)
         if not np.array_equal(found, array[start : start + len(found)]):
             raise CheckpointError(
-                f"{stored}: expected the embedding's numbers, as tied; got others"
+                f"{stored}: expected the embedding's numbers, because it is tied; got others"
             )
 
 
 def nothing_drawn(arrays: Mapping[str, Stored]) -> NothingDrawn:
-    """What a model without numbers is made with, if it is of about what a file holds.
+    """Return the generator for a shape-only model whose size is limited by the file.
 
-    A head that is the embedding may be there once, and stacks draw layers that they do not keep.
+    The limit is a multiple of the numbers in the file, because a tied matrix may be stored once,
+    and because stacks draw parameters that they do not keep.
     """
     return NothingDrawn(8 * total_size(arrays))
 
 
 def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:
-    """Refuse a configuration of a model that is far larger than what there is in the file.
+    """Refuse the configuration of a model that is far larger than the content of its file.
 
-    So that even the outline of a model takes no time or memory that its file does not account for.
-    ``where`` it stands, the error says before the name of the field.
+    Otherwise even a shape-only model could take much time or memory. ``where`` is a prefix of the
+    field name in errors.
 
     Raises
     ------
     CheckpointError
-        If a width or number asks for more than there is.
+        If a width or count exceeds the content of the file.
     """
     total = total_size(arrays)
     for name, value in _sizes(config):
@@ -172,7 +173,7 @@ def _too_large(name: str, there: str, got: str) -> CheckpointError:
 
 
 def inner_widths(config: Any) -> dict[str, int]:
-    """The widths that a configuration gives as a factor."""
+    """Return the widths that a configuration defines by a factor."""
     if hasattr(config, "ffn_dim"):
         names = "qk_dim", "v_dim", "ffn_dim"
         return {name: getattr(config, name) for name in names}
@@ -186,7 +187,7 @@ def inner_widths(config: Any) -> dict[str, int]:
 
 
 def _sizes(value: Any, name: str = "") -> list[tuple[str, float]]:
-    """All sizes in nested records, with their place."""
+    """Return all sizes in nested records, with their places."""
     if hasattr(value, "to_dict"):
         value = value.to_dict()
     if isinstance(value, Mapping):

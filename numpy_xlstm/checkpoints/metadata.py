@@ -1,4 +1,4 @@
-"""What the metadata of a checkpoint of ours may be: one description, held against every field."""
+"""Validation of the metadata of checkpoints of this package."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,22 +9,22 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation.tokenizers import checked_description
 
 Check = Callable[[str, Any], None]
-"""Raises :class:`CheckpointError` unless a value is what it should be; the first is its place."""
+"""Function of a place and a value that raises :class:`CheckpointError` if the value is invalid."""
 
 LARGEST = 3e38
-"""What float32 holds."""
+"""Largest number that is valid also in float32."""
 
 FORMAT = 1
-"""The version of what is in the file."""
+"""Version of the format."""
 
 
 def wrong(place: str, expected: str, value: Any) -> CheckpointError:
-    """Return the error of a field."""
+    """Return the error for an invalid field."""
     return CheckpointError(f"{place}: expected {expected}; got {value!r:.80}")
 
 
 def whole(below: int = 2**63) -> Check:
-    """A whole number from 0 on."""
+    """Make a check for a whole number ≥ 0."""
     expected = f"a whole number, at least 0 and below {below}"
 
     def check(place: str, value: Any) -> None:
@@ -35,7 +35,7 @@ def whole(below: int = 2**63) -> Check:
 
 
 def number(least: float = -math.inf) -> Check:
-    """A finite number, also in float32."""
+    """Make a check for a number that is finite also in float32."""
 
     def check(place: str, value: Any) -> None:
         if type(value) not in (int, float) or not max(least, -LARGEST) <= value <= LARGEST:
@@ -46,7 +46,7 @@ def number(least: float = -math.inf) -> Check:
 
 
 def of_kind(kind: type, name: str) -> Check:
-    """A value of a type."""
+    """Make a check for a value of a type."""
 
     def check(place: str, value: Any) -> None:
         if not isinstance(value, kind):
@@ -56,7 +56,7 @@ def of_kind(kind: type, name: str) -> Check:
 
 
 def choice(values: Iterable[str]) -> Check:
-    """One of some texts."""
+    """Make a check for one of several texts."""
     known = tuple(values)
 
     def check(place: str, value: Any) -> None:
@@ -67,7 +67,7 @@ def choice(values: Iterable[str]) -> Check:
 
 
 def optional(inner: Check) -> Check:
-    """None, or something."""
+    """Make a check for None or a value that another check accepts."""
 
     def check(place: str, value: Any) -> None:
         if value is not None:
@@ -77,7 +77,7 @@ def optional(inner: Check) -> Check:
 
 
 def each(inner: Check) -> Check:
-    """A list of what is alike."""
+    """Make a check for a list whose entries another check accepts."""
 
     def check(place: str, value: Any) -> None:
         SEQUENCE(place, value)
@@ -88,7 +88,7 @@ def each(inner: Check) -> Check:
 
 
 def row(*inner: Check) -> Check:
-    """A list of so many entries."""
+    """Make a check for a list with one check for each entry."""
 
     def check(place: str, value: Any) -> None:
         if not isinstance(value, list | tuple) or len(value) != len(inner):
@@ -102,7 +102,7 @@ def row(*inner: Check) -> Check:
 def record(
     needed: Mapping[str, Check], others: Mapping[str, Check] | None = None, *, closed: bool = True
 ) -> Check:
-    """Values by name: those that must be there, others that may, and, unless closed, any more."""
+    """Make a check for a mapping with needed and optional fields, and others unless ``closed``."""
     known = {**needed, **(others or {})}
 
     def check(place: str, value: Any) -> None:
@@ -127,16 +127,16 @@ def _tokenizer(place: str, value: Any) -> None:
 
 
 def _anything(place: str, value: Any) -> None:
-    """Whatever JSON can hold."""
+    """Accept any JSON value."""
 
 
-MAPPING, SEQUENCE = of_kind(Mapping, "values by name"), of_kind(list | tuple, "a list")  # type: ignore[arg-type]
+MAPPING, SEQUENCE = of_kind(Mapping, "a mapping of values"), of_kind(list | tuple, "a list")  # type: ignore[arg-type]
 TEXT, FLAG = of_kind(str, "a text"), of_kind(bool, "true or false")
 TOKEN, COUNT, SECONDS = optional(whole()), whole(), number(0)
 VALIDATIONS = each(row(COUNT, number()))
 
 PROGRESS = {"step": COUNT, "tokens": COUNT, "validations": VALIDATIONS}
-"""What is said of a training wherever anything is."""
+"""Fields of any training."""
 
 CHECKPOINT_METADATA = record(
     {
@@ -149,7 +149,7 @@ CHECKPOINT_METADATA = record(
     },
     {"special_tokens": row(TOKEN, each(COUNT), TOKEN, FLAG)},
 )
-"""A checkpoint; what its kind may be, and its config, the kinds of models say."""
+"""Metadata of a checkpoint. ``kind`` and ``config`` are checked by the kinds of models."""
 
 LANGUAGE_MODEL = record(
     {
@@ -175,7 +175,7 @@ GENERATOR = record(
         "uinteger": whole(2**32),
     }
 )
-"""That of ``np.random.default_rng``, or its successor."""
+"""State of the generator of ``np.random.default_rng``, or of its successor."""
 
 TRAINING = record(
     {
@@ -195,15 +195,15 @@ TRAINING = record(
     },
     closed=False,
 )
-"""A training that can go on; ``carried`` is of how many rows there is a state, if there is one."""
+"""A training that can be resumed. ``carried`` is the number of rows of the carried state."""
 
 RUN = record({"notes": MAPPING, "log_size": COUNT}, closed=False)
-"""What a run needs beside that."""
+"""Additional fields of a run."""
 
 LOG_LINE = record({"step": COUNT, "bits": number()}, {"validation": number()}, closed=False)
-"""A line of a log, as far as it is read again."""
+"""Fields of a line of a log that are read."""
 
 
 def options(names: tuple[str, ...]) -> Check:
-    """What a layer is made with: the layer itself checks the values."""
+    """Make a check for the options of a layer. The layer checks their values."""
     return record(dict.fromkeys(names, _anything))

@@ -1,4 +1,4 @@
-"""A model in a file: its parameters bit for bit, and all that is needed to build it again."""
+"""Checkpoints of this package: parameters, bit for bit, and the configuration of a model."""
 
 import json
 from collections.abc import Mapping
@@ -30,25 +30,25 @@ from numpy_xlstm.numerics import (
 )
 
 PREFIX = "model."
-"""What the names of the parameters begin with, and of no other array."""
+"""Prefix of the names of the parameters, and of no other array."""
 
 COMPUTED_IN = {"float16": "float32", "bfloat16": "float32"}
-"""What is stored in a narrower dtype than any that is computed in."""
+"""Dtype of the computation for parameters that are stored in a narrower dtype."""
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint holds.
+    """Content of a checkpoint.
 
     Parameters
     ----------
     model
-        The model, as it was.
+        The model.
     tokenizer : Tokenizer or None
-        The tokenizer that its ids come from.
+        The tokenizer of the model.
     training : dict
-        Where its training stood; empty if nothing was said.
+        Values about the training; empty if there are none.
     arrays : dict[str, np.ndarray]
-        All arrays that are not parameters of the model, of any shape: moments of an optimiser.
+        Arrays other than the parameters, of any shape, such as an optimiser's moments.
 
     Examples
     --------
@@ -76,21 +76,21 @@ def save_checkpoint(
     arrays: Mapping[str, Array] | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Write a model to a file, all or nothing.
+    """Write a model to a file atomically.
 
     Parameters
     ----------
     path : str or Path
-        ``*.npz`` or ``*.safetensors``. Whatever happens meanwhile, it holds either all of the old
-        or all of the new content.
+        ``*.npz`` or ``*.safetensors``. At any time, the file has either the complete old or the
+        complete new content.
     model : RecurrentModel
         A language model, an :class:`xLSTMBlockStack`, or one of :class:`LSTM`, :class:`GRU`,
         :class:`RNN`, :class:`sLSTM` and :class:`mLSTM`.
     tokenizer, training, arrays
-        As in :class:`Checkpoint`; ``training`` is what JSON can hold, and no name in ``arrays``
+        As in :class:`Checkpoint`. ``training`` contains JSON values, and no name in ``arrays``
         begins with "model.".
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
-        What to round the parameters to; their own dtype if omitted.
+        Dtype to which the parameters are rounded; their dtype if omitted.
 
     Raises
     ------
@@ -98,8 +98,8 @@ def save_checkpoint(
         If the kind of the model is unknown, something cannot be stored, or a parameter is not
         finite.
     OptionError
-        If ``tokenizer`` is none, or ``training`` or ``arrays`` is not by name. In any of these
-        cases the file that was there, if any, is unchanged.
+        If ``tokenizer`` is not a tokenizer, or ``training`` or ``arrays`` is not a mapping. After
+        any of these errors an existing file is unchanged.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def save_checkpoint(
     check_kind("training", training, Mapping)
     check_kind("arrays", arrays, Mapping)
     if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
-        raise CheckpointError(f"arrays: expected names without {PREFIX!r} before; got {mine[0]!r}")
+        raise CheckpointError(f"arrays: expected names without prefix {PREFIX!r}; got {mine[0]!r}")
     kind = type(model).__name__
     metadata = {
         "format": FORMAT,
@@ -142,25 +142,25 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:
-    """Read what :func:`save_checkpoint` has written: parameters bit for bit.
+    """Load a checkpoint that :func:`save_checkpoint` has written, bit for bit.
 
     Parameters
     ----------
     path : str or Path
         The file.
     max_bytes : int, optional
-        The most bytes that the arrays may take; those of the file and 100 MiB more if omitted.
+        Largest size of the arrays in bytes; the size of the file plus 100 MiB if omitted.
 
     Returns
     -------
     Checkpoint
-        Model, tokenizer, training and further arrays.
+        Model, tokenizer, training values and other arrays.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged or of another format or version, the kind of the model is unknown,
-        or its parameters are not those of its configuration.
+        If the file is damaged or has another format or version, the kind of the model is unknown,
+        or the parameters do not fit the configuration.
     OSError
         If there is no such file, or it cannot be read.
 
@@ -190,23 +190,23 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
 
 
 class OwnFile(NamedTuple):
-    """What a checkpoint of ours holds, before anything large is read."""
+    """Content of a checkpoint of this package before its arrays are read."""
 
     model: Any
-    """With names and shapes, but without numbers."""
+    """Shape-only model."""
     sources: dict[str, Source]
     extra: dict[str, Stored]
     metadata: dict[str, Any]
     dtype: str
-    """What is computed in."""
+    """Dtype of the computation."""
 
     @property
     def special_tokens(self) -> SpecialTokens:
-        """What its configuration says of ids."""
+        """Special tokens in the metadata."""
         return SpecialTokens.checked(*self.metadata.get("special_tokens", SpecialTokens()))
 
     def load_tokenizer(self) -> Tokenizer | None:
-        """Return its tokenizer; None without."""
+        """Return the tokenizer, or None if there is none."""
         return described_tokenizer(self.metadata["tokenizer"])
 
 
@@ -219,7 +219,7 @@ def described_tokenizer(description: Mapping[str, Any] | None) -> Tokenizer | No
 
 
 def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
-    """Return what is in a checkpoint of ours, from its header alone; raise the same errors."""
+    """Read the header of a checkpoint of this package; raise the errors of loading."""
     metadata = our_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
@@ -237,7 +237,7 @@ def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
 
 
 def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
-    """The model without numbers: nothing is drawn."""
+    """Build the shape-only model of the metadata."""
     kind = kind_of(metadata["kind"])
     kind.check("config", metadata["config"])
     try:
@@ -247,6 +247,6 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
         raise
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
         raise CheckpointError(
-            f"config: expected that of a {metadata['kind']}; got one that builds none "
+            f"config: expected that of a valid {metadata['kind']}; got one that cannot be built "
             f"({type(error).__name__}: {error})"
         ) from error

@@ -1,6 +1,7 @@
-"""The npz format: a zip archive of arrays. Each has a CRC-32; in ours, all the rest has one, too.
+"""The npz format: a zip archive of arrays, each with a CRC-32.
 
-That of the rest is in the comment at the end. So no bit of a file of ours can change unnoticed.
+An archive written here contains an additional CRC-32, that of all other bytes, in the comment at
+its end. Thus a change of any bit is detected.
 """
 
 import io
@@ -23,30 +24,30 @@ from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 
 COMMENT = f"{CHECKSUM} ".encode()
-"""What the comment of our archives begins with; the CRC-32 follows in eight digits."""
+"""Beginning of the comment of our archives, which is followed by the CRC-32 as eight digits."""
 
 MAX_NPY_HEADER = 10_000
-"""The most bytes that dtype and shape of an array may take."""
+"""Largest size of dtype and shape of an array in bytes."""
 
 MAX_DIRECTORY = 4_000_000
-"""The most bytes that the list of arrays at the end of an archive may have."""
+"""Largest size of the list of arrays at the end of an archive in bytes."""
 
 
 class Member(NamedTuple):
-    """What is known of an array in an archive from what stands before it."""
+    """Properties of an array in an archive, from the headers before it."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     start: int | None
-    """Its first byte; None if it is packed, or its numbers are in another order than ours."""
+    """Offset of its first byte; None unless it is uncompressed, C-order and little-endian."""
     crc: tuple[int, int]
-    """CRC-32 of the header before its numbers, and of both."""
+    """CRC-32 of the header before its numbers, and of both together."""
     info: zipfile.ZipInfo
 
 
 def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> None:
-    """As ``np.savez``, but with one array after the other rounded; bfloat16 as two bytes each."""
+    """Write arrays as ``np.savez`` does, rounding one at a time; bfloat16 takes two bytes each."""
     with zipfile.ZipFile(file, "w") as archive:
         archive.comment = COMMENT + b"0" * 8
         for name, array in arrays.items():
@@ -62,11 +63,11 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str,
     try:
         read_directory(file, file.tell())
     except (ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"arrays: expected what an .npz file can hold; got {error}") from None
+        raise CheckpointError(f"arrays: expected some an .npz file can hold; got {error}") from None
 
 
 def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:
-    """Return what an archive holds, and whether it has our checksum; raise what damage raises."""
+    """Return the members of an archive, and whether it has our checksum; raise if damaged."""
     with zipfile.ZipFile(_Bounded(file)) as archive:
         infos = archive.infolist()
         if len(infos) > MAX_ARRAYS:
@@ -76,12 +77,12 @@ def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:
     if not comment.startswith(COMMENT):
         return members, False
     if comment != COMMENT + b"%08x" % _frame(file, infos):
-        raise ValueError("another checksum than that of its headers")
+        raise ValueError("its checksum is not that of its headers")
     return members, True
 
 
 class _Bounded:
-    """A file that an archive is read from, whose list of arrays cannot be of any size."""
+    """A file wrapper that limits the size of an archive's list of arrays."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
@@ -117,7 +118,7 @@ def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, si
 
 
 def _array_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[int, ...], bool]:
-    """Dtype, shape, and whether the numbers lie as ours; their size must be what these say."""
+    """Return dtype, shape, and whether the numbers are C-order and little-endian."""
     version = np.lib.format.read_magic(member)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{name}: array format {version}")
@@ -128,7 +129,7 @@ def _array_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[i
     if (length := int.from_bytes(begin, "little")) > MAX_NPY_HEADER:
         raise ValueError(f"{name}: a header of {length:,} bytes")
     shape, fortran_order, dtype = read(io.BytesIO(begin + member.read(length)))
-    is_bfloat16 = dtype == np.dtype("V2")  # NumPy has no name for it
+    is_bfloat16 = dtype == np.dtype("V2")  # NumPy has no bfloat16
     if dtype.kind not in "biufc" and not is_bfloat16:
         raise ValueError(f"{name}: expected numbers; got {dtype}")
     expected = math.prod(shape) * dtype.itemsize
@@ -139,18 +140,18 @@ def _array_header(name: str, member: IO[bytes], size: int) -> tuple[str, tuple[i
 
 
 def read_packed(file: IO[bytes], info: zipfile.ZipInfo) -> Array:
-    """Read an array that cannot be read from its place."""
+    """Read an array that cannot be read directly."""
     file.seek(_start(file, info))
     with zipfile.ZipExtFile(file, "r", info) as member:
         array: Array = np.lib.format.read_array(member, allow_pickle=False)
         if member.read(1):
-            raise ValueError("bytes behind an array")
+            raise ValueError("bytes after an array")
     native = array.dtype.newbyteorder("<")
     return np.asarray(array, native, order="C")
 
 
 def _start(file: IO[bytes], info: zipfile.ZipInfo) -> int:
-    """The first byte of an entry, behind its own header."""
+    """Return the offset of the first byte of an entry, after its zip header."""
     file.seek(info.header_offset)
     header = file.read(30)
     lengths = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
@@ -158,12 +159,12 @@ def _start(file: IO[bytes], info: zipfile.ZipInfo) -> int:
 
 
 def _frame(file: IO[bytes], infos: Iterable[zipfile.ZipInfo]) -> int:
-    """CRC-32 of all bytes that are in no array, with zeros in its own place, the last."""
+    """Return the CRC-32 of all bytes outside arrays, with zeros in place of its own digits."""
     crc = position = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         start = _start(file, info)
         if start < position:
-            raise ValueError(f"{info.filename}: in one place with another")
+            raise ValueError(f"{info.filename}: it overlaps another entry")
         crc = crc_of_range(file, position, start, crc)
         position = start + info.compress_size
     end = file.seek(0, io.SEEK_END) - 8

@@ -1,7 +1,7 @@
-"""Configurations of the official packages, in and out: of transformers, and of both in ``xlstm``.
+"""Conversion of configurations from and to transformers and both models in ``xlstm``.
 
-What is read may leave out fields, which then have the default of the package it comes from. What is
-written leaves out nothing, and makes the model run on a CPU.
+Fields may be absent when a configuration is read; they then have the default of its package. All
+fields are written, with values that run on a CPU.
 """
 
 from collections.abc import Mapping
@@ -17,10 +17,10 @@ from numpy_xlstm.models import (
 from numpy_xlstm.numerics import did_you_mean
 
 OUTPUT_BIAS = "backbone.out_norm.bias"
-"""What xLSTMLarge has with ``use_bias``, and transformers has not."""
+"""Parameter of xLSTMLarge with ``use_bias`` that is absent in transformers."""
 
 CONTEXT_LENGTH = 2048
-"""What is written for a ``context_length`` of −1, with which the official model cannot be built."""
+"""Value written for a ``context_length`` of −1, which the official model does not support."""
 
 ON_A_CPU = {
     "chunkwise_kernel": "chunkwise--native_autograd",
@@ -31,7 +31,7 @@ ON_A_CPU = {
     "autocast_kernel_dtype": "float32",
     "inference_state_dtype": "float32",
 }
-"""Kernels that need no GPU, and number formats that lose nothing; any length, states returned."""
+"""Kernels without a GPU, exact number formats, sequences of any length, and returned states."""
 
 TRANSFORMERS = {
     "vocab_size": 50304,
@@ -48,7 +48,7 @@ TRANSFORMERS = {
     "eos_token_id": 2,
     "pad_token_id": 1,
 }
-"""The defaults of transformers' xLSTMConfig that xLSTMLargeConfig has not."""
+"""Defaults of transformers' xLSTMConfig that differ from those of xLSTMLargeConfig."""
 
 SAME = {
     "add_embedding_dropout": False,
@@ -57,7 +57,7 @@ SAME = {
     "add_qk_norm": False,
     "quantization_config": None,
 }
-"""Fields of older official files that change the model, with the value that leaves it as it is."""
+"""Fields of older official files that would change the model, with the only supported value."""
 
 WITHOUT_MEANING = frozenset(
     """
@@ -70,20 +70,20 @@ WITHOUT_MEANING = frozenset(
     use_cache use_return_dict
     """.split()  # noqa: SIM905
 )
-"""Fields of transformers' files that do not change what the model computes.
+"""Fields of transformers' files that do not change the model.
 
-With ``tie_word_embeddings``, the two matrices are in the file, or the one that counts for both.
+With ``tie_word_embeddings``, the file contains both matrices, or one that is used for both.
 """
 
 
 def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
-    """Return the configuration, and the tokens with a meaning, of a ``config.json``.
+    """Return the configuration and the special tokens of a ``config.json``.
 
     Raises
     ------
     OptionError
-        If it is of another model, a field is unknown, contradicts another or asks for what this
-        model is not, or a value is not what it should be.
+        If it is the configuration of another model, a field is unknown, not supported or
+        contradicts another, or a value is invalid.
     """
     if values["model_type"] != "xlstm":
         raise OptionError(f"model_type: expected 'xlstm'; got {values['model_type']!r}")
@@ -107,12 +107,12 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     for name in known.keys() - fields.keys():
         hint = did_you_mean(name, fields) or ", which may change what it computes"
         raise OptionError(f"expected the fields of an xLSTM; got {name!r}{hint}")
-    known["add_out_norm"] = True  # transformers has the norm whatever this field says
+    known["add_out_norm"] = True  # transformers ignores this field
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
 
 
 def with_generation_config(tokens: SpecialTokens, values: Mapping[str, Any]) -> SpecialTokens:
-    """Return the tokens with what a ``generation_config.json``, which comes first, says of them."""
+    """Return the special tokens, overridden by those of a ``generation_config.json``."""
     ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
     for name in ids:
         if values.get(f"{name}_token_id") is not None:
@@ -121,16 +121,16 @@ def with_generation_config(tokens: SpecialTokens, values: Mapping[str, Any]) -> 
 
 
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:
-    """Return the ``config.json`` of such a model for ``xLSTMForCausalLM``.
+    """Return the ``config.json`` of a model for ``xLSTMForCausalLM``.
 
     Raises
     ------
     CheckpointError
-        If transformers has no such model.
+        If transformers does not support the model.
     """
     if not config.add_out_norm:
         raise CheckpointError(
-            "add_out_norm: expected True, the only model of transformers; got False"
+            "add_out_norm: expected True, because transformers always has the norm; got False"
         )
     for name in ("gate_soft_cap", "output_logit_soft_cap"):
         if getattr(config, name) is None:
@@ -144,7 +144,7 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         "hidden_size": config.embedding_dim,
         "num_hidden_layers": config.num_blocks,
         "tie_word_embeddings": False,
-        # The cache that it makes itself has widths rounded up to 64, so that others need their own.
+        # The default cache has widths rounded up to 64, so other widths need their own cache.
         "use_cache": all(width % 64 == 0 for width in widths),
         "max_inference_chunksize": 16384,
         "bos_token_id": tokens.bos,
@@ -154,19 +154,19 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
 
 
 def large_fields(config: xLSTMLargeConfig) -> dict[str, Any]:
-    """Return what ``xlstm``'s xLSTMLargeConfig takes, every field, so that it runs on a CPU."""
+    """Return all fields of ``xlstm``'s xLSTMLargeConfig, with values that run on a CPU."""
     return config.to_dict() | ON_A_CPU
 
 
 def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
-    """Return what ``xlstm``'s xLSTMLMModelConfig, or xLSTMBlockStackConfig, takes, nested.
+    """Return the nested fields of ``xlstm``'s xLSTMLMModelConfig or xLSTMBlockStackConfig.
 
-    ``layout`` is that of the sLSTM's parameters, and with it the backend that reads them.
+    ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
 
     Raises
     ------
     CheckpointError
-        If the package cannot run such a model.
+        If the package cannot run the model.
     """
     _check_runs(config)
     values = config.to_dict()
@@ -182,7 +182,7 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
         layer |= shared | {"hidden_size": config.embedding_dim, "backend": layout}
         if layout == "vanilla":  # the number formats of the GPU's kernels
             layer |= {"dtype": "float32", "enable_automatic_mixed_precision": False}
-        if layer["bias_init"] == "zeros":  # not theirs, and the bias is in the file
+        if layer["bias_init"] == "zeros":  # unknown to xlstm; the file has the bias
             layer["bias_init"] = "standard"
         if block["feedforward"] is not None:
             block["feedforward"]["embedding_dim"] = config.embedding_dim
@@ -190,29 +190,29 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
 
 
 def _check_runs(config: xLSTMBlockStackConfig) -> None:
-    """Raise :class:`CheckpointError` for a model that ``xlstm`` cannot build, or not run."""
+    """Raise :class:`CheckpointError` for a model that ``xlstm`` cannot build or run."""
     for kind in ("mlstm", "slstm"):
         block = getattr(config, f"{kind}_block")
         if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
             raise CheckpointError(
-                f"{kind}_block.{kind}.conv1d_kernel_size: expected any but 1, with which the "
-                "convolution of xlstm has no outputs; got 1"
+                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, with "
+                "which the convolution of xlstm has no outputs; got 1"
             )
     up = None if config.slstm_block is None else config.slstm_block.feedforward
     if up is not None and up.act_fn == "gelu_tanh":
         raise CheckpointError(
-            "slstm_block.feedforward.act_fn: expected one that xlstm has, such as 'gelu'; "
+            "slstm_block.feedforward.act_fn: expected a function of xlstm, such as 'gelu'; "
             "got 'gelu_tanh'"
         )
 
 
 def from_yaml(values: Mapping[str, Any]) -> Any:
-    """Return the configuration that such fields are of: Large, a language model, or a stack.
+    """Return the configuration with these fields: that of Large, a language model, or a stack.
 
     Raises
     ------
     OptionError
-        If they are of none, a field is unknown or missing, or a value not what it should be.
+        If the fields belong to none of these, a field is unknown or missing, or a value is invalid.
     """
     names = {str(name) for name in values}
     if names & {"mlstm_block", "slstm_block"}:

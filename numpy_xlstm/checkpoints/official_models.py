@@ -1,4 +1,4 @@
-"""Models of the official packages: a configuration, and the arrays beside it."""
+"""Models of the official packages, from a configuration and arrays."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,18 +36,19 @@ MODELS: dict[type, Callable[..., Any]] = {
 def open_official(
     path: Path, folder: Path, arrays: Mapping[str, Stored], layout: str | None
 ) -> tuple[str, Any, dict[str, Source], SpecialTokens, Stored | None]:
-    """Return format, model without numbers, where each parameter comes from, and special tokens.
+    """Return format, shape-only model, source of each parameter, special tokens and tied head.
 
-    The last is the head's matrix, where the file has it beside that of the embedding, as tied.
+    The last is the matrix of a tied head, if the file contains it in addition to that of the
+    embedding.
 
     Raises
     ------
     CheckpointError
-        If there is no configuration, it is of another model, or does not fit the arrays.
+        If there is no configuration, or it is that of another model or does not fit the arrays.
     """
     found = read_config(folder)
     if found is None:
-        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} beside it; got none")
+        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} next to it; got none")
     file, values = found
     arrays = from_transformers_names(unwrapped(arrays))
     _check_blocks(file, values, arrays)
@@ -56,7 +57,7 @@ def open_official(
         check_size(f"{file.name}: ", config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
-            config.weight_mode = "fused" if fused else "single"  # as the arrays are, in both
+            config.weight_mode = "fused" if fused else "single"  # the arrays decide, in both
         model = MODELS[type(config)](config, rng=nothing_drawn(arrays))
     except CheckpointError:
         raise
@@ -77,7 +78,7 @@ def open_official(
 
 
 def _described(values: Mapping[str, Any]) -> tuple[str, Any, SpecialTokens]:
-    """Which format has such a configuration, and what it says."""
+    """Return the format of a configuration, the configuration, and its special tokens."""
     if "model_type" in values:
         return "transformers", *from_transformers(values)
     config = from_yaml(values)
@@ -93,7 +94,7 @@ def _generation_tokens(file: Path, tokens: SpecialTokens) -> SpecialTokens:
 
 
 def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:
-    """Refuse, before anything is made of it, a number of blocks that are not there."""
+    """Refuse a wrong number of blocks before a model is built."""
     there = len(block_numbers(arrays))
     for name in ("num_blocks", "num_hidden_layers"):
         if values.get(name) is not None and values[name] != there:
@@ -104,7 +105,7 @@ def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, St
 
 
 def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
-    """Let a tied head's matrix stand for the embedding's, or return it to be compared with that."""
+    """Use the matrix of a tied head for the embedding, or return it if there are both."""
     if not values.get("tie_weights") or getattr(model, "shared", None) is None:
         return None
     head, embedding = model.shared
@@ -120,14 +121,14 @@ def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> S
 
 
 def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
-    """Refuse R in the order of one backend and a configuration of the other: b may be of either."""
+    """Refuse R and a configuration of different backends, because the layout of b is ambiguous."""
     if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
         return
     layer = config.slstm_block.slstm
     for source in sources.values():
         if source.num_heads > 1 and source.order not in (layer.backend, "canonical"):
             raise CheckpointError(
-                f"{source.stored}: expected the order of the backend {layer.backend!r}, as in "
-                f"{file.name}; got R in that of {source.order!r}: say which the bias has, "
+                f"{source.stored}: expected the layout of the backend {layer.backend!r}, as in "
+                f"{file.name}; got R in that of {source.order!r}: pass the layout of the bias, "
                 "layout='vanilla' or layout='cuda'"
             )

@@ -1,4 +1,4 @@
-"""From any checkpoint to a model, in one call: ``from_pretrained``."""
+"""Loading of any checkpoint in one call: ``from_pretrained``."""
 
 import os
 from collections.abc import Mapping
@@ -35,16 +35,16 @@ from numpy_xlstm.numerics import (
 )
 
 MAPPED = os.name == "posix"
-"""Whether parameters stay in their file until they are written to, if nothing else is said."""
+"""Default of ``mapped``: whether parameters are mapped from their file into memory."""
 
 
 COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
-"""What a model that is loaded computes in; its ``astype`` makes copies of other dtypes."""
+"""Dtypes of a loaded model. Its ``astype`` makes copies with other dtypes."""
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """What a checkpoint holds, from its configuration and headers: nothing large has been read.
+    """Content of a checkpoint, from its configuration and headers, before arrays are read.
 
     Attributes
     ----------
@@ -53,24 +53,25 @@ class Pretrained:
     format : str
         "transformers", "xlstm-large", "xlstm", "torch", "npz" or "safetensors".
     model
-        The model without numbers: names and shapes are there, ``print`` shows them.
+        The shape-only model. ``print`` shows its names and shapes.
     sources : dict
-        Where each parameter comes from.
+        Source of each parameter.
     dtype : str
-        What it is computed in: that of the file, or float32 if that is narrower.
+        Dtype of the loaded model: that of the file, or float32 if that is narrower.
     special_tokens : SpecialTokens
-        What the configuration says of ids.
+        Special tokens of the configuration.
     tokenizer : dict or None
-        The ``to_dict()`` of the tokenizer, of a checkpoint of ours; see :meth:`load_tokenizer`.
+        The ``to_dict()`` of the tokenizer in a checkpoint of this package; see
+        :meth:`load_tokenizer`.
     training : dict
-        Where its training stood, of a checkpoint of ours.
+        Training values in a checkpoint of this package.
     tied : Stored, optional
-        The head's matrix, where the file has it beside that of the embedding, as tied.
+        Matrix of a tied head, if the file contains it in addition to that of the embedding.
 
     Raises
     ------
     CheckpointError, NonFiniteError, OSError
-        By :meth:`load`, if an array is damaged, holds NaN or infinity, or cannot be read.
+        From :meth:`load`, if an array is damaged, contains NaN or infinity, or cannot be read.
 
     Examples
     --------
@@ -92,7 +93,7 @@ class Pretrained:
     tokenizer: Mapping[str, Any] | None = None
     training: Mapping[str, Any] | None = None
     tied: Stored | None = None
-    """The head's matrix, where the file has it beside that of the embedding, as tied."""
+    """Matrix of a tied head, if the file contains it in addition to that of the embedding."""
 
     def __post_init__(self) -> None:
         if isinstance(self.model, LanguageModel):
@@ -100,16 +101,16 @@ class Pretrained:
 
     @property
     def stored(self) -> dict[str, Stored]:
-        """The arrays in the files by the names of the parameters, each with dtype and shape."""
+        """Arrays in the files, with dtype and shape, by the names of the parameters."""
         return {name: source.stored for name, source in self.sources.items()}
 
     def load_tokenizer(self) -> Tokenizer | None:
-        """Return the tokenizer in a checkpoint of ours, or of ``tokenizer.json``; None without.
+        """Return the tokenizer of a checkpoint of this package or of a ``tokenizer.json``, or None.
 
         Raises
         ------
         OptionError, MissingExtraError
-            If it is none, or needs an extra that is not installed.
+            If the tokenizer is invalid, or needs an extra that is not installed.
         """
         if self.tokenizer is not None:
             return described_tokenizer(self.tokenizer)
@@ -132,7 +133,7 @@ class Pretrained:
         params = read_all(self.sources, to, mapped=mapped, progress=progress)
         if OUTPUT_BIAS in self.model.params and OUTPUT_BIAS not in params:
             params[OUTPUT_BIAS] = np.zeros(self.model.params[OUTPUT_BIAS].shape, to)
-        for name in self.model.params.keys() - params.keys():  # a head that is the embedding
+        for name in self.model.params.keys() - params.keys():  # a tied head
             params[name] = params["embedding.weight"].copy()
         model = self.model.over({name: params[name] for name in self.model.params})
         if self.tied is not None:
@@ -149,47 +150,49 @@ def from_pretrained(
     max_bytes: int | None = None,
     progress: OnProgress | None = None,
 ) -> Any:
-    """Return the model that a checkpoint of this or of an official package holds.
+    """Load a model from a checkpoint of this or of an official package.
 
-    Nothing is read before configuration, names, shapes, dtypes and sizes fit each other; then one
-    array after the other goes to where it stays, so that the peak of the memory is that of the
-    model. All numbers are checked to be finite. No code in a file is run.
+    Before any array is read, configuration, names, shapes, dtypes and sizes are checked against
+    each other. Arrays are then read one at a time into their final place, so that peak memory is
+    that of the model. All numbers are checked to be finite. No code in a file is run.
 
     Parameters
     ----------
     path : str or Path
-        A folder of transformers' ``xLSTMForCausalLM``, or of the package ``xlstm``: ``config.json``
-        or ``config.yaml`` beside one or several ``.safetensors``, or an ``.npz``; or a file of
-        :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors`` or ``.npz`` with
-        the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. What it is, its content says.
+        A folder of transformers' ``xLSTMForCausalLM`` or of the package ``xlstm``, with a
+        ``config.json`` or ``config.yaml`` and one or several ``.safetensors`` files or an ``.npz``
+        file; or a file of :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors``
+        or ``.npz`` file with the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. The format
+        is detected from the content.
     dtype : dtype, optional
-        What the model computes in: float32 or float64. Omitted, the dtype of the file; float16 and
-        bfloat16 are widened to float32, which changes no number.
+        Dtype of the model, float32 or float64; by default that of the file. float16 and bfloat16
+        are converted to float32, which is exact.
     layout : {"vanilla", "cuda"}, optional
-        The order of the bias of an sLSTM, where the file does not say, or contradicts its
+        Layout of the bias of an sLSTM, if the file does not determine it or contradicts its
         configuration.
     mapped : bool
-        Whether parameters that are stored in the dtype of the model stay in the file, mapped into
-        the memory, until they are written to; the file never changes. While the model is in use,
-        nobody may then write into the file, though it may be replaced or removed. False reads all
-        at once. True but on Windows, where such a file cannot be replaced.
+        Whether parameters that are stored in the dtype of the model are mapped from the file into
+        memory. Writing to a parameter makes a private copy and never changes the file. While the
+        model is in use, the file must not be modified, but it may be replaced or deleted. With
+        False, all parameters are read immediately. The default is True except on Windows, where a
+        mapped file cannot be replaced.
     max_bytes : int, optional
-        The most bytes that the arrays may take, as they are stored. Omitted, as many as the files
-        have, and 100 MiB more where they are packed, as ``np.savez_compressed`` packs.
+        Largest size of the stored arrays in bytes. The default is the size of the files plus 100
+        MiB, for compressed files such as those of ``np.savez_compressed``.
     progress : callable, optional
-        Is told how many bytes of how many have been read, after each array.
+        Function that is called after each array with the number of bytes read and the total.
 
     Returns
     -------
     model
-        :class:`xLSTMLarge`, :class:`xLSTMLMModel`, :class:`xLSTMBlockStack`, or what has been
-        saved. ``model.special_tokens`` has the ids that the configuration names.
+        :class:`xLSTMLarge`, :class:`xLSTMLMModel`, :class:`xLSTMBlockStack`, or another model that
+        was saved. ``model.special_tokens`` contains the special tokens of the configuration.
 
     Raises
     ------
     CheckpointError
-        If anything is missing, too much, damaged or contradictory: it names file, array or field,
-        what was expected and what was found.
+        If anything is missing, superfluous, damaged or contradictory. The message contains the
+        file, the array or field, and what was expected and found.
     NonFiniteError
         If a number is NaN or infinite.
     DTypeError
@@ -218,7 +221,7 @@ def from_pretrained(
 def open_pretrained(
     path: str | Path, *, layout: str | None = None, max_bytes: int | None = None
 ) -> Pretrained:
-    """Return what a checkpoint holds without reading its arrays.
+    """Open a checkpoint without reading its arrays.
 
     Parameters
     ----------
@@ -233,7 +236,7 @@ def open_pretrained(
     Raises
     ------
     CheckpointError, MissingExtraError, OSError
-        As by :func:`from_pretrained`.
+        As in :func:`from_pretrained`.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""The safetensors format: a header in JSON, then the bytes of all arrays.
+"""The safetensors format: a header in JSON, followed by the bytes of all arrays.
 
-Read and written here and not with the package of that name, which holds a file twice while it is
-read (the map and the arrays) and while it is written (all arrays as bytes). What is written has in
-its metadata the CRC-32 of its header, with zeros in this place, and of each array in its order, in
-eight digits each.
+The package of that name is not used, because it holds the content twice while it reads (a map and
+the arrays) and writes (all arrays as bytes). The metadata of a file written here contains the
+CRC-32 of its header, computed with zeros in this place, and of each array in order, each as eight
+digits.
 """
 
 import json
@@ -19,16 +19,16 @@ from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array
 
 CHECKSUM = "numpy_xlstm_crc32"
-"""The name of our checksums in a file."""
+"""Name of the checksums of this package in a file."""
 
 MAX_HEADER = MAX_BYTES
-"""The most bytes that a header may have; the format grants four times as many."""
+"""Largest size of a header in bytes; the format allows four times as many."""
 
 MAX_AXES = 64
-"""The most axes that an array of NumPy has."""
+"""Largest number of axes of a NumPy array."""
 
 MAX_ARRAYS = 10_000
-"""The most arrays that a file may hold."""
+"""Largest number of arrays in a file."""
 
 DTYPES = {
     "F64": "float64",
@@ -45,35 +45,35 @@ DTYPES = {
     "U8": "uint8",
     "BOOL": "bool",
 }
-"""What the format calls the dtypes, and what NumPy and ml_dtypes do."""
+"""Names of the dtypes in the format, and in NumPy and ml_dtypes."""
 
 CODES = {name: code for code, name in DTYPES.items()}
 
 FLOATS = "float16", "bfloat16", "float32", "float64"
-"""What parameters may be stored in, and arrays can be rounded to."""
+"""Dtypes in which parameters can be stored, and to which arrays can be rounded."""
 
 CHUNK = 1 << 20
-"""How many numbers are brought into another dtype at once."""
+"""Count of numbers that are converted to another dtype at a time."""
 
 
 class Entry(NamedTuple):
-    """What the header says of an array."""
+    """Entry of an array in the header."""
 
     dtype: str
     shape: tuple[int, ...]
     start: int
-    """Its first byte, counted from the end of the header."""
+    """Offset of its first byte from the end of the header."""
     crc: int | None = None
-    """Its CRC-32, if the header has it."""
+    """CRC-32, if the header contains it."""
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:
-    """Return the little-endian dtype of this name.
+    """Return the little-endian dtype with this name.
 
     Raises
     ------
     MissingExtraError
-        For bfloat16 where the package ``ml_dtypes`` is not installed.
+        For bfloat16 if the package ``ml_dtypes`` is not installed.
     """
     if name != "bfloat16":
         plain: np.dtype[Any] = np.dtype(name).newbyteorder("<")
@@ -89,20 +89,20 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
-    """Return the arrays and the metadata of a header whose file has ``size`` bytes behind it.
+    """Return the arrays and the metadata of a header that is followed by ``size`` bytes.
 
     Raises
     ------
     ValueError
-        If it is no such header, it is not that of its checksum, or its arrays do not fill these
-        bytes, each once.
+        If the header or its checksum is invalid, or its arrays do not cover each of these bytes
+        once.
     """
     header = parse_json(text)
     if not isinstance(header, dict):
-        raise ValueError("a header that is no mapping")
+        raise ValueError("a header that is not a mapping")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("__metadata__: expected texts by name")
+        raise ValueError("__metadata__: expected a mapping of texts")
     if len(header) > MAX_ARRAYS:
         raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
     entries, places = {}, []
@@ -125,16 +125,16 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
 
 
 def _checksums(text: bytes, digits: str, count: int) -> list[int]:
-    """The checksums of all arrays, from those of a header, whose own must be right."""
+    """Return the checksums of all arrays in a header, after verifying that of the header."""
     place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
     own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
     if digits[:8] != own or len(digits) != 8 * (count + 1):
-        raise ValueError("another checksum than that of its header")
+        raise ValueError("its checksum is not that of its header")
     return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
 def _entry(name: str, found: Any) -> tuple[Entry, int]:
-    """Check what is said of one array; return it, and where its bytes end."""
+    """Check the entry of an array; return it and the offset of the end of its bytes."""
     if not isinstance(found, dict) or found.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(found)[:80]}")
     dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
@@ -159,9 +159,9 @@ def _itemsize(code: str) -> int:
 
 
 def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> int:
-    """Fill an array (n,) with what is in a raw file, there of dtype ``stored``.
+    """Fill an array (n,) from a raw file with numbers of dtype ``stored``.
 
-    Returns the CRC-32 of its bytes, of which ``crc`` is that of what stands before them.
+    Returns the CRC-32, starting from ``crc``, that of the preceding bytes.
     """
     buffer = np.empty(min(CHUNK, flat.size) if flat.dtype != stored else 0, stored)
     for start in range(0, flat.size, CHUNK):
@@ -175,7 +175,7 @@ def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> in
 
 
 def crc_of_range(file: IO[bytes], start: int, end: int, crc: int = 0) -> int:
-    """CRC-32 of the bytes of a file from ``start`` to ``end``, behind what ``crc`` is of."""
+    """Return the CRC-32 of the bytes of a file from ``start`` to ``end``, starting from ``crc``."""
     file.seek(start)
     while start < end:
         part = file.read(min(CHUNK, end - start))
@@ -201,9 +201,9 @@ def write_safetensors(
     dtypes: Mapping[str, str],
     metadata: Mapping[str, str],
 ) -> Iterator[int]:
-    """Write arrays, each rounded to its dtype; yield how many bytes each of them has taken.
+    """Write arrays, each rounded to its dtype, and yield the size in bytes of each.
 
-    The header is written twice: its checksums are known at the end.
+    The header is written twice, because its checksums are known only at the end.
     """
     crcs: list[int] = []
     file.write(_checked_header(arrays, dtypes, metadata))
@@ -223,14 +223,14 @@ def write_safetensors(
 def _checked_header(
     arrays: Mapping[str, Array], dtypes: Mapping[str, str], metadata: Mapping[str, str]
 ) -> bytes:
-    """The header with zeros for the checksums of the arrays, if it can be read again."""
+    """Return the header with zeros for the checksums, or raise an error if it is invalid."""
     header = _header(arrays, dtypes, metadata, [0] * len(arrays))
     sizes = (array.size * numpy_dtype(dtypes[name]).itemsize for name, array in arrays.items())
     try:
         parse_header(header[8:], sum(sizes))
     except ValueError as error:
         raise CheckpointError(
-            f"header: expected what a .safetensors file can hold; got {error}"
+            f"header: expected one that a .safetensors file can hold; got {error}"
         ) from None
     return header
 
@@ -241,7 +241,7 @@ def _header(
     metadata: Mapping[str, str],
     crcs: list[int],
 ) -> bytes:
-    """The header and its length, with checksums, the first of which is its own."""
+    """Return the length and the header with checksums, the first of which is its own."""
     digits = "".join(f"{crc:08x}" for crc in [0, *crcs])
     header: dict[str, Any] = {"__metadata__": {**metadata, CHECKSUM: digits}}
     position = 0
@@ -257,9 +257,9 @@ def _header(
 
 
 def narrowed(name: str, array: Array, dtype: np.dtype[Any]) -> Array:
-    """Return an array in another dtype, or an error if it does not hold its numbers.
+    """Convert an array to another dtype, or raise an error if a number is out of its range.
 
-    Numbers are rounded to the nearest that the dtype has.
+    Numbers are rounded to the nearest number of the dtype.
     """
     if array.dtype == dtype:
         return array

@@ -1,4 +1,4 @@
-"""From a model to a checkpoint of this or of an official package: ``save_pretrained``."""
+"""Saving of a model as a checkpoint of this or of an official package: ``save_pretrained``."""
 
 import json
 import re
@@ -36,7 +36,7 @@ FORMATS: dict[str, tuple[type, ...]] = {
     "npz": (object,),
     "safetensors": (object,),
 }
-"""The formats, and the models that each can hold."""
+"""The formats, and the models that each supports."""
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -52,53 +52,54 @@ def save_pretrained(
     tokenizer: Tokenizer | None = None,
     progress: OnProgress | None = None,
 ) -> None:
-    """Write a model so that the package of a format loads it, strictly, all or nothing.
+    """Save a model atomically, in a format that an official package can load.
 
     Parameters
     ----------
     model
-        What :func:`from_pretrained` returns, or any model here.
+        Any model of this package.
     path : str or Path
-        For "transformers", "xlstm-large" and "xlstm" a folder, which must not exist yet or be
-        empty; else a file.
+        For "transformers", "xlstm-large" and "xlstm" a new or empty folder; otherwise a file.
     format : {"transformers", "xlstm", "xlstm-large", "torch", "npz", "safetensors"}, optional
         * "transformers": ``config.json`` and ``.safetensors``, with an index if there are several,
           for ``xLSTMForCausalLM.from_pretrained(path)``;
         * "xlstm-large": ``config.yaml`` and ``.safetensors`` for ``xlstm``'s
-          ``load_from_pretrained(path)``; these two take separate weights only, and get them;
+          ``load_from_pretrained(path)``. Weights are stored separately in these two formats, which
+          do not support fused ones;
         * "xlstm": ``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through
           dacite, and the state dict;
         * "torch": the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, as ``.safetensors``;
-        * "npz" and "safetensors": ours.
+        * "npz" and "safetensors": the formats of this package.
 
-        Omitted, the suffix of a file says it, and of a folder the kind of the model: the first
-        that it can be.
+        By default the suffix of a file determines the format. For a folder it is the first format
+        that supports the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
-        What to round the parameters to; their own dtype if omitted.
+        Dtype to which the parameters are rounded; their dtype if omitted.
     layout : {"vanilla", "cuda"}
-        Of the format "xlstm": the backend that R and b of an sLSTM are written for.
+        For the format "xlstm": the backend in whose layout R and b of an sLSTM are stored.
     max_shard_size : int or str, optional
-        The most bytes of arrays in one file of a folder, such as "5GB"; all in one if omitted.
+        Largest size of the arrays in one file of a folder, in bytes or such as "5GB". If omitted,
+        all arrays are in one file.
     tokenizer : Tokenizer, optional
-        What the model's ids come from: in a file of ours any, in a folder a
-        :class:`HuggingFaceTokenizer`, as ``tokenizer.json``.
+        Tokenizer of the model. Files of this package support any tokenizer; folders support a
+        :class:`HuggingFaceTokenizer`, which is saved as ``tokenizer.json``.
     progress : callable, optional
-        Is told how many bytes of how many have been written, after each array; not of "npz" and
-        "safetensors".
+        Function that is called after each array with the number of bytes written and the total. It
+        is not called for "npz" and "safetensors".
 
     Raises
     ------
     CheckpointError
-        If the format cannot hold the model, or the dtype its numbers, or there is something else
-        at the path. Nothing has been written then.
+        If the format does not support the model, the dtype cannot hold its numbers, or the path
+        exists and is not an empty folder. Then nothing is written.
     NonFiniteError
         If a parameter is not finite.
     OptionError
-        If an option is none of these.
+        If an option is invalid.
     MissingExtraError
         If YAML or bfloat16 needs a package that is not installed.
     OSError
-        If it cannot be written.
+        If the path cannot be written.
 
     Examples
     --------
@@ -127,7 +128,7 @@ def save_pretrained(
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
-    numpy_dtype(stored)  # a package that is missing is missed before there is a file
+    numpy_dtype(stored)  # raise the error of a missing package before a file is made
     if kind == "torch":
         _write_torch(path, model, stored, progress)
         return
@@ -141,15 +142,15 @@ def save_pretrained(
 def check_saving(
     model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
 ) -> str:
-    """Return the format to write, or raise the errors of :func:`save_pretrained` that show at once.
+    """Return the format, or raise those errors of :func:`save_pretrained` that need no numbers.
 
-    The model may be without numbers, as :attr:`Pretrained.model` is.
+    The model may be shape-only, such as :attr:`Pretrained.model`.
     """
     kind = _format(model, path, wanted)
     if not path.absolute().parent.is_dir():
-        raise CheckpointError(f"path: expected a folder that exists to write to; got {path.parent}")
+        raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
     if kind in IN_FOLDERS and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise CheckpointError(f"path: expected none yet, or an empty folder; {path} is there")
+        raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
     if tokenizer is not None and not can_hold(kind, tokenizer):
         raise CheckpointError(
             f"tokenizer: expected a HuggingFaceTokenizer for the format {kind!r}; "
@@ -159,13 +160,13 @@ def check_saving(
 
 
 def can_hold(kind: str, tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer can be written beside a model of this format."""
+    """Return whether a model in this format can be saved with this tokenizer."""
     in_folder = kind in IN_FOLDERS and isinstance(tokenizer, HuggingFaceTokenizer)
     return in_folder or kind in ("npz", "safetensors")
 
 
 def _format(model: Any, path: Path, wanted: str | None) -> str:
-    """The format that is asked for, if it can hold the model, or the first that can."""
+    """Return the wanted format if it supports the model, or by default the first that does."""
     if wanted is not None:
         check_choice("format", wanted, FORMATS)
     elif path.suffix in (".npz", ".safetensors"):
@@ -184,7 +185,7 @@ def _format(model: Any, path: Path, wanted: str | None) -> str:
 
 
 def _limit(size: int | str | None) -> float:
-    """How many bytes that is."""
+    """Convert a size to bytes."""
     if size is None:
         return float("inf")
     match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?B)", str(size).upper())
@@ -195,17 +196,17 @@ def _limit(size: int | str | None) -> float:
 
 
 Files = tuple[str, str, Mapping[str, Array], str, bool]
-"""Name and text of the configuration, the arrays, what a file of several is called, whether there
-is an index."""
+"""Name and text of the configuration, the arrays, the name of a file if there are several, and
+whether there is an index."""
 
 
 def _transformers(model: xLSTMLarge, stored: str, layout: str) -> Files:
-    model = with_weight_mode(model, "single")  # with "fused", theirs cannot be initialised
+    model = with_weight_mode(model, "single")  # "fused" cannot be initialised there
     config = to_transformers(model.config, model.special_tokens, stored)
     arrays = dict(model.params)
     if arrays.pop(OUTPUT_BIAS, np.zeros(1)).any():
         raise CheckpointError(
-            f"{OUTPUT_BIAS}: expected 0, transformers has none; got other numbers"
+            f"{OUTPUT_BIAS}: expected 0, because transformers has none; got other numbers"
         )
     names = "model-{0:05d}-of-{1:05d}.safetensors"
     return "config.json", _json(config), to_transformers_names(arrays), names, True
@@ -226,7 +227,7 @@ def _xlstm(model: Any, stored: str, layout: str) -> Files:
 
 
 def _write_torch(path: Path, layer: Any, stored: str, progress: OnProgress | None) -> None:
-    """The parameters of a layer have PyTorch's names."""
+    """Write a layer, whose parameters have PyTorch's names."""
     done, total = 0, sum(a.size for a in layer.params.values()) * numpy_dtype(stored).itemsize
     metadata = {"format": "pt", **described_options(layer)}
     with replacing(path) as file:
@@ -238,7 +239,7 @@ def _write_torch(path: Path, layer: Any, stored: str, progress: OnProgress | Non
 
 
 FOLDERS = {"transformers": _transformers, "xlstm-large": _xlstm_large, "xlstm": _xlstm}
-"""What each format writes."""
+"""Functions that make the files of each format."""
 
 
 def _json(values: Any) -> str:
@@ -281,7 +282,7 @@ def _write_folder(
 
 
 def _shards(arrays: Mapping[str, Array], width: int, limit: float) -> list[dict[str, Array]]:
-    """Arrays in their order, in as few groups of at most ``limit`` bytes as that takes."""
+    """Split the arrays, in order, into groups of at most ``limit`` bytes if possible."""
     shards: list[dict[str, Array]] = [{}]
     held = 0
     for name, array in arrays.items():

@@ -1,8 +1,8 @@
-"""States of the official models, in and out.
+"""Conversion of states from and to the official models.
 
-Theirs differ in what is scaled and in what an empty memory is. xLSTM Large, in both packages, and
-``mlstm_kernels`` divide q by √DK where the first paper and we divide k, so that their C and n are
-√DK times ours. And an empty memory has m = 0 there, −∞ here.
+Official states differ in scaling and in the empty memory. xLSTM Large, in both packages, and
+``mlstm_kernels`` divide q by √DK, where the first paper and this package divide k. Their C and n
+are therefore √DK times ours. An empty memory has m = 0 there and m = −∞ here.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from numpy_xlstm.trees import leaves
 
 
 def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
-    r"""Return a state in the form that the official model goes on from.
+    r"""Convert a state to the form of the official model.
 
     .. math:: C' = \sqrt{D_K} \, C, \quad n' = \sqrt{D_K} \, n \quad\text{(xLSTM Large)}, \qquad
               m' = 0 \text{ where } m = -\infty
@@ -28,21 +28,21 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
     Parameters
     ----------
     model : xLSTMLarge, xLSTMLMModel or xLSTMBlockStack
-        The model that the state is of.
+        Model of the state.
     state : tuple
-        Its state.
+        State of the model.
 
     Returns
     -------
     dict
-        Of xLSTM Large ``{0: (C, n, m), 1: …}``, which ``xlstm``'s xLSTMLarge takes and
-        transformers' ``xLSTMCache`` has as ``rnn_state``. Of the others what their ``step`` takes,
-        ``{"block_0": {"mlstm_state": (C, n, m), "conv_state": (x,)}, …}``. The arrays are NumPy's.
+        For xLSTM Large ``{0: (C, n, m), 1: …}``, the state of ``xlstm``'s xLSTMLarge and the
+        ``rnn_state`` of transformers' ``xLSTMCache``. For the others the state of their ``step``,
+        ``{"block_0": {"mlstm_state": (C, n, m), "conv_state": (x,)}, …}``. Arrays are NumPy arrays.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError
-        If the state is not one of this model.
+        If the state does not fit the model.
 
     Examples
     --------
@@ -65,25 +65,26 @@ def to_official_state(model: Any, state: Any) -> dict[Any, Any]:
 
 
 def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = False) -> Any:
-    """Return what :func:`to_official_state` has made, or the official model, as a state of ours.
+    """Convert a state of the official model, or from :func:`to_official_state`, to ours.
 
     Parameters
     ----------
     model, state
-        As there; arrays are whatever ``np.asarray`` takes, such as tensors on the CPU.
+        As in :func:`to_official_state`. Arrays are any input of ``np.asarray``, such as tensors on
+        the CPU.
     keep_m : bool
-        Whether an mLSTM whose memory is empty keeps its m = 0. The official *steps* start there,
-        the official sequence and ours at −∞: their h differ by ε times e^m.
+        Whether an mLSTM with an empty memory keeps m = 0. The official *steps* start with m = 0,
+        the official sequences and this package with −∞. The resulting h differ by ε times e^m.
 
     Returns
     -------
     tuple
-        The state, of arrays of our own.
+        The state, with copied arrays.
 
     Raises
     ------
     ShapeError
-        If the state is not one of this model.
+        If the state does not fit the model.
 
     Examples
     --------
@@ -104,7 +105,7 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
 
 
 def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
-    """Return arrays in the shapes of those of one row, with any number of rows."""
+    """Return arrays whose shapes equal those for one row except for the number of rows."""
     if like is None:
         return None
     if isinstance(like, Mapping):
@@ -138,7 +139,7 @@ def _from_large(part: tuple[Array, ...], keep_m: bool) -> mLSTMState:
 
 
 def _to_paper(part: Any) -> dict[str, Any]:
-    """The convolution there has a place for the next input in front, which it throws away."""
+    """Convert the state of a block; the official convolution has a first entry that is ignored."""
     conv = None
     if part.conv is not None:
         first = np.zeros((len(part.conv), 1, part.conv.shape[2]), part.conv.dtype)
@@ -160,7 +161,7 @@ def _from_paper(part: dict[str, Any], keep_m: bool) -> Any:
 
 
 def _memory(C: Array, n: Array, m: Array, keep_m: bool) -> mLSTMState:
-    """A memory whose m is −∞ where there is nothing in it."""
+    """Make a memory, with m = −∞ where it is empty."""
     empty = ~(n.any(axis=2) | C.any(axis=(2, 3))) & (not keep_m)
     return mLSTMState(C, n, np.where(empty, -np.inf, m).astype(C.dtype))
 
@@ -175,6 +176,6 @@ def _there(array: Array | None) -> Array:
 
 
 def _checked(model: Any, state: Any) -> Any:
-    """Return the state, if it is one of this model, of any number of rows."""
+    """Return the state if it fits the model, with any number of rows."""
     rows = next((len(a) for _, a in leaves("state", state) if np.ndim(a)), 1)
     return check_like("state", state, model.init_state(max(rows, 1)))

@@ -1,7 +1,7 @@
-"""Named arrays in files of others: what there is, from the headers alone, then one at a time.
+"""Reading of named arrays from untrusted files: first the headers, then one array at a time.
 
-A file is looked at before it is believed: nothing is read, and no memory taken, before names,
-dtypes, shapes and sizes have been held against the size of the file. No code in a file is run.
+Names, dtypes, shapes and sizes are checked against the size of the file before any array is read or
+memory is allocated for it. No code in a file is run.
 """
 
 import errno
@@ -34,91 +34,91 @@ from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array, check_whole
 
 METADATA = "__metadata__"
-"""The name of the array that holds our metadata in an ``.npz``."""
+"""Name of the array with the metadata in an ``.npz`` of this package."""
 
 HEADER_KEY = "numpy_xlstm"
-"""The key of our metadata in the header of a ``.safetensors``."""
+"""Key of the metadata in the header of a ``.safetensors`` of this package."""
 
 UNPACKED = 100 * 2**20
-"""How many bytes more than their files arrays may take, if nothing else is said."""
+"""Default limit in bytes by which arrays may be larger than their files."""
 
 SUFFIXES = ".safetensors", ".npz"
 
 PICKLED = (
-    "a safetensors file (a pickle can run any code, and is never opened); where you trust it, "
-    "write one: safetensors.torch.save_file(torch.load(path, weights_only=True), "
+    "a safetensors file (a pickle can run any code, and is never opened); if you trust it, "
+    "convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
     "'model.safetensors')"
 )
 
 
 class Opened:
-    """A file that has been opened: what takes its place at its path meanwhile does not matter.
+    """An open file, which remains the same if another file replaces it at its path.
 
-    It is closed when nothing refers to it any more.
+    It is closed when the last reference to it is deleted.
     """
 
     def __init__(self, path: Path) -> None:
         self.raw = open_regular("checkpoint", path)
         self.size = os.fstat(self.raw.fileno()).st_size
         self.lock = Lock()
-        """Who reads in it, holds this, as there is one position for all."""
+        """Guards the file offset."""
         finalize(self, self.raw.close)
 
 
 Maps = dict[Opened, mmap.mmap]
-"""The bytes of files, which are read when they are needed; changes stay in the memory."""
+"""Memory maps of files, which are read on demand. Changes are private to the process."""
 
 
 class Stored(NamedTuple):
-    """An array in a file that has not been read yet."""
+    """An array in a file that is not read yet."""
 
     path: Path
     name: str
-    """Its name there."""
+    """Name in the file."""
     dtype: str
-    """As NumPy or ml_dtypes call it, such as "bfloat16"."""
+    """Name in NumPy or ml_dtypes, such as "bfloat16"."""
     shape: tuple[int, ...]
     file: Opened
     start: int
-    """Its first byte."""
+    """Offset of its first byte."""
     crc: int | None = None
-    """Its CRC-32, if that is known."""
+    """CRC-32, if it is known."""
     before: int = 0
-    """CRC-32 of what is counted before its own bytes."""
+    """CRC-32 of the bytes that precede those of the array in ``crc``."""
     packed: ZipInfo | None = None
-    """What an ``.npz`` says of it, if it cannot be read from its first byte on."""
+    """Entry of an ``.npz`` that is compressed or cannot be read directly for another reason."""
 
     @property
     def size(self) -> int:
-        """How many numbers it has."""
+        """Count of its numbers."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes that takes."""
+        """Size in bytes."""
         return self.size * (2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize)
 
     def __str__(self) -> str:
-        """Where it is."""
+        """Return the names of the file and of the array."""
         return f"{self.path.name}: {self.name}"
 
     def read(self, dtype: npt.DTypeLike | None = None, maps: Maps | None = None) -> Array:
-        """Read it into an array of its own, in another dtype if one is asked for.
+        """Read the array, and convert it to another dtype if one is given.
 
         Parameters
         ----------
         dtype : dtype, optional
-            That of the array; if omitted, as it is stored.
+            Dtype of the result; by default the stored one.
         maps : dict, optional
-            The files that are mapped: if it is stored in this dtype, it stays there, and what is
-            written to the array is seen by nobody else.
+            Memory maps of the files. If given, and if the array is stored in this dtype, the result
+            is a private view of its file.
 
         Raises
         ------
         CheckpointError
             If the file is damaged.
         MissingExtraError
-            If it is of bfloat16, and the package ``ml_dtypes`` is not installed.
+            If the array is bfloat16 and the package ``ml_dtypes`` is not installed.
         """
         stored = numpy_dtype(self.dtype)
         wanted = stored if dtype is None else np.dtype(dtype)
@@ -136,7 +136,7 @@ class Stored(NamedTuple):
             self._check(crc)
         except (OSError, MemoryError):
             raise
-        except Exception as error:  # damage shows in many ways
+        except Exception as error:  # damage causes many kinds of errors
             raise _damaged(self.path, f"{self.name}: {error or type(error).__name__}") from None
         return array
 
@@ -150,10 +150,10 @@ class Stored(NamedTuple):
 
     def _check(self, crc: int) -> None:
         if self.crc not in (None, crc):
-            raise ValueError("another checksum than that of its bytes")
+            raise ValueError("its checksum is not that of its bytes")
 
     def rows(self) -> Iterator[tuple[int, "Stored"]]:
-        """A few rows after the other, as arrays of their own, with the number of the first."""
+        """Yield the array in parts of a few rows, each with the index of its first row."""
         if self.packed is not None or not self.shape or not self.size:
             yield 0, self
             return
@@ -166,22 +166,22 @@ class Stored(NamedTuple):
 
 
 class Tensors(NamedTuple):
-    """What a file, or a set of files, holds."""
+    """Content of a file or of a set of files."""
 
     arrays: dict[str, Stored]
     metadata: dict[str, str]
-    """What the header says beside that."""
+    """Other texts in the header."""
     sealed: bool
-    """Whether it has our checksums: those of the header, or of all headers, have been compared."""
+    """Whether the file has checksums of this package, those of the headers already verified."""
 
 
 def open_tensors(path: Path) -> Tensors:
-    """Return what is in a ``.safetensors`` or ``.npz`` file, from its header; the bytes decide.
+    """Read the header of a ``.safetensors`` or ``.npz`` file. The format is detected by content.
 
     Raises
     ------
     CheckpointError
-        If it is another kind of file, such as a pickle, a pointer of Git LFS or a web page, or its
+        If the file has another format, such as a pickle, a pointer of Git LFS or a web page, or its
         header contradicts itself, its checksum or the size of the file.
     OSError
         If there is no such file, or it cannot be read.
@@ -195,18 +195,18 @@ def open_tensors(path: Path) -> Tensors:
     except (CheckpointError, MissingExtraError):
         raise
     except OSError as error:
-        if error.errno != errno.EINVAL:  # that is of a place before the first byte
+        if error.errno != errno.EINVAL:  # from a seek before the first byte
             raise
-        raise _damaged(path, "a place before its beginning") from None
-    except Exception as error:  # damage shows in many ways
+        raise _damaged(path, "an offset before its beginning") from None
+    except Exception as error:  # damage causes many kinds of errors
         raise _damaged(path, f"{error or type(error).__name__}") from None
 
 
 def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) -> None:
-    """Refuse, before it is read, what takes more memory than it may.
+    """Refuse arrays that would take too much memory, before they are read.
 
-    ``max_bytes`` are what all arrays may take as they are stored; if omitted, as many as their
-    files have, and :data:`UNPACKED` more where they are packed.
+    ``max_bytes`` is the limit for all arrays in their stored dtypes. The default is the size of
+    their files plus :data:`UNPACKED`.
     """
     if max_bytes is not None:
         check_whole("max_bytes", max_bytes)
@@ -230,7 +230,7 @@ def _damaged(path: Path, detail: str) -> CheckpointError:
 
 
 def _refuse_others(path: Path, begin: bytes) -> None:
-    """Say what a file is that is no file of arrays."""
+    """Raise an error that names the format of a file without arrays."""
     text = begin.lstrip().lower()
     found = None
     if not begin:
@@ -281,5 +281,5 @@ def _open_npz(path: Path, file: Opened) -> Tensors:
 
 
 def total_size(arrays: Mapping[str, Stored]) -> int:
-    """How many numbers there are in all of them."""
+    """Return the count of numbers in all arrays."""
     return sum(stored.size for stored in arrays.values())

@@ -1,4 +1,4 @@
-"""State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``: what they are, their shapes say."""
+"""State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``, which are recognised by shapes."""
 
 import re
 from collections.abc import Mapping
@@ -10,27 +10,27 @@ from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
 
 FIRST = "weight_ih_l0"
-"""The name that each of them has."""
+"""Name of an array that each of them contains."""
 
 BY_GATES = {4: LSTM, 3: GRU, 1: RNN}
-"""By how many times H rows their matrices have."""
+"""Layers by the number of rows of their matrices, as multiples of H."""
 
 DESCRIBED = ("nonlinearity", "batch_first", "dropout")
-"""What shapes do not say, and the header of a file of ours does."""
+"""Options that shapes do not determine, and that are stored in the header of our files."""
 
 
 def is_torch_layer(arrays: Mapping[str, Stored]) -> bool:
-    """Whether these are the arrays of such a layer, perhaps with one prefix before all names."""
+    """Return whether these are the arrays of such a layer, possibly with a common prefix."""
     return any(name.rpartition(".")[2] == FIRST for name in arrays)
 
 
 def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
-    """Return the layer without numbers, and where each parameter comes from.
+    """Return the shape-only layer, and the source of each parameter.
 
     Raises
     ------
     CheckpointError
-        If they are of no such layer, or of more than one.
+        If the arrays are not those of exactly one such layer.
     """
     prefix = next(name for name in found.arrays if name.endswith(FIRST)).removesuffix(FIRST)
     if other := next((name for name in found.arrays if not name.startswith(prefix)), None):
@@ -53,7 +53,7 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
 
 
 def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
-    """Which layer has these shapes, and with which arguments."""
+    """Return the layer and the arguments that give these shapes."""
     rows = arrays[FIRST].shape
     recurrent, projection = arrays.get("weight_hh_l0"), arrays.get("weight_hr_l0")
     shapes = [rows] if recurrent is None else [rows, recurrent.shape]
@@ -82,7 +82,7 @@ def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
 
 
 def _dropout(text: str) -> float:
-    """The probability that a header names; the layer checks its range."""
+    """Parse the probability in a header. The layer checks its range."""
     try:
         return float(text)
     except ValueError:
@@ -90,6 +90,6 @@ def _dropout(text: str) -> float:
 
 
 def described_options(layer: Any) -> dict[str, str]:
-    """What the header says of a layer beside its arrays."""
+    """Return the options of a layer that are stored in the header."""
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
     return {name: str(value).lower() for name, value in values.items()}

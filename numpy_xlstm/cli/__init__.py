@@ -1,7 +1,7 @@
-"""The command line: ``numpy-xlstm``, which is ``python -m numpy_xlstm``.
+"""The command line: ``numpy-xlstm`` or ``python -m numpy_xlstm``.
 
-What extras bring is imported when a command needs it, so that ``--version`` and ``--help`` are
-quick and work without them.
+Packages of extras are imported only by commands that need them, so that ``--version`` and
+``--help`` are fast and work without them.
 """
 
 import argparse
@@ -42,16 +42,16 @@ BAD_INPUT = (
     OSError,
     MemoryError,
 )
-"""What a user can cause and repair: reported in one line instead of a traceback."""
+"""Errors that a user can correct. They are reported in one line instead of a traceback."""
 
 SECONDS_TO_SPEAK = 2.0
-"""What rank 0 may need to find out what the others have found out, and to say it for all."""
+"""Time that rank 0 may need to find and report an error that all ranks find."""
 
 MISSING_EXTRA = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'"
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that raises, with a hint, instead of printing its usage and leaving."""
+    """A parser that raises errors with hints instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
         choice = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
@@ -60,10 +60,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line, with the arguments of the process or others, and return its exit code.
+    """Run the command line and return its exit code.
 
-    It is 0 on success, 1 if a check fails, 2 on bad input or options, 130 if interrupted, and 141
-    if nobody reads the output to its end.
+    The arguments are ``argv``, or those of the process if it is None. The exit code is 0 on
+    success, 1 if a check fails, 2 for invalid input or options, 130 after an interrupt, and 141 if
+    the output is not read to its end.
 
     Examples
     --------
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without the characters shows "?"
+        if isinstance(stream, io.TextIOWrapper):  # print "?" if the encoding lacks a character
             stream.reconfigure(errors="replace")
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
@@ -83,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
         return _end("interrupted", 130)
-    except BrokenPipeError:  # nobody reads on, as in "| head"; the end of the process tries again
+    except BrokenPipeError:  # as in "| head"; the process would write again at its end
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
-    """What was typed; nothing is a request for help."""
+    """Parse the arguments; without any, show the help."""
     args, unknown = _parser().parse_known_args(argv or ["--help"])
     if unknown:
         hint = did_you_mean(unknown[0].partition("=")[0], args.options)
@@ -107,12 +108,12 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run the command; its errors name what was typed, and those of the system are sentences."""
+    """Run the command; its errors contain the typed options, and system errors are sentences."""
     try:
         return int(args.run(args))
     except BAD_INPUT as error:
         if isinstance(error, OSError) and error.strerror and not isinstance(error, BrokenPipeError):
-            what = "to go on" if error.filename is None else f"to read or write {error.filename}"
+            what = "to continue" if error.filename is None else f"to read or write {error.filename}"
             reason = error.strerror[:1].lower() + error.strerror[1:]
             raise OSError(f"the system refuses {what}: {reason}") from error
         typed = {name[2:].replace("-", "_"): name for name in args.options}
@@ -123,9 +124,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _end(message: str, code: int) -> int:
-    """Say why the command ends; with several MPI ranks, that ends all of them.
+    """Report why the command ends; with several MPI ranks, end all of them.
 
-    What all ranks find out is said by rank 0: the others wait a moment before they speak.
+    An error that all ranks find is reported by rank 0, because the others wait before they report.
     """
     if rank := launched_rank():
         message = f"rank {rank}: {message}"

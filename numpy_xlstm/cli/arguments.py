@@ -1,4 +1,4 @@
-"""What the arguments of commands can be, and what argparse is told of them."""
+"""Types of command-line arguments, and their settings for argparse."""
 
 import argparse
 import math
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-TEMPERATURE = "1: as the model believes, less: closer to the likeliest, 0: the likeliest"
+TEMPERATURE = "1: the model's probabilities, less: prefer likelier tokens, 0: take the likeliest"
 
 Number = TypeVar("Number", int, float)
 
 
 def whole(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
-    """Return the type of a whole number from ``minimum`` to ``maximum``."""
+    """Make the type of a whole number from ``minimum`` to ``maximum``."""
     expected = f"a whole number from {minimum} to {maximum}"
     return _number(int, lambda value: minimum <= value <= maximum, expected)
 
@@ -20,7 +20,7 @@ def whole(minimum: int, maximum: int = 10**9) -> Callable[[str], int]:
 def real(
     minimum: float, *, exclusive: bool = False, below: float = math.inf
 ) -> Callable[[str], float]:
-    """Return the type of a finite number, at least ``minimum`` or above it, and below ``below``."""
+    """Make the type of a finite number ≥ ``minimum``, or above it, and below ``below``."""
     expected = f"a number {'above' if exclusive else 'at least'} {minimum:g}"
     if below < math.inf:
         expected += f" and below {below:g}"
@@ -36,14 +36,14 @@ def _number(
             if fits(value := kind(text)):
                 return value
         except ValueError:
-            pass  # no number at all
+            pass  # not a number
         raise argparse.ArgumentTypeError(f"expected {expected}; got {text!r}")
 
     return parse
 
 
 def places(text: str) -> list[int] | str:
-    """Read block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` stays."""
+    """Parse block numbers: ``"3,1"`` is [1, 3], ``"none"`` is [], and ``"all"`` is unchanged."""
     if text in ("all", "none"):
         return "all" if text == "all" else []
     try:
@@ -55,7 +55,7 @@ def places(text: str) -> list[int] | str:
 
 
 def ids(text: str) -> list[int]:
-    """Read token ids: ``"3,1"`` is [3, 1], and ``"none"`` is []."""
+    """Parse token ids: ``"3,1"`` is [3, 1], and ``"none"`` is []."""
     try:
         return [] if text == "none" else [whole(0)(number) for number in text.split(",")]
     except argparse.ArgumentTypeError:
@@ -67,10 +67,10 @@ positive, share = real(0, exclusive=True), real(0, below=1)
 
 
 def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
-    """Return what argparse is told of an option, except for its default.
+    """Return the settings of an option for argparse, except for its default.
 
-    The kind is a function that reads it, a tuple of choices, ``bool`` for a flag, or the name in
-    the help of a text.
+    The kind is a function that parses the value, a tuple of choices, ``bool`` for a flag, or the
+    metavar of a text.
     """
     shown = {"help": text + _shown(default)}
     if kind is bool:
@@ -83,7 +83,7 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
 
 
 def _shown(default: Any) -> str:
-    """What the help says of a default; nothing of one that goes without saying."""
+    """Return the text of a default for the help; "" for None and False."""
     of = default if isinstance(default, dict) else {"": default}
     values = {str(value).strip("[]") for value in of.values()}
     if values <= {"None", "False"}:
@@ -93,11 +93,11 @@ def _shown(default: Any) -> str:
 
 
 def flags(names: Iterable[str]) -> str:
-    """How options are written on the command line."""
+    """Return options as they are written on the command line."""
     return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that names the checkpoint to read."""
+    """Add the argument for the checkpoint to read."""
     known = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
     parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)

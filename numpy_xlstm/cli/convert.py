@@ -1,4 +1,4 @@
-"""``numpy-xlstm convert``: from the checkpoint of one package to that of another."""
+"""``numpy-xlstm convert``: write a checkpoint in the format of another package."""
 
 import argparse
 import sys
@@ -13,15 +13,16 @@ from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
-Write the model of a checkpoint so that another package loads it: a folder for transformers, xlstm
-and xlstm-large, a file for torch, npz and safetensors. Its tokenizer and its special tokens come
-along where the format can hold them, the state of its training does not. Numbers stay as they are,
-bit for bit, unless --dtype rounds them."""
+Write the model of a checkpoint in the format of another package: a folder for transformers, xlstm
+and xlstm-large, a file for torch, npz and safetensors. The tokenizer and the special tokens are
+also written if the format supports them; the state of a training is not. Numbers are unchanged, bit
+for bit, unless --dtype rounds them."""
 
 EPILOG = """\
-What IN is, its content says: a folder or file of this package, of transformers or of xlstm, or the
-state dict of a torch.nn.LSTM, GRU or RNN. OUT must not exist yet, or be an empty folder. Nothing in
-a file is run, and nothing is written before all of IN has been read and checked."""
+IN is a folder or file of this package, of transformers or of xlstm, or the state dict of a
+torch.nn.LSTM, GRU or RNN; the format is detected from the content. OUT must be a new path or an
+empty folder. No code in a file is run, and nothing is written before all of IN is read and
+checked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,29 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout",
         choices=LAYOUTS,
-        help="of sLSTM's parameters in xlstm's format: (default: vanilla)",
+        help="layout of sLSTM's parameters in xlstm's format (default: vanilla)",
     )
     parser.add_argument(
-        "--from-layout", choices=LAYOUTS, help="of sLSTM's bias in IN, where its files do not say"
+        "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias in IN, if it is ambiguous"
     )
     parser.add_argument(
-        "--max-shard-size", metavar="SIZE", help="the most bytes in a file of a folder, as 5GB"
+        "--max-shard-size", metavar="SIZE", help="largest file size in a folder, such as 5GB"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert as told; returns 0."""
+    """Convert a checkpoint and return 0."""
     keep_freed_memory()
     if args.layout is not None and args.to != "xlstm":
         raise OptionError(f"--layout: expected --to xlstm with it; got --to {args.to}")
     found = open_pretrained(args.source, layout=args.from_layout)
     check_saving(found.model, args.target, args.to)
     if args.target.is_file():
-        raise CheckpointError(f"OUT: expected no file yet; {args.target} is there")
+        raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
     tokenizer = found.load_tokenizer()
     if tokenizer is not None and not can_hold(args.to, tokenizer):
         kind = type(tokenizer).__name__
-        print(f"{args.to} has no place for the {kind}, which stays behind", file=sys.stderr)
+        print(f"{args.to} does not support the {kind}, which is omitted", file=sys.stderr)
         tokenizer = None
     with bytes_display("reading") as progress:
         model = found.load(progress=progress)
@@ -75,6 +76,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def stored_dtype(found: Pretrained) -> str:
-    """The dtype of the files, or what holds all that they have if there are several."""
+    """Return the dtype of the files, or one that represents all their numbers."""
     kinds = {stored.dtype for stored in found.stored.values()}
     return kinds.pop() if len(kinds) == 1 else found.dtype

@@ -1,7 +1,8 @@
-"""What the commands show: of a training the setup, progress and results, of large files a bar.
+"""Output of the commands: setup, progress and results of a training, and a bar for large files.
 
-Progress and setup go to standard error, results to standard output. Where standard error is no
-terminal, the progress of a training is a plain line now and then, that of files is not shown.
+Setup and progress are written to standard error, results to standard output. If standard error is
+not a terminal, the progress of a training is a line every few seconds, and that of files is not
+shown.
 """
 
 import sys
@@ -22,29 +23,29 @@ from numpy_xlstm.training import Progress, TextSplit, TrainingState
 SECONDS_BETWEEN_LINES = 10.0
 
 LARGE = 10**8
-"""How many bytes are read or written without a bar."""
+"""Size in bytes from which a bar is shown."""
 
 
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
-    """Print what is about to be trained on what."""
+    """Print the model and the text before a training."""
     print(
         f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}\n"
-        f"text: {len(split.train):,} characters to learn from, {len(split.validation):,} held "
-        f"out, {len(set(split.train))} different ones",
+        f"text: {len(split.train):,} characters for training, {len(split.validation):,} held "
+        f"out, {len(set(split.train))} distinct",
         file=sys.stderr,
     )
     if isinstance(split.tokenizer, CharacterTokenizer):
         return
     size, per_token = split.tokenizer.size, len(split.train) / len(split.train_ids)
-    text = f"tokens: {size:,} different ones, {per_token:.2f} characters each"
+    text = f"tokens: {size:,} distinct, {per_token:.2f} characters each"
     if split.tokenizer.decode(split.validation_ids) != split.validation:
-        text += "; they do not give the text back: bits per character are of what is left of it"
+        text += "; decoding does not restore the text: bits per character are of the encoded part"
     print(text, file=sys.stderr)
 
 
 @contextmanager
 def progress_display() -> Iterator[Callable[[Progress], None]]:
-    """Within the block, show every record that the function is called with."""
+    """Give a function that shows the progress of a training within the context."""
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
@@ -69,7 +70,7 @@ def progress_display() -> Iterator[Callable[[Progress], None]]:
 
 
 def busy_display(text: str) -> AbstractContextManager[object]:
-    """Within the block, say on a terminal what is being done; nothing may be printed meanwhile."""
+    """Return a context that shows a text on a terminal; nothing may be printed within it."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -78,7 +79,7 @@ def busy_display(text: str) -> AbstractContextManager[object]:
 
 @contextmanager
 def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Within the block, show how many bytes of how many are done, if they are many."""
+    """Give a function that shows the number of processed and total bytes, if they are many."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -96,7 +97,7 @@ def bytes_display(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def shown(text: str) -> str:
-    """A text that a model has written, as it is; on a terminal without what could control that."""
+    """Return a model's text; on a terminal, with control characters escaped."""
     return printable_lines(text) if sys.stdout.isatty() else text
 
 
@@ -113,7 +114,7 @@ def _clock(seconds: float) -> str:
 
 
 def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
-    """Print the table of bits per character on the held-out text and of what was trained."""
+    """Print a table of bits per character on the held-out text, and of the training."""
     from rich.console import Console
     from rich.table import Table
 
@@ -132,28 +133,28 @@ def show_results(bits: Mapping[str, float], state: TrainingState) -> None:
 
 FILES = {
     "best.npz": "the model of the best validation, for numpy-xlstm generate and info",
-    "checkpoint.npz": "all that numpy-xlstm train --resume goes on from",
+    "checkpoint.npz": "the state of the training, for numpy-xlstm train --resume",
     "log.jsonl": "a line for each step",
-    "loss.svg": "the losses as a picture",
+    "loss.svg": "a plot of the losses",
 }
-"""What is in the files of a run."""
+"""Content of the files of a run."""
 
 
 def show_files(directory: Path, files: Sequence[Path]) -> None:
-    """Print what of a run is where."""
+    """Print the files of a run."""
     written = [file.name for file in files if file.exists()]
     lines = (f"  {name:16}{FILES[name]}" for name in written)
-    print(f"written into {directory}:", *lines, sep="\n", file=sys.stderr)
+    print(f"written to {directory}:", *lines, sep="\n", file=sys.stderr)
 
 
 def save_loss_picture(
     path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
 ) -> None:
-    """Draw bits per character over steps, of the lines of a log, and levels to compare with."""
+    """Plot bits per character over steps from the lines of a log, and levels for comparison."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        needed = "the picture needs the plot extra: pip install 'numpy-xlstm[plot]'"
+        needed = "the plot needs the plot extra: pip install 'numpy-xlstm[plot]'"
         print(f"no {path.name}: {needed}", file=sys.stderr)
         return
     if not entries:
@@ -175,7 +176,7 @@ def save_loss_picture(
 
 
 def smoothed(values: Array, span: float) -> Array:
-    """Average over about ``span`` values around each, at the ends over fewer: nothing is late."""
+    """Average over about ``span`` values around each, over fewer at the ends, without a delay."""
     from scipy.ndimage import gaussian_filter1d
 
     def around(numbers: Array) -> Array:

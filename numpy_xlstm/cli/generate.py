@@ -32,25 +32,26 @@ from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
-Continue a text, or ids, with the model of a checkpoint. The prompt and what follows are written to
-standard output as they come, ids with commas between them. The end token of the checkpoint ends
-it, and so does Ctrl-C."""
+Continue a text, or ids, with the model of a checkpoint. The prompt and its continuation are written
+to standard output during generation, ids with commas between them. Generation ends with the end
+token of the checkpoint, or with Ctrl-C."""
 
 EPILOG = """\
-A text begins with the BOS of the checkpoint if its tokenizer.json or, as force_bos_token_insert,
-its config.json says so; ids are taken as they are; without a prompt there is the BOS alone."""
+The BOS of the checkpoint is inserted before a text if its tokenizer.json requires it, or its
+config.json with force_bos_token_insert. Nothing is inserted before ids. Without a prompt,
+generation starts with the BOS."""
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "max_new_tokens": (whole(0), 500, "tokens to generate, at most"),
+    "max_new_tokens": (whole(0), 500, "largest number of tokens to generate"),
     "temperature": (real(0), 0.8, TEMPERATURE),
-    "top_k": (whole(1), None, "draw from the N likeliest tokens only"),
-    "top_p": (positive, None, "draw from the likeliest that have probability N together only"),
-    "repetition_penalty": (real(1), 1.0, "above 1: tokens that have occurred are less likely"),
-    "bos_token_id": (whole(0), None, "what is begun with (default: as the checkpoint says)"),
-    "eos_token_id": (ids, None, "any of these ends it, or none (default: those of the checkpoint)"),
-    "suppress_tokens": (ids, None, "never generate these"),
+    "top_k": (whole(1), None, "draw only from the N likeliest tokens"),
+    "top_p": (positive, None, "draw only from the likeliest tokens with total probability N"),
+    "repetition_penalty": (real(1), 1.0, "above 1, tokens that have occurred are less likely"),
+    "bos_token_id": (whole(0), None, "first id (default: that of the checkpoint)"),
+    "eos_token_id": (ids, None, "ids that end a text, or none (default: those of the checkpoint)"),
+    "suppress_tokens": (ids, None, "ids that are never generated"),
 }
-"""Kind, default and help, as for :func:`facts`, under the names of :class:`GenerationConfig`."""
+"""Kind, default and help, as for :func:`facts`, by the names of :class:`GenerationConfig`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,31 +59,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add_checkpoint(parser)
     prompt = parser.add_mutually_exclusive_group()
-    prompt.add_argument("--prompt", metavar="TEXT", help="what to continue")
-    prompt.add_argument("--ids", **facts(ids, None, "what to continue, as token ids"))
+    prompt.add_argument("--prompt", metavar="TEXT", help="text to continue")
+    prompt.add_argument("--ids", **facts(ids, None, "token ids to continue"))
     for name, option in OPTIONS.items():
         parser.add_argument(flags([name]), default=option[1], **facts(*option))
-    parser.add_argument("--seed", default=0, **facts(whole(0), 0, "seed of all that is random"))
+    parser.add_argument("--seed", default=0, **facts(whole(0), 0, "seed of all random numbers"))
     parser.add_argument(
-        "--stop", action="append", default=[], metavar="TEXT", help="end before this; repeatable"
+        "--stop", action="append", default=[], metavar="TEXT", help="end before TEXT; repeatable"
     )
     parser.add_argument(
         "--tokenizer", metavar="FILE", help="a tokenizer.json (default: that of the checkpoint)"
     )
     parser.add_argument(
-        "--from-layout", choices=LAYOUTS, help="of sLSTM's bias, where the files do not say"
+        "--from-layout", choices=LAYOUTS, help="layout of sLSTM's bias, if it is ambiguous"
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate as told; returns 0, or 130 if Ctrl-C ended the text."""
+    """Generate; return 0, or 130 after Ctrl-C."""
     keep_freed_memory()
     found = open_pretrained(args.checkpoint, layout=args.from_layout)
     if not isinstance(found.model, LanguageModel):
         kind = type(found.model).__name__
         raise OptionError(f"checkpoint: expected a language model; {found.path} has one {kind}")
     tokenizer = None if args.ids is not None else _tokenizer(args, found)
-    _continued(found.model, tokenizer, args)  # checks all that it is told, before the large files
+    _continued(found.model, tokenizer, args)  # check all options before reading large files
     with bytes_display("reading") as progress:
         model = found.load(progress=progress)
     begun, pieces = _continued(model, tokenizer, args)
@@ -98,7 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tokenizer(args: argparse.Namespace, found: Pretrained) -> Tokenizer | None:
-    """What makes ids of the prompt; None without a prompt, if there is none."""
+    """Return the tokenizer; None if there is none and no prompt."""
     if args.tokenizer is not None:
         return HuggingFaceTokenizer.from_file(args.tokenizer)
     tokenizer = found.load_tokenizer()
@@ -113,7 +114,7 @@ def _tokenizer(args: argparse.Namespace, found: Pretrained) -> Tokenizer | None:
 def _continued(
     model: Any, tokenizer: Tokenizer | None, args: argparse.Namespace
 ) -> tuple[str, Iterator[str]]:
-    """What is continued, and what follows, piece by piece: texts, or ids if no tokenizer."""
+    """Return the prompt and the pieces of its continuation, as ids if there is no tokenizer."""
     options = {name: getattr(args, name) for name in OPTIONS if getattr(args, name) is not None}
     options["do_sample"] = True
     rng = np.random.default_rng(args.seed)

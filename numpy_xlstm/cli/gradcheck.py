@@ -19,12 +19,12 @@ from numpy_xlstm.gradcheck import gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
 DESCRIPTION = """\
-Check the hand-derived backward pass of every cell and layer against references that know nothing of
-it: the complex step, central differences with Richardson extrapolation, and the adjoint identity.
-Or that of your own layer: my_package.my_module:MyCell, or 'my_module:MyCell(3, 4)'; parameters that
-are 0 are drawn. Every parameter, every input and every part of the initial state is checked, under
-random cotangents on every output and every part of the final state. The exit code is 0 only if all
-pass. Ctrl-C ends it early, and still shows what has been found."""
+Check the hand-derived backward of every cell and layer against independent references: the complex
+step, central differences with Richardson extrapolation, and the adjoint identity. To check your own
+layer, give my_package.my_module:MyCell, or 'my_module:MyCell(3, 4)'; its zero parameters are
+replaced by random numbers. Every parameter, every input and every part of the initial state is
+checked, with random cotangents on every output and every part of the final state. The exit code is
+0 only if all checks pass. Ctrl-C ends the command early, with the results so far."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,21 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_shape,
         action="append",
         metavar="SHAPE",
-        help="of an input of your own layer, such as 2,5,3; may be repeated",
+        help="shape of an input of your own layer, such as 2,5,3; may be repeated",
     )
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument(
         "--method", choices=METHODS, action="append", help="may be repeated (default: all three)"
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports there")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports to FILE")
     parser.add_argument(
         "--verbose", action="store_true", help="show every tensor, not one line per case"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the checks, and print a table and all that is known of what did not pass."""
+    """Run the checks, and print a table and the full reports of failures."""
     available, seed = _chosen(arguments), arguments.seed
     check_writable("--json", arguments.json)
     methods, width = arguments.method or METHODS, max(map(len, available))
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
-    """What the table says of a case."""
+    """Yield the cells of a case in the table."""
     tried = {row.method for row in report.rows}
     yield from (f"{report.error(m):10.1e}" if m in tried else f"{'-':>10}" for m in methods)
     troubled = report.failures or report.undecided
@@ -92,7 +92,7 @@ def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
-    """The cases that are asked for: the caller's own, with a colon, and those of the suite."""
+    """Return the selected cases: the caller's own ones, with a colon, and those of the suite."""
     shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
     found: dict[str, suite.Case] = {}
     for name in (name for name in arguments.names if ":" in name):

@@ -1,4 +1,4 @@
-"""What ``numpy-xlstm gradcheck my_package.my_module:MyCell(3, 4)`` names: imported, and called."""
+"""Import of targets such as ``my_module:MyCell(3, 4)`` for ``numpy-xlstm gradcheck``."""
 
 import ast
 import importlib
@@ -19,28 +19,28 @@ from numpy_xlstm.suite import Target
 
 FORM = "module:name or module:name(3, num_heads=2), with numbers and texts"
 ROWS, STEPS = 2, 4
-"""Sizes of an x that is not asked for."""
+"""Sizes of an input x without a given shape."""
 
 
 def imported_target(
     text: str, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
 ) -> Target:
-    """Return what a text names, and inputs for it.
+    """Import the target that a text describes, and make inputs for it.
 
     Parameters
     ----------
     text : str
-        ``module:name``, of a class, of a layer, of a module of PyTorch or of two functions, or a
-        call of a name. The module may be in the working directory.
+        ``module:name`` of a class, a layer, a PyTorch module or a pair of functions, or a call of a
+        name. The module may be in the working directory.
     shapes : sequence of tuples
-        Those of the inputs. If there are none, the target must have an ``input_size``.
+        Shapes of the inputs. If there are none, the target must have an ``input_size``.
     rng, dtype
-        Of the inputs, and of parameters that begin at 0.
+        Generator and dtype of the inputs, and of parameters that are initially 0.
 
     Raises
     ------
     OptionError
-        If it has another form, is not there, or is nothing that gradcheck takes.
+        If the text has another form, the target does not exist, or gradcheck does not support it.
     """
     module, name, arguments, keywords = _parsed(text)
     target = _looked_up(text, _module(text, module), name)
@@ -52,8 +52,8 @@ def imported_target(
         checked_target(target)
     except TypeError as error:
         raise OptionError(
-            f"{text}: {str(error).removeprefix('gradcheck: ')}; from_torch and from_jax make a "
-            "layer of a function of PyTorch or JAX"
+            f"{text}: {str(error).removeprefix('gradcheck: ')}; from_torch and from_jax make "
+            "layers from functions of PyTorch or JAX"
         ) from None
     if params := named_params(target):
         target = over(target, {n: _without_zeros(a, rng, dtype) for n, a in params.items()})
@@ -61,7 +61,7 @@ def imported_target(
 
 
 def _parsed(text: str) -> tuple[str, str, list[Any] | None, dict[str, Any]]:
-    """Module, dotted name, and what it is called with; None if it is not called."""
+    """Return module, dotted name and arguments; None as arguments if it is not called."""
     module, _, expression = text.partition(":")
     try:
         tree = ast.parse(expression, mode="eval").body
@@ -82,7 +82,7 @@ def _dotted(tree: ast.expr) -> str:
 
 
 def _module(text: str, name: str) -> Any:
-    """Import a module, from the working directory first; errors within it are the caller's."""
+    """Import a module, from the working directory first. Errors within it are not caught."""
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
@@ -109,12 +109,12 @@ def _looked_up(text: str, module: Any, name: str) -> Any:
 def _called(
     text: str, function: Any, arguments: list[Any], keywords: dict[str, Any], more: dict[str, Any]
 ) -> Any:
-    """Call it, with a generator and a dtype too, if it takes them."""
+    """Call a function, also with a generator and a dtype if it has these parameters."""
     if not callable(function):
         raise OptionError(f"{text}: expected a class or a function before the brackets")
     try:
         signature = inspect.signature(function)
-    except ValueError:  # of a function that is written in C
+    except ValueError:  # for a function that is written in C
         return function(*arguments, **keywords)
     try:
         given = signature.bind_partial(*arguments, **keywords).arguments
@@ -128,7 +128,7 @@ def _called(
 
 
 def _without_zeros(array: Array, rng: np.random.Generator, dtype: Any) -> Array:
-    """Numbers of a dtype, small ones in place of zeros: beside a zero, mistakes are not seen."""
+    """Replace zeros by small numbers, because a factor of zero hides mistakes."""
     if not is_floating(array):
         return array
     drawn = 0.1 * rng.standard_normal(array.shape)
@@ -139,7 +139,7 @@ def _without_zeros(array: Array, rng: np.random.Generator, dtype: Any) -> Array:
 def _inputs(
     text: str, target: Any, shapes: Sequence[tuple[int, ...]], rng: np.random.Generator, dtype: Any
 ) -> tuple[Array, ...]:
-    """Random inputs; without shapes an x of a step, or else of a sequence."""
+    """Draw inputs; without shapes, an x for one step, or else for a sequence."""
     if shapes:
         return tuple(rng.standard_normal(shape).astype(dtype) for shape in shapes)
     width = getattr(getattr(target, "target", target), "input_size", None)

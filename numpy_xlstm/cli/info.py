@@ -1,4 +1,4 @@
-"""``numpy-xlstm info``: what is in a checkpoint."""
+"""``numpy-xlstm info``: show the content of a checkpoint."""
 
 import argparse
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from numpy_xlstm.errors import MissingExtraError
 from numpy_xlstm.module import tree
 
 DESCRIPTION = """\
-Show the parameters of a checkpoint as a tree, with their shapes and how many numbers they hold, and
-what else is known of it. Only the headers of its files are read."""
+Show the parameters of a checkpoint as a tree, with shapes and sizes, and other information about
+it. Only the headers of its files are read."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the tree, and what is known of the model and its training beside that."""
-    found = open_pretrained(args.checkpoint, layout="vanilla")  # of what is not read here
+    """Print the tree, and information about the model and its training."""
+    found = open_pretrained(args.checkpoint, layout="vanilla")  # not used here
     facts = {
         "format": found.format,
         "files": _files(found),
@@ -39,14 +39,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _files(found: Pretrained) -> str:
-    """How many files there are, and how large."""
+    """Return the number and the size of the files."""
     paths = {stored.path for stored in found.stored.values()}
     size = sum(path.stat().st_size for path in paths)
     return f"{len(paths)}, {size:,} bytes"
 
 
 def _training(training: Mapping[str, Any]) -> dict[str, str]:
-    """Where the training stands, of a checkpoint of ours."""
+    """Return the progress of the training, from a checkpoint of this package."""
     facts = {name: f"{training[name]:,}" for name in ("step", "tokens") if name in training}
     if validations := training.get("validations"):
         step, bits = validations[-1]
@@ -55,7 +55,7 @@ def _training(training: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _special(found: Pretrained) -> str:
-    """The ids that the checkpoint names."""
+    """Return the special tokens of the checkpoint."""
     tokens = found.special_tokens
     named = {"BOS": tokens.bos, "EOS": ", ".join(map(str, tokens.eos)), "padding": tokens.pad}
     parts = [f"{name} {value}" for name, value in named.items() if value not in (None, "")]
@@ -63,7 +63,7 @@ def _special(found: Pretrained) -> str:
 
 
 def _tokenizer(found: Pretrained) -> str:
-    """What kind of tokenizer there is, and of how many ids."""
+    """Return the kind of the tokenizer and its number of ids."""
     try:
         tokenizer = found.load_tokenizer()
     except MissingExtraError as error:

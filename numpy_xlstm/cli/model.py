@@ -1,4 +1,4 @@
-"""The model that the options of ``numpy-xlstm train`` ask for."""
+"""Model of ``numpy-xlstm train``, built from its options."""
 
 from argparse import Namespace
 from typing import Any
@@ -15,7 +15,7 @@ CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
 
 
 def build(options: Namespace, vocab_size: int, rng: np.random.Generator) -> Any:
-    """Build the model, or raise :class:`OptionError` if it does not take an option."""
+    """Build the model, or raise :class:`OptionError` for an option that it does not support."""
     model: Any
     if options.model == "cell":
         D, H = options.embedding_size, options.hidden_size
@@ -56,7 +56,7 @@ def _config(options: Namespace, vocab_size: int) -> Any:
 
 
 def _load(kind: Any, path: str, vocab_size: int) -> Any:
-    """Read a configuration; it has the size of the vocabulary from the tokenizer if it has none."""
+    """Read a configuration, with the tokenizer's vocabulary size as the default."""
     values = read_values(path)
     if isinstance(values, dict) and values.get("vocab_size", -1) == -1:
         values["vocab_size"] = vocab_size
@@ -70,7 +70,7 @@ def _load(kind: Any, path: str, vocab_size: int) -> Any:
 
 
 def describe(options: Namespace, model: Any) -> str:
-    """Say in a few words what model it is."""
+    """Describe the model in a few words."""
     if options.model == "cell":
         return f"{options.cell}: {options.hidden_size} wide"
     config = model.config

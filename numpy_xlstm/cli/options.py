@@ -1,4 +1,4 @@
-"""The options of ``numpy-xlstm train``: arguments, defaults, and what a run keeps of them."""
+"""The options of ``numpy-xlstm train``: arguments, defaults, and storage in a run."""
 
 import argparse
 import math
@@ -29,70 +29,70 @@ HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
 OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "text": {
-        "file": ("FILE", None, "a UTF-8 text (default: CPython's language reference)"),
+        "file": ("FILE", None, "a UTF-8 text file (default: CPython's language reference)"),
         "tokenizer": ("NAME", "characters", "characters, bytes, or a tokenizer.json"),
     },
     "model": {
-        "model": (("cell", *BLOCKS), "cell", "of one cell, as in the first paper, or as xLSTM 7B"),
+        "model": (("cell", *BLOCKS), "cell", "one cell, the first paper's xLSTM, or xLSTM 7B"),
         "dtype": (("float32", "float64"), "float32", "precision"),
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
-        "forget_gate": (KINDS, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "of sLSTM and mLSTM"),
-        "input_gate": (KINDS, {"mlstm": "exp"}, "of mLSTM"),
-        "heads": (natural, HEADS, "a divisor of the width; a default is lowered to one"),
+        "forget_gate": (KINDS, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
+        "input_gate": (KINDS, {"mlstm": "exp"}, "for mLSTM"),
+        "heads": (natural, HEADS, "number, a divisor of the width; the default is reduced to one"),
         "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
-        "blocks": (size, dict.fromkeys(BLOCKS, 4), "how many blocks"),
+        "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
-        "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks: such as 0,2, or all, or none"),
-        "dropout": (share, {"xlstm": 0.3}, "dropout of xlstm"),
-        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "how matrices are stored"),
+        "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks, such as 0,2, or all, or none"),
+        "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
+        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "storage of the matrices"),
     },
     "training": {
         "batch_size": (size, 16, "windows per step"),
         "window": (size, 128, "tokens per window"),
         "lr": (positive, {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}, "peak learning rate"),
-        "schedule": (("cosine", "constant"), "cosine", "after the warm-up"),
-        "warmup": (share, 0.05, "part in which the learning rate rises"),
+        "schedule": (("cosine", "constant"), "cosine", "learning rate after warm-up"),
+        "warmup": (share, 0.05, "fraction in which the learning rate rises"),
         "weight_decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
-        "steps": (natural, None, "stop after N steps; alone, a run can be repeated bit for bit"),
+        "steps": (natural, None, "stop after N steps; alone, a run is reproducible bit for bit"),
         "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
-        "seed": (whole(0), 0, "seed of all that is random"),
-        "accumulate": (size, 1, "learn from a batch in N parts, one in memory at a time"),
-        "tbptt": (bool, False, "windows go on where the last ones ended, not at random places"),
-        "recompute": (bool, False, "compute again in the backward what need not be kept"),
-        "validate_every": (natural, None, "in steps (default: 100 with --steps alone, or by time)"),
+        "seed": (whole(0), 0, "seed of all random numbers"),
+        "accumulate": (size, 1, "process a batch in N parts, one in memory at a time"),
+        "tbptt": (bool, False, "windows continue the previous ones, instead of random windows"),
+        "recompute": (bool, False, "compute residuals again in the backward to save memory"),
+        "validate_every": (natural, None, "in steps (default: 100 with only --steps, or by time)"),
     },
     "run": {
-        "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg there"),
+        "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg to DIR"),
         "save_every": (natural, None, "steps between two checkpoints (default: one every minute)"),
-        "resume": ("DIR", None, "go on with the training that is there"),
+        "resume": ("DIR", None, "resume the training in DIR"),
     },
     "sample": {
         "sample_length": (whole(0), 500, "tokens to generate"),
         "temperature": (real(0), 0.8, TEMPERATURE),
-        "prompt": ("TEXT", None, "what it continues (default: how the held-out part begins)"),
+        "prompt": ("TEXT", None, "text to continue (default: the beginning of the held-out part)"),
     },
 }
-"""Kind, default and help of each option, by the group that shows it, as for :func:`facts`.
+"""Kind, default and help of each option, by group, as for :func:`facts`.
 
-A default that is a mapping is that of the models and cells in it: others have no such option.
+A mapping as a default contains the defaults of models and cells. Others do not have the option.
 """
 
 
 DEFAULTS = {n: default for group in OPTIONS.values() for n, (_, default, _) in group.items()}
 NAMES = DEFAULTS.keys()
 DESCRIBING = OPTIONS["model"].keys() - {"model", "dtype"}
-"""The options that describe the model."""
+"""Options that describe the model."""
 NOT_STORED = {"out", "resume"}
 AT_RESUME = {"steps", "minutes", "lr", "sample_length", "temperature", "prompt"}
 SET_BY = {"num_heads": "heads", "embedding_dim": "width", "num_blocks": "blocks"}
-"""The options of those arguments of the library that have another name."""
+"""Options for arguments of the library that have another name."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add all options; the result of parsing will have those that are given."""
+    """Add all options. The result of parsing contains only those that are given."""
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, option in options.items():
@@ -104,7 +104,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
-    """Add to what is given the defaults, which are not the same for all models; else None."""
+    """Complete the given options with the defaults of the model, or None."""
     model = given.get("model", DEFAULTS["model"])
     cell = given.get("cell", DEFAULTS["cell"]["cell"])
     kind = cell if model == "cell" else model
@@ -123,7 +123,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
     if "config" in given:
         if said := (described - {"config"}) & given.keys():
             raise OptionError(
-                "--config: expected no other options of the model, the file has them; "
+                "--config: expected no other options of the model, which are in the file; "
                 f"got {flags(said)}"
             )
         values |= dict.fromkeys(described)
@@ -139,7 +139,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
-    """Take up the options of a run; a budget that is given, no smaller, replaces its own."""
+    """Return the options of a resumed run; a given budget, which must not be smaller, replaces."""
     _check_stored(notes)
     budget = {name: given.get(name) for name in ("steps", "minutes")}
     for name, value in budget.items():
@@ -152,14 +152,14 @@ def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
 
 
 def _check_stored(notes: Any) -> None:
-    """Raise :class:`CheckpointError` unless a run can have begun with these options."""
+    """Raise :class:`CheckpointError` unless these options can be those of a run."""
     if not isinstance(notes, dict) or notes.keys() != NAMES - NOT_STORED:
-        raise CheckpointError("options: expected those of this version; got others")
+        raise CheckpointError("options: expected those of this version; got other names")
     kinds = {n: kind for group in OPTIONS.values() for n, (kind, _, _) in group.items()}
     for name, value in notes.items():
         if value is not None and not _can_be(kinds[name], value):
             raise CheckpointError(
-                f"options.{name}: expected what {flags([name])} can be; got {value!r:.80}"
+                f"options.{name}: expected a value of {flags([name])}; got {value!r:.80}"
             )
     given = {name: value for name, value in notes.items() if value is not None}
     try:
@@ -172,7 +172,7 @@ def _check_stored(notes: Any) -> None:
 
 
 def _can_be(kind: Any, value: Any) -> bool:
-    """Whether the kind of an option, as for :func:`facts`, can have given a value."""
+    """Return whether the kind of an option, as for :func:`facts`, allows a value."""
     if kind is bool:
         return isinstance(value, bool)
     if isinstance(kind, tuple):
@@ -187,13 +187,13 @@ def _can_be(kind: Any, value: Any) -> bool:
 
 
 def stored(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the training depends on, as a checkpoint holds it."""
+    """Return the options that are stored in a checkpoint."""
     kept = {name: value for name, value in vars(options).items() if name not in NOT_STORED}
     return kept | {"file": options.file and str(Path(options.file).absolute())}
 
 
 def as_typed(message: str, given: Mapping[str, Any]) -> str:
-    """Name in an error the options that were typed, instead of the library's arguments."""
+    """Replace the library's arguments in an error message by the options on the command line."""
     first, colon, rest = message.partition(":")
     if first == "directory":
         first = "resume" if "resume" in given else "out"

@@ -1,4 +1,4 @@
-"""Files that a command writes its report to."""
+"""Report files of commands."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from numpy_xlstm.disk import write_text
 
 
 def check_writable(option: str, file: Path | None) -> None:
-    """Raise an error now, not after all the work, if there is a file that cannot be written."""
+    """Raise an error before the work if a file cannot be written."""
     if file is None:
         return
     if not file.absolute().parent.is_dir():
@@ -17,7 +17,7 @@ def check_writable(option: str, file: Path | None) -> None:
 
 
 def write_report(file: Path, text: str) -> None:
-    """Write a text whole or not at all, or plainly to a device or a pipe, such as /dev/stdout."""
+    """Write a text, atomically unless the path is a device or pipe such as /dev/stdout."""
     if file.exists() and not file.is_file():
         file.write_text(text, encoding="utf-8")
     else:

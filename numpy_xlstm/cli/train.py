@@ -1,4 +1,4 @@
-"""``numpy-xlstm train``: learn to continue a text, and tell how well."""
+"""``numpy-xlstm train``: train a language model on a text, and evaluate it."""
 
 import argparse
 import os
@@ -26,25 +26,26 @@ from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
 of the first paper, or the architecture of xLSTM 7B. The last tenth of the text is held out. At the
-end its bits per character are shown beside the unigram and bigram entropy of that same part, and a
-sample is drawn. Ctrl-C ends the training early and still shows both.
+end, the bits per character of this part are shown together with its unigram and bigram entropy, and
+a sample is drawn. Ctrl-C ends the training early and still shows both.
 
-With --out, all that the training depends on is saved every minute and at the end. Whatever ends it,
---resume goes on from there, with all its options; with --steps alone, bit for bit as if nothing had
-happened. Only its budget can be raised, with --steps or --minutes, its learning rate changed, with
---lr, and FILE can say where its text is now. The model of the best validation is in best.npz."""
+With --out, the complete state of the training is saved every minute and at the end. After any
+interruption, --resume continues from there with the same options; with only --steps, the result is
+the same bit for bit. When resuming, the budget can be increased with --steps or --minutes, the
+learning rate changed with --lr, and a new location of the text given as FILE. The model of the best
+validation is in best.npz."""
 
 EPILOG = """\
-With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." learns from each batch on two cores, or on
-as many as there are ranks, up to the rows of a batch. While training, |g| is the norm of the
-gradient before it is clipped. Beside other busy programs, OPENBLAS_NUM_THREADS=1 in the environment
-can make training many times faster, as NumPy's threads do not get in each other's way."""
+With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two cores, or
+between as many as there are ranks, up to the rows of a batch. |g| is the norm of the gradient
+before clipping. If other programs are busy, OPENBLAS_NUM_THREADS=1 in the environment can make
+training many times faster, because NumPy's threads do not wait for each other."""
 
 TEXT_NOTE = record({"sha256": TEXT, "characters": COUNT})
-"""What a run knows of its text."""
+"""Facts about the text that are stored in a run."""
 
 Session = tuple[argparse.Namespace, TextSplit, TrainingState, Run | None]
-"""A training that is about to begin or to go on, and its directory if it has one."""
+"""A training that is about to begin or to be resumed, and its directory if it has one."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as told; returns 0, or 130 if Ctrl-C ended the training."""
+    """Train; return 0, or 130 after Ctrl-C."""
     given = {name: value for name, value in vars(args).items() if name in command.NAMES}
     keep_freed_memory()
     comm = ranks.world()
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 silence.enter_context(redirect_stderr(nowhere))
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
-        if getattr(error, "errno", None) is not None:  # of the system
+        if getattr(error, "errno", None) is not None:  # a system error
             raise
         raise type(error)(command.as_typed(str(error), given)) from error
 
@@ -86,10 +87,10 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
 
 
 def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
-    """Build all that the options ask for, a directory too if there is to be one; and the prompt."""
+    """Begin a training with these options, and return it and the prompt."""
     options = command.begin(given)
     if options.save_every is not None and options.out is None:
-        raise OptionError("--save-every: expected --out too, where to save; got none")
+        raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
     text = training.read_text(options.file)
@@ -110,11 +111,11 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
 
 
 def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str]:
-    """Take up what is in a directory, with the options that it began with; and the prompt."""
+    """Resume the training in a directory with its options, and return it and the prompt."""
     if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
         raise OptionError(
-            f"--resume: expected no other options than {flags(command.AT_RESUME)}, the "
-            f"rest are those of the run; got {flags(foreign)}"
+            f"--resume: expected no other options than {flags(command.AT_RESUME)}, because "
+            f"the run has the others; got {flags(foreign)}"
         )
     run = Run.resume(given["resume"], comm=comm)
     if not {"options", "text"} <= run.notes.keys():
@@ -144,25 +145,25 @@ def _fingerprint(text: str) -> dict[str, Any]:
 
 
 def _tokenizer(name: str) -> generation.Tokenizer | None:
-    """Return the tokenizer of that name; None stands for that of the text's characters."""
+    """Return the tokenizer with this name; None means the characters of the text."""
     if name in ("characters", "bytes"):
         return None if name == "characters" else generation.ByteTokenizer()
     if not Path(name).is_file():
         raise OptionError(
-            f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is no file"
+            f"tokenizer: expected characters, bytes or a tokenizer.json; {name} is not a file"
         )
     return generation.HuggingFaceTokenizer.from_file(name)
 
 
 def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | None) -> str:
-    """Return what the sample continues; raise an error for options that do not fit the text.
+    """Return the prompt of the sample, or raise an error for options that do not fit the text.
 
-    It is the prompt, or how the held-out part begins.
+    The default prompt is the beginning of the held-out part.
     """
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
     if options.tbptt and len(split.train_ids) <= options.batch_size:
         raise TextError(
-            f"text: expected more tokens to learn from than the {options.batch_size} rows of "
+            f"text: expected more training tokens than the {options.batch_size} rows of "
             f"--tbptt; got {len(split.train_ids)}"
         )
     if options.prompt is not None:
@@ -179,7 +180,7 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
 
 
 def _train(session: Session, comm: ranks.Comm | None) -> bool:
-    """Train, show it and save it; returns whether Ctrl-C came, to any rank."""
+    """Train, show progress and save; return whether any rank received Ctrl-C."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
     final = 0.1 if options.schedule == "cosine" else 1.0
@@ -208,7 +209,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
                 if ranks.total(interrupted(), comm):
                     break
         except DivergenceError:
-            if run is not None and logged == state.step:  # no validation found it
+            if run is not None and logged == state.step:  # not during a validation
                 _save(run, f" --lr {state.optimizer.lr / 10:g}")
             raise
         stopped = ranks.total(interrupted(), comm) > 0
@@ -218,18 +219,18 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
 
 
 def _save(run: Run, changed: str | None) -> None:
-    """Save a run, and say how it goes on, with these options changed; None if it is over."""
+    """Save a run, and print how to resume it with changed options; print nothing for None."""
     run.save()
     if changed is not None:
         again = f"numpy-xlstm train --resume {run.directory}{changed}"
-        print(f"saved after step {run.state.step}; {again} goes on", file=sys.stderr)
+        print(f"saved after step {run.state.step}; resume with {again}", file=sys.stderr)
 
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Callable[[], bool]]:
-    """Within the block, the first Ctrl-C only makes the function that is given return ``True``.
+    """Give a function that returns whether Ctrl-C was pressed within the context.
 
-    The second one raises ``KeyboardInterrupt`` as usual.
+    Only the second Ctrl-C raises ``KeyboardInterrupt``.
     """
     seen: list[int] = []
 

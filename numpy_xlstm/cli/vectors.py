@@ -12,8 +12,8 @@ from numpy_xlstm.errors import OptionError
 
 DESCRIPTION = """\
 Write the cases of the conformance kit: inputs, parameters, states and cotangents, all results and
-all gradients, and how far off each may be. A port reads inputs/ID.safetensors, writes its results,
-and numpy-xlstm verify holds them against results/ID.safetensors."""
+all gradients, and a tolerance for each. A port reads inputs/ID.safetensors and writes its results,
+and numpy-xlstm verify compares them with results/ID.safetensors."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,18 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that choose cases."""
+    """Add the arguments that select cases."""
     parser.add_argument(
         "--subject",
         action="append",
         metavar="NAME",
-        help="such as slstm or slstm.sequence; may be repeated (default: all)",
+        help="a subject, such as slstm or slstm.sequence; may be repeated (default: all)",
     )
     parser.add_argument("--dtype", choices=PRECISIONS, help="(default: both)")
 
 
 def selected(arguments: argparse.Namespace, seed: int) -> list[Case]:
-    """Return the cases that are chosen."""
+    """Return the selected cases."""
     found = [
         case
         for subject in arguments.subject or [None]
@@ -46,7 +46,7 @@ def selected(arguments: argparse.Namespace, seed: int) -> list[Case]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the cases, and say how many there are."""
+    """Write the cases, and print their number."""
     folder, cases = arguments.folder, selected(arguments, arguments.seed)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"DIR: expected a new or empty folder; got {folder}")

@@ -19,10 +19,10 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
 DESCRIPTION = """\
-Check a port against the cases of the conformance kit: those of a folder that numpy-xlstm vectors
-has written, or the small set that comes with the package. The results of the port are in a folder,
-a file ID.safetensors or ID.npz for each case, or are written by a program that is run once for each
-case. The exit code is 0 only if all are right."""
+Check a port against cases of the conformance kit, either from a folder that numpy-xlstm vectors has
+written, or the small set in the package. The results of the port are a folder with a file
+ID.safetensors or ID.npz for each case, or are written by a program that is run once for each case.
+The exit code is 0 only if all results are right."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,22 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--case",
         action="append",
         metavar="ID",
-        help="one case, as the report names it; may be repeated (default: all)",
+        help="one case, by its name in the report; may be repeated (default: all)",
     )
     parser.add_argument(
         "--timeout",
         type=real(0, exclusive=True),
         default=10.0,
         metavar="SECONDS",
-        help="of the program, for a case (default: 10)",
+        help="time limit of the program for a case (default: 10)",
     )
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report there")
-    parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit's XML there")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the report to FILE")
+    parser.add_argument("--junit", metavar="FILE", type=Path, help="write JUnit XML to FILE")
     parser.add_argument("--verbose", action="store_true", help="show every tensor of every case")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Check the port, and print a table of what is wrong."""
+    """Check the port, and print a table of failures."""
     if (arguments.results is None) == (arguments.program is None):
         asked = "a folder of results, or --run and a program"
         got = "neither" if arguments.results is None else "both"
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
-    """The cases that are asked for, by subject, by dtype and by id."""
+    """Return the cases that are selected by subject, dtype and id."""
     names = _names(case.subject for case in cases)
     for name in arguments.subject or []:
         if name not in names:
@@ -101,12 +101,12 @@ def _chosen(arguments: argparse.Namespace, cases: list[Case]) -> list[Case]:
 
 
 def _names(subjects: Iterable[Subject]) -> list[str]:
-    """What a subject can be called: by its name, or by that of its family."""
+    """Return the names of subjects and of their families."""
     return sorted({name for each in subjects for name in (each.name, each.family)})
 
 
 def _unknown(name: str, names: list[str], vectors: Path) -> str:
-    """Say that a set of vectors lacks this subject, or that there is none of this name."""
+    """Return a message that the vectors have no such subject, or that there is no such subject."""
     every = _names(conformance.SUBJECTS.values())
     if name in every:
         place = "the small set" if vectors == conformance.SMALL else vectors
@@ -130,7 +130,7 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
 
 
 def _shown(port: Port, total: int) -> Port:
-    """The port, with the case that it is at on a terminal."""
+    """Return the port, with a display of the current case on a terminal."""
     numbers = count(1)
 
     def shown(case: Case) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Text from a language model: tokenizers, sampling, and generation as a stream or in a batch."""
+"""Generation of text: tokenizers, sampling, and generation as a stream or in a batch."""
 
 from numpy_xlstm.generation.config import GenerationConfig, config_of
 from numpy_xlstm.generation.generate import TokenModel, generate, new_tokens, start

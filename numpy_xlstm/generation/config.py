@@ -1,4 +1,4 @@
-"""The options of generation, under the names that transformers has for them."""
+"""Options of generation, with the names of transformers."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -11,50 +11,51 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import check_bool, check_positive, check_whole, did_you_mean, is_number
 
 SAMPLED = "temperature", "top_k", "top_p"
-"""What has a meaning only where tokens are drawn."""
+"""Options that have an effect only with ``do_sample``."""
 
 TOKENS = "bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens"
-"""What holds ids."""
+"""Options that are ids."""
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
-    """How a model generates; its equations are (sample.1) to (sample.6).
+    """Options of generation, used in the equations (sample.1) to (sample.6).
 
-    The names are those of ``transformers.GenerationConfig``, and so are the meanings, but for what
-    is said here.
+    Names and meanings are those of ``transformers.GenerationConfig``, with the exceptions noted
+    below.
 
     Attributes
     ----------
     max_new_tokens : int
-        How many tokens to generate, at most; the prompt does not count.
+        Largest number of tokens to generate, without the prompt.
     do_sample : bool
-        Whether tokens are drawn; else the likeliest is taken, of equal ones that of the lower id.
+        Whether tokens are drawn at random. Otherwise the likeliest token is taken, and the lowest
+        id among equally likely ones.
     temperature : float
-        τ, from 0 up: 1 samples what the model believes, less keeps closer to the likeliest, 0
-        takes it, which transformers refuses.
+        τ ≥ 0. With 1, tokens are drawn from the model's probabilities; smaller values prefer
+        likelier tokens, and 0, which transformers refuses, takes the likeliest.
     top_k : int, optional
-        Draw only from the k likeliest tokens, of equal ones from exactly k; from all if omitted,
-        where transformers has 50.
+        Draw only from the k likeliest tokens, exactly k even among equally likely ones. All tokens
+        if omitted, in contrast to 50 in transformers.
     top_p : float, optional
-        Draw only from the likeliest tokens that have at least this probability together, above 0
-        and up to 1.
+        Draw only from the smallest set of the likeliest tokens that together have at least this
+        probability, in (0, 1].
     repetition_penalty : float
-        θ, from 1 up: makes tokens that have occurred less likely, with and without ``do_sample``.
+        θ ≥ 1, which makes tokens that have occurred less likely, with and without ``do_sample``.
     suppress_tokens : Collection[int], optional
         Ids that are never generated.
     bos_token_id : int, optional
-        What is begun with where there is no prompt.
+        First id if there is no prompt.
     eos_token_id : int or Collection[int], optional
-        Any of these ids ends its row, of which it is the last.
+        Ids each of which ends its row, as the last id of the row.
     pad_token_id : int, optional
-        What fills up a row that has ended before others; the first ``eos_token_id`` if omitted.
+        Padding of rows that end before others; the first ``eos_token_id`` if omitted.
 
     Raises
     ------
     OptionError
-        If a value is not in its range; or if ``temperature``, ``top_k`` or ``top_p`` is given
-        without ``do_sample``, where transformers warns that it has no effect.
+        If a value is out of range, or if ``temperature``, ``top_k`` or ``top_p`` is given without
+        ``do_sample``, where transformers warns that it has no effect.
 
     Examples
     --------
@@ -94,7 +95,7 @@ class GenerationConfig:
             raise OptionError(f"do_sample: expected True, as {idle[0]} is given; got False")
 
     def ids(self, name: str) -> tuple[int, ...]:
-        """Return the ids of an option, as many as there are; raise an error for anything else."""
+        """Return the ids of an option as a tuple, or raise an error for other values."""
         value: Any = getattr(self, name)
         one, many = name != "suppress_tokens", name not in ("bos_token_id", "pad_token_id")
         several = isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
@@ -102,7 +103,7 @@ class GenerationConfig:
         if value is None or (one and not (many and several)):
             return () if value is None else (check_whole(name, value),)
         if not several:
-            raise OptionError(f"{name}: expected whole numbers, the ids; got {value!r}")
+            raise OptionError(f"{name}: expected a collection of ids; got {value!r}")
         return tuple(check_whole(name, each) for each in value)
 
     @property
@@ -112,22 +113,22 @@ class GenerationConfig:
 
     @property
     def padding(self) -> int:
-        """What fills up a row that has ended."""
+        """Id that pads a row that has ended."""
         return (*self.ids("pad_token_id"), *self.ends, 0)[0]
 
     def check_size(self, size: int, names: Sequence[str] = TOKENS) -> None:
-        """Raise :class:`OptionError` unless all ids are below a size, and some can be generated."""
+        """Raise :class:`OptionError` unless all ids are below a size and not all are suppressed."""
         for name in names:
             if outside := sorted(each for each in self.ids(name) if each >= size):
                 raise OptionError(f"{name}: expected ids from 0 to {size - 1}; got {outside}")
         if len(set(self.ids("suppress_tokens"))) == size:
             raise OptionError(
-                f"suppress_tokens: expected to leave one of {size} ids; got all of them"
+                f"suppress_tokens: expected fewer than all {size} ids; got all of them"
             )
 
 
 def config_of(model: Any, options: Mapping[str, Any]) -> GenerationConfig:
-    """Return the options as given, and those that are not from the model's special tokens."""
+    """Make a configuration from given options, with the model's special tokens as defaults."""
     names = [field.name for field in fields(GenerationConfig)]
     for name in options:
         if name not in names:

@@ -1,4 +1,4 @@
-"""Continue token ids with a language model, one step for each new token of all rows."""
+"""Generation of token ids with a language model, one decode step for each token of all rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,13 +14,13 @@ from numpy_xlstm.numerics import Array, check_batch, check_callable, generator_o
 from numpy_xlstm.trees import join_states
 
 TokenModel = Callable[..., tuple[Array, Any]]
-"""All that generation needs of a model: from tokens (B, T) and a state, None at first, to logits
-(B, T, V) and the state after them."""
+"""Interface of a model for generation: a function from tokens (B, T) and a state, or None, to
+logits (B, T, V) and the next state."""
 
 Ids = npt.NDArray[np.int64]
 
 UNKNOWN = 2**63 - 1
-"""The size of the vocabulary of a model that does not say, until there are logits."""
+"""Assumed vocabulary size of a model without ``vocab_size``, until there are logits."""
 
 
 def generate(
@@ -30,42 +30,42 @@ def generate(
     rng: np.random.Generator | None = None,
     **options: Any,
 ) -> Ids:
-    """Continue rows of ids; ``model.generate(ids, …)`` is the same.
+    """Continue rows of ids, as ``model.generate(ids, …)`` does.
 
-    The model reads the prompt in one call, and then every new token in a step of
-    :meth:`LanguageModel.prepared`, which is as if it were called, to rounding. It ends when every
-    row has had an end token, or there are ``max_new_tokens``.
+    The model reads the prompt in one call, and each new token in a decode step of
+    :meth:`LanguageModel.prepared`, which equals a call up to rounding. Generation ends when every
+    row has an end token, or after ``max_new_tokens``.
 
     Parameters
     ----------
     model : TokenModel
-        Maps tokens (B, T) and a state to logits (B, T, V) and a state; one without ``prepared`` is
-        called for each token. Its ``special_tokens``, which :func:`from_pretrained` has from the
-        checkpoint, are the ``bos_token_id``, ``eos_token_id`` and ``pad_token_id`` that are not
-        given; ``eos_token_id=[]`` lets no token end a row.
+        Model that maps tokens (B, T) and a state to logits (B, T, V) and a state. A model without
+        ``prepared`` is called for each token. Its ``special_tokens``, which :func:`from_pretrained`
+        reads from the checkpoint, are the defaults of ``bos_token_id``, ``eos_token_id`` and
+        ``pad_token_id``. With ``eos_token_id=[]`` no token ends a row.
     ids : np.ndarray, optional
-        Integers (B, T), from 0 to V − 1, all rows of one length; ``[[bos_token_id]]`` if omitted.
-        Nothing is put in front of them.
+        Integers (B, T), from 0 to V − 1, with rows of equal length; ``[[bos_token_id]]`` if
+        omitted. No BOS is inserted before them.
     rng : np.random.Generator, optional
-        Gives one number per row and token; a fresh, unseeded one if omitted. With ``do_sample``
-        it decides all that is random.
+        Generator from which one number per row and token is drawn; a new, unseeded one if omitted.
+        It is the only source of randomness.
     **options
-        The attributes of :class:`GenerationConfig`: ``max_new_tokens``, ``do_sample``,
-        ``temperature``, ``top_k``, ``top_p``, ``repetition_penalty``, ``suppress_tokens``,
-        ``bos_token_id``, ``eos_token_id``, ``pad_token_id``.
+        Attributes of :class:`GenerationConfig`: ``max_new_tokens``, ``do_sample``, ``temperature``,
+        ``top_k``, ``top_p``, ``repetition_penalty``, ``suppress_tokens``, ``bos_token_id``,
+        ``eos_token_id``, ``pad_token_id``.
 
     Returns
     -------
     np.ndarray
-        The prompt and what follows, int64 (B, T + N). A row that has ended before others is filled
-        up with ``pad_token_id``.
+        The prompt and the new ids, int64 (B, T + N). A row that ends before others is padded with
+        ``pad_token_id``.
 
     Raises
     ------
     OptionError
-        If an option is unknown or out of its range, or there is neither a prompt nor a BOS.
+        If an option is unknown or out of range, or there is neither a prompt nor a BOS.
     DTypeError, ShapeError, IndexError
-        If ``ids`` are not as described.
+        If ``ids`` are invalid.
 
     Examples
     --------
@@ -85,13 +85,13 @@ def generate(
 
 
 def start(model: Any, ids: IndexArray | None, config: GenerationConfig) -> Ids:
-    """Return the ids (B, T) to continue: those that are given, or the BOS of the options."""
+    """Return the ids (B, T) to continue: the given ones, or the BOS of the options."""
     check_callable("model", model)
     size = getattr(model, "vocab_size", UNKNOWN)
     config.check_size(size)
     if ids is None:
         if config.bos_token_id is None:
-            raise OptionError("ids: expected some, as there is no bos_token_id; got None")
+            raise OptionError("ids: expected an array, or a bos_token_id; got None")
         return np.array([[config.bos_token_id]], np.int64)
     check_indices("ids", ids, size)
     if ids.ndim != 2 or not ids.shape[1]:
@@ -107,22 +107,23 @@ def new_tokens(
     rng: np.random.Generator | None = None,
     size: int | None = None,
 ) -> Iterator[Ids]:
-    """Return the next ids of all rows, shape (B,), step by step: all of generation is this loop.
+    """Return an iterator of the next ids of all rows, shape (B,): the loop of generation.
 
     Parameters
     ----------
     model, config, rng
         As in :func:`generate`, with the special tokens in the options.
     prompts : Sequence[np.ndarray]
-        Ids (b, T). Each array is read in a call of its own, so that they can differ in T, and B is
-        the sum of all b.
+        Arrays of ids (b, T). Each array is read in a separate call, so T may differ. B is the sum
+        of all b.
     size : int, optional
-        Ids from here on are not generated; all if omitted.
+        Number of ids that can be generated; all if omitted.
 
     Yields
     ------
     np.ndarray
-        A row that has ended goes on with ``pad_token_id``; when all have, no more come.
+        Ids, shape (B,). A row that has ended gets ``pad_token_id``. The iterator ends when all rows
+        have ended.
     """
     rng, end, padding = generator_or_new(rng), config.ends, config.padding
     banned = list(config.ids("suppress_tokens"))
@@ -154,7 +155,7 @@ def new_tokens(
 
 
 def check_width(width: int, size: int | None) -> None:
-    """Raise :class:`ShapeError` if there are fewer logits than ids of the tokenizer."""
+    """Raise :class:`ShapeError` if there are fewer logits than ids in the tokenizer."""
     if size is not None and width < size:
         expected = f"a logit for each of the {size} ids of the tokenizer"
         raise ShapeError(f"model: expected {expected}; got {width}")

@@ -1,4 +1,4 @@
-"""Ids to text while they are drawn: whole characters, up to a stop string, as early as possible."""
+"""Decoding of ids while they are generated: whole characters, up to a stop string."""
 
 import codecs
 from collections.abc import Sequence
@@ -15,18 +15,18 @@ from numpy_xlstm.generation.tokenizers import (
 
 
 class StreamDecoder:
-    """Decode ids one by one, into text that later ids do not change, up to a stop string.
+    """Decoder of single ids into text that later ids do not change, up to a stop string.
 
-    Bytes of an unfinished character are kept back. With a tokenizer that is neither of bytes nor of
-    characters, all ids so far are decoded at every step, and new text is certain once it does not
-    end in U+FFFD.
+    Bytes of an incomplete character are held back. With a tokenizer of another kind than bytes or
+    characters, all ids so far are decoded at every step, and new text is final when it does not end
+    in U+FFFD.
 
     Parameters
     ----------
     tokenizer : Tokenizer
-        Decodes the ids.
+        Tokenizer that decodes the ids.
     stop : Sequence[str]
-        As in :class:`StopFilter`, as are the errors.
+        As in :class:`StopFilter`, with the same errors.
 
     Examples
     --------
@@ -48,11 +48,11 @@ class StreamDecoder:
         return self._filter.stopped
 
     def push(self, token: int) -> str:
-        """Take the next id and return the text that has become certain."""
+        """Add the next id and return the text that has become final."""
         return "" if self.stopped else self._filter.push(self._decoded(token))
 
     def flush(self) -> str:
-        """Return the rest of the text: there are no more ids."""
+        """Return the rest of the text after the last id."""
         rest = self._utf8.decode(b"", final=True) or self._new(self._text())
         return self._filter.push(rest) + self._filter.flush()
 
@@ -74,16 +74,16 @@ class StreamDecoder:
 
 
 class StopFilter:
-    """Let text through up to the first stop string, in pieces.
+    """Filter that passes the pieces of a text up to the first stop string.
 
-    What could still be the beginning of a stop string is held back until more text tells. If
-    several stop strings occur, the one that ends first counts, and of those the longest, so that
-    it does not matter how the text is cut into pieces.
+    A possible beginning of a stop string is held back until more text decides. Among several stop
+    strings, the one that ends first counts, and the longest of these. The result therefore does not
+    depend on how the text is split into pieces.
 
     Parameters
     ----------
     stop : Sequence[str]
-        The stop strings; none lets everything through.
+        Stop strings. Without any, all text passes.
 
     Attributes
     ----------
@@ -115,7 +115,7 @@ class StopFilter:
         self.stopped = False
 
     def push(self, text: str) -> str:
-        """Take more text and return what can be given out; nothing after a stop string."""
+        """Add text and return the text that passes; nothing passes after a stop string."""
         if self.stopped:
             return ""
         text = self._held + text
@@ -128,6 +128,6 @@ class StopFilter:
         return text.removesuffix(self._held)
 
     def flush(self) -> str:
-        """Return what was held back: there is no more text."""
+        """Return the text that was held back, after the last piece."""
         held, self._held = self._held, ""
         return held

@@ -1,4 +1,4 @@
-"""Which token comes next: the logits of a model as probabilities, and a draw from them."""
+"""Sampling: probabilities of the next token from logits, and draws from them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,12 +13,12 @@ from numpy_xlstm.numerics import Array, check_array, check_generator, check_kind
 
 Probabilities = npt.NDArray[np.float64]
 History = Sequence[Sequence[int] | IndexArray]
-"""The tokens so far, prompt included, for each row of a batch."""
+"""The tokens so far of each row of a batch, including the prompt."""
 
 
 @own_error_state
 def probabilities(logits: Array, history: History, config: GenerationConfig) -> Probabilities:
-    r"""Return the probability of each token to be the next one, in float64.
+    r"""Return the probability that each token is the next one, in float64.
 
     .. math::
         y_k &= \begin{cases}
@@ -30,18 +30,18 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
             \sum_{k ∈ N} w_k ≥ \mathrm{top\_p} \sum_{k ∈ K} w_k \\
         P(k) &= w_k \Big/ \sum_{j ∈ N} w_j \text{ for } k ∈ N, \text{ else } 0
 
-    in this order: repetition penalty, temperature, top-k, top-p. Of equally likely tokens, those
-    with the lower id come first, so K has exactly top_k members. N has at least one. In the limit
-    τ = 0, and without ``do_sample``, the token with the largest y has probability 1.
+    The order is repetition penalty, temperature, top-k, top-p. Equally likely tokens are ordered by
+    id, so K has exactly top_k members. N has at least one. In the limit τ = 0, and without
+    ``do_sample``, the token with the largest y has probability 1.
 
     Parameters
     ----------
     logits : np.ndarray
-        x, shape (B, V), any finite numbers; a token with −inf has probability 0.
+        x, shape (B, V), finite numbers or −inf, which gives probability 0.
     history : Sequence[Sequence[int] | np.ndarray]
-        For each row the ids that have occurred; only the repetition penalty needs them.
+        Ids that have occurred in each row. Only the repetition penalty uses them.
     config : GenerationConfig
-        Whether to sample, τ, top_k, top_p and the repetition penalty θ.
+        Options: ``do_sample``, τ, top_k, top_p and the repetition penalty θ.
 
     Returns
     -------
@@ -51,14 +51,14 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
     Raises
     ------
     DTypeError, ShapeError, NonFiniteError, IndexError
-        If ``logits`` is not a real (B, V) array, or holds NaN or +inf or only −inf in a row; if
-        ``history`` has not B rows, or an id in it is outside of 0 … V − 1.
+        If ``logits`` is not a real (B, V) array, or contains NaN, +inf or a row of −inf; if
+        ``history`` does not have B rows, or contains an id outside 0 … V − 1.
 
     Notes
     -----
     The penalty is that of Keskar et al. (2019), "CTRL: A Conditional Transformer Language Model for
-    Controllable Generation", but for the negative logits. There x is divided by θ whatever its
-    sign, which would make tokens with a negative logit more likely; hence the product for these.
+    Controllable Generation", except for negative logits. The paper divides x by θ for any sign,
+    which makes tokens with a negative logit more likely. Here negative logits are multiplied by θ.
 
     Examples
     --------
@@ -91,15 +91,15 @@ def draw(
 ) -> npt.NDArray[np.int64]:
     """Draw the next token of each row from its :func:`probabilities`.
 
-    The token is the first at which the cumulative sum of the probabilities exceeds a uniform number
-    u of [0, 1), one per row. A token with probability 0 does not raise the sum and is never drawn.
+    The token is the first whose cumulative probability exceeds u, a uniform number in [0, 1) for
+    each row. A token with probability 0 does not increase the sum and is never drawn.
 
     Parameters
     ----------
     logits, history, config
         As in :func:`probabilities`.
     rng : np.random.Generator
-        Gives B numbers, without ``do_sample`` too.
+        Generator. B numbers are drawn, also without ``do_sample``.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def _check(logits: Array, history: History) -> None:
     if not all(map(_several, rows)):
         raise ShapeError(f"history: expected ids for each row; got {history!r:.80}")
     if len(history) != len(logits):
-        raise ShapeError(f"history: expected {len(logits)} rows, as logits has; got {len(history)}")
+        raise ShapeError(f"history: expected {len(logits)} rows, as in logits; got {len(history)}")
 
 
 def _several(value: Any) -> bool:
@@ -140,9 +140,9 @@ def _several(value: Any) -> bool:
 
 
 def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, IndexArray]:
-    """Return y divided by a power of two for each row, and the exponents (B, 1) of these powers.
+    """Return y of each row divided by a power of two, and the exponents (B, 1) of these powers.
 
-    The division is exact. It keeps y finite when a large negative logit is multiplied.
+    The exact division keeps y finite when a large negative logit is multiplied.
     """
     x = logits.astype(np.result_type(logits, np.float64))
     largest = np.abs(np.where(np.isfinite(x), x, 0)).max(axis=-1, keepdims=True)
@@ -161,7 +161,7 @@ def _penalised(logits: Array, history: History, penalty: float) -> tuple[Array, 
 def _kept(
     y: Array, weights: Probabilities, top_k: int | None, top_p: float | None
 ) -> npt.NDArray[np.bool_]:
-    """Which tokens are left by top-k and top-p, shape (B, V)."""
+    """Return which tokens top-k and top-p keep, shape (B, V)."""
     order = np.argsort(-y, axis=-1, kind="stable")
     ranked = np.take_along_axis(weights, order, axis=-1)
     if top_k is not None:

@@ -1,4 +1,4 @@
-"""Continue texts: a tokenizer before and behind :mod:`numpy_xlstm.generation.generate`."""
+"""Generation from text to text: :mod:`numpy_xlstm.generation.generate` with a tokenizer."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,37 +28,36 @@ def stream(
     rng: np.random.Generator | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    """Continue a prompt and yield pieces of the text as soon as they are certain.
+    """Continue a prompt and yield pieces of the text as soon as they are final.
 
-    No piece holds a part of a character, an end token, or any of what turns out to be a stop
-    string.
+    No piece contains a part of a character, an end token, or a part of a stop string that occurs.
 
     Parameters
     ----------
     model : TokenModel
         As in :func:`generate`. Logits beyond ``tokenizer.size`` are ignored.
     tokenizer : Tokenizer
-        Of the model.
+        Tokenizer of the model.
     prompt : str
-        What to continue: no character that is foreign to the tokenizer, and at least one token, if
-        there is no BOS. The BOS is put in front, unless the prompt begins with it, if
-        ``bos_token_id`` is given, or the checkpoint or the ``tokenizer.json`` asks for it.
+        Text to continue. It must contain only characters that the tokenizer knows, and at least one
+        token if there is no BOS. A BOS is inserted, unless the prompt begins with it, if
+        ``bos_token_id`` is given or the checkpoint or the ``tokenizer.json`` requires it.
     stop : Sequence[str]
-        The text ends before the first of these that occurs in it.
+        Strings before which the text ends.
     rng, **options
-        As in :func:`generate`; the ``suppress_tokens`` of a ``CharacterTokenizer`` are the unknown
-        id, if omitted.
+        As in :func:`generate`. The default of ``suppress_tokens`` for a ``CharacterTokenizer`` is
+        the unknown id.
 
     Returns
     -------
     Iterator[str]
-        The text without the prompt, in pieces, none of them empty.
+        Non-empty pieces of the text after the prompt.
 
     Raises
     ------
     OptionError
-        If an option is out of its range, the prompt has no token or a foreign character, or no id
-        is left to generate; at once, not at the first piece.
+        If an option is out of range, the prompt has no token or an unknown character, or all ids
+        are suppressed. It is raised by the call, not by the first piece.
     ShapeError
         If the model has fewer logits than the tokenizer has ids.
 
@@ -96,28 +95,28 @@ def generate_text(
     rng: np.random.Generator | None = None,
     **options: Any,
 ) -> str | list[str]:
-    """Continue a prompt, or several together, and return the text of each, without the prompt.
+    """Continue one prompt or several, and return the text after each prompt.
 
-    The model reads each prompt by itself, as they differ in length. Then the states are joined and
-    every step is one call for all rows. A row that has met a stop string is computed on, and what
-    it gives is dropped, until all have. Without ``do_sample`` each text is that of the prompt
-    alone, as far as the model's rounding does not depend on the number of rows.
+    The model reads each prompt separately, because lengths differ. Then the states are joined, and
+    each decode step is one call for all rows. A row that has ended at a stop string is computed
+    until all rows have ended, and its further tokens are discarded. Without ``do_sample`` each text
+    equals that of a single prompt, except where the model's rounding depends on the number of rows.
 
     Parameters
     ----------
     model, tokenizer, prompts, stop, rng, **options
-        As in :func:`stream`; ``rng`` gives one number per row and step. The
-        state of the model must be arrays with the batch first, in nested tuples.
+        As in :func:`stream`; one number per row and step is drawn from ``rng``. The state of the
+        model must consist of arrays with the batch first, in nested tuples.
 
     Returns
     -------
     str or list of str
-        The text for one prompt, a list for several.
+        The text for one prompt, or a list of texts for several.
 
     Raises
     ------
     OptionError, ShapeError
-        As by :func:`stream`; or if the states of the model cannot be joined.
+        As in :func:`stream`, or if the states of the model cannot be joined.
 
     Examples
     --------
@@ -163,7 +162,7 @@ def _pieces(
     rng: np.random.Generator | None,
     options: dict[str, Any],
 ) -> Iterator[list[str]]:
-    """Check the options now and return the new text of every row, step by step."""
+    """Check the options, and return an iterator of the new text of all rows after each step."""
     check_callable("model", model)
     check_generator("rng", rng)
     config, begin = config_of(model, options), _begins(model, tokenizer, options)
@@ -181,7 +180,7 @@ def _pieces(
 def _decoded(
     steps: Iterator[Ids], decoders: Sequence[StreamDecoder], ends: tuple[int, ...]
 ) -> Iterator[list[str]]:
-    """The text of every row that has become certain with each step, and at last the rest of it."""
+    """Yield the final new text of every row after each step, and at the end the rest of it."""
     ended = [False for _ in decoders]
     for tokens in steps:
         ended = [before or token in ends for before, token in zip(ended, tokens, strict=True)]
@@ -193,7 +192,7 @@ def _decoded(
 
 
 def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
-    """Whether a text begins with the BOS: as asked for, or as the checkpoint says."""
+    """Return whether to begin with the BOS, as given in the options or in the checkpoint."""
     known = getattr(model, "special_tokens", None)
     if "bos_token_id" in options or getattr(known, "insert_bos", False):
         return True
@@ -202,7 +201,7 @@ def _begins(model: Any, tokenizer: Any, options: dict[str, Any]) -> bool:
 
 
 def _prompt_ids(prompt: str, tokenizer: Tokenizer, bos: int | None, name: str) -> IndexArray:
-    """The ids of a prompt (1, T), with the BOS in front if there is to be one."""
+    """Return the ids of a prompt (1, T), with the BOS inserted if it is not None."""
     if bos is None:
         return check_prompt(prompt, tokenizer, name)[None]
     empty = isinstance(prompt, str) and not prompt
@@ -211,7 +210,7 @@ def _prompt_ids(prompt: str, tokenizer: Tokenizer, bos: int | None, name: str) -
 
 
 def _suppressing(config: GenerationConfig, tokenizer: Tokenizer) -> GenerationConfig:
-    """The options with the unknown character, if nothing else is said."""
+    """Suppress the unknown id of a character tokenizer by default."""
     if config.suppress_tokens is None and isinstance(tokenizer, CharacterTokenizer):
         return replace(config, suppress_tokens=[tokenizer.unknown])
     return config

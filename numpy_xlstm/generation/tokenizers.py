@@ -1,4 +1,4 @@
-"""Text as token ids and back: bytes, characters, or a tokenizer of Hugging Face."""
+"""Conversion between text and token ids: bytes, characters, or a Hugging Face tokenizer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -13,37 +13,37 @@ from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextE
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
 
 MAX_FILE = 200_000_000
-"""The most bytes that a ``tokenizer.json`` may have."""
+"""Largest size of a ``tokenizer.json`` in bytes."""
 
 REPLACEMENT = "\ufffd"
-"""What an unknown character and bytes that are not UTF-8 are decoded to."""
+"""Replacement for unknown characters and for bytes that are not UTF-8."""
 
 
 class Tokenizer(Protocol):
-    """Anything that maps text to ids from 0 to ``size − 1`` and ids to text."""
+    """Interface of a map from text to ids from 0 to ``size − 1`` and back."""
 
     @property
     def size(self) -> int:
         """Number of ids."""
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of a text, shape (N,)."""
+        """Return the ids of a text, shape (N,)."""
 
     def decode(self, ids: IndexArray) -> str:
-        """Text of the ids (N,)."""
+        """Return the text of ids (N,)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All that makes this tokenizer, such that JSON can hold it."""
+        """Return a description of this tokenizer for JSON."""
 
 
 @dataclass(frozen=True)
 class ByteTokenizer:
-    """The bytes of the text in UTF-8: 256 ids, and no text is foreign to it.
+    """Tokenizer whose 256 ids are the UTF-8 bytes of any text.
 
     Raises
     ------
     TextError
-        By :meth:`encode`, for half of a surrogate pair, which has no bytes.
+        From :meth:`encode`, for half of a surrogate pair, which has no UTF-8 bytes.
 
     Examples
     --------
@@ -58,31 +58,31 @@ class ByteTokenizer:
     """Number of ids."""
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of a text: its bytes. Half of a surrogate pair, which has none, is a TextError."""
+        """Return the ids of a text, its bytes; raise TextError for half of a surrogate pair."""
         return np.frombuffer(_utf8(text), np.uint8).astype(np.int64)
 
     def decode(self, ids: IndexArray) -> str:
-        """Text of the bytes; what is not UTF-8 becomes U+FFFD."""
+        """Return the text of the bytes; invalid UTF-8 becomes U+FFFD."""
         return _checked_ids(ids, self.size).astype(np.uint8).tobytes().decode("utf-8", "replace")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that makes this tokenizer, as a checkpoint holds it."""
+        """Return the description of this tokenizer for a checkpoint."""
         return {"kind": "byte"}
 
 
 @dataclass(frozen=True)
 class CharacterTokenizer:
-    """The characters of a text and their ids, and one more id for every other character.
+    """Tokenizer of the characters of a text, with one additional id for all other characters.
 
     Parameters
     ----------
     symbols : str
-        The distinct characters in the order of their code points; the id is the position.
+        Distinct characters in the order of their code points; the id is the position.
 
     Raises
     ------
     OptionError
-        If the symbols are not distinct or not in that order; :meth:`of` takes any text.
+        If the symbols are not distinct or not in this order; :meth:`of` accepts any text.
 
     Examples
     --------
@@ -106,52 +106,52 @@ class CharacterTokenizer:
 
     @classmethod
     def of(cls, text: str) -> "CharacterTokenizer":
-        """Return the tokenizer of the characters of a text."""
+        """Make the tokenizer of the characters of a text."""
         check_text(text)
         return cls("".join(sorted(set(text))))
 
     @property
     def size(self) -> int:
-        """Number of ids: the symbols and the unknown one."""
+        """Number of ids: that of the symbols plus 1 for unknown characters."""
         return len(self.symbols) + 1
 
     @property
     def unknown(self) -> int:
-        """The id of every character that is not among the symbols: the last one."""
+        """Id of all characters that are not in ``symbols``, the last id."""
         return len(self.symbols)
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of the characters of ``text``, shape (len(text),)."""
+        """Return the ids of the characters of ``text``, shape (len(text),)."""
         check_text(text)
         ids = {symbol: n for n, symbol in enumerate(self.symbols)}
         return np.array([ids.get(character, self.unknown) for character in text], np.int64)
 
     def decode(self, ids: IndexArray) -> str:
-        """Characters of the ids; the unknown id gives U+FFFD."""
+        """Return the characters of the ids; the unknown id gives U+FFFD."""
         symbols = self.symbols + REPLACEMENT
         return "".join(symbols[i] for i in _checked_ids(ids, self.size))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all that makes this tokenizer, as a checkpoint holds it."""
+        """Return the description of this tokenizer for a checkpoint."""
         return {"kind": "character", "symbols": self.symbols}
 
 
 @dataclass(frozen=True)
 class HuggingFaceTokenizer:
-    """A tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
+    """Tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
 
-    The text is encoded as it is, whatever the file says of truncation, padding and templates. A
-    special token that is written out in the text becomes its id. Decoding leaves these tokens out.
+    Truncation, padding and templates in the file are ignored. A special token that occurs in the
+    text becomes its id. Decoding omits special tokens.
 
     Parameters
     ----------
     json : str
-        The content of a ``tokenizer.json``; :meth:`from_file` reads one.
+        Content of a ``tokenizer.json``; :meth:`from_file` reads one.
 
     Raises
     ------
     OptionError, MissingExtraError
-        If it is not such a content, or the extra is not installed.
+        If the content is invalid, or the extra is not installed.
 
     Examples
     --------
@@ -165,11 +165,11 @@ class HuggingFaceTokenizer:
     json: str = field(repr=False)
 
     def __post_init__(self) -> None:
-        self._tokenizer  # noqa: B018  read now, so that errors come now
+        self._tokenizer  # noqa: B018  parse now, to raise errors here
 
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
-        """Read a ``tokenizer.json``; another file is an ``OptionError``."""
+        """Read a ``tokenizer.json``; raise ``OptionError`` for another file."""
         text = read_regular("tokenizer", path, MAX_FILE)
         try:
             return cls(text.decode("utf-8"))
@@ -197,11 +197,11 @@ class HuggingFaceTokenizer:
 
     @cached_property
     def size(self) -> int:
-        """Number of ids: one more than the largest; some below it may be unused."""
+        """Number of ids: the largest id plus 1. Some ids may be unused."""
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def encode(self, text: str) -> IndexArray:
-        """Ids of a text, shape (N,); a TextError if UTF-8 or the tokenizer cannot express it."""
+        """Return the ids of a text, shape (N,); raise TextError for a text that has none."""
         _utf8(text)
         try:
             ids = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -212,17 +212,17 @@ class HuggingFaceTokenizer:
         return np.array(ids, np.int64)
 
     def decode(self, ids: IndexArray) -> str:
-        """Text of the ids, without special tokens."""
+        """Return the text of the ids, without special tokens."""
         known = _checked_ids(ids, self.size).tolist()
         return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def begins_with(self, token: int | None) -> bool:
-        """Whether the file says to put this special token in front of a text."""
+        """Return whether the file inserts this special token before a text."""
         encoded = self._tokenizer.encode("a", add_special_tokens=True)
         return bool(encoded.special_tokens_mask[:1] == [1] and encoded.ids[0] == token)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the content of the file, as a checkpoint holds it."""
+        """Return the content of the file for a checkpoint."""
         return {"kind": "huggingface", "json": self.json}
 
 
@@ -231,11 +231,11 @@ KINDS: dict[str, Any] = {
     "character": CharacterTokenizer,
     "huggingface": HuggingFaceTokenizer,
 }
-"""The tokenizers by their name in a dict. All that they hold is text."""
+"""Tokenizers by their kind. All their fields are text."""
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
-    """Return the tokenizer of which ``d`` is the ``to_dict()``.
+    """Make the tokenizer whose ``to_dict()`` is ``d``.
 
     Raises
     ------
@@ -253,11 +253,11 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
 
 
 def checked_description(d: Any) -> tuple[str, dict[str, str]]:
-    """Return kind and fields of a ``to_dict()``; :class:`OptionError` if it cannot be one."""
+    """Return kind and fields of a ``to_dict()``, or raise :class:`OptionError`."""
     given = dict(d) if isinstance(d, Mapping) else {}
     kind = given.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:
-        raise OptionError(f"tokenizer: expected a kind of {', '.join(KINDS)}; got {kind!r}")
+        raise OptionError(f"tokenizer: expected one of the kinds {', '.join(KINDS)}; got {kind!r}")
     expected = [field.name for field in fields(KINDS[kind])]
     if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
         raise OptionError(
@@ -268,7 +268,7 @@ def checked_description(d: Any) -> tuple[str, dict[str, str]]:
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:
-    """Unicode code points of the characters, shape (len(text),)."""
+    """Return the Unicode code points of the characters, shape (len(text),)."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
@@ -290,7 +290,7 @@ def check_text(text: Any) -> None:
 
 
 def _checked_ids(ids: Any, size: int) -> IndexArray:
-    """An array of ids, also from a list of them."""
+    """Return an array of valid ids from an array or a list."""
     if isinstance(ids, list | tuple):
         try:
             ids = np.array(ids, None if ids else np.int64)

@@ -1,8 +1,8 @@
 """Check that a backward is the exact vector-Jacobian product of its forward.
 
-Nothing here knows any layer. Whatever follows one of the two protocols can be checked, a class
-with parameters or a pair of functions, ours or yours: see :func:`gradcheck`. What PyTorch or JAX
-differentiates follows it with :func:`from_torch` and :func:`from_jax`.
+The check depends on no layer of this package. It accepts any class with parameters or pair of
+functions that follows one of two protocols, see :func:`gradcheck`. :func:`from_torch` and
+:func:`from_jax` make such a layer of code that PyTorch or JAX differentiates.
 """
 
 from numpy_xlstm.gradcheck.check import gradcheck

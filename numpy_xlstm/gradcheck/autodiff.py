@@ -1,4 +1,4 @@
-"""What a framework differentiates, as a layer that :func:`gradcheck` takes."""
+"""Layers for :func:`gradcheck` whose backward is computed by another framework."""
 
 import copy
 import functools
@@ -15,25 +15,25 @@ from numpy_xlstm.trees import leaves, places, rebuild, tree_map
 
 
 class AutodiffCache(NamedTuple):
-    """What the backward of an :class:`AutodiffLayer` needs."""
+    """Residuals of an :class:`AutodiffLayer`."""
 
     outputs: tuple[Any, Any]  # y and the state
-    record: Any  # whatever the framework keeps
+    record: Any  # residuals of the framework
 
 
 class AutodiffLayer:
-    """A function of a framework over parameters of NumPy.
+    """A function of a framework with NumPy parameters.
 
-    A subclass has ``_evaluate``, which returns what the function returns and a record of it;
-    ``_pull_back``, which returns the gradients of the parameters and of the inputs, with None for
-    what has none; and ``_array``.
+    A subclass defines ``_evaluate``, which returns the result of the function and a record;
+    ``_pull_back``, which returns the gradients of the parameters and of the inputs, or None; and
+    ``_array``.
     """
 
     def __init__(self, target: Callable[..., Any], params: Arrays) -> None:
         self.target, self.params = target, params
 
     def with_params(self, params: Arrays) -> "AutodiffLayer":
-        """Return the same function over other parameters of the same names."""
+        """Return the same function with other parameters of the same names."""
         if params.keys() != self.params.keys():
             expected, got = (", ".join(sorted(names)) or "none" for names in (self.params, params))
             raise OptionError(f"params: expected {expected}; got {got}")
@@ -47,19 +47,19 @@ class AutodiffLayer:
         return _with_signature(self._forward, self.target)
 
     def init_state(self, batch_size: int) -> Any:
-        """Return the empty state, if the function has a method of that name, or else None."""
+        """Return the empty state if the function has a method ``init_state``, or else None."""
         init_state = getattr(self.target, "init_state", lambda batch_size: None)
         dtype = self._dtype(())
         return tree_map(lambda a: a.astype(dtype), self._arrays(init_state(batch_size)))
 
     def _dtype(self, inputs: tuple[Any, ...]) -> np.dtype[Any]:
-        """The dtype in which all is computed; float64 if nothing tells."""
+        """Return the dtype of the computation; float64 if there are no floats."""
         arrays = (array for _, array in leaves("", (self.params, inputs)))
         return np.result_type(*[a for a in arrays if is_floating(a)] or [np.zeros(0)])
 
     def _forward(self, *inputs: Any, **more: Any) -> tuple[Any, ...]:
         if self._dtype(inputs).kind == "c":
-            raise DTypeError("frameworks are given real numbers only")
+            raise DTypeError("inputs: expected real numbers for a framework; got complex ones")
         found, record = self._evaluate(inputs, more)
         outputs = self._arrays(found)
         if isinstance(outputs, tuple | list) and len(outputs) > 1:
@@ -69,7 +69,7 @@ class AutodiffLayer:
         return outputs, AutodiffCache((outputs, None), record)
 
     def backward(self, dy: Any, cache: AutodiffCache, dstate: Any = None) -> tuple[Any, ...]:
-        """Gradients of the inputs and of the parameters, as the framework finds them."""
+        """Return the gradients of the inputs and of the parameters from the framework."""
         outputs, record = cache
         given = zip(("dy", "dstate"), outputs, (dy, dstate), strict=True)
         cotangents = [array for each in given for array in _cotangents(*each)]
@@ -85,7 +85,7 @@ class AutodiffLayer:
         raise NotImplementedError
 
     def _array(self, leaf: Any) -> Array:
-        """An array of the framework as one of NumPy; ``TypeError`` for all else."""
+        """Convert an array of the framework to NumPy; raise ``TypeError`` for other objects."""
         raise NotImplementedError
 
     def _arrays(self, tree: Any) -> Any:
@@ -94,7 +94,7 @@ class AutodiffLayer:
 
 
 def _cotangents(name: str, output: Any, given: Any) -> Iterator[Array]:
-    """Those of the arrays of an output, in their order; zeros in place of None."""
+    """Yield the cotangents of the arrays of an output, in order, with zeros for None."""
     if given is None:
         yield from (np.zeros_like(array) for _, array in leaves(name, output))
     elif isinstance(output, Mapping | tuple | list):
@@ -111,14 +111,14 @@ def _cotangents(name: str, output: Any, given: Any) -> Iterator[Array]:
 
 
 def _parts(tree: Any) -> dict[Any, Any]:
-    """What is directly in a tree, by name or number; nothing in an array."""
+    """Return the direct parts of a tree by name or index; an array has none."""
     if isinstance(tree, Mapping):
         return dict(tree)
     return dict(enumerate(tree)) if isinstance(tree, tuple | list) else {}
 
 
 def _with_signature(forward: Callable[..., Any], target: Any) -> Callable[..., Any]:
-    """The forward with the names of the target's arguments, where Python knows them."""
+    """Return the forward with the target's signature, if Python knows it."""
 
     @functools.wraps(forward)
     def named(*inputs: Any, **more: Any) -> Any:
@@ -126,7 +126,7 @@ def _with_signature(forward: Callable[..., Any], target: Any) -> Callable[..., A
 
     try:
         signature = inspect.signature(getattr(target, "forward", target))
-    except ValueError:  # of a function that is written in C
+    except ValueError:  # for a function that is written in C
         return named
     named.__signature__ = signature  # type: ignore[attr-defined]
     return named

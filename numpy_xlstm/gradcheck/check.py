@@ -1,4 +1,4 @@
-"""The check itself: which methods, which tolerances, and the report."""
+"""The check: methods, tolerances, and the report."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -19,7 +19,7 @@ SUSPECT = (
 )
 ROUNDED = (
     "the forward rounds {} to float32, or less; let it compute in the dtype of its arguments, "
-    "since references are in float64"
+    "because references are in float64"
 )
 ONLY_HERE = (
     "the backward is right at your parameters and wrong near them: does it forget a factor that is "
@@ -31,10 +31,10 @@ PARAMS_UNREAD = (
 )
 
 FEW = 2
-"""Directions at other parameters, where one mistake shows in almost every direction."""
+"""Number of directions at other parameters. A mistake shows in almost every direction."""
 
 Found = tuple[list[Row], list[str]]
-"""Rows, and notes."""
+"""Rows and notes."""
 
 METHODS = ("complex", "difference", "adjoint")
 
@@ -42,7 +42,7 @@ TOLERANCES = {
     "float64": {"complex": 1e-12, "adjoint": 1e-12, "difference": 1e-7},
     "float32": {"complex": 1e-4, "adjoint": 1e-4, "difference": 1e-4},
 }
-"""Accepted errors by dtype of the backward; references are computed in float64 for both."""
+"""Tolerances by dtype of the backward. References are computed in float64 for both."""
 
 
 @own_error_state
@@ -59,60 +59,60 @@ def gradcheck(
 
     For random cotangents ȳ on every output and every part of the final state, the backward must
     give g = ∂⟨ȳ, outputs⟩/∂tensor for every parameter, every input and every part of the initial
-    state. The references ĝ are
+    state. The references ĝ are:
 
     - ``"complex"``: the complex step, Im f(x + ih)/h, exact to rounding;
     - ``"difference"``: central differences with Richardson extrapolation;
     - ``"adjoint"``: ⟨ȳ, J v⟩ = ⟨g, v⟩ for random directions v over all tensors at once, J v by
-      complex step (or by differences if the forward takes no complex numbers), and the linearity
-      of the backward in ȳ, also in its size.
+      complex step (or by differences if the forward does not accept complex numbers), and the
+        linearity of the backward in ȳ, also for very large and small ȳ.
 
-    A forward that takes a state, and is given none or one where gradients are zero, is also checked
-    from a state that it returned: where a state is empty, wrong terms are multiplied by zero. The
-    adjoint identity of a layer is also checked near its parameters: where a factor is 1, a backward
-    that forgets it is right. The layer itself is not changed.
+    A forward with a state, if it is given none or one where gradients are zero, is also checked
+    from a state that it returned, because an empty state multiplies wrong terms by zero. The
+    adjoint identity of a layer is also checked near its parameters, because a backward that forgets
+    a factor is right where the factor is 1. The layer is not changed.
 
     Parameters
     ----------
     target : layer or (forward, backward)
-        What to check: a class with ``params``, a mapping of arrays, or two functions, which may
-        take several inputs, return one gradient for each, and have no ``grads``. Either will do::
+        An object with ``params``, a mapping of arrays, or two functions, which may take several
+        inputs, return one gradient for each, and have no ``grads``. There are two protocols::
 
             y, cache        = forward(x)           dx, grads          = backward(dy, cache)
             y, state, cache = forward(x, state)    dx, dstate0, grads = backward(dy, cache, dstate)
 
-        A layer is evaluated over other parameters by its ``with_params(params)``, or else by a copy
-        whose ``params`` is replaced. Its attribute ``tensor_axes``, if any, names entries:
-        ``{"W": "(gate=ifzo unit) input"}``.
+        A layer is evaluated at other parameters with its ``with_params(params)``, or else with a
+        copy whose ``params`` is replaced. Its optional attribute ``tensor_axes`` gives names to
+        entries: ``{"W": "(gate=ifzo unit) input"}``.
     *inputs : array or nested tuple of arrays
-        The arguments of the forward, of any shape: x, and a state if its gradient is to be checked.
-        Copies are passed on. Inputs and parameters share one dtype: float32, float64 or longdouble;
-        integers have no gradient.
+        Arguments of the forward, of any shape: x, and a state if its gradient is to be checked. The
+        forward gets copies. Inputs and parameters share one dtype: float32, float64 or longdouble.
+        Integers have no gradient.
     rng : np.random.Generator or int, optional
-        Source of cotangents and directions, or its seed. The report shows the seed.
+        Generator for cotangents and directions, or its seed, which the report shows.
     methods : sequence of str
-        Which references to use.
+        References to use.
     rtol : float, optional
-        Accepted error of the complex and adjoint methods, instead of 1e-12 (1e-4 for float32).
+        Tolerance of the complex and adjoint methods, instead of 1e-12 (1e-4 for float32).
     max_entries, directions : int
-        Tensors up to this size are checked entry by entry, larger ones along so many random
-        directions.
+        Tensors of up to ``max_entries`` entries are checked entry by entry, larger ones along
+        ``directions`` random directions.
 
     Returns
     -------
     Report
-        ``report.passed``, ``report.max_error``, ``str(report)`` is a table. It passes if no row
-        fails, and if each tensor has a row that is ok; see :class:`~numpy_xlstm.gradcheck.Row`.
+        Has ``passed`` and ``max_error``; ``str(report)`` is a table. The check passes if no row
+        fails and each tensor has a row that is ok; see :class:`~numpy_xlstm.gradcheck.Row`.
 
     Raises
     ------
     OptionError, TypeError, DTypeError, ShapeError
-        If an option is none of the above, the target does not follow a protocol, tensors are of
-        other dtypes, or ``tensor_axes`` does not fit their shape.
+        If an option is invalid, the target does not follow a protocol, the dtype of a tensor is not
+        supported, or ``tensor_axes`` does not fit a shape.
 
     Examples
     --------
-    A product whose backward forgot a factor, caught and located:
+    A wrong entry in a backward is detected and located:
 
     >>> import numpy as np
     >>> from numpy_xlstm import gradcheck
@@ -156,7 +156,7 @@ def gradcheck(
 def _at_other_params(
     problem: Problem, rng: np.random.Generator, check: Callable[..., Found]
 ) -> Found:
-    """The adjoint identity near the parameters, and all rows if it fails there."""
+    """Check the adjoint identity near the parameters, and everything if it fails there."""
     try:
         problem = problem.from_other_params(rng)
     except Exception as error:  # a forward under test may raise anything
@@ -174,14 +174,14 @@ def _failing(rows: Sequence[Row]) -> bool:
 
 
 def _more_from_another_state(problem: Problem, rows: Sequence[Row]) -> bool:
-    """Whether no state was given, or rows are vacuous; not if a call went wrong."""
+    """Return whether to check from another state: without a given state, or with vacuous rows."""
     vacuous = any(row.status == "vacuous" for row in rows)
     wrong = any(row.method == "contract" for row in rows)
     return not wrong and (problem.state == "none" or (problem.state == "given" and vacuous))
 
 
 def _check(point: Point, methods: Sequence[str], rtol: float | None) -> Found:
-    """All rows at one point, and notes."""
+    """Return all rows and notes at one point."""
     tolerances = TOLERANCES["float32" if point.problem.dtype == np.float32 else "float64"]
     if rtol is not None:
         tolerances = tolerances | {"complex": rtol, "adjoint": rtol}
@@ -200,13 +200,13 @@ def _check(point: Point, methods: Sequence[str], rtol: float | None) -> Found:
         except ValueError as error:
             if method == "complex" or not rows:
                 raise
-            notes.append(f"no differences: the forward refuses points beside this one: {error}")
+            notes.append(f"no differences: the forward refuses points near this one: {error}")
     notes += [f"{row.tensor}: {row.note}" for row in rows if UNCHECKED in row.note]
     return rows, [*notes, *_suspicions(point, rows)]
 
 
 def _suspicions(point: Point, rows: Sequence[Row]) -> Iterator[str]:
-    """What the forward may do that no reference can follow."""
+    """Yield what the forward possibly does that makes references wrong."""
     if _failing(rows) and point.problem.ignores_params():
         yield PARAMS_UNREAD
     elif any(row.status in ("FAIL", "kink") for row in rows):
@@ -217,7 +217,7 @@ def _suspicions(point: Point, rows: Sequence[Row]) -> Iterator[str]:
 
 
 def _only_complex_fails(rows: Sequence[Row]) -> bool:
-    """Whether differences agree with the backward wherever the complex step does not."""
+    """Return whether differences agree with the backward wherever the complex step does not."""
     failed = {m: {r.tensor for r in rows if (r.method, r.status) == (m, "FAIL")} for m in METHODS}
     compared = {row.tensor for row in rows if row.method == "difference"}
     return bool(failed["complex"]) and failed["complex"] <= compared - failed["difference"]

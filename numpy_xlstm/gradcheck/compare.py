@@ -1,4 +1,4 @@
-"""Gradients against references: tensor by tensor, and of all tensors together."""
+"""Comparison of gradients with references, for each tensor and for all tensors together."""
 
 from typing import NamedTuple
 
@@ -18,50 +18,51 @@ from numpy_xlstm.gradcheck.report import Index, Row, Status
 from numpy_xlstm.gradcheck.target import Arrays
 
 NEGLIGIBLE, ROUNDINGS = 1e-3, 16
-"""A gradient smaller than this times the largest of all tensors is measured as if it were so large,
-and so many roundings of the largest are accepted in any entry: they are left where terms cancel."""
+"""Limits relative to the largest gradient of all tensors: smaller gradients than the first are
+measured on this scale, and the second counts the roundings accepted in any entry, because rounding
+errors remain where terms cancel."""
 
 
 UNCHECKED = "not checked: no step from there keeps the forward finite"
 
 
 class Probe(NamedTuple):
-    """A claimed derivative along one line, its reference, and the scale of their distance."""
+    """A claimed derivative along a line, its reference, and the scale of their distance."""
 
     place: Index | None
-    """The index of an entry; none of a direction."""
+    """Index of an entry; None for a direction."""
     claimed: float
     reference: float
     scale: float
     f: Scalar
-    """The function along the line: one may look closer."""
+    """Function along the line, for a closer look."""
     seen: Stencil | None = None
-    """The difference, if that is the reference, and not the complex step."""
+    """Stencil of the difference; None if the reference is the complex step."""
 
     @property
     def usable(self) -> bool:
-        """Whether the reference is finite: the line has not left the domain of the forward."""
+        """Whether the reference is finite, that is, within the domain of the forward."""
         return bool(np.isfinite(self.reference))
 
     @property
     def distance(self) -> float:
-        """|g − ĝ|, infinite if that is NaN."""
+        """|g − ĝ|; infinite for NaN."""
         distance = abs(self.claimed - self.reference)
         return float(np.inf if np.isnan(distance) else distance)
 
     @property
     def error(self) -> float:
-        """The distance in units of the scale."""
+        """Distance relative to the scale."""
         return relative(self.distance, self.scale)
 
 
 def relative(size: float, scale: float) -> float:
-    """Size in units of scale; anything is infinitely larger than nothing."""
+    """Return size / scale; infinity for a scale of 0 unless the size is 0."""
     return size / scale if scale else np.inf * size if size else 0.0
 
 
 def tensor_rows(point: Point, method: str, rtol: float) -> list[Row]:
-    """One row per tensor."""
+    """Return one row per tensor."""
     probes = {
         name: [_probe(point, {name: line}, method, place) for place, line in point.lines(name)]
         for name in point.tensors
@@ -80,7 +81,7 @@ def tensor_rows(point: Point, method: str, rtol: float) -> list[Row]:
 
 
 def adjoint_rows(point: Point, tolerances: dict[str, float]) -> list[Row]:
-    """⟨ȳ, J v⟩ = ⟨g, v⟩ for random v over all tensors at once, and g linear in ȳ."""
+    """Check ⟨ȳ, J v⟩ = ⟨g, v⟩ for random v over all tensors at once, and that g is linear in ȳ."""
     by_differences = bool(point.why_no_complex)
     rtol = tolerances["difference" if by_differences else "adjoint"]
     least = 16 * noise(point.rounding) / rtol if by_differences else 0.0
@@ -97,7 +98,7 @@ def adjoint_rows(point: Point, tolerances: dict[str, float]) -> list[Row]:
 
 
 def _probe(point: Point, line: Arrays, method: str, place: Index | None = None) -> Probe:
-    """What is claimed and what is found along a line, on the scale of the terms summed."""
+    """Return claim and reference along a line, with the sum of absolute terms as the scale."""
     f = point.along(line)
     terms = np.concatenate([(point.gradients[name] * part).ravel() for name, part in line.items()])
     claimed, scale = float(terms.sum()), float(np.abs(terms).sum())
@@ -108,7 +109,7 @@ def _probe(point: Point, line: Arrays, method: str, place: Index | None = None) 
 
 
 def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: float) -> Row:
-    """Judge one tensor, or all together."""
+    """Return the row of one tensor, or of all together."""
     judged, kinks = [], 0
     unusable = [probe for probe in probes if not probe.usable]
     for probe in (probe for probe in probes if probe.usable):
@@ -138,7 +139,7 @@ def _row(point: Point, tensor: str, method: str, probes: list[Probe], rtol: floa
 
 
 def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]:
-    """The reference, looked at more closely where it contradicts the claim; whether at a kink."""
+    """Return the reference, refined if it contradicts the claim, and whether it is at a kink."""
     f, claimed, seen, many = probe.f, probe.claimed, probe.seen, probe.place is None
     if probe.distance <= tolerance and (seen is None or seen.smooth):
         return probe.reference, False
@@ -151,14 +152,14 @@ def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]
 
 
 def _vacuous(judged: list[Probe], rtol: float) -> bool:
-    """Whether the references are too small for the scale, and not right on their own scale."""
+    """Return whether references are too small for the scale, and wrong on their own scale."""
     largest = max(abs(p.reference) for p in judged)
     right = largest > 0 and max(p.distance for p in judged) <= rtol * largest
     return not right and all(abs(p.reference) <= rtol * p.scale for p in judged)
 
 
 def _located(point: Point, tensor: str, failing: list[Probe]) -> str:
-    """What the failing entries have in common, and the worst probe with both numbers."""
+    """Describe what the failing entries have in common, and the worst one with both numbers."""
     worst = max(failing, key=lambda probe: (probe.error, probe.distance))
     both = f"backward {worst.claimed:.9g}, reference {worst.reference:.9g}"
     if worst.place is None:
@@ -169,7 +170,7 @@ def _located(point: Point, tensor: str, failing: list[Probe]) -> str:
 
 
 def _linearity(point: Point, rtol: float) -> Row:
-    """Backward of 2ȳ − 3ȳ′ is twice that of ȳ less three times that of ȳ′; of 2ⁿ ȳ, 2ⁿ times it."""
+    """Check that the backward g is linear: g(2ȳ − 3ȳ′) = 2g(ȳ) − 3g(ȳ′) and g(2ⁿȳ) = 2ⁿg(ȳ)."""
     other, backward = point.random_cotangents(), point.problem.backward
     mixed = {name: 2 * c - 3 * other[name] for name, c in point.cotangents.items()}
     of_mixed, of_other, of_first = (
@@ -194,7 +195,7 @@ def _linearity(point: Point, rtol: float) -> Row:
 
 
 def _of_another_size(point: Point, size: float) -> dict[str, float]:
-    """How far each gradient of size × ȳ is from size × that of ȳ, exact for a power of two."""
+    """Return the error of each gradient of size × ȳ compared with size × the gradient of ȳ."""
     found = point.problem.backward({name: c * size for name, c in point.cotangents.items()})
     largest = max(float(np.abs(g).max(initial=0)) for g in point.gradients.values())
     errors = {}

@@ -1,4 +1,4 @@
-"""What a forward, a backward and every gradient must be before a value is looked at."""
+"""Requirements on a forward, a backward and gradients other than the values of gradients."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from numpy_xlstm.numerics import Array
 
 
 def contract_rows(point: Point, rtol: float) -> list[Row]:
-    """Rows for outputs that are NaN or vary, arrays written to, and gradients that are none."""
+    """Return rows for invalid outputs, arrays that are written to, and invalid gradients."""
     inf, state = float("inf"), point.problem.state
     return [
         Row(name, shape, "contract", "", inf, 0.0, "FAIL", note, state)
@@ -20,7 +20,7 @@ def contract_rows(point: Point, rtol: float) -> list[Row]:
 
 
 def _found(point: Point, rtol: float) -> Iterator[tuple[str, Index, str]]:
-    """Whatever is wrong, with what."""
+    """Yield name, shape and complaint for each violation."""
     problem, gradients = point.problem, point.gradients
     again = problem.evaluate(problem.tensors)
     for name, output in problem.outputs.items():
@@ -36,11 +36,11 @@ def _found(point: Point, rtol: float) -> Iterator[tuple[str, Index, str]]:
     for name, complaint in complaints.items():
         yield name, np.shape(problem.tensors.get(name, 0.0)), complaint
     for name in sorted(gradients.keys() - problem.tensors.keys()):
-        yield name, gradients[name].shape, "the backward returns it, unasked"
+        yield name, gradients[name].shape, "the backward returns a gradient of an unknown tensor"
 
 
 def _form(name: str, point: Point) -> str:
-    """What is wrong with the form of a gradient."""
+    """Return a complaint about missing, shape, dtype or non-finite numbers; "" if there is none."""
     tensor, gradient = point.problem.tensors[name], point.gradients.get(name)
     if gradient is None:
         return "the backward returns no gradient for it"
@@ -55,7 +55,7 @@ def _form(name: str, point: Point) -> str:
 
 
 def _repeated(point: Point, rtol: float) -> dict[str, str]:
-    """Call the backward again, in every way that must make no difference.
+    """Call the backward again in several ways that must give the same gradients.
 
     Returns the first complaint about each gradient, and about a backward that raises an error.
     """
@@ -89,7 +89,7 @@ def _repeated(point: Point, rtol: float) -> dict[str, str]:
     problem.forward_elsewhere()
     on_self = "a forward elsewhere changes the gradient from a cache; keep nothing on the layer"
     expect(on_self, once_more)
-    expect("another backward writes over it; return a new array", held_during_another)
+    expect("another backward overwrites it; return a new array", held_during_another)
     layout = "a dy that is not contiguous gives another gradient"
     expect(layout, lambda: problem.backward(cotangents, _strided), atol=atol)
     if problem.takes_no_dstate:
@@ -101,7 +101,7 @@ def _repeated(point: Point, rtol: float) -> dict[str, str]:
 
 
 def _strided(array: Array) -> Array:
-    """A copy that is contiguous in no order: every other number, the last axis the slowest."""
+    """Return a copy in Fortran order with gaps, contiguous in no order."""
     wide = np.zeros((*array.shape[::-1], 2), array.dtype)
     wide[..., 0] = array.T
     return wide[..., 0].T

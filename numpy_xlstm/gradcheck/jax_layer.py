@@ -1,4 +1,4 @@
-"""Functions and modules of JAX as layers."""
+"""Layers made from functions and modules of JAX."""
 
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -14,28 +14,28 @@ from numpy_xlstm.trees import places, rebuild, tree_map
 
 
 def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
-    """Make a layer of a JAX function or module, whose backward is that of ``jax.vjp``.
+    """Make a layer from a JAX function or module, whose backward is that of ``jax.vjp``.
 
-    What is checked is whatever JAX calls: a ``custom_vjp``, a kernel, a ``stop_gradient`` too many.
-    It is run in float64, and compiled if it can be. There is no complex step, so that references
-    are differences.
+    The check includes everything that JAX calls: a ``custom_vjp``, a kernel, a wrong
+    ``stop_gradient``. The function is run in float64, and compiled if possible. References are
+    differences, because there is no complex step.
 
     Parameters
     ----------
     target : callable
-        Takes arrays, tuples, lists and dicts of them, and None, and returns such. The first of
-        several outputs is y, and the others are the state. If it is a pytree that holds arrays, as
-        a module of Equinox or a ``jax.tree_util.Partial`` is, these are its parameters.
+        Function of arrays, tuples, lists and dicts of arrays, and None, that returns the same
+        kinds. The first of several outputs is y, and the others are the state. The arrays of a
+        pytree, such as an Equinox module or a ``jax.tree_util.Partial``, are its parameters.
 
     Returns
     -------
     AutodiffLayer
-        For :func:`numpy_xlstm.gradcheck`: it has ``params``, ``forward`` and ``backward``.
+        A layer for :func:`numpy_xlstm.gradcheck`, with ``params``, ``forward`` and ``backward``.
 
     Raises
     ------
     TypeError
-        If it cannot be called.
+        If ``target`` is not callable.
     MissingExtraError
         If JAX is not installed.
 
@@ -63,7 +63,7 @@ class _JaxLayer(AutodiffLayer):
     def __init__(self, target: Any, params: Arrays) -> None:
         super().__init__(target, params)
         self._call, self._vjp = _functions(target)
-        self._compiles = [True]  # shared with the same layer over other parameters
+        self._compiles = [True]  # shared with copies that have other parameters
 
     def _evaluate(self, inputs: tuple[Any, ...], more: dict[str, Any]) -> tuple[Any, Any]:
         floats = tree_map(lambda a: a if is_floating(a) else None, inputs)
@@ -82,7 +82,7 @@ class _JaxLayer(AutodiffLayer):
         return [np.array(grads[name]) for name in params], dinputs
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Compiled, unless the function looks at numbers while it is traced."""
+        """Run the function, compiled unless it reads numbers while it is traced."""
         jax = _jax()
         dtype = self._dtype(arguments)
         with jax.enable_x64(dtype == np.float64):
@@ -96,14 +96,14 @@ class _JaxLayer(AutodiffLayer):
     def _array(self, leaf: Any) -> Array:
         if not isinstance(leaf, _jax().Array | np.ndarray | np.generic | float | int):
             raise TypeError(
-                "from_jax: expected arrays, or tuples, lists and dicts of them, to be returned; "
+                "from_jax: expected outputs of arrays, or tuples, lists and dicts of them; "
                 f"got {type(leaf).__name__}"
             )
         return np.array(leaf)
 
 
 def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The target over given parameters and inputs, and its vector-Jacobian product."""
+    """Return the target as a function of parameters and inputs, and its vector-Jacobian product."""
     jax, held = _jax(), _held(target)
     named, structure = jax.tree_util.tree_flatten_with_path(target)
 
@@ -114,7 +114,7 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
             lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
         )
         found = module(*inputs, **more)
-        return jax.tree.map(lambda leaf: leaf, found)  # names in the order of what is compiled
+        return jax.tree.map(lambda leaf: leaf, found)  # the order of names as when compiled
 
     def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
         def outputs(params: Any, floats: Any) -> list[Any]:
@@ -127,9 +127,9 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _held(target: Any) -> dict[str, tuple[Any, Any]]:
-    """Path and array of all real numbers that a pytree holds, by name; a function holds none.
+    """Return path and array of all real arrays of a pytree by name; a function has none.
 
-    A name is what is left of the path without what all have in common.
+    A name is the path without the beginning that all paths share.
     """
     jax = _jax()
     named, _ = jax.tree_util.tree_flatten_with_path(target)

@@ -1,4 +1,4 @@
-"""Whatever is to be checked, as one flat function of named arrays, and as a scalar one."""
+"""The target of a check as a function of named arrays, and as a scalar function."""
 
 import contextlib
 import copy
@@ -33,19 +33,19 @@ FORGETS = "a backward that forgets to multiply by it passes"
 TRANSPOSES = "a backward that forgets to transpose or to flip it passes"
 
 Change = tuple[str, tuple[int, ...], str]
-"""Name and shape of an array that was written to, and by what."""
+"""Name and shape of an array that was written to, and the function that wrote to it."""
 
 
 class Problem:
     """A layer or a pair of functions at one point.
 
-    The target is given copies only, so that nothing it writes to is the caller's or ours. Nothing
-    that a forward was given or has returned is changed before its backward.
+    The target gets only copies, so that it cannot modify arrays of the caller or of this object.
+    The arguments and results of a forward are not modified before its backward.
 
-    ``tensors`` is everything to differentiate with respect to: parameters, inputs, states. A
-    parameter with the name of an input ``q`` is called ``params.q``. ``outputs`` is what the
-    forward gives, without the cache; ``state`` is as in a row of the report; ``places`` names the
-    entries of tensors; ``changes`` lists what forward or backward have written to.
+    ``tensors`` are all parameters, inputs and states with a gradient. A parameter with the same
+    name ``q`` as an input is called ``params.q``. ``outputs`` are the results of the forward
+    without the cache; ``state`` is as in a row of the report; ``places`` describe the entries of
+    tensors; ``changes`` lists the arrays that forward or backward have written to.
     """
 
     def __init__(self, target: Any, inputs: tuple[Any, ...]) -> None:
@@ -73,16 +73,16 @@ class Problem:
         self.takes_no_dstate = self.stateful and accepts(target.backward, "dy", "cache")
 
     def evaluate(self, tensors: Mapping[str, Any]) -> Arrays:
-        """Outputs at another point, which may be complex."""
+        """Return the outputs at another point, which may be complex."""
         _, _, results = self._forward(tensors)
         return _named_outputs(results)
 
     def backward(self, cotangents: Arrays, layout: Any = np.array, alone: bool = False) -> Arrays:
-        """Gradients of all tensors as the backward under test gives them, not copied.
+        """Return the gradients from the backward under test, not copied.
 
-        A tensor without gradient is left out. What is returned beyond the tensors is kept, but for
-        the gradient of integers or of a state that was not given. ``layout`` copies a cotangent;
-        ``alone`` leaves out dstate.
+        Tensors without a gradient are omitted. Additional gradients are included, except those of
+        integers or of a state that was not given. ``layout`` copies a cotangent; ``alone`` omits
+        dstate.
         """
         *results, cache = self._results
         before, returned = copies(self._given), copies(_named_outputs(self._results))
@@ -98,7 +98,7 @@ class Problem:
         return self._named_gradients(found)
 
     def forward_elsewhere(self) -> None:
-        """Run the forward of the same layer on other inputs of much the same kind, if it can."""
+        """Run the forward of the same layer on other, similar inputs, if it accepts them."""
         factors = {name: 0.75 if is_floating(a) else 1 for name, a in self._given.items()}
         moved = {n: np.array(np.flip(a) * factors[n], a.dtype) for n, a in self._given.items()}
         with contextlib.suppress(Exception), np.errstate(all="ignore"):
@@ -106,7 +106,7 @@ class Problem:
         self._note_changes("next forward", self.outputs, _named_outputs(self._results))
 
     def from_returned_state(self) -> "Problem":
-        """The same problem from the state that the forward returned, elsewhere if it could."""
+        """Return the same problem from a state that a forward returned, elsewhere if possible."""
         _, state, _ = self._elsewhere
         state = tree_map(lambda a: a.astype(self.dtype) if is_floating(a) else a, state)
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
@@ -114,10 +114,10 @@ class Problem:
         return problem
 
     def from_other_params(self, rng: np.random.Generator) -> "Problem":
-        """The same problem where all numbers of the parameters are up to a quarter smaller.
+        """Return the same problem with parameters that are smaller by random factors of up to 1/4.
 
-        They keep their signs, and are no longer 1 or symmetric. The layer is copied with its parts,
-        which may hold the same arrays: their copies are the new ones.
+        Parameters keep their signs, but are no longer 1 or symmetric. The layer is copied together
+        with its parts, which may contain the same arrays.
         """
         params = named_params(self._target)
         moved = {
@@ -134,25 +134,25 @@ class Problem:
         return problem
 
     def coincidences(self) -> Iterator[str]:
-        """Inputs that may hide a mistake. They are not moved, since some are masks or targets."""
+        """Yield notes on inputs that may hide a mistake; inputs, such as masks, are not changed."""
         inputs = {n: a for n, a in self._point.items() if n not in self._labels.values()}
         for name, array in inputs.items():
             if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:
-                yield f"{name} has no number twice: {OVERWRITES}"
+                yield f"{name} has no repeated number: {OVERWRITES}"
             elif is_floating(array) and array.size and (array == 1).all():
                 yield f"{name} is 1 everywhere: {FORGETS}"
             elif is_floating(array) and np.isfinite(array).all() and _symmetric(array):
                 yield f"{name} is symmetric: {TRANSPOSES}"
 
     def ignores_params(self) -> bool:
-        """Whether the outputs stay as they are when all parameters move."""
+        """Return whether the outputs do not change when all parameters change."""
         names = [name for name in self._labels.values() if name in self.tensors]
         moved = self.tensors | {name: self.tensors[name] + 1e-3 for name in names}
         found = self.evaluate(moved) if names else {}
         return bool(names) and all(same(found[name], a) for name, a in self.outputs.items())
 
     def _find_state(self) -> tuple[str, int]:
-        """Whether the forward takes a state and was given one, and where its arguments have it."""
+        """Return whether the forward takes and was given a state, and its position in arguments."""
         inputs, (_, *state, _) = self._inputs, self._results
         if inputs and inputs[-1] is None:
             inputs = inputs[:-1]
@@ -162,7 +162,7 @@ class Problem:
         return "given" if state and len(inputs) > 1 and last == returned else "", len(inputs) - 1
 
     def _forward(self, tensors: Mapping[str, Any]) -> tuple[Any, Arrays, tuple[Any, ...]]:
-        """Call the forward: of which layer, with what, and what it returned."""
+        """Call the forward; return the layer, the arguments, and the results."""
         given = copies(self._point | dict(tensors))
         params = {name: given[label] for name, label in self._labels.items()}
         layer = over(self._target, params) if params else self._target
@@ -185,7 +185,7 @@ class Problem:
                 self.changes.append(change)
 
     def _named_gradients(self, found: Any) -> Arrays:
-        """What the backward returned, under the names of the tensors."""
+        """Return the results of the backward under the names of the tensors."""
         parts = found if isinstance(found, tuple) and not hasattr(found, "_fields") else (found,)
         grads: Mapping[str, Any] = {}
         if parts and isinstance(parts[-1], Mapping):
@@ -201,7 +201,7 @@ class Problem:
             label = self._labels.get(name) or _free(name, self._point)
             if array is not None and (label in self.tensors or name not in self._labels):
                 named[label] = array
-        names = self._names + [""] * self.stateful  # of a state that was not given
+        names = self._names + [""] * self.stateful  # for a state that was not given
         for n, tree in enumerate(parts):
             for name, array in leaves(names[n] if n < len(names) else f"gradient {n}", tree):
                 if name in self.tensors or n >= len(names):
@@ -210,11 +210,11 @@ class Problem:
 
 
 class Point:
-    """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients that the backward claims.
+    """⟨ȳ, outputs⟩ as a function of all tensors, and the gradients from the backward.
 
     References are evaluated at ``tensors``, in float64 or better, where ``rounding`` bounds the
-    error of one value of the function. ``why_no_complex`` is empty if the forward carries complex
-    numbers through, else what it did instead.
+    error of one value of the function. ``why_no_complex`` is empty if the forward supports complex
+    numbers, and otherwise the reason.
     """
 
     def __init__(
@@ -231,14 +231,14 @@ class Point:
         self.why_no_complex = self._why_no_complex()
 
     def random_cotangents(self) -> Arrays:
-        """Normal cotangents of all outputs; zero beside −inf, the m of an empty state."""
+        """Draw normal cotangents of all outputs, with zeros where an output is −inf."""
         return {
             name: np.where(a == -np.inf, 0, self.rng.standard_normal(a.shape)).astype(a.dtype)
             for name, a in self.problem.outputs.items()
         }
 
     def along(self, directions: Arrays) -> Scalar:
-        """Restrict the function to a line through the point; NaN where a real step is lost."""
+        """Restrict the function to a line through the point; NaN if a real step is rounded away."""
         lost = any(
             (np.spacing(np.abs(self.tensors[name][direction != 0])) > DIFFERENCE_STEP / 32).any()
             for name, direction in directions.items()
@@ -261,11 +261,11 @@ class Point:
         return f
 
     def random_direction(self, shape: tuple[int, ...]) -> Array:
-        """Odd sixteenths between −2 and 2: so few bits that a step along them is exact."""
+        """Draw odd sixteenths between −2 and 2, so short that a step along them is exact."""
         return (2 * self.rng.integers(-16, 16, shape) + 1) / 16
 
     def lines(self, name: str) -> Iterator[tuple[Index | None, Array]]:
-        """Unit vectors of a small tensor, random directions of a large one, and what they are."""
+        """Yield unit vectors with their index for a small tensor, or else random directions."""
         shape = self.tensors[name].shape
         if self.tensors[name].size > self.max_entries:
             for _ in range(self.directions):
@@ -277,12 +277,12 @@ class Point:
             yield index, unit
 
     def _paired(self, outputs: Arrays) -> Array:
-        """The terms cotangent × output, without those of outputs that are −inf."""
+        """Return the terms cotangent × output, with 0 for outputs of −inf."""
         pairs = [(c, outputs[name]) for name, c in self.cotangents.items()]
         return np.concatenate([(c * np.where(c == 0, 0, output)).ravel() for c, output in pairs])
 
     def rounds(self, name: str) -> bool:
-        """Whether the forward sees a large move of a tensor, but none below float32's rounding."""
+        """Return whether outputs react to a tensor, but not to changes below float32's rounding."""
         direction = self.random_direction(self.tensors[name].shape)
 
         def outputs(size: float) -> Array:
@@ -311,14 +311,14 @@ class Point:
 
 
 def _symmetric(array: Array) -> bool:
-    """Whether the last axes may be swapped, or the last one reversed; not of zeros."""
+    """Return whether a non-zero array equals itself with swapped last axes or a reversed one."""
     *_, rows, columns = (0, 0, *array.shape)
     swapped = rows == columns > 1 and same(array, array.swapaxes(-1, -2))
     return bool(array.any()) and (swapped or (columns > 1 and same(array, array[..., ::-1])))
 
 
 def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
-    """Names of the parameters that no input has."""
+    """Return names of the parameters that differ from those of the inputs."""
     labels: dict[str, str] = {}
     for name in params:
         labels[name] = _free(name, {*taken, *labels.values(), *(params.keys() - {name})})
@@ -326,7 +326,7 @@ def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
 
 
 def _free(name: str, taken: Collection[str]) -> str:
-    """The name, with "params." before it as often as it takes."""
+    """Return the name with as many prefixes "params." as needed to be free."""
     while name in taken:
         name = f"params.{name}"
     return name

@@ -1,7 +1,7 @@
-"""Derivatives of a scalar function along a direction, found without any backward.
+"""Derivatives of a scalar function along a direction, computed without a backward.
 
-Complex step: f′(0) = Im f(ih)/h for analytic f. There is no difference and so no cancellation, and
-h can be so small that its square vanishes (Squire & Trapp, SIAM Review 40, 1998).
+Complex step: f′(0) = Im f(ih)/h for analytic f. There is no difference and therefore no
+cancellation, and h can be so small that its square vanishes (Squire & Trapp, SIAM Review 40, 1998).
 
 Central differences D(h) = (f(h) − f(−h))/2h with one Richardson extrapolation,
 (4 D(h/2) − D(h))/3: truncation error O(h⁴), rounding error O(ε/h), best at h ≈ ε^(1/5).
@@ -13,54 +13,54 @@ from typing import NamedTuple
 
 COMPLEX_STEP = 1e-100
 DIFFERENCE_STEP, SHRINK = 2.0**-11, 8.0
-"""The step of a difference, and how it is shortened. These are powers of two, so that x ± h is
-exact for a large x as well."""
+"""Step of a difference, and factor by which it is shortened. These are powers of two, so that x ± h
+is exact also for a large x."""
 SHRINKS = 5
-"""How often a step is shortened where a difference contradicts the claim; twice as often where the
-function is not finite."""
+"""Number of times that a step is shortened if a difference contradicts the claim; twice this number
+if the function is not finite."""
 
 Scalar = Callable[[complex], complex]
 
 
 def complex_step(f: Scalar, side: float = 1.0) -> float:
-    """Im f(ih)/h; with −h for the side −1."""
+    """Return Im f(ih)/h, with −h for the side −1."""
     return float(f(1j * side * COMPLEX_STEP).imag / (side * COMPLEX_STEP))
 
 
 class Stencil(NamedTuple):
-    """What a function does around 0, seen with one step: slopes, and how far to trust them."""
+    """Slopes of a function at 0 for one step, and estimates of their errors."""
 
     step: float
     slope: float
-    """The central difference, extrapolated."""
+    """Extrapolated central difference."""
     left: float
     right: float
     """One-sided differences with half the step."""
     noise: float
-    """What rounding may have done to them."""
+    """Bound on their rounding errors."""
     correction: float
-    """By how much the extrapolation changed the slope: its truncation error."""
+    """Change of the slope by extrapolation, an estimate of the truncation error."""
     wide_jump: float
-    """By how much one-sided differences with the whole step differ."""
+    """Difference between the one-sided differences with the whole step."""
 
     @property
     def error(self) -> float:
-        """How wrong the slope may be by its own account."""
+        """Estimated error of the slope."""
         return self.correction + 16 * self.noise
 
     @property
     def jump(self) -> float:
-        """By how much the one-sided differences differ: ∝ step if smooth, constant at a kink."""
+        """Difference between the one-sided differences: ∝ step if smooth, constant at a kink."""
         return abs(self.right - self.left)
 
     @property
     def smooth(self) -> bool:
-        """Whether the jump shrinks with the step, as far as one can see above the rounding."""
+        """Whether the jump shrinks with the step, or is within rounding errors."""
         return self.jump <= max(0.7 * self.wide_jump, 16 * self.noise)
 
 
 def noise(rounding: float, step: float = DIFFERENCE_STEP) -> float:
-    """What rounding does to a difference, if it does so much to one value."""
+    """Return the rounding error of a difference, given that of one value."""
     return 8 * rounding / step
 
 
@@ -81,7 +81,7 @@ def stencil(f: Scalar, rounding: float, step: float = DIFFERENCE_STEP) -> Stenci
 
 
 def difference(f: Scalar, rounding: float) -> Stencil:
-    """Take the longest step with which the function stays finite; NaN if there is none."""
+    """Return the stencil of the longest step for which it is finite; NaN if there is none."""
     for n in range(2 * SHRINKS + 1):
         seen = stencil(f, rounding, DIFFERENCE_STEP / SHRINK**n)
         if math.isfinite(seen.slope):
@@ -99,15 +99,15 @@ def settle(
     analytic: bool,
     many: bool,
 ) -> tuple[float, bool]:
-    """Look closer where a difference contradicts the claim: a better reference, or a kink.
+    """Resolve a contradiction between a difference and the claim: a better reference, or a kink.
 
-    A kink (|·| at 0, a tie of a maximum) inside of the step makes a difference wrong. If a shorter
-    step leaves it outside, the claim must agree with that step, as far as rounding lets one see. If
-    not even the shortest does, it must lie between the one-sided slopes. Where several kinks lie
-    close by, no difference sees the branch that the forward takes: on a line through ``many``
-    entries, no claim is judged then. The complex step sees it, if the function is ``analytic``: a
-    claim that agrees with it is at a kink, too. ``longest`` is the first step. It is shorter near
-    the edge of a domain, which is judged like a kink.
+    A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
+    step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
+    does not, the claim must be between the one-sided slopes. With several kinks close together, no
+    difference shows the branch of the forward: on a line through ``many`` entries, the claim is
+    then not judged. If the function is ``analytic``, the complex step shows the branch: a claim
+    that agrees with it counts as at a kink. ``longest`` is the first step. It is shorter near the
+    edge of a domain, which is judged like a kink.
     """
     seen: list[Stencil] = []
     reached = 0  # how many of the stencils reach a kink
@@ -133,13 +133,14 @@ def settle(
 
 
 def settle_sides(f: Scalar, claimed: float, tolerance: float, *, many: bool) -> tuple[float, bool]:
-    """Look at both sides where the complex step contradicts the claim: the nearer, or a kink.
+    """Resolve a contradiction between the complex step and the claim: the nearer side, or a kink.
 
-    NumPy orders complex numbers of equal real parts by their imaginary parts. At an exact tie of a
-    comparison, a maximum or a clip, the sign of the step therefore decides which branch is taken,
-    whichever the forward takes. The claim must agree with one side, or lie between the two. A line
-    through ``many`` entries may cross several ties, each with a branch of its own: no other claim
-    is judged there.
+    NumPy orders complex numbers with equal real parts by their imaginary parts. At an exact tie of
+    a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
+    independently of the branch of the real forward. The claim must agree with one side, or be
+    between the two. A line through ``many`` entries may cross several ties, each with its own
+    branch: there no other claim is
+    judged.
     """
     low, high = sorted((complex_step(f), complex_step(f, -1)))
     nearer = low if abs(claimed - low) < abs(claimed - high) else high

@@ -1,4 +1,4 @@
-"""What a check found: one row per tensor and method, a table of them, and where errors are."""
+"""Results of a check: a row per tensor and method, the table, and the places of errors."""
 
 import dataclasses
 import math
@@ -19,29 +19,29 @@ Status = Literal["ok", "FAIL", "kink", "vacuous"]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The verdict on one tensor by one method.
+    """Result for one tensor by one method.
 
     Attributes
     ----------
     tensor, shape : str, tuple of int
         A parameter, an input or a part of the initial state.
     method : str
-        "complex", "difference", "adjoint", or "contract" for what every gradient must be.
+        "complex", "difference", "adjoint", or "contract" for other requirements.
     checked : str
-        How many entries, or random directions, were compared.
+        Number of entries or random directions that were compared.
     error, tolerance : float
-        ``max|g − ĝ| / max|ĝ|`` over what was compared, g from the backward, ĝ the reference; on the
-        scale of rounding if ĝ is nearly zero beside other tensors. And how large it may be.
+        ``max|g − ĝ| / max|ĝ|`` over all comparisons, g from the backward, ĝ the reference, and its
+        limit. If ĝ is nearly zero compared with other tensors, the scale is that of rounding.
     status : {"ok", "FAIL", "kink", "vacuous"}
-        "kink" if no reference can tell: all entries lie at a modulus at 0 or a tie of a maximum,
-        closer than the step of the differences, or on the edge of the forward's domain;
-        "vacuous" if the reference is zero everywhere, or so small beside other tensors that only
-        its rounding is seen: a backward that is wrong elsewhere passes here.
+        "kink" if no reference can decide: all entries are at a modulus at 0 or a tie of a maximum,
+        closer than the step of the differences, or on the edge of the forward's domain. "vacuous"
+        if the reference is zero, or so small compared with other tensors that only its rounding is
+        visible: here a backward passes even if it is wrong elsewhere.
     note : str
-        What went wrong, how much of it, and where; or what to pass instead.
+        The kind, extent and place of a failure, or advice.
     state : {"", "none", "given", "returned"}
-        Where the forward started: from no state, that of the caller, or the one that the forward
-        itself returned. Empty if there are no states.
+        Initial state of the forward: none, that of the caller, or one that the forward returned.
+        Empty if there are no states.
 
     Examples
     --------
@@ -65,16 +65,16 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`numpy_xlstm.gradcheck`; ``str`` of it is a table.
+    """Result of :func:`numpy_xlstm.gradcheck`, of which ``str`` is a table.
 
     Attributes
     ----------
     rows : tuple of Row
         One per tensor and method.
     seed : int
-        Passing it as ``rng`` repeats the check, for the same target and inputs.
+        Seed that repeats the check as ``rng``, for the same target and inputs.
     notes : tuple of str
-        What the reader should know, such as a method that could not be used.
+        Additional information, such as a method that could not be used.
 
     Examples
     --------
@@ -91,17 +91,17 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether no row failed, and none is undecided."""
+        """Whether no row failed and no tensor is undecided."""
         return not self.failures and not self.undecided
 
     @property
     def failures(self) -> tuple[Row, ...]:
-        """The rows that failed."""
+        """Rows that failed."""
         return tuple(row for row in self.rows if row.status == "FAIL")
 
     @property
     def undecided(self) -> tuple[Row, ...]:
-        """Kinks and vacuous rows of tensors that no other row decides, by method or by state."""
+        """Kink and vacuous rows of tensors for which no other method or state decides."""
         decided = {row.tensor for row in self.rows if row.status in ("ok", "FAIL")}
         if any(row.method != "adjoint" for row in self.rows):  # those rows decide each tensor
             decided |= {row.tensor for row in self.rows if row.method == "adjoint"}
@@ -110,16 +110,16 @@ class Report:
 
     @property
     def max_error(self) -> float:
-        """The largest error of any row; NaN or infinity if a gradient has any or is missing."""
+        """Largest error of any row; NaN or infinity if a gradient contains such or is missing."""
         errors = [row.error for row in self.rows]
         return next((e for e in errors if e != e), max(errors, default=0.0))
 
     def error(self, method: str) -> float:
-        """The largest error of any row of one method."""
+        """Return the largest error of one method."""
         return Report(tuple(r for r in self.rows if r.method == method), self.seed).max_error
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, for JSON; errors that are not finite become strings."""
+        """Return the report as JSON values; errors that are not finite become strings."""
         rows = [dataclasses.asdict(row) | {"shape": list(row.shape)} for row in self.rows]
         for row in rows:
             row["error"] = row["error"] if math.isfinite(row["error"]) else str(row["error"])
@@ -138,14 +138,14 @@ class Report:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    """The texts of a row of the table."""
+    """Return the cells of a row of the table."""
     shape = "×".join(map(str, row.shape)) or "scalar"
     sizes = f"{row.error:.1e}", f"{row.tolerance:.0e}"
     return row.tensor, shape, row.state, row.method, row.checked, *sizes, row.status, row.note
 
 
 def explained(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows, where the vacuous ones say what to pass, or that another row decides."""
+    """Add notes to vacuous rows: what to pass, or that another row decides."""
     undecided = Report(tuple(rows), 0).undecided
 
     def with_advice(row: Row) -> Row:
@@ -158,11 +158,11 @@ def explained(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 class Places:
-    """The entries of one tensor in words: by their index and, given a pattern, by name.
+    """Descriptions of the entries of one tensor, by index and, with a pattern, by name.
 
     In a pattern such as ``"(gate=ifzo unit) input"`` parentheses join the parts of one axis, the
-    slowest first. ``gate=ifzo`` names four values, ``head=2`` counts two, and a name alone takes
-    the size that is left.
+    slowest first. ``gate=ifzo`` has four named values, ``head=2`` has two numbered ones, and a name
+    without a value has the remaining size.
     """
 
     def __init__(self, name: str, shape: Index, pattern: str = "") -> None:
@@ -171,12 +171,12 @@ class Places:
         self.parts = _parse(name, shape, pattern) if pattern else plain
 
     def describe(self, index: Index) -> str:
-        """``[3, 2] (gate f, unit 1, input 2)``, or the index alone."""
+        """Return such as ``[3, 2] (gate f, unit 1, input 2)``, or only the index."""
         values = [f"{name} {seen[0]}" for name, _, seen in self._values([index])]
         return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
 
     def in_common(self, indices: Sequence[Index]) -> str:
-        """``, all of gate f``, up to three values each; nothing of a single entry."""
+        """Return such as ``, all of gate f``, up to three values each; "" for a single entry."""
         found = [
             f"{name} {' or '.join(map(str, seen))}"
             for name, values, seen in self._values(indices)
@@ -185,7 +185,7 @@ class Places:
         return f", all of {', '.join(found)}" if found and len(indices) > 1 else ""
 
     def _values(self, indices: Sequence[Index]) -> Iterator[tuple[str, Sequence[Any], list[Any]]]:
-        """Each part with its values, and with those that occur, in their order."""
+        """Yield each part with its values, and with the values that occur, in order."""
         if not self.parts:
             return
         flat = [np.ravel_multi_index(index, self.shape) for index in indices]
@@ -195,7 +195,7 @@ class Places:
 
 
 def _parse(name: str, shape: Index, pattern: str) -> list[Part]:
-    """The parts of all axes, in the order of the entries."""
+    """Parse a pattern into the parts of all axes, in the order of the entries."""
     groups = [
         (joined or single).split() for joined, single in re.findall(r"\(([^)]*)\)|(\S+)", pattern)
     ]
@@ -209,7 +209,7 @@ def _parse(name: str, shape: Index, pattern: str) -> list[Part]:
 
 
 def _parts(tokens: list[str], size: int) -> list[Part]:
-    """The parts of one axis; a name alone takes the size that is left."""
+    """Parse the parts of one axis. A name without a value has the remaining size."""
     pairs = [token.partition("=")[::2] for token in tokens]
     known = {name: range(int(v)) if v.isdigit() else v for name, v in pairs if v}
     left = size // max(1, math.prod(len(values) for values in known.values()))

@@ -1,4 +1,4 @@
-"""What may be checked, a layer or two functions, and the errors that say what came instead."""
+"""Validation of targets, layers or pairs of functions, and of their tensors."""
 
 import copy
 import inspect
@@ -18,7 +18,7 @@ REAL_DTYPES = tuple(d for d in SUPPORTED_DTYPES if d.kind == "f")
 
 
 def checked_target(target: Any) -> Any:
-    """Return a layer, or two functions as its methods; raise ``TypeError`` for all else."""
+    """Return a layer, or an object with two functions as methods; raise ``TypeError`` otherwise."""
     found = target
     if isinstance(target, tuple) and len(target) == 2:
         found = SimpleNamespace(forward=target[0], backward=target[1])
@@ -33,7 +33,7 @@ def checked_target(target: Any) -> Any:
 
 
 def input_names(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> list[str]:
-    """Names of the inputs: those of the forward's arguments, ``xs.0`` and so on for ``*xs``."""
+    """Return the names of the inputs from the forward's arguments; ``xs.0``, … for ``*xs``."""
     signature = inspect.signature(forward)
     try:
         arguments = signature.bind(*inputs).arguments
@@ -50,18 +50,18 @@ def input_names(forward: Callable[..., Any], inputs: tuple[Any, ...]) -> list[st
 
 
 def check_backward(backward: Callable[..., Any], stateful: bool) -> None:
-    """Raise ``TypeError`` unless the backward takes dy, the cache and, after a state, dstate."""
+    """Raise ``TypeError`` unless the backward takes dy, the cache and, with a state, dstate."""
     expected = ("dy", "cache", "dstate") if stateful else ("dy", "cache")
     if not accepts(backward, *expected):
         raise TypeError(
-            f"gradcheck: expected backward to take ({', '.join(expected)}), as forward returns "
-            f"{'a' if stateful else 'no'} state; "
+            f"gradcheck: expected backward to take ({', '.join(expected)}), because "
+            f"forward returns {'a' if stateful else 'no'} state; "
             f"got backward({', '.join(inspect.signature(backward).parameters)})"
         )
 
 
 def accepts(backward: Callable[..., Any], *arguments: str) -> bool:
-    """Whether the backward may be called with these arguments."""
+    """Return whether the backward can be called with these arguments."""
     try:
         return isinstance(backward, np.ufunc) or bool(inspect.signature(backward).bind(*arguments))
     except TypeError:
@@ -69,13 +69,13 @@ def accepts(backward: Callable[..., Any], *arguments: str) -> bool:
 
 
 def none_by_default(forward: Callable[..., Any], position: int) -> bool:
-    """Whether None is the default of the argument at a position."""
+    """Return whether the argument at a position has the default None."""
     parameters = list(inspect.signature(forward).parameters.values())[position : position + 1]
     return any(p.default is None and p.kind != p.KEYWORD_ONLY for p in parameters)
 
 
 def named_params(target: Any) -> Arrays:
-    """The parameters of a layer; none of two functions."""
+    """Return the parameters of a layer; a pair of functions has none."""
     params = getattr(target, "params", {})
     if not isinstance(params, Mapping):
         raise TypeError(
@@ -91,7 +91,7 @@ def named_params(target: Any) -> Arrays:
 
 
 def over(layer: Any, params: Arrays) -> Any:
-    """The same layer over other parameters."""
+    """Return the same layer with other parameters."""
     if hasattr(layer, "with_params"):
         return layer.with_params(params)
     clone = copy.copy(layer)
@@ -99,14 +99,17 @@ def over(layer: Any, params: Arrays) -> Any:
         clone.params = params
     except AttributeError as error:
         raise TypeError(
-            "gradcheck: expected a layer that has with_params(params), or whose params can be set; "
+            "gradcheck: expected a layer with with_params(params), or whose params can be set; "
             f"got {type(layer).__name__}: {error}"
         ) from None
     return clone
 
 
 def checked_tensors(arrays: Arrays) -> Arrays:
-    """Those that have a gradient; :class:`DTypeError` unless they are some, of one real dtype."""
+    """Return the differentiable tensors, or raise :class:`DTypeError`.
+
+    It is an error if there is no differentiable tensor, or if they do not share one real dtype.
+    """
     tensors = _floating("input or parameter", arrays)
     first = next(iter(tensors))
     for name, array in tensors.items():
@@ -119,11 +122,11 @@ def checked_tensors(arrays: Arrays) -> Arrays:
 
 
 def check_outputs(outputs: Arrays, dtype: np.dtype[Any]) -> None:
-    """Raise :class:`DTypeError` unless there are real outputs, no less precise than ``dtype``."""
+    """Raise :class:`DTypeError` unless there are real outputs at least as precise as ``dtype``."""
     for name, array in _floating("output", outputs).items():
         if np.finfo(array.dtype).eps > np.finfo(dtype).eps:
             raise DTypeError(
-                f"gradcheck: expected {name} of dtype {dtype}, as the inputs; got {array.dtype}"
+                f"gradcheck: expected {name} of dtype {dtype}, as of the inputs; got {array.dtype}"
             )
 
 
@@ -139,15 +142,15 @@ def _floating(what: str, arrays: Arrays) -> Arrays:
 
 
 def is_floating(array: Array) -> bool:
-    """Whether an array has a gradient: integers and the like have none."""
+    """Return whether an array has a gradient, which integers and booleans do not."""
     return array.dtype.kind in "fc"
 
 
 def copies(arrays: Mapping[str, Any]) -> Arrays:
-    """A copy of each array."""
+    """Return a copy of each array."""
     return {name: np.array(array) for name, array in arrays.items()}
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two arrays are equal, NaN included."""
+    """Return whether two arrays are equal, where NaN equals NaN."""
     return np.array_equal(a, b, equal_nan=is_floating(a))

@@ -1,4 +1,4 @@
-"""Modules and functions of PyTorch as layers."""
+"""Layers made from modules and functions of PyTorch."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,29 +12,29 @@ from numpy_xlstm.trees import places, rebuild, tree_map
 
 
 def from_torch(target: Callable[..., Any]) -> AutodiffLayer:
-    """Make a layer of a PyTorch module or function, whose backward is that of autograd.
+    """Make a layer from a PyTorch module or function, whose backward is that of autograd.
 
-    What is checked is whatever autograd calls: an ``autograd.Function``, a kernel, a ``detach``
-    too many. A module stays as it is: copies of its parameters and buffers in float64 take their
-    place, on the CPU, and ``torch.zeros`` gives float64. There is no complex step, so that
-    references are differences.
+    The check includes everything that autograd calls: an ``autograd.Function``, a kernel, a wrong
+    ``detach``. A module is not modified: float64 copies of its parameters and buffers on the CPU
+    are used instead, and ``torch.zeros`` returns float64. References are differences, because there
+    is no complex step.
 
     Parameters
     ----------
     target : torch.nn.Module or callable
-        Takes tensors, tuples, lists and dicts of them, and None, and returns such. The first of
-        several outputs is y, and the others are the state. Parameters that require no gradient are
-        constants.
+        Function of tensors, tuples, lists and dicts of tensors, and None, that returns the same
+        kinds. The first of several outputs is y, and the others are the state. Parameters that
+        require no gradient are constants.
 
     Returns
     -------
     AutodiffLayer
-        For :func:`numpy_xlstm.gradcheck`: it has ``params``, ``forward`` and ``backward``.
+        A layer for :func:`numpy_xlstm.gradcheck`, with ``params``, ``forward`` and ``backward``.
 
     Raises
     ------
     TypeError
-        If it cannot be called.
+        If ``target`` is not callable.
     MissingExtraError
         If PyTorch is not installed.
 
@@ -88,7 +88,7 @@ class _TorchLayer(AutodiffLayer):
     def _array(self, leaf: Any) -> Array:
         if not isinstance(leaf, _torch().Tensor):
             raise TypeError(
-                "from_torch: expected tensors, or tuples, lists and dicts of them, to be returned; "
+                "from_torch: expected outputs of tensors, or tuples, lists and dicts of them; "
                 f"got {type(leaf).__name__}"
             )
         found: Array = leaf.detach().cpu().numpy().copy()
@@ -96,7 +96,7 @@ class _TorchLayer(AutodiffLayer):
 
 
 def _gradients(outputs: list[Any], tensors: list[Any], cotangents: Sequence[Array]) -> list[Any]:
-    """Gradients of tensors as arrays: 0 where autograd finds no way, None of integers."""
+    """Return gradients of tensors as arrays: 0 if autograd has none, None for integers."""
     torch = _torch()
     pairs = [(o, torch.tensor(c)) for o, c in zip(outputs, cotangents, strict=True)]
     pairs = [(output, cotangent) for output, cotangent in pairs if output.requires_grad]
@@ -113,19 +113,19 @@ def _gradients(outputs: list[Any], tensors: list[Any], cotangents: Sequence[Arra
 
 
 def _tensor(array: Array) -> Any:
-    """A tensor of its own."""
+    """Return a copy as a tensor."""
     return _torch().tensor(array, requires_grad=is_floating(array))
 
 
 def _copy(tensor: Any, dtype: Any) -> Any:
-    """A copy on the CPU, in this dtype if it is of real numbers."""
+    """Return a copy on the CPU, converted to this dtype if it has real numbers."""
     copy = tensor.detach().cpu().clone()
     return copy.to(dtype) if copy.is_floating_point() else copy
 
 
 @contextmanager
 def _by_default(dtype: Any) -> Iterator[Any]:
-    """Let ``torch.zeros`` and the like be of this dtype, as in a program that has no other."""
+    """Set the default dtype of PyTorch within the context, as for ``torch.zeros``."""
     torch = _torch()
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, str(dtype)))

@@ -1,7 +1,7 @@
-"""Activation functions between layers, as pure pairs of forward and backward.
+"""Activation functions between layers, as pairs of forward and backward.
 
-Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The public pairs check what
-they are given. What layers and models call, by the names in :data:`ACTIVATIONS`, does not.
+Derived in ``docs/derivations/blocks.md``, whose tags are cited here. The public pairs check their
+arguments. The functions in :data:`ACTIVATIONS`, which layers and models call, do not.
 """
 
 from collections.abc import Callable
@@ -18,28 +18,28 @@ from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.activations import minimum
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
-"""2u = SLOPE (x + CUBIC x³) in the approximation of GELU."""
+"""Constants of the approximation of GELU: 2u = SLOPE (x + CUBIC x³)."""
 
 SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772
 """λ and α of SELU."""
 
 
 class SiluCache(NamedTuple):
-    """What :func:`silu_backward` needs: y and σ(x)."""
+    """Residuals of :func:`silu`: y and σ(x)."""
 
     y: Array
     s: Array
 
 
 class GeluCache(NamedTuple):
-    """What :func:`gelu_backward` needs: x and Φ(x)."""
+    """Residuals of :func:`gelu`: x and Φ(x)."""
 
     x: Array
     distribution: Array
 
 
 class GeluTanhCache(NamedTuple):
-    """What :func:`gelu_tanh_backward` needs: x, where σ is not yet 0 or 1, and σ."""
+    """Residuals of :func:`gelu_tanh`: x clipped to the range where σ is not 0 or 1, and σ."""
 
     near: Array
     s: Array
@@ -47,7 +47,7 @@ class GeluTanhCache(NamedTuple):
 
 @checked_forward
 def silu(x: Array) -> tuple[Array, SiluCache]:
-    """Return x σ(x), also known as swish, and what :func:`silu_backward` needs  [silu.1].
+    """Return x σ(x), also known as swish, and residuals for the backward  [silu.1].
 
     Parameters
     ----------
@@ -57,9 +57,9 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
     Returns
     -------
     y : np.ndarray
-        In the shape of x.
+        Result, in the shape of x.
     cache
-        What :func:`silu_backward` needs.
+        Residuals for :func:`silu_backward`.
 
     Raises
     ------
@@ -79,14 +79,14 @@ def silu(x: Array) -> tuple[Array, SiluCache]:
 
 @partial(checked_backward, SiluCache)
 def silu_backward(dy: Array, cache: SiluCache) -> Array:
-    """Return the gradient of x from that of x σ(x)  [silu.2].
+    """Return the gradient of x from the cotangent of x σ(x)  [silu.2].
 
     Parameters
     ----------
     dy : np.ndarray
         Cotangent of y, in its shape.
     cache
-        From :func:`silu`.
+        The cache that :func:`silu` returned.
 
     Returns
     -------
@@ -96,9 +96,9 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
     Raises
     ------
     CacheError
-        If ``cache`` is not what :func:`silu` has returned.
+        If ``cache`` was not returned by :func:`silu`.
     ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
+        If ``dy`` has another shape or dtype than y, or is not finite.
 
     Examples
     --------
@@ -113,10 +113,10 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 
 @checked_forward
 def gelu(x: Array) -> tuple[Array, GeluCache]:
-    """Return x Φ(x), Φ the normal distribution, and what :func:`gelu_backward` needs  [gelu.1].
+    """Return x Φ(x), Φ the normal distribution, and residuals for the backward  [gelu.1].
 
-    Arguments, results and errors are those of :func:`silu`. A :class:`DTypeError` is raised for
-    extended precision too, for which SciPy has no Φ; :func:`gelu_tanh` takes it.
+    Arguments, results and errors are as in :func:`silu`. Extended precision also raises
+    :class:`DTypeError`, because SciPy has no Φ for it; :func:`gelu_tanh` accepts it.
 
     Examples
     --------
@@ -127,10 +127,10 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
     """
     if x.dtype.type in (np.longdouble, np.clongdouble):
         raise DTypeError(
-            f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name}, "
-            "for which there is gelu_tanh"
+            f"x: expected float32, float64 or complex128 for gelu; got {x.dtype.name} "
+            "(use gelu_tanh)"
         )
-    from scipy.special import ndtr  # here, since it takes as long as importing NumPy
+    from scipy.special import ndtr  # here, because this import takes as long as that of NumPy
 
     distribution = ndtr(x)
     return x * distribution, GeluCache(x, distribution)
@@ -138,12 +138,12 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
 
 @partial(checked_backward, GeluCache)
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
-    """Return the gradient of x from that of x Φ(x)  [gelu.2].
+    """Return the gradient of x from the cotangent of x Φ(x)  [gelu.2].
 
-    Arguments, result and errors are those of :func:`silu_backward`.
+    Arguments, result and errors are as in :func:`silu_backward`.
     """
     x, distribution = cache
-    near = _within(x, 1e2)  # further out the density is 0
+    near = _within(x, 1e2)  # outside ±100 the density is 0
     density = np.exp(near * near * -0.5) * (2 * np.pi) ** -0.5
     dx: Array = dy * (distribution + near * density)
     return dx
@@ -151,11 +151,11 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
 
 @checked_forward
 def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
-    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and what its backward needs  [gelu.3].
+    """Return x σ(2u), u = √(2/π) (x + 0.044715 x³), and residuals for the backward  [gelu.3].
 
-    ½ (1 + tanh u) = σ(2u): this is the usual approximation of :func:`gelu`.
+    This is the usual approximation of :func:`gelu`, because ½ (1 + tanh u) = σ(2u).
 
-    Arguments, results and errors are those of :func:`silu`.
+    Arguments, results and errors are as in :func:`silu`.
 
     Examples
     --------
@@ -164,16 +164,16 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8412]), array([0.5  , 1.083]))
     """
-    near = _within(x, 1e2)  # further out σ is 0 or 1
+    near = _within(x, 1e2)  # outside ±100 σ is 0 or 1
     s = sigmoid(SLOPE * near * (1 + CUBIC * (near * near)))
     return s * maximum(x, near), GeluTanhCache(near, s)
 
 
 @partial(checked_backward, GeluTanhCache)
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
-    """Return the gradient of x from that of x σ(2u)  [gelu.4].
+    """Return the gradient of x from the cotangent of x σ(2u)  [gelu.4].
 
-    Arguments, result and errors are those of :func:`silu_backward`.
+    Arguments, result and errors are as in :func:`silu_backward`.
     """
     near, s = cache
     slope = s * (1 - s) * SLOPE * (1 + 3 * CUBIC * (near * near))
@@ -199,16 +199,16 @@ def _selu(x: Array) -> tuple[Array, Any]:
 
 
 def _within(x: Array, limit: float) -> Array:
-    """Return x, moved to ±``limit`` where it is further out."""
+    """Return x clipped to ±``limit``."""
     most = x.dtype.type(limit)
     return maximum(minimum(x, most), -most)
 
 
 class Activation(NamedTuple):
-    """A function of each number, and its vector-Jacobian product, both without checks."""
+    """An elementwise function and its vector-Jacobian product, both without checks."""
 
-    forward: Callable[[Array], tuple[Array, Any]]  # x to y and what the backward needs
-    backward: Callable[[Array, Any], Array]  # the cotangent of y, and that, to the gradient of x
+    forward: Callable[[Array], tuple[Array, Any]]  # x to y and residuals
+    backward: Callable[[Array, Any], Array]  # cotangent and residuals to gradient of x
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -222,4 +222,4 @@ ACTIVATIONS: dict[str, Activation] = {
         _selu, lambda dy, kept: dy * np.where(kept[0], SCALE, kept[1] + SCALE * ALPHA)
     ),
 }
-"""By the official package's names, and ``gelu_tanh``. At a kink the slope is the left one."""
+"""Activations by the official package's names, and ``gelu_tanh``. At a kink, the left slope."""

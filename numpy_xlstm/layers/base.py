@@ -1,7 +1,8 @@
-"""The two kinds of layers: a map of the last axis, and a map of sequences with a state.
+"""The two kinds of layers: maps of the last axis, and maps of sequences with a state.
 
-Each has a public pair, which checks, once, and an inner pair that computes. What is made of layers
-calls the inner pair of its parts.
+Each has a public pair, ``forward`` and ``backward``, which validates its arguments, and an inner
+pair, ``compute`` and ``compute_backward``, which does not. Stacks, blocks and models call the inner
+pair of their parts, so that arguments are checked once.
 """
 
 from contextlib import AbstractContextManager
@@ -17,7 +18,7 @@ from numpy_xlstm.numerics import Array, check_array, check_batch, check_generato
 from numpy_xlstm.numerics.threads import suited_to
 
 EVALUATION_BLOCK = 256
-"""Steps for which evaluation holds intermediate results at once."""
+"""Number of steps that evaluation computes at a time, which bounds its memory."""
 
 
 class RunOptions(NamedTuple):
@@ -26,12 +27,12 @@ class RunOptions(NamedTuple):
     Parameters
     ----------
     rng : np.random.Generator, optional
-        Source of dropout; without it, nothing is dropped.
+        Generator for dropout. If omitted, nothing is dropped.
     lengths : np.ndarray, optional
-        Number of steps of each row, (B,); all have T if omitted. Later steps are padding.
+        Number of steps of each row, (B,); T for all rows if omitted. Later steps are padding.
     recompute : bool
-        Whether a stack of blocks keeps the inputs of its blocks only, and runs them again in the
-        backward.
+        Whether a stack of blocks keeps only the inputs of its blocks, and computes their residuals
+        again in the backward.
     """
 
     rng: np.random.Generator | None = None
@@ -40,40 +41,40 @@ class RunOptions(NamedTuple):
 
 
 EVALUATION = RunOptions()
-"""No dropout, no padding."""
+"""Options without dropout and without padding."""
 
 
 class LayerCache(NamedTuple):
-    """What the backward of a layer needs."""
+    """Residuals of a layer, and a description of the layer and of the outputs."""
 
-    kept: Any  # what ``compute`` has kept
-    lengths: Array | None  # of the rows; None if all are full, or there are no rows
+    kept: Any  # residuals that ``compute`` returned
+    lengths: Array | None  # of the rows; None if all rows are full, or if there is no time axis
     shape: tuple[int, ...]  # of y, in the layout of the caller
     dtype: np.dtype[Any]  # of y
-    made_by: dict[str, Any]  # type, dtype, and shapes of the parameters of the layer, by name
+    made_by: dict[str, Any]  # type, dtype, options and parameter shapes of the layer
 
     @classmethod
     def of(
         cls, layer: "Layer | Recurrent", y: Array, kept: Any, lengths: Array | None = None
     ) -> Self:
-        """Return the cache of a forward with outputs y."""
+        """Make the cache of a forward that returned y."""
         return cls(kept, lengths, y.shape, y.dtype, _made_by(layer))
 
     def check(self, layer: "Layer | Recurrent") -> None:
-        """Raise :class:`CacheError` unless it is that of such a layer."""
+        """Raise :class:`CacheError` unless a layer of this configuration made the cache."""
         if (here := _made_by(layer)) != (there := self.made_by):
             wanted, got = (
                 [f"{name} {a[name]}" for name in a if a[name] != b.get(name)]
                 for a, b in ((here, there), (there, here))
             )
             raise CacheError(
-                f"cache: expected that of a {type(layer).__name__} with {some(wanted)}; "
-                f"got that of one with {some(got)}"
+                f"cache: expected one made by a {type(layer).__name__} with {some(wanted)}; "
+                f"got one made by a layer with {some(got)}"
             )
 
 
 def _made_by(layer: "Layer | Recurrent") -> dict[str, Any]:
-    """What a cache depends on, by name."""
+    """Return the properties of the layer that its cache depends on."""
     options = {name: getattr(layer, name) for name in layer.cached_options}
     shapes: dict[str, Any] = {name: array.shape for name, array in layer.params.items()}
     return shapes | {"type": type(layer).__name__, "dtype": layer.dtype} | options
@@ -85,11 +86,11 @@ class Layer(Module):
     Attributes
     ----------
     Cache : type
-        Of what ``compute`` keeps for the backward.
+        Type of the residuals that ``compute`` returns.
     cached_options : tuple[str, ...]
-        Names of the options that it depends on, but does not hold.
+        Names of the options on which the residuals depend without containing them.
     in_features, out_features : int
-        Widths of input and output.
+        Widths of the input and of the output.
     """
 
     Cache: ClassVar[type]
@@ -98,15 +99,15 @@ class Layer(Module):
     out_features: int
 
     def compute(self, x: Array) -> tuple[Array, Any]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         raise NotImplementedError
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         raise NotImplementedError
 
     def __call__(self, x: Array) -> Array:
-        """Evaluate: the output alone."""
+        """Return the output without a cache."""
         return self.forward(x)[0]
 
     def forward(self, x: Array) -> tuple[Array, LayerCache]:
@@ -115,21 +116,21 @@ class Layer(Module):
         Raises
         ------
         ShapeError, DTypeError, NonFiniteError
-            If x is not so wide, not of the dtype of the parameters, or not finite.
+            If x has another width, or another dtype than the parameters, or is not finite.
         """
         check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
         y, kept = self.compute(x)
         return y, LayerCache.of(self, y, kept)
 
     def backward(self, dy: Array, cache: LayerCache) -> tuple[Array, Grads]:
-        """Gradients of x and of the parameters, from the cotangent dy (..., ``out_features``).
+        """Return the gradients of x and of the parameters, from dy (..., ``out_features``).
 
         Raises
         ------
         CacheError
-            If ``cache`` is not that of such a layer.
+            If ``cache`` was not made by a layer of this configuration.
         ShapeError, DTypeError, NonFiniteError
-            If ``dy`` is not like the output of that forward, or not finite.
+            If ``dy`` has another shape or dtype than the output, or is not finite.
         """
         check_cache(cache, LayerCache)
         check_cache(cache.kept, self.Cache)
@@ -141,24 +142,24 @@ class Layer(Module):
 class Recurrent(Module):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
-    What is here checks and brings to one layout, in which the inner pair of a layer, ``compute``
-    and ``compute_backward``, works: x and y are (B, T, ·), and a state is a tree of arrays of which
-    every one has the batch first.
+    This class validates arguments and converts them to one layout. The inner pair of a layer,
+    ``compute`` and ``compute_backward``, works in that layout: x and y are (B, T, ·), and a state
+    is a tree of arrays whose first axis is the batch.
 
     Attributes
     ----------
     Cache : type
-        Of what ``compute`` keeps for the backward.
+        Type of the residuals that ``compute`` returns.
     cached_options : tuple[str, ...]
-        Names of the options that it depends on, but does not hold.
+        Names of the options on which the residuals depend without containing them.
     in_features, out_features : int
-        Widths of input and output.
+        Widths of the input and of the output.
     dropout : float
-        The largest probability in the layer that something is dropped in training.
+        Largest dropout probability in the layer.
     batch_first : bool
-        Whether x and y are (B, T, ·), or (T, B, ·).
+        Whether x and y are (B, T, ·) rather than (T, B, ·).
     causal : bool
-        Whether an output depends on no later input: not so if a direction is reversed.
+        Whether no output depends on a later input. False if a direction is reversed.
     """
 
     Cache: ClassVar[type]
@@ -170,11 +171,11 @@ class Recurrent(Module):
     causal: bool = True
 
     def init_state(self, batch_size: int) -> Any:
-        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
 
     def inner_state(self, state: Any) -> Any:
-        """Bring a state as ``forward`` takes it to the layout of ``compute``, batch first."""
+        """Convert a state from the layout of ``forward`` to that of ``compute``, batch first."""
         return state
 
     def outer_state(self, state: Any) -> Any:
@@ -184,14 +185,14 @@ class Recurrent(Module):
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
-        """Forward, without checks; the state after each row is that at its length.
+        """Compute the forward without checks. The returned state of each row is that at its length.
 
-        Where there is padding, x is 0, outputs are any finite numbers, and their cotangents are 0.
+        In the padding x is 0, outputs are arbitrary finite numbers, and their cotangents are 0.
         """
         raise NotImplementedError
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         raise NotImplementedError
 
     def forward(
@@ -202,7 +203,7 @@ class Recurrent(Module):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
     ) -> tuple[Array, Any, Any]:
-        """Run over a sequence and keep what the backward needs.
+        """Run over a sequence and keep residuals for the backward.
 
         Parameters
         ----------
@@ -211,10 +212,10 @@ class Recurrent(Module):
         state : tuple, optional
             State before the first step; the empty state if omitted.
         rng : np.random.Generator, optional
-            Source of dropout; without it, nothing is dropped.
+            Generator for dropout. If omitted, nothing is dropped.
         lengths : np.ndarray, optional
-            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. The steps
-            after them are padding: they change no state, have outputs of 0, and get gradients of 0.
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later steps
+            are padding: they change no state, and their outputs and gradients are 0.
 
         Returns
         -------
@@ -223,8 +224,8 @@ class Recurrent(Module):
         state : tuple
             State after the last step of each row, to be passed to the next call.
         cache : LayerCache
-            What :meth:`backward` needs. It refers to the inputs, the outputs and the parameters:
-            change none of them in place before the backward.
+            Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
+            do not modify these until ``backward`` has run.
 
         Raises
         ------
@@ -234,14 +235,14 @@ class Recurrent(Module):
         return self._checked_forward(x, state, RunOptions(rng, lengths))
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
-        """Vector-Jacobian product of :meth:`forward`.
+        """Return the vector-Jacobian product of :meth:`forward`.
 
         Parameters
         ----------
         dy : np.ndarray
             Cotangent of the outputs, in their shape.
         cache : LayerCache
-            From :meth:`forward`. It is not changed, and can be used again.
+            The cache that :meth:`forward` returned. It is not modified and can be used again.
         dstate : tuple, optional
             Cotangent of the state after the last step; zero if omitted.
 
@@ -257,9 +258,10 @@ class Recurrent(Module):
         Raises
         ------
         CacheError
-            If ``cache`` is not that of a layer of this kind and size.
+            If ``cache`` was not made by a layer of this configuration.
         ShapeError, DTypeError, NonFiniteError
-            If a cotangent is not like what that forward returned, or not finite.
+            If a cotangent has another shape or dtype than the result of that forward, or is not
+            finite.
         """
         check_cache(cache, LayerCache)
         self.check_cache(cache.kept)
@@ -274,7 +276,10 @@ class Recurrent(Module):
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, Any]:
-        """Evaluate: outputs and final state. Memory beside them grows with T only if not causal."""
+        """Return outputs and final state without a cache.
+
+        For a causal layer, working memory does not grow with T.
+        """
         x, state, lengths = self._enter(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
@@ -288,16 +293,16 @@ class Recurrent(Module):
         return self._in_layout(y), self.outer_state(state)
 
     def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
+        """Raise :class:`CacheError` unless ``compute`` of this kind of layer made the residuals."""
         check_cache(cache, self.Cache)
 
     def check_input(self, x: Any) -> None:
-        """Raise an error unless x is a batch of sequences, in the layout of the caller."""
+        """Raise an error unless x is a batch of sequences in the caller's layout."""
         check_array("x", x, (*self._order, self.in_features), self.dtype)
         check_batch("x", x, axis=self._order.index("batch"))
 
     def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for a state, in the layout of ``compute``, of no sequence."""
+        """Raise :class:`StateError` for an unreachable state (in the layout of ``compute``)."""
 
     def _checked_forward(
         self, x: Array, state: Any, options: RunOptions
@@ -311,7 +316,7 @@ class Recurrent(Module):
         return y, self.outer_state(state), LayerCache.of(self, y, kept, lengths)
 
     def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
-        """Check the arguments; return them in the layout of ``compute``."""
+        """Check the arguments and return them in the layout of ``compute``."""
         self.check_input(x)
         x = self._batch_major(x)
         B, T = x.shape[:2]
@@ -324,30 +329,30 @@ class Recurrent(Module):
         return without_padding(x, lengths), state, lengths
 
     def _blas_threads(self, x: Array) -> AbstractContextManager[None]:
-        """Return a context in which BLAS starts threads only if the products are worth it."""
+        """Return a context in which BLAS uses threads only if the products are large enough."""
         return suited_to(x.shape[0] * x.shape[1] * self._weights)
 
     @cached_property
     def _weights(self) -> int:
-        """Number of parameters: each is multiplied once a step."""
+        """Number of parameters, each of which is multiplied once per step."""
         return self.num_parameters
 
     @property
     def _order(self) -> tuple[str, str]:
-        """The first axes of x and y."""
+        """Names of the first two axes of x and y."""
         return ("batch", "time") if self.batch_first else ("time", "batch")
 
     def _batch_major(self, array: Array) -> Array:
-        """View of an array in the caller's layout as (B, T, ·)."""
+        """Return a view (B, T, ·) of an array in the caller's layout."""
         return array if self.batch_first else array.swapaxes(0, 1)
 
     def _in_layout(self, array: Array) -> Array:
-        """(B, T, ·) in the caller's layout."""
+        """Return an array (B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
 
 
 def without_padding(array: Array, lengths: Array | None) -> Array:
-    """Return (B, T, ·) with 0 at the steps after the length of each row."""
+    """Return an array (B, T, ·) with zeros after the length of each row."""
     if lengths is None:
         return array
     padding = np.arange(array.shape[1]) >= lengths[:, None]

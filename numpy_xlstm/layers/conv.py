@@ -13,14 +13,14 @@ from numpy_xlstm.numerics import Array, check_bool, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
-    """What the backward of :class:`CausalConv1d` needs: the state and then the inputs."""
+    """Residuals of :class:`CausalConv1d`: the state followed by the inputs."""
 
     padded: Array  # (B, K − 1 + T, D)
-    last: Any  # index of the state after the sequence in ``padded``
+    last: Any  # index in ``padded`` of the state after the sequence
 
 
 class CausalConv1d(Recurrent):
-    r"""Convolve each feature with its own kernel over this and the K − 1 previous steps.
+    r"""Causal convolution of each feature over the present step and the K − 1 previous steps.
 
     .. math:: y_t = \sum_{j=0}^{K-1} w_j ∘ x_{t-K+1+j} + b
 
@@ -38,14 +38,14 @@ class CausalConv1d(Recurrent):
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``conv.weight`` is w, shape (D, 1, K), the last entry for the present; ``conv.bias`` is b,
-        shape (D,). Names and shapes are those of the ``torch.nn.Conv1d`` in the official package;
-        both are drawn uniformly from ±1/√K, as there.
+        ``conv.weight`` is w, shape (D, 1, K); its last entry is for the present step. ``conv.bias``
+        is b, shape (D,). Names, shapes and the initialisation, uniform in ±1/√K, are those of the
+        ``torch.nn.Conv1d`` in the official package.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -84,13 +84,13 @@ class CausalConv1d(Recurrent):
 
     @property
     def taps(self) -> Array:
-        """W as (K, D), in this order also in memory: a sum over taps takes them row by row."""
+        """Weight as (K, D), copied into this memory order because sums read it row by row."""
         return self.params["conv.weight"][:, 0].T.copy()
 
     def compute(
         self, x: Array, state: Array, options: RunOptions = EVALUATION
     ) -> tuple[Array, Array, CausalConv1dCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         padded = np.concatenate((state, x), axis=1)
         y = correlate(padded, self.taps)  # [conv.1]
         if "conv.bias" in self.params:
@@ -107,7 +107,7 @@ class CausalConv1d(Recurrent):
     def compute_backward(
         self, dy: Array, cache: CausalConv1dCache, dstate: Array
     ) -> tuple[Array, Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         past = self.kernel_size - 1
         around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
         dpadded = correlate(around, self.taps[::-1].copy())  # [conv.3]
@@ -120,13 +120,13 @@ class CausalConv1d(Recurrent):
 
 
 def correlate(padded: Array, taps: Array) -> Array:
-    """Σ_j taps[j] · padded[:, t + j], for every t that has all of them."""
+    """Return Σ_j taps[j] · padded[:, t + j] for every t at which all terms exist."""
     y: Array = np.einsum("btdk,kd->btd", windows(padded, len(taps)), taps)
     return y
 
 
 def windows(padded: Array, K: int) -> Array:
-    """View of (B, T + K − 1, D) as the K inputs that each of T steps sees: (B, T, D, K)."""
+    """Return a view (B, T, D, K) of (B, T + K − 1, D): the K inputs of each of T steps."""
     B, length, D = padded.shape
     if length < K:
         return np.empty((B, 0, D, K), padded.dtype)

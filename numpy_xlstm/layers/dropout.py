@@ -1,4 +1,4 @@
-"""Dropout with an explicit source of randomness. Derived in ``docs/derivations/blocks.md``."""
+"""Dropout with an explicit random generator. Derived in ``docs/derivations/blocks.md``."""
 
 from typing import NamedTuple
 
@@ -10,26 +10,26 @@ from numpy_xlstm.numerics import Array, check_generator, is_number
 
 
 class DropoutCache(NamedTuple):
-    """What the backward of :class:`Dropout` needs."""
+    """Residuals of :class:`Dropout`."""
 
     y: Array
     factors: Array | None  # s; None if nothing is dropped
 
 
 class Dropout:
-    r"""Put entries to 0 at random, and scale the others up so that the mean stays.
+    r"""Dropout: entries set to 0 at random, the others scaled up to preserve the mean.
 
     .. math:: y = x ∘ s, \qquad s = \tfrac{1}{1-p} \text{ with probability } 1 - p, \text{ else } 0
 
     Parameters
     ----------
     p : float
-        Probability of 0, in [0, 1).
+        Probability that an entry is set to 0, in [0, 1).
 
     Raises
     ------
     OptionError
-        If ``p`` is not such a probability.
+        If ``p`` is not in [0, 1).
 
     Examples
     --------
@@ -52,9 +52,9 @@ class Dropout:
     def forward(
         self, x: Array, rng: np.random.Generator | None = None
     ) -> tuple[Array, DropoutCache]:
-        """Drop entries of x as ``rng`` tells; without it, as in evaluation, none.
+        """Drop random entries of x. Without ``rng``, as in evaluation, drop none.
 
-        Returns y and what :meth:`backward` needs. Errors are those of :func:`~numpy_xlstm.silu`,
+        Returns y and residuals for :meth:`backward`. Errors are as in :func:`~numpy_xlstm.silu`,
         and an OptionError if ``rng`` is not a generator.
         """
         check_generator("rng", rng)
@@ -67,7 +67,7 @@ class Dropout:
         return forward(x)
 
     def backward(self, dy: Array, cache: DropoutCache) -> Array:
-        """Gradient of x: δx = s ∘ δy; errors as of :func:`~numpy_xlstm.silu_backward`."""
+        """Return the gradient of x, δx = s ∘ δy. Errors: :func:`~numpy_xlstm.silu_backward`."""
 
         def backward(dy: Array, cache: DropoutCache) -> Array:
             return self.compute_backward(dy, cache.factors)
@@ -75,7 +75,7 @@ class Dropout:
         return checked_backward(DropoutCache, backward)(dy, cache)
 
     def compute(self, x: Array, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-        """Forward, without checks: y and the factors s; None if nothing is dropped."""
+        """Compute y and the factors s, None if nothing is dropped, without checks."""
         if rng is None or self.p == 0:
             return x, None
         kept = rng.random(x.shape) >= self.p
@@ -83,5 +83,5 @@ class Dropout:
         return x * factors, factors  # [dropout.1]
 
     def compute_backward(self, dy: Array, factors: Array | None) -> Array:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         return dy if factors is None else dy * factors  # [dropout.2]

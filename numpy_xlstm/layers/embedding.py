@@ -1,4 +1,4 @@
-"""Table lookup, and its transpose: a scatter-add. Derived in ``docs/derivations/layers.md``."""
+"""Table lookup and its transpose, a scatter-add. Derived in ``docs/derivations/layers.md``."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class EmbeddingCache(NamedTuple):
-    """What the backward of :class:`Embedding` needs."""
+    """Residuals of :class:`Embedding`."""
 
     tokens: IndexArray
 
@@ -35,12 +35,12 @@ class Embedding(Module):
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``weight`` is W, shape (V, D), drawn from N(0, 1), as ``torch.nn.Embedding`` does.
+        ``weight`` is W, shape (V, D), drawn from N(0, 1), as in ``torch.nn.Embedding``.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -72,7 +72,7 @@ class Embedding(Module):
         self.params = {"weight": weight.astype(to, copy=False)}
 
     def __call__(self, tokens: IndexArray) -> Array:
-        """Evaluate: the vectors alone."""
+        """Return the vectors without a cache."""
         return self.forward(tokens)[0]
 
     def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
@@ -89,22 +89,23 @@ class Embedding(Module):
         return self.compute(tokens)
 
     def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
-        """Gradient of the table from the cotangent dy (..., D); tokens have none, hence ``None``.
+        """Return the gradient of the table from the cotangent dy (..., D).
 
-        Errors are those of the backward of :class:`~numpy_xlstm.Linear`.
+        The first result is ``None``, because tokens have no gradient. Errors are as in the backward
+        of :class:`~numpy_xlstm.Linear`.
         """
         check_cache(cache, EmbeddingCache)
         check_array("dy", dy, (*cache.tokens.shape, self.embedding_dim), self.dtype)
         return self.compute_backward(dy, cache)
 
     def compute(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         return self.params["weight"][tokens], EmbeddingCache(tokens)  # [embedding.1]
 
     def compute_backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
-        """Backward, without checks: sum the vectors of each token into that token's row.
+        """Compute the backward without checks: add each vector to the row of its token.
 
-        Flat indices, because ``np.add.at`` is several times slower on rows.
+        Indices are flat, because ``np.add.at`` is several times slower on rows.
         """
         V, D = self.params["weight"].shape
         dW = np.zeros(V * D, self.dtype)

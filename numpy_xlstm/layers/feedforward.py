@@ -1,4 +1,4 @@
-"""Gated feed-forward layer: GeGLU, SwiGLU and their kin. Derived in ``derivations/blocks.md``."""
+"""Gated feed-forward layer, such as GeGLU and SwiGLU. Derived in ``derivations/blocks.md``."""
 
 from typing import Any, NamedTuple
 
@@ -13,35 +13,35 @@ from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive
 
 
 class FeedForwardCache(NamedTuple):
-    """What the backward of :class:`GatedFeedForward` needs."""
+    """Residuals of :class:`GatedFeedForward`."""
 
     up: LinearGroupCache
     gate: Array  # φ(W_g x), (..., U)
-    activation: Any  # what the backward of φ needs
+    activation: Any  # residuals of φ
     value: Array  # W_u x
     down: LinearCache
 
 
 class GatedFeedForward(Layer):
-    r"""Two maps up, the one gated by the other, and one map down.
+    r"""Two maps to a larger width, one gated by the other, and one map back.
 
     .. math:: y = W_d \big( φ(W_g x) ∘ W_u x \big)
 
-    with biases where there are any.
+    with biases if ``bias``.
 
     Parameters
     ----------
     embedding_dim : int
         Width D of x and y.
     proj_up_dim : int
-        Width U in between.
+        Width U between the maps.
     act_fn : str
         φ: "gelu" gives GeGLU, "swish" SwiGLU; or "gelu_tanh", "relu", "relu^2", "sigmoid", "selu".
     bias : bool
         Whether the three maps have biases.
     fused : str, optional
-        Name of the one matrix (2U, D) in which W_g is above W_u. If None, they are
-        ``proj_up_gate`` and ``proj_up``, each (U, D).
+        Name of a single matrix (2U, D) that contains the rows of W_g and then those of W_u. If
+        None, they are two matrices ``proj_up_gate`` and ``proj_up``, each (U, D).
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
@@ -53,7 +53,7 @@ class GatedFeedForward(Layer):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -91,14 +91,14 @@ class GatedFeedForward(Layer):
         self.parts = {"up": "", "proj_down": "proj_down"}
 
     def compute(self, x: Array) -> tuple[Array, FeedForwardCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         (pre, value), up = self.up.compute(x)
         gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.compute(gate * value)  # [ffn.1]
         return y, FeedForwardCache(up, gate, activation, value, down)
 
     def compute_backward(self, dy: Array, cache: FeedForwardCache) -> tuple[Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         dproduct, down = self.proj_down.compute_backward(dy, cache.down)
         activation = ACTIVATIONS[self.act_fn]
         dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]

@@ -1,4 +1,4 @@
-"""What an array of class or token ids must be before anything is looked up with it."""
+"""Validation of arrays of class or token ids."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.numerics import check_plain
 
 IndexArray = npt.NDArray[np.integer[Any]]
-"""An array of integers, each of which names a row or a class."""
+"""An array of integers, each of which is the index of a row or class."""
 
 
 def check_sequence(name: str, value: Any) -> IndexArray:
-    """Return ``value`` if it is an array of ids of shape (N,), else say what it is."""
+    """Return ``value`` if it is an array of ids of shape (N,), else raise an error."""
     _check_integers(name, value)
     if value.ndim != 1:
         raise ShapeError(f"{name}: expected shape (N,); got {value.shape}")
@@ -29,7 +29,7 @@ def check_indices(
     shape: tuple[int, ...] | None = None,
     except_for: int | None = None,
 ) -> IndexArray:
-    """Return ``value`` if it is an array of ids from 0 to ``size − 1``, or ``except_for``."""
+    """Return ``value`` if its ids are from 0 to ``size − 1``, or ``except_for``, else raise."""
     _check_integers(name, value)
     if shape is not None and value.shape != shape:
         raise ShapeError(f"{name}: expected shape {shape}; got {value.shape}")

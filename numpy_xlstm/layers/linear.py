@@ -1,6 +1,6 @@
-"""Affine maps of the last axis: one, several of one x, and one with a block for each head.
+"""Affine maps of the last axis: one map, several maps of one x, and one map per head.
 
-Derived in ``docs/derivations/layers.md``, and the last in ``blocks.md`` beside it.
+Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivations/blocks.md``.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class LinearCache(NamedTuple):
-    """What the backward of :class:`Linear` needs."""
+    """Residuals of :class:`Linear`."""
 
     x: Array
 
@@ -43,21 +43,21 @@ class Linear(Layer):
     bias : bool
         Whether there is a bias b.
     dtype : dtype
-        The dtype of the parameters, which the inputs must share: float32, float64 or longdouble,
-        and for a complex step complex128 or clongdouble.
+        Dtype of the parameters, which the inputs must share: float32, float64 or longdouble, and
+        for a complex step complex128 or clongdouble.
     rng : np.random.Generator, optional
-        Draws the parameters; a fresh, unseeded one if omitted.
+        Generator for the initial parameters; a new, unseeded one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
         ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one. Both are drawn
-        uniformly from ±1/√D, as ``torch.nn.Linear`` does.
+        uniformly from ±1/√D, as in ``torch.nn.Linear``.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -89,7 +89,7 @@ class Linear(Layer):
         self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         params = self.params
         y = x.reshape(-1, self.in_features) @ params["weight"].T  # [linear.1]
         if "bias" in params:
@@ -97,7 +97,7 @@ class Linear(Layer):
         return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x)
 
     def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         x, weight = cache.x, self.params["weight"]
         dy_rows, x_rows = dy.reshape(-1, self.out_features), x.reshape(-1, self.in_features)
         grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
@@ -109,7 +109,7 @@ class Linear(Layer):
 def drawn_uniformly(
     shapes: Mapping[str, tuple[int, ...]], bound: float, dtype: npt.DTypeLike, rng: Any
 ) -> dict[str, Array]:
-    """Parameters between ±``bound``, by name."""
+    """Draw parameters of these names and shapes uniformly from ±``bound``."""
     to, rng = checked_dtype(dtype), generator_or_new(rng)
     check_fits(shapes.values(), to, rng)
     return {
@@ -118,11 +118,11 @@ def drawn_uniformly(
 
 
 LinearGroupCache = tuple[LinearCache, ...]
-"""What the backward of :class:`LinearGroup` needs."""
+"""Residuals of :class:`LinearGroup`."""
 
 
 class LinearGroup(Module):
-    """Affine maps of one x, each with its own width: :class:`~numpy_xlstm.Linear` for each.
+    """Several affine maps of one x, each a :class:`~numpy_xlstm.Linear` with its own width.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ class LinearGroup(Module):
     bias : bool
         Whether there are biases.
     fused : str, optional
-        The name of one matrix that has the rows of all maps, one below the other. If omitted,
-        each map is stored under its own name. The outputs are the same.
+        Name of a single matrix that contains the rows of all maps in order. If omitted, each map is
+        stored under its own name. The outputs are the same.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
     """
@@ -164,7 +164,7 @@ class LinearGroup(Module):
 
     @property
     def joined(self) -> Linear:
-        """All maps as one: a single product is faster than several and their sum."""
+        """All maps as one, because one product is faster than several products and their sum."""
         if self.fused is not None:
             return self.linears[0]
         stored, joined = [linear.params for linear in self.linears], copy(self.linears[0])
@@ -173,14 +173,14 @@ class LinearGroup(Module):
         return joined
 
     def compute(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
-        """Forward, without checks: the outputs in order."""
+        """Compute the outputs, in order, without checks."""
         outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
         if self.fused is not None:
             outputs = tuple(outputs[0][..., part] for part in self.slices)
         return list(outputs), caches
 
     def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
-        """Backward, without checks, from the cotangents of all outputs."""
+        """Compute the backward from the cotangents of all outputs, without checks."""
         dx, grads = self.joined.compute_backward(np.concatenate(dys, axis=-1), cache[0])
         if self.fused is not None:
             return dx, self.named_grads(**{self.fused: grads})
@@ -192,7 +192,7 @@ class LinearGroup(Module):
 
 
 class HeadwiseLinearCache(NamedTuple):
-    """What the backward of :class:`HeadwiseLinear` needs."""
+    """Residuals of :class:`HeadwiseLinear`."""
 
     x: Array
 
@@ -261,7 +261,7 @@ class HeadwiseLinear(Layer):
         self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         params = self.params
         y = headwise(x, params["weight"])  # [headwise.1]
         if "bias" in params:
@@ -269,7 +269,7 @@ class HeadwiseLinear(Layer):
         return y, HeadwiseLinearCache(x)
 
     def compute_backward(self, dy: Array, cache: HeadwiseLinearCache) -> tuple[Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         dx, dW = headwise_backward(dy, cache.x, self.params["weight"])  # [headwise.2] [headwise.4]
         grads = {"weight": dW}
         if "bias" in self.params:

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, a pure pair. Derived in ``docs/derivations/layers.md``."""
+"""Softmax cross-entropy: forward and backward. Derived in ``docs/derivations/layers.md``."""
 
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 class SoftmaxCrossEntropyCache(NamedTuple):
-    """What :func:`softmax_cross_entropy_backward` needs."""
+    """Residuals of :func:`softmax_cross_entropy`."""
 
     p: Array  # probabilities, (..., V)
     targets: IndexArray  # classes, (...); 0 where the position does not count
@@ -37,7 +37,7 @@ def softmax_cross_entropy(
     ignore_index: int | None = None,
     mask: BoolArray | None = None,
 ) -> tuple[Array, SoftmaxCrossEntropyCache]:
-    r"""Mean negative log-likelihood of the targets, in nats.
+    r"""Return the mean negative log-likelihood of the targets, in nats.
 
     .. math:: L = \frac{1}{N} \sum_n \Big( \log \sum_j e^{x_{nj}} - x_{n t_n} \Big)
 
@@ -48,28 +48,28 @@ def softmax_cross_entropy(
     targets : np.ndarray
         t, integers of shape (...), from 0 to V − 1.
     ignore_index : int, optional
-        Positions with this target do not count: neither in the sum nor in N.
+        Positions with this target do not count, neither in the sum nor in N.
     mask : np.ndarray, optional
-        Booleans of shape (...): where it is False, the position does not count either, whatever
-        its target is.
+        Booleans of shape (...). Where it is False, the position does not count, whatever its
+        target.
 
     Returns
     -------
     loss : np.ndarray
-        L, shape (), of the dtype of ``logits``.
+        L, shape (), in the dtype of ``logits``.
     cache
-        What :func:`softmax_cross_entropy_backward` needs.
+        Residuals for :func:`softmax_cross_entropy_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, IndexError, OptionError
-        If an argument is not as described, or no position counts, so that there is no mean.
+        If an argument is invalid, or no position counts, so that there is no mean.
 
     Notes
     -----
-    Accurate to a relative rounding error at any magnitude, also where the loss is far below the
-    rounding unit: with M the largest real part of a row, log Σ e^(x − M) is log1p of the sum of all
-    exponentials but the largest, which is 1.
+    The relative error is a rounding error at any magnitude, even for a loss far below the rounding
+    unit. With M the largest real part of a row, log Σ e^(x − M) is computed as log1p of the sum of
+    all exponentials except the largest, which is 1.
 
     Examples
     --------
@@ -103,7 +103,7 @@ def softmax_cross_entropy(
 
 
 def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
-    """Return a copy of the mask, or raise an error that says what it should be."""
+    """Return a copy of the mask, or raise an error if it is invalid."""
     check_plain("mask", mask)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
         got = mask.dtype.name if isinstance(mask, np.ndarray) else type(mask).__name__
@@ -114,7 +114,7 @@ def check_mask(mask: BoolArray, shape: tuple[int, ...]) -> BoolArray:
 
 
 def _softmax(shifted: Array) -> tuple[Array, Array]:
-    """Probabilities (..., V) and log Σ e^x (..., 1) of logits whose largest real part is 0."""
+    """Return probabilities (..., V) and log Σ e^x (..., 1) of logits with largest real part 0."""
     top = shifted.real.argmax(axis=-1)[..., None]
     e = np.exp(shifted)
     e_top = np.take_along_axis(e, top, axis=-1)
@@ -129,7 +129,7 @@ def _softmax(shifted: Array) -> tuple[Array, Array]:
 def softmax_cross_entropy_backward(
     dloss: float | complex | Array, cache: SoftmaxCrossEntropyCache
 ) -> Array:
-    r"""Gradient of the logits, from the cotangent of the loss.
+    r"""Return the gradient of the logits from the cotangent of the loss.
 
     .. math:: \delta x_{nj} = \frac{\delta L}{N} \big( p_{nj} - [j = t_n] \big)
 
@@ -138,7 +138,7 @@ def softmax_cross_entropy_backward(
     dloss : float or np.ndarray
         δL, a number or an array of shape ().
     cache
-        From :func:`softmax_cross_entropy`.
+        The cache that :func:`softmax_cross_entropy` returned.
 
     Returns
     -------
@@ -150,7 +150,7 @@ def softmax_cross_entropy_backward(
     ShapeError, DTypeError, NonFiniteError
         If ``dloss`` is not one finite number.
     CacheError
-        If ``cache`` is not what the forward returned.
+        If ``cache`` was not returned by :func:`softmax_cross_entropy`.
 
     Examples
     --------
@@ -172,12 +172,12 @@ def softmax_cross_entropy_backward(
 
 
 def _cotangent(dloss: Any, dtype: np.dtype[Any]) -> Array:
-    """Return dloss as an array of shape (), or raise an error that says what it is."""
+    """Return dloss as an array of shape (), or raise an error if it is not one number."""
     try:
         scale = plain_array("dloss", dloss)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"dloss: expected a number; got {dloss!r}") from error
     if scale.dtype.kind == "b" or not np.can_cast(scale.dtype, dtype, "same_kind"):
-        raise DTypeError(f"dloss: expected a number, as {dtype.name}; got {dloss!r}")
+        raise DTypeError(f"dloss: expected a {dtype.name} number; got {dloss!r}")
     with np.errstate(over="ignore"):
         return check_array("dloss", scale.astype(dtype), ())

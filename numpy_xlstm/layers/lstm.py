@@ -1,4 +1,4 @@
-"""LSTM over a sequence: one layer, one direction."""
+"""LSTM over sequences: one direction of one layer."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,16 +8,16 @@ from numpy_xlstm.layers.sequence import SequenceLayer
 
 
 class LSTMSequence(SequenceLayer):
-    """One layer and direction of an LSTM: :class:`LSTMCell` at every step, with its parameters.
+    """One direction of one LSTM layer: :class:`LSTMCell` at every step, with the same parameters.
 
-    :class:`~numpy_xlstm.LSTM` is made of these.
+    :class:`~numpy_xlstm.LSTM` is a stack of these.
 
     Parameters
     ----------
     input_size, hidden_size, dtype, rng
         As in :class:`LSTMCell`.
     batch_first : bool, default True
-        Whether x is (B, T, D), or (T, B, D).
+        Whether x is (B, T, D) rather than (T, B, D).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""mLSTM over a sequence: the maps from x to q, k, v and the gates, around a form of mLSTM.
+"""mLSTM over sequences: maps from x to q, k, v and the gates, and a form of the recurrence.
 
 Derived in ``docs/derivations/mlstm.md``, whose tags are cited here.
 """
@@ -20,7 +20,7 @@ from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_an
 
 
 class mLSTMSequenceCache(NamedTuple):
-    """What the backward of an mLSTM needs; the last three are (B, T, H)."""
+    """Residuals of an mLSTM over a sequence; the last three are (B, T, H)."""
 
     x: Array
     memory: Cache
@@ -30,16 +30,16 @@ class mLSTMSequenceCache(NamedTuple):
 
 
 class mLSTM(SequenceLayer):
-    """An mLSTM over a sequence: :class:`mLSTMCell` at every step, with the same parameters.
+    """An mLSTM over sequences: :class:`mLSTMCell` at every step, with the same parameters.
 
     Parameters
     ----------
     input_size, hidden_size, num_heads, qk_dim, forget_gate, input_gate, eps, dtype, rng
         As in :class:`mLSTMCell`.
     form : {"auto", "recurrent", "parallel", "chunkwise"}
-        How the sequence is computed; the result is the same. "auto" takes the recurrent form for a
-        single step, with narrow heads also for two, and else the chunkwise form, which up to a
-        chunk is the parallel one.
+        Algorithm for the sequence. All give the same result. "auto" takes the recurrent form for
+        one step, and for two if the heads are narrow, and otherwise the chunkwise form. For up to
+        one chunk the chunkwise form is the parallel form.
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
@@ -48,7 +48,7 @@ class mLSTM(SequenceLayer):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -94,14 +94,14 @@ class mLSTM(SequenceLayer):
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a form is to know."""
+        """Options of the mLSTM form."""
         names = "form", "chunk_size", "eps", "forget_gate", "input_gate"
         return {name: getattr(self, name) for name in names}
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMState, mLSTMSequenceCache]:
-        """Forward, without checks; there is no dropout."""
+        """Compute the forward without checks. There is no dropout."""
         p, (B, T, D) = self.params, x.shape
         rows = x.reshape(B * T, D)
         maps = {g: rows @ p[f"W_{g}"].T for g in "qkvifo"}
@@ -118,7 +118,7 @@ class mLSTM(SequenceLayer):
     def compute_backward(
         self, dy: Array, cache: mLSTMSequenceCache, dstate: Any
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         x, kept, h_tilde, o, slope = cache
         do_pre = dy * h_tilde * slope  # [mlstm.15]
         dh_tilde = dy * o  # [mlstm.16]

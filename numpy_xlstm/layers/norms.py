@@ -1,4 +1,4 @@
-"""Layer norm and RMS norm, over the whole width or head by head.
+"""Layer norm and RMS norm, over the whole width or per head.
 
 Derived in ``docs/derivations/blocks.md``, whose tags are cited here.
 """
@@ -16,14 +16,14 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class NormCache(NamedTuple):
-    """What the backward of a norm needs."""
+    """Residuals of a norm."""
 
     normed: Array  # x̂, (..., NH·DH)
     scale: Array  # r of each row and head, (rows·NH, 1)
 
 
 class Norm(Layer):
-    """Normalise each head of the last axis, then scale and shift each feature."""
+    """A norm of each head of the last axis, followed by scale and shift of each feature."""
 
     Cache = NormCache
     cached_options = ("num_heads", "in_features")
@@ -55,14 +55,14 @@ class Norm(Layer):
 
     @property
     def gain(self) -> Array | None:
-        """What x̂ is multiplied by, shape (D,); None if by nothing."""
+        """Factor of x̂, shape (D,); None without a weight."""
         gain: Array | None = self.params.get("weight")
         if gain is not None and self.residual_weight:
             gain = gain + 1
         return gain
 
     def compute(self, x: Array) -> tuple[Array, NormCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         normed, scale = normalise(x.reshape(-1, self.head_dim), self.eps, self.centred)
         normed, gain = normed.reshape(x.shape), self.gain
         y = normed if gain is None else normed * gain  # [norm.4]
@@ -71,7 +71,7 @@ class Norm(Layer):
         return y, NormCache(normed, scale)
 
     def compute_backward(self, dy: Array, cache: NormCache) -> tuple[Array, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         (normed, scale), gain, D = cache, self.gain, self.in_features
         grads, dnormed = {}, dy if gain is None else dy * gain
         if gain is not None:
@@ -87,7 +87,7 @@ class Norm(Layer):
 
 
 class MultiHeadLayerNorm(Norm):
-    """:class:`LayerNorm` of each head by itself: a group norm.
+    """:class:`LayerNorm` applied to each head separately: a group norm.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ class MultiHeadLayerNorm(Norm):
     eps : float
         ε.
     residual_weight : bool
-        Whether the factor is 1 + w, or w.
+        Whether the factor is 1 + w rather than w.
     **options
         As in :class:`LayerNorm`.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        As in :class:`LayerNorm`.
 
     Examples
     --------
@@ -128,7 +128,7 @@ class MultiHeadLayerNorm(Norm):
 
 
 class LayerNorm(MultiHeadLayerNorm):
-    r"""Layer norm over the last axis, with a weight that is stored as its distance from 1.
+    r"""Layer norm over the last axis, with a weight that is stored as its difference from 1.
 
     .. math:: \hat x = \frac{x - \mu}{\sqrt{\sigma^2 + ε}}, \qquad y = \hat x ∘ (1 + w) + b
 
@@ -139,18 +139,19 @@ class LayerNorm(MultiHeadLayerNorm):
     eps : float
         ε; 1e-5 in the official package.
     **options
-        ``weight`` and ``bias``: whether there are w and b, by default w alone. ``residual_weight``:
-        whether the factor is 1 + w, or w. ``dtype`` of the parameters, which the inputs must share.
+        ``weight`` and ``bias``: whether there are w and b; by default only w. ``residual_weight``:
+        whether the factor is 1 + w rather than w. ``dtype`` of the parameters, which the inputs
+        must share.
 
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``weight`` is w, shape (D,), such that the factor starts at 1; ``bias`` is b, 0.
+        ``weight`` is w, shape (D,); the initial factor is 1. ``bias`` is b, initially 0.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
@@ -169,7 +170,7 @@ class LayerNorm(MultiHeadLayerNorm):
 
 
 class MultiHeadRMSNorm(Norm):
-    """:class:`RMSNorm` of each head by itself.
+    """:class:`RMSNorm` applied to each head separately.
 
     Parameters
     ----------
@@ -183,7 +184,7 @@ class MultiHeadRMSNorm(Norm):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        As in :class:`LayerNorm`.
 
     Examples
     --------
@@ -210,12 +211,12 @@ class RMSNorm(MultiHeadRMSNorm):
     eps : float
         ε; 1e-6 in xLSTM Large.
     **options
-        As in :class:`LayerNorm`; here w is stored as it is, 1 at first.
+        As in :class:`LayerNorm`, but w is the factor itself, initially 1.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        As in :class:`LayerNorm`.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN as PyTorch has them: its arguments, names, start, and shapes of states."""
+"""LSTM, GRU and RNN with PyTorch's arguments, names, initialisation and state shapes."""
 
 from typing import Any
 
@@ -17,9 +17,10 @@ from numpy_xlstm.numerics import check_positive, check_whole
 
 
 class LSTM(RNNBase):
-    r"""An LSTM over sequences: ``torch.nn.LSTM``, with its arguments, names and states.
+    r"""An LSTM over sequences with the arguments, names and states of ``torch.nn.LSTM``.
 
-    Every layer and direction is, at each step (xLSTM paper, Eqs 28–33; PyTorch calls z g)::
+    Each layer and direction computes at every step (xLSTM paper, Eqs 28–33; PyTorch's g is z
+    here)::
 
         g̃ = W_g x + b_ig + R_g h₋ + b_hg     for g = i, f, z, o
         i, f, o = σ(ĩ), σ(f̃), σ(õ);  z = tanh(z̃)
@@ -31,50 +32,51 @@ class LSTM(RNNBase):
     input_size, hidden_size : int
         Widths D of x and H of h and c.
     num_layers : int, default 1
-        Layers over one another.
+        Number of layers.
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·), or (T, B, ·). PyTorch's default is False.
+        Whether x and y are (B, T, ·) rather than (T, B, ·). PyTorch's default is False.
     dropout : float
-        Probability that an entry of the output of a layer, but for the last, is dropped where
-        ``rng`` is given. PyTorch's 1 is refused.
+        Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
+        given. In contrast to PyTorch, 1 is invalid.
     bidirectional : bool
-        Whether each layer has a reverse direction too, whose output stands beside that of the
-        first.
+        Whether each layer also has a reverse direction, whose output is concatenated to that of the
+        forward direction.
     proj_size : int
-        Width P of h if it is a projection, less than H; 0 for none.
+        Width P of h, less than H, if h is a projection; 0 for no projection.
     dtype : dtype, default float64
-        Of the parameters, and of all that the layer takes and returns: float32, float64 or
-        longdouble, and for a complex step complex128 or clongdouble.
+        Dtype of the parameters and of all inputs and results: float32, float64 or longdouble, and
+        for a complex step complex128 or clongdouble.
     rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
+        Generator for the initial parameters; a new one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``weight_ih_l0`` (4·H, D), ``weight_hh_l0`` (4·H, H or P), ``bias_ih_l0`` and
-        ``bias_hh_l0`` (4·H,), rows in the order i, f, z, o, and ``weight_hr_l0`` (P, H); the same
-        for each layer with ``_l1``, …, and for its reverse direction with ``_l0_reverse``, …; all
-        uniform in ±1/√H, as in PyTorch. :func:`gate_rows` gives the rows of a gate.
+        ``weight_ih_l0`` (4·H, D), ``weight_hh_l0`` (4·H, H or P), ``bias_ih_l0`` and ``bias_hh_l0``
+        (4·H,), rows in the order i, f, z, o, and ``weight_hr_l0`` (P, H); the same for further
+        layers with ``_l1``, …, and for reverse directions with ``_l0_reverse``, …. All are uniform
+        in ±1/√H, as in PyTorch. :func:`gate_rows` returns the rows of a gate.
 
     Raises
     ------
     OptionError
-        If an argument is not as described.
+        If an argument is invalid.
 
     Notes
     -----
     A state is an :class:`LSTMState`, or a plain tuple, of h (num_layers · directions, B, H or P)
-    and c (num_layers · directions, B, H). x may be (T, D): then neither has a batch.
+    and c (num_layers · directions, B, H). x may be (T, D): then x, y and the state have no batch
+    axis.
 
-    Both biases are there so that weights go to PyTorch and back bit for bit. They are only ever
-    added, and have the same gradient. ``lengths`` in :meth:`forward` does what packing does in
-    PyTorch; T = 0 and lengths of 0, which PyTorch refuses, change no state.
+    There are two biases so that weights can be exchanged with PyTorch bit for bit. Only their sum
+    is used, so both have the same gradient. ``lengths`` in :meth:`forward` corresponds to packing
+    in PyTorch. T = 0 and lengths of 0, which PyTorch refuses, change no state.
 
     Examples
     --------
-    PyTorch's own call, time first, and what the backward needs:
+    The call of PyTorch, time first, followed by forward and backward:
 
     >>> import numpy as np
     >>> from numpy_xlstm import LSTM
@@ -124,14 +126,14 @@ class LSTM(RNNBase):
         )
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Return one layer and direction: with a kernel, or with a projection unrolled."""
+        """Make one direction of a layer, for inputs of this width."""
         if self.proj_size == 0:
             return LSTMSequence(width, self.hidden_size, **options)
         return SequenceLayer(LSTMPCell(width, self.hidden_size, self.proj_size, **options))
 
 
 class GRU(RNNBase):
-    """A gated recurrent unit over sequences: ``torch.nn.GRU``, :class:`GRUCell` at every step.
+    """A GRU over sequences: :class:`GRUCell` at every step, with the interface of ``torch.nn.GRU``.
 
     Parameters
     ----------
@@ -166,12 +168,12 @@ class GRU(RNNBase):
     biases = TWO_BIASES
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Return one layer and direction."""
+        """Make one direction of a layer, for inputs of this width."""
         return SequenceLayer(GRUCell(width, self.hidden_size, **options))
 
 
 class RNN(RNNBase):
-    """An Elman network over sequences: ``torch.nn.RNN``, :class:`ElmanCell` at every step.
+    """An Elman network over sequences: :class:`ElmanCell` at every step, as in ``torch.nn.RNN``.
 
     Parameters
     ----------
@@ -234,6 +236,6 @@ class RNN(RNNBase):
         )
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Return one layer and direction."""
+        """Make one direction of a layer, for inputs of this width."""
         options["nonlinearity"] = self.nonlinearity
         return SequenceLayer(ElmanCell(width, self.hidden_size, **options))

@@ -1,4 +1,4 @@
-"""What LSTM, GRU and RNN share: PyTorch's names, its two biases, its start and shapes of states."""
+"""Common code of LSTM, GRU and RNN: PyTorch's names, two biases, initialisation, state shapes."""
 
 from collections.abc import Mapping
 from itertools import chain
@@ -25,34 +25,35 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.trees import tree_map
 
 MATRICES = MappingProxyType({"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)})
-"""What PyTorch calls those of a cell."""
+"""PyTorch's names of a cell's matrices."""
 
 ONE_BIAS = MappingProxyType({"b": ("bias_ih", "bias_hh")})
 """A cell's b is the sum of PyTorch's two biases."""
 
 TWO_BIASES = MappingProxyType({"b": ("bias_ih",), "b_h": ("bias_hh",)})
-"""As in a GRU, which scales one of them."""
+"""A GRU keeps both biases, because it scales one of them."""
 
 
 class UnbatchedCache(NamedTuple):
-    """What the backward of one sequence without a batch needs."""
+    """Cache of one sequence without a batch axis."""
 
-    batch: LayerCache  # of the batch that has this one row
+    batch: LayerCache  # of the same sequence as a batch of one row
     shape: tuple[int, ...]  # of y
 
 
 class RNNBase(Recurrent):
-    """What LSTM, GRU and RNN have in common: all but the cell.
+    """Base class of LSTM, GRU and RNN: everything except the cell.
 
     Attributes
     ----------
     stack : Stacked
-        The layers and directions. Their parameters are those here, but for a bias that is a sum.
+        The layers and directions. They share the parameters of this object, except for a bias that
+        is a sum.
     State : type
-        Of the cell's state. The state here has the same arrays with one axis more, in front, for
-        the layers and directions; or is that array, if it is one.
+        Type of the cell's state. The state of this object has the same arrays with an additional
+        first axis for the layers and directions. A state of one array is that array.
     biases : Mapping[str, tuple[str, ...]]
-        For each bias of the cell, those of PyTorch of which it is the sum.
+        For each bias of the cell, the names of the PyTorch biases whose sum it is.
     """
 
     State: ClassVar[Any]
@@ -99,31 +100,31 @@ class RNNBase(Recurrent):
         self._bind()
 
     def _bind(self) -> None:
-        """Let the stack have the parameters here; a bias that is a sum, or 0, is its own array."""
+        """Share the parameters with the stack, except biases that are sums or absent."""
         own = {n: np.zeros(array.shape, self.dtype) for n, array in self.stack.params.items()}
         named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
         self.stack = self.stack.over(own | named)
 
     def over(self, params: Mapping[str, Array]) -> Self:
-        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         clone = super().over(params)
         clone._bind()
         return clone
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:
-        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         axes = self.stack.tensor_axes
         return {t: axes[name] for name, terms in self.terms.items() if name in axes for t in terms}
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Return one layer and direction, for inputs of this width."""
+        """Make one direction of a layer, for inputs of this width."""
         raise NotImplementedError
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, StackedCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         for name, terms in self.terms.items():
             if len(terms) > 1:
                 first, second = (self.params[term] for term in terms)
@@ -133,14 +134,14 @@ class RNNBase(Recurrent):
     def compute_backward(
         self, dy: Array, cache: StackedCache, dstate: Any
     ) -> tuple[Array, Any, Grads]:
-        """Backward, without checks: each term of a sum has the gradient of the sum."""
+        """Compute the backward without checks. Each term of a sum has the gradient of the sum."""
         dx, dstate0, found = self.stack.compute_backward(dy, cache, dstate)
         grads = {t: found[name] for name, terms in self.terms.items() for t in terms[:1]}
         grads |= {t: found[name].copy() for name, terms in self.terms.items() for t in terms[1:]}
         return dx, dstate0, {name: grads[name] for name in self.params}
 
     def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of such a layer has kept this."""
+        """Raise :class:`CacheError` unless ``compute`` of this kind of layer made the residuals."""
         self.stack.check_cache(cache)
 
     def init_state(self, batch_size: int) -> Any:
@@ -148,12 +149,12 @@ class RNNBase(Recurrent):
         return self.outer_state(self.stack.init_state(batch_size))
 
     def inner_state(self, state: Any) -> Any:
-        """A state of the cell for each layer and direction."""
+        """Split a state into one state of the cell for each layer and direction."""
         arrays = state if isinstance(state, tuple) else (state,)
         return tuple(self.State(*each) for each in zip(*arrays, strict=True))
 
     def outer_state(self, state: Any) -> Any:
-        """The states of all layers and directions in the arrays of one, or in one array."""
+        """Stack the states of all layers and directions along a new first axis."""
         arrays = self.State(*map(np.array, zip(*state, strict=True)))
         return arrays if len(arrays) > 1 else arrays[0]
 
@@ -165,7 +166,7 @@ class RNNBase(Recurrent):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
     ) -> tuple[Array, Any, Any]:
-        """Run over sequences, as :meth:`sLSTM.forward`, or over one without a batch.
+        """Run over a batch of sequences or one sequence, and keep residuals for the backward.
 
         Parameters
         ----------
@@ -176,17 +177,18 @@ class RNNBase(Recurrent):
             (num_layers · directions, ·) for x (T, D). The first axis is layer 0, layer 0 reverse,
             layer 1, and so on.
         rng, lengths
-            As there. A reverse direction begins at the last step of each row that is there.
+            As in :meth:`sLSTM.forward`. A reverse direction begins at the last step of each row
+            before the padding.
 
         Returns
         -------
         y, state, cache
-            As there, y and state without a batch if x has none.
+            As in :meth:`sLSTM.forward`; y and state have no batch axis if x has none.
 
         Raises
         ------
         ShapeError, DTypeError, NonFiniteError, OptionError
-            If an argument is not as described.
+            If an argument is invalid.
         """
         if getattr(x, "ndim", None) != 2:
             return super().forward(x, state, rng=rng, lengths=lengths)
@@ -196,10 +198,10 @@ class RNNBase(Recurrent):
         return y, _row(state), UnbatchedCache(cache, y.shape)
 
     def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
-        """Vector-Jacobian product of :meth:`forward`, as :meth:`sLSTM.backward`.
+        """Return the vector-Jacobian product of :meth:`forward`, as :meth:`sLSTM.backward` does.
 
-        ``dy``, ``dstate`` and the gradients of x and of the first state have the shapes that y,
-        state and x had there.
+        ``dy``, ``dstate`` and the gradients of x and of the initial state have the shapes of y,
+        state and x in :meth:`forward`.
         """
         if not isinstance(cache, UnbatchedCache):
             return super().backward(dy, cache, dstate)
@@ -211,14 +213,14 @@ class RNNBase(Recurrent):
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, Any]:
-        """Evaluate: outputs and final state, in the shapes of :meth:`forward`."""
+        """Return outputs and final state without a cache, in the shapes of :meth:`forward`."""
         if getattr(x, "ndim", None) != 2:
             return super().__call__(x, state, lengths=lengths)
         y, state = super().__call__(*self._with_batch(x, state, lengths))
         return y.squeeze(self._batch_axis), _row(state)
 
     def check_input(self, x: Any) -> None:
-        """Raise an error unless x is a batch of sequences, in the layout of the caller."""
+        """Raise an error unless x is a batch of sequences in the caller's layout."""
         shape, hint = (
             (*self._order, self.in_features),
             f"(time, {self.in_features}) without a batch",
@@ -228,18 +230,18 @@ class RNNBase(Recurrent):
 
     @property
     def _batch_axis(self) -> int:
-        """Of x and y."""
+        """Index of the batch axis of x and y."""
         return self._order.index("batch")
 
     def _with_batch(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any]:
-        """Check x (T, D) and its state, and return both as those of a batch of one row."""
+        """Check x (T, D) and its state, and return both with a batch axis of length 1."""
         check_array("x", x, ("time", self.in_features), self.dtype)
         if lengths is not None:
             raise OptionError(f"lengths: expected None, as x has no batch; got {lengths!r}")
         return np.expand_dims(x, self._batch_axis), self._state_with_batch("state", state)
 
     def _state_with_batch(self, name: str, state: Any) -> Any:
-        """Check a state without a batch, and return it as that of one row."""
+        """Check a state without a batch axis, and return it with one of length 1."""
         if state is None:
             return None
         like = _row(self.init_state(1))
@@ -247,5 +249,5 @@ class RNNBase(Recurrent):
 
 
 def _row(state: Any) -> Any:
-    """The state of the one row of a batch."""
+    """Remove the batch axis, of length 1, from a state."""
     return tree_map(lambda a: a.squeeze(1), state)

@@ -1,4 +1,4 @@
-"""Layers that have a cell: any cell, step by step; LSTM and its kin by a kernel."""
+"""Layers made from a cell: with a kernel where there is one, else step by step."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,12 +20,12 @@ from numpy_xlstm.numerics import Array, check_bool
 
 
 class Kernel(NamedTuple):
-    """How a cell runs over whole sequences."""
+    """Code that runs a cell over whole sequences."""
 
     module: Any
-    """``forward`` and ``backward``, from W x + b to outputs."""
+    """Module with ``forward`` and ``backward``, which map W x + b to outputs."""
     options: tuple[str, ...] = ()
-    """Names of the options of the cell that ``forward`` takes."""
+    """Names of the cell's options that ``forward`` takes."""
 
 
 KERNELS: dict[type, Kernel] = {
@@ -36,7 +36,7 @@ KERNELS: dict[type, Kernel] = {
     GRUCell: Kernel(gru),
     ElmanCell: Kernel(elman, ("nonlinearity",)),
 }
-"""The cells that have a kernel; every other cell is unrolled."""
+"""Cells that have a kernel. Every other cell is unrolled."""
 
 
 class KernelCache(NamedTuple):
@@ -47,24 +47,25 @@ class KernelCache(NamedTuple):
 
 
 class SequenceLayer(Recurrent):
-    """A cell over a whole sequence: by a kernel if it is one of ours, else step by step.
+    """A cell over a whole sequence, computed by a kernel for a built-in cell, else step by step.
 
     Parameters
     ----------
     cell : Module
-        Has ``input_size``, ``hidden_size``, ``init_state(B)``, and ``forward(x, state)`` and
-        ``backward(dh, cache, dstate)`` of one step, as has :class:`~numpy_xlstm.LSTMCell`.
+        A built-in or custom cell. It has ``input_size``, ``hidden_size``, ``init_state(B)``, and
+        for one step ``forward(x, state)`` and ``backward(dh, cache, dstate)``, as in
+        :class:`~numpy_xlstm.LSTMCell`.
     batch_first : bool, default True
-        Whether x is (B, T, D), or (T, B, D), which is PyTorch's default.
+        Whether x is (B, T, D) rather than (T, B, D), PyTorch's default.
 
     Raises
     ------
     OptionError
-        If ``cell`` is none.
+        If ``cell`` lacks one of these attributes.
 
     Notes
     -----
-    Parameters are those of the cell, under its names. A state may be a plain tuple.
+    The layer has the parameters of the cell, under the same names. A state may be a plain tuple.
 
     ``in_features`` and ``out_features``, the widths of x and y, are the cell's ``input_size`` and
     its ``hidden_size``, or ``proj_size`` if it projects h.
@@ -82,7 +83,7 @@ class SequenceLayer(Recurrent):
     """
 
     unrolled = False
-    """Whether the cell is unrolled although it has a kernel."""
+    """Whether to unroll a cell that has a kernel."""
 
     def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
         check_cell(cell)
@@ -93,17 +94,17 @@ class SequenceLayer(Recurrent):
 
     @property
     def kernel(self) -> Kernel | None:
-        """The kernel of the cell; None for a cell that is unrolled."""
+        """Kernel of the cell; None if the cell is unrolled."""
         return None if self.unrolled else KERNELS.get(type(self.cell))
 
     @property
     def Cache(self) -> type:  # type: ignore[override]
-        """The type of what the layer keeps for the backward."""
+        """Type of the residuals."""
         return UnrollCache if self.kernel is None else KernelCache
 
     @property
     def tensor_axes(self) -> Mapping[str, str]:
-        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return getattr(self.cell, "tensor_axes", {})
 
     def init_state(self, batch_size: int) -> Any:
@@ -113,7 +114,7 @@ class SequenceLayer(Recurrent):
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
-        """Forward, without checks; there is no dropout."""
+        """Compute the forward without checks. There is no dropout."""
         if self.kernel is None:
             return unroll(self.cell, x, state, lengths=options.lengths)
         (B, T, D), p, kernel = x.shape, self.params, self.kernel
@@ -127,7 +128,7 @@ class SequenceLayer(Recurrent):
         return y, state, KernelCache(x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         if self.kernel is None:
             return unroll_backward(self.cell, dy, cache, dstate)
         x, kept = cache
@@ -141,5 +142,5 @@ class SequenceLayer(Recurrent):
 
 
 def of_cell(name: str) -> Any:
-    """Return a property of a layer that is its cell's."""
+    """Return a property that reads this attribute of the layer's cell."""
     return property(lambda layer: getattr(layer.cell, name))

@@ -9,7 +9,7 @@ from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 
 
 class sLSTM(SequenceLayer):
-    """An sLSTM over a sequence: :class:`sLSTMCell` at every step, with the same parameters.
+    """An sLSTM over sequences: :class:`sLSTMCell` at every step, with the same parameters.
 
     Parameters
     ----------
@@ -21,11 +21,11 @@ class sLSTM(SequenceLayer):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option is invalid.
 
     Examples
     --------
-    A sequence in two calls is the sequence in one:
+    Two calls on the parts of a sequence give the same outputs as one call on the whole sequence:
 
     >>> import numpy as np
     >>> from numpy_xlstm import sLSTM
@@ -58,5 +58,5 @@ class sLSTM(SequenceLayer):
         super().__init__(cell, batch_first=batch_first)
 
     def check_state(self, state: sLSTMState) -> None:
-        """Raise :class:`StateError` for what is no memory."""
+        """Raise :class:`StateError` for an unreachable state."""
         check_memory(state)

@@ -1,4 +1,4 @@
-"""Soft cap, a pure pair. Derived in ``docs/derivations/blocks.md``."""
+"""Soft cap, as a pair of forward and backward. Derived in ``docs/derivations/blocks.md``."""
 
 from functools import partial
 from inspect import unwrap
@@ -12,14 +12,14 @@ from numpy_xlstm.numerics import Array, is_number, tanh_slope
 
 
 class SoftCapCache(NamedTuple):
-    """What :func:`soft_cap_backward` needs: x and a."""
+    """Residuals of :func:`soft_cap`: x and a."""
 
     x: Array
     cap: float | None
 
 
 def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
-    r"""Squash x into (−a, a): in xLSTM Large, the gates' pre-activations and the logits.
+    r"""Squash x into (−a, a). xLSTM Large caps the gates' pre-activations and the logits.
 
     .. math:: y = a \tanh(x / a)
 
@@ -33,14 +33,14 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     Returns
     -------
     y : np.ndarray
-        In the shape of x.
+        Result, in the shape of x.
     cache
-        What :func:`soft_cap_backward` needs.
+        Residuals for :func:`soft_cap_backward`.
 
     Raises
     ------
     OptionError
-        If ``cap`` is not a positive number; other errors are those of :func:`silu`.
+        If ``cap`` is not a positive number. Other errors are as in :func:`silu`.
 
     Examples
     --------
@@ -57,14 +57,14 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
 @partial(checked_backward, SoftCapCache)
 def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
-    """Gradient of x from that of y: δx = tanh′(x / a) ∘ δy.
+    """Return the gradient of x: δx = tanh′(x / a) ∘ δy.
 
     Parameters
     ----------
     dy : np.ndarray
         Cotangent of y, in its shape.
     cache
-        From :func:`soft_cap`.
+        The cache that :func:`soft_cap` returned.
 
     Returns
     -------
@@ -74,9 +74,9 @@ def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
     Raises
     ------
     CacheError
-        If ``cache`` is not what :func:`soft_cap` has returned.
+        If ``cache`` was not returned by :func:`soft_cap`.
     ShapeError, DTypeError, NonFiniteError
-        If ``dy`` is not like y, or not finite.
+        If ``dy`` has another shape or dtype than y, or is not finite.
 
     Examples
     --------
@@ -91,11 +91,11 @@ def soft_cap_backward(dy: Array, cache: SoftCapCache) -> Array:
 
 
 apply_cap_backward = unwrap(soft_cap_backward)
-"""Backward, without checks."""
+"""Compute the backward without checks."""
 
 
 def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
-    """Forward, without checks."""
+    """Compute the forward without checks."""
     y = x if cap is None else cap * np.tanh(x / cap)  # [cap.1]
     return y, SoftCapCache(x, cap)
 
@@ -106,4 +106,4 @@ def check_cap(name: str, cap: float | None) -> None:
         raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")
     limits = np.finfo(np.float32)
     if cap is not None and not limits.tiny.item() <= float(cap) <= limits.max.item():
-        raise OptionError(f"{name}: expected a number that float32 has; got {cap!r}")
+        raise OptionError(f"{name}: expected a number in the range of float32; got {cap!r}")

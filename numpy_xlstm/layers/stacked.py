@@ -1,4 +1,4 @@
-"""Sequence layers over one another, in one direction or in both."""
+"""Stacks of sequence layers, in one direction or in both."""
 
 from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
@@ -15,50 +15,51 @@ from numpy_xlstm.numerics.available import check_fits
 
 
 class StackedCache(NamedTuple):
-    """What the backward of :class:`Stacked` needs."""
+    """Residuals of :class:`Stacked`."""
 
     kept: list[Any]  # of each layer and direction
-    factors: list[Array | None]  # of the dropout before each layer; None where there is none
+    factors: list[Array | None]  # of the dropout before each layer; None without dropout
     lengths: Array | None
 
 
 class Stacked(Recurrent):
-    """Layers over one another, each of one sequence layer or of two, forward and reverse.
+    """A stack of layers, each one sequence layer or a forward and a reverse one.
 
-    A reverse layer reads each row from its last step to its first, within its own length. The
-    outputs of both directions stand side by side, and are the input of the layer above.
+    A reverse layer reads each row from its last step to its first, within the length of the row.
+    The outputs of both directions are concatenated and are the input of the next layer.
 
     Parameters
     ----------
     layers : list of lists
-        From the bottom to the top: each ``[forward]`` or ``[forward, reverse]``, sequence layers
-        such as :class:`~numpy_xlstm.sLSTM` or :class:`~numpy_xlstm.SequenceLayer`.
+        From the first layer to the last, each ``[forward]`` or ``[forward, reverse]``: sequence
+        layers such as :class:`~numpy_xlstm.sLSTM` or :class:`~numpy_xlstm.SequenceLayer`.
     dropout : float
-        Probability that an entry between two layers is dropped in training, where ``rng`` is given.
+        Probability that an entry between two layers is dropped if ``rng`` is given.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·), or (T, B, ·).
+        Whether x and y are (B, T, ·) rather than (T, B, ·).
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Those of the layers, in their shapes and under their names with PyTorch's suffixes:
+        Parameters of all layers, in the same shapes, under their names with PyTorch's suffixes:
         ``W_l0``, ``W_l0_reverse``, ``W_l1``, …
     layers : list
-        All layers and directions one after the other, in the order of the state.
+        All layers and directions, in the order of the state.
     suffixes : list[str]
-        Of the names of the parameters of each of them.
+        Suffix of the parameter names of each entry of ``layers``.
     directions : list[int]
-        How many there are over one another, and how many directions each has.
+        Number of directions of each layer.
 
     Raises
     ------
     ShapeError, DTypeError, OptionError
-        If a layer is not as wide as what it is given, or has another dtype, or is none.
+        If a layer does not have the width of its input, has another dtype than the first layer, or
+        is not a sequence layer.
 
     Notes
     -----
-    The state is a tuple of the states of all layers and directions: that of layer 0, of layer 0
-    reverse, of layer 1, and so on.
+    The state is a tuple of the states of all layers and directions: layer 0, layer 0 reverse, layer
+    1, and so on.
 
     Examples
     --------
@@ -97,15 +98,15 @@ class Stacked(Recurrent):
 
     @property
     def tensor_axes(self) -> Mapping[str, Any]:
-        """What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+        """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return self.named_grads(layers=[getattr(each, "tensor_axes", {}) for each in self.layers])
 
     def init_state(self, batch_size: int) -> Any:
-        """Return the empty state, a part for each layer and direction."""
+        """Return the empty state, with one entry for each layer and direction."""
         return tuple(layer.inner_state(layer.init_state(batch_size)) for layer in self.layers)
 
     def check_state(self, state: tuple[Any, ...]) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for an unreachable state."""
         for layer, part in zip(self.layers, state, strict=True):
             layer.check_state(part)
 
@@ -115,7 +116,7 @@ class Stacked(Recurrent):
         state: tuple[Any, ...],
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, tuple[Any, ...], StackedCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         lengths, after, each = options.lengths, [], zip(self.layers, state, strict=True)
         cache = StackedCache([], [], lengths)
         for level, directions in enumerate(self.directions):
@@ -134,7 +135,7 @@ class Stacked(Recurrent):
     def compute_backward(
         self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         before, grads = [], []
         each = reversed(list(zip(self.layers, cache.kept, dstate, strict=True)))
         for directions, dropped in reversed(list(zip(self.directions, cache.factors, strict=True))):
@@ -150,7 +151,7 @@ class Stacked(Recurrent):
         return dy, tuple(reversed(before)), self.named_grads(layers=grads[::-1])
 
     def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of such layers has kept this."""
+        """Raise :class:`CacheError` unless ``compute`` of these layers made the residuals."""
         super().check_cache(cache)
         for layer, kept in zip(self.layers, cache.kept, strict=False):
             layer.check_cache(kept)
@@ -167,32 +168,32 @@ def stack_layers(
     batch_first: bool = True,
     **options: Any,
 ) -> Stacked:
-    """Stack layers of one kind.
+    """Make a stack of layers of one kind.
 
     Parameters
     ----------
     layer : callable
-        ``layer(width, hidden_size, **options)`` gives a sequence layer for inputs of that width.
+        ``layer(width, hidden_size, **options)`` returns a sequence layer for inputs of that width.
     input_size, hidden_size : int
-        Widths of x, and of the outputs of each layer and direction.
+        Width of x, and width of the outputs of each layer and direction.
     num_layers : int
-        How many there are.
+        Number of layers.
     bidirectional : bool
-        Whether each has a reverse direction too.
+        Whether each layer also has a reverse direction.
     dropout, batch_first
         As in :class:`Stacked`.
     **options
-        For ``layer``, such as ``num_heads``, ``dtype`` and ``rng``.
+        Options of ``layer``, such as ``num_heads``, ``dtype`` and ``rng``.
 
     Returns
     -------
     Stacked
-        The stack, of x (B, T, D) to y (B, T, H · directions).
+        The stack, which maps x (B, T, D) to y (B, T, H · directions).
 
     Raises
     ------
     OptionError, ShapeError, DTypeError
-        If an option is not one of those above, or the layers do not fit each other.
+        If an option is invalid, or the layers do not fit each other.
 
     Examples
     --------
@@ -203,7 +204,7 @@ def stack_layers(
     >>> stack(np.ones((2, 5, 3)))[0].shape
     (2, 5, 16)
 
-    Of a cell without a layer of its own:
+    A stack of a cell that has no layer of its own:
 
     >>> def gru(width, hidden_size, **options):
     ...     return SequenceLayer(GRUCell(width, hidden_size, **options))
@@ -211,12 +212,12 @@ def stack_layers(
     ['R_l0', 'R_l1', 'W_l0', 'W_l1', 'b_h_l0', 'b_h_l1', 'b_l0', 'b_l1']
     """
     if not callable(layer):
-        raise OptionError(f"layer: expected something to call; got {type(layer).__name__}")
+        raise OptionError(f"layer: expected a callable; got {type(layer).__name__}")
     try:
         signature(layer).bind(input_size, hidden_size, **options)
     except (TypeError, ValueError) as error:
         raise OptionError(
-            f"layer: expected one that takes two widths and {sorted(options)}; got {layer!r:.80}: "
+            f"layer: expected a callable of two widths and {sorted(options)}; got {layer!r:.80}: "
             f"{error}"
         ) from error
 
@@ -234,13 +235,13 @@ def levels(
     bidirectional: bool,
     rng: np.random.Generator | None,
 ) -> list[list[Recurrent]]:
-    """What :class:`Stacked` takes: layers made for the width of x, and of the layer below."""
+    """Make the layers of a :class:`Stacked`, each for the width of x or of the layer below."""
     check_bool("bidirectional", bidirectional)
     made: list[list[Recurrent]] = []
     for n in range(check_positive("num_layers", num_layers)):
         width = _width(made[-1]) if made else input_size
         made.append([make(width) for _ in range(1 + bidirectional)])
-        if n == 1:  # as all above it are
+        if n == 1:  # all later layers have this size
             numbers = sum(layer.num_parameters for layer in made[1])
             dtype = made[1][0].dtype or np.float64
             check_fits([(numbers,)], dtype, rng, times=num_layers - 1)
@@ -248,12 +249,12 @@ def levels(
 
 
 def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """How the two directions see the steps of an array (B, T, ·): both are their own inverse."""
+    """Return the step order of each direction as a function of (B, T, ·). Both are involutions."""
     return lambda array: array, lambda array: reverse_steps(array, lengths)
 
 
 def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
-    """(B, T, ·) with the steps of each row in reverse, within its length; padding stays.
+    """Reverse the steps of each row of (B, T, ·) within its length; padding stays in place.
 
     Examples
     --------
@@ -271,12 +272,12 @@ def reverse_steps(array: Array, lengths: Array | None = None) -> Array:
 
 
 def _width(directions: Sequence[Recurrent]) -> int:
-    """Of the outputs of all directions, side by side."""
+    """Return the width of the concatenated outputs of all directions."""
     return sum(layer.out_features for layer in directions)
 
 
 def _checked_layers(layers: Any) -> list[list[Recurrent]]:
-    """Return the layers if they fit on one another, else raise an error that names one."""
+    """Return the layers if each fits the one below, else raise an error that names a layer."""
     several = isinstance(layers, list | tuple) and len(layers) > 0
     found = [list(each) if isinstance(each, list | tuple) else [] for each in layers if several]
     if not found or not all(1 <= len(directions) <= 2 for directions in found):
@@ -289,7 +290,7 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
                 raise OptionError(f"layers[{n}]: expected {expected}; got {type(layer).__name__}")
             width = _width(found[n - 1]) if n else found[0][0].in_features
             if layer.in_features != width:
-                expected = f"in_features {width}, the width of what it is given"
+                expected = f"in_features {width}, the width of its input"
                 raise ShapeError(f"layers[{n}]: expected {expected}; got {layer.in_features}")
             if layer.dtype != (dtype := found[0][0].dtype):
                 expected = f"{dtype}, the dtype of the first layer"

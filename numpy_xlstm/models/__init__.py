@@ -1,4 +1,4 @@
-"""Models: layers put together, under the same protocols as the layers themselves."""
+"""Models: combinations of layers with the same interface as a layer."""
 
 from numpy_xlstm.models.blocks import (
     BlockStack,

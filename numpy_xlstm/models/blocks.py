@@ -1,4 +1,4 @@
-"""Blocks, norm, layer, residual, then norm, feed-forward, residual; and stacks of them."""
+"""Residual blocks with a recurrent and an optional feed-forward layer, and stacks of blocks."""
 
 import copy
 from collections import namedtuple
@@ -25,17 +25,17 @@ from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
 PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
-"""What the parts of a block are called in the first paper's package."""
+"""Names of the parts of a block in the first paper's package."""
 
 
 BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
-"""What the backward of a block needs: the caches of its parts."""
+"""Residuals of the parts of a block."""
 
 
 class ResidualBlock(Recurrent):
-    """x + layer(norm(x)), and then, if there is a feed-forward layer, x + ffn(norm(x)).
+    """A block x + layer(norm(x)), followed by x + ffn(norm(x)) if it has a feed-forward layer.
 
-    The state is that of the layer. ``parts`` says what the parts are called, and ``ffn_dropout`` is
+    The state is that of the layer. ``parts`` contains the names of the parts. ``ffn_dropout`` is
     the probability that an output of the feed-forward layer is dropped in training.
     """
 
@@ -56,17 +56,17 @@ class ResidualBlock(Recurrent):
         self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
     def init_state(self, batch_size: int) -> Any:
-        """Return the empty state, that of the layer: zeros, and m = −inf."""
+        """Return the empty state of the layer: zeros, and m = −inf."""
         return self.layer.init_state(batch_size)
 
     def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for an unreachable state."""
         self.layer.check_state(state)
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, BlockCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         normed, norm = self.norm.compute(x)
         y, state, layer = self.layer.compute(normed, state, options)
         x = x + y  # [block.1]
@@ -80,7 +80,7 @@ class ResidualBlock(Recurrent):
     def compute_backward(
         self, dy: Array, cache: BlockCache, dstate: Any
     ) -> tuple[Array, Any, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         grads = {}
         if self.ffn is not None and self.ffn_norm is not None:
             dffn = self.drop.compute_backward(dy, cache.dropped)
@@ -93,19 +93,19 @@ class ResidualBlock(Recurrent):
 
 
 class mLSTMBlock(ResidualBlock):
-    """An mLSTM layer behind a layer norm, added to its input: the pre up-projection block.
+    """A residual block of layer norm and mLSTM layer: the pre up-projection block.
 
     Parameters
     ----------
     config : mLSTMBlockConfig
-        Of the layer; ``mlstm.embedding_dim`` must be set.
+        The layer's configuration; ``mlstm.embedding_dim`` must be set.
     **options
         ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.mLSTMLayer`.
 
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------
@@ -125,19 +125,19 @@ class mLSTMBlock(ResidualBlock):
 
 
 class sLSTMBlock(ResidualBlock):
-    """An sLSTM layer and a gated feed-forward layer: the post up-projection block.
+    """A residual block of sLSTM and gated feed-forward layer: the post up-projection block.
 
     Parameters
     ----------
     config : sLSTMBlockConfig
-        Of both layers; ``slstm.embedding_dim`` must be set.
+        Configuration of both layers; ``slstm.embedding_dim`` must be set.
     block, num_blocks, dtype, rng
         As in :class:`~numpy_xlstm.sLSTMLayer`.
 
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------
@@ -174,14 +174,14 @@ class sLSTMBlock(ResidualBlock):
 
 
 Recomputed = namedtuple("Recomputed", "x state options")
-"""Kept instead of a block's cache: what its forward was given, to run it again."""
+"""Arguments of a block's forward, kept instead of its residuals to compute them again."""
 
 StackCache = namedtuple("StackCache", "blocks norm")
-"""What the backward of a stack needs: the cache of each block, or what to find it with."""
+"""Residuals of a stack: those of each block, or what they can be computed from."""
 
 
 class BlockStack(Recurrent):
-    """Blocks one after the other, ``blocks.0``, ``blocks.1``, …, and then a norm, if there is one.
+    """Blocks in sequence, ``blocks.0``, ``blocks.1``, …, followed by an optional norm.
 
     The state is a tuple of the states of the blocks.
     """
@@ -195,18 +195,18 @@ class BlockStack(Recurrent):
         self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
-        """Return the empty state, one part for each block: zeros, and m = −inf."""
+        """Return the empty state, with one entry for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
 
     def check_state(self, state: tuple[Any, ...]) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for an unreachable state."""
         for block, part in zip(self.blocks, state, strict=True):
             block.check_state(part)
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, StackCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         after, caches, norm = [], [], None
         for block, before in zip(self.blocks, state, strict=True):
             kept = Recomputed(x, before, copy.deepcopy(options)) if options.recompute else None
@@ -220,7 +220,7 @@ class BlockStack(Recurrent):
     def compute_backward(
         self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         before, grads, norm_grads = list(dstate), [Grads() for _ in self.blocks], {}
         if self.norm is not None:
             dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
@@ -233,7 +233,7 @@ class BlockStack(Recurrent):
 
 
 class xLSTMBlockStack(StateDict, BlockStack):
-    """The stack of the first paper: xLSTM[a:b], mLSTM and sLSTM blocks in any order.
+    """The stack of the first paper, xLSTM[a:b]: mLSTM and sLSTM blocks in any order.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ class xLSTMBlockStack(StateDict, BlockStack):
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------

@@ -21,16 +21,16 @@ from numpy_xlstm.numerics import check_positive, checked_path, did_you_mean
 
 @dataclasses.dataclass
 class Config:
-    """Base of all configurations: a dataclass that is checked when it is made.
+    """Base class of configurations: dataclasses that are validated when they are made.
 
-    A field whose name begins with an underscore in a file of the official package is what that
-    package has computed from the others; it is skipped.
+    Names with a leading underscore are skipped: the official package computes these fields from the
+    others.
     """
 
     def __post_init__(self) -> None:
-        """Raise :class:`OptionError` where a value is not of the type of its field.
+        """Raise :class:`OptionError` if a value does not have the type of its field.
 
-        A type may carry a check of its own, as ``Annotated[int, check_positive]``.
+        A type may have an additional check, as in ``Annotated[int, check_positive]``.
         """
         checks = typing.get_type_hints(type(self), include_extras=True)
         for name, hint in typing.get_type_hints(type(self)).items():
@@ -49,7 +49,7 @@ class Config:
         Raises
         ------
         OptionError
-            If a name is unknown or missing, or a value is not what it should be.
+            If a name is unknown or missing, or a value is invalid.
         """
         if not isinstance(values, Mapping):
             raise OptionError(f"{cls.__name__}: expected a mapping of names; got {values!r}")
@@ -69,33 +69,33 @@ class Config:
 
     @classmethod
     def checked(cls, config: Any) -> Self:
-        """Return a copy, checked again, or raise :class:`OptionError` for another kind."""
+        """Return a validated copy, or raise :class:`OptionError` for another type."""
         if not isinstance(config, cls):
             raise OptionError(f"config: expected a {cls.__name__}; got {type(config).__name__}")
         return type(config).from_dict(config.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return nested dictionaries of plain values, which :meth:`from_dict` reads."""
+        """Return nested dictionaries of plain values, the input of :meth:`from_dict`."""
         return dataclasses.asdict(self)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a configuration from a file, YAML if it ends in .yaml or .yml, else JSON.
+        """Read a configuration from a file, which is YAML if it ends in .yaml or .yml, else JSON.
 
         Raises
         ------
         OptionError, OSError
-            If the file does not hold such a configuration, or cannot be read.
+            If the file does not contain such a configuration, or cannot be read.
         """
         return cls.from_dict(read_values(path))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the configuration to a file, in the format that its name asks for.
+        """Write the configuration to a file, in the format given by the suffix of its name.
 
         Raises
         ------
         OptionError, OSError
-            If the name ends neither in .json nor in .yaml or .yml, or cannot be written to.
+            If the suffix is not .json, .yaml or .yml, or the file cannot be written.
         """
         name, _, write = _format(path)
         if name == "JSON" and checked_path("config", path).suffix.lower() != ".json":
@@ -104,7 +104,7 @@ class Config:
 
 
 def read_values(path: str | os.PathLike[str]) -> Any:
-    """Read what is to be a configuration from a file, YAML or JSON."""
+    """Read the values of a configuration from a YAML or JSON file."""
     name, parse, _ = _format(path)
     text = read_regular("config", path, MAX_BYTES)
     try:
@@ -125,14 +125,14 @@ Probability = typing.Annotated[float, partial(check_range, low=0, high=1)]
 
 
 def _alternatives(hint: Any) -> list[Any]:
-    """The types and single values that a type allows: those of a union and of a Literal."""
+    """Return the types and single values that a type, a union or a Literal allows."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType, typing.Literal):
         return [kind for each in typing.get_args(hint) for kind in _alternatives(each)]
     return [None if hint is type(None) else hint]
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type or is that value; an int is a float, and a bool no int."""
+    """Return whether a value has a type or is the value. An int is a float; a bool is no int."""
     if typing.get_origin(kind) is list:
         (entry,) = typing.get_args(kind)
         return isinstance(value, list) and all(_fits(each, entry) for each in value)
@@ -144,7 +144,7 @@ def _fits(value: Any, kind: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A number of NumPy as one of Python, and a tuple as a list: what JSON and YAML know."""
+    """Convert NumPy numbers and tuples to Python numbers and lists, for JSON and YAML."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, list | tuple | range):
@@ -153,7 +153,7 @@ def _plain(value: Any) -> Any:
 
 
 def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes], Any], Any]:
-    """The name of a file's format, and how to read and to write it."""
+    """Return the name of a file's format, its parser and its writer."""
     if checked_path("config", path).suffix.lower() not in (".yaml", ".yml"):
         return "JSON", parse_json, lambda values: json.dumps(values, indent=2) + "\n"
     try:

@@ -1,4 +1,4 @@
-"""How the weights of the official models start."""
+"""Initial weights of the official models."""
 
 import math
 from typing import TypeVar
@@ -13,12 +13,12 @@ M = TypeVar("M", bound=Module)
 
 
 def small_init(layer: M, dim: int, rng: np.random.Generator) -> M:
-    """The layer with weights of variance 2/(5 dim): "small init", Nguyen & Salazar 2019."""
+    """Draw weights with variance 2/(5 dim): "small init", Nguyen & Salazar 2019."""
     return _normal(layer, math.sqrt(2 / (5 * dim)), rng)
 
 
 def wang_init(layer: M, dim: int, num_blocks: int, rng: np.random.Generator) -> M:
-    """The layer with weights of deviation 2/(num_blocks √dim), for what adds to the residual."""
+    """Draw weights with deviation 2/(num_blocks √dim), for maps into the residual stream."""
     return _normal(layer, 2 / (check_positive("num_blocks", num_blocks) * math.sqrt(dim)), rng)
 
 
@@ -32,7 +32,7 @@ def _normal(layer: M, deviation: float, rng: np.random.Generator) -> M:
 
 
 def start_gates(gates: LinearGroup, input_bias: float | Array) -> LinearGroup:
-    """The gates with weights at 0, the input gate's biases as given, the forget gate's 3 to 6."""
+    """Set weights to 0, input biases to the given ones, and forget biases to 3 … 6."""
     NH, *_ = gates.widths.values()
     bias = np.concatenate((np.broadcast_to(input_bias, NH), np.linspace(3, 6, NH)))
     rows = gates.slices if gates.fused is None else [slice(None)]

@@ -1,4 +1,4 @@
-"""The language model: embedding, a recurrent body, linear head."""
+"""The language model: embedding, recurrent body, linear head."""
 
 from collections import namedtuple
 from collections.abc import Mapping
@@ -27,22 +27,22 @@ from numpy_xlstm.numerics import (
 )
 
 RecurrentModel = Recurrent
-"""What can be trained, evaluated and saved: a layer with a state, or a model of such layers."""
+"""Type of everything that can be trained, evaluated and saved: a recurrent layer or model."""
 
 
 class SpecialTokens(NamedTuple):
-    """The ids with a meaning of their own that a checkpoint names.
+    """Ids of the special tokens of a checkpoint.
 
     Parameters
     ----------
     bos : int, optional
-        Before a text.
+        Id that begins a text.
     eos : tuple of int
-        Any of these ends a text.
+        Ids each of which ends a text.
     pad : int, optional
-        Fills up a row.
+        Id of padding.
     insert_bos : bool
-        Whether a text is to begin with ``bos``, even if its tokenizer does not say so.
+        Whether to insert ``bos`` before a text, even if its tokenizer does not.
 
     Examples
     --------
@@ -58,7 +58,7 @@ class SpecialTokens(NamedTuple):
 
     @classmethod
     def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
-        """Return them, ``eos`` being one or a list of them, or raise :class:`OptionError`."""
+        """Make the record from checked ids. ``eos`` may be one id, a list of ids or None."""
         many = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
         ends = tuple(check_whole("eos_token_id", token) for token in many)
         starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))
@@ -67,11 +67,11 @@ class SpecialTokens(NamedTuple):
 
 
 LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped head capped")
-"""What the backward of :class:`LanguageModel` needs: the caches of its parts."""
+"""Residuals of the parts of a :class:`LanguageModel`."""
 
 
 class LanguageModel(StateDict, Recurrent):
-    r"""Predict the next token from all tokens so far.
+    r"""A model that predicts the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
 
@@ -83,8 +83,8 @@ class LanguageModel(StateDict, Recurrent):
         Width D of a token's vector E, the input width of the body.
     body
         A layer such as ``LSTM(D, H)``, ``sLSTM(D, H)`` or ``mLSTM(D, H)``, or a stack of blocks.
-        The model trains this very object and has its dtype, and its state in the layout in which
-        layers hand states to one another: the batch is the first axis of every array.
+        The model uses this object, not a copy, and has its dtype. The state of the model is that of
+        the body, with the batch as the first axis of every array.
     tied : bool
         Whether the head's W is E.
     head_bias : bool
@@ -94,20 +94,20 @@ class LanguageModel(StateDict, Recurrent):
     embedding_dropout : float
         Probability that an entry of a token's vector is dropped in training.
     rng : np.random.Generator, optional
-        Draws the embedding and the head; a fresh, unseeded one if omitted.
+        Generator for the initial embedding and head; a new, unseeded one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``embedding.weight`` (V, D), ``cell.…`` with the body's own names and shapes,
-        ``head.weight`` (V, H), ``head.bias`` (V,).
+        ``embedding.weight`` (V, D), ``cell.…`` with the body's names and shapes, ``head.weight``
+        (V, H), ``head.bias`` (V,).
 
     Raises
     ------
     ShapeError
-        If the body is not ``embedding_size`` wide at its input, or at its output if W is E.
+        If the input width of the body, or its output width if W is E, is not ``embedding_size``.
     OptionError
-        If the body is no recurrent layer, or one that reads the text in reverse too.
+        If the body is not a recurrent layer, or if it also reads the text in reverse.
 
     Examples
     --------
@@ -124,9 +124,9 @@ class LanguageModel(StateDict, Recurrent):
     """
 
     special_tokens: SpecialTokens = SpecialTokens()
-    """What ids mean, where a checkpoint has said so."""
+    """Special tokens, if the checkpoint has any."""
     names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
-    """What embedding, body and head are called."""
+    """Names of embedding, body and head."""
 
     Cache = LanguageModelCache
 
@@ -158,18 +158,18 @@ class LanguageModel(StateDict, Recurrent):
         self._tie()
 
     def _tie(self) -> None:
-        """Let a tied head have the matrix of the embedding."""
+        """Use the matrix of the embedding for a tied head."""
         if self.tied:
             self.head = self.head.over(self.embedding.params)
 
     def over(self, params: Mapping[str, Array]) -> Self:
-        """As :meth:`with_params`, without checks: for arrays that have been checked."""
+        """Do the same as :meth:`with_params`, without checks, for validated arrays."""
         clone = super().over(params)
         clone._tie()
         return clone
 
     def init_state(self, batch_size: int) -> Any:
-        """Return the empty state, that of the body."""
+        """Return the empty state of the body."""
         empty = self.body.init_state(check_positive("batch_size", batch_size))
         return self.body.inner_state(empty)
 
@@ -182,21 +182,21 @@ class LanguageModel(StateDict, Recurrent):
         lengths: Array | None = None,
         recompute: bool = False,
     ) -> tuple[Array, Any, LayerCache]:
-        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V), as :meth:`sLSTM.forward`.
+        """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V).
 
         Parameters
         ----------
         tokens, state, rng, lengths
-            As x, state, rng and lengths there. Tokens at padding may be any from 0 to V − 1.
+            As x, state, rng and lengths in :meth:`sLSTM.forward`. Padding may be any tokens.
         recompute : bool
-            For a body of blocks: keep only the input of each block, and run the block again in the
-            backward: about a third more time for a fraction of the memory. The result is the same,
-            bit for bit.
+            For a body of blocks: keep only the input of each block, and compute its residuals again
+            in the backward. This takes about a third more time and a fraction of the memory. The
+            result is the same, bit for bit.
 
         Raises
         ------
         DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
-            If an argument is not as described.
+            If an argument is invalid.
         """
         check_recompute(self, recompute)
         return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
@@ -204,11 +204,11 @@ class LanguageModel(StateDict, Recurrent):
     def backward(  # type: ignore[override]
         self, dy: Array, cache: LayerCache, dstate: Any = None
     ) -> tuple[None, Any, Grads]:
-        """As :meth:`sLSTM.backward`, but with None for the tokens, which have no gradient."""
+        """Do the same as :meth:`sLSTM.backward`, with None for the gradient of the tokens."""
         return None, *super().backward(dy, cache, dstate)[1:]
 
     def check_state(self, state: Any) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for an unreachable state."""
         self.body.check_state(state)
 
     def compute(
@@ -217,7 +217,7 @@ class LanguageModel(StateDict, Recurrent):
         state: Any,
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, Any, LanguageModelCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         x, embedding = self.embedding.compute(tokens)
         x, dropped = self.embedding_dropout.compute(x, options.rng)
         h, state, body = self.body.compute(x, state, options)
@@ -228,7 +228,7 @@ class LanguageModel(StateDict, Recurrent):
     def compute_backward(  # type: ignore[override]
         self, dy: Array, cache: LanguageModelCache, dstate: Any
     ) -> tuple[None, Any, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         dhead = apply_cap_backward(dy, cache.capped)
         dh, head = self.head.compute_backward(dhead, cache.head)
         dx, dstate0, body = self.body.compute_backward(dh, cache.body, dstate)
@@ -248,7 +248,7 @@ class LanguageModel(StateDict, Recurrent):
         rng: np.random.Generator | None = None,
         **options: Any,
     ) -> npt.NDArray[np.int64]:
-        """Continue rows of ids; see :func:`numpy_xlstm.generate`, which has the options.
+        """Continue rows of ids. The options are those of :func:`numpy_xlstm.generate`.
 
         Examples
         --------
@@ -261,7 +261,7 @@ class LanguageModel(StateDict, Recurrent):
         return generate(self, ids, rng=rng, **options)
 
     def prepared(self) -> PreparedModel:
-        """Return the model ready to go on token by token, as :func:`~numpy_xlstm.generate` does.
+        """Prepare the model for decode steps, as :func:`~numpy_xlstm.generate` does.
 
         Examples
         --------
@@ -276,7 +276,7 @@ class LanguageModel(StateDict, Recurrent):
 
     @property
     def shared(self) -> tuple[str, str] | None:  # type: ignore[override]
-        """What the head's matrix and the embedding's are called, where they are the same one."""
+        """Names of the matrices of head and embedding if they are tied."""
         return (f"{self.names[2]}.weight", f"{self.names[0]}.weight") if self.tied else None
 
     def check_input(self, tokens: Any) -> None:
@@ -307,7 +307,7 @@ def _check_body(body: Any, width: int, tied: bool) -> None:
         if not hasattr(body, name):
             raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")
     if not body.causal:
-        raise OptionError("body: expected one that sees no token to come; got one with a reverse")
+        raise OptionError("body: expected a causal one; got one with a reverse direction")
     for name in ("in_features", "out_features")[: 2 if tied else 1]:
         if (got := getattr(body, name)) != width:
             expected = f"{name} {width}, the width of the embedding"

@@ -1,4 +1,4 @@
-"""The block of xLSTM Large, of "xLSTM 7B": soft caps, RMS norms, SwiGLU, no convolution.
+"""The block of xLSTM Large ("xLSTM 7B"): soft caps, RMS norms, SwiGLU, no convolution.
 
 Derived in ``docs/blocks/xlstm-large-block.md``, whose tags are cited here.
 """
@@ -34,7 +34,7 @@ SIGMOID = ACTIVATIONS["sigmoid"]
 xLSTMLargeLayerCache = namedtuple(
     "xLSTMLargeLayerCache", "qkvo gates capped mlstm norm normed o sigmoid out"
 )
-"""What the backward needs: the caches of the parts, norm(h) and the output gate, (B, T, NH·DV)."""
+"""Residuals: those of the parts, and norm(h) and the output gate, (B, T, NH·DV)."""
 
 
 class xLSTMLargeLayer(Recurrent):
@@ -88,14 +88,14 @@ class xLSTMLargeLayer(Recurrent):
         self.gates = start_gates(self.gates, -10)
 
     def init_state(self, batch_size: int) -> mLSTMState:
-        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         NH, DK, DV = self.config.num_heads, self.config.qk_dim, self.config.v_dim
         return empty_memory((batch_size, NH, DK // NH, DV // NH), self.dtype)
 
     def compute(
         self, x: Array, state: mLSTMState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
-        """Forward, without checks; there is no dropout."""
+        """Compute the forward without checks. There is no dropout."""
         (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
         pre, gates = self.gates.compute(x)
         (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
@@ -111,7 +111,7 @@ class xLSTMLargeLayer(Recurrent):
     def compute_backward(
         self, dy: Array, cache: xLSTMLargeLayerCache, dstate: mLSTMState
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         dgated, out = self.out_proj.compute_backward(dy, cache.out)
         do_pre = SIGMOID.backward(dgated * cache.normed, cache.sigmoid)  # [large.5]
         dnormed = dgated * cache.o  # [large.6]
@@ -131,12 +131,12 @@ class xLSTMLargeBlock(ResidualBlock):
     Parameters
     ----------
     config, dtype, rng
-        As of :class:`xLSTMLarge`. A state is an :class:`mLSTMState`.
+        As in :class:`xLSTMLarge`. A state is an :class:`mLSTMState`.
 
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------
@@ -168,5 +168,5 @@ class xLSTMLargeBlock(ResidualBlock):
 
 
 def rms_norm(config: xLSTMLargeConfig, dtype: npt.DTypeLike) -> RMSNorm:
-    """The norm before both layers, and behind the last block."""
+    """Make the norm that is used before both layers and after the last block."""
     return RMSNorm(config.embedding_dim, config.norm_eps, bias=config.use_bias, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The configuration of xLSTM Large, of "xLSTM 7B", with the official field names and defaults."""
+"""Configuration of xLSTM Large ("xLSTM 7B"), with the official field names and defaults."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -16,12 +16,12 @@ Cap = Annotated[float | None, check_cap]
 
 @dataclass
 class xLSTMLargeConfig(Config):
-    """The architecture of "xLSTM 7B" (arXiv 2503.13427).
+    """Configuration of "xLSTM 7B" (arXiv 2503.13427).
 
     Attributes
     ----------
     embedding_dim, num_heads, num_blocks, vocab_size : int
-        Width D, number of heads, of blocks and of tokens.
+        Width D, and numbers of heads, blocks and tokens.
     use_bias : bool
         Whether linear maps and norms have biases; the gates of the mLSTM always do.
     norm_eps : float
@@ -29,33 +29,33 @@ class xLSTMLargeConfig(Config):
     add_out_norm : bool
         Whether there is a norm after the last block.
     qk_dim_factor, v_dim_factor : float
-        Width of all queries, and of all values, as a part of D.
+        Widths of all queries, and of all values, as fractions of D.
     chunk_size : int
         Steps per chunk of the chunkwise form.
     eps : float
         ε of the mLSTM's denominator.
     ffn_proj_factor, ffn_round_up_to_multiple_of
-        Inner width of the feed-forward layer: a multiple of D, rounded up.
+        Inner width of the feed-forward layer: this factor times D, rounded up.
     gate_soft_cap, output_logit_soft_cap : float
         Soft caps of the gates' pre-activations and of the logits.
     weight_mode : {"single", "fused"}
-        Whether q, k, v and output gate, input and forget gate, and the two maps up of the
-        feed-forward layer are stored as one matrix each.
+        "fused" stores three groups of maps as one matrix each: q, k, v and output gate; input and
+        forget gate; the two up-projections of the feed-forward layer.
     norm_reduction_force_float32, autocast_kernel_dtype, inference_state_dtype
-        Of no meaning here, see the notes.
+        Ignored, see the notes.
     chunkwise_kernel, sequence_kernel, step_kernel, mode, return_last_states
-        Of no meaning here, see the notes.
+        Ignored, see the notes.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        If a value does not have the type of its field, or is out of range.
 
     Notes
     -----
-    The other fields choose kernels and number formats of the official package. They are taken so
-    that its files can be read, and have no meaning here: training, prefill and generation are one
-    ``forward`` in the dtype of the model.
+    The other fields select kernels and number formats of the official package. They are accepted so
+    that its files can be read, and ignored: training, prefill and generation use one ``forward`` in
+    the dtype of the model.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class xLSTMLargeConfig(Config):
     weight_mode: Literal["single", "fused"] = "single"
 
     def __post_init__(self) -> None:
-        """Check the values, also beside each other."""
+        """Check the values and that they do not contradict each other."""
         super().__post_init__()
         for name in ("qk_dim", "v_dim"):
             if (width := getattr(self, name)) % self.num_heads or width == 0:

@@ -1,25 +1,25 @@
-"""The orders in which the official package stores R and b of an sLSTM: each backend has its own.
+"""Layouts of R and b of an sLSTM in the official package, one for each of its backends.
 
-"vanilla" is ours, R (NH, 4·DH out, DH in) and b (4, NH, DH) in one row; "cuda" has R
-(NH, DH in, 4·DH out) and b (NH, 4, DH) in one row. Both rows have the same shape, so that nothing
-but R says which is which. Newer versions store what is called "canonical" here, R (NH, DH, 4, DH)
-and b (NH, 4, DH).
+"vanilla" is also the layout of this package: R (NH, 4·DH out, DH in) and b (4, NH, DH), flattened.
+"cuda" has R (NH, DH in, 4·DH out) and b (NH, 4, DH), flattened. The flattened b has the same shape
+in both, so only R shows the layout. Newer versions store R (NH, DH, 4, DH) and b (NH, 4, DH), which
+is called "canonical" here.
 """
 
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array, check_choice
 
 KERNEL, BIAS = "_recurrent_kernel_", "_bias_"
-"""What the names of R and b end in."""
+"""Suffixes of the names of R and b."""
 
 LAYOUTS = "vanilla", "cuda"
-"""The orders that can be written."""
+"""Layouts in which R and a flattened b can be stored."""
 
 Shape = tuple[int, ...]
 
 
 def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
-    """Shapes of R and b."""
+    """Return the shapes of R and b in a layout."""
     return {
         "vanilla": ((NH, 4 * DH, DH), (4 * NH * DH,)),
         "cuda": ((NH, DH, 4 * DH), (4 * NH * DH,)),
@@ -30,21 +30,21 @@ def shapes(layout: str, NH: int, DH: int) -> tuple[Shape, Shape]:
 def found_layouts(
     name: str, R: Shape, b: Shape, ours: Shape, layout: str | None = None
 ) -> tuple[str, str]:
-    """Return the orders of R and of b, from their shapes and from the shape of R here.
+    """Determine the layouts of R and of b from their shapes.
 
     Parameters
     ----------
     name : str
-        What R is called.
+        Name of R.
     R, b, ours : tuple of int
-        The shapes.
+        Shapes of R and b, and of R in the model.
     layout : {"vanilla", "cuda"}, optional
-        The order of b, where it is known from elsewhere; else it is that of R.
+        Layout of b, if it is known; otherwise that of R.
 
     Raises
     ------
     ShapeError
-        If a shape is none of an sLSTM of this size, or the order of b cannot be told.
+        If a shape does not occur in an sLSTM of this size, or the layout of b is ambiguous.
     """
     NH, DH = ours[0], ours[2]
     known = {each: shapes(each, NH, DH) for each in (*LAYOUTS, "canonical")}
@@ -61,14 +61,14 @@ def found_layouts(
         return of_R, check_choice("layout", layout, LAYOUTS)
     if of_R == "canonical" and NH > 1:
         raise ShapeError(
-            f"{bias}: expected shape {known['canonical'][1]} beside R {R}; got {b}, which may be "
-            "in either order: say which, layout='vanilla' or layout='cuda'"
+            f"{bias}: expected shape {known['canonical'][1]} for R {R}; got {b}, whose layout is "
+            "ambiguous: pass layout='vanilla' or layout='cuda'"
         )
     return of_R, "vanilla" if of_R == "canonical" else of_R
 
 
 def kernel_to_vanilla(R: Array, layout: str) -> Array:
-    """R, in any order, as (NH, 4·DH, DH)."""
+    """Convert R from any layout to (NH, 4·DH, DH)."""
     if layout == "vanilla":
         return R
     NH, DH = R.shape[:2]
@@ -76,12 +76,12 @@ def kernel_to_vanilla(R: Array, layout: str) -> Array:
 
 
 def bias_to_vanilla(b: Array, layout: str, NH: int) -> Array:
-    """b, in any order, gate by gate."""
+    """Convert b from any layout to "vanilla", gate by gate."""
     return b if layout == "vanilla" else b.reshape(NH, 4, -1).swapaxes(0, 1).reshape(-1)
 
 
 def kernel_from_vanilla(R: Array, layout: str) -> Array:
-    """R (NH, 4·DH, DH) in another order: the inverse of :func:`kernel_to_vanilla`."""
+    """Convert R (NH, 4·DH, DH) to another layout. Inverse of :func:`kernel_to_vanilla`."""
     if layout == "vanilla":
         return R
     NH, _, DH = R.shape
@@ -90,7 +90,7 @@ def kernel_from_vanilla(R: Array, layout: str) -> Array:
 
 
 def bias_from_vanilla(b: Array, layout: str, NH: int) -> Array:
-    """b, gate by gate, in another order: the inverse of :func:`bias_to_vanilla`."""
+    """Convert b, gate by gate, to another layout. Inverse of :func:`bias_to_vanilla`."""
     if layout == "vanilla":
         return b
     canonical = b.reshape(4, NH, -1).swapaxes(0, 1)
@@ -98,7 +98,7 @@ def bias_from_vanilla(b: Array, layout: str, NH: int) -> Array:
 
 
 def in_layout(params: dict[str, Array], layout: str) -> dict[str, Array]:
-    """Return parameters, in our order, with every R and b in another."""
+    """Return the parameters with every R and b in another layout."""
     check_choice("layout", layout, (*LAYOUTS, "canonical"))
     found = dict(params)
     for name, R in params.items():

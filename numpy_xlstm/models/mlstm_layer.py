@@ -36,7 +36,7 @@ class mLSTMBlockState(NamedTuple):
     Parameters
     ----------
     conv : np.ndarray
-        The last inputs of the convolution, (B, K − 1, I), I the inner width.
+        Last inputs of the convolution, (B, K − 1, I), I the inner width.
     mlstm : mLSTMState
         Memory of the cell.
 
@@ -57,7 +57,7 @@ class mLSTMBlockState(NamedTuple):
 mLSTMLayerCache = namedtuple(
     "mLSTMLayerCache", "up conv active gate projections gates memory norm read down dropped"
 )
-"""What the backward needs: the caches of the parts, and what is gated, (B, T, I)."""
+"""Residuals: those of the parts, and the array ``read`` that is gated, (B, T, I)."""
 
 
 class mLSTMLayer(Recurrent):
@@ -73,7 +73,7 @@ class mLSTMLayer(Recurrent):
     config : mLSTMLayerConfig
         Sizes; ``embedding_dim`` must be set.
     num_blocks : int
-        How many blocks the stack has, for the initial W_down.
+        Number of blocks in the stack, which scales the initial W_down.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
@@ -127,7 +127,7 @@ class mLSTMLayer(Recurrent):
         self.gates = start_gates(self.gates, rng.normal(0, 0.1, NH))
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
-        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         conv, NH = self.conv1d.init_state(batch_size), self.config.num_heads
         DH = self.inner // NH
         return mLSTMBlockState(conv, empty_memory((batch_size, NH, DH, DH), self.dtype))
@@ -135,7 +135,7 @@ class mLSTMLayer(Recurrent):
     def compute(
         self, x: Array, state: mLSTMBlockState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         (inner, z), up = self.up.compute(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.compute(inner, state.conv, options)
         a, active = SILU.forward(convolved)  # [mblock.2]
@@ -158,7 +158,7 @@ class mLSTMLayer(Recurrent):
     def compute_backward(
         self, dy: Array, cache: mLSTMLayerCache, dstate: mLSTMBlockState
     ) -> tuple[Array, mLSTMBlockState, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)

@@ -1,4 +1,4 @@
-"""What parameters are called in the files of others, and what they are here."""
+"""Conversion between the parameter names of this package and those in other files."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -11,22 +11,22 @@ T = TypeVar("T")
 ANYWHERE = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-"""What ``torch.compile`` and other wrappers put before the name of a module, at any depth."""
+"""Prefixes that ``torch.compile`` and other wrappers add to a module's name at any depth."""
 
 OUTSIDE = "module.", "model."
-"""What a whole model in another module has before every name."""
+"""Prefixes of every name of a model that is part of another module."""
 
 EMBEDDINGS = "backbone.embeddings.", "embedding."
-"""What transformers calls the embedding, and what xLSTMLarge does."""
+"""Prefixes of the embedding in transformers and in xLSTMLarge."""
 
 
 def unwrapped(named: Mapping[str, T]) -> dict[str, T]:
-    """Take off what wrappers have put before the names.
+    """Remove the prefixes of wrappers from the names.
 
     Raises
     ------
     ShapeError
-        If two names are the same without it.
+        If two names are equal without their prefixes.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def _shared(names: Iterable[str]) -> str | None:
 
 
 def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
-    """Return what is named under other names, each of which must be new."""
+    """Rename the entries. Two entries must not get the same name."""
     found: dict[str, T] = {}
     for name, value in named.items():
         if names[name] in found:
@@ -54,7 +54,7 @@ def renamed(named: Mapping[str, T], names: Mapping[str, str]) -> dict[str, T]:
 
 
 def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
-    """Names of ``xLSTMForCausalLM`` as those of xLSTMLarge."""
+    """Rename the entries from ``xLSTMForCausalLM`` to xLSTMLarge."""
     theirs, ours = EMBEDDINGS
     return renamed(
         named, {n: ours + n.removeprefix(theirs) if n.startswith(theirs) else n for n in named}
@@ -62,7 +62,7 @@ def from_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
 
 
 def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
-    """Names of xLSTMLarge as those of ``xLSTMForCausalLM``."""
+    """Rename the entries from xLSTMLarge to ``xLSTMForCausalLM``."""
     theirs, ours = EMBEDDINGS
     return renamed(
         named, {n: theirs + n.removeprefix(ours) if n.startswith(ours) else n for n in named}
@@ -70,7 +70,7 @@ def to_transformers_names(named: Mapping[str, T]) -> dict[str, T]:
 
 
 def block_numbers(names: Iterable[str]) -> set[int]:
-    """The numbers of the blocks that have arrays.
+    """Return the numbers of the blocks that have arrays.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The two official language models, that of the first paper and "xLSTM 7B"."""
+"""The two official language models: that of the first paper, and "xLSTM 7B"."""
 
 import numpy as np
 import numpy.typing as npt
@@ -21,26 +21,27 @@ class xLSTMLMModel(LanguageModel):
     config : xLSTMLMModelConfig
         The model's configuration.
     dtype, rng
-        As in :class:`~numpy_xlstm.Linear`; states and logits have the dtype too.
+        As in :class:`~numpy_xlstm.Linear`; states and logits have the same dtype.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names and in the official shapes, as ``print(model)`` shows them; a tied
-        head has no entry of its own.
+        Parameters with the official names and shapes, shown by ``print(model)``. A tied head has no
+        separate entry.
 
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Notes
     -----
-    All starts as after the official ``reset_parameters()``, embedding and head with "small init";
-    without that call, the official embedding and head start as PyTorch's do.
+    Initial parameters are as after the official ``reset_parameters()``, with "small init" for
+    embedding and head. Without that call, the official embedding and head have PyTorch's
+    initialisation.
 
-    The empty state has m = −inf, as the official ``forward``. The official ``step`` starts from
-    C = n = m = 0: to have its numbers, pass such a state.
+    The empty state has m = −inf, as in the official ``forward``. The official ``step`` starts from
+    C = n = m = 0; pass such a state to reproduce its numbers.
 
     Examples
     --------
@@ -80,25 +81,25 @@ class xLSTMLMModel(LanguageModel):
 
 
 class xLSTMLarge(LanguageModel):
-    """The language model of "xLSTM 7B": every block an mLSTM and a SwiGLU layer.
+    """The language model of "xLSTM 7B", whose blocks have an mLSTM and a SwiGLU layer.
 
     Parameters
     ----------
     config : xLSTMLargeConfig
         The model's configuration. Logits are a tanh(x W / a), a = ``output_logit_soft_cap``.
     dtype, rng
-        As in :class:`~numpy_xlstm.xLSTMLMModel`, and so are the names of ``params``.
+        As in :class:`~numpy_xlstm.xLSTMLMModel`, as are the names in ``params``.
 
     Raises
     ------
     OptionError, DTypeError
-        If ``config`` is of another kind or lacks a size, or another option is none of those above.
+        As in :class:`~numpy_xlstm.xLSTMLMModel`.
 
     Notes
     -----
-    The official package starts from PyTorch's defaults, since its models are loaded. Here the gates
-    start as the paper says, weights at 0, input bias −10, forget bias from 3 to 6 over the heads;
-    what adds to the residual starts with "Wang init", and all other matrices with "small init".
+    The official package uses PyTorch's initialisation, because its models are loaded. Here the
+    gates are initialised as in the paper: weights 0, input bias −10, forget bias from 3 to 6 over
+    the heads. Maps into the residual stream have "Wang init", and all other matrices "small init".
 
     Examples
     --------

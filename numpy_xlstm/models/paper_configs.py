@@ -1,4 +1,4 @@
-"""The configurations of the first paper's models, with the official field names and defaults."""
+"""Configurations of the first paper's models, with the official field names and defaults."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 @dataclass
 class UpProjConfig(Config):
-    """How wide an up-projection is: ``proj_factor`` times the embedding, rounded.
+    """Width of an up-projection: ``proj_factor`` times the embedding, rounded.
 
     Examples
     --------
@@ -43,12 +43,12 @@ class UpProjConfig(Config):
 
 @dataclass
 class mLSTMLayerConfig(UpProjConfig):
-    """An mLSTM layer between its up- and down-projection.
+    """Configuration of an mLSTM layer between its up- and down-projection.
 
     Attributes
     ----------
     conv1d_kernel_size : int
-        Steps that the causal convolution sees, at least 1.
+        Number of steps in the window of the causal convolution, at least 1.
     qkv_proj_blocksize : int
         Width of a block of the maps to q, k and v.
     num_heads : int
@@ -56,12 +56,12 @@ class mLSTMLayerConfig(UpProjConfig):
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
         The inner width, see :meth:`proj_up_dim`.
     embedding_dim, bias, dropout, context_length
-        From :class:`xLSTMBlockStackConfig`; leave them out.
+        Set by :class:`xLSTMBlockStackConfig`; omit them.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        If a value does not have the type of its field, or is out of range.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class mLSTMLayerConfig(UpProjConfig):
 
 @dataclass
 class mLSTMBlockConfig(Config):
-    """An mLSTM block: its layer.
+    """Configuration of an mLSTM block: that of its layer.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class mLSTMBlockConfig(Config):
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------
@@ -105,27 +105,27 @@ class mLSTMBlockConfig(Config):
 
 @dataclass
 class FeedForwardConfig(UpProjConfig):
-    """A gated feed-forward layer.
+    """Configuration of a gated feed-forward layer.
 
     Attributes
     ----------
     act_fn : str
         Activation of the gate.
     embedding_dim : int
-        From :class:`xLSTMBlockStackConfig`; leave it out.
+        Set by :class:`xLSTMBlockStackConfig`; omit it.
     dropout : float
         Probability that an output is dropped in training.
     bias : bool
         Whether its maps have biases.
     ff_type : str
-        "ffn_gated", the only one.
+        "ffn_gated", the only value.
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
         The inner width, see :meth:`proj_up_dim`.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------
@@ -144,46 +144,47 @@ class FeedForwardConfig(UpProjConfig):
 
 @dataclass
 class sLSTMLayerConfig(Config):
-    """An sLSTM layer.
+    """Configuration of an sLSTM layer.
 
     Attributes
     ----------
     embedding_dim, dropout
-        From :class:`xLSTMBlockStackConfig`; leave them out.
+        Set by :class:`xLSTMBlockStackConfig`; omit them.
     num_heads : int
         Number NH of heads; must divide the width.
     conv1d_kernel_size : int
-        Steps that the causal convolution sees; 0 for none.
+        Number of steps in the window of the causal convolution; 0 for no convolution.
     group_norm_weight : bool
-        Whether the norm behind the cell has a weight.
+        Whether the norm after the cell has a weight.
     bias_init : str
-        How the forget gate's bias starts; all others start at 0.
+        Initialisation of the bias. Only "standard" affects gates other than the forget gate, whose
+        biases are otherwise 0.
     recurrent_weight_init : str
-        How R starts.
+        Initialisation of R.
     backend : {"vanilla", "cuda"}
-        In which order the official package stores R and the bias; here nothing depends on it but
-        the reading of its checkpoints.
+        Layout in which the official package stores R and the bias. It is used only to read official
+        checkpoints.
     num_states, num_gates, function, initial_val
-        There is one value alone.
+        Only the default is valid.
     gradient_recurrent_cut, gradient_recurrent_clipval, forward_clipval
-        Likewise: off.
+        Only the default, off, is valid.
     hidden_size, constants, batch_size, input_shape, internal_input_shape, output_shape
-        Of no meaning here.
+        Ignored.
     dtype, dtype_b, dtype_r, dtype_w, dtype_g, dtype_s, dtype_a
-        Of no meaning here.
+        Ignored.
     enable_automatic_mixed_precision
-        Of no meaning here.
+        Ignored.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        As in :class:`mLSTMLayerConfig`.
 
     Notes
     -----
-    The other fields are taken so that official files can be read. What they say of number formats
-    and kernels has no meaning here; what would change the mathematics is refused: another
-    ``function``, and cut or clipped gradients, since the gradients here are exact.
+    The other fields are accepted so that official files can be read. Fields about number formats
+    and kernels are ignored. Values that would change the mathematics are invalid: another
+    ``function``, and cut or clipped gradients, because the gradients here are exact.
 
     Examples
     --------
@@ -228,19 +229,19 @@ class sLSTMLayerConfig(Config):
 
 @dataclass
 class sLSTMBlockConfig(Config):
-    """An sLSTM block: its layer, and the feed-forward layer after it, if any.
+    """Configuration of an sLSTM block: that of its layer and of its feed-forward layer.
 
     Attributes
     ----------
     slstm : sLSTMLayerConfig
         The layer.
     feedforward : FeedForwardConfig or None
-        The feed-forward layer; None for none.
+        The feed-forward layer; None for a block without one.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, or out of its range.
+        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------
@@ -255,18 +256,18 @@ class sLSTMBlockConfig(Config):
 
 @dataclass
 class xLSTMBlockStackConfig(Config):
-    """A stack of mLSTM and sLSTM blocks.
+    """Configuration of a stack of mLSTM and sLSTM blocks.
 
     Attributes
     ----------
     mlstm_block, slstm_block
-        How the blocks of each kind are; one of them may be None if there are none of that kind.
+        Configuration of the blocks of each kind; None if there is no block of that kind.
     context_length : int
-        How long the sequences of the official package may be; here nothing depends on it.
+        Longest sequence in the official package. Ignored here.
     num_blocks : int
-        How many blocks there are.
+        Number of blocks.
     embedding_dim : int
-        Width of what goes from block to block.
+        Width of the inputs and outputs of the blocks.
     add_post_blocks_norm : bool
         Whether there is a layer norm after the last block.
     bias : bool
@@ -274,12 +275,12 @@ class xLSTMBlockStackConfig(Config):
     dropout : float
         Probability that an output of a layer is dropped in training.
     slstm_at : list of int or "all"
-        Which blocks are sLSTM blocks, counted from 0.
+        Indices of the sLSTM blocks, from 0.
 
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, out of its range, or contradicts another.
+        If a value does not have the type of its field, is out of range, or contradicts another.
 
     Examples
     --------
@@ -303,7 +304,7 @@ class xLSTMBlockStackConfig(Config):
     slstm_at: list[int] | Literal["all"] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Check the values, also beside each other."""
+        """Check the values and that they do not contradict each other."""
         super().__post_init__()
         places = [] if self.slstm_at == "all" else self.slstm_at
         if any(not 0 <= place < self.num_blocks for place in places):
@@ -318,13 +319,13 @@ class xLSTMBlockStackConfig(Config):
         for kind in ("mlstm", "slstm"):
             if self.count(kind) and getattr(self, f"{kind}_block") is None:
                 raise OptionError(
-                    f"{kind}_block: expected a configuration, since there are such blocks at "
+                    f"{kind}_block: expected a configuration, because there are such blocks at "
                     f"{[n for n, k in enumerate(self.kinds) if k == kind]}; got None"
                 )
         self._check_children()
 
     def _check_children(self) -> None:
-        """Refuse what contradicts the stack; the official package overwrites it without a word."""
+        """Refuse values that contradict the stack; the official package overwrites them."""
         width = {"embedding_dim": self.embedding_dim}
         shared = {name: getattr(self, name) for name in ("bias", "dropout", "context_length")}
         shared |= width | {"hidden_size": self.embedding_dim}
@@ -337,15 +338,15 @@ class xLSTMBlockStackConfig(Config):
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """The kind of each block; all are sLSTM blocks if there is no ``mlstm_block``."""
+        """Kind of each block. All are sLSTM blocks if there is no ``mlstm_block``."""
         return tuple(self.kind(n) for n in range(self.num_blocks))
 
     def kind(self, block: int) -> str:
-        """The kind of one block: "mlstm" or "slstm"."""
+        """Return the kind of a block: "mlstm" or "slstm"."""
         return "slstm" if block in self._slstm_places else "mlstm"
 
     def count(self, kind: str) -> int:
-        """How many blocks there are of a kind."""
+        """Return the number of blocks of a kind."""
         slstm = len(self._slstm_places)
         return slstm if kind == "slstm" else self.num_blocks - slstm
 
@@ -357,7 +358,7 @@ class xLSTMBlockStackConfig(Config):
 
 
 def _check_child(child: Config, shared: dict[str, Any]) -> None:
-    """Refuse what is neither a field's default nor what the stack shares under its name."""
+    """Refuse a value that is neither the field's default nor the stack's value."""
     for each in fields(child):
         name, got = each.name, getattr(child, each.name)
         if name in shared and got not in (each.default, shared[name]):
@@ -369,7 +370,7 @@ def _check_child(child: Config, shared: dict[str, Any]) -> None:
 
 @dataclass
 class xLSTMLMModelConfig(xLSTMBlockStackConfig):
-    """A language model around a stack of blocks.
+    """Configuration of a language model with a stack of blocks.
 
     Attributes
     ----------
@@ -380,7 +381,7 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
     weight_decay_on_embedding : bool
         Whether weight decay applies to the embedding.
     add_embedding_dropout : bool
-        Whether the embedding is dropped out as well.
+        Whether dropout also applies to the embedding.
     mlstm_block, slstm_block, slstm_at, num_blocks, embedding_dim
         As in :class:`xLSTMBlockStackConfig`.
     context_length, add_post_blocks_norm, bias, dropout
@@ -389,7 +390,7 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
     Raises
     ------
     OptionError
-        If a value is not of the type of its field, out of its range, or contradicts another.
+        As in :class:`xLSTMBlockStackConfig`.
 
     Examples
     --------

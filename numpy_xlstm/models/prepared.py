@@ -1,8 +1,8 @@
-"""Generation, one token at a time: what depends on the weights alone is computed once.
+"""Decode steps: generation of one token at a time, with everything precomputed from the weights.
 
-A step maps rows x (B, D) and the state before it to rows and the state after it. It is the
-``compute`` of the same layer for T = 1, to rounding, with the weights laid out for one row, and
-without a cache. The equations are those of the layer.
+A decode step maps rows x (B, D) and the state before it to rows and the state after it. Up to
+rounding it equals ``compute`` of the same layer for T = 1. It keeps no residuals, and its weights
+are arranged for single rows. The equations are those of the layer.
 """
 
 from collections.abc import Callable
@@ -34,9 +34,9 @@ Step = Callable[[Array, Any], tuple[Array, Any]]
 
 
 class PreparedModel:
-    """A language model ready to go on token by token, with copies of its weights.
+    """A language model prepared for decode steps, with copies of its weights.
 
-    What is written into the parameters of the model afterwards does not count.
+    Later changes to the parameters of the model have no effect.
     """
 
     def __init__(self, model: Any) -> None:
@@ -45,7 +45,7 @@ class PreparedModel:
         self._init_state, self._check_state = model.init_state, model.check_state
 
     def step(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
-        """Map one token of each row and the state before it to logits and the state after it.
+        """Run one decode step: map a token of each row and a state to logits and the next state.
 
         Parameters
         ----------
@@ -57,14 +57,14 @@ class PreparedModel:
         Returns
         -------
         logits : np.ndarray
-            Shape (B, V); those of ``model(tokens[:, None], state)``, to rounding.
+            Shape (B, V); equal to those of ``model(tokens[:, None], state)`` up to rounding.
         state
             The state after the tokens.
 
         Raises
         ------
         DTypeError, ShapeError, IndexError, NonFiniteError, StateError
-            If tokens or state are not as described.
+            If tokens or state are invalid.
         """
         check_indices("tokens", tokens, len(self._table))
         if tokens.ndim != 1:
@@ -76,14 +76,14 @@ class PreparedModel:
 
     @own_error_state
     def compute(self, tokens: IndexArray, state: Any) -> tuple[Array, Any]:
-        """As :meth:`step`, without checks."""
+        """Do the same as :meth:`step` without checks."""
         h, state = self._body(self._table[tokens], state)
         return apply_cap(self._head(h), self._cap)[0], state
 
 
 @singledispatch
 def prepared(layer: Any) -> Step:
-    """Return the step of a layer; of one that has none of its own, its ``compute`` over copies."""
+    """Return the decode step of a layer; by default, its ``compute`` with copied parameters."""
     layer = layer.over({name: array.copy() for name, array in layer.params.items()})
 
     def step(x: Array, state: Any) -> tuple[Array, Any]:
@@ -198,24 +198,24 @@ def _(layer: sLSTMLayer) -> Step:
 
 
 def silu(x: Array) -> Array:
-    """X σ(x)."""
+    """Return x σ(x)."""
     return x * sigmoid(x)
 
 
 def affine(*maps: Linear) -> Map:
-    """Several maps of one x, with their outputs side by side."""
+    """Join several maps of one x into a function that returns the concatenated outputs."""
     W = np.concatenate([each.params["weight"] for each in maps]).T.copy()
     b = np.concatenate([bias_of(each) for each in maps])
     return (lambda x: x @ W + b) if b.any() else (lambda x: x @ W)
 
 
 def bias_of(linear: Linear | HeadwiseLinear) -> Array:
-    """The bias; 0 where there is none."""
+    """Return the bias, or zeros if there is none."""
     return linear.params.get("bias", np.zeros(linear.out_features, linear.dtype))
 
 
 def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
-    """Several maps with blocks of one width, each of its own x: (maps, B, D)."""
+    """Join maps with equal block widths, each with its own x, into one function: (maps, B, D)."""
     W = np.stack([join_blocks(each.params["weight"]).swapaxes(1, 2) for each in maps])
     b = np.stack([bias_of(each) for each in maps])[:, None]
     number, blocks, width, _ = W.shape
@@ -230,7 +230,7 @@ def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
 
 
 def normed(norm: Norm) -> Map:
-    """A norm of each head."""
+    """Return a norm per head as a function."""
     gain: Any = 1.0 if norm.gain is None else norm.gain.copy()
     bias = norm.params["bias"].copy() if "bias" in norm.params else None
     width = norm.head_dim
@@ -244,7 +244,7 @@ def normed(norm: Norm) -> Map:
 
 
 def convolution(conv: CausalConv1d) -> Step:
-    """A causal convolution, whose state is what it has seen last."""
+    """Return the decode step of a causal convolution, whose state is its last inputs."""
     taps, bias = conv.taps.copy(), conv.params["conv.bias"].copy()
 
     def step(x: Array, state: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""A model without numbers: for a checkpoint, whose arrays then take the place of all parameters."""
+"""Meta initialisation: shape-only models, whose parameters are later those of a checkpoint."""
 
 import math
 from typing import Any
@@ -10,16 +10,16 @@ from numpy_xlstm.numerics import Array
 
 
 class NothingDrawn(np.random.Generator):
-    """A generator whose matrices are one 0, broadcast to their shape: they take no memory.
+    """Generator for meta initialisation: its matrices are a broadcast 0 and take no memory.
 
-    A model that is made with it in float64 has all names and shapes. Its matrices cannot be
-    written to; ``with_params`` gives it other arrays, of any dtype.
+    A model made with it in float64 has all names and shapes. Its matrices are read-only.
+    ``with_params`` replaces them by other arrays, of any dtype.
 
     Parameters
     ----------
     most : float
-        How many numbers may be asked for: a model that needs more than its file has is a
-        :class:`ShapeError` before it is built.
+        Largest count of numbers that may be drawn. A model that needs more than its file contains
+        raises :class:`ShapeError` before it is built.
 
     Examples
     --------
@@ -35,19 +35,19 @@ class NothingDrawn(np.random.Generator):
         self._drawn = 0
 
     def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
-        """Draw nothing."""
+        """Return zeros."""
         return self._nothing(size)
 
     def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Array:  # type: ignore[override]
-        """Draw nothing."""
+        """Return zeros."""
         return self._nothing(size)
 
     def standard_normal(self, size: Any = None, *args: Any, **options: Any) -> Array:  # type: ignore[override]
-        """Draw nothing."""
+        """Return zeros."""
         return self._nothing(size)
 
     def _nothing(self, size: int | tuple[int, ...]) -> Array:
-        """A vector of zeros, which may be written to, or a matrix that takes no memory."""
+        """Return a writable vector of zeros, or a matrix of zeros that takes no memory."""
         shape = (size,) if isinstance(size, int | np.integer) else size
         self._drawn += math.prod(map(int, shape))
         if self._drawn > self.most:

@@ -1,4 +1,4 @@
-"""The sLSTM layer of the first paper: convolution, gates head by head, recurrence, norm.
+"""The sLSTM layer of the first paper: convolution, gates per head, recurrence, norm.
 
 Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """
@@ -28,7 +28,7 @@ from numpy_xlstm.numerics import Array, check_divides, check_positive, check_who
 from numpy_xlstm.numerics.available import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")
-"""The maps that feed i, f, z and o: the official package has the names of i and f swapped."""
+"""Maps of i, f, z and o. The official package swaps the names of the first two."""
 
 R_NAME, B_NAME = "slstm_cell._recurrent_kernel_", "slstm_cell._bias_"
 
@@ -36,12 +36,12 @@ SILU = ACTIVATIONS["swish"]
 
 
 class sLSTMBlockState(NamedTuple):
-    """State of an sLSTM block, or the cotangent of one.
+    """State of an sLSTM block, or its cotangent.
 
     Parameters
     ----------
     conv : np.ndarray or None
-        The last inputs of the convolution, (B, K − 1, D); None without one.
+        Last inputs of the convolution, (B, K − 1, D); None without a convolution.
     slstm : sLSTMState
         Memory of the cell, (B, D) each.
 
@@ -55,16 +55,16 @@ class sLSTMBlockState(NamedTuple):
     ((2, 3, 32), (2, 32))
     """
 
-    conv: Array | None  # the last inputs of the convolution, (B, K − 1, D); None without one
+    conv: Array | None  # last inputs of the convolution, (B, K − 1, D); None without a convolution
     slstm: sLSTMState
 
 
 sLSTMLayerCache = namedtuple("sLSTMLayerCache", "gates conv silu scan dropped norm")
-"""What the backward needs: the caches of the parts, in the order in which they are run."""
+"""Residuals of the parts, in the order of the forward."""
 
 
 class sLSTMLayer(Recurrent):
-    r"""sLSTM whose gates see a convolution, and a norm for each head (xLSTM paper, Figure 10).
+    r"""sLSTM with a convolution before its gates and a norm per head (xLSTM paper, Figure 10).
 
     .. math::
         a = \mathrm{SiLU}(\mathrm{conv}(x)), \quad
@@ -76,17 +76,17 @@ class sLSTMLayer(Recurrent):
     config : sLSTMLayerConfig
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
-        Number of the block in the stack and how many there are, for the initial forget bias.
+        Index of the block in the stack, and number of blocks, for the initial forget bias.
     dtype, rng
         As in :class:`~numpy_xlstm.Linear`.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        Under the official names: W of the gates (NH, DH, DH) each, R (NH, 4·DH, DH), b (4·D,),
-        the kernel of the convolution (D, 1, K). ``fgate.weight`` feeds the input gate and
-        ``igate.weight`` the forget gate, as the official package has it, for the sake of its
-        checkpoints.
+        Parameters with the official names: W of each gate (NH, DH, DH), R (NH, 4·DH, DH), b (4·D,),
+        the kernel of the convolution (D, 1, K). As in the official package, and for compatibility
+        with its checkpoints, ``fgate.weight`` belongs to the input gate and ``igate.weight`` to the
+        forget gate.
 
     Raises
     ------
@@ -136,7 +136,7 @@ class sLSTMLayer(Recurrent):
     def _recurrent_start(
         self, block: int, num_blocks: int, rng: np.random.Generator
     ) -> dict[str, Array]:
-        """R (NH, 4·DH, DH) and b (4·NH·DH,), gate by gate: i, f, z, o."""
+        """Initialise R (NH, 4·DH, DH) and b (4·NH·DH,), gate by gate: i, f, z, o."""
         (NH, DH), bound = (self.config.num_heads, self.head_dim), self.in_features**-0.5
         check_fits([(4 * NH * DH, DH)], np.float64, rng)
         R, b = np.zeros((NH, 4 * DH, DH)), np.zeros((4, NH, DH))
@@ -154,11 +154,11 @@ class sLSTMLayer(Recurrent):
 
     @property
     def gates(self) -> list[HeadwiseLinear]:
-        """The maps that feed i, f, z and o."""
+        """Maps of i, f, z and o."""
         return [getattr(self, name) for name in GATES]
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
-        """Return the empty state, that before a sequence: zeros, and m = −inf."""
+        """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         B = check_positive("batch_size", batch_size)
         h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
         memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
@@ -166,13 +166,13 @@ class sLSTMLayer(Recurrent):
         return sLSTMBlockState(conv, memory)
 
     def check_state(self, state: sLSTMBlockState) -> None:
-        """Raise :class:`StateError` for a state that no sequence leads to."""
+        """Raise :class:`StateError` for an unreachable state."""
         check_memory(state.slstm)
 
     def compute(
         self, x: Array, state: sLSTMBlockState, options: RunOptions = EVALUATION
     ) -> tuple[Array, sLSTMBlockState, sLSTMLayerCache]:
-        """Forward, without checks."""
+        """Compute the forward without checks."""
         active, conv_state, conv, silu = x, None, None, None
         if self.conv1d is not None and state.conv is not None:
             convolved, conv_state, conv = self.conv1d.compute(x, state.conv, options)
@@ -191,7 +191,7 @@ class sLSTMLayer(Recurrent):
     def compute_backward(
         self, dy: Array, cache: sLSTMLayerCache, dstate: sLSTMBlockState
     ) -> tuple[Array, sLSTMBlockState, Grads]:
-        """Backward, without checks."""
+        """Compute the backward without checks."""
         dh, norm = self.group_norm.compute_backward(dy, cache.norm)
         dh = self.drop.compute_backward(dh, cache.dropped)
         dWx, dmemory, recurrent = slstm.backward(dh, cache.scan, dstate.slstm)

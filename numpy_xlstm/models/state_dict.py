@@ -1,4 +1,4 @@
-"""Official state dicts: the names are ours, but for the order of an sLSTM and one shared matrix."""
+"""Official state dicts, which differ from ``params`` in sLSTM layouts and a tied matrix only."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,20 +21,20 @@ from numpy_xlstm.numerics import Array, check_choice, plain_array
 
 
 class StateDict:
-    """What has an official state dict: the methods of a model with ``params``."""
+    """Methods of a model that reads and writes official state dicts."""
 
     params: Any
     shared: tuple[str, str] | None = None
-    """What the head's matrix is called, and the embedding's, where they are the same one."""
+    """Names of the matrices of head and embedding if they are tied."""
 
     def state_dict(self, layout: str = "vanilla") -> dict[str, Array]:
-        """Copies of all parameters under the official names, the head's also where it is tied.
+        """Return copies of all parameters under the official names, including a tied head.
 
         Parameters
         ----------
         layout : {"vanilla", "cuda", "canonical"}
-            The order of R and b of the sLSTM: that of the official backend of this name, or, for
-            its newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
+            Layout of R and b of the sLSTM: that of the official backend of this name, or
+            "canonical", that of newer versions, R (NH, DH, 4, DH) and b (NH, 4, DH).
         """
         arrays = in_layout(dict(self.params), layout)
         if self.shared is not None:
@@ -43,23 +43,23 @@ class StateDict:
         return {name: array.copy() for name, array in arrays.items()}
 
     def load_state_dict(self, arrays: Mapping[str, Any], *, layout: str | None = None) -> None:
-        """Copy parameters under the official names, checking each name and shape.
+        """Copy arrays with official names into the parameters, checking each name and shape.
 
         Parameters
         ----------
         arrays : Mapping[str, array_like]
-            As from ``{k: v.numpy() for k, v in model.state_dict().items()}`` of the official
-            model. R and b of an sLSTM are put in order, and what ``torch.compile`` and wrappers
-            put before the names, ``_orig_mod.``, ``module.``, ``model.``, is taken off.
+            Such as ``{k: v.numpy() for k, v in model.state_dict().items()}`` of the official model.
+            R and b of an sLSTM are converted from their layout. The prefixes of ``torch.compile``
+            and other wrappers, ``_orig_mod.``, ``module.`` and ``model.``, are removed.
         layout : {"vanilla", "cuda"}, optional
-            The order of b, which has the same shape in both; that of R if omitted, whose shape
-            says which it is.
+            Layout of b, which has the same shape in both; by default that of R, which its shape
+            shows.
 
         Raises
         ------
         ShapeError, DTypeError, NonFiniteError
             If names or shapes differ, tied matrices are not equal, a number is not finite, or the
-            order of b cannot be told. Nothing has been copied then.
+            layout of b is ambiguous. Then nothing is copied.
         """
         params = self.params
         for name, array in official_arrays(arrays, params, self.shared, layout).items():
@@ -72,12 +72,12 @@ def official_arrays(
     shared: tuple[str, str] | None,
     layout: str | None = None,
 ) -> dict[str, Array]:
-    """Check official arrays against our parameters and bring them into their layout.
+    """Check official arrays against the parameters and convert them to the same layout.
 
-    ``shared`` names the head's matrix and the embedding's where they are the same one.
+    ``shared`` contains the names of the matrices of head and embedding if they are tied.
     """
     if not isinstance(arrays, Mapping) or not all(isinstance(name, str) for name in arrays):
-        raise ShapeError(f"state_dict: expected arrays by name; got {arrays!r:.80}")
+        raise ShapeError(f"state_dict: expected a mapping of arrays; got {arrays!r:.80}")
     if layout is not None:
         check_choice("layout", layout, LAYOUTS)
     found = {name: plain_array(name, array) for name, array in unwrapped(arrays).items()}

@@ -1,4 +1,4 @@
-"""xLSTM Large with maps of its own for q, k, v and the gates, or with several in one matrix."""
+"""Conversion of xLSTM Large between separate ("single") and fused matrices."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,28 +15,28 @@ FUSED = {
     "ifgate_preact": ("igate_preact", "fgate_preact"),
     "proj_up_gate_z": ("proj_up_gate", "proj_up"),
 }
-"""The maps whose rows a fused matrix has, from the first to the last."""
+"""The maps whose rows each fused matrix contains, in order."""
 
 
 def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
-    """Return the same xLSTM Large with its maps stored apart, "single", or several in one, "fused".
+    """Return an equal xLSTM Large whose maps are stored separately or fused.
 
     Parameters
     ----------
     model : xLSTMLarge
-        Stays as it is. What is only split or left as it is, is not copied.
+        The model, which is not modified. Arrays that are unchanged or split are not copied.
     weight_mode : {"single", "fused"}
-        How the new one has them.
+        Storage of the maps in the result.
 
     Returns
     -------
     xLSTMLarge
-        The same function of the tokens; the very same model if nothing had to be changed.
+        A model that computes the same function, or ``model`` itself if it has this weight mode.
 
     Raises
     ------
     OptionError
-        If an argument is none of these.
+        If an argument is invalid.
 
     Examples
     --------
@@ -89,6 +89,6 @@ def _split(params: Mapping[str, Array], config: xLSTMLargeConfig) -> dict[str, A
 
 
 def _parts(name: str) -> tuple[str, str, str]:
-    """What a name is made of: where the map is, what it is called, "weight" or "bias"."""
+    """Split a name into the path of the module, the name of the map, and "weight" or "bias"."""
     *module, part, kind = ("", *name.split("."))
     return ".".join(module).lstrip("."), part, kind

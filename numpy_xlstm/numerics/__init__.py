@@ -1,4 +1,4 @@
-"""Activations, dtype rules and input checks: what every other layer of the package stands on."""
+"""Activations, dtype rules and input checks that the rest of the package uses."""
 
 from numpy_xlstm.numerics.activations import (
     clip,

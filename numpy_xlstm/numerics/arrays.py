@@ -1,4 +1,4 @@
-"""What an array must be before any work is done on it, and the errors that say so."""
+"""Validation of arrays and other arguments."""
 
 import difflib
 import os
@@ -18,11 +18,11 @@ Array = npt.NDArray[Any]
 SUPPORTED_DTYPES = tuple(
     np.dtype(t) for t in (np.float32, np.float64, np.longdouble, np.complex128, np.clongdouble)
 )
-"""Real dtypes to compute in, and the complex ones that carry a complex step through a forward."""
+"""Real dtypes, and complex dtypes for complex steps through a forward."""
 
 
 def dtype_names(dtypes: Iterable[np.dtype[Any]]) -> str:
-    """Names that each machine knows: ``np.dtype(np.longdouble).name`` is another on each."""
+    """Return names that are the same on all machines, unlike ``np.dtype(np.longdouble).name``."""
     return ", ".join(dtype.type.__name__ for dtype in dtypes)
 
 
@@ -41,7 +41,7 @@ def checked_dtype(
 
 
 ANY_NUMBERS: ContextVar[bool] = ContextVar("ANY_NUMBERS", default=False)
-"""Whether :func:`check_array` accepts NaN and infinity, which known mistakes may give."""
+"""Whether :func:`check_array` accepts NaN and infinity, which seeded mistakes may produce."""
 
 
 def check_array(
@@ -53,11 +53,11 @@ def check_array(
     allow_minus_inf: bool = False,
     hint: str = "",
 ) -> Array:
-    """Return ``value`` if it is an array as described, else raise an error that says what it is.
+    """Return ``value`` if it is a finite array of this shape and dtype, else raise an error.
 
-    An ``int`` in ``shape`` must be matched, a ``str`` names a free size. Any supported dtype will
-    do if none is given. ``allow_minus_inf`` admits −inf, as in the m of an empty state; ``hint`` is
-    added to the message about a wrong shape.
+    An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size. Without a dtype,
+    any supported dtype is valid. ``allow_minus_inf`` allows −inf, as in m of an empty state.
+    ``hint`` is added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
     if ANY_NUMBERS.get():
@@ -81,7 +81,7 @@ def check_form(
     dtype: np.dtype[Any] | None = None,
     hint: str = "",
 ) -> Array:
-    """Return ``value`` if :func:`check_array` would, were its numbers finite."""
+    """Do the same as :func:`check_array`, but do not check that the numbers are finite."""
     _check_dtype(name, value, dtype)
     _check_shape(name, value, shape, hint)
     array: Array = value
@@ -89,13 +89,13 @@ def check_form(
 
 
 def check_plain(name: str, value: Any) -> None:
-    """Raise :class:`DTypeError` for an array of another kind, such as a matrix or a masked one."""
+    """Raise :class:`DTypeError` for a subclass of array, such as a matrix or a masked array."""
     if isinstance(value, np.ndarray) and type(value) not in (np.ndarray, np.memmap):
         raise DTypeError(f"{name}: expected a plain NumPy array; got {type(value).__name__}")
 
 
 def plain_array(name: str, value: Any) -> Array:
-    """Return what is like an array as one, or raise an error if it is one of another kind."""
+    """Convert an array-like to an array, or raise an error for a subclass of array."""
     check_plain(name, value)
     array: Array = np.asarray(value)
     return array
@@ -138,7 +138,7 @@ def check_batch(name: str, array: Array, axis: int = 0) -> None:
 
 
 def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
-    """Raise :class:`OptionError` unless ``rng`` is a generator, or None where that will do."""
+    """Raise :class:`OptionError` unless ``rng`` is a generator, or None if not ``required``."""
     if not (isinstance(rng, np.random.Generator) or (rng is None and not required)):
         expected = "a np.random.Generator" + ("" if required else ", or None")
         hint = f"; write np.random.default_rng({rng})" if is_whole(rng) else ""
@@ -146,19 +146,19 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
 
 
 def generator_or_new(rng: Any) -> np.random.Generator:
-    """Return ``rng``, for None a fresh one, unseeded; raise :class:`OptionError` for all else."""
+    """Return ``rng``, or a new, unseeded generator for None; else raise :class:`OptionError`."""
     check_generator("rng", rng)
     return np.random.default_rng(rng)
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a real number of Python or NumPy, and not True or False."""
+    """Return whether a value is a real number of Python or NumPy, and not a bool."""
     kinds = int | float | np.integer | np.floating
     return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number of Python or NumPy, and not True or False."""
+    """Return whether a value is a whole number of Python or NumPy, and not a bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
@@ -171,7 +171,7 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Ask for the known word that is most like one that is not known; nothing if none is.
+    """Return a question with the known word closest to an unknown word; "" if none is close.
 
     Examples
     --------
@@ -188,7 +188,7 @@ def check_positive(name: str, value: Any) -> int:
 
 
 def check_divides(name: str, value: Any, of: str, size: int) -> int:
-    """Return ``value`` if it is a whole number ≥ 1 that divides a size, or raise an error."""
+    """Return ``value`` if it is a whole number ≥ 1 that divides a size, else raise an error."""
     if size % check_positive(name, value):
         raise OptionError(f"{name}: expected a divisor of {of} = {size}; got {value}")
     return int(value)
@@ -202,37 +202,37 @@ def check_whole(name: str, value: Any, least: int = 0) -> int:
 
 
 def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
-    """Return ``value`` if it is a number above 0, else raise :class:`OptionError`."""
+    """Return ``value`` if it is a number > 0, else raise :class:`OptionError`."""
     if not is_number(value) or not value > 0 or (value == np.inf and not infinite):
         raise OptionError(f"{name}: expected a number above 0; got {value!r}")
     return float(value)
 
 
 def check_eps(value: Any) -> float:
-    """Return ``value`` if it is a finite number, at least 0, else raise :class:`OptionError`."""
+    """Return ``value`` if it is a finite number ≥ 0, else raise :class:`OptionError`."""
     if not is_number(value) or not 0 <= value < np.inf:
         raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
     if float(value) > np.finfo(np.float32).max.item():
-        raise OptionError(f"eps: expected a number that float32 has; got {value!r}")
+        raise OptionError(f"eps: expected a number in the range of float32; got {value!r}")
     return float(value)
 
 
 def check_interval(name: str, value: Any) -> float:
-    """Return ``value`` if it is a number of seconds, which may be 0 or infinite, or raise."""
+    """Return ``value`` if it is a number of seconds ≥ 0, possibly infinite, else raise."""
     if not is_number(value) or not value >= 0:
         raise OptionError(f"{name}: expected a number of seconds, at least 0; got {value!r}")
     return float(value)
 
 
 def check_kind(name: str, value: Any, kind: type) -> None:
-    """Raise :class:`OptionError` unless ``value`` is of this kind."""
+    """Raise :class:`OptionError` unless ``value`` has this type."""
     if not isinstance(value, kind):
         article = "an" if kind.__name__[0] in "AEIOUaeiou" else "a"
         raise OptionError(f"{name}: expected {article} {kind.__name__}; got {type(value).__name__}")
 
 
 def check_bool(name: str, value: Any) -> bool:
-    """Return ``value`` if it is True or False, of Python or NumPy, else raise an error."""
+    """Return ``value`` if it is a bool of Python or NumPy, else raise an error."""
     if not isinstance(value, bool | np.bool_):
         raise OptionError(f"{name}: expected True or False; got {value!r}")
     return bool(value)
@@ -258,11 +258,11 @@ def existing_file(name: str, path: str | os.PathLike[str]) -> Path:
 
 
 def checked_path(name: str, path: Any) -> Path:
-    """Return a path, or raise :class:`OptionError` unless it is one that the system can take."""
+    """Return a path, or raise :class:`OptionError` if the system does not allow it."""
     try:
         found = Path(path)
         usable = b"\0" not in os.fsencode(found)
-    except (TypeError, ValueError):  # another kind, or text that has no bytes
+    except (TypeError, ValueError):  # another type, or text that cannot be encoded
         usable = False
     if not usable:
         raise OptionError(f"{name}: expected a path, as a string or a Path; got {path!r:.80}")
@@ -270,13 +270,13 @@ def checked_path(name: str, path: Any) -> Path:
 
 
 def check_callable(name: str, value: Any) -> None:
-    """Raise :class:`OptionError` unless ``value`` can be called."""
+    """Raise :class:`OptionError` unless ``value`` is callable."""
     if not callable(value) or isinstance(value, type):
-        raise OptionError(f"{name}: expected something to call; got {type(value).__name__}")
+        raise OptionError(f"{name}: expected a callable; got {type(value).__name__}")
 
 
 def check_lengths(lengths: Any, B: int, T: int) -> Array:
-    """Return the lengths as integers (B,), or raise an error that says what they should be."""
+    """Return the lengths as integers (B,), or raise an error if they are invalid."""
     try:
         array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list

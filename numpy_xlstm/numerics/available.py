@@ -1,4 +1,4 @@
-"""How much memory there is, and whether what sizes ask for can be in it."""
+"""Available memory, and whether arrays fit into it."""
 
 import math
 import os
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import SizeError
 
 CGROUPS = Path("/sys/fs/cgroup")
-"""Where Linux says what a container may have."""
+"""Folder in which Linux lists the limits of containers."""
 
 Shape = tuple[int, ...]
 
@@ -23,10 +23,10 @@ def check_fits(
     rng: np.random.Generator | None = None,
     times: int = 1,
 ) -> None:
-    """Raise :class:`SizeError` if arrays of these shapes, so many times, are more than there is.
+    """Raise :class:`SizeError` if ``times`` arrays of these shapes do not fit into memory.
 
-    They are drawn one after the other in float64. A generator of another class may draw what takes
-    no memory: then nothing is checked.
+    The arrays are drawn one at a time in float64. Nothing is checked for a subclass of generator,
+    which may draw arrays that take no memory.
 
     Examples
     --------
@@ -42,19 +42,19 @@ def check_fits(
         needed += max(sizes) * np.dtype(np.float64).itemsize
     if needed > (limit := memory_limit()):
         raise SizeError(
-            f"sizes: expected parameters that fit into the {limit / 2**30:,.1f} GiB of memory that "
-            f"there are; got {needed / 2**30:,.1f} GiB"
+            f"sizes: expected parameters that fit into the {limit / 2**30:,.1f} GiB of available "
+            f"memory; got {needed / 2**30:,.1f} GiB"
         )
 
 
 def memory_limit() -> float:
-    """Bytes of the machine, or fewer if the container or the process may have no more."""
+    """Return the memory in bytes of the machine, or the limit of the container or the process."""
     return min(_machine(), _process())
 
 
 @cache
 def _machine() -> float:
-    """What the machine has, and what its container may have of it; infinite if nobody says."""
+    """Return the memory of the machine or of its container in bytes; infinite if unknown."""
     try:
         physical: float = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -63,7 +63,7 @@ def _machine() -> float:
 
 
 def _container() -> Iterator[float]:
-    """The limits of the control groups that the process is in, from the innermost outwards."""
+    """Yield the limits of the control groups of the process and of their parents."""
     try:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -74,12 +74,12 @@ def _container() -> Iterator[float]:
         for name in ("memory.max", "memory.limit_in_bytes"):
             try:
                 yield float((folder / name).read_text())
-            except (OSError, ValueError):  # there is none, or it is "max"
+            except (OSError, ValueError):  # no limit, or "max"
                 continue
 
 
 def _process() -> float:
-    """How much the process may ask for."""
+    """Return the memory limit of the process."""
     try:
         import resource
     except ImportError:

@@ -1,29 +1,28 @@
-"""Memory that is freed and needed again at once."""
+"""Settings of the memory allocator."""
 
 import ctypes
 import os
 import sys
 
 KEPT = 2**29
-"""So many free bytes at the end of the heap are kept."""
+"""Number of free bytes at the end of the heap that are kept."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, see its manual page."""
 
 LARGEST = 2**25
-"""Larger arrays are not on the heap: the system gives and takes them. glibc has no higher limit."""
+"""Size from which arrays are mapped by the system instead of the heap; the highest in glibc."""
 
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
-"""Variables of the environment that say what the allocator shall do."""
+"""Environment variables that configure the allocator."""
 
 
 def keep_freed_memory() -> None:
-    """Make the allocator of Linux keep what is freed.
+    """Make the allocator of Linux keep freed memory.
 
-    A forward frees many arrays that the next one needs again. By default glibc gives most of them
-    back to the system, and getting them again can take longer than computing what is in them.
-    Where the environment says what the allocator shall do, and elsewhere than on glibc, this does
-    nothing.
+    A forward frees many arrays that the next one needs again. By default glibc returns most of them
+    to the system, and allocating them again can take longer than the computation. Nothing is
+    changed if an environment variable configures the allocator, or without glibc.
     """
     if sys.platform != "linux" or any(name in os.environ for name in SAID):
         return

@@ -1,8 +1,8 @@
 """Independent pieces of work on several cores, with the extra ``fast``.
 
-Products of many small matrices hardly gain from the threads of a BLAS library. Threads that each
-do their own rows and heads do gain, since NumPy lets go of the interpreter while it computes. But
-then the BLAS library must not start threads as well, which ``threadpoolctl`` can tell it.
+Threads of a BLAS library are of little use for products of many small matrices. Threads that each
+compute some rows and heads are faster, because NumPy releases the interpreter lock. BLAS must then
+not start threads as well; ``threadpoolctl`` limits it.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,30 +19,30 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 WORTH_BLAS_THREADS = 2**28
-"""Multiplications of a call from which on the threads of BLAS make it faster."""
+"""Number of multiplications in a call from which BLAS threads make it faster."""
 
 _limits = Lock()
 _inside = 0
-"""How many callers limit BLAS now; the first has put into ``_found`` what the last restores."""
+"""Number of callers that limit BLAS now. The first stores in ``_found`` what the last restores."""
 _found: list[int] = []
 
 
 def spread(size: int, count: int) -> list[slice]:
-    """Cut ``size`` places into at most ``count`` slices of about equal length."""
+    """Split ``size`` places into at most ``count`` slices of about equal length."""
     count = max(1, min(size, count))
     return [slice(a, b) for a, b in pairwise(size * n // count for n in range(count + 1))]
 
 
 def num_threads() -> int:
-    """As many as BLAS may use now; 1 without ``threadpoolctl``."""
+    """Return the number of threads that BLAS may use now; 1 without ``threadpoolctl``."""
     blas = blas_library()
     return 1 if blas is None else max((one["num_threads"] for one in blas.info()), default=1)
 
 
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Results of ``work`` on each part, in order, on as many threads as BLAS might use.
+    """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads.
 
-    Meanwhile BLAS starts no threads, so that :func:`num_threads` is 1 within ``work``.
+    BLAS starts no threads meanwhile, so :func:`num_threads` is 1 within ``work``.
     """
     count = min(len(parts), num_threads())
     with one_blas_thread():
@@ -56,14 +56,14 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
 def suited_to(work: int) -> AbstractContextManager[None]:
     """Return a context in which BLAS starts no threads if ``work`` multiplications are too few.
 
-    Where another program has a core, a product on two threads waits for that core at each step.
+    If another program uses a core, each product on two threads waits for that core.
     """
     return nullcontext() if work >= WORTH_BLAS_THREADS else one_blas_thread()
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
-    """Let BLAS start no threads until all callers, of any thread, have left this context."""
+    """Limit BLAS to one thread until all callers, in any thread, have left this context."""
     global _inside, _found
     blas = blas_library()
     libraries = [] if blas is None else blas.lib_controllers
@@ -85,16 +85,16 @@ def one_blas_thread() -> Iterator[None]:
 
 @cache
 def blas_library() -> Any:
-    """What ``threadpoolctl`` knows of the BLAS libraries of NumPy and of SciPy.
+    """Return the controller of ``threadpoolctl`` for the BLAS libraries of NumPy and SciPy.
 
-    Compiled kernels call SciPy's. None if it is not installed, or if there are several libraries,
-    as PyTorch brings its own, and none of them is in NumPy's or SciPy's folder.
+    Compiled kernels call SciPy's library. The result is None without ``threadpoolctl``, or if there
+    are several libraries, such as that of PyTorch, and none is in NumPy's or SciPy's folder.
     """
     try:
         from threadpoolctl import ThreadpoolController
     except ImportError:
         return None
-    import scipy.linalg.cython_blas  # noqa: F401  the library must be there to be found
+    import scipy.linalg.cython_blas  # noqa: F401  load the library before it is searched
 
     blas = ThreadpoolController().select(user_api="blas")
     found = [library["filepath"] for library in blas.info()]

@@ -1,8 +1,7 @@
-"""Training: from a step and a loop that can go on later to runs on a text in a directory.
+"""Training: a step, a resumable loop, and runs on a text in a directory.
 
-Whatever is not as its docstring says is refused before any work is done: with a
-:class:`ShapeError`, a :class:`DTypeError` or an :class:`OptionError`, and a text with a
-:class:`TextError`.
+Invalid arguments are refused before any work is done, with :class:`ShapeError`, :class:`DTypeError`
+or :class:`OptionError`, and with :class:`TextError` for a text.
 """
 
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm

@@ -10,18 +10,18 @@ from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeErr
 from numpy_xlstm.numerics import Array, check_above_zero, check_plain, own_error_state
 
 CLIP_EPS = 1e-6
-"""What is added to the norm, as in PyTorch."""
+"""Number added to the norm, as in PyTorch."""
 
 BLOCK = 2**15
-"""How many numbers are converted to float64 at once."""
+"""Count of numbers that are converted to float64 at a time."""
 
 TINY = float(np.finfo(np.float32).tiny)
-"""Below this, a float32 has fewer digits."""
+"""Smallest normal float32; smaller ones have fewer digits."""
 
 
 @own_error_state
 def global_norm(grads: Mapping[str, Array]) -> float:
-    """Euclidean norm of all arrays together, without overflow or underflow on the way.
+    """Return the Euclidean norm of all arrays together, without intermediate over- or underflow.
 
     Examples
     --------
@@ -30,11 +30,11 @@ def global_norm(grads: Mapping[str, Array]) -> float:
     5e+300
     """
     if not isinstance(grads, Mapping):
-        raise ShapeError(f"grads: expected arrays by name; got {type(grads).__name__}")
+        raise ShapeError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
     for name, grad in grads.items():
         if not isinstance(grad, np.ndarray):
             raise DTypeError(f"{name}: expected a NumPy array; got {type(grad).__name__}")
-    from scipy.linalg.blas import dnrm2  # importing it takes half as long as all of this package
+    from scipy.linalg.blas import dnrm2  # here, since it takes long to import
 
     flat = (grad.ravel("K") for grad in grads.values())
     blocks = (g[n : n + BLOCK] for g in flat for n in range(0, g.size, BLOCK))
@@ -44,31 +44,32 @@ def global_norm(grads: Mapping[str, Array]) -> float:
 
 @own_error_state
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
-    r"""Scale the gradients down so that their common norm is below ``max_norm``.
+    r"""Scale the gradients so that their common norm is below ``max_norm``.
 
     .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
 
-    This is the factor of ``torch.nn.utils.clip_grad_norm_``, which guards against a norm of 0 so.
-    The norm afterwards is below ``max_norm`` by a relative 1e-6 / ‖g‖, and a norm that is below
-    ``max_norm`` by less than 1e-6 is scaled too.
+    The factor is that of ``torch.nn.utils.clip_grad_norm_``, where 10⁻⁶ avoids a division by 0. The
+    clipped norm is below ``max_norm`` by a relative 1e-6 / ‖g‖. A norm that is below ``max_norm``
+    by less than 1e-6 is also scaled.
 
     Parameters
     ----------
     grads : Mapping[str, np.ndarray]
-        The gradients, of any shape, which are not modified.
+        Gradients, of any shape. They are not modified.
     max_norm : float
-        The largest norm to let through; ``inf`` lets everything through that is finite.
+        Largest norm that is not scaled; ``inf`` for no scaling.
 
     Returns
     -------
     clipped, norm : dict[str, np.ndarray], float
-        The gradients in their shapes, the very same arrays if nothing had to be scaled, and their
-        norm before.
+        The scaled gradients in their shapes, or the same arrays if nothing was scaled, and the norm
+        before scaling.
 
     Raises
     ------
     NonFiniteError
-        If the norm is not finite: a step along such a gradient would destroy the parameters.
+        If the norm is not finite, because a step along such a gradient would destroy the
+        parameters.
 
     Examples
     --------
@@ -81,10 +82,10 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
 
 
 def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, float]:
-    """Return the factor of :func:`clip_grad_norm`, and the norm before."""
+    """Return the factor of :func:`clip_grad_norm`, and the norm before scaling."""
     check_above_zero("max_norm", max_norm, infinite=True)
     if not isinstance(grads, Mapping):
-        raise OptionError(f"grads: expected arrays by name; got {type(grads).__name__}")
+        raise OptionError(f"grads: expected a mapping of arrays; got {type(grads).__name__}")
     for name, g in grads.items():
         check_floats(name, g)
     norm = global_norm(grads)
@@ -99,8 +100,8 @@ def clip_factor(grads: Mapping[str, Array], max_norm: float) -> tuple[float, flo
 
 @own_error_state
 def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
-    """Return the gradients times a factor."""
-    wide = np.float64 if factor < TINY else None  # as float32 it lost digits
+    """Return the gradients multiplied by a factor."""
+    wide = np.float64 if factor < TINY else None  # a float32 factor would lose digits
     return {
         name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
         for name, g in grads.items()
@@ -108,7 +109,7 @@ def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
 
 
 def check_floats(name: str, array: Any) -> None:
-    """Raise :class:`DTypeError` unless ``array`` is one of real floating-point numbers."""
+    """Raise :class:`DTypeError` unless ``array`` is an array of real floating-point numbers."""
     check_plain(name, array)
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         got = getattr(array, "dtype", type(array).__name__)

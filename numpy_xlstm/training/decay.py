@@ -1,4 +1,4 @@
-"""What weight decay applies to: rules by name and shape, and that of each kind of model."""
+"""Rules that select the parameters with weight decay, and the rule of each kind of model."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,19 +7,20 @@ from numpy_xlstm.models import xLSTMLarge, xLSTMLMModel
 from numpy_xlstm.numerics import Array, check_bool
 
 DecayRule = Callable[[str, Array], bool]
-"""Says by name and array whether a parameter decays."""
+"""Function of name and array that returns whether a parameter decays."""
 
 
 def is_matrix(name: str, array: Array) -> bool:
-    """Weights decay and biases do not: whether ``array`` has two axes or more."""
+    """Return whether ``array`` has two or more axes: weights decay, biases do not."""
     return array.ndim >= 2
 
 
 def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
-    """Return the rule of the official xLSTM training: by name, whatever the shape.
+    """Return the rule of the official xLSTM training, which depends on names only.
 
-    What has "weight" in its name decays, but not if it has "norm" in it too. The table of token
-    vectors, ``token_embedding.weight`` or ``embedding.weight``, decays only if that is asked for.
+    Parameters with "weight" but not "norm" in their names decay. The table of token vectors,
+    ``token_embedding.weight`` or ``embedding.weight``, decays only if
+    ``weight_decay_on_embedding``.
 
     Examples
     --------
@@ -39,10 +40,10 @@ def official_decay(weight_decay_on_embedding: bool = False) -> DecayRule:
 
 
 def decay_rule(model: Any) -> DecayRule:
-    """Return the rule that a model is trained with, when it begins and when it goes on.
+    """Return the decay rule of a model, for new and for resumed trainings.
 
-    An xLSTM model has :func:`official_decay`, with the ``weight_decay_on_embedding`` of its
-    configuration if that has one. Any other has :func:`is_matrix`.
+    It is :func:`official_decay` for an xLSTM model, with the ``weight_decay_on_embedding`` of its
+    configuration if that has one, and :func:`is_matrix` for any other model.
     """
     if isinstance(model, xLSTMLMModel):
         return official_decay(model.config.weight_decay_on_embedding)

@@ -1,4 +1,4 @@
-"""One process at a time trains in a directory: a lock that the end of its process frees."""
+"""A lock that lets one process at a time train in a directory. It ends with its process."""
 
 import os
 import socket
@@ -9,21 +9,21 @@ from numpy_xlstm.disk import NO_LINK, fcntl, flock
 from numpy_xlstm.errors import OptionError
 
 LOCK = "lock"
-"""The file in the directory. It stays there; what counts is whether a process holds it."""
+"""Name of the lock file. The file is not deleted; a process that locks it holds the directory."""
 
 WHERE = 2**30
-"""The byte that Windows locks: one behind the text, which others may read."""
+"""Byte that is locked on Windows: after the text, so that other processes can read the text."""
 
 
 class DirectoryLock:
-    """A directory in which no other process may train, for as long as this object lives.
+    """A lock on a directory, in which no other process may train while this object exists.
 
     Raises
     ------
     OptionError
-        If another process holds it. The error names its number and its machine.
+        If another process holds it. The error contains its process id and its machine.
     OSError
-        If there is no lock to be had, as on some network file systems.
+        If the file system has no locks, as some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -43,7 +43,7 @@ _held: WeakValueDictionary[Path, DirectoryLock] = WeakValueDictionary()
 
 
 def lock_directory(directory: Path) -> DirectoryLock:
-    """Lock a directory, or return the lock if this process holds it already."""
+    """Lock a directory, or return the lock if this process already holds it."""
     path = directory.resolve()
     lock = _held.get(path)
     if lock is None:
@@ -52,7 +52,7 @@ def lock_directory(directory: Path) -> DirectoryLock:
 
 
 def _lock(descriptor: int) -> bool:
-    """Whether a file is now locked, and by no other process."""
+    """Lock a file; return False if another process holds the lock."""
     if fcntl is not None:
         return flock(descriptor)
     import msvcrt  # Windows

@@ -1,4 +1,4 @@
-"""The loop that repeats the training step, its budget, and the same on a text."""
+"""The training loop, its budget, validation, and training on a text."""
 
 import math
 import time
@@ -28,11 +28,11 @@ from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, tr
 
 
 class Progress(NamedTuple):
-    """Where training stands after a step, in part as a :class:`TrainingState` says."""
+    """Report of a training after a step. Some fields are those of :class:`TrainingState`."""
 
     step: int
     fraction: float
-    """How much of the budget is used up: 1 at the end."""
+    """Used fraction of the budget: 1 at the end."""
     loss: float
     """Mean loss of the step's batch in nats per token."""
     grad_norm: float
@@ -42,9 +42,9 @@ class Progress(NamedTuple):
     elapsed: float
     busy: float
     tokens_per_character: float = 1.0
-    """Of the text that is learned from."""
+    """Tokens per character of the training text."""
     validation: float | None = None
-    """Bits per character of the held-out text, if they have just been measured."""
+    """Bits per character of the held-out text, if they were measured after this step."""
 
     @property
     def bits(self) -> float:
@@ -53,18 +53,18 @@ class Progress(NamedTuple):
 
     @property
     def tokens_per_second(self) -> float:
-        """Speed of the steps alone."""
+        """Speed of the steps, without other work."""
         return self.tokens / self.busy if self.busy else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """Time to the end if training goes on as it did."""
+        """Estimated time to the end of the training."""
         return self.elapsed * (1 / self.fraction - 1) if self.fraction else 0.0
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to train: until so many ``steps`` or ``seconds``, whichever comes first.
+    """Length of a training in ``steps``, ``seconds``, or both, whichever ends first.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Budget:
             check_above_zero("seconds", self.seconds)
 
     def fraction(self, step: int, elapsed: float) -> float:
-        """How much of the budget is used up, at most 1."""
+        """Return the used fraction of the budget, at most 1."""
         return min(1.0, max(step / (self.steps or math.inf), elapsed / (self.seconds or math.inf)))
 
 
@@ -98,36 +98,37 @@ def train(
     clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
-    """Train until the budget is used up or the batches are, and yield a report after every step.
+    """Train until the budget or the batches are used up, and yield a report after every step.
 
-    At each report ``state`` stands after the step: stored then, and loaded, it goes on as if
-    nothing had happened, if the budget is in steps and the batches are drawn from ``state.rng``
-    and ``state.step`` alone. What the caller does between two reports counts as elapsed time.
+    At each report ``state`` is the state after the step. If it is saved then and loaded later, the
+    training continues identically, provided that the budget is in steps and the batches depend on
+    ``state.rng`` and ``state.step`` only. The caller's work between two reports counts as elapsed
+    time.
 
     Parameters
     ----------
     state : TrainingState
-        Model, optimiser and generator, and where they stand: is changed in place.
+        State of the training, including model, optimiser and generator. It is modified in place.
     batches : Iterable[Batch]
-        One batch per step, from the next step on.
+        One batch per step, starting with the next step.
     budget : Budget
-        When to stop, with the steps and the time before counted in.
+        Length of the training, including earlier steps and time.
     schedule : Schedule
-        Factor of the optimiser's learning rate at each fraction of the budget, the step that is
-        about to be taken counted in.
+        Factor of the optimiser's learning rate as a function of the used fraction of the budget,
+        which includes the step about to be taken.
     carry : bool
-        Whether a batch that is not fresh begins in the final state of the one before, instead of
-        the empty state: back-propagation through time, truncated between the batches.
+        Whether a batch that is not fresh starts from the final state of the previous batch, rather
+        than from the empty state: truncated back-propagation through time.
     clock : Callable[[], float]
-        Seconds from any origin. With several ranks, that of rank 0 counts.
+        Seconds from any origin. With several ranks, the clock of rank 0 is used.
     **options
         ``max_norm``, ``accumulate``, ``recompute`` and ``comm`` of :func:`train_step`.
 
     Raises
     ------
     DivergenceError
-        If the training diverges. Then ``state`` stands before the step that does, generator and
-        all: stored, it goes on, with another learning rate for instance.
+        If the training diverges. Then ``state``, including its generator, is that before the step
+        that diverged. The training can be resumed from it, for example with another learning rate.
     """
     check_kind("state", state, TrainingState)
     check_kind("budget", budget, Budget)
@@ -151,7 +152,7 @@ def train(
             try:
                 result = train_step(state.model, state.optimizer, batch, **known, **options)
             except DivergenceError:
-                state.rng.bit_generator.state = before_batch  # as if the step had not begun
+                state.rng.bit_generator.state = before_batch  # undo the draws of the step
                 raise
             now = clock()
             after = result.state if carry else None
@@ -175,7 +176,7 @@ def validation_bits(
     window: int = 128,
     comm: ranks.Comm | None = None,
 ) -> float:
-    r"""Bits per character over a whole sequence, the state carried from window to window.
+    r"""Return the bits per character of a sequence, with the state carried between windows.
 
     .. math:: \frac{1}{\ln 2} \cdot \frac{N}{\mathrm{characters}} \cdot
         \operatorname{mean}_t \big( -\ln P(k_t \mid k_{<t}) \big)
@@ -183,15 +184,16 @@ def validation_bits(
     Parameters
     ----------
     model : RecurrentModel
-        Maps tokens (B, T) and a state to logits (B, T, V) and a state.
+        Model that maps tokens (B, T) and a state to logits (B, T, V) and a state.
     ids : np.ndarray
-        The sequence, shape (N,), with N ≥ 2. Every id is predicted but the first of each row, which
-        counts like the mean of the others.
+        The sequence, shape (N,), with N ≥ 2. All ids are predicted except the first of each row,
+        which counts as the mean of the others.
     characters : int, optional
-        How many characters of text it is; N if omitted.
+        Number of characters of the text; N if omitted.
     rows, window : int
-        How many rows are read side by side, each without context at its start, and how many steps
-        at once. More is faster; a wider window takes more memory and gives the same result.
+        Number of rows into which the sequence is split, each without context at its start, and
+        number of steps per call. More rows and steps are faster. A wider window takes more memory
+        and gives the same result.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows.
     """
@@ -218,16 +220,16 @@ def validation_bits(
 
 
 def _check_iterable(name: str, value: Any) -> None:
-    """Raise :class:`OptionError` unless one can iterate; an array without axes says it can."""
+    """Raise :class:`OptionError` unless ``iter`` works, which fails for an array of shape ()."""
     try:
         iter(value)
     except TypeError:
         got = type(value).__name__
-        raise OptionError(f"{name}: expected what has __iter__; got {got}") from None
+        raise OptionError(f"{name}: expected an iterable; got {got}") from None
 
 
 def _validated(state: TrainingState, ids: IndexArray, **known: Any) -> float:
-    """The bits per character of a validation in a training, which may find that it diverged."""
+    """Return the bits per character of a validation, or raise a :class:`DivergenceError`."""
     try:
         return validation_bits(state.model, ids, **known)
     except NonFiniteError as error:
@@ -249,26 +251,27 @@ def learn(
     clock: ranks.Clock = time.perf_counter,
     **options: Unpack[StepOptions],
 ) -> Iterator[Progress]:
-    """Train a model on windows of a text, as :func:`train` does, with validations.
+    """Train a model on windows of a text with :func:`train`, and validate it.
 
-    With a budget in steps and ``validate_every``, a training that is stored after any step and
-    goes on later gives bit for bit the same records, but for their times, and the same model.
+    With a budget in steps and ``validate_every``, a training that is saved after any step and
+    resumed later gives bit for bit the same model, and the same reports except for their times.
 
     Parameters
     ----------
     state, budget, schedule, clock, **options
-        As for :func:`train`.
+        As in :func:`train`.
     split : TextSplit
         The text.
     batch_size, window : int
-        Size of a batch, (B, T).
+        Size B and T of a batch.
     carry : bool
-        Whether to read the text in order, in B rows, each window in the state in which the one
-        before ended; otherwise windows are drawn at random, and begin in the empty state.
+        Whether to read the text in order, in B rows, with each window starting from the final state
+        of the previous one. Otherwise windows are random and start from the empty state.
     validate_every : int, optional
-        Steps between two validations; they go by time if omitted. One comes at the end.
+        Steps between two validations; if omitted, ``validate_seconds`` is used. There is always a
+        validation at the end.
     validate_seconds : float
-        Seconds between two validations; longer where one takes more than a tenth of that.
+        Seconds between two validations; more if a validation takes over a tenth of this time.
     """
     check_kind("state", state, TrainingState)
     check_kind("split", split, text.TextSplit)

@@ -24,13 +24,13 @@ from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.torch_state import from_torch, to_torch
 
 BLOCK = 2**15
-"""How many numbers of a parameter are updated at once: what that takes stays near the processor.
+"""Count of numbers that are updated at a time, so that they fit into the processor's cache.
 
-Compiled, it takes less: four times as many.
+A compiled kernel needs less memory and takes blocks of four times this size.
 """
 
 SHARE = 2**19
-"""How many numbers are worth a thread."""
+"""Count of numbers for which an additional thread is worthwhile."""
 
 Result = TypeVar("Result")
 
@@ -49,36 +49,37 @@ class AdamW:
     Parameters
     ----------
     params : Mapping[str, np.ndarray]
-        The parameters that :meth:`step` will be called with, for their names and shapes.
+        Parameters that are later passed to :meth:`step`. Only names and shapes are used here.
     lr, weight_decay : float
-        η, unless a step is given another learning rate, and λ.
+        η, which a step can override, and λ.
     betas : tuple[float, float]
-        β₁ and β₂, in [0, 1), also when they are rounded to the dtype of a parameter.
+        β₁ and β₂, in [0, 1), also after rounding to the dtype of a parameter.
     eps : float
-        ε, outside of the root, a normal number above 0 in the dtype of each parameter.
+        ε, outside the root, a positive normal number in the dtype of each parameter.
     decays : Callable[[str, np.ndarray], bool]
-        Which parameters decay, by name and array: those of shape (·, ·) by default.
+        Function of name and array that returns whether a parameter decays; by default, whether its
+        shape is (·, ·) or has more axes.
 
     Attributes
     ----------
     m, v : dict[str, np.ndarray]
         First and second moment of each parameter's gradient, in its shape.
     t : int
-        How many steps have been taken.
+        Number of steps taken.
     largest_update : float or None
-        By how much the last one has moved an entry, at most, beside its decay. It is not stored:
-        None until this object has taken a step.
+        Largest change of an entry in the last step, apart from weight decay. It is not stored, and
+        None before the first step of this object.
 
     Raises
     ------
     OptionError, DTypeError
-        If an option is out of its range, or ``params`` are not arrays by name.
+        If an option is out of range, or ``params`` is not a mapping of names to arrays.
 
     References
     ----------
-    Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980.
-    Loshchilov & Hutter, "Decoupled Weight Decay Regularization", arXiv 1711.05101.
-    Rule, order of operations and defaults are those of ``torch.optim.AdamW``.
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980. Loshchilov & Hutter,
+    "Decoupled Weight Decay Regularization", arXiv 1711.05101. Rule, order of operations and
+    defaults are those of ``torch.optim.AdamW``.
 
     Examples
     --------
@@ -102,7 +103,7 @@ class AdamW:
     ) -> None:
         if not isinstance(params, Mapping):
             raise OptionError(
-                "params: expected arrays by name, such as model.params; "
+                "params: expected a mapping of arrays, such as model.params; "
                 f"got {type(params).__name__}"
             )
         for name, array in params.items():
@@ -124,17 +125,18 @@ class AdamW:
         lr: float | None = None,
         scale: float = 1.0,
     ) -> None:
-        """Update the arrays of ``params`` in place, with learning rate ``lr`` if that is given.
+        """Update the arrays of ``params`` in place, with learning rate ``lr`` if it is given.
 
-        The gradients are those of ``grads`` times ``scale``.
+        The gradients are ``grads`` multiplied by ``scale``.
 
-        All are updated or none: with :class:`DivergenceError` if a parameter or moment would not be
-        finite afterwards, with :class:`NonFiniteError` if a gradient or its square is not finite,
-        or if names, shapes or dtypes are not those of the moments.
+        Either all or no arrays are updated. Raises :class:`DivergenceError` if a parameter or
+        moment would not be finite afterwards, :class:`NonFiniteError` if a gradient or its square
+        is not finite, and another error if names, shapes or dtypes differ from those of the
+        moments.
         """
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         scale = _in_range("scale", scale, np.inf)
-        with np.errstate(all="ignore"):  # what is not finite is refused
+        with np.errstate(all="ignore"):  # non-finite numbers are refused below
             self._check(params, grads)
             blocks = list(self._blocks(params, grads, lr, scale))
             if not all(_on_threads(Block.is_harmless, blocks)):
@@ -145,7 +147,7 @@ class AdamW:
         self.t += 1
 
     def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
-        """Raise an error unless both are like the moments, and ``params`` can be written to."""
+        """Raise an error unless both fit the moments, and ``params`` is writable."""
         check_same_parameters(self.m, params)
         check_same_parameters(self.m, grads, "grads")
         for name, moment in self.m.items():
@@ -157,18 +159,18 @@ class AdamW:
     def _check_numbers(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
     ) -> None:
-        """Raise an error unless all are finite, and the squares of the gradients."""
+        """Raise an error unless all numbers and the squares of the gradients are finite."""
         for name, g in grads.items():
             check_array(f"grads[{name!r}]", g, g.shape)
             if (largest := scale * _largest(g)) > np.finfo(g.dtype).max ** 0.5:
-                raise NonFiniteError(  # its square would stay in the second moment for ever
+                raise NonFiniteError(  # an infinite square would stay in the second moment
                     f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
                 )
         for name, p in params.items():
             check_array(name, p, p.shape)
 
     def _check_finite(self, block: "Block", lr: float) -> None:
-        """Raise an error unless all is finite after the step: take it, and keep nothing."""
+        """Raise an error unless a trial step on copies gives finite numbers."""
         tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
         largest = tried.update()
         if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
@@ -178,7 +180,7 @@ class AdamW:
     def _blocks(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
     ) -> Iterator["Block"]:
-        """Cut all arrays into blocks, with the numbers of the next step."""
+        """Split all arrays into blocks, with the factors of the next step."""
         beta1, beta2 = self.betas
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         for name, array in params.items():
@@ -195,24 +197,25 @@ class AdamW:
         order: Sequence[str] | None = None,
         layout: str = "vanilla",
     ) -> dict[str, Any]:
-        """Return all that the next step depends on: ``t`` and the moments, which are not copied.
+        """Return the state that the next step depends on: ``t`` and the moments, not copied.
 
         Parameters
         ----------
         format : {"numpy", "torch"}
-            "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays where
-            PyTorch has tensors. What decays is its first group, what does not its second, both
-            with ``param_names``; options that are not there have their default in PyTorch.
+            "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays instead
+            of tensors. The first group are the parameters that decay, the second the others, both
+            with ``param_names``. Options that are absent have their defaults in PyTorch.
         order : sequence of str, optional
-            The names in the order that the parameters have in each group, such as that of
-            PyTorch's ``named_parameters()``; that of ``params`` if omitted.
+            Names in the order of the parameters in each group, such as that of PyTorch's
+            ``named_parameters()``; by default that of ``params``.
         layout : {"vanilla", "cuda", "canonical"}
-            The order of R and b of an sLSTM, as in the model's own ``state_dict``.
+            Layout of R and b of an sLSTM, as in the model's ``state_dict``.
 
         Raises
         ------
         OptionError, ShapeError
-            If format or layout is another, or the names in ``order`` are.
+            If format or layout is unknown, or the names in ``order`` are not those of the
+            parameters.
 
         Examples
         --------
@@ -237,24 +240,24 @@ class AdamW:
         order: Sequence[str] | None = None,
         layout: str | None = None,
     ) -> None:
-        """Go on from where another optimiser was: copy what its :meth:`state_dict` gave.
+        """Copy the state of another optimiser, from its :meth:`state_dict`.
 
         Parameters
         ----------
         arrays : Mapping[str, Any]
-            In either format. That of PyTorch, which may hold tensors, brings its options along; a
-            learning rate is that before the schedule.
+            State in either format. PyTorch's format may contain tensors and also sets the options;
+            its learning rate is that before the schedule.
         order : sequence of str, optional
-            The names that ``named_parameters()`` had, if there is one group, or one for what decays
-            and one for what does not, made in this order without names.
+            Names from ``named_parameters()``, for groups without names: one group, or one with and
+            one without decay, in this order.
         layout : {"vanilla", "cuda"}, optional
-            The order of an sLSTM's b in PyTorch; that of R if omitted.
+            Layout of an sLSTM's b in PyTorch; by default that of R.
 
         Raises
         ------
         OptionError, ShapeError, DTypeError, NonFiniteError
-            If something is missing or does not fit, a second moment is negative, or an option, or
-            what decays, is not as it can be here. Nothing has been changed then.
+            If something is missing or does not fit, a second moment is negative, or an option or
+            the decay of a parameter is not supported. Then nothing is changed.
         """
         if isinstance(arrays, Mapping) and "param_groups" in arrays:
             arrays, options = from_torch(self, arrays, order, layout)
@@ -277,7 +280,7 @@ class AdamW:
 
 
 class Block(NamedTuple):
-    """A part of a parameter p with gradient g and moments m and v, and its next step."""
+    """A part of a parameter p with gradient g, moments m and v, and the factors of a step."""
 
     name: str
     p: Array
@@ -288,11 +291,11 @@ class Block(NamedTuple):
     factors: adamw.Factors
 
     def update(self) -> float:
-        """Update p, m and v in place; return the largest distance that p is moved by."""
+        """Update p, m and v in place; return the largest change of p apart from weight decay."""
         return _largest(adamw.update(*self[1:]))
 
     def is_harmless(self) -> bool:
-        """Whether a bound says that all will be finite, as it does in any sane step."""
+        """Return whether a bound, which holds in every reasonable step, proves finite results."""
         (P, G, M, V), by = map(_norm, self[1:5]), self.factors
         G *= self.scale
         bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G
@@ -302,7 +305,7 @@ class Block(NamedTuple):
 def diverged(
     optimizer: AdamW, reason: object, lr: float | None, largest: float | None = None
 ) -> DivergenceError:
-    """Say that the next step is none, and, if known, how large its update is, or the last one."""
+    """Return the error for a step that diverges, with its or the last update size if known."""
     rate = optimizer.lr if lr is None else lr
     size = optimizer.largest_update if largest is None else largest
     update = "" if size is None else f", largest update {size:.3g}"
@@ -315,11 +318,11 @@ def diverged(
 def _checked_options(
     params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
 ) -> tuple[float, tuple[float, float], float, float]:
-    """Return the options if they are in range, and in that of each dtype of the parameters."""
+    """Return the options if they are in range, also in each dtype of the parameters."""
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise OptionError(f"betas: expected two numbers; got {betas!r}")
     beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
-    check_above_zero("eps", eps)  # since a gradient can be 0
+    check_above_zero("eps", eps)  # because a gradient can be 0
     for dtype in {array.dtype for array in params.values()}:
         if eps < (least := np.finfo(dtype).tiny):
             raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
@@ -340,7 +343,7 @@ def _in_range(name: str, value: float, below: float) -> float:
 
 
 def _on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
-    """Do the work on each block, in some order."""
+    """Run the work on each block, in any order."""
     count = 1 + sum(block.p.size for block in blocks) // SHARE
     count = 1 if count == 1 else min(count, num_threads())
     shares = [blocks[n::count] for n in range(count)]
@@ -348,7 +351,7 @@ def _on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> lis
 
 
 def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Cut arrays of one shape between rows into parts of about ``most`` numbers."""
+    """Split arrays of one shape by rows into parts of about ``most`` numbers."""
     arrays = tuple(np.atleast_1d(array) for array in arrays)
     total, size = len(arrays[0]), arrays[0].size
     rows = max(1, most * total // max(1, size))
@@ -357,11 +360,11 @@ def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
 
 
 def _norm(array: Array) -> float:
-    """No less than the absolute value of any entry whose square is a number, and found at once."""
+    """Return a bound on the absolute values of entries whose squares do not underflow."""
     flat = array.ravel("K")
     return float(np.sqrt(np.dot(flat, flat)))
 
 
 def _largest(array: Array) -> float:
-    """Absolute value of the largest entry, without an array of them all."""
+    """Return the largest absolute value without an array of absolute values."""
     return float(max(array.max(initial=0), -array.min(initial=0)))

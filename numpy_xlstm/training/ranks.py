@@ -1,8 +1,9 @@
-"""Several MPI processes that train one model together, each on its own rows of every batch.
+"""Data-parallel training with MPI: each process computes some rows of every batch.
 
-All ranks run the same program: they draw the same batches from the same generator, read the same
-clock, and make the same update from the same sum of gradients. So they decide alike, and only rank
-0 has to write. A communicator is one of ``mpi4py``; None stands for a process by itself.
+All ranks run the same program. They draw the same batches from the same generator, read the same
+clock, and make the same update from the same sum of gradients. They therefore make the same
+decisions, and only rank 0 writes files. A communicator is one of ``mpi4py``, or None for a single
+process.
 """
 
 import os
@@ -18,27 +19,27 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import blas_library, num_threads
 
 LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
-"""Variables in which MPI launchers tell a process its rank."""
+"""Environment variables in which MPI launchers pass the rank to a process."""
 
 MISSING_EXTRA = "several ranks need the mpi extra: pip install 'numpy-xlstm[mpi]'"
 
 SECONDS_TO_READ = 0.5
-"""What a launcher may need to pass on the last line of a rank, before it ends all."""
+"""Time that a launcher may need to forward the last line of a rank before all ranks end."""
 
 Clock = Callable[[], float]
 Comm = Any
-"""A communicator of ``mpi4py``: what a package that may not be there calls ``Comm``."""
+"""A communicator of ``mpi4py``, which is an optional dependency."""
 
 
 def launched_rank() -> int | None:
-    """The rank that an MPI launcher has given to this process; None if there was none."""
+    """Return the rank that an MPI launcher gave to this process; None without a launcher."""
     return next((int(os.environ[name]) for name in LAUNCHED if name in os.environ), None)
 
 
 def world() -> Comm | None:
-    """All ranks that were launched with this one; None if it is alone.
+    """Return the communicator of all ranks that were launched together; None for one process.
 
-    BLAS gets as many threads as there are cores for each rank.
+    BLAS is limited to as many threads as there are cores per rank.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def world() -> Comm | None:
     Raises
     ------
     MissingExtraError
-        If there was a launcher and ``mpi4py`` is not installed.
+        If a launcher was used and ``mpi4py`` is not installed.
 
     Examples
     --------
@@ -73,35 +74,35 @@ def world() -> Comm | None:
 
 
 def end_all(code: int) -> None:
-    """End all ranks that were launched together at once, whatever they are doing."""
+    """End all ranks that were launched together immediately."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.size > 1:
         time.sleep(SECONDS_TO_READ)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason has been said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the reason is already printed
         mpi.COMM_WORLD.Abort(code)
 
 
 def writes(comm: Comm | None) -> bool:
-    """Whether this is the rank that prints and writes files."""
+    """Return whether this is the rank that prints and writes files."""
     return comm is None or comm.rank == 0
 
 
 def rank_rows(rows: int, comm: Comm | None) -> slice:
-    """Which of so many rows are those of this rank."""
+    """Return the slice of the rows that belongs to this rank."""
     if comm is None:
         return slice(0, rows)
     return slice(rows * comm.rank // comm.size, rows * (comm.rank + 1) // comm.size)
 
 
 def rank_generator(rng: np.random.Generator, comm: Comm | None) -> np.random.Generator:
-    """Return the generator of this rank; that which all have moves on alike."""
+    """Return a generator for this rank, drawn from the common one, which advances on all ranks."""
     if comm is None:
         return rng
     return np.random.default_rng(rng.integers(2**62, size=comm.size)[comm.rank])
 
 
 def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
-    """Raise :class:`OptionError` if there is not a row for each part of each rank."""
+    """Raise :class:`OptionError` unless each part of each rank has at least one row."""
     size = 1 if comm is None else comm.size
     if size > rows:
         raise OptionError(f"ranks: expected at most {rows}, the rows of a batch; got {size}")
@@ -111,19 +112,19 @@ def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
 
 
 def common_clock(clock: Clock, comm: Comm | None) -> Clock:
-    """Return a clock that shows on all ranks what the clock of rank 0 shows."""
+    """Return a clock that gives the time of rank 0 on all ranks."""
     return clock if comm is None else lambda: float(comm.bcast(clock()))
 
 
 def total(value: float, comm: Comm | None) -> float:
-    """Sum of a number over all ranks."""
+    """Return the sum of a number over all ranks."""
     return value if comm is None else float(comm.allreduce(value))
 
 
 def total_gradient(
     grads: Mapping[str, Array], params: Mapping[str, Array], comm: Comm
 ) -> dict[str, Array]:
-    """Sum of the gradients over all ranks; one that has none adds 0."""
+    """Return the sum of the gradients over all ranks. A rank without gradients adds 0."""
     summed = {name: np.empty(array.shape, array.dtype) for name, array in params.items()}
     for name, found in summed.items():
         grad = grads[name] if grads else np.zeros_like(found)

@@ -1,4 +1,4 @@
-"""A training in a directory, which goes on where it was, whatever ended it."""
+"""A training in a directory, which can be resumed after any interruption."""
 
 import errno
 import json
@@ -23,31 +23,31 @@ from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
-"""The files in the directory."""
+"""Names of the files in the directory."""
 
 
 @dataclass
 class Run:
-    """A training and its directory: ``checkpoint.npz``, and ``log.jsonl`` with a line per step.
+    """A training in a directory: a ``checkpoint.npz``, and a ``log.jsonl`` with a line per step.
 
-    The checkpoint is replaced at once and holds all that the rest of the training depends on,
-    and how long the log was. The lines after that are cut off when the training goes on, so that
-    every step is in the log exactly once. After a validation that is better than all before it, the
-    model alone goes into ``best.npz``. While a run lives, no other process can take up what is in
-    its directory. An example is in ``docs/training.md``.
+    The checkpoint is replaced atomically. It contains the complete state of the training and the
+    length of the log. When the training is resumed, later lines of the log are removed, so that
+    every step is in the log exactly once. After a validation that is better than all previous ones,
+    the model is saved to ``best.npz``. While a run exists, no other process can resume the training
+    in its directory. An example is in ``docs/training.md``.
 
     Parameters
     ----------
     directory : Path
-        Where ``checkpoint``, ``best`` and ``log`` are.
+        Directory of ``checkpoint``, ``best`` and ``log``.
     state : TrainingState
-        Where the training stands.
+        State of the training.
     tokenizer : Tokenizer, optional
-        What the model's ids come from, to be stored with it.
+        Tokenizer of the model, which is stored with it.
     notes : dict[str, Any]
-        Anything more that JSON can hold, such as the options of the training.
+        Additional JSON values, such as the options of the training.
     save_every, save_seconds : int, float
-        Steps between two checkpoints, if that is given, and seconds, at most.
+        Largest number of steps, if given, and of seconds between two checkpoints.
     clock : Callable[[], float]
         Seconds from any origin.
     comm : mpi4py.MPI.Comm, optional
@@ -79,9 +79,10 @@ class Run:
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
-        """Begin in a directory, which is made if it does not exist, with a first checkpoint.
+        """Begin a training in a directory, which is made if necessary, and save a first checkpoint.
 
-        A training is not overwritten: a checkpoint that is there is an :class:`OptionError`.
+        Raises :class:`OptionError` if the directory contains a checkpoint: a training is not
+        overwritten.
         """
         run = cls(checked_path("directory", directory), state, **options)
         if ranks.writes(run.comm):
@@ -89,11 +90,11 @@ class Run:
             run.lock = lock_directory(run.directory)
             if run.checkpoint.exists():
                 raise OptionError(
-                    f"directory: expected one without a training; got {directory}, resume that, "
-                    "or take another"
+                    f"directory: expected one without a training; got {directory}, resume that one "
+                    "or use another"
                 )
             with _opened(run.log, os.O_CREAT | os.O_TRUNC):
-                pass  # a log without a checkpoint is of no use
+                pass  # a log without a checkpoint is useless
         run.save()
         return run
 
@@ -106,10 +107,10 @@ class Run:
         comm: ranks.Comm | None = None,
         **options: Any,
     ) -> "Run":
-        """Take up what is in a directory, and cut off what the log has of later steps.
+        """Resume the training in a directory, and remove later steps from its log.
 
-        ``decays`` is as for :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
-        checkpoint is damaged, or the log is shorter than it was.
+        ``decays`` is as in :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
+        checkpoint is damaged, or the log is shorter than at the checkpoint.
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
@@ -120,7 +121,9 @@ class Run:
         state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:
-            raise CheckpointError(f"{CHECKPOINT}: expected that of a run; got one without a log")
+            raise CheckpointError(
+                f"{CHECKPOINT}: expected a checkpoint of a run; got one without a log"
+            )
         RUN(f"{CHECKPOINT}: training", found)
         options |= {"tokenizer": checkpoint.tokenizer, "notes": found["notes"], "comm": comm}
         run = cls(Path(directory), state, **options)
@@ -136,7 +139,7 @@ class Run:
         return run
 
     def add(self, progress: Progress) -> None:
-        """Write a line into the log, and what else is due: a checkpoint, or the best model."""
+        """Append a report to the log, and save a checkpoint or the best model if they are due."""
         if ranks.writes(self.comm):
             names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
             entry = {name: getattr(progress, name) for name in names}
@@ -151,7 +154,7 @@ class Run:
             self.save()
 
     def _append(self, line: bytes) -> None:
-        """Write a line at the end of the log, or nothing."""
+        """Append a whole line to the log, or leave the log unchanged."""
         with _opened(self.log) as file:
             size = file.seek(0, os.SEEK_END)
             try:
@@ -162,14 +165,14 @@ class Run:
                 raise
 
     def save_best(self) -> None:
-        """Write the model as it is, without what its training needs, into ``best.npz``."""
+        """Save the model, without optimiser and generator, to ``best.npz``."""
         stored = ("step", "tokens", "validations")
         training = {name: getattr(self.state, name) for name in stored}
         facts: Any = {"tokenizer": self.tokenizer, "training": training}
         save_checkpoint(self.best, self.state.model, **facts)
 
     def save(self) -> None:
-        """Write a checkpoint, once the lines of the log before it are sure to be on the disk."""
+        """Save a checkpoint after the log has been flushed to the disk."""
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "notes": self.notes}
         if ranks.writes(self.comm):
             with _opened(self.log) as file:
@@ -180,7 +183,7 @@ class Run:
 
 
 def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a log; :class:`CheckpointError` if one is not one of ours."""
+    """Read the complete lines of a log; raise :class:`CheckpointError` if one is invalid."""
     with open_regular("log", path) as file:
         lines = file.read().split(b"\n")[:-1]
     try:
@@ -195,7 +198,7 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _opened(log: Path, how: int = 0) -> IO[bytes]:
-    """Open a log to change it: no link, which might lead to anything that is then cut off."""
+    """Open a log for writing. A link is refused, because its target would be truncated."""
     try:
         descriptor = os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666)
     except OSError as error:

@@ -7,16 +7,16 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import is_number
 
 Schedule = Callable[[float], float]
-"""Maps the fraction of the training that is done to a factor of the learning rate."""
+"""Function from the completed fraction of the training to a factor of the learning rate."""
 
 
 def constant(progress: float) -> float:
-    """Keep the learning rate: the factor is 1 at any ``progress``."""
+    """Return the factor 1 for any ``progress``."""
     return 1.0
 
 
 def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
-    r"""Rise linearly, then fall along half a cosine.
+    r"""Make a schedule that rises linearly and then falls along half a cosine.
 
     .. math::
         s(p) = \begin{cases} p / w & p < w \\
@@ -25,7 +25,7 @@ def warmup_cosine(warmup: float = 0.05, final: float = 0.1) -> Schedule:
     Parameters
     ----------
     warmup : float
-        w, the fraction of the training after which the factor is 1; in [0, 1).
+        w, the fraction of the training at which the factor reaches 1; in [0, 1).
     final : float
         f, the factor at the end; in [0, 1].
 

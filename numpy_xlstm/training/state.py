@@ -1,4 +1,4 @@
-"""All that the rest of a training depends on, as an object that can be stored and loaded."""
+"""The complete state of a training, as an object that can be saved and loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,35 +21,35 @@ from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
-"""What the names of the stored moments and of the carried state begin with."""
+"""Prefixes of the names of the stored moments and of the carried state."""
 
 COUNTS = ("step", "tokens", "elapsed", "busy")
 STORED = {*COUNTS, "rng", "optimizer", "validations", "carried"}
 OPTIMIZER_OPTIONS = ("lr", "betas", "eps", "weight_decay")
-"""The optimiser's options that are stored; its rule of what decays is not."""
+"""The optimiser's options that are stored. Its decay rule is not stored."""
 
 
 @dataclass
 class TrainingState:
-    """Where a training stands after some step: nothing else decides how it goes on.
+    """Complete state of a training after some step: all that the following steps depend on.
 
     Attributes
     ----------
     model : RecurrentModel
-        Is trained in place.
+        Model, which is trained in place.
     optimizer : AdamW
-        Made from this model's ``params``.
+        Optimiser made from this model's ``params``.
     rng : np.random.Generator
-        Draws batches, and dropout.
+        Generator for batches and dropout.
     step, tokens : int
-        Steps taken, and tokens learned from.
+        Numbers of steps and of training tokens so far.
     elapsed, busy : float
-        Seconds since the start, and those spent in steps.
+        Seconds since the start, and seconds spent in steps.
     carried : Any
-        State of the model that the next batch begins in, unless that begins anew; with several
-        ranks, that of the rows of this rank.
+        Initial model state of the next batch, unless that batch is fresh. With several ranks, the
+        state of the rows of this rank.
     validations : list[tuple[int, float]]
-        Steps and what a validation after them found.
+        Steps with a validation, and its results.
 
     Raises
     ------
@@ -81,7 +81,7 @@ class TrainingState:
     validations: list[tuple[int, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Raise an error if a part is of another kind, or the state not one of the model."""
+        """Raise an error if a part has the wrong type, or the state does not fit the model."""
         check_has("model", self.model, "forward", "backward")
         check_has("optimizer", self.optimizer, "step", "state_dict")
         check_generator("rng", self.rng, required=True)
@@ -91,9 +91,9 @@ class TrainingState:
             self.carried = checked_state(self.model, self.carried, rows)
 
     def advance(self, tokens: int, seconds: float, elapsed: float, carried: Any) -> None:
-        """Count one more step, and keep the state that it ended in, as arrays of its own.
+        """Count one more step, and keep a copy of the state after it.
 
-        In the layout that loading it gives: another layout could be rounded otherwise.
+        The copy is C-order, as after loading, because another layout could change rounding.
         """
         self.step += 1
         self.tokens += tokens
@@ -109,10 +109,11 @@ class TrainingState:
         comm: ranks.Comm | None = None,
         **more: Any,
     ) -> None:
-        """Write all of it into one checkpoint, with ``more`` for the caller to find again.
+        """Save the state as one checkpoint, together with ``more`` values of the caller.
 
-        With several ranks, all must call it. Rank 0 writes; the others wait until it has done so.
-        What cannot be stored, such as another kind of generator, is a :class:`CheckpointError`.
+        With several ranks, all must call this method. Rank 0 writes, and the others wait for it.
+        Values that cannot be stored, such as another kind of generator, raise
+        :class:`CheckpointError`.
         """
         if mine := sorted(more.keys() & STORED):
             raise OptionError(f"more: expected other names than those of a state; got {mine[0]!r}")
@@ -136,11 +137,11 @@ class TrainingState:
     def load(
         cls, path: str | Path, *, decays: DecayRule | None = None, comm: ranks.Comm | None = None
     ) -> tuple[Self, Checkpoint]:
-        """Read what :meth:`save` has written, and return the checkpoint too.
+        """Load a state that :meth:`save` has written; return it and the checkpoint.
 
-        ``decays`` is the optimiser's rule of what decays, which the file does not hold; that of
-        the kind of model, if omitted. There may be other ranks than at the
-        time. Raises :class:`CheckpointError` if the file is damaged, or holds no training.
+        ``decays`` is the optimiser's decay rule, which is not stored; by default that of the kind
+        of model. The number of ranks may differ from that at saving. Raises
+        :class:`CheckpointError` if the file is damaged or contains no training.
         """
         if decays is not None and not callable(decays):
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
@@ -163,14 +164,14 @@ class TrainingState:
             )
         except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{Path(path).name}: expected a training that can go on; got one that cannot "
+                f"{Path(path).name}: expected a training that can be resumed; got one that cannot "
                 f"({error})"
             ) from error
         return state, checkpoint
 
 
 def generator_from_state(state: Any) -> np.random.Generator:
-    """Return a generator in a state, which may come from a file: NumPy trusts what it is given."""
+    """Make a generator with this state. The state is validated first, because NumPy does not."""
     GENERATOR("rng", state)
     bits = getattr(np.random, state["bit_generator"])(0)
     bits.state = state
@@ -178,14 +179,14 @@ def generator_from_state(state: Any) -> np.random.Generator:
 
 
 def _rows(carried: Any) -> int:
-    """Of how many rows a state is."""
+    """Return the number of rows of a state."""
     return len(next(array for _, array in leaves(CARRIED, carried)))
 
 
 def _carried(
     model: RecurrentModel, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
 ) -> Any:
-    """The carried state of this rank, in the structure that the model gives to a state."""
+    """Return the carried state of this rank, in the structure of the model's state."""
     stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}
     if rows is None and not stored:
         return None

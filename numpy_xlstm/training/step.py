@@ -1,4 +1,4 @@
-"""One training step: forward, backward, clip, update, over the batch at once or in parts."""
+"""One training step: forward, backward, clip, update, over the whole batch or in parts."""
 
 import math
 from collections.abc import Callable
@@ -30,34 +30,34 @@ from numpy_xlstm.training.optimizers import AdamW, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
 
 Gradient = tuple[float, dict[str, Array], Any]
-"""Loss, its gradient, and the state after the batch."""
+"""Loss, gradients, and the state after the batch."""
 
 NOT_FINITE = "loss: expected a finite one on every rank"
 
 
 class Batch(NamedTuple):
-    """Tokens and what follows each of them: ids, shape (B, T)."""
+    """Tokens and the next token of each, as ids, shape (B, T)."""
 
     inputs: IndexArray
     targets: IndexArray
     mask: BoolArray | None = None
-    """Which targets count, shape (B, T); all if omitted."""
+    """Booleans, shape (B, T): whether a target counts. All count if omitted."""
     fresh: bool = True
-    """Whether the rows begin anew here, instead of where those of the batch before ended."""
+    """Whether the rows start here, rather than continue those of the previous batch."""
 
     @property
     def num_targets(self) -> int:
-        """How many targets count."""
+        """Number of targets that count."""
         return self.targets.size if self.mask is None else int(np.count_nonzero(self.mask))
 
     def rows(self, part: slice) -> "Batch":
-        """Some rows of the batch."""
+        """Return some rows of the batch."""
         mask = None if self.mask is None else self.mask[part]
         return Batch(self.inputs[part], self.targets[part], mask, self.fresh)
 
 
 class StepOptions(TypedDict, total=False):
-    """How a step is taken, see :func:`train_step`."""
+    """Options of :func:`train_step`."""
 
     max_norm: float
     accumulate: int
@@ -66,14 +66,14 @@ class StepOptions(TypedDict, total=False):
 
 
 class StepResult(NamedTuple):
-    """What a training step found before it updated the parameters."""
+    """Results of a training step from before its update of the parameters."""
 
     loss: float
     """Mean loss in nats per token."""
     grad_norm: float
     """Norm of the gradients before clipping."""
     state: Any = None
-    """State of the model after the batch, of the rows of this rank."""
+    """State of the model after the batch, for the rows of this rank."""
 
 
 def train_step(
@@ -89,48 +89,47 @@ def train_step(
     rng: np.random.Generator | None = None,
     comm: ranks.Comm | None = None,
 ) -> StepResult:
-    """Forward, backward, clip, update: changes the model's parameters and the moments in place.
+    """Run forward, backward, clipping and update; modify parameters and moments in place.
 
     Parameters
     ----------
     model : RecurrentModel
-        Maps tokens (B, T) to logits (B, T, V).
+        Model that maps tokens (B, T) to logits (B, T, V).
     optimizer : AdamW
-        Made from this model's ``params``.
+        Optimiser made from this model's ``params``.
     batch : Batch
         Inputs and targets, (B, T). The loss is the mean over all targets that count.
     lr, max_norm : float
-        Learning rate, if not the optimiser's, and the norm to clip the gradients to.
+        Learning rate, by default the optimiser's, and largest norm of the gradients.
     state : optional
-        State of the model before the batch, into which no gradient goes; empty if omitted.
+        State of the model before the batch; the empty state if omitted. No gradient flows into it.
     accumulate : int
-        In how many parts the rows are learned from one after the other: the gradient is the same,
-        and only one part is in memory at once.
+        Number of parts into which the rows are split. Only one part is in memory at a time; the
+        gradient is the same.
     recompute : bool
-        Whether the backward computes again what it can, to need less memory; for models made of
-        blocks.
+        Whether the backward computes residuals again to save memory, for models made of blocks.
     rng : np.random.Generator, optional
-        What a model that has a ``dropout`` above 0 draws from; nothing is dropped if omitted.
+        Generator for the dropout of the model. If omitted, nothing is dropped.
     comm : mpi4py.MPI.Comm, optional
-        Ranks that take the step together. Each is given the same model, optimiser, batch and
+        Ranks that take the step together. Each rank passes the same model, optimiser, batch and
         generator, and the state of its own rows: of B rows, rank r of N has those from B·r // N to
-        B·(r + 1) // N. All end with the same parameters, to rounding those of one rank.
+        B·(r + 1) // N. All ranks get the same parameters, up to rounding those of one rank.
 
     Returns
     -------
     StepResult
-        The mean loss in nats per token, and the norm of the gradients before they were clipped.
+        The mean loss in nats per token, and the norm of the gradients before clipping.
 
     Raises
     ------
     DivergenceError
-        If the loss, the gradients, the state, or the parameters after the update are not finite;
-        nothing has been updated then.
+        If the loss, the gradients, the state, or the updated parameters are not finite. Then
+        nothing is updated.
     NonFiniteError
-        If the state that is given is not finite.
+        If the given state is not finite.
     OptionError, ShapeError, DTypeError, IndexError
         If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
-        targets, mask or state are not for the rows of the inputs.
+        targets, mask or state do not fit the rows of the inputs.
 
     Examples
     --------
@@ -157,12 +156,12 @@ def train_step(
     rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
     for name, array in leaves("state", state):
         if array.shape[:1] != rows.inputs.shape[:1]:
-            expected = f"{len(rows.inputs)} rows, as the batch has"
+            expected = f"{len(rows.inputs)} rows, as in the batch"
             raise ShapeError(f"{name}: expected {expected}; got shape {array.shape}")
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
-    with np.errstate(over="ignore", invalid="ignore"):  # they end in a DivergenceError
+    with np.errstate(over="ignore", invalid="ignore"):  # reported as a DivergenceError
         try:
             given = model, rows, state, batch.num_targets, accumulate, options
             loss, grads, after = _over_ranks(lambda: _gradient(*given), model, comm)
@@ -173,7 +172,7 @@ def train_step(
         except DivergenceError:
             raise
         except NonFiniteError as error:
-            check_like("state", state, state)  # the caller's, which no training has led to
+            check_like("state", state, state)  # the caller's state, not a divergence
             raise diverged(optimizer, error, lr) from error
     return StepResult(loss, norm, after)
 
@@ -181,11 +180,11 @@ def train_step(
 def _over_ranks(
     gradient: Callable[[], Gradient], model: RecurrentModel, comm: ranks.Comm | None
 ) -> Gradient:
-    """Sum what each rank finds, but for the state; what is not finite on one is an error on all."""
+    """Sum loss and gradients over all ranks. A non-finite one on any rank is an error on all."""
     loss, grads, after, reason = math.nan, dict[str, Array](), None, NonFiniteError(NOT_FINITE)
     try:
         loss, grads, after = gradient()
-        check_like("state", after, after)  # the next batch may begin in it
+        check_like("state", after, after)  # the next batch may start from it
     except NonFiniteError as error:
         loss, reason = math.nan, error
     loss = ranks.total(loss, comm)
@@ -201,7 +200,7 @@ def check_step_options(
     recompute: bool = False,
     comm: ranks.Comm | None = None,
 ) -> None:
-    """Raise :class:`OptionError` if one of the options of :func:`train_step` is not for it."""
+    """Raise :class:`OptionError` if an option of :func:`train_step` is invalid."""
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
     check_recompute(model, recompute)
@@ -210,7 +209,7 @@ def check_step_options(
 
 
 def _check_batch(batch: Any) -> None:
-    """Raise an error unless inputs, targets and mask are for the same rows and steps."""
+    """Raise an error unless inputs, targets and mask have the same rows and steps."""
     check_kind("batch", batch, Batch)
     check_bool("fresh", batch.fresh)
     for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
@@ -237,9 +236,10 @@ def _gradient(
     accumulate: int,
     options: dict[str, Any],
 ) -> Gradient:
-    """What some rows add to the mean loss over ``total`` targets, its gradient, and the state.
+    """Return the share of some rows in the mean loss over ``total`` targets, and its gradients.
 
-    ``options`` are those of the model's forward. Without a target there is no gradient.
+    The third result is the state. ``options`` are those of the model's forward. Without targets the
+    gradients are empty.
     """
     loss, grads, states = 0.0, dict[str, Array](), []
     for part in spread(len(batch.inputs), accumulate):

@@ -1,4 +1,4 @@
-"""A text to learn from: its split, its windows, and what a model that counts would reach."""
+"""Training texts: reading, split, windows, and the entropies that counting models reach."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.training.step import Batch
 
 NOTHING = -1
-"""The target where there is nothing to predict."""
+"""Target of positions without a prediction."""
 
 
 def default_text() -> str:
-    """Return the English text that every CPython ships: the language reference of ``help()``."""
-    from pydoc_data.topics import topics  # half a megabyte, so only when it is asked for
+    """Return the language reference of ``help()``, an English text in every CPython."""
+    from pydoc_data.topics import topics  # half a megabyte, so imported only when needed
 
     return "\n\n".join(topics[name] for name in sorted(topics))
 
@@ -36,8 +36,8 @@ def default_text() -> str:
 def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
-    Raises :class:`TextError` if it is empty, or binary: holds NUL bytes or no UTF-8; and
-    :class:`CheckpointError` if it is a device or a pipe.
+    Raises :class:`TextError` if the file is empty or binary, that is, contains NUL bytes or is not
+    UTF-8, and :class:`CheckpointError` if it is a device or a pipe.
     """
     if path is None:
         return default_text()
@@ -60,7 +60,7 @@ def read_text(path: str | Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class TextSplit:
-    """A text cut in two, in place: the first part to learn from, the last one to validate on."""
+    """A text split into a first part for training and a last part for validation."""
 
     train: str
     validation: str
@@ -80,10 +80,10 @@ class TextSplit:
 def split_text(
     text: str, window: int, tokenizer: Tokenizer | None = None, *, validation_fraction: float = 0.1
 ) -> TextSplit:
-    """Cut off the last tenth of a text for validation, or another fraction of its characters.
+    """Split off the last tenth of a text, or another fraction of its characters, for validation.
 
-    Either part must hold more tokens than ``window``, which are learned from at once. Without a
-    tokenizer, they are the characters of the training part.
+    Each part must contain more tokens than ``window``, the number of steps of a batch. Without a
+    tokenizer, the tokens are the characters of the training part.
 
     Examples
     --------
@@ -118,10 +118,9 @@ def split_text(
 def random_windows(
     ids: IndexArray, batch_size: int, window: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield batches (B, T) of windows of ids (N,), N > T, every start equally likely, without end.
+    """Yield endless batches (B, T) of windows of ids (N,), N > T, with uniformly random starts.
 
-    The targets are one further on. ``rng`` draws the starts of each batch; nothing else decides
-    what comes next.
+    Targets are shifted by one. The batches depend on ``rng`` only.
 
     Examples
     --------
@@ -134,7 +133,7 @@ def random_windows(
     check_positive("window", window)
     check_generator("rng", rng, required=True)
     if len(ids) < window + 1:
-        raise ShapeError(f"ids: expected at least {window + 1}, a window and one; got {len(ids)}")
+        raise ShapeError(f"ids: expected at least {window + 1}, a window plus 1; got {len(ids)}")
 
     def batches() -> Iterator[Batch]:
         while True:
@@ -148,12 +147,12 @@ def random_windows(
 def consecutive_windows(
     ids: IndexArray, batch_size: int, window: int, start: int = 0
 ) -> Iterator[Batch]:
-    """Yield batches of windows each of which goes on where the one before ended, without end.
+    """Yield endless batches of windows, each of which continues the previous one.
 
-    Ids of shape (N,), with N > B, are laid out in B contiguous rows, and the windows go along all
-    of them at once. The first of them is ``fresh``, and so is the one after the last, when the rows
-    begin anew. Up to B − 1 of the last ids are left out, for rows of one length, and windows are a
-    little shorter where that fills a row. ``start`` says how many to leave out at the beginning.
+    Ids of shape (N,), with N > B, are split into B contiguous rows, which the windows traverse in
+    parallel. After the last window the rows start again. The first window of each pass is
+    ``fresh``. Up to B − 1 of the last ids are omitted to give rows of equal length, and some
+    windows are a little shorter to fill a row. ``start`` is the number of windows to skip.
 
     Examples
     --------
@@ -172,7 +171,7 @@ def consecutive_windows(
     length = (len(ids) - 1) // batch_size
     if length < 1:
         raise ShapeError(
-            f"ids: expected at least {batch_size + 1}, one for each row and one; got {len(ids)}"
+            f"ids: expected at least {batch_size + 1}, one per row plus 1; got {len(ids)}"
         )
     windows = -(-length // window)
     inputs = ids[: batch_size * length].reshape(batch_size, length)
@@ -188,12 +187,12 @@ def consecutive_windows(
 
 
 def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
-    """Lay a sequence out in rows of contiguous text, to be read side by side.
+    """Split a sequence into rows of contiguous text that are read in parallel.
 
-    From ids of shape (N,), with N ≥ 2, it makes inputs and targets of shape (B, T). Every id but
-    the first of each row is a target exactly once. Rows differ in length by one at most; the
-    shorter ones end with the target −1, for nothing. There are fewer rows than ``rows`` if one
-    would have no target.
+    Ids of shape (N,), with N ≥ 2, give inputs and targets of shape (B, T). Every id except the
+    first of each row is a target exactly once. Row lengths differ by at most one; shorter rows end
+    with the target −1, which means no prediction. There are fewer rows than ``rows`` if a row would
+    have no target.
 
     Examples
     --------
@@ -213,12 +212,12 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
 
 
 def unigram_entropy(text: str) -> float:
-    r"""Entropy of a character, in bits.
+    r"""Return the entropy of a character, in bits.
 
     .. math:: H(X) = -\sum_a \frac{n_a}{n} \log_2 \frac{n_a}{n}
 
-    No prediction that ignores the context does better on this text, even one fitted to it. An empty
-    text is a :class:`TextError`.
+    No prediction without context is better on this text, even one fitted to it. An empty text
+    raises :class:`TextError`.
 
     Examples
     --------
@@ -234,13 +233,13 @@ def unigram_entropy(text: str) -> float:
 
 
 def bigram_entropy(text: str) -> float:
-    r"""Entropy of a character given the one before it, in bits.
+    r"""Return the entropy of a character given the previous one, in bits.
 
     .. math::
         H(X_t \mid X_{t-1}) = -\sum_{a,b} \frac{n_{ab}}{n - 1} \log_2 \frac{n_{ab}}{n_{a·}}
 
-    No prediction from the last character alone does better on this text, even one fitted to it. A
-    text without a pair of characters is a :class:`TextError`.
+    No prediction from the last character only is better on this text, even one fitted to it. A text
+    of fewer than two characters raises :class:`TextError`.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""AdamW's state as PyTorch's optimizers have it, and the file in which it travels.
+"""Conversion of AdamW's state from and to the form of PyTorch's optimisers, and its file format.
 
-``{"state": {index: {"step", "exp_avg", "exp_avg_sq"}}, "param_groups": [...]}``, where the
-parameters of one group after the other are counted. Groups with ``param_names`` explain themselves;
-those of an optimizer that was made without names need the order of ``named_parameters()``.
+``{"state": {index: {"step", "exp_avg", "exp_avg_sq"}}, "param_groups": [...]}``, where indices
+count the parameters of all groups in order. Groups may contain ``param_names``. Those of an
+optimiser that was made without names need the order of ``named_parameters()``.
 """
 
 from collections import Counter
@@ -24,24 +24,24 @@ if TYPE_CHECKING:
     from numpy_xlstm.training.optimizers import AdamW
 
 MOMENTS = {"exp_avg": "m", "exp_avg_sq": "v"}
-"""What PyTorch calls the moments, and what they are called here."""
+"""PyTorch's names of the moments, and the names in this package."""
 
 SHARED = "lr", "betas", "eps"
-"""The options that all groups have alike."""
+"""Options with the same value in all groups."""
 
 FIXED = {"amsgrad": False, "maximize": False, "decoupled_weight_decay": True}
-"""The options of PyTorch that have one value here."""
+"""Options of PyTorch of which only one value is supported."""
 
 
 class Place(NamedTuple):
-    """Where the state of a parameter is: its number, and the options of its group."""
+    """Index of a parameter in PyTorch's state, and the options of its group."""
 
     number: int
     group: Mapping[str, Any]
 
 
 def to_torch(optimizer: "AdamW", order: Sequence[str] | None, layout: str) -> dict[str, Any]:
-    """Return the state of an optimizer in PyTorch's form, see :meth:`AdamW.state_dict`."""
+    """Return the state of an optimiser in PyTorch's form, see :meth:`AdamW.state_dict`."""
     moments = {key: in_layout(getattr(optimizer, kind), layout) for key, kind in MOMENTS.items()}
     shared = {option: getattr(optimizer, option) for option in SHARED}
     state: dict[int, dict[str, Array]] = {}
@@ -59,7 +59,7 @@ def to_torch(optimizer: "AdamW", order: Sequence[str] | None, layout: str) -> di
 def from_torch(
     optimizer: "AdamW", state: Mapping[str, Any], order: Sequence[str] | None, layout: str | None
 ) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Return what our ``state_dict()`` would hold, and the options, of what PyTorch's holds."""
+    """Convert PyTorch's state to the arrays of ``AdamW.state_dict()`` and to options."""
     entries, groups = _checked(state)
     places = [Place(index, group) for group in groups for index in group["params"]]
     named = dict(zip(_names(optimizer, groups, order), places, strict=True))
@@ -76,7 +76,7 @@ def from_torch(
 
 
 def _groups(optimizer: "AdamW", order: Sequence[str] | None) -> list[tuple[float, dict[str, str]]]:
-    """What decays, and what does not: the decay, and their names in ``order`` with ours."""
+    """Return the groups with and without decay: the decay, and names in ``order`` with ours."""
     named = _our_names(optimizer, [*optimizer.m] if order is None else order)
     groups: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for theirs, ours in named.items():
@@ -85,9 +85,9 @@ def _groups(optimizer: "AdamW", order: Sequence[str] | None) -> list[tuple[float
 
 
 def _our_names(optimizer: "AdamW", names: Sequence[str]) -> dict[str, str]:
-    """Names in wrappers or in transformers, of all parameters, and what is called so here."""
+    """Map the names of all parameters, as in wrappers or in transformers, to ours."""
     ours = from_transformers_names(unwrapped({name: name for name in names}))
-    wrong = [*Counter([*names]) - Counter(ours.values())]  # those that are there twice
+    wrong = [*Counter([*names]) - Counter(ours.values())]  # duplicates
     wrong += ours.keys() - optimizer.m.keys()
     if wrong or len(ours) != len(optimizer.m):
         missing = optimizer.m.keys() - ours.keys()
@@ -98,12 +98,12 @@ def _our_names(optimizer: "AdamW", names: Sequence[str]) -> dict[str, str]:
 
 
 def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[str, Any]]]:
-    """Return the two parts of a state, or raise :class:`OptionError` if it has not got them."""
+    """Return the two parts of a state, or raise :class:`OptionError` if they are invalid."""
     check_kind("state", state, Mapping)
     entries, groups = state.get("state"), state.get("param_groups")
     if not isinstance(entries, Mapping) or not isinstance(groups, list) or not groups:
         raise OptionError(
-            "state: expected state and param_groups, as of a torch.optim.AdamW; "
+            "state: expected state and param_groups, as in torch.optim.AdamW; "
             f"got {some({str(name) for name in state})}"
         )
     for n, group in enumerate(groups):
@@ -128,26 +128,26 @@ def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[
 def _names(
     optimizer: "AdamW", groups: Sequence[Mapping[str, Any]], order: Sequence[str] | None
 ) -> list[str]:
-    """Our names of the parameters, one group after the other."""
+    """Return our names of the parameters, group by group."""
     if all("param_names" in group for group in groups):
         named = [list(group["param_names"]) for group in groups]
     elif order is None:
         raise OptionError(
-            "order: expected the names of named_parameters(), as param_groups have none; got None"
+            "order: expected the names of named_parameters(), as param_groups has none; got None"
         )
     else:
         named = [[*order]] if len(groups) == 1 else [[*g] for _, g in _groups(optimizer, order)]
     sizes = [len(names) for names in named], [len(group["params"]) for group in groups]
     if sizes[0] != sizes[1]:
         raise ShapeError(
-            "param_groups: expected as many parameters as there are names of what decays, and "
-            f"of what does not, {sizes[0]}; got {sizes[1]}"
+            "param_groups: expected as many parameters with and without decay as there are names, "
+            f"{sizes[0]}; got {sizes[1]}"
         )
     return [*_our_names(optimizer, [name for names in named for name in names]).values()]
 
 
 def _options(optimizer: "AdamW", named: Mapping[str, Place]) -> dict[str, Any]:
-    """The options of all groups, where the decay is that of what decays here."""
+    """Return the options of all groups; the decay is that of the parameters that decay here."""
     decaying = [name for name in named if optimizer.decays(name, optimizer.m[name])]
     options = {option: _option(next(iter(named.values())), option) for option in SHARED}
     options["weight_decay"] = optimizer.weight_decay
@@ -162,7 +162,7 @@ def _options(optimizer: "AdamW", named: Mapping[str, Place]) -> dict[str, Any]:
 
 
 def _option(place: Place, option: str) -> Any:
-    """An option of PyTorch's: the learning rate is that before the schedule."""
+    """Return an option of PyTorch; the learning rate is that before the schedule."""
     found = place.group.get(option)
     if option == "lr":
         return place.group.get("initial_lr", found)
@@ -184,25 +184,26 @@ def _entry(entries: Mapping[int, Any], name: str, place: Place, key: str) -> Arr
 
 
 def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write a state in PyTorch's form to a ``.safetensors``, for PyTorch or from it.
+    """Write a state in PyTorch's form to a ``.safetensors`` file.
 
-    Arrays are called ``0.step``, ``0.exp_avg``, ``0.exp_avg_sq``, ``1.step``, …, and
-    ``param_groups`` are in the metadata, in the JSON under the key ``numpy_xlstm``. A program that
-    has PyTorch alone reads and writes this in a few lines, see ``docs/cluster.md``.
+    The names of the arrays are ``0.step``, ``0.exp_avg``, ``0.exp_avg_sq``, ``1.step``, …, and
+    ``param_groups`` are in the metadata, in the JSON under the key ``numpy_xlstm``. A program with
+    PyTorch but without this package can read and write the file in a few lines, see
+    ``docs/cluster.md``.
 
     Parameters
     ----------
     path : str or Path
-        A ``.safetensors``.
+        A ``.safetensors`` file.
     state : Mapping
-        As ``AdamW.state_dict(format="torch")`` or the ``state_dict()`` of ``torch.optim.AdamW``.
+        From ``AdamW.state_dict(format="torch")`` or the ``state_dict()`` of ``torch.optim.AdamW``.
 
     Raises
     ------
     OptionError, ShapeError
-        If it is no such state.
+        If the state is invalid.
     CheckpointError
-        If the suffix is another, or the file cannot hold the state.
+        If the suffix is not ``.safetensors``, or the file cannot hold the state.
     OSError
         If the file cannot be written.
 
@@ -225,22 +226,22 @@ def write_torch_state(path: str | Path, state: Mapping[str, Any]) -> None:
 
 
 def read_torch_state(path: str | Path) -> dict[str, Any]:
-    """Read what :func:`write_torch_state` has written, or PyTorch likewise.
+    """Read a state that :func:`write_torch_state`, or a PyTorch program, has written.
 
     Parameters
     ----------
     path : str or Path
-        A ``.safetensors``.
+        A ``.safetensors`` file.
 
     Returns
     -------
     dict
-        ``state`` and ``param_groups``, which ``load_state_dict`` takes, here and there.
+        ``state`` and ``param_groups``, for ``load_state_dict`` of this package or of PyTorch.
 
     Raises
     ------
     CheckpointError
-        If the file is damaged, or holds something else.
+        If the file is damaged, or contains something else.
     OSError
         If there is no such file, or it cannot be read.
 

@@ -278,7 +278,7 @@ def huge_cell(values: dict[str, Any], rng: np.random.Generator) -> str:
 
 def odd_cell(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["config"]["cell"] = [None, 7, {"kind": "os.system"}, {}][rng.integers(4)]
-    return r"config\.cell(: expected values by name|\.\w+: expected a value; got none)"
+    return r"config\.cell(: expected a mapping of values|\.\w+: expected a value; got none)"
 
 
 def no_metadata(path: Path, rng: np.random.Generator) -> str:

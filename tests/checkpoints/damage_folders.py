@@ -89,7 +89,7 @@ def broken_config(path: Path, rng: np.random.Generator) -> str:
 def config_page(path: Path, rng: np.random.Generator) -> str:
     file = next(path.glob("config.*"))
     file.write_text("<!DOCTYPE html><html>404</html>")
-    return f"{file.name}: expected (JSON|YAML|values by name)"
+    return f"{file.name}: expected (JSON|YAML|a mapping of values)"
 
 
 def code_in_yaml(path: Path, rng: np.random.Generator) -> str:

@@ -234,6 +234,6 @@ def test_texts_and_names_that_are_hard_to_write(suffix: str, tmp_path: Path) -> 
     deep: Any = 1
     for _ in range(3000):
         deep = [deep]
-    with pytest.raises(CheckpointError, match="metadata: expected what JSON can hold"):
+    with pytest.raises(CheckpointError, match="metadata: expected JSON values"):
         write_arrays(path, {}, {"deep": deep})
     assert read_arrays(path)[1] == metadata

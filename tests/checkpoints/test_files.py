@@ -215,8 +215,8 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
         ({"": np.ones(1)}, {}, "got ''"),
         ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
         ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),
-        ({}, {"x": float("nan")}, "metadata: expected what JSON can hold; got Out of range"),
-        ({}, {"x": {1, 2}}, "metadata: expected what JSON can hold; got set"),
+        ({}, {"x": float("nan")}, "metadata: expected JSON values; got Out of range"),
+        ({}, {"x": {1, 2}}, "metadata: expected JSON values; got set"),
     ],
 )
 def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:

@@ -246,7 +246,7 @@ def test_what_does_not_fit(arrays: Any, metadata: Any, message: str, tmp_path: P
 
 
 def test_names_that_are_taken(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"names without 'model\.' before; got 'model\.x'"):
+    with pytest.raises(CheckpointError, match=r"names without prefix 'model\.'; got 'model\.x'"):
         save_checkpoint(tmp_path / "a.npz", build(), arrays={"model.x": np.ones(1)})
 
 

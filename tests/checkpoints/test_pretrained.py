@@ -151,7 +151,7 @@ def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
     assert opened.model.num_parameters == large().num_parameters
     assert opened.stored["embedding.weight"].shape == (7, 12)
     assert opened.dtype == "float32"
-    with pytest.raises(CheckpointError, match="another checksum than that of its bytes"):
+    with pytest.raises(CheckpointError, match="its checksum is not that of its bytes"):
         opened.load()
 
 
@@ -237,7 +237,7 @@ def test_models_that_a_format_does_not_have(tmp_path: Path) -> None:
     uncapped = large(gate_soft_cap=None)
     refused(uncapped, path, CheckpointError, "gate_soft_cap: expected a number")
     biased = large(use_bias=True)
-    refused(biased, path, CheckpointError, r"out_norm\.bias: expected 0, transformers has none")
+    refused(biased, path, CheckpointError, r"out_norm\.bias: expected 0, because transformers")
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
 def test_what_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     save_pretrained(large(), tmp_path / "model")  # an empty folder will do
-    message = "path: expected none yet, or an empty folder"
+    message = "path: expected a new path or an empty folder"
     refused(large(), tmp_path / "model", CheckpointError, message)
     (tmp_path / "file").write_text("x")
     refused(large(), tmp_path / "file", CheckpointError, message)

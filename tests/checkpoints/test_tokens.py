@@ -52,7 +52,7 @@ def test_the_configuration_of_generation_comes_first(
     ("text", "message"),
     [
         ("{", "expected JSON; got something else"),
-        ("[2]", "expected values by name; got [2]"),
+        ("[2]", "expected a mapping of values; got [2]"),
         (
             '{"eos_token_id": "e"}',
             "eos_token_id: expected a whole number, at least 0; got 'e'",
@@ -102,6 +102,6 @@ def test_a_tokenizer_that_has_no_place(tmp_path: Path) -> None:
     message = "tokenizer: expected a HuggingFaceTokenizer for the format 'transformers'; got Byte"
     with pytest.raises(CheckpointError, match=message):
         save_pretrained(large(), tmp_path / "a", tokenizer=ByteTokenizer())
-    with pytest.raises(CheckpointError, match="path: expected a folder that exists to write to"):
+    with pytest.raises(CheckpointError, match="path: expected one in an existing folder; got"):
         save_pretrained(large(), tmp_path / "no" / "a")
     assert [*tmp_path.iterdir()] == []

@@ -96,7 +96,7 @@ def test_the_end_says_what_is_where(text_file: Path, capsys: pytest.CaptureFixtu
     out = text_file.parent / "out"
     assert main(["train", str(text_file), *SMALL, "--steps=2", "--out", str(out)]) == 0
     err = capsys.readouterr().err
-    _, _, listed = err.partition(f"written into {out}:\n")
+    _, _, listed = err.partition(f"written to {out}:\n")
     names = [line.split()[0] for line in listed.splitlines()]
     assert names[:3] == ["best.npz", "checkpoint.npz", "log.jsonl"]
     assert set(names) == {path.name for path in out.iterdir()} - {"lock"}

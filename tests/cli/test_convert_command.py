@@ -86,7 +86,7 @@ def test_the_layout_of_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixtur
     file = tmp_path / "a" / "config.yaml"
     file.write_text(file.read_text().replace("backend: cuda", "backend: vanilla"))
     err = error_of(capsys, tmp_path / "a", tmp_path / "b.npz", "--to", "npz")
-    assert "expected the order of the backend 'vanilla'" in err
+    assert "expected the layout of the backend 'vanilla'" in err
     options = ["--to", "npz", "--from-layout"]
     assert convert(tmp_path / "a", tmp_path / "b.npz", *options, "cuda") == 0
     assert_same(dict(from_pretrained(tmp_path / "b.npz").params), dict(model.params))
@@ -134,7 +134,7 @@ def test_the_tokenizer_comes_along_where_it_can(
     assert capsys.readouterr().err == ""
     save_checkpoint(tmp_path / "d.npz", large(), tokenizer=CharacterTokenizer("ab"))
     assert convert(tmp_path / "d.npz", tmp_path / "e", "--to", "transformers") == 0
-    left = "transformers has no place for the CharacterTokenizer, which stays behind\n"
+    left = "transformers does not support the CharacterTokenizer, which is omitted\n"
     assert capsys.readouterr() == ("", left)
     assert not (tmp_path / "e" / "tokenizer.json").exists()
     assert convert(tmp_path / "d.npz", tmp_path / "f.safetensors", "--to", "safetensors") == 0
@@ -167,12 +167,12 @@ def content(folder: Path) -> dict[str, bytes | None]:
         ("a.npz b", "the following arguments are required: --to"),
         ("a.npz --to npz", "the following arguments are required: OUT"),
         ("a.npz b --to npz", "path: expected a name that ends in .npz; got b"),
-        ("a.npz a.npz --to npz", "OUT: expected no file yet; .*a.npz is there"),
-        ("a.npz bad.npz --to npz", "OUT: expected no file yet; .*bad.npz is there"),
-        ("a.npz full --to transformers", "path: expected none yet, or an empty folder; .*full is"),
-        ("a.npz lstm.npz --to xlstm-large", "path: expected none yet, or an empty folder"),
-        ("a.npz x/y --to transformers", "path: expected a folder that exists to write to; got"),
-        ("a.npz x/y.npz --to npz", "path: expected a folder that exists to write to; got"),
+        ("a.npz a.npz --to npz", "OUT: expected a new path; .*a.npz exists"),
+        ("a.npz bad.npz --to npz", "OUT: expected a new path; .*bad.npz exists"),
+        ("a.npz full --to transformers", "path: expected a new path or an empty folder; .*full ex"),
+        ("a.npz lstm.npz --to xlstm-large", "path: expected a new path or an empty folder"),
+        ("a.npz x/y --to transformers", "path: expected one in an existing folder; got"),
+        ("a.npz x/y.npz --to npz", "path: expected one in an existing folder; got"),
         ("a.npz b --to xlstm", "model: expected one of xLSTMBlockStack, xLSTMLMModel for"),
         ("lstm.npz b --to transformers", "model: expected one of xLSTMLarge for the format"),
         ("a.npz b --to transformers --dtype int8", "argument --dtype: invalid choice: 'int8'"),
@@ -197,7 +197,7 @@ def test_what_shows_at_once_is_said_before_the_model_is_read(
 ) -> None:
     monkeypatch.setattr(Pretrained, "load", None)
     for rest, message in (
-        ("full --to transformers", "path: expected none yet, or an empty folder"),
+        ("full --to transformers", "path: expected a new path or an empty folder"),
         ("b --to npz", "path: expected a name that ends in .npz"),
         ("b --to xlstm", "model: expected one of xLSTM"),
     ):

@@ -253,7 +253,7 @@ def test_without_a_prompt_it_begins_with_the_bos(
     greedy = ["--temperature", "0", "--max-new-tokens", "9"]
     if Path(official, "config.yaml").exists():
         assert main(["generate", official, *greedy]) == 2
-        assert "error: --ids: expected some, as there is no bos_token_id" in capsys.readouterr().err
+        assert "error: --ids: expected an array, or a bos_token_id" in capsys.readouterr().err
     else:
         assert out_of(capsys, official, *greedy) == "2,3,4,5\n"
 
@@ -288,7 +288,7 @@ def test_text_with_the_tokenizer_of_the_folder(
         ("--ids none", "--ids: expected shape (B, T), T at least 1; got (1, 0)"),
         ("--ids 1 --stop x", "--stop: expected a text to continue, not ids; got 'x'"),
         ("--ids 1 --eos-token-id 9", "--eos-token-id: expected ids from 0 to 6; got [9]"),
-        ("--ids 1 --suppress-tokens 0,1,2,3,4,5,6", "--suppress-tokens: expected to leave one"),
+        ("--ids 1 --suppress-tokens 0,1,2,3,4,5,6", "--suppress-tokens: expected fewer than all"),
         ("--prompt a", "--prompt: expected a checkpoint with a tokenizer"),
         ("--prompt a --tokenizer nope", "--tokenizer: expected a file; nope does not exist"),
     ],

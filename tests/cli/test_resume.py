@@ -139,7 +139,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     monkeypatch.setattr(loop, "train_step", interrupting(4))
     assert train(text_file, parts, "--steps", "9", *options) == 130
     err = capsys.readouterr().err
-    assert f"saved after step 4; numpy-xlstm train --resume {parts} goes on\n" in err
+    assert f"saved after step 4; resume with numpy-xlstm train --resume {parts}\n" in err
     assert stored(parts / "checkpoint.npz")[1]["step"] == 4
     monkeypatch.undo()
     assert resume(parts) == 0
@@ -207,7 +207,7 @@ def test_without_matplotlib(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert train(text_file, tmp_path / "out", "--steps", "2") == 0
-    assert "no loss.svg: the picture needs the plot extra" in capsys.readouterr().err
+    assert "no loss.svg: the plot needs the plot extra" in capsys.readouterr().err
     assert not (tmp_path / "out" / "loss.svg").exists()
 
 
@@ -259,7 +259,7 @@ def test_a_directory_that_has_a_run(
     assert train(text_file, tmp_path / "out", "--steps", "1") == 0
     capsys.readouterr()
     assert train(text_file, tmp_path / "out", "--steps", "1") == 2
-    assert_one_line(capsys, "--out: expected one without a training; got .*resume that")
+    assert_one_line(capsys, "--out: expected one without a training; got .*resume that one")
 
 
 def test_what_cannot_be_resumed(
@@ -286,7 +286,7 @@ def test_a_training_that_diverges_is_saved_before_the_step_that_does(
     assert step > 0
     err = capsys.readouterr().err
     again = f"numpy-xlstm train --resume {out} --lr 1e+33"
-    assert f"saved after step {step}; {again} goes on" in err
+    assert f"saved after step {step}; resume with {again}" in err
     assert f"training diverged at step {step + 1} (" in err
     before = stored(out / "checkpoint.npz")
     assert before[1]["step"] == step

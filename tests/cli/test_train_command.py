@@ -49,7 +49,7 @@ def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixt
     assert re.search(r"speed +. +[\d,]+ . tokens/s", out)
     assert re.search(r"\n\nsample:\nThe(.|\n){30}\n$", out)
     assert f"{cell}: 16 wide" in err
-    assert "18,000 characters to learn from, 2,000 held out" in err
+    assert "18,000 characters for training, 2,000 held out" in err
     assert re.search(r"^step 5  100%  loss [\d.]+  [\d.]+ bits/char  \|g\| [\d.]+  ", err, re.M)
     assert "\x1b" not in out + err
 
@@ -209,7 +209,7 @@ def test_ctrl_c_twice_leaves_at_once(
         ),
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
-        ("--save-every 3", "--save-every: expected --out too, where to save; got none"),
+        ("--save-every 3", "--save-every: expected --out DIR too; got none"),
         ("--tbptt --batch-size 18000", "text: expected more tokens .*18000 rows.*got 18000"),
         ("--recompute", "--recompute: expected a model made of blocks; got a LanguageModel"),
         ("--prompt=", "--prompt: expected at least one character; got an empty string"),

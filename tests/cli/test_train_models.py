@@ -254,8 +254,8 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     bits = validation_bits(checkpoint.model, ids) * len(ids) / characters
     assert f"{bits:.3f} │ bits/char" in shown
     size = split.tokenizer.size
-    assert f"tokens: {size} different ones, {5400 / len(split.train_ids):.2f} characters" in err
-    assert "do not give the text back" not in err
+    assert f"tokens: {size} distinct,  {5400 / len(split.train_ids):.2f} characters" in err
+    assert "does not restore the text" not in err
     entry = json.loads((out / "log.jsonl").read_text().splitlines()[0])
     per_character = len(split.train_ids) / 5400
     assert entry["bits"] == pytest.approx(entry["loss"] * per_character / 0.6931471805599453)
@@ -279,7 +279,7 @@ def test_a_tokenizer_that_loses_text_is_named(
     described = json.loads(file.read_text("utf-8")) | {"normalizer": {"type": "Lowercase"}}
     file.write_text(json.dumps(described), "utf-8")
     assert train(text_file, "--hidden-size=8", "--tokenizer", str(file)) == 0
-    assert "they do not give the text back" in capsys.readouterr().err
+    assert "decoding does not restore the text" in capsys.readouterr().err
 
 
 def test_a_tokenizer_of_whole_words(

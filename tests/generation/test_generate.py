@@ -122,7 +122,7 @@ def test_top_k_and_suppressed_ids() -> None:
 @pytest.mark.parametrize(
     ("ids", "error", "message"),
     [
-        (None, OptionError, "ids: expected some, as there is no bos_token_id; got None"),
+        (None, OptionError, "ids: expected an array, or a bos_token_id; got None"),
         ([[1]], DTypeError, "ids: expected a NumPy array of integers; got list"),
         (np.ones((1, 2)), DTypeError, "ids: expected an array of integers; got float64"),
         (rows([1])[0], ShapeError, r"ids: expected shape \(B, T\), T at least 1; got \(1,\)"),
@@ -151,8 +151,8 @@ def test_ids_that_are_none(ids: Any, error: type[Exception], message: str) -> No
         ({"pad_token_id": [1]}, r"pad_token_id: expected a whole number, at least 0; got \[1\]"),
         ({"pad_token_id": 11}, r"pad_token_id: expected ids from 0 to 9; got \[11\]"),
         ({"bos_token_id": 12}, r"bos_token_id: expected ids from 0 to 9; got \[12\]"),
-        ({"suppress_tokens": 3}, "suppress_tokens: expected whole numbers, the ids; got 3"),
-        ({"suppress_tokens": range(10)}, "suppress_tokens: expected to leave one of 10 ids"),
+        ({"suppress_tokens": 3}, "suppress_tokens: expected a collection of ids; got 3"),
+        ({"suppress_tokens": range(10)}, "suppress_tokens: expected fewer than all 10 ids"),
         ({"rng": 3}, "rng: expected a np.random.Generator, or None; got 3"),
     ],
 )

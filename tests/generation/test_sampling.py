@@ -252,7 +252,7 @@ def test_without_do_sample_the_likeliest() -> None:
             "logits: expected a finite number in every row; got none in row 1",
         ),
         (np.zeros((2, 0)), [[], []], NonFiniteError, "got none in row 0"),
-        (np.zeros((2, 3)), [[]], ShapeError, "history: expected 2 rows, as logits has; got 1"),
+        (np.zeros((2, 3)), [[]], ShapeError, "history: expected 2 rows, as in logits; got 1"),
         (np.zeros((1, 3)), [[0, 3]], IndexError, r"history\[0\]: expected ids from 0 to 2; got 3"),
     ],
 )

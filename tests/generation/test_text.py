@@ -290,7 +290,7 @@ def test_a_prompt_without_a_token() -> None:
         ({"stop": [""]}, "stop: expected a sequence of strings of at least one character"),
         ({"suppress_tokens": [0, 5]}, r"suppress_tokens: expected ids from 0 to 4; got \[5\]"),
         ({"suppress_tokens": [-1]}, "suppress_tokens: expected a whole .*; got -1"),
-        ({"suppress_tokens": range(5)}, "suppress_tokens: expected to leave one of 5 ids; got all"),
+        ({"suppress_tokens": range(5)}, "suppress_tokens: expected fewer than all 5 ids; got all"),
     ],
 )
 def test_bad_options_before_any_work(options: dict[str, Any], message: str) -> None:

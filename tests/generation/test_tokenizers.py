@@ -100,10 +100,10 @@ def test_a_dict_that_went_through_json_gives_the_same_tokenizer(tokenizer: Token
 @pytest.mark.parametrize(
     ("described", "message"),
     [
-        ({}, "tokenizer: expected a kind of byte, character, huggingface; got None"),
-        ({"kind": "word"}, "tokenizer: expected a kind .*got 'word'"),
-        ({"kind": ["byte"]}, "tokenizer: expected a kind"),
-        ("byte", "tokenizer: expected a kind"),
+        ({}, "tokenizer: expected one of the kinds byte, character, huggingface; got None"),
+        ({"kind": "word"}, "tokenizer: expected one of .*got 'word'"),
+        ({"kind": ["byte"]}, "tokenizer: expected one of"),
+        ("byte", "tokenizer: expected one of"),
         ({"kind": "byte", "symbols": "a"}, r"text under \[\] for the kind byte; got .*symbols"),
         ({"kind": "character"}, r"text under \['symbols'\] for the kind character; got {}"),
         ({"kind": "character", "symbols": 3}, "got {'symbols': 'int'}"),

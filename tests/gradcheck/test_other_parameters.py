@@ -222,7 +222,7 @@ def overwriting(dy: Array, cache: Any) -> Any:
 
 
 def test_ids_that_never_repeat_are_said_to_hide_something() -> None:
-    warning = "ids has no number twice"
+    warning = "ids has no repeated number"
     report = gradcheck((gather, overwriting), X, np.array([2, 0, 3]), rng=0)
     assert report.passed
     assert any(note.startswith(warning) for note in report.notes), str(report)

@@ -201,7 +201,7 @@ def _fixed() -> Any:
         (Layer(None), "params to be a dict of arrays; got NoneType"),
         (Layer({"w": [1.5, -2.0]}), r"params\['w'\] to be a NumPy array; got list"),
         (Layer({"w": {"w": W}}), r"params\['w'\] to be a NumPy array; got dict"),
-        (_fixed(), r"a layer that has with_params\(params\), or .*; got Fixed: "),
+        (_fixed(), r"a layer with with_params\(params\), or .*; got Fixed: "),
         (
             SimpleNamespace(forward=lambda x: (x, None, x), backward=lambda dy, cache: dy),
             r"to take \(dy, cache, dstate\), .* a state; got backward\(dy, cache\)",

@@ -142,6 +142,6 @@ def test_a_cache_of_another_width() -> None:
     _, cache = Linear(5, 4).forward(x)
     with pytest.raises(
         CacheError,
-        match=r"that of a Linear with \['weight \(4, 3\)'\]; got .*\['weight \(4, 5\)'\]",
+        match=r"one made by a Linear with \['weight \(4, 3\)'\]; got .*\['weight \(4, 5\)'\]",
     ):
         Linear(3, 4).backward(np.ones((2, 4)), cache)

@@ -140,9 +140,9 @@ def test_the_loss_without_its_cache(cache: Any) -> None:
 @pytest.mark.parametrize(
     ("dloss", "error", "message"),
     [
-        ("a", DTypeError, "dloss: expected a number, as float64; got 'a'"),
-        (None, DTypeError, "dloss: expected a number, as float64; got None"),
-        (1j, DTypeError, "dloss: expected a number, as float64; got 1j"),
+        ("a", DTypeError, "dloss: expected a float64 number; got 'a'"),
+        (None, DTypeError, "dloss: expected a float64 number; got None"),
+        (1j, DTypeError, "dloss: expected a float64 number; got 1j"),
         ([[1.0], [1.0, 2.0]], ShapeError, r"dloss: expected a number; got \[\[1.0\]"),
         (np.ones(2), ShapeError, r"dloss: expected shape \(\); got \(2,\)"),
         (np.nan, NonFiniteError, "dloss: expected finite numbers"),

@@ -164,11 +164,11 @@ GRUS = GRU(3, 4, 2, bidirectional=True, rng=np.random.default_rng(8))
         ),
         (lambda: GRUS(X, (H,)), DTypeError, "state: expected a NumPy array; got tuple"),
         (lambda: GRUS(X, H * np.nan), NonFiniteError, "state: expected finite numbers"),
-        (lambda: LanguageModel(5, 3, BOTH), OptionError, "body: expected one that sees no token"),
+        (lambda: LanguageModel(5, 3, BOTH), OptionError, "body: expected a causal one"),
         (
             lambda: stack_layers(lambda width: sLSTM(width, 4), 3, 4),
             OptionError,
-            r"layer: expected one that takes two widths and \[\]; got .*: too many",
+            r"layer: expected a callable of two widths and \[\]; got .*: too many",
         ),
         (lambda: Stacked([]), OptionError, r"layers: expected a list of layers.*; got \[\]"),
         (lambda: Stacked(NO_LISTS), OptionError, "layers: expected a list of layers"),
@@ -217,7 +217,7 @@ def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
         ({**good, "bias_hh_l0": np.ones(16, int)}, DTypeError, "bias_hh_l0: expected floating"),
         ({**good, "more": np.ones(1)}, ShapeError, "state_dict: .*more"),
         (dict(list(good.items())[:3]), ShapeError, r"state_dict: expected \['bias_hh_l0'\] too"),
-        ([1], ShapeError, "state_dict: expected arrays by name; got list"),
+        ([1], ShapeError, "state_dict: expected a mapping of arrays; got list"),
     ]
     for arrays, error, message in wrong:
         with pytest.raises(error, match=message):

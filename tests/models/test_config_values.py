@@ -87,7 +87,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "slstm_at of texts": (lambda: stack(slstm_at=["1"]), r"slstm_at: expected list.*got \['1'\]"),
     "no sLSTM block": (
         lambda: stack(slstm_block=None, slstm_at=[1]),
-        r"slstm_block: expected a configuration, since .* at \[1\]; got None",
+        r"slstm_block: expected a configuration, because .* at \[1\]; got None",
     ),
     "no block at all": (
         lambda: xLSTMLMModelConfig(**STACK),

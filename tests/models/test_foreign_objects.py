@@ -120,7 +120,7 @@ def test_generation_with_a_seed_or_with_options_as_a_dict() -> None:
 
 def test_no_parameters_by_name() -> None:
     model = large()
-    with pytest.raises(ShapeError, match=r"state_dict: expected arrays by name; got None"):
+    with pytest.raises(ShapeError, match=r"state_dict: expected a mapping of arrays; got None"):
         model.load_state_dict(None)  # type: ignore[arg-type]
     with pytest.raises(OptionError, match=r"such as model.params; got xLSTMLarge"):
         AdamW(model)  # type: ignore[arg-type]
@@ -179,8 +179,8 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
         CacheError,
         "got sLSTMCache",
     ),
-    "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), CacheError, "expected that of a"),
-    "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), CacheError, "expected that of a"),
+    "sLSTM, wider": (lambda: sLSTM(8, 8), lambda: sLSTM(8, 4), CacheError, "expected one made by"),
+    "mLSTM, wider": (lambda: mLSTM(8, 8), lambda: mLSTM(8, 4), CacheError, "expected one made by"),
     "mLSTMCell, of an LSTMCell": (
         lambda: mLSTMCell(8, 8),
         lambda: LSTMCell(8, 8),
@@ -192,7 +192,7 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
         lambda: Linear(8, 8),
         lambda: Linear(8, 4),
         CacheError,
-        "that of a Linear with",
+        "one made by a Linear with",
     ),
     "RMSNorm, wider": (
         lambda: RMSNorm(4),
@@ -234,7 +234,7 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
         mlstm_block,
         slstm_block,
         CacheError,
-        r"of a mLSTMBlock with .*'xlstm\.learnable_skip.*; got that of one with \['ffn\.proj_down",
+        r"a mLSTMBlock with .*'xlstm\.learnable_skip.*; got one made .* with \['ffn\.proj_down",
     ),
     "mLSTMBlock, of its layer": (
         mlstm_block,
@@ -263,7 +263,7 @@ def test_the_cache_of_another_layer(name: str) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"num_blocks": 3}, r"of a xLSTMLMModel with .*; got .*blocks\.2\."),
+        ({"num_blocks": 3}, r"by a xLSTMLMModel with .*; got .*blocks\.2\."),
         ({"add_post_blocks_norm": False}, r"with \['.*post_blocks_norm.weight \(8,\)'\]; got"),
         ({"slstm_at": [0]}, r"blocks\.0\.xlstm\.conv.*\(64, 1, 4\).*; got .*\.0\..*\(8, 1, 4\)"),
     ],
@@ -279,17 +279,17 @@ def test_the_cache_of_another_kind_of_model() -> None:
     logits, _, cache = large().forward(IDS)
     cell = LanguageModel(5, 8, LSTM(8, 8))
     with pytest.raises(
-        CacheError, match=r"with .*'cell\.weight.*; got that of one with .*'backbone"
+        CacheError, match=r"with .*'cell\.weight.*; got one made by .* with .*'backbone"
     ):
         cell.backward(logits, cache)
     with pytest.raises(
-        CacheError, match=r"with .*'backbone.*; got that of one with .*'cell\.weight"
+        CacheError, match=r"with .*'backbone.*; got one made by .* with .*'cell\.weight"
     ):
         large().backward(logits, cell.forward(IDS)[2])
     with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 5\); got \(2, 2, 5\)"):
         large().backward(logits[:, 1:], cache)
     narrow = stack().astype(np.float32).forward(IDS)
-    with pytest.raises(CacheError, match=r"float64.*; got that of one with .*float32"):
+    with pytest.raises(CacheError, match=r"float64.*; got one made by .* with .*float32"):
         stack().backward(narrow[0], narrow[2])
 
 

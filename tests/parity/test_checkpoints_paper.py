@@ -152,7 +152,7 @@ def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
     name = "xlstm_block_stack.blocks.1.xlstm.slstm_cell._recurrent_kernel_"
     arrays[name] = torch.tensor(expected[name]).contiguous()
     safetensors.save_file(arrays, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"_bias_: expected the order of the backend 'cuda'"):
+    with pytest.raises(CheckpointError, match=r"_bias_: expected the layout of the backend 'cuda'"):
         from_pretrained(folder)
     assert_same(dict(from_pretrained(folder, layout="cuda").params), expected)
     wrong, bias = (
@@ -177,6 +177,6 @@ def test_newer_versions_store_another_shape(tmp_path: Path) -> None:
     assert_same(dict(from_pretrained(folder).params), expected)
     arrays[f"{cell}_bias_"] = flat_bias
     safetensors.save_file(arrays, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"either order: say which, layout='vanilla'"):
+    with pytest.raises(CheckpointError, match=r"ambiguous: pass layout='vanilla'"):
         from_pretrained(folder)
     assert_same(dict(from_pretrained(folder, layout="vanilla").params), expected)

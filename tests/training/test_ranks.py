@@ -109,7 +109,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(options: list[str], tmp_path
         done = train(2, *options, "--steps=9", "--out", str(out))
         assert done.returncode == 0
         assert done.stdout.count("sample:") == done.stdout.count("xlstm model") == 1
-        assert done.stderr.count("characters to learn from") == 1
+        assert done.stderr.count("characters for training") == 1
     assert log(parts) == log(same)
     assert (parts / "best.npz").exists()
     for name, array in params(parts / "checkpoint.npz").items():

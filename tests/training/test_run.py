@@ -148,7 +148,7 @@ def test_a_log_that_has_lost_lines(log: bytes | None, tmp_path: Path) -> None:
 
 def test_a_training_that_is_no_run(tmp_path: Path) -> None:
     start().save(tmp_path / "checkpoint.npz")
-    with pytest.raises(CheckpointError, match="expected that of a run; got one without a log"):
+    with pytest.raises(CheckpointError, match="a checkpoint of a run; got one without a log"):
         Run.resume(tmp_path)
     with pytest.raises(FileNotFoundError):
         Run.resume(tmp_path / "none")
@@ -291,7 +291,7 @@ def test_a_line_that_is_not_written_whole_is_not_written(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("3", "line 1: expected values by name; got 3"),
+        ("3", "line 1: expected a mapping of values; got 3"),
         ('{"step": 1}', r"line 1\.bits: expected a value"),
         ('{"step": "1", "bits": 2}', r"line 1\.step: expected a whole number"),
         ('{"step": 1, "bits": NaN}', "expected JSON in every line; got bits: expected a finite"),

@@ -92,7 +92,7 @@ PCG64: Any = np.random.PCG64(0).state
 @pytest.mark.parametrize(
     ("arrays", "training", "message"),
     [
-        ({"optimizer.m.head.bias": None}, {}, "training that can go on.*'m.head.bias'"),
+        ({"optimizer.m.head.bias": None}, {}, "training that can be resumed.*'m.head.bias'"),
         (
             {"optimizer.v.head.bias": np.ones(3, np.float32)},
             {},
@@ -118,8 +118,8 @@ PCG64: Any = np.random.PCG64(0).state
             r"rng\.bit_generator: .*got 'Dice'",
         ),
         ({}, {"rng": {"bit_generator": "MT19937"}}, r"rng\.bit_generator: .*got 'MT19937'"),
-        ({}, {"rng": 3}, r"training\.rng: expected values by name; got 3"),
-        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.state: expected values by name; got 3"),
+        ({}, {"rng": 3}, r"training\.rng: expected a mapping of values; got 3"),
+        ({}, {"rng": PCG64 | {"state": 3}}, r"rng\.state: expected a mapping of values; got 3"),
         (
             {},
             {"rng": PCG64 | {"state": {"state": -1, "inc": 1}}},
