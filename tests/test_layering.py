@@ -12,7 +12,7 @@ ORDER = (
     "documents",
     "trees",
     "module",
-    "door",
+    "validation",
     "gradcheck",
     "cells",
     "kernels",

@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes
-from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.validation import enter, enter_backward
 
 NONLINEARITIES = ("tanh", "relu")
 """What φ can be."""

@@ -13,10 +13,10 @@ from numpy_xlstm.cells.gates import (
     pre_activations,
     pre_activations_backward,
 )
-from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.validation import enter, enter_backward
 
 
 class LSTMState(NamedTuple):

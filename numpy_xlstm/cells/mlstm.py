@@ -13,11 +13,11 @@ from numpy_xlstm.cells.gates import (
     log_gate_slope,
     root,
 )
-from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.validation import enter, enter_backward
 
 EPS = 1e-6
 """ε in the denominator of h, as in xLSTM Large."""

@@ -21,11 +21,11 @@ from numpy_xlstm.cells.gates import (
     pre_activations_backward,
     underflows,
 )
-from numpy_xlstm.door import enter, enter_backward
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_choice, check_positive
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.validation import enter, enter_backward
 
 AXES = {
     "W": "(gate=ifzo head={num_heads} unit) input",

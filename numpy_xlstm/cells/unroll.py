@@ -4,7 +4,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, checked_cotangent, checked_state, output_size
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
@@ -16,6 +15,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.trees import tree_map
+from numpy_xlstm.validation import check_cache, checked_cotangent, checked_state, output_size
 
 
 class UnrollCache(NamedTuple):

@@ -40,7 +40,7 @@ class Kind(NamedTuple):
     describe: Callable[[Any], dict[str, Any]]
     """Function from a model to its configuration, as JSON values."""
     build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
-    """Function from a configuration and a :class:`NothingDrawn` to a shape-only model."""
+    """Function from a configuration and a :class:`MetaInitialisation` to a shape-only model."""
     check: Check = MAPPING
     """Validation of the configuration in a file."""
 

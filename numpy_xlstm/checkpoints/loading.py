@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Maps, Stored, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
-from numpy_xlstm.models import NothingDrawn
+from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.layouts import (
     BIAS,
     KERNEL,
@@ -134,13 +134,13 @@ def check_same(stored: Stored, array: Array) -> None:
             )
 
 
-def nothing_drawn(arrays: Mapping[str, Stored]) -> NothingDrawn:
+def meta_initialisation(arrays: Mapping[str, Stored]) -> MetaInitialisation:
     """Return the generator for a shape-only model whose size is limited by the file.
 
     The limit is a multiple of the numbers in the file, because a tied matrix may be stored once,
     and because stacks draw parameters that they do not keep.
     """
-    return NothingDrawn(8 * total_size(arrays))
+    return MetaInitialisation(8 * total_size(arrays))
 
 
 def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.loading import (
     Source,
     check_size,
     matched,
-    nothing_drawn,
+    meta_initialisation,
     read_all,
 )
 from numpy_xlstm.checkpoints.metadata import CHECKPOINT_METADATA, FORMAT
@@ -242,7 +242,7 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
     kind.check("config", metadata["config"])
     try:
         check_size("config.", metadata["config"], stored)
-        return kind.build(metadata["config"], nothing_drawn(stored))
+        return kind.build(metadata["config"], meta_initialisation(stored))
     except CheckpointError:
         raise
     except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.checkpoints.folders import CONFIGS, GENERATION, read_config, read_mapping
-from numpy_xlstm.checkpoints.loading import Source, check_size, matched, nothing_drawn
+from numpy_xlstm.checkpoints.loading import Source, check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.official_configs import (
     OUTPUT_BIAS,
     from_transformers,
@@ -58,7 +58,7 @@ def open_official(
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
             config.weight_mode = "fused" if fused else "single"  # the arrays decide, in both
-        model = MODELS[type(config)](config, rng=nothing_drawn(arrays))
+        model = MODELS[type(config)](config, rng=meta_initialisation(arrays))
     except CheckpointError:
         raise
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:

@@ -12,11 +12,11 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
-from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.numerics import Array, check_bool, check_has, plain_array
 from numpy_xlstm.trees import leaves
+from numpy_xlstm.validation import check_like
 
 
 def to_official_state(model: Any, state: Any) -> dict[Any, Any]:

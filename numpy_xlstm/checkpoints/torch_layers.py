@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from numpy_xlstm.checkpoints.loading import Source, check_size, matched, nothing_drawn
+from numpy_xlstm.checkpoints.loading import Source, check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.tensors import Stored, Tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
@@ -46,7 +46,7 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
     if kind is RNN:
         options["nonlinearity"] = found.metadata.get("nonlinearity", "tanh")
     try:
-        layer = kind(**options, rng=nothing_drawn(arrays))
+        layer = kind(**options, rng=meta_initialisation(arrays))
     except ValueError as error:
         raise CheckpointError(f"{arrays[FIRST]}: {error}") from error
     return layer, matched(layer.params, arrays)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.door import output_size as cell_output_size
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.validation import output_size as cell_output_size
 
 Arrays = dict[str, Array]
 """Tensors by name."""

@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.numerics.threads import parallel_map
+from numpy_xlstm.validation import check_cache, check_like
 
 ROWS = 16
 """Rows of a batch that one thread takes: fewer make the product of a step slow."""

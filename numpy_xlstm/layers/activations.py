@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.kernels import silu as kernel
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.activations import minimum
+from numpy_xlstm.validation import checked_backward, checked_forward
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
 """Constants of the approximation of GELU: 2u = SLOPE (x + CUBIC x³)."""

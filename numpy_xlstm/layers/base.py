@@ -11,11 +11,11 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from numpy_xlstm.door import check_cache, check_like, checked_cotangent
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
 from numpy_xlstm.numerics.threads import suited_to
+from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
 
 EVALUATION_BLOCK = 256
 """Number of steps that evaluation computes at a time, which bounds its memory."""

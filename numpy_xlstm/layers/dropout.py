@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array, check_generator, is_number
+from numpy_xlstm.validation import checked_backward, checked_forward
 
 
 class DropoutCache(NamedTuple):

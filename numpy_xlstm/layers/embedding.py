@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.door import check_cache
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.validation import check_cache
 
 
 class EmbeddingCache(NamedTuple):

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.door import check_cache
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.numerics import (
@@ -16,6 +15,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
     plain_array,
 )
+from numpy_xlstm.validation import check_cache
 
 BoolArray = npt.NDArray[np.bool_]
 """An array of booleans."""

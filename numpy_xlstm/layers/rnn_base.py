@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
@@ -23,6 +22,7 @@ from numpy_xlstm.numerics import (
     generator_or_new,
 )
 from numpy_xlstm.trees import tree_map
+from numpy_xlstm.validation import check_like
 
 MATRICES = MappingProxyType({"W": ("weight_ih",), "R": ("weight_hh",), "W_hr": ("weight_hr",)})
 """PyTorch's names of a cell's matrices."""

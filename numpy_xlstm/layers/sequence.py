@@ -12,11 +12,11 @@ from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
-from numpy_xlstm.door import output_size
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
+from numpy_xlstm.validation import output_size
 
 
 class Kernel(NamedTuple):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.door import checked_backward, checked_forward
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import Array, is_number, tanh_slope
+from numpy_xlstm.validation import checked_backward, checked_forward
 
 
 class SoftCapCache(NamedTuple):

@@ -21,7 +21,7 @@ from numpy_xlstm.models.paper_configs import (
     xLSTMBlockStackConfig,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.skeleton import NothingDrawn
+from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.weight_modes import with_weight_mode
 
@@ -29,7 +29,7 @@ __all__ = [
     "BlockStack",
     "FeedForwardConfig",
     "LanguageModel",
-    "NothingDrawn",
+    "MetaInitialisation",
     "RecurrentModel",
     "ResidualBlock",
     "SpecialTokens",

@@ -14,7 +14,7 @@ from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
-from numpy_xlstm.models.prepared import PreparedModel
+from numpy_xlstm.models.decode import PreparedModel
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (

@@ -9,7 +9,7 @@ from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.numerics import Array
 
 
-class NothingDrawn(np.random.Generator):
+class MetaInitialisation(np.random.Generator):
     """Generator for meta initialisation: its matrices are a broadcast 0 and take no memory.
 
     A model made with it in float64 has all names and shapes. Its matrices are read-only.
@@ -25,7 +25,7 @@ class NothingDrawn(np.random.Generator):
     --------
     >>> from numpy_xlstm import xLSTMLarge, xLSTMLargeConfig
     >>> config = xLSTMLargeConfig(4096, num_heads=8, num_blocks=32, vocab_size=50304)
-    >>> f"{xLSTMLarge(config, rng=NothingDrawn()).num_parameters:,}"
+    >>> f"{xLSTMLarge(config, rng=MetaInitialisation()).num_parameters:,}"
     '6,865,424,896'
     """
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.official import xLSTMLarge
-from numpy_xlstm.models.skeleton import NothingDrawn
+from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.numerics import Array, check_choice, check_kind
 
 FUSED = {
@@ -52,7 +52,7 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     change = _joined if weight_mode == "fused" else _split
     params = change(model.params, model.config)
     config = replace(model.config, weight_mode=weight_mode)  # type: ignore[arg-type]
-    other = xLSTMLarge(config, rng=NothingDrawn()).over(params)
+    other = xLSTMLarge(config, rng=MetaInitialisation()).over(params)
     other.special_tokens = model.special_tokens
     return other
 

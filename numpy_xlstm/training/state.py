@@ -9,7 +9,6 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
-from numpy_xlstm.door import checked_state
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models import RecurrentModel
@@ -19,6 +18,7 @@ from numpy_xlstm.training import ranks
 from numpy_xlstm.training.decay import DecayRule, decay_rule
 from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
+from numpy_xlstm.validation import checked_state
 
 OPTIMIZER, CARRIED = "optimizer.", "carried"
 """Prefixes of the names of the stored moments and of the carried state."""

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 
-from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
@@ -28,6 +27,7 @@ from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.optimizers import AdamW, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
+from numpy_xlstm.validation import check_like
 
 Gradient = tuple[float, dict[str, Array], Any]
 """Loss, gradients, and the state after the batch."""

@@ -16,10 +16,10 @@ from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.door import enter_backward
 from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
+from numpy_xlstm.validation import enter_backward
 from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
 from tests.cells.plain import exactly
 from tests.variants import assert_close, spoiled

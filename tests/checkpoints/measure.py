@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from numpy_xlstm import from_pretrained, save_pretrained, xLSTMLarge, xLSTMLargeConfig
-from numpy_xlstm.models import NothingDrawn
+from numpy_xlstm.models import MetaInitialisation
 
 ROUNDS = 4
 
@@ -45,7 +45,7 @@ def write(folder: Path, size: int, dtype: str) -> None:
     per_block, width = 12.3, 1024 if size > 500_000_000 else 512
     blocks = max(1, round(size / (4 if dtype == "float32" else 2) / (per_block * width**2)))
     config = xLSTMLargeConfig(width, num_heads=4, num_blocks=blocks, vocab_size=8 * width)
-    model, rng = xLSTMLarge(config, rng=NothingDrawn()), np.random.default_rng(0)
+    model, rng = xLSTMLarge(config, rng=MetaInitialisation()), np.random.default_rng(0)
     params = {n: rng.random(a.shape, np.float32) - 0.5 for n, a in model.params.items()}
     total = sum(a.size for a in params.values()) * (4 if dtype == "float32" else 2)
     limit = int(total / 7.5)

@@ -33,7 +33,7 @@ NOT_CHECKED = frozenset(
     outer_state sequence_layer named_grads count index prepared over allocated
     """.split()  # noqa: SIM905
 )
-"""What modules call of one another, behind the door, and what tuples have."""
+"""Methods that modules call of one another, after validation, and methods of tuples."""
 
 
 def rng() -> np.random.Generator:

@@ -140,8 +140,8 @@ MODULES = (
 BASES = frozenset(
     """
     Module Layer Recurrent BlockStack ResidualBlock LinearGroup xLSTMLargeLayer
-    NothingDrawn Report Row TextSplit StepOptions RecurrentModel default_text constant is_matrix
-    config_of start new_tokens decay_rule from_torch from_jax compiled
+    MetaInitialisation Report Row TextSplit StepOptions RecurrentModel default_text constant
+    is_matrix config_of start new_tokens decay_rule from_torch from_jax compiled
     """.split()  # noqa: SIM905
 )
 """What others are made of, results, what takes anything, what ``generate`` is made of, peers."""

@@ -24,7 +24,6 @@ import numpy as np
 
 from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
-from numpy_xlstm.door import check_cache, check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
 from numpy_xlstm.numerics import (
@@ -39,6 +38,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.numerics.activations import clip, modulus
 from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import tree_map
+from numpy_xlstm.validation import check_cache, check_like
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]

@@ -211,7 +211,7 @@ def stepped(params: Any, grads: Any) -> None:
     AdamW({"w": np.ones((2, 2))}).step({"w": params}, {"w": grads})
 
 
-DOORS: dict[str, tuple[Callable[[Any], Any], Any]] = {
+ENTRIES: dict[str, tuple[Callable[[Any], Any], Any]] = {
     "x of a layer": (LINEAR.forward, X),
     "x of a cell": (CELL.forward, X),
     "x of a sequence": (LSTM(D, H).forward, X),
@@ -244,9 +244,9 @@ DOORS: dict[str, tuple[Callable[[Any], Any], Any]] = {
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("door", DOORS)
-def test_an_array_of_another_kind_is_refused_by_name(door: str, kind: str) -> None:
-    call, array = DOORS[door]
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_array_of_another_kind_is_refused_by_name(entry: str, kind: str) -> None:
+    call, array = ENTRIES[entry]
     with pytest.raises(DTypeError, match=rf": expected a plain NumPy array; got {kind}$"):
         call(KINDS[kind](array))
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
-from numpy_xlstm.door import check_like
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.kernels.headwise import join_blocks
@@ -28,6 +27,7 @@ from numpy_xlstm.models.large_block import xLSTMLargeLayer
 from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.numerics import Array, check_batch, own_error_state, sigmoid
+from numpy_xlstm.validation import check_like
 
 Map = Callable[[Array], Array]
 Step = Callable[[Array, Any], tuple[Array, Any]]
