@@ -115,8 +115,21 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 def gelu(x: Array) -> tuple[Array, GeluCache]:
     """Return x Φ(x), Φ the normal distribution, and residuals for the backward  [gelu.1].
 
-    Arguments, results and errors are as in :func:`silu`. Extended precision also raises
-    :class:`DTypeError`, because SciPy has no Φ for it; :func:`gelu_tanh` accepts it.
+    Parameters
+    ----------
+    x : np.ndarray
+        As in :func:`silu`.
+
+    Returns
+    -------
+    y, cache
+        As from :func:`silu`.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        As in :func:`silu`. Extended precision also raises
+        :class:`DTypeError`, because SciPy has no Φ for it; :func:`gelu_tanh` accepts it.
 
     Examples
     --------
@@ -140,7 +153,32 @@ def gelu(x: Array) -> tuple[Array, GeluCache]:
 def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     """Return the gradient of x from the cotangent of x Φ(x)  [gelu.2].
 
-    Arguments, result and errors are as in :func:`silu_backward`.
+    Parameters
+    ----------
+    dy : np.ndarray
+        As in :func:`silu_backward`.
+    cache
+        From :func:`gelu`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
+    Raises
+    ------
+    CacheError, ShapeError, DTypeError, NonFiniteError
+        As in :func:`silu_backward`.
+
+    Examples
+    --------
+    As in :func:`gelu`:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import gelu, gelu_backward
+    >>> y, cache = gelu(np.array([0.0, 1.0]))
+    >>> gelu_backward(np.ones(2), cache).round(4)
+    array([0.5   , 1.0833])
     """
     x, distribution = cache
     near = _within(x, 1e2)  # outside ±100 the density is 0
@@ -155,7 +193,20 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 
     This is the usual approximation of :func:`gelu`, because ½ (1 + tanh u) = σ(2u).
 
-    Arguments, results and errors are as in :func:`silu`.
+    Parameters
+    ----------
+    x : np.ndarray
+        As in :func:`silu`.
+
+    Returns
+    -------
+    y, cache
+        As from :func:`silu`.
+
+    Raises
+    ------
+    DTypeError, NonFiniteError
+        As in :func:`silu`.
 
     Examples
     --------
@@ -173,7 +224,32 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
 def gelu_tanh_backward(dy: Array, cache: GeluTanhCache) -> Array:
     """Return the gradient of x from the cotangent of x σ(2u)  [gelu.4].
 
-    Arguments, result and errors are as in :func:`silu_backward`.
+    Parameters
+    ----------
+    dy : np.ndarray
+        As in :func:`silu_backward`.
+    cache
+        From :func:`gelu_tanh`.
+
+    Returns
+    -------
+    dx : np.ndarray
+        Gradient of x, in its shape.
+
+    Raises
+    ------
+    CacheError, ShapeError, DTypeError, NonFiniteError
+        As in :func:`silu_backward`.
+
+    Examples
+    --------
+    As in :func:`gelu_tanh`:
+
+    >>> import numpy as np
+    >>> from numpy_xlstm import gelu_tanh, gelu_tanh_backward
+    >>> y, cache = gelu_tanh(np.array([0.0, 1.0]))
+    >>> gelu_tanh_backward(np.ones(2), cache).round(4)
+    array([0.5  , 1.083])
     """
     near, s = cache
     slope = s * (1 - s) * SLOPE * (1 + 3 * CUBIC * (near * near))
