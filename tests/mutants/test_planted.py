@@ -48,7 +48,14 @@ def test_each_is_on_a_line_of_its_own() -> None:
         assert sum(f"/{folder}/" in mutant.file for mutant in planted) >= 20
 
 
-@pytest.mark.parametrize(("file", "n"), [(file, n) for file in FILES for n in range(FILES[file])])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In one trial a third of the mutants of each file, in three trials all of them."""
+    if {"file", "n"} <= {*metafunc.fixturenames}:
+        trials = metafunc.config.getoption("--trials")
+        places = [(file, n) for file in FILES for n in range(FILES[file]) if n % 3 < trials]
+        metafunc.parametrize(("file", "n"), places)
+
+
 def test_it_is_noticed(file: str, n: int) -> None:
     mutant = spread(file, FILES[file])[n]
     assert noticed(mutant), mutant
