@@ -38,5 +38,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
     )
     parser.addoption(
+        "--trials", type=int, default=1, help="try this many times as much where tests take samples"
+    )
+    parser.addoption(
         "--seeds", type=int, default=2, help="over how many seeds ports must pass the kit"
     )

@@ -1,5 +1,6 @@
-"""Settings of all tests: hypothesis profiles, and no progress of one test in another's numbers."""
+"""Settings of all tests: hypothesis profiles, and how large samples are."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 _COMMON = {
@@ -9,7 +10,13 @@ _COMMON = {
 }
 # The fast profile takes the same examples every time, and so does the one with few, for runs as
 # other processors; the thorough one looks for new ones.
-settings.register_profile("fast", max_examples=200, derandomize=True, **_COMMON)  # type: ignore[arg-type]
+settings.register_profile("fast", max_examples=50, derandomize=True, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("few", max_examples=20, derandomize=True, **_COMMON)  # type: ignore[arg-type]
 settings.register_profile("thorough", max_examples=2000, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile("fast")
+
+
+@pytest.fixture
+def trials(request: pytest.FixtureRequest) -> int:
+    """Return how many times as much as by default a test tries that takes a sample."""
+    return int(request.config.getoption("--trials"))

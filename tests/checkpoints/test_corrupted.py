@@ -1,6 +1,9 @@
 """More than 300 files that are not what they should be: an error that says where, and no memory."""
 
+import shutil
 import tracemalloc
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -38,13 +41,31 @@ def test_there_are_enough() -> None:
     assert len(CASES) > 300
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives a checkpoint of a kind, which can be loaded; to be copied."""
+
+    @cache
+    def written(kind: str) -> Path:
+        path = write(kind, tmp_path_factory.mktemp(kind))
+        from_pretrained(path)
+        return path
+
+    return written
+
+
 @pytest.mark.parametrize(("kind", "damage", "seed"), CASES)
 def test_a_damaged_checkpoint(
-    kind: str, damage: Damage, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    damage: Damage,
+    seed: int,
+    whole: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = write(kind, tmp_path)
-    from_pretrained(path)
+    path = tmp_path / whole(kind).name
+    shutil.copytree(whole(kind).parent, tmp_path, dirs_exist_ok=True)
     message = damage(path, np.random.default_rng(seed))
     before = {p: p.lstat().st_mtime_ns for p in tmp_path.rglob("*")}
     tracemalloc.start()

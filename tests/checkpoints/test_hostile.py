@@ -131,7 +131,8 @@ def error_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_wrong_types_in_every_field(kind: str, tmp_path: Path) -> None:
+def test_wrong_types_in_every_field(kind: str, tmp_path: Path, trials: int) -> None:
+    """One wrong value a trial in each field."""
     path, model = tmp_path / "a.npz", MODELS[kind]()
     state = TrainingState(model, AdamW(model.params), np.random.default_rng(0))
     state.advance(3, 1.0, 1.0, model(np.zeros((2, 3), np.int64))[1])
@@ -141,7 +142,7 @@ def test_wrong_types_in_every_field(kind: str, tmp_path: Path) -> None:
     metadata["special_tokens"] = [1, [2, 3], None, True]
     tried, refused_, rng = 0, 0, np.random.default_rng(0)
     for place in fields(metadata):
-        for wrong in rng.permutation(np.array(WRONG, object))[:3]:
+        for wrong in rng.permutation(np.array(WRONG, object))[:trials]:
             if place[:2] == ("training", "notes"):
                 continue
             write_arrays(path, arrays, put(metadata, place, wrong))
@@ -152,7 +153,7 @@ def test_wrong_types_in_every_field(kind: str, tmp_path: Path) -> None:
             expected = "|".join([*names, arrays_of_another])
             assert not message or re.search(expected, message), (place, wrong, message)
             refused_ += bool(message)
-    assert tried > 90
+    assert tried > 30 * min(trials, len(WRONG))
     assert refused_ > 0.6 * tried  # others can be meant, such as another learning rate
 
 

@@ -23,10 +23,19 @@ KERNELS = [
     ),
 ]
 PORTED = [case for name in KERNELS for case in conformance.cases(name)]
+"""Each in float64 and float32, one after the other."""
 
 
-@pytest.mark.parametrize("case", PORTED)
-def test_the_kernels_pass(case: Case) -> None:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In one trial each case of a kernel in one of its dtypes, in two trials in both."""
+    if "ported" in metafunc.fixturenames:
+        both = metafunc.config.getoption("--trials") > 1
+        turns = [case for n, case in enumerate(PORTED) if both or n % 2 == n // 2 % 2]
+        metafunc.parametrize("ported", turns, ids=str)
+
+
+def test_the_kernels_pass(ported: Case) -> None:
+    case = ported
     port = ports.layer if case.subject.name.endswith(".sequence") else ports.form
     case.check(port(case))
 

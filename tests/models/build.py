@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
@@ -26,14 +25,15 @@ from numpy_xlstm.gradcheck.report import Report
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild
+from tests.samples import times
 
 V, B, T = 7, 2, 5
 
 LARGE: dict[str, Any] = {"embedding_dim": 8, "num_heads": 2, "num_blocks": 1, "vocab_size": 3}
 """The fields that the configuration of an xLSTMLarge must have."""
 
-few = settings(max_examples=max(1, settings().max_examples // 10))
-"""A tenth of the examples of the profile: whole models are slow."""
+few = times(0.2)
+"""A fifth of the examples of the profile: whole models are slow."""
 
 
 def mlstm_block(**options: Any) -> mLSTMBlockConfig:

@@ -1,5 +1,7 @@
 """Errors planted into the cells and the kernels, each on a line of its own: all are noticed."""
 
+from functools import cache
+
 import pytest
 
 from tests.mutants.mutate import Mutant, mutants
@@ -18,8 +20,9 @@ KERNELS = {
 }
 
 
+@cache
 def spread(file: str, count: int) -> list[Mutant]:
-    """So many mutants of a file that change results, at lines as far apart as can be."""
+    """Return mutants of a file that change results, at lines as far apart as can be."""
     first = {mutant.line: mutant for mutant in reversed(mutants(file)) if _computes(mutant)}
     lines = sorted(first)
     return [first[lines[n * len(lines) // count]] for n in range(count)]
@@ -31,20 +34,28 @@ def _computes(mutant: Mutant) -> bool:
     return "# [" in line and not mutant.text.lstrip("-").isdigit()
 
 
-PLANTED = [
-    mutant
+FILES = {
+    f"numpy_xlstm/{folder}/{name}.py": count
     for folder, files in (("cells", CELLS), ("kernels", KERNELS))
     for name, count in files.items()
-    for mutant in spread(f"numpy_xlstm/{folder}/{name}.py", count)
-]
+}
 
 
 def test_each_is_on_a_line_of_its_own() -> None:
-    assert len({(mutant.file, mutant.line) for mutant in PLANTED}) == len(PLANTED)
+    planted = [mutant for file, count in FILES.items() for mutant in spread(file, count)]
+    assert len({(mutant.file, mutant.line) for mutant in planted}) == len(planted)
     for folder in ("cells", "kernels"):
-        assert sum(f"/{folder}/" in mutant.file for mutant in PLANTED) >= 20
+        assert sum(f"/{folder}/" in mutant.file for mutant in planted) >= 20
 
 
-@pytest.mark.parametrize("mutant", PLANTED, ids=str)
-def test_it_is_noticed(mutant: Mutant) -> None:
-    assert noticed(mutant)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """In one trial a third of the mutants of each file, in three trials all of them."""
+    if {"file", "n"} <= {*metafunc.fixturenames}:
+        trials = metafunc.config.getoption("--trials")
+        places = [(file, n) for file in FILES for n in range(FILES[file]) if n % 3 < trials]
+        metafunc.parametrize(("file", "n"), places)
+
+
+def test_it_is_noticed(file: str, n: int) -> None:
+    mutant = spread(file, FILES[file])[n]
+    assert noticed(mutant), mutant

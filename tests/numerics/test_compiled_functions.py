@@ -258,11 +258,11 @@ import sys
 import numpy as np
 import numpy_xlstm
 from numpy_xlstm.kernels import functions
-from numpy_xlstm.kernels.functions import exp, kernel, pointwise
+from numpy_xlstm.kernels.functions import kernel, pointwise
 
 @pointwise
 def twice(x):
-    return 2 * exp(x)
+    return 2 * (1 + x)
 
 @kernel
 def outer(x):

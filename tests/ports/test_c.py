@@ -170,12 +170,16 @@ def test_wrong_inputs_are_named(
     assert not (tmp_path / "out").exists()
 
 
-def test_the_commands_of_the_page_run(tmp_path: Path) -> None:
+def test_the_commands_of_the_page_run(tmp_path: Path, trials: int) -> None:
+    """In one trial with the cases of single steps, in two with those of sequences too."""
     pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
     build(tmp_path, "clean")
     root = SOURCES.parents[1]
     page = (root / "docs/porting.md").read_text("utf-8")
     (block,) = re.findall(r"```bash\ncd examples/c\n(.*?)```", page, flags=re.S)
+    if trials == 1:
+        block, count = re.subn(r" --subject \w+\.sequence", "", block)
+        assert count == 2
     for name, command in (("numpy-xlstm", "-m numpy_xlstm"), ("python3", "")):
         block = block.replace(name, f"{sys.executable} {command}")
     shutil.copy(SOURCES / "compiled.py", tmp_path)

@@ -17,7 +17,10 @@ if sys.platform == "win32":
     pytest.skip("Windows has no fork, nor signals that kill", allow_module_level=True)
 
 CONTEXT = multiprocessing.get_context("forkserver")
-LATE = "scipy.linalg scipy.special rich.console rich.progress rich.table yaml ml_dtypes".split()  # noqa: SIM905
+LATE = """
+    scipy.linalg scipy.special rich.console rich.progress rich.table rich._emoji_codes yaml
+    ml_dtypes threadpoolctl
+    """.split()  # noqa: SIM905
 """What the package imports when it is needed."""
 
 CONTEXT.set_forkserver_preload(["pytest", *LATE, "numpy_xlstm.cli", "tests.reliability.loads"])
@@ -69,6 +72,7 @@ def ask(function: Callable[..., Any], *args: Any, limit: float = LIMIT) -> Answe
 
 def _begin(function: Callable[..., Any], *args: Any) -> None:
     os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
+    sys.modules["matplotlib.figure"] = None  # type: ignore[assignment]  # it takes half a second
     function(*args)
 
 
@@ -83,7 +87,6 @@ def silent(argv: list[str], output: Path | None = None) -> None:
     """Run the command line without pictures; what it says goes into a file, or nowhere."""
     from numpy_xlstm.cli import main
 
-    sys.modules["matplotlib.figure"] = None  # type: ignore[assignment]  # it takes a second
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     descriptor = os.open(output or os.devnull, flags, 0o666)
     os.dup2(descriptor, 1)

@@ -1,4 +1,4 @@
-"""The option ``--trials``, the mark of these tests, and how much they have tried."""
+"""The mark of these tests, and how much they have tried."""
 
 from collections import Counter
 from pathlib import Path
@@ -6,21 +6,10 @@ from pathlib import Path
 import pytest
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--trials", type=int, default=1, help="try so many times as much as in a run of all tests"
-    )
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
             item.add_marker(pytest.mark.reliability)
-
-
-@pytest.fixture
-def trials(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--trials", 1))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

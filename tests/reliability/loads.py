@@ -7,6 +7,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,6 +48,12 @@ def save(kind: str, folder: Path, number: int) -> None:
     save_pretrained(model_of(kind, number), place(kind, folder), **KINDS[kind][2])
 
 
+@cache
+def digest_of(kind: str, number: int) -> str:
+    """Return the digest of :func:`model_of`."""
+    return digest(model_of(kind, number))
+
+
 def digest(model: Any) -> str:
     """All parameters, bit for bit."""
     found = hashlib.sha256()
@@ -59,12 +66,12 @@ def stored(kind: str, folder: Path) -> str:
     return digest(from_pretrained(place(kind, folder), mapped=False))
 
 
-def killed_save(kind: str, folder: Path, number: int, call: int) -> int:
-    """Save, but die at a system call; returns how many there were."""
+def killed_save(kind: str, folder: Path, number: int, call: int) -> list[str]:
+    """Save, but die at a system call; return the names of all calls."""
     model = model_of(kind, number)
     with at_call(call, die) as seen:
         save_pretrained(model, place(kind, folder), **KINDS[kind][2])
-    return len(seen)
+    return seen
 
 
 def cut_save(kind: str, folder: Path, number: int, size: int) -> None:

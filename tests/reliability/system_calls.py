@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 CALLS = frozenset(
     """
@@ -36,6 +38,16 @@ def at_call(n: int, act: Callable[[], None], names: frozenset[str] = CALLS) -> I
         yield seen
     finally:
         sys.setprofile(None)
+
+
+def positions(seen: Sequence[str], trials: int, seed: int) -> list[int]:
+    """Return which of these calls to act at, counted from 1: each name once, and a sample.
+
+    One call in ten is in the sample, in two trials two in ten; in ten trials every call is.
+    """
+    order = (1 + np.random.default_rng(seed).permutation(len(seen))).tolist()
+    first_of_each = {seen[call - 1]: call for call in reversed(order)}
+    return sorted({*order[: -(-len(seen) * trials // 10)], *first_of_each.values()})
 
 
 def _is_of_system(called: Any) -> bool:

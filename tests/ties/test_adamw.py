@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm.errors import NonFiniteError, OptionError
@@ -28,7 +28,6 @@ def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
     ]
 
 
-@settings(deadline=None, max_examples=200)
 @given(
     shape=SHAPES,
     dtype=st.sampled_from([np.float32, np.float64]),

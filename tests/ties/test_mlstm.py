@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from numpy_xlstm.cells import mLSTMCell, mLSTMState, unroll, unroll_backward
@@ -13,6 +13,7 @@ from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
+from tests.samples import times
 
 FORMS = ("recurrent", "parallel", "chunkwise")
 KINDS = ("sigmoid", "exp")
@@ -168,7 +169,7 @@ def assert_tied(
         assert error <= room * scale + np.finfo(want.dtype).tiny, (name, error / scale)
 
 
-@settings(max_examples=400, deadline=None)
+@times(2)
 @given(cases)
 @example(Case(T=0))
 @example(Case(T=0, with_lengths=True, with_state=False))
@@ -181,7 +182,6 @@ def test_forms_are_the_cell(case: Case) -> None:
         assert_tied(by_form(form, case), expected, cancels)
 
 
-@settings(max_examples=100, deadline=None)
 @given(cases, st.sampled_from([50.0, 300.0]))
 def test_extreme_gates(case: Case, scale: float) -> None:
     assume(case.input_gate == "exp" or case.forget_gate == "sigmoid")  # else C overflows
@@ -192,7 +192,7 @@ def test_extreme_gates(case: Case, scale: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.longdouble])
-@settings(max_examples=40, deadline=None)
+@times(0.4)
 @given(case=cases)
 def test_other_precisions(case: Case, dtype: Any) -> None:
     ulp = float(np.finfo(dtype).eps / np.finfo(np.float64).eps)
@@ -201,7 +201,7 @@ def test_other_precisions(case: Case, dtype: Any) -> None:
         assert_tied(by_form(form, case, dtype), expected, cancels, 1e-12 * ulp, 1e-11 * ulp)
 
 
-@settings(max_examples=40, deadline=None)
+@times(0.4)
 @given(cases)
 def test_complex_forward(case: Case) -> None:
     """An imaginary part of 1e-30 carries the derivative along v through every form."""
@@ -227,7 +227,6 @@ def test_complex_forward(case: Case) -> None:
         assert abs(slope - sum(along)) <= 1e-11 * more**2 * sizes
 
 
-@settings(max_examples=100, deadline=None)
 @given(cases, st.sampled_from(["auto", *FORMS]), st.booleans())
 def test_the_layer_is_the_cell(case: Case, form: str, batch_first: bool) -> None:
     rng = np.random.default_rng(case.seed)
