@@ -270,7 +270,7 @@ def test_without_a_stabiliser_there_is_no_memory(make: Any) -> None:
 
 def test_rows_of_what_has_no_four_gates() -> None:
     for array in (np.arange(7), np.float64(1), np.ones((9, 3)), np.ones((2, 2, 4, 4))):
-        with pytest.raises(ShapeError, match="array: expected that of four gates, W, R or b; got"):
+        with pytest.raises(ShapeError, match="array: expected W, R or b of four gates; got"):
             gate_rows(np.asarray(array), "z")
 
 
