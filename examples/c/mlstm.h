@@ -55,7 +55,7 @@ void mlstm_step_backward(const mlstm *p, const REAL *x, REAL *kept, const REAL *
                          REAL *dx, mlstm_grads grads);
 
 /* Runs a sequence, and updates the state s to the final one. lengths (B) are the numbers of steps
- * of the rows, or NULL if all have T; outputs in padding are 0. kept has B·T times the size above. */
+ * of the rows, or NULL if all have T; outputs in padding are 0. kept is B·T times that size. */
 void mlstm_forward(const mlstm *p, size_t B, size_t T, const REAL *x, const int64_t *lengths,
                    mlstm_state s, REAL *y, REAL *kept);
 

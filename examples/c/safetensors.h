@@ -1,6 +1,6 @@
 /* Reading and writing of the safetensors format: the length of the header in 8 bytes, the header in
  * JSON, {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and then the
- * numbers, C-order and little-endian, as this machine must be. "__metadata__" has names and texts. */
+ * numbers, C-order and little-endian, as this machine must be. "__metadata__" has texts. */
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
 

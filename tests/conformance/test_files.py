@@ -1,4 +1,4 @@
-"""Vectors as files: there and back in both formats, and nothing is believed of a damaged set."""
+"""Vectors as files: round trips in both formats, and rejection of damaged sets."""
 
 import json
 import re

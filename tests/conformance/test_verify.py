@@ -1,4 +1,4 @@
-"""What is wrong with results is a row of the report, and the other cases go on."""
+"""Wrong results are rows of the report, and all other cases are run."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ CASE = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.ordinar
 
 
 def changed(change: Callable[[Arrays], Any]) -> list[tuple[str, str]]:
-    """The failing rows of results that are right but for a change."""
+    """Return the failed rows of correct results with a change."""
     results = {name: array.copy() for name, array in CASE.expected.items()}
     change(results)
     return [(row.tensor, row.note) for row in compare(CASE, results) if not row.passed]

@@ -1,4 +1,4 @@
-"""A right layer never fails, over 500 random shapes, by any method."""
+"""Correct layers pass by every method, for 500 random shapes."""
 
 import numpy as np
 import pytest
