@@ -1,1 +1,1 @@
-"""Times of numpy_xlstm and of its peers, measured side by side: ``python -m benchmarks``."""
+"""Times of numpy_xlstm and its peers, measured in turns: ``python -m benchmarks``."""

@@ -1,8 +1,8 @@
-"""Time numpy_xlstm side by side with its peers, and print a table.
+"""Time numpy_xlstm and its peers in turns, and print a table.
 
-A number after a median is the ratio to our time: above 1, numpy_xlstm is faster. The last line of
-a row is the floor, the time of the matrix products alone. The peers are optional. The files are
-written anew after each row.
+The number after a median is its ratio to the time of numpy_xlstm; above 1, numpy_xlstm is faster.
+The last line of a row is the floor, the time of the matrix products alone. Peers are optional.
+The output files are rewritten after each row.
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.child and options.before:  # before the first import of numpy_xlstm
         sys.path.insert(0, str(options.before))
-    os.environ.pop("OPENBLAS_CORETYPE", None)  # it would choose slow kernels, for NumPy alone
+    os.environ.pop("OPENBLAS_CORETYPE", None)  # it would select slow kernels, only for NumPy
 
     from benchmarks import report, timing
     from benchmarks.rows import rows

@@ -1,4 +1,4 @@
-"""Steps in C, compiled with gcc where they are timed. The loop over the steps is in C as well."""
+"""Steps in C, compiled with gcc on the machine that times them, with the loop over them in C."""
 
 import ctypes
 import shutil
@@ -14,7 +14,7 @@ from benchmarks.timing import Work
 
 
 def c_function(name: str) -> Callable[..., None]:
-    """Compile ``step.c`` for this machine, and return a function whose pointers are arrays."""
+    """Compile ``step.c`` for this machine, and return a function that takes arrays for pointers."""
     if not shutil.which("gcc"):
         raise ModuleNotFoundError("no C compiler", name="gcc")
     with tempfile.TemporaryDirectory() as folder:
@@ -26,7 +26,7 @@ def c_function(name: str) -> Callable[..., None]:
 
 
 def slstm(H: int, steps: int) -> Work:
-    """The sLSTM in C; the loop over the steps is in C as well."""
+    """Set up the sLSTM in C, with the loop over the steps in C."""
     function, layer = c_function("slstm_steps"), make_layer("sLSTM", H, 1)
     W, R, b = (np.array(np.squeeze(layer.params[name]).T, order="C") for name in "WRb")
     x, pre = draw(H), np.empty(4 * H, F32)
@@ -41,7 +41,7 @@ def slstm(H: int, steps: int) -> Work:
 
 
 def mlstm(d: int, steps: int) -> Work:
-    """The mLSTM in C; the loop over the steps is in C as well."""
+    """Set up the mLSTM in C, with the loop over the steps in C."""
     function, inputs = c_function("mlstm_steps"), [a.ravel() for a in mlstm_inputs(1, 1, 1, d)]
 
     def work() -> Array:

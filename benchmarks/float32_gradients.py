@@ -1,14 +1,14 @@
-"""Gradients in float32: our error over the smaller error of PyTorch's and JAX's autograd.
+"""Errors of float32 gradients, relative to the smaller error of PyTorch's and JAX's autograd.
 
 ``python -m benchmarks.float32_gradients --cases 500`` prints the table of
 ``docs/derivations/numerics.md``. It needs PyTorch and JAX.
 
-A case is a sequence of up to 200 steps with an initial state, cotangents on outputs and on the
-final state, pre-activations of up to ±40, and spikes among them. The error of an implementation is
-its largest one over the tensors of the case, each relative to the largest entry of its tensor,
-against the float64 gradients of PyTorch. How roundings add up is chance. So the error of a case is
-the root mean square over ``NEIGHBOURS`` inputs that differ by 1e-4, and an error below ``FLOOR``
-counts as that.
+A case is a sequence of up to 200 steps with an initial state, cotangents of the outputs and of the
+final state, and pre-activations of up to ±40, some with spikes. The error of a tensor is relative
+to its largest entry; the reference is PyTorch in float64. The error of an implementation is the
+largest over the tensors of the case. Because the sum of roundings is random, the error of a case is
+the root mean square over ``NEIGHBOURS`` inputs that differ by 1e-4. Errors below ``FLOOR`` are
+replaced by it.
 """
 
 import argparse
@@ -39,15 +39,15 @@ from numpy_xlstm.numerics import Array
 
 EPS = 1e-6
 FLOOR = 2.0**-21
-"""Four units of float32: below this the roundings of single operations decide."""
+"""Four units of float32, the size of the roundings of single operations."""
 
 NEIGHBOURS = 12
 
 SHAPES = ((2, 2, 1), (2, 2, 7), (1, 2, 33), (1, 1, 200))
-"""Batch, heads and steps."""
+"""Sizes of batch, heads and steps."""
 
 WIDTH = 4
-"""Of a head: DK and DV of mLSTM, DH of sLSTM."""
+"""Sizes of a head: DK and DV of mLSTM, DH of sLSTM."""
 
 Tensors = list[Array]
 
@@ -104,7 +104,7 @@ class Case:
 
 
 def slstm_step(xp: Any, pre: Any, state: Any, exp_gate: bool) -> Any:
-    """The equations of the sLSTM as they are printed, for any framework."""
+    """Compute a step of the sLSTM by the paper's equations, in any framework."""
     _, c, n, m = state
     i_pre, f_pre, z_pre, o_pre = pre
     A = (f_pre if exp_gate else xp.log_sigmoid(f_pre)) + m
@@ -124,7 +124,7 @@ def slstm_inputs(Wx: Any, R: Any, t: int, h: Any) -> Any:
 
 
 def mlstm_step(xp: Any, x: Any, state: Any, exp_gate: bool) -> Any:
-    """The equations of the mLSTM as they are printed, for any framework."""
+    """Compute a step of the mLSTM by the paper's equations, in any framework."""
     q, k, v, i_pre, f_pre = x
     C, n, m = state
     A = (f_pre if exp_gate else xp.log_sigmoid(f_pre)) + m
@@ -138,7 +138,7 @@ def mlstm_step(xp: Any, x: Any, state: Any, exp_gate: bool) -> Any:
 
 
 def run(xp: Any, kind: str, exp_gate: bool, inputs: Any, state: Any) -> Any:
-    """Outputs of all steps and the final state."""
+    """Return the outputs of all steps and the final state."""
     outputs, state = [], list(state)
     axis = 1 if kind == "slstm" else 2
     for t in range(inputs[0].shape[axis]):
@@ -154,7 +154,7 @@ def run(xp: Any, kind: str, exp_gate: bool, inputs: Any, state: Any) -> Any:
 
 
 def of_torch(case: Case, dtype: Any) -> Tensors:
-    """Gradients by PyTorch's autograd."""
+    """Return gradients by PyTorch's autograd."""
     import torch
 
     class Namespace:
@@ -171,7 +171,7 @@ def of_torch(case: Case, dtype: Any) -> Tensors:
 
 @cache
 def jax_backward(kind: str, exp_gate: bool) -> Any:
-    """Compile the vector-Jacobian product by JAX, with a loop that JAX traces once."""
+    """Compile the vector-Jacobian product with JAX, with a loop that is traced once."""
     import jax
     from jax import numpy as jnp
 
@@ -204,14 +204,14 @@ def jax_backward(kind: str, exp_gate: bool) -> Any:
 
 
 def of_jax(case: Case, dtype: Any) -> Tensors:
-    """Gradients by JAX's autograd."""
+    """Return gradients by JAX's autograd."""
     backward = jax_backward(case.kind, case.forget_gate == "exp")
     inputs, state = backward(*case.arrays(dtype))
     return [np.asarray(a) for a in [*inputs, *state]]
 
 
 def of_kernel(forward: Any, backward: Any, state_type: Any, **options: Any) -> Any:
-    """Gradients by one of our kernels."""
+    """Return gradients by a kernel of this package."""
 
     def gradients(case: Case, dtype: Any) -> Tensors:
         inputs, state, (dy, *dstate) = case.arrays(dtype)
@@ -224,7 +224,7 @@ def of_kernel(forward: Any, backward: Any, state_type: Any, **options: Any) -> A
 
 
 def of_slstm_cell(case: Case, dtype: Any) -> Tensors:
-    """Gradients by the unrolled sLSTMCell, whose W is the identity."""
+    """Return gradients by the unrolled sLSTMCell, whose W is the identity."""
     (Wx, R), state, (dy, *dstate) = case.arrays(dtype)
     cell = sLSTMCell(
         Wx.shape[-1], Wx.shape[-1] // 4, len(R), forget_gate=case.forget_gate, dtype=dtype
@@ -235,7 +235,7 @@ def of_slstm_cell(case: Case, dtype: Any) -> Tensors:
 
 
 def of_mlstm_cell(case: Case, dtype: Any) -> Tensors:
-    """Gradients by the unrolled mLSTMCell, whose matrices pick q, k, v, ĩ and f̃ out of x.
+    """Return gradients by the unrolled mLSTMCell, whose matrices select q, k, v, ĩ and f̃ from x.
 
     õ is 40, so that o is 1.
     """

@@ -12,7 +12,7 @@ from benchmarks.timing import Work
 
 
 def forward_backward(step: Callable[..., Any], params: Any, state: Any, *sizes: int) -> Work:
-    """The work of a layer with parameters W, R and b, over time-major arrays."""
+    """Set up a layer with parameters W, R and b over time-major arrays."""
 
     def outputs(params: Any, x: Any) -> Any:
         pre = x @ params["W"].T + params["b"]

@@ -1,6 +1,6 @@
-"""The works of numpy_xlstm, and the matrix products in them.
+"""Computations of numpy_xlstm that are timed, and the matrix products in them.
 
-Names are looked up when a work is set up: an older numpy_xlstm may not have all of them.
+Names are looked up at setup, because an older numpy_xlstm may not have all of them.
 """
 
 from collections.abc import Callable
@@ -35,13 +35,13 @@ def forward_backward(forward: Callable[[], Any], backward: Callable[..., Any], d
 
 
 def layer(kind: str, B: int, T: int, H: int, *heads: int) -> Work:
-    """Forward and backward of ``nx.LSTM``, ``GRU``, ``RNN`` or ``sLSTM``, with D = H."""
+    """Set up forward and backward of ``nx.LSTM``, ``GRU``, ``RNN`` or ``sLSTM`` with D = H."""
     x, cell = draw(B, T, H), make_layer(kind, H, *heads)
     return forward_backward(lambda: cell.forward(x), cell.backward, x)
 
 
 def mlstm_inputs(B: int, NH: int, T: int, d: int) -> list[Array]:
-    """Return q, k, v and the pre-activations of both gates; v is also the cotangent of h."""
+    """Return q, k, v and the pre-activations of both gates; v also serves as the cotangent of h."""
     q, k, v = draw(3, B, NH, T, d)
     i, f = draw(2, B, NH, T)
     return [q, k, v, i, f + 3]
@@ -53,7 +53,7 @@ def chunkwise(*sizes: int) -> Work:
 
 
 def slstm_steps(H: int, steps: int) -> Work:
-    """The layer, called for one step after another."""
+    """Set up a layer that is called once per step."""
     x, cell = draw(1, 1, H), make_layer("sLSTM", H, 1)
 
     def work() -> Any:
@@ -66,7 +66,7 @@ def slstm_steps(H: int, steps: int) -> Work:
 
 
 def mlstm_steps(d: int, steps: int) -> Work:
-    """The kernel of one step, called for one step after another, with one head."""
+    """Set up the decode-step kernel with one head, called once per step."""
     from numpy_xlstm.kernels.mlstm.step import mlstm_step
 
     q, k, v, i, f = (array[:, :, 0] for array in mlstm_inputs(1, 1, 1, d))
@@ -89,9 +89,9 @@ def adamw(arrays: int, size: int) -> Work:
 
 
 class Model(NamedTuple):
-    """A model of ``xlstm`` with d features in blocks of the kinds of ``slstm_at``.
+    """A model with d features, with sLSTM blocks at ``slstm_at`` and mLSTM blocks elsewhere.
 
-    Without ``slstm_at`` it is an xLSTM Large.
+    Without ``slstm_at``, it is an xLSTM Large.
     """
 
     slstm_at: list[int] | str | None
@@ -102,7 +102,7 @@ class Model(NamedTuple):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Names and values that both packages take."""
+        """Options that both packages take."""
         own = {"num_heads": 4} if self.slstm_at is None else {"slstm_at": self.slstm_at}
         sizes = {"num_blocks": self.num_blocks, "embedding_dim": self.d}
         return sizes | {"vocab_size": VOCABULARY} | own
@@ -114,7 +114,7 @@ class Model(NamedTuple):
         return tokens[:, :-1], tokens[:, 1:]
 
     def make(self) -> Any:
-        """Return the model of numpy_xlstm."""
+        """Make the model of numpy_xlstm."""
         rng, options = np.random.default_rng(0), self.options
         if self.slstm_at is None:
             return nx.xLSTMLarge(nx.xLSTMLargeConfig(**options), dtype=F32, rng=rng)
@@ -124,7 +124,7 @@ class Model(NamedTuple):
 
 
 def training(spec: Model) -> Work:
-    """Forward, backward and AdamW, by all MPI ranks that were launched."""
+    """Set up forward, backward and AdamW on all MPI ranks."""
     from numpy_xlstm.training import Batch, ranks, train_step
 
     model = spec.make()
@@ -137,7 +137,7 @@ def training(spec: Model) -> Work:
 
 
 def generation(spec: Model, tokens: int) -> Work:
-    """Greedy tokens of one row by the prepared model, as :func:`numpy_xlstm.generate` does it."""
+    """Set up greedy generation of one row by the prepared model, as in ``generate``."""
     model = spec.make()
 
     def work() -> None:
@@ -151,11 +151,11 @@ def generation(spec: Model, tokens: int) -> Work:
 
 
 Product = tuple[int, tuple[int, ...], tuple[int, ...]]
-"""How often, and the shapes of two matrices or stacks of matrices."""
+"""Count of a product, and the shapes of its two matrices or stacks of matrices."""
 
 
 def products(*shapes: Product) -> Work:
-    """Matrix products and nothing else: the floor of a work."""
+    """Set up matrix products alone, the floor of a row."""
     works = [(count, np.ones(a, F32), np.ones(b, F32)) for count, a, b in shapes]
 
     def work() -> None:
@@ -167,7 +167,7 @@ def products(*shapes: Product) -> Work:
 
 
 def layer_products(gates: int, B: int, T: int, H: int, NH: int = 1) -> Work:
-    """The products of a forward and a backward of a layer."""
+    """Set up the products of a forward and a backward of a layer."""
     G, DH = gates * H, H // NH
     steps = [(T, (NH, B, a), (NH, a, b)) for a, b in ((DH, gates * DH), (gates * DH, DH))]
     dR = (1, (NH, gates * DH, T * B), (NH, T * B, DH))
@@ -176,7 +176,7 @@ def layer_products(gates: int, B: int, T: int, H: int, NH: int = 1) -> Work:
 
 
 def chunkwise_products(B: int, NH: int, T: int, d: int) -> Work:
-    """The products of a forward and a backward, in chunks of 64."""
+    """Set up the products of a forward and a backward in chunks of 64."""
     L = min(T, 64)
     sizes = [(L, d, L), (L, d, L)]  # scores, in both passes
     sizes += [(d, L, d), (L, L + d, d), (L, d, L + d), (L + d, L, d)]  # states, outputs and back
@@ -186,9 +186,9 @@ def chunkwise_products(B: int, NH: int, T: int, d: int) -> Work:
 
 
 def model_products(spec: Model, times: int, tokens: int = 1) -> Work:
-    """The products with the matrices of the model and of its memories.
+    """Set up the products with the matrices of the model and of its memories.
 
-    ``times`` is 3 with a backward, which has two products for each one of the forward.
+    ``times`` is 3 with a backward, which has two products for each product of the forward.
     """
     model, (B, T), found = spec.make(), (spec.B, spec.T), list[Product]()
     for name, W in model.params.items():

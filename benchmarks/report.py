@@ -14,11 +14,11 @@ BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 PACKAGES = ("numpy_xlstm", "numpy", "scipy", "numba", "torch", "jax", "xlstm", "mlstm_kernels")
 
 Results = dict[str, dict[str, Result]]
-"""By title of the row, and by contender."""
+"""Titles of rows, names of contenders, and their results."""
 
 
 def setting() -> dict[str, Any]:
-    """Return machine, versions and date."""
+    """Return a description of the machine, versions and the date."""
     cpuinfo, versions = Path("/proc/cpuinfo"), {"Python": platform.python_version()}
     lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -37,7 +37,7 @@ def setting() -> dict[str, Any]:
 
 
 def blas() -> str:
-    """Return the BLAS libraries of NumPy and SciPy, and the kernels that they run."""
+    """Return the BLAS libraries of NumPy and SciPy, and the kernels in use."""
     try:
         import scipy.linalg.cython_blas  # noqa: F401  compiled kernels call SciPy's
         from threadpoolctl import threadpool_info
@@ -49,7 +49,7 @@ def blas() -> str:
 
 
 def described(said: dict[str, Any]) -> str:
-    """Return the setting in a sentence."""
+    """Describe the machine and versions in a sentence."""
     versions = ", ".join(f"{name} {number}" for name, number in said["versions"].items())
     return f"{said['date']}, {said['cores']} cores, {said['processor']}, {said['BLAS']}, {versions}"
 
@@ -116,7 +116,7 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
 
 
 def replaced(page: str, text: str) -> str:
-    """Return a page with another text between the markers."""
+    """Return a page with the text between the markers replaced."""
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
@@ -154,7 +154,7 @@ def draw(results: Results, path: Path) -> None:
 
 
 def write(said: dict[str, Any], results: Results, files: dict[str, Path | None]) -> None:
-    """Write the files that are asked for: ``json``, ``picture`` and ``markdown``."""
+    """Write the requested files: ``json``, ``picture`` and ``markdown``."""
     if data := files["json"]:
         text = json.dumps(said | {"rows": results}, indent=1, ensure_ascii=False)
         data.write_text(text + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""The rows of the table. Float32; forward and backward unless the title says otherwise."""
+"""Rows of the table, in float32, with forward and backward unless the title says otherwise."""
 
 from functools import partial
 from importlib import import_module
@@ -10,17 +10,17 @@ from benchmarks.timing import Row, Setup, Work
 
 GATES = {"LSTM": 4, "sLSTM": 4, "GRU": 3, "RNN": 1}
 PLACES: dict[str, list[int] | str] = {"mixed": [1], "mLSTM": [], "sLSTM": "all"}
-"""Which of the seven blocks are sLSTMs."""
+"""Indices of the sLSTM blocks among the seven blocks."""
 
 
 def peer(module: str, name: str, *sizes: Any) -> Work:
-    """Set up a peer, whose module is imported only then."""
+    """Import the module of a peer and set it up."""
     work: Work = getattr(import_module(f"benchmarks.{module}"), name)(*sizes)
     return work
 
 
 def rows(most: int = 2**16) -> list[Row]:
-    """Return all rows. For tests, no size is above ``most``; titles stay."""
+    """Return all rows. For tests, ``most`` limits all sizes, and titles stay the same."""
     cells = [("LSTM", 1, 64), ("sLSTM", 1, 64)]
     cells += [(kind, 32, H) for kind in ("LSTM", "sLSTM") for H in (256, 512)]
     found = [cell(*each, most) for each in (*cells, ("GRU", 32, 256), ("RNN", 32, 256))]
@@ -68,7 +68,7 @@ def mlstm(B: int, NH: int, T: int, d: int, most: int) -> Row:
 
 
 def token(T: int, most: int) -> Row:
-    """The cost of a token in sequences of one length."""
+    """Return a row for the time per token in sequences of one length."""
     sizes = 1, 4, min(T, most), min(64, most)
     work, floor = partial(ours.chunkwise, *sizes), partial(ours.chunkwise_products, *sizes)
     return Row(f"mLSTM, one token of T {T // 1024}k, d 64", work, {}, floor, pieces=sizes[2])
@@ -82,7 +82,7 @@ def training(title: str, spec: Model, ranks: int = 1) -> Row:
 
 
 def generation(title: str, spec: Model, tokens: int) -> Row:
-    """One row; the time is that of a token."""
+    """Return a row for the time per token."""
     found = {"xlstm, official": partial(peer, "torch_peers", "official_generation", spec, tokens)}
     work = partial(ours.generation, spec, tokens)
     floor = partial(ours.model_products, spec._replace(B=1, T=1), 1, tokens)
@@ -99,7 +99,7 @@ def adamw(size: int) -> Row:
 
 
 def step(kind: str, H: int, most: int) -> Row:
-    """One step at a time; the loop of the peer over the steps is in C."""
+    """Return a row for single steps; the peer's loop over the steps is in C."""
     sizes, name = (min(H, most), min(500, most)), kind.lower()
     found = {"C loop": partial(peer, "c_loop", name, *sizes)}
     work = partial(getattr(ours, f"{name}_steps"), *sizes)

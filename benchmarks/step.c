@@ -1,4 +1,4 @@
-/* Steps of the sLSTM and the mLSTM with one head, after the equations of docs/derivations/.
+/* Steps of the sLSTM and the mLSTM with one head, with the equations of docs/derivations/.
    Matrices are (inputs, outputs), so that the compiler can vectorise over the outputs. */
 #include <math.h>
 

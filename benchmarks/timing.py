@@ -1,8 +1,8 @@
-"""Time pieces of work side by side: in turns, each turn in a process of its own.
+"""Timing of contenders in turns, each turn in its own process.
 
-Two libraries in one process have two pools of threads, which wait for work by spinning and take the
-cores from each other: the slowdown can be a hundredfold. Turns spread a slow moment of the machine
-over all contenders.
+Two libraries in one process have two thread pools. Threads that spin while they wait take the cores
+from the other pool, which can slow a library down a hundredfold. Turns distribute slow moments of
+the machine over all contenders.
 """
 
 import json
@@ -24,35 +24,35 @@ FLOOR = "matrix products alone"
 OURS = (COMPILED, NUMPY, BEFORE)
 
 WARMUP = 4
-"""Runs that do not count: until then a process compiles, and gets its memory from the system."""
+"""Untimed first runs, in which a process compiles code and gets memory from the system."""
 
 Work = Callable[[], Any]
-"""One run. It returns outputs to compare with those of numpy_xlstm, or None."""
+"""Function for one run; returns outputs to compare with those of numpy_xlstm, or None."""
 
 Setup = Callable[[], Work]
-"""Makes the arrays and layers, and returns the work to be timed."""
+"""Function that makes arrays and layers, and returns the run to be timed."""
 
 
 class Row(NamedTuple):
-    """A row of the table: a piece of work and its contenders."""
+    """A row of the table: a computation and its contenders."""
 
     title: str
     ours: Setup
     peers: Mapping[str, Setup]
     floor: Setup | None = None
     pieces: int = 1
-    """Tokens or steps in a run; times are divided by it."""
+    """Tokens or steps in a run, by which times are divided."""
     ranks: int = 1
-    """MPI ranks of our contenders."""
+    """MPI ranks of the contenders of numpy_xlstm."""
 
     def contenders(self) -> dict[str, Setup]:
-        """Return all setups by name, ours first and the floor last."""
+        """Return names and setups of all contenders, numpy_xlstm first and the floor last."""
         floor = {FLOOR: self.floor} if self.floor else {}
         return {**dict.fromkeys(OURS, self.ours), **self.peers, **floor}
 
 
 Result = dict[str, Any]
-"""``seconds`` of each run and ``outputs`` of the last; else ``missing`` or ``failed`` says why."""
+"""``seconds`` of all runs and ``outputs`` of the last, or a reason: ``missing`` or ``failed``."""
 
 
 def measure(row: Row, name: str, runs: int) -> Result:
@@ -71,12 +71,12 @@ def measure(row: Row, name: str, runs: int) -> Result:
 
 
 def some(outputs: Any) -> list[float]:
-    """Return the first 64 numbers; none if there are no outputs to compare."""
+    """Return the first 64 numbers of the outputs, or an empty list if there are none."""
     return [] if outputs is None else np.asarray(outputs, float).ravel()[:64].tolist()
 
 
 def child(row: Row, name: str, runs: int) -> None:
-    """Measure and print the result as the last line."""
+    """Measure a contender and print the result as the last line."""
     from numpy_xlstm.training.ranks import launched_rank
 
     try:
@@ -107,7 +107,7 @@ def in_a_process(row: Row, name: str, runs: int, before: Path | None) -> Result:
 
 
 def side_by_side(row: Row, turns: int, runs: int, before: Path | None) -> dict[str, Result]:
-    """Measure all contenders of a row in turns. One that fails is left out of further turns."""
+    """Measure all contenders of a row in turns; skip a contender after a failure."""
     names = [name for name in row.contenders() if name != BEFORE or before]
     results: dict[str, Result] = {name: {"seconds": []} for name in names}
     for _ in range(turns):
@@ -122,7 +122,7 @@ def side_by_side(row: Row, turns: int, runs: int, before: Path | None) -> dict[s
 
 
 def compare_outputs(results: Mapping[str, Result]) -> None:
-    """Mark contenders whose outputs differ from ours by more than 1e-3 of the largest."""
+    """Mark contenders whose outputs differ from the first by more than 1e-3 of the largest."""
     found = {name: result.pop("outputs", None) for name, result in results.items()}
     if expected := found[COMPILED] or found[NUMPY]:
         for name, outputs in found.items():
@@ -133,7 +133,7 @@ def compare_outputs(results: Mapping[str, Result]) -> None:
 
 
 def middle(results: Mapping[str, Result], name: str | None) -> float | None:
-    """Return the median of a contender in seconds; None if it has no times."""
+    """Return the median time of a contender in seconds; None if it has no times."""
     seconds = results.get(name or "", {}).get("seconds")
     return median(seconds) if seconds else None
 

@@ -1,4 +1,4 @@
-"""The works of PyTorch and of the official packages, which are imported where they are timed."""
+"""Computations of PyTorch and of the official packages, which are imported when they are timed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from benchmarks.timing import Work
 
 
 def torch_layer(kind: str, B: int, T: int, H: int) -> Work:
-    """``torch.nn.LSTM``, ``GRU`` or ``RNN`` with our weights."""
+    """Set up ``torch.nn.LSTM``, ``GRU`` or ``RNN`` with the weights of numpy_xlstm."""
     layer = getattr(torch.nn, kind)(H, H, batch_first=True)
     ours = make_layer(kind, H).params
     layer.load_state_dict({name: torch.tensor(array) for name, array in ours.items()})
@@ -21,7 +21,7 @@ def torch_layer(kind: str, B: int, T: int, H: int) -> Work:
 def forward_backward(
     forward: Callable[[], Any], last: Callable[[Any], Any], dy: Any, leaves: list[Any]
 ) -> Work:
-    """A forward and a backward in PyTorch, from no gradients."""
+    """Run a forward and a backward in PyTorch after resetting gradients."""
 
     def work() -> Any:
         for leaf in leaves:
@@ -35,7 +35,7 @@ def forward_backward(
 
 
 def xlstm_slstm(B: int, T: int, H: int, NH: int) -> Work:
-    """The vanilla sLSTM of ``xlstm`` behind a linear map, with our weights."""
+    """Set up a linear map and the vanilla sLSTM of ``xlstm`` with the weights of numpy_xlstm."""
     from xlstm.blocks.slstm.cell import sLSTMCell, sLSTMCellConfig
 
     parts = ("", "_b", "_r", "_w", "_g", "_s", "_a")
@@ -64,7 +64,7 @@ def torch_mlstm(function: Callable[..., Any], *sizes: int) -> Work:
 
 
 def mlstm_kernels(kind: str, chunk_size: int, *sizes: int) -> Work:
-    """A native chunkwise kernel of ``mlstm_kernels``."""
+    """Set up a native chunkwise kernel of ``mlstm_kernels``."""
     from mlstm_kernels.torch.chunkwise import native
 
     function = getattr(native, f"mlstm_chunkwise__native_{kind}")

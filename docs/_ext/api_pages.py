@@ -1,4 +1,4 @@
-"""What a page of the API shows of a class, and what a name in a docstring refers to."""
+"""Selection of the members on pages of the API, and references from names in docstrings."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-# What the parts of the package use of each other, and what would be an entry for itself only.
+# Members that only the package itself uses, and members that need no entry of their own.
 INTERNAL = {
     *("Cache", "State", "compute", "compute_backward", "run", "inner_state", "outer_state"),
     *("check_cache", "check_input", "check_state", "check_size", "checked", "named_grads"),
@@ -15,13 +15,13 @@ INTERNAL = {
 
 
 def skip(_app: Sphinx, _kind: str, name: str, member: Any, *_: Any) -> bool | None:
-    """Leave out what is internal, and fields of tuples: the docstring of the class has them."""
+    """Skip internal members, and fields of tuples, which the docstring of the class describes."""
     field = str(getattr(member, "__doc__", "")).startswith("Alias for field number")
     return True if name in INTERNAL or field else None
 
 
 def look_everywhere(app: Sphinx, env: Any, node: Any, content: Any) -> nodes.reference | None:
-    """Find a name that a docstring says without its module in the whole package."""
+    """Resolve a name without its module, from a docstring, in the whole package."""
     if node.get("refdomain") != "py" or node["reftype"] == "obj":
         return None
     node["refspecific"] = True
@@ -31,7 +31,7 @@ def look_everywhere(app: Sphinx, env: Any, node: Any, content: Any) -> nodes.ref
 
 
 def remove_old_pages(app: Sphinx) -> None:
-    """Remove the pages of names that are not listed any more."""
+    """Remove the pages of names that are no longer listed."""
     folder = Path(app.srcdir, "api")
     listed = "".join(page.read_text("utf-8") for page in folder.glob("*.md"))
     for page in (folder / "generated").glob("*.rst"):

@@ -1,7 +1,7 @@
-"""Formulas become MathML while the site is built: they need no script and no network to be read.
+"""Conversion of formulas to MathML during the build, so that pages need no script and no network.
 
-A formula that cannot be converted is a warning. The mathematical font comes with the site, cut down
-to the characters that its formulas have.
+A formula that cannot be converted causes a warning. The site includes a mathematical font, reduced
+to the characters in its formulas.
 """
 
 import re
@@ -20,7 +20,7 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 PAIRS = ("{", "}"), (r"\begin", r"\end")
-# A prime of this font is a superscript already.
+# The prime of this font is already a superscript.
 PRIME = re.compile(r"<msup>((?:(?!</?msup>).)*)<mo>([′″])</mo></msup>")
 INDEX_AND_PRIME = re.compile(r"<msubsup>(<mi>\w</mi>)((?:(?!msub).)*)<mo>([′″])</mo></msubsup>")
 
@@ -36,7 +36,7 @@ def mathml(tex: str, display: bool) -> str:
 
 
 def formula(tex: str) -> str:
-    """Return the HTML of a displayed formula: where it has a wide gap, it can be broken."""
+    """Return the HTML of a displayed formula, with possible line breaks at wide gaps."""
     parts = [""]
     for piece in re.split(r"(\\q?quad(?![a-z]))", tex):
         gap = piece.startswith(r"\q")
@@ -53,7 +53,7 @@ def _converter() -> LatexToMathML:
 
 
 class MathToMathML(SphinxPostTransform):
-    """Put MathML in the place of each formula."""
+    """Replace each formula by MathML."""
 
     default_priority = 900
     formats = ("html",)
@@ -74,7 +74,7 @@ class MathToMathML(SphinxPostTransform):
 
 
 def _with_punctuation(html: str, node: nodes.math) -> str:
-    """Take over what must not begin the next line: the punctuation after a formula in a text."""
+    """Move punctuation after an inline formula into it, so that it cannot start a line."""
     after = node.next_node(descend=False, siblings=True)
     found = re.match(r"[.,;:!?)’”]+", after) if isinstance(after, nodes.Text) else None
     if found is None:
@@ -84,7 +84,7 @@ def _with_punctuation(html: str, node: nodes.math) -> str:
 
 
 def write_font(app: Sphinx, exception: Exception | None) -> None:
-    """Write the font of the formulas, with the characters that are in them."""
+    """Write the font of the formulas, reduced to the characters in them."""
     if exception is not None or app.builder.format != "html":
         return
     pages = "".join(page.read_text("utf-8") for page in Path(app.outdir).rglob("*.html"))
@@ -98,7 +98,7 @@ def write_font(app: Sphinx, exception: Exception | None) -> None:
     subset.save_font(font, str(Path(app.outdir, "_static/math.woff2")), options)
 
 
-# A browser shows a letter that is a symbol in italics, which are characters of their own.
+# A browser shows a one-letter symbol in italics, which are separate characters.
 MATH_ITALIC = "".join(
     map(chr, [0x210E, *range(0x1D434, 0x1D468), 0x1D6A4, 0x1D6A5, *range(0x1D6E2, 0x1D71C)])
 )

@@ -1,7 +1,7 @@
-"""Tutorials as notebooks: what a page shows, as cells that run, with its figures inside.
+"""Conversion of tutorials to notebooks, with executable cells and embedded figures.
 
-A page begins with ``(download-notebook)=`` on a line of its own to be one. It gets a link to the
-notebook below its title, and the notebook is written beside the page when the site is built.
+A page that starts with the line ``(download-notebook)=`` is converted. The build writes the
+notebook next to the page, and adds a link below the title of the page.
 """
 
 import doctest
@@ -20,12 +20,12 @@ INCLUDED = re.compile(r":pyobject: (\S+)")
 
 
 def is_tutorial(text: str) -> bool:
-    """Whether a page is to be a notebook, too."""
+    """Return whether a page is converted to a notebook."""
     return text.startswith(MARK)
 
 
 def to_notebook(page: Path) -> Any:
-    """Return the notebook of a page: prose and code in its order, without what the code prints."""
+    """Return the notebook of a page, with prose and code in order and without printed output."""
     text = page.read_text("utf-8").removeprefix(MARK).lstrip()
     cells = []
     for kind, part in _parts(text):
@@ -39,7 +39,7 @@ def to_notebook(page: Path) -> Any:
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
-    """Prose and code; what prints something ends a cell."""
+    """Yield prose and code; code that prints something ends a cell."""
     end = 0
     for fence in FENCE.finditer(text):
         yield "prose", text[end : fence.start()]
@@ -72,7 +72,7 @@ def _cells(body: str) -> Iterator[str]:
 
 
 def _markdown(page: Path, text: str) -> Any:
-    """A cell of prose, with its pictures attached and its links to pages as names."""
+    """Make a cell of prose, with pictures as attachments and links to pages as names."""
     attachments = {}
 
     def attach(image: re.Match[str]) -> str:
@@ -86,7 +86,7 @@ def _markdown(page: Path, text: str) -> Any:
 
 
 def write_notebooks(app: Any, exception: Exception | None) -> None:
-    """Write the notebook of each tutorial beside its page."""
+    """Write the notebook of each tutorial next to its page."""
     if exception is None and app.builder.format == "html":
         for page in sorted(Path(app.srcdir).rglob("*.md")):
             if is_tutorial(page.read_text("utf-8")):
@@ -95,7 +95,7 @@ def write_notebooks(app: Any, exception: Exception | None) -> None:
 
 
 def add_link(app: Any, docname: str, source: list[str]) -> None:
-    """Put the link below the title of a tutorial."""
+    """Add the link below the title of a tutorial."""
     if is_tutorial(source[0]):
         name = docname.rpartition("/")[2]
         link = f"<p><a download href='{name}.ipynb'>Download this page as a notebook</a></p>"
@@ -104,7 +104,7 @@ def add_link(app: Any, docname: str, source: list[str]) -> None:
 
 
 def setup(app: Any) -> dict[str, Any]:
-    """Connect to Sphinx."""
+    """Register the extension."""
     app.connect("source-read", add_link)
     app.connect("build-finished", write_notebooks)
     return {"parallel_read_safe": True}

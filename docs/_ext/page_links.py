@@ -1,8 +1,8 @@
-"""What pages do not spell out.
+"""Titles of links, and links from public names.
 
-A link that is called by its file, as in ``[slstm.md](slstm.md)``, gets the title of the page. Code
-in a text that is a public name, as ``sLSTM`` or ``sLSTM.forward``, leads to its page of the API.
-The empty line that ends the examples of a block is for the tests, and not shown.
+A link whose text is its file, such as ``[slstm.md](slstm.md)``, gets the title of the page. Inline
+code that is a public name, such as ``sLSTM`` or ``sLSTM.forward``, links to its page of the API.
+The empty line at the end of a block of examples, which the tests need, is removed.
 """
 
 import posixpath
@@ -16,13 +16,13 @@ from sphinx.util.nodes import make_refnode
 
 
 class PageLinks(SphinxPostTransform):
-    """Call links to pages by their titles, and link public names."""
+    """Replace file names in links by titles, and link public names."""
 
     default_priority = 800  # when links are resolved
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Find the links that have a file's name, and the names that have a page."""
+        """Process links whose text is a file name, and names that have a page."""
         page = self.env.current_document.docname
         for link in list(self.document.findall(nodes.reference)):
             self._title(link, posixpath.dirname(page))
@@ -46,7 +46,7 @@ class PageLinks(SphinxPostTransform):
 
 
 def trim_code(_app: Sphinx, document: nodes.document) -> None:
-    """Drop what is empty at the end of a block of code."""
+    """Remove empty lines at the end of a block of code."""
     for block in document.findall(nodes.literal_block):
         if block.rawsource == block.astext():
             block.rawsource = block.rawsource.rstrip()

@@ -1,7 +1,7 @@
-"""On a phone a table of words is stacked: it is read row by row, and hides no column.
+"""Stacked tables of words for phones, which are read row by row and hide no column.
 
-Each cell but the first of a row begins with the head of its column, which is shown only there.
-Tables of numbers and formulas keep their columns, and so do those with a column that has no head.
+In a stacked table, each cell except the first of a row starts with the head of its column. Tables
+of numbers and formulas, and tables with a column without a head, keep their columns.
 """
 
 import re
@@ -13,13 +13,13 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 
 class StackTables(SphinxPostTransform):
-    """Mark the tables that are to be stacked, and put the heads into their cells."""
+    """Mark the tables to stack, and add the heads to their cells."""
 
     default_priority = 850  # after the links, before the formulas
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Find the tables of the document that have words, and two columns or heads."""
+        """Find the tables to stack in the document."""
         for table in list(self.document.findall(nodes.table)):
             head, *rows = table.findall(nodes.row)
             words = any(_has_words(cell) for row in rows for cell in row[1:])

@@ -1,7 +1,7 @@
-"""Tags are links both ways, between an equation, every mention of it and the line that computes it.
+"""Links between a tagged equation, its mentions and the lines of code that compute it.
 
-An equation with a tag has an anchor of that name, and beside it stand links to the lines of code. A
-tag in a text or in code on a page leads to its equation, and so does one in the view of a source.
+A tagged equation has an anchor with the name of the tag, and links to the lines of code next to it.
+A tag in text, in code on a page, or in the view of a source links to its equation.
 """
 
 import re
@@ -17,7 +17,7 @@ from tags import CITATION, DEFINITION, TAG, lines_of_tags, pages_of_tags
 
 PAGE_OF, LINES_OF = pages_of_tags(), lines_of_tags()
 COMMENT = re.compile(r'<span class="c1">.*?</span>')
-# A link of viewcode from a source to a page of the API, whose name is the object's.
+# A link of viewcode from a source to a page of the API, with the name of the object.
 BACK = re.compile(r'href="([^"#]*/)((?:\w+\.)+(\w+))\.html#(?:\w+\.)*?\3\b')
 MENTION = re.compile(rf"(?<![\w.])({TAG})(?![\w.]\w)")
 
@@ -27,13 +27,13 @@ def _source_page(module: str) -> str:
 
 
 class LinkTags(SphinxPostTransform):
-    """Give each equation its anchor and links to code, and link what mentions it."""
+    """Add anchors and links to code to equations, and link mentions of tags."""
 
     default_priority = 800  # before the formulas are converted
     formats = ("html",)
 
     def run(self, **kwargs: Any) -> None:
-        """Find the equations and mentions of the document."""
+        """Process the equations and mentions in the document."""
         for block in list(self.document.findall(nodes.math_block)):
             if found := DEFINITION.search(block.astext()):
                 self._equation(block, found[1])
@@ -75,7 +75,7 @@ class LinkTags(SphinxPostTransform):
 
 
 def _stands_for_itself(text: nodes.Text) -> bool:
-    """Whether a text is code, a formula, a title or part of a link: no place for a link."""
+    """Return whether a text is code, a formula, a title or a link, and so cannot contain a link."""
     kinds = nodes.literal_block | nodes.literal | nodes.raw | nodes.title | nodes.reference
     kinds |= nodes.math | nodes.math_block | nodes.comment | nodes.doctest_block
     node = text.parent
@@ -87,7 +87,7 @@ def _stands_for_itself(text: nodes.Text) -> bool:
 
 
 def link_code(app: Sphinx, page: str, _template: str, context: dict[str, Any], _tree: Any) -> None:
-    """Link the tags in the code of a page; in the view of a source they are anchors too."""
+    """Link the tags in the code of a page; in the view of a source, also make them anchors."""
     body = context.get("body", "")
     source = PurePosixPath(page).is_relative_to(OUTPUT_DIRNAME)
     anchors = _places_to_look_at(body) if source else {}
@@ -104,7 +104,7 @@ def link_code(app: Sphinx, page: str, _template: str, context: dict[str, Any], _
 
 
 def _places_to_look_at(body: str) -> dict[str, int]:
-    """Where each tag of a highlighted source has its anchor: in a comment if there is one."""
+    """Return the position for the anchor of each tag in a source, preferably in a comment."""
     found: dict[str, int] = {}
     for pattern in (COMMENT, re.compile(".+")):
         for part in pattern.finditer(body):
@@ -114,7 +114,7 @@ def _places_to_look_at(body: str) -> dict[str, int]:
 
 
 def view_every_source(app: Sphinx) -> list[Any]:
-    """Let viewcode show our modules that cite tags, also those without a public name."""
+    """Let viewcode show all modules that cite tags, even without a public name."""
     modules = getattr(app.env, "_viewcode_modules", {})
     for foreign in [name for name in modules if not name.startswith("numpy_xlstm")]:
         del modules[foreign]

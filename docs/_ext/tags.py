@@ -1,4 +1,4 @@
-r"""Where tags are: defined on a page as ``\tag{mlstm.9}``, cited by the code as ``[mlstm.9]``."""
+r"""Positions of tags, defined on pages as ``\tag{mlstm.9}`` and cited in code as ``[mlstm.9]``."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 DOCS, PACKAGE = ROOT / "docs", ROOT / "numpy_xlstm"
 PAGES = [*sorted((DOCS / "derivations").glob("*.md")), *sorted((DOCS / "blocks").glob("*.md"))]
-# The specification first: it is where a reader wants to be led.
+# The specification first: links lead readers to it.
 SOURCES = sorted(PACKAGE.rglob("*.py"), key=lambda path: ("cells" not in path.parts, path))
 
 TAG = r"[a-z]+\.[0-9]+"
@@ -16,7 +16,7 @@ CITATION = re.compile(rf"\[({TAG})\]")
 
 
 class Place(NamedTuple):
-    """A tag in a file; lines count from 1."""
+    """A tag in a file; line numbers start at 1."""
 
     tag: str
     path: Path
@@ -25,12 +25,12 @@ class Place(NamedTuple):
 
     @property
     def computes(self) -> bool:
-        """Whether this is a line of code with the tag in its comment, and not a docstring."""
+        """Return whether this is a line of code with the tag in its comment, not a docstring."""
         return "# [" in self.text
 
 
 def places(pattern: re.Pattern[str], paths: list[Path]) -> list[Place]:
-    """Return every tag that the pattern finds, in the order of the files and lines."""
+    """Return all matches of the pattern in the order of files and lines."""
     return [
         Place(tag, path, number, line)
         for path in paths
@@ -40,13 +40,13 @@ def places(pattern: re.Pattern[str], paths: list[Path]) -> list[Place]:
 
 
 def pages_of_tags() -> dict[str, str]:
-    """Return for each tag the page that defines it, as Sphinx names it."""
+    """Return for each tag the Sphinx name of the page that defines it."""
     found = places(DEFINITION, PAGES)
     return {p.tag: p.path.relative_to(DOCS).with_suffix("").as_posix() for p in found}
 
 
 def lines_of_tags() -> dict[str, dict[str, int]]:
-    """Return for each tag the modules that cite it, and in each the line to look at."""
+    """Return for each tag the modules that cite it, with the line to link to."""
     found: dict[str, dict[str, int]] = {}
     for path in SOURCES:
         module = ".".join(path.relative_to(ROOT).with_suffix("").parts)

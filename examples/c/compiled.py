@@ -1,4 +1,4 @@
-"""The sLSTM in C as a layer in Python, by ctypes: what gradcheck and the conformance kit take.
+"""The sLSTM in C as a Python layer through ctypes, for gradcheck and the conformance kit.
 
 ``make && python compiled.py`` checks its backward.
 """
@@ -14,11 +14,11 @@ from numpy_xlstm import gradcheck, sLSTMState
 
 LIBRARY = Path(__file__).parent / "libslstm.so"
 REAL = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
-"""What a dtype is called in C."""
+"""Names of dtypes in C."""
 
 
 def structure(name: str, **fields: Any) -> Any:
-    """A structure of C."""
+    """Make a C structure with these fields."""
     return type(name, (ctypes.Structure,), {"_fields_": list(fields.items())})
 
 
@@ -30,7 +30,7 @@ Grads = structure("slstm_grads", **PARAMS)
 
 
 class Cache(NamedTuple):
-    """What the backward needs."""
+    """Residuals for the backward."""
 
     x: Any
     lengths: Any
@@ -45,7 +45,7 @@ class CompiledSLSTM:
     params : Mapping[str, np.ndarray]
         W (4·H, D), R (NH, 4·DH, DH) and b (4·H,), of float32 or float64.
     forget_gate : {"sigmoid", "exp"}
-        What the forget gate is.
+        Activation of the forget gate.
     library : Path
         The shared library.
     """
@@ -60,13 +60,13 @@ class CompiledSLSTM:
         self._functions = ctypes.CDLL(str(library))
 
     def with_params(self, params: Mapping[str, Any]) -> "CompiledSLSTM":
-        """Return the same layer over other parameters."""
+        """Return the same layer with other parameters."""
         return CompiledSLSTM(params, self.forget_gate, self.library)
 
     def forward(
         self, x: Any, state: Any = None, lengths: Any = None
     ) -> tuple[Any, sLSTMState, Cache]:
-        """Run over x (B, T, D), from a state or the empty one."""
+        """Run over x (B, T, D) from a state, by default the empty state."""
         dtype, (B, T, _), H = self.params["W"].dtype, x.shape, len(self.params["b"]) // 4
         if x.dtype != dtype:
             raise TypeError(f"x: expected dtype {dtype}; got {x.dtype}")
@@ -84,7 +84,7 @@ class CompiledSLSTM:
     def backward(
         self, dy: Any, cache: Cache, dstate: Any = None
     ) -> tuple[Any, sLSTMState, dict[str, Any]]:
-        """Go back through it."""
+        """Return the gradients of x, of the first state and of the parameters."""
         x, lengths, kept = cache
         dy = np.ascontiguousarray(dy)
         dx, grads = np.empty_like(x), {n: np.zeros_like(a) for n, a in self.params.items()}
@@ -111,12 +111,12 @@ class CompiledSLSTM:
 
 
 def at(array: Any) -> Any:
-    """The address of an array, or of none."""
+    """Return the address of an array; NULL for None."""
     return ctypes.c_void_p(None if array is None else array.ctypes.data)
 
 
 def pointers(kind: Any, arrays: Any) -> Any:
-    """The addresses of arrays, as a structure."""
+    """Return a structure with the addresses of arrays."""
     return kind(*(array.ctypes.data for array in arrays))
 
 

@@ -34,7 +34,7 @@ static json *new_value(int kind, double number)
     return value;
 }
 
-/* The four digits of \uXXXX, or -1. */
+/* Reads the four digits of \uXXXX; returns -1 if they are invalid. */
 static long parse_hex(reader *r)
 {
     long code = 0;
@@ -49,7 +49,8 @@ static long parse_hex(reader *r)
     return code;
 }
 
-/* A code point behind \u, of one or two such escapes, or -1; 0 would end the string. */
+/* Reads a code point after \u, from one or two escapes. Returns -1 if it is invalid, or if it is 0,
+ * which would end the string. */
 static long parse_code_point(reader *r)
 {
     long code = parse_hex(r);
@@ -85,7 +86,7 @@ static char *put_utf8(char *to, long code)
     return to;
 }
 
-/* A string without its quotes, or NULL. It is never longer than it is written. */
+/* Reads a string without its quotes, or returns NULL. The result is no longer than the source. */
 static char *parse_string(reader *r)
 {
     if (!take(r, "\""))
@@ -135,7 +136,8 @@ static json *parse_number(reader *r)
     return value;
 }
 
-/* What stands between brackets, separated by commas: NULL, and nothing kept, if it is damaged. */
+/* Reads the values between brackets, separated by commas. If one is damaged, frees all and returns
+ * NULL. */
 static json *parse_members(reader *r, int kind, const char *closing)
 {
     json *value = new_value(kind, 0), **last = &value->first;

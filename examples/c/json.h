@@ -1,4 +1,4 @@
-/* JSON (RFC 8259) as a tree: what the header of a safetensors file and a manifest are written in. */
+/* JSON (RFC 8259) as a tree, for manifests and the headers of safetensors files. */
 #ifndef JSON_H
 #define JSON_H
 

@@ -5,12 +5,12 @@
 
 #include "mlstm.h"
 
-/* One head of one row at one step: what the backward needs. */
+/* Residuals of one head of one row at one step. */
 typedef struct {
-    REAL *pre[MAPS], *dpre[MAPS]; /* what the six maps make, and room for the gradients of it */
+    REAL *pre[MAPS], *dpre[MAPS]; /* outputs of the six maps, and their gradients */
     REAL *C_prev, *n_prev, *C, *n; /* the memory before the step, and after it */
-    REAL *h_tilde, *dh_tilde;      /* the output before its gate */
-    REAL *A, *m, *i, *f, *qn;      /* a number each */
+    REAL *h_tilde, *dh_tilde;      /* the output before the output gate */
+    REAL *A, *m, *i, *f, *qn;      /* one number each */
 } mlstm_head;
 
 static size_t width_of(const mlstm *p, size_t map)
@@ -33,7 +33,7 @@ static REAL *take(REAL **room, size_t count)
     return *room += count, *room - count;
 }
 
-/* The parts of a head in what is kept of a row and step. */
+/* Returns the parts of a head in the residuals of a row and step. */
 static mlstm_head head_at(const mlstm *p, REAL *kept, size_t nu)
 {
     mlstm_head u;
@@ -70,14 +70,14 @@ static REAL log_forget_slope(const mlstm *p, REAL x)
     return p->exp_forget ? 1 : sigmoid(-x); /* [stab.2] */
 }
 
-/* m, as far as both e^m and e^−m are normal numbers. */
+/* Clips m so that e^m and e^−m are normal numbers. */
 static REAL clip(REAL m)
 {
     REAL most = -log(sizeof(REAL) == sizeof(float) ? (REAL)FLT_MIN : (REAL)DBL_MIN);
     return fmin(fmax(m, -most), most);
 }
 
-/* What one map makes for one head. */
+/* Computes the output of one map for one head. */
 static void map_forward(const mlstm *p, const REAL *x, size_t map, size_t nu, REAL *made)
 {
     size_t D = p->D, width = width_of(p, map);
@@ -92,7 +92,7 @@ static void map_forward(const mlstm *p, const REAL *x, size_t map, size_t nu, RE
     }
 }
 
-/* Back through it: adds to the gradients. */
+/* Adds the gradients of one map to dx and grads. */
 static void map_backward(const mlstm *p, const REAL *x, size_t map, size_t nu, const REAL *dmade,
                          REAL *dx, mlstm_grads grads)
 {
@@ -116,7 +116,7 @@ void mlstm_empty(const mlstm *p, size_t B, mlstm_state s)
         s.m[j] = -INFINITY;
 }
 
-/* The state of one head of all, or of one row of the batch, which is NH heads. */
+/* Returns the state of one of all heads; a row of the batch is NH heads. */
 static mlstm_state state_at(const mlstm *p, mlstm_state s, size_t head)
 {
     return (mlstm_state){s.C + head * p->DK * p->DV, s.n + head * p->DK, s.m + head};
@@ -127,7 +127,7 @@ static REAL denominator(const mlstm *p, REAL qn, REAL floor_)
     return fmax(fabs(qn), floor_) + p->eps; /* [mlstm.12] */
 }
 
-/* One head: from the state s to that after it, and to the output y (DV). */
+/* Takes one step of one head: updates the state s, and writes the output y (DV). */
 static void head_forward(const mlstm *p, mlstm_head u, mlstm_state s, REAL *y)
 {
     size_t DK = p->DK, DV = p->DV;
@@ -161,8 +161,9 @@ static void head_forward(const mlstm *p, mlstm_head u, mlstm_state s, REAL *y)
     *s.m = m;
 }
 
-/* Back through it: from dy (DV) and the cotangent ds of the state after the step to the gradients of
- * what the maps made and of the state before it. */
+/* Backward of one step of one head. From dy (DV) and the cotangent ds of the state after the step,
+ * computes the gradients of the outputs of the maps, and replaces ds by the gradient of the state
+ * before the step. */
 static void head_backward(const mlstm *p, mlstm_head u, const REAL *dy, mlstm_state ds)
 {
     size_t DK = p->DK, DV = p->DV;

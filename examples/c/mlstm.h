@@ -1,11 +1,12 @@
-/* mLSTM, forward and backward, as docs/derivations/mlstm.md derives it.
+/* mLSTM, forward and backward, derived in docs/derivations/mlstm.md.
  *
  * REAL is float or double, as in slstm.h: mlstm_forward_float, mlstm_forward_double.
  *
- * Arrays are row by row. Of B rows, T steps, inputs of width D, and NH heads with keys of width DK
- * and values of width DV: x is (B, T, D) and y (B, T, NH, DV); of a state, C is (B, NH, DK, DV),
- * n (B, NH, DK) and m (B, NH). Each of six maps has a W (NH, width, D) and a b (NH, width): q and k
- * of width DK, v and o of width DV, i and f of width 1. There is no h in the state. */
+ * Arrays are C-order. For B rows, T steps, inputs of width D, and NH heads with keys of width DK
+ * and values of width DV: x is (B, T, D) and y is (B, T, NH, DV); in a state, C is
+ * (B, NH, DK, DV), n is (B, NH, DK) and m is (B, NH). Each of the six maps has W (NH, width, D)
+ * and b (NH, width), where width is DK for q and k, DV for v and o, and 1 for i and f. There is no
+ * h in the state. */
 #ifndef MLSTM_H
 #define MLSTM_H
 
@@ -35,30 +36,31 @@ typedef struct {
 
 typedef struct { REAL *C, *n, *m; } mlstm_state; /* or the cotangent of one */
 
-typedef struct { REAL *W[MAPS], *b[MAPS]; } mlstm_grads; /* of the parameters: added to */
+typedef struct { REAL *W[MAPS], *b[MAPS]; } mlstm_grads; /* of parameters; added to */
 
-/* How many numbers the backward needs of one row at one step. The memory before the step and that
- * after it are among them: to keep fewer, keep every tenth and compute the others again. */
+/* Size of the residuals of one row at one step. They include the memory before and after the step.
+ * To keep less, keep every tenth memory and recompute the others. */
 size_t mlstm_kept_size(const mlstm *p);
 
-/* The empty state of B rows. */
+/* Writes the empty state of B rows. */
 void mlstm_empty(const mlstm *p, size_t B, mlstm_state s);
 
-/* One step of one row: x (D), and the state s, which is changed to that after it; y (NH, DV) is the
- * output. kept is for the backward. */
+/* Takes one step of one row with x (D). Updates the state s, and writes the output y (NH, DV) and
+ * the residuals kept. */
 void mlstm_step(const mlstm *p, const REAL *x, mlstm_state s, REAL *y, REAL *kept);
 
-/* Back through it: dy (NH, DV) is the cotangent of the output; ds that of the state after the step,
- * and on return the gradient of the state before it; dx (D) is the gradient of x. */
+/* Backward of one step: dy (NH, DV) is the cotangent of the output, and ds that of the state after
+ * the step. Replaces ds by the gradient of the state before the step, and writes dx (D). */
 void mlstm_step_backward(const mlstm *p, const REAL *x, REAL *kept, const REAL *dy, mlstm_state ds,
                          REAL *dx, mlstm_grads grads);
 
-/* A sequence: from the state s, which is changed to the last one. lengths (B) says how many steps
- * each row has, or is NULL if all have T; outputs behind them are 0. kept has its size B·T times. */
+/* Runs a sequence, and updates the state s to the final one. lengths (B) are the numbers of steps
+ * of the rows, or NULL if all have T; outputs in padding are 0. kept is B·T times that size. */
 void mlstm_forward(const mlstm *p, size_t B, size_t T, const REAL *x, const int64_t *lengths,
                    mlstm_state s, REAL *y, REAL *kept);
 
-/* Back through it: ds is the cotangent of the last state, and on return the gradient of the first. */
+/* Backward of a sequence. Replaces ds, the cotangent of the final state, by the gradient of the
+ * first state. */
 void mlstm_backward(const mlstm *p, size_t B, size_t T, const REAL *x, const int64_t *lengths,
                     REAL *kept, const REAL *dy, mlstm_state ds, REAL *dx, mlstm_grads grads);
 

@@ -1,4 +1,4 @@
-/* Compiled once for each precision, as mlstm.c is: which tensors an mLSTM takes and gives. */
+/* Tensors of the inputs and results of an mLSTM. Compiled once for each precision, like mlstm.c. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +20,7 @@ static const char *called(char *full, const char *group, const char *name, char 
     return full;
 }
 
-/* A number of the metadata. */
+/* Returns a number from the metadata. */
 static double option(const safetensors *in, const char *name)
 {
     const char *text = safetensors_metadata(in, name);
@@ -60,10 +60,10 @@ static mlstm parameters(const safetensors *in)
     return p;
 }
 
-/* How many axes the parts of a state have: C, n and m. */
+/* Numbers of axes of the parts of a state, C, n and m. */
 static const size_t PART_AXES[] = {4, 3, 2};
 
-/* A state, or the cotangent of one, among the results: "final.C", "final.n", "final.m". */
+/* Adds a state or the cotangent of one to the results: "final.C", "final.n", "final.m". */
 static mlstm_state add_state(safetensors *out, const char *group, const size_t *shape)
 {
     REAL *parts[3];
@@ -75,7 +75,7 @@ static mlstm_state add_state(safetensors *out, const char *group, const size_t *
     return (mlstm_state){parts[0], parts[1], parts[2]};
 }
 
-/* Copies "state.C", ... of the inputs; 0 if there is none. */
+/* Copies "state.C", ... from the inputs; returns 0 if there is none. */
 static int copy_state(mlstm_state to, const safetensors *in, const char *group, const size_t *shape)
 {
     REAL *parts[] = {to.C, to.n, to.m};

@@ -1,5 +1,5 @@
-/* Compiled once for each precision, as slstm.c is: what a case calls its tensors, and which tensors
- * an sLSTM takes and gives. */
+/* Names of the tensors of a case, and the inputs and results of an sLSTM. Compiled once for each
+ * precision, like slstm.c. */
 #include "port.h"
 
 #include <stdio.h>
@@ -36,7 +36,7 @@ static void part_name(char *full, const char *name, int n)
     snprintf(full, PART_NAME, "%s.%c", name, "hcnm"[n]);
 }
 
-/* A state, or the cotangent of one, among the results: "final.h", "final.c", ... */
+/* Adds a state or the cotangent of one to the results: "final.h", "final.c", ... */
 static slstm_state add_state(safetensors *out, const char *name, size_t B, size_t H)
 {
     REAL *parts[4];
@@ -48,7 +48,7 @@ static slstm_state add_state(safetensors *out, const char *name, size_t B, size_
     return (slstm_state){parts[0], parts[1], parts[2], parts[3]};
 }
 
-/* Copies "state.h", "state.c", ... of the inputs; 0 if there is none. */
+/* Copies "state.h", "state.c", ... from the inputs; returns 0 if there is none. */
 static int copy_state(slstm_state to, const safetensors *in, const char *name, size_t B, size_t H)
 {
     REAL *parts[4] = {to.h, to.c, to.n, to.m};

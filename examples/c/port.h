@@ -6,7 +6,7 @@
 
 safetensors results_float(const safetensors *inputs);
 safetensors results_double(const safetensors *inputs);
-safetensors results(const safetensors *inputs); /* of an sLSTM, in that of the inputs */
+safetensors results(const safetensors *inputs); /* of an sLSTM, in the precision of the inputs */
 
 safetensors mlstm_results_float(const safetensors *inputs);
 safetensors mlstm_results_double(const safetensors *inputs);

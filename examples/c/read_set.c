@@ -1,5 +1,5 @@
-/* read_set DIR: reads a set of vectors with nothing but a parser of JSON and safetensors.c, and
- * checks this sLSTM and this mLSTM against every case that slstm_port or mlstm_port could run. */
+/* read_set DIR: reads a set of vectors with only a JSON parser and safetensors.c, and checks this
+ * sLSTM and this mLSTM with every case that slstm_port and mlstm_port support. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "port.h"
 
-/* A member that must be there. */
+/* Returns a member; fails if it is missing. */
 static const json *member(const json *object, const char *name)
 {
     const json *found = json_get(object, name);
@@ -37,7 +37,7 @@ static safetensors read_part(const char *folder, const json *of_case, const char
     return safetensors_read(path);
 }
 
-/* Every tensor that the manifest describes is there, in its shape. */
+/* Checks that every tensor in the manifest is in the file, with the same shape. */
 static void check_shapes(const safetensors *file, const json *described)
 {
     for (const json *each = described->first; each != NULL; each = each->next) {
@@ -56,13 +56,13 @@ static double number(const tensor *t, size_t n)
     return strcmp(t->dtype, "F32") == 0 ? ((const float *)t->data)[n] : ((const double *)t->data)[n];
 }
 
-/* The largest error over its bound of a tensor. */
+/* Returns the largest error of a tensor, divided by its bound. */
 static double ratio(const tensor *found, const tensor *expected, const tensor *bound)
 {
     double largest = 0;
     for (size_t n = 0; n < tensor_size(expected); n++) {
         double a = number(found, n), b = number(expected, n);
-        double error = a == b ? 0 : fabs(a - b) / number(bound, n); /* −inf is −inf */
+        double error = a == b ? 0 : fabs(a - b) / number(bound, n); /* −inf equals −inf */
         if (isnan(error))
             return INFINITY;
         largest = fmax(largest, error);
@@ -72,7 +72,7 @@ static double ratio(const tensor *found, const tensor *expected, const tensor *b
 
 typedef safetensors port(const safetensors *inputs);
 
-/* What computes the results of a subject, or NULL. */
+/* Returns the function that computes the results of a subject, or NULL. */
 static port *port_of(const char *subject)
 {
     if (strcmp(subject, "slstm.step") == 0 || strcmp(subject, "slstm.sequence") == 0)
@@ -82,7 +82,7 @@ static port *port_of(const char *subject)
     return NULL;
 }
 
-/* Whether a port gives what it should. */
+/* Returns whether all results of a port are correct. */
 static int passes(port *computed, const safetensors *inputs, const safetensors *expected,
                   const safetensors *bounds)
 {

@@ -2,7 +2,7 @@
 
 #include "port.h"
 
-/* Whether x is a float, and not a double. */
+/* Returns whether x is float rather than double. */
 static int single(const safetensors *inputs)
 {
     const tensor *x = safetensors_get(inputs, "x");

@@ -42,7 +42,7 @@ size_t tensor_size(const tensor *t)
     return size;
 }
 
-/* A whole number that a size can be. */
+/* Reads a number that is a valid size. */
 static size_t whole(const json *value, const char *name)
 {
     if (value == NULL || value->kind != JSON_NUMBER || value->number < 0 || value->number > 1e12 ||
@@ -51,7 +51,7 @@ static size_t whole(const json *value, const char *name)
     return (size_t)value->number;
 }
 
-/* What the header says of a tensor, and its numbers. */
+/* Reads the entry of a tensor in the header, and its numbers. */
 static void read_tensor(tensor *t, const json *entry, const char *bytes, size_t size)
 {
     const json *shape = json_get(entry, "shape"), *offsets = json_get(entry, "data_offsets");
@@ -165,7 +165,7 @@ static void write_header(FILE *stream, const safetensors *file)
     fputc('}', stream);
 }
 
-/* The length of the header is written last: before, the file is none. */
+/* The length of the header is written last; until then, the file is invalid. */
 void safetensors_write(const char *path, const safetensors *file)
 {
     uint64_t length = 0;

@@ -1,6 +1,6 @@
-/* The safetensors format, read and written: the length of the header in 8 bytes, the header in
+/* Reading and writing of the safetensors format: the length of the header in 8 bytes, the header in
  * JSON, {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...}, and then the
- * numbers, row by row, little-endian as this machine must be. "__metadata__" holds texts by name. */
+ * numbers, C-order and little-endian, as this machine must be. "__metadata__" has texts. */
 #ifndef SAFETENSORS_H
 #define SAFETENSORS_H
 
@@ -23,11 +23,11 @@ typedef struct {
     size_t count;
 } safetensors;
 
-void fail(const char *format, ...); /* says what is wrong, and ends the program */
+void fail(const char *format, ...); /* prints the error, and ends the program */
 void *allocate(size_t count, size_t size); /* zeros, or fails */
-char *read_file(const char *path, size_t *size); /* all bytes of a file, and a 0 behind them */
+char *read_file(const char *path, size_t *size); /* all bytes of a file, followed by a 0 */
 size_t item_size(const char *dtype);
-size_t tensor_size(const tensor *t); /* how many numbers it has */
+size_t tensor_size(const tensor *t); /* count of its numbers */
 
 safetensors safetensors_read(const char *path);
 void safetensors_write(const char *path, const safetensors *file); /* without metadata */

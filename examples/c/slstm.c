@@ -31,14 +31,14 @@ static REAL log_forget_slope(const slstm *p, REAL x)
     return p->exp_forget ? 1 : sigmoid(-x); /* [stab.2] */
 }
 
-/* Whether e^x is so small that it, or a quotient by it, loses digits. */
+/* Returns whether e^x is so small that it, or a quotient by it, loses digits. */
 static int underflows(REAL x)
 {
     return x < (sizeof(REAL) == sizeof(float) ? log(FLT_MIN / FLT_EPSILON)
                                               : log(DBL_MIN / DBL_EPSILON));
 }
 
-/* Pre-activation of one gate of one unit: its row of W x + R h + b. */
+/* Returns the pre-activation of one gate of one unit, a row of W x + R h + b. */
 static REAL pre_activation(const slstm *p, const REAL *x, const REAL *h, size_t gate, size_t unit)
 {
     size_t D = p->D, DH = p->H / p->NH, head = unit / DH, d = unit % DH;
@@ -49,10 +49,10 @@ static REAL pre_activation(const slstm *p, const REAL *x, const REAL *h, size_t 
         sum += W[j] * x[j];
     for (size_t j = 0; j < DH; j++)
         sum += R[j] * h[head * DH + j];
-    return sum + p->b[gate * p->H + unit]; /* [rec.1]; a large b, taken first, would cost digits */
+    return sum + p->b[gate * p->H + unit]; /* [rec.1]; b last: a large b would cost digits */
 }
 
-/* Back through it: adds to the gradients. */
+/* Adds the gradients of one pre-activation to dx, dh_prev and grads. */
 static void pre_activation_backward(const slstm *p, const REAL *x, const slstm_unit *kept,
                                     size_t gate, size_t unit, REAL *dh_prev, REAL *dx,
                                     slstm_grads grads)
@@ -107,8 +107,8 @@ void slstm_step(const slstm *p, const REAL *x, slstm_state s, slstm_unit *kept)
     }
 }
 
-/* The part of the backward within a unit: from dy and the cotangents of the state after the step to
- * the gradients of its pre-activations and of its c, n and m before the step. */
+/* Backward within a unit. From dy and the cotangents of the state after the step, computes the
+ * gradients of its pre-activations, and of its c, n and m before the step. */
 static void unit_backward(const slstm *p, slstm_unit *u, REAL dy, REAL dh_next, REAL *ds_c,
                           REAL *ds_n, REAL *ds_m)
 {
@@ -142,7 +142,7 @@ void slstm_step_backward(const slstm *p, const REAL *x, slstm_unit *kept, const 
             pre_activation_backward(p, x, kept, gate, j, ds.h, dx, grads);
 }
 
-/* The state of one row of the batch. */
+/* Returns the state of one row of the batch. */
 static slstm_state row_of(slstm_state s, size_t start)
 {
     return (slstm_state){s.h + start, s.c + start, s.n + start, s.m + start};

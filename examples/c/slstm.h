@@ -1,11 +1,11 @@
-/* sLSTM, forward and backward, as docs/derivations/slstm.md derives it.
+/* sLSTM, forward and backward, derived in docs/derivations/slstm.md.
  *
- * REAL is float or double; compiled once with each, both can be in one program, since every name
- * ends in it: slstm_forward_float, slstm_forward_double.
+ * REAL is float or double. Every name ends in it, as in slstm_forward_float and
+ * slstm_forward_double, so that one program can contain both.
  *
- * Arrays are row by row. Of B rows, T steps, inputs of width D, and H units, which are NH heads of
- * DH: x is (B, T, D), y (B, T, H), each part of a state (B, H), W (4, H, D), R (NH, 4, DH, DH) and
- * b (4, H); the four gates are in the order i, f, z, o. */
+ * Arrays are C-order. For B rows, T steps, inputs of width D, and H units, which are NH heads of
+ * DH: x is (B, T, D), y is (B, T, H), each part of a state is (B, H), W is (4, H, D), R is
+ * (NH, 4, DH, DH) and b is (4, H). The gates are in the order i, f, z, o. */
 #ifndef SLSTM_H
 #define SLSTM_H
 
@@ -34,36 +34,37 @@ typedef struct {
 
 typedef struct { REAL *h, *c, *n, *m; } slstm_state; /* or the cotangent of one */
 
-typedef struct { REAL *W, *R, *b; } slstm_grads; /* of the parameters: added to */
+typedef struct { REAL *W, *R, *b; } slstm_grads; /* of parameters; added to */
 
-/* What the backward needs of one unit at one step. */
+/* Residuals of one unit at one step. */
 typedef struct {
     REAL h_prev, c_prev, n_prev; /* the state before the step */
-    REAL pre[4], dpre[4];        /* pre-activations, and room for their gradients */
-    REAL A;                      /* log f + m before: the exponent of what is left of the past */
+    REAL pre[4], dpre[4];        /* pre-activations and their gradients */
+    REAL A;                      /* log f + m₋: log of the weight of the past */
     REAL i, f, z, o, c, n;
 } slstm_unit;
 
 size_t slstm_kept_size(void); /* bytes of an slstm_unit, for callers in other languages */
 
-/* The empty state of B rows. */
+/* Writes the empty state of B rows. */
 void slstm_empty(const slstm *p, size_t B, slstm_state s);
 
-/* One step of one row: x (D) and the state s (H), which is changed, to the state after it, whose h
- * is the output. kept (H) is for the backward. */
+/* Takes one step of one row with x (D). Updates the state s (H), whose h is the output, and writes
+ * the residuals kept (H). */
 void slstm_step(const slstm *p, const REAL *x, slstm_state s, slstm_unit *kept);
 
-/* Back through it: dy (H) is the cotangent of the output; ds that of the state after the step, and
- * on return the gradient of the state before it; dx (D) is the gradient of x. */
+/* Backward of one step: dy (H) is the cotangent of the output, and ds that of the state after the
+ * step. Replaces ds by the gradient of the state before the step, and writes dx (D). */
 void slstm_step_backward(const slstm *p, const REAL *x, slstm_unit *kept, const REAL *dy,
                          slstm_state ds, REAL *dx, slstm_grads grads);
 
-/* A sequence: from the state s, which is changed to the last one. lengths (B) says how many steps
- * each row has, or is NULL if all have T; outputs behind them are 0. kept is (B, T, H). */
+/* Runs a sequence, and updates the state s to the final one. lengths (B) are the numbers of steps
+ * of the rows, or NULL if all have T; outputs in padding are 0. kept is (B, T, H). */
 void slstm_forward(const slstm *p, size_t B, size_t T, const REAL *x, const int64_t *lengths,
                    slstm_state s, REAL *y, slstm_unit *kept);
 
-/* Back through it: ds is the cotangent of the last state, and on return the gradient of the first. */
+/* Backward of a sequence. Replaces ds, the cotangent of the final state, by the gradient of the
+ * first state. */
 void slstm_backward(const slstm *p, size_t B, size_t T, const REAL *x, const int64_t *lengths,
                     slstm_unit *kept, const REAL *dy, slstm_state ds, REAL *dx, slstm_grads grads);
 

@@ -1,4 +1,4 @@
-"""The specification: one file for each cell, one step forward and one step back."""
+"""The specification: one file for each cell, with one step forward and backward."""
 
 from numpy_xlstm.cells.elman import ElmanCell, ElmanState
 from numpy_xlstm.cells.gates import gate_rows

@@ -1,4 +1,4 @@
-"""Elman network: one step, both ways, line by line as in ``docs/derivations/elman.md``."""
+"""Elman network: one step, forward and backward, as in ``docs/derivations/elman.md``."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,7 +12,7 @@ from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
 NONLINEARITIES = ("tanh", "relu")
-"""What φ can be."""
+"""Supported functions φ."""
 
 
 class ElmanState(NamedTuple):
@@ -22,7 +22,7 @@ class ElmanState(NamedTuple):
 
 
 class ElmanCache(NamedTuple):
-    """What one step keeps for its backward."""
+    """Residuals of one step."""
 
     x: Array
     state: ElmanState  # before the step
@@ -30,22 +30,22 @@ class ElmanCache(NamedTuple):
 
 
 class ElmanCell(Module):
-    """One step of an Elman network, which ``torch.nn.RNN`` computes too.
+    """One step of an Elman network, as in ``torch.nn.RNN``.
 
     ::
 
         h̃ = W x + R h₋ + b
         h = φ(h̃)
 
-    with φ = tanh or relu(a) = max(a, 0) (J. L. Elman, Finding structure in time, Cognitive
-    Science 14, 1990, whose φ is the logistic function).
+    with φ = tanh or relu(a) = max(a, 0). (J. L. Elman, Finding structure in time, Cognitive
+    Science 14, 1990; φ is the logistic function there.)
 
     Parameters
     ----------
     input_size, hidden_size, dtype, rng
         As in :class:`LSTMCell`.
     nonlinearity : {"tanh", "relu"}
-        What φ is.
+        The function φ.
 
     Attributes
     ----------
@@ -56,9 +56,10 @@ class ElmanCell(Module):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -95,7 +96,7 @@ class ElmanCell(Module):
         return ElmanState(np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
         p = self.params
         h_pre = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [elman.1]
@@ -106,7 +107,7 @@ class ElmanCell(Module):
     def backward(
         self, dh: Array, cache: ElmanCache, dstate: Any = None
     ) -> tuple[Array, ElmanState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), h_pre = cache
         dh = dh + dh_next  # [rec.8]

@@ -1,6 +1,6 @@
-"""What the cells share: W x + R h₋ + b for four gates and its transpose, and the log of a gate.
+"""Shared functions of the cells: W x + R h₋ + b for four gates, its backward, and logs of gates.
 
-Rows are gate by gate, in the order i, f, z, o: that of ``torch.nn.LSTM``, which calls z "g".
+Rows are gate by gate, in the order i, f, z, o, as in ``torch.nn.LSTM``, where z is called "g".
 Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.md``.
 """
 
@@ -17,11 +17,11 @@ from numpy_xlstm.numerics.activations import log_sigmoid, log_sigmoid_slope
 from numpy_xlstm.numerics.arrays import checked_dtype, generator_or_new
 
 GATES = ("i", "f", "z", "o")
-"""The order of the rows of W, R and b."""
+"""Order of the rows of W, R and b."""
 
 
 def gate_axes(gates: str = "ifzo") -> dict[str, str]:
-    """What :func:`~numpy_xlstm.gradcheck` calls the entries of W, R and b, in an order of gates."""
+    """Return names of the entries of W, R and b for reports of :func:`~numpy_xlstm.gradcheck`."""
     return {
         "W": f"(gate={gates} unit) input",
         "R": f"(gate={gates} unit) from",
@@ -30,21 +30,21 @@ def gate_axes(gates: str = "ifzo") -> dict[str, str]:
 
 
 def axes_of_heads(axes: Mapping[str, str]) -> Any:
-    """Return the property of a cell that has these axes with its ``num_heads`` in them."""
+    """Return a property that fills the ``num_heads`` of a cell into these axes."""
     return property(
         lambda cell: {name: each.format(num_heads=cell.num_heads) for name, each in axes.items()}
     )
 
 
 KINDS = ("sigmoid", "exp")
-"""What a gate can be."""
+"""Activations of the forget gate and of the input gate."""
 
 
 def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
-    """ĩ, f̃, z̃, õ, each (B, H): all of W x + R h₋ + b, gate by gate.
+    """Return ĩ, f̃, z̃ and õ, each (B, H): W x + R h₋ + b, split into gates.
 
-    R is (4·H, H), or (NH, 4·DH, DH): a block for each head, gate by gate, which sees its own part
-    of h₋ only.
+    R is (4·H, H), or (NH, 4·DH, DH) with one block for each head, gate by gate. A block multiplies
+    only its own part of h₋.
     """
     (B, H), DH = h_prev.shape, R.shape[-1]
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
@@ -55,7 +55,7 @@ def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> li
 def pre_activations_backward(
     dgates: Sequence[Array], x: Array, h_prev: Array, W: Array, R: Array, b: Array
 ) -> tuple[Array, Array, Grads]:
-    """Gradients of x, of h₋ and of the parameters, from those of the pre-activations."""
+    """Return the gradients of x, of h₋ and of the parameters from those of the pre-activations."""
     (B, H), DH = h_prev.shape, R.shape[-1]
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
     dg = np.concatenate(dgates, axis=1)
@@ -76,7 +76,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     array : np.ndarray
         W (4·H, D), R (4·H, H) or (NH, 4·DH, DH), or b (4·H,), gate by gate in the order i, f, z, o.
     gate : {"i", "f", "z", "o"}
-        Which gate.
+        Name of the gate.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def gate_rows(array: Array, gate: str) -> Array:
     Raises
     ------
     OptionError, ShapeError
-        If there is no such gate, or the array is not that of four gates.
+        If there is no such gate, or the array does not have rows for four gates.
 
     Examples
     --------
@@ -99,36 +99,36 @@ def gate_rows(array: Array, gate: str) -> Array:
     check_plain("array", array)
     axis = max(0, np.ndim(array) - 2)
     if np.ndim(array) not in (1, 2, 3) or array.shape[axis] % 4:
-        raise ShapeError(f"array: expected that of four gates, W, R or b; got {np.shape(array)}")
+        raise ShapeError(f"array: expected W, R or b of four gates; got shape {np.shape(array)}")
     size = array.shape[axis] // 4
     start = GATES.index(gate) * size
     return array[(slice(None),) * axis + (slice(start, start + size),)]
 
 
 def log_gate(pre: Array, gate: str) -> Array:
-    """Log of a gate: log σ(x) of a sigmoid one, x of an exponential one."""
+    """Return the log of a gate: log σ(x) for a sigmoid gate, x for an exponential one."""
     return log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
 
 
 def log_gate_slope(pre: Array, gate: str) -> Array:
-    """Derivative of :func:`log_gate`: σ(−x), or 1."""
+    """Return the derivative of :func:`log_gate`: σ(−x), or 1."""
     return log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
 
 
 def root(width: int, x: Array) -> Any:
-    """√width, in the precision of x."""
+    """Return √width in the precision of x."""
     return np.sqrt(x.dtype.type(width))
 
 
 def underflows(exponent: Array) -> Array:
-    """Whether e^exponent is so small that it, or a quotient by it, loses digits."""
+    """Return where e^exponent is so small that it, or a quotient by it, loses digits."""
     limits = np.finfo(exponent.dtype)
     lost: Array = exponent.real < np.log(limits.tiny / limits.eps)
     return lost
 
 
 def check_memory(state: Any) -> None:
-    """Raise :class:`StateError` if c and n are those of no sLSTM; none counts where m is −inf."""
+    """Raise :class:`StateError` for invalid (c, n); entries with m = −inf are ignored."""
     _, c, n, m = state
     there = m.real > -np.inf
     if (negative := (n.real < 0) & there).any():
@@ -140,7 +140,7 @@ def check_memory(state: Any) -> None:
 def check_sizes(
     input_size: Any, hidden_size: Any, num_heads: Any, dtype: npt.DTypeLike, rng: Any
 ) -> tuple[int, int, int, np.dtype[Any], np.random.Generator]:
-    """Return D, H, NH, the dtype and a generator, or raise an error that names what is wrong."""
+    """Return validated D, H, NH, dtype and generator."""
     D = check_positive("input_size", input_size)
     H = check_positive("hidden_size", hidden_size)
     NH = check_divides("num_heads", num_heads, "hidden_size", H)

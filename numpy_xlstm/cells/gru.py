@@ -19,12 +19,12 @@ class GRUState(NamedTuple):
 
 
 class GRUCache(NamedTuple):
-    """What one step keeps for its backward; all but x are (B, H)."""
+    """Residuals of one step; all but x are (B, H)."""
 
     x: Array
     state: GRUState  # before the step
     pre: tuple[Array, Array, Array]  # r̃, z̃ and ñ
-    s_n: Array  # R_n h₋ + b′_n: what the reset gate scales
+    s_n: Array  # R_n h₋ + b′_n, which the reset gate scales
     r: Array
     z: Array
     u: Array  # 1 − z
@@ -41,8 +41,8 @@ class GRUCell(Module):
         n = tanh(a_n + r ∘ s_n)
         h = (1 − z) ∘ n + z ∘ h₋
 
-    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, but for ``r ∘ s_n``, which is R_n (r ∘ h₋) there,
-    and for the biases.)
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, with two differences: ``r ∘ s_n`` is R_n (r ∘ h₋)
+    there, and there are no biases.)
 
     Parameters
     ----------
@@ -52,16 +52,17 @@ class GRUCell(Module):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W`` (3·H, D), ``R`` (3·H, H), ``b`` (3·H,) and ``b_h`` (3·H,), which is b′: PyTorch's
-        ``weight_ih``, ``weight_hh``, ``bias_ih`` and ``bias_hh``. Rows are in the order r, z, n;
-        all are uniform in ±1/√H, as in PyTorch.
+        ``W`` (3·H, D), ``R`` (3·H, H), ``b`` (3·H,) and ``b_h`` (3·H,), which is b′. They
+        are PyTorch's ``weight_ih``, ``weight_hh``, ``bias_ih`` and ``bias_hh``. Rows are in the
+        order r, z, n. All are uniform in ±1/√H, as in PyTorch.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -97,7 +98,7 @@ class GRUCell(Module):
         return GRUState(np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
         p = self.params
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [gru.1]
@@ -112,7 +113,7 @@ class GRUCell(Module):
     def backward(
         self, dh: Array, cache: GRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
         dh = dh + dh_next  # [rec.8]

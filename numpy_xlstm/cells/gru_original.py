@@ -14,7 +14,7 @@ from numpy_xlstm.validation import enter, enter_backward
 
 
 class OriginalGRUCache(NamedTuple):
-    """What one step keeps for its backward; all but x are (B, H)."""
+    """Residuals of one step; all but x are (B, H)."""
 
     x: Array
     state: GRUState  # before the step
@@ -22,12 +22,12 @@ class OriginalGRUCache(NamedTuple):
     r: Array
     z: Array
     u: Array  # 1 − z
-    s: Array  # r ∘ h₋: what the candidate sees
+    s: Array  # r ∘ h₋, which R_n multiplies
     n: Array
 
 
 class OriginalGRUCell(Module):
-    """One step of a gated recurrent unit as it was published, with the reset gate before R.
+    """One step of a gated recurrent unit as first published, with the reset gate before R.
 
     ::
 
@@ -36,9 +36,9 @@ class OriginalGRUCell(Module):
         n = tanh(a_n + R_n (r ∘ h₋))
         h = (1 − z) ∘ n + z ∘ h₋
 
-    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, which leave out b.) It is ONNX's GRU with
-    ``linear_before_reset=0``, its default, and Keras' with ``reset_after=False``.
-    :class:`GRUCell` is the other form, which PyTorch has.
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, without b.) ONNX's GRU has this form with
+    ``linear_before_reset=0``, its default, and Keras' GRU with ``reset_after=False``. PyTorch has
+    the form of :class:`GRUCell`.
 
     Parameters
     ----------
@@ -54,9 +54,10 @@ class OriginalGRUCell(Module):
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -92,7 +93,7 @@ class OriginalGRUCell(Module):
         return GRUState(np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
         p, (R_r, R_z, R_n) = self.params, np.split(self.params["R"], 3)
         a_r, a_z, a_n = np.split(x @ p["W"].T + p["b"], 3, axis=1)  # [cho.1]
@@ -108,7 +109,7 @@ class OriginalGRUCell(Module):
     def backward(
         self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)

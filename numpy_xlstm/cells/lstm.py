@@ -43,7 +43,7 @@ class LSTMState(NamedTuple):
 
 
 class LSTMCache(NamedTuple):
-    """What one step keeps for its backward; all but x are (B, H)."""
+    """Residuals of one step; all but x are (B, H)."""
 
     x: Array
     state: LSTMState  # before the step
@@ -70,23 +70,24 @@ class LSTMCell(Module):
     input_size, hidden_size : int
         Widths D of x and H of h and c.
     dtype : dtype, default float64
-        Of the parameters, and of all that the cell takes and returns: float32, float64 or
-        longdouble, and for a complex step complex128 or clongdouble.
+        Dtype of the parameters, and of all arguments and results: float32, float64 or longdouble;
+        for a complex step, complex128 or clongdouble.
     rng : np.random.Generator, optional
-        Source of the initial parameters; a fresh one if omitted.
+        Source of the initial parameters; a new one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, uniform in
-        ±1/√H as in PyTorch, but for a forget bias of 1. See :func:`gate_rows`.
+        ±1/√H as in PyTorch, except a forget bias of 1. See :func:`gate_rows`.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -123,7 +124,7 @@ class LSTMCell(Module):
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
         i, f, o = sigmoid(i_pre), sigmoid(f_pre), sigmoid(o_pre)  # [lstm.1]
@@ -135,7 +136,7 @@ class LSTMCell(Module):
     def backward(
         self, dh: Array, cache: LSTMCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         dh = dh + dh_next  # [rec.8]

@@ -1,4 +1,4 @@
-"""LSTM with a projection: one step, both ways, line by line as in ``docs/derivations/lstmp.md``."""
+"""LSTM with a projection: one step, forward and backward, as in ``docs/derivations/lstmp.md``."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -15,7 +15,7 @@ from numpy_xlstm.validation import enter, enter_backward
 
 
 class LSTMPCache(NamedTuple):
-    """What one step keeps for its backward; all but x and the h of the state are (B, H)."""
+    """Residuals of one step; all but x and the h of the state are (B, H)."""
 
     x: Array
     state: LSTMState  # before the step
@@ -25,11 +25,11 @@ class LSTMPCache(NamedTuple):
     z: Array
     o: Array
     c: Array
-    m: Array  # o ∘ tanh(c): what is projected
+    m: Array  # o ∘ tanh(c), which W_hr projects
 
 
 class LSTMPCell(Module):
-    """One step of an LSTM of which the output is projected, in the form of ``torch.nn.LSTM``.
+    """One step of an LSTM with a projected output, in the form of ``torch.nn.LSTM``.
 
     ::
 
@@ -39,8 +39,8 @@ class LSTMPCell(Module):
         m = o ∘ tanh(c)
         h = W_hr m
 
-    (The LSTMP of Sak, Senior and Beaufays 2014, arXiv 1402.1128, whose recurrent projection r is h
-    here, without its peepholes and its second projection, which is not recurrent.)
+    This is the LSTMP of Sak, Senior and Beaufays 2014 (arXiv 1402.1128), without peepholes and
+    without the non-recurrent projection. Their recurrent projection r is h here.
 
     Parameters
     ----------
@@ -53,14 +53,15 @@ class LSTMPCell(Module):
     ----------
     params : Mapping[str, np.ndarray]
         ``W`` (4·H, D), ``R`` (4·H, P), ``b`` (4·H,), rows in the order i, f, z, o, and ``W_hr``
-        (P, H), PyTorch's ``weight_hr``; all are uniform in ±1/√H, as in PyTorch.
+        (P, H), PyTorch's ``weight_hr``. All are uniform in ±1/√H, as in PyTorch.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Notes
     -----
@@ -103,7 +104,7 @@ class LSTMPCell(Module):
         return LSTMState(*(np.zeros((B, size), self.dtype) for size in sizes))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, P) and the state after it."""
+        """Take one step with x (B, D); return h (B, P), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
         p = self.params
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [lstmp.1]
@@ -118,7 +119,7 @@ class LSTMPCell(Module):
     def backward(
         self, dh: Array, cache: LSTMPCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
         dh = dh + dh_next  # [rec.8]

@@ -1,4 +1,4 @@
-"""mLSTM: an sLSTM with a matrix C, written by k vᵀ and read by q: ``docs/derivations/mlstm.md``."""
+"""mLSTM: one step, forward and backward, line by line as in ``docs/derivations/mlstm.md``."""
 
 from typing import Any, NamedTuple
 
@@ -30,19 +30,19 @@ AXES = {
     **dict.fromkeys(("b_v", "b_o"), "(head={num_heads} value)"),
     **dict.fromkeys(("b_i", "b_f"), "head"),
 }
-"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+"""Names of the entries of the parameters in reports of :func:`~numpy_xlstm.gradcheck`."""
 
 
 class mLSTMState(NamedTuple):
-    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate n and m are None.
+    """State of an mLSTM, or the cotangent of one. With a sigmoid input gate, n and m are None.
 
     Parameters
     ----------
     C : np.ndarray
-        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m where there is an m.
+        Memory, keys × values, shape (B, NH, DK, DV); divided by e^m, if there is an m.
     n, m : np.ndarray or None
-        Normaliser state (B, NH, DK), and stabiliser (B, NH), −inf in the empty state. None beside a
-        sigmoid input gate.
+        Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH), −inf in the empty
+        state. Both are None with a sigmoid input gate.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class mLSTMState(NamedTuple):
 
 
 def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
-    """Return the empty state, for C of a shape (B, NH, DK, DV)."""
+    """Return the empty state with a C of shape (B, NH, DK, DV)."""
     check_positive("batch_size", shape[0])
     C = np.zeros(shape, dtype)
     if input_gate == "sigmoid":
@@ -68,7 +68,7 @@ def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") ->
 
 
 class mLSTMCache(NamedTuple):
-    """What one step keeps for its backward: x, and the state before it; the rest by head."""
+    """Residuals of one step: x (B, D), the state before it, and the other arrays by head."""
 
     x: Array
     state: mLSTMState
@@ -77,7 +77,7 @@ class mLSTMCache(NamedTuple):
     v: Array
     pre: list[Array]  # ĩ, f̃ and õ
     log_i: Array
-    A: Array  # log f + m₋: the exponent of what is left of the past
+    A: Array  # log f + m₋: log of the weight of the past
     i: Array
     f: Array
     o: Array
@@ -100,33 +100,35 @@ class mLSTMCell(Module):
         C = f C₋ + i k vᵀ;  n = f n₋ + i k                          (Eqs 19, 20)
         h = o ∘ Cᵀq / (max(|q·n|, e^−m) + eps)                      (Eq 21)
 
-    per head; C is the paper's, transposed. log i is ĩ. With a sigmoid input gate, log i = log σ(ĩ),
-    this is mLSTMsig of the TFLA paper: n, m and eps are 0, so that the denominator is 1.
+    for each head, with log i = ĩ. C is the transpose of the paper's. With a sigmoid input gate,
+    log i = log σ(ĩ), this is the mLSTMsig of the TFLA paper: n, m and eps are 0, and the
+    denominator is 1.
 
     Parameters
     ----------
     input_size, hidden_size, num_heads, forget_gate, dtype, rng
-        As in :class:`sLSTMCell`; the width H of h is that of NH heads of DV.
+        As in :class:`sLSTMCell`; H, the width of h, is NH·DV.
     qk_dim : int, optional
-        Width of all queries, and of all keys: NH heads of DK; ``hidden_size`` if omitted.
+        Width NH·DK of all queries, and of all keys; ``hidden_size`` if omitted.
     input_gate : {"exp", "sigmoid"}
-        What the input gate is.
+        Activation of the input gate.
     eps : float, default 1e-6
-        Added to the denominator; 0 is the paper.
+        Number added to the denominator; 0 in the paper.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` … :
-        the first four normal with variance 2/(5D), b_i normal with deviation 0.1, b_f of a sigmoid
-        gate from 3 to 6 over heads, the rest 0.
+        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` …
+        Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
+        deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -173,7 +175,7 @@ class mLSTMCell(Module):
         return empty_memory(shape, self.dtype, self.input_gate)
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         state = enter(self, x, state)
         C_prev, n_prev, m_prev = state if self.normalised else (state.C, 0, 0)
         p, heads, root_DK = self.params, (len(x), self.num_heads, -1), root(C_prev.shape[2], x)
@@ -203,7 +205,7 @@ class mLSTMCell(Module):
     def backward(
         self, dh: Array, cache: mLSTMCache, dstate: Any = None
     ) -> tuple[Array, mLSTMState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         dstate = enter_backward(self, dh, cache, dstate)
         x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde = cache
         i_pre, f_pre, o_pre = pre

@@ -1,4 +1,4 @@
-"""Peephole LSTM: one step, both ways, line by line as in ``docs/derivations/peephole.md``."""
+"""Peephole LSTM: one step, forward and backward, as in ``docs/derivations/peephole.md``."""
 
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,11 +14,11 @@ from numpy_xlstm.validation import enter, enter_backward
 
 
 class PeepholeCache(NamedTuple):
-    """What one step keeps for its backward; all but x are (B, H)."""
+    """Residuals of one step; all but x are (B, H)."""
 
     x: Array
     state: LSTMState  # before the step
-    pre: tuple[Array, Array, Array, Array]  # ĩ, f̃, z̃ and õ: what the gates are functions of
+    pre: tuple[Array, Array, Array, Array]  # pre-activations ĩ, f̃, z̃ and õ
     i: Array
     f: Array
     z: Array
@@ -37,7 +37,7 @@ class PeepholeLSTMCell(Module):
         o = σ(a_o + p_o ∘ c);  h = o ∘ tanh(c)
 
     (Gers & Schmidhuber, Recurrent nets that time and count, IJCNN 2000; Graves, arXiv 1308.0850,
-    Eqs 7–11.) With p = 0 it is an LSTM.
+    Eqs 7–11.) With p = 0 this is an LSTM.
 
     Parameters
     ----------
@@ -48,14 +48,15 @@ class PeepholeLSTMCell(Module):
     ----------
     params : Mapping[str, np.ndarray]
         ``W`` (4·H, D), ``R`` (4·H, H) and ``b`` (4·H,), rows in the order i, f, z, o, and ``P``
-        (3·H,), in the order i, f, o. All are uniform in ±1/√H, but for a forget bias of 1.
+        (3·H,), in the order i, f, o. All are uniform in ±1/√H, except a forget bias of 1.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
 
     Examples
     --------
@@ -90,7 +91,7 @@ class PeepholeLSTMCell(Module):
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
         p, (p_i, p_f, p_o) = self.params, np.split(self.params["P"], 3)
         a = x @ p["W"].T + h_prev @ p["R"].T + p["b"]  # [peephole.1]
@@ -107,7 +108,7 @@ class PeepholeLSTMCell(Module):
     def backward(
         self, dh: Array, cache: PeepholeCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)

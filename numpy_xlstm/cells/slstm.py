@@ -32,26 +32,26 @@ AXES = {
     "R": "head (gate=ifzo unit) from",
     "b": "(gate=ifzo head={num_heads} unit)",
 }
-"""What :func:`~numpy_xlstm.gradcheck` calls the entries of the parameters."""
+"""Names of the entries of the parameters in reports of :func:`~numpy_xlstm.gradcheck`."""
 
 
 class sLSTMState(NamedTuple):
     """State of an sLSTM, or the cotangent of one; (B, H) each.
 
-    (c, n, m) and (c·e^a, n·e^a, m − a) are the same memory: m is a gauge.
+    (c, n, m) and (c·e^a, n·e^a, m − a) represent the same memory for any a.
 
     Parameters
     ----------
     h : np.ndarray
         Hidden state, shape (B, H).
     c, n : np.ndarray
-        Cell state and normaliser state, divided by e^m, shape (B, H).
+        Cell state and normaliser state, both divided by e^m, shape (B, H).
     m : np.ndarray
         Stabiliser, shape (B, H); −inf in the empty state.
 
     Examples
     --------
-    A shift of m by a, with c and n times e^a, is no change:
+    Subtracting 1 from m and multiplying c and n by e changes no output:
 
     >>> import numpy as np
     >>> from numpy_xlstm import sLSTMCell, sLSTMState
@@ -70,12 +70,12 @@ class sLSTMState(NamedTuple):
 
 
 class sLSTMCache(NamedTuple):
-    """What one step keeps for its backward; all but x are (B, H)."""
+    """Residuals of one step; all but x are (B, H)."""
 
     x: Array
     state: sLSTMState  # before the step
     pre: Sequence[Array]  # ĩ, f̃, z̃ and õ
-    A: Array  # log f + m₋: the exponent of what is left of the past
+    A: Array  # log f + m₋: log of the weight of the past
     i: Array
     f: Array
     z: Array
@@ -97,38 +97,40 @@ class sLSTMCell(Module):
         n = f ∘ n₋ + i                                       (Eq 35)
         h = o ∘ c / n                                        (Eq 36)
 
-    with log f = log σ(f̃) or f̃, and R_g block-diagonal: no head sees another head's h.
+    with log f = log σ(f̃) or f̃. R_g is block-diagonal: a head does not see the h of other heads.
 
     Parameters
     ----------
     input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`; H is the width of n and m too.
+        As in :class:`LSTMCell`; H is also the width of n and m.
     num_heads : int, default 1
         Number NH of heads; must divide ``hidden_size``.
     forget_gate : {"sigmoid", "exp"}
-        What the forget gate is.
+        Activation of the forget gate.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``W`` (4·H, D), ``R`` (NH, 4·DH, DH) and ``b`` (4·H,), gate by gate in the order i, f, z, o,
-        inside ``R`` for each head. W starts normal with variance 2/(5D), R uniform in ±1/√DH, b at
-        0, but for a sigmoid forget gate, where it runs from 3 to 6 over each head.
+        ``W`` (4·H, D), ``R`` (NH, 4·DH, DH) and ``b`` (4·H,), gate by gate in the order i, f, z, o;
+        in ``R``, within each head. Initial values: W is normal with variance 2/(5D), R is uniform
+        in ±1/√DH, and b is 0, except that the bias of a sigmoid forget gate rises from 3 to 6
+        within each head.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not positive, or an option has an unsupported value or type.
     ShapeError, DTypeError, NonFiniteError, CacheError
-        By :meth:`forward` and :meth:`backward`, if an array, a state or a cache is not as they say.
+        From :meth:`forward` and :meth:`backward`, if an array or state has the wrong shape or dtype
+        or is not finite, or if the cache does not fit the cell.
     StateError
-        By :meth:`forward`: if n is negative, or 0 beside a c that is not.
+        From :meth:`forward`, if n is negative, or n is 0 and c is not.
 
     Notes
     -----
-    The empty state has m = −inf, in each entry on its own, so that the first step has m = ĩ and
-    i = 1. Where the maximum is a tie, its derivative is that of log f + m₋. An entry with n₋ = 0 is
-    empty whatever its m₋; where the step would underflow, it is taken with m₋ = −inf.
+    An empty entry has m = −inf, so that its first step has m = ĩ and i = 1. At a tie, the
+    derivative of the maximum is that of log f + m₋. An entry with n₋ = 0 is empty for any m₋; if
+    the step would underflow, it is computed with m₋ = −inf.
 
     Examples
     --------
@@ -170,7 +172,7 @@ class sLSTMCell(Module):
         return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
-        """Take one step: x (B, D), and the state before it, to h (B, H) and the state after it."""
+        """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
         check_memory(state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
@@ -189,7 +191,7 @@ class sLSTMCell(Module):
     def backward(
         self, dh: Array, cache: sLSTMCache, dstate: Any = None
     ) -> tuple[Array, sLSTMState, Grads]:
-        """Take one step back: gradients of x, of the state before it and of the parameters."""
+        """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next, dn_next, dm_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
         i_pre, f_pre, z_pre, o_pre = pre

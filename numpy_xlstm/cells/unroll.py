@@ -1,4 +1,4 @@
-"""A sequence is its steps: any cell over time, forward and backward, with nothing hoisted out."""
+"""Any cell over a sequence, forward and backward, one step at a time without optimisation."""
 
 from typing import Any, NamedTuple
 
@@ -19,10 +19,10 @@ from numpy_xlstm.validation import check_cache, checked_cotangent, checked_state
 
 
 class UnrollCache(NamedTuple):
-    """What :func:`unroll_backward` needs."""
+    """Residuals of :func:`unroll`."""
 
-    steps: list[Any]  # the cell's cache of each step
-    live: Array  # which steps are there, (B, T); the others are padding
+    steps: list[Any]  # the cell's cache for each step
+    live: Array  # True for steps, False for padding, (B, T)
 
 
 @own_error_state
@@ -34,8 +34,8 @@ def unroll(
     Parameters
     ----------
     cell : Module
-        Has ``init_state(B)``, and ``forward(x, state)`` and ``backward(dh, cache, dstate)`` of one
-        step.
+        Cell with ``init_state(B)``, and with ``forward(x, state)`` and
+        ``backward(dh, cache, dstate)`` for one step.
     xs : np.ndarray
         Inputs, shape (B, T, D), T ≥ 0.
     state, lengths
@@ -48,7 +48,8 @@ def unroll(
     state : tuple
         State after the last step of each row.
     cache : UnrollCache
-        What :func:`unroll_backward` needs. It refers to the parameters: do not change them before.
+        Residuals for :func:`unroll_backward`. They refer to the parameters: do not modify these
+        until it has run.
 
     Raises
     ------
@@ -72,7 +73,7 @@ def unroll(
     state = checked_state(cell, state, B)
     steps = np.full(B, T) if lengths is None else check_lengths(lengths, B, T)
     live = np.arange(T) < steps[:, None]
-    xs = np.where(live[..., None], xs, 0)  # padding may be any number
+    xs = np.where(live[..., None], xs, 0)  # padding may have any value
     ys, caches = np.zeros((B, T, output_size(cell)), cell.dtype), []
     for t in range(T):
         y, after, cache = cell.forward(xs[:, t], state)
@@ -86,14 +87,14 @@ def unroll(
 def unroll_backward(
     cell: Any, dys: Array, cache: UnrollCache, dstate: Any = None
 ) -> tuple[Array, Any, Grads]:
-    """Vector-Jacobian product of :func:`unroll`.
+    """Compute the vector-Jacobian product of :func:`unroll`.
 
     Parameters
     ----------
     cell : Module
-        The cell, with the parameters of the forward.
+        The cell, with the same parameters as in the forward.
     dys : np.ndarray
-        Cotangent of the outputs, shape (B, T, H); whatever is in padding counts as 0.
+        Cotangent of the outputs, shape (B, T, H); padding is ignored.
     cache : UnrollCache
         From :func:`unroll`.
     dstate : tuple, optional
@@ -106,7 +107,7 @@ def unroll_backward(
     dstate0 : tuple
         Gradient of the state before the first step.
     grads : dict[str, np.ndarray]
-        Gradients of the parameters, with their names and shapes: sums over steps and rows.
+        Gradients of the parameters, summed over steps and rows, with their names and shapes.
 
     Raises
     ------
@@ -142,12 +143,12 @@ def unroll_backward(
 
 
 def check_cell(cell: Any) -> None:
-    """Raise an error unless this is a cell."""
+    """Raise an error unless ``cell`` has the methods and sizes of a cell."""
     check_has("cell", cell, "init_state", "forward", "backward")
     for size in ("input_size", "hidden_size"):
         check_positive(f"cell.{size}", getattr(cell, size, None))
 
 
 def _where(row: Array, a: Array, b: Array | float) -> Array:
-    """``a`` in the rows of the batch that are there, ``b`` in the others."""
+    """Return ``a`` in the rows where ``row`` is True, and ``b`` in the others."""
     return np.where(row.reshape(-1, *[1] * (a.ndim - 1)), a, b)

@@ -1,4 +1,4 @@
-"""The conformance kit: any port, in any language, learns in one command what is wrong with it."""
+"""The conformance kit: test vectors for ports in any language, and diagnoses of their errors."""
 
 from numpy_xlstm.conformance.case import Case, cases
 from numpy_xlstm.conformance.catalogue import SUBJECTS

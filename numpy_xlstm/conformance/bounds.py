@@ -1,4 +1,4 @@
-"""How far results may be from the truth: the conditioning of a case, measured.
+"""Bounds for the errors of results, from the measured conditioning of a case.
 
 Derived in ``docs/conformance.md``.
 """
@@ -14,25 +14,25 @@ from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.numerics import Array
 
 RUNS = 16
-"""How often the specification is run in the dtype of the case, each time on inputs that differ."""
+"""Number of runs of the specification in the dtype of the case, each with perturbed inputs."""
 SHAKE = 4
-"""How many units of the last place an input is moved, at most."""
+"""Largest perturbation of an input, in units of the last place."""
 SAFETY = 16
-"""How many times the typical error of the specification a port's may be."""
+"""Largest accepted error of a port, as a multiple of the typical error of the specification."""
 ROUNDINGS = 16
-"""So many roundings of the largest number beside an entry are accepted in it."""
+"""Accepted error of an entry, in roundings of the largest number of its kind and row."""
 
 TRUTH = np.dtype(np.longdouble)
-"""What the truth is computed in: 64 bits of mantissa, where there is such a format."""
+"""Dtype of exact results, with 64 bits of mantissa on platforms that have such a format."""
 
 
 def in_dtype(arrays: Arrays, dtype: Any) -> Arrays:
-    """Arrays with their real numbers in another dtype."""
+    """Convert the arrays of real numbers to another dtype."""
     return {n: a.astype(dtype) if a.dtype.kind == "f" else a for n, a in arrays.items()}
 
 
 def truth(subject: Subject, options: Options, inputs: Arrays) -> Arrays:
-    """All results, as exactly as this machine can; gelu is not known to more than float64."""
+    """Compute all results in the widest dtype; gelu supports at most float64."""
     try:
         return subject.run(options, in_dtype(inputs, TRUTH))
     except DTypeError:
@@ -47,7 +47,7 @@ def bounds(
     exact: set[str],
     rng: np.random.Generator,
 ) -> Arrays:
-    """Bound of every entry of every result."""
+    """Return the bound of every entry of every result."""
     off = {name: np.zeros(array.shape) for name, array in expected.items()}
     noise = RoundedLogGate(rng)
     specification = subject.specification if exact else rounding(subject.specification, noise)
@@ -63,7 +63,7 @@ def bounds(
 
 
 def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
-    """Inputs moved by a few units of the last place, but for those that are to stay."""
+    """Perturb inputs by a few units of the last place, except those in ``exact``."""
     moved = dict(inputs)
     for name, array in inputs.items():
         if array.dtype.kind == "f" and name not in exact:
@@ -74,15 +74,15 @@ def shaken(inputs: Arrays, exact: set[str], rng: np.random.Generator) -> Arrays:
 
 
 def dtype_of(arrays: Arrays) -> np.dtype[Any]:
-    """The dtype of the real arrays."""
+    """Return the dtype of the arrays of real numbers."""
     return next(a.dtype for a in arrays.values() if a.dtype.kind == "f")
 
 
 def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
-    """The largest number beside each entry.
+    """Return for each entry the largest number of its kind and row.
 
-    Gradients of inputs come through parameters, and so are seen beside larger numbers, if these are
-    larger than 1.
+    For gradients of inputs, which are products with parameters, it is multiplied by the largest
+    parameter above 1.
     """
     params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
     found = beside(subject, {name: magnitude(array) for name, array in expected.items()})
@@ -90,7 +90,7 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 
 
 def beside(subject: Subject, arrays: Arrays) -> Arrays:
-    """For each entry the largest that is of its kind and in its row."""
+    """Return for each entry the largest entry of its kind and row."""
     by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
@@ -113,7 +113,7 @@ def _by_row(subject: Subject, name: str, ndim: int) -> bool:
 
 
 def kind(name: str) -> str:
-    """Of what a result is a gradient: of parameters, of the state, of inputs; or its own name."""
+    """Return the kind of a gradient (parameters, state, inputs), or the name of another result."""
     first = name.split(".")[0]
     if first in ("grads", "dstate0"):
         return first
@@ -121,12 +121,12 @@ def kind(name: str) -> str:
 
 
 def magnitude(array: Array) -> Array:
-    """|a| of the finite entries, 0 of the others."""
+    """Return |a| of finite entries, and 0 for the others."""
     return np.abs(np.where(np.isfinite(array), array, 0)).astype(np.float64)
 
 
 def distance(found: Array, expected: Array) -> Array:
-    """|a − b|: 0 where both are −inf, infinite where one is, or NaN."""
+    """Return |a − b|: 0 where both are −inf, infinite where one is −inf or NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
         apart: Array = np.abs(found.astype(expected.dtype) - expected).astype(np.float64)
     if not (unknown := np.isnan(apart)).any():

@@ -1,4 +1,4 @@
-"""A case: what goes into a port, what should come out, and how far off it may be."""
+"""Cases: inputs for a port, with expected results and bounds of their errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from numpy_xlstm.numerics.arrays import did_you_mean
 
 PRECISIONS = ("float64", "float32")
 ENLARGED = {"float32": 60.0, "float64": 600.0}
-"""What pre-activations of order 1 are multiplied by in the situation "large"."""
+"""Factor of pre-activations in the situation "large"."""
 ILL = 0.01
-"""A case is drawn anew if a bound is a larger part than this of the numbers beside the entry."""
+"""Largest bound, relative to the numbers of the same kind and row; above it, redraw the case."""
 DRAWS = 20
 
 
 def frozen(arrays: Arrays) -> Arrays:
-    """Return the arrays, into which NumPy no longer writes."""
+    """Make the arrays read-only, and return them."""
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
 
 
 class Content(NamedTuple):
-    """The tensors of a case."""
+    """Tensors of a case."""
 
     inputs: Arrays
     expected: Arrays
@@ -43,22 +43,22 @@ class Content(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One point at which a port is checked.
+    """Inputs and results with which a port is checked.
 
     Attributes
     ----------
     id : str
         Name of its files, such as ``slstm.sequence.exp.lengths.float32``.
     subject : Subject
-        What is checked.
+        Subject that is checked.
     dtype : str
-        Of all real inputs and results.
+        Dtype of all real inputs and results.
     options : Mapping[str, Any]
-        What the module is made with, such as ``num_heads`` and ``forget_gate``.
+        Options of the module, such as ``num_heads`` and ``forget_gate``.
     flags : tuple[str, ...]
-        What may go wrong: names in ``FLAGS``.
+        Classes of bugs that the case can reveal: names in ``FLAGS``.
     content : Callable[[], Content]
-        Makes its tensors, when they are first asked for.
+        Function that makes the tensors at their first use.
 
     Examples
     --------
@@ -81,7 +81,7 @@ class Case:
 
     @property
     def __name__(self) -> str:
-        """What pytest calls it."""
+        """Name for pytest."""
         return self.id
 
     @cached_property
@@ -91,30 +91,30 @@ class Case:
 
     @property
     def inputs(self) -> Arrays:
-        """Parameters, x, the state before, and cotangents, by name; NumPy writes into none."""
+        """Read-only parameters, x, first state and cotangents, and their names."""
         return self._tensors.inputs
 
     @property
     def expected(self) -> Arrays:
-        """True results by name, rounded to the dtype."""
+        """Exact results, rounded to the dtype, and their names."""
         return self._tensors.expected
 
     @property
     def bounds(self) -> Arrays:
-        """How far each entry of a result may be from the truth."""
+        """Bound of the error of each entry of each result."""
         return self._tensors.bounds
 
     def pattern(self, name: str) -> str:
-        """What the entries of a tensor are, as :func:`numpy_xlstm.gradcheck` names them."""
+        """Return the pattern of the entries of a tensor, as in :func:`numpy_xlstm.gradcheck`."""
         array = self.inputs[name] if name in self.inputs else self.expected[name]
         return self.subject.pattern(name, array.ndim).format(**self.options)
 
     def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
-        """What another specification, or another subject, gives for these inputs."""
+        """Compute the results for these inputs, by default with the specification itself."""
         return (subject or self.subject).run(self.options, self.inputs, specification)
 
     def check(self, results: Mapping[str, Any]) -> None:
-        """Raise ``AssertionError``, with a table and what is known of it, if a result is wrong."""
+        """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""
         failed = [row for row in compare(self, results) if not row.passed]
         if failed:
             raise AssertionError("\n".join([table(failed), *diagnose([(self, results)])]))
@@ -126,16 +126,16 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     Parameters
     ----------
     subject : str, optional
-        One subject (``"slstm.sequence"``), or one family (``"slstm"``).
+        Name of a subject (``"slstm.sequence"``) or a family (``"slstm"``).
     dtype : {"float64", "float32"}, optional
-        Cases in this dtype alone.
+        Dtype of the cases; both if omitted.
     seed : int
-        Another seed gives other numbers in the same situations.
+        Seed of the random inputs; situations do not depend on it.
 
     Returns
     -------
     list[Case]
-        Nothing of a case is computed before it is asked for.
+        The cases. Their tensors are computed at first use.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def _case(subject: Subject, variant: str, situation: Situation, dtype: str, seed
 def _content(
     subject: Subject, options: Options, situation: Situation, dtype: str, seed: tuple[int, int]
 ) -> Content:
-    """Draw inputs until no entry is so ill-conditioned that it would tell nothing."""
+    """Draw inputs until the bound of every entry is small enough to be a useful check."""
     for draw in range(DRAWS):
         rng = np.random.default_rng([*seed, draw])
         blank = subject.blank(options, situation.B, situation.T)
@@ -192,16 +192,18 @@ def _content(
         try:
             exact = truth(subject, options, inputs)
             allowed = bounds(subject, options, inputs, exact, draft.exact, rng)
-        except NonFiniteError:  # the memory is larger than the format
+        except NonFiniteError:  # the memory overflows the dtype
             continue
         expected = in_dtype(exact, dtype)
         if _tells(subject, inputs, expected, allowed):
             return Content(inputs, expected, in_dtype(allowed, dtype))
-    raise RuntimeError(f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill")
+    raise RuntimeError(
+        f"{subject.name} {situation.name} {dtype}: {DRAWS} draws, all ill-conditioned"
+    )
 
 
 def _tells(subject: Subject, inputs: Arrays, expected: Arrays, allowed: Arrays) -> bool:
-    """Whether each bound is a small part of the numbers beside its entry."""
+    """Return whether each bound is small compared with the numbers of the same kind and row."""
     for name, scale in scales(subject, inputs, expected).items():
         least = float(np.finfo(expected[name].dtype).tiny) / ILL**2
         if not (allowed[name] <= ILL * np.maximum(scale, least)).all():

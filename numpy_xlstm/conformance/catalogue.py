@@ -1,4 +1,4 @@
-"""All subjects by name."""
+"""All subjects and their names."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy_xlstm.conformance.subjects import Subject, sequence, stack, step
 from numpy_xlstm.conformance.training import TRAINING
 
 D, NH, CHUNK = 5, 2, 3
-"""Width of x, heads, and steps of a chunk; no two axes of a case are alike."""
+"""Width of x, heads, and steps of a chunk; all axes of a case have different sizes."""
 PLAIN = {"input_size": D, "hidden_size": 6}
 HEADS = {"input_size": D, "hidden_size": 8, "num_heads": NH}
 MEMORY = {"input_size": D, "hidden_size": 12, "num_heads": NH, "qk_dim": 8}
@@ -94,13 +94,13 @@ def _subjects() -> list[Subject]:
 
 
 def _both(axes: str) -> str:
-    """The outputs of both directions, side by side."""
+    """Return the axes of the concatenated outputs of both directions."""
     parts = axes.removeprefix("row step ").strip("()")
     return f"row step (direction=2 {parts})"
 
 
 def _unbounded(options: dict[str, Any]) -> bool:
-    """Whether the memory grows with nothing to hold it, and from layer to layer."""
+    """Return whether the memory is unbounded, and so grows from layer to layer."""
     return options.get("forget_gate") == "exp" and options.get("input_gate") == "sigmoid"
 
 

@@ -1,4 +1,4 @@
-"""Results of a port against a case: one row for each tensor."""
+"""Comparison of the results of a port with a case, as one row for each tensor."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """The verdict on one tensor.
+    """Result of the comparison of one tensor.
 
     Attributes
     ----------
     case, tensor : str
-        Which.
+        Id of the case and name of the tensor.
     ratio : float
-        The largest error over its bound: up to 1 is passed. Infinite if nothing can be compared.
+        Largest quotient of an error and its bound. At most 1 if the tensor is correct; infinite if
+        it cannot be compared.
     note : str
-        What is wrong, and the first wrong entry by gate, head, row and step.
+        Description of the error, with the gate, head, row and step of the first wrong entry.
     """
 
     case: str
@@ -36,29 +37,29 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether the tensor is right."""
+        """Whether the tensor is correct."""
         return self.ratio <= 1
 
 
 def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
-    """Judge all results of a case; what is missing, or is no result of it, has a row too.
+    """Compare all results with a case; missing and unknown results also get a row.
 
     Parameters
     ----------
     case : Case
-        With true results, and bounds.
+        The case, with exact results and bounds.
     results : Mapping[str, np.ndarray]
-        Those of a port by name, each of the shape as in ``case.expected``.
+        Names and results of a port, in the shapes of ``case.expected``.
 
     Returns
     -------
     list[Row]
-        One for each tensor, passed or not.
+        Row for each tensor, passed or failed.
 
     Raises
     ------
     ShapeError
-        If the results are no mapping; wrong tensors have rows that say so.
+        If the results are not a mapping. Wrong tensors do not raise an error, but fail their row.
 
     Examples
     --------
@@ -70,7 +71,7 @@ def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
     [('dx', 'expected float64 (3, 5); got none')]
     """
     if not isinstance(results, Mapping):
-        raise ShapeError(f"results: expected arrays by name; got {type(results).__name__}")
+        raise ShapeError(f"results: expected a mapping of arrays; got {type(results).__name__}")
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
     return rows + [Row(case.id, name, np.inf, "expected no such tensor") for name in unknown]
@@ -95,7 +96,7 @@ def _kind(array: Array) -> str:
 
 
 def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
-    """How many entries are wrong, what they have in common, and the first."""
+    """Describe the number of wrong entries, their common place, and the first of them."""
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
     places, first = Places(name, found.shape, case.pattern(name)), wrong[0]
     expected, got = _apart(case.expected[name][first], found[first])
@@ -105,13 +106,13 @@ def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
 
 
 def _apart(expected: Any, got: Any) -> tuple[str, str]:
-    """Two numbers with nine digits, or with all of theirs where nine do not tell them apart."""
+    """Format two numbers with nine digits, or with seventeen if nine are the same."""
     short = f"{expected:.9g}", f"{got:.9g}"
     return short if short[0] != short[1] else (f"{expected:.17g}", f"{got:.17g}")
 
 
 def listed(names: Sequence[str], most: int) -> str:
-    """Names with commas, as many as there is room for, and how many more there are."""
+    """Join names with commas up to a length, followed by the number of the rest."""
     shown = list(names)
     while shown[1:] and len(", ".join(shown)) > most:
         shown.pop()
@@ -120,7 +121,7 @@ def listed(names: Sequence[str], most: int) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """The rows as lines, aligned."""
+    """Format rows as lines with aligned columns."""
     head = ("case", "tensor", "error/bound", "")
     texts = [(row.case, row.tensor, f"{row.ratio:.3g}", row.note) for row in rows]
     cells = [tuple(map(printable, each)) for each in texts]

@@ -1,8 +1,8 @@
-"""Why a port is wrong: the known mistakes that give its numbers.
+"""Diagnosis of wrong ports: the known mistakes that reproduce their numbers.
 
-The specification is run with each known mistake on a case that failed. What brings most tensors to
-the port's numbers is taken, and looked for once more with that mistake in place, since a port may
-have several. Cases that passed speak against a mistake that would have shown in them.
+The specification is run with each known mistake on a case that failed. The mistake that reproduces
+the most tensors of the port is a finding. The search is then repeated with that mistake in place,
+because a port may have several. A case that passed counts against a mistake that would change it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
     from numpy_xlstm.conformance.case import Case
 
 SHORTLIST = 8
-"""So many mistakes that explain one case are tried on the others."""
+"""Number of mistakes that are tried on all cases, those that best explain the first case."""
 MOST = 6
-"""So many mistakes can be found in one subject."""
+"""Largest number of mistakes found in one subject."""
 LEAST = 2
-"""So many results must speak for a mistake beside one that is found: one may be a chance."""
+"""Least number of results that a second mistake must explain; one result may be chance."""
 SHARE = 0.1
-"""This share of what is wrong must speak for a mistake, too; what it spoils counts twice."""
+"""Least share of the wrong results that a mistake must explain; results it spoils count twice."""
 ROUNDINGS = 64
-"""How many roundings of the largest number of a row may lie between a port and its mistake."""
+"""Accepted difference between a port and a mistake, in roundings of the row's largest number."""
 
 MOST_NAMES = 60
-"""How many characters of the names of wrong tensors are shown, where no mistake is known."""
+"""Number of characters for names of wrong tensors if no known mistake is found."""
 HALF = 2.0**29
-"""So many roundings of float64 are one of float32."""
+"""Quotient of the roundings of float32 and of float64."""
 TINY = 16 * float(np.finfo(np.float32).tiny)
-"""Below this a port in float32 has no digits."""
+"""Error of a port in float32 for numbers near 0."""
 SEVEN_DIGITS = "float64 is right to seven digits only: something is computed in float32"
 
 Checked = tuple["Case", Mapping[str, Any]]
-"""A case, and the results of a port."""
+"""Case and results of a port."""
 Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
-"""Results, and tolerances."""
+"""Results and tolerances."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Finding:
     Attributes
     ----------
     subject : str
-        In what.
+        Name of the subject.
     bug : Bug
-        Which.
+        The mistake.
     tensors : tuple[str, ...]
-        The results that become the port's numbers when the specification makes it.
+        Names of the results that the mistake explains.
     """
 
     subject: str
@@ -74,12 +74,12 @@ class Finding:
 
 @dataclass
 class Diagnosis:
-    """Finds mistakes, and remembers what each gives in each case."""
+    """Search for mistakes, with a cache of the results of each mistake in each case."""
 
     known: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
-        """The mistakes of a port, subject by subject, from its results in cases that failed."""
+        """Return the mistakes of a port in each subject, from its results in failed cases."""
         found: list[Finding] = []
         beside = list(passed)
         by_subject = sorted(failed, key=lambda each: each[0].subject.name)
@@ -107,7 +107,7 @@ class Diagnosis:
             tensors = tuple(name for name in failed[0][0].expected if name in gained)
             found.append(Finding(subject, best, tensors))
             made, now = (*made, best), then
-        # Many mistakes give zeros or NaN; a port that gives nothing else has made none of them.
+        # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
         gave = [got[name] for case, got in failed for at, name in now - right if at == case.id]
         whole = not any(self._unexplained(made, each) for each in failed)
         return found if whole or not all(map(empty, gave)) else []
@@ -119,7 +119,7 @@ class Diagnosis:
         open_cases: list[Checked],
         evidence: list[Checked],
     ) -> Bug | None:
-        """The mistake that, beside those made, explains most of the evidence."""
+        """Return the mistake that, together with those made, explains the most evidence."""
         first = open_cases[:1]
         others = [bug for bug in candidates if bug not in made]
         scores = {bug.name: len(self._explained((*made, bug), first)) for bug in others}
@@ -136,7 +136,7 @@ class Diagnosis:
     def _explained(
         self, made: tuple[Bug, ...], evidence: Iterable[Checked]
     ) -> set[tuple[str, str]]:
-        """The results that are those of the specification with these mistakes, by case and name."""
+        """Return case and name of each result that the specification with these mistakes gives."""
         found = set()
         for case, got in evidence:
             results, allowed = self._numbers(made, case)
@@ -144,7 +144,7 @@ class Diagnosis:
         return found
 
     def _numbers(self, made: tuple[Bug, ...], case: "Case") -> Numbers:
-        """What the specification gives with these mistakes, and how far off it may be."""
+        """Return the results of the specification with these mistakes, and their tolerances."""
         key = (case.id, *(bug.name for bug in made))
         if key not in self.known:
             found = results(case, *made) if made else case.expected
@@ -154,7 +154,7 @@ class Diagnosis:
 
 
 def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
-    """The first of the cases with the same flags."""
+    """Return the first case for each combination of flags."""
     first: dict[tuple[str, ...], Checked] = {}
     for each in cases:
         first.setdefault(each[0].flags, each)
@@ -162,7 +162,7 @@ def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
 
 
 def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
-    """How far from these numbers a port that computes the same may be."""
+    """Return the tolerances for a port with the same computation as ``results``."""
     right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
     return {
         name: 2 * case.bounds[name] + ROUNDINGS * np.finfo(right[name].dtype).eps * scale
@@ -171,18 +171,18 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def comparable(got: Any, expected: Array) -> bool:
-    """Whether a port's result is an array of real numbers in the right shape."""
+    """Return whether a result of a port is an array of real numbers in the right shape."""
     array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
     return array and got.shape == expected.shape
 
 
 def empty(array: Array) -> bool:
-    """Whether there is no number but zeros and NaN."""
+    """Return whether all entries are 0 or NaN."""
     return not np.nan_to_num(array).any()
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:
-    """Whether a port's numbers are these, NaN where they are NaN, to rounding."""
+    """Return whether the numbers of a port are within the tolerance, with NaN equal to NaN."""
     if not comparable(got, expected):
         return False
     far = ~(distance(got, expected) <= tolerance)
@@ -190,9 +190,9 @@ def same(got: Any, expected: Array, tolerance: Array) -> bool:
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
-    """What is known of cases that a port failed, each with its results, as lines of text.
+    """Return the diagnosis of failed cases and their results, as lines of text.
 
-    Of a subject without a known mistake it is what is right, and what is wrong.
+    If no known mistake is found in a subject, the line lists the results that are wrong.
     """
     found = Diagnosis().findings(failed, passed)
     lines, named = [str(finding) for finding in found], {finding.subject for finding in found}
@@ -206,9 +206,9 @@ def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[s
 
 
 def seven_digits(failed: Sequence[Checked], passed: Sequence["Case"]) -> bool:
-    """Whether float64 fails, mostly, as far as float32 may be off, and float32 does not.
+    """Return whether float32 passes and float64 mostly fails, with errors as small as in float32.
 
-    What is a near tie in float64 is a tie in float32.
+    Near ties are ignored: in float32 they become ties.
     """
     right = [case.dtype for case in passed]
     return (
@@ -225,7 +225,7 @@ def seven_digits(failed: Sequence[Checked], passed: Sequence["Case"]) -> bool:
 
 
 def what_is_wrong(failed: Sequence[Checked]) -> str:
-    """Whether the forward is right, and which results are not; "" if there is none to judge."""
+    """Describe which results are wrong, and whether the forward is right; "" if none is wrong."""
     wrong = {
         name: None
         for case, got in failed
@@ -242,12 +242,12 @@ def what_is_wrong(failed: Sequence[Checked]) -> str:
 def near(
     case: "Case", got: Mapping[str, Any], name: str, times: float = 1, least: float = 0
 ) -> bool:
-    """Whether a result is within so many times its bound, and this number more."""
+    """Return whether the error of a result is at most ``times`` its bound plus ``least``."""
     found: Any = got.get(name)
     expected, bound = case.expected[name], times * case.bounds[name] + least
     return comparable(found, expected) and not (distance(found, expected) > bound).any()
 
 
 def is_gradient(name: str) -> bool:
-    """Whether a result is of the backward."""
+    """Return whether a result is a gradient."""
     return kind(name) != name

@@ -1,4 +1,4 @@
-"""A specification whose exponents are rounded as a port might, that adds them in another order."""
+"""A specification whose exponents have the rounding errors of another order of summation."""
 
 import inspect
 from types import FunctionType
@@ -11,21 +11,21 @@ from numpy_xlstm.numerics import Array
 
 
 class RoundedLogGate:
-    """Log of a gate, off by a rounding of the sum of all such logarithms so far.
+    """Log of a gate, with an error of one rounding of the sum of all previous such logs.
 
-    The exponents of a memory are sums of logarithms of gates. Who adds them up over a chunk, and
-    takes differences, rounds numbers as large as the sum.
+    The exponents of a memory are sums of logs of gates. A port that sums them over a chunk and
+    takes differences rounds numbers as large as the sum.
     """
 
     def __init__(self, rng: np.random.Generator) -> None:
         self.rng, self.total = rng, np.zeros(())
 
     def begin(self) -> None:
-        """Forget the sum: a sequence begins."""
+        """Reset the sum at the start of a sequence."""
         self.total = np.zeros(())
 
     def __call__(self, pre: Array, gate: str) -> Array:
-        """Take the place of :func:`log_gate`."""
+        """Return :func:`log_gate` with the error."""
         exact = log_gate(pre, gate)
         self.total = self.total + np.abs(exact)
         off = np.finfo(exact.dtype).eps * self.total * (2 * self.rng.random(exact.shape) - 1)
@@ -34,12 +34,12 @@ class RoundedLogGate:
 
 
 def rounding(specification: Any, noise: RoundedLogGate) -> Any:
-    """Return a specification whose step forward has such exponents; the same if it has none."""
+    """Return the specification with such exponents in its forward, or unchanged if it has none."""
     return with_functions(specification, "forward", log_gate=noise)
 
 
 def with_functions(specification: Any, method: str, **functions: Any) -> Any:
-    """Return a cell of which a method calls other functions; the same cell if it calls none."""
+    """Return the cell with the functions that a method calls replaced, or unchanged."""
     found = inspect.unwrap(getattr(specification, method, specification))
     if not isinstance(found, FunctionType) or not functions.keys() & set(found.__code__.co_names):
         return specification

@@ -1,7 +1,8 @@
-"""A set of vectors as a folder: written, read, and refused as a whole if it is damaged.
+"""Writing and reading of a set of vectors as a folder, which is rejected if any file is damaged.
 
-``manifest.json`` says what there is. ``inputs/``, ``results/`` and ``bounds/`` have a file of
-tensors for each case. The header of an input file says all that a program must know of its case.
+``manifest.json`` lists all cases. ``inputs/``, ``results/`` and ``bounds/`` contain a file of
+tensors for each case. The header of an input file contains everything that a program needs to know
+about its case.
 """
 
 import hashlib
@@ -26,11 +27,11 @@ from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import check_choice, checked_path
 
 CASE_FOLDERS = ("inputs", "results", "bounds")
-"""The folders, each with a file for each case."""
+"""Folders, each with a file for each case."""
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
-    """Write tensors as ``.safetensors`` or ``.npz``, as the name says."""
+    """Write tensors to a ``.safetensors`` or ``.npz`` file, according to its suffix."""
     dtypes = {name: array.dtype.name for name, array in arrays.items()}
     with path.open("w+b") as file:
         if path.suffix == ".npz":
@@ -42,7 +43,7 @@ def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> No
 
 
 def header(case: Case) -> dict[str, str]:
-    """All that a program must know of a case, as texts by name."""
+    """Return everything that a program needs to know about a case, as names and texts."""
     known = {"version": VERSION, "case": case.id, "subject": case.subject.name, "dtype": case.dtype}
     return known | {name: _text(value) for name, value in case.options.items()}
 
@@ -58,23 +59,23 @@ def write_vectors(
     seed: int = 0,
     format: str = "safetensors",  # noqa: A002
 ) -> Iterator[Case]:
-    """Write cases into a folder, and yield each when it is there; the manifest comes last.
+    """Write cases into a folder and yield each one; the manifest is written last.
 
     Parameters
     ----------
     folder : str or Path
-        Made if it is not there.
+        Folder, which is created if it does not exist.
     cases : Sequence[Case]
-        From :func:`cases`, all of one seed.
+        Cases from :func:`cases`, all with the same seed.
     seed : int
-        That seed, for the manifest.
+        The seed, for the manifest.
     format : {"safetensors", "npz"}
-        Of the files of tensors.
+        Format of the files of tensors.
 
     Yields
     ------
     Case
-        Each, when its files are written.
+        Each case after its files are written.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def write_vectors(
 
 
 def _lines(said: dict[str, Any]) -> str:
-    """JSON with a line for each flag and each case."""
+    """Format JSON with one line for each key and each case."""
     lines = []
     for key, value in said.items():
         name = json.dumps(key)
@@ -123,23 +124,23 @@ def _lines(said: dict[str, Any]) -> str:
 
 
 def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
-    """Read the cases of a folder, when all of its files are found whole.
+    """Read the cases of a folder after checking that all files are complete.
 
     Parameters
     ----------
     folder : str or Path
-        As :func:`write_vectors` has written it.
+        Folder written by :func:`write_vectors`.
 
     Returns
     -------
     list[Case]
-        In the order of the manifest.
+        Cases in the order of the manifest.
 
     Raises
     ------
     CheckpointError
-        If there is no manifest, or it is of another version, or a file is missing or another than
-        it says.
+        If the manifest is missing, damaged or of another version, or a file is missing or does not
+        have the checksum in the manifest.
     OSError
         If a file cannot be read.
 
@@ -157,17 +158,17 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
         if said["version"] != VERSION:
             raise CheckpointError(
                 f"{path}: expected vectors of version {VERSION}; got {said['version']!r}; "
-                "write them anew with: numpy-xlstm vectors"
+                "write them again with: numpy-xlstm vectors"
             )
         return [_read_case(folder, each) for each in said["cases"]]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: expected a whole manifest; got {error!r}") from error
+        raise CheckpointError(f"{path}: expected a complete manifest; got {error!r}") from error
 
 
 def check_written(name: str, folder: Path) -> None:
-    """Raise :class:`CheckpointError` unless this is a folder of vectors."""
+    """Raise :class:`CheckpointError` unless the folder contains a manifest."""
     if not (folder / "manifest.json").is_file():
         raise CheckpointError(
             f"{name}: expected a folder that numpy-xlstm vectors wrote; got {folder}, "
@@ -199,7 +200,7 @@ def _read_case(folder: Path, said: dict[str, Any]) -> Case:
 
 
 def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:
-    """Read the tensors of a file, and what its header says beside them."""
+    """Read the tensors and the metadata of a file."""
     found = open_tensors(path)
     check_total(path.name, found.arrays, None)
     arrays = {name: stored.read() for name, stored in found.arrays.items()}

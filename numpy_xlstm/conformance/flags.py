@@ -1,10 +1,10 @@
-"""What may go wrong in a case: each flag stands for a class of bugs."""
+"""Flags of cases; each flag is a class of bugs that the case can reveal."""
 
 from typing import NamedTuple
 
 
 class Flag(NamedTuple):
-    """A class of bugs, and how it shows."""
+    """A class of bugs, and the property of a case that reveals it."""
 
     bug: str
     description: str

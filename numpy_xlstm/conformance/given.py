@@ -1,7 +1,7 @@
-"""Recurrences over given pre-activations, or over given q, k and v: cells without an input matrix.
+"""Recurrences over given pre-activations, or over given q, k and v, without input matrices.
 
-They are computed by the cell itself, whose input is all that is given, side by side, and whose
-matrices pick each part out.
+The cell itself computes them. Its input is the concatenation of everything given, and its matrices
+select each part.
 """
 
 from typing import Any
@@ -12,21 +12,21 @@ from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, part
 from numpy_xlstm.numerics import Array
 
 OPEN = 1000.0
-"""The bias of an output gate that is 1, to the last bit."""
+"""Bias with which an output gate is exactly 1."""
 
 
 class GivenGates(Subject):
-    """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, in place of x, W and b."""
+    """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, instead of x, W and b."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         found = super().blank(_inner(options), B, T)
         for name in ("params.W", "params.b"):
             del found[name]
         return {("Wx" if name == "x" else name): array for name, array in found.items()}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         Wx, rows = inputs["Wx"], 4 * options["hidden_size"]
         W, b = np.eye(rows, dtype=Wx.dtype), np.zeros(rows, Wx.dtype)
         R = inputs["params.R"]
@@ -43,10 +43,10 @@ def _inner(options: Options) -> Options:
 
 
 class GivenMemory(Subject):
-    """mLSTM over q, k (B, NH, T, DK), v (B, NH, T, DV), and ĩ, f̃ (B, NH, T); there is no o."""
+    """mLSTM over q, k (B, NH, T, DK), v (B, NH, T, DV) and ĩ, f̃ (B, NH, T), without o."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         NH, widths = options["num_heads"], _widths(options)
         found = super().blank(_memory_options(options), B, T)
         given = {
@@ -56,7 +56,7 @@ class GivenMemory(Subject):
         return {**given, "dy": np.zeros_like(given["v"]), **part_with_prefix(found, "dstate")}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         options, widths = _memory_options(options), _widths(options)
         given = {g: _beside(inputs[g]) for g in widths}
         x = np.concatenate(list(given.values()), axis=-1)
@@ -73,7 +73,7 @@ class GivenMemory(Subject):
 
 
 def part_with_prefix(arrays: Arrays, prefix: str) -> Arrays:
-    """The arrays below a name, with it."""
+    """Return the arrays whose names start with ``prefix`` and a dot."""
     return {f"{prefix}.{name}": array for name, array in part(arrays, prefix).items()}
 
 
@@ -83,13 +83,13 @@ def _widths(options: Options) -> dict[str, int]:
 
 
 def _memory_options(options: Options) -> dict[str, Any]:
-    """Those of the cell: the size of a chunk is only for the port."""
+    """Return the options of the cell, without the chunk size, which only the port uses."""
     inner = {name: value for name, value in options.items() if name != "chunk_size"}
     return inner | {"input_size": sum(_widths(options).values())}
 
 
 def _pick(widths: dict[str, int], dtype: Any) -> Arrays:
-    """Matrices that pick q, k, v, ĩ and f̃ out of x, and an output gate of 1."""
+    """Return parameters that select q, k, v, ĩ and f̃ from x, with an output gate of 1."""
     rows = np.split(
         np.eye(sum(widths.values()), dtype=dtype), np.cumsum(list(widths.values()))[:-1]
     )
@@ -100,14 +100,14 @@ def _pick(widths: dict[str, int], dtype: Any) -> Arrays:
 
 
 def _beside(array: Array) -> Array:
-    """(B, NH, T, ·) or (B, NH, T) as (B, T, NH·…)."""
+    """Reshape (B, NH, T, ·) or (B, NH, T) to (B, T, NH·…)."""
     B, _, T = array.shape[:3]
     width = int(np.prod(array.shape[3:], dtype=int)) * array.shape[1]
     return np.moveaxis(array, 1, 2).reshape(B, T, width)
 
 
 def _apart(array: Array, NH: int, ndim: int) -> Array:
-    """(B, T, NH·…) as (B, NH, T, ·) or (B, NH, T)."""
+    """Reshape (B, T, NH·…) to (B, NH, T, ·) or (B, NH, T)."""
     B, T, width = array.shape
     heads = np.moveaxis(array.reshape(B, T, NH, width // NH), 2, 1)
     return np.ascontiguousarray(heads if ndim == 4 else heads[..., 0])

@@ -1,4 +1,4 @@
-"""A port that is in this process: a layer, or two functions, as :func:`gradcheck` takes them."""
+"""Ports in this process: layers, or pairs of functions, as for :func:`gradcheck`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,20 +10,25 @@ from numpy_xlstm.gradcheck.target import checked_target, over
 from numpy_xlstm.trees import leaves, rebuild
 
 NOT_GIVEN = ("dy", "lengths")
-"""Inputs without a dot in their name that no forward takes as such."""
+"""Inputs without a dot in their names that are not positional arguments of a forward."""
 
 
 def from_layer(make: Callable[[Case], Any]) -> Port:
-    """The port that is made of layers.
+    """Make a port from layers.
 
     Parameters
     ----------
     make : Callable[[Case], layer or (forward, backward)]
-        Makes what is called for a case, of ``case.options`` for example. A layer is then given the
-        parameters of the case. Its forward takes the inputs of the case in their order, then the
-        state, where there is one, in the type of ``init_state(batch_size)`` if the layer has this,
-        else as tuples, or None, and ``lengths=`` where there are some.
-        :func:`numpy_xlstm.gradcheck.from_torch` and ``from_jax`` make such layers.
+        Function that makes a layer for a case, for example from ``case.options``. The layer then
+        gets the parameters of the case. Its forward is called with the inputs of the case in their
+        order, with the state if there is one, and with ``lengths=`` if there are lengths. The state
+        has the type of ``init_state(batch_size)`` if the layer has this method; otherwise it is
+        tuples or None. :func:`numpy_xlstm.gradcheck.from_torch` and ``from_jax`` make such layers.
+
+    Returns
+    -------
+    callable
+        Port for :func:`verify`.
 
     Examples
     --------
@@ -43,7 +48,7 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
 
 
 def _results(inputs: Arrays, layer: Any) -> Arrays:
-    """All results by name."""
+    """Return the names and arrays of all results."""
     names = [name for name in inputs if "." not in name and name not in NOT_GIVEN]
     given, dfinal = [inputs[name] for name in names], part(inputs, "dstate")
     if dfinal:
@@ -63,9 +68,9 @@ def _results(inputs: Arrays, layer: Any) -> Arrays:
 
 
 def _state_before(inputs: Arrays, layer: Any) -> Any:
-    """The state of a case, as the layer has it, or else as tuples; the empty one if none is given.
+    """Return the state of a case in the type of the layer, or as tuples.
 
-    That is None to a layer without ``init_state``.
+    If the case has none, return the empty state, or None if the layer has no ``init_state``.
     """
     state, batch = part(inputs, "state"), len(inputs["dy"])
     empty = layer.init_state(batch) if hasattr(layer, "init_state") else None
@@ -75,7 +80,7 @@ def _state_before(inputs: Arrays, layer: Any) -> Any:
 
 
 def _nested(arrays: Arrays) -> Any:
-    """``{"0.h": a, "0.c": b, "1.h": c}`` as ((a, b), (c,))."""
+    """Convert ``{"0.h": a, "0.c": b, "1.h": c}`` to ((a, b), (c,))."""
     if "" in arrays:
         return arrays[""]
     groups: dict[str, Arrays] = {}
@@ -86,7 +91,7 @@ def _nested(arrays: Arrays) -> Any:
 
 
 def _named(name: str, like: Arrays, tree: Any) -> Arrays:
-    """The arrays of a state under the names that they have in the case."""
+    """Return the arrays of a state under their names in the case."""
     found = [array for _, array in leaves(name, tree)]
     if len(found) != len(like):
         raise PortError(f"{name}: expected {len(like)} arrays; got {len(found)}")

@@ -1,4 +1,4 @@
-"""What a set of vectors says of itself; ``manifest.schema.json`` is its JSON Schema."""
+"""Manifest of a set of vectors; ``manifest.schema.json`` is its JSON Schema."""
 
 import inspect
 import re
@@ -15,13 +15,13 @@ from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 
 VERSION = "2026.11"
-"""Of the format and of the cases: the month in which they last changed."""
+"""Version of the format and of the cases: the month of their last change."""
 
 PACKAGE = "numpy_xlstm."
 
 
 def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
-    """Describe a set of cases, each as :func:`describe` does."""
+    """Return the manifest of cases that :func:`describe` has described."""
     flags = {flag for each in described for flag in each["flags"]}
     return {
         "version": VERSION,
@@ -33,7 +33,7 @@ def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 
 def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
-    """All that is to be said of a case, whose tensors are in these files."""
+    """Return the entry of a case in the manifest; ``files`` contain its tensors."""
     results = {}
     for name, array in case.expected.items():
         bound = case.bounds[name].astype(float)
@@ -53,7 +53,7 @@ def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
-    """Shape, dtype and layout of a tensor, and the formula of the place of an entry."""
+    """Return shape, dtype and layout of a tensor, and the formula for the index of an entry."""
     pattern, index = case.pattern(name), ""
     for part, values in Places(name, array.shape, pattern).parts:
         slower = f"({index})" if " " in index else index
@@ -63,7 +63,7 @@ def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
 
 
 def equations(specification: Any) -> list[str]:
-    """The tags that a specification cites, and the functions of the package that it calls."""
+    """Return the tags in a specification and in the functions of the package that it calls."""
     found: set[str] = set()
     for each in specification if isinstance(specification, tuple) else (specification,):
         source = inspect.getsource(each)

@@ -1,4 +1,4 @@
-"""Blocks, and small models of all kinds. Their options are those of the configurations, flat."""
+"""Subjects for blocks and small models; their options are flat versions of the configurations."""
 
 from dataclasses import replace
 from typing import Any
@@ -53,12 +53,12 @@ TOKENS = {
 
 
 def mlstm_config(options: Options) -> models.mLSTMBlockConfig:
-    """Of an mLSTM block."""
+    """Return the configuration of an mLSTM block."""
     return models.mLSTMBlockConfig(models.mLSTMLayerConfig(**options))
 
 
 def slstm_config(options: Options) -> models.sLSTMBlockConfig:
-    """Of an sLSTM block and its feed-forward layer."""
+    """Return the configuration of an sLSTM block with its feed-forward layer."""
     feed = {n.removeprefix("ffn_"): v for n, v in options.items() if n.startswith("ffn_")}
     layer = {n: v for n, v in options.items() if not n.startswith("ffn_")}
     return models.sLSTMBlockConfig(
@@ -67,22 +67,22 @@ def slstm_config(options: Options) -> models.sLSTMBlockConfig:
 
 
 def mlstm_block(specification: Any, options: Options) -> Any:
-    """An mLSTM block of the first paper."""
+    """Make an mLSTM block of the first paper."""
     return specification(mlstm_config(options), rng=RNG)
 
 
 def slstm_block(specification: Any, options: Options) -> Any:
-    """An sLSTM block of the first paper."""
+    """Make an sLSTM block of the first paper."""
     return specification(slstm_config(options), rng=RNG)
 
 
 def large(specification: Any, options: Options) -> Any:
-    """A block or a model of xLSTM 7B."""
+    """Make a block or a model of xLSTM 7B."""
     return specification(models.xLSTMLargeConfig(**options), rng=RNG)
 
 
 def paper_model(specification: Any, options: Options) -> Any:
-    """A model of the first paper, of an mLSTM and an sLSTM block."""
+    """Make a model of the first paper with an mLSTM and an sLSTM block."""
     own = {name: options[name] for name in ("embedding_dim", "vocab_size", "tie_weights")}
     rest = {n: v for n, v in options.items() if n not in own}
     shared = {"num_heads", "conv1d_kernel_size"}
@@ -100,7 +100,7 @@ def paper_model(specification: Any, options: Options) -> Any:
 
 
 def cell_model(specification: Any, options: Options) -> Any:
-    """Make a model of one recurrent layer: its specification is both classes."""
+    """Make a model with one recurrent layer; the specification is the classes of both."""
     model, body = specification
     own = ("vocab_size", "embedding_size")
     rest = {name: value for name, value in options.items() if name not in own}

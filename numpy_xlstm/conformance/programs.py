@@ -1,4 +1,4 @@
-"""A port that is a program: run once for each case, with a time limit."""
+"""Ports that are programs, run once for each case with a time limit."""
 
 import os
 import shlex
@@ -18,29 +18,30 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import checked_path
 
 PLACES = ("{in}", "{out}")
-"""What stands in a command for the file to read and the file to write."""
+"""Placeholders in a command for the file to read and the file to write."""
 MOST_SAID = 10_000
-"""How many of the last bytes of its errors are read."""
+"""Number of bytes read from the end of standard error."""
 MOST_SHOWN = 300
-"""How many characters of them are shown: of more, the first and the last."""
+"""Number of characters of standard error in a message; the middle of a longer text is omitted."""
 
 
 def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -> Port:
-    """The port that is a program.
+    """Make a port from a command.
 
     Parameters
     ----------
     command : str
-        Such as ``./my_port {in} {out}``, split into words as a shell does; no shell is run.
+        Command such as ``./my_port {in} {out}``. It is split into words as in a shell, but run
+        without a shell.
     folder : str or Path
-        Where the files are put that it reads and writes.
+        Folder for the files that the program reads and writes.
     seconds : float
-        How long it may take for a case.
+        Time limit for each case.
 
     Returns
     -------
     callable
-        For :func:`verify`.
+        Port for :func:`verify`.
 
     Raises
     ------
@@ -67,7 +68,7 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
         try:
             _run([_filled(word, places) for word in words], seconds)
             if not out.exists():
-                raise PortError("the program has ended well and written no file")
+                raise PortError("the program has ended without an error, but has written no file")
             return checked_results(out)
         finally:
             into.unlink(missing_ok=True)
@@ -91,7 +92,7 @@ def _words(command: str) -> list[str]:
 
 
 def _why_not(program: str) -> str:
-    """Why it is none that can be run."""
+    """Describe why a program cannot be run."""
     there = Path(program).is_file()
     if "/" not in program and os.sep not in program:
         hint = f"; did you mean ./{program}?" if there else ""
@@ -106,8 +107,8 @@ def _filled(word: str, places: Mapping[str, str]) -> str:
 
 
 def _run(words: list[str], seconds: float) -> None:
-    """Run a program to its end; with the time limit all that it has started ends too."""
-    with tempfile.TemporaryFile() as errors:  # a pipe would be waited for until all have closed it
+    """Run a program; at the end or the time limit, end all processes that it has started."""
+    with tempfile.TemporaryFile() as errors:  # a pipe stays open until all child processes close it
         try:
             process = subprocess.Popen(
                 words,
@@ -133,14 +134,14 @@ def _run(words: list[str], seconds: float) -> None:
 
 
 def _gist(said: bytes) -> str:
-    """What a program said, in one line: some name the error first, and some last."""
+    """Shorten standard error to one line with its start and end, one of which names the error."""
     text = " ".join(said.decode("utf-8", "replace").split())
     half = MOST_SHOWN // 2
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End what is left of a program, and of what it has started."""
+    """Kill a program and the processes that it has started, if they still run."""
     with suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)

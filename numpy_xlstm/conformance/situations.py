@@ -1,4 +1,4 @@
-"""What a case is about: ordinary numbers, and the situations in which ports go wrong."""
+"""Situations of cases: ordinary numbers, and inputs with which ports often fail."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,44 +11,44 @@ from numpy_xlstm.conformance.subjects import Arrays, Subject
 from numpy_xlstm.numerics import Array
 
 B, T = 3, 7
-"""Rows and steps: two chunks and a step."""
+"""Rows, and steps of two chunks and one more."""
 
 STABILISED = ("slstm", "mlstm")
 GATE_ROWS = {"slstm": "ifzo", "lstm": "ifzo", "lstmp": "ifzo", "peephole": "ifzo"}
 GATE_ROWS |= {"gru": "rzn", "original-gru": "rzn"}
-"""The gates whose rows stand one under the other in W, R and b."""
+"""Gates in the order of their rows in W, R and b."""
 NORMALISER = 0.2
-"""The least n of an sLSTM."""
+"""Smallest n of an sLSTM."""
 BEYOND = 2.0**14
-"""e^−x is 0 in longdouble, too."""
+"""Number x for which e^−x is 0 even in longdouble."""
 
 
 @dataclass
 class Draft:
-    """The inputs of a case in float64, while they are made."""
+    """Inputs of a case under construction, in float64."""
 
     subject: Subject
     options: dict[str, Any]
     inputs: Arrays
     rng: np.random.Generator
     largest: float
-    """How large pre-activations are made, where they are made large."""
+    """Factor of pre-activations in situations with large ones."""
     dtype: str
-    """Of the case."""
+    """Dtype of the case."""
     exact: set[str] = field(default_factory=set)
-    """Inputs that a rounding would bring into another branch."""
+    """Names of inputs that must not be perturbed, because of a tie or kink."""
 
     def uniform(self, low: float, high: float, shape: tuple[int, ...]) -> Array:
-        """Uniform numbers, the same on every machine."""
+        """Return uniform numbers, the same on every machine."""
         return low + (high - low) * self.rng.random(shape)
 
     @property
     def two_gates(self) -> str:
-        """The gates that decide what is kept and what is let in."""
+        """Gates for the input and for the memory: i and f, or r and z."""
         return GATE_ROWS.get(self.subject.family, "if")[:2]
 
     def rows(self, gate: str, kind: str = "") -> list[Array]:
-        """What belongs to a gate, as views: of the parameters W or b, and what is given of it."""
+        """Return views of the rows of a gate in the parameter ``kind``, and of its given inputs."""
         gates, found = GATE_ROWS.get(self.subject.family, ""), []
         for name, array in self.inputs.items():
             if name in (gate, f"params.{kind}_{gate}"):
@@ -62,22 +62,22 @@ class Draft:
 
 @dataclass(frozen=True)
 class Situation:
-    """What is special about a case.
+    """Change of ordinary inputs that makes a special case.
 
     Attributes
     ----------
     name : str
-        As it stands in the id of the case.
+        Name in the id of the case.
     change : Callable[[Draft], None]
-        Changes ordinary inputs in place.
+        Function that changes ordinary inputs in place.
     fits : Callable[[Subject, str], bool]
-        Whether a subject, in a variant, can be in it.
+        Function that returns whether the situation fits a variant of a subject.
     flags : tuple[str, ...]
-        What may go wrong there: names in :data:`numpy_xlstm.conformance.flags.FLAGS`.
+        Classes of bugs: names in :data:`numpy_xlstm.conformance.flags.FLAGS`.
     B, T : int
         Rows and steps.
     options : dict
-        Options beside those of the variant.
+        Options in addition to those of the variant.
     """
 
     name: str
@@ -89,14 +89,14 @@ class Situation:
     options: dict[str, Any] = field(default_factory=dict)
 
     def suits(self, subject: Subject, variant: str) -> bool:
-        """Whether there is such a case."""
+        """Return whether a variant of a subject has a case in this situation."""
         if subject.situations:
             return self.name in subject.situations
         return self.fits(subject, variant)
 
 
 def ordinary(draft: Draft) -> None:
-    """Fill in numbers of order 1, all different; no n of an sLSTM is near 0."""
+    """Fill inputs with different numbers of order 1; keep the n of an sLSTM away from 0."""
     inputs = draft.inputs
     for name, array in inputs.items():
         if array.dtype.kind == "i":
@@ -112,26 +112,26 @@ def ordinary(draft: Draft) -> None:
 
 
 def no_state(draft: Draft) -> None:
-    """Begin from the empty state, which is not given."""
+    """Remove the state, so that a port starts from the empty state."""
     for name in [name for name in draft.inputs if name.split(".")[0] == "state"]:
         del draft.inputs[name]
 
 
 def zero_state(draft: Draft) -> None:
-    """Begin from a state that is given and all 0, m too."""
+    """Set the state to 0, including m."""
     for name, array in draft.inputs.items():
         if name.startswith("state."):
             array[...] = 0
 
 
 def zero_memory(draft: Draft) -> None:
-    """Begin from a state that is given and 0 but for an m beside which i′ is 0 in every format."""
+    """Set the state to 0, except an m so large that i′ is 0 in every dtype."""
     zero_state(draft)
     draft.inputs["state.m"] += BEYOND
 
 
 def empty_row(draft: Draft) -> None:
-    """Row 0 is fresh, and what its input gate lets in is tiny; the others are live."""
+    """Give row 0 an empty state and an almost closed input gate; keep the other rows."""
     for name, array in draft.inputs.items():
         if name.startswith("state."):
             array[0] = -np.inf if name.endswith("m") else 0
@@ -145,21 +145,21 @@ def empty_row(draft: Draft) -> None:
 
 
 def closed(draft: Draft) -> None:
-    """Gates that are all but 0."""
+    """Make gates almost 0."""
     for gate in draft.two_gates:
         for bias in draft.rows(gate, "b"):
             bias -= 25
 
 
 def large(draft: Draft) -> None:
-    """Pre-activations of two gates up to ±100 and beyond, of either sign."""
+    """Make pre-activations of two gates as large as ±100 and more."""
     for gate in draft.two_gates:
         for weight in draft.rows(gate, "W"):
             weight *= draft.largest
 
 
 def far_memory(draft: Draft) -> None:
-    """A forget gate of e^−x, which is 0 in the dtype, and a memory of the weight e^x."""
+    """Use a forget gate of e^−x, which underflows, and a memory with the weight e^x."""
     far = 2 * draft.largest
     for bias in draft.rows("f", "b"):
         bias -= far
@@ -167,19 +167,19 @@ def far_memory(draft: Draft) -> None:
 
 
 def lengths(draft: Draft) -> None:
-    """Rows of different lengths, one of them empty."""
+    """Give the rows different lengths, one of them 0."""
     draft.inputs["lengths"] = np.array([T, 0, 4])
 
 
 def reset(draft: Draft) -> None:
-    """Forget all that came before step 4, as at the start of a document."""
+    """Close the forget gate at step 4, as at the start of a document."""
     draft.inputs["f"][:, :, 4] = -2 * draft.largest
 
 
 def tie(draft: Draft) -> None:
-    """At the first step of row 0, log f + m₋ is log i to the last bit.
+    """Make log f + m₋ exactly equal to log i at the first step of row 0.
 
-    Later forget gates are above 1, so that this step's m is seen in those after it.
+    Later forget gates are above 1, so that the m of this step affects later steps.
     """
     _first_step_is_exact(draft)
     if "i" in draft.inputs or "Wx" in draft.inputs:
@@ -193,9 +193,9 @@ def tie(draft: Draft) -> None:
 
 
 def near_tie(draft: Draft) -> None:
-    """At the only step of row 0, log i is the next number above log f + m₋, so that f′ rounds to 1.
+    """Make log i the next number above log f + m₋ at the only step of row 0; f′ rounds to 1.
 
-    Above 1/8 and below 1/6 they are two numbers also when they are divided by log 2.
+    The numbers are between 1/8 and 1/6, where they remain different after a division by log 2.
     """
     _first_step_is_exact(draft)
     kind = "" if "i" in draft.inputs or "Wx" in draft.inputs else "b"
@@ -206,7 +206,7 @@ def near_tie(draft: Draft) -> None:
 
 
 def kink(draft: Draft) -> None:
-    """At the first step of row 0, which is fresh, q·n is e^−m = 1 to the last bit."""
+    """Make q·n exactly e^−m = 1 at the first step of row 0, which starts from the empty state."""
     NH, DK = draft.options["num_heads"], draft.options["qk_dim"] // draft.options["num_heads"]
     q, k = np.full((NH, DK), 0.5), np.full((NH, DK), -0.25)
     q[:, 0], k[:, 0] = 2.0, 0.5 + (DK - 1) / 16  # q·k = 1
@@ -223,7 +223,7 @@ def kink(draft: Draft) -> None:
 
 
 def _first_step_is_exact(draft: Draft) -> None:
-    """In row 0 no rounding moves log f + m₋ and log i of the first step."""
+    """Make log f + m₋ and log i exact at the first step of row 0."""
     if "i" in draft.inputs or "Wx" in draft.inputs:
         draft.exact |= {"i", "f", "Wx"}
     else:
@@ -234,7 +234,7 @@ def _first_step_is_exact(draft: Draft) -> None:
 
 
 def _first_step_is_of_biases(draft: Draft) -> None:
-    """Row 0 has x = 0 at first, so that pre-activations are biases, which no rounding moves."""
+    """Set the first x of row 0 to 0, so that its pre-activations are exactly the biases."""
     x = draft.inputs["x"]
     x[(0,) * (x.ndim - 1)] = 0
     draft.exact |= {name for name in draft.inputs if name.startswith("params.b")}

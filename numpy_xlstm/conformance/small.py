@@ -1,4 +1,4 @@
-"""The small set that comes with the package: every subject's kind, every flag, less than 1 MB."""
+"""The small set in the package: every kind of subject and every flag, in less than 1 MB."""
 
 from pathlib import Path
 
@@ -56,6 +56,6 @@ IDS = [
 
 
 def small_cases() -> list[Case]:
-    """The cases of the small set, made anew."""
+    """Generate the cases of the small set."""
     every = {case.id: case for case in cases()}
     return [every[name] for name in IDS]

@@ -1,4 +1,4 @@
-"""What else a network is made of: maps of the last axis, a convolution, an embedding and a loss."""
+"""Subjects without recurrence: maps of the last axis, a convolution, an embedding and a loss."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,47 +15,47 @@ D, OUT, NH, V = 6, 10, 2, 8
 
 
 class Function(Module):
-    """A function and its backward, as a layer; options are for the function."""
+    """Layer made of a function and its backward; options are passed to the function."""
 
     def __init__(self, pair: Any, width: int, **options: Any) -> None:
         self.params, self.in_features, self.out_features = {}, width, width
         self.pair, self.options = pair, options
 
     def forward(self, x: Array) -> tuple[Array, Any]:
-        """Map each number."""
+        """Apply the function."""
         y, cache = self.pair[0](x, **self.options)
         return y, cache
 
     def backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Gradient of x; there are no parameters."""
+        """Return the gradient of x, and no gradients of parameters."""
         return self.pair[1](dy, cache), {}
 
 
 def plain(specification: Any, options: Options) -> Any:
-    """A layer with starting values that are all replaced."""
+    """Make a layer whose initial values are constants."""
     return specification(**options)
 
 
 def drawn(specification: Any, options: Options) -> Any:
-    """The same of a layer whose starting values are drawn."""
+    """Make a layer whose initial values are random; a case replaces them all."""
     return specification(**options, rng=RNG)
 
 
 def function(specification: Any, options: Options) -> Function:
-    """A pair of functions."""
+    """Make a layer of a pair of functions."""
     return Function(specification, **options)
 
 
 class Loss(Subject):
-    """Softmax cross-entropy of x (B, T, V): y and dy are one number, and targets are tokens."""
+    """Softmax cross-entropy of x (B, T, V); y and dy are scalars, and targets are tokens."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         x = np.zeros((B, T, options["vocab_size"]))
         return {"x": x, "targets": np.zeros((B, T), np.int64), "dy": np.zeros(())}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         forward, backward = specification or self.specification
         loss, cache = forward(inputs["x"], inputs["targets"])
         dx: Array = backward(inputs["dy"], cache)
@@ -100,7 +100,7 @@ STATELESS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
         {},
     ),
 }
-"""Specification, how it is made, variants and axes of each layer."""
+"""Specification, function that makes it, variants and axes of each layer."""
 
 EMBEDDING = {"num_embeddings": V, "embedding_dim": D}
 CROSS_ENTROPY = layers.softmax_cross_entropy, layers.softmax_cross_entropy_backward

@@ -1,7 +1,6 @@
-"""What a port may offer: the cells, and sequences that are made of them.
+"""Subjects: the parts of the package that a port may implement, such as cells and sequences.
 
-A subject computes all results of a case with its *specification*, a class of ``cells/``, which is
-an argument.
+A subject computes all results of a case with its *specification*, such as a class of ``cells/``.
 """
 
 import re
@@ -19,43 +18,44 @@ from numpy_xlstm.trees import leaves, rebuild
 from numpy_xlstm.validation import output_size as cell_output_size
 
 Arrays = dict[str, Array]
-"""Tensors by name."""
+"""Names and tensors."""
 
 Options = Mapping[str, Any]
-"""What a cell is made with, such as ``num_heads``."""
+"""Options of a cell, such as ``num_heads``."""
 
 RNG = np.random.default_rng(0)
-"""For the starting values of modules, which are all replaced."""
+"""Generator for initial values of modules, all of which are replaced."""
 
 
 DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
 PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
-"""What the entries of tensors are called that have no names of their own."""
+"""Axes of tensors that are not in ``axes``, by number of axes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One thing to port, with the variants that it comes in.
+    """A part of the package that can be ported, with its variants.
 
     Attributes
     ----------
     name : str
-        Such as ``slstm.sequence``.
+        Name such as ``slstm.sequence``.
     specification : type
-        The cell of which it is made.
+        Cell that computes the results.
     make : Callable[[Any, Options], Any]
-        Makes the module of a specification and options. It has ``forward`` and ``backward``.
+        Function that makes a module with ``forward`` and ``backward`` from a specification and
+        options.
     variants : dict[str, Options]
-        Options by the name that stands in the id of a case.
+        Names of the variants, as in the ids of cases, and their options.
     axes : Mapping[str, str]
-        What the entries of a tensor are, by its name without what stands before the dot, in the
-        patterns of :func:`numpy_xlstm.gradcheck`; ``{num_heads}`` is an option.
+        Names of tensors, without the part before the dot, and patterns of their entries as in
+        :func:`numpy_xlstm.gradcheck`. Options in braces, such as ``{num_heads}``, are filled in.
     steps : bool
         Whether x has an axis of steps.
     tokens : str
-        The option that says how many tokens there are, if x is made of tokens.
+        Option with the number of tokens, if x consists of tokens.
     situations : tuple[str, ...]
-        The situations that it can be in, if these are not all that fit a cell.
+        Names of its situations; if empty, all situations that fit.
 
     Examples
     --------
@@ -76,11 +76,11 @@ class Subject:
 
     @property
     def family(self) -> str:
-        """The part of the name before the dot."""
+        """Part of the name before the dot."""
         return self.name.split(".")[0]
 
     def pattern(self, name: str, ndim: int) -> str:
-        """What the entries of an input or a result are, as ``axes`` says."""
+        """Return the pattern of the entries of an input or a result, from ``axes``."""
         first, *rest = re.sub(r"_l\d+(_reverse)?$", "", name).split(".")
         first = "state" if first in ("final", "dstate", "dstate0") else first
         known, names = DEFAULT_AXES | dict(self.axes), [first, *rest]
@@ -89,11 +89,11 @@ class Subject:
         return named[0] if named else PLAIN_AXES.get(ndim, "")
 
     def module(self, options: Options, specification: Any = None) -> Any:
-        """The module of a specification and options, with any parameters."""
+        """Return the module for a specification and options, with arbitrary parameters."""
         return _made(self.make, specification or self.specification, tuple(options.items()))
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         module = self.module(options)
         places = (B, T) if self.steps else (B,)
         x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
@@ -107,7 +107,7 @@ class Subject:
         }
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         module = self.module(options, specification).with_params(part(inputs, "params"))
         if hasattr(module, "init_state"):
             found = _run_recurrent(module, inputs)
@@ -136,7 +136,7 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
-    """The arrays below a name, by what stands behind the dot; "" is the one of that very name."""
+    """Return the arrays under a prefix, by the rest of their names; "" for the prefix itself."""
     if prefix in arrays:
         return {"": arrays[prefix]}
     start = f"{prefix}."
@@ -144,29 +144,29 @@ def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
 
 
 def input_size(module: Any) -> int:
-    """Width of x of a cell or a layer."""
+    """Return the width of x of a cell or a layer."""
     return int(getattr(module, "in_features", 0) or module.input_size)
 
 
 def output_size(module: Any) -> int:
-    """Width of y of a cell or a layer."""
+    """Return the width of y of a cell or a layer."""
     return int(getattr(module, "out_features", 0) or cell_output_size(module))
 
 
 def step(specification: Any, options: Options) -> Any:
-    """One step of a cell."""
+    """Make a cell, for one step."""
     return specification(**options, rng=RNG)
 
 
 def sequence(specification: Any, options: Options) -> SequenceLayer:
-    """A cell over a sequence, step by step."""
+    """Make a layer that runs a cell over a sequence, step by step."""
     layer = SequenceLayer(step(specification, options))
-    layer.unrolled = True  # the cell is the truth
+    layer.unrolled = True  # run the cell, not its kernel
     return layer
 
 
 def stack(specification: Any, options: Options) -> Any:
-    """Layers of a cell over one another, in one direction or in both."""
+    """Make a stack of layers of a cell, in one direction or both."""
 
     def layer(input_size: int, hidden_size: int, **more: Any) -> SequenceLayer:
         return sequence(

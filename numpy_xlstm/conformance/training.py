@@ -1,4 +1,4 @@
-"""What trains: steps of AdamW, clipping, and the schedule of the learning rate."""
+"""Subjects of training: steps of AdamW, clipping, and the schedule of the learning rate."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.schedules import warmup_cosine
 
 SHAPES = {"W": (3, 5), "b": (4,), "R": (2, 3, 2)}
-"""A matrix and a tensor, which decay, and a vector, which does not."""
+"""Shapes of a matrix and a tensor, which decay, and of a vector, which does not."""
 STEPS = 3
 ADAMW: dict[str, Any] = {
     "lr": 2.0**-5,
@@ -19,20 +19,20 @@ ADAMW: dict[str, Any] = {
     "eps": 2.0**-10,
     "weight_decay": 0.125,
 }
-"""Numbers that every format holds exactly."""
+"""Options that every dtype represents exactly."""
 
 
 class Steps(Subject):
-    """AdamW: parameters after so many steps, and the moments, from parameters and gradients."""
+    """AdamW: parameters and moments after :data:`STEPS` steps, from parameters and gradients."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         params = {f"params.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
         grads = {f"grads.{t}.{n}": np.zeros(s) for t in range(STEPS) for n, s in SHAPES.items()}
         return params | grads
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         params = {name: array.copy() for name, array in part(inputs, "params").items()}
         rest = {name: value for name, value in options.items() if not name.startswith("beta")}
         betas = options["beta1"], options["beta2"]
@@ -44,14 +44,14 @@ class Steps(Subject):
 
 
 class Clipping(Subject):
-    """Clipping by the common norm: gradients after, and the norm before."""
+    """Clipping by the global norm: clipped gradients, and the norm before clipping."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         return {f"grads.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         grads = part(inputs, "grads")
         clipped, norm = (specification or self.specification)(grads, options["max_norm"])
         found = {f"grads.{name}": array for name, array in clipped.items()}
@@ -59,14 +59,14 @@ class Clipping(Subject):
 
 
 class Schedule(Subject):
-    """Factor of the learning rate, by the part of the training that is done."""
+    """Factor of the learning rate as a function of the progress of training."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """All inputs that a case can have, full of zeros: their names and shapes."""
+        """Return zeros for all inputs of a case, which give their names and shapes."""
         return {"progress": np.zeros(16)}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
-        """All results, in the dtype of the inputs."""
+        """Compute all results in the dtype of the inputs."""
         progress = inputs["progress"]
         schedule = (specification or self.specification)(**options)
         factors = [schedule(float(each)) for each in progress]
@@ -74,7 +74,7 @@ class Schedule(Subject):
 
 
 def _unmade(specification: Any, options: Options) -> Any:
-    """The function itself: it is no module."""
+    """Return the function itself, which is not a module."""
     return specification
 
 

@@ -1,4 +1,4 @@
-"""Ports against cases: a report with a row for each tensor, and the reason where it is known."""
+"""Verification of ports: a report with a row for each tensor, and a diagnosis."""
 
 import json
 import math
@@ -21,42 +21,42 @@ from numpy_xlstm.errors import printable
 from numpy_xlstm.numerics import Array, checked_path
 
 Port = Callable[[Case], Mapping[str, Any]]
-"""Gives the results of a case by name."""
+"""Function from a case to the names and arrays of its results."""
 
 STRANGER = "expected the results of a case; got another file"
 MOST_NAMES = 120
-"""How many characters of the names of wrong tensors are shown, with the commas."""
+"""Number of characters for the names of wrong tensors, with commas."""
 
 
 class PortError(Exception):
-    """A port has no results for a case: says why."""
+    """A port has no results for a case; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one case."""
+    """Outcome of one case."""
 
     case: Case
     rows: tuple[Row, ...]
     results: Mapping[str, Any] | None
-    """None if there are none to compare."""
+    """Results of the port; None if there are none to compare."""
 
     @property
     def passed(self) -> bool:
-        """Whether all tensors are right."""
+        """Whether all tensors are correct."""
         return all(row.passed for row in self.rows)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`verify`; ``str`` of it is a table.
+    """Result of :func:`verify`, of which ``str`` is a table.
 
     Attributes
     ----------
     verdicts : tuple[Verdict, ...]
-        What became of each case.
+        Outcome of each case.
     strangers : tuple[str, ...]
-        Files of results that are of no case.
+        Unmatched files: files of results whose name is not that of a case.
 
     Examples
     --------
@@ -68,25 +68,25 @@ class Report:
 
     verdicts: tuple[Verdict, ...]
     strangers: tuple[str, ...] = ()
-    """Files of results that are of no case."""
+    """Unmatched files: files of results whose name is not that of a case."""
 
     @property
     def passed(self) -> bool:
-        """Whether all cases are, and there is one."""
+        """Whether there are cases, all of them passed, and there are no unmatched files."""
         right = bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
         return right and not self.strangers
 
     @cached_property
     def diagnosis(self) -> list[str]:
-        """What is known of the mistakes, or else what is right, as lines of text."""
+        """Known mistakes of the port, or the results that are wrong, as lines of text."""
         there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         return diagnose(there, [v.case for v in self.verdicts if v.passed])
 
     def lines(self, *, verbose: bool = False) -> Iterator[str]:
-        """The table of what failed, or of all; then counts, and the diagnosis.
+        """Yield the table of failed rows, or of all rows; then counts and the diagnosis.
 
-        Of the cases of a subject that failed, the first has a row for each tensor that is wrong,
-        and each of the others has one that names them.
+        The first failed case of a subject has a row for each wrong tensor. Each further failed case
+        has a single row with the names of its wrong tensors.
         """
         rows = [row for v in self.verdicts for row in v.rows] if verbose else self._short()
         if rows:
@@ -121,7 +121,7 @@ class Report:
         return "\n".join(self.lines())
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as plain data, for JSON; ratios that are not finite become strings."""
+        """Return the report as JSON values; ratios that are not finite become strings."""
         found = []
         for v in self.verdicts:
             rows = [asdict(row) | {"passed": row.passed} for row in v.rows]
@@ -138,11 +138,11 @@ class Report:
         }
 
     def to_json(self) -> str:
-        """The report as JSON."""
+        """Return the report as JSON."""
         return json.dumps(self.to_dict(), indent=1, ensure_ascii=False)
 
     def to_junit(self) -> str:
-        """The report as JUnit's XML: a test for each case."""
+        """Return the report as JUnit XML, with a test for each case."""
         failures = sum(not v.passed for v in self.verdicts) + len(self.strangers)
         tests = len(self.verdicts) + len(self.strangers)
         suite = ET.Element("testsuite", name="numpy-xlstm conformance")
@@ -160,26 +160,25 @@ class Report:
 
 
 def verify(cases: Sequence[Case], port: Port) -> Report:
-    """Run a port on cases, one after the other; what it raises is a row of the report.
+    """Run a port on cases, and report its errors; an exception is a row of the report.
 
     Parameters
     ----------
     cases : Sequence[Case]
-        As :func:`cases` or :func:`read_vectors` gives them.
+        Cases from :func:`cases` or :func:`read_vectors`.
     port : callable
-        Takes a case and returns its results, arrays by name, which are copied at once. It fails if
-        it writes into the inputs of the case.
+        Function that takes a case and returns a mapping of arrays, its results, which are then
+        copied. A port that writes into the inputs of a case fails that case.
 
     Returns
     -------
     Report
-        Printed, it is a table of what failed, with counts and what is known of the mistakes.
+        Report that prints as a table of failures with counts and a diagnosis.
 
     Raises
     ------
     OptionError
-        By :func:`cases`, for names and dtypes that there are none of; what a port raises is in the
-        report.
+        From :func:`cases`, for an unknown name or dtype. Exceptions of a port are in the report.
 
     Examples
     --------
@@ -193,12 +192,12 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
 
 
 def verdict(case: Case, port: Port) -> Verdict:
-    """Judge a port on one case."""
+    """Run a port on one case."""
     given = frozen(copied(case.inputs))
     results, note = _called(port, case)
     written = _written(case, given)
     case.inputs.update({name: given[name] for name in written})
-    if "read-only" in note:  # NumPy has refused to write, and does not say into which input
+    if "read-only" in note:  # run again with writable copies to find the input
         content = Content(copied(given), case.expected, case.bounds)
         own = replace(case, content=lambda: content)
         for array in own.inputs.values():
@@ -216,45 +215,45 @@ def verdict(case: Case, port: Port) -> Verdict:
 
 
 def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str]:
-    """Return copies of the results of a port, or None and a note that says why there are none."""
+    """Return copies of the results of a port, or None and a note with the reason."""
     try:
         results = port(case)
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
-            raise PortError(f"expected results by name; got {results!r:.80}")
+            raise PortError(f"expected a mapping of results; got {results!r:.80}")
         return copied(results), ""
-    except Exception as error:  # a port may fail in any way, and the other cases go on
+    except Exception as error:  # whatever a port raises, run the other cases
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
         return None, " ".join(note.split())
 
 
 def _written(case: Case, given: Mapping[str, Array]) -> list[str]:
-    """Return the inputs that are no longer as they were given."""
+    """Return the names of the inputs that have changed."""
     now = {name: np.asarray(case.inputs.get(name)) for name in given}
     return [name for name, array in given.items() if now[name].tobytes() != array.tobytes()]
 
 
 def copied(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Return results whose arrays are copies: a port may use its own again."""
+    """Copy the arrays of results, because a port may reuse its own."""
     return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in results.items()}
 
 
 def from_folder(folder: str | os.PathLike[str]) -> Port:
-    """The port whose results are in a folder, in a file for each case.
+    """Make a port from a folder with a file of results for each case.
 
     Parameters
     ----------
     folder : str or Path
-        Holds ``ID.safetensors`` or ``ID.npz`` for each case.
+        Folder with ``ID.safetensors`` or ``ID.npz`` for each case.
 
     Returns
     -------
     callable
-        For :func:`verify`.
+        Port for :func:`verify`.
 
     Raises
     ------
     PortError
-        By the port, where a file is missing, damaged, or of another version.
+        From the port, if a file is missing, damaged or of another version.
 
     Examples
     --------
@@ -278,7 +277,7 @@ def from_folder(folder: str | os.PathLike[str]) -> Port:
 
 
 def checked_results(path: Path) -> Mapping[str, Any]:
-    """The tensors of a file of results, if it is whole and of this version."""
+    """Read a file of results, and check its version."""
     try:
         arrays, metadata = read_tensors(path)
     except (ValueError, OSError, ImportError) as error:
@@ -289,7 +288,7 @@ def checked_results(path: Path) -> Mapping[str, Any]:
 
 
 def strangers(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
-    """Files of tensors in a folder that are the results of none of these cases."""
+    """Return the unmatched files in a folder: files of tensors for none of these cases."""
     known = {case.id for case in cases}
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz"))
     return tuple(path.name for path in files if path.stem not in known)

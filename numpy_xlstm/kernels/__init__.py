@@ -1,4 +1,4 @@
-"""Whole sequences, fast: pairs of functions, tied by tests to the cell at every step."""
+"""Fast forward and backward over whole sequences; tests compare each with its cell."""
 
 from numpy_xlstm.kernels.functions import compiled
 from numpy_xlstm.kernels.lstm import lstm_recurrent, lstm_recurrent_backward

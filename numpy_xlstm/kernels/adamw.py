@@ -1,4 +1,4 @@
-"""A step of AdamW. Derived in ``docs/derivations/layers.md``, whose tags are cited."""
+"""A step of AdamW, derived in ``docs/derivations/layers.md``."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from numpy_xlstm.numerics import Array
 
 
 class Factors(NamedTuple):
-    """The numbers that all entries of a parameter share in a step."""
+    """Constants of a step, the same for all entries of a parameter."""
 
     shrink: float  # 1 − η λ, or 1
     rate: float  # η / (1 − β₁^t)
@@ -22,7 +22,7 @@ class Factors(NamedTuple):
 
 @pointwise
 def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
-    """Return new p, m and v, and the distance that p is moved by; arrays are updated in place."""
+    """Return the new p, m and v, and the decrement of p; update arrays in place."""
     shrink, rate, root, rest1, beta2, rest2, eps = factors
     p *= shrink  # [adam.1]
     m += rest1 * (g - m)  # [adam.2]
@@ -35,15 +35,15 @@ def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
 
 @kernel
 def loop(p: Any, g: Any, m: Any, v: Any, step: Any, scale: Any, factors: Any) -> None:
-    """Update one number after the other."""
+    """Update p, m and v in place, and write the decrements of p to ``step``."""
     for i in range(p.size):
         p[i], m[i], v[i], step[i] = updated(p[i], scale * g[i], m[i], v[i], factors)
 
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> Array:
-    """Update p, m and v in place for a gradient g times ``scale``; return the distances of p.
+    """Update p, m and v in place for the gradient ``g * scale``; return the decrements of p.
 
-    The distances are in any shape.
+    The decrements may be flat.
     """
     if not compiled(p.dtype):
         return updated(p, g if scale == 1 else g * scale, m, v, factors)[-1]  # type: ignore[no-any-return]

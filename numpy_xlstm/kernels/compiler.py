@@ -1,6 +1,6 @@
 """Compile kernels with numba.
 
-Only :mod:`~numpy_xlstm.kernels.functions` imports this, where numba is installed.
+Only :mod:`~numpy_xlstm.kernels.functions` imports this module, if numba is installed.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ NARROW: dict[type, type] = {int: np.int8, float: np.float32}
 
 @register_pass(mutates_CFG=False, analysis_only=False)
 class WeakLiterals(FunctionPass):  # type: ignore[misc]
-    """Keep ``1 + x`` in the type of x, as NumPy does; numba would make it a float64."""
+    """Keep ``1 + x`` in the type of x, as in NumPy; numba would widen it to float64."""
 
     _name = "weak_literals"
 
@@ -31,7 +31,7 @@ class WeakLiterals(FunctionPass):  # type: ignore[misc]
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
-        """Narrow the literals that are operands, if the narrow type has their values."""
+        """Narrow each literal operand that the narrow type represents exactly."""
         blocks = [block for _, block in sorted(state.func_ir.blocks.items())]
         kinds = "binop", "inplace_binop"
         operations = [found for b in blocks for kind in kinds for found in b.find_exprs(kind)]
@@ -58,7 +58,7 @@ class Compiler(CompilerBase):  # type: ignore[misc]
     """Numba's compiler with weak literals."""
 
     def define_pipelines(self) -> list[Any]:
-        """Return the passes of nopython mode with ours."""
+        """Return the passes of nopython mode, with :class:`WeakLiterals` added."""
         passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
         passes.add_pass_after(WeakLiterals, IRProcessing)
         passes.finalize()
@@ -68,7 +68,7 @@ class Compiler(CompilerBase):  # type: ignore[misc]
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "nogil": True,
-    "fastmath": {"contract"},  # a b + c with one rounding; the order of operations is kept
+    "fastmath": {"contract"},  # allow a b + c with one rounding; keep the order of operations
     "pipeline_class": Compiler,
 }
 INLINE = OPTIONS | {"forceinline": True}
@@ -76,24 +76,24 @@ INLINE = OPTIONS | {"forceinline": True}
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 inline: Decorator = numba.njit(**INLINE)
-"""Decorate a function that compiled functions call."""
+"""Decorator for a function that compiled functions call."""
 
 implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, strict=False)
-"""Decorate a function of types that returns a function to compile for arguments of these types."""
+"""Decorator for a function from argument types to the function that is compiled for them."""
 
 
 def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bool) -> None:
-    """Compile ``function`` where a kernel's source has ``name``."""
+    """Compile ``function`` where a kernel calls ``name``."""
     options = INLINE if inlined else OPTIONS
     overload(name, jit_options=options, strict=False)(lambda *args: function)
 
 
 def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return numba's dispatcher of a kernel, which keeps on disk what it has compiled."""
+    """Return numba's dispatcher of a kernel, with a cache on disk."""
     compiled = numba.njit(function, **OPTIONS)
-    with suppress(RuntimeError):  # no folder to write to: every process compiles anew
+    with suppress(RuntimeError):  # no writable folder: every process compiles again
         compiled.enable_caching()
-        # Numba looks for changes in the kernel's own file only, but compiles functions of others.
+        # Numba checks only the kernel's own file for changes, but compiles functions of others too.
         file = compiled._cache._cache_file
         file._source_stamp = file._source_stamp, sources()
     return compiled  # type: ignore[no-any-return]
@@ -101,6 +101,6 @@ def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def sources() -> list[tuple[str, int]]:
-    """Return the names and times of the files that compiled code may come from."""
+    """Return names and modification times of the files with compiled code."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     return [(file.name, file.stat().st_mtime_ns) for file in files]

@@ -1,7 +1,7 @@
-"""Compute exp, tanh, log1p, maximum, minimum, modulus and where of one number, in compiled loops.
+"""exp, tanh, log1p, maximum, minimum, modulus and where of one number, for compiled loops.
 
-They are arithmetic without calls and branches, so that LLVM turns a loop over them into vector
-code. Errors of exp, tanh and log1p are below 1.1, 1.6 and 1.5 units in the last place.
+The functions consist of arithmetic without calls and branches, so that LLVM vectorises loops over
+them. Errors of exp, tanh and log1p are below 1.1, 1.6 and 1.5 units in the last place.
 """
 
 import math
@@ -20,13 +20,13 @@ class Format(NamedTuple):
 
     number: Any
     bits: Any  # unsigned integer of the same size
-    digits: int  # bits of the significand, which are below those of the exponent
-    bias: int  # exponent bits of 1
-    vanishes: float  # a whole x with e^x = 0
-    overflows: float  # a whole x with e^x = inf
-    ln2: tuple[float, float]  # high and low part; the first times an exponent is exact
-    exp: tuple[float, ...]  # Taylor's, of (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2
-    log: tuple[float, ...]  # Taylor's, of (2 artanh(t) / t − 2) / t² in t², |t| ≤ 3 − 2 √2
+    digits: int  # bits of the significand, below the bits of the exponent
+    bias: int  # exponent bits of the number 1
+    vanishes: float  # an integer x with e^x = 0
+    overflows: float  # an integer x with e^x = inf
+    ln2: tuple[float, float]  # high and low part; high × exponent is exact
+    exp: tuple[float, ...]  # Taylor series of (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2
+    log: tuple[float, ...]  # Taylor series of (2 artanh(t) / t − 2) / t² in t², |t| ≤ 3 − 2 √2
     tanh: tuple[float, ...]  # of (tanh(x) / x − 1) / x² in x², with the least error for |x| ≤ 0.27
 
 
@@ -72,7 +72,7 @@ FORMATS = {
 
 @inline
 def polynomial(coefficients: Any, x: Any) -> Any:
-    """Return the value of a polynomial."""
+    """Return the value of a polynomial at x."""
     y = coefficients[0]
     for c in coefficients[1:]:
         y = y * x + c
@@ -80,7 +80,7 @@ def polynomial(coefficients: Any, x: Any) -> Any:
 
 
 def power_of_two(k: Any) -> Any:
-    """Return 2^k for k in the last bits of an unsigned integer."""
+    """Return 2^k, with k given in the low bits of an unsigned integer."""
 
 
 @implements(power_of_two)
@@ -91,7 +91,7 @@ def _power_of_two(k: Any) -> Any:
 
 
 def reduced(x: Any) -> Any:
-    """Return k, in the last bits of an unsigned integer, and e^r − 1 for x = k ln 2 + r."""
+    """Return k, in the low bits of an unsigned integer, and e^r − 1, for x = k ln 2 + r."""
 
 
 @implements(reduced)
@@ -99,7 +99,7 @@ def _reduced(x: Any) -> Any:
     F = FORMATS[x]
     number, bits, coefficients = F.number, F.bits, tuple(map(F.number, F.exp))
     per_ln2, (high, low) = number(1 / math.log(2)), map(number, F.ln2)
-    shift = number(1.5 * 2**F.digits)  # a sum with it is rounded to a whole number
+    shift = number(1.5 * 2**F.digits)  # adding it rounds to an integer
 
     def reduced(x: Any) -> Any:
         shifted = x * per_ln2 + shift
@@ -137,7 +137,7 @@ def _tanh(x: Any) -> Any:
         s = power_of_two(k)
         u = t * s + (s - 1)  # e^2|x| − 1
         q = y * y
-        near_0 = y + y * (q * polynomial(coefficients, q))  # there, the quotient errs by 2.5 units
+        near_0 = y + y * (q * polynomial(coefficients, q))  # the quotient would err by 2.5 units
         return math.copysign(near_0 if y < small else u / (u + 2), x)
 
     return tanh
@@ -150,31 +150,31 @@ def _log1p(x: Any) -> Any:
     (high, low), infinity, nan = map(number, F.ln2), number(np.inf), number(np.nan)
     bias, twice_bias = bits(F.bias), bits(2 * F.bias)
     to_exponent = bits(bits(F.bias << digits) - number(math.sqrt(0.5)).view(bits))
-    whole = bits((digits + F.bias) << digits)  # bits of 2^digits, the last of which counts 1
+    whole = bits((digits + F.bias) << digits)  # bits of 2^digits, whose last bit has the value 1
     whole_bias = number(2**digits + F.bias)
 
     def log1p(x: Any) -> Any:
-        # 1 + x = 2^k (1 + f) with 1 + f in [√½, √2); e is k with the bias
+        # 1 + x = 2^k (1 + f) with 1 + f in [√½, √2); e = k + bias
         u = 1 + x
         n = number(u).view(bits)
         e = bits(bits(n + to_exponent) >> digits)
         k = bits(e | whole).view(number) - whole_bias
         f = bits(n - bits(bits(e - bias) << digits)).view(number) - 1
-        lost = x - (u - 1)  # by the rounding of u; nothing, where 2^−k is not a normal number
+        lost = x - (u - 1)  # by rounding u; ignored below, if 2^−k is not a normal number
         f += lost * bits(bits(twice_bias - min(e, twice_bias)) << digits).view(number)
         # log(1 + f) = 2 artanh(t) = f − (f² / 2 − t (f² / 2 + …))
         t, half_square = f / (2 + f), f * f / 2
         q = t * t
         rest = t * (half_square + q * polynomial(coefficients, q))
         y = k * high + (f - (half_square - (rest + k * low)))
-        y = math.copysign(y if x < infinity else x, x)  # −0 stays −0
+        y = math.copysign(y if x < infinity else x, x)  # keep −0
         return y if x > -1 else (-infinity if x == -1 else nan)
 
     return log1p
 
 
 def wider(a: Any, b: Any) -> Any:
-    """Return the type of ``a`` or ``b`` that holds the other; an integer literal widens nothing."""
+    """Return the wider of the types ``a`` and ``b``; an integer literal does not widen a float."""
     return max(a, b, key=lambda kind: (isinstance(kind, types.Float), kind.bitwidth))
 
 

@@ -1,4 +1,4 @@
-"""Elman's network over a whole sequence, derived in ``docs/derivations/elman.md``."""
+"""Elman network over a whole sequence, derived in ``docs/derivations/elman.md``."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivative of h."""
+    """Return the derivative of h by h̃."""
     (h_pre,), (relu,) = gates, units
     return (where(relu, where(h_pre.real > 0, 1, 0), tanh_slope(h_pre)),)
 
@@ -37,5 +37,5 @@ backward = CELL.backward
 def forward(
     Wx: Array, params: Mapping[str, Array], state: ElmanState, ends: Array, nonlinearity: str
 ) -> tuple[Array, ElmanState, scan.ScanCache]:
-    """Run as :meth:`scan.Recurrence.forward`, with either nonlinearity."""
+    """Run :meth:`scan.Recurrence.forward` with a nonlinearity."""
     return CELL.forward(Wx, params, state, ends, nonlinearity == "relu")

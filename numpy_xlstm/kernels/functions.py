@@ -1,9 +1,9 @@
-"""Functions of numbers, from which kernels are written once for arrays and for compiled loops.
+"""Elementary functions of kernels, usable both on arrays and in compiled loops.
 
-Called from Python, they are NumPy's functions of arrays of any dtype, real or complex. In a
-compiled kernel they are functions of one number, as is each function marked by :func:`pointwise`.
-There a literal does not widen the numbers it meets, as in NumPy: ``1 / (1 + exp(-x))`` of a float32
-is a float32.
+Called from Python, they are NumPy functions of arrays of any dtype, real or complex. In a compiled
+kernel they are functions of one number, like each function marked by :func:`pointwise`. As in
+NumPy, a literal there does not widen other operands: ``1 / (1 + exp(-x))`` of a float32 is a
+float32.
 
 The first call of a kernel imports numba, and compiles the kernel or loads it from disk.
 """
@@ -21,19 +21,19 @@ from numpy_xlstm.numerics import activations
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _marked: list[tuple[Callable[..., Any], Callable[..., Any], bool]] = []
-"""Functions that numba does not know yet: as named in kernels, as compiled, and if inlined."""
+"""Functions to register with numba: name in kernels, function to compile, whether inlined."""
 
 _registering = Lock()
 
 
 def pointwise(function: Function) -> Function:
-    """Mark a function of numbers for kernels, which inline it in their loops."""
+    """Mark a function of numbers, which compiled kernels inline."""
     _marked.append((function, function, True))
     return function
 
 
 def kernel(function: Function) -> Function:
-    """Compile a loop over the numbers of float32 or float64 arrays at its first call."""
+    """Compile a loop over float32 or float64 arrays at its first call."""
 
     @wraps(function)
     def run(*args: Any) -> Any:
@@ -46,7 +46,7 @@ def kernel(function: Function) -> Function:
 
 
 def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Mark loops over numbers that kernels run in the place of ``name``, a function of arrays."""
+    """Mark loops that compiled kernels run instead of ``name``, a function of arrays."""
 
     def mark(function: Function) -> Function:
         _marked.append((name, function, False))
@@ -56,10 +56,10 @@ def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
 
 
 def compiled(dtype: Any = np.float64) -> bool:
-    """Return whether kernels of this dtype are compiled.
+    """Return whether kernels for this dtype are compiled.
 
-    They are for float32 and float64 if numba is installed and knows this version of NumPy, unless
-    the environment has ``NUMPY_XLSTM_COMPILED=0``.
+    Kernels for float32 and float64 are, if numba is installed and supports this version of NumPy.
+    The environment variable ``NUMPY_XLSTM_COMPILED=0`` disables compilation.
     """
     if dtype not in (np.float32, np.float64) or os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
         return False
@@ -104,11 +104,11 @@ minimum: Any = activations.minimum
 """Return the smaller of two numbers, by their real parts."""
 
 modulus: Any = activations.modulus
-"""Return x with the sign of its real part taken away."""
+"""Return x or −x, whichever has a non-negative real part."""
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return ``a`` where the condition holds, else ``b``; compare complex numbers by ``x.real``."""
+    """Return ``a`` where the condition is true, else ``b``; conditions compare real parts."""
     return np.where(condition, a, b)
 
 
@@ -121,7 +121,7 @@ def sigmoid(x: Any) -> Any:
 
 @pointwise
 def sigmoid_and_slope(x: Any) -> Any:
-    """Return σ(x), and σ′(x) = σ(x) σ(−x), accurate in both tails."""
+    """Return σ(x) and σ′(x) = σ(x) σ(−x), accurate in both tails."""
     e = exp(-modulus(x))
     s = 1 / (1 + e)
     return where(x.real >= 0, s, e * s), e * s * s

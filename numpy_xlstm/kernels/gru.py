@@ -1,7 +1,7 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
-The gates are a_r, a_z, a_n, of the input, and s_r, s_z, s_n, of the state. h is also the memory, as
-a step reads it by itself and not through R alone.
+The gates are a_r, a_z, a_n from the input and s_r, s_z, s_n from the state. A step uses h in two
+ways, through R and directly, so that h is also the memory.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from numpy_xlstm.numerics import Array
 
 
 class TwoStates(NamedTuple):
-    """h as read by R, and as read without it."""
+    """State h, as used through R and as used directly."""
 
     h: Array
     memory: Array
@@ -24,7 +24,7 @@ class TwoStates(NamedTuple):
 
 @pointwise
 def step(gates: Any, memory: Any, units: Any) -> Any:
-    """Return h after a step, as output and as memory."""
+    """Return h after a step twice, as output and as memory."""
     (a_r, a_z, a_n, s_r, s_z, s_n), (h,) = gates, memory
     r, z_pre = sigmoid(a_r + s_r), a_z + s_z  # [gru.3] [gru.4]
     h = sigmoid(-z_pre) * tanh(a_n + r * s_n) + sigmoid(z_pre) * h  # [gru.5] [gru.6] [gru.7]
@@ -33,7 +33,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by ñ and z̃, of ñ by r̃, and r and z."""
+    """Return the derivatives of h by ñ and z̃ and of ñ by r̃, and the gates r and z."""
     (a_r, a_z, a_n, s_r, s_z, s_n), (h_prev,) = gates, before
     r, r_slope = sigmoid_and_slope(a_r + s_r)
     z, z_slope = sigmoid_and_slope(a_z + s_z)
@@ -44,7 +44,7 @@ def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
 
 @pointwise
 def step_backward(d: Any, factors: Any) -> Any:
-    """Return the gradients of the gates, and of h₋ by what reads it without R."""
+    """Return the gradients of the gates, and of h₋ without its part through R."""
     (dh, dmemory), (by_n, by_z, n_by_r, r, z) = d, factors
     dh = dh + dmemory
     dn, dz = dh * by_n, dh * by_z  # [gru.8] [gru.9]
@@ -58,7 +58,7 @@ CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=6)
 def forward(
     Wx: Array, params: Mapping[str, Array], state: GRUState, ends: Array
 ) -> tuple[Array, GRUState, scan.ScanCache]:
-    """Run as :meth:`scan.Recurrence.forward`; Wx is (B, T, 3·H)."""
+    """Run :meth:`scan.Recurrence.forward` with Wx (B, T, 3·H)."""
     gates = np.concatenate([Wx, np.broadcast_to(params["b_h"], Wx.shape)], axis=-1)
     y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), ends)
     return y, GRUState(after.h), cache
@@ -67,7 +67,7 @@ def forward(
 def backward(
     dy: Array, cache: scan.ScanCache, dstate: GRUState
 ) -> tuple[Array, GRUState, dict[str, Array]]:
-    """Run as :meth:`scan.Recurrence.backward`, with the gradient of b_h too."""
+    """Run :meth:`scan.Recurrence.backward`, and add the gradient of b_h."""
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
     dgates, dstate0, grads = CELL.backward(dy, cache, dlast)
     da, ds = np.split(dgates, 2, axis=-1)

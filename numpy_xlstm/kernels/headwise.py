@@ -1,7 +1,7 @@
-"""Products with a block-diagonal matrix, (NH, O/NH, D/NH), for rows x (..., D).
+"""Products of rows x (..., D) with a block-diagonal matrix (NH, O/NH, D/NH).
 
-Narrow blocks are joined to larger ones, with 0 beside the diagonal: a product of matrices of width
-4 takes four times as long as one of width 16.
+Narrow blocks are joined to larger ones, with zeros off the diagonal: a product with matrices of
+width 4 takes four times as long as one with width 16.
 """
 
 from math import gcd
@@ -11,11 +11,11 @@ import numpy as np
 from numpy_xlstm.numerics import Array
 
 FAST_WIDTH = 16
-"""Blocks narrower than this are joined."""
+"""Width below which blocks are joined."""
 
 
 def headwise(x: Array, weight: Array) -> Array:
-    """Map each head by its block: (..., D) to (..., O)  [headwise.1]."""
+    """Multiply each head by its block, from (..., D) to (..., O)  [headwise.1]."""
     W, rows = join_blocks(weight), x.reshape(-1, x.shape[-1])
     y = np.empty((len(rows), weight.shape[0] * weight.shape[1]), x.dtype)
     np.matmul(split_heads(rows, len(W)), W.swapaxes(1, 2).copy(), out=split_heads(y, len(W)))
@@ -23,7 +23,7 @@ def headwise(x: Array, weight: Array) -> Array:
 
 
 def headwise_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]:
-    """Gradients of x  [headwise.4] and of the weight  [headwise.2]."""
+    """Return the gradients of x  [headwise.4] and of the weight  [headwise.2]."""
     W, rows = join_blocks(weight), x.reshape(-1, x.shape[-1])
     dy_heads, dx = split_heads(dy.reshape(-1, dy.shape[-1]), len(W)), np.empty(rows.shape, x.dtype)
     dW = dy_heads.swapaxes(1, 2) @ split_heads(rows, len(W))
@@ -32,7 +32,7 @@ def headwise_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]
 
 
 def join_blocks(weight: Array) -> Array:
-    """Neighbouring blocks as larger ones, with 0 beside the diagonal."""
+    """Join neighbouring blocks to larger ones, with zeros off the diagonal."""
     NH, rows, columns = weight.shape
     count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
     if count == 1:
@@ -44,7 +44,7 @@ def join_blocks(weight: Array) -> Array:
 
 
 def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
-    """The blocks on the diagonal of what :func:`join_blocks` has made."""
+    """Return the blocks on the diagonals; the inverse of :func:`join_blocks`."""
     NH, rows, columns = shape
     count, each = NH // len(joined), np.arange(NH // len(joined))
     blocks = joined.reshape(-1, count, rows, count, columns)[:, each, :, each]
@@ -52,11 +52,11 @@ def separate_blocks(joined: Array, shape: tuple[int, ...]) -> Array:
 
 
 def split_heads(x: Array, NH: int) -> Array:
-    """View of x (..., B, NH·n) as (..., NH, B, n)."""
+    """Return a view of x (..., B, NH·n) as (..., NH, B, n)."""
     return x.reshape(*x.shape[:-1], NH, x.shape[-1] // NH).swapaxes(-3, -2)
 
 
 def join_heads(x: Array) -> Array:
-    """(..., NH, B, n) as (..., B, NH·n): the inverse of :func:`split_heads`."""
+    """Return x (..., NH, B, n) as (..., B, NH·n); the inverse of :func:`split_heads`."""
     *lead, NH, B, n = x.shape
     return x.swapaxes(-3, -2).reshape(*lead, B, NH * n)

@@ -1,4 +1,4 @@
-"""LSTM over a whole sequence. Derived in ``docs/derivations/lstm.md``, whose tags are cited."""
+"""LSTM over a whole sequence, derived in ``docs/derivations/lstm.md``."""
 
 from typing import Any
 
@@ -48,21 +48,21 @@ forward, backward = CELL.forward, CELL.backward
 def lstm_recurrent(
     Wx: Array, R: Array, state: Any = None, *, lengths: Array | None = None
 ) -> tuple[Array, LSTMState, LSTMScanCache]:
-    """LSTM, given what the inputs add to the pre-activations of its gates.
+    """Run an LSTM over a sequence of pre-activations W x + b.
 
     ::
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
 
-    The recurrence alone. ``LSTMSequence(D, H)``, one layer of ``LSTM``, is this function of
-    ``x @ W.T + b`` and ``R[None]``; there may be several heads here.
+    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one layer
+    of ``LSTM``, computes it for ``x @ W.T + b`` and ``R[None]``. Several heads are supported here.
 
     Parameters
     ----------
     Wx : np.ndarray
-        W x + b, shape (B, T, 4·H), T ≥ 0: for each step the H numbers of i, of f, of z and of o.
+        W x + b, shape (B, T, 4·H), T ≥ 0; at each step, H numbers for each of i, f, z and o.
     R : np.ndarray
-        The recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
+        Recurrent matrix, shape (NH, 4·DH, DH) with H = NH·DH, gate by gate within each head.
     state, lengths
         As in :meth:`sLSTM.forward`, with an :class:`LSTMState`.
 
@@ -73,7 +73,8 @@ def lstm_recurrent(
     state : LSTMState
         State after the last step of each row.
     cache
-        What :func:`lstm_recurrent_backward` needs. It refers to R: do not change it before.
+        Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify it until
+        that has run.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def lstm_recurrent(
 def lstm_recurrent_backward(
     dy: Array, cache: LSTMScanCache, dstate: Any = None
 ) -> tuple[Array, Array, LSTMState]:
-    """Vector-Jacobian product of :func:`lstm_recurrent`.
+    """Compute the vector-Jacobian product of :func:`lstm_recurrent`.
 
     Parameters
     ----------
@@ -117,7 +118,8 @@ def lstm_recurrent_backward(
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dy`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+        If ``dy`` or ``dstate`` does not match the results of the forward, or ``cache`` has another
+        type.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """LSTM with a projection over a whole sequence, derived in ``docs/derivations/lstmp.md``.
 
-After the first step h₋ is W_hr m₋, so that R h₋ = (R W_hr) m₋: the LSTM's loop runs over m with the
-matrix R W_hr. All other products are those of all steps at once.
+After the first step, h₋ = W_hr m₋ and R h₋ = (R W_hr) m₋. The loop is therefore that of an LSTM
+with state m and matrix R W_hr. All other products are computed for all steps at once.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from numpy_xlstm.numerics import Array
 class LSTMPScanCache(NamedTuple):
     """Residuals of a projected LSTM over a sequence."""
 
-    scan: scan.ScanCache  # of the LSTM of m
+    scan: scan.ScanCache  # of the LSTM with state m
     params: Mapping[str, Array]
     m: Array  # (B, T, H)
     h_prev: Array  # before each step, (B, T, P)
@@ -27,7 +27,7 @@ class LSTMPScanCache(NamedTuple):
 def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMPScanCache]:
-    """Run as :meth:`scan.Recurrence.forward`."""
+    """Compute the same as :meth:`scan.Recurrence.forward`."""
     R, W_hr = params["R"], params["W_hr"]
     Wx[:, :1] += (state.h @ R.T)[:, None]
     start = LSTMState(np.zeros_like(state.c), state.c)
@@ -41,7 +41,7 @@ def forward(
 def backward(
     dy: Array, cache: LSTMPScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Run as :meth:`scan.Recurrence.backward`, with the gradient of W_hr too."""
+    """Compute the same as :meth:`scan.Recurrence.backward`, and the gradient of W_hr."""
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps

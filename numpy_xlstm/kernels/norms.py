@@ -1,7 +1,7 @@
-"""Rows of mean 0 and variance 1. Derived in ``docs/derivations/blocks.md``, whose tags are cited.
+"""Normalisation of rows to mean 0 and variance 1, derived in ``docs/derivations/blocks.md``.
 
-Compiled, a row is read from memory once. Its sums are taken in :data:`LANES` parts, which one
-instruction adds to at a time.
+A compiled kernel reads a row from memory once. It sums in :data:`LANES` partial sums, so that one
+instruction adds to all of them.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, dot
 
 LANES = 16
-"""Numbers of float32 in a register of 512 bits."""
+"""Count of float32 numbers in a 512-bit register."""
 
 
 def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
@@ -31,7 +31,7 @@ def normalise(x: Array, eps: float, centred: bool) -> tuple[Array, Array]:
 
 
 def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) -> Array:
-    """Gradient of x from that of x̂  [norm.6]."""
+    """Return the gradient of x from that of x̂  [norm.6]."""
     width = dy.shape[-1]
     if compiled(dy.dtype):
         shape, number = dy.shape, dy.dtype.type
@@ -47,7 +47,7 @@ def normalise_backward(dy: Array, normed: Array, scale: Array, centred: bool) ->
 
 @kernel
 def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) -> None:
-    """Normalise row after row; ``eps`` is ε times the width."""
+    """Normalise each row; ``eps`` is ε times the width."""
     lanes = np.empty(LANES, x.dtype)
     for n in range(len(x)):
         mean = total(x, None, n, lanes) / width if centred else 0 * width
@@ -61,7 +61,7 @@ def loop(x: Any, normed: Any, scale: Any, centred: Any, width: Any, eps: Any) ->
 
 @kernel
 def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width: Any) -> None:
-    """Go back through row after row  [norm.6]."""
+    """Compute the gradient of each row  [norm.6]."""
     lanes = np.empty(LANES, dy.dtype)
     for n in range(len(dy)):
         along = total(dy, normed, n, lanes) / width
@@ -72,7 +72,7 @@ def loop_backward(dy: Any, normed: Any, dx: Any, scale: Any, centred: Any, width
 
 @kernel
 def total(a: Any, b: Any, n: Any, lanes: Any) -> Any:
-    """Return Σ a b over row n, or Σ a if there is no b."""
+    """Return Σ a b over row n, or Σ a if b is None."""
     lanes[:] = 0
     whole = a.shape[1] - a.shape[1] % LANES
     for start in range(0, whole, LANES):

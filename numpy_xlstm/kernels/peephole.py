@@ -48,14 +48,14 @@ CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4, uni
 def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, scan.ScanCache]:
-    """Run as :meth:`scan.Recurrence.forward`, with the weights P as constants of the units."""
+    """Run :meth:`scan.Recurrence.forward` with the weights P as constants of the units."""
     return CELL.forward(Wx, params, state, ends, params["P"].reshape(3, 1, -1))
 
 
 def backward(
     dy: Array, cache: scan.ScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Run as :meth:`scan.Recurrence.backward`, with the gradient of P too."""
+    """Run :meth:`scan.Recurrence.backward`, and add the gradient of P."""
     dWx, dstate0, grads = CELL.backward(dy, cache, dstate)
     di, df, _, do = np.split(dWx.swapaxes(0, 1), 4, axis=-1)
     c_prev, c = cache.memory[:-1, 0, 0], cache.memory[1:, 0, 0]

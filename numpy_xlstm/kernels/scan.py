@@ -1,23 +1,23 @@
-"""The loop over time of LSTM and its kin: products with R between pointwise steps.
+"""The loop over time of LSTM and related cells: products with R and pointwise steps.
 
 ::
 
     g_t = (W x + b)_t + R h_{t−1}                  [rec.1]
     h_t, memory_t = step(g_t, memory_{t−1})
 
-A cell gives its step, and the way back, as functions of numbers. :class:`Recurrence` runs them over
-the arrays of one step, or, where numba is installed, compiled in :func:`loop` and
-:func:`loop_backward`, which take one number after the other.
+A cell defines its step and the backward of it as functions of numbers. :class:`Recurrence` applies
+them to the arrays of each step. With numba, they are instead compiled into :func:`loop` and
+:func:`loop_backward`, which compute one number at a time.
 
-A head is a cell of its own: it sees no other head. Shapes, for NH heads of D units, G gates, of
-which the last K have R h in them, and S arrays of memory:
+Heads are independent of each other. The table gives shapes for NH heads of D units, G gates, the
+last K of which contain R h, and S arrays of memory:
 
 =========  ====================  ==============================================================
-gates      (B, T, G, NH, D)      pre-activations, without R h before the forward, with it after
+gates      (B, T, G, NH, D)      pre-activations; the forward adds R h
 R          (NH, K·D, D)
 units      (E, NH, D)            constants of each unit, such as peephole weights
 h          (T + 1, NH, B, D)     before, between and after the steps
-memory     (T + 1, S, NH, B, D)  likewise
+memory     (T + 1, S, NH, B, D)  as h
 d          (1 + S, NH, B, D)     cotangents of h and of the memory
 =========  ====================  ==============================================================
 """
@@ -35,18 +35,18 @@ from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.validation import check_cache, check_like
 
 ROWS = 16
-"""Rows of a batch that one thread takes: fewer make the product of a step slow."""
+"""Rows of a batch for each task of a thread; with fewer, the product of a step is slow."""
 
 WORTH_THREADS = 2**18
-"""Numbers in the gates from which on several threads are faster than one."""
+"""Smallest size of the gates at which several threads are faster than one."""
 
 advance: Any = None
 retreat: Any = None
-"""The step of one head of one row, and the way back: each :class:`Recurrence` has its own."""
+"""Step of one head of one row, and its backward; each :class:`Recurrence` sets its own."""
 
 
 def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
-    """Run a head of some rows over all steps; R is transposed, (NH, D, K·D)."""
+    """Run one head of some rows over all steps; R is transposed, (NH, D, K·D)."""
     (n, first, last), (_, T, G, _, D) = part, gates.shape
     B, K = last - first, R.shape[2] // D
     Rh = np.empty((B, K, D), gates.dtype)
@@ -60,7 +60,7 @@ def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None
 
 
 def loop_backward(part: Any, kept: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
-    """Run back over all steps; d, which comes as 0, ends as the first state's."""
+    """Run backward over all steps; d starts as 0 and ends as the gradient of the first state."""
     gates, R, units, memory, ends = kept
     (n, first, last), (_, T, G, _, D) = part, gates.shape
     B, K = last - first, R.shape[1] // D
@@ -90,14 +90,15 @@ def retreat(n, b, gates, units, before, after, d, dgates):
         factors = derivatives(({gates}), ({before}), ({after}), ({units}))
         {dgates} {dbefore} = step_backward(now, factors)
 """
-"""The loops over the units of one head of one row, for any number of gates and arrays of memory.
+"""Source of the loops over the units of one head of one row.
 
-Numba must see each number by itself: it makes no tuple of the numbers of an array.
+The source lists each gate and each array of memory, because numba cannot make a tuple of the
+entries of an array.
 """
 
 
 class ScanCache(NamedTuple):
-    """Residuals of a sequence; shapes are those of the module."""
+    """Residuals of a sequence, with the shapes in the table of this module."""
 
     gates: Array
     R: Array
@@ -107,14 +108,14 @@ class ScanCache(NamedTuple):
     ends: Array  # number of steps of each row, (B,)
 
     def state(self, t: Any) -> list[Array]:
-        """Return h and the memory after ``t`` steps, an integer for each row, (B, H) each."""
+        """Return h and the memory, (B, H) each, after ``t`` steps, one integer for each row."""
         rows = np.arange(len(self.ends))
         arrays = [self.h, *self.memory.swapaxes(0, 1)]
         return [a[t, :, rows].reshape(len(rows), -1) for a in arrays]
 
 
 class Recurrence:
-    """A cell: its functions of numbers, and the loops that are compiled with them.
+    """Functions of numbers that define a cell, and the loops compiled with them.
 
     ::
 
@@ -122,17 +123,17 @@ class Recurrence:
         coefficients             = derivatives(gates, memory_before, memory, units)
         *dgates, *dmemory_before = step_backward((dh, *dmemory), coefficients)
 
-    The last is linear in the cotangents. Its coefficients do not depend on them, and are computed
-    for all steps at once.
+    ``step_backward`` is linear in the cotangents. The coefficients do not depend on them and are
+    computed for all steps at once.
 
     Parameters
     ----------
     step, derivatives, step_backward : callable
-        The functions, of tuples of numbers or of arrays.
+        Functions of tuples of numbers or arrays.
     state, cache : type
-        The types of the state, of h and the arrays of memory, and of the cache.
+        Types of the state, which consists of h and the memory, and of the cache.
     gates, units : int
-        How many gates there are, and constants of a unit.
+        Count of gates, and of constants of a unit.
     """
 
     def __init__(
@@ -161,7 +162,7 @@ class Recurrence:
         text = UNIT_BY_UNIT.format(**{name: "".join(each) for name, each in arrays.items()})
         functions = step, derivatives, step_backward
         names: dict[str, Any] = {each.__name__: each for each in functions}
-        names["__name__"] = step.__module__  # numba goes by module and name, here and below
+        names["__name__"] = step.__module__  # numba finds functions by module and name
         exec(compile(text, loop.__code__.co_filename, "exec"), names)
         self.loop = specialised(loop, step, advance=kernel(names["advance"]))
         self.loop_backward = specialised(loop_backward, step, retreat=kernel(names["retreat"]))
@@ -169,11 +170,12 @@ class Recurrence:
     def forward(
         self, Wx: Array, params: Mapping[str, Array], state: Any, ends: Array, units: Any = 0
     ) -> tuple[Array, Any, Any]:
-        """Run over W x + b, of which row b has ``ends[b]`` steps, without checks.
+        """Run over W x + b, where row b has ``ends[b]`` steps, without validation.
 
-        Wx, (B, T, G·H), is written to. Returns outputs (B, T, H), the state after and the cache.
+        Wx, (B, T, G·H), is overwritten. Returns the outputs (B, T, H), the state after the last
+        step, and the cache.
         """
-        R = np.ascontiguousarray(params["R"])  # the order of a view is not the one of BLAS
+        R = np.ascontiguousarray(params["R"])  # BLAS needs C-order
         R = R.reshape(-1, *R.shape[-2:])
         (B, T, width), (NH, rows, D) = Wx.shape, R.shape
         gates = Wx.reshape(B, T, width // (NH * D), NH, D)
@@ -204,7 +206,7 @@ class Recurrence:
     def backward(
         self, dy: Array, cache: Any, dstate: Sequence[Array]
     ) -> tuple[Array, Any, dict[str, Array]]:
-        """Return the gradients of Wx, of the state before and of R, without checks."""
+        """Return the gradients of Wx, of the first state and of R, without validation."""
         dWx, dstate0 = self.without_R(dy, cache, dstate)
         (B, T, _, NH, D), rows = cache.gates.shape, cache.R.shape[1]
         dgates = dWx.reshape(cache.gates.shape)[:, :, -(rows // D) :]
@@ -213,9 +215,9 @@ class Recurrence:
         return dWx, dstate0, {"R": dR}
 
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
-        """Return the gradients of Wx and of the state before, without checks.
+        """Return the gradients of Wx and of the first state, without validation.
 
-        Row b has its last state after ``ends[b]`` steps: nothing depends on later ones.
+        The final state of row b is that after ``ends[b]`` steps; later steps are padding.
         """
         gates, R, units, _, memory, ends = cache
         B, T, G, NH, D = gates.shape
@@ -248,7 +250,7 @@ class Recurrence:
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any
     ) -> tuple[Array, Any, Array]:
-        """Check the arguments of a public forward; return a copy of Wx, the state and the ends."""
+        """Validate the arguments of a public forward; return a copy of Wx, the state and ends."""
         NH, rows, DH = check_array("R", R, ("heads", "4*DH", "DH")).shape
         if rows != 4 * DH or 0 in R.shape:
             raise ShapeError(f"R: expected shape (NH, 4·DH, DH); got {R.shape}")
@@ -261,7 +263,7 @@ class Recurrence:
         return Wx.copy(), state, ends
 
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
-        """Check the arguments of a public backward; return the gradients of Wx, R and the state."""
+        """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
         check_cache(cache, self.cache)
         B, T, _, NH, D = cache.gates.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
@@ -272,16 +274,16 @@ class Recurrence:
 
 
 def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable[..., Any]:
-    """Return a kernel of the same source that has these functions in the place of names."""
+    """Return a kernel with the code of ``source`` and with these global names replaced."""
     made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
     made.__qualname__ = f"{source.__name__} of {step.__module__}"
     return kernel(made)
 
 
 def in_parts(work: Callable[[Any], None], gates: Array) -> None:
-    """Do the work of a loop in pieces, a head and some rows each, on several threads if worth it.
+    """Do the work of a loop in parts of one head and some rows, on several threads if it is large.
 
-    The pieces do not depend on the number of threads, so that no result does.
+    The parts, and so the results, do not depend on the number of threads.
     """
     B, _, _, NH, _ = gates.shape
     if gates.size < WORTH_THREADS:
@@ -293,11 +295,11 @@ def in_parts(work: Callable[[Any], None], gates: Array) -> None:
 
 
 def by_step(gates: Array) -> Array:
-    """View of (B, T, G, NH, D) as (T, G, NH, B, D)."""
+    """Return a view of (B, T, G, NH, D) as (T, G, NH, B, D)."""
     return gates.transpose(1, 2, 3, 0, 4)
 
 
 def padding(ends: Array, T: int) -> Array:
-    """Return where a row has no step, (B, T)."""
+    """Return a mask of padding, (B, T)."""
     behind: Array = np.arange(T) >= ends[:, None]
     return behind

@@ -1,4 +1,4 @@
-"""x σ(x), SiLU, in one pass. Derived in ``docs/derivations/blocks.md``, whose tags are cited."""
+"""SiLU, x σ(x), in one pass, derived in ``docs/derivations/blocks.md``."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy_xlstm.numerics.activations import lowest
 @pointwise
 def value_and_gate(x: Any, least: Any) -> Any:
     """Return x σ(x) and σ(x)."""
-    near = maximum(x, least)  # σ stays above 0, and must not meet −1e38
+    near = maximum(x, least)  # σ stays above 0 and is not multiplied by −1e38
     s = 1 / (1 + exp(-near))
     return near * s, s  # [silu.1]
 
@@ -25,14 +25,14 @@ def slope(y: Any, s: Any) -> Any:
 
 @kernel
 def loop(x: Any, least: Any, y: Any, s: Any) -> None:
-    """Compute one number after the other."""
+    """Write x σ(x) and σ(x)."""
     for i in range(x.size):
         y[i], s[i] = value_and_gate(x[i], least)
 
 
 @kernel
 def loop_backward(dy: Any, y: Any, s: Any, dx: Any) -> None:
-    """Compute one number after the other."""
+    """Write the gradient of x."""
     for i in range(dy.size):
         dx[i] = dy[i] * slope(y[i], s[i])
 
@@ -59,5 +59,5 @@ def backward(dy: Array, y: Array, s: Array) -> Array:
 
 
 def flat(array: Array) -> Array:
-    """Return the numbers in a row; a view if they are in one."""
+    """Return a one-dimensional view of the array, or a copy if it is not in C-order."""
     return np.ascontiguousarray(array).reshape(-1)

@@ -1,7 +1,6 @@
 """sLSTM over a whole sequence.
 
-Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``, whose tags are
-cited.
+Derived in ``docs/derivations/slstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
 from collections.abc import Mapping
@@ -48,7 +47,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivatives of h by c, n and õ, of the memory by the gates, and f′.
 
-    Of i′ and f′ only the one that is not 1 has a derivative: the other one's exponent is m.
+    One of i′ and f′ is 1, and its derivative is 0; only the other has a derivative.
     """
     (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = gates, before, after
     (exponential,) = units
@@ -90,7 +89,7 @@ backward = CELL.backward
 def forward(
     Wx: Array, params: Mapping[str, Array], state: sLSTMState, ends: Array, forget_gate: str
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
-    """Run as :meth:`scan.Recurrence.forward`, from a state that may have n = 0 and any m."""
+    """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
     start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
     y, after, cache = CELL.forward(Wx, params, start, ends, forget_gate == "exp")
     after.m[ends == 0] = state.m[ends == 0]
@@ -98,9 +97,9 @@ def forward(
 
 
 def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
-    """Return m as :func:`without_empty` does for the first step.
+    """Apply :func:`without_empty` to the m of the first step, and return it.
 
-    Later there are no empty units: n is at least as large as the smaller of 1 and n₋.
+    At later steps no unit is empty, because n ≥ min(1, n₋).
     """
     h, _, n, m = state
     if Wx.size and ((n == 0) & (m.real > -np.inf)).any():
@@ -113,7 +112,7 @@ def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
 
 
 def without_empty(i_pre: Array, f_pre: Array, n: Array, m: Array, forget_gate: str) -> Array:
-    """Return m, with −inf where n₋ = 0 and the step would underflow  [stab.9]."""
+    """Return m, replaced by −inf where n₋ = 0 and the step would underflow  [stab.9]."""
     lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
     return np.where(lost, -np.inf, m)
 
@@ -127,33 +126,34 @@ def slstm_recurrent(
     lengths: Array | None = None,
     forget_gate: str = "sigmoid",
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
-    """sLSTM, given what the inputs add to the pre-activations of its gates.
+    """Run an sLSTM over a sequence of pre-activations W x + b.
 
     ::
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in sLSTMCell
 
-    The recurrence alone, as the kernels of the official package and of FlashRNN have it, with the
-    gates in the order of the first. ``sLSTM(D, H, NH)`` is this function of ``x @ W.T + b``.
+    This function is the recurrence without the input projection, like the kernels of the official
+    package and of FlashRNN; the gates are in the order of the official package. ``sLSTM(D, H, NH)``
+    computes it for ``x @ W.T + b``.
 
     Parameters
     ----------
     Wx, R, lengths : np.ndarray
         As in :func:`~numpy_xlstm.lstm_recurrent`: (B, T, 4·H), (NH, 4·DH, DH) and (B,).
     state : sLSTMState, optional
-        h, c, n and m before the first step, (B, H); the empty state, m = −inf, if omitted.
+        h, c, n and m before the first step, (B, H) each; the empty state, m = −inf, if omitted.
     forget_gate : {"sigmoid", "exp"}
-        What the forget gate is.
+        Activation of the forget gate.
 
     Returns
     -------
     y, state, cache
-        As there; the state is an :class:`sLSTMState`.
+        As in :func:`~numpy_xlstm.lstm_recurrent`; the state is an :class:`sLSTMState`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError, StateError
-        If an argument is not as described, or n is negative, or 0 beside a c that is not.
+        If an argument is not as described, or n is negative, or n is 0 and c is not.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def slstm_recurrent(
 def slstm_recurrent_backward(
     dy: Array, cache: sLSTMScanCache, dstate: Any = None
 ) -> tuple[Array, Array, sLSTMState]:
-    """Vector-Jacobian product of :func:`slstm_recurrent`.
+    """Compute the vector-Jacobian product of :func:`slstm_recurrent`.
 
     Parameters
     ----------
@@ -186,12 +186,12 @@ def slstm_recurrent_backward(
     Returns
     -------
     dWx, dR, dstate0
-        As there: gradients of Wx, (B, T, 4·H), of R, (NH, 4·DH, DH), and of the first state.
+        Gradients of Wx, (B, T, 4·H), of R, (NH, 4·DH, DH), and of the state before the first step.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        As there.
+        As in :func:`~numpy_xlstm.lstm_recurrent_backward`.
 
     Examples
     --------

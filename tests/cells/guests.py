@@ -1,4 +1,4 @@
-"""The guests, both GRUs, Elman and peephole LSTM: built at random, and in 50 digits."""
+"""Both GRUs, Elman and peephole LSTM, with random parameters and in 50 digits."""
 
 from collections.abc import Callable
 from functools import partial
@@ -29,7 +29,7 @@ GUESTS: dict[str, Callable[..., Any]] = {
 def build(
     guest: str, B: int, T: int, D: int, H: int, *, seed: int = 0, dtype: Any = np.float64
 ) -> tuple[Any, Array, Any, np.random.Generator]:
-    """A cell, a sequence and a state, all random and exact in float32, whatever the dtype."""
+    """Make a random cell, sequence and state, exact in float32 for every dtype."""
     rng = np.random.default_rng(seed)
     cell = GUESTS[guest](D, H, dtype=dtype, rng=rng)
     for array in cell.params.values():
@@ -39,12 +39,12 @@ def build(
 
 
 def normal(tree: Any, rng: np.random.Generator) -> Any:
-    """Normal numbers in the shapes and dtypes of a tree."""
+    """Return normal numbers in the shapes and dtypes of a tree."""
     return tree_map(lambda a: rng.standard_normal(a.shape).astype(np.float32).astype(a.dtype), tree)
 
 
 class Unrolled(Module):
-    """A cell over a sequence, as a layer that can be checked."""
+    """A cell over a sequence, as a layer for gradcheck."""
 
     def __init__(self, cell: Any, lengths: Any = None) -> None:
         self.cell, self.lengths, self.parts = cell, lengths, {"cell": ""}
@@ -57,7 +57,7 @@ class Unrolled(Module):
 
 
 def plain_step(guest: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:
-    """The state after a step, from the equations in the papers; one row of a batch."""
+    """Return the state of one row after a step, from the equations in the papers."""
     p = {name: exactly(array) for name, array in params.items()}
     h, units, H = state[0], range(len(state[0])), len(state[0])
     recurrent = affine(p["R"], h, p.get("b_h", [mpf(0)] * len(p["R"])))

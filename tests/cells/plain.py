@@ -1,7 +1,7 @@
-"""The plain, unstabilised equations of the papers in 50 digits: nothing shared with the package.
+"""The unstabilised equations of the papers in 50 digits, independent of the package.
 
-Scalars and loops only. One row of a batch at a time; gates are exponentials as they stand, which
-only works because mpmath has no largest number.
+The code uses scalars and loops, and one row of a batch at a time. Exponential gates need no
+stabiliser, because mpmath has no largest number.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ GATE: dict[str, Callable[[Any], Any]] = {"sigmoid": sigma, "exp": exp}
 
 
 def exactly(array: Any) -> Any:
-    """A NumPy array as nested lists of mpf, each equal to the float."""
+    """Convert a NumPy array to nested lists of mpf, each equal to the float."""
     return [exactly(part) for part in array] if getattr(array, "ndim", 0) else mpf(float(array))
 
 
@@ -33,7 +33,7 @@ def affine(W: Any, x: Vector, b: Any) -> Vector:
 
 
 def recurrent(W: Any, R: Any, b: Any, x: Vector, h: Vector, NH: int) -> list[Vector]:
-    """Pre-activations of i, f, z, o; R is (NH, 4·DH, DH)."""
+    """Return the pre-activations of i, f, z, o; R is (NH, 4·DH, DH)."""
     H = len(h)
     DH = H // NH
     flat = affine(W, x, b)
@@ -46,7 +46,7 @@ def recurrent(W: Any, R: Any, b: Any, x: Vector, h: Vector, NH: int) -> list[Vec
 
 
 def lstm(params: dict[str, Any], xs: list[Vector], h: Vector, c: Vector) -> list[Vector]:
-    """Paper 1, Eqs 28–33."""
+    """Compute Eqs 28–33 of paper 1."""
     outputs = []
     W, R, b = (exactly(params[name]) for name in "WRb")
     for x in xs:
@@ -60,7 +60,7 @@ def lstm(params: dict[str, Any], xs: list[Vector], h: Vector, c: Vector) -> list
 def slstm(
     params: dict[str, Any], xs: list[Vector], h: Vector, c: Vector, n: Vector, NH: int, forget: str
 ) -> tuple[list[Vector], Vector, Vector]:
-    """Paper 1, Eqs 34–40, without Eqs 15–17."""
+    """Compute Eqs 34–40 of paper 1, without Eqs 15–17."""
     outputs = []
     W, R, b = (exactly(params[name]) for name in "WRb")
     for x in xs:
@@ -76,7 +76,7 @@ def slstm(
 def mlstm(
     params: dict[str, Any], xs: list[Vector], C: Any, n: Any, options: Any, NH: int
 ) -> tuple[list[Vector], Any, Any]:
-    """Paper 1, Eqs 19–27, per head, with C as keys × values and k = W_k x/√DK + b_k.
+    """Compute Eqs 19–27 of paper 1 for each head, with C keys × values and k = W_k x/√DK + b_k.
 
     ``C`` and ``n`` are one matrix and one vector per head. eps must be 0.
     """

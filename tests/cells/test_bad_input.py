@@ -1,4 +1,4 @@
-"""Bad input is refused before any work, by an error that says what was expected and what came."""
+"""Bad input raises an error with what was expected and what came, before any computation."""
 
 import re
 from collections.abc import Callable
@@ -219,7 +219,7 @@ def test_a_form_of_mlstm_without_its_cache(name: str) -> None:
 
 
 def test_parallel_and_chunkwise_form_read_each_others_caches() -> None:
-    """Both say how the sequence was cut, and the gradients are the same."""
+    """The caches of both forms record the chunks, and the gradients are the same."""
     rng = np.random.default_rng(0)
     q, k, v, dh = rng.standard_normal((4, 1, 2, 5, 4))
     i, f = rng.standard_normal((2, 1, 2, 5))
@@ -253,7 +253,7 @@ def test_an_array_without_axes_as_the_state_of_an_mlstm() -> None:
 
 @pytest.mark.parametrize("make", [sLSTM, mLSTM])
 def test_without_a_stabiliser_there_is_no_memory(make: Any) -> None:
-    """Where m is −inf, c and n are divided by 0: whatever they are, the entry is empty."""
+    """Where m is −inf, the entry is empty for any c and n."""
     rng = np.random.default_rng(0)
     layer = make(3, 4, rng=rng)
     x, state = rng.standard_normal((2, 3, 3)), layer.init_state(2)
@@ -270,7 +270,7 @@ def test_without_a_stabiliser_there_is_no_memory(make: Any) -> None:
 
 def test_rows_of_what_has_no_four_gates() -> None:
     for array in (np.arange(7), np.float64(1), np.ones((9, 3)), np.ones((2, 2, 4, 4))):
-        with pytest.raises(ShapeError, match="array: expected that of four gates, W, R or b; got"):
+        with pytest.raises(ShapeError, match="array: expected W, R or b of four gates; got"):
             gate_rows(np.asarray(array), "z")
 
 

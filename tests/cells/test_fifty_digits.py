@@ -1,10 +1,10 @@
-"""The cells over up to 200 steps against 50 digits, within a bound that follows the case.
+"""The cells over up to 200 steps against 50 digits, with an error bound for each case.
 
-Sizes, lengths and magnitudes are random: exponents up to ±1e4, and, on purpose, gates whose maximum
-is nearly a tie, queries at the kink of the denominator, and weights that all but vanish. The bound
-is a running error analysis to first order, as in "What a float stabiliser costs" in
-``docs/derivations/stabiliser.md``: what one rounding of every number adds, carried along by the
-equations. An error may be SAFETY times as large.
+Sizes, lengths and magnitudes are random. Exponents are up to ±1e4; near ties of the maximum,
+queries at the kink of the denominator and almost vanishing weights are frequent. The bound is a
+first-order running error analysis, as in "What a float stabiliser costs" in
+``docs/derivations/stabiliser.md``: each number is rounded once, and the equations propagate the
+errors. The accepted error is SAFETY times the bound.
 """
 
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Case:
 
 
 def build(seed: int) -> Case:
-    """One random case: every cell, gate and kind comes often."""
+    """Draw a random case, in which every cell, gate and kind is frequent."""
     rng = np.random.default_rng(seed)
     T, D, NH, DH = int(rng.choice(STEPS)), int(rng.integers(1, 4)), 1 + seed % 2, 2
     kind, which = KINDS[seed // 7 % len(KINDS)], seed % 7
@@ -66,7 +66,7 @@ def build(seed: int) -> Case:
 
 
 def gate_rows(layer: Any) -> list[tuple[str, slice]]:
-    """Where the rows of the input and the forget gate are."""
+    """Return the slices of the rows of the input and the forget gate."""
     if isinstance(layer, mLSTM):
         return [(f"{kind}_{gate}", slice(None)) for gate in "if" for kind in "Wb"]
     H = layer.hidden_size
@@ -74,7 +74,7 @@ def gate_rows(layer: Any) -> list[tuple[str, slice]]:
 
 
 def place_gates(array: Array, rows: slice, kind: str, rng: np.random.Generator) -> None:
-    """Make the pre-activations of i and f large, or nearly tied; ordinary ones stay."""
+    """Make the pre-activations of i and f large or nearly tied, unless the kind is ordinary."""
     part = array[rows]
     if kind == "large":
         part *= 10 ** rng.uniform(0, 4)
@@ -83,7 +83,7 @@ def place_gates(array: Array, rows: slice, kind: str, rng: np.random.Generator) 
 
 
 def at_the_kink(layer: Any) -> None:
-    """q·k = 1 and ĩ = 0: in the first step of an empty memory |q·n| is e^−m, or next to it."""
+    """Make q·k = 1 and ĩ = 0, so that |q·n| is about e^−m at the first step of an empty memory."""
     for name in ("W_q", "W_k", "W_i", "b_q", "b_k", "b_i"):
         layer.params[name][...] = 0
     layer.params["b_q"][::2], layer.params["b_k"][::2] = 3.0, 1 / 3
@@ -100,12 +100,12 @@ def random_state(layer: Any, rng: np.random.Generator) -> Any:
 
 
 def numbers(array: Any) -> Any:
-    """A NumPy array with each float as the exact mpf, as a nested list."""
+    """Convert a NumPy array to nested lists of mpf, each equal to the float."""
     return [numbers(part) for part in array] if np.ndim(array) else mpf(float(array))
 
 
 def affine(W: Any, x: Any, b: Any) -> tuple[list[Any], list[float]]:
-    """W x + b exactly, and what rounding does to it."""
+    """Return the exact W x + b, and the bound of its rounding error."""
     pairs = [
         (sum((w * v for w, v in zip(row, x, strict=True)), c),
          float(sum((abs(w * v) for w, v in zip(row, x, strict=True)), abs(c))))
@@ -123,7 +123,7 @@ def log_gate(pre: Any, kind: str) -> Any:
 
 
 def check_lstm(case: Case, y: Array) -> None:
-    """Eqs 28–33 of the paper."""
+    """Compute Eqs 28–33 of the paper with error bounds."""
     W, R, b = (numbers(case.layer.params[name]) for name in "WRb")
     H = case.layer.hidden_size
     h, c = (
@@ -158,7 +158,7 @@ def check_lstm(case: Case, y: Array) -> None:
 
 
 def check_slstm(case: Case, y: Array, after: Any) -> None:
-    """Eqs 34–40 without a stabiliser: c/n is an average, of weights with a relative error."""
+    """Compute Eqs 34–40 without a stabiliser; c/n is an average of weights with relative errors."""
     layer, (W, b) = case.layer, (numbers(case.layer.params[name]) for name in "Wb")
     H, NH = layer.hidden_size, layer.num_heads
     DH, R = H // NH, numbers(layer.params["R"])
@@ -204,7 +204,7 @@ def check_slstm(case: Case, y: Array, after: Any) -> None:
 
 
 def check_mlstm(case: Case, y: Array, after: Any) -> None:  # noqa: C901
-    """Eqs 19–27 without a stabiliser, per head; absolute sums carry the quotient's condition."""
+    """Compute Eqs 19–27 for each head without a stabiliser; absolute sums give the conditioning."""
     layer, p = case.layer, {name: numbers(array) for name, array in case.layer.params.items()}
     NH, DK, DV = (
         layer.num_heads,

@@ -1,8 +1,8 @@
-"""The float64 forwards against the plain equations in 50 digits, T = 50.
+"""The float64 forwards against the plain equations in 50 digits, for T = 50.
 
-With ordinary gates the error is that of a few roundings: 1e-13 at most. With pre-activations up
-to ±300 the exponents log f + m − m′ are differences of numbers as large as 300·T, each rounded to
-half a unit in the last place; this error of an exponent is the relative error of what it scales.
+With ordinary gates the error is a few roundings, at most 1e-13. With pre-activations up to ±300,
+the exponents log f + m − m′ are differences of numbers as large as 300·T, each rounded to half a
+unit in the last place. The error of an exponent is the relative error of its power.
 See "What a float stabiliser costs" in docs/derivations/stabiliser.md.
 """
 
@@ -41,7 +41,7 @@ def _case(variant: Variant, seed: int, extreme: bool) -> Case:
 
 
 def _expected(variant: Variant, case: Case) -> tuple[Any, Any]:
-    """Outputs (T, H), and the final memory in plain scaling."""
+    """Return outputs (T, H) and the final memory without the factor e^m."""
     xs, state, layer = plain.exactly(case.x[0]), case.state, case.layer
     if variant.is_mlstm:
         scale = [exp(mpf(float(m))) for m in state.m[0]] if variant.stabilised else [mpf(1)] * 2
@@ -62,7 +62,7 @@ def _expected(variant: Variant, case: Case) -> tuple[Any, Any]:
 
 
 def _relative_error(got: Any, expected: Any) -> float:
-    """Max norm of the difference over max norm of the truth."""
+    """Return the max norm of the difference divided by that of the exact value."""
     pairs = [
         (mpf(float(a)), b)
         for row, truth in zip(got, expected, strict=True)

@@ -1,4 +1,4 @@
-"""The recurrences over given pre-activations are the layers without their input matrix."""
+"""The recurrences over given pre-activations equal the layers without their input matrices."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

@@ -46,7 +46,7 @@ def test_float32_gradients_agree_with_float64_references(
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("T", [4, 8, 16, 32])
 def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> None:
-    """One row of one unit: steps lie T entries apart, at which vectorised loops have had bugs."""
+    """With one row of one unit, steps have a stride of T, at which vectorised loops had bugs."""
     case = make(variant, Sizes(1, T, 2, 1, 1, 1, True, 0.3, T), dtype=dtype, scale=0.5)
     report = gradcheck(case.layer, *case.inputs, rng=1, methods=["complex"], max_entries=16)
     assert report.passed, str(report)
@@ -55,7 +55,7 @@ def test_strides_of_a_vector_register(variant: Variant, T: int, dtype: Any) -> N
 @pytest.mark.parametrize("eps", [0, 0.3])
 @pytest.mark.parametrize("b_i", [0, -9])
 def test_a_normaliser_takes_the_mean_from_what_is_read(eps: float, b_i: float) -> None:
-    """δq and δk of a last step in one term each, as the derivation of mLSTM has them."""
+    """δq and δk of a last step have one term each, as in the derivation of mLSTM."""
     rng = np.random.default_rng(0)
     cell, x, dh = mLSTMCell(3, 32, 16, eps=eps), *rng.standard_normal((2, 1, 32))
     cell = cell.with_params({n: rng.standard_normal(a.shape) for n, a in cell.params.items()})
@@ -75,14 +75,14 @@ def test_a_normaliser_takes_the_mean_from_what_is_read(eps: float, b_i: float) -
 
 
 def methods_at_zero(variant: Variant) -> list[str]:
-    """No differences for an sLSTM, which has no state beside n = 0."""
+    """Finite differences are impossible for an sLSTM at n = 0, the boundary of its states."""
     real = [] if variant.sequence is sLSTM else ["difference"]
     return ["complex", "adjoint", *real]
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_an_explicit_zero_state_has_gradients_of_its_own(variant: Variant) -> None:
-    """A state that is learned starts at zero, m = 0 included; its gradient is not zero there."""
+    """A learned state starts at zero, including m = 0, where its gradient is not zero."""
     case = make(variant, Sizes(2, 4, 3, 2, 2, 3, False, 1e-6, 3))
     zeros = case.layer.init_state(2)
     zeros = type(zeros)(*(None if a is None else np.zeros_like(a) for a in zeros))

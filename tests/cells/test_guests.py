@@ -1,4 +1,4 @@
-"""Both GRUs, Elman and peephole LSTM: 50 digits, all gradients, bad input, planted errors."""
+"""Both GRUs, Elman and peephole LSTM: 50 digits, all gradients, bad input, seeded mistakes."""
 
 import re
 from typing import Any
@@ -30,7 +30,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def _error(got: Any, expected: Any) -> float:
-    """The largest error beside the largest number; a longdouble is the sum of two floats."""
+    """Return the largest error relative to the largest number; a longdouble is two floats."""
     exact = [mpf(float(v)) + mpf(float(v - float(v))) for v in got]
     distance = max(abs(a - b) for a, b in zip(exact, expected, strict=True))
     return float(distance / max(abs(b) for b in expected))
@@ -254,7 +254,7 @@ def test_planted_errors_are_caught(cell: type[Any], right: str, wrong: str) -> N
 
 
 class Untouched(np.ndarray):
-    """An array that nothing may be computed with."""
+    """An array that raises an error in any computation."""
 
     def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
         raise AssertionError("something is computed")

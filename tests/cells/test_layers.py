@@ -1,4 +1,4 @@
-"""What a user of the layers relies on: names, views, layouts, starting values, T = 0, long runs."""
+"""Behaviour of layers: names, views, layouts, initial values, T = 0, long sequences."""
 
 from typing import Any, NamedTuple
 
@@ -61,7 +61,7 @@ def test_gates_are_live_views_in_the_order_i_f_z_o(variant: Variant) -> None:
 
 
 def test_per_gate_weights_are_the_equations() -> None:
-    """One step by hand with the names of the notebook."""
+    """Compute one step by hand with the names of the notebook."""
     rng = np.random.default_rng(1)
     cell = LSTMSequence(3, 4, rng=rng)
     x, h, c = rng.standard_normal(3), rng.standard_normal(4), rng.standard_normal(4)
@@ -113,7 +113,7 @@ def test_an_empty_sequence_passes_the_state_and_its_cotangent_through(
 def test_the_first_step_of_an_empty_row_does_not_depend_on_the_row_beside_it(
     variant: Variant,
 ) -> None:
-    """A fresh row with ĩ = −120 beside a live one: NaN where emptiness is decided per batch."""
+    """An empty row with ĩ = −120 next to a live row gives NaN if emptiness is decided per batch."""
     case = make(variant, Sizes(2, 1, 3, 2, 2, 2, True, 0.0, 0), dtype=np.float32)
     empty = case.layer.init_state(1)
     state = type(case.state)(
@@ -138,7 +138,7 @@ def test_the_first_step_of_an_empty_row_does_not_depend_on_the_row_beside_it(
 def test_an_explicit_zero_state_is_empty_however_small_the_input_gate(
     i_pre: float, dtype: Any
 ) -> None:
-    """n = 0 beside m = 0, and i′ = e^(ĩ − m) small, subnormal or 0: as with m = −∞."""
+    """n = 0 with m = 0, and i′ = e^(ĩ − m) small, subnormal or 0, gives the same as m = −∞."""
     layer = sLSTM(1, 1, rng=np.random.default_rng(0), dtype=dtype)
     place(layer, "i", 0, i_pre)
     place(layer, "f", None, 5)
@@ -160,7 +160,7 @@ def test_an_explicit_zero_state_is_empty_however_small_the_input_gate(
 @pytest.mark.parametrize("bias", [5.0, 15.0, 25.0, 36.0, 100.0])
 @pytest.mark.parametrize("gate", "ifzo")
 def test_gradients_of_saturated_gates_keep_their_digits(gate: str, bias: float) -> None:
-    """σ′ and tanh′ far out are tiny, not 0: every gradient is right relative to itself."""
+    """σ′ and tanh′ of large arguments are tiny, not 0: each gradient has a small relative error."""
     lstm = LSTMSequence(1, 1, rng=np.random.default_rng(0))
     gate_rows(lstm.params["b"], gate)[...] = bias
     report = gradcheck(lstm, np.array([[[0.3]]]), rng=0, methods=["complex"])
@@ -193,7 +193,7 @@ def test_mlstm_with_a_query_that_meets_no_key(eps: float, dtype: Any) -> None:
 
 
 def test_the_gradient_where_the_floor_of_the_denominator_is_clipped() -> None:
-    """q·n = 0, eps = 0 and e^−m below its bound: there h does change with the gauge."""
+    """With q·n = 0, eps = 0 and e^−m below its bound, h depends on the gauge."""
     rng = np.random.default_rng(0)
     q, k = np.array([[[[1.0, -1.0]]]]), np.ones((1, 1, 1, 2))
     v, i, f = rng.standard_normal((1, 1, 1, 2)), np.full((1, 1, 1), 900.0), np.ones((1, 1, 1))
@@ -204,7 +204,7 @@ def test_the_gradient_where_the_floor_of_the_denominator_is_clipped() -> None:
         )
 
     class Odd(NamedTuple):
-        """A state of which C is not that of equal keys, so that Cᵀq is not 0."""
+        """Return a state whose C is not from equal keys, so that Cᵀq is not 0."""
 
         C: Array
         n: Array
@@ -241,7 +241,7 @@ def test_the_gradients_of_a_state_taken_for_empty_are_zero() -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_a_hundred_thousand_steps(variant: Variant) -> None:
-    """T = 100,000 with gates up to ±50: no NaN, no infinity, no warning, forward and backward."""
+    """Forward and backward give no NaN, infinity or warning for T = 100,000 and gates up to ±50."""
     if variant.options == {"forget_gate": "exp", "input_gate": "sigmoid"}:
         pytest.skip("nothing bounds C in this variant")
     T = 100_000

@@ -1,4 +1,4 @@
-"""Batches of sequences of different lengths: padding reaches nothing, whatever it holds."""
+"""Batches of sequences of different lengths: the values of padding have no effect."""
 
 from typing import Any
 
@@ -84,7 +84,7 @@ def _row(tree: Any, row: int) -> Any:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_row_that_takes_no_step_keeps_the_zero_state_without_a_warning(dtype: Any) -> None:
     layer = sLSTM(1, 1, dtype=dtype, rng=np.random.default_rng(0))
-    layer.params["b"][0] = -800  # i′ underflows, and with n₋ = 0 there is 0/0 in what is dropped
+    layer.params["b"][0] = -800  # i′ underflows; with n₋ = 0, padding contains 0/0
     zero = np.zeros((1, 1), dtype)
     y, state, cache = layer.forward(np.zeros((1, 3, 1), dtype), (zero,) * 4, lengths=np.array([0]))
     assert not y.any()

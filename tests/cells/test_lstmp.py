@@ -1,4 +1,4 @@
-"""LSTM with a projection: values in 50 digits, all gradients, an LSTM as a case, planted errors."""
+"""LSTM with a projection: 50 digits, all gradients, LSTM as a special case, seeded mistakes."""
 
 import re
 from typing import Any

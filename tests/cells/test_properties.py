@@ -1,4 +1,4 @@
-"""What holds for every cell, whatever its shape and its numbers."""
+"""Properties of every cell for all shapes and numbers."""
 
 import copy
 from typing import Any
@@ -29,7 +29,7 @@ def _plus(a: dict[str, Array], b: dict[str, Array]) -> dict[str, Array]:
 
 @given(variant=variants, s=sizes, cut=st.integers(0, 9))
 def test_two_calls_equal_one(variant: Variant, s: Sizes, cut: int) -> None:
-    """A sequence cut anywhere has the same outputs, the same last state and the same gradients."""
+    """A sequence in two parts has the same outputs, final state and gradients."""
     case, cut = make(variant, s), min(cut, s.T)
     dy, dstate = case.cotangents()
     y, state, cache = case.layer.forward(case.x, case.state)
@@ -47,12 +47,12 @@ def test_two_calls_equal_one(variant: Variant, s: Sizes, cut: int) -> None:
 
 
 bounded = variants.filter(lambda v: v.options != {"forget_gate": "exp", "input_gate": "sigmoid"})
-"""Without the one variant whose C has no bound: it overflows where its mathematics does."""
+"""Exclude the variant whose C is unbounded and can overflow."""
 
 
 @given(variant=bounded, s=sizes)
 def test_a_row_does_not_know_its_neighbours(variant: Variant, s: Sizes) -> None:
-    """Each row alone gives what it gives in the batch, even beside rows of extreme numbers."""
+    """The results of a row do not depend on the other rows, even with extreme numbers."""
     case = make(variant, s)
     x, state = case.x.copy(), case.state
     x[1:] *= 1e4
@@ -72,7 +72,7 @@ def test_a_row_does_not_know_its_neighbours(variant: Variant, s: Sizes) -> None:
 
 @given(variant=variants.filter(lambda v: v.stabilised), s=sizes, shift=st.floats(-20, 20))
 def test_the_stabiliser_is_a_gauge(variant: Variant, s: Sizes, shift: float) -> None:
-    """(c, n, m) and (c·e^a, n·e^a, m − a) are one state, for outputs and for what follows."""
+    """(c, n, m) and (c·e^a, n·e^a, m − a) give the same outputs and later states."""
     case = make(variant, Sizes(**{**s.__dict__, "eps": 0.0}))
     state = random_state(case, s.B)
     scale = np.exp(shift)
@@ -141,10 +141,10 @@ def test_extreme_gates_are_finite(variant: Variant, s: Sizes, size: float, dtype
 )
 @given(variant=variants, s=sizes, dtype=st.sampled_from([np.float64, np.longdouble]))
 def test_a_sequence_is_its_steps(variant: Variant, s: Sizes, dtype: Any) -> None:
-    """The sequence equals the single step, repeated: outputs, states and gradients.
+    """The sequence equals repeated single steps in outputs, states and gradients.
 
-    To the bound that README states, and in extended precision, where there is one, to a thousandth
-    of it: what the two forms compute is the same, and the rest is rounding.
+    The bound is that in the README. In extended precision, if available, it is a thousandth of
+    that: both compute the same, up to rounding.
     """
     case = make(variant, s, dtype=dtype)
     bound = 1e-12 if np.finfo(dtype).eps > 1e-18 else 1e-15
@@ -198,7 +198,7 @@ def test_dtype_is_kept_and_inputs_are_left_alone(
 
 @given(variant=variants, s=sizes)
 def test_evaluation_in_blocks_equals_forward(variant: Variant, s: Sizes) -> None:
-    # Small weights: large recurrent ones are chaotic, and amplify a rounding without limit.
+    # Small weights: with large recurrent weights, the state is chaotic and amplifies roundings.
     case = make(variant, Sizes(**{**s.__dict__, "T": s.T * 40}), scale=0.3)
     y, state, _ = case.layer.forward(case.x, case.state)
     assert_close(case.layer(case.x, case.state), (y, state), 1e-12, 1e-14)
@@ -206,7 +206,7 @@ def test_evaluation_in_blocks_equals_forward(variant: Variant, s: Sizes) -> None
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=str)
 def test_what_comes_out_shares_no_memory_with_what_went_in(variant: Variant) -> None:
-    """Changing an output or a state afterwards must not change what the backward gives."""
+    """Modifying an output or a state must not change the results of the backward."""
     case = make(variant, Sizes(2, 3, 3, 2, 2, 2, True, 0.1, 5))
     dy, dstate = case.cotangents()
     y, state, cache = case.layer.forward(case.x, case.state)

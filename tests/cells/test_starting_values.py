@@ -1,4 +1,4 @@
-"""Fresh parameters have the distributions that the derivations name."""
+"""Initial parameters have the distributions in the derivations."""
 
 import numpy as np
 
@@ -10,14 +10,14 @@ D, H, NH = 60, 400, 4
 
 
 def uniform(array: Array, limit: float) -> bool:
-    """Whether numbers fill (−limit, limit) evenly."""
+    """Return whether numbers are uniform in (−limit, limit)."""
     even = abs(array.std() - limit / np.sqrt(3)) < 0.05 * limit and abs(array.mean()) < 0.1 * limit
     lowest, highest = array.min() / limit, array.max() / limit
     return bool(even and -1 <= lowest < -0.97 and 0.97 < highest <= 1)
 
 
 def normal(array: Array, std: float) -> bool:
-    """Whether numbers have mean 0 and that deviation, and some lie outside two of them."""
+    """Return whether numbers have mean 0 and this deviation, some beyond two deviations."""
     inside = abs(array.mean()) < 0.1 * std and abs(array.std() - std) < 0.05 * std
     return bool(inside and np.abs(array).max() > 2.5 * std)
 
@@ -32,7 +32,7 @@ def test_uniform_cells() -> None:
 
 
 def test_lstm_gru_and_rnn() -> None:
-    """As in PyTorch: every parameter, also of a projection, by the number of units."""
+    """As in PyTorch, the limit of every parameter, also of a projection, depends on H."""
     options: dict[type, dict[str, int]] = {LSTM: {"proj_size": 100}, GRU: {}, RNN: {}}
     for layer, more in options.items():
         made = layer(D, H, 2, bidirectional=True, rng=np.random.default_rng(0), **more)

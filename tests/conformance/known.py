@@ -20,7 +20,7 @@ def tables() -> str:
 
 
 def rows(bugs: list[Bug]) -> list[str]:
-    """A row for each mistake; one for all orders of gates that no convention has."""
+    """Return a row for each mistake, with one row for all gate orders without a convention."""
     found, orders = [], 0
     for name in dict.fromkeys(bug.name for bug in bugs):
         same = [bug for bug in bugs if bug.name == name]

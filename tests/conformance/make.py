@@ -1,4 +1,4 @@
-"""Write the small set anew: ``python -m tests.conformance.make``, after a change to the cases."""
+"""Write the small set again after a change to the cases: ``python -m tests.conformance.make``."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Right ports of the subjects that have a kernel: the package's own."""
+"""Correct ports of the subjects with a kernel, made of the package itself."""
 
 from typing import Any
 
@@ -61,7 +61,7 @@ def _sizes(case: Case) -> dict[str, Any]:
 
 
 def _state(like: Any, state: Arrays) -> Any:
-    """The parts of a state by name, in its type; None if there are none."""
+    """Return the arrays of a state in its type; None if there are none."""
     if not state:
         return None
     if isinstance(like, mLSTMState):

@@ -1,4 +1,4 @@
-"""Right ports pass every case, and a result that is wrong anywhere does not."""
+"""Correct ports pass every case, and a wrong entry anywhere fails."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ VALUES: dict[str, Any] = {
 
 @pytest.mark.parametrize("family", ["lstm", "slstm", "mlstm", "mlstmsig", "gru", "peephole"])
 def test_slopes_that_are_formed_from_values_are_right(family: str) -> None:
-    """Where a gate is saturated they have no digit, but an error of a rounding."""
+    """Gradients of a saturated gate have no correct digit, but an error of one rounding."""
     for case in conformance.cases(f"{family}.step"):
         other = with_functions(case.subject.specification, "backward", **VALUES)
         assert other is not case.subject.specification

@@ -1,4 +1,4 @@
-"""Vectors as files: there and back in both formats, and nothing is believed of a damaged set."""
+"""Vectors as files: round trips in both formats, and rejection of damaged sets."""
 
 import json
 import re
@@ -83,7 +83,7 @@ def test_another_version(folder: Path) -> None:
 )
 def test_a_manifest_that_says_something_else(folder: Path, found: Any) -> None:
     _change(folder, "cases", found)
-    with pytest.raises(CheckpointError, match="expected a whole manifest"):
+    with pytest.raises(CheckpointError, match="expected a complete manifest"):
         read_vectors(folder)
 
 
@@ -100,7 +100,7 @@ def test_an_id_that_leads_out_of_the_folder(folder: Path, name: Any) -> None:
     said = json.loads((folder / "manifest.json").read_text("utf-8"))
     said["cases"][0]["id"] = name
     _change(folder, "cases", said["cases"])
-    with pytest.raises(CheckpointError, match="expected a whole manifest"):
+    with pytest.raises(CheckpointError, match="expected a complete manifest"):
         read_vectors(folder)
 
 
@@ -141,7 +141,7 @@ def test_a_format_that_there_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, '{"a": 1, "a": 2}'])
 def test_a_manifest_that_is_none(folder: Path, text: str) -> None:
     (folder / "manifest.json").write_text(text, "utf-8")
-    with pytest.raises(CheckpointError, match="expected a whole manifest"):
+    with pytest.raises(CheckpointError, match="expected a complete manifest"):
         read_vectors(folder)
 
 

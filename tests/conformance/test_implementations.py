@@ -1,4 +1,4 @@
-"""What others wrote, run on the kit: the table of the docs is what comes out."""
+"""Other implementations in the kit: their outcomes are in the table of the docs."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ VERSIONS = {package: number for package, number, _ in TABLES}
 ROW = re.compile(r"^(\| .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", re.M)
 ROWS = [(package, *found) for package, _, text in TABLES for found in ROW.findall(text)]
 REFUSED = {"no step", "keys unlike values"}
-"""What an implementation that lacks it raises for; what else is lacking, no port can ask for."""
+"""Cases for which an implementation without the feature raises an error."""
 
 
 def test_every_implementation_has_a_row() -> None:

@@ -1,4 +1,4 @@
-"""The page of known mistakes is in step with them, and names those of a peer."""
+"""The page of known mistakes is up to date, and lists those of peers."""
 
 from typing import Any
 

@@ -1,7 +1,7 @@
-"""The kit is tested by mutation: every known mistake fails, and is named; a right port never fails.
+"""Mutation tests of the kit: every known mistake fails and is named, and correct ports pass.
 
-A mistaken port is the specification with the mistake, in float64; the diagnosis of a float32 case
-computes in float32, so that no number is the very same.
+A port with a mistake is the specification with the mistake, in float64. The diagnosis of a float32
+case computes in float32, so that its numbers differ from those of the port.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from tests.conformance import ports
 from tests.conformance.test_cases import KERNELS
 
 STACKS = ("lstm.stack",)
-"""Of these one stands for all: they are slow, and the bugs in them are those of sequences."""
+"""Subjects of which one is tested: they are slow, and have the same mistakes as sequences."""
 SUBJECTS_HERE = [
     name
     for name in SUBJECTS
@@ -37,15 +37,15 @@ OF_THE_FORMAT = (
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
 )
-"""Where the format decides whether a number is 0, 1 or infinite, a port in float64 is another."""
+"""Flags of cases in which a float64 port differs, because the dtype decides about 0, 1 or inf."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")
-"""Seen where no state is given, and not where one is that has an empty row."""
+"""Mistakes that fail only without a given state, not with one that has an empty row."""
 
 
 def concerned(subject: str) -> list[Bug]:
-    """The mistakes that can be made in a subject; in a stack those of stacks alone."""
+    """Return the mistakes that are possible in a subject; for a stack, only those of stacks."""
     found = [bug for bug in BUGS if bug.concerns(subject)]
     return [bug for bug in found if "*.stack" in bug.subjects[:1]] if subject in STACKS else found
 
@@ -101,7 +101,7 @@ POINTS = [
     for dtype in ("float32", "float64")
     if dtype == "float32" or not name.endswith((".sequence", ".stack", ".chunkwise"))
 ]
-"""In float64 the steps will do."""
+"""In float64, steps are sufficient."""
 
 
 def tried(subject: str, dtype: str, trials: int) -> list[Bug]:
@@ -135,7 +135,7 @@ def test_every_mistake_is_tried() -> None:
 
 
 def right_ports(case: Case) -> Iterator[Arrays]:
-    """The specification in the dtype of the case, and the kernel, where there is one."""
+    """Return the specification in the dtype of the case, and the kernel if there is one."""
     yield case.results()
     if case.subject.name in KERNELS:
         yield (ports.layer if case.subject.name.endswith(".sequence") else ports.form)(case)

@@ -1,4 +1,4 @@
-"""A report touches nobody else: not the package, not other threads, not the inputs of a case."""
+"""A report does not modify the package, other threads or the inputs of a case."""
 
 import ctypes
 import sys
@@ -28,7 +28,7 @@ def mistake(name: str, subject: str) -> Bug:
 
 
 def package() -> dict[tuple[str, ...], int]:
-    """What all modules and classes of the package hold, and the code of all functions."""
+    """Return the members of all modules and classes of the package, and the code of functions."""
     return {place: id(value) for place, value in parts()}
 
 
@@ -120,14 +120,14 @@ def test_reports_that_overlap_are_right_and_leave_the_package_as_it_was() -> Non
 
 
 def in_place(case: Case) -> Arrays:
-    """A right port that keeps its memory where it was given, as many do."""
+    """A correct port that updates the state in place, as many do."""
     right = dict(case.results())
     case.inputs["state.c"][...] = right["final.c"]
     return right | {"final.c": case.inputs["state.c"]}
 
 
 def by_address(case: Case) -> Arrays:
-    """The same in a language that does not ask NumPy."""
+    """The same in a language that ignores NumPy's read-only flag."""
     right = dict(case.results())
     for name in ("h", "c"):
         array = case.inputs[f"state.{name}"]

@@ -1,4 +1,4 @@
-"""The set that ships with the package: small, as its schema says, and what is computed today."""
+"""The set in the package is small, matches its schema, and equals the current results."""
 
 import json
 
@@ -14,7 +14,7 @@ from numpy_xlstm.conformance.small import small_cases
 STORED = read_vectors(SMALL)
 MADE = {case.id: case for case in small_cases()}
 WIDE = np.finfo(TRUTH).nmant > np.finfo(np.float64).nmant
-"""Whether the truth has digits to spare here, so that two of them round at most to neighbours."""
+"""Return whether longdouble is wider than float64 here, so that rounded results are neighbours."""
 MANIFEST = json.loads((SMALL / "manifest.json").read_text("utf-8"))
 SCHEMA = json.loads((SMALL.parent / "manifest.schema.json").read_text("utf-8"))
 
@@ -57,7 +57,7 @@ def test_it_is_what_is_computed(case: Case) -> None:
 
 @pytest.mark.parametrize("case", STORED)
 def test_it_is_drawn_the_same_elsewhere(case: Case) -> None:
-    """No bound is near the limit above which a case is drawn anew."""
+    """No bound is near the limit above which a case is redrawn."""
     near = scales(case.subject, case.inputs, case.expected)
     for name, bound in case.bounds.items():
         least = np.finfo(case.dtype).tiny / ILL**2
@@ -85,7 +85,7 @@ def test_the_schema_refuses_a_result_without_a_bound() -> None:
 
 @pytest.mark.parametrize("case", STORED)
 def test_formulas_give_the_place_of_an_entry(case: Case) -> None:
-    """With the parts of the layout counted up, the formula counts all entries."""
+    """Over all parts of the layout, the formula gives the index of each entry."""
     said = next(each for each in MANIFEST["cases"] if each["id"] == case.id)
     for name, tensor in {**said["inputs"], **said["results"]}.items():
         shape = case.inputs[name].shape if name in case.inputs else case.expected[name].shape
@@ -99,7 +99,7 @@ def test_formulas_give_the_place_of_an_entry(case: Case) -> None:
 
 
 def _parts(layout: str, shape: tuple[int, ...]) -> tuple[list[str], list[int]]:
-    """Names and sizes of the parts, read by hand: those of a group with one free size."""
+    """Parse names and sizes of the parts of a group with one free size."""
     names: list[str] = []
     sizes: list[int] = []
     groups = layout.replace("(", "|(").replace(")", ")|").split("|")

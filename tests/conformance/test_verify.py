@@ -1,4 +1,4 @@
-"""What is wrong with results is a row of the report, and the other cases go on."""
+"""Wrong results are rows of the report, and all other cases are run."""
 
 import contextlib
 import json
@@ -38,7 +38,7 @@ CASE = next(case for case in CASES if case.id == "slstm.sequence.sigmoid.ordinar
 
 
 def changed(change: Callable[[Arrays], Any]) -> list[tuple[str, str]]:
-    """The failing rows of results that are right but for a change."""
+    """Return the failed rows of correct results with a change."""
     results = {name: array.copy() for name, array in CASE.expected.items()}
     change(results)
     return [(row.tensor, row.note) for row in compare(CASE, results) if not row.passed]
@@ -90,7 +90,7 @@ def test_minus_infinity_is_equal_to_itself_alone() -> None:
     case.check(case.expected)
     with pytest.raises(AssertionError, match=r"final\.m +inf +24 of 24 entries; .* got 0"):
         case.check({**case.expected, "final.m": np.zeros((3, 8), np.float32)})
-    with pytest.raises(ShapeError, match="results: expected arrays by name; got NoneType"):
+    with pytest.raises(ShapeError, match="results: expected a mapping of arrays; got NoneType"):
         case.check(None)  # type: ignore[arg-type]
 
 
@@ -265,7 +265,7 @@ if how == "half":
         ("fail", "the program has ended with exit status 1: a word of farewell"),
         ("hang", "stopped at the time limit of 0.5 s"),
         ("crash", "the program has ended with signal 9"),
-        ("nothing", "the program has ended well and written no file"),
+        ("nothing", "the program has ended without an error, but has written no file"),
         ("half", "no results: "),
     ],
 )
@@ -331,7 +331,9 @@ def test_a_port_that_returns_no_results(answer: Any) -> None:
     report = verify(CASES[:2], lambda case: case.expected if case is CASES[1] else answer)
     assert [v.passed for v in report.verdicts] == [False, True]
     assert (
-        report.verdicts[0].rows[0].note.startswith(f"expected results by name; got {answer!r:.9}")
+        report.verdicts[0]
+        .rows[0]
+        .note.startswith(f"expected a mapping of results; got {answer!r:.9}")
     )
     assert str(report)
 

@@ -1,4 +1,4 @@
-"""Layers of the tests' own, as plain NumPy classes that follow the protocol and can be wrong."""
+"""Plain NumPy layers for tests, with optional mistakes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ class State(NamedTuple):
 
 
 class ExponentialStep:
-    """One step of an sLSTM with one head; a plant names the term that its backward leaves out."""
+    """One step of an sLSTM with one head; ``plant`` names a term that its backward omits."""
 
     tensor_axes: dict[str, str] = {  # noqa: RUF012
         "W": "(gate=ifzo unit) input",
@@ -67,7 +67,7 @@ class ExponentialStep:
 
 
 class Square:
-    """y = w x², with whatever is to be wrong given as a function that replaces the backward."""
+    """y = w x², with an optional function that replaces the backward."""
 
     def __init__(self, backward: Callable[..., Any] | None = None) -> None:
         self.params = {"w": np.array([1.5, -2.0])}

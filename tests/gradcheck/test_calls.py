@@ -1,4 +1,4 @@
-"""A backward that is right in one way of calling it and wrong in another: each is checked."""
+"""Backwards that are wrong only in one way of calling; gradcheck tries each way."""
 
 from typing import Any
 

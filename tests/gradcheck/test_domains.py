@@ -1,4 +1,4 @@
-"""Differences that leave the domain of the forward, and steps that are lost in large numbers."""
+"""Finite differences outside the domain of the forward, and steps below the precision of x."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def cross_entropy_backward(dy: Array, p: Array) -> Array:
 
 
 def real(pair: Pair) -> Pair:
-    """The same without complex numbers."""
+    """The same layer without support of complex numbers."""
     forward, backward = pair
 
     def checked(x: Array) -> Any:

@@ -1,4 +1,4 @@
-"""PyTorch and JAX through ``from_torch`` and ``from_jax``: right passes, each wrong one fails."""
+"""PyTorch and JAX through ``from_torch`` and ``from_jax``: only correct layers pass."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ def failing(report: Report) -> set[str]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Threads for matrices of a few numbers only wait for one another."""
+    """Use one thread, because small matrices are slower with more."""
     torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not installed")
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Ties of a maximum within the step of the differences: no false alarm, and no free pass."""
+"""Ties of a maximum within a difference step: no false alarm, and no wrong gradient passes."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ TIES = np.array([2.0, 3.0, 1.0, 2.5])
 
 
 def _several_ties(distance: float, factor: float = 1.0) -> Any:
-    """Σ w max(slope x, −tie) of real numbers: at x = 0 no outer slope is the one between them."""
+    """Σ w max(slope x, −tie) of real x, with another slope at x = 0 than further away."""
 
     def forward(x: Array) -> Any:
         y = np.maximum(np.multiply.outer(x, SLOPES), -distance * TIES)
@@ -89,7 +89,7 @@ def test_a_small_kink_on_a_steep_curve(factor: float, status: str) -> None:
 
 
 def _maximum(x: Array) -> tuple[Array, Any]:
-    """The largest of each row, the first one if several are."""
+    """The largest number of each row, the first at a tie."""
     first = x.argmax(-1)[:, None]
     return np.take_along_axis(x, first, -1)[:, 0], (x, first)
 
@@ -177,7 +177,7 @@ def test_a_slope_between_both_sides_of_a_tie_is_at_a_kink() -> None:
 
 @pytest.mark.parametrize("real", [False, True])
 def test_many_ties_of_a_large_tensor_leave_it_undecided(real: bool) -> None:
-    """Along a line through several ties each takes a branch of its own."""
+    """On a line through several ties, each tie takes its own branch."""
     x = np.random.default_rng(0).standard_normal(100)
     x[::7] = 0
 

@@ -1,4 +1,4 @@
-"""A right layer never fails, over random shapes, by any method."""
+"""Correct layers pass by every method, for random shapes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Backwards that are right only at the given parameters, or only for inputs like those given."""
+"""Backwards that are correct only at the given parameters or for similar inputs."""
 
 import copy
 from typing import Any
@@ -119,7 +119,7 @@ def test_nothing_of_the_layer_is_changed(layer: Any, value: Array) -> None:
 
 
 class OfParts:
-    """A layer that gives its parameters to a part for the forward only: the part has them, too."""
+    """A layer whose forward passes its parameters to a part, which then keeps them."""
 
     def __init__(self, part: Any) -> None:
         self.part, self.params = part, part.params

@@ -1,4 +1,4 @@
-"""Where wrong entries are: by index, by name, and what they have in common."""
+"""Descriptions of wrong entries by index, name and common properties."""
 
 from inspect import isclass, signature
 from typing import Any

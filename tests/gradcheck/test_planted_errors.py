@@ -1,7 +1,7 @@
-"""Wrong backwards of many kinds, planted into each of the three cells: all must be caught.
+"""Seeded mistakes of many kinds in the backwards of the three cells, all of which must be found.
 
-A wrapper spoils what a right backward returns; ``tests/mutants`` spoils lines of the cells. Every
-plant is checked to change the gradients, so that none is caught by chance.
+A wrapper changes the results of a correct backward; ``tests/mutants`` changes lines of the cells.
+Each mistake is checked to change the gradients.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Plant = Callable[[Any, Backward], Backward]
 
 
 class Spoiled:
-    """A layer whose backward is right, and then spoiled."""
+    """A layer with a change of the results of its correct backward."""
 
     def __init__(self, layer: Any, plant: Plant) -> None:
         self.layer, self.plant = layer, plant
@@ -40,7 +40,7 @@ class Spoiled:
 
 
 def _grad(name: str, change: Callable[[Array], Any]) -> Plant:
-    """Change the gradient of one parameter; ``name`` is that of LSTM and sLSTM, or W_q's kin."""
+    """Change the gradient of one parameter: ``name``, or the corresponding one of mLSTM."""
 
     def plant(layer: Any, result: Backward) -> Backward:
         dx, dstate0, grads = result
@@ -65,7 +65,7 @@ def _input(change: Callable[[Array], Array]) -> Plant:
 
 
 def _swap_halves(g: Array) -> Array:
-    """The gradients of two gates in each other's place."""
+    """Swap the gradients of two gates."""
     half = len(g) // 2
     return np.concatenate([g[half:], g[:half]])
 

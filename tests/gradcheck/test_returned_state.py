@@ -1,4 +1,4 @@
-"""A forward that takes a state and is given none is also checked from the one that it returns."""
+"""A forward called without a state is also checked from the state that it returns."""
 
 from typing import Any
 
@@ -86,7 +86,7 @@ def test_wrong_subclasses_of_our_cells(cell: type[Any]) -> None:
 
 
 def test_the_returned_state_is_that_of_other_inputs() -> None:
-    """An mLSTM that has only seen one v returns v, whatever q: its gradient is zero there."""
+    """An mLSTM that has seen only one v returns v for any q: the gradient of q is zero."""
     cell, rng = mLSTMCell(1, 1, qk_dim=2, eps=0.0), np.random.default_rng(3)
     for array in cell.params.values():
         array[...] = 1 + rng.random(array.shape)
@@ -156,7 +156,7 @@ def test_a_gradient_that_is_zero_everywhere(claimed: float, max_entries: int) ->
     ("claimed", "status"), [(0.0, "vacuous"), (2e-16, "vacuous"), (1e-16, "ok")]
 )
 def test_a_gradient_that_is_small_beside_another(claimed: float, status: str) -> None:
-    """Within what rounding of the other may do, only a gradient that is right says anything."""
+    """Within the rounding error of another tensor, only a correct gradient is evidence."""
     pair = (lambda a, z: (1e-16 * a + z, None)), (lambda dy, cache: (claimed * dy, dy))
     report = gradcheck(pair, x, x, rng=0, methods=["complex"])
     assert [row.status for row in report.rows] == [status, "ok"]

@@ -1,4 +1,4 @@
-"""Backwards that are right for cotangents of size 1, and not for a much larger or smaller one."""
+"""Backwards that are correct for cotangents of size 1, but not for much larger or smaller ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,7 @@ PLANTS: dict[str, tuple[int, dict[str, Change]]] = {
 
 
 def _named(report: Report) -> set[str]:
-    """The sizes, with their sign, at which the report finds the backward not linear."""
+    """Return the signed sizes at which the report finds that the backward is not linear."""
     rows = [row for row in report.failures if row.tensor == "linear in ȳ"]
     start = "the backward is not linear in the size of the cotangent: 2^"
     assert all(row.note.startswith(start) for row in rows), str(report)

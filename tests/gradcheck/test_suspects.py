@@ -1,4 +1,4 @@
-"""Right layers whose forward no reference can follow: the report says why."""
+"""Correct layers that no reference method can check; the report gives the reason."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ ANALYTIC = "is the forward analytic as written?"
 
 
 def _narrow(a: Array, dtype: Any = np.float32) -> Array:
-    """The array in float32, or its complex kin."""
+    """Convert an array to float32 or complex64."""
     return a.astype(np.result_type(dtype, np.complex64) if a.dtype.kind == "c" else dtype)
 
 
@@ -45,7 +45,7 @@ class Narrow:
 
 
 def _rounded(report: Report) -> str:
-    """The tensors that are said to be rounded."""
+    """Return the tensors that the report calls rounded."""
     found = [note for note in report.notes if "to float32, or less" in note]
     return found[0].removeprefix("the forward rounds ").split(" to ")[0].replace("W, x", "x, W")
 

@@ -1,4 +1,4 @@
-"""What the checker takes: names, dtypes, layers of many kinds, and what it says of others."""
+"""Targets of gradcheck: names, dtypes, layers of many kinds, and errors for others."""
 
 from collections.abc import Callable, Mapping
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ W = np.array([1.5, -2.0])
 
 
 class Layer:
-    """A layer y = x · w of which any part may be replaced."""
+    """A layer y = x · w, any part of which can be replaced."""
 
     def __init__(self, params: Any, backward: Callable[..., Any] | None = None) -> None:
         self.params = params

@@ -1,4 +1,4 @@
-"""Targets that write to what they are given, or that keep what they return: none goes unnoticed."""
+"""Targets that modify their arguments, or reuse arrays that they returned, are reported."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Random cases of LSTM and sLSTM, computed in three ways: unrolled, by the layer, by the kernel."""
+"""Random cases of LSTM and sLSTM, computed by the unrolled cell, the layer and the kernel."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ STATES = ("empty", "random", "zero", "far")
 
 @dataclass(frozen=True)
 class Sizes:
-    """A random case: its sizes, what its state and lengths are, and the seed of its numbers."""
+    """A random case: sizes, kinds of state and lengths, and a seed."""
 
     kind: str
     B: int
@@ -54,7 +54,7 @@ sizes = st.builds(
 
 
 class Results(NamedTuple):
-    """All that a forward and a backward give."""
+    """Results of a forward and a backward."""
 
     y: Array
     state: Any
@@ -64,7 +64,7 @@ class Results(NamedTuple):
 
 
 class Case:
-    """A cell with random parameters, its layer, inputs and cotangents."""
+    """Make a cell with random parameters, its layer, inputs and cotangents."""
 
     def __init__(self, s: Sizes, dtype: Any = np.float64) -> None:
         self.rng, self.dtype = np.random.default_rng(s.seed), dtype
@@ -92,7 +92,7 @@ class Case:
         return np.asarray(self.rng.standard_normal(shape)).astype(self.dtype)
 
     def starting_state(self, kind: str, B: int) -> Any:
-        """None; or any; or, of an sLSTM, with n = 0 beside a finite m, which may be far above ĩ."""
+        """Return None or a random state, for an sLSTM also one with n = 0 and finite m."""
         if kind == "empty":
             return None
         like = self.cell.init_state(B)
@@ -118,7 +118,7 @@ class Case:
         return Results(y, state, *self.layer.backward(self.dy, cache, self.dstate))
 
     def recurrent(self) -> Results:
-        """The kernel between two products."""
+        """Run the kernel between two matrix products."""
         W, R, b = (self.cell.params[name] for name in "WRb")
         heads = R.reshape(-1, 4 * R.shape[-1], R.shape[-1])
         lstm = isinstance(self.cell, LSTMCell)
@@ -133,7 +133,7 @@ class Case:
 
 
 def assert_same(got: Any, expected: Any, rtol: float, atol: float = 0.0) -> None:
-    """Same shapes and numbers, to rtol of the largest entry of each array; −inf equals −inf."""
+    """Compare shapes and numbers, to rtol of the largest entry of each array; −inf equals −inf."""
     for (name, a), (_, b) in zip(leaves("", got), leaves("", expected), strict=True):
         assert a.shape == b.shape, name
         assert a.dtype == b.dtype, name

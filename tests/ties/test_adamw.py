@@ -1,4 +1,4 @@
-"""AdamW's update, compiled, against its source over arrays; and its parts, whoever takes them."""
+"""The compiled update of AdamW against its Python source."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ SHAPES = st.lists(st.integers(0, 7), min_size=1, max_size=3).map(tuple)
 
 
 def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
-    """p, g, m and v of very different sizes, in any order of memory."""
+    """Return p, g, m and v of very different sizes, in any memory order."""
     rng = np.random.default_rng(seed)
     arrays = [(rng.standard_normal(shape) * 10.0 ** rng.integers(-6, 6, shape)) for _ in "pgmv"]
     arrays[3] = arrays[3] ** 2
@@ -37,7 +37,7 @@ def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
 def test_compiled_and_over_arrays(
     shape: tuple[int, ...], dtype: Any, scale: float, seed: int
 ) -> None:
-    """Two roundings of the terms of each sum: a compiled one has fewer."""
+    """Accept two roundings of the terms of each sum, because compiled sums round less."""
     if not compiled(dtype):
         pytest.skip("needs numba")
     by = adamw.Factors(0.97, 0.013, 0.21, 0.1, 0.98, 0.02, 1e-6)

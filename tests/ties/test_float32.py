@@ -21,7 +21,7 @@ def run(form: str, inputs: Any, state: Any, eps: float = 1e-6, forget: str = "ex
 
 
 def numbers(m: float, f: float, scale: float = 0.0) -> tuple[list[Array], Any]:
-    """In float32, inputs with f̃ = f, or random around it, and a state with m₀ = m.
+    """Return float32 inputs with f̃ = f or random around f, and a state with m₀ = m.
 
     q, k and n are positive, so that q·n does not cancel.
     """
@@ -35,7 +35,7 @@ def numbers(m: float, f: float, scale: float = 0.0) -> tuple[list[Array], Any]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(("m", "f"), [(1e6, 0.7), (1e6, -0.9), (1e9, 30.0), (-1e6, 5.0)])
 def test_a_memory_that_nothing_is_added_to_stays_as_it_is(form: str, m: float, f: float) -> None:
-    """Whatever of log f + m₋ is lost, C and n do not drift, overflow or vanish."""
+    """C and n do not drift, overflow or vanish, even if digits of log f + m₋ are lost."""
     (q, k, v, i, f_pre), state = numbers(m, f)
     i = i - np.float32(2e9)
     _, after = run(form, (q, k, v, i, f_pre), state)
@@ -77,7 +77,7 @@ def test_one_call_is_the_call_in_pieces_while_m_grows(form: str, eps: float, siz
 
 @pytest.mark.parametrize("form", FORMS)
 def test_within_a_call_the_size_of_m_costs_nothing(form: str) -> None:
-    """m₀ and all ĩ are 1e6 larger, and no weight is another: half a unit of m is 0.03."""
+    """Adding 1e6 to m₀ and all ĩ changes no weight, although half a unit of m is 0.03."""
     rng = np.random.default_rng(0)
     f = rng.standard_normal((1, 1, T)).astype(np.float32)
     m = np.cumsum(f, axis=-1)
@@ -94,7 +94,7 @@ def test_within_a_call_the_size_of_m_costs_nothing(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_forget_gate_that_is_nearly_1_forgets_as_it_should(form: str) -> None:
-    """Log σ(14) is −8e-7, and a unit of m = −10 is 1e-6: m is to be rounded once, not each step."""
+    """log σ(14) = −8e-7 and a unit of m = −10 is 1e-6: m must be rounded once, not at each step."""
     zero = np.zeros((1, 1, T, 1), np.float32)
     start = mLSTMState(zero[:, :, :1] + 1, zero[:, :, 0] + 1, zero[:, :, 0, 0] - 10)
     f = zero[..., 0] + 14
@@ -105,7 +105,7 @@ def test_a_forget_gate_that_is_nearly_1_forgets_as_it_should(form: str) -> None:
 
 
 class Grown(Case):
-    """A case that begins with a large m."""
+    """A case that starts with a large m."""
 
     def numbers(self, dtype: Any = np.float64) -> dict[str, Any]:
         x = super().numbers(dtype)

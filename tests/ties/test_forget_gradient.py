@@ -1,4 +1,4 @@
-"""Where the past wins the maximum, the forget gate's gradient is not the rest of a cancellation."""
+"""The gradient of the forget gate has no cancellation where log f + m₋ is the maximum."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def worst(found: Array, exact: Array) -> float:
 @pytest.mark.parametrize("spike", [20, 30])
 @pytest.mark.parametrize("unrolled", [True, False])
 def test_slstm_after_a_spike(spike: float, unrolled: bool) -> None:
-    """The kernel was off by 0.26 and by 5e3 of the largest gradient, the cell by 3e-4."""
+    """Errors were 0.26 and 5e3 of the largest gradient in the kernel, and 3e-4 in the cell."""
     rng = np.random.default_rng(1)
     layer = sLSTM(4, 8, num_heads=2, dtype=np.float32, rng=rng)
     params = dict(layer.params)
@@ -44,7 +44,7 @@ def test_slstm_after_a_spike(spike: float, unrolled: bool) -> None:
 @pytest.mark.parametrize("spike", [20, 30])
 @pytest.mark.parametrize("form", FORMS)
 def test_mlstm_after_a_spike(spike: float, form: str) -> None:
-    """With ε = 0 and a denominator that q·n wins; the forms were off by up to 10."""
+    """With ε = 0 and the denominator |q·n|, errors of the forms were up to 10."""
     rng = np.random.default_rng(2)
     q, k, v, dh = rng.standard_normal((4, 1, 2, 64, 4)).astype(np.float32)
     k[..., 0], q[..., 0] = 2 + np.abs(k[..., 0]), 2 + np.abs(q[..., 0])

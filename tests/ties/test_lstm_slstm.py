@@ -1,4 +1,4 @@
-"""The sequences of LSTM and sLSTM are their cells at every step: kernels and layers."""
+"""Kernels and layers of LSTM and sLSTM equal their cells at every step."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def test_sequences_are_their_steps(s: Sizes) -> None:
 
 @given(sizes)
 def test_in_extended_precision_to_a_thousandth_of_that(s: Sizes) -> None:
-    """What the two compute is the same, and the rest is rounding."""
+    """Both compute the same, up to rounding."""
     case = Case(s, np.longdouble)
     bound = 1e-15 if np.finfo(np.longdouble).eps < 1e-18 else 1e-12
     assert_tied(case.layered(), case.unrolled(), bound, 10 * bound)
@@ -48,7 +48,7 @@ def test_in_single_precision(s: Sizes) -> None:
 
 @given(sizes)
 def test_an_infinitesimal_imaginary_part_goes_the_same_way(s: Sizes) -> None:
-    """As far as complex128 is concerned, what the layer differentiates is the cell."""
+    """In complex128, the layer computes the same function as the cell."""
     real = Case(s)
     case, step = Case(s, np.complex128), 1e-150
     case.cell = real.cell.astype(np.complex128)
@@ -66,7 +66,7 @@ def test_an_infinitesimal_imaginary_part_goes_the_same_way(s: Sizes) -> None:
 
 @given(sizes, st.sampled_from([30.0, 300.0]), st.sampled_from([np.float32, np.float64]))
 def test_extreme_gates(s: Sizes, size: float, dtype: Any) -> None:
-    """Every gate of every step is ±size or 0, but for what the recurrence adds to z and o."""
+    """Every pre-activation is ±size or 0, except that the recurrence adds to z and o."""
     case = Case(Sizes(**{**s.__dict__, "D": 4 * (1 if s.kind == "lstm" else s.NH) * s.DH}), dtype)
     params = case.cell.params
     params["W"][...], params["b"][...] = np.eye(len(params["W"])), 0
@@ -113,7 +113,7 @@ def test_time_major_is_batch_major_transposed(s: Sizes) -> None:
 @pytest.mark.parametrize(("dtype", "f"), [(np.float64, 40.0), (np.float32, 17.5)])
 @pytest.mark.parametrize("gate", ["sigmoid", "exp"])
 def test_a_near_tie_sends_the_gradient_to_the_winner(dtype: Any, f: float, gate: str) -> None:
-    """log σ(40) = −4e-18, which is log f here, loses to ĩ = 0, although f′ rounds to 1."""
+    """log f = log σ(40) = −4e-18 is less than ĩ = 0, although f′ rounds to 1."""
     Wx, R = np.zeros((1, 2, 4), dtype), np.zeros((1, 4, 1), dtype)
     Wx[..., 1] = f if gate == "sigmoid" else -np.exp(-f)
     _, state, cache = slstm_recurrent(Wx, R, forget_gate=gate)
@@ -145,7 +145,7 @@ def test_a_tie_goes_to_the_past() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_row_without_steps_keeps_the_zero_state(dtype: Any) -> None:
-    """Beside a row that takes steps from it, in which i′ underflows."""
+    """The other row takes steps from the same state, in which i′ underflows."""
     Wx, R = np.zeros((2, 3, 4), dtype), np.zeros((1, 4, 1), dtype)
     Wx[..., 0] = -800
     zero, lengths = np.zeros((2, 1), dtype), np.array([0, 3])
@@ -158,7 +158,7 @@ def test_a_row_without_steps_keeps_the_zero_state(dtype: Any) -> None:
 
 
 def test_a_first_step_that_underflows_because_of_the_previous_output() -> None:
-    """R h₋ = −800 for the input gate: e^−800 is 0, and so would n be."""
+    """With R h₋ = −800 for the input gate, e^−800 is 0, and n would be 0."""
     cell = sLSTMCell(1, 2)
     for name, array in cell.params.items():
         array[...] = 0 if name == "R" else np.linspace(-1, 1, array.size).reshape(array.shape)
@@ -219,7 +219,7 @@ def test_nothing_that_went_in_is_changed_and_a_cache_can_be_used_again(s: Sizes)
     before = inputs()
     _, state, cache = case.layer.forward(case.x, case.state, lengths=case.lengths)
     for _, array in leaves("", state):
-        array[...] = 7  # a state is the caller's
+        array[...] = 7  # the caller may modify a state
     first, again = (case.layer.backward(case.dy, cache, case.dstate) for _ in range(2))
     for one, other in zip(before, inputs(), strict=True):
         assert np.array_equal(one, other)

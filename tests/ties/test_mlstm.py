@@ -1,4 +1,4 @@
-"""Every form of mLSTM in every variant is the cell, step by step: values, states and gradients."""
+"""Every form and variant of mLSTM equals the unrolled cell in values, states and gradients."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ NAMES = ("dq", "dk", "dv", "di", "df")
 
 @dataclass(frozen=True)
 class Case:
-    """Sizes, options and the seed of the numbers of one case."""
+    """Sizes, options and seed of a case."""
 
     B: int = 2
     NH: int = 2
@@ -88,7 +88,7 @@ cases = st.builds(
 
 
 def bare_cell(case: Case, dtype: Any) -> mLSTMCell:
-    """A cell whose x is q, k, v, ĩ and f̃ side by side, and whose output gate is 1."""
+    """Make a cell whose x is the concatenation of q, k, v, ĩ and f̃, with an output gate of 1."""
     NH, DK, DV = case.NH, case.DK, case.DV
     widths = {"q": NH * DK, "k": NH * DK, "v": NH * DV, "i": NH, "f": NH}
     D = sum(widths.values())
@@ -103,10 +103,10 @@ def bare_cell(case: Case, dtype: Any) -> mLSTMCell:
 
 
 def by_cell(case: Case, dtype: Any = np.float64) -> tuple[dict[str, Any], float]:
-    """Outputs, final state and gradients of the unrolled cell, by head, and how much cancels.
+    """Return outputs, final state and gradients of the unrolled cell by head, and cancellation.
 
-    That is the largest Σ|q_d n_d| over the denominator, up to which rounding grows in h, and up to
-    the square of which it may grow in gradients: ``docs/derivations/mlstm-forms.md``.
+    The cancellation is the largest Σ|q_d n_d| divided by the denominator. Rounding errors grow with
+    it in h, and with its square in gradients: see ``docs/derivations/mlstm-forms.md``.
     """
     x, cell = case.numbers(dtype), bare_cell(case, dtype)
     B, NH, T = case.B, case.NH, case.T
@@ -147,10 +147,10 @@ def assert_tied(
     values: float = 1e-12,
     gradients: float = 1e-11,
 ) -> None:
-    """Compare each tensor relative to its largest entry; with more room if much cancels.
+    """Compare each tensor relative to its largest entry, with a larger tolerance if digits cancel.
 
-    Of a gradient that may cancel to nothing (T = 1 from the empty state: h = ±v whatever q, k and i
-    are), that is the largest entry of it and of δv, which does not.
+    A gradient that may cancel to 0 is compared relative to the largest entry of it and of δv. An
+    example is T = 1 from the empty state, where h = ±v for any q, k and i.
     """
     for name, want in expected.items():
         have = got[name]

@@ -1,4 +1,4 @@
-"""mLSTM where it is not ordinary: no floor in sight, ties, near ties, caches, threads."""
+"""Edge cases of mLSTM: large |q·n|, ties, near ties, caches, threads."""
 
 from typing import Any, cast
 
@@ -22,7 +22,7 @@ def pair(form: str) -> tuple[Any, Any]:
 
 
 def only_m(state: mLSTMState) -> mLSTMState:
-    """The cotangent 1 on m, and nothing else."""
+    """Return cotangents of 0, except 1 for m."""
     assert state.n is not None
     assert state.m is not None
     return mLSTMState(np.zeros_like(state.C), np.zeros_like(state.n), np.ones_like(state.m))
@@ -116,7 +116,7 @@ def test_nothing_that_is_given_is_written_to(form: str, T: int, input_gate: str)
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str) -> None:
-    """A sequence in parts: what is done with a state does not reach the backward before."""
+    """In a sequence of parts, modifying a state does not change the backward of the part before."""
     numbers, (run, back) = Case(T=9).numbers(), pair(form)
     _, state, cache = run(*numbers["inputs"], numbers["state"])
     assert all(a.base is None or a.base.size == a.size for _, a in leaves("", state))
@@ -146,7 +146,7 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_products_that_overflow_where_they_have_no_weight() -> None:
-    """A later key of 1e200 is nothing to an earlier query of 1e200."""
+    """A later key of 1e200 does not affect an earlier query of 1e200."""
     q, k, v, dh = np.random.default_rng(0).standard_normal((4, 1, 1, 4, 2))
     q[0, 0, 0] *= 1e200
     k[0, 0, 3] *= 1e200
@@ -175,7 +175,7 @@ def test_a_cache_of_another_form_is_refused() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_clipped_floor_does_not_depend_on_m(form: str) -> None:
-    """C of 3·tiny beside n = 0 and m = 800: h is C over the clipped floor, which is tiny."""
+    """With C = 3·tiny, n = 0 and m = 800, h is C divided by the clipped floor, which is tiny."""
     tiny = np.finfo(float).tiny
     one, zero = np.ones((1, 1, 1, 1)), np.zeros((1, 1, 1))
     state = mLSTMState(3 * tiny * one, zero, zero[..., 0] + 800)
@@ -205,9 +205,9 @@ def test_bad_options_are_named(form: str, options: dict[str, Any], name: str) ->
 def first_order_bound(
     q: Array, k: Array, v: Array, i: Array, f: Array, h: Array, eps: float, L: int
 ) -> tuple[Array, Array]:
-    """What rounding may cost h, (T,) by the page ``mlstm-forms.md``, and what forms may differ by.
+    """Return the bounds of ``mlstm-forms.md`` for the error of h (T,), and for that between forms.
 
-    For one row and head and an exponential forget gate.
+    They are for one row and head and an exponential forget gate.
     """
     T, DK = q.shape
     u = 2.0**-53
@@ -239,7 +239,7 @@ def first_order_bound(
 
 
 def exact(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Array:
-    """Outputs in 50 digits, without a stabiliser: C and n as they are."""
+    """Compute outputs in 50 digits from C and n without a stabiliser."""
     mp = pytest.importorskip("mpmath").mp.clone()
     mp.dps = 50
     (T, DK), DV = q.shape, v.shape[1]
@@ -260,7 +260,7 @@ def exact(q: Array, k: Array, v: Array, i: Array, f: Array, eps: float) -> Array
 
 @pytest.mark.parametrize("block", range(5))
 def test_the_exponential_forget_gate_is_as_well_conditioned_as_is_said(block: int) -> None:
-    """T = 200: forms apart from each other, and some from 50 digits, within the derived bounds."""
+    """For T = 200, forms agree with each other, and some with 50 digits, within the bounds."""
     apart = []
     for seed in range(50 * block, 50 * block + 50):
         rng = np.random.default_rng(seed)

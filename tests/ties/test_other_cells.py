@@ -1,4 +1,4 @@
-"""GRU, Elman, projected and peephole LSTM: the kernel is the unrolled cell, however it runs."""
+"""Kernels of GRU, Elman, projected and peephole LSTM equal the unrolled cells."""
 
 from typing import Any
 
@@ -90,7 +90,7 @@ def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("kind", CELLS)
 def test_pieces_do_not_depend_on_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch is cut into rows for threads: the pieces are those of the whole."""
+    """A batch split into rows for threads gives the same results as the whole batch."""
     monkeypatch.setattr(scan, "WORTH_THREADS", 0)
     monkeypatch.setattr(scan, "ROWS", 2)
     monkeypatch.setattr(threads, "num_threads", lambda: 2)

@@ -1,4 +1,4 @@
-"""At a tie, and next to one, kernels and cells send the gradient through m the same way."""
+"""At ties and near ties, kernels and cells pass the gradient of m to the same argument."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ KERNELS = ("slstm", *(f"mlstm {form}" for form in FORMS))
 
 
 def bare(kind: str, dtype: Any) -> Any:
-    """A cell with one unit and R = 0, of which entries of x are the pre-activations."""
+    """Make a cell with one unit and R = 0, whose pre-activations are entries of x."""
     if kind != "slstm":
         return bare_cell(Case(NH=1, DK=1, DV=1, forget_gate=gate(dtype)), dtype)
     cell = sLSTMCell(4, 1, dtype=dtype)
@@ -25,17 +25,17 @@ def bare(kind: str, dtype: Any) -> Any:
 
 
 def gate(dtype: Any) -> str:
-    """Forget gate of mLSTM. The kernels' log σ of a float32 is a float64, which no float32 ties."""
+    """Return a forget gate of mLSTM; log σ is float64 in kernels, so that a float32 cannot tie."""
     return "exp" if dtype == np.float32 else "sigmoid"
 
 
 def only_m(like: Any) -> Any:
-    """The cotangent 1 on m, and nothing else."""
+    """Return cotangents of 0, except 1 for m."""
     return tree_map(np.zeros_like, like)._replace(m=np.ones_like(like.m))
 
 
 def by_kernel(kind: str, x: Array, state: Any) -> Array:
-    """Gradient of m before a step from that of m after it."""
+    """Return the gradient of m before a step from that of m after it."""
     if kind == "slstm":
         R = np.zeros((1, 4, 1), x.dtype)
         y, after, cache = slstm_recurrent(x[:, None], R, state)
@@ -55,7 +55,7 @@ def by_kernel(kind: str, x: Array, state: Any) -> Array:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", KERNELS)
 def test_they_agree_on_who_wins(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where ĩ is the A of the cell the past wins, and where it is the next larger number, ĩ."""
+    """If ĩ equals the A of the cell, A is the maximum; if ĩ is the next larger number, ĩ is."""
     # log σ by compiled functions may differ from NumPy's in the last digit.
     monkeypatch.setattr(scan, "compiled", lambda dtype: False)
     rng, cell = np.random.default_rng(0), bare(kind, dtype)
@@ -65,7 +65,7 @@ def test_they_agree_on_who_wins(kind: str, dtype: Any, monkeypatch: pytest.Monke
     state = cell.init_state(N)
     m = rng.standard_normal(state.m.shape).astype(dtype)
     if kind != "slstm" and dtype == np.float32:
-        m *= 0  # the kernels add m and log f in float64, and the sum is not to be rounded
+        m *= 0  # the kernels add m and log f in float64; avoid rounding of the sum
     state = tree_map(np.ones_like, state)._replace(m=m)
     A = cell.forward(x, state)[2].A.ravel()
     for wins, i_pre in ((1, A), (0, np.nextafter(A, dtype(np.inf)))):

@@ -4,9 +4,9 @@ from numpy_xlstm.conformance.bugs.bug import Bug, planted, results
 from numpy_xlstm.conformance.bugs.texts import TITLES, read
 
 FILES = {name: read(name) for name in TITLES}
-"""The known mistakes, file by file."""
+"""Known mistakes in each file."""
 
 BUGS = [bug for bugs in FILES.values() for bug in bugs]
-"""All of them."""
+"""All known mistakes."""
 
 __all__ = ["BUGS", "Bug", "planted", "results"]

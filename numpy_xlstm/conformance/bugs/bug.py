@@ -1,4 +1,4 @@
-"""A known mistake, as a change of a line or two of the specification, and the way to plant it."""
+"""Known mistakes as changes of a few lines of the specification, and seeding of them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -14,7 +14,7 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import ANY_NUMBERS
 
 Edit = tuple[list[str], list[str]]
-"""Neighbouring lines, and the lines in their place."""
+"""Consecutive lines, and the lines that replace them."""
 
 
 KERNELS = "numpy_xlstm.kernels."
@@ -26,21 +26,21 @@ class Bug(NamedTuple):
     Attributes
     ----------
     name : str
-        Such as ``normaliser-constant``.
+        Name such as ``normaliser-constant``.
     subjects : tuple[str, ...]
-        The subjects in which it is made: patterns, such as ``slstm.*``.
+        Subjects in which it is possible, as patterns such as ``slstm.*``.
     places : tuple
-        The functions and classes in which the lines are; each line is once in their modules.
+        Functions and classes with the lines; each line must occur once in their modules.
     change : str
-        Old lines behind "- ", and new ones behind "+ ", without the tags.
+        Old lines after "- " and new lines after "+ ", without tags.
     description : str
-        What has this mistake: it completes "the numbers are those of …".
+        Port with this mistake; completes "the numbers are those of …".
     flags : tuple[str, ...]
-        Those of the cases that must show it; options count too, as ``eps=0.75``.
+        Flags, or options such as ``eps=0.75``, of cases that must fail.
     seen_in : tuple[str, ...]
-        Where it was found.
+        Packages in which it was found.
     port : callable, optional
-        What gives results from options and inputs, where that is not the specification.
+        Function that computes the results from options and inputs instead of the specification.
 
     Examples
     --------
@@ -59,27 +59,27 @@ class Bug(NamedTuple):
 
     name: str
     subjects: tuple[str, ...]
-    """The subjects in which it is made: patterns, such as ``slstm.*``."""
+    """Subjects in which it is possible, as patterns such as ``slstm.*``."""
     places: tuple[Any, ...]
-    """The functions and classes in which the lines are; each line is once in their modules."""
+    """Functions and classes with the lines; each line must occur once in their modules."""
     change: str
-    """Old lines behind "- ", and new ones behind "+ ", without the tags."""
+    """Old lines after "- " and new lines after "+ ", without tags."""
     description: str
-    """What has this mistake: it completes "the numbers are those of …"."""
+    """Port with this mistake; completes "the numbers are those of …"."""
     flags: tuple[str, ...] = ()
-    """Those of the cases that must show it; options count too, as ``eps=0.75``."""
+    """Flags, or options such as ``eps=0.75``, of cases that must fail."""
     seen_in: tuple[str, ...] = ()
-    """Where it was found."""
+    """Packages in which it was found."""
     port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
-    """What gives results from options and inputs, where that is not the specification."""
+    """Function that computes the results from options and inputs instead of the specification."""
 
     def concerns(self, subject: str) -> bool:
-        """Whether it is made in a subject."""
+        """Return whether the mistake is possible in a subject."""
         return any(fnmatchcase(subject, pattern) for pattern in self.subjects)
 
     @property
     def changes(self) -> list[Edit]:
-        """The change, part by part."""
+        """Parts of the change, each with old and new lines."""
         parts: list[Edit] = [([], [])]
         for line in self.change.strip().splitlines():
             sign, _, text = line.strip().partition(" ")
@@ -104,7 +104,7 @@ NOT_COMPILED = Bug(
 
 @lru_cache(maxsize=128)
 def planted(*bugs: Bug) -> Copy:
-    """Return a private copy of the package in which these mistakes are made.
+    """Return a private copy of the package with these seeded mistakes.
 
     Parameters
     ----------
@@ -114,17 +114,17 @@ def planted(*bugs: Bug) -> Copy:
     Returns
     -------
     Copy
-        Its ``of`` returns the copy's class or function for one of the package.
+        Copy whose ``of`` returns the copy of a class or function.
 
     Raises
     ------
     ValueError
-        If the lines that are to be changed do not occur exactly once in the modules of their
-        places: by themselves, or since two mistakes are changes of one line.
+        If the lines to change do not occur exactly once in the modules of their places, for
+        example because two mistakes change the same line.
 
     Examples
     --------
-    See :class:`Bug`; what no mistake reaches is shared with the package.
+    See :class:`Bug`. Code that no mistake affects is shared with the package.
 
     >>> from numpy_xlstm import LSTMCell
     >>> from numpy_xlstm.conformance.bugs import planted
@@ -159,16 +159,16 @@ def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
-    """What a case gives with these mistakes; nothing where that cannot be computed."""
+    """Return the results of a case with these mistakes; {} if they cannot be computed."""
     port = next((bug.port for bug in bugs if bug.port), None)
-    inputs = case.inputs  # made, if they are not yet, before any number is accepted
+    inputs = case.inputs  # first, because these are validated
     before = ANY_NUMBERS.set(True)
     try:
         copy = planted(*bugs)
         run = copy.of(port) or _subject(copy, case.subject).run
         with np.errstate(all="ignore"):
             return dict(run(case.options, inputs))
-    except (ValueError, ArithmeticError, OSError):  # OSError: there is no source
+    except (ValueError, ArithmeticError, OSError):  # OSError: the source is missing
         return {}
     finally:
         ANY_NUMBERS.reset(before)

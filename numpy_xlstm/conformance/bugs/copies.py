@@ -1,4 +1,4 @@
-"""Private copies of the package with other source: the package itself is never written."""
+"""Private copies of the package with changed source; the package itself is not modified."""
 
 import builtins
 import re
@@ -14,11 +14,11 @@ IMPORT = re.compile(rf"^from ({PACKAGE}[\w.]*) import (\([^)]*\)|.*)", re.MULTIL
 
 
 class Copy:
-    """A copy of the package in which some modules have other source.
+    """A copy of the package in which the source of some modules is changed.
 
-    A module runs again, in a namespace of its own, if it has other source or imports a module that
-    runs again. Its imports from the package find the modules of the copy. All other modules are
-    those of the package.
+    A module is executed again, in its own namespace, if its source is changed or if it imports such
+    a module. Its imports from the package find the modules of the copy. All other modules are
+    shared with the package.
     """
 
     def __init__(self, changed: Mapping[str, str]) -> None:
@@ -26,7 +26,7 @@ class Copy:
         self.modules: dict[str, ModuleType] = {}
 
     def of(self, thing: Any) -> Any:
-        """Return the copy's class or function for one of the package, or a tuple for a tuple."""
+        """Return the copy of a class or function of the package, or of each one in a tuple."""
         if isinstance(thing, tuple):
             return tuple(map(self.of, thing))
         if isinstance(thing, type | FunctionType) and thing.__module__.split(".")[0] == PACKAGE:
@@ -42,18 +42,18 @@ class Copy:
             vars(module)["__builtins__"] = {**vars(builtins), "__import__": self._import}
             text = self.changed.get(name) or source(name)
             exec(_code(text, f"<{name}>"), vars(module))
-            self.modules.setdefault(name, module)  # another thread may have been first
+            self.modules.setdefault(name, module)  # another thread may have added it already
         return self.modules[name]
 
     def _import(self, name: str, *scopes: Any) -> Any:
-        """Take the place of ``__import__`` in the modules of the copy."""
+        """Replace ``__import__`` in the modules of the copy."""
         found = builtins.__import__(name, *scopes)
         if name.split(".")[0] != PACKAGE:
             return found
         return SimpleNamespace(**{each: self._member(found, each) for each in scopes[2]})
 
     def _member(self, original: ModuleType, name: str) -> Any:
-        """Return the copy's value of a name in a module of the package."""
+        """Return the value that a name of a module has in the copy."""
         value = getattr(original, name)
         if isinstance(value, ModuleType):
             return self.module(value.__name__)
@@ -75,7 +75,7 @@ def _code(text: str, name: str) -> CodeType:
 
 @cache
 def _needs(name: str) -> set[str]:
-    """Return the modules of the package that a module is made of: itself and all it imports."""
+    """Return the name of a module and of all modules of the package that it imports."""
     found = {name}
     for module, names in IMPORT.findall(source(name)):
         for each in re.findall(r"\w+", re.sub(r" as \w+|#.*", "", names)):

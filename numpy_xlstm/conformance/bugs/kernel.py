@@ -1,6 +1,6 @@
-"""The chunkwise kernel of mLSTM as a port: its known mistakes are changes of the kernel itself.
+"""The chunkwise kernel of mLSTM as a port with known mistakes.
 
-The specification runs step by step and has no chunks.
+Mistakes of the chunkwise form are changes of the kernel, because the specification has no chunks.
 """
 
 from typing import Any
@@ -16,7 +16,7 @@ OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 
 
 def run_kernel(options: Options, inputs: Arrays) -> Arrays:
-    """Return the results of the kernel, run by NumPy."""
+    """Return the results of the kernel, run by NumPy without compilation."""
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
     known: Any = {name: options[name] for name in OPTIONS if name in options}
     q, k, v, i, f = (inputs[name] for name in "qkvif")

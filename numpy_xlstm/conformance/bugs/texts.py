@@ -1,7 +1,7 @@
-"""Read the known mistakes from their texts, one file for each kind of subject.
+"""Parser for the text files of known mistakes, one for each kind of subject.
 
-A file is a title and sections. A section says where its mistakes are made, and then each has a name
-and what it leads to, where it shows, where it was found, and the changed lines::
+A file has a title and sections. A section starts with the subjects and places of its mistakes. Each
+mistake then has a name and a description, optionally flags and packages, and the changed lines::
 
     # Known mistakes in the sLSTM
 
@@ -14,7 +14,7 @@ and what it leads to, where it shows, where it was found, and the changed lines:
     - n = f * n_prev + i
     + n = np.maximum(f * n_prev + i, 1)
 
-"..." separates two changes of which the first only removes lines.
+A line "..." separates two changes if the first only removes lines.
 """
 
 from collections.abc import Iterator
@@ -39,14 +39,14 @@ TITLES = {
     "layers": "Layers, blocks and models",
     "training": "Training",
 }
-"""Name of each file, and its title on the page of known mistakes."""
+"""Names of the files, and their titles on the page of known mistakes."""
 
 CONVENTIONS = {
     "fizo": "as where the weights that xlstm 2.0.6 names fgate and igate are taken by these names",
     "iofz": "which is that of ONNX",
     "izfo": "which is that of TensorFlow 1",
 }
-"""Orders of the gates that other packages use."""
+"""Orders of the gates in other packages."""
 
 
 def read(name: str) -> list[Bug]:
@@ -85,13 +85,13 @@ def read(name: str) -> list[Bug]:
 
 
 def _place(name: str) -> Any:
-    """Return a function or class by its module and name."""
+    """Return the function or class ``module:name`` of the package."""
     module, _, qualname = name.partition(":")
     return attrgetter(qualname)(import_module(f"numpy_xlstm.{module}"))
 
 
 def gate_orders() -> Iterator[Bug]:
-    """Yield a mistake for each order of the rows of W, R and b that is not i, f, z, o."""
+    """Yield a mistake for each order of the rows of W, R and b except i, f, z, o."""
     for order in list(permutations("ifzo"))[1:]:
         read_as, convention = ", ".join(order), CONVENTIONS.get("".join(order))
         yield Bug(

@@ -1,4 +1,4 @@
-"""mLSTM over whole sequences: one function of q, k, v and gates, in three forms."""
+"""mLSTM over whole sequences of q, k, v and gates, in three forms with the same result."""
 
 from numpy_xlstm.kernels.mlstm.chunkwise import (
     mlstm_chunkwise,

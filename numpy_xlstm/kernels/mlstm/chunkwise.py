@@ -1,10 +1,10 @@
-"""mLSTM chunk by chunk: parallel inside of a chunk, recurrent from chunk to chunk.
+"""Chunkwise form of mLSTM: parallel within a chunk, recurrent from chunk to chunk.
 
-Derived in ``docs/derivations/mlstm-forms.md``, whose tags are cited here. A chunk of L steps is
-computed for all heads at once, or, where numba is installed, compiled and for one head, so that all
-of it is in the processor's cache. Shapes, without the axes of rows and heads: q, k (L, DK), v and
-num (L, DV), log gates and w_state (L,), w (L, L), C (DK, DV), where DV counts the column of n, see
-``shared.py``; and all of them with an axis of G chunks in front. The parallel form is one chunk.
+Derived in ``docs/derivations/mlstm-forms.md``. Without numba, a chunk of L steps is computed for
+all heads at once; a compiled kernel computes it for one head, so that it fits in the processor's
+cache. Arrays have the following shapes, without the axes of rows and heads: q, k (L, DK); v, num
+(L, DV); log gates, w_state (L,); w (L, L); C (DK, DV). DV includes the column of n, see
+``shared.py``. Each array has a first axis of G chunks. The parallel form is a single chunk.
 """
 
 from functools import partial
@@ -30,10 +30,10 @@ from numpy_xlstm.numerics import Array, check_positive
 from numpy_xlstm.numerics.threads import num_threads
 
 CHUNK_SIZE = 64
-"""Steps per chunk, unless told."""
+"""Default number of steps per chunk."""
 
 WORTH_THREADS = {False: 2**20, True: 2**18}
-"""Numbers in q and v from which on several threads are faster than one, in NumPy and compiled."""
+"""Smallest size of q and v at which several threads are faster, in NumPy and compiled."""
 
 
 def mlstm_chunkwise(
@@ -50,19 +50,18 @@ def mlstm_chunkwise(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """mLSTM, chunk by chunk: parallel inside of a chunk, recurrent from chunk to chunk.
+    """Run an mLSTM chunk by chunk: parallel within a chunk, recurrent from chunk to chunk.
 
     ::
 
         C_L = Σ_j e^(D̃_Lj − m_L) k_j v_jᵀ / √DK + e^(b_L + m_0 − m_L) C_0
         n_L = Σ_j e^(D̃_Lj − m_L) k_j / √DK      + e^(b_L + m_0 − m_L) n_0
 
-    for chunks of L = ``chunk_size`` steps, with D̃, b and m as in :func:`mlstm_parallel`, counted
-    from the beginning of the chunk. The result is that of :func:`mlstm_recurrent`.
+    for chunks of L = ``chunk_size`` steps, with D̃, b and m as in :func:`mlstm_parallel`, for the
+    steps of the chunk. The result is that of :func:`mlstm_recurrent`.
 
-    Time grows as T·(L·(DK + DV) + DK·DV). What the backward needs are the inputs, the state before
-    each chunk and the weights within it: T·(2 DK + DV + L) + (T/L)·DK·DV numbers per batch row and
-    head.
+    Time grows as T·(L·(DK + DV) + DK·DV). The residuals are the inputs, the state before each chunk
+    and the weights within it: T·(2 DK + DV + L) + (T/L)·DK·DV numbers per batch row and head.
 
     Parameters
     ----------
@@ -74,12 +73,12 @@ def mlstm_chunkwise(
     Returns
     -------
     h, state, cache
-        As there; the cache is for :func:`mlstm_chunkwise_backward`.
+        As in :func:`mlstm_recurrent`; the cache is for :func:`mlstm_chunkwise_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        As there.
+        As in :func:`mlstm_recurrent`.
 
     Examples
     --------
@@ -98,7 +97,7 @@ def mlstm_chunkwise(
 
 
 def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
-    """Vector-Jacobian product of :func:`mlstm_chunkwise`, and of :func:`mlstm_parallel`.
+    """Compute the vector-Jacobian product of :func:`mlstm_chunkwise` or :func:`mlstm_parallel`.
 
     Parameters
     ----------
@@ -108,12 +107,12 @@ def mlstm_chunkwise_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     Returns
     -------
     dq, dk, dv, di, df, dstate0
-        As there: gradients of the inputs, in their shapes, and of the state before the first step.
+        Gradients of the inputs, in their shapes, and of the state before the first step.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        As there.
+        As in :func:`mlstm_recurrent_backward`.
 
     Examples
     --------
@@ -144,7 +143,7 @@ def mlstm_parallel(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """mLSTM, all steps at once.
+    """Run an mLSTM over all steps at once.
 
     ::
 
@@ -153,9 +152,9 @@ def mlstm_parallel(
         S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)
         h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)
 
-    (xLSTM paper, Eqs 71–86, which have no terms with index 0: no initial state, and no eps).
+    (xLSTM paper, Eqs 71–86, without initial state, the terms with index 0, and without eps).
     The result is that of :func:`mlstm_recurrent`. Time and memory grow as T²: a few matrices of
-    B·NH·T² entries exist at once. For a long sequence see :func:`mlstm_chunkwise`.
+    B·NH·T² entries exist at once. For a long sequence, use :func:`mlstm_chunkwise`.
 
     Parameters
     ----------
@@ -165,12 +164,12 @@ def mlstm_parallel(
     Returns
     -------
     h, state, cache
-        As there; the cache is for :func:`mlstm_parallel_backward`.
+        As in :func:`mlstm_recurrent`; the cache is for :func:`mlstm_parallel_backward`.
 
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, OptionError
-        As there.
+        As in :func:`mlstm_recurrent`.
 
     Examples
     --------
@@ -191,17 +190,17 @@ mlstm_parallel_backward = mlstm_chunkwise_backward
 
 
 class Segment(NamedTuple):
-    """Chunks of one length: all but the last one, if that is shorter, or this one."""
+    """Consecutive chunks of the same length; a shorter last chunk is a segment of its own."""
 
     steps: slice
     L: int
-    w: Array  # w_ij, the weights of the steps of a chunk, (B, NH, G·L, L)
-    w_state: Array  # w_i0, those of the state before it, (B, NH, G·L)
+    w: Array  # w_ij, weights of the steps of a chunk, (B, NH, G·L, L)
+    w_state: Array  # w_i0, weights of the state before the chunk, (B, NH, G·L)
     C: Array  # before, between and after the chunks, (B, NH, G + 1, DK, DV)
 
     @classmethod
     def empty(cls, start: int, stop: int, L: int, v: Array, C: Array) -> "Segment":
-        """Return a segment whose arrays are to be filled."""
+        """Return a segment with uninitialised arrays."""
         T = stop - start
         shapes = (T, L), (T,), (T // L + 1, *C.shape[2:])
         arrays = (np.empty((*C.shape[:2], *shape), v.dtype) for shape in shapes)
@@ -216,14 +215,14 @@ class Segment(NamedTuple):
 
 
 class ChunkwiseCache(NamedTuple):
-    """What the way back through all chunks needs."""
+    """Residuals of all chunks."""
 
     k: Array
     v: Array
     segments: list[Segment]
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
-        """Go back from the last chunk to the first."""
+        """Compute gradients from the last chunk to the first, as described in ``shared.py``."""
         (dnum, q), dC = shared.contiguous(dnum, q), dC.copy()
         grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
         cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
@@ -239,9 +238,9 @@ class ChunkwiseCache(NamedTuple):
 def chunks(
     q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array, chunk_size: int
 ) -> tuple[Array, Array, ChunkwiseCache]:
-    """Take chunk after chunk: the chunkwise form, as ``shared.py`` describes it.
+    """Compute the chunkwise form, as described in ``shared.py``.
 
-    A chunk size of 0 says one chunk: the parallel form.
+    A chunk size of 0 means a single chunk, which is the parallel form.
     """
     inputs = q, k, v, log_i, log_f = shared.contiguous(q, k, v, log_i, log_f)
     T, num = q.shape[2], np.empty(v.shape, v.dtype)
@@ -265,13 +264,13 @@ def chunks(
 
 
 def worth_threads(q: Array, v: Array) -> int:
-    """Return the number of threads to use: 1 where there is little to do."""
+    """Return the number of threads to use: 1 for small arrays."""
     return num_threads() if q.size + v.size >= WORTH_THREADS[compiled(q.dtype)] else 1
 
 
 @kernel
 def through_chunks(arrays: Any) -> None:
-    """Write Cᵀq at all steps, the weights of each chunk, and C after it."""
+    """Write Cᵀq of all steps, the weights of each chunk, and C after each chunk."""
     q, k, v, log_i, log_f, num, w, w_state, C = arrays
     for g in range(len(q)):
         weights(log_i[g], log_f[g], w[g], w_state[g])
@@ -284,7 +283,7 @@ def through_chunks(arrays: Any) -> None:
 
 @kernel
 def backward_through_chunks(arrays: Any, dC: Any) -> None:
-    """Write the gradients of q, k, v and the log gates, and of C before the first chunk over dC."""
+    """Write the gradients of q, k, v and the log gates; update dC to that of the first C."""
     dnums, qs, ks, vs, dq, dk, dv, dlog_i, dlog_f, ws, ws_state, Cs = arrays
     for g in range(len(qs) - 1, -1, -1):
         dnum, q, k, v, w, w_state, C = dnums[g], qs[g], ks[g], vs[g], ws[g], ws_state[g], Cs[g]

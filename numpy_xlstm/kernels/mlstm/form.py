@@ -1,6 +1,6 @@
-"""mLSTM in any of its forms, over arrays that have all heads side by side, without checks.
+"""mLSTM in any form, over arrays with all heads in one axis, without validation.
 
-This is what layers and models call.
+Layers and models call these functions.
 """
 
 from functools import partial
@@ -13,10 +13,10 @@ from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, run, run_backward
 from numpy_xlstm.numerics import Array
 
 FORMS = ("auto", "recurrent", "parallel", "chunkwise")
-"""The forms that a layer can take."""
+"""Values of the option ``form`` of a layer."""
 
 NARROW = 2**14
-"""Up to this DK·DV, two steps are faster in the recurrent form than in a chunk."""
+"""Largest DK·DV for which two steps are faster in the recurrent form than in a chunk."""
 
 
 def forward(
@@ -34,9 +34,9 @@ def forward(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run mLSTM over q, k, v (B, T, NH·n) and pre-activations i, f (B, T, NH); h is like v.
+    """Run an mLSTM over q, k, v (B, T, NH·n) and i, f (B, T, NH); h has the shape of v.
 
-    The other arguments are those of :func:`mlstm_chunkwise`.
+    The other arguments are as in :func:`mlstm_chunkwise`.
     """
     q, k, v = (split_heads(array, i.shape[-1]) for array in (q, k, v))
     i, f = i.swapaxes(1, 2), f.swapaxes(1, 2)
@@ -51,7 +51,7 @@ def forward(
 
 
 def backward(dh: Array, cache: Cache, dstate: mLSTMState) -> Gradients:
-    """Gradients of q, k, v, i, f and of the state before, in their shapes."""
+    """Return the gradients of q, k, v, i, f and of the first state, in their shapes."""
     dq, dk, dv, di, df, dstate0 = run_backward(split_heads(dh, cache.q.shape[1]), cache, dstate)
     dq, dk, dv = (join_heads(array) for array in (dq, dk, dv))
     return dq, dk, dv, di.swapaxes(1, 2), df.swapaxes(1, 2), dstate0

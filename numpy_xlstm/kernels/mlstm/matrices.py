@@ -1,7 +1,8 @@
-"""Functions of matrices that a chunk of mLSTM is made of.
+"""Functions of matrices for the chunkwise form of mLSTM.
 
-Over arrays they are NumPy's, with any axes in front. Loops below a function take its place in a
-compiled kernel, which has matrices of one head. Derived in ``docs/derivations/mlstm-forms.md``.
+Called from Python, they take arrays with any leading axes. In a compiled kernel, which has matrices
+of one head, a function is replaced by the loops below it. Derived in
+``docs/derivations/mlstm-forms.md``.
 """
 
 from functools import cache
@@ -24,7 +25,7 @@ def _transposed(a: Array) -> Array:
 
 
 def plus(a: Array, b: Array, out: Array) -> None:
-    """Write the sum of two matrices."""
+    """Write the sum of two matrices to ``out``."""
     np.add(a, b, out=out)
 
 
@@ -37,18 +38,18 @@ def _plus(a: Array, b: Array, out: Array) -> None:
 
 @pointwise
 def scaled(a: Array, factors: Array) -> Array:
-    """Return a matrix with each row times a factor of its own."""
+    """Return a matrix with each row multiplied by its factor."""
     return a * factors[..., None]
 
 
 @pointwise
 def decayed(C: Array, w_state: Array) -> Array:
-    """Return C times the last weight, which it has after the chunk."""
+    """Return C times its weight after the last step of the chunk."""
     return C * w_state[..., -1, None, None]
 
 
 def row_dots(a: Array, b: Array) -> Array:
-    """Return the inner products of the rows."""
+    """Return the inner product of each row of a with that of b."""
     return dot(a, b)[..., 0]
 
 
@@ -61,7 +62,7 @@ def _row_dots(a: Array, b: Array) -> Array:
 
 
 def products(a: Array, b: Array, w: Array) -> Array:
-    """Return the products a_i·b_j, or 0 where that has overflowed and has no weight."""
+    """Return the products a_i·b_j, or 0 if one has overflowed and its weight is 0."""
     with np.errstate(over="ignore", invalid="ignore"):
         out: Array = a @ b.swapaxes(-1, -2)
         if not np.isfinite(out.sum()):
@@ -80,21 +81,21 @@ def _products(a: Array, b: Array, w: Array) -> Array:
 
 @cache
 def below_diagonal(L: int) -> Array:
-    """Return which entries of a matrix are below its diagonal."""
+    """Return a mask of the entries below the diagonal of a matrix."""
     return np.tri(L, k=-1, dtype=bool)
 
 
 def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
-    """Write the weights of the steps of a chunk, w_ij, and of the state before it, w_i0.
+    """Write the weights w_ij of the steps of a chunk and w_i0 of the state before it.
 
-    The logs of the w_ij are sums of log gates. None is a difference of longer ones, so that nothing
-    cancels.
+    The log of each w_ij is summed directly from log gates. It is never a difference of longer sums,
+    which would cancel digits.
     """
     w_state[...] = np.exp(log_f.cumsum(-1))  # [form.2]
     log_i, log_f, L = log_i.astype(w.dtype), log_f.astype(w.dtype), log_f.shape[-1]
     after = below_diagonal(L)
     D = np.where(after, log_f[..., :, None], 0)
-    with np.errstate(over="ignore"):  # a sum below the smallest number is −inf: a weight of 0
+    with np.errstate(over="ignore"):  # an overflow to −inf is a weight of 0
         _sum_down(D)
         D += log_i[..., None, :]  # [form.1]
         np.copyto(D, -np.inf, where=below_diagonal(L).T)
@@ -102,7 +103,7 @@ def weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
 
 
 def _sum_down(rows: Array) -> None:
-    """Replace each row (…, L, L) by the sum of it and those above; a loop is twice the speed."""
+    """Sum the rows (…, L, L) cumulatively in place; twice as fast as ``cumsum``."""
     for i in range(1, rows.shape[-2]):
         rows[..., i, :] += rows[..., i - 1, :]
 
@@ -126,9 +127,10 @@ def _weights(log_i: Array, log_f: Array, w: Array, w_state: Array) -> None:
 def gate_gradients(
     dD: Any, last: Any, db: Any, through: Any, w_state: Any, dlog_i: Any, dlog_f: Any
 ) -> None:
-    """Write the gradients of the log gates, from those of the sums that they are in.
+    """Write the gradients of the log gates from those of their sums D and b.
 
-    To the last row of dD comes ``last``, and to that of db the weighted sum of ``through``.
+    The last row of dD first gets ``last`` added, and the last entry of db the weighted sum of
+    ``through``.
     """
     dD[..., -1, :] += last
     db[..., -1] += w_state[..., -1] * through.sum(-1)

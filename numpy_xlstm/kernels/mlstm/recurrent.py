@@ -1,6 +1,6 @@
-"""mLSTM step by step: the recurrent form.
+"""Recurrent form of mLSTM: one step at a time.
 
-The forward keeps C at about √T places; the backward recomputes it in between, segment by segment.
+The forward keeps C before about √T segments. The backward recomputes C within each segment.
 """
 
 from math import isqrt
@@ -29,7 +29,7 @@ def mlstm_recurrent(
     forget_gate: str = "sigmoid",
     input_gate: str = "exp",
 ) -> tuple[Array, mLSTMState, Cache]:
-    """mLSTM, one step after the other.
+    """Run an mLSTM over a sequence, one step at a time.
 
     ::
 
@@ -38,7 +38,7 @@ def mlstm_recurrent(
         n_t = f′ n_{t−1} + i′ k_t / √DK                         (Eq 20)
         h_t = C_tᵀ q_t / (max(|q_t·n_t|, e^(−m_t)) + eps)       (Eq 21)
 
-    With a sigmoid input gate (mLSTMsig of the TFLA paper) i = σ(ĩ), there is no n and no m, and
+    With a sigmoid input gate (mLSTMsig of the TFLA paper), i = σ(ĩ), there are no n and m, and
     h_t = C_tᵀ q_t.
 
     Parameters
@@ -50,14 +50,14 @@ def mlstm_recurrent(
     i, f : np.ndarray
         Pre-activations ĩ and f̃ of the gates, shape (B, NH, T).
     state : mLSTMState, optional
-        C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step. The empty state,
+        C (B, NH, DK, DV), n (B, NH, DK) and m (B, NH) before the first step; the empty state,
         m = −inf, if omitted.
     lengths : np.ndarray, optional
         Number of steps of each batch row, (B,), as in :meth:`mLSTM.forward`.
     eps : float, default 1e-6
-        Added to the denominator; 0 is the paper.
+        Number added to the denominator; 0 in the paper.
     forget_gate, input_gate : {"sigmoid", "exp"}
-        What the gates are.
+        Activations of the gates.
 
     Returns
     -------
@@ -66,7 +66,8 @@ def mlstm_recurrent(
     state : mLSTMState
         State after the last step.
     cache : Cache
-        What the backward needs. It refers to inputs, outputs and states: change none before it.
+        Residuals for :func:`mlstm_recurrent_backward`. They refer to inputs, outputs and states: do
+        not modify these until it has run.
 
     Raises
     ------
@@ -75,10 +76,11 @@ def mlstm_recurrent(
 
     Notes
     -----
-    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). In float32 it is
-    computed in float64, and the m of the state is rounded once. Results are infinite where the
-    mathematics exceeds the format: C of an exponential forget gate beside a sigmoid input gate,
-    which nothing bounds, and with eps = 0 the gradient of a query with q·n = 0, which grows as e^m.
+    The stabiliser is the recurrence that the paper gives for sLSTM (Eqs 15–17). For float32 it is
+    computed in float64, and the m of the state is rounded once. Results that exceed the range of
+    the dtype are infinite. This is possible for C, which is unbounded with an exponential forget
+    gate and a sigmoid input gate, and, with eps = 0, for the gradient of a query with q·n = 0,
+    which grows as e^m.
 
     Examples
     --------
@@ -95,7 +97,7 @@ def mlstm_recurrent(
 
 
 def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gradients:
-    """Vector-Jacobian product of :func:`mlstm_recurrent`.
+    """Compute the vector-Jacobian product of :func:`mlstm_recurrent`.
 
     Parameters
     ----------
@@ -114,7 +116,8 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
     Raises
     ------
     ShapeError, DTypeError, NonFiniteError, CacheError
-        If ``dh`` or ``dstate`` is not like what the forward returned, or ``cache`` is another.
+        If ``dh`` or ``dstate`` does not match the results of the forward, or ``cache`` has another
+        type.
 
     Examples
     --------
@@ -131,7 +134,7 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
 
 
 class RecurrentCache(NamedTuple):
-    """What the way back needs; steps are along axis 2."""
+    """Residuals of the recurrent form; steps are along axis 2."""
 
     k: Array
     v: Array
@@ -141,7 +144,7 @@ class RecurrentCache(NamedTuple):
     kept: list[Array]  # C before each segment
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
-        """Go back through the steps."""
+        """Compute gradients from the last step to the first, as described in ``shared.py``."""
         k, v, i, f, segment, kept = self
         T, ik, dC = q.shape[2], i[..., None] * k, dC.copy()
         dq, dk, dv, df = (np.empty_like(array) for array in (q, k, v, f))
@@ -166,7 +169,7 @@ class RecurrentCache(NamedTuple):
 def steps(
     q: Array, k: Array, v: Array, log_i: Array, log_f: Array, C: Array
 ) -> tuple[Array, Array, RecurrentCache]:
-    """Take one step after the other: the recurrent form, as ``shared.py`` describes it."""
+    """Compute the recurrent form, as described in ``shared.py``."""
     i, f = np.exp(log_i).astype(q.dtype), np.exp(log_f).astype(q.dtype)
     num, kept = np.empty(v.shape, v.dtype), []
     arrays = shared.contiguous(q, i[..., None] * k, v, f, num)
@@ -188,7 +191,7 @@ def steps(
 def through_steps(
     q: Any, ik: Any, v: Any, f: Any, num: Any, C: Any, after: Any, next_after: Any
 ) -> None:
-    """Take steps, of one head or of several; C is written over the last two arrays in turns."""
+    """Take steps of one head or several; write C to the last two arrays alternately."""
     for t in range(len(q)):
         write_and_read(q[t], ik[t], v[t], f[t], C, after, num[t])
         C, after, next_after = after, next_after, after

@@ -1,17 +1,18 @@
-"""What all forms of mLSTM share: gates, the stabiliser, the denominator, padding and checks.
+"""Parts common to all forms of mLSTM: gates, stabiliser, denominator, padding and validation.
 
-n is one more column of C, that of a value 1, and q·n one more column of what is read. The gates are
-divided by e^m before all else. What is left is a matrix C, gates and queries, ::
+n is an additional column of C, with the value 1 as its v, and q·n is an additional column of Cᵀq.
+The gates are divided by e^m first. The remaining computation is ::
 
     C = f′ C₋ + i′ k vᵀ,  num = Cᵀq
 
-and only that is computed in different forms. A form is a function ::
+and each form computes it in a different way. A form is a function ::
 
     num, C, cache = form(q, k, v, log_i, log_f, C)
 
-of the keys that have been divided by √DK and the logs of the gates, which are float64 at least:
-the error of an exponent is a relative error of its power. Its cache has the way back,
-for any queries q: the backward reads with q/den, so that num is h and nothing is to be divided. ::
+of keys that have been divided by √DK, and of the logs of the gates. The logs are at least float64,
+because the error of an exponent is the relative error of its power. The cache has a method for the
+backward. It takes the queries q as an argument, because it is called with q/den, so that num is
+h. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
@@ -42,31 +43,31 @@ from numpy_xlstm.validation import check_cache, check_like
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
-"""Of q, k, v, i, f and of the state before the first step."""
+"""Gradients of q, k, v, i, f and of the state before the first step."""
 
 Heads = tuple[Any, Any]
-"""An index of the axes of rows and heads: one of each, or slices."""
+"""Index of the axes of rows and heads: two integers or two slices."""
 
 
 class Cache(NamedTuple):
-    """What the backward needs. It refers to inputs, h and states: change none of them before."""
+    """Residuals of an mLSTM. They refer to inputs, h and states."""
 
     h: Array
     q: Array
     i: Array
     f: Array
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
-    live: Array | None  # which steps are there, (B, 1, T); None if all are
+    live: Array | None  # False in padding, (B, 1, T); None if there is none
     qn: Array  # (B, NH, T)
-    ms: Any  # (B, NH, T), as past; None with a sigmoid input gate
-    past: Any  # where log f + m₋ is the larger argument of m, or ties
+    ms: Any  # m, (B, NH, T); None with a sigmoid input gate, as is past
+    past: Any  # where log f + m₋ is the maximum or ties
     form: Any
 
 
 def run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run mLSTM over q, k, v, i and f in a form, without checks."""
+    """Run an mLSTM over q, k, v, i and f in a form, without validation."""
     q, k, v, i, f = arrays
     eps, forget_gate, input_gate = options
     C, n, m = state
@@ -96,7 +97,7 @@ def run(
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
-    """Go back in the form that the forward took, without checks."""
+    """Compute gradients in the form of the forward, without validation."""
     h, q, i, f, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
     if live is not None:
         dh = np.where(live[..., None], dh, 0)
@@ -121,7 +122,10 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
 
 
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
-    """max(|q·n|, e^−m) + eps, the sign of q·n where it wins, and the floor's share where not."""
+    """Return max(|q·n|, e^−m) + eps, the sign of q·n or 0, and e^−m / denominator or 0.
+
+    The sign is 0 where e^−m is larger, and the quotient where |q·n| is.
+    """
     clipped = clip(m)
     floor = np.exp(-clipped)
     den = maximum(modulus(qn), floor) + eps  # [mlstm.12]
@@ -130,9 +134,9 @@ def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
 
 
 def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
-    """Return the logs of the gates divided by e^m, m at all steps, and where the past wins it.
+    """Return the logs of the gates divided by e^m, m of all steps, and where log f + m₋ is m.
 
-    Where nothing has come yet, m is −inf, and nothing is divided.
+    While the memory is empty, m is −inf, and the gates are not divided.
     """
     log_i, log_f = time_first(log_i).copy(), time_first(log_f).copy()
     ms = np.concatenate([m[None], log_i])
@@ -146,7 +150,7 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 
 @kernel
 def stabilisers(m: Any, log_i: Any, log_f: Any, ms: Any) -> Any:
-    """Write m after each step, and return the last one."""
+    """Write m after each step, and return the last m."""
     for t in range(len(log_i)):
         m = maximum(log_f[t] + m, log_i[t])  # [stab.3]
         ms[t] = m
@@ -158,8 +162,8 @@ def through_stabiliser(
 ) -> tuple[Array, Array, Array]:
     """Return the gradients of the logs of the gates and of the m before the first step.
 
-    ``di`` and ``df`` are i′δi′ and f′δf′, ``dfloor`` is the denominator's part of δm. Only the
-    gate that is not 1 has a gradient of its own: the log of the other one is m.
+    ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
+    One of i′ and f′ is 1 and has no gradient: its log before the division is m.
     """
     own = np.where(past, di, df)
     steps = [time_first(a).copy() for a in (past, own, dfloor - own)]
@@ -170,7 +174,7 @@ def through_stabiliser(
 
 @kernel
 def back_through_stabilisers(dm: Any, past: Any, own: Any, by_m: Any) -> Any:
-    """Add to ``by_m`` the gradients from later steps, and return the one of the first m."""
+    """Add the gradients from later steps to ``by_m``, and return that of the first m."""
     for t in range(len(own) - 1, -1, -1):
         by_m[t] += dm
         dm = where(past[t], by_m[t], own[t])  # [stab.13] [stab.14]
@@ -178,7 +182,7 @@ def back_through_stabilisers(dm: Any, past: Any, own: Any, by_m: Any) -> Any:
 
 
 def over_time(function: Any, start: Array, *arrays: Array) -> Array:
-    """Call a kernel on (B, NH) and (T, B, NH): for each row and head if it is compiled, or all."""
+    """Call a kernel with (B, NH) and (T, B, NH) arrays, for each row and head if it is compiled."""
     run, heads = way(function, start)
     after = np.empty_like(start)
     for one in heads:
@@ -187,7 +191,7 @@ def over_time(function: Any, start: Array, *arrays: Array) -> Array:
 
 
 def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
-    """Call ``work`` with what :func:`way` returns, on some threads."""
+    """Call ``work`` with the results of :func:`way`, on up to ``threads`` threads."""
     run, heads = way(function, like, threads)
 
     def some(part: slice) -> None:
@@ -195,16 +199,16 @@ def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
             work(run, one)
 
     if len(heads) == 1 and run is not function:
-        work(run, heads[0])  # BLAS may use the threads
+        work(run, heads[0])  # leave the threads to BLAS
     else:
         parallel_map(some, spread(len(heads), threads))
 
 
 def way(function: Any, like: Array, parts: int = 1) -> tuple[Any, list[Heads]]:
-    """Return what runs a kernel and which heads it takes in a call.
+    """Return a function that runs a kernel, and the heads for each call of it.
 
-    These are one of one row if the kernel is compiled, or else in as many slices as there are parts
-    those of all rows.
+    A compiled kernel takes one head of one row. Python code takes all rows, with the heads split
+    into ``parts`` slices.
     """
     B, NH = like.shape[:2]
     if compiled(like.dtype):
@@ -219,19 +223,19 @@ def time_first(array: Array) -> Array:
 
 
 def contiguous(*arrays: Array) -> tuple[Array, ...]:
-    """Return arrays as compiled kernels want them, or as they are where none is compiled."""
+    """Return writable C-order arrays for compiled kernels; the same arrays if none is compiled."""
     if not compiled(arrays[0].dtype):
         return arrays
     return tuple(np.require(array, requirements=("C", "W")) for array in arrays)
 
 
 def with_column(matrix: Array, column: Array) -> Array:
-    """Matrix (…, N) with one more column (…)."""
+    """Return a matrix (…, N) with an additional column (…)."""
     return np.concatenate([matrix, column[..., None]], axis=-1)
 
 
 def inner_product(a: Array, b: Array) -> Array:
-    """Sum of products of two matrices, for each batch row and head."""
+    """Return the sum of products of two matrices, for each batch row and head."""
     lead = a.shape[:2]
     product: Array = dot(a.reshape(*lead, -1), b.reshape(*lead, -1))[..., 0]
     return product
@@ -241,7 +245,7 @@ def inner_product(a: Array, b: Array) -> Array:
 def checked_run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
-    """Run a form, or raise an error that names what does not fit."""
+    """Validate the arguments and run a form."""
     q, k, v, i, f = arrays
     check_eps(options[0])
     check_choice("forget_gate", options[1], KINDS)
@@ -263,7 +267,7 @@ def checked_run(
 
 @own_error_state
 def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradients:
-    """Check the cache, which is to be that of a form, and both cotangents, and go back."""
+    """Validate the cache, which must be of ``kind``, and the cotangents; compute gradients."""
     check_cache(cache, Cache)
     check_cache(cache.form, kind)
     check_array("dh", dh, cache.h.shape, cache.h.dtype)

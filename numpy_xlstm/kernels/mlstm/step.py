@@ -1,4 +1,4 @@
-"""One step of mLSTM's memory, in one pass over C where it is compiled.
+"""Decode step of mLSTM, with one pass over C if it is compiled.
 
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
@@ -24,13 +24,13 @@ from numpy_xlstm.numerics.activations import lowest
 
 
 def write(k: Any, v: Any, f: Any, C: Any, C_after: Any) -> None:
-    """Write f C + k vᵀ over ``C_after``."""
+    """Write f C + k vᵀ to ``C_after``."""
     np.multiply(f[..., None, None], C, out=C_after)  # [mlstm.8]
     C_after += np.einsum("...k,...v->...kv", k, v)
 
 
 def write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: Any) -> None:
-    """Write f C + k vᵀ over ``C_after``, and what q reads in it over ``num``."""
+    """Write f C + k vᵀ to ``C_after``, and the product of its transpose with q to ``num``."""
     write(k, v, f, C, C_after)
     num[...] = (q[..., None, :] @ C_after)[..., 0, :]  # [mlstm.10]
 
@@ -56,13 +56,13 @@ def gates(i_pre: Any, f_pre: Any, m: Any) -> Any:
 
 @pointwise
 def denominator(qn: Any, m: Any, eps: Any, limit: Any) -> Any:
-    """Return max(|q·n|, e^−m) + eps, where ±``limit`` is the largest and the smallest exponent."""
+    """Return max(|q·n|, e^−m) + eps, with the exponent clipped to ±``limit``."""
     return maximum(modulus(qn), exp(minimum(maximum(-m, -limit), limit))) + eps  # [mlstm.12]
 
 
 @kernel
 def heads_step(inputs: Any, state: Any, eps: Any, limit: Any, h: Any, after: Any) -> None:
-    """Take a step of each row and head."""
+    """Take one step for each row and head."""
     (q, k, v, i_pre, f_pre), (C, n, m), (C_after, n_after, m_after) = inputs, state, after
     scale = 1 / np.sqrt(q.dtype.type(k.shape[2]))
     written = np.empty(k.shape[2], k.dtype)
@@ -82,7 +82,10 @@ def heads_step(inputs: Any, state: Any, eps: Any, limit: Any, h: Any, after: Any
 def mlstm_step(
     q: Array, k: Array, v: Array, i_pre: Array, f_pre: Array, state: Any, eps: float
 ) -> tuple[Array, mLSTMState]:
-    """Take a step without a cache: q, k (B, NH, DK), v (B, NH, DV), gates (B, NH), h (B, NH·DV)."""
+    """Take one step without a cache; return h (B, NH·DV) and the state after the step.
+
+    q and k are (B, NH, DK), v is (B, NH, DV), and the pre-activations of the gates are (B, NH).
+    """
     C, n, m = state
     number = q.dtype.type
     constants = number(eps), -number(lowest(q.dtype))

@@ -1,1 +1,1 @@
-"""What others wrote, as ports of the kit: ``python -m tests.conformance.implementations``."""
+"""Other implementations as ports of the kit: ``python -m tests.conformance.implementations``."""

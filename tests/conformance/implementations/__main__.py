@@ -1,4 +1,4 @@
-"""Run the kit on every implementation that is installed, and print what came out."""
+"""Run the kit on every installed implementation, and print the outcomes."""
 
 import sys
 import warnings

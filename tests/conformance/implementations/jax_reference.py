@@ -1,4 +1,4 @@
-"""The three cells in JAX, from the papers' equations, differentiated by JAX: right ports."""
+"""Correct ports of the three cells in JAX, from the papers' equations, with JAX's gradients."""
 
 from collections.abc import Callable, Mapping
 from functools import cache, partial
@@ -14,11 +14,11 @@ from tests.conformance.implementations.tensors import cotangent, gradient, is_co
 Arrays = dict[str, Any]
 Options = Mapping[str, Any]
 LEAST = -709.7
-"""Below it e^−m is infinite, and what autograd makes of its slope is NaN."""
+"""Below this m, e^−m is infinite, and its gradient by autograd is NaN."""
 
 
 def _affine(p: Arrays, x: Any, h: Any) -> list[Any]:
-    """The four pre-activations; R is block-diagonal, (NH, 4 DH, DH), or whole."""
+    """Return the four pre-activations; R is block-diagonal, (NH, 4 DH, DH), or a full matrix."""
     import jax.numpy as jnp
 
     R = p["R"] if p["R"].ndim == 3 else p["R"][None]
@@ -40,7 +40,7 @@ def lstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Array
 
 
 def _stabilised(log_f: Any, log_i: Any, m: Any) -> tuple[Any, Any, Any]:
-    """m, i′ and f′; the maximum passes its cotangent on to the past where both are equal."""
+    """Return m, i′ and f′; at a tie, the maximum passes its cotangent to log f + m₋."""
     import jax.numpy as jnp
 
     A = log_f + m
@@ -92,7 +92,7 @@ def mlstm(options: Options, p: Arrays, state: Arrays, x: Any) -> tuple[Any, Arra
 
 @cache
 def compiled(step: Callable[..., Any], cell: Any, options: tuple[tuple[str, Any], ...]) -> Any:
-    """Outputs, and gradients of all inputs, of inputs and cotangents of the outputs."""
+    """Return outputs and the gradients of all inputs, from inputs and cotangents of outputs."""
     import jax
 
     def results(inputs: Arrays, cotangents: Arrays) -> tuple[Arrays, Arrays]:
@@ -116,7 +116,7 @@ def compiled(step: Callable[..., Any], cell: Any, options: tuple[tuple[str, Any]
 
 
 def port(step: Callable[..., Any], case: Case) -> dict[str, Array]:
-    """All results of a sequence of such steps."""
+    """Return all results of a sequence of such steps."""
     import jax
 
     given = {n: a for n, a in case.inputs.items() if not is_cotangent(n)}

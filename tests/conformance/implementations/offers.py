@@ -1,4 +1,4 @@
-"""What an implementation offers of a case: all of it, a part, or nothing."""
+"""Parts of cases that an implementation supports."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ WANTED: dict[str, Callable[[Case], bool]] = {
     "no step": lambda case: "no-step" in case.flags,
     "initial state": lambda case: bool({"zero-state", "zero-memory", "far-memory"} & {*case.flags}),
 }
-"""Whether a case is one of what an implementation may lack."""
+"""Return whether a case needs a feature that an implementation may lack."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +31,17 @@ class Implementation:
     Attributes
     ----------
     package, name : str
-        The distribution, and what of it.
+        The distribution, and the name of the function or class.
     subject : str
         A subject of the kit.
     port : Port
-        Gives the results. What it raises is a failure.
+        Port that computes the results. Its exceptions are failures.
     lacks : tuple[str, ...]
-        What it does not have: keys of ``WANTED``.
+        Missing features: keys of ``WANTED``.
     gradients : bool
         Whether it has a backward.
     dtype : str
-        In which it is run.
+        Dtype in which it is run.
     """
 
     package: str
@@ -53,14 +53,14 @@ class Implementation:
     dtype: str = "float64"
 
     def missing(self, case: Case) -> str:
-        """What it lacks for a case; empty if nothing."""
+        """Return the missing feature that a case needs; empty if there is none."""
         return next((name for name in self.lacks if WANTED[name](case)), "")
 
     def case(self, case: Case) -> Case:
-        """The case, of what is offered alone.
+        """Return the case restricted to the supported parts.
 
-        What takes no initial state begins from the empty one, and there is no cotangent of the
-        final state.
+        Without support of an initial state, the case starts from the empty state and has no
+        cotangent of the final state.
         """
         stateless = "initial state" in self.lacks
         given = not stateless and any(name.startswith("state.") for name in case.inputs)

@@ -1,4 +1,4 @@
-"""The operators LSTM, GRU and RNN of ONNX: ONNX Runtime, and the evaluator of ``onnx``; forward."""
+"""Forwards of the ONNX operators LSTM, GRU and RNN, by ONNX Runtime and by ``onnx``."""
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +14,7 @@ from tests.parity.outside.operators import Operator, reordered
 from tests.parity.outside.runtime import session_run
 
 ORDERS = {"LSTM": ("ifzo", "iofz"), "GRU": ("rzn", "zrn"), "RNN": ("h", "h")}
-"""Our order of the rows, and theirs."""
+"""Orders of the rows in this package and in ONNX."""
 
 KINDS = {
     "lstm": "LSTM",
@@ -26,7 +26,7 @@ KINDS = {
 
 
 def operator(case: Case) -> Operator:
-    """The node of a case."""
+    """Make the node of a case."""
     family, given = case.subject.family, case.inputs
     kind, H = KINDS[family], case.options["hidden_size"]
     ours, theirs = ORDERS[kind]
@@ -48,7 +48,7 @@ def operator(case: Case) -> Operator:
 
 
 def evaluated(op: Operator) -> dict[str, Array]:
-    """What the reference evaluator of ``onnx`` says."""
+    """Compute the results with the reference evaluator of ``onnx``."""
     import onnx
     from onnx.reference import ReferenceEvaluator
     from onnx.reference.ops import op_gru, op_lstm, op_rnn
@@ -71,10 +71,10 @@ def evaluated(op: Operator) -> dict[str, Array]:
 
 
 def runtime(op: Operator) -> dict[str, Array]:
-    """What ONNX Runtime says.
+    """Compute the results with ONNX Runtime.
 
-    Over no step a GRU ends its process, so it has one of its own; and an LSTM does not write its
-    last c, so that it has whatever was there: NaN here, to have one outcome.
+    With no steps, a GRU ends the process, so it runs in its own. An LSTM with no steps does not
+    write its final c, which is set to NaN here for a defined outcome.
     """
     if len(op.inputs["X"]):
         return session_run(op)
@@ -86,7 +86,7 @@ def runtime(op: Operator) -> dict[str, Array]:
 
 
 def port(run: Callable[[Operator], dict[str, Array]], case: Case) -> dict[str, Array]:
-    """Outputs and final state, with the names and axes of the kit."""
+    """Return outputs and final state with the names and axes of the kit."""
     found = run(operator(case))
     y = found["Y"]  # (T, directions, B, H)
     results = {"y": np.ascontiguousarray(y[:, 0].swapaxes(0, 1))}

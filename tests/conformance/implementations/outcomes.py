@@ -1,4 +1,4 @@
-"""What the kit says of each implementation: cases passed, failed and not offered, and why."""
+"""Outcomes of implementations in the kit: passed, failed and unsupported cases, with reasons."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ALL = [
     *jax_reference.IMPLEMENTATIONS,
 ]
 SEEDS = range(3)
-"""A case is passed if it is with the numbers of each seed."""
+"""Seeds of the cases; a case is passed if it passes with all of them."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Outcome:
 
 
 def outcome(each: Implementation) -> Outcome:
-    """Run an implementation on all cases of its subject; what it raises is a failure."""
+    """Run an implementation on all cases of its subject; an exception is a failure."""
     missing = Counter[str]()
     passed: list[Verdict] = []
     failed: list[Verdict] = []
@@ -58,7 +58,7 @@ def outcome(each: Implementation) -> Outcome:
 
 
 def _verdict(each: Implementation, same: Sequence[Case]) -> Verdict:
-    """The first that is not passed, or else the last."""
+    """Return the first verdict that is not passed, or else the last."""
     for case in same:
         found = verdict(each.case(case), each.port)
         if not found.passed:
@@ -67,7 +67,7 @@ def _verdict(each: Implementation, same: Sequence[Case]) -> Verdict:
 
 
 def row(found: Outcome) -> str:
-    """The outcome as a row of its package's table in the docs, without the last cell."""
+    """Format the outcome as a row of a table in the docs, without the last cell."""
     each = found.implementation
     counts = len(found.passed), len(found.failed), sum(found.missing.values())
     return f"| {each.name} | {each.subject} | " + " | ".join(map(str, counts)) + " |"

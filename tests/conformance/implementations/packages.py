@@ -1,4 +1,4 @@
-"""The packages of xLSTM's authors: ``xlstm``, ``mlstm_kernels``, ``flashrnn``; and transformers."""
+"""Ports of ``xlstm``, ``mlstm_kernels``, ``flashrnn``, by xLSTM's authors, and transformers."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,11 +9,11 @@ from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.tensors import Tensors, autograd
 
 Row = tuple[str, str, Callable[[Case, Tensors], Tensors], tuple[str, ...]]
-"""Name, subject, forward, and what it lacks beside the two that all of them lack."""
+"""Name, subject, forward, and missing features in addition to the two that all of them lack."""
 
 
 def vanilla(function: str, case: Case, given: Tensors) -> Tensors:
-    """LSTM or sLSTM of the vanilla backend of ``xlstm``, whose states begin at 0."""
+    """LSTM or sLSTM of the vanilla backend of ``xlstm``, with initial states of 0."""
     import torch
     from xlstm.blocks.slstm.src import vanilla
 
@@ -31,7 +31,7 @@ def vanilla(function: str, case: Case, given: Tensors) -> Tensors:
 
 
 def mlstm_start(case: Case, given: Tensors, root: float) -> list[Any] | None:
-    """C, n and m (B, NH, 1) to begin with, C and n times ``root``; None if there are none."""
+    """Return the initial C, n and m (B, NH, 1), with C and n times ``root``, or None."""
     if "state.C" not in given:
         return None
     return [given["state.C"] * root, given["state.n"] * root, given["state.m"][..., None]]
@@ -47,7 +47,7 @@ def simple_parallel(case: Case, given: Tensors) -> Tensors:
 
 
 def simple_steps(case: Case, given: Tensors) -> Tensors:
-    """The step of ``xlstm``, again and again; its layer begins at 0, m too."""
+    """The repeated step of ``xlstm``, whose layer starts from 0, including m."""
     import torch
     from xlstm.blocks.mlstm.backends import recurrent_step_stabilized_simple
 
@@ -68,13 +68,13 @@ def simple_steps(case: Case, given: Tensors) -> Tensors:
 
 
 def whole_chunks(case: Case) -> int:
-    """The largest chunk, up to that of the case, of which its sequence is made."""
+    """Return the largest chunk size, up to that of the case, that divides the sequence."""
     T, largest = case.inputs["i"].shape[2], case.options["chunk_size"]
     return max(size for size in range(1, largest + 1) if T % size == 0)
 
 
 def simple_chunkwise(case: Case, given: Tensors) -> Tensors:
-    """The chunkwise form of ``xlstm``; it takes m without an axis of 1, and gives it with two."""
+    """The chunkwise form of ``xlstm``; its argument m has no axis of size 1, its result has two."""
     from xlstm.blocks.mlstm.backends import chunkwise_simple
 
     q, k, v, i, f = (given[name] for name in "qkvif")
@@ -90,7 +90,7 @@ def simple_chunkwise(case: Case, given: Tensors) -> Tensors:
 
 
 def transformers_form(name: str, case: Case, given: Tensors) -> Tensors:
-    """A form of transformers' own code, which it has where ``xlstm`` is not installed."""
+    """A form in the code of transformers, which it uses without ``xlstm``."""
     import torch
 
     from tests.parity.outside.transformers_model import code
@@ -103,7 +103,7 @@ def transformers_form(name: str, case: Case, given: Tensors) -> Tensors:
 
 
 def by_chunks(function: Callable[..., Any], case: Case, given: Tensors, **options: Any) -> Tensors:
-    """A form of ``mlstm_kernels``, whose C and n are √DK times ours; with its last state."""
+    """A form of ``mlstm_kernels``, with C and n √DK times those of this package."""
     q, k, v, i, f = (given[name] for name in "qkvif")
     root = q.shape[-1] ** 0.5
     if "chunk_size" in case.options:
@@ -150,7 +150,7 @@ def native_parallel(module: str, backward: str, case: Case, given: Tensors) -> T
 
 
 def flash(function: str, Wx: Any, R: Any, b: Any, states: list[Any]) -> tuple[Any, list[Any]]:
-    """y and the last states of the vanilla backend of ``flashrnn``.
+    """Return y and the final states of the vanilla backend of ``flashrnn``.
 
     ``Wx`` (B, T, gates, NH, DH), ``R`` (NH, gates, DH, DH), ``b`` (gates, NH, DH), states (B, H).
     """
@@ -181,7 +181,7 @@ def flash_gates(function: str, case: Case, given: Tensors) -> Tensors:
 
 
 def flash_steps(function: str, case: Case, given: Tensors) -> Tensors:
-    """GRU or Elman's network of ``flashrnn``; of a GRU the candidate's R h + b comes first."""
+    """GRU or Elman network of ``flashrnn``; in a GRU, R h + b of the candidate comes first."""
     import torch
 
     x, H = given["x"], case.options["hidden_size"]

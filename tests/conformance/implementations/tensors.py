@@ -11,7 +11,7 @@ COTANGENTS = "dy", "dstate."
 
 
 def autograd(forward: Callable[[Case, Tensors], Tensors]) -> Callable[[Case], Mapping[str, Array]]:
-    """The port of a forward of (case, inputs), which gives ``y`` and ``final.…``."""
+    """Make a port from a forward of (case, inputs) that returns ``y`` and ``final.…``."""
 
     def port(case: Case) -> dict[str, Array]:
         import torch
