@@ -34,7 +34,7 @@ SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 def cases() -> dict[str, Case]:
     """Return the names and cases of all checks, in order."""
-    sequences = _recurrent() | _memories() | _guests() | _stacks()
+    sequences = _recurrent() | _memories() | _custom_cells() | _stacks()
     return sequences | _stateless_layers() | _models()
 
 
@@ -67,7 +67,7 @@ def _memories() -> dict[str, Case]:
     return found
 
 
-def _guests() -> dict[str, Case]:
+def _custom_cells() -> dict[str, Case]:
     """Make cases of further cells, as a step, and of all cells with lengths."""
     found: dict[str, Case] = {}
     plain = cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell

@@ -14,7 +14,7 @@ from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.verify import Port, strangers
+from numpy_xlstm.conformance.verify import Port, unmatched
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
@@ -123,7 +123,7 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
         report = conformance.verify(cases, conformance.from_folder(folder))
-        return Report(report.verdicts, strangers(folder, every))
+        return Report(report.verdicts, unmatched(folder, every))
     with tempfile.TemporaryDirectory() as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
         return conformance.verify(cases, _shown(port, len(cases)))

@@ -23,7 +23,7 @@ from numpy_xlstm.numerics import Array, checked_path
 Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
 
-STRANGER = "expected the results of a case; got another file"
+UNMATCHED = "expected the results of a case; got another file"
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -55,7 +55,7 @@ class Report:
     ----------
     verdicts : tuple[Verdict, ...]
         Outcome of each case.
-    strangers : tuple[str, ...]
+    unmatched : tuple[str, ...]
         Unmatched files: files of results whose name is not that of a case.
 
     Examples
@@ -67,14 +67,14 @@ class Report:
     """
 
     verdicts: tuple[Verdict, ...]
-    strangers: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
     """Unmatched files: files of results whose name is not that of a case."""
 
     @property
     def passed(self) -> bool:
         """Whether there are cases, all of them passed, and there are no unmatched files."""
         right = bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
-        return right and not self.strangers
+        return right and not self.unmatched
 
     @cached_property
     def diagnosis(self) -> list[str]:
@@ -93,7 +93,7 @@ class Report:
             yield table(rows)
         if not self.verdicts:
             yield "expected at least one case; got none"
-        yield from (f"{printable(name)}: {STRANGER}" for name in self.strangers)
+        yield from (f"{printable(name)}: {UNMATCHED}" for name in self.unmatched)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
             of = [v for v in self.verdicts if v.case.subject.name == name]
             passed = sum(v.passed for v in of)
@@ -133,7 +133,7 @@ class Report:
             "version": VERSION,
             "passed": self.passed,
             "diagnosis": self.diagnosis,
-            "strangers": list(self.strangers),
+            "unmatched": list(self.unmatched),
             "cases": found,
         }
 
@@ -143,8 +143,8 @@ class Report:
 
     def to_junit(self) -> str:
         """Return the report as JUnit XML, with a test for each case."""
-        failures = sum(not v.passed for v in self.verdicts) + len(self.strangers)
-        tests = len(self.verdicts) + len(self.strangers)
+        failures = sum(not v.passed for v in self.verdicts) + len(self.unmatched)
+        tests = len(self.verdicts) + len(self.unmatched)
         suite = ET.Element("testsuite", name="numpy-xlstm conformance")
         suite.attrib |= {"tests": str(tests), "failures": str(failures)}
         for v in self.verdicts:
@@ -153,9 +153,9 @@ class Report:
             if failed:
                 failure = ET.SubElement(test, "failure", message=printable(failed[0].note))
                 failure.text = table(failed)
-        for name in map(printable, self.strangers):
-            test = ET.SubElement(suite, "testcase", classname="strangers", name=name)
-            ET.SubElement(test, "failure", message=STRANGER)
+        for name in map(printable, self.unmatched):
+            test = ET.SubElement(suite, "testcase", classname="unmatched", name=name)
+            ET.SubElement(test, "failure", message=UNMATCHED)
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
@@ -287,7 +287,7 @@ def checked_results(path: Path) -> Mapping[str, Any]:
     return arrays
 
 
-def strangers(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
+def unmatched(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
     """Return the unmatched files in a folder: files of tensors for none of these cases."""
     known = {case.id for case in cases}
     files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz"))

@@ -10,7 +10,7 @@ from mpmath import mpf, tanh
 from numpy_xlstm import LSTMCell, LSTMPCell, LSTMState, gradcheck, unroll, unroll_backward
 from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
-from tests.cells.guests import Unrolled, normal
+from tests.cells.custom_cells import Unrolled, normal
 from tests.cells.plain import Vector, affine, exactly, sigma
 from tests.variants import assert_close, spoiled
 

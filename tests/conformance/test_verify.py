@@ -416,9 +416,9 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
     suite = ET.parse(junit).getroot()
     assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES) + 1), "2")
-    failure, stranger = suite.iter("failure")
+    failure, unmatched = suite.iter("failure")
     assert "168 of 168 entries" in str(failure.text)
-    assert "got another file" in str(stranger.get("message"))
+    assert "got another file" in str(unmatched.get("message"))
 
 
 def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -141,8 +141,8 @@ def run() -> None:
     starting_values.test_lstm_gru_and_rnn()
     starting_values.test_slstm()
     starting_values.test_mlstm()
-    guests = GRUCell, OriginalGRUCell, PeepholeLSTMCell, ElmanCell
-    for cell in (*(guest(3, 4) for guest in guests), LSTMPCell(3, 4, 2)):
+    custom_cells = GRUCell, OriginalGRUCell, PeepholeLSTMCell, ElmanCell
+    for cell in (*(custom(3, 4) for custom in custom_cells), LSTMPCell(3, 4, 2)):
         cell = cell.with_params(_random(cell.params, rng))
         x = rng.standard_normal((3, 4, 3))
         check(cell, x[:, 0], normal(rng, cell.init_state(3)))

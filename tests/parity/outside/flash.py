@@ -21,14 +21,14 @@ from numpy_xlstm import (
 )
 from numpy_xlstm.cells import unroll, unroll_backward
 from numpy_xlstm.numerics import Array
-from tests.cells.guests import build, normal
+from tests.cells.custom_cells import build, normal
 from tests.parity.outside.suite import Case, error
 
 KERNELS: dict[str, Any] = {
     "lstm": (lstm_recurrent, lstm_recurrent_backward, LSTMState),
     "slstm": (slstm_recurrent, slstm_recurrent_backward, sLSTMState),
 }
-GUESTS = {"gru": "GRU", "elman": "Elman-tanh"}
+CUSTOM_CELLS = {"gru": "GRU", "elman": "Elman-tanh"}
 
 
 def _modules(function: str) -> tuple[Any, Any, Any]:
@@ -78,7 +78,7 @@ def with_kernel(function: str, B: int, T: int, NH: int, DH: int, seed: int) -> f
 def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float:
     """GRU or Elman's network, unrolled, with its W and both its biases."""
     torch, vanilla, pointwise = _modules(function)
-    cell, xs, state, rng = build(GUESTS[function], B, T, D, H, seed=seed)
+    cell, xs, state, rng = build(CUSTOM_CELLS[function], B, T, D, H, seed=seed)
 
     def leaf(array: Array) -> Any:
         return torch.tensor(array, requires_grad=True)

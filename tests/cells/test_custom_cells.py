@@ -20,11 +20,11 @@ from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionErr
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import enter_backward
-from tests.cells.guests import GUESTS, Unrolled, build, normal, plain_step
+from tests.cells.custom_cells import CUSTOM_CELLS, Unrolled, build, normal, plain_step
 from tests.cells.plain import exactly
 from tests.variants import assert_close, spoiled
 
-guests = pytest.mark.parametrize("guest", GUESTS)
+custom_cells = pytest.mark.parametrize("custom", CUSTOM_CELLS)
 sizes = st.tuples(st.integers(1, 3), st.integers(0, 5), st.integers(1, 4), st.integers(1, 4))
 seeds = st.integers(0, 2**32 - 1)
 
@@ -36,43 +36,43 @@ def _error(got: Any, expected: Any) -> float:
     return float(distance / max(abs(b) for b in expected))
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
-def test_values_are_those_of_the_equations_in_50_digits(guest: str, dtype: Any) -> None:
-    cell, xs, state, _ = build(guest, 2, 6, 3, 4, dtype=dtype)
+def test_values_are_those_of_the_equations_in_50_digits(custom: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(custom, 2, 6, 3, 4, dtype=dtype)
     ys, last, _ = unroll(cell, xs, state)
     assert {a.dtype for a in (ys, *last)} == {np.dtype(dtype)}
     for row in range(2):
         expected = [exactly(part[row]) for part in state]
         for t in range(6):
-            expected = plain_step(guest, cell.params, exactly(xs[row, t]), expected)
+            expected = plain_step(custom, cell.params, exactly(xs[row, t]), expected)
             assert _error(ys[row, t], expected[0]) < 30 * np.finfo(dtype).eps
         for part, value in zip(last, expected, strict=True):
             assert _error(part[row], value) < 30 * np.finfo(dtype).eps
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
-def test_gradients_of_a_step(guest: str, dtype: Any) -> None:
-    cell, xs, state, _ = build(guest, 3, 1, 2, 4, seed=1, dtype=dtype)
+def test_gradients_of_a_step(custom: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(custom, 3, 1, 2, 4, seed=1, dtype=dtype)
     report = gradcheck(cell, xs[:, 0], state, rng=1)
     assert report.passed, str(report)
     checked = {row.tensor for row in report.rows if row.method == "complex"}
     assert checked == {"x", *cell.params, *(f"state.{name}" for name in state._fields)}
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
-def test_gradients_of_a_sequence_with_lengths(guest: str, dtype: Any) -> None:
-    cell, xs, state, _ = build(guest, 3, 5, 2, 3, seed=2, dtype=dtype)
+def test_gradients_of_a_sequence_with_lengths(custom: str, dtype: Any) -> None:
+    cell, xs, state, _ = build(custom, 3, 5, 2, 3, seed=2, dtype=dtype)
     for lengths in (None, np.array([5, 0, 3])):
         report = gradcheck(Unrolled(cell, lengths), xs, state, rng=1)
         assert report.passed, str(report)
 
 
-@given(guest=st.sampled_from(list(GUESTS)), size=sizes, seed=seeds)
-def test_gradients_of_any_size(guest: str, size: tuple[int, int, int, int], seed: int) -> None:
-    cell, xs, state, rng = build(guest, *size, seed=seed)
+@given(custom=st.sampled_from(list(CUSTOM_CELLS)), size=sizes, seed=seeds)
+def test_gradients_of_any_size(custom: str, size: tuple[int, int, int, int], seed: int) -> None:
+    cell, xs, state, rng = build(custom, *size, seed=seed)
     B, T = size[:2]
     layer = Unrolled(cell, rng.integers(0, T + 1, B))
     methods = ["complex", "adjoint"]
@@ -80,9 +80,9 @@ def test_gradients_of_any_size(guest: str, size: tuple[int, int, int, int], seed
     assert not report.failures, str(report)
 
 
-@guests
-def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(guest: str) -> None:
-    cell, xs, state, rng = build(guest, 2, 4, 3, 2, seed=3)
+@custom_cells
+def test_complex_numbers_without_an_imaginary_part_are_the_real_ones(custom: str) -> None:
+    cell, xs, state, rng = build(custom, 2, 4, 3, 2, seed=3)
     ys, last, cache = unroll(cell, xs, state)
     dys, dlast = normal(ys, rng), normal(last, rng)
     dxs, dstate0, grads = unroll_backward(cell, dys, cache, dlast)
@@ -101,9 +101,9 @@ def _complex(tree: Any) -> Any:
     return tree_map(lambda a: a.astype(complex), tree)
 
 
-@guests
-def test_without_a_state_it_starts_at_zero_and_the_last_state_goes_on(guest: str) -> None:
-    cell, xs, _, _ = build(guest, 2, 5, 3, 2, seed=4)
+@custom_cells
+def test_without_a_state_it_starts_at_zero_and_the_last_state_goes_on(custom: str) -> None:
+    cell, xs, _, _ = build(custom, 2, 5, 3, 2, seed=4)
     ys, last, _ = unroll(cell, xs)
     first, middle, _ = unroll(cell, xs[:, :2], cell.init_state(2))
     second, end, _ = unroll(cell, xs[:, 2:], middle)
@@ -152,17 +152,17 @@ def test_a_gru_that_writes_next_to_nothing_keeps_all_digits() -> None:
     assert np.abs(dx).min() > 0
 
 
-@guests
-def test_initial_parameters(guest: str) -> None:
-    cell = GUESTS[guest](300, 64, rng=np.random.default_rng(0))
+@custom_cells
+def test_initial_parameters(custom: str) -> None:
+    cell = CUSTOM_CELLS[custom](300, 64, rng=np.random.default_rng(0))
     for name, array in cell.params.items():
-        array = np.delete(array, np.s_[64:128]) if (guest, name) == ("peephole", "b") else array
+        array = np.delete(array, np.s_[64:128]) if (custom, name) == ("peephole", "b") else array
         assert np.abs(array).max() <= 1 / 8, name
         assert np.abs(array).max() > 0.115, name
         assert abs(array.std() - 1 / 8 / np.sqrt(3)) < 0.015, name
-    if guest == "peephole":
+    if custom == "peephole":
         assert (cell.params["b"][64:128] == 1).all()
-    again = GUESTS[guest](300, 64, rng=np.random.default_rng(0))
+    again = CUSTOM_CELLS[custom](300, 64, rng=np.random.default_rng(0))
     assert all(np.array_equal(again.params[name], array) for name, array in cell.params.items())
 
 
@@ -264,9 +264,9 @@ def _untouched(cell: Any) -> Any:
     return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
 
 
-@guests
-def test_that_a_computation_would_be_noticed(guest: str) -> None:
-    cell, xs, state, _ = build(guest, 2, 1, 3, 4)
+@custom_cells
+def test_that_a_computation_would_be_noticed(custom: str) -> None:
+    cell, xs, state, _ = build(custom, 2, 1, 3, 4)
     h, _, cache = cell.forward(xs[:, 0], state)
     with pytest.raises(AssertionError, match="something is computed"):
         _untouched(cell).forward(xs[:, 0], state)
@@ -291,10 +291,10 @@ BAD: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize(("spoil", "error", "message"), BAD)
-def test_bad_input_of_the_forward(guest: str, spoil: Any, error: Any, message: str) -> None:
-    cell, xs, state, _ = build(guest, 2, 1, 3, 4)
+def test_bad_input_of_the_forward(custom: str, spoil: Any, error: Any, message: str) -> None:
+    cell, xs, state, _ = build(custom, 2, 1, 3, 4)
     with pytest.raises(error, match=re.escape(message)):
         _untouched(cell).forward(*spoil(xs[:, 0], state))
 
@@ -310,21 +310,21 @@ BAD_BACKWARD: list[tuple[Any, type[Exception], str]] = [
 ]
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize(("spoil", "error", "message"), BAD_BACKWARD)
-def test_bad_input_of_the_backward(guest: str, spoil: Any, error: Any, message: str) -> None:
-    cell, xs, state, rng = build(guest, 2, 1, 3, 4)
+def test_bad_input_of_the_backward(custom: str, spoil: Any, error: Any, message: str) -> None:
+    cell, xs, state, rng = build(custom, 2, 1, 3, 4)
     h, after, cache = cell.forward(xs[:, 0], state)
     dh, dstate = spoil(normal(h, rng), normal(after, rng))
     with pytest.raises(error, match=re.escape(message)):
         _untouched(cell).backward(dh, cache, dstate)
 
 
-@guests
-def test_foreign_caches_and_states(guest: str) -> None:
-    cell, xs, _, rng = build(guest, 2, 1, 3, 4)
+@custom_cells
+def test_foreign_caches_and_states(custom: str) -> None:
+    cell, xs, _, rng = build(custom, 2, 1, 3, 4)
     x, dh = xs[:, 0], rng.standard_normal((2, 4))
-    others = [LSTMCell(3, 4), *(make(3, 4) for make in GUESTS.values())]
+    others = [LSTMCell(3, 4), *(make(3, 4) for make in CUSTOM_CELLS.values())]
     for other in others:
         if type(other) is type(cell):
             continue
@@ -354,7 +354,7 @@ def test_a_cell_without_a_type_of_its_cache() -> None:
         enter_backward(Mine(), np.ones((2, 4)), (np.ones((2, 3)),), None)
 
 
-@guests
+@custom_cells
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [
@@ -365,11 +365,11 @@ def test_a_cell_without_a_type_of_its_cache() -> None:
         ((3, 4), {"rng": 3}, OptionError, "rng: expected"),
     ],
 )
-def test_bad_options(guest: str, arguments: Any, options: Any, error: Any, message: str) -> None:
+def test_bad_options(custom: str, arguments: Any, options: Any, error: Any, message: str) -> None:
     with pytest.raises(error, match=re.escape(message)):
-        GUESTS[guest](*arguments, **options)
+        CUSTOM_CELLS[custom](*arguments, **options)
     with pytest.raises(OptionError, match="batch_size: expected a whole number"):
-        GUESTS[guest](3, 4).init_state(0)
+        CUSTOM_CELLS[custom](3, 4).init_state(0)
 
 
 def test_another_nonlinearity() -> None:

@@ -17,7 +17,7 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import tree_map
 from tests.cells.plain import Vector, affine, exactly, sigma
 
-GUESTS: dict[str, Callable[..., Any]] = {
+CUSTOM_CELLS: dict[str, Callable[..., Any]] = {
     "GRU": GRUCell,
     "GRU-original": OriginalGRUCell,
     "Elman-tanh": ElmanCell,
@@ -27,11 +27,11 @@ GUESTS: dict[str, Callable[..., Any]] = {
 
 
 def build(
-    guest: str, B: int, T: int, D: int, H: int, *, seed: int = 0, dtype: Any = np.float64
+    custom: str, B: int, T: int, D: int, H: int, *, seed: int = 0, dtype: Any = np.float64
 ) -> tuple[Any, Array, Any, np.random.Generator]:
     """Make a random cell, sequence and state, exact in float32 for every dtype."""
     rng = np.random.default_rng(seed)
-    cell = GUESTS[guest](D, H, dtype=dtype, rng=rng)
+    cell = CUSTOM_CELLS[custom](D, H, dtype=dtype, rng=rng)
     for array in cell.params.values():
         array[...] = normal(array, rng)
     xs = normal(np.zeros((B, T, D), dtype), rng)
@@ -56,22 +56,22 @@ class Unrolled(Module):
         return unroll_backward(self.cell, dys, cache, dstate)
 
 
-def plain_step(guest: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:
+def plain_step(custom: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:
     """Return the state of one row after a step, from the equations in the papers."""
     p = {name: exactly(array) for name, array in params.items()}
     h, units, H = state[0], range(len(state[0])), len(state[0])
     recurrent = affine(p["R"], h, p.get("b_h", [mpf(0)] * len(p["R"])))
     a = [u + v for u, v in zip(affine(p["W"], x, p["b"]), recurrent, strict=True)]
-    if guest == "Elman-tanh":
+    if custom == "Elman-tanh":
         return [[tanh(a[j]) for j in units]]
-    if guest == "Elman-relu":
+    if custom == "Elman-relu":
         return [[max(a[j], mpf(0)) for j in units]]
-    if guest == "GRU":
+    if custom == "GRU":
         r, z = [sigma(a[j]) for j in units], [sigma(a[H + j]) for j in units]
         s, u = recurrent[2 * H :], a[2 * H :]
         n = [tanh(u[j] - s[j] + r[j] * s[j]) for j in units]
         return [[(1 - z[j]) * n[j] + z[j] * h[j] for j in units]]
-    if guest == "GRU-original":
+    if custom == "GRU-original":
         r, z = [sigma(a[j]) for j in units], [sigma(a[H + j]) for j in units]
         s = affine(p["R"][2 * H :], [r[j] * h[j] for j in units], [mpf(0)] * H)
         n = [tanh(a[2 * H + j] - recurrent[2 * H + j] + s[j]) for j in units]

@@ -6,7 +6,7 @@ import pytest
 
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.numerics import Array
-from tests.cells.guests import build, normal
+from tests.cells.custom_cells import build, normal
 from tests.variants import assert_close
 
 SIZES = pytest.mark.parametrize(("B", "T", "D", "H"), [(1, 1, 1, 1), (2, 7, 3, 4), (5, 20, 4, 2)])
@@ -21,10 +21,10 @@ def _leaf(array: Array) -> Any:
 
 
 def _compare_gradients(
-    guest: Any, results: tuple[Any, Any], leaves: tuple[Any, Any, dict[str, Any]]
+    custom: Any, results: tuple[Any, Any], leaves: tuple[Any, Any, dict[str, Any]]
 ) -> None:
-    """Outputs, state and all gradients of a built guest, beside those of tensors (y, last h)."""
-    cell, xs, state, rng = guest
+    """Outputs, state and all gradients of a built custom, beside those of tensors (y, last h)."""
+    cell, xs, state, rng = custom
     ys, last, cache = unroll(cell, xs, state)
     assert_close((ys, last.h), tuple(t.detach().numpy() for t in results), 1e-13)
     dys, dlast = normal(ys, rng), normal(last, rng)
@@ -40,7 +40,7 @@ def _compare_gradients(
 
 @SIZES
 def test_gru_of_pytorch(B: int, T: int, D: int, H: int) -> None:
-    guest = cell, xs, state, _ = build("GRU", B, T, D, H, seed=T)
+    custom = cell, xs, state, _ = build("GRU", B, T, D, H, seed=T)
     theirs = _torch().nn.GRU(D, H, batch_first=True).double()
     names = {"W": "weight_ih_l0", "R": "weight_hh_l0", "b": "bias_ih_l0", "b_h": "bias_hh_l0"}
     tensors = {theirs_: _torch().tensor(cell.params[ours]) for ours, theirs_ in names.items()}
@@ -48,13 +48,13 @@ def test_gru_of_pytorch(B: int, T: int, D: int, H: int) -> None:
     tx, th = _leaf(xs), _leaf(state.h)
     y, last = theirs(tx, th[None])
     weights = {ours: getattr(theirs, theirs_) for ours, theirs_ in names.items()}
-    _compare_gradients(guest, (y, last[0]), (tx, th, weights))
+    _compare_gradients(custom, (y, last[0]), (tx, th, weights))
 
 
 @SIZES
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_rnn_of_pytorch(B: int, T: int, D: int, H: int, nonlinearity: str) -> None:
-    guest = cell, xs, state, rng = build(f"Elman-{nonlinearity}", B, T, D, H, seed=T)
+    custom = cell, xs, state, rng = build(f"Elman-{nonlinearity}", B, T, D, H, seed=T)
     cell.params["R"][...] /= H  # relu does not bound what grows over many steps
     theirs = _torch().nn.RNN(D, H, nonlinearity=nonlinearity, batch_first=True).double()
     b_hh = rng.standard_normal(H)
@@ -65,4 +65,4 @@ def test_rnn_of_pytorch(B: int, T: int, D: int, H: int, nonlinearity: str) -> No
     y, last = theirs(tx, th[None])
     names = {"W": "weight_ih_l0", "R": "weight_hh_l0", "b": "bias_ih_l0"}
     weights = {ours: getattr(theirs, theirs_) for ours, theirs_ in names.items()}
-    _compare_gradients(guest, (y, last[0]), (tx, th, weights))
+    _compare_gradients(custom, (y, last[0]), (tx, th, weights))
