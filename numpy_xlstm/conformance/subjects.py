@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.layers.base import RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import stack_layers
 from numpy_xlstm.numerics import Array
@@ -127,10 +128,14 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
     like = module.init_state(len(inputs["x"]))
     given, dfinal = part(inputs, "state"), part(inputs, "dstate")
     state = rebuild(like, iter(given.values())) if given else None
-    more = {"lengths": inputs["lengths"]} if "lengths" in inputs else {}
-    y, final, cache = module.forward(inputs["x"], state, **more)
     dstate = rebuild(like, iter(dfinal.values()))
-    dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
+    if "lengths" in inputs:  # without validation, which sets to 0 what is computed at padding
+        options = RunOptions(lengths=inputs["lengths"])
+        y, final, cache = module.compute(inputs["x"], state or like, options)
+        dx, dstate0, grads = module.compute_backward(inputs["dy"], cache, dstate)
+    else:
+        y, final, cache = module.forward(inputs["x"], state)
+        dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
     found = {"y": y, **dict(leaves("final", final)), "dx": dx, **dict(leaves("dstate0", dstate0))}
     return found | {f"grads.{name}": grads[name] for name in module.params}
 
