@@ -14,19 +14,29 @@ SANITISED = f"{STRICT} -g -fsanitize=address,undefined -fno-sanitize-recover=und
 
 
 def build(
-    folder: Path, *targets: str, flags: str = STRICT, changes: Any = (), changed: str = "slstm.c"
+    folder: Path,
+    *targets: str,
+    flags: str = STRICT,
+    changes: Any = (),
+    changed: str = "slstm.c",
+    like: Path | None = None,
 ) -> Path:
-    """Copy the sources, change one where asked to, and compile them; skip if one cannot."""
+    """Copy the sources, change one where asked to, and compile them; skip if one cannot.
+
+    Of a folder that is built ``like`` this one only the changed source is compiled anew.
+    """
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which("make") is None:
         pytest.skip("no C compiler, or no make")
-    for source in (*SOURCES.glob("*.[ch]"), SOURCES / "Makefile"):
-        shutil.copy(source, folder)
+    objects = like.glob("*.o") if like else ()
+    for source in (*SOURCES.glob("*.[ch]"), SOURCES / "Makefile", *objects):
+        shutil.copy2(source, folder)
     text = (folder / changed).read_text("utf-8")
     for old, new in changes:
         assert text.count(old) == 1, old
         text = text.replace(old, new)
-    (folder / changed).write_text(text, encoding="utf-8")
+    if changes:
+        (folder / changed).write_text(text, encoding="utf-8")
     command = ["make", "-s", "-C", str(folder), f"CC={compiler}", f"CFLAGS={flags}", *targets]
     done = subprocess.run(command, capture_output=True, text=True)
     if "sanitize" in flags and ("cannot find" in done.stderr or "unsupported" in done.stderr):

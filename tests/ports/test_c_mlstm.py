@@ -75,8 +75,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_copy_fails(name: str, tmp_path: Path) -> None:
-    folder = build(tmp_path, "mlstm_port", changes=WRONG[name], changed="mlstm.c")
+def test_a_wrong_copy_fails(name: str, compiled: Path, tmp_path: Path) -> None:
+    changes = WRONG[name]
+    folder = build(tmp_path, "mlstm_port", changes=changes, changed="mlstm.c", like=compiled)
     assert not verified(folder / "mlstm_port", cases(), tmp_path).passed
 
 
