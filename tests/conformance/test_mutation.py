@@ -22,7 +22,7 @@ from tests.conformance import ports
 from tests.conformance.test_cases import KERNELS
 
 STACKS = ("lstm.stack",)
-"""Subjects of which one is tested: they are slow, and have the same mistakes as sequences."""
+"""The stacks that are tested; one is enough, because they are slow and made of sequences."""
 SUBJECTS_HERE = [
     name
     for name in SUBJECTS
@@ -37,7 +37,7 @@ OF_THE_FORMAT = (
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
 )
-"""Flags of cases in which a float64 port differs, because the dtype decides about 0, 1 or inf."""
+"""Mistakes whose float64 port differs, because the dtype decides what is 0, 1 or infinite."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")

@@ -1,4 +1,4 @@
-"""The option ``--trials``, the mark of these tests, and how much they have tried."""
+"""The option ``--trials``, the mark of these tests, and their counts of trials."""
 
 from collections import Counter
 from pathlib import Path
@@ -24,7 +24,7 @@ def trials(request: pytest.FixtureRequest) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what the tests have counted with ``record_property``."""
+    """Print the counts from ``record_property``."""
     tried: Counter[str] = Counter()
     for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed"):
         for name, number in report.user_properties:
