@@ -1,4 +1,4 @@
-"""Settings of all tests: hypothesis profiles, and no progress of one test in another's numbers."""
+"""Settings of all tests: hypothesis profiles and isolation of tests."""
 
 from hypothesis import HealthCheck, settings
 

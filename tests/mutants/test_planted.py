@@ -1,4 +1,4 @@
-"""Errors planted into the cells and the kernels, each on a line of its own: all are noticed."""
+"""The battery finds all seeded mistakes in the cells and kernels."""
 
 import pytest
 
@@ -19,14 +19,14 @@ KERNELS = {
 
 
 def spread(file: str, count: int) -> list[Mutant]:
-    """So many mutants of a file that change results, at lines as far apart as can be."""
+    """Select this number of mutants that change results, on lines as far apart as possible."""
     first = {mutant.line: mutant for mutant in reversed(mutants(file)) if _computes(mutant)}
     lines = sorted(first)
     return [first[lines[n * len(lines) // count]] for n in range(count)]
 
 
 def _computes(mutant: Mutant) -> bool:
-    """Whether it changes an equation, of which the tag stands on the line, and not a number."""
+    """Return whether the mutant changes an equation with a tag on the line, and not a number."""
     line = mutant.source().splitlines()[mutant.line - 1]
     return "# [" in line and not mutant.text.lstrip("-").isdigit()
 

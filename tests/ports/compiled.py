@@ -16,7 +16,7 @@ SANITISED = f"{STRICT} -g -fsanitize=address,undefined -fno-sanitize-recover=und
 def build(
     folder: Path, *targets: str, flags: str = STRICT, changes: Any = (), changed: str = "slstm.c"
 ) -> Path:
-    """Copy the sources, change one where asked to, and compile them; skip if one cannot."""
+    """Copy the sources, optionally change one, and compile them; skip without a compiler."""
     compiler = next(filter(shutil.which, ("cc", "gcc", "clang")), None)
     if compiler is None or shutil.which("make") is None:
         pytest.skip("no C compiler, or no make")
@@ -36,7 +36,7 @@ def build(
 
 
 def example() -> Any:
-    """The module ``examples/c/compiled.py``."""
+    """Import ``examples/c/compiled.py``."""
     spec = importlib.util.spec_from_file_location("compiled_slstm", SOURCES / "compiled.py")
     assert spec is not None
     assert spec.loader is not None

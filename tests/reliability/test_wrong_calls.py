@@ -162,7 +162,7 @@ def test_every_public_callable_is_called() -> None:
 
 
 GROUPS = [NAMES[start::12] for start in range(12)]
-"""Run each in a separate process."""
+"""Groups of names, each of which runs in a separate process."""
 
 
 @pytest.mark.parametrize("group", range(len(GROUPS)))
