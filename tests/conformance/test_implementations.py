@@ -13,7 +13,7 @@ from numpy_xlstm.conformance import Case
 from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import ALL, outcome, row
 
-# Kernels are compiled when first used, with what their PyTorch calls outdated.
+# Kernels are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),

@@ -65,7 +65,7 @@ def port(case: Case, bug: Bug) -> Arrays:
 
 
 def must_show(bug: Bug, case: Case) -> bool:
-    """Whether the flags of a mistake name this case."""
+    """Return whether this case has a flag of the mistake."""
     tags = {*case.flags, *(f"{name}={value}" for name, value in case.options.items())}
     if bug.name in WITHOUT_A_STATE and "mixed-rows" in case.flags:
         return False

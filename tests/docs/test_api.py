@@ -29,7 +29,7 @@ def _public(name: str) -> Any:
 
 
 def _is_record(thing: Any) -> bool:
-    """A state or a result: fields with names, which take whatever is put into them."""
+    """Return whether a class is a state or a result, whose fields are not validated."""
     settings = getattr(thing, "__dataclass_params__", None)
     frozen = settings is not None and settings.frozen
     return isinstance(thing, type) and (issubclass(thing, tuple) or frozen)

@@ -31,7 +31,7 @@ from tests.parity.models import (
 
 large = pytest.importorskip("xlstm.xlstm_large.model", reason=REASON, exc_type=ImportError)
 
-# The kernels of Large are compiled when first used, with what their PyTorch calls outdated.
+# The kernels of Large are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 
 LARGE: dict[str, dict[str, Any]] = {

@@ -153,7 +153,7 @@ def test_fifty_steps(name: str) -> None:
 
 
 def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """What PyTorch's ``load_state_dict`` takes."""
+    """Return a state for PyTorch's ``load_state_dict``."""
     entries = {
         index: {key: torch.tensor(array) for key, array in entry.items()}
         for index, entry in state["state"].items()

@@ -92,7 +92,7 @@ ODD: tuple[Any, ...] = (
 )
 ODD += ("\x1b[31m\x07", "/dev/zero", "../../etc/passwd", [], {}, [1], [None], {"a": 1})
 LARGE = {"<deep>": deep(300), "<long>": [0] * 100_000, "<text>": "x" * 10_000}
-"""What is drawn by its name."""
+"""Large values, which are drawn by their names for short reports."""
 
 VALUES = st.one_of(
     st.sampled_from(ODD), st.sampled_from([*LARGE]), st.integers(), st.text(max_size=9)
