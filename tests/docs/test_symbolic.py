@@ -156,7 +156,7 @@ class Symbols:
         return arrays
 
     def numbers(self, pre: list[Value]) -> dict[sympy.Symbol, Any]:
-        """A number for each symbol: rational, but pre-activations and m, whose exponentials are."""
+        """Return a rational number for each symbol, or a log of one for pre-activations and m."""
         numbers = {
             s: sympy.log(abs(value)) if s.name[0] == "m" else value
             for s, value in self.values.items()
