@@ -1,4 +1,4 @@
-"""The benchmarks run in small, and write what is asked for. Times are no test."""
+"""The benchmarks run with small sizes, and write the requested files. Times are not tested."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ PEERS = {
     for title, row in ROWS.items()
     for name, setup in row.peers.items()
 }
-"""Some rows have the same peer in small."""
+"""With small sizes, some rows have the same peer."""
 
 
 def first(title: str, name: str) -> list[float]:

@@ -1,6 +1,6 @@
-"""Importing the package changes nothing in its host, and loads little.
+"""Importing the package changes no global settings, and loads few modules.
 
-The allocator: ``numerics/test_memory.py``.
+See ``numerics/test_memory.py`` for the allocator.
 """
 
 import json
@@ -41,7 +41,7 @@ print(json.dumps([json.loads(before), json.loads(after)]))
 
 
 def changes(module: str) -> dict[str, object]:
-    """What importing it changes."""
+    """Return the settings that the import changes."""
     program = PROGRAM.replace("MODULE", module)
     out = subprocess.check_output([sys.executable, "-W", "error", "-c", program], text=True)
     before, after = json.loads(out)
@@ -65,7 +65,7 @@ print(*sorted(name for name in sys.modules if name.startswith("numpy_xlstm.")))
 
 
 def test_importing_takes_no_more_than_numpy_and_the_library_itself() -> None:
-    """SciPy, tokenizers, MPI, the command line and the kit are loaded where they are used."""
+    """SciPy, tokenizers, MPI, the command line and the kit are loaded at first use."""
     out = subprocess.check_output([sys.executable, "-c", LOADS], text=True)
     others, own = out.splitlines()
     assert others.split() == ["numpy", "numpy_xlstm"]

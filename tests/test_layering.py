@@ -1,4 +1,4 @@
-"""Packages import only what is below them."""
+"""Packages import only from lower packages."""
 
 import ast
 from pathlib import Path
@@ -25,11 +25,11 @@ ORDER = (
     "conformance",
     "cli",
 )
-"""From the bottom to the top; errors may be imported by all."""
+"""Packages from the bottom to the top; all may import ``errors``."""
 
 
 def imported(file: Path) -> set[str]:
-    """The parts of the package that a file imports by name, at its top or within a function."""
+    """Return the packages that a file imports, at its top or within functions."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("numpy_xlstm."):

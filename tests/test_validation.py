@@ -1,4 +1,4 @@
-"""What callers hand over: states, arrays of other kinds, options that are True or False."""
+"""Validation of arguments: states, arrays of other kinds, boolean options."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -89,14 +89,14 @@ RECURRENT = CELLS | LAYERS | MODELS
 
 
 def given(name: str) -> Any:
-    """An input of three rows."""
+    """Return an input of three rows."""
     if name in MODELS:
         return rng(1).integers(0, V, (B, 5))
     return rng(1).standard_normal((B, D) if name in CELLS else (B, 5, D))
 
 
 def plain(tree: Any) -> Any:
-    """The same arrays in tuples without names."""
+    """Return the same arrays in plain tuples."""
     return tuple(map(plain, tree)) if isinstance(tree, tuple) else tree
 
 
@@ -106,7 +106,7 @@ def same(one: Any, two: Any) -> None:
 
 
 def calls(name: str) -> list[Callable[[Any], Any]]:
-    """All that takes a state."""
+    """Return everything that takes a state."""
     module, x = RECURRENT[name](), given(name)
     if name in CELLS:
         return [lambda state: module.forward(x, state)]
@@ -118,7 +118,7 @@ def calls(name: str) -> list[Callable[[Any], Any]]:
 
 
 def reached(name: str) -> Any:
-    """The state after the input."""
+    """Return the state after the input."""
     return RECURRENT[name]().forward(given(name))[1]
 
 
@@ -188,7 +188,7 @@ def test_plain_and_named_tuples_are_joined() -> None:
 
 
 class Labelled(np.ndarray):
-    """As any package may have one."""
+    """A class that any package could define."""
 
 
 KINDS: dict[str, Callable[[Any], Any]] = {

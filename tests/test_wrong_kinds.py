@@ -1,4 +1,4 @@
-"""What is of another kind altogether is named at once, before a first step or piece."""
+"""Arguments of a wrong type raise an error that names them, before the first step."""
 
 from collections.abc import Callable
 from functools import partial
@@ -304,7 +304,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         "rtol: ",
     ),
 }
-"""A call, an argument, and the error that it raises."""
+"""A call with a wrong argument, and the expected error."""
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -338,7 +338,7 @@ DRAWN: dict[str, Callable[..., Any]] = {
     "xLSTMLargeBlock": partial(xLSTMLargeBlock, LARGE),
     "xLSTMLarge": partial(xLSTMLarge, LARGE),
 }
-"""All that draws its parameters, but for the source of randomness."""
+"""Constructors with random parameters, without their generator."""
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -1,4 +1,4 @@
-"""Every cell in every variant, at random points that no mistake can hide behind."""
+"""All cells in all variants, at random points that hide no mistake."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ INPUT = ("exp", "sigmoid")
 
 
 def spoiled(cell: Any, right: str, wrong: str) -> Any:
-    """The cell with one expression changed, in a private copy of its module."""
+    """Return a cell with one changed expression, from a private copy of its module."""
     text = source(cell.__module__)
     assert text.count(right) == 1
     return Copy({cell.__module__: text.replace(right, wrong)}).of(cell)
@@ -61,7 +61,7 @@ VARIANTS = [
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of one random case, and the seed of its numbers."""
+    """Sizes of a random case, and the seed of its numbers."""
 
     B: int
     T: int
@@ -91,7 +91,7 @@ variants = st.sampled_from(VARIANTS)
 
 @dataclass
 class Case:
-    """A layer with random parameters, an input and a state, and cotangents for what comes out."""
+    """A layer with random parameters, an input, a state, and cotangents of the outputs."""
 
     layer: Any
     x: Array
@@ -109,7 +109,7 @@ class Case:
         return dy, self.like(state)
 
     def like(self, tree: Any) -> Any:
-        """A tree of normal numbers in the shapes of ``tree``."""
+        """Draw a tree of normal numbers in the shapes of ``tree``."""
         values: Iterator[Array] = (
             self.rng.standard_normal(a.shape).astype(a.dtype) for _, a in leaves("", tree)
         )
@@ -119,7 +119,7 @@ class Case:
 def make(
     variant: Variant, s: Sizes, *, step: bool = False, dtype: Any = np.float64, scale: float = 1.0
 ) -> Case:
-    """Build a case; all parameters, biases too, and all states are random."""
+    """Build a case with random states and parameters, including biases."""
     rng = np.random.default_rng(s.seed)
     NH = s.NH if variant.has_heads else 1
     options = dict(variant.options)
@@ -139,7 +139,7 @@ def make(
 
 
 def random_state(case: Case, batch_size: int) -> Any:
-    """A random state; n > 0 in an sLSTM, as it always is."""
+    """Draw a random state, with n > 0 for an sLSTM."""
     state = case.like(case.layer.init_state(batch_size))
     if hasattr(state, "h") and hasattr(state, "n"):
         state = state._replace(n=np.abs(state.n) + state.n.dtype.type(0.1))
@@ -147,7 +147,7 @@ def random_state(case: Case, batch_size: int) -> Any:
 
 
 def largest(tree: Any) -> float:
-    """Largest modulus in a tree of arrays."""
+    """Return the largest modulus in a tree of arrays."""
     return max((float(np.abs(a).max(initial=0)) for _, a in leaves("", tree)), default=0.0)
 
 

@@ -17,22 +17,22 @@ FLAGS = {
     ),
     "zero-state": Flag(
         "initial state",
-        "The state is given and all 0, m too: a memory of nothing with the weight e^0, "
-        "which is not the empty state: the final c, n and m differ.",
+        "The state is given and all 0, including m. It is not the empty state: with the weight "
+        "e^0, the final c, n and m differ.",
     ),
     "zero-memory": Flag(
         "initial state",
-        "The state is given and all 0 but for m, which is so large that exp(ĩ − m) is 0: nothing, "
-        "whatever its weight, is nothing, and the first step begins a memory.",
+        "The state is given and all 0 except m, which is so large that exp(ĩ − m) is 0. A memory "
+        "with n = 0 is empty for any m, and the first step starts a new one.",
     ),
     "mixed-rows": Flag(
         "decision for a batch",
-        "One row is fresh and its input gate is all but closed, beside rows that are live: what is "
-        "decided for the whole batch, such as all(n == 0), divides 0 by 0 in that row.",
+        "One row starts from the empty state with an almost closed input gate; the others do not. "
+        "A decision for the whole batch, such as all(n == 0), divides 0 by 0 in that row.",
     ),
     "closed-gates": Flag(
         "saturation",
-        "Gates are all but 0, and so are gradients: what is formed by cancellation has no digit.",
+        "Gates and gradients are almost 0: a result of cancellation has no correct digit.",
     ),
     "large-pre-activations": Flag(
         "overflow",
@@ -41,14 +41,18 @@ FLAGS = {
     ),
     "far-memory": Flag(
         "saturation",
-        "σ(f̃) is 0 in the dtype, beside a memory that is so large that it counts: the logarithm of "
-        "0 loses it, that of σ(f̃) does not.",
+        "σ(f̃) underflows to 0, but the memory is so large that it still contributes: log 0 loses "
+        "it, and an exact log σ(f̃) does not.",
     ),
-    "square-memory": Flag("layout", "Keys as wide as values: C has the shape of its transpose."),
+    "square-memory": Flag(
+        "layout", "Keys have the width of values: C has the shape of its transpose."
+    ),
     "one-row": Flag("squeezed axis", "A batch of one row."),
     "one-head": Flag("squeezed axis", "One head, as wide as h."),
-    "one-step": Flag("boundary", "A sequence of one step: nothing is carried on."),
-    "no-step": Flag("boundary", "A sequence of no step: the state and its cotangent pass through."),
+    "one-step": Flag("boundary", "A sequence of one step, without recurrence."),
+    "no-step": Flag(
+        "boundary", "A sequence of no steps: the state and its cotangent are returned."
+    ),
     "padding": Flag(
         "padding",
         "Rows of 7, 0 and 4 steps. Steps after the last change no state, have outputs of 0, get "
@@ -58,16 +62,18 @@ FLAGS = {
         "chunk boundary",
         "A sequence just below, at or above the size of a chunk.",
     ),
-    "reset": Flag("overflow", "A forget gate so closed that nothing is left of what came before."),
-    "eps": Flag("denominator", "eps is 0, or so large that it is seen where it is added."),
+    "reset": Flag(
+        "overflow", "A forget gate so closed that nothing of the previous memory is left."
+    ),
+    "eps": Flag("denominator", "eps is 0, or so large that the place where it is added matters."),
     "tie": Flag(
         "rule for ties",
         "log f + m₋ equals log i: the maximum passes its cotangent to log f + m₋ alone.",
     ),
     "near-tie": Flag(
         "rule for ties",
-        "log i is the next number above log f + m₋, and f′ rounds to 1: log i is the maximum, and "
-        "has its cotangent.",
+        "log i is the next number above log f + m₋, and f′ rounds to 1: log i is the maximum and "
+        "gets its cotangent.",
     ),
     "kink": Flag(
         "rule for ties",

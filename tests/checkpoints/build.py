@@ -1,4 +1,4 @@
-"""Small checkpoints of every format, and what can be done to them."""
+"""Small checkpoints of every format, and functions that change them."""
 
 import io
 import json
@@ -49,7 +49,7 @@ WRITTEN: dict[str, Callable[[Path], None]] = {
     "npz": lambda p: save_pretrained(lstm(), p),
     "safetensors": lambda p: save_pretrained(paper(), p),
 }
-"""How a checkpoint of each kind is written to a path."""
+"""Functions that write a checkpoint of each kind to a path."""
 
 
 def write(kind: str, folder: Path) -> Path:
@@ -60,20 +60,20 @@ def write(kind: str, folder: Path) -> Path:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], bytes]:
-    """Header and bytes, as the format says."""
+    """Split a file into header and bytes."""
     data = path.read_bytes()
     length = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
 def write_safetensors(path: Path, header: Any, data: bytes) -> None:
-    """Write a header, which may be anything, and bytes; if it has checksums, they are right."""
+    """Write any header and bytes; if the header has checksums, write correct ones."""
     text = header if isinstance(header, bytes) else sealed(header, data)
     path.write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
 def sealed(header: dict[str, Any], data: bytes) -> bytes:
-    """A header with the checksums of itself and of its arrays, wherever it says that they are."""
+    """Return the header with correct checksums of itself and of its arrays."""
     if CHECKSUM not in header.get("__metadata__", {}):
         return json.dumps(header).encode()
     places = [e.get("data_offsets", [0, 0]) for n, e in header.items() if n != "__metadata__"]
@@ -85,7 +85,7 @@ def sealed(header: dict[str, Any], data: bytes) -> bytes:
 
 
 def write_npz(path: Path, arrays: dict[str, Any]) -> None:
-    """Write what may be anything as ``np.savez`` does, and the checksum of all that is no array."""
+    """Write any values like ``np.savez``, with the checksum of the values that are not arrays."""
     np.savez(path, **arrays)
     seal_npz(path)
 

@@ -1,4 +1,4 @@
-"""What can be done to a file with arrays, and what the error must say then."""
+"""Damages of a file with arrays, and the expected errors."""
 
 import json
 import os
@@ -12,11 +12,11 @@ import numpy as np
 from tests.checkpoints.build import read_npz, read_safetensors, write_npz, write_safetensors
 
 Damage = Callable[[Path, np.random.Generator], str]
-"""Changes a file or folder, and returns what the message must match."""
+"""Function that changes a file or folder, and returns a pattern for the message."""
 
 
 def tensors(path: Path, rng: np.random.Generator) -> Path:
-    """The file with arrays, one of them if there are several."""
+    """Return the file with arrays, or one of several."""
     if path.is_file():
         return path
     files = sorted(path.glob("*.safetensors"))
@@ -99,7 +99,7 @@ def header_length(path: Path, rng: np.random.Generator) -> str:
 
 
 def edited(change: Callable[[dict[str, Any], str, np.random.Generator], str]) -> Damage:
-    """Change what the header says of one array."""
+    """Change the entry of one array in the header."""
 
     def damage(path: Path, rng: np.random.Generator) -> str:
         file = tensors(path, rng)
@@ -107,7 +107,7 @@ def edited(change: Callable[[dict[str, Any], str, np.random.Generator], str]) ->
         name = some(header, rng)
         message = change(header, name, rng)
         write_safetensors(file, header, data)
-        return f"(model|{file.name}): .*{message}"  # what is missing in several files, is in none
+        return f"(model|{file.name}): .*{message}"  # absent from several files: in no file
 
     return damage
 
@@ -289,7 +289,7 @@ def no_metadata(path: Path, rng: np.random.Generator) -> str:
 
 
 def flipped(path: Path, rng: np.random.Generator) -> str:
-    """In the numbers, which have a checksum there."""
+    """Damage the numbers, which have a checksum there."""
     data = bytearray(path.read_bytes())
     at = data.index(b"\x93NUMPY", 600) + 128
     data[at + int(rng.integers(16))] ^= 1 << int(rng.integers(8))

@@ -1,4 +1,4 @@
-"""What can be done to the configuration and the index of a folder, and what the error must say."""
+"""Damages of the configuration and the index of a folder, and the expected errors."""
 
 import json
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def odd_type(values: dict[str, Any], rng: np.random.Generator) -> str:
 
 
 def other_sizes(path: Path, rng: np.random.Generator) -> str:
-    """A model that there could be, but not in this file."""
+    """Describe a valid model that is not in this file."""
     file = next(path.glob("config.*"))
     values = read_config(file)
     values["embedding_dim"] *= 2
@@ -116,7 +116,7 @@ def gone(path: Path, rng: np.random.Generator) -> str:
 
 
 def swapped(path: Path, rng: np.random.Generator) -> str:
-    """Twice the same file: arrays that are there twice, and others that are not."""
+    """Copy a file over another, so that some arrays are there twice and others are missing."""
     files = sorted(path.glob("*.safetensors"))
     files[1].write_bytes(files[0].read_bytes())
     return f"{files[1].name}: expected each array once"

@@ -1,6 +1,6 @@
-"""Write a checkpoint in eight files, read it, and print what that has taken, as JSON.
+"""Write a checkpoint in eight files, read it, and print time and memory as JSON.
 
-``python -m tests.checkpoints.measure FOLDER BYTES DTYPE``, in a process of its own.
+Run ``python -m tests.checkpoints.measure FOLDER BYTES DTYPE`` in a separate process.
 """
 
 import json
@@ -18,9 +18,9 @@ ROUNDS = 4
 
 
 def peak() -> int:
-    """The most memory that this process has had, in bytes.
+    """Return the peak memory of this process in bytes.
 
-    Linux counts in ``ru_maxrss`` what the process that has started this one had.
+    On Linux, ``ru_maxrss`` includes the memory of the parent process.
     """
     if found := _status("VmHWM"):
         return found
@@ -29,19 +29,19 @@ def peak() -> int:
 
 
 def now() -> int:
-    """The memory that it has now, or, where the system does not say, the most that it has had."""
+    """Return the current memory, or the peak on systems without this number."""
     return _status("VmRSS") or peak()
 
 
 def _status(name: str) -> int:
-    """A size that Linux tells of a process, in bytes; 0 elsewhere."""
+    """Return a size of this process on Linux, in bytes; 0 elsewhere."""
     table = Path("/proc/self/status")
     lines = table.read_text().splitlines() if table.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
 
 
 def write(folder: Path, size: int, dtype: str) -> None:
-    """A random model of about so many bytes."""
+    """Make a random model of about this size in bytes."""
     per_block, width = 12.3, 1024 if size > 500_000_000 else 512
     blocks = max(1, round(size / (4 if dtype == "float32" else 2) / (per_block * width**2)))
     config = xLSTMLargeConfig(width, num_heads=4, num_blocks=blocks, vocab_size=8 * width)
@@ -53,7 +53,7 @@ def write(folder: Path, size: int, dtype: str) -> None:
 
 
 def read(folder: Path) -> dict[str, float]:
-    """Peak over the parameters' bytes, and the time over that of reading the files."""
+    """Return peak memory relative to the parameters, and time relative to plain reading."""
     files = sorted(folder.glob("*.safetensors"))
     before = now()
     model = from_pretrained(folder)

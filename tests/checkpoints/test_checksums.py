@@ -1,4 +1,4 @@
-"""A bit that changes is found, and whoever knows no checksums reads the files."""
+"""Every changed bit is detected, and packages without checksums can read the files."""
 
 from pathlib import Path
 
@@ -30,7 +30,7 @@ def test_every_flipped_bit_is_refused(kind: str, tmp_path: Path) -> None:
     places += rng.integers(0, 8 * (len(data) if own else header), 100).tolist()
     named = data.find(b"numpy_xlstm_crc32") if not own else len(data)
     for at in places:
-        if named <= at // 8 < named + 17:  # a checksum that has another name is not ours
+        if named <= at // 8 < named + 17:  # a checksum with another name is ignored
             continue
         changed = bytearray(data)
         changed[at // 8] ^= 1 << at % 8
@@ -54,7 +54,7 @@ def test_a_checkpoint_without_checksums(tmp_path: Path) -> None:
             write_safetensors(path, header, data)
         with pytest.raises(CheckpointError, match="expected the checksums of a checkpoint; got no"):
             load_checkpoint(path)
-        read_arrays(path)  # what others have written may be read
+        read_arrays(path)  # files of other packages can be read
 
 
 def test_official_programs_read_files_with_checksums(tmp_path: Path) -> None:

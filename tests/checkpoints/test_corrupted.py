@@ -1,4 +1,4 @@
-"""More than 300 files that are not what they should be: an error that says where, and no memory."""
+"""More than 300 damaged files: the error names the place, and needs little memory."""
 
 import shutil
 import tracemalloc
@@ -16,7 +16,7 @@ from tests.checkpoints.damage import ANY, NPZ, SAFETENSORS, Damage
 from tests.checkpoints.damage_folders import FOLDER, INDEX, gone, swapped
 
 MEMORY = 3_000_000
-"""The most bytes that refusing a file of some 30 kB may take; YAML is the most of it."""
+"""Largest memory in bytes for the rejection of a file of about 30 kB, mostly for YAML."""
 
 
 DAMAGES: dict[str, list[Damage]] = {

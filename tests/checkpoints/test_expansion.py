@@ -1,4 +1,4 @@
-"""Files that stand for far more than they are: an error, little memory, and no time."""
+"""Files that expand to far more than their size: an error, with little memory and time."""
 
 import struct
 import time
@@ -32,7 +32,7 @@ MEMORY = 100 * 2**20
 
 
 def refused(path: Path, message: str, **options: Any) -> None:
-    """At most as much memory as twice the file and 100 MiB, and a second."""
+    """Check that memory is at most twice the file plus 100 MiB, and time at most a second."""
     tracemalloc.start()
     started = time.process_time()
     try:
@@ -44,7 +44,7 @@ def refused(path: Path, message: str, **options: Any) -> None:
         tracemalloc.stop()
 
 
-# What is packed
+# Compressed files
 
 
 def packed(folder: Path, zeros: int) -> Path:
@@ -88,7 +88,7 @@ def test_the_total_can_be_set(tmp_path: Path) -> None:
 
 
 def test_arrays_in_one_place_with_one_another(tmp_path: Path) -> None:
-    """The bytes of one array are those of a thousand, in a list that says so."""
+    """A thousand arrays refer to the bytes of one, in a consistent directory."""
     path, count = tmp_path / "a.npz", 1000
     np.savez(path, x=np.zeros(300_000, np.uint8))
     data = path.read_bytes()
@@ -159,7 +159,7 @@ def test_more_arrays_than_anybody_has(tmp_path: Path) -> None:
         write_arrays(path, {str(n): np.zeros(0) for n in range(11_000)}, {})
 
 
-# What is said in JSON and YAML
+# JSON and YAML
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Files that somebody has made on purpose: an error that names the field, or the file."""
+"""Malicious files raise an error that names the field or the file."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from tests.checkpoints.build import (
     write_safetensors,
 )
 
-# What the file does not hold
+# Missing parts
 
 MODELS: dict[str, Any] = {"lstm": lstm, "paper": paper, "large": large}
 
@@ -103,7 +103,7 @@ WRONG: tuple[Any, ...] = (None, True, -1, 1.5, "x", [], {}, [1, "x"], {"a": [Non
 
 
 def fields(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The places of all fields, inner ones too."""
+    """Yield the positions of all fields, including nested ones."""
     if not isinstance(value, dict | list):
         return [place]
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
@@ -121,7 +121,7 @@ def put(value: Any, place: tuple[Any, ...], wrong: Any) -> Any:
 
 
 def error_of(path: Path) -> str:
-    """What is said of a file; nothing if it can be loaded."""
+    """Return the error for a file; empty if it can be loaded."""
     try:
         TrainingState.load(path)
         open_pretrained(path).load_tokenizer()

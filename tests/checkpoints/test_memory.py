@@ -1,6 +1,6 @@
-"""A checkpoint in eight files: what loading it takes, in memory and in time.
+"""Memory and time for loading a checkpoint in eight files.
 
-With ``--whole-checkpoint`` it has 1.3 GB; without, a tenth of that.
+With ``--whole-checkpoint`` it has 1.3 GB, otherwise a tenth of that.
 """
 
 import json
@@ -33,5 +33,5 @@ def test_a_checkpoint_in_eight_files(
     assert found["files"] == 8
     assert found["bytes"] > 0.9 * size * (1 if dtype == "float32" else 2)
     assert found["memory"] < 1.2
-    if whole and dtype == "float32":  # of a small model, building it takes longer than reading it
+    if whole and dtype == "float32":  # building a small model takes longer than reading it
         assert found["loading"] < 2 * found["reading"]

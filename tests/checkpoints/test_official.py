@@ -55,7 +55,7 @@ def test_fields_of_transformers(change: dict[str, Any], message: str, tmp_path: 
 
 
 def test_what_transformers_assumes_is_assumed() -> None:
-    """A file that leaves out what is the default there; ours has 2.6667, theirs 2.667."""
+    """A file may omit their default, which is 2.667; ours is 2.6667."""
     config, tokens = from_transformers({"model_type": "xlstm", "ffn_round_up_to_multiple_of": 1})
     assert config.ffn_proj_factor == 2.667
     assert config.ffn_dim == 10924  # and not 10922

@@ -1,4 +1,4 @@
-"""from_pretrained and save_pretrained without the packages of others."""
+"""from_pretrained and save_pretrained without other packages."""
 
 import json
 import sys
@@ -69,7 +69,7 @@ def place(folder: Path, kind: str) -> Path:
 
 
 def rounded(model: Any, dtype: str) -> Any:
-    """The same model with numbers that this dtype holds."""
+    """Round the numbers of a model to this dtype."""
     narrow = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     params = {n: a.astype(narrow).astype(a.dtype) for n, a in model.params.items()}
     return model.with_params(params)
@@ -157,7 +157,7 @@ def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mapped", [True, False])
 def test_the_file_is_never_changed(mapped: bool, tmp_path: Path) -> None:
-    """Neither by writing to parameters, nor are they by what takes the place of the file."""
+    """Writing to parameters does not change the file; replacing the file does not change them."""
     for path in (tmp_path / "model", tmp_path / "model.safetensors", tmp_path / "model.npz"):
         save_pretrained(large(), path)
         model = from_pretrained(path, mapped=mapped)
@@ -214,7 +214,7 @@ def test_files_of_a_size(size: Any, files: int, tmp_path: Path) -> None:
     assert_same(dict(from_pretrained(tmp_path / "model").params), dict(large().params))
 
 
-# What cannot be written
+# Errors of writing
 
 
 def refused(model: Any, path: Path, error: type[Exception], message: str, **options: Any) -> None:

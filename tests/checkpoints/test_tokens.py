@@ -1,4 +1,4 @@
-"""What else a folder says beside the model: ids with a meaning, and the tokenizer."""
+"""Special tokens and the tokenizer in the folder of a model."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Layers under PyTorch's names: which they are, their shapes say."""
+"""Layers with PyTorch's names, whose kind is detected from the shapes."""
 
 from pathlib import Path
 from typing import Any

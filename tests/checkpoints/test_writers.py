@@ -1,4 +1,4 @@
-"""Files and folders that several write, that links lead to, or whose writer is killed."""
+"""Files and folders with several writers, with links, or with a killed writer."""
 
 import os
 import stat

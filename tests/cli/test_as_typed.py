@@ -1,4 +1,4 @@
-"""What is said to a person at a terminal: in the words that were typed, and before all is lost."""
+"""Messages at a terminal use the words that were typed, and come before work is lost."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def model(text_file: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that says what is wrong."""
+    """Return the single line of the error."""
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

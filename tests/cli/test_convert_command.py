@@ -80,7 +80,7 @@ def test_the_layout_of_slstm(layout: str, tmp_path: Path) -> None:
 
 
 def test_the_layout_of_what_is_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """R of one backend beside a configuration of the other: which b is, nothing says."""
+    """With R of one backend and a configuration of the other, the layout of b is ambiguous."""
     model = paper()
     save_pretrained(model, tmp_path / "a", format="xlstm", layout="cuda")
     file = tmp_path / "a" / "config.yaml"

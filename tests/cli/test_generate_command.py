@@ -190,7 +190,7 @@ def test_a_checkpoint_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def circle(eos: tuple[int, ...] = (), bos: int | None = None, insert: bool = False) -> xLSTMLarge:
-    """A model of transformers' kind that says 0, 1, … 6, 0, 1, … after any prompt."""
+    """Make a transformers model that generates 0, 1, … 6, 0, 1, … after any prompt."""
     config = xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=7)
     model = xLSTMLarge(config, rng=np.random.default_rng(0))
     embedding = np.random.default_rng(1).standard_normal((7, 16))
@@ -208,7 +208,7 @@ def circle(eos: tuple[int, ...] = (), bos: int | None = None, insert: bool = Fal
 
 @pytest.fixture(params=["transformers", "xlstm-large", "npz", "safetensors"])
 def official(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A checkpoint of each format, whose end tokens are 5 and 6 where it can say so."""
+    """Write a checkpoint of each format, with end tokens 5 and 6 if the format supports them."""
     kind = request.param
     if kind == "xlstm-large":
         pytest.importorskip("yaml")

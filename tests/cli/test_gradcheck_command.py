@@ -1,4 +1,4 @@
-"""The command ``gradcheck``: its table, its exit codes, its report as JSON."""
+"""The command ``gradcheck``: table, exit codes and JSON report."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The command ``gradcheck`` on a layer of the caller's own, named by its module."""
+"""The command ``gradcheck`` on a user's layer, given by its module."""
 
 import sys
 from collections.abc import Iterator

@@ -49,7 +49,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 def stored(file: Path) -> tuple[dict[str, bytes], dict[str, Any]]:
-    """All arrays bit for bit, and what is known of the training, without times."""
+    """Return all arrays and the training values, without times, for exact comparison."""
     arrays, metadata = read_arrays(file)
     training = {k: v for k, v in metadata["training"].items() if k not in (*TIMES, "log_size")}
     return {name: array.tobytes() for name, array in arrays.items()}, training
@@ -67,7 +67,7 @@ def assert_same(one: Path, two: Path) -> None:
 
 
 def killed(command: list[str], log: Path, at: int) -> int:
-    """Run a command, kill it once the log has so many lines, and return how many it has then."""
+    """Run a command, kill it after this many log lines, and return their final number."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until = time.monotonic() + 60
     while time.monotonic() < until and process.poll() is None:
@@ -140,7 +140,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
     assert_same(parts, whole)
     out = capsys.readouterr().out
     assert untimed(out) == untimed(expected)
-    assert resume(parts) == 0  # there is nothing left to do
+    assert resume(parts) == 0  # all steps are done
     assert untimed(capsys.readouterr().out) == untimed(expected)
     assert resume(parts, "--sample-length", "3", "--prompt", "12") == 0
     assert re.search(r"\nsample:\n12...\n$", capsys.readouterr().out)

@@ -131,7 +131,7 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
 
 
 def interrupting(times: int) -> Callable[..., Any]:
-    """A training step that is interrupted as often as said when it is called for the third time."""
+    """Make a training step that is interrupted a number of times at its third call."""
     calls, original = [0], train_step
 
     def step(*args: Any, **options: Any) -> Any:

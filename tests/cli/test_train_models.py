@@ -40,7 +40,7 @@ def train(text_file: Path, *options: str) -> int:
 
 
 def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that there is."""
+    """Return the only line."""
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("numpy-xlstm: error: ")
@@ -87,7 +87,7 @@ def test_generate_and_info_read_the_checkpoint(
 
 
 def optimizer(text_file: Path, out: Path, *options: str) -> Any:
-    """The optimiser of a training, as it goes on."""
+    """Return the optimiser of a resumed training."""
     assert train(text_file, "--out", str(out), *options) == 0
     return Run.resume(out).state.optimizer
 

@@ -32,7 +32,7 @@ def layer(case: Case) -> Arrays:
 
 
 def form(case: Case) -> Arrays:
-    """A recurrence over what is given, by its kernel."""
+    """A recurrence over given inputs, by its kernel."""
     name = case.subject.name.replace("mlstmsig", "mlstm").replace(".", "_")
     module: Any = mlstm if name.startswith("mlstm") else kernels
     forward, backward = getattr(module, name), getattr(module, f"{name}_backward")

@@ -13,7 +13,7 @@ from numpy_xlstm.conformance import Case
 from tests.conformance.implementations.offers import Implementation
 from tests.conformance.implementations.outcomes import ALL, outcome, row
 
-# Kernels are compiled when first used, with what their PyTorch calls outdated.
+# Kernels are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -26,7 +26,7 @@ VERSIONS = {package: number for package, number, _ in TABLES}
 ROW = re.compile(r"^(\| .+? \| [\w.-]+ \| \d+ \| \d+ \| \d+ \|) *(.*?) *\|$", re.M)
 ROWS = [(package, *found) for package, _, text in TABLES for found in ROW.findall(text)]
 REFUSED = {"no step", "keys unlike values"}
-"""Cases for which an implementation without the feature raises an error."""
+"""Features without which an implementation raises an error."""
 
 
 def test_every_implementation_has_a_row() -> None:

@@ -22,7 +22,7 @@ from tests.conformance import ports
 from tests.conformance.test_cases import KERNELS
 
 STACKS = ("lstm.stack",)
-"""Subjects of which one is tested: they are slow, and have the same mistakes as sequences."""
+"""The stacks that are tested; one is enough, because they are slow and made of sequences."""
 SUBJECTS_HERE = [
     name
     for name in SUBJECTS
@@ -37,7 +37,7 @@ OF_THE_FORMAT = (
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
 )
-"""Flags of cases in which a float64 port differs, because the dtype decides about 0, 1 or inf."""
+"""Mistakes whose float64 port differs, because the dtype decides what is 0, 1 or infinite."""
 
 
 WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")
@@ -65,7 +65,7 @@ def port(case: Case, bug: Bug) -> Arrays:
 
 
 def must_show(bug: Bug, case: Case) -> bool:
-    """Whether the flags of a mistake name this case."""
+    """Return whether this case has a flag of the mistake."""
     tags = {*case.flags, *(f"{name}={value}" for name, value in case.options.items())}
     if bug.name in WITHOUT_A_STATE and "mixed-rows" in case.flags:
         return False

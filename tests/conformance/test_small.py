@@ -14,7 +14,7 @@ from numpy_xlstm.conformance.small import small_cases
 STORED = read_vectors(SMALL)
 MADE = {case.id: case for case in small_cases()}
 WIDE = np.finfo(TRUTH).nmant > np.finfo(np.float64).nmant
-"""Return whether longdouble is wider than float64 here, so that rounded results are neighbours."""
+"""Whether longdouble is wider than float64 here, so that results round to neighbours."""
 MANIFEST = json.loads((SMALL / "manifest.json").read_text("utf-8"))
 SCHEMA = json.loads((SMALL.parent / "manifest.schema.json").read_text("utf-8"))
 

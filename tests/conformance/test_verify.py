@@ -176,7 +176,7 @@ def test_no_name_is_cut() -> None:
 
 
 def narrow(case: Case) -> Arrays:
-    """A port that computes in float32, whatever it is given."""
+    """A port that computes in float32 for all inputs."""
     content = Content(in_dtype(case.inputs, np.float32), case.expected, case.bounds)
     return in_dtype(results(replace(case, content=lambda: content)), case.dtype)
 
@@ -378,7 +378,7 @@ time.sleep(float(rest))
 name = pathlib.Path(into).name.removesuffix(".in.safetensors")
 shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
 """
-"""Leaves a child that holds what it was given open, and then makes a file."""
+"""A program whose child keeps its open files, and which then writes a file."""
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""Every public object has a page that says what goes in, what comes out, and how it fails.
+"""Every public object has a page with parameters, results and errors.
 
-A page is made of the docstring: parameters with shapes, results, errors, an example that runs (see
-``conftest.py``), and its source.
+The docstring is the source of the page. It has parameters with shapes, results, errors, and an
+example that runs (see ``conftest.py``).
 """
 
 import importlib
@@ -29,7 +29,7 @@ def _public(name: str) -> Any:
 
 
 def _is_record(thing: Any) -> bool:
-    """A state or a result: fields with names, which take whatever is put into them."""
+    """Return whether a class is a state or a result, whose fields are not validated."""
     settings = getattr(thing, "__dataclass_params__", None)
     frozen = settings is not None and settings.frozen
     return isinstance(thing, type) and (issubclass(thing, tuple) or frozen)
@@ -40,7 +40,7 @@ def _names(section: list[Any]) -> set[str]:
 
 
 def missing(thing: Any) -> list[str]:
-    """What the docstring of a public object does not say."""
+    """Return the missing parts of the docstring of a public object."""
     doc = numpydoc.get_doc_object(thing)
     found = [] if doc["Summary"] and doc["Summary"][0] else ["summary"]
     found += [] if any(line.startswith(">>>") for line in doc["Examples"]) else ["example"]
@@ -58,7 +58,7 @@ def missing(thing: Any) -> list[str]:
 
 
 def _has_shape(description: list[str]) -> bool:
-    """Whether a shape is given, such as (B, T), or said to be that of something else."""
+    """Return whether a text gives a shape, such as (B, T), or refers to another one."""
     given = r"\([^()]*,[^()]*\)|\([A-Z]\)|[Ss]hape|[Aa]s in"
     return re.search(given, " ".join(description)) is not None
 

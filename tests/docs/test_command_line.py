@@ -1,4 +1,4 @@
-"""The commands on the page of the command line run, one after the other."""
+"""The commands on the page of the command line run in order."""
 
 import re
 import shlex

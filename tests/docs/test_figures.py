@@ -1,4 +1,4 @@
-"""The figures are what the scripts draw, and the pages show them."""
+"""The figures equal the output of their scripts, and the pages show them."""
 
 from pathlib import Path
 from xml.etree import ElementTree

@@ -1,4 +1,4 @@
-"""Links between the pages, and to files of the repository, lead somewhere."""
+"""Links between pages, and to files of the repository, have valid targets."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The tutorials are notebooks as well, and those run from top to bottom."""
+"""The notebooks of the tutorials run from top to bottom."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ nbformat = pytest.importorskip("nbformat", reason="needs the extra docs")
 from notebooks import is_tutorial, to_notebook  # noqa: E402
 
 DOCS = Path(__file__).parents[2] / "docs"
-PEERS = {"torch", "jax", "cc"}  # what the tutorials take from outside
+PEERS = {"torch", "jax", "cc"}  # optional dependencies of tutorials
 TUTORIALS = [page for page in sorted(DOCS.rglob("*.md")) if is_tutorial(page.read_text("utf-8"))]
 
 

@@ -1,7 +1,7 @@
-"""The backward formulas are the symbolic derivatives of the forward ones.
+"""The backward formulas are the symbolic derivatives of the forward formulas.
 
-The methods of the cells themselves run on arrays of symbols. A symbol has a value too, which
-decides the comparisons, so that each case of a maximum is one test.
+The methods of the cells run on arrays of symbols. A symbol also has a value, which decides
+comparisons, so that each case of a maximum is one test.
 """
 
 import inspect
@@ -109,7 +109,7 @@ def _sigmoid_slope(x: Any) -> Any:
     return _sigmoid(x) * _sigmoid(-x)
 
 
-# What the cells take from elsewhere, for symbols. Checks are left out, and nothing underflows.
+# Functions that the cells import, for symbols, without validation and without underflow.
 SYMBOLIC: dict[str, Any] = {
     "enter": lambda cell, x, state: state,
     "enter_backward": lambda cell, dh, cache, dstate: dstate,
@@ -128,7 +128,7 @@ SYMBOLIC: dict[str, Any] = {
 
 
 def _on_symbols(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same code with the functions above in place of those for numbers."""
+    """Return the code with its functions replaced by those above."""
     function = inspect.unwrap(function)
     assert isinstance(function, FunctionType)
     return FunctionType(function.__code__, {**function.__globals__, **SYMBOLIC})
@@ -138,7 +138,7 @@ SYMBOLIC |= {f.__name__: _on_symbols(f) for f in (log_gate, log_gate_slope)}
 
 
 class Symbols:
-    """Arrays of new symbols with random values, multiples of 1/8; ``given`` is added by name."""
+    """Return arrays of new symbols with random values, multiples of 1/8, and add ``given``."""
 
     def __init__(self, **given: float) -> None:
         self.given, self.rng = given, np.random.default_rng(0)
@@ -156,7 +156,7 @@ class Symbols:
         return arrays
 
     def numbers(self, pre: list[Value]) -> dict[sympy.Symbol, Any]:
-        """A number for each symbol: rational, but pre-activations and m, whose exponentials are."""
+        """Return a rational number for each symbol, or a log of one for pre-activations and m."""
         numbers = {
             s: sympy.log(abs(value)) if s.name[0] == "m" else value
             for s, value in self.values.items()
@@ -170,8 +170,8 @@ class Symbols:
 def _check(cell: Any, layer: Any, state: Any, new: Symbols) -> Any:
     """Compare a backward with the derivatives of <cotangents, outputs> for every input.
 
-    The derivatives are symbolic. Then numbers are put in, so that their difference is found
-    without rounding.
+    The derivatives are symbolic. Exact numbers are then substituted, so that the difference has no
+    rounding error.
     """
     x = new.arrays(x=(1, 1))["x"]
     h, after, cache = _on_symbols(cell.forward)(layer, x, state)
@@ -304,7 +304,7 @@ def test_mlstm_with_a_sigmoid_input_gate() -> None:
         (_check_gru, {}, GRUCell, "r * dn_pre", "dn_pre"),
         (_check_original_gru, {}, OriginalGRUCell, "+ r * ds", "+ ds"),
         (_check_elman, {}, ElmanCell, "dh_pre.T @ h_prev", "dh_pre.T @ h_pre"),
-        # Where the past wins, δf′ is not used: (stab.13).
+        # Where log f + m₋ is the maximum, δf′ is not used: (stab.13).
         (_check_slstm, {"m": -5}, sLSTMCell, "+ dn * n_prev", ""),
         (_check_slstm, {"m": 5}, sLSTMCell, "dm_next - i * di", "dm_next"),
         (_check_mlstm, {"m": 6, "b_q": -4}, mLSTMCell, "-np.sign(qn.real) * S", "-S"),

@@ -1,4 +1,4 @@
-r"""Equations and code point at each other: each tag is defined once and cited by the code.
+r"""Each tag of an equation is defined once, and cited in the code.
 
 A tag is defined in ``docs/derivations/`` or ``docs/blocks/`` as ``\tag{mlstm.9}``, and cited in the
 package as ``[mlstm.9]``. In the specification the line with the tag assigns the left-hand side of
@@ -63,7 +63,7 @@ NAMES = {
 
 
 def _names(symbol: str) -> set[str]:
-    """What a symbol can be called in the code: δ is d, a tilde _pre, a minus below _prev."""
+    """Return possible names of a symbol in code: δ is d, a tilde _pre, a minus below _prev."""
     symbol = symbol.strip()
     if symbol in NAMES:
         return NAMES[symbol]
@@ -75,12 +75,12 @@ def _names(symbol: str) -> set[str]:
 
 
 def _symbols(left: str) -> list[str]:
-    """The symbols of one left-hand side, which may be a tuple of them."""
+    """Return the symbols of a left-hand side, which may be a tuple."""
     return left.strip().strip("()").split(",") if "," in left else [left]
 
 
 def _equations() -> dict[str, list[set[str]]]:
-    """For each tag the names of the left-hand sides of its equation; after a text are no others."""
+    """Return for each tag the names of the left-hand sides of its equation, up to any text."""
     pages = "\n".join(page.read_text("utf-8") for page in PAGES)
     found = {}
     for equation in re.findall(r"\$\$(.*?)\$\$", pages, flags=re.S):
@@ -93,7 +93,7 @@ def _equations() -> dict[str, list[set[str]]]:
 
 
 def _lines(source: str) -> dict[str, tuple[int, list[str]]]:
-    """For each tag the line on which it stands, and what that line assigns or returns."""
+    """Return for each tag its line, and the names that the line assigns or returns."""
     lines, found = source.splitlines(), {}
     functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
     for function in functions:
@@ -108,7 +108,7 @@ def _lines(source: str) -> dict[str, tuple[int, list[str]]]:
 
 
 def _targets(target: ast.expr) -> list[str]:
-    """Names that are assigned to; grads["W"] counts as dW."""
+    """Return the names in an assignment target; grads["W"] counts as dW."""
     if isinstance(target, ast.Tuple):
         return [name for part in target.elts for name in _targets(part)]
     text = ast.unparse(target)
@@ -116,7 +116,7 @@ def _targets(target: ast.expr) -> list[str]:
 
 
 def _misplaced(source: str) -> list[str]:
-    """Tags of a source that stand on no line with their left-hand side, or not in order."""
+    """Return the tags that are not on a line with their left-hand side, or not in order."""
     lines = _lines(source)
     wrong = []
     for tag in re.findall(rf"\[({TAG})\]", source):

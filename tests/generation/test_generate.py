@@ -14,7 +14,7 @@ TOKENS = SimpleNamespace(bos=3, eos=(7, 8), pad=9, insert_bos=False)
 
 
 class Successor:
-    """Prefers the next id in a circle of ten; remembers what it has been called with."""
+    """A model that prefers the next of ten ids in a circle, and records its calls."""
 
     vocab_size = 10
 
@@ -28,7 +28,7 @@ class Successor:
 
 
 def lively() -> LanguageModel:
-    """A model with large parameters: what it likes best changes from token to token."""
+    """Make a model with large parameters, whose preferred token changes at each step."""
     rng = np.random.default_rng(2)
     model = LanguageModel(10, 8, LSTM(8, 16))
     for array in model.params.values():

@@ -32,7 +32,7 @@ SAMPLINGS = st.builds(
 
 
 def direct(logits: list[float], seen: set[int], sampling: GenerationConfig) -> list[float]:
-    """The definition, number by number, with 53 bits for the logits and unlimited exponents."""
+    """Compute the definition number by number, with 53-bit logits and unlimited exponents."""
     with workprec(53):
         theta = mpf(sampling.repetition_penalty)
         y = [mpf(x) for x in logits]

@@ -17,7 +17,7 @@ def run(stop: list[str], pieces: list[str]) -> tuple[list[str], bool]:
 
 
 def first_stop(text: str, stop: list[str]) -> int | None:
-    """Where the stop string begins that ends first, the longest of these."""
+    """Return the start of the stop string that ends first, the longest of several."""
     for end in range(len(text) + 1):
         ending = [s for s in stop if text[:end].endswith(s)]
         if ending:

@@ -24,7 +24,7 @@ SAMPLED: dict[str, Any] = {"do_sample": True}
 
 
 class Script:
-    """Prefers the tokens of a script one after the other; the first prompt token says which."""
+    """A model that prefers the tokens of a script, which the first prompt token selects."""
 
     def __init__(self, size: int, scripts: Mapping[int, Sequence[int]]) -> None:
         self.size, self.scripts = size, scripts
@@ -41,7 +41,7 @@ class Script:
 
 
 def says(text: str) -> Script:
-    """A model of bytes that says a text after any prompt that begins with ">"."""
+    """Make a model of bytes that generates a text after any prompt that starts with ">"."""
     return Script(256, {ord(">"): text.encode()})
 
 
@@ -51,7 +51,7 @@ def lstm(size: int = LETTERS.size, seed: int = 0) -> LanguageModel:
 
 
 def lively(make: Any) -> LanguageModel:
-    """A model with large parameters: what it likes best changes from token to token."""
+    """Make a model with large parameters, whose preferred token changes at each step."""
     model = LanguageModel(LETTERS.size, 8, make(8, 16))
     source = rng(1)
     for array in model.params.values():
@@ -238,7 +238,7 @@ def test_a_single_prompt_may_have_any_state() -> None:
 
 
 class Letters:
-    """A tokenizer of somebody's own, whose ids are a list."""
+    """A user-defined tokenizer, whose ids are a list."""
 
     size = 256
 

@@ -208,7 +208,7 @@ def test_a_stream_of_a_hugging_face_tokenizer_never_cuts_a_character(
 
 
 class Spelled:
-    """Decodes to a text whose earlier part depends on what follows: each id again and again."""
+    """A tokenizer whose decoded text changes in earlier parts with each later id."""
 
     size = 3
 

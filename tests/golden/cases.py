@@ -1,4 +1,4 @@
-"""What is recorded: layers, models, generation and the optimiser, and how each one is computed."""
+"""Recorded cases of layers, models, generation and the optimiser, and their computation."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -45,19 +45,19 @@ Trees = dict[str, Named]
 
 @dataclass(frozen=True)
 class Case:
-    """A layer or a model, and what goes into it."""
+    """A layer or a model, and its inputs."""
 
     name: str
     build: Callable[[], Any]
     shape: tuple[int, ...]
-    """Of the input."""
+    """Shape of the input."""
     tokens: bool = False
-    """Whether the input is tokens, and not numbers."""
+    """Whether the input is tokens rather than numbers."""
     with_state: bool = True
     lengths: tuple[int, ...] | None = None
 
     def run(self, given: Trees) -> Trees:
-        """Outputs, final state and all gradients, from what a file holds."""
+        """Compute outputs, final state and all gradients from the content of a file."""
         layer = self.build().with_params(given["params"])
         x, state = given["x"][""], None
         options = {} if self.lengths is None else {"lengths": np.array(self.lengths)}
@@ -74,7 +74,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Family:
-    """A step and a sequence with the same options."""
+    """Return a step and a sequence with the same options."""
 
     name: str
     step: type[Any]
@@ -115,13 +115,13 @@ FAMILIES = [
     *(_mlstm(f, "exp", eps) for f in ("sigmoid", "exp") for eps in (0.0, 1e-6)),
     *(_mlstm(f, "sigmoid", 1e-6) for f in ("sigmoid", "exp")),
 ]
-"""The variants of tests/variants.py; those with a denominator also without eps."""
+"""Return the variants of tests/variants.py, those with a denominator also with eps = 0."""
 
 CELLS = {name: case for family in FAMILIES for name, case in family.cases().items()}
 
 
 def _sequence_cases() -> dict[str, Case]:
-    """Rows of different lengths, one of them empty; and an empty state."""
+    """Return cases with rows of different lengths, one of them 0, and with an empty state."""
     builds: dict[str, Callable[[], Any]] = {
         "LSTM": lambda: RecordedLSTM(LSTM(D, H)),
         "sLSTM": lambda: sLSTM(D, H, NH),
@@ -226,7 +226,7 @@ GENERATION: dict[str, Callable[[], Any]] = {
 
 
 def greedy(name: str, params: Named) -> Trees:
-    """The likeliest 20 tokens after a prompt."""
+    """Generate 20 greedy tokens after a prompt."""
     tokenizer = CharacterTokenizer.of("abcd")
     model = GENERATION[name]().with_params(params)
     text = generate_text(model, tokenizer, "ab", max_new_tokens=20)
@@ -237,7 +237,7 @@ ADAMW = {"lr": 0.03, "betas": (0.8, 0.95), "eps": 1e-3, "weight_decay": 0.1}
 
 
 def adamw(given: Trees) -> Trees:
-    """Parameters and moments after three steps, the last one with a learning rate of its own."""
+    """Return parameters and moments after three steps, the last one with another learning rate."""
     params = {name: array.copy() for name, array in given["params"].items()}
     optimizer = AdamW(params, **ADAMW)  # type: ignore[arg-type]
     for step, lr in enumerate((None, None, 0.01)):

@@ -1,6 +1,6 @@
 """Record what the package computes: ``python -m tests.golden.make``.
 
-Parameters, inputs, states and cotangents are random, and stored beside the results.
+Parameters, inputs, states and cotangents are random, and stored with the results.
 """
 
 from typing import Any
@@ -22,23 +22,23 @@ from tests.golden.cases import (
 from tests.golden.store import Named, save
 
 SEED = 2
-"""With it no result is a sum that cancels: longdouble agrees with all of them to 1e-13."""
+"""Seed with which no result cancels: all agree with longdouble to 1e-13."""
 SCALE = 0.7
-"""Deviation of the parameters: with 1, exponential forget gates reach 1e9 in a few steps."""
+"""Standard deviation of the parameters; with 1, exponential forget gates soon reach 1e9."""
 
 
 def normal(rng: np.random.Generator, tree: Any) -> Named:
-    """Normal numbers in the shapes of a tree."""
+    """Draw normal numbers in the shapes of a tree."""
     return {name: rng.standard_normal(a.shape) for name, a in leaves("", tree)}
 
 
 def parameters(rng: np.random.Generator, params: Any) -> Named:
-    """Random parameters, biases and the weights of norms too."""
+    """Draw random parameters, including biases and weights of norms."""
     return {name: SCALE * rng.standard_normal(a.shape) for name, a in params.items()}
 
 
 def state_like(rng: np.random.Generator, state: Any) -> Named:
-    """A random state; n > 0 in an sLSTM, whose n is (B, H), as it always is."""
+    """Draw a random state, with n > 0 for an sLSTM, whose n is (B, H)."""
     arrays = normal(rng, state)
     for name, array in arrays.items():
         if name.endswith(".n") and array.ndim == 2:
@@ -47,7 +47,7 @@ def state_like(rng: np.random.Generator, state: Any) -> Named:
 
 
 def record(case: Case, rng: np.random.Generator) -> Trees:
-    """One case: what goes in, and what comes out."""
+    """Compute a case: inputs and results."""
     layer = case.build()
     given: Trees = {"params": parameters(rng, layer.params)}
     x = rng.integers(0, V, case.shape) if case.tokens else rng.standard_normal(case.shape)
@@ -60,7 +60,7 @@ def record(case: Case, rng: np.random.Generator) -> Trees:
 
 
 def generation(rng: np.random.Generator) -> dict[str, Trees]:
-    """Tokens of models, each with parameters with which it says all four."""
+    """Record tokens of models with parameters for which all four tokens occur."""
     tables = {}
     for name, build in GENERATION.items():
         while True:
@@ -73,7 +73,7 @@ def generation(rng: np.random.Generator) -> dict[str, Trees]:
 
 
 def optimizer(rng: np.random.Generator) -> dict[str, Trees]:
-    """Three steps of AdamW with a matrix, a vector and a tensor."""
+    """Record three steps of AdamW with a matrix, a vector and a tensor."""
     shapes = {"W": (3, 4), "b": (5,), "R": (2, 3, 2)}
     keys = ("params", "grads0", "grads1", "grads2")
     given = {k: {name: rng.standard_normal(s) for name, s in shapes.items()} for k in keys}

@@ -1,4 +1,4 @@
-"""An LSTM of one layer under the names W, R and b, and with states (B, H), as it was recorded."""
+"""LSTM of one layer in its recorded form, with names W, R and b and states (B, H)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from numpy_xlstm.trees import tree_map
 
 
 class RecordedLSTM(Module):
-    """An LSTM, or a language model of one: its bias_ih is the b of then, and its bias_hh is 0."""
+    """An LSTM, or a language model of one, with bias_ih as the recorded b and bias_hh = 0."""
 
     def __init__(self, layer: LSTM | LanguageModel) -> None:
         self.layer, self.is_model = layer, isinstance(layer, LanguageModel)
@@ -22,7 +22,7 @@ class RecordedLSTM(Module):
         self.params = {then: layer.params[name] for name, then in self.names.items()}
 
     def forward(self, x: Any, state: Any = None, **options: Any) -> tuple[Array, Any, Any]:
-        """Run with the parameters of now."""
+        """Run with the current names of the parameters."""
         params = {name: np.zeros_like(array) for name, array in self.layer.params.items()}
         params |= {name: self.params[then] for name, then in self.names.items()}
         layer = self.layer.with_params(params)
@@ -30,7 +30,7 @@ class RecordedLSTM(Module):
         return y, self._then(after), (layer, cache)
 
     def backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Any, Any, Grads]:
-        """Run back; the gradient of bias_hh, which is that of bias_ih, is left out."""
+        """Compute gradients, without that of bias_hh, which equals that of bias_ih."""
         layer, kept = cache
         dx, dstate0, grads = layer.backward(dy, kept, self._now(dstate))
         return dx, self._then(dstate0), {then: grads[name] for name, then in self.names.items()}

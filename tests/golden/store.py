@@ -1,7 +1,7 @@
-"""Trees of arrays in npz files: each tree is one vector, and a label for each of its leaves.
+"""Trees of arrays in npz files, each as one vector with a label for each leaf.
 
-A label is a name and a shape, such as ``state.C (2, 3)``. Few long arrays take less room in a file
-than many short ones, and nothing has to be pickled.
+A label is a name and a shape, such as ``state.C (2, 3)``. Few long arrays need less space in a file
+than many short ones, and nothing is pickled.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,16 +17,16 @@ from numpy_xlstm.trees import leaves, rebuild
 FILES = Path(__file__).parent
 Named = dict[str, Array]
 Tables = dict[str, dict[str, Named]]
-"""For each case: for each tree, such as the gradients, its leaves by name."""
+"""Names of cases, names of their trees, such as the gradients, and names of leaves."""
 
 
 def named(tree: Any) -> Named:
-    """The leaves of a state or of an array by name; those of a dict are its arrays."""
+    """Return the names and leaves of a state or an array, or the arrays of a dict."""
     return dict(tree) if isinstance(tree, Mapping) else dict(leaves("", tree))
 
 
 def like(tree: Any, arrays: Named) -> Any:
-    """A tree with the structure of ``tree`` and with these leaves."""
+    """Return a tree with the structure of ``tree`` and with these leaves."""
     return rebuild(tree, (arrays[name] for name, _ in leaves("", tree)))
 
 

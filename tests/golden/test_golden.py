@@ -1,4 +1,4 @@
-"""What is computed now is what was recorded."""
+"""Current results equal the recorded ones."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ CASES = [
 def compare(got: Trees, expected: Trees, rtol: float) -> None:
     """Compare every leaf: max |a − b| ≤ rtol·max |b|; −inf equals −inf.
 
-    A leaf that is nearly 0 beside the largest one is measured by 1e-5 of that: it is what is left
-    where others cancel, as δn behind a norm, which a rounding of one parameter moves by 3e-11.
+    A leaf that is small compared with the largest is compared relative to 1e-5 of that. It may be
+    the remainder of a cancellation, such as δn before a norm, where one rounding changes it by
+    3e-11.
     """
     for key, arrays in got.items():
         assert arrays.keys() == expected[key].keys(), key
@@ -60,7 +61,7 @@ def test_the_files_are_small() -> None:
 
 @pytest.mark.parametrize(("file", "case"), CASES, ids=lambda v: getattr(v, "name", v))
 def test_the_error_state_of_the_caller_changes_no_bit(file: str, case: Case) -> None:
-    """Also where gates are closed, so that much underflows."""
+    """Closed gates, with which many numbers underflow."""
     given = dict(EXPECTED[file][case.name])
     if not case.tokens:
         unbounded = "exp sigmoid" in case.name  # C grows with e^f

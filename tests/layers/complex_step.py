@@ -1,4 +1,4 @@
-"""Derivatives of real-valued functions by a complex step: exact to rounding."""
+"""Derivatives of real-valued functions by a complex step, exact up to rounding."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ STEP = 1e-30
 
 
 def gradient(function: Callable[[Array], Any], x: Array) -> Array:
-    """Gradient of a scalar function at x, entry by entry."""
+    """Compute the gradient of a scalar function at x, entry by entry."""
     result = np.empty(x.shape)
     for index in np.ndindex(x.shape):
         moved = x.astype(np.complex128)

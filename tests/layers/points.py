@@ -1,4 +1,4 @@
-"""Layers at random points: no parameter is zero, and no mistake can hide behind one."""
+"""Layers at random points without zero parameters, which could hide mistakes."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def filled(layer: Any, rng: np.random.Generator) -> Any:
-    """Overwrite all parameters by normal numbers."""
+    """Overwrite all parameters with normal numbers."""
     for array in layer.params.values():
         array[...] = rng.standard_normal(array.shape)
     return layer
 
 
 def arrays(layer: Any, x: Array, dy: Array) -> list[Array]:
-    """Output and all gradients of a stateless layer."""
+    """Return the output and all gradients of a stateless layer."""
     y, cache = layer.forward(x)
     dx, grads = layer.backward(dy, cache)
     assert grads.keys() == layer.params.keys()
@@ -28,7 +28,7 @@ def arrays(layer: Any, x: Array, dy: Array) -> list[Array]:
 
 
 def assert_inputs_are_kept(layer: Any, x: Array, dy: Array) -> None:
-    """Run twice: x, dy and the parameters stay as they are, and the results are the same."""
+    """Check that two runs give the same results and do not modify x, dy or parameters."""
     before = [a.copy() for a in (x, dy, *layer.params.values())]
     first = [a.copy() for a in arrays(layer, x, dy)]
     second = arrays(layer, x, dy)

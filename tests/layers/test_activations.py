@@ -23,7 +23,7 @@ Exact = Callable[[Any], Any]
 
 
 def value_and_slope(name: str, x: Array) -> tuple[Array, Array]:
-    """The slope is the backward of a cotangent of 1; that it scales is for gradcheck."""
+    """Return the slope, the backward of a cotangent of 1; gradcheck tests that it is linear."""
     y, cache = ACTIVATIONS[name].forward(x)
     return y, ACTIVATIONS[name].backward(np.ones_like(y), cache)
 

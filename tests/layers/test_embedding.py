@@ -17,7 +17,7 @@ def layer(dtype: Any = np.float64) -> Embedding:
 
 
 def scatter(tokens: Array, dy: Array) -> Array:
-    """The sum of embedding.2, one term after the other."""
+    """Compute the sum of embedding.2, one term at a time."""
     total = np.zeros((V, D))
     for index in np.ndindex(tokens.shape):
         total[tokens[index]] += dy[index]

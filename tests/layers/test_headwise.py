@@ -75,7 +75,7 @@ def test_it_equals_a_linear_layer_with_a_block_diagonal_matrix(
 )
 @pytest.mark.parametrize("rows", [1, 2, 40])
 def test_narrow_blocks_are_joined(NH: int, D: int, out: int, joined: int, rows: int) -> None:
-    """As many as divide the number of heads and make a block of at most 16."""
+    """The number of joined blocks divides the number of heads and gives a width of at most 16."""
     layer, rng = make(NH, D, out, True, 7)
     x, dy = rng.standard_normal((rows, NH * D)), rng.standard_normal((rows, NH * out))
     assert len(join_blocks(layer.params["weight"])) == joined

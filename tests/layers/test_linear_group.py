@@ -16,7 +16,7 @@ widths = st.lists(st.integers(1, 3), min_size=1, max_size=4)
 
 
 class Joined(Module):
-    """A group as a layer with one output: its outputs side by side, with weights of their own."""
+    """A group as a layer with one output, the concatenation of its outputs."""
 
     def __init__(self, group: LinearGroup) -> None:
         self.group, self.params = group, group.params

@@ -21,7 +21,7 @@ def problem(shape: tuple[int, ...], scale: float = 1.0, seed: int = 0) -> tuple[
 
 
 def exact(logits: Array, targets: Array) -> tuple[Any, list[list[Any]]]:
-    """The plain equations, for logits (N, V), with digits enough: the loss and its gradient."""
+    """Compute loss and gradient for logits (N, V) by the plain equations with enough digits."""
     total, rows = mpmath.mpf(0), []
     with mpmath.workdps(60 + int(np.ptp(logits))):
         for x, t in zip(logits.tolist(), targets.tolist(), strict=True):

@@ -64,7 +64,7 @@ def test_an_rms_norm_by_hand() -> None:
 @given(
     st.sampled_from(PLAIN + BY_HEAD),
     st.integers(1, 3),
-    st.integers(3, 5),  # of two features a layer norm makes ±1, whatever they are
+    st.integers(3, 5),  # with two features, a layer norm always gives ±1
     options,
     leading,
     seeds,

@@ -1,4 +1,4 @@
-"""The public pairs check what they are given; what they compute is that of the unchecked ones."""
+"""The public pairs validate their arguments, and compute the same as those without validation."""
 
 from collections.abc import Callable
 from typing import Any

@@ -53,7 +53,7 @@ def test_a_sequence_without_a_batch_is_a_batch_of_one(
 
 
 def test_evaluation_of_a_reverse_is_not_cut_into_blocks() -> None:
-    """600 steps are more than one block, and the first output depends on the last input."""
+    """600 steps are several blocks, and the first output depends on the last input."""
     rng = np.random.default_rng(3)
     layer = LSTM(2, 3, 2, bidirectional=True, rng=rng)
     for name, array in layer.params.items():
@@ -84,7 +84,7 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     assert np.abs(dropped - y).max() > 1e-3
     dx, _, _ = layer.backward(rng.standard_normal(y.shape), cache)
     assert np.abs(dx).max() > 0
-    alone = LSTM(3, 5, 1, dropout=0.5, rng=rng)  # there is nothing between
+    alone = LSTM(3, 5, 1, dropout=0.5, rng=rng)  # there is no other layer to drop out
     assert np.array_equal(alone.forward(x, rng=rng)[0], alone.forward(x)[0])
 
 
@@ -103,7 +103,7 @@ def test_parameters_and_names_of_a_stack_of_any_layer() -> None:
 
 
 def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
-    """Nothing of the arrays before is held, and everything has the new dtype."""
+    """The new layer has the new dtype and shares no arrays with the old one."""
     layer = LSTM(3, 4, 2, bias=False, proj_size=2, rng=np.random.default_rng(7))
     for dtype in (np.float32, np.longdouble, np.complex128):
         changed = layer.astype(dtype)

@@ -77,7 +77,7 @@ def test_evaluation_needs_no_more_memory_for_a_longer_sequence() -> None:
 def test_the_order_of_arrays_in_memory_does_not_matter(
     forward: Any, backward: Any, dtype: Any
 ) -> None:
-    """As where R comes from a checkpoint that has it transposed."""
+    """R may be a transposed view, for example from a checkpoint."""
     rng = np.random.default_rng(3)
     Wx, R, dy = (rng.standard_normal(s).astype(dtype) for s in ((2, 5, 24), (2, 12, 3), (2, 5, 6)))
     found = []
@@ -127,7 +127,7 @@ def test_other_bad_arguments() -> None:
 
 
 class Sizeless:
-    """Has the methods of a cell, but not its sizes."""
+    """An object with the methods of a cell, but without its sizes."""
 
     init_state = forward = backward = len
 

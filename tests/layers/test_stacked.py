@@ -1,4 +1,4 @@
-"""Stacks of layers, in both directions: beside cells unrolled by hand, and with planted errors."""
+"""Stacks in both directions, compared with unrolled cells, and with seeded mistakes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,7 @@ KINDS = ("LSTM", "LSTMP", "GRU", "RNN")
 
 @dataclass(frozen=True)
 class Sizes:
-    """One random case, and the seed of its numbers."""
+    """A random case, and the seed of its numbers."""
 
     kind: str
     B: int
@@ -57,7 +57,7 @@ sizes = st.builds(
 
 
 class Case:
-    """A layer with random parameters, what goes in and the cotangents of what comes out."""
+    """Make a layer with random parameters, its inputs, and cotangents of its outputs."""
 
     def __init__(self, s: Sizes) -> None:
         self.s, self.rng = s, np.random.default_rng(s.seed)
@@ -83,7 +83,7 @@ class Case:
         return y, state, *self.layer.backward(self.dy, cache, self.dstate)
 
     def cell(self, suffix: str, width: int) -> Any:
-        """The cell of one layer and direction."""
+        """Return the cell of one layer and direction."""
         s, p = self.s, self.layer.params
         zero = np.zeros({"GRU": 3 * s.H, "RNN": s.H}.get(s.kind, 4 * s.H))
         b_ih, b_hh = (p.get(f"bias_{which}{suffix}", zero) for which in ("ih", "hh"))
@@ -96,7 +96,7 @@ class Case:
         return {"LSTM": LSTMCell, "RNN": ElmanCell}[s.kind](width, s.H).with_params(params)
 
     def by_hand(self) -> Any:
-        """The same, row by row, each cut to its length, with no more than ``unroll``."""
+        """Compute the same with ``unroll`` alone, row by row, each cut to its length."""
         s, N = self.s, range(self.s.B)
         lengths = np.full(s.B, s.T) if self.lengths is None else self.lengths
         x, dy = self.swapped(self.x), self.swapped(self.dy)
@@ -209,7 +209,7 @@ def test_a_wrong_order_of_layers_and_directions_in_the_state_is_found(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["bias_ih_l1", "bias_hh_l0_reverse"])
 def test_a_lost_or_doubled_bias_is_found(kind: str, name: str) -> None:
-    """Each of the two counts once, in the value and in the gradient."""
+    """Each of the two biases counts once in the value and in the gradient."""
     case = Case(Sizes(**{**FULL.__dict__, "kind": kind}))
     expected = case.by_hand()
     right = case.layer.params[name].copy()

@@ -30,7 +30,7 @@ from tests.samples import times
 V, B, T = 7, 2, 5
 
 LARGE: dict[str, Any] = {"embedding_dim": 8, "num_heads": 2, "num_blocks": 1, "vocab_size": 3}
-"""The fields that the configuration of an xLSTMLarge must have."""
+"""Required fields of the configuration of an xLSTMLarge."""
 
 few = times(0.2)
 """A fifth of the examples of the profile: whole models are slow."""
@@ -42,7 +42,7 @@ def mlstm_block(**options: Any) -> mLSTMBlockConfig:
 
 
 def slstm_block(*, ffn: Any = None, **options: Any) -> sLSTMBlockConfig:
-    """Pass ``ffn=False`` for a block without a feed-forward layer, or its options as a dict."""
+    """Make a block; ``ffn`` is False for no feed-forward layer, or a dict of its options."""
     up = None
     if ffn is not False:
         up = FeedForwardConfig(**({"round_proj_up_to_multiple_of": 4} | (ffn or {})))
@@ -50,7 +50,7 @@ def slstm_block(*, ffn: Any = None, **options: Any) -> sLSTMBlockConfig:
 
 
 def lm_config(**options: Any) -> xLSTMLMModelConfig:
-    """Three blocks, mLSTM, sLSTM, mLSTM, unless told otherwise."""
+    """Make a configuration, by default with three blocks, mLSTM, sLSTM, mLSTM."""
     given: dict[str, Any] = {
         "mlstm_block": mlstm_block(),
         "slstm_block": slstm_block(),
@@ -63,7 +63,7 @@ def lm_config(**options: Any) -> xLSTMLMModelConfig:
 
 
 def large_config(**options: Any) -> xLSTMLargeConfig:
-    """Two blocks and chunks of three steps, unless told otherwise."""
+    """Make a configuration, by default with two blocks and chunks of three steps."""
     given: dict[str, Any] = {
         "embedding_dim": 12,
         "num_heads": 2,
@@ -99,7 +99,7 @@ CONFIGS: dict[str, Callable[[], xLSTMLMModelConfig | xLSTMLargeConfig]] = {
 def make(
     config: Any, *, dtype: Any = np.float64, seed: int = 1, scale: float | None = None
 ) -> LanguageModel:
-    """Build a model and overwrite every parameter by normal numbers, matrices smaller."""
+    """Build a model, and overwrite every parameter with normal numbers, smaller in matrices."""
     rng = np.random.default_rng(seed)
     cls = xLSTMLarge if isinstance(config, xLSTMLargeConfig) else xLSTMLMModel
     model: LanguageModel = cls(config, dtype=dtype, rng=rng)
@@ -142,21 +142,22 @@ def random_state(empty: Any, rng: np.random.Generator) -> Any:
 
 
 def flat(state: Any, grads: dict[str, Array] | None = None) -> dict[str, Array]:
-    """A state, and gradients of parameters beside it, as one flat dict."""
+    """Return a state and gradients of parameters as one flat dict."""
     return dict(leaves("state", state)) | (grads or {})
 
 
 def assert_same(got: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
-    """Bit for bit."""
+    """Check that two trees are bitwise equal."""
     assert got.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_array_equal(got[name], array, err_msg=name, strict=True)
 
 
 def distance(got: dict[str, Array], expected: dict[str, Array]) -> tuple[float, str]:
-    """The largest relative error, max |a − b| / max |b| by array, and where it is.
+    """Return the largest relative error, max |a − b| / max |b| of each array, and its place.
 
-    An array that is nearly 0 beside the largest one is measured by a thousandth of that.
+    For an array that is small compared with the largest, the error is relative to a thousandth of
+    that.
     −inf equals −inf.
     """
     assert got.keys() == expected.keys()
@@ -180,7 +181,7 @@ def assert_close(got: dict[str, Array], expected: dict[str, Array], tolerance: f
 
 
 def check(target: Any, *inputs: Any, seed: int = 3, directions: int = 2) -> Report:
-    """Gradients of all parameters and inputs against the complex step, to 1e-10."""
+    """Compare gradients of all parameters and inputs with the complex step, to 1e-10."""
     report = gradcheck(
         target,
         *inputs,
@@ -212,7 +213,7 @@ class Example:
 
 @st.composite
 def lm_configs(draw: st.DrawFn, width: st.SearchStrategy[int]) -> xLSTMLMModelConfig:
-    """``width`` is that of a head of sLSTM, and a lower bound of that of mLSTM."""
+    """Draw a case; ``width`` is that of an sLSTM head, and a lower bound for an mLSTM head."""
     heads, head = draw(st.integers(1, 3)), draw(width)
     blocks = draw(st.integers(1, 3))
     act_fns = st.sampled_from(["gelu", "gelu_tanh", "swish", "relu^2", "sigmoid", "selu"])
@@ -262,7 +263,7 @@ def large_configs(draw: st.DrawFn, width: st.SearchStrategy[int]) -> xLSTMLargeC
 
 
 def examples(smallest_head: int) -> st.SearchStrategy[Example]:
-    """Models of all kinds whose heads are at least so wide."""
+    """Draw models of all kinds with heads of at least this width."""
     width = st.integers(smallest_head, smallest_head + 2)
     return st.builds(
         Example,
@@ -280,7 +281,7 @@ MAIN_MODELS = pytest.mark.parametrize("name", ["mixed", "tied", "large-single", 
 def run(
     model: LanguageModel, tokens: Array, state: Any, dlogits: Array, dstate: Any, **options: Any
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Logits and final state, and the gradients of the initial state and of the parameters."""
+    """Return logits, final state, and gradients of the initial state and of the parameters."""
     logits, after, cache = model.forward(tokens, state, **options)
     nothing, before, grads = model.backward(dlogits, cache, dstate)
     assert nothing is None

@@ -1,4 +1,4 @@
-"""Layers, blocks and stacks alone: gradients, pieces, states and what they refuse."""
+"""Layers, blocks and stacks on their own: gradients, parts of sequences, states, errors."""
 
 import copy
 import tracemalloc
@@ -212,7 +212,7 @@ def test_a_state_of_a_layer_with_a_convolution_is_not_one_without() -> None:
 
 
 def test_a_residual_block_without_an_update_is_the_identity() -> None:
-    """Both maps down at 0: what is left is the input."""
+    """With both down-projections at 0, the output is the input."""
     for name in ("mLSTMBlock", "sLSTMBlock", "xLSTMLargeBlock"):
         block = build(name)
         for key, array in block.params.items():

@@ -1,4 +1,4 @@
-"""Configurations in files, JSON and YAML, and an answer to every bad file."""
+"""Configurations in JSON and YAML files, and errors for invalid files."""
 
 import json
 import sys

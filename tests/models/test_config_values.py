@@ -1,4 +1,4 @@
-"""Values of configurations: an answer to every bad one, and what is taken as it is meant."""
+"""Values of configurations: errors for invalid ones, and conversions of valid ones."""
 
 import json
 from typing import Any
@@ -235,7 +235,7 @@ def test_a_child_may_repeat_what_the_stack_says() -> None:
 
 
 def test_one_child_for_two_stacks() -> None:
-    """The official package writes into the child; here it stays as it is."""
+    """The official package modifies the child; this package does not."""
     child = mlstm_block()
     narrow, wide = (stack(mlstm_block=child, embedding_dim=D, dropout=D / 100) for D in (8, 16))
     assert child == mlstm_block()

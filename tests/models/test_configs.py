@@ -109,7 +109,7 @@ def test_without_mlstm_blocks_all_are_slstm_blocks() -> None:
     ],
 )
 def test_widths(dim: int, factor: float, up: bool, multiple: int, width: int) -> None:
-    """Rounded up to a multiple, or down if so told."""
+    """Widths are rounded up to a multiple, or down on request."""
     for kind in (FeedForwardConfig, mLSTMLayerConfig):
         config = kind(
             proj_factor=factor, round_proj_up_dim_up=up, round_proj_up_to_multiple_of=multiple
@@ -124,7 +124,7 @@ def test_widths_of_large() -> None:
     assert (small.qk_dim, small.v_dim, small.ffn_dim) == (4, 8, 64)
 
 
-# Beside the official ones
+# In addition to the official ones
 
 OFFICIAL: dict[str, list[Any]] = {
     "xlstm": [
@@ -172,7 +172,7 @@ def test_widths_of_large_are_the_official_ones() -> None:
 
 
 def test_a_dump_of_an_official_configuration_is_read() -> None:
-    """With its underscore fields, and what it has filled in of the stack's sizes and of dtypes."""
+    """A dump has underscore fields, and sizes and dtypes filled in from the stack."""
     xlstm = official("xlstm")
     theirs = xlstm.xLSTMLMModelConfig(
         mlstm_block=xlstm.mLSTMBlockConfig(mlstm=xlstm.mLSTMLayerConfig(num_heads=2)),

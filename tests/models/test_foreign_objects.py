@@ -1,4 +1,4 @@
-"""What is no array of the wrong shape but another thing altogether is named as well."""
+"""Errors also name arguments that are not arrays at all."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_a_backward_without_a_cache(name: str) -> None:
 
 
 def test_caches_hold_what_the_options_of_their_models_were() -> None:
-    """So that a model with the same weights reads them rightly, whatever its own options are."""
+    """A model with the same weights loads them correctly for any of its own options."""
     params, rng = large().params, np.random.default_rng(3)
     options = {"gate_soft_cap": 2.0, "output_logit_soft_cap": 3.0, "eps": 0.1, "norm_eps": 0.2}
     other, dlogits = large(**options).with_params(params), rng.standard_normal((2, 3, 5))
@@ -243,7 +243,7 @@ FOREIGN: dict[str, tuple[Callable[[], Any], Callable[[], Any], Any, str]] = {
         "got mLSTMLayerCache",
     ),
 }
-"""A layer, another one, and what the first says to an output and a cache of the second."""
+"""A layer, another one, and the errors of the first for an output and a cache of the second."""
 
 
 @pytest.mark.parametrize("name", FOREIGN)

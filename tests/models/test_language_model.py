@@ -21,7 +21,7 @@ def build(cell: str, dtype: Any = np.float64) -> LanguageModel:
     heads = {} if cell == "lstm" else {"num_heads": 2}
     layer = CELLS[cell](D, H, dtype=dtype, rng=rng, **heads)
     model = LanguageModel(V, D, layer, rng=rng)
-    for array in model.params.values():  # no bias may stay at zero
+    for array in model.params.values():  # no bias may be zero
         array += (0.3 * rng.standard_normal(array.shape)).astype(dtype)
     return model
 
@@ -39,7 +39,7 @@ def add(a: Any, b: Any) -> Any:
 
 
 def random_state(model: LanguageModel, rng: np.random.Generator) -> Any:
-    """A state with something in every field, in which the model may well be."""
+    """Return a reachable state without zeros."""
     _, state = model(draw_tokens(9))
     moved = add(state, draw_like(state, rng))
     if hasattr(state, "n"):

@@ -1,4 +1,4 @@
-"""Rows of different lengths in one batch: each is computed as it is alone."""
+"""Rows of different lengths in one batch give the same results as each row alone."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ KINDS: dict[str, Any] = {
 
 
 def moved(model: Any, rng: np.random.Generator) -> Any:
-    """Return the model with parameters none of which is 0."""
+    """Return the model with non-zero parameters."""
     return model.with_params(
         {name: a + 0.2 * rng.standard_normal(a.shape) for name, a in model.params.items()}
     )
@@ -88,7 +88,7 @@ def test_each_row_is_computed_as_it_is_alone(
     x: Any = rng.integers(0, V, (B, T)) if tokens else rng.standard_normal((B, T, D))
     if not tokens:
         for b, T_b in enumerate(lengths):
-            x[b, T_b:] = 1e30  # padding may be anything finite
+            x[b, T_b:] = 1e30  # padding may have any finite value
     _, state, _ = model.forward(x[:, :1] if tokens else rng.standard_normal((B, 1, D)))
     options: dict[str, Any] = {"recompute": True} if recompute and "of GRU" not in kind else {}
     options = options if tokens else {}

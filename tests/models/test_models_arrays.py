@@ -1,4 +1,4 @@
-"""What goes into both official models and comes out: dtypes, copies, parameters, state dicts."""
+"""Arguments and results of both official models: dtypes, copies, parameters, state dicts."""
 
 import copy
 from collections.abc import Callable
@@ -28,7 +28,7 @@ from tests.models.build import (
     slstm_block,
 )
 
-# Arrays that come and go
+# Arguments and results
 
 
 DTYPES = {
@@ -83,7 +83,7 @@ def test_nothing_that_goes_in_is_changed(name: str, recompute: bool) -> None:
 @MAIN_MODELS
 @pytest.mark.parametrize("recompute", [False, True])
 def test_changed_gradients_do_not_change_the_cache(name: str, recompute: bool) -> None:
-    """Gradients are arrays of their own: a cache can be used again."""
+    """Gradients are new arrays, so that a cache can be used again."""
     model, rng = build(name), np.random.default_rng(17)
     tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
     dlogits = rng.standard_normal((B, T, V))
@@ -106,7 +106,7 @@ def test_changed_gradients_do_not_change_the_cache(name: str, recompute: bool) -
     ],
 )
 def test_evaluation_gives_a_state_of_its_own(name: str, steps: int) -> None:
-    """Writing into the state that came out does not change the state that went in."""
+    """Modifying the final state does not change the initial state."""
     model = build(name)
     state = random_state(model.init_state(B), np.random.default_rng(18))
     before = copy.deepcopy(flat(state))

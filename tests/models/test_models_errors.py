@@ -1,4 +1,4 @@
-"""What both official models refuse, whatever their configuration."""
+"""Errors of both official models for all configurations."""
 
 from typing import Any
 
@@ -89,7 +89,7 @@ def test_bad_batch_sizes(name: str, batch_size: Any) -> None:
         build(name).init_state(batch_size)
 
 
-# What a model is given
+# Arguments of a model
 
 
 @MAIN_MODELS

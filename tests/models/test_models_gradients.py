@@ -1,4 +1,4 @@
-"""Every gradient of both official models, and one path, whatever their configuration."""
+"""Gradients and parts of sequences of both official models for all configurations."""
 
 import itertools
 import tracemalloc
@@ -38,7 +38,7 @@ from tests.models.build import (
 @EVERY_MODEL
 @pytest.mark.parametrize("steps", [1, T])
 def test_every_gradient_by_complex_step(name: str, steps: int) -> None:
-    """All parameters and all parts of the initial state, from a state that is not empty."""
+    """Gradients of all parameters and of a non-empty initial state are correct."""
     model, rng = build(name), np.random.default_rng(5)
     report = check(model, draw_tokens(steps), random_state(model.init_state(B), rng))
     tensors = {row.tensor for row in report.rows}
@@ -89,7 +89,7 @@ def test_the_gradient_is_zero_where_there_are_no_tokens(name: str) -> None:
 @few
 @given(example=examples(smallest_head=3), cuts=st.tuples(st.integers(0, 7), st.integers(0, 7)))
 def test_three_pieces_equal_the_whole(example: Example, cuts: tuple[int, int]) -> None:
-    """Logits, final state and, with the cotangent of the state passed back, all gradients."""
+    """Return logits, final state and all gradients of a sequence in parts."""
     model, tokens, rng = example.model(), example.tokens(), np.random.default_rng(example.seed)
     state = random_state(model.init_state(example.B), rng)
     dlogits = rng.standard_normal((*tokens.shape, model.vocab_size))
@@ -149,7 +149,7 @@ def test_evaluation_in_blocks_equals_the_forward(
 
 
 def peak(call: Callable[[], Any]) -> int:
-    """Bytes that were allocated at once during a call."""
+    """Return the peak of allocated bytes during a call."""
     tracemalloc.start()
     try:
         call()
@@ -173,7 +173,7 @@ def test_memory_of_evaluation_does_not_grow_with_the_sequence(name: str) -> None
 
 @MAIN_MODELS
 def test_rows_of_a_batch_do_not_know_each_other(name: str) -> None:
-    """Each row alone gives what it gives in the batch; its gradients add up."""
+    """Each row alone gives the same results as in the batch, and its gradients add up."""
     model, rng, rows = build(name), np.random.default_rng(10), 3
     tokens = draw_tokens(rows=rows)
     state = random_state(model.init_state(rows), rng)

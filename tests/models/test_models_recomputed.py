@@ -1,4 +1,4 @@
-"""Recomputation and dropout in both official models, whatever their configuration."""
+"""Recomputation and dropout in both official models for all configurations."""
 
 import tracemalloc
 from typing import Any
@@ -92,7 +92,7 @@ def test_recomputation_keeps_less(name: str) -> None:
 
 
 class Seeded(Module):
-    """A model whose every forward drops the same entries."""
+    """Return a model that drops the same entries in every forward."""
 
     def __init__(self, model: LanguageModel, seed: int) -> None:
         self.model, self.seed, self.params = model, seed, model.params

@@ -1,4 +1,4 @@
-"""Prepared steps are the model, called for one token after the other."""
+"""Prepared decode steps equal the model called once per token."""
 
 from typing import Any
 
@@ -42,7 +42,7 @@ def model_of(name: str, dtype: Any = np.float64) -> Any:
 
 
 def by_steps(model: Any, tokens: Array, state: Any) -> dict[str, Array]:
-    """Logits of all steps, and the state after them."""
+    """Return the logits of all steps, and the state after them."""
     prepared, logits = model.prepared(), []
     for column in tokens.T:
         last, state = prepared.step(column, state)
@@ -62,7 +62,7 @@ NAMES = pytest.mark.parametrize("name", [*CONFIGS, *CELLS])
 @pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize("prompt", [0, 1, 2, 70])
 def test_steps_go_on_after_a_prompt(name: str, rows: int, prompt: int) -> None:
-    """From the empty state, and after prompts of one step, of some, and of more than a chunk."""
+    """Start from the empty state, and after prompts of one, several and many steps."""
     model, tokens = model_of(name), draw_tokens(prompt + STEPS, rows=rows)
     _, state = model(tokens[:, :prompt])
     rest = tokens[:, prompt:]
@@ -103,7 +103,7 @@ def test_every_activation(act_fn: str) -> None:
 @pytest.mark.parametrize("name", ["slstm-only", "mixed", "large-single"])
 @pytest.mark.parametrize("gate", [-400.0, 400.0])
 def test_gates_far_from_zero(name: str, gate: float) -> None:
-    """Where e^x would overflow, an sLSTM whose memory is empty in some entries among them."""
+    """Large pre-activations, for which e^x overflows, also with empty entries in an sLSTM."""
     model = model_of(name)
     for key, array in model.params.items():
         if "gate" in key and "bias" in key:

@@ -1,4 +1,4 @@
-"""What a forward saves is what the tables in ``docs/blocks/`` say."""
+"""The residuals of a forward match the tables in ``docs/blocks/``."""
 
 import dataclasses
 import tracemalloc
@@ -31,7 +31,7 @@ DOCS = Path(__file__).parents[2] / "docs/blocks"
 
 
 class Sizes(NamedTuple):
-    """Sizes of a batch and of a block, named as in ``docs/blocks/``."""
+    """Sizes of a batch and of a block, with the names in ``docs/blocks/``."""
 
     B: int
     T: int
@@ -42,14 +42,14 @@ class Sizes(NamedTuple):
 SIZES = [Sizes(B=4, T=256, D=128), Sizes(B=2, T=100, D=64, NH=2)]
 
 Table = dict[str, int]
-"""Arrays by name, and how many numbers each has. Arrays that share memory are one entry."""
+"""Names and sizes of arrays; arrays that share memory are one entry."""
 
 
 # The tables of docs/blocks/, in numbers
 
 
 def memory(s: Sizes, DK: int, DV: int, L: int = CHUNK_SIZE) -> Table:
-    """Of the mLSTM in chunks of L steps, but for q."""
+    """Return the residuals of the mLSTM in chunks of L steps, without q."""
     B, T, _, NH = s
     whole, rest = divmod(T, L)
     return {
@@ -142,7 +142,7 @@ def large_block(s: Sizes, fused: bool = False) -> Table:
 
 
 def around_the_blocks(s: Sizes) -> Table:
-    """What a model keeps besides the caches of its blocks and besides tokens and states."""
+    """Return the residuals of a model, without those of its blocks, tokens and states."""
     B, T, D, _ = s
     return {
         "body.norm.normed": B * T * D,
@@ -151,11 +151,11 @@ def around_the_blocks(s: Sizes) -> Table:
     }
 
 
-# What there is
+# Arrays in caches
 
 
 def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
-    """All arrays of a cache, with names."""
+    """Yield all arrays of a cache, with names."""
     if isinstance(tree, np.ndarray):
         yield name, tree
     elif hasattr(tree, "_fields"):
@@ -173,7 +173,7 @@ def leaves(name: str, tree: Any) -> Iterator[tuple[str, Array]]:
 
 
 def owner(array: Array) -> Array:
-    """The array whose memory ``array`` is in."""
+    """Return the array that owns the memory of ``array``."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -184,7 +184,7 @@ def address(array: Array) -> int:
 
 
 def saved(cache: Any, params: Mapping[str, Array]) -> dict[str, int]:
-    """Bytes of a cache by name: each buffer once, and none that is a parameter's."""
+    """Return names and bytes of the buffers of a cache, each once, without those of parameters."""
     seen, found = {address(array) for array in params.values()}, {}
     for name, array in leaves("", cache):
         if address(array) not in seen:
@@ -205,7 +205,7 @@ def assert_documented(cache: Any, params: Mapping[str, Array], table: Table) -> 
 
 
 def inner_cache(block: Any, s: Sizes) -> Any:
-    """The cache of a block."""
+    """Return the cache of a block."""
     x = np.random.default_rng(1).standard_normal((s.B, s.T, s.D)).astype(np.float32)
     return block.forward(x)[2]
 
@@ -258,7 +258,7 @@ def test_the_pages_name_the_sums(page: str, table: Callable[[Sizes], Table]) -> 
 
 
 def mixed_model(s: Sizes, vocab_size: int) -> xLSTMLMModel:
-    """Four blocks, of which one is sLSTM."""
+    """Make a model of four blocks, one of which is an sLSTM block."""
     config = xLSTMLMModelConfig(
         mlstm_block=mLSTMBlockConfig(mLSTMLayerConfig(num_heads=s.NH)),
         slstm_block=sLSTMBlockConfig(sLSTMLayerConfig(num_heads=s.NH)),
@@ -271,7 +271,7 @@ def mixed_model(s: Sizes, vocab_size: int) -> xLSTMLMModel:
 
 
 def mixed_model_bytes(s: Sizes) -> int:
-    """Bytes that the forward of :func:`mixed_model` is documented to save."""
+    """Return the documented size of the residuals of :func:`mixed_model`."""
     tables = [mlstm_block(s)] * 3 + [slstm_block(s), around_the_blocks(s)]
     return 4 * sum(sum(table.values()) for table in tables)
 
@@ -297,7 +297,7 @@ def test_a_training_step_needs_little_more_than_what_is_saved(s: Sizes) -> None:
         _, _, grads = model.backward(dlogits, cache)
         return grads
 
-    training_step()  # what is made once is not counted
+    training_step()  # do not count what is made once
     tracemalloc.start()
     try:
         grads = training_step()

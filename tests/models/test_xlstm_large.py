@@ -1,4 +1,4 @@
-"""xLSTM Large: how it starts, what it is made of, and that its two weight layouts are one model."""
+"""xLSTM Large: initial values, parts, and equality of its two weight layouts."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ def fresh(mode: Any, **options: Any) -> xLSTMLarge:
 
 @pytest.mark.parametrize("mode", ["single", "fused"])
 def test_how_it_starts(mode: str) -> None:
-    """Small init, but Wang init for what adds to the residual; all biases of maps at 0."""
+    """Maps have small init, those into the residual stream Wang init; biases of maps are 0."""
     params = fresh(mode).params
     gates = {"single": ("igate_preact", "fgate_preact"), "fused": ("ifgate_preact",)}[mode]
     for name, array in params.items():
@@ -45,7 +45,7 @@ def test_how_it_starts(mode: str) -> None:
 
 
 def test_the_deviation_is_that_of_each_map() -> None:
-    """In a fused matrix too: q alone has it, and v alone."""
+    """In a fused matrix, q and v each have this init."""
     params = fresh("fused").params
     rows = params["backbone.blocks.0.mlstm_layer.qkv_opreact.weight"]
     assert rows.shape == (32 + 32 + 64 + 64, D)
@@ -99,7 +99,7 @@ def _expected(weights: dict[str, tuple[int, ...]], bias: bool) -> dict[str, tupl
 
 
 def fuse(arrays: dict[str, Array]) -> dict[str, Array]:
-    """The weights of the single layout as those of the fused one."""
+    """Convert weights of the single layout to the fused one."""
     groups = {
         "qkv_opreact": ("q", "k", "v", "ogate_preact"),
         "ifgate_preact": ("igate_preact", "fgate_preact"),
@@ -149,7 +149,7 @@ def test_logits_stay_below_the_cap() -> None:
 
 
 def test_the_gates_are_capped() -> None:
-    """A bias of 1000 is one of the cap: the model with either is the same."""
+    """A bias of 1000 is capped: the model is the same with a bias of the cap."""
     model = make(large_config(gate_soft_cap=3.0))
     gate = "backbone.blocks.0.mlstm_layer.igate_preact"
     results = []
@@ -171,7 +171,7 @@ def test_the_state_of_a_block_is_a_memory() -> None:
 
 
 def test_the_size_of_the_7b_model() -> None:
-    """6,865,424,896 parameters, counted from the sizes, a block being counted from one built.
+    """The count is 6,865,424,896, computed from the sizes and from one block that is built.
 
     The weights of a tiny model have the shapes that the formula below assumes.
     """

@@ -1,4 +1,4 @@
-"""The first paper's language model: how it starts, what it is made of, and its checkpoints."""
+"""The first paper's language model: initial values, parts and checkpoints."""
 
 from typing import Any
 
@@ -27,12 +27,12 @@ CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"
 
 
 def assert_deviation(array: Array, expected: float) -> None:
-    """Mean 0 and the expected standard deviation, each to five of its own standard errors."""
+    """Check mean 0 and the standard deviation, each within five of its standard errors."""
     assert abs(array.mean()) < 5 * expected / np.sqrt(array.size)
     assert abs(array.std() / expected - 1) < 5 / np.sqrt(2 * array.size)
 
 
-# How it starts
+# Initial values
 
 D, BLOCKS = 64, 4
 
@@ -78,7 +78,7 @@ def full(name: str) -> str:
 
 @pytest.mark.parametrize("name", list(NORMAL))
 def test_normal_weights(fresh: xLSTMLMModel, name: str) -> None:
-    """Small init, √(2/(5 D)), and Wang init, 2/(blocks √D), for what adds to the residual."""
+    """Small init is √(2/(5 D)); Wang init, for maps into the residual stream, is 2/(blocks √D)."""
     assert_deviation(fresh.params[full(name)], NORMAL[name])
 
 
@@ -136,7 +136,7 @@ def test_convolutions(fresh: xLSTMLMModel) -> None:
 
 @pytest.mark.parametrize(("block", "power"), [(1, 0.3 + 1.3 / 3), (3, 1.6)])
 def test_forget_biases_fall_by_a_power_law(fresh: xLSTMLMModel, block: int, power: float) -> None:
-    """From 5 to −7 over each head, slower in later blocks; the other gates start at 0."""
+    """Forget biases run from 5 to −7 over each head, with a power by block; other gates are 0."""
     bias = fresh.params[f"xlstm_block_stack.blocks.{block}.xlstm.slstm_cell._bias_"]
     i, f, z, o = bias.reshape(4, 4, 16)
     np.testing.assert_allclose(f, np.tile(5 - 12 * (np.arange(16) / 15) ** power, (4, 1)))
@@ -179,7 +179,7 @@ def test_other_starts_of_the_bias(kind: str) -> None:
     assert kernel.std() == pytest.approx(1 / (8 * np.sqrt(3)), rel=0.05)
 
 
-# What it is made of
+# Parts
 
 
 def test_names_are_the_official_ones() -> None:
@@ -225,7 +225,7 @@ def test_the_places_of_the_blocks() -> None:
 
 
 def test_the_number_of_parameters_of_the_readme_example() -> None:
-    """By hand: D = 128, 7 blocks, sLSTM at 1 with a feed-forward layer, inner width 256."""
+    """Count by hand: D = 128, 7 blocks, sLSTM at 1 with a feed-forward layer, inner width 256."""
     config = lm_config(
         mlstm_block=mlstm_block(num_heads=4, proj_factor=2.0, round_proj_up_to_multiple_of=64),
         slstm_block=slstm_block(num_heads=4, ffn={"round_proj_up_to_multiple_of": 64}),

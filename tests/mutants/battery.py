@@ -1,7 +1,7 @@
-"""What notices a mistake in a cell or a kernel: ties and gradient checks at a few hard points.
+"""Tests that find mistakes in cells and kernels: ties and gradient checks at a few hard points.
 
-The same ties as in ``tests/ties`` and the same checks as in ``tests/cells``, but at points that are
-chosen and few, so that all of it takes seconds; and the golden vectors and starting values.
+They are the tests of ``tests/ties`` and ``tests/cells`` at a few selected points, so that all take
+only seconds, with the golden vectors and initial values.
 """
 
 from itertools import product
@@ -30,13 +30,13 @@ TOLERANCE = 1e-9
 
 
 def normal(rng: np.random.Generator, like: Any) -> Any:
-    """Random numbers in the shapes of a tree; n of an sLSTM, which has an h, above 0."""
+    """Return random numbers in the shapes of a tree, with n > 0 for an sLSTM."""
     tree = rebuild(like, (rng.standard_normal(a.shape) for _, a in leaves("", like)))
     return tree._replace(n=np.abs(tree.n) + 0.1) if {"h", "n"} <= {*like._fields} else tree
 
 
 def layers(rng: np.random.Generator) -> list[Any]:
-    """All sequences in all variants, with random parameters."""
+    """Yield all sequences in all variants, with random parameters."""
     found: list[Any] = [LSTMSequence(3, 4)]
     found += [sLSTM(3, 4, 2, forget_gate=kind) for kind in KINDS]
     forms = ("recurrent", "parallel", "chunkwise")
@@ -51,7 +51,7 @@ def _random(params: Any, rng: np.random.Generator) -> dict[str, Array]:
 
 
 def states(layer: Any, rng: np.random.Generator, B: int) -> list[Any]:
-    """None, a random one, and what is special: zeros, an m far above ĩ, far up and far down."""
+    """Yield None, a random state, and special states: zeros, and m far above and below ĩ."""
     like = layer.init_state(B)
     found = [None, normal(rng, like)]
     zeros = tree_map(np.zeros_like, like)
@@ -73,7 +73,7 @@ def compare(name: str, got: Any, expected: Any) -> None:
 
 
 def tie(layer: Any, x: Array, state: Any, lengths: Any, rng: np.random.Generator) -> None:
-    """A layer is its unrolled cell."""
+    """Check that a layer equals its unrolled cell."""
     y, last, cache = layer.forward(x, state, lengths=lengths)
     ys, state_of_cell, steps = unroll(layer.cell, x, state, lengths=lengths)
     compare("forward", (y, last), (ys, state_of_cell))
@@ -90,13 +90,13 @@ def tie(layer: Any, x: Array, state: Any, lengths: Any, rng: np.random.Generator
 
 
 def check(target: Any, *inputs: Any) -> None:
-    """A backward is the vector-Jacobian product of its forward, by two methods."""
+    """Check by two methods that a backward is the vector-Jacobian product of its forward."""
     report = gradcheck(target, *inputs, rng=3, methods=["complex", "adjoint"], max_entries=12)
     assert not report.failures, str(report)
 
 
 def ties(rng: np.random.Generator) -> None:
-    """log f = −4e-18, or 0, against ĩ = 0: the maximum is all but a tie, or one."""
+    """Check log f = −4e-18 and log f = 0 with ĩ = 0, a near tie and a tie of the maximum."""
     x = rng.standard_normal((2, 4, 3))
     for layer, forget_bias in product(layers(rng), (40, 0)):
         names = [("W", "R", "b")] if "R" in layer.params else [("W_i", "b_i"), ("W_f", "b_f")]
@@ -110,7 +110,7 @@ def ties(rng: np.random.Generator) -> None:
 
 
 def floor(rng: np.random.Generator) -> None:
-    """m = 600 and q·n as small as e^−m: the quotient is 1, and its gradient not 0."""
+    """Check m = 600 with q·n = e^−m, where the quotient is 1 and its gradient not 0."""
     for form in ("recurrent", "parallel", "chunkwise"):
         layer = mLSTM(5, 1, qk_dim=2, forget_gate="exp", eps=0.0, form=form, chunk_size=2)
         for array in layer.params.values():

@@ -1,7 +1,7 @@
-"""Small mistakes in arithmetic, one at a time: the mutants of a file.
+"""Mutants of a file, each with one small mistake in arithmetic.
 
 A mutant changes one operator, sign, comparison, constant, function or argument of one line. Only
-lines in functions count, and neither docstrings nor errors, types and defaults.
+lines in functions are changed, except docstrings, errors, types and defaults.
 """
 
 import ast
@@ -32,7 +32,7 @@ class Mutant(NamedTuple):
     text: str
 
     def source(self) -> str:
-        """The whole file with the change."""
+        """Return the source of the file with the change."""
         lines = (ROOT / self.file).read_text("utf-8").splitlines(keepends=True)
         row = lines[self.line - 1].encode()
         lines[self.line - 1] = (row[: self.start] + self.text.encode() + row[self.stop :]).decode()
@@ -45,7 +45,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(file: str) -> list[Mutant]:
-    """All mutants of a file that still parse, in order."""
+    """Return all mutants of a file that can be parsed, in order."""
     source = (ROOT / file).read_text("utf-8")
     found = []
     for function in ast.walk(ast.parse(source)):
@@ -65,7 +65,7 @@ def _parses(mutant: Mutant) -> bool:
 
 
 def _changes(node: ast.AST, source: str) -> Iterator[tuple[int, int, int, str]]:
-    """Places and new texts, for a node and what is below it."""
+    """Yield positions and new texts for a node and its descendants."""
     if isinstance(node, SKIPPED) or _is_docstring(node):
         return
     if isinstance(node, ast.expr) and node.lineno == node.end_lineno:

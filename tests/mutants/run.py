@@ -1,7 +1,8 @@
-"""Import the package with a mistake in one file, and see whether the battery notices.
+"""Run the battery on the package with a mistake in one file.
 
-``python -m tests.mutants.run FILE LINE START STOP TEXT`` ends with 1 if it does, with 0 if the
-mutant lives. ``python -m tests.mutants.run --random N --seed S FILE …`` tries N mutants of files.
+``python -m tests.mutants.run FILE LINE START STOP TEXT`` exits with 1 if the battery finds the
+mistake, and with 0 if the mutant survives. ``python -m tests.mutants.run --random N --seed S
+FILE …`` tries N mutants of files.
 """
 
 import argparse
@@ -18,11 +19,11 @@ from typing import Any
 from tests.mutants.mutate import ROOT, Mutant, mutants
 
 SECONDS = 120
-"""After so long a mutant counts as noticed: it hangs."""
+"""Seconds after which a mutant hangs, and counts as found."""
 
 
 class Planted(importlib.machinery.SourceFileLoader):
-    """Finds one module with other source code than its file has."""
+    """Finder of one module with changed source."""
 
     def __init__(self, mutant: Mutant) -> None:
         self.mutant = mutant
@@ -31,22 +32,22 @@ class Planted(importlib.machinery.SourceFileLoader):
         super().__init__(self.module, str(ROOT / mutant.file))
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        """Find that module and no other."""
+        """Find this module, and no other."""
         if fullname != self.module:
             return None
         return importlib.machinery.ModuleSpec(fullname, self, origin=self.path)
 
     def get_code(self, fullname: str) -> Any:
-        """The changed source, compiled."""
+        """Compile the changed source."""
         return compile(self.mutant.source(), self.path, "exec")
 
 
 def noticed(mutant: Mutant) -> bool:
-    """Whether the battery fails, in a process of its own, with the mutant planted."""
+    """Return whether the battery fails with the mutant, in a separate process."""
     words = [mutant.file, *map(str, mutant[1:4]), mutant.text]
     try:
         command = [sys.executable, "-m", "tests.mutants.run", "--plant", *words]
-        # Compiled code comes from numba's cache, which does not know of the mutant.
+        # Numba's cache does not depend on the mutant, so compiled code would be the original.
         env = os.environ | {"NUMPY_XLSTM_COMPILED": "0"}
         done = subprocess.run(
             command, cwd=ROOT, env=env, capture_output=True, timeout=SECONDS, check=False
@@ -57,14 +58,14 @@ def noticed(mutant: Mutant) -> bool:
 
 
 def survivors(found: Sequence[Mutant], workers: int = 2) -> list[Mutant]:
-    """The mutants that nothing notices."""
+    """Return the mutants that survive."""
     with ThreadPoolExecutor(workers) as pool:
         results = pool.map(noticed, found)
         return [mutant for mutant, seen in zip(found, results, strict=True) if not seen]
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Plant one, or try many."""
+    """Run one mutant, or try many."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--plant", action="store_true")
     parser.add_argument("--random", type=int, default=0)

@@ -1,4 +1,4 @@
-"""Errors planted into the cells and the kernels, each on a line of its own: all are noticed."""
+"""The battery finds all seeded mistakes in the cells and kernels."""
 
 from functools import cache
 
@@ -29,7 +29,7 @@ def spread(file: str, count: int) -> list[Mutant]:
 
 
 def _computes(mutant: Mutant) -> bool:
-    """Whether it changes an equation, of which the tag stands on the line, and not a number."""
+    """Return whether the mutant changes an equation with a tag on the line, and not a number."""
     line = mutant.source().splitlines()[mutant.line - 1]
     return "# [" in line and not mutant.text.lstrip("-").isdigit()
 

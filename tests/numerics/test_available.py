@@ -1,4 +1,4 @@
-"""What memory there is, and what is refused because it is more."""
+"""Available memory, and errors for arrays that exceed it."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_fits_exactly_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In float32 beside what is drawn in float64."""
+    """float32 parameters need additional memory for the float64 numbers that are drawn."""
     monkeypatch.setattr(available, "memory_limit", lambda: (64 * 32 + 64) * 4 + 64 * 32 * 8)
     Linear(32, 64, dtype=np.float32)
     Linear(47, 64)

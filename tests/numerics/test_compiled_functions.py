@@ -1,4 +1,4 @@
-"""Functions of compiled kernels against 50 digits, and what it takes to compile a kernel."""
+"""Functions of compiled kernels against 50 digits, and compilation of kernels."""
 
 import os
 import subprocess
@@ -79,7 +79,7 @@ FUNCTIONS: dict[str, tuple[Any, float, Any, list[tuple[float, float]]]] = {
 
 
 def _points(dtype: Any, intervals: list[tuple[float, float]]) -> Array:
-    """Over a million: of every sign and exponent, of small ones, and evenly in the intervals."""
+    """Return over a million numbers: of every sign and exponent, small, and evenly spaced."""
     rng, unsigned, n = np.random.default_rng(0), f"u{np.dtype(dtype).itemsize}", 2**18
     anything = rng.integers(0, np.iinfo(unsigned).max, n, unsigned).view(dtype)
     parts = [anything, rng.choice([-1, 1], n) * np.exp2(rng.uniform(-30, 10, n))]
@@ -94,7 +94,7 @@ def _unit(dtype: Any, exact: Any) -> Any:
 
 
 def _largest_error(function: Any, x: Array, got: Array, wide: Array) -> float:
-    """Error of 50 digits, in units in the last place, of those that wider numbers find worst."""
+    """Return the errors against 50 digits, in units in the last place, of the worst numbers."""
     finite = np.isfinite(got) & np.isfinite(wide) & (x != 0)
     x, got, wide = x[finite], got[finite], wide[finite]
     unit = np.spacing(np.maximum(np.abs(wide).astype(x.dtype), np.finfo(x.dtype).tiny))
@@ -234,7 +234,7 @@ COMPLEX = np.array([-3 + 1j, 2 - 1j, 5 + 2j, -0.5j, 1.5 + 0j])
 
 @pytest.mark.parametrize("dtype", [np.float32, np.longdouble, np.complex128])
 def test_over_arrays_they_are_functions_of_arrays(dtype: Any) -> None:
-    """Compared by real parts, so that they are analytic where they are smooth."""
+    """Real parts are compared, so that functions are analytic where they are smooth."""
     x = COMPLEX.astype(dtype) if dtype == np.complex128 else COMPLEX.real.astype(dtype)
     got = [exp(x), tanh(x), log1p(x * x), maximum(x, x[::-1]), minimum(x, 0), modulus(x)]
     greater = np.where(x.real >= x[::-1].real, x, x[::-1])
@@ -293,7 +293,7 @@ def _run(*command: str, **environment: str) -> list[str]:
 
 @with_numba
 def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
-    """Unless a file has changed from which the kernel takes a function."""
+    """A kernel is loaded from disk unless a file with one of its functions has changed."""
     (program := tmp_path / "program.py").write_text(PROGRAM)
     for arguments, hits, misses in (((), 0, 1), ((), 1, 0), (("--changed",), 0, 1)):
         found = _run(str(program), *arguments, NUMBA_CACHE_DIR=str(tmp_path))
@@ -302,7 +302,7 @@ def test_the_second_process_compiles_nothing(tmp_path: Path) -> None:
 
 @with_numba
 def test_a_kernel_that_cannot_be_kept_is_compiled_all_the_same() -> None:
-    """Numba keeps nothing of a program without a file."""
+    """Numba has no cache on disk for a program without a file."""
     assert _run("-c", PROGRAM) == ["6.0 True False", "[0, 1] True"]
 
 

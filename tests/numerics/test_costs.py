@@ -1,4 +1,4 @@
-"""What a step costs, counted and not timed: Python and NumPy calls, and bytes that are kept."""
+"""Costs of a step in counts of Python and NumPy calls and bytes of residuals, without times."""
 
 import sys
 import tracemalloc
@@ -32,7 +32,7 @@ LAYERS: dict[str, Any] = {
 
 
 def both_ways(layer: Any, T: int) -> Callable[[], None]:
-    """Return a forward and a backward over T steps, of which nothing is done for the first time."""
+    """Return a forward and a backward over T steps, after a first run of both."""
     x = np.ones((B, T, D), np.float32)
 
     def run() -> None:
@@ -44,7 +44,7 @@ def both_ways(layer: Any, T: int) -> Callable[[], None]:
 
 
 def calls(work: Callable[[], Any]) -> int:
-    """Return how many functions are called, of Python and of C."""
+    """Count the calls of Python and C functions."""
     found = 0
 
     def count(frame: Any, event: str, argument: Any) -> None:
@@ -61,7 +61,7 @@ def calls(work: Callable[[], Any]) -> int:
 
 
 def kept(layer: Any, T: int) -> int:
-    """Return the bytes that a forward keeps for the backward, with its output and state."""
+    """Return the bytes of the residuals, output and state of a forward."""
     x = np.ones((B, T, D), np.float32)
     layer.forward(x)
     tracemalloc.start()
@@ -73,7 +73,7 @@ def kept(layer: Any, T: int) -> int:
 
 
 CALLS_PER_STEP = {"LSTM": 27, "GRU": 26, "RNN": 14, "sLSTM": 34, "mLSTM": 31}
-"""Forward and backward, over arrays; a ninth more than counted, since NumPy's versions differ."""
+"""Limits for forward and backward over arrays, with a margin of 1/9 for versions of NumPy."""
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -93,7 +93,7 @@ def test_compiled_loops_call_nothing_per_step(kind: str) -> None:
 
 
 NUMBERS_PER_STEP = {"LSTM": 7.1, "GRU": 9.1, "RNN": 3.1, "sLSTM": 9.1, "mLSTM": 12}
-"""For each unit of each row: pre-activations, h, the memory and y."""
+"""Numbers for each unit of each row: pre-activations, h, memory and y."""
 
 
 @pytest.mark.parametrize("kind", LAYERS)

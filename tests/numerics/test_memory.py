@@ -1,4 +1,4 @@
-"""What is freed stays in the process, if it is told so, and the environment says nothing else."""
+"""Freed memory stays in the process on request, unless the environment disables this."""
 
 import os
 import platform
@@ -54,7 +54,7 @@ def test_the_environment_has_the_last_word(name: str, value: str) -> None:
 
 
 def faults(*arguments: str, **environment: str) -> int:
-    """Pages that the system gives for 100 MiB which the process has just freed."""
+    """Count the page faults for 100 MiB that the process has just freed."""
     command = [sys.executable, "-c", PROGRAM, *arguments]
     outside = {name: value for name, value in os.environ.items() if name not in SAID}
     return int(subprocess.check_output(command, env=outside | environment, text=True))

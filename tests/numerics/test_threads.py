@@ -1,4 +1,4 @@
-"""BLAS is limited as long as anyone asks for it, and is then as it was."""
+"""BLAS threads are limited during a request, and restored after the last one."""
 
 import threading
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What the tests of official checkpoints share: official models, and how they are written."""
+"""Helpers for tests of official checkpoints: official models, and functions that write them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -55,7 +55,7 @@ FLOAT64 = {
 
 
 def scramble(theirs: Any) -> Any:
-    """Random numbers in every parameter, as no start has them."""
+    """Fill every parameter with random numbers, unlike initial values."""
     rng = np.random.default_rng(4)
     for name, array in theirs.named_parameters():
         array.data.copy_(torch.tensor(drawn(name, tuple(array.shape), rng)))
@@ -63,7 +63,7 @@ def scramble(theirs: Any) -> Any:
 
 
 def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
-    """Numbers for which float32 is enough: q·n is not near 0 where it counts, norms are near 1."""
+    """Return numbers suited to float32: no critical q·n near 0, and norms near 1."""
     if len(shape) == 1:
         return rng.standard_normal(shape) * 0.3 + ("norm" in name and "weight" in name)
     if "embedding" in name:
@@ -72,7 +72,7 @@ def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Any:
 
 
 def made(config: Any, dtype: Any = np.float64) -> Any:
-    """A model of ours with such numbers."""
+    """Make a model of this package with such numbers."""
     ours, rng = make(config, dtype=dtype), np.random.default_rng(4)
     for name, array in ours.params.items():
         array[...] = drawn(name, array.shape, rng)
@@ -80,7 +80,7 @@ def made(config: Any, dtype: Any = np.float64) -> Any:
 
 
 def gradients(ours: Any, theirs: Any, logits: Any, tokens: Array) -> tuple[Any, Any, Any]:
-    """Logits of ours and gradients of both, from the same cotangent."""
+    """Return logits of this package and gradients of both, from the same cotangent."""
     cotangent = np.random.default_rng(3).standard_normal(tuple(logits.shape))
     (logits * torch.tensor(cotangent, dtype=logits.dtype)).sum().backward()
     y, _, cache = ours.forward(tokens, start(ours))
@@ -90,7 +90,7 @@ def gradients(ours: Any, theirs: Any, logits: Any, tokens: Array) -> tuple[Any, 
 
 
 def start(ours: Any) -> Any:
-    """Where their mLSTM starts in chunks: m = 0, so that ε counts as there. None for the others."""
+    """Return the state with m = 0 from which their chunkwise mLSTM starts; None for the others."""
     if not isinstance(ours, xLSTMLarge):
         return None
     return from_official_state(ours, to_official_state(ours, ours.init_state(B)), keep_m=True)
@@ -110,7 +110,7 @@ def large_model(dtype: Any = torch.float64, **options: Any) -> Any:
 
 
 def write_large(theirs: Any, folder: Path, shards: int = 1) -> Path:
-    """As they are published: nothing in the package writes one."""
+    """Write a checkpoint as published, which nothing in the official package does."""
     folder.mkdir()
     (folder / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(theirs.config)))
     arrays = list(theirs.state_dict().items())
@@ -121,9 +121,9 @@ def write_large(theirs: Any, folder: Path, shards: int = 1) -> Path:
 
 
 def assert_close_to_largest(grads: dict[str, Array], expected: dict[str, Array]) -> None:
-    """To 1e-5 of each array, or of a hundredth of the largest number in any of them.
+    """Compare to 1e-5 of each array, or of a hundredth of the largest number in all arrays.
 
-    Their gates' gradients in float32 are themselves up to 2.6e-4 off.
+    Their float32 gradients of gates have errors up to 2.6e-4.
     """
     top = max(float(np.abs(array).max()) for array in expected.values())
     for name, array in expected.items():
@@ -164,7 +164,7 @@ PAPER: dict[str, Callable[[], Any]] = {
 
 
 def paper_model(ours: Any) -> Any:
-    """The official model of a configuration of ours, class by class."""
+    """Make the official model for a configuration of this package, class by class."""
 
     def translated(config: Any) -> Any:
         values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
@@ -186,7 +186,7 @@ STACK = [field.name for field in dataclasses.fields(xLSTMBlockStackConfig)]
 
 
 def write_paper(theirs: Any, folder: Path, layout: str = "vanilla") -> Path:
-    """State dict and configuration, as one would save them; for "cuda", as on a GPU."""
+    """Return state dict and configuration as saved, with "cuda" as on a GPU."""
     folder.mkdir()
     config, arrays = dataclasses.asdict(theirs.config), dict(theirs.state_dict())
     if layout == "cuda":

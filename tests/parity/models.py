@@ -1,4 +1,4 @@
-"""The models of the package ``xlstm``, with our weights, and what is compared with them."""
+"""Models of the package ``xlstm`` with the weights of this package, for comparisons."""
 
 import dataclasses
 from collections.abc import Callable
@@ -69,7 +69,7 @@ def translated(config: Any) -> Any:
 
 
 def with_weights(theirs: Any, ours: LanguageModel) -> Any:
-    """Their model in float64 with our weights, copied by name."""
+    """Make their model in float64 with our weights, copied by name."""
     theirs = theirs.double()
     arrays = ours.state_dict()
     assert set(arrays) == set(theirs.state_dict())
@@ -86,7 +86,7 @@ def paper_pair(name: str) -> tuple[xLSTMLMModel, Any]:
 def assert_same_gradients(
     ours: LanguageModel, theirs: Any, tokens: Array, logits: Any, state: Any = None
 ) -> None:
-    """Of ours from the state, and of theirs through the graph of its logits."""
+    """Return the gradients of our model from a state, and of theirs through the graph."""
     dlogits = np.random.default_rng(3).standard_normal(tuple(logits.shape))
     (logits * torch.tensor(dlogits)).sum().backward()
     found, _, cache = ours.forward(tokens, state)
@@ -97,7 +97,7 @@ def assert_same_gradients(
 
 
 def from_zero(ours: LanguageModel) -> Any:
-    """The empty state, but with m = 0 in the mLSTM parts, as the official steps start."""
+    """Return the empty state with m = 0 in mLSTM parts, from which the official steps start."""
 
     def zero(memory: mLSTMState) -> mLSTMState:
         assert memory.m is not None

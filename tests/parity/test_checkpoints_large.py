@@ -1,4 +1,4 @@
-"""xLSTM Large: the folder of the package ``xlstm``, read here, and ours read there."""
+"""xLSTM Large: folders of the package ``xlstm`` are loaded here, and ours there."""
 
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,7 @@ def test_their_large_is_read(options: Any, shards: int, tmp_path: Path) -> None:
 
 
 def test_single_weights_under_a_fused_configuration(tmp_path: Path) -> None:
-    """Their loader takes separate weights whatever the configuration says."""
+    """Their loader accepts separate weights for any configuration."""
     theirs = large_model()
     theirs.config.weight_mode = "fused"
     ours = from_pretrained(write_large(theirs, tmp_path / "large"))

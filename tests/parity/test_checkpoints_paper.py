@@ -94,7 +94,7 @@ def test_their_stack_takes_ours(tmp_path: Path) -> None:
 
 
 def read_paper(ours: Any, folder: Path, through: str, kind: Any) -> Any:
-    """As the package's README builds a model from YAML, and its experiments with omegaconf."""
+    """Build a model from YAML as in the README of the package, or with omegaconf."""
     save_pretrained(ours, folder, format="xlstm")
     values = yaml.safe_load((folder / "config.yaml").read_text())
     if through == "omegaconf":
@@ -107,7 +107,7 @@ def read_paper(ours: Any, folder: Path, through: str, kind: Any) -> Any:
 
 
 def test_what_we_write_for_their_gpu_backend(tmp_path: Path) -> None:
-    """Its parameters, which are made without a GPU, take ours, and are then the same matrices."""
+    """Its parameters can be made without a GPU, and accept ours as the same matrices."""
     ours = make(PAPER["mixed"](), scale=0.4)
     save_pretrained(ours, tmp_path / "lm", format="xlstm", layout="cuda")
     values = yaml.safe_load((tmp_path / "lm" / "config.yaml").read_text())
@@ -144,7 +144,7 @@ def test_names_of_compiled_and_wrapped_modules(tmp_path: Path) -> None:
 
 
 def test_a_bias_is_never_scrambled(tmp_path: Path) -> None:
-    """R put in another order by hand, as on the way from a GPU, and b left as it was."""
+    """R is reordered by hand, as after a transfer from a GPU, and b is not."""
     theirs = paper_model(PAPER["mixed"]())
     folder = write_paper(theirs, tmp_path / "lm", "cuda")
     expected = dict(from_pretrained(folder).params)

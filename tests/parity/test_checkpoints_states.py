@@ -1,4 +1,4 @@
-"""States of the official models go on here, and ours there."""
+"""States of the official models can be continued here, and ours there."""
 
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ def torch_state(state: Any) -> Any:
 
 
 def test_states_of_large_go_on_in_both_directions(tmp_path: Path) -> None:
-    """In whole chunks: theirs pads others with a forget gate that is not quite 1."""
+    """Use complete chunks: theirs pads others with a forget gate slightly below 1."""
     theirs = large_model(qk_dim_factor=0.25)
     ours = from_pretrained(write_large(theirs, tmp_path / "large"))
     tokens = draw_tokens(32, vocab=31)
@@ -97,7 +97,7 @@ def test_the_cache_of_transformers(transformers: Any, tmp_path: Path) -> None:
 
 
 def test_the_empty_state_is_theirs(tmp_path: Path) -> None:
-    """m = 0 there and −∞ here; with m = 0 kept, their steps are met to the last digits."""
+    """They start from m = 0 and we from −∞; from m = 0, steps agree to rounding."""
     theirs = paper_model(PAPER["mixed"]())
     ours = from_pretrained(write_paper(theirs, tmp_path / "lm"))
     empty = to_official_state(ours, ours.init_state(B))

@@ -1,4 +1,4 @@
-"""Folders of transformers read here, and ours read there, strictly."""
+"""Folders of transformers are loaded here, and ours there, in strict mode."""
 
 import json
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_every_dtype_of_theirs_is_read_bit_for_bit(
 
 
 def test_a_tied_head_that_is_not_in_the_file(transformers: Any, tmp_path: Path) -> None:
-    """As older versions of transformers have written it; the present one does not tie."""
+    """A folder as written by older versions of transformers; the current one does not tie."""
     theirs = transformers_model(transformers, tie_word_embeddings=True)
     theirs.save_pretrained(tmp_path)
     arrays = safetensors.load_file(tmp_path / "model.safetensors")

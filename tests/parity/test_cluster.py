@@ -1,4 +1,4 @@
-"""``docs/cluster.md``: every script is written, and every command run, as they stand there."""
+"""Write every script of ``docs/cluster.md``, and run every command on the page."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def run(commands: list[str], folder: Path) -> str:
 
 
 def assert_went_around(printed: str) -> None:
-    """The loss at leaving, at arriving, after twenty steps there, and at coming back."""
+    """Compare losses before and after the transfer, after twenty steps, and after the return."""
     left, arrived, trained, back = map(float, re.findall(r"loss (?:is )?(\d+\.\d{12})", printed))
     assert arrived == pytest.approx(left, rel=1e-6)
     assert back == pytest.approx(trained, rel=1e-6)

@@ -1,4 +1,4 @@
-"""Generation beside transformers': the same ids, the same ends, the same probabilities."""
+"""Generation compared with transformers: the same ids, stops and probabilities."""
 
 import json
 from pathlib import Path

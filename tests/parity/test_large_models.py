@@ -1,6 +1,6 @@
-"""xLSTMLarge beside the package ``xlstm``: names, logits, gradients, steps, states.
+"""xLSTMLarge compared with the package ``xlstm``: names, logits, gradients, steps, states.
 
-Where the official code contradicts itself, a test says which behaviour is ours and why.
+Where the official code is inconsistent, a test documents the behaviour chosen here.
 """
 
 from typing import Any
@@ -31,7 +31,7 @@ from tests.parity.models import (
 
 large = pytest.importorskip("xlstm.xlstm_large.model", reason=REASON, exc_type=ImportError)
 
-# The kernels of Large are compiled when first used, with what their PyTorch calls outdated.
+# The kernels of Large are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 
 LARGE: dict[str, dict[str, Any]] = {
@@ -42,7 +42,7 @@ LARGE: dict[str, dict[str, Any]] = {
 
 
 def large_pair(mode: Any = "train", **options: Any) -> tuple[xLSTMLarge, Any]:
-    """Chunks of 16, the smallest that theirs takes."""
+    """Chunks of 16, the smallest size that theirs supports."""
     kernels = {
         "chunkwise_kernel": "chunkwise--native_autograd",
         "sequence_kernel": "native_sequence__native",
@@ -84,7 +84,7 @@ def test_large_in_training(name: str) -> None:
 def test_large_from_the_empty_state_differs_by_eps_only() -> None:
     """Their chunkwise form starts from m = 0, the first paper's sequence from m = −inf.
 
-    Ours starts both from m = −inf. The difference is where ε, 1e-6, counts: none without it.
+    Ours starts both from m = −inf. This matters only through ε = 1e-6, not with ε = 0.
     """
     for eps, tolerance in ((1e-6, 1e-6), (0.0, LOGITS)):
         ours, theirs = large_pair(eps=eps)
@@ -112,9 +112,9 @@ def test_large_in_inference(name: str) -> None:
 
 
 def test_large_forgets_a_little_in_a_padded_prefill() -> None:
-    """A prefill that is no multiple of a chunk is padded, with a forget gate that is not quite 1.
+    """A prefill that is not a multiple of a chunk is padded, with a forget gate slightly below 1.
 
-    Their m is then less by 1.4e-11 for each step of padding. Their own steps and ours know none.
+    Each step of padding reduces their m by 1.4e-11. Their decode steps and ours have no padding.
     """
     ours, theirs = large_pair("inference")
     tokens, by_step = draw_tokens(33), None
@@ -131,7 +131,7 @@ def test_large_forgets_a_little_in_a_padded_prefill() -> None:
 
 
 def test_large_does_not_change_the_state_that_it_is_given() -> None:
-    """Theirs writes the new state into the one that it was given; ours leaves it alone."""
+    """Theirs overwrites the given state; ours does not."""
     ours, theirs = large_pair("inference")
     tokens = draw_tokens(4)
     with torch.no_grad():
@@ -146,7 +146,7 @@ def test_large_does_not_change_the_state_that_it_is_given() -> None:
 
 
 def test_large_as_it_is_used_in_float32() -> None:
-    """With the float32 norms and states that are their defaults."""
+    """Compare with their defaults, float32 norms and states."""
     kernels = {
         "autocast_kernel_dtype": "float32",
         "inference_state_dtype": "float32",
@@ -165,7 +165,7 @@ def test_large_as_it_is_used_in_float32() -> None:
 
 
 def test_the_official_default_of_large_has_the_same_names() -> None:
-    """Both layouts, with and without biases, without the last norm."""
+    """Compare both layouts, with and without biases, and without the last norm."""
     for options in (*LARGE.values(), {"add_out_norm": False}):
         config = xLSTMLargeConfig(
             embedding_dim=8,

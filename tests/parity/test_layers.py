@@ -1,4 +1,4 @@
-"""Layers beside PyTorch's: outputs and gradients, float64."""
+"""Outputs and gradients of layers compared with PyTorch in float64."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The call of the notebook, and weights that go to ``torch.nn.LSTM`` and back."""
+"""The call of the notebook, and transfer of weights to and from ``torch.nn.LSTM``."""
 
 from typing import Any
 

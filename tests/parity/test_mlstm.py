@@ -1,7 +1,7 @@
-"""mLSTM in every form beside the native PyTorch forms of ``mlstm_kernels``: values and autograd.
+"""All forms of mLSTM compared with the native PyTorch forms of ``mlstm_kernels``.
 
-Theirs divides q by √DK and ours k, so that their C and n are √DK times ours; h is the same. Their
-recurrent form starts from m = 0, their parallel form from nothing, which is our empty state.
+They divide q by √DK and this package k, so that their C and n are √DK times ours; h is the same.
+Their recurrent form starts from m = 0, and their parallel form from the empty state.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Ours in suites and beside oracles of others, and the table of the docs beside what came out."""
+"""Suites and references of other projects, and the table of their outcomes in the docs."""
 
 import re
 from functools import partial
@@ -17,7 +17,7 @@ from tests.parity.outside.runtime import session_run
 from tests.parity.outside.suite import NotHere, Suite, error, run
 from tests.parity.outside.suites import SUITES
 
-# The kernels of xlstm are compiled when first used, with what their PyTorch calls outdated.
+# The kernels of xlstm are compiled at first use, through deprecated functions of PyTorch.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:transformers"),
@@ -70,7 +70,7 @@ def test_what_a_run_counts() -> None:
 
 
 def permuted(op: Operator, order: str) -> Operator:
-    """The operator as one reads it who takes its gates for others."""
+    """The operator with its gates in another order."""
     theirs = {"LSTM": "iofc", "GRU": "zrh"}[op.kind]
     inputs = dict(op.inputs)
     for name in ("W", "R", "B"):
@@ -123,7 +123,7 @@ def test_the_random_operators_see_a_transposed_r(kind: str) -> None:
 
 
 def test_five_node_tests_of_gru_do_not_see_where_the_reset_gate_is() -> None:
-    """They are of the original form, R(r ∘ h), and pass with PyTorch's, r ∘ (R h), as well."""
+    """They have the original form, R(r ∘ h), and also pass with PyTorch's, r ∘ (R h)."""
     passed = {}
     for case in node_tests():
         op, expected = operator_of(case)
@@ -137,7 +137,7 @@ def test_five_node_tests_of_gru_do_not_see_where_the_reset_gate_is() -> None:
 
 
 def test_a_row_without_steps() -> None:
-    """ONNX Runtime says 0 for its last state; here, as nothing happened, it is the first one."""
+    """For no steps, the final state is 0 in ONNX Runtime, and the initial state here."""
     op = random_operator("LSTM", 0, np.float32)
     B = op.inputs["X"].shape[1]
     op = op._replace(inputs={**op.inputs, "sequence_lens": np.zeros(B, np.int32)})

@@ -1,6 +1,6 @@
-"""The first paper's model beside the package ``xlstm``: logits, gradients, steps, states.
+"""The first paper's model compared with the package ``xlstm``: logits, gradients, steps, states.
 
-Where the official code contradicts itself, a test says which behaviour is ours and why.
+Where the official code is inconsistent, a test documents the behaviour chosen here.
 """
 
 import dataclasses
@@ -40,14 +40,14 @@ from tests.parity.models import (
 
 @pytest.mark.parametrize("name", list(PAPER))
 def test_logits_and_gradients(name: str) -> None:
-    """Their parallel form starts from nothing, as ours does: m = −inf."""
+    """Their parallel form starts from the empty state, m = −inf, like ours."""
     ours, theirs = paper_pair(name)
     tokens = draw_tokens(STEPS)
     assert_same_gradients(ours, theirs, tokens, theirs(torch.tensor(tokens)))
 
 
 def official_state(state: dict[str, Any]) -> dict[str, Array]:
-    """Their state of all blocks in our layout: the convolution's has the current input too."""
+    """Return their state in our layout; their convolution state includes the current input."""
     found = {}
     for n in range(len(state)):
         part = state[f"block_{n}"]
@@ -68,7 +68,7 @@ def test_token_by_token(name: str) -> None:
     """Logits of each step, and the state after the last one.
 
     Their steps start from C = n = m = 0, ours from m = −inf unless told otherwise. In sLSTM their
-    rule "n = 0 everywhere" is that of our empty state.
+    rule "n = 0 everywhere" corresponds to our empty state.
     """
     ours, theirs = paper_pair(name)
     tokens, state, now = draw_tokens(STEPS), None, from_zero(ours)
@@ -84,14 +84,14 @@ def test_token_by_token(name: str) -> None:
 
 
 def test_their_steps_are_not_quite_their_sequence() -> None:
-    """m starts at 0 in one and at −inf in the other, and ε is added to a number scaled by e^−m.
+    """Their steps start at m = 0, their sequence at −inf; the effect of ε depends on m.
 
-    Ours is one path: its default is the sequence's start, m = −inf, for steps as well, so that
-    steps and sequence agree to rounding; the difference between theirs is far larger than that.
+    Ours starts both at m = −inf, so that steps and sequence agree to rounding. The difference
+    between theirs is far larger.
     """
     ours, theirs = paper_pair("mlstm-only")
     for name, array in ours.params.items():
-        if name.endswith("igate.bias"):  # where ε counts: small memory, large m
+        if name.endswith("igate.bias"):  # where ε matters: small memory, large m
             array[...] = -6
     with_weights(theirs, ours)
     tokens, state, now = draw_tokens(STEPS), None, None
@@ -108,10 +108,10 @@ def test_their_steps_are_not_quite_their_sequence() -> None:
 
 
 def test_their_fgate_feeds_the_input_gate() -> None:
-    """The first of the four pre-activations is the input gate, and it is called fgate.
+    """The first of the four pre-activations is the input gate, but is named fgate.
 
-    We keep their names, since checkpoints have them: at the first step from the empty state, a
-    change of ``igate``, which is the forget gate, changes nothing in either model.
+    We keep their names for checkpoints. At the first step from the empty state, a change of
+    ``igate``, which is the forget gate, has no effect in either model.
     """
     ours, theirs = paper_pair("slstm-only")
     tokens = draw_tokens(1)
@@ -128,9 +128,9 @@ def test_their_fgate_feeds_the_input_gate() -> None:
 
 
 def test_the_layout_of_their_cuda_backend() -> None:
-    """The same numbers have other places in R and b there. Our layout is that of "vanilla".
+    """Their backends order R and b differently; our layout is that of "vanilla".
 
-    Reading a checkpoint of either gives the same model.
+    Checkpoints of both backends load as the same model.
     """
     ours, _ = paper_pair("mixed")
     arrays = ours.state_dict()
@@ -152,7 +152,7 @@ def test_the_layout_of_their_cuda_backend() -> None:
 
 @pytest.mark.parametrize("name", ["mixed", "tied", "biased"])
 def test_what_starts_at_a_constant_starts_at_theirs(name: str) -> None:
-    """After their ``reset_parameters()``: forget biases, norms, skip, R, biases of maps."""
+    """Values after their ``reset_parameters()``: forget biases, norms, skip, R, biases of maps."""
     config = PAPER[name]()
     theirs = xlstm.xLSTMLMModel(translated(config))
     theirs.reset_parameters()
@@ -184,14 +184,14 @@ def test_the_groups_of_weight_decay(name: str, on_embedding: bool) -> None:
 
 
 class Masked(torch.nn.Module):  # type: ignore[misc]
-    """Dropout whose factors come from a NumPy generator, in our order of axes."""
+    """Dropout with factors from a NumPy generator, in our order of axes."""
 
     def __init__(self, p: float, rng: np.random.Generator) -> None:
         super().__init__()
         self.p, self.rng = p, rng
 
     def forward(self, x: Any) -> Any:
-        """Theirs drops (B, NH, T, DH) in sLSTM, ours the same entries as (B, T, NH·DH)."""
+        """Theirs drops entries of (B, NH, T, DH) in sLSTM, ours of (B, T, NH·DH)."""
         if x.ndim == 4:
             rows = x.permute(0, 2, 1, 3)
             mask = self.factors((rows.shape[0], rows.shape[1], rows.shape[2] * rows.shape[3]))

@@ -1,7 +1,7 @@
-"""sLSTM beside the vanilla sLSTM of the package ``xlstm``, in float64.
+"""sLSTM compared with the vanilla sLSTM of the package ``xlstm``, in float64.
 
-Its gates get pre-activations from outside, so W is the identity here. Its first-step rule looks
-at all(n == 0) over the batch; with the zero state for every row that is our empty state.
+Its arguments are pre-activations, so that W is the identity here. Its rule for the first step tests
+all(n == 0) over the batch; with a zero state in all rows, this corresponds to our empty state.
 """
 
 from typing import Any
@@ -55,7 +55,7 @@ def test_states_and_gradients(B: int, T: int, NH: int, DH: int, with_state: bool
     found = states.detach().numpy()
     assert_close((y, *state), (found[0, 1:].swapaxes(0, 1), *found[:, -1]), 1e-13)
 
-    # Theirs lets the gradient of the maximum flow through autograd: all states may have cotangents.
+    # Theirs differentiates the maximum by autograd, so that all states may have cotangents.
     dy = rng.standard_normal(y.shape)
     dstate = sLSTMState(*rng.standard_normal((4, B, H)))
     loss = (states[0, 1:] * torch.tensor(dy.swapaxes(0, 1).copy())).sum()

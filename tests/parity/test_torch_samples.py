@@ -1,8 +1,8 @@
-"""PyTorch's own module samples of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run by it and by us.
+"""PyTorch's module samples of ``nn.LSTM``, ``nn.GRU`` and ``nn.RNN``, run by both packages.
 
-``torch.testing._internal.common_modules`` has them for the module tests of PyTorch, which compare a
-module with itself. Here they are run with the same weights by both, and outputs, states and all
-gradients are compared, under random cotangents of the outputs and of the final state.
+The samples are in ``torch.testing._internal.common_modules``; PyTorch's tests compare a module with
+itself. Here, outputs, states and all gradients of both packages are compared, with the same weights
+and random cotangents of the outputs and of the final state.
 """
 
 import re
@@ -26,7 +26,7 @@ rnn = torch.nn.utils.rnn
 BOUND = 1e-12
 OURS: dict[str, Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 COUNTS = {"LSTM": 32, "GRU": 32, "RNN": 64}
-"""Of GRU and RNN with the samples that are packed, which are half of them."""
+"""Numbers of samples; for GRU and RNN, half of them are packed."""
 
 
 def draw(kind: str) -> list[Any]:
@@ -72,7 +72,7 @@ def error_of_sample(kind: str, n: int) -> float:
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.parametrize("kind", OURS)
 def test_packed_sequences_with_states(kind: str, seed: int) -> None:
-    """``lengths`` is ``pack_padded_sequence`` with ``enforce_sorted=False``, in any order."""
+    """``lengths`` corresponds to ``pack_padded_sequence`` with ``enforce_sorted=False``."""
     rng = np.random.default_rng(seed)
     B, T, D, H, layers, both = 4, 6, 3, 4, 1 + seed % 3, seed % 2 == 0
     options: dict[str, Any] = {
@@ -91,7 +91,7 @@ def test_packed_sequences_with_states(kind: str, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", OURS)
 def test_what_pytorch_refuses(kind: str) -> None:
-    """Its own samples of errors: ours, too, are raised, where theirs are, and say what it is."""
+    """For PyTorch's samples of errors, our layers also raise errors, with a description."""
     found = samples.module_error_inputs_torch_nn_RNN_GRU(
         None, device="cpu", dtype=torch.float64, requires_grad=True, training=True
     )
@@ -114,7 +114,7 @@ def test_what_pytorch_refuses(kind: str) -> None:
 
 
 def compare(ours: Any, theirs: Any, x: Array, state: Any, lengths: Array | None) -> float:
-    """Run both with the same weights; the largest error, in units of :func:`distance`."""
+    """Run both with the same weights; return the largest :func:`distance`."""
     rng = np.random.default_rng(0)
     ours.load_state_dict(theirs.state_dict())
     known = {} if lengths is None else {"lengths": lengths}
@@ -155,7 +155,7 @@ def distance(a: Array, b: Array) -> float:
 
 
 def packed(x: Any, lengths: Array, batch_first: bool) -> Any:
-    """Pack a tensor, whose gradient then is that of the padded one."""
+    """Pack a tensor, and let the padded tensor collect its gradient."""
     return rnn.pack_padded_sequence(x, torch.tensor(lengths), batch_first, enforce_sorted=False)
 
 

@@ -1,4 +1,4 @@
-"""Whole trainings beside PyTorch's: AdamW with decay groups, clipping and schedule."""
+"""Trainings compared with PyTorch: AdamW with decay groups, clipping and schedule."""
 
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch", reason="PyTorch (the extra 'peers') is not 
 STEPS = 50
 SCHEDULE = warmup_cosine(warmup=0.2, final=0.1)
 OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-5, "weight_decay": 0.1}
-"""Those of the official training, whose ε keeps rounding out of gradients that are all but 0."""
+"""Options of the official training; its ε hides the rounding of gradients near 0."""
 MAX_NORM = 0.8
 
 
@@ -65,17 +65,17 @@ def lstm_pair() -> tuple[Any, Any]:
 
 
 def trained(theirs: Any) -> dict[str, Any]:
-    """Their parameters that are trained, by our names, which an LSTM with one bias has."""
+    """Return their trained parameters, under our names if it is an LSTM with one bias."""
     found = {name: p for name, p in theirs.named_parameters() if p.requires_grad}
     names = OUR_NAMES if "cell.bias_hh_l0" not in found else {}
     return {names.get(name, name): p for name, p in found.items()}
 
 
 def xlstm_pair(name: str) -> tuple[Any, Any]:
-    """From a usual start, with noise so that no two gates or rows are alike.
+    """Return usual initial values with noise, so that gates and rows differ.
 
-    Where all numbers are large, as in the parity tests of one step, training itself amplifies a
-    rounding by 1e8 within 50 steps.
+    With large numbers, as in the parity tests of one step, training amplifies a rounding by 1e8
+    within 50 steps.
     """
     rng = np.random.default_rng(0)
     ours = xLSTMLMModel(PAPER[name](), rng=rng)
@@ -98,7 +98,7 @@ def draw_batches() -> list[Batch]:
 
 
 def groups(ours: Any, theirs: Any) -> list[dict[str, Any]]:
-    """What decays, and what does not, as the official training has them, with their names."""
+    """Return the parameters with and without decay in the official training, with their names."""
     decays = decay_rule(ours)
     found: dict[bool, list[Any]] = {True: [], False: []}
     for name, parameter in trained(theirs).items():
@@ -153,7 +153,7 @@ def test_fifty_steps(name: str) -> None:
 
 
 def as_tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """What PyTorch's ``load_state_dict`` takes."""
+    """Return a state for PyTorch's ``load_state_dict``."""
     entries = {
         index: {key: torch.tensor(array) for key, array in entry.items()}
         for index, entry in state["state"].items()
@@ -173,7 +173,7 @@ def copy_params(ours: Any, theirs: Any, *, here: bool) -> None:
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("name", ["lstm", "mixed", "tied"])
 def test_twenty_steps_there_and_twenty_here(name: str, named: bool, tmp_path: Path) -> None:
-    """Through a file: the same numbers as forty there, and again twenty there to be sure of it."""
+    """A transfer through a file gives the same numbers as forty steps there."""
     batches = draw_batches()[:40]
     ours, theirs = PAIRS[name]()
     whole = torch.optim.AdamW(groups(ours, theirs), **OPTIONS)
@@ -207,7 +207,7 @@ def test_twenty_steps_there_and_twenty_here(name: str, named: bool, tmp_path: Pa
 
 
 def test_moments_have_the_layout_of_their_parameter() -> None:
-    """As the official package brings R and b from one backend's order into the other's."""
+    """Convert R and b between the orders of the backends like the official package."""
     ours, _ = xlstm_pair("mixed")
     optimizer = AdamW(ours.params, decays=decay_rule(ours), **OPTIONS)
     train_ours(ours, optimizer, draw_batches()[:2])

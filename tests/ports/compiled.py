@@ -46,7 +46,7 @@ def build(
 
 
 def example() -> Any:
-    """The module ``examples/c/compiled.py``."""
+    """Import ``examples/c/compiled.py``."""
     spec = importlib.util.spec_from_file_location("compiled_slstm", SOURCES / "compiled.py")
     assert spec is not None
     assert spec.loader is not None

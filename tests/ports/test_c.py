@@ -1,4 +1,4 @@
-"""The sLSTM in C: it passes the kit, each wrong copy of it fails, and no file makes it crash."""
+"""The sLSTM in C passes the kit, each changed copy fails, and no file makes it crash."""
 
 import json
 import os
@@ -55,7 +55,7 @@ def test_it_passes_in_float32(compiled: Path, tmp_path: Path, seed_of_cases: int
 
 @pytest.fixture(scope="module")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A set of vectors, of other subjects too."""
+    """A set of vectors, including other subjects."""
     folder = tmp_path_factory.mktemp("vectors")
     chosen = [*cases()[::5], *conformance.cases("lstm.step"), *conformance.cases("gru.step")[:3]]
     assert len(list(conformance.write_vectors(folder, chosen))) == len(chosen)
@@ -127,7 +127,7 @@ def run(program: Path, file: Path, out: Path) -> "subprocess.CompletedProcess[st
 def test_no_damaged_file_makes_it_crash(
     sanitised: Path, vectors: Path, tmp_path: Path, seed: int
 ) -> None:
-    """Files that end too early, and headers with other bytes, are refused or read."""
+    """Truncated files, and headers with changed bytes, are rejected or read."""
     rng = np.random.default_rng(seed)
     whole = next((vectors / "inputs").glob("slstm.*")).read_bytes()
     end = 8 + int.from_bytes(whole[:8], "little")

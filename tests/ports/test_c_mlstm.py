@@ -1,4 +1,4 @@
-"""The mLSTM in C: it passes the kit, each wrong copy of it fails, and wrong inputs are named."""
+"""The mLSTM in C passes the kit, each changed copy fails, and errors name wrong inputs."""
 
 import subprocess
 from functools import cache

@@ -1,4 +1,4 @@
-"""A right port in JAX passes the kit in both dtypes, with parameters by name."""
+"""A correct port in JAX passes the kit in both dtypes, with a dict of parameters."""
 
 from typing import Any
 

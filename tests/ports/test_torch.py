@@ -1,4 +1,4 @@
-"""Right ports in PyTorch pass the kit, in float32 over 20 seeds, and gradcheck."""
+"""Correct ports in PyTorch pass gradcheck and the kit, in float32 with 20 seeds."""
 
 import importlib
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def layer(case: Case) -> Any:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """Threads for matrices of a few numbers only wait for one another."""
+    """Use one thread, because small matrices are slower with more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""LSTM, sLSTM and mLSTM in PyTorch, differentiated by autograd, as one would write them there."""
+"""LSTM, sLSTM and mLSTM in idiomatic PyTorch, differentiated by autograd."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class Port(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         raise NotImplementedError
 
     def zeros(self, *shape: int) -> Tensor:
-        """Zeros of the dtype of the parameters, as they are now."""
+        """Return zeros in the current dtype of the parameters."""
         params: dict[str, Any] = dict(self.named_parameters())
         zeros: Tensor = next(iter(params.values())).new_zeros(shape)
         return zeros
@@ -56,7 +56,7 @@ def where_row(live: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 
 def larger(a: Tensor, b: Tensor) -> Tensor:
-    """The maximum; torch.maximum would share the cotangent of a tie."""
+    """Return the maximum; torch.maximum would split the cotangent at a tie."""
     return torch.where(a >= b, a, b)
 
 
@@ -65,7 +65,7 @@ def log_gate(pre: Tensor, gate: str) -> Tensor:
 
 
 class Gated(Port):
-    """What LSTM and sLSTM share."""
+    """Base class of LSTM and sLSTM."""
 
     W: Tensor
     R: Tensor
@@ -124,7 +124,7 @@ class SLSTM(Gated):
 
 
 class MLSTM(Port):
-    """With a sigmoid input gate, mLSTMsig, it has the state C alone."""
+    """An mLSTM; with a sigmoid input gate (mLSTMsig), its state is only C."""
 
     W_q: Tensor
     W_k: Tensor

@@ -1,4 +1,4 @@
-"""An attack that stays: kills, full disks, several writers, hostile files and wrong arguments.
+"""Reliability tests: kills, full disks, several writers, hostile files and wrong arguments.
 
-``pytest tests/reliability --trials 10`` tries ten times as much as a run of all tests does.
+``pytest tests/reliability --trials 10`` runs ten times as many trials as by default.
 """

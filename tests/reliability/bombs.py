@@ -1,4 +1,4 @@
-"""Files that are no files, and small files that would become large."""
+"""Paths that are not files, and small files that expand to large ones."""
 
 import io
 import json
@@ -16,13 +16,13 @@ from tests.checkpoints.build import read_npz, read_safetensors, seal_npz
 from tests.checkpoints.damage_folders import read_config, write_config
 
 INDEX, SHARD = "model.safetensors.index.json", "model-00002-of-00003.safetensors"
-"""Files of a model in several."""
+"""Files of a model in several files."""
 
 Bomb = Callable[[Path], None]
-"""Puts something in the place of a file."""
+"""Function that replaces a file."""
 
 UNPACKED = 400_000_000
-"""Bytes that a packed array would have."""
+"""Size of a compressed array after decompression."""
 
 
 def pipe(file: Path) -> None:
@@ -50,14 +50,14 @@ def folder(file: Path) -> None:
 
 def plug(file: Path) -> None:
     where = Path.cwd()
-    os.chdir(file.parent)  # the name of a socket is short
+    os.chdir(file.parent)  # the path of a socket must be short
     with socket.socket(socket.AF_UNIX) as made:
         made.bind(file.name)
     os.chdir(where)
 
 
 def nothing(file: Path) -> None:
-    """Leave no file there."""
+    """Remove the file."""
 
 
 def sparse(file: Path) -> None:
@@ -69,7 +69,7 @@ NO_FILES: list[Bomb] = [pipe, zeros, loop, itself, folder, plug, nothing, sparse
 
 
 def packed(file: Path, members: dict[str, Any], *, seal: bool) -> None:
-    """Add arrays to an .npz, packed."""
+    """Add compressed arrays to an .npz file."""
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in members.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
@@ -87,7 +87,7 @@ def unsealed_array(file: Path) -> None:
 
 
 def packed_metadata(file: Path) -> None:
-    """JSON that is packed, and almost nothing but blanks."""
+    """Write compressed JSON that consists almost only of spaces."""
     arrays = read_npz(file)
     text = arrays.pop("__metadata__").tobytes().ljust(UNPACKED)
     file.unlink()
@@ -95,7 +95,7 @@ def packed_metadata(file: Path) -> None:
 
 
 def packed_model(file: Path) -> None:
-    """A model that is large, of zeros, and true to its configuration."""
+    """Write a large model of zeros that matches its configuration."""
     arrays = read_npz(file)
     metadata = json.loads(arrays.pop("__metadata__").tobytes())
     width = 4000
@@ -116,7 +116,7 @@ def many_members(file: Path) -> None:
 
 
 def long_header(file: Path) -> None:
-    """One member whose NPY header is 300 MB long, packed."""
+    """Write a compressed member with an NPY header of 300 MB."""
     header = b"\x93NUMPY\x02\x00" + (300_000_000).to_bytes(4, "little") + b" " * 300_000_000
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("more.npy", header)
@@ -124,7 +124,7 @@ def long_header(file: Path) -> None:
 
 
 def overlapping(file: Path) -> None:
-    """All entries of the directory lead to one large member."""
+    """Let all entries of the directory refer to one large member."""
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         stream = io.BytesIO()
         np.save(stream, np.zeros(2_000_000, np.uint8))
@@ -139,7 +139,7 @@ def overlapping(file: Path) -> None:
 
 
 def crafted_model(file: Path) -> None:
-    """Twelve kilobytes that ask for gigabytes."""
+    """Write twelve kilobytes that expand to gigabytes."""
     arrays, metadata = read_arrays(file)
     metadata["config"]["cell"]["options"]["hidden_size"] = 10_000
     write_arrays(file, arrays, metadata)
@@ -189,7 +189,7 @@ SAFETENSORS_BOMBS: list[Bomb] = [header_of_blanks, header_of_arrays, header_of_l
 
 
 def text(name: str, *parts: bytes) -> Bomb:
-    """A configuration or an index that is this text."""
+    """Make a bomb that writes this text as configuration or index."""
 
     def bomb(file: Path) -> None:
         file.write_bytes(b"".join(parts))
@@ -199,7 +199,7 @@ def text(name: str, *parts: bytes) -> Bomb:
 
 
 def laughs(file: Path) -> None:
-    """Lists of lists of lists, each ten times the one before: ten to the power of twelve."""
+    """Return YAML with nested references, each to ten of the one before, for 10¹² entries."""
     lines = ["a0: &a0 [1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     file.write_text("\n".join([*lines, "num_blocks: *a11", "embedding_dim: *a11"]), "utf-8")

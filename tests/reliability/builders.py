@@ -1,4 +1,4 @@
-"""All that makes a cell, a layer, a model or a configuration, with arguments that are right."""
+"""Constructors of all cells, layers, models and configurations, with valid arguments."""
 
 import inspect
 from typing import Any
@@ -16,7 +16,7 @@ STACKED = {"num_layers": 2, "batch_first": True, "dropout": 0.1, "bidirectional"
 
 
 def builders() -> dict[str, Make]:
-    """All that makes a cell, a layer, a model or a configuration."""
+    """Return calls that make each cell, layer, model and configuration."""
     found: dict[str, Make] = {}
     plain = cells.LSTMCell, cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell
     for cell in (*plain, cells.PeepholeLSTMCell):

@@ -1,4 +1,4 @@
-"""A public call with arguments that are right: how it is made anew."""
+"""Public calls with valid arguments, which can be made repeatedly."""
 
 import inspect
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from numpy_xlstm.trees import tree_map
 
 
 class Call(NamedTuple):
-    """What is called, and its arguments by name."""
+    """A function, and the names and values of its arguments."""
 
     function: Callable[..., Any]
     arguments: dict[str, Any]
 
     def __call__(self, **changed: Any) -> Any:
-        """Call it, with some arguments in the place of the right ones."""
+        """Call the function with some arguments replaced."""
         return self.function(**(self.arguments | changed))
 
 
 Make = Callable[[Any], Call]
-"""Makes a call, new, in a dtype."""
+"""Function from a dtype to a new call."""
 
 WITH_LENGTHS = layers.LSTM, layers.GRU, layers.RNN, layers.sLSTM, layers.mLSTM, layers.SequenceLayer
 
@@ -41,7 +41,7 @@ def rng() -> np.random.Generator:
 
 
 def methods(name: str, case: suite.Case) -> dict[str, Make]:
-    """The public methods of a cell, layer or model, or the two functions of a pair."""
+    """Return calls of the public methods of a module, or of the two functions of a pair."""
 
     def call(method: str, dtype: Any) -> Call:
         target, inputs = case(np.random.default_rng(5), dtype)
@@ -106,7 +106,7 @@ def _of_module(method: str, target: Any, inputs: Any) -> Call:
 
 
 def made(function: Callable[..., Any], /, **arguments: Any) -> Make:
-    """A call whose arguments depend on no dtype; those that are functions are called anew."""
+    """Make a call with arguments for all dtypes; functions among them are called for each call."""
 
     def call(dtype: Any) -> Call:
         fresh = {n: v() if isinstance(v, Fresh) else v for n, v in arguments.items()}
@@ -116,7 +116,7 @@ def made(function: Callable[..., Any], /, **arguments: Any) -> Make:
 
 
 class Fresh(NamedTuple):
-    """An argument that a call may change."""
+    """Make an argument that a call may modify."""
 
     make: Callable[[], Any]
 

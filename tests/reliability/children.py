@@ -1,4 +1,4 @@
-"""Processes that start in a hundredth of a second, and may be killed or crash at any moment."""
+"""Child processes that start in 10 ms and can be killed or crash at any moment."""
 
 import multiprocessing
 import os
@@ -29,16 +29,16 @@ LIMIT = 10.0
 """Seconds after which a process hangs."""
 
 MOST = 8 << 30
-"""Bytes that no process gets more of, so that one that takes all leaves the machine alive."""
+"""Limit for the memory of a process in bytes, which protects the machine."""
 
 
 class Answer(NamedTuple):
-    """What became of a process."""
+    """Outcome of a process."""
 
     code: int | None
-    """0, its exit code, the signal that ended it, negative, or None if it took too long."""
+    """Exit code, negative number of the signal that ended it, or None after a timeout."""
     said: Any
-    """What its function has returned, if it has."""
+    """Return value of its function, if any."""
     seconds: float
 
 
@@ -50,7 +50,7 @@ def start(function: Callable[..., Any], *args: Any) -> Any:
 
 
 def ask(function: Callable[..., Any], *args: Any, limit: float = LIMIT) -> Answer:
-    """Call a function of a module in a process of its own, where a warning is an error."""
+    """Call a function of a module in a separate process, with warnings as errors."""
     began = time.perf_counter()
     ours, theirs = CONTEXT.Pipe(duplex=False)
     process = start(_answer, theirs, function, args)
@@ -84,7 +84,7 @@ def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...
 
 
 def silent(argv: list[str], output: Path | None = None) -> None:
-    """Run the command line without pictures; what it says goes into a file, or nowhere."""
+    """Run the command line without pictures; its output goes to a file or is discarded."""
     from numpy_xlstm.cli import main
 
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -1,4 +1,4 @@
-"""What can be done to the files of a checkpoint, as hypothesis draws it."""
+"""Changes of the files of a checkpoint, as hypothesis strategies."""
 
 import copy
 import json
@@ -17,10 +17,10 @@ from tests.checkpoints.damage_folders import read_config, write_config
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
 
 Change = Callable[[Path], None]
-"""Changes one file."""
+"""Function that changes one file."""
 
 PLACES = st.one_of(st.floats(0, 1), st.integers(0, 400), st.integers(-400, -1))
-"""Where in a file: a part of its length, or bytes from either end, where headers are."""
+"""Position in a file: a fraction of its length, or bytes from either end, near headers."""
 
 PIECES = st.one_of(
     st.binary(min_size=1, max_size=16),
@@ -33,7 +33,7 @@ WAYS = "cut", "insert", "put", "drop", "flip", "repeat", "zero"
 
 
 def edited(data: bytes, way: str, place: float, piece: bytes) -> bytes:
-    """Change bytes at a place."""
+    """Change bytes at a position."""
     at = round(place * len(data)) if isinstance(place, float) else place % max(1, len(data))
     size = 1 + piece[0] * len(data) // 1000
     before, after = data[:at], data[at:]
@@ -92,16 +92,16 @@ ODD: tuple[Any, ...] = (
 )
 ODD += ("\x1b[31m\x07", "/dev/zero", "../../etc/passwd", [], {}, [1], [None], {"a": 1})
 LARGE = {"<deep>": deep(300), "<long>": [0] * 100_000, "<text>": "x" * 10_000}
-"""What is drawn by its name."""
+"""Large values, which are drawn by their names for short reports."""
 
 VALUES = st.one_of(
     st.sampled_from(ODD), st.sampled_from([*LARGE]), st.integers(), st.text(max_size=9)
 )
-"""What a field may say, right or wrong."""
+"""Values of a field, valid or invalid."""
 
 
 def fields(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """All places of a tree of JSON, as a container and a key."""
+    """Return all positions in a JSON tree, as containers and keys."""
     for key in list(tree) if isinstance(tree, dict) else range(len(tree)):
         yield tree, key
         if isinstance(tree[key], dict | list):
@@ -109,7 +109,7 @@ def fields(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def replaced(tree: Any, way: str, where: int, value: Any) -> Any:
-    """Change one field of a tree of JSON."""
+    """Change one field of a JSON tree."""
     tree = copy.deepcopy(tree)
     value = LARGE.get(value, value) if isinstance(value, str) else value
     places = list(fields(tree)) if isinstance(tree, dict | list) else []
@@ -136,7 +136,7 @@ tree_edits = st.tuples(
 
 
 def changes_of_tree(read: Callable[[Path], Any], write: Callable[[Path, Any], None]) -> Any:
-    """Changes of a file whose content is a tree of JSON, that are no fault of its format."""
+    """Return changes of a JSON tree in a file that keep the format valid."""
 
     def changed(edits: list[tuple[str, int, Any]]) -> Change:
         def change(file: Path) -> None:
@@ -151,7 +151,7 @@ def changes_of_tree(read: Callable[[Path], Any], write: Callable[[Path, Any], No
 
 
 def write_header(file: Path, header: Any) -> None:
-    """With checksums that are right, if there is still a place for them."""
+    """Write the header with correct checksums, if it still has a place for them."""
     data = read_safetensors(file)[1]
     try:
         text = sealed(header, data)
@@ -161,14 +161,14 @@ def write_header(file: Path, header: Any) -> None:
 
 
 def write_metadata(file: Path, metadata: Any) -> None:
-    """With a checksum that is right, if the metadata can be written at all."""
+    """Write the metadata with a correct checksum, if that is possible."""
     write_arrays(
         file, read_arrays(file)[0], metadata if isinstance(metadata, dict) else {"a": metadata}
     )
 
 
 def without_checksum(file: Path) -> None:
-    """Write it as another package does, if it is a file with arrays."""
+    """Write a file with arrays in the form of another package."""
     if file.suffix == ".safetensors":
         header, data = read_safetensors(file)
         header.get("__metadata__", {}).pop(CHECKSUM, None)
@@ -181,7 +181,7 @@ metadata_changes = changes_of_tree(lambda file: read_arrays(file)[1], write_meta
 
 
 def arrays_changed(edit: tuple[str, int, str]) -> Change:
-    """Change one array, with a checksum that is right."""
+    """Change one array, and write a correct checksum."""
     way, where, dtype = edit
 
     def change(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the children of these tests do with models in files."""
+"""Functions for child processes: saving and loading of models."""
 
 import hashlib
 import io
@@ -29,14 +29,14 @@ KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "xlstm": (build.paper, "model", {"format": "xlstm"}),
     "xlstm-large": (build.large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
 }
-"""A model of each format, the name of its file or folder, and how it is saved."""
+"""Model, file or folder name, and save function of each format."""
 
 FILES = "npz", "safetensors", "torch"
-"""The kinds of one file, of which another takes the place."""
+"""Kinds with a single file, which is replaced by another."""
 
 
 def model_of(kind: str, number: int) -> Any:
-    """The model of a kind, with parameters that are those of a number."""
+    """Make the model of a kind, with parameters that depend on a number."""
     return fill(KINDS[kind][0](), np.random.default_rng(number))
 
 
@@ -55,7 +55,7 @@ def digest_of(kind: str, number: int) -> str:
 
 
 def digest(model: Any) -> str:
-    """All parameters, bit for bit."""
+    """Return a digest of all parameters."""
     found = hashlib.sha256()
     for name, array in sorted(model.params.items()):
         found.update(f"{name} {array.dtype} {array.shape}".encode() + array.tobytes())
@@ -75,7 +75,7 @@ def killed_save(kind: str, folder: Path, number: int, call: int) -> list[str]:
 
 
 def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
-    """Save, but die in the write that makes a file longer than this."""
+    """Save, but end the process in the write that makes a file longer than this."""
     model = model_of(kind, number)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -86,25 +86,25 @@ def cut_save(kind: str, folder: Path, number: int, size: int) -> None:
 PACKAGE: tuple[type[Exception], ...] = tuple(
     kind for kind in vars(errors).values() if isinstance(kind, type)
 )
-"""What the package raises."""
+"""Errors of the package."""
 
 
 class Found(NamedTuple):
-    """What a loader makes of a file."""
+    """Outcome of loading a file."""
 
     result: str
     """A digest of the numbers, an error with its message, or a traceback."""
     error: bool
     ok: bool
-    """Whether there are numbers, or an error of the package."""
+    """Whether the outcome is numbers or an error of the package."""
     memory: int
-    """Bytes that it has taken at most."""
+    """Peak memory in bytes."""
     said: str
-    """What the command line says of it."""
+    """Output of the command line."""
 
 
 def look(path: Path, *commands: list[str]) -> Found:
-    """Load a model, and run the command line too."""
+    """Load a model, and also run the command line on it."""
     before, error, ok, out = now(), False, True, io.StringIO()
     try:
         result = digest(from_pretrained(path))

@@ -1,4 +1,4 @@
-"""Every public call, with arguments that are right: to be called wrongly, and side by side."""
+"""Every public call with valid arguments, for tests with wrong arguments and with threads."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def large() -> Any:
 
 
 def generators() -> dict[str, Make]:
-    """All of generation."""
+    """Return the calls of generation."""
     tokenizer, config = nx.ByteTokenizer(), generation.GenerationConfig(**OPTIONS)
     logits = np.cos(np.arange(14.0)).reshape(2, 7)
     known: Any = {"model": Fresh(model), "rng": RNG}
@@ -80,7 +80,7 @@ def generators() -> dict[str, Make]:
 
 
 def trainers() -> dict[str, Make]:
-    """All of training, but for its files."""
+    """Return the calls of training, except those with files."""
     batch = training.Batch(IDS[None, :-1], IDS[None, 1:])
     grads = {"a": np.ones(3), "b": np.ones((2, 2))}
     budget, split = training.Budget(steps=1), training.split_text(TEXT, 3, nx.ByteTokenizer())
@@ -144,7 +144,7 @@ def trainers() -> dict[str, Make]:
 
 
 def others() -> dict[str, Make]:
-    """Functions of cells and states, and the gradient check."""
+    """Return the functions of cells and states, and gradcheck."""
     xs = np.cos(np.arange(24.0)).reshape(2, 4, 3)
 
     def unrolled(dtype: Any) -> Call:
@@ -186,7 +186,7 @@ def others() -> dict[str, Make]:
 
 
 def files(folder: Path) -> dict[str, Make]:
-    """All that reads and writes files, in a folder."""
+    """Return the calls that read and write files in a folder."""
     own, whole = folder / "own.npz", folder / "large"
     nx.save_checkpoint(own, model(), tokenizer=nx.ByteTokenizer())
     nx.save_pretrained(large(), whole, format="transformers")
@@ -231,7 +231,7 @@ def files(folder: Path) -> dict[str, Make]:
 
 
 def calls() -> dict[str, Make]:
-    """All but those of files."""
+    """Return all calls except those with files."""
     found: dict[str, Make] = {}
     for name, case in suite.cases().items():
         found |= methods(name, case)

@@ -1,4 +1,4 @@
-"""Act at the n-th call into the operating system, whoever makes it."""
+"""Actions at the n-th system call of any function."""
 
 import os
 import signal
@@ -15,15 +15,15 @@ CALLS = frozenset(
     ftruncate chmod fchmod flock lockf lseek seek readinto read tofile stat lstat fstat scandir
     """.split()  # noqa: SIM905
 )
-"""What is seen: calls of ``os`` and of files, before they are made."""
+"""Events of calls of ``os`` and of files, before they are made."""
 
 WRITES = frozenset("open write flush fsync replace rename mkdir truncate ftruncate tofile".split())  # noqa: SIM905
-"""What fails on a full or broken disk."""
+"""Calls that fail on a full or broken disk."""
 
 
 @contextmanager
 def at_call(n: int, act: Callable[[], None], names: frozenset[str] = CALLS) -> Iterator[list[str]]:
-    """Act before the n-th of these calls, and give the names of all that have come until then."""
+    """Act before the n-th of these calls, and collect the names of all calls until then."""
     seen: list[str] = []
 
     def watch(frame: Any, event: str, called: Any) -> None:
@@ -51,7 +51,7 @@ def positions(seen: Sequence[str], trials: int, seed: int) -> list[int]:
 
 
 def _is_of_system(called: Any) -> bool:
-    """Whether it is a function of ``os`` or a method of a file, not of bytes in the memory."""
+    """Return whether this is a function of ``os`` or a method of a file on disk."""
     owner = getattr(called, "__self__", None)
     if called.__name__ == "tofile" or getattr(owner, "__name__", "") in (
         "posix",
@@ -65,12 +65,12 @@ def _is_of_system(called: Any) -> bool:
 
 
 def die() -> None:
-    """End this process at once, as a kill from outside does."""
+    """End this process immediately, like a kill from outside."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def fail(number: int) -> Callable[[], None]:
-    """Return what fails as a system call does, with this errno."""
+    """Return a function that fails like a system call with this errno."""
 
     def act() -> None:
         raise OSError(number, os.strerror(number))

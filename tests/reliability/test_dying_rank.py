@@ -1,4 +1,4 @@
-"""Two MPI ranks, one of which dies at a random moment: the other ends too, and the run goes on."""
+"""Two MPI ranks, one of which dies at a random moment: the other ends too, and a resume works."""
 
 import shutil
 import sys
@@ -25,7 +25,7 @@ if int(os.environ["PMI_RANK"]) == int(sys.argv[1]):
     signal.setitimer(signal.ITIMER_REAL, float(sys.argv[2]))
 sys.exit(main(sys.argv[3:]))
 """
-"""One rank dies after so many seconds, without a last word."""
+"""Let one rank die without notice after some seconds."""
 
 
 @with_mpi

@@ -1,4 +1,4 @@
-"""The same bits under every error state of the caller, and on eight threads at once."""
+"""Results are bitwise the same under every error state of the caller and on eight threads."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,11 +22,11 @@ SCALES: dict[Any, tuple[float, ...]] = {
     np.float64: (1.0, 1e-200, 1e-307, 300.0),
     np.float32: (1.0, 1e-25, 1e-37, 80.0),
 }
-"""What the arrays of a call are multiplied by: so that much underflows, and gates saturate."""
+"""Factors of the arrays of a call, with which numbers underflow and gates saturate."""
 
 
 def parts(tree: Any) -> Iterator[bytes]:
-    """All numbers in what a call returns, but for times."""
+    """Return all numbers in the results of a call, except times."""
     if isinstance(tree, Progress):
         tree = tree._replace(elapsed=0.0, busy=0.0)
     tree = inside(tree)
@@ -40,7 +40,7 @@ def parts(tree: Any) -> Iterator[bytes]:
 
 
 def inside(tree: Any) -> Any:
-    """What holds numbers, as a list of them; of what has no end the beginning."""
+    """Convert a result to a list of its parts; take the start of an endless iterator."""
     if isinstance(tree, TrainingState):
         return [tree.model, tree.optimizer]
     if isinstance(tree, AdamW):
@@ -53,7 +53,7 @@ def inside(tree: Any) -> Any:
 
 
 def bits(call: Call, **changed: Any) -> str:
-    """A digest of what a call returns, or the error of the package that it raises."""
+    """Return a digest of the results of a call, or its error of the package."""
     found = hashlib.sha256()
     try:
         for part in parts(call(**changed)):
@@ -64,7 +64,7 @@ def bits(call: Call, **changed: Any) -> str:
 
 
 def scaled(call: Call, scale: float) -> dict[str, Any]:
-    """The floating-point arrays of its arguments, multiplied."""
+    """Return the floating-point arrays among the arguments, multiplied by a factor."""
     return {
         name: value * value.dtype.type(scale)
         for name, value in call.arguments.items()
@@ -86,7 +86,7 @@ def test_under_every_error_state(dtype: Any, trials: int, record_property: Recor
     for name, make in CALLS.items():
         for scale in rng.permutation(SCALES[dtype])[:trials]:
             if "exp-sigmoid" in name and scale > 1:
-                continue  # where no normaliser bounds the memory, it overflows
+                continue  # without a normaliser, the memory overflows
             found = set()
             for state in ("ignore", "warn", "raise"):
                 call = make(dtype)
@@ -104,7 +104,7 @@ def test_under_every_error_state(dtype: Any, trials: int, record_property: Recor
 
 
 class Spurious(Module):
-    """What a product of finite matrices may do: a right result, and a flag beside it."""
+    """Simulate a matrix product with a correct result that also sets a floating-point flag."""
 
     def forward(self, x: Any) -> Any:
         np.subtract(np.inf, np.inf)
@@ -122,7 +122,7 @@ def test_a_flag_that_a_product_sets_by_itself(method: str) -> None:
 
 
 def at_once(work: Callable[[], str]) -> set[str]:
-    """All that several threads find at the same time."""
+    """Return the results of several threads that run at the same time."""
     barrier = Barrier(THREADS)
 
     def one(_: int) -> str:

@@ -1,4 +1,4 @@
-"""A disk that is full, broken or read-only: an error, the old file whole, and nothing left over."""
+"""On a full, broken or read-only disk, saving raises an error and keeps only the old file."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def save_in(kind: str, folder: Path, number: int, call: int, error: int) -> list
 
 
 def check_old(kind: str, folder: Path, *, or_new: bool) -> None:
-    """Nothing is left over beside the old model; or the new one, where its folder was to sync."""
+    """Check that only the old model is there, or the new one if the sync of its folder failed."""
     path = place(kind, folder)
     assert [entry.name for entry in folder.iterdir()] == [path.name] * path.exists()
     assert path.exists() or kind not in FILES
@@ -79,7 +79,7 @@ def test_calls_of_a_training_fail(
 def test_what_takes_a_place_is_on_the_disk_first(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """So that the end of the power finds the old model or the new one, as a kill does."""
+    """Files are synced, so that a power failure leaves the old or the new model, like a kill."""
     synced: dict[int, int] = {}
     fsync, replace = os.fsync, os.replace
 
@@ -104,7 +104,7 @@ def test_what_takes_a_place_is_on_the_disk_first(
 
 
 def limited(kind: str, folder: Path, size: int) -> str:
-    """Save where no file may be longer than this."""
+    """Save with a limit for the size of files."""
     import resource
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -1,4 +1,4 @@
-"""Files that are not what they should be: the same numbers or one error, in time and in memory."""
+"""Damaged files give the same numbers or one error, within limits of time and memory."""
 
 import re
 import shutil
@@ -23,13 +23,13 @@ from tests.reliability.loads import KINDS, Found, digest, look, model_of, place,
 Record = Any
 
 RUN = "run"
-"""A training in a directory, beside the formats of models."""
+"""A training directory, in addition to the formats of models."""
 
 EXTRA = 100 << 20
-"""Bytes that a loader may take beyond twice the honest size of what it loads."""
+"""Memory in bytes that a loader may use in addition to twice the size of the original."""
 
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-"""What could command a terminal."""
+"""Characters that could control a terminal."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write(kind: str, folder: Path) -> None:
-    """Write the honest model, or training."""
+    """Write the original model or training."""
     if kind != RUN:
         save(kind, folder, 1)
         return
@@ -55,7 +55,7 @@ def write(kind: str, folder: Path) -> None:
 def honest(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Any]:
-    """A kind, a folder where it is, and the digest of its numbers."""
+    """A kind, its folder, and the digest of its numbers."""
     kind, folder = request.param, tmp_path_factory.mktemp("honest")
     write(kind, folder)
     if kind == RUN:
@@ -69,7 +69,7 @@ def path_of(kind: str, folder: Path) -> Path:
 
 
 def examine(kind: str, folder: Path) -> Found:
-    """Load what is in a folder, and go on with it if it is a training."""
+    """Load the content of a folder; resume it if it is a training."""
     path = path_of(kind, folder)
     commands = [["info", str(path)]]
     if kind == RUN:
@@ -78,7 +78,7 @@ def examine(kind: str, folder: Path) -> Found:
 
 
 def examined(path: Path, *commands: list[str]) -> Found:
-    """Load it in a process of its own."""
+    """Load it in a separate process."""
     answer = ask(look, path, *commands)
     assert answer.code == 0, answer  # neither a crash nor a hang
     found: Found = answer.said
@@ -86,9 +86,9 @@ def examined(path: Path, *commands: list[str]) -> Found:
 
 
 def check(found: Found, size: int, numbers: str | None, *, path_level: bool = False) -> None:
-    """It has the numbers, or any if that is None; or there is an error of the package.
+    """Check that the outcome is these numbers (any numbers for None) or an error of the package.
 
-    At the level of paths, one of the operating system will do.
+    For changes of paths, an error of the operating system is also accepted.
     """
     assert found.ok or (path_level and found.result == "OSError"), found.result
     assert found.error or numbers in (None, found.result), found.result
@@ -103,7 +103,7 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def changes_of(file: Path, own: bool) -> st.SearchStrategy[hostile.Change]:
-    """What can be done to a file of this name."""
+    """Return the changes for a file with this name."""
     if file.suffix in (".json", ".yaml"):
         return st.one_of(hostile.bytes_changes, hostile.config_changes)
     if own:
@@ -122,7 +122,7 @@ def test_files_that_hypothesis_draws(
     trials: int,
     record_property: Record,
 ) -> None:
-    """Those of others have no checksum, so that another number in them is one of theirs."""
+    """Files of other packages have no checksums, so that changed numbers are not detected."""
     kind, folder, numbers = honest
     size = sum(path.stat().st_size for path in files_of(folder))
     own, tried = kind in ("npz", "safetensors", RUN), 0
@@ -141,7 +141,7 @@ def test_files_that_hypothesis_draws(
         change = data.draw(changes_of(file, own and file.suffix in (".npz", ".safetensors")))
         try:
             change(tmp_path / file)
-        except CheckpointError:  # what cannot be written cannot be read
+        except CheckpointError:  # the change cannot be written
             return
         tried += 1
         found = examine(kind, tmp_path)

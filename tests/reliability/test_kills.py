@@ -1,4 +1,4 @@
-"""Killed at any moment and at every system call: a save leaves a whole file, a training goes on."""
+"""After a kill at any moment or system call, the saved file is complete and a training resumes."""
 
 import shutil
 import signal
@@ -25,7 +25,7 @@ from tests.reliability.system_calls import at_call, die, positions
 Record = Any
 
 EVERY = 10**9
-"""A call that never comes."""
+"""Number of a call that is never reached."""
 
 
 def check_whole(kind: str, folder: Path) -> None:
@@ -39,7 +39,7 @@ def check_whole(kind: str, folder: Path) -> None:
 
 
 def prepared(kind: str, folder: Path) -> Path:
-    """An empty folder, or one with model 1, if another can take its place."""
+    """Return an empty folder, or one with model 1 if it can be replaced."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     if kind in FILES:
@@ -91,7 +91,7 @@ def arguments(name: str, folder: Path, out: str, steps: str) -> list[str]:
 
 
 def again(command: list[str]) -> list[str]:
-    """The command that goes on, if there is something to go on with."""
+    """Return the command that resumes the training, or starts it if there is nothing to resume."""
     out = Path(command[-1])
     return ["train", "--resume", str(out)] if (out / "checkpoint.npz").exists() else command
 

@@ -1,4 +1,4 @@
-"""Several processes write to one place at once: what is there is whole, and of one of them."""
+"""If several processes write the same path at once, the result is complete and from one of them."""
 
 import re
 from pathlib import Path
@@ -17,11 +17,11 @@ Record = Any
 
 REFUSED = "one that no other process trains in; .* in use by|one without a training"
 SECONDS = 60
-"""How long each waits for the others."""
+"""Seconds that each process waits for the others."""
 
 
 def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, queue: Any) -> None:
-    """Save a model into each folder, at the same time as the others do, and tell what failed."""
+    """Save a model into each folder, at the same time as other processes; return failures."""
     model, errors = model_of(kind, number), []
     for folder in folders:
         barrier.wait(SECONDS)
@@ -54,7 +54,7 @@ def test_several_save_at_once(
         assert stored(kind, folder) in whole
         assert [path.name for path in folder.iterdir()] == [
             place(kind, folder).name
-        ]  # nothing is left over
+        ]  # no temporary files remain
     errors = [error for _ in children for error in queue.get(timeout=SECONDS)]
     assert len(errors) == (0 if kind in FILES else (savers - 1) * rounds), set(errors)
     for child in children:
@@ -63,7 +63,7 @@ def test_several_save_at_once(
 
 
 def commands(folder: Path, out: str) -> list[list[str]]:
-    """Begin a training, and go on with it."""
+    """Start a training, and resume it."""
     begin = arguments("mLSTM", folder, out, SHORT)
     return [begin, ["train", "--resume", begin[-1], "--steps", LONG]]
 

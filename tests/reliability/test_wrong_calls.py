@@ -1,4 +1,4 @@
-"""Every public call with wrong arguments: right, or one error of the package, in words."""
+"""Every public call with wrong arguments works or raises one readable error of the package."""
 
 import inspect
 import signal
@@ -29,14 +29,14 @@ ENDLESS = {
     for kind in ("a billion", "2 to the 63", "10 to the 30")
     for name in ("max_new_tokens", "batch_size", "num_features", "directions")
 } | {("a class", "layer")}
-"""What may be asked for, and takes long; and what raises errors of its own."""
+"""Arguments that are valid but slow, or that raise their own errors."""
 
 PARTS = 4
-"""Of the kinds of wrong arguments: each trial takes one part."""
+"""Number of parts of the kinds of wrong arguments; each trial takes one part."""
 
 
 OPTIONS = typing.get_type_hints(generation.GenerationConfig)
-"""What ``**options`` are."""
+"""Types of ``**options``."""
 
 
 class TooLongError(BaseException):
@@ -48,7 +48,7 @@ def stop(number: int, frame: Any) -> NoReturn:
 
 
 def numbers(tree: Any) -> Iterator[np.ndarray]:
-    """All arrays in what a call has returned."""
+    """Return all arrays in the results of a call."""
     if isinstance(tree, np.ndarray):
         yield tree
     elif isinstance(tree, tuple | list):
@@ -59,7 +59,7 @@ def numbers(tree: Any) -> Iterator[np.ndarray]:
 
 
 def outcome(call: Call, changed: dict[str, Any]) -> str:
-    """What is wrong with the way in which a call takes arguments; nothing if it is as it should."""
+    """Return the problems of a call with these arguments; empty if there are none."""
     signal.setitimer(signal.ITIMER_REAL, LIMIT)
     try:
         result = call(**changed)
@@ -84,7 +84,7 @@ def said(message: str) -> bool:
 
 
 def accepted(call: Call, changed: dict[str, Any], result: Any) -> str:
-    """What is taken is what the annotation says, and makes no NaN."""
+    """Check that accepted arguments match the annotation and give no NaN."""
     function = call.function
     plain = getattr(function, "func", function)
     if isinstance(function, type):
@@ -98,7 +98,7 @@ def accepted(call: Call, changed: dict[str, Any], result: Any) -> str:
 
 
 def attack(names: list[str], trial: int) -> tuple[int, dict[str, str]]:
-    """Call some with wrong arguments: how many calls there were, and what was wrong."""
+    """Call some functions with wrong arguments; return the number of calls and the problems."""
     signal.signal(signal.SIGALRM, stop)
     rng, dtype = np.random.default_rng(trial), (np.float64, np.float32)[trial % 2]
     count, problems = 0, {}
@@ -144,7 +144,7 @@ BASES = frozenset(
     is_matrix config_of start new_tokens decay_rule from_torch from_jax compiled
     """.split()  # noqa: SIM905
 )
-"""What others are made of, results, what takes anything, what ``generate`` is made of, peers."""
+"""Public names that need no calls: bases, results, parts of ``generate``, and others."""
 
 
 def test_every_public_callable_is_called() -> None:
@@ -162,7 +162,7 @@ def test_every_public_callable_is_called() -> None:
 
 
 GROUPS = [NAMES[start::12] for start in range(12)]
-"""Each in a process of its own."""
+"""Groups of names, each of which runs in a separate process."""
 
 
 @pytest.mark.parametrize("group", range(len(GROUPS)))

@@ -1,4 +1,4 @@
-"""Arguments of some fifty kinds, of which almost all are wrong almost everywhere."""
+"""About fifty kinds of arguments, most of which are invalid in most places."""
 
 import fractions
 import types
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 Kind = Callable[[Any], Any]
-"""From an argument that is right to one that may be wrong."""
+"""Function from a valid argument to one that may be invalid."""
 
 
 class Subclass(np.ndarray):
-    """An array of another class."""
+    """Array of a subclass."""
 
 
 SCALARS: dict[str, Any] = {
@@ -68,7 +68,7 @@ SCALARS: dict[str, Any] = {
     "ones": np.ones((2, 3)),
     "many axes": np.zeros((1,) * 20),
 }
-"""Whatever the argument is."""
+"""Arguments that replace any argument."""
 
 ARRAYS: dict[str, Kind] = {
     "another dtype": lambda a: a.astype(np.float32 if a.dtype != np.float32 else np.float64),
@@ -95,7 +95,7 @@ ARRAYS: dict[str, Kind] = {
     "negative": lambda a: -a - 1,
     "large": lambda a: a + a.dtype.type(100),
 }
-"""What an array can become."""
+"""Replacements of an array."""
 
 
 def _with(array: Any, value: float) -> Any:
@@ -111,7 +111,7 @@ def _read_only(array: Any) -> Any:
 
 
 def wrong(good: Any) -> dict[str, Any]:
-    """All that can be given instead of an argument, by the name of its kind."""
+    """Return names and values of all replacements of an argument."""
     found = dict(SCALARS)
     if isinstance(good, np.ndarray):
         found |= {name: change(good) for name, change in ARRAYS.items()}
@@ -141,7 +141,7 @@ def _like(good: Any, parts: tuple[Any, ...]) -> Any:
 
 
 def fits(value: Any, annotation: Any, good: Any) -> bool:
-    """Whether a value is what its annotation says; if that is open, of the kind of a good one."""
+    """Return whether a value matches its annotation or, if that is Any, the type of a valid one."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is Any or isinstance(annotation, typing.TypeVar):
         return value is None or _alike(value, good)

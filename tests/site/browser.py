@@ -1,4 +1,4 @@
-"""Look at pages of the site in Debian's Chromium, which reaches this machine alone."""
+"""Checks of the site in Debian's Chromium, without access to other machines."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDTHS = (1400, 390)
 MODES = ("light", "dark")
 
-# What a page shows that it should not, and what it links to.
+# Errors that a page shows, and its links.
 LOOK = r"""
 () => {
   const shown = e => e.getClientRects().length > 0;
@@ -39,7 +39,7 @@ LOOK = r"""
 }
 """
 
-# What sticks out of the window at its present width, but for what is made to scroll.
+# Elements wider than the window, except those that scroll.
 OVERFLOW = r"""
 () => {
   const width = document.documentElement.clientWidth;
@@ -68,7 +68,7 @@ OVERFLOW = r"""
 }
 """
 
-# What is cut at the present width, although it could be read, and what is broken at a bad place.
+# Text that is cut off at the current width, and bad line breaks.
 CUT = r"""
 () => {
   const out = [];
@@ -121,7 +121,7 @@ async png => {
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve a folder on a port of this machine, and give its address."""
+    """Serve a folder on a local port, and yield its address."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
@@ -138,7 +138,7 @@ def served(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def opened() -> Iterator[Any]:
-    """Give a browser to which no name of another host means anything."""
+    """Yield a browser that cannot resolve the names of other hosts."""
     from playwright.sync_api import sync_playwright
 
     options = ["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
@@ -151,7 +151,7 @@ def opened() -> Iterator[Any]:
 
 
 def papers(folder: Path, theme: str, system: str) -> dict[str, str]:
-    """The paper of every figure in a theme of the site, beside the system's: by name."""
+    """Return the background of each figure in a theme of the site, with that of the system."""
     found: dict[str, str] = {}
     with served(folder) as site, opened() as browser:
         window = browser.new_page(color_scheme=system, viewport={"width": 1400, "height": 2400})
@@ -168,7 +168,7 @@ def papers(folder: Path, theme: str, system: str) -> dict[str, str]:
 
 
 def faults(folder: Path) -> list[str]:
-    """Everything wrong with the pages in a folder, in each width and mode: one line for each."""
+    """Return one line for each problem of the pages in a folder, in each width and mode."""
     paths = sorted(path.relative_to(folder) for path in folder.rglob("*.html"))
     pages = [path.as_posix() for path in paths if path.parts[0] != "_static"]
     found: list[str] = []
@@ -191,7 +191,7 @@ def faults(folder: Path) -> list[str]:
 
 
 def _watch(window: Any, site: str) -> list[str]:
-    """Write down what the browser complains about, and every request to elsewhere."""
+    """Record errors of the browser, and requests to other hosts."""
     watched: list[str] = []
 
     def request(request: Any) -> None:
@@ -222,7 +222,7 @@ def _in_every_width(window: Any) -> dict[str, list[str]]:
 def _broken(
     site: str, links: dict[str, set[str]], ids: dict[str, set[str]], folder: Path
 ) -> Iterator[str]:
-    """Links to no page of the site, or to no place on it."""
+    """Return links to missing pages or missing anchors."""
     for page, targets in links.items():
         for target in sorted(targets):
             address, anchor = urldefrag(urljoin(site + page, target))

@@ -1,4 +1,4 @@
-"""What the ranks of ``test_ranks.py`` run: single steps, and what they found, in a file each."""
+"""Program of the ranks of ``test_ranks.py``: single steps, with results in a file for each rank."""
 
 import sys
 from typing import Any
@@ -45,7 +45,7 @@ def build(dropout: float = 0.0) -> xLSTMLMModel:
 
 
 def take_step(model: xLSTMLMModel, name: str, comm: Any) -> tuple[float, float, dict[str, Any]]:
-    """Loss, norm and state after a step, from a state that is not empty."""
+    """Return loss, norm and state after a step from a non-empty state."""
     options = STEPS[name].copy()
     rng = np.random.default_rng(2)
     ids, before = rng.integers(0, V, (B, T + 1)), rng.integers(0, V, (B, 5))

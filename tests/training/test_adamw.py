@@ -246,7 +246,7 @@ def test_a_bad_state_changes_nothing(
 
 
 def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seven rows of ten in blocks of two rows and a rest of one; a row alone; no axis; no entry."""
+    """Seven rows in blocks of two and a rest of one; a single row; no axis; no entry."""
     shapes: dict[str, tuple[int, ...]] = {
         "rows": (7, 10), "row": (1, 30), "heads": (3, 2, 5), "b": (45,), "one": (), "none": (3, 0)
     }  # fmt: skip

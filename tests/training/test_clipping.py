@@ -16,7 +16,7 @@ def draw(seed: int, scale: float = 1.0) -> dict[str, Array]:
 
 
 def test_by_hand() -> None:
-    """Norm 7 − 1e-6: what is divided by is 7."""
+    """With a norm of 7 − 1e-6, the divisor is 7."""
     norm = 7 - 1e-6
     grads = {"a": np.array([[2.0, 0.0], [0.0, -6.0]]), "b": np.array([3.0])}
     clipped, found = clip_grad_norm({name: g * (norm / 7) for name, g in grads.items()}, 3.5)

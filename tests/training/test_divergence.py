@@ -1,4 +1,4 @@
-"""A step that diverges says so, and leaves all as it was before it."""
+"""A diverging step raises an error, and changes nothing."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def batches(state: TrainingState) -> Iterator[Batch]:
 
 
 def stored(state: TrainingState) -> dict[str, Any]:
-    """All that a training stands on, as bytes."""
+    """Return the complete state of a training as bytes."""
     arrays = (
         dict(state.model.params) | state.optimizer.state_dict() | dict(leaves("", state.carried))
     )
@@ -80,7 +80,7 @@ def test_the_error_says_how_large_the_update_is() -> None:
 
 
 def test_a_large_update_that_is_finite_is_made() -> None:
-    """No bound says that it is finite: ε is small and the gradient large."""
+    """With small ε and a large gradient, no bound proves that the update is finite."""
     params = {"a": np.ones(3, np.float32)}
     grads = {"a": np.array([1e10, -1e12, 0], np.float32)}
     AdamW(params, lr=0.25, eps=1e-37, weight_decay=0.0).step(params, grads)
@@ -122,7 +122,7 @@ def test_a_training_that_diverges_goes_on_from_the_step_before(tmp_path: Path) -
 
 
 def broken(model: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the second gradient, or the second state, that the model returns hold a NaN."""
+    """Put a NaN into the second gradient or state that the model returns."""
     original, calls = getattr(model, name), []
 
     def method(*args: Any, **options: Any) -> Any:
@@ -183,7 +183,7 @@ def test_a_validation_that_is_not_finite_is_a_divergence() -> None:
 
 
 class TwoRanks:
-    """The first of two, of which the other has a loss that is not finite."""
+    """The first of two ranks, the other of which has a non-finite loss."""
 
     rank, size = 0, 2
 

@@ -30,7 +30,7 @@ def build(cell: str, vocab_size: int = 6, dtype: Any = np.float64) -> LanguageMo
 
 
 def nats_one_by_one(model: LanguageModel, ids: list[int], starts: set[int]) -> float:
-    """The mean loss of a text read id by id, the state emptied at the starts of rows."""
+    """Return the mean loss of a text read id by id, with the state reset at the starts of rows."""
     state: Any = None
     total = 0.0
     for t in range(len(ids) - 1):
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit(cell: str) -> None:
 
 
 def validated(budget: Budget, **options: Any) -> list[int]:
-    """The steps after which there was a validation."""
+    """Return the steps that were followed by a validation."""
     split = split_text("the cat sat on the mat. " * 20, window=4)
     model, ticks = build("lstm", split.tokenizer.size), iter(range(10_000))
     state = TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(0))

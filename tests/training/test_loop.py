@@ -156,7 +156,7 @@ def test_the_state_is_carried_if_that_is_asked_for_and_the_batch_is_not_fresh() 
 
 
 def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
-    """The same loss and the same parameters as a loop that passes the state on by itself."""
+    """Loss and parameters equal those of a loop that passes the state itself."""
     ids = np.random.default_rng(2).integers(0, V, (3, 13))
     batches = [Batch(ids[:, t : t + 4], ids[:, t + 1 : t + 5], fresh=t == 0) for t in (0, 4, 8)]
     state = start()

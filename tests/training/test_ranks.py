@@ -1,4 +1,4 @@
-"""Several MPI ranks do what one process does: run for real, with mpiexec."""
+"""Several MPI ranks, run with mpiexec, compute the same as one process."""
 
 import importlib.util
 import json
@@ -44,7 +44,7 @@ def launch(count: int, *command: str, **environment: str) -> "subprocess.Complet
 
 
 def results(count: int, file: Path) -> list[dict[str, Any]]:
-    """What each rank found at each of the steps of the program."""
+    """Return the results of each rank at each step of the program."""
     done = launch(count, "-m", "tests.training.rank_program", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     return [dict(np.load(f"{file}.{rank}.npz")) for rank in range(count)]

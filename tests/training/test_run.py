@@ -192,7 +192,7 @@ except Exception as error:
 
 
 def resume_elsewhere(directory: Path) -> subprocess.CompletedProcess[str]:
-    """Take a run up in another process."""
+    """Resume a run in another process."""
     command = [sys.executable, "-c", OTHER, str(directory)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -77,7 +77,7 @@ def test_a_step_with_a_gradient_that_is_not_finite_updates_nothing(
 
 
 def gradients(model: Any, batch: Batch, **options: Any) -> tuple[StepResult, dict[str, Any]]:
-    """What a step finds, and the gradient it takes: the first moment where β₁ is 0."""
+    """Return the results of a step, and its gradient, which is the first moment with β₁ = 0."""
     optimizer = AdamW(model.params, betas=(0.0, 0.999))
     result = train_step(model, optimizer, batch, **options)
     return result, optimizer.m
@@ -98,7 +98,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(
     ids = rng.integers(0, V, (5, 8))
     mask = rng.random((5, 7)) < 0.5 if masked else None
     if mask is not None:
-        mask[0] = False  # a part of 5 has nothing that counts
+        mask[0] = False  # one of 5 parts has no counted token
     batch = Batch(ids[:, :-1], ids[:, 1:], mask)
     before = state_of(build(cell), 5)
     whole, expected = gradients(build(cell), batch, state=before)

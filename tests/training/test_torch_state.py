@@ -52,7 +52,7 @@ def assert_same(found: AdamW, expected: AdamW) -> None:
 
 
 def test_the_form_and_the_order() -> None:
-    """What decays, here the matrices, is counted first."""
+    """Parameters with decay, here the matrices, are numbered first."""
     optimizer = build(lr=0.2, weight_decay=0.3)
     state = optimizer.state_dict(format="torch", order=ORDER)
     first, second = state["param_groups"]
@@ -73,7 +73,7 @@ def test_the_form_and_the_order() -> None:
 @pytest.mark.parametrize("layout", ["vanilla", "cuda", "canonical"])
 @pytest.mark.parametrize("steps", [0, 3])
 def test_it_comes_back_from_a_file(steps: int, layout: str, tmp_path: Path) -> None:
-    """With its options, and with none of those that were here."""
+    """The loaded options replace all options of the optimiser."""
     optimizer = build(steps, lr=0.2, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.3)
     write_torch_state(
         tmp_path / "a.safetensors",
@@ -143,7 +143,7 @@ def test_the_learning_rate_is_that_before_the_schedule() -> None:
 
 
 def change(where: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Set what is at a path such as ``state.0.step``; None takes it away."""
+    """Set the value at a path such as ``state.0.step``; None removes it."""
 
     def damage(state: Any) -> None:
         *path, last = [int(key) if key.isdecimal() else key for key in where.split(".")]

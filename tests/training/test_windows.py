@@ -104,7 +104,7 @@ def test_rows_predict_every_id_but_the_first_of_each(n: int, rows: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.uint64])
 def test_rows_of_any_integers(dtype: Any) -> None:
-    """Also of those that cannot hold the −1 which stands for nothing."""
+    """Dtypes include those without the −1 that marks ignored targets."""
     ids = np.arange(7, dtype=dtype)
     for rows, expected in zip(parallel_rows(ids, 2), parallel_rows(np.arange(7), 2), strict=True):
         np.testing.assert_array_equal(rows, expected)

@@ -38,7 +38,7 @@ def autograd(forward: Callable[[Case, Tensors], Tensors]) -> Callable[[Case], Ma
 
 
 def is_cotangent(name: str) -> bool:
-    """Whether an input is a cotangent."""
+    """Return whether an input is a cotangent."""
     return name.startswith(COTANGENTS)
 
 

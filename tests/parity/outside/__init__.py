@@ -1,5 +1,5 @@
-"""Suites and oracles that others wrote, as cases that ours is run through.
+"""Test suites and reference implementations of other projects, run on this package.
 
-``suite.py`` says what a suite is, ``test_outside.py`` above runs them and holds the table in
-``docs/outside-suites.md`` against what came out.
+``suite.py`` defines a suite. ``../test_outside.py`` runs them and compares the outcomes with the
+table in ``docs/outside-suites.md``.
 """

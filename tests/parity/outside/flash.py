@@ -1,8 +1,8 @@
 """The vanilla backend of FlashRNN: outputs, states and all gradients, in float64.
 
-Its sLSTM takes n for at least 1. From n₀ ≥ 1 on that is never the case here either: one of i′ and
-f′ is 1, so that n never falls below 1. Of a GRU its rows of R and its biases begin with the
-candidate's, and r and z have one bias each.
+Its sLSTM clamps n to at least 1. With n₀ ≥ 1 this has no effect, because one of i′ and f′ is 1 and
+n never falls below 1. In its GRU, R and the biases start with the rows of the candidate, and r and
+z have one bias each.
 """
 
 from functools import partial
@@ -76,7 +76,7 @@ def with_kernel(function: str, B: int, T: int, NH: int, DH: int, seed: int) -> f
 
 
 def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float:
-    """GRU or Elman's network, unrolled, with its W and both its biases."""
+    """Unrolled GRU or Elman network with W and both biases."""
     torch, vanilla, pointwise = _modules(function)
     cell, xs, state, rng = build(CUSTOM_CELLS[function], B, T, D, H, seed=seed)
 
@@ -103,7 +103,7 @@ def with_cell(function: str, B: int, T: int, D: int, H: int, seed: int) -> float
 
 
 def flash_cases() -> dict[str, Case]:
-    """All four functions, at sizes that differ."""
+    """Yield cases of all four functions with different sizes."""
     cases: dict[str, Case] = {}
     for n, size in enumerate([(1, 1, 1, 1), (2, 7, 2, 3), (3, 20, 3, 2), (4, 9, 1, 5)] * 5):
         for function in ("lstm", "slstm", "gru", "elman"):

@@ -1,4 +1,4 @@
-"""The node tests of the package ``onnx``, and their own NumPy evaluators on weights that differ."""
+"""The node tests of the package ``onnx``, and its NumPy evaluators on random weights."""
 
 import warnings
 from functools import cache, partial
@@ -17,7 +17,7 @@ REASON = "onnx (the extra 'peers') is not installed"
 
 @cache
 def node_tests() -> list[Any]:
-    """All node tests with one recurrent node. Collecting them evaluates all operators there are."""
+    """Collect all node tests with one recurrent node; this evaluates tests of all operators."""
     cases = pytest.importorskip("onnx.backend.test.case.node", reason=REASON)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some of them overflow on purpose
@@ -26,7 +26,7 @@ def node_tests() -> list[Any]:
 
 
 def operator_of(case: Any) -> tuple[Operator, dict[str, Array]]:
-    """The node of a test with its inputs, and the outputs that are expected of it."""
+    """Return the node of a test with its inputs, and its expected outputs."""
     onnx = pytest.importorskip("onnx", reason=REASON)
     (node,) = case.model.graph.node
     ((inputs, outputs),) = case.data_sets
@@ -44,7 +44,7 @@ def node_cases(kind: str) -> dict[str, Case]:
 
 
 def _evaluated(op: Operator) -> dict[str, Array]:
-    """What the evaluator behind the node tests says."""
+    """Compute outputs with the evaluator of the node tests."""
     name = f"onnx.backend.test.case.node.{op.kind.lower()}"
     node_tests()
     helper = getattr(pytest.importorskip(name, reason=REASON), f"{op.kind}Helper")
@@ -53,7 +53,7 @@ def _evaluated(op: Operator) -> dict[str, Array]:
 
 
 def evaluator_cases(kind: str, count: int) -> dict[str, Case]:
-    """Random cases in float64; the evaluator knows no lengths and, of an RNN, no relu."""
+    """Random cases in float64, without lengths and relu, which the evaluator does not support."""
 
     options: Any = {"lengths": False, "relu": False}
     ops = {str(seed): random_operator(kind, seed, np.float64, **options) for seed in range(count)}

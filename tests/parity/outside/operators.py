@@ -1,6 +1,6 @@
-"""The operators LSTM, GRU and RNN of ONNX, computed by cells of ours.
+"""The operators LSTM, GRU and RNN of ONNX, computed by cells of this package.
 
-X is (T, B, D), W and R have an axis of directions in front, B holds two biases one after the other.
+X is (T, B, D). W and R have a first axis of directions. B contains two biases in sequence.
 Rows are in the order i, o, f, c in LSTM and z, r, h in GRU; peepholes in the order i, o, f.
 """
 
@@ -27,7 +27,7 @@ ACTIVATIONS = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), 
 
 
 class Operator(NamedTuple):
-    """A node with its inputs by ONNX's names."""
+    """A node and its inputs, with their names in ONNX."""
 
     kind: str
     attributes: Mapping[str, Any]
@@ -43,7 +43,7 @@ class Operator(NamedTuple):
 
 
 def reordered(rows: Array, theirs: str, ours: str) -> Array:
-    """Blocks of rows, one for each letter, in another order."""
+    """Reorder blocks of rows, one for each letter."""
     parts = dict(zip(theirs, np.split(rows, len(theirs)), strict=True))
     return np.concatenate([parts[gate] for gate in ours])
 
@@ -63,7 +63,7 @@ def check_attributes(op: Operator) -> str:
 
 
 def cell_of(op: Operator, direction: int) -> Any:
-    """A cell with the weights of one direction."""
+    """Make a cell with the weights of one direction."""
     nonlinearity = check_attributes(op)
     W, R = op.inputs["W"][direction], op.inputs["R"][direction]
     sizes, dtype = (W.shape[1], R.shape[1]), W.dtype
@@ -94,9 +94,9 @@ def cell_of(op: Operator, direction: int) -> Any:
 
 
 def layer_of(op: Operator) -> Recurrent:
-    """The layer of ours that is the operator: PyTorch's, or one that is made of cells.
+    """Make the layer for the operator, in PyTorch's form or made of cells.
 
-    It has both directions; one that only reads backwards is a forward one, turned outside.
+    It has both directions. A purely backward operator is a forward layer on reversed inputs.
     """
     ours: type[Any] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}[op.kind]
     nonlinearity = check_attributes(op)
@@ -118,7 +118,7 @@ def layer_of(op: Operator) -> Recurrent:
 
 
 def by_layer(op: Operator) -> dict[str, Array]:
-    """Y, Y_h and, of an LSTM, Y_c, by a layer."""
+    """Compute Y, Y_h and, for an LSTM, Y_c by a layer."""
     layer, x, lengths = layer_of(op), *_sequence_of(op)
     given = [op.inputs[name] for name in ("initial_h", "initial_c") if name in op.inputs]
     given = [a.swapaxes(0, 1) if op.batch_first else a for a in given]
@@ -166,6 +166,6 @@ def _outputs(op: Operator, Y: Array, last: list[Array]) -> dict[str, Array]:
 
 
 def compare(op: Operator, expected: Mapping[str, Array]) -> float:
-    """The larger error of the unrolled cells and of the layer."""
+    """Return the larger of the errors of the unrolled cells and of the layer."""
     found = by_cells(op), by_layer(op)
     return max(error([ours[name] for name in expected], expected.values()) for ours in found)

@@ -1,4 +1,4 @@
-"""Random recurrent operators in which nothing is equal, and nothing is zero."""
+"""Random recurrent operators without equal or zero entries."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from tests.parity.outside.operators import GATES, Operator
 def random_operator(
     kind: str, seed: int, dtype: Any, *, lengths: bool = True, relu: bool = True
 ) -> Operator:
-    """Weights, biases, states and, for every second LSTM, peepholes, all normal.
+    """Yield operators with normal weights, biases and states.
 
-    Every second GRU has ``linear_before_reset``, every second RNN relu, where ``relu``.
-
-    Directions take turns. Two of three have ``sequence_lens`` from 1 to T, where ``lengths``.
+    Every second LSTM has peepholes, every second GRU ``linear_before_reset``, and, with ``relu``,
+    every second RNN relu. Directions alternate. With ``lengths``, two of three operators have
+    ``sequence_lens`` from 1 to T.
     """
     rng = np.random.default_rng(seed)
     B, T, D, H = rng.integers(1, (5, 9, 5, 6))

@@ -15,7 +15,7 @@ INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
 
 def session_run(op: Operator) -> dict[str, Array]:
-    """What ONNX Runtime says, of a model with this one node."""
+    """Compute outputs with ONNX Runtime, by a model with this single node."""
     reason = "{} (the extra 'peers') is not installed"
     onnx = pytest.importorskip("onnx", reason=reason.format("onnx"))
     runtime = pytest.importorskip("onnxruntime", reason=reason.format("onnxruntime"))

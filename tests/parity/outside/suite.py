@@ -1,4 +1,4 @@
-"""What a suite of cases is, and what came out of it."""
+"""Suites of cases, and their outcomes."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -8,28 +8,28 @@ import numpy as np
 from numpy_xlstm.numerics import Array
 
 Case = Callable[[], float]
-"""Runs theirs and ours, and returns the largest relative error; may raise :class:`NotHere`."""
+"""Function that runs both, and returns the largest relative error or raises :class:`NotHere`."""
 
 
 class NotHere(Exception):  # noqa: N818
-    """A case asks for what no cell here has; the message says what."""
+    """A case needs a feature that no cell has; the message is its name."""
 
 
 class Suite(NamedTuple):
-    """Cases that others wrote, or that are decided by what others wrote."""
+    """Cases from another project, or with expected results from it."""
 
     tolerance: float
     cases: Callable[[], Mapping[str, Case]]
 
 
 class Outcome(NamedTuple):
-    """What a row of the table says."""
+    """Outcome of a suite, a row of the table."""
 
     cases: int
     run: int
     passed: int
-    error: float  # the largest of the cases that were run
-    not_here: set[str]  # what the others ask for
+    error: float  # largest error of the cases that were run
+    not_here: set[str]  # missing features in the other cases
     failures: dict[str, float]
 
 
@@ -47,7 +47,7 @@ def run(suite: Suite) -> Outcome:
 
 
 def error(got: Iterable[Any], expected: Iterable[Any]) -> float:
-    """The largest max |a − b| / max |b| of pairs of arrays; infinite for NaN or another shape."""
+    """Return the largest max |a − b| / max |b| of pairs; infinite for NaN or another shape."""
     return max(_error(np.asarray(a), np.asarray(b)) for a, b in zip(got, expected, strict=True))
 
 

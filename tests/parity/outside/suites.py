@@ -1,4 +1,4 @@
-"""All suites that ours is run through, under the names that they have in the table."""
+"""All suites, with their names in the table."""
 
 from functools import partial
 
@@ -10,8 +10,8 @@ from tests.parity.outside.transformers_model import model_cases
 
 
 def sample_cases(kind: str) -> dict[str, Case]:
-    """PyTorch's module samples, which have a test of their own too, for each case."""
-    from tests.parity import test_torch_samples as samples  # it skips where there are none
+    """PyTorch's module samples; each case also has its own test."""
+    from tests.parity import test_torch_samples as samples  # skips without the samples
 
     numbers = range(len(samples.draw(kind)))
     return {f"{kind}-{n}": partial(samples.error_of_sample, kind, n) for n in numbers}
@@ -50,9 +50,10 @@ def row(name: str, outcome: Outcome) -> str:
 
 
 def rounded_up(error: float, tolerance: float) -> str:
-    """Twice the error, as another machine rounds otherwise, up to 1, 2 or 5 times a power of ten.
+    """Return twice the error, rounded up to 1, 2 or 5 times a power of ten.
 
-    What is below the rounding of the dtype counts as that, and no more is said than is required.
+    The factor allows for other rounding on other machines. Errors below the rounding of the dtype
+    are replaced by it.
     """
     floor = 1e-15 if tolerance < 1e-9 else 1e-6
     steps = (digit * 10.0**power for power in range(-16, 0) for digit in (1, 2, 5))

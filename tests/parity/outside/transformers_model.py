@@ -1,8 +1,8 @@
-"""transformers' xLSTM language model beside xLSTMLarge, with the weights of either.
+"""transformers' xLSTM language model compared with xLSTMLarge, with the weights of either.
 
-transformers has code of its own, which it uses where the package ``xlstm`` is not installed, and
-otherwise runs that package's blocks. Both are run here. q is scaled there and k here, so that their
-C and n are √DK times ours; and they start from m = 0.
+transformers runs the blocks of the package ``xlstm`` if it is installed, and its own code if not.
+Both are run here. They scale q and this package scales k, so that their C and n are √DK times
+ours. They start from m = 0.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ from tests.parity.outside.suite import Case
 
 B, T, V = 2, 37, 11
 SIZES: dict[str, Any] = {"vocab_size": V, "num_heads": 2, "chunk_size": 16}
-# Their cache rounds the width of all queries up to 64, their maps do not: no less than 64 fits.
+# Their cache rounds the width of all queries up to 64, unlike their maps: use at least 64.
 THEIRS: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 2, "ffn_proj_factor": 1.5}
 OURS: dict[str, Any] = {"embedding_dim": 128, "num_blocks": 2, "ffn_proj_factor": 1.5}
 
@@ -46,7 +46,7 @@ def _without_xlstm() -> Iterator[None]:
 
 @cache
 def code(own: bool) -> Any:
-    """The module with their model: their own code, or around that of the package ``xlstm``."""
+    """Return the module with their model, in their own code or with the package ``xlstm``."""
     _imported("transformers").logging.set_verbosity_error()
     name = "transformers.models.xlstm.modeling_xlstm"
     if not own:
@@ -65,7 +65,7 @@ def code(own: bool) -> Any:
 
 
 def drawn(name: str, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Numbers as no start has them: gates and norms that differ, biases that are not zero."""
+    """Draw numbers unlike initial values: different gates and norms, non-zero biases."""
     if len(shape) == 1:
         return rng.standard_normal(shape) * 0.3 + ("norm" in name and "weight" in name)
     return rng.standard_normal(shape) * (1 if "embedding" in name else 0.5 * shape[-1] ** -0.5)
@@ -76,7 +76,7 @@ def our_name(name: str) -> str:
 
 
 def their_model(own: bool, bias: bool, mode: str, dtype: str) -> Any:
-    """Their model; float64 is none of the choices of its configuration, but works."""
+    """Make their model; float64 works, though not a documented choice of its configuration."""
     options = {"use_bias": bias, "mode": mode, "norm_reduction_force_float32": dtype == "float32"}
     config = _imported("transformers").xLSTMConfig(**SIZES, **THEIRS, **options)
     for name in ("autocast_kernel_dtype", "inference_state_dtype"):
@@ -87,7 +87,7 @@ def their_model(own: bool, bias: bool, mode: str, dtype: str) -> Any:
 
 
 def pair(own: bool, bias: bool, mode: str, dtype: str, theirs_first: bool) -> tuple[Any, Any]:
-    """The same model twice: weights that theirs has are put into ours, or the other way round."""
+    """Make the same model twice, with weights copied from theirs to ours or from ours to theirs."""
     torch, rng = _imported("torch"), np.random.default_rng(4)
     theirs = their_model(own, bias, mode, dtype)
     ours = xLSTMLarge(xLSTMLargeConfig(**SIZES, **OURS, use_bias=bias), dtype=dtype, rng=rng)
@@ -96,7 +96,7 @@ def pair(own: bool, bias: bool, mode: str, dtype: str, theirs_first: bool) -> tu
         for name, p in named.items():
             p.data.copy_(torch.tensor(drawn(name, tuple(p.shape), rng)))
         arrays = {our_name(name): p.detach().numpy() for name, p in named.items()}
-        if bias:  # they have none
+        if bias:  # theirs has no biases
             arrays["backbone.out_norm.bias"] = np.zeros(128, dtype)
         ours.load_state_dict(arrays)
     else:
@@ -110,19 +110,19 @@ def pair(own: bool, bias: bool, mode: str, dtype: str, theirs_first: bool) -> tu
 
 
 def from_zero(ours: Any) -> Any:
-    """The empty state with m = 0, as theirs starts, so that ε counts as there."""
+    """Return the empty state with m = 0, from which theirs starts, for the same effect of ε."""
     return tuple(mLSTMState(s.C, s.n, np.zeros_like(s.m)) for s in ours.init_state(B))
 
 
 def logits_of(own: bool, theirs: Any, tokens: Array, memory: Any) -> tuple[Any, Any]:
-    """Logits, which their model makes float32 at the end, and the memory after them."""
+    """Return their logits, which are always float32, and the memory after them."""
     out = theirs.backbone(_imported("torch").tensor(tokens), cache=memory, use_cache=True)
     cap = theirs.config.output_logit_soft_cap
     return code(own).soft_cap(theirs.lm_head(out.last_hidden_state), cap), out.cache
 
 
 def arrays_of(memory: Any, ours: Any) -> dict[str, Array]:
-    """Their memory as a state of ours."""
+    """Convert their memory to a state of this package."""
     root = np.sqrt(ours.config.qk_dim // ours.config.num_heads)
     found: dict[str, Array] = {}
     for n, (C, vector, m) in memory.rnn_state.items():
@@ -161,11 +161,10 @@ def gradients(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
 
 
 def beyond(grads: dict[str, Array], expected: dict[str, Array], true: dict[str, Array]) -> float:
-    """How far ours are from theirs beyond what theirs are off the truth, as float32 takes them.
+    """Return the difference of float32 results minus the error of theirs.
 
-    Relative to each array, or to a hundredth of the largest number in any of them. Both are up to
-    7e-5 off, and how far from each other is a chance, another one on each processor. No more than
-    1e-4 is taken for theirs.
+    It is relative to each array, or to a hundredth of the largest number in all arrays. Both have
+    errors up to 7e-5, and their difference depends on the processor. At most 1e-4 is subtracted.
     """
     top = max(float(np.abs(a).max()) for a in expected.values())
     worst = 0.0
@@ -177,7 +176,7 @@ def beyond(grads: dict[str, Array], expected: dict[str, Array], true: dict[str, 
 
 
 def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
-    """A sequence that fills no chunk, then step by step: logits and states after each."""
+    """Compare logits and states after a sequence shorter than a chunk, and after further steps."""
     ours, theirs = pair(own, bias, "inference", dtype, theirs_first)
     tokens, memory, now, worst = _tokens(T), None, from_zero(ours), 0.0
     with _imported("torch").no_grad():
@@ -191,7 +190,7 @@ def steps(own: bool, bias: bool, dtype: str, theirs_first: bool) -> float:
 
 
 def model_cases(dtype: str) -> dict[str, Case]:
-    """Their own code and ``xlstm``'s, with biases and without, weights going both ways."""
+    """Compare with both codes, with and without biases, and with weights copied both ways."""
     cases: dict[str, Case] = {}
     for run, own, bias, first in product(
         (gradients, steps), (True, False), (False, True), (True, False)
