@@ -350,7 +350,9 @@ def test_banned_ids_in_any_collection(as_what: Callable[[Any], Any]) -> None:
 @pytest.mark.parametrize("banned", [3, "a", [None], [1.5], [True], np.ones(256, bool)])
 def test_banned_ids_that_are_none(banned: Any) -> None:
     model = LanguageModel(256, 4, LSTM(4, 8))
-    with pytest.raises(OptionError, match=r"suppress_tokens: expected .*(whole numbers?|ids).*; got"):
+    with pytest.raises(
+        OptionError, match=r"suppress_tokens: expected .*(whole numbers?|ids).*; got"
+    ):
         generate_text(model, ByteTokenizer(), "a", suppress_tokens=banned)
 
 

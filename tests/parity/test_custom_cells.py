@@ -23,13 +23,8 @@ def _leaf(array: Array) -> Any:
 def _compare_gradients(
     custom: Any, results: tuple[Any, Any], leaves: tuple[Any, Any, dict[str, Any]]
 ) -> None:
-<<<<<<< HEAD:tests/parity/test_custom_cells.py
     """Outputs, state and all gradients of a built custom, beside those of tensors (y, last h)."""
     cell, xs, state, rng = custom
-=======
-    """Compare outputs, state and all gradients of a cell with those of tensors (y, final h)."""
-    cell, xs, state, rng = guest
->>>>>>> words3:tests/parity/test_guests.py
     ys, last, cache = unroll(cell, xs, state)
     assert_close((ys, last.h), tuple(t.detach().numpy() for t in results), 1e-13)
     dys, dlast = normal(ys, rng), normal(last, rng)
@@ -59,13 +54,8 @@ def test_gru_of_pytorch(B: int, T: int, D: int, H: int) -> None:
 @SIZES
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_rnn_of_pytorch(B: int, T: int, D: int, H: int, nonlinearity: str) -> None:
-<<<<<<< HEAD:tests/parity/test_custom_cells.py
     custom = cell, xs, state, rng = build(f"Elman-{nonlinearity}", B, T, D, H, seed=T)
     cell.params["R"][...] /= H  # relu does not bound what grows over many steps
-=======
-    guest = cell, xs, state, rng = build(f"Elman-{nonlinearity}", B, T, D, H, seed=T)
-    cell.params["R"][...] /= H  # relu is unbounded, and grows over many steps
->>>>>>> words3:tests/parity/test_guests.py
     theirs = _torch().nn.RNN(D, H, nonlinearity=nonlinearity, batch_first=True).double()
     b_hh = rng.standard_normal(H)
     arrays = {"weight_ih_l0": cell.params["W"], "weight_hh_l0": cell.params["R"]}
