@@ -20,7 +20,7 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
     assert "--hidden-size N" in out
-    assert "(default: 0.05)" in out
+    assert "(default: 0.05)" in " ".join(out.split())
     assert "(default: 0.01 for cell, 0.003 for xlstm," in " ".join(out.split())
     assert "None" not in out
 
