@@ -28,7 +28,7 @@ class Parameters(dict[str, Array]):
 
     def __setitem__(self, name: str, array: Array) -> None:
         """Accept only the same array, which an in-place operation assigns."""
-        if self.get(name) is not array:
+        if name not in self or self[name] is not array:
             raise TypeError(
                 f"params: expected a change in place, params[{name!r}][...] = …, or with_params; "
                 "got another array"
@@ -103,19 +103,23 @@ class Module:
 
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})
-    _params: Parameters | None = None
-    _names: Mapping[str, list[dict[str, str]]] = MappingProxyType({})
+    _params: Parameters
+    _names: Mapping[str, list[dict[str, str]]]
+    _collected = -1
+    _changes = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute, and discard the collected parameters, which may have changed."""
+        """Set an attribute. Every module then collects its parameters again when asked for them.
+
+        A list of parts that is changed in place is not noticed: set the attribute anew.
+        """
         object.__setattr__(self, name, value)
-        self.__dict__.pop("_params", None)
+        Module._changes += 1
 
     @property
     def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
-        if self._params is None:
-            self._collect()
-        return self._params  # type: ignore[return-value]
+        self._collect()
+        return self._params
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
@@ -126,6 +130,10 @@ class Module:
             raise TypeError(f"params: expected with_params for parameters of parts; got {taken}")
         if missing := self._arrays.keys() - params.keys():
             raise ShapeError(f"params: expected {some(missing)} too; got only {some(params)}")
+        if self._arrays and (unknown := params.keys() - self._arrays.keys()):
+            raise ShapeError(
+                f"params: expected the names {some(self._arrays)}; got {some(unknown)}"
+            )
         for name, array in params.items():
             check_form(name, array, getattr(array, "shape", ()))
             if (before := self._arrays.get(name)) is not None:
@@ -134,12 +142,14 @@ class Module:
 
     def _names_in(self, attribute: str) -> list[dict[str, str]]:
         """Return the names in ``params`` of the parameters of a part, or of each part in a list."""
-        if self._params is None:
-            self._collect()
+        self._collect()
         return self._names[attribute]
 
     def _collect(self) -> None:
-        """Collect the dict of all parameters, and their names in each part."""
+        """Collect the dict of all parameters, and their names in each part, after any change."""
+        if self._collected == Module._changes:
+            return
+        changes = Module._changes
         params: dict[str, Array] = dict(self._arrays)
         names: dict[str, list[dict[str, str]]] = {}
         for attribute, prefix in self.parts.items():
@@ -147,9 +157,13 @@ class Module:
                 joined = {name: _joined(where, name) for name in part.params}
                 if taken := params.keys() & joined.values():
                     raise TypeError(f"parts: expected unique names; got {sorted(taken)} twice")
-                params |= {joined[name]: array for name, array in part.params.items()}
+                arrays = {joined[name]: array for name, array in part.params.items()}
+                if twice := {id(a) for a in params.values()} & {id(a) for a in arrays.values()}:
+                    names_of = [name for name, a in (params | arrays).items() if id(a) in twice]
+                    raise TypeError(f"parts: expected each module once; {some(names_of)} are one")
+                params |= arrays
                 names.setdefault(attribute, []).append(joined)
-        self.__dict__.update(_params=Parameters(params), _names=names)
+        self.__dict__.update(_params=Parameters(params), _names=names, _collected=changes)
 
     @property
     def dtype(self) -> np.dtype[Any] | None:

@@ -45,7 +45,7 @@ retreat: Any = None
 """Step of one head of one row, and its backward; each :class:`Recurrence` sets its own."""
 
 
-def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None:
+def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any, ends: Any) -> None:
     """Run one head of some rows over all steps; R is transposed, (NH, D, K·D)."""
     (n, first, last), (_, T, G, _, D) = part, gates.shape
     B, K = last - first, R.shape[2] // D
@@ -57,6 +57,8 @@ def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any) -> None
                 for j in range(D):
                     gates[b, t, G - K + k, n, j] += Rh[b - first, k, j]  # [rec.1]
             advance(n, b, gates[b, t], units, memory[t], h[t + 1], memory[t + 1])
+            if t >= ends[b]:
+                h[t + 1, n, b] = 0  # it could overflow in padding
 
 
 def loop_backward(part: Any, kept: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
@@ -188,14 +190,17 @@ class Recurrence:
         gates[padded] = 0
         R_transposed = np.ascontiguousarray(R.swapaxes(1, 2))
         if compiled(gates.dtype):
-            arrays = gates, R_transposed, units, hs, memory
+            arrays = gates, R_transposed, units, hs, memory, ends
             in_parts(lambda part: self.loop(part, *arrays), gates)
         else:
             steps, constants, K = by_step(gates), units[:, :, None], rows // D
+            shortest = ends.min(initial=T)
             for t in range(T):
                 Rh = (hs[t] @ R_transposed).reshape(NH, B, K, D).transpose(2, 0, 1, 3)
                 steps[t, -K:] += Rh  # [rec.1]
                 hs[t + 1], *after = self.step(steps[t], memory[t], constants)
+                if t >= shortest:
+                    hs[t + 1, :, ends <= t] = 0  # it could overflow in padding
                 for array, new in zip(memory[t + 1], after, strict=True):
                     array[...] = new
         y = hs[1:].transpose(2, 0, 1, 3).copy().reshape(B, T, NH * D)

@@ -4,7 +4,6 @@ Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivation
 """
 
 from collections.abc import Mapping
-from copy import copy
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -98,12 +97,17 @@ class Linear(Layer):
 
     def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
         """Compute the backward without checks."""
-        x, weight = cache.x, self.params["weight"]
-        dy_rows, x_rows = dy.reshape(-1, self.out_features), x.reshape(-1, self.in_features)
-        grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
-        if "bias" in self.params:
-            grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
-        return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
+        return linear_backward(dy, cache.x, self.params)
+
+
+def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[Array, Grads]:
+    """Return the gradients of x and of the parameters of a linear map."""
+    weight = params["weight"]
+    dy_rows, x_rows = dy.reshape(-1, len(weight)), x.reshape(-1, weight.shape[1])
+    grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
+    if "bias" in params:
+        grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
+    return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
 
 
 def drawn_uniformly(
@@ -162,16 +166,6 @@ class LinearGroup(Module):
         """The maps as they are stored."""
         return [getattr(self, name) for name in self.parts]
 
-    @property
-    def joined(self) -> Linear:
-        """All maps as one, because one product is faster than several products and their sum."""
-        if self.fused is not None:
-            return self.linears[0]
-        stored, joined = [linear.params for linear in self.linears], copy(self.linears[0])
-        joined._arrays = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
-        joined.out_features = sum(self.widths.values())
-        return joined
-
     def compute(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
         """Compute the outputs, in order, without checks."""
         outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
@@ -181,7 +175,10 @@ class LinearGroup(Module):
 
     def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
         """Compute the backward from the cotangents of all outputs, without checks."""
-        dx, grads = self.joined.compute_backward(np.concatenate(dys, axis=-1), cache[0])
+        # All maps as one, because one product is faster than several products and their sum.
+        stored = [linear.params for linear in self.linears]
+        joined = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
+        dx, grads = linear_backward(np.concatenate(dys, axis=-1), cache[0].x, joined)
         if self.fused is not None:
             return dx, self.named_grads(**{self.fused: grads})
         each = {

@@ -46,9 +46,6 @@ class RNNBase(Recurrent):
 
     Attributes
     ----------
-    stack : Stacked
-        The layers and directions. They share the parameters of this object, except for a bias that
-        is a sum.
     State : type
         Type of the cell's state. The state of this object has the same arrays with an additional
         first axis for the layers and directions. A state of one array is that array.
@@ -88,22 +85,22 @@ class RNNBase(Recurrent):
             return layer
 
         made = levels(make, input_size, num_layers, bidirectional, draws)
-        self.stack = Stacked(made, dropout=dropout)
+        self._stack = Stacked(made, dropout=dropout)
         self.terms = {}
-        for suffix, layer in zip(self.stack.suffixes, self.stack.layers, strict=True):
+        for suffix, layer in zip(self._stack.suffixes, self._stack.layers, strict=True):
             for name in layer.params:
                 self.terms[name + suffix] = [term + suffix for term in known.get(name, ())]
         names = [term for terms in self.terms.values() for term in terms]
         self.params = dict(zip(names, chain(*drawn), strict=True))
-        self.in_features, self.out_features = input_size, self.stack.out_features
-        self.dropout, self.causal = self.stack.dropout, not bidirectional
+        self.in_features, self.out_features = input_size, self._stack.out_features
+        self.dropout, self.causal = self._stack.dropout, not bidirectional
         self._bind()
 
     def _bind(self) -> None:
         """Share the parameters with the stack, except biases that are sums or absent."""
-        own = {n: np.zeros(array.shape, self.dtype) for n, array in self.stack.params.items()}
+        own = {n: np.zeros(array.shape, self.dtype) for n, array in self._stack.params.items()}
         named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
-        self.stack = self.stack.over(own | named)
+        self._stack, self._bound = self._stack.over(own | named), self._arrays
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
@@ -114,7 +111,7 @@ class RNNBase(Recurrent):
     @property
     def tensor_axes(self) -> Mapping[str, str]:
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
-        axes = self.stack.tensor_axes
+        axes = self._stack.tensor_axes
         return {t: axes[name] for name, terms in self.terms.items() if name in axes for t in terms}
 
     def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
@@ -125,28 +122,30 @@ class RNNBase(Recurrent):
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, StackedCache]:
         """Compute the forward without checks."""
+        if self._bound is not self._arrays:
+            self._bind()
         for name, terms in self.terms.items():
             if len(terms) > 1:
                 first, second = (self.params[term] for term in terms)
-                np.add(first, second, out=self.stack.params[name])
-        return self.stack.compute(x, state, options)
+                np.add(first, second, out=self._stack.params[name])
+        return self._stack.compute(x, state, options)
 
     def compute_backward(
         self, dy: Array, cache: StackedCache, dstate: Any
     ) -> tuple[Array, Any, Grads]:
         """Compute the backward without checks. Each term of a sum has the gradient of the sum."""
-        dx, dstate0, found = self.stack.compute_backward(dy, cache, dstate)
+        dx, dstate0, found = self._stack.compute_backward(dy, cache, dstate)
         grads = {t: found[name] for name, terms in self.terms.items() for t in terms[:1]}
         grads |= {t: found[name].copy() for name, terms in self.terms.items() for t in terms[1:]}
         return dx, dstate0, {name: grads[name] for name in self.params}
 
     def check_cache(self, cache: Any) -> None:
         """Raise :class:`CacheError` unless ``compute`` of this kind of layer made the residuals."""
-        self.stack.check_cache(cache)
+        self._stack.check_cache(cache)
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
-        return self.outer_state(self.stack.init_state(batch_size))
+        return self.outer_state(self._stack.init_state(batch_size))
 
     def inner_state(self, state: Any) -> Any:
         """Split a state into one state of the cell for each layer and direction."""

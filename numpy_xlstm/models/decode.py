@@ -81,8 +81,17 @@ class PreparedModel:
         return apply_cap(self._head(h), self._cap)[0], state
 
 
-@singledispatch
 def prepared(layer: Any) -> Step:
+    """Return the decode step of a layer; a subclass with another ``compute`` is run as a layer."""
+    for kind in type(layer).__mro__:
+        if kind in _prepared.registry and kind is not object:
+            own = type(layer).compute is kind.compute  # type: ignore[attr-defined]
+            return _prepared.registry[kind if own else object](layer)
+    return _prepared(layer)
+
+
+@singledispatch
+def _prepared(layer: Any) -> Step:
     """Return the decode step of a layer; by default, its ``compute`` with copied parameters."""
     layer = layer.over({name: array.copy() for name, array in layer.params.items()})
 
@@ -93,7 +102,7 @@ def prepared(layer: Any) -> Step:
     return step
 
 
-@prepared.register
+@_prepared.register
 def _(stack: BlockStack) -> Step:
     blocks = [prepared(block) for block in stack.blocks]
     norm: Map = (lambda x: x) if stack.norm is None else normed(stack.norm)
@@ -108,7 +117,7 @@ def _(stack: BlockStack) -> Step:
     return step
 
 
-@prepared.register
+@_prepared.register
 def _(block: ResidualBlock) -> Step:
     norm, layer, ffn = normed(block.norm), prepared(block.layer), block.ffn
 
@@ -129,7 +138,7 @@ def _(block: ResidualBlock) -> Step:
     return step_and_feed
 
 
-@prepared.register
+@_prepared.register
 def _(layer: mLSTMLayer) -> Step:
     I, NH = layer.inner, layer.config.num_heads  # noqa: E741
     up, down, conv = affine(*layer.up.linears), affine(layer.proj_down), convolution(layer.conv1d)
@@ -152,7 +161,7 @@ def _(layer: mLSTMLayer) -> Step:
     return step
 
 
-@prepared.register
+@_prepared.register
 def _(layer: xLSTMLargeLayer) -> Step:
     config = layer.config
     NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
@@ -170,7 +179,7 @@ def _(layer: xLSTMLargeLayer) -> Step:
     return step
 
 
-@prepared.register
+@_prepared.register
 def _(layer: sLSTMLayer) -> Step:
     conv = None if layer.conv1d is None else convolution(layer.conv1d)
     norm, b = normed(layer.group_norm), layer.params[B_NAME].reshape(4, 1, -1).copy()

@@ -1,5 +1,6 @@
 """LSTM, GRU, RNN and stacks of any layer: without a batch, dropout, names, dtypes and bad input."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     y, _, _ = layer.forward(x)
     assert_close(layer(x)[0], y, 1e-14)
     dropped, state, cache = layer.forward(x, rng=np.random.default_rng(5))
-    first, second = layer.stack.layers
+    first, second = layer._stack.layers
     below, low, _ = first.compute(x, first.init_state(2))
     factors = 2.0 * (np.random.default_rng(5).random(below.shape) >= 0.5)
     above, high, _ = second.compute(below * factors, second.init_state(2))
@@ -110,7 +111,7 @@ def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
         y, state = changed(np.ones((2, 3, 3), dtype))
         assert {a.dtype for _, a in leaves("", (y, state))} == {np.dtype(dtype)}
         for name, array in changed.params.items():
-            assert changed.stack.params[owner_name(name) + name[-3:]] is array
+            assert changed._stack.params[owner_name(name) + name[-3:]] is array
 
 
 def owner_name(name: str) -> str:
@@ -238,3 +239,26 @@ def test_a_stack_of_an_unrolled_cell_is_that_of_its_kernel() -> None:
     slow = stack_layers(unrolled, 3, 4, 2, bidirectional=True).with_params(fast.params)
     x, lengths = rng.standard_normal((3, 6, 3)), np.array([6, 0, 4])
     assert_close(fast(x, lengths=lengths), slow(x, lengths=lengths), 1e-13, 1e-15)
+
+
+def test_parameters_that_are_replaced_are_used() -> None:
+    rng = np.random.default_rng(8)
+    layer, x = LSTM(2, 3, rng=rng), rng.standard_normal((1, 4, 2))
+    copied = copy.copy(layer)
+    before = layer(x)[0]
+    copied.params = {name: 2 * array for name, array in layer.params.items()}
+    assert_close(copied(x)[0], layer.with_params(dict(copied.params))(x)[0], 0)
+    assert np.abs(copied(x)[0] - before).max() > 1e-3
+    assert_close(layer(x)[0], before, 0)
+    stack: Any = stack_layers(sLSTM, 2, 4, 2, rng=rng)
+    assert stack.params["W_l0"].any()
+    stack.layers[0].cell.params = {
+        name: np.zeros_like(array) for name, array in stack.layers[0].cell.params.items()
+    }
+    assert not stack.params["W_l0"].any()
+    with pytest.raises(ShapeError, match="expected the names"):
+        stack.layers[0].cell.params = {**stack.layers[0].cell.params, "more": np.ones(2)}
+    with pytest.raises(TypeError, match="expected each module once"):
+        Stacked([[stack.layers[1]], [stack.layers[1]]]).params  # noqa: B018
+    with pytest.raises(TypeError, match="expected a change in place"):
+        layer.params["typo"] = None  # type: ignore[assignment]

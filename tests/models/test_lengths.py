@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import (
     GRU,
+    RNN,
     LanguageModel,
     mLSTM,
     mLSTMBlock,
@@ -18,6 +19,7 @@ from numpy_xlstm import (
     sLSTMBlock,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
+    stack_layers,
     xLSTMBlockStack,
     xLSTMBlockStackConfig,
     xLSTMLarge,
@@ -25,7 +27,8 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.layers import CausalConv1d
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.layers import CausalConv1d, LSTMSequence
 from numpy_xlstm.trees import tree_map
 
 D, V = 8, 11
@@ -41,6 +44,7 @@ KINDS: dict[str, Any] = {
     "conv": lambda rng: CausalConv1d(D, 3, rng=rng),
     "sLSTM": lambda rng: sLSTM(D, D, 2, rng=rng),
     "mLSTM": lambda rng: mLSTM(D, D, 2, rng=rng),
+    "stack of layers": lambda rng: stack_layers(LSTMSequence, D, D, 2, bidirectional=True, rng=rng),
     "mLSTM block": lambda rng: mLSTMBlock(mLSTMBlockConfig(mLSTMLayerConfig(**HEADS)), rng=rng),
     "sLSTM block": lambda rng: sLSTMBlock(sLSTMBlockConfig(sLSTMLayerConfig(**HEADS)), rng=rng),
     "sLSTM block without convolution": lambda rng: sLSTMBlock(
@@ -111,8 +115,24 @@ def test_each_row_is_computed_as_it_is_alone(
     assert_close([grads[name] for name in total], list(total.values()))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.longdouble])
+def test_what_would_overflow_in_padding_does_not(dtype: Any) -> None:
+    layer = RNN(1, 1, nonlinearity="relu", dtype=dtype)
+    for name, value in (("weight_ih_l0", 1), ("weight_hh_l0", 2), ("bias_ih_l0", 0)):
+        layer.params[name][...] = value
+    layer.params["bias_hh_l0"][...] = 0
+    T = 20_000 if dtype == np.longdouble else 1200
+    x = np.zeros((2, T, 1), dtype)
+    x[0, :3] = 1
+    y, _, cache = layer.forward(x, lengths=np.array([3, T]))
+    grads = layer.backward(np.ones_like(y), cache)[2]
+    y, _, cache = layer.forward(x[:1, :3])
+    alone = layer.backward(np.ones_like(y), cache)[2]
+    assert grads["weight_hh_l0"] == alone["weight_hh_l0"] == 6
+
+
 def test_wrong_lengths_are_refused() -> None:
     model = KINDS["model"](np.random.default_rng(0))
     for wrong in (np.array([3]), np.array([3, 4]), np.array([-1, 2]), np.array([1.0, 2.0])):
-        with pytest.raises(Exception, match="lengths: expected"):
+        with pytest.raises((ShapeError, OptionError, DTypeError), match="lengths: expected"):
             model.forward(np.zeros((2, 3), int), lengths=wrong)

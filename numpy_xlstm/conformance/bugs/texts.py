@@ -62,12 +62,9 @@ def read(name: str) -> list[Bug]:
             subjects = tuple(rest.split())
             places = tuple(map(_place, lines[0].removeprefix("places: ").split()))
             continue
-        fields = {
-            key: line.partition(": ")[2]
-            for key in ("shows", "seen")
-            for line in lines
-            if line.startswith(f"{key} in: ")
-        }
+        fields = dict(line.split(" in: ") for line in lines if line[0] not in "-+.")
+        if not fields.keys() <= {"shows", "seen"}:
+            raise ValueError(f"{name}.txt: expected 'shows in' or 'seen in'; got {list(fields)}")
         change = [line for line in lines if line[0] in "-+."]
         found.append(
             Bug(
