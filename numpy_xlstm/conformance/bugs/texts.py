@@ -14,7 +14,7 @@ mistake then has a name and a description, optionally flags and packages, and th
     - n = f * n_prev + i
     + n = np.maximum(f * n_prev + i, 1)
 
-A line "..." separates two changes if the first only removes lines.
+If a change only removes lines, a line "..." separates it from the next change.
 """
 
 from collections.abc import Iterator

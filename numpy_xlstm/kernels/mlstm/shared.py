@@ -11,8 +11,7 @@ and each form computes it in a different way. A form is a function ::
 
 of keys that have been divided by √DK, and of the logs of the gates. The logs are at least float64,
 because the error of an exponent is the relative error of its power. The cache has a method for the
-backward. It takes the queries q as an argument, because it is called with q/den, so that num is
-h. ::
+backward. Its argument q is q/den, so that its num is h. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
@@ -124,7 +123,7 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return max(|q·n|, e^−m) + eps, the sign of q·n or 0, and e^−m / denominator or 0.
 
-    The sign is 0 where e^−m is larger, and the quotient where |q·n| is.
+    Where e^−m is the larger of the two, the sign is 0. Elsewhere the last result is 0.
     """
     clipped = clip(m)
     floor = np.exp(-clipped)
@@ -163,7 +162,7 @@ def through_stabiliser(
     """Return the gradients of the logs of the gates and of the m before the first step.
 
     ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
-    One of i′ and f′ is 1 and has no gradient: its log before the division is m.
+    The larger gate is 1 after the division by e^m, and so has no gradient of its own.
     """
     own = np.where(past, di, df)
     steps = [time_first(a).copy() for a in (past, own, dfloor - own)]
