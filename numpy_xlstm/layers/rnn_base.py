@@ -97,7 +97,7 @@ class RNNBase(Recurrent):
         self._bind()
 
     def _bind(self) -> None:
-        """Give the parameters to the stack, which has its own arrays for sums and missing biases."""
+        """Give the stack its parameters: those here, and arrays of its own for sums and zeros."""
         own = {n: np.zeros(array.shape, self.dtype) for n, array in self._stack.params.items()}
         named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
         self._stack, self._bound = self._stack.over(own | named), self._arrays
