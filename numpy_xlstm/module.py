@@ -23,6 +23,10 @@ Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
 
 
+_latest_change = [object()]
+"""Identifies the last change of an attribute of any module."""
+
+
 class Parameters(dict[str, Array]):
     """Arrays by name, changed in place: ``params[name] -= step`` or ``params[name][...] = new``."""
 
@@ -105,8 +109,7 @@ class Module:
     _arrays: Mapping[str, Array] = MappingProxyType({})
     _params: Parameters
     _names: Mapping[str, list[dict[str, str]]]
-    _collected = -1
-    _changes = 0
+    _collected: object = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute. Every module then collects its parameters again when asked for them.
@@ -114,7 +117,7 @@ class Module:
         A list of parts that is changed in place is not noticed: set the attribute anew.
         """
         object.__setattr__(self, name, value)
-        Module._changes += 1
+        _latest_change[0] = object()
 
     @property
     def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
@@ -147,9 +150,9 @@ class Module:
 
     def _collect(self) -> None:
         """Collect the dict of all parameters, and their names in each part, after any change."""
-        if self._collected == Module._changes:
+        if self._collected is _latest_change[0]:
             return
-        changes = Module._changes
+        change = _latest_change[0]
         params: dict[str, Array] = dict(self._arrays)
         names: dict[str, list[dict[str, str]]] = {}
         for attribute, prefix in self.parts.items():
@@ -163,7 +166,7 @@ class Module:
                     raise TypeError(f"parts: expected each module once; {some(names_of)} are one")
                 params |= arrays
                 names.setdefault(attribute, []).append(joined)
-        self.__dict__.update(_params=Parameters(params), _names=names, _collected=changes)
+        self.__dict__.update(_params=Parameters(params), _names=names, _collected=change)
 
     @property
     def dtype(self) -> np.dtype[Any] | None:
