@@ -65,7 +65,7 @@ def gradcheck(
     - ``"difference"``: central differences with Richardson extrapolation;
     - ``"adjoint"``: ⟨ȳ, J v⟩ = ⟨g, v⟩ for random directions v over all tensors at once, J v by
       complex step (or by differences if the forward does not accept complex numbers), and the
-        linearity of the backward in ȳ, also for very large and small ȳ.
+      linearity of the backward in ȳ, also for very large and small ȳ.
 
     A forward with a state, if it is given none or one where gradients are zero, is also checked
     from a state that it returned, because an empty state multiplies wrong terms by zero. The
