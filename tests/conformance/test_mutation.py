@@ -6,7 +6,7 @@ computes in float32, so that no number is the very same.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -44,6 +44,7 @@ WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")
 """Seen where no state is given, and not where one is that has an empty row."""
 
 
+@cache
 def concerned(subject: str) -> list[Bug]:
     """The mistakes that can be made in a subject; in a stack those of stacks alone."""
     found = [bug for bug in BUGS if bug.concerns(subject)]
