@@ -149,8 +149,9 @@ def assert_tied(
 ) -> None:
     """Compare each tensor relative to its largest entry; with more room if much cancels.
 
-    Of a gradient that may cancel to nothing (T = 1 from the empty state: h = ±v whatever q, k and i
-    are), that is the largest entry of it and of δv, which does not.
+    A gradient may cancel to nothing: after one step from the empty state h = ±v whatever q, k and i
+    are, and from another state in one dimension h = ±C/n whatever q is. It is compared relative to
+    the largest entry of it, of δv and of δC0, of which one does not cancel.
     """
     for name, want in expected.items():
         have = got[name]
@@ -161,7 +162,9 @@ def assert_tied(
         assert have.dtype == want.dtype
         assert (np.isneginf(have.real) == np.isneginf(want.real)).all(), name
         finite = np.isfinite(want)
-        yardsticks = (want[finite], expected["dv"] if name.startswith("d") else want[finite])
+        yardsticks = [want[finite]]
+        if name.startswith("d"):
+            yardsticks += [expected["dv"], expected["dC0"]]
         scale = max(float(np.abs(array).max(initial=0)) for array in yardsticks)
         error = np.abs(have[finite] - want[finite]).max(initial=0)
         more = max(1, cancels / 300)

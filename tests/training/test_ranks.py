@@ -162,7 +162,7 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
         "lock",
         "log.jsonl",
     ]
-    assert main(["train", "--resume", str(out), "--steps=30"]) == 0
+    assert train(2, "--resume", str(out), "--steps=30").returncode == 0
     assert [entry["step"] for entry in log(out)] == list(range(1, 31))
 
 
