@@ -6,7 +6,7 @@ case computes in float32, so that its numbers differ from those of the port.
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -44,6 +44,7 @@ WITHOUT_A_STATE = ("no-state-with-m-0", "no-memory-with-m-0")
 """Mistakes that fail only without a given state, not with one that has an empty row."""
 
 
+@cache
 def concerned(subject: str) -> list[Bug]:
     """Return the mistakes that are possible in a subject; for a stack, only those of stacks."""
     found = [bug for bug in BUGS if bug.concerns(subject)]

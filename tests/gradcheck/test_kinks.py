@@ -21,9 +21,9 @@ def _tied(cell: type[Any], seed: int, b_f: float) -> tuple[Any, Array]:
     return layer, rng.standard_normal((2, 3, 2))
 
 
-@pytest.mark.parametrize(("b_f", "seeds"), [(8, 4), (12, 4), (15, 12), (20, 4), (25, 4)])
-def test_near_ties_are_no_failures(b_f: float, seeds: int) -> None:
-    for seed in range(seeds):
+@pytest.mark.parametrize(("b_f", "seeds"), [(8, 1), (12, 1), (15, 3), (20, 1), (25, 1)])
+def test_near_ties_are_no_failures(b_f: float, seeds: int, trials: int) -> None:
+    for seed in range(seeds * trials):
         layer, x = _tied(mLSTM, seed, b_f)
         report = gradcheck(layer, x, rng=seed, methods=["complex", "difference"])
         assert report.passed, f"seed {seed}\n{report}"
@@ -31,13 +31,13 @@ def test_near_ties_are_no_failures(b_f: float, seeds: int) -> None:
 
 @pytest.mark.parametrize("b_f", [8.0, 15.0, 25.0])
 @pytest.mark.parametrize("factor", [1 + 1e-3, -1.0, 0.0])
-def test_near_ties_are_no_excuse(b_f: float, factor: float) -> None:
+def test_near_ties_are_no_excuse(b_f: float, factor: float, trials: int) -> None:
     class Wrong(mLSTM):
         def backward(self, dy: Array, cache: Any, dstate: Any = None) -> Any:
             dx, dstate0, grads = super().backward(dy, cache, dstate)
             return dx, dstate0, {**grads, "W_i": factor * grads["W_i"]}
 
-    for seed in range(3):
+    for seed in range(trials):
         layer, x = _tied(Wrong, seed, b_f)
         report = gradcheck(layer, x, rng=seed, methods=["complex", "difference"])
         assert {row.tensor for row in report.failures} == {"W_i"}, str(report)

@@ -6,6 +6,7 @@ lines in functions are changed, except docstrings, errors, types and defaults.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,21 +79,29 @@ def _is_docstring(node: ast.AST) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
 
 
+@cache
+def _lines(source: str) -> list[bytes]:
+    return [line.encode() for line in source.splitlines()]
+
+
+def _text(node: ast.expr, source: str) -> str:
+    """Return the text of an expression on one line."""
+    return _lines(source)[node.lineno - 1][node.col_offset : node.end_col_offset].decode()
+
+
 def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int, str]]:
     line, start, stop = node.lineno, node.col_offset, node.end_col_offset or 0
     if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
-        left, right = (
-            ast.get_source_segment(source, part) or "" for part in (node.left, node.right)
-        )
+        left, right = (_text(part, source) for part in (node.left, node.right))
         yield line, start, stop, f"({left}) {OPERATORS[type(node.op)]} ({right})"
         yield line, start, stop, f"({left})"
         if isinstance(node.op, ast.Add | ast.Sub):
             yield line, start, stop, f"({right})"
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        yield line, start, stop, ast.get_source_segment(source, node.operand) or ""
+        yield line, start, stop, _text(node.operand, source)
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
-        left = ast.get_source_segment(source, node.left) or ""
-        right = ast.get_source_segment(source, node.comparators[0]) or ""
+        left = _text(node.left, source)
+        right = _text(node.comparators[0], source)
         yield line, start, stop, f"{left} {COMPARISONS[type(node.ops[0])]} {right}"
     elif isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         yield line, start, stop, str(node.value + 1)
@@ -102,8 +111,8 @@ def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int,
 
 def _of_call(node: ast.Call, source: str) -> Iterator[tuple[int, int, int, str]]:
     line, start, stop = node.lineno, node.col_offset, node.end_col_offset or 0
-    name = ast.get_source_segment(source, node.func) or ""
-    arguments = [ast.get_source_segment(source, a) or "" for a in node.args]
+    name = _text(node.func, source)
+    arguments = [_text(a, source) for a in node.args]
     if name == "np.where" and len(arguments) == 3:
         condition, a, b = arguments
         yield line, start, stop, f"np.where({condition}, {b}, {a})"

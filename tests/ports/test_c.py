@@ -22,8 +22,13 @@ from tests.ports.compiled import SANITISED, SOURCES, build, example
 SUBJECTS = ("slstm.step", "slstm.sequence")
 
 
-@cache
 def cases(dtype: str | None = None, seed: int = 0) -> list[Case]:
+    dtypes = [dtype] if dtype else ["float64", "float32"]
+    return [case for each in dtypes for case in cases_of(each, seed)]
+
+
+@cache
+def cases_of(dtype: str, seed: int) -> list[Case]:
     return [case for name in SUBJECTS for case in conformance.cases(name, dtype, seed=seed)]
 
 
@@ -42,10 +47,10 @@ def sanitised(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tmp_path_factory.mktemp("c"), "slstm_port", "read_set", flags=SANITISED)
 
 
-def test_it_passes_in_both_dtypes(compiled: Path, tmp_path: Path) -> None:
-    report = verified(compiled / "slstm_port", cases(), tmp_path)
+def test_it_passes_in_float64(compiled: Path, tmp_path: Path) -> None:
+    report = verified(compiled / "slstm_port", cases("float64"), tmp_path)
     assert report.passed, report
-    assert len(report.verdicts) > 80
+    assert len(report.verdicts) > 40
 
 
 def test_it_passes_in_float32(compiled: Path, tmp_path: Path, seed_of_cases: int) -> None:
