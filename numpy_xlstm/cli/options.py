@@ -40,7 +40,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "embedding_size": (size, {"cell": 64}, "width of a token"),
         "forget_gate": (KINDS, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
         "input_gate": (KINDS, {"mlstm": "exp"}, "for mLSTM"),
-        "heads": (natural, HEADS, "number, a divisor of the width; the default is reduced to one"),
+        "heads": (natural, HEADS, "number of heads; a default is reduced to divide the width"),
         "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
