@@ -126,7 +126,7 @@ def check_outputs(outputs: Arrays, dtype: np.dtype[Any]) -> None:
     for name, array in _floating("output", outputs).items():
         if np.finfo(array.dtype).eps > np.finfo(dtype).eps:
             raise DTypeError(
-                f"gradcheck: expected {name} of dtype {dtype}, as of the inputs; got {array.dtype}"
+                f"gradcheck: expected {name} of dtype {dtype}, as in the inputs; got {array.dtype}"
             )
 
 
