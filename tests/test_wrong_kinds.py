@@ -149,7 +149,7 @@ WRONG: dict[str, tuple[Callable[[Any], Any], Any, type[Exception], str]] = {
         lambda x: clip_grad_norm(x, 1.0),
         [3],
         OptionError,
-        "grads: .*by name; got list",
+        "grads: .*mapping of arrays; got list",
     ),
     "windows ids": (lambda x: random_windows(x, 2, 3, RNG), IDS * 1.0, DTypeError, "float64"),
     "windows list": (lambda x: random_windows(x, 2, 3, RNG), [1, 2], DTypeError, "ids: .*got list"),

@@ -135,7 +135,10 @@ def test_different_dtypes_are_refused_in_any_order(names: str) -> None:
     ("output", "message"),
     [
         (lambda x: x * 1j, "expected y to be one of .*; got complex128"),
-        (lambda x: x.astype(np.float32), "expected y of dtype float64, as in the inputs; got float32"),
+        (
+            lambda x: x.astype(np.float32),
+            "expected y of dtype float64, as in the inputs; got float32",
+        ),
         (lambda x: None, "expected a floating-point output; got none"),
         (lambda x: x > 0, "expected a floating-point output; got none"),
     ],
