@@ -53,7 +53,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "window": (size, 128, "tokens per window"),
         "lr": (positive, {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}, "peak learning rate"),
         "schedule": (("cosine", "constant"), "cosine", "learning rate after warm-up"),
-        "warmup": (share, 0.05, "fraction in which the learning rate rises"),
+        "warmup": (share, 0.05, "fraction with rising learning rate"),
         "weight_decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
         "steps": (natural, None, "stop after N steps; alone, a run is reproducible bit for bit"),

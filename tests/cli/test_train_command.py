@@ -210,7 +210,10 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),
         ("--save-every 3", "--save-every: expected --out DIR too; got none"),
-        ("--tbptt --batch-size 18000", "text: expected more tokens .*18000 rows.*got 18000"),
+        (
+            "--tbptt --batch-size 18000",
+            "text: expected more training tokens .*18000 rows.*got 18000",
+        ),
         ("--recompute", "--recompute: expected a model made of blocks; got a LanguageModel"),
         ("--prompt=", "--prompt: expected at least one character; got an empty string"),
     ],
