@@ -254,7 +254,7 @@ def test_bits_are_per_character_whatever_the_tokenizer(
     bits = validation_bits(checkpoint.model, ids) * len(ids) / characters
     assert f"{bits:.3f} │ bits/char" in shown
     size = split.tokenizer.size
-    assert f"tokens: {size} distinct,  {5400 / len(split.train_ids):.2f} characters" in err
+    assert f"tokens: {size} distinct, {5400 / len(split.train_ids):.2f} characters" in err
     assert "does not restore the text" not in err
     entry = json.loads((out / "log.jsonl").read_text().splitlines()[0])
     per_character = len(split.train_ids) / 5400
