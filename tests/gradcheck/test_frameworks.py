@@ -169,7 +169,9 @@ class TestTorch:
             from_torch(self.torch.tanh).backward(y, cache, c)
 
     def test_what_is_no_tensor_is_refused(self) -> None:
-        with pytest.raises(TypeError, match=r"from_torch: expected outputs of tensors, .*; got str"):
+        with pytest.raises(
+            TypeError, match=r"from_torch: expected outputs of tensors, .*; got str"
+        ):
             gradcheck(from_torch(lambda x: (x, "text")), X, rng=0)
         with pytest.raises(TypeError, match=r"from_torch: expected a module or a function; got 3"):
             from_torch(3)  # type: ignore[arg-type]
