@@ -82,7 +82,8 @@ def torch_adamw(implementation: str, arrays: int, size: int) -> Work:
     for param in params:
         param.grad = param.detach() / 10
     options: dict[str, Any] = {implementation: True}
-    return torch.optim.AdamW(params, **options).step
+    step: Callable[[], Any] = torch.optim.AdamW(params, **options).step
+    return step
 
 
 def official_model(spec: Model, inference: bool) -> Any:

@@ -48,7 +48,7 @@ TRANSFORMERS = {
     "eos_token_id": 2,
     "pad_token_id": 1,
 }
-"""Defaults of transformers' xLSTMConfig that differ from those of xLSTMLargeConfig."""
+"""Defaults of transformers' xLSTMConfig that xLSTMLargeConfig does not have."""
 
 SAME = {
     "add_embedding_dropout": False,

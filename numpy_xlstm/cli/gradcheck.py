@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names",
         nargs="*",
-        help="what to check, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
+        help="checks, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
     )
     parser.add_argument(
         "--input",
