@@ -49,7 +49,7 @@ def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` with the weights P as constants of the units."""
-    return CELL.forward(Wx, params, state, ends, params["P"].reshape(3, 1, -1))
+    return CELL.forward(Wx, params, state, ends, params["P"].reshape(3, -1))
 
 
 def backward(
@@ -57,8 +57,9 @@ def backward(
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of P."""
     dWx, dstate0, grads = CELL.backward(dy, cache, dstate)
-    di, df, _, do = np.split(dWx.swapaxes(0, 1), 4, axis=-1)
-    c_prev, c = cache.memory[:-1, 0, 0], cache.memory[1:, 0, 0]
+    di, df, _, do = np.split(dWx, 4, axis=-1)
+    c = scan.by_row(cache.memory[:, 0], cache.R, len(dy))
+    c_prev, c = c[:, :-1], c[:, 1:]
     pairs = (di, c_prev), (df, c_prev), (do, c)
     dP = np.concatenate([(dg * seen).sum(axis=(0, 1)) for dg, seen in pairs])  # [peephole.17]
     return dWx, dstate0, grads | {"P": dP}

@@ -9,17 +9,19 @@ A cell defines its step and the backward of it as functions of numbers. :class:`
 them to the arrays of each step. With numba, they are instead compiled into :func:`loop` and
 :func:`loop_backward`, which compute one number at a time.
 
-Heads are independent of each other. The table gives shapes for NH heads of D units, G gates, the
-last K of which contain R h, and S arrays of memory:
+Heads and rows of a batch are independent of each other, so that the work is split into N parts: a
+part is one of NH heads for r rows. It has U = D·r units, those of D with the r rows of each next to
+each other: R times a matrix (D, r) is a faster product than a matrix (r, D) times Rᵀ. With G gates,
+the last K of which contain R h, and S arrays of memory, the shapes are:
 
-=========  ====================  ==============================================================
-gates      (B, T, G, NH, D)      pre-activations; the forward adds R h
+=========  =================  ================================================================
+gates      (T, N, G, U)       pre-activations; the forward adds R h
 R          (NH, K·D, D)
-units      (E, NH, D)            constants of each unit, such as peephole weights
-h          (T + 1, NH, B, D)     before, between and after the steps
-memory     (T + 1, S, NH, B, D)  as h
-d          (1 + S, NH, B, D)     cotangents of h and of the memory
-=========  ====================  ==============================================================
+units      (E, N, U)          constants of each unit, such as peephole weights
+h          (T + 1, N, U)      before, between and after the steps
+memory     (T + 1, S, N, U)   as h
+d          (1 + S, N, U)      cotangents of h and of the memory
+=========  =================  ================================================================
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,68 +33,81 @@ import numpy as np
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
-from numpy_xlstm.numerics.threads import parallel_map
+from numpy_xlstm.numerics.threads import matmul, parallel_map, spread
 from numpy_xlstm.validation import check_cache, check_like
 
 ROWS = 16
-"""Rows of a batch for each task of a thread; with fewer, the product of a step is slow."""
+"""Largest number of rows in a part; with fewer than half of it, the product of a step is slow."""
 
 WORTH_THREADS = 2**18
 """Smallest size of the gates at which several threads are faster than one."""
 
+BLOCK = 2**16
+"""Units times steps that NumPy copies, or computes derivatives of, at once: they fit into cache."""
+
 advance: Any = None
 retreat: Any = None
-"""Step of one head of one row, and its backward; each :class:`Recurrence` sets its own."""
+"""Step of a part, and its backward; each :class:`Recurrence` sets its own."""
 
 
-def loop(part: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any, ends: Any) -> None:
-    """Run one head of some rows over all steps; R is transposed, (NH, D, K·D)."""
-    (n, first, last), (_, T, G, _, D) = part, gates.shape
-    B, K = last - first, R.shape[2] // D
-    Rh = np.empty((B, K, D), gates.dtype)
+def loop(n: Any, gates: Any, R: Any, units: Any, h: Any, memory: Any, ends: Any) -> None:
+    """Run part n over all steps."""
+    (T, N, G, U), (NH, rows, D) = gates.shape, R.shape
+    r, K, head = U // D, rows // D, n // (N // NH)
+    first = (n - head * (N // NH)) * r
+    Rh = np.empty(K * U, gates.dtype)
     for t in range(T):
-        np.dot(h[t, n, first:last], R[n], Rh.reshape(B, K * D))
-        for b in range(first, last):
-            for k in range(K):
-                for j in range(D):
-                    gates[b, t, G - K + k, n, j] += Rh[b - first, k, j]  # [rec.1]
-            advance(n, b, gates[b, t], units, memory[t], h[t + 1], memory[t + 1])
-            if t >= ends[b]:
-                h[t + 1, n, b] = 0  # it could overflow in padding
+        np.dot(R[head], h[t, n].reshape(D, r), Rh.reshape(rows, r))
+        for k in range(K):
+            for j in range(U):
+                gates[t, n, G - K + k, j] += Rh[k * U + j]  # [rec.1]
+        advance(t, n, gates, units, memory, h)
+        for row in range(r):
+            if t >= ends[first + row]:
+                for j in range(row, U, r):
+                    h[t + 1, n, j] = 0  # it could overflow in padding
 
 
-def loop_backward(part: Any, kept: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
-    """Run backward over all steps; d starts as 0 and ends as the gradient of the first state."""
-    gates, R, units, memory, ends = kept
-    (n, first, last), (_, T, G, _, D) = part, gates.shape
-    B, K = last - first, R.shape[1] // D
-    dRh = np.empty((B, K, D), gates.dtype)
+def loop_backward(
+    n: Any,
+    gates: Any,
+    R: Any,
+    units: Any,
+    memory: Any,
+    ends: Any,
+    dy: Any,
+    dlast: Any,
+    d: Any,
+    dgates: Any,
+) -> None:
+    """Run part n backward, with R transposed; d starts as 0 and ends as that of the first state."""
+    (T, N, G, U), (NH, D, rows) = gates.shape, R.shape
+    r, K, head = U // D, rows // D, n // (N // NH)
+    first = (n - head * (N // NH)) * r
     for t in range(T - 1, -1, -1):
-        for b in range(first, last):
-            if t + 1 == ends[b]:
-                d[:, n, b] = dlast[:, n, b]
-            if t < ends[b]:
-                for j in range(D):
-                    d[0, n, b, j] += dy[b, t, n, j]  # [rec.8]
-                retreat(n, b, gates[b, t], units, memory[t], memory[t + 1], d, dgates[b, t])
-            else:
-                dgates[b, t, :, n] = 0
-            dRh[b - first] = dgates[b, t, G - K :, n]
-        np.dot(dRh.reshape(B, K * D), R[n], d[0, n, first:last])  # [rec.2]
+        for row in range(r):
+            if t + 1 == ends[first + row]:
+                for j in range(row, U, r):
+                    d[:, n, j] = dlast[:, n, j]
+        for j in range(U):
+            d[0, n, j] += dy[t, n, j]  # [rec.8]
+        retreat(t, n, gates, units, memory, d, dgates)
+        dRh = dgates[t, n, G - K :].reshape(rows, r)
+        np.dot(R[head], dRh, d[0, n].reshape(D, r))  # [rec.2]
 
 
 UNIT_BY_UNIT = """
-def advance(n, b, gates, units, before, h, after):
-    for j in range(gates.shape[2]):
-        h[n, b, j], {after} = step(({gates}), ({before}), ({units}))
+def advance(t, n, gates, units, memory, h):
+    for j in range(h.shape[2]):
+        h[t + 1, n, j], {after} = step(({gates}), ({before}), ({units}))
 
-def retreat(n, b, gates, units, before, after, d, dgates):
-    for j in range(gates.shape[2]):
+def retreat(t, n, gates, units, memory, d, dgates):
+    for j in range(d.shape[2]):
         now = ({d})
         factors = derivatives(({gates}), ({before}), ({after}), ({units}))
         {dgates} {dbefore} = step_backward(now, factors)
 """
-"""Source of the loops over the units of one head of one row.
+"""Source of the loops over the units of a part.
 
 The source lists each gate and each array of memory, because numba cannot make a tuple of the
 entries of an array.
@@ -109,11 +124,14 @@ class ScanCache(NamedTuple):
     memory: Array
     ends: Array  # number of steps of each row, (B,)
 
-    def state(self, t: Any) -> list[Array]:
+    def state(self, t: Array) -> list[Array]:
         """Return h and the memory, (B, H) each, after ``t`` steps, one integer for each row."""
-        rows = np.arange(len(self.ends))
-        arrays = [self.h, *self.memory.swapaxes(0, 1)]
-        return [a[t, :, rows].reshape(len(rows), -1) for a in arrays]
+        (steps, N, _), (NH, _, D), B = self.h.shape, self.R.shape, len(t)
+        P = N // NH
+        group, row = np.divmod(np.arange(B), max(1, B // P))
+        arrays = self.h, *self.memory.swapaxes(0, 1)
+        found = [a.reshape(steps, NH, P, D, B // P)[t, :, group, :, row] for a in arrays]
+        return [array.reshape(B, NH * D) for array in found]
 
 
 class Recurrence:
@@ -151,13 +169,13 @@ class Recurrence:
     ) -> None:
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
         self.state, self.cache, self.units = state, cache, units
-        d = [f"d[{k}, n, b, j], " for k in range(len(state._fields))]
+        d = [f"d[{k}, n, j], " for k in range(len(state._fields))]
         arrays = {
-            "gates": [f"gates[{k}, n, j], " for k in range(gates)],
-            "dgates": [f"dgates[{k}, n, j], " for k in range(gates)],
+            "gates": [f"gates[t, n, {k}, j], " for k in range(gates)],
+            "dgates": [f"dgates[t, n, {k}, j], " for k in range(gates)],
             "units": [f"units[{k}, n, j], " for k in range(units)],
-            "before": [f"before[{k}, n, b, j], " for k in range(len(d) - 1)],
-            "after": [f"after[{k}, n, b, j], " for k in range(len(d) - 1)],
+            "before": [f"memory[t, {k}, n, j], " for k in range(len(d) - 1)],
+            "after": [f"memory[t + 1, {k}, n, j], " for k in range(len(d) - 1)],
             "d": d,
             "dbefore": d[1:],
         }
@@ -179,45 +197,51 @@ class Recurrence:
         """
         R = np.ascontiguousarray(params["R"])  # BLAS needs C-order
         R = R.reshape(-1, *R.shape[-2:])
-        (B, T, width), (NH, rows, D) = Wx.shape, R.shape
-        gates = Wx.reshape(B, T, width // (NH * D), NH, D)
-        units = np.full((self.units, NH, D), units, R.dtype)
-        hs = np.empty((T + 1, NH, B, D), gates.dtype)
-        memory = np.empty((T + 1, len(state) - 1, NH, B, D), gates.dtype)
-        for now, start in zip([hs[0], *memory[0]], state, strict=True):
-            now[...] = start.reshape(B, NH, D).swapaxes(0, 1)
-        padded = padding(ends, T)
-        gates[padded] = 0
-        R_transposed = np.ascontiguousarray(R.swapaxes(1, 2))
+        B, T, _ = Wx.shape
+        padded, P = padding(ends, T), groups(B, Wx)
+        Wx[padded] = 0
+        gates = by_part(Wx, R, P)
+        width = len(R) * R.shape[2]
+        units = by_part(np.broadcast_to(units, (B, self.units, width)), R, P)[:, :, 0]
+        start = by_part(np.stack(state, axis=1), R, P)[:, :, 0]
+        h = np.empty((T + 1, *start.shape[1:]), gates.dtype)
+        memory = np.empty((T + 1, *start[1:].shape), gates.dtype)
+        h[0], memory[0] = start[0], start[1:]
         if compiled(gates.dtype):
-            arrays = gates, R_transposed, units, hs, memory, ends
-            in_parts(lambda part: self.loop(part, *arrays), gates)
+            for_each_part(self.loop, gates, R, units, h, memory, ends)
         else:
-            steps, constants, K = by_step(gates), units[:, :, None], rows // D
-            shortest = ends.min(initial=T)
-            for t in range(T):
-                Rh = (hs[t] @ R_transposed).reshape(NH, B, K, D).transpose(2, 0, 1, 3)
-                steps[t, -K:] += Rh  # [rec.1]
-                hs[t + 1], *after = self.step(steps[t], memory[t], constants)
-                if t >= shortest:
-                    hs[t + 1, :, ends <= t] = 0  # it could overflow in padding
-                for array, new in zip(memory[t + 1], after, strict=True):
-                    array[...] = new
-        y = hs[1:].transpose(2, 0, 1, 3).copy().reshape(B, T, NH * D)
+            self.array_loop(gates, R, units, h, memory, ends)
+        y = by_row(h[1:], R, B)
         y[padded] = 0
-        cache = self.cache(gates, R, units, hs, memory, ends)
+        cache = self.cache(gates, R, units, h, memory, ends)
         return y, self.state(*cache.state(ends)), cache
+
+    def array_loop(
+        self, gates: Array, R: Array, units: Array, h: Array, memory: Array, ends: Array
+    ) -> None:
+        """Run all parts over all steps, as :func:`loop` does."""
+        (T, _, G, _), (NH, rows, D), B = gates.shape, R.shape, len(ends)
+        steps, shortest = gates.swapaxes(1, 2), ends.min(initial=T)
+        pre, columns = gates.reshape(T, NH, G * D, B)[:, :, -rows:], h.reshape(T + 1, NH, D, B)
+        for t in range(T):
+            pre[t] += R @ columns[t]  # [rec.1]
+            h[t + 1], *after = self.step(steps[t], memory[t], units)
+            if t >= shortest:
+                columns[t + 1][..., t >= ends] = 0  # it could overflow in padding
+            for array, new in zip(memory[t + 1], after, strict=True):
+                array[...] = new
 
     def backward(
         self, dy: Array, cache: Any, dstate: Sequence[Array]
     ) -> tuple[Array, Any, dict[str, Array]]:
         """Return the gradients of Wx, of the first state and of R, without validation."""
         dWx, dstate0 = self.without_R(dy, cache, dstate)
-        (B, T, _, NH, D), rows = cache.gates.shape, cache.R.shape[1]
-        dgates = dWx.reshape(cache.gates.shape)[:, :, -(rows // D) :]
-        dRh = dgates.transpose(3, 1, 0, 2, 4).reshape(NH, T * B, rows)
-        dR = dRh.swapaxes(1, 2) @ cache.h[:-1].swapaxes(0, 1).reshape(NH, T * B, D)  # [rec.5]
-        return dWx, dstate0, {"R": dR}
+        (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
+        dgates = dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
+        dRh = dgates[:, -(rows // D) :].transpose(2, 1, 3, 0)
+        h = by_row(cache.h[:-1], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
+        dR = [matmul(*head) for head in zip(dRh.reshape(NH, rows, B * T), h, strict=True)]
+        return dWx, dstate0, {"R": np.stack(dR)}  # [rec.5]
 
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
         """Return the gradients of Wx and of the first state, without validation.
@@ -225,32 +249,40 @@ class Recurrence:
         The final state of row b is that after ``ends[b]`` steps; later steps are padding.
         """
         gates, R, units, _, memory, ends = cache
-        B, T, G, NH, D = gates.shape
-        K = R.shape[1] // D
-        dy = np.ascontiguousarray(dy).reshape(B, T, NH, D)
-        last = np.ascontiguousarray(np.stack(dstate).reshape(-1, B, NH, D).swapaxes(1, 2))
-        d, dgates = np.zeros_like(last), np.empty_like(gates)
-        if compiled(gates.dtype):
-            arrays = (gates, R, units, memory, ends), dy, last, d, dgates
-            in_parts(lambda part: self.loop_backward(part, *arrays), gates)
+        (B, T, _), P = dy.shape, gates.shape[1] // len(R)
+        dy = by_part(np.where(padding(ends, T)[..., None], 0, dy), R, P)[:, :, 0]
+        dlast = by_part(np.stack(dstate, axis=1), R, P)[:, :, 0]
+        d, dgates = np.zeros_like(dlast), np.empty_like(gates)
+        kept = gates, np.ascontiguousarray(R.swapaxes(1, 2)), units, memory, ends
+        if P > 1 or compiled(gates.dtype):
+            for_each_part(self.loop_backward, *kept, dy, dlast, d, dgates)
         else:
-            dys = np.where(padding(ends, T)[..., None, None], 0, dy).transpose(1, 2, 0, 3)
-            steps, dsteps = by_step(gates).swapaxes(0, 1), by_step(dgates)
-            before, after = (m.swapaxes(0, 1) for m in (memory[:-1], memory[1:]))
-            factors = self.derivatives(steps, before, after, units[:, :, None])
-            ending = {t: ends == t for t in ends.tolist()}
-            for t in reversed(range(T)):
+            self.array_loop_backward(kept, dy, dlast, d, dgates)
+        dstate0 = [by_row(one[None], R, B)[:, 0] for one in d]
+        for one, last in zip(dstate0, dstate, strict=True):
+            one[ends == 0] = last[ends == 0]
+        return by_row(dgates, R, B), self.state(*dstate0)  # [rec.7]
+
+    def array_loop_backward(
+        self, kept: Any, dy: Array, dlast: Array, d: Array, dgates: Array
+    ) -> None:
+        """Run all parts backward, as :func:`loop_backward` does."""
+        gates, R, units, memory, ends = kept
+        (T, N, G, U), (NH, D, rows), B = gates.shape, R.shape, len(ends)
+        steps, dsteps = gates.transpose(2, 0, 1, 3), dgates.swapaxes(1, 2)
+        dpre, ending = dgates.reshape(T, NH, G * D, B)[:, :, -rows:], set(ends.tolist())
+        columns, last = (array.reshape(len(d), NH, D, B) for array in (d, dlast))
+        before, after = memory[:-1].swapaxes(0, 1), memory[1:].swapaxes(0, 1)
+        for part in reversed(spread(T, T * N * U // BLOCK)):
+            factors = self.derivatives(steps[:, part], before[:, part], after[:, part], units)
+            for t in reversed(range(part.start, part.stop)):
                 if t + 1 in ending:
-                    d[:, :, ending[t + 1]] = last[:, :, ending[t + 1]]
-                d[0] += dys[t]  # [rec.8]
-                found = self.step_backward(d, [a[t] for a in factors])
+                    columns[..., t + 1 == ends] = last[..., t + 1 == ends]
+                d[0] += dy[t]  # [rec.8]
+                found = self.step_backward(d, [array[t - part.start] for array in factors])
                 for array, new in zip([*dsteps[t], *d[1:]], found, strict=True):
                     array[...] = new
-                dRh = dsteps[t, -K:].transpose(1, 2, 0, 3).reshape(NH, B, K * D)
-                np.matmul(dRh, R, out=d[0])  # [rec.2]
-        d[:, :, ends == 0] = last[:, :, ends == 0]
-        dstate0 = self.state(*d.swapaxes(1, 2).reshape(len(d), B, NH * D))
-        return dgates.reshape(B, T, G * NH * D), dstate0  # [rec.7]
+                np.matmul(R, dpre[t], out=columns[0])  # [rec.2]
 
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any
@@ -270,7 +302,7 @@ class Recurrence:
     def checked_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Array, Any]:
         """Validate the arguments of a public backward; return the gradients of Wx, R and state."""
         check_cache(cache, self.cache)
-        B, T, _, NH, D = cache.gates.shape
+        B, T, (NH, _, D) = len(cache.ends), len(cache.gates), cache.R.shape
         check_array("dy", dy, (B, T, NH * D), cache.R.dtype)
         zero = self.state(*(np.zeros((B, NH * D), dy.dtype) for _ in self.state._fields))
         dstate = zero if dstate is None else check_like("dstate", dstate, zero)
@@ -285,23 +317,40 @@ def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable
     return kernel(made)
 
 
-def in_parts(work: Callable[[Any], None], gates: Array) -> None:
-    """Do the work of a loop in parts of one head and some rows, on several threads if it is large.
-
-    The parts, and so the results, do not depend on the number of threads.
-    """
-    B, _, _, NH, _ = gates.shape
+def for_each_part(loop: Callable[..., None], gates: Array, *arrays: Any) -> None:
+    """Run a loop on each part, on several threads if the gates are large."""
+    parts = range(gates.shape[1])
     if gates.size < WORTH_THREADS:
-        for n in range(NH):
-            work((n, 0, B))
+        for n in parts:
+            loop(n, gates, *arrays)
     else:
-        rows = [(b, min(b + ROWS, B)) for b in range(0, B, ROWS)]
-        parallel_map(work, [(n, *each) for n in range(NH) for each in rows])
+        parallel_map(lambda n: loop(n, gates, *arrays), parts)
 
 
-def by_step(gates: Array) -> Array:
-    """Return a view of (B, T, G, NH, D) as (T, G, NH, B, D)."""
-    return gates.transpose(1, 2, 3, 0, 4)
+def groups(B: int, gates: Array) -> int:
+    """Return the number of groups of rows. It does not depend on the number of threads."""
+    if gates.size < WORTH_THREADS or not compiled(gates.dtype):
+        return 1
+    return next((B // r for r in range(ROWS, ROWS // 2 - 1, -1) if B % r == 0), 1)
+
+
+def by_part(array: Array, R: Array, P: int) -> Array:
+    """Copy (B, T, X·H) to (T, N, X, U), with P groups of rows."""
+    (B, T, width), (NH, _, D) = array.shape, R.shape
+    X, r = width // (NH * D), B // P
+    parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
+    return np.ascontiguousarray(parts).reshape(T, NH * P, X, D * r)
+
+
+def by_row(array: Array, R: Array, B: int) -> Array:
+    """Copy (T, N, X, U), or (T, N, U), to (B, T, X·H)."""
+    (T, N), (NH, _, D) = array.shape[:2], R.shape
+    P, X = N // NH, 1 if array.ndim == 3 else array.shape[2]
+    parts = array.reshape(T, NH, P, X, D, B // P).transpose(2, 5, 0, 3, 1, 4)
+    rows = np.empty(parts.shape, array.dtype)
+    for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
+        rows[:, :, steps] = parts[:, :, steps]
+    return rows.reshape(B, T, X * NH * D)
 
 
 def padding(ends: Array, T: int) -> Array:

@@ -5,8 +5,6 @@ pair, ``compute`` and ``compute_backward``, which does not. Stacks, blocks and m
 pair of their parts, so that arguments are checked once.
 """
 
-from contextlib import AbstractContextManager
-from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from numpy_xlstm.errors import CacheError
 from numpy_xlstm.module import Grads, Module, some
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
-from numpy_xlstm.numerics.threads import suited_to
+from numpy_xlstm.numerics.threads import one_blas_thread
 from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
 
 EVALUATION_BLOCK = 256
@@ -269,7 +267,7 @@ class Recurrent(Module):
         check_array("dy", dy, cache.shape, cache.dtype)
         dy = without_padding(self._batch_major(dy), cache.lengths)
         dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
-        with self._blas_threads(dy):
+        with one_blas_thread():
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
         return self._in_layout(dx), self.outer_state(dstate0), grads
 
@@ -287,7 +285,7 @@ class Recurrent(Module):
             block = slice(start, start + steps)
             now = x[:, block]
             left = None if lengths is None else np.clip(lengths - start, 0, now.shape[1])
-            with self._blas_threads(now):
+            with one_blas_thread():
                 out, state, _ = self.compute(now, state, RunOptions(lengths=left))
                 y[:, block] = without_padding(out, left)
         return self._in_layout(y), self.outer_state(state)
@@ -310,7 +308,7 @@ class Recurrent(Module):
         """Check the arguments and run."""
         check_generator("rng", options.rng)
         x, state, lengths = self._enter(x, state, options.lengths)
-        with self._blas_threads(x):
+        with one_blas_thread():
             y, state, kept = self.compute(x, state, options._replace(lengths=lengths))
         y = self._in_layout(without_padding(y, lengths))
         return y, self.outer_state(state), LayerCache.of(self, y, kept, lengths)
@@ -327,15 +325,6 @@ class Recurrent(Module):
         if lengths is not None:
             lengths = check_lengths(lengths, B, T)
         return without_padding(x, lengths), state, lengths
-
-    def _blas_threads(self, x: Array) -> AbstractContextManager[None]:
-        """Return a context in which BLAS uses threads only if the products are large enough."""
-        return suited_to(x.shape[0] * x.shape[1] * self._weights)
-
-    @cached_property
-    def _weights(self) -> int:
-        """Number of parameters, each of which is multiplied once per step."""
-        return self.num_parameters
 
     @property
     def _order(self) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from numpy_xlstm.numerics import (
     generator_or_new,
 )
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.threads import matmul
 
 
 class LinearCache(NamedTuple):
@@ -90,7 +91,7 @@ class Linear(Layer):
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Compute the forward without checks."""
         params = self.params
-        y = x.reshape(-1, self.in_features) @ params["weight"].T  # [linear.1]
+        y = matmul(x.reshape(-1, self.in_features), params["weight"].T)  # [linear.1]
         if "bias" in params:
             y += params["bias"]
         return y.reshape(*x.shape[:-1], self.out_features), LinearCache(x)
@@ -104,10 +105,10 @@ def linear_backward(dy: Array, x: Array, params: Mapping[str, Array]) -> tuple[A
     """Return the gradients of x and of the parameters of a linear map."""
     weight = params["weight"]
     dy_rows, x_rows = dy.reshape(-1, len(weight)), x.reshape(-1, weight.shape[1])
-    grads = {"weight": dy_rows.T @ x_rows}  # [linear.2]
+    grads = {"weight": matmul(dy_rows.T, x_rows)}  # [linear.2]
     if "bias" in params:
         grads["bias"] = dy_rows.sum(axis=0)  # [linear.3]
-    return (dy_rows @ weight).reshape(x.shape), grads  # [linear.4]
+    return matmul(dy_rows, weight).reshape(x.shape), grads  # [linear.4]
 
 
 def drawn_uniformly(

@@ -17,6 +17,7 @@ from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.sequence import SequenceLayer, of_cell
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_positive, sigmoid_and_slope
+from numpy_xlstm.numerics.threads import matmul
 
 
 class mLSTMSequenceCache(NamedTuple):
@@ -104,7 +105,7 @@ class mLSTM(SequenceLayer):
         """Compute the forward without checks. There is no dropout."""
         p, (B, T, D) = self.params, x.shape
         rows = x.reshape(B * T, D)
-        maps = {g: rows @ p[f"W_{g}"].T for g in "qkvifo"}
+        maps = {g: matmul(rows, p[f"W_{g}"].T) for g in "qkvifo"}
         for g in "qvifo":
             maps[g] += p[f"b_{g}"]  # [mlstm.1] [mlstm.2] [mlstm.4]
         maps["k"] += p["b_k"] * root(self.qk_dim // self.num_heads, x)  # [mlstm.3]
@@ -127,7 +128,7 @@ class mLSTM(SequenceLayer):
         dx = np.zeros_like(rows)
         for g, d in zip("qkvifo", [*dmaps, do_pre], strict=True):
             dg = d.reshape(len(rows), len(self.params[f"b_{g}"]))
-            grads[f"W_{g}"] = dg.T @ rows  # [mlstm.33]
+            grads[f"W_{g}"] = matmul(dg.T, rows)  # [mlstm.33]
             grads[f"b_{g}"] = dg.sum(axis=0) * (root_DK if g == "k" else 1)  # [mlstm.32]
-            dx += dg @ self.params[f"W_{g}"]  # [mlstm.34]
+            dx += matmul(dg, self.params[f"W_{g}"])  # [mlstm.34]
         return dx.reshape(x.shape), dstate0, grads

@@ -16,6 +16,7 @@ from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
+from numpy_xlstm.numerics.threads import matmul
 from numpy_xlstm.validation import output_size
 
 
@@ -119,7 +120,7 @@ class SequenceLayer(Recurrent):
             return unroll(self.cell, x, state, lengths=options.lengths)
         (B, T, D), p, kernel = x.shape, self.params, self.kernel
         ends = np.full(B, T) if options.lengths is None else options.lengths
-        Wx = x.reshape(-1, D) @ p["W"].T
+        Wx = matmul(x.reshape(-1, D), p["W"].T)
         Wx += p["b"]
         of_cell = {name: getattr(self.cell, name) for name in kernel.options}
         y, state, kept = kernel.module.forward(
@@ -134,8 +135,8 @@ class SequenceLayer(Recurrent):
         x, kept = cache
         dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])
-        dx = (rows @ self.params["W"]).reshape(x.shape)  # [rec.3]
-        dW = rows.T @ x.reshape(-1, x.shape[-1])  # [rec.4]
+        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.3]
+        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.4]
         found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.6]
         shaped = {name: found[name].reshape(array.shape) for name, array in self.params.items()}
         return dx, dstate0, Grads(shaped)

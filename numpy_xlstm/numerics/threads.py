@@ -1,30 +1,40 @@
 """Independent pieces of work on several cores, with the extra ``fast``.
 
-Threads of a BLAS library are of little use for products of many small matrices. Threads that each
-compute some rows and heads are faster, because NumPy releases the interpreter lock. BLAS must then
-not start threads as well; ``threadpoolctl`` limits it.
+Within a layer, BLAS uses one thread, and the threads are those of :func:`parallel_map`: NumPy
+releases the interpreter lock. After a product on several threads, those of OpenBLAS wait in a loop
+that occupies a core for some milliseconds, so that the two kinds of threads delay each other.
+``threadpoolctl`` limits BLAS.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import copy_context
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
+import numpy as np
+
+from numpy_xlstm.numerics.arrays import Array
+
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
-WORTH_BLAS_THREADS = 2**28
-"""Number of multiplications in a call from which BLAS threads make it faster."""
+BLOCKS = 4
+"""Number of blocks of :func:`matmul`, fixed so that rounding does not depend on the threads."""
+
+WORTH_THREADS = 2**26
+"""Smallest number of multiplications of which several threads make a product faster."""
 
 _limits = Lock()
 _inside = 0
 """Number of callers that limit BLAS now. The first stores in ``_found`` what the last restores."""
 _found: list[int] = []
+_in_a_thread: ContextVar[bool] = ContextVar("_in_a_thread", default=False)
 
 
 def spread(size: int, count: int) -> list[slice]:
@@ -34,39 +44,65 @@ def spread(size: int, count: int) -> list[slice]:
 
 
 def num_threads() -> int:
-    """Return the number of threads that BLAS may use now; 1 without ``threadpoolctl``."""
-    blas = blas_library()
-    return 1 if blas is None else max((one["num_threads"] for one in blas.info()), default=1)
+    """Return the number of threads that may be used now: that of BLAS outside of layers.
+
+    It is 1 without ``threadpoolctl``, and within the work of :func:`parallel_map`.
+    """
+    if _in_a_thread.get():
+        return 1
+    with _limits:
+        counts = _found if _inside else [library.num_threads for library in blas_libraries()]
+        return max(counts, default=1)
 
 
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads.
-
-    BLAS starts no threads meanwhile, so :func:`num_threads` is 1 within ``work``.
-    """
-    count = min(len(parts), num_threads())
+    """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads."""
+    count = min(num_threads(), len(parts))
     with one_blas_thread():
         if count <= 1:
             return [work(part) for part in parts]
-        with ThreadPoolExecutor(count) as pool:
-            results = [pool.submit(copy_context().run, work, part) for part in parts]
-            return [result.result() for result in results]
+        results: dict[int, Result] = {}
+        left = iter(range(len(parts)))  # a thread that is free takes the next
+
+        def take_parts() -> None:
+            _in_a_thread.set(True)
+            for n in left:
+                results[n] = work(parts[n])
+
+        others = [pool().submit(copy_context().run, take_parts) for _ in range(count - 1)]
+        try:
+            copy_context().run(take_parts)
+        finally:
+            wait(others)
+        for other in others:
+            other.result()
+        return [results[n] for n in range(len(parts))]
 
 
-def suited_to(work: int) -> AbstractContextManager[None]:
-    """Return a context in which BLAS starts no threads if ``work`` multiplications are too few.
+@cache
+def pool() -> ThreadPoolExecutor:
+    """Return the threads of this process."""
+    return ThreadPoolExecutor()
 
-    If another program uses a core, each product on two threads waits for that core.
-    """
-    return nullcontext() if work >= WORTH_BLAS_THREADS else one_blas_thread()
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=pool.cache_clear)  # a child has no threads
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Return a @ b for matrices, with the rows of ``a`` on several threads if it is large."""
+    if a.size * b.shape[1] < WORTH_THREADS:
+        return a @ b
+    out = np.empty((len(a), b.shape[1]), a.dtype)
+    parallel_map(lambda rows: np.matmul(a[rows], b, out=out[rows]), spread(len(a), BLOCKS))
+    return out
 
 
 @contextmanager
 def one_blas_thread() -> Iterator[None]:
     """Limit BLAS to one thread until all callers, in any thread, have left this context."""
     global _inside, _found
-    blas = blas_library()
-    libraries = [] if blas is None else blas.lib_controllers
+    libraries = blas_libraries()
     with _limits:
         if not _inside:
             _found = [library.num_threads for library in libraries]
@@ -81,6 +117,12 @@ def one_blas_thread() -> Iterator[None]:
             if not _inside:
                 for library, count in zip(libraries, _found, strict=True):
                     library.set_num_threads(count)
+
+
+def blas_libraries() -> list[Any]:
+    """Return controllers of the BLAS libraries; none without ``threadpoolctl``."""
+    blas = blas_library()
+    return [] if blas is None else blas.lib_controllers
 
 
 @cache

@@ -1,10 +1,13 @@
-"""BLAS threads are limited during a request, and restored after the last one."""
+"""Threads: BLAS is limited during a request, and the package's own do the work."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import pytest
 
 from numpy_xlstm.numerics import threads
@@ -22,24 +25,43 @@ def blas() -> Iterator[Any]:
         yield library
 
 
-@pytest.mark.usefixtures("blas")
-def test_the_last_who_leaves_restores_what_the_first_has_found() -> None:
+def test_the_last_who_leaves_restores_what_the_first_has_found(blas: Any) -> None:
     first, second = ExitStack(), ExitStack()
     first.enter_context(threads.one_blas_thread())
     second.enter_context(threads.one_blas_thread())
     first.close()
-    assert threads.num_threads() == 1
+    assert [each.num_threads for each in threads.blas_libraries()] == [1] * len(blas.info())
     second.close()
     assert threads.num_threads() == 2
 
 
 @pytest.mark.usefixtures("blas")
-def test_few_multiplications_get_one_thread_and_many_get_all() -> None:
-    with threads.suited_to(threads.WORTH_BLAS_THREADS - 1):
-        assert threads.num_threads() == 1
-    with threads.suited_to(threads.WORTH_BLAS_THREADS):
-        assert threads.num_threads() == 2
-    assert threads.num_threads() == 2
+def test_a_product_in_blocks_is_the_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((37, 5)), rng.standard_normal((5, 4))
+    whole = threads.matmul(a, b)
+    monkeypatch.setattr(threads, "WORTH_THREADS", 0)
+    blocks: list[int] = []
+    product = np.matmul
+    monkeypatch.setattr(
+        threads.np, "matmul", lambda x, y, out: (blocks.append(len(x)), product(x, y, out))
+    )
+    assert np.abs(threads.matmul(a, b) - whole).max() < 1e-14
+    assert sorted(blocks) == [9, 9, 9, 10]
+
+
+def test_a_child_process_has_threads_of_its_own() -> None:
+    code = """
+import os
+from numpy_xlstm.numerics import threads
+with threads.blas_library().limit(limits=2):
+    assert threads.parallel_map(abs, range(-9, 0)) == list(range(9, 0, -1))
+    child = os.fork()
+    if not child:
+        os._exit(threads.parallel_map(abs, [-3, -4]) != [3, 4])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
 @pytest.mark.usefixtures("blas")
@@ -58,7 +80,9 @@ def test_pieces_get_as_many_threads_as_blas_has_and_no_more() -> None:
 
 
 @pytest.mark.usefixtures("blas")
-def test_pieces_within_one_thread_are_done_in_this_thread() -> None:
+def test_pieces_of_a_piece_are_done_in_its_thread() -> None:
+    def names(_: int) -> set[str]:
+        return set(threads.parallel_map(lambda _: threading.current_thread().name, range(3)))
+
     with threads.one_blas_thread():
-        names = threads.parallel_map(lambda _: threading.current_thread().name, range(3))
-    assert set(names) == {threading.current_thread().name}
+        assert all(len(each) == 1 for each in threads.parallel_map(names, range(4)))
