@@ -1,5 +1,6 @@
 """Costs of a step in counts of Python and NumPy calls and bytes of residuals, without times."""
 
+import gc
 import sys
 import tracemalloc
 from collections.abc import Callable
@@ -52,11 +53,13 @@ def calls(work: Callable[[], Any]) -> int:
         found += event in ("call", "c_call")
 
     before = sys.getprofile()
+    gc.disable()  # its callbacks would be counted too
     sys.setprofile(count)
     try:
         work()
     finally:
         sys.setprofile(before)
+        gc.enable()
     return found
 
 

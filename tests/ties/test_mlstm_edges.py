@@ -137,7 +137,7 @@ def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
         parts.append(len(slices))
         return parallel_map(work, slices)
 
-    monkeypatch.setattr(chunkwise, "WORTH_THREADS", {False: 0, True: 0})
+    monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
     for module in (chunkwise, threads):
         monkeypatch.setattr(module, "num_threads", lambda: 2)
     monkeypatch.setattr(shared, "parallel_map", count)

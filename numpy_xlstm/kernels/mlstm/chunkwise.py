@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.functions import kernel
 from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.kernels.mlstm.matrices import (
     decayed,
@@ -32,8 +32,8 @@ from numpy_xlstm.numerics.threads import num_threads
 CHUNK_SIZE = 64
 """Default number of steps per chunk."""
 
-WORTH_THREADS = {False: 2**20, True: 2**18}
-"""Smallest size of q and v at which several threads are faster, in NumPy and compiled."""
+WORTH_THREADS = 2**20
+"""Smallest size of q and v at which several threads are faster."""
 
 
 def mlstm_chunkwise(
@@ -265,7 +265,7 @@ def chunks(
 
 def worth_threads(q: Array, v: Array) -> int:
     """Return the number of threads to use: 1 for small arrays."""
-    return num_threads() if q.size + v.size >= WORTH_THREADS[compiled(q.dtype)] else 1
+    return num_threads() if q.size + v.size >= WORTH_THREADS else 1
 
 
 @kernel
