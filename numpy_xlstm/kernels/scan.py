@@ -238,9 +238,9 @@ class Recurrence:
         dWx, dstate0 = self.without_R(dy, cache, dstate)
         (B, T, _), (NH, rows, D) = dWx.shape, cache.R.shape
         dgates = dWx.reshape(B * T, dWx.shape[2] // (NH * D), NH, D)
-        dRh = dgates[:, -(rows // D) :].transpose(2, 1, 3, 0)
+        dRh = dgates[:, -(rows // D) :].transpose(2, 0, 1, 3).reshape(NH, B * T, rows)
         h = by_row(cache.h[:-1], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
-        dR = [matmul(*head) for head in zip(dRh.reshape(NH, rows, B * T), h, strict=True)]
+        dR = [matmul(dRh[n].T, h[n]) for n in range(NH)]
         return dWx, dstate0, {"R": np.stack(dR)}  # [rec.5]
 
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
