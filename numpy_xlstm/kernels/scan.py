@@ -258,7 +258,7 @@ class Recurrence:
             for_each_part(self.loop_backward, *kept, dy, dlast, d, dgates)
         else:
             self.array_loop_backward(kept, dy, dlast, d, dgates)
-        dstate0 = [by_row(one[None], R, B)[:, 0] for one in d]
+        dstate0 = by_row(d, R, B).swapaxes(0, 1).copy()
         for one, last in zip(dstate0, dstate, strict=True):
             one[ends == 0] = last[ends == 0]
         return by_row(dgates, R, B), self.state(*dstate0)  # [rec.7]

@@ -113,7 +113,7 @@ def slstm_block(s: Sizes, K: int = 4) -> Table:
         "layer.scan.gates": B * T * 4 * D,
         "layer.scan.h": B * (T + 1) * D,
         "layer.scan.memory": B * (T + 1) * 3 * D,
-        "layer.scan.units": D,
+        "layer.scan.units": B * D,
         "layer.scan.ends": 2 * B,
         "layer.norm.normed": B * T * D,
         "layer.norm.scale": B * T * NH,
