@@ -21,7 +21,7 @@ from numpy_xlstm.numerics import (
     check_positive,
 )
 from numpy_xlstm.training import ranks, text
-from numpy_xlstm.training.optimizers import diverged
+from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step

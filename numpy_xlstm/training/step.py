@@ -25,7 +25,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
-from numpy_xlstm.training.optimizers import AdamW, diverged
+from numpy_xlstm.training.protocol import Optimizer, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
 from numpy_xlstm.validation import check_like
 
@@ -78,7 +78,7 @@ class StepResult(NamedTuple):
 
 def train_step(
     model: RecurrentModel,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     batch: Batch,
     *,
     lr: float | None = None,
@@ -95,7 +95,7 @@ def train_step(
     ----------
     model : RecurrentModel
         Model that maps tokens (B, T) to logits (B, T, V).
-    optimizer : AdamW
+    optimizer : Optimizer
         Optimiser made from this model's ``params``.
     batch : Batch
         Inputs and targets, (B, T). The loss is the mean over all targets that count.
@@ -134,8 +134,7 @@ def train_step(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm import LSTM
-    >>> from numpy_xlstm.models import LanguageModel
+    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(3, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> optimizer = AdamW(model.params, lr=0.02)
