@@ -14,7 +14,8 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.models import RecurrentModel, SpecialTokens
+from numpy_xlstm.layers import Recurrent
+from numpy_xlstm.models import SpecialTokens
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -64,7 +65,7 @@ class Checkpoint(NamedTuple):
 
 def save_checkpoint(
     path: str | Path,
-    model: RecurrentModel,
+    model: Recurrent,
     *,
     tokenizer: Tokenizer | None = None,
     training: Mapping[str, Any] | None = None,
@@ -78,7 +79,7 @@ def save_checkpoint(
     path : str or Path
         ``*.npz`` or ``*.safetensors``. At any time, the file has either the complete old or the
         complete new content.
-    model : RecurrentModel
+    model : Recurrent
         A language model, an :class:`xLSTMBlockStack`, or one of :class:`LSTM`, :class:`GRU`,
         :class:`RNN`, :class:`sLSTM` and :class:`mLSTM`.
     tokenizer, training, arrays

@@ -13,12 +13,9 @@ from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
+from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.paper_configs import (
-    mLSTMBlockConfig,
-    sLSTMBlockConfig,
-    xLSTMBlockStackConfig,
-)
+from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads

@@ -25,9 +25,6 @@ from numpy_xlstm.numerics import (
     generator_or_new,
 )
 
-RecurrentModel = Recurrent
-"""Type of everything that can be trained, evaluated and saved: a recurrent layer or model."""
-
 
 class SpecialTokens(NamedTuple):
     """Ids of the special tokens of a checkpoint.

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING, choice
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.models import RecurrentModel
+from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
@@ -34,7 +34,7 @@ class TrainingState:
 
     Attributes
     ----------
-    model : RecurrentModel
+    model : Recurrent
         Model, which is trained in place.
     optimizer : Optimizer
         Optimiser made from this model's ``params``, such as :class:`AdamW`.
@@ -69,7 +69,7 @@ class TrainingState:
     (7, True)
     """
 
-    model: RecurrentModel
+    model: Recurrent
     optimizer: Optimizer
     rng: np.random.Generator
     step: int = 0
@@ -185,7 +185,7 @@ def _rows(carried: Any) -> int:
 
 
 def _carried(
-    model: RecurrentModel, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
+    model: Recurrent, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
 ) -> Any:
     """Return the carried state of this rank, in the structure of the model's state."""
     stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}
