@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from numpy_xlstm.numerics import (
     is_number,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
+from numpy_xlstm.training.adamw_block import Block, largest
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.protocol import diverged
@@ -168,9 +169,9 @@ class AdamW:
         """Raise an error unless all numbers and the squares of the gradients are finite."""
         for name, g in grads.items():
             check_array(f"grads[{name!r}]", g, g.shape)
-            if (largest := scale * _largest(g)) > np.finfo(g.dtype).max ** 0.5:
+            if (size := scale * largest(g)) > np.finfo(g.dtype).max ** 0.5:
                 raise NonFiniteError(  # an infinite square would stay in the second moment
-                    f"grads[{name!r}]: expected entries whose squares are finite; got {largest:.3g}"
+                    f"grads[{name!r}]: expected entries whose squares are finite; got {size:.3g}"
                 )
         for name, p in params.items():
             check_array(name, p, p.shape)
@@ -178,10 +179,10 @@ class AdamW:
     def _check_finite(self, block: "Block", lr: float) -> None:
         """Raise an error unless a trial step on copies gives finite numbers."""
         tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
-        largest = tried.update()
+        change = tried.update()
         if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
             reason = f"{block.name}: expected finite numbers after the update"
-            raise diverged(self, reason, lr, largest)
+            raise diverged(self, reason, lr, change)
 
     def _blocks(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
@@ -285,29 +286,6 @@ class AdamW:
             array[...] = arrays[name]
 
 
-class Block(NamedTuple):
-    """A part of a parameter p with gradient g, moments m and v, and the factors of a step."""
-
-    name: str
-    p: Array
-    g: Array
-    m: Array
-    v: Array
-    scale: float  # of g
-    factors: adamw.Factors
-
-    def update(self) -> float:
-        """Update p, m and v in place; return the largest change of p apart from weight decay."""
-        return _largest(adamw.update(*self[1:]))
-
-    def is_harmless(self) -> bool:
-        """Return whether a bound, which holds in every reasonable step, proves finite results."""
-        (P, G, M, V), by = map(_norm, self[1:5]), self.factors
-        G *= self.scale
-        bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G
-        return bound < float(np.finfo(self.p.dtype).max) / 2
-
-
 def _checked_options(
     params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
 ) -> tuple[float, tuple[float, float], float, float]:
@@ -350,14 +328,3 @@ def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
     rows = max(1, most * total // max(1, size))
     for start in range(0, total, rows):
         yield tuple(array[start : start + rows] for array in arrays)
-
-
-def _norm(array: Array) -> float:
-    """Return a bound on the absolute values of entries whose squares do not underflow."""
-    flat = array.ravel("K")
-    return float(np.sqrt(np.dot(flat, flat)))
-
-
-def _largest(array: Array) -> float:
-    """Return the largest absolute value without an array of absolute values."""
-    return float(max(array.max(initial=0), -array.min(initial=0)))
