@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy.typing as npt
 
-from numpy_xlstm.checkpoints.description import MAPPED, Content, OnProgress, Pretrained
+from numpy_xlstm.checkpoints.description import MAPPED, Content, Pretrained
 from numpy_xlstm.checkpoints.folders import CONFIGS, find_arrays
 from numpy_xlstm.checkpoints.formats import FORMATS
+from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.tensors import Tensors, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models.layouts import LAYOUTS

@@ -4,8 +4,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.description import Format, OnProgress, Saving
+from numpy_xlstm.checkpoints.description import Format, Saving
 from numpy_xlstm.checkpoints.formats import FORMATS
+from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer

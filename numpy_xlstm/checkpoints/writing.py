@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.description import OnProgress, Saving
+from numpy_xlstm.checkpoints.description import Saving
 from numpy_xlstm.checkpoints.folders import INDEX, TOKENIZER, WHOLE, yaml_package
+from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.safetensors import FLOATS, numpy_dtype, write_safetensors
 from numpy_xlstm.disk import new_folder, replacing, write_text
 from numpy_xlstm.generation import HuggingFaceTokenizer

@@ -117,7 +117,7 @@ def _write_large(model: xLSTMLarge, path: Path, options: Saving) -> None:
     write_folder(path, "config.yaml", fields, single.params, dtype, options, names)
 
 
-XLSTM = Format(
+XLSTM: Format = Format(
     "xlstm",
     (xLSTMLMModel, xLSTMBlockStack),
     lambda content: not content.values.keys().isdisjoint({"mlstm_block", "slstm_block"}),
@@ -128,7 +128,7 @@ XLSTM = Format(
 """``config.yaml`` for ``xLSTMLMModelConfig`` or ``xLSTMBlockStackConfig`` through dacite, and the
 state dict. ``layout`` is the backend in whose layout R and b of an sLSTM are stored."""
 
-XLSTM_LARGE = Format(
+XLSTM_LARGE: Format = Format(
     "xlstm-large",
     (xLSTMLarge,),
     lambda content: {"embedding_dim", "num_heads"} <= content.values.keys(),

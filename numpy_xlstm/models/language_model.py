@@ -125,6 +125,7 @@ class LanguageModel(StateDict, Recurrent):
     """Names of embedding, body and head."""
 
     Cache = LanguageModelCache
+    _head: Linear
 
     def __init__(
         self,

@@ -146,8 +146,7 @@ def train_step(
     """
     check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    known: StepOptions = {"max_norm": max_norm, "accumulate": accumulate, "recompute": recompute}
-    check_step_options(model, **known, comm=comm)
+    check_step_options(model, max_norm, accumulate, recompute, comm)
     rows = _rows(batch, state, accumulate, comm)
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:

@@ -9,7 +9,7 @@ from numpy_xlstm.numerics import Array
 
 
 def softplus_slope(pre: Array) -> Array:
-    return -1 / (1 + np.exp(-pre))  # type: ignore[no-any-return]
+    return -1 / (1 + np.exp(-pre))
 
 
 DECAY = Kind(lambda pre: -np.log1p(np.exp(pre)), softplus_slope, (-6, -3))

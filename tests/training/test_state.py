@@ -72,6 +72,7 @@ def test_every_generator_goes_on(bits: str, tmp_path: Path) -> None:
 def test_the_options_of_the_optimiser_come_back(tmp_path: Path) -> None:
     start().save(tmp_path / "state.npz")
     optimizer = TrainingState.load(tmp_path / "state.npz", decays=lambda n, a: True)[0].optimizer
+    assert isinstance(optimizer, AdamW)
     assert (optimizer.lr, optimizer.betas) == (0.02, (0.8, 0.99))
     assert (optimizer.eps, optimizer.weight_decay) == (1e-7, 0.1)
     assert optimizer.decays("b", np.ones(1))
