@@ -24,7 +24,6 @@ from numpy_xlstm.kernels.functions import (
 )
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
-
 EXPONENTIAL = {"sigmoid": False, "exp": True}
 """Kinds of the forget gate that this kernel has, as a constant of all units."""
 
