@@ -144,9 +144,9 @@ def train_step(
     >>> losses[0] > 1.0 and losses[-1] < 0.1
     True
     """
+    check_step_options(model, max_norm, accumulate, recompute, comm)
     check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    check_step_options(model, max_norm, accumulate, recompute, comm)
     rows = _rows(batch, state, accumulate, comm)
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
