@@ -43,6 +43,18 @@ def normal(tree: Any, rng: np.random.Generator) -> Any:
     return tree_map(lambda a: rng.standard_normal(a.shape).astype(np.float32).astype(a.dtype), tree)
 
 
+class Untouched(np.ndarray):
+    """An array that raises an error in any computation."""
+
+    def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("something is computed")
+
+
+def untouched(cell: Any) -> Any:
+    """Return a cell that raises an error when it computes."""
+    return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
+
+
 class Unrolled(Module):
     """A cell over a sequence, as a layer for gradcheck."""
 

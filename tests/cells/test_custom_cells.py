@@ -1,6 +1,5 @@
 """Both GRUs, Elman and peephole LSTM: 50 digits, all gradients, bad input, seeded mistakes."""
 
-import re
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from numpy_xlstm.cells.gru_original import OriginalGRUCell
 from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.module import Module
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import enter_backward
@@ -253,73 +252,6 @@ def test_planted_errors_are_caught(cell: type[Any], right: str, wrong: str) -> N
     assert {row.method for row in report.failures} == {"complex", "difference", "adjoint"}
 
 
-class Untouched(np.ndarray):
-    """An array that raises an error in any computation."""
-
-    def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
-        raise AssertionError("something is computed")
-
-
-def _untouched(cell: Any) -> Any:
-    return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
-
-
-@custom_cells
-def test_that_a_computation_would_be_noticed(custom: str) -> None:
-    cell, xs, state, _ = build(custom, 2, 1, 3, 4)
-    h, _, cache = cell.forward(xs[:, 0], state)
-    with pytest.raises(AssertionError, match="something is computed"):
-        _untouched(cell).forward(xs[:, 0], state)
-    with pytest.raises(AssertionError, match="something is computed"):
-        _untouched(cell).backward(h, cache)
-
-
-BAD: list[tuple[Any, type[Exception], str]] = [
-    (lambda x, s: (x[:, None], s), ShapeError, "x: expected shape (batch, 3); got (2, 1, 3)"),
-    (lambda x, s: (x[:, :2], s), ShapeError, "x: expected shape (batch, 3); got (2, 2)"),
-    (lambda x, s: (x[:0], s), ShapeError, "x: expected a batch of at least 1"),
-    (lambda x, s: (x.tolist(), s), DTypeError, "x: expected a NumPy array; got list"),
-    (lambda x, s: (x.astype(int), s), DTypeError, "got int64; write x.astype(np.float64)"),
-    (lambda x, s: (x.astype(np.float32), s), DTypeError, "x: expected float64, the dtype of the"),
-    (lambda x, s: (x * np.nan, s), NonFiniteError, "x: expected finite numbers; got nan"),
-    (lambda x, s: (x, s.h), ShapeError, "state: expected a tuple (h"),
-    (lambda x, s: (x, (*s, s.h)), ShapeError, "state: expected a tuple (h"),
-    (lambda x, s: (x, s._replace(h=s.h[:1])), ShapeError, "state.h: expected shape (2, 4)"),
-    (lambda x, s: (x, s._replace(h=s.h[:, :3])), ShapeError, "state.h: expected shape (2, 4)"),
-    (lambda x, s: (x, s._replace(h=s.h.astype(np.float32))), DTypeError, "state.h: expected"),
-    (lambda x, s: (x, s._replace(h=s.h + np.inf)), NonFiniteError, "state.h: expected finite"),
-]
-
-
-@custom_cells
-@pytest.mark.parametrize(("spoil", "error", "message"), BAD)
-def test_bad_input_of_the_forward(custom: str, spoil: Any, error: Any, message: str) -> None:
-    cell, xs, state, _ = build(custom, 2, 1, 3, 4)
-    with pytest.raises(error, match=re.escape(message)):
-        _untouched(cell).forward(*spoil(xs[:, 0], state))
-
-
-BAD_BACKWARD: list[tuple[Any, type[Exception], str]] = [
-    (lambda dh, d: (dh[:1], d), ShapeError, "dh: expected shape (2, 4); got (1, 4)"),
-    (lambda dh, d: (dh[:, :3], d), ShapeError, "dh: expected shape (2, 4); got (2, 3)"),
-    (lambda dh, d: (dh.astype(np.float32), d), DTypeError, "dh: expected float64"),
-    (lambda dh, d: (dh * np.nan, d), NonFiniteError, "dh: expected finite numbers"),
-    (lambda dh, d: (dh, d.h), ShapeError, "dstate: expected a tuple (h"),
-    (lambda dh, d: (dh, (*d, d.h)), ShapeError, "dstate: expected a tuple (h"),
-    (lambda dh, d: (dh, d._replace(h=d.h[:1])), ShapeError, "dstate.h: expected shape (2, 4)"),
-]
-
-
-@custom_cells
-@pytest.mark.parametrize(("spoil", "error", "message"), BAD_BACKWARD)
-def test_bad_input_of_the_backward(custom: str, spoil: Any, error: Any, message: str) -> None:
-    cell, xs, state, rng = build(custom, 2, 1, 3, 4)
-    h, after, cache = cell.forward(xs[:, 0], state)
-    dh, dstate = spoil(normal(h, rng), normal(after, rng))
-    with pytest.raises(error, match=re.escape(message)):
-        _untouched(cell).backward(dh, cache, dstate)
-
-
 @custom_cells
 def test_foreign_caches_and_states(custom: str) -> None:
     cell, xs, _, rng = build(custom, 2, 1, 3, 4)
@@ -352,26 +284,3 @@ def test_a_cell_without_a_type_of_its_cache() -> None:
     expected = "Mine: expected a class attribute Cache, the type of its cache; got none"
     with pytest.raises(AttributeError, match=expected):
         enter_backward(Mine(), np.ones((2, 4)), (np.ones((2, 3)),), None)
-
-
-@custom_cells
-@pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
-    [
-        ((0, 4), {}, OptionError, "input_size: expected a whole number, at least 1; got 0"),
-        ((3, 4.0), {}, OptionError, "hidden_size: expected a whole number, at least 1; got 4.0"),
-        ((3, 4), {"dtype": int}, DTypeError, "dtype: expected one of float32"),
-        ((3, 4), {"dtype": np.float16}, DTypeError, "dtype: expected one of float32"),
-        ((3, 4), {"rng": 3}, OptionError, "rng: expected"),
-    ],
-)
-def test_bad_options(custom: str, arguments: Any, options: Any, error: Any, message: str) -> None:
-    with pytest.raises(error, match=re.escape(message)):
-        CUSTOM_CELLS[custom](*arguments, **options)
-    with pytest.raises(OptionError, match="batch_size: expected a whole number"):
-        CUSTOM_CELLS[custom](3, 4).init_state(0)
-
-
-def test_another_nonlinearity() -> None:
-    with pytest.raises(OptionError, match="nonlinearity: expected one of 'tanh', 'relu'; got 'g"):
-        ElmanCell(3, 4, nonlinearity="gelu")

@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from scipy.linalg import block_diag
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.layers import HeadwiseLinear, Linear
 from tests.layers.points import arrays, assert_inputs_are_kept, filled, leading, seeds
@@ -134,31 +133,3 @@ def test_there_is_no_bias_unless_asked_for() -> None:
     layer = HeadwiseLinear(6, 3)
     assert {name: a.shape for name, a in layer.params.items()} == {"weight": (3, 2, 2)}
     assert layer.out_features == 6
-
-
-def test_bad_options() -> None:
-    with pytest.raises(OptionError, match="num_heads: expected a divisor of in_features = 6; got"):
-        HeadwiseLinear(6, 4)
-    with pytest.raises(OptionError, match="num_heads: expected a divisor of out_features = 5"):
-        HeadwiseLinear(6, 3, out_features=5)
-    with pytest.raises(OptionError, match=r"num_heads: .*at least 1; got 0"):
-        HeadwiseLinear(6, 0)
-    with pytest.raises(OptionError, match=r"out_features: .*got 0"):
-        HeadwiseLinear(6, 3, out_features=0)
-    with pytest.raises(DTypeError, match=r"dtype: expected one of .*got int64"):
-        HeadwiseLinear(6, 3, dtype=np.int64)
-
-
-def test_bad_input_and_cotangent() -> None:
-    layer = HeadwiseLinear(6, 3, out_features=3)
-    with pytest.raises(ShapeError, match=r"x: expected shape \(2, 6\); got \(2, 5\)"):
-        layer.forward(np.ones((2, 5)))
-    with pytest.raises(DTypeError, match="x: expected float64"):
-        layer.forward(np.ones((2, 6), np.float32))
-    with pytest.raises(NonFiniteError, match=r"x: .*got nan"):
-        layer.forward(np.full((2, 6), np.nan))
-    _, cache = layer.forward(np.ones((2, 6)))
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3\); got \(2, 6\)"):
-        layer.backward(np.ones((2, 6)), cache)
-    with pytest.raises(NonFiniteError, match=r"dy: .*got inf"):
-        layer.backward(np.full((2, 3), np.inf), cache)
