@@ -116,9 +116,6 @@ def owner_name(name: str) -> str:
     return {"weight_ih": "W", "weight_hh": "R", "weight_hr": "W_hr"}[name[:9]]
 
 
-X, H = np.ones((2, 5, 3)), np.ones((4, 2, 4))
-
-
 def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
     layer = LSTM(3, 4, rng=np.random.default_rng(9))
     before = layer.state_dict()

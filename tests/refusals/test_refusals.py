@@ -3,7 +3,8 @@
 A table consists of paragraphs of Python statements. The first one is the setup of all others. An
 indented line after a statement is the error that it must raise, by the name of its class, and the
 start of its message; "..." stands for any text. All other statements must succeed. After a line
-``for name in values:``, the rest of the paragraph is repeated for every value.
+``for name in values:``, the rest of the paragraph is repeated for every value, and {name} in a
+message is the value.
 """
 
 import ast
@@ -57,6 +58,7 @@ def problems(program: Sequence[Step], names: dict[str, Any]) -> Iterator[str]:
         if not error:
             exec(code, names)
             continue
+        message = re.sub(r"\{(\w+)\}", lambda name: _shown(names[name[1]]), message)
         expected, got = f"{error}: {message}", "no error"
         try:
             exec(code, names)
@@ -65,6 +67,10 @@ def problems(program: Sequence[Step], names: dict[str, Any]) -> Iterator[str]:
         pattern = re.escape(expected).replace(r"\.\.\.", ".*")
         if not re.match(pattern, got, re.DOTALL):
             yield f"{code}\n    expected {expected}\n    got {got}"
+
+
+def _shown(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
 
 
 def paragraphs() -> Iterator[Any]:
@@ -89,7 +95,7 @@ def test_refused(setup: str, paragraph: str) -> None:
         "int('3')\n    ValueError: invalid",
         "int('a')\n    TypeError: invalid",
         "int('a')\n    ValueError: valid",
-        "for text in 'ab3':\nint(text)\n    ValueError: ...base 10",
+        "for text in 'ab3':\nint(text)\n    ValueError: ...base 10: '{text}'",
     ],
 )
 def test_a_wrong_row_is_found(wrong: str) -> None:
