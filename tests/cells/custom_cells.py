@@ -1,4 +1,4 @@
-"""Both GRUs, Elman and peephole LSTM, with random parameters and in 50 digits."""
+"""Both GRUs, Elman, peephole and projected LSTM, with random parameters and in 50 digits."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ from mpmath import mpf, tanh
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
+from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
 from numpy_xlstm.module import Module
@@ -23,6 +24,7 @@ CUSTOM_CELLS: dict[str, Callable[..., Any]] = {
     "Elman-tanh": ElmanCell,
     "Elman-relu": partial(ElmanCell, nonlinearity="relu"),
     "peephole": PeepholeLSTMCell,
+    "projected": partial(LSTMPCell, proj_size=2),
 }
 
 
@@ -43,6 +45,18 @@ def normal(tree: Any, rng: np.random.Generator) -> Any:
     return tree_map(lambda a: rng.standard_normal(a.shape).astype(np.float32).astype(a.dtype), tree)
 
 
+class Untouched(np.ndarray):
+    """An array that raises an error in any computation."""
+
+    def __array_ufunc__(self, *args: Any, **options: Any) -> Any:
+        raise AssertionError("something is computed")
+
+
+def untouched(cell: Any) -> Any:
+    """Return a cell that raises an error when it computes."""
+    return cell.over({name: array.view(Untouched) for name, array in cell.params.items()})
+
+
 class Unrolled(Module):
     """A cell over a sequence, as a layer for gradcheck."""
 
@@ -59,7 +73,7 @@ class Unrolled(Module):
 def plain_step(custom: str, params: dict[str, Any], x: Vector, state: list[Vector]) -> list[Vector]:
     """Return the state of one row after a step, from the equations in the papers."""
     p = {name: exactly(array) for name, array in params.items()}
-    h, units, H = state[0], range(len(state[0])), len(state[0])
+    h, units, H = state[0], range(len(state[-1])), len(state[-1])
     recurrent = affine(p["R"], h, p.get("b_h", [mpf(0)] * len(p["R"])))
     a = [u + v for u, v in zip(affine(p["W"], x, p["b"]), recurrent, strict=True)]
     if custom == "Elman-tanh":
@@ -76,6 +90,10 @@ def plain_step(custom: str, params: dict[str, Any], x: Vector, state: list[Vecto
         s = affine(p["R"][2 * H :], [r[j] * h[j] for j in units], [mpf(0)] * H)
         n = [tanh(a[2 * H + j] - recurrent[2 * H + j] + s[j]) for j in units]
         return [[(1 - z[j]) * n[j] + z[j] * h[j] for j in units]]
+    if custom == "projected":
+        i, f, o = ([sigma(a[k * H + j]) for j in units] for k in (0, 1, 3))
+        c = [f[j] * state[1][j] + i[j] * tanh(a[2 * H + j]) for j in units]
+        return [affine(p["W_hr"], [o[j] * tanh(c[j]) for j in units], [mpf(0)] * len(h)), c]
     c, P = state[1], p["P"]
     i = [sigma(a[j] + P[j] * c[j]) for j in units]
     f = [sigma(a[H + j] + P[H + j] * c[j]) for j in units]

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numpy_xlstm import (
-    LSTMState,
     gradcheck,
     lstm_recurrent,
     lstm_recurrent_backward,
@@ -17,7 +16,6 @@ from numpy_xlstm import (
     slstm_recurrent_backward,
     sLSTMState,
 )
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
 from tests.variants import VARIANTS, Case, Sizes, Variant, assert_close, make, sizes
@@ -82,68 +80,7 @@ def test_gradients(variant: Variant, seed: int) -> None:
     assert report.passed, str(report)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_inputs_are_left_alone_and_dtypes_are_kept(dtype: Any) -> None:
-    rng = np.random.default_rng(0)
-    Wx, R = rng.standard_normal((2, 5, 16)).astype(dtype), rng.standard_normal((2, 8, 2))
-    R = R.astype(dtype)
-    kept = Wx.copy(), R.copy()
-    y, state, cache = slstm_recurrent(Wx, R)
-    dWx, dR, dstate0 = slstm_recurrent_backward(y, cache)
-    for array in (y, *state, dWx, dR, *dstate0):
-        assert array.dtype == dtype
-    assert (Wx == kept[0]).all()
-    assert (kept[1] == R).all()
-    again = slstm_recurrent_backward(y, cache)
-    assert_close(again, (dWx, dR, dstate0), 0.0)
-
-
 GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
-
-
-@pytest.mark.parametrize("forward", [lstm_recurrent, slstm_recurrent])
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ((GOOD[0][0], GOOD[1]), ShapeError, r"Wx: expected shape \(batch, time, 16\); got \(3, 1"),
-        ((GOOD[0][..., :15], GOOD[1]), ShapeError, r"Wx: expected shape \(batch, time, 16\)"),
-        ((GOOD[0][:0], GOOD[1]), ShapeError, "Wx: expected a batch of at least 1"),
-        ((GOOD[0], GOOD[1][:, :6]), ShapeError, r"R: expected shape \(NH, 4·DH, DH\); got \(2, 6"),
-        ((GOOD[0], GOOD[1][0]), ShapeError, r"R: expected shape \(heads, 4\*DH, DH\); got \(8, 2"),
-        ((GOOD[0], GOOD[1][:0]), ShapeError, r"R: expected shape .* got \(0, 8, 2\)"),
-        ((GOOD[0].astype(np.float32), GOOD[1]), DTypeError, "Wx: expected float64"),
-        ((GOOD[0].tolist(), GOOD[1]), DTypeError, "Wx: expected a NumPy array; got list"),
-        ((GOOD[0] * np.nan, GOOD[1]), NonFiniteError, "Wx: expected finite"),
-        ((GOOD[0], GOOD[1] + np.inf), NonFiniteError, "R: expected finite"),
-        ((*GOOD, (GOOD[0],)), ShapeError, "state: expected a tuple .*; got 1 entries"),
-        ((*GOOD, np.array(0.0)), ShapeError, "state: expected a tuple .*; got an array of shape"),
-    ],
-)
-def test_bad_arguments(
-    forward: Callable[..., Any], arguments: Any, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        forward(*arguments)
-
-
-def test_other_bad_arguments() -> None:
-    with pytest.raises(OptionError, match="forget_gate: expected one of 'sigmoid', 'exp'"):
-        slstm_recurrent(*GOOD, forget_gate="tanh")
-    with pytest.raises(OptionError, match="lengths: expected integers from 0 to T = 3"):
-        lstm_recurrent(*GOOD, lengths=np.array([4, 0]))
-    wrong = LSTMState(np.zeros((2, 4)), np.zeros((3, 4)))
-    with pytest.raises(ShapeError, match=r"state.c: expected shape \(2, 4\); got \(3, 4\)"):
-        lstm_recurrent(*GOOD, wrong)
-    y, _, cache = slstm_recurrent(*GOOD)
-    with pytest.raises(CacheError, match=r"expected the LSTMScanCache that .*; got sLSTMScanCache"):
-        lstm_recurrent_backward(y, cache)  # type: ignore[arg-type]
-    with pytest.raises(CacheError, match=r"expected the sLSTMScanCache that .*; got tuple"):
-        slstm_recurrent_backward(y, ())  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match="dy: expected shape"):
-        slstm_recurrent_backward(y[:1], cache)
-    dstate = sLSTMState(*np.full((4, 2, 4), np.nan))
-    with pytest.raises(NonFiniteError, match=r"dstate\.h"):
-        slstm_recurrent_backward(y, cache, dstate)
 
 
 def test_no_steps() -> None:

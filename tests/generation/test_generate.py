@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, LanguageModel, generate, generate_text, stream
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import ByteTokenizer, HuggingFaceTokenizer
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.numerics import Array
@@ -117,59 +117,6 @@ def test_top_k_and_suppressed_ids() -> None:
     assert generate(Successor(), rows([5]), max_new_tokens=1, suppress_tokens=[6]).tolist() == [
         [5, 0]
     ]
-
-
-@pytest.mark.parametrize(
-    ("ids", "error", "message"),
-    [
-        (None, OptionError, "ids: expected an array, or a bos_token_id; got None"),
-        ([[1]], DTypeError, "ids: expected a NumPy array of integers; got list"),
-        (np.ones((1, 2)), DTypeError, "ids: expected an array of integers; got float64"),
-        (rows([1])[0], ShapeError, r"ids: expected shape \(B, T\), T at least 1; got \(1,\)"),
-        (np.ones((2, 0), int), ShapeError, r"ids: expected shape .*; got \(2, 0\)"),
-        (np.ones((0, 2), int), ShapeError, "ids: expected a batch of at least 1"),
-        (rows([1, 10]), IndexError, r"ids: expected ids from 0 to 9; got 10 at index \(0, 1\)"),
-    ],
-)
-def test_ids_that_are_none(ids: Any, error: type[Exception], message: str) -> None:
-    model = Successor()
-    with pytest.raises(error, match=message):
-        generate(model, ids)
-    assert model.calls == []
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"length": 3}, r"options: expected max_new_tokens, .*; got 'length'$"),
-        ({"max_tokens": 3}, "got 'max_tokens'; did you mean max_new_tokens"),
-        ({"do_sample": 1}, "do_sample: expected True or False; got 1"),
-        ({"eos_token_id": 10}, r"eos_token_id: expected ids from 0 to 9; got \[10\]"),
-        ({"eos_token_id": [2, -1]}, "eos_token_id: expected a whole number, at least 0; got -1"),
-        ({"eos_token_id": "2"}, "eos_token_id: expected a whole number, at least 0; got '2'"),
-        ({"eos_token_id": True}, "eos_token_id: expected a whole number, at least 0; got True"),
-        ({"pad_token_id": [1]}, r"pad_token_id: expected a whole number, at least 0; got \[1\]"),
-        ({"pad_token_id": 11}, r"pad_token_id: expected ids from 0 to 9; got \[11\]"),
-        ({"bos_token_id": 12}, r"bos_token_id: expected ids from 0 to 9; got \[12\]"),
-        ({"suppress_tokens": 3}, "suppress_tokens: expected a collection of ids; got 3"),
-        ({"suppress_tokens": range(10)}, "suppress_tokens: expected fewer than all 10 ids"),
-        ({"rng": 3}, "rng: expected a np.random.Generator, or None; got 3"),
-    ],
-)
-def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:
-    model = Successor()
-    with pytest.raises(OptionError, match=message):
-        generate(model, rows([1]), **options)
-    assert model.calls == []
-
-
-def test_a_model_that_does_not_say_how_many_ids_it_has() -> None:
-    def model(tokens: IndexArray, state: Any) -> tuple[Array, Any]:
-        return Successor()(tokens, state)
-
-    assert generate(model, rows([1]), max_new_tokens=2).tolist() == [[1, 2, 3]]
-    with pytest.raises(OptionError, match=r"suppress_tokens: expected ids from 0 to 9; got \[10\]"):
-        generate(model, rows([1]), suppress_tokens=[10])
 
 
 class Digits(ByteTokenizer):

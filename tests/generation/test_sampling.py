@@ -6,9 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from mpmath import exp, mpf, workprec
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.generation import GenerationConfig, draw, probabilities
-from numpy_xlstm.numerics import Array
 
 LARGEST = float(np.finfo(float).max)
 LOGITS = st.one_of(
@@ -202,62 +200,8 @@ def test_greedy_is_argmax() -> None:
     assert drawn.tolist() == x.argmax(axis=-1).tolist()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"temperature": -1.0}, r"temperature: expected a number from 0 up; got -1\.0"),
-        ({"temperature": float("nan")}, "temperature: .*got nan"),
-        ({"temperature": float("inf")}, "temperature: .*got inf"),
-        ({"temperature": "hot"}, "temperature: .*got 'hot'"),
-        ({"temperature": True}, "temperature: .*got True"),
-        ({"top_k": 0}, "top_k: expected a whole number, at least 1; got 0"),
-        ({"top_k": 2.5}, r"top_k: .*got 2\.5"),
-        ({"top_p": 0.0}, r"top_p: expected a number above 0, up to 1; got 0\.0"),
-        ({"top_p": 1.01}, r"top_p: .*got 1\.01"),
-        ({"repetition_penalty": 0.9}, r"repetition_penalty: expected a number from 1 up; got 0\.9"),
-        ({"repetition_penalty": None}, "repetition_penalty: .*got None"),
-    ],
-)
-def test_bad_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        sampled(**options)
-
-
-@pytest.mark.parametrize("options", [{"temperature": 0.5}, {"top_k": 3}, {"top_p": 0.5}])
-def test_options_without_effect(options: dict[str, Any]) -> None:
-    name = next(iter(options))
-    with pytest.raises(OptionError, match=f"do_sample: expected True, as {name} is given"):
-        GenerationConfig(**options)
-
-
 def test_without_do_sample_the_likeliest() -> None:
     x = np.array([[1.0, 3.0, 3.0], [4.0, 3.0, -1.0]])
     config = GenerationConfig(repetition_penalty=2.0)
     assert probabilities(x, [[1], []], config).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert probabilities(x, [[], [0]], config).tolist() == [[0, 1, 0], [0, 1, 0]]
-
-
-@pytest.mark.parametrize(
-    ("logits", "history", "error", "message"),
-    [
-        (np.zeros(3), [[]], ShapeError, r"logits: expected shape \(B, V\); got \(3,\)"),
-        (np.zeros((1, 3), int), [[]], DTypeError, "logits: .*got int64"),
-        (np.zeros((1, 3), complex), [[]], DTypeError, "logits: expected real numbers"),
-        (np.array([[0.0, np.nan]]), [[]], NonFiniteError, r"logits: .*got nan at index \(0, 1\)"),
-        (np.array([[0.0, np.inf]]), [[]], NonFiniteError, "logits: .*got inf"),
-        (
-            np.array([[0.0], [-np.inf]]),
-            [[], []],
-            NonFiniteError,
-            "logits: expected a finite number in every row; got none in row 1",
-        ),
-        (np.zeros((2, 0)), [[], []], NonFiniteError, "got none in row 0"),
-        (np.zeros((2, 3)), [[]], ShapeError, "history: expected 2 rows, as in logits; got 1"),
-        (np.zeros((1, 3)), [[0, 3]], IndexError, r"history\[0\]: expected ids from 0 to 2; got 3"),
-    ],
-)
-def test_bad_input(
-    logits: Array, history: list[list[int]], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        probabilities(logits, history, sampled(repetition_penalty=2.0))

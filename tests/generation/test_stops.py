@@ -1,11 +1,6 @@
-import re
-from typing import Any
-
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import ByteTokenizer, StopFilter, StreamDecoder
 
 WORDS = st.text(alphabet="ab", min_size=1, max_size=4)
@@ -74,10 +69,3 @@ def test_a_decoder_holds_back_and_stops_too() -> None:
     found = [(decoder.push(byte), decoder.stopped) for byte in text]
     assert found == [("a", False), *[("", False)] * 3, ("E", True), ("", True)]
     assert decoder.flush() == ""
-
-
-@pytest.mark.parametrize("stop", ["END", ["END", ""], [1], [None]])
-def test_bad_stop_strings(stop: Any) -> None:
-    message = r"stop: expected a sequence of strings of at least one character; got "
-    with pytest.raises(OptionError, match=message + re.escape(repr(stop))):
-        StopFilter(stop)

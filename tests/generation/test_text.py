@@ -5,11 +5,9 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM, mLSTM, sLSTM
-from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.generation import (
     ByteTokenizer,
     CharacterTokenizer,
-    Tokenizer,
     check_prompt,
     generate_text,
     stream,
@@ -252,72 +250,3 @@ class Letters:
 def test_a_tokenizer_that_gives_a_list() -> None:
     letters: Any = Letters()
     np.testing.assert_array_equal(check_prompt("ab", letters), [97, 98])
-
-
-@pytest.mark.parametrize(
-    ("tokenizer", "prompt", "message"),
-    [
-        (LETTERS, "", "prompt: expected at least one character; got an empty string"),
-        (BYTES, "", "prompt: expected at least one character; got an empty string"),
-        (LETTERS, "abyx", "prompt: expected characters of the training text; got 'x', 'y'"),
-        (LETTERS, "\ufffd", "prompt: expected characters of the training text; got '\ufffd'"),
-    ],
-)
-def test_prompts_that_cannot_be_continued(tokenizer: Tokenizer, prompt: str, message: str) -> None:
-    model = lstm(256)
-    with pytest.raises(OptionError, match=f"^{message}$"):
-        stream(model, tokenizer, prompt, max_new_tokens=3, rng=rng())
-    batch = message.replace("prompt:", r"prompts\[1\]:")
-    with pytest.raises(OptionError, match=f"^{batch}$"):
-        generate_text(model, tokenizer, ["a", prompt], max_new_tokens=3, rng=rng())
-
-
-def test_a_prompt_without_a_token() -> None:
-    class Silent(ByteTokenizer):
-        def encode(self, text: str) -> IndexArray:
-            return np.empty(0, int)
-
-    with pytest.raises(OptionError, match="prompt: expected at least one token; got ' '"):
-        check_prompt(" ", Silent())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"max_new_tokens": -1}, "max_new_tokens: expected a whole number, at least 0; got -1"),
-        ({"max_new_tokens": 2.0}, r"max_new_tokens: .*got 2\.0"),
-        ({"stop": "END"}, "stop: expected a sequence of strings .*got 'END'"),
-        ({"stop": [""]}, "stop: expected a sequence of strings of at least one character"),
-        ({"suppress_tokens": [0, 5]}, r"suppress_tokens: expected ids from 0 to 4; got \[5\]"),
-        ({"suppress_tokens": [-1]}, "suppress_tokens: expected a whole .*; got -1"),
-        ({"suppress_tokens": range(5)}, "suppress_tokens: expected fewer than all 5 ids; got all"),
-    ],
-)
-def test_bad_options_before_any_work(options: dict[str, Any], message: str) -> None:
-    model = Script(5, {})
-    with pytest.raises(OptionError, match=message):
-        stream(model, LETTERS, "a", **{"max_new_tokens": 3, **options}, rng=rng())
-    with pytest.raises(OptionError, match=message):
-        generate_text(model, LETTERS, ["a"], **{"max_new_tokens": 3, **options}, rng=rng())
-    assert model.calls == []
-
-
-def test_prompts_that_are_none() -> None:
-    with pytest.raises(OptionError, match=r"prompts: expected a string or a sequence .*; got 3"):
-        generate_text(lstm(), LETTERS, 3, max_new_tokens=3)  # type: ignore[call-overload]
-
-
-def test_a_model_with_too_few_logits() -> None:
-    message = "model: expected a logit for each of the 256 ids of the tokenizer; got 200"
-    with pytest.raises(ShapeError, match=message):
-        stream(lstm(200), BYTES, "é", max_new_tokens=3, rng=rng())
-    with pytest.raises(ShapeError, match=message):
-        generate_text(Script(200, {97: [0]}), BYTES, "a", max_new_tokens=1, rng=rng())
-
-
-def test_a_model_that_gives_no_numbers() -> None:
-    def broken(tokens: IndexArray, state: Any = None) -> tuple[Array, Any]:
-        return np.full((*tokens.shape, 5), np.nan), None
-
-    with pytest.raises(NonFiniteError, match="logits: expected finite numbers; got nan"):
-        generate_text(broken, LETTERS, "a", max_new_tokens=1, rng=rng())

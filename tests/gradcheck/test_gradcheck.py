@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.errors import DTypeError, OptionError
 from numpy_xlstm.numerics import Array
 
 
@@ -213,35 +212,3 @@ def test_json_is_plain() -> None:
     assert text["rows"][0]["tensor"] == "x"
     nan = gradcheck((square, lambda dy, x: x * np.nan), X, rng=5)
     assert "inf" in json.dumps(nan.to_dict(), allow_nan=False)
-
-
-def test_wrong_calls_say_so() -> None:
-    with pytest.raises(
-        OptionError, match=r"expected some of complex, difference, adjoint; got 'x'"
-    ):
-        gradcheck((square, square_backward), X, methods=["x"])
-    for rtol in (0, -1, np.inf, np.nan):
-        with pytest.raises(OptionError, match="rtol: expected a number above 0; got"):
-            gradcheck((square, square_backward), X, rtol=rtol)
-    for methods in ((), "complex"):
-        with pytest.raises(OptionError, match="methods: expected a list of complex, difference"):
-            gradcheck((square, square_backward), X, methods=methods)
-    for name, value, least in (("directions", 0, 1), ("directions", -1, 1), ("max_entries", -1, 0)):
-        message = f"{name}: expected a whole number, at least {least}; got {value}"
-        with pytest.raises(OptionError, match=message):
-            gradcheck((square, square_backward), X, **{name: value})  # type: ignore[arg-type]
-    with pytest.raises(DTypeError, match="expected a floating-point input"):
-        gradcheck((square, square_backward), np.arange(3))
-    with pytest.raises(TypeError, match=r"expected forward to return \(y, cache\)"):
-        gradcheck((lambda x: x, square_backward), X)
-
-
-@pytest.mark.parametrize(
-    ("inputs", "got"), [((), "0: missing"), ((np.ones(2),) * 2, "2: too many")]
-)
-def test_inputs_that_the_forward_does_not_take(inputs: tuple[Any, ...], got: str) -> None:
-    pair = (lambda x: (x, None)), (lambda dy, cache: dy)
-    with pytest.raises(
-        TypeError, match=rf"gradcheck: expected the inputs of forward\(x\); got {got}"
-    ):
-        gradcheck(pair, *inputs)

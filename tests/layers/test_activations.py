@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as numpy_arrays
 
 from numpy_xlstm import gradcheck
-from numpy_xlstm.errors import DTypeError, OptionError
-from numpy_xlstm.layers import ACTIVATIONS, GatedFeedForward, gelu
+from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.layers import ACTIVATIONS, gelu
 from numpy_xlstm.numerics import Array
 from tests.layers.points import seeds
 
@@ -188,8 +188,3 @@ def test_the_argument_is_not_changed_and_not_returned(name: str) -> None:
     value += 1
     slope += 1
     np.testing.assert_array_equal(x, before)
-
-
-def test_an_unknown_name() -> None:
-    with pytest.raises(OptionError, match=r"act_fn: expected one of 'gelu', .*; got 'tanh'"):
-        GatedFeedForward(4, 8, "tanh")

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.layers import Embedding
 from numpy_xlstm.numerics import Array
 
@@ -80,40 +79,3 @@ def test_initial_values_are_standard_normal() -> None:
     weight = Embedding(300, 300, rng=np.random.default_rng(4)).params["weight"]
     assert abs(weight.mean()) < 0.02
     assert abs(weight.std() - 1) < 0.02
-
-
-@pytest.mark.parametrize(
-    ("tokens", "error", "message"),
-    [
-        (
-            np.array([[0, 1], [V, 0]]),
-            IndexError,
-            r"tokens: expected ids from 0 to 6; got 7 at index \(1, 0\)",
-        ),
-        (np.array([0, -1]), IndexError, r"got -1 at index \(1,\)"),
-        (np.array([0.0]), DTypeError, "tokens: expected an array of integers; got float64"),
-        (np.array([True]), DTypeError, "got bool"),
-        ([1, 2], DTypeError, "tokens: expected a NumPy array of integers; got list"),
-    ],
-)
-def test_bad_tokens(tokens: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        layer().forward(tokens)
-
-
-def test_bad_cotangent() -> None:
-    embedding = layer()
-    _, cache = embedding.forward(np.array([1, 2]))
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3\); got \(3, 2\)"):
-        embedding.backward(np.ones((3, 2)), cache)
-    with pytest.raises(DTypeError, match=r"dy: expected float64.*got float32"):
-        embedding.backward(np.ones((2, 3), np.float32), cache)
-    with pytest.raises(NonFiniteError, match="dy"):
-        embedding.backward(np.full((2, 3), np.nan), cache)
-
-
-def test_bad_sizes() -> None:
-    with pytest.raises(OptionError, match=r"num_embeddings: .*at least 1; got 0"):
-        Embedding(0, 3)
-    with pytest.raises(OptionError, match=r"embedding_dim: .*got -1"):
-        Embedding(3, -1)

@@ -21,7 +21,7 @@ from numpy_xlstm import (
     softmax_cross_entropy,
     softmax_cross_entropy_backward,
 )
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import CacheError
 from numpy_xlstm.layers import ACTIVATIONS
 from numpy_xlstm.numerics import Array
 
@@ -45,24 +45,6 @@ pairs = pytest.mark.parametrize("name", PAIRS)
 
 
 @pairs
-def test_a_cotangent_that_is_not_like_the_output(name: str) -> None:
-    forward, backward = PAIRS[name]
-    y, cache = forward(X)
-    wrong: list[tuple[Any, type[Exception], str]] = [
-        (y[:1], ShapeError, r"dy: expected shape \(2, 3\); got \(1, 3\)"),
-        (y[0], ShapeError, r"dy: expected shape \(2, 3\); got \(3,\)"),
-        (np.float64(1), ShapeError, r"dy: expected shape \(2, 3\); got \(\)"),
-        (y.tolist(), DTypeError, "dy: expected a NumPy array; got list"),
-        (1.0, DTypeError, "dy: expected a NumPy array; got float"),
-        (y.astype(np.float32), DTypeError, "dy: expected float64, .*; got float32"),
-        (y * np.nan, NonFiniteError, "dy: expected finite numbers; got nan"),
-    ]
-    for dy, error, message in wrong:
-        with pytest.raises(error, match=message):
-            backward(dy, cache)
-
-
-@pairs
 def test_a_cache_of_another_origin(name: str) -> None:
     _, backward = PAIRS[name]
     kind = type(PAIRS[name][0](X)[1])
@@ -77,21 +59,6 @@ def test_a_cache_of_another_origin(name: str) -> None:
                 backward(X, cache)
     with pytest.raises(CacheError, match=expected + "LayerCache"):
         backward(X, Linear(3, 3).forward(X)[1])
-
-
-@pairs
-def test_an_input_that_is_no_array_of_finite_numbers(name: str) -> None:
-    forward, _ = PAIRS[name]
-    wrong: list[tuple[Any, type[Exception], str]] = [
-        (None, DTypeError, "x: expected a NumPy array; got NoneType"),
-        ([1.0], DTypeError, "x: expected a NumPy array; got list"),
-        (np.array([-800, 2]), DTypeError, r"got int64; write x.astype\(np.float64\)"),
-        (np.array(["a"]), DTypeError, "x: expected one of float32"),
-        (np.array([1.0, np.inf]), NonFiniteError, r"x: expected finite .*; got inf at index \(1,"),
-    ]
-    for x, error, message in wrong:
-        with pytest.raises(error, match=message):
-            forward(x)
 
 
 @pairs
@@ -121,40 +88,6 @@ def test_they_are_the_activations_that_models_use(name: str, act_fn: str) -> Non
     np.testing.assert_array_equal(backward(X, cache), inner.backward(X, inner_cache))
 
 
-@pytest.mark.parametrize("rng", [0, "a", np.random.RandomState(0)])
-@pytest.mark.parametrize("p", [0.0, 0.5])
-def test_dropout_with_a_source_of_randomness_that_is_none(p: float, rng: Any) -> None:
-    with pytest.raises(OptionError, match=r"rng: expected a np.random.Generator, or None; got"):
-        Dropout(p).forward(X, rng)
-
-
-LOSS = softmax_cross_entropy(X, np.array([0, 2]))[1]
-
-
-@pytest.mark.parametrize("cache", [None, X, tuple(LOSS), silu(X)[1]])
-def test_the_loss_without_its_cache(cache: Any) -> None:
-    with pytest.raises(CacheError, match="expected the SoftmaxCrossEntropyCache"):
-        softmax_cross_entropy_backward(1.0, cache)
-
-
-@pytest.mark.parametrize(
-    ("dloss", "error", "message"),
-    [
-        ("a", DTypeError, "dloss: expected a float64 number; got 'a'"),
-        (None, DTypeError, "dloss: expected a float64 number; got None"),
-        (1j, DTypeError, "dloss: expected a float64 number; got 1j"),
-        ([[1.0], [1.0, 2.0]], ShapeError, r"dloss: expected a number; got \[\[1.0\]"),
-        (np.ones(2), ShapeError, r"dloss: expected shape \(\); got \(2,\)"),
-        (np.nan, NonFiniteError, "dloss: expected finite numbers"),
-    ],
-)
-def test_a_cotangent_of_the_loss_that_is_no_number(
-    dloss: Any, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        softmax_cross_entropy_backward(dloss, LOSS)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
 @pytest.mark.parametrize("dloss", [2, 2.0, np.float32(2), np.float64(2), np.array(2.0)])
 def test_a_cotangent_of_the_loss_is_a_number_of_any_real_kind(dtype: Any, dloss: Any) -> None:
@@ -163,9 +96,3 @@ def test_a_cotangent_of_the_loss_is_a_number_of_any_real_kind(dtype: Any, dloss:
     twice = softmax_cross_entropy_backward(dloss, cache)
     assert twice.dtype == dtype
     np.testing.assert_array_equal(twice, 2 * once)
-
-
-@pytest.mark.parametrize("ignored", [1.5, "a", (1, 2), np.ones(2)])
-def test_an_ignored_index_that_is_none(ignored: Any) -> None:
-    with pytest.raises(OptionError, match="ignore_index: expected a whole number, or None; got"):
-        softmax_cross_entropy(X, np.array([0, 2]), ignore_index=ignored)

@@ -10,7 +10,6 @@ from numpy_xlstm import (
     GRU,
     LSTM,
     RNN,
-    LSTMState,
     SequenceLayer,
     Stacked,
     gradcheck,
@@ -19,9 +18,8 @@ from numpy_xlstm import (
     stack_layers,
 )
 from numpy_xlstm.cells import LSTMCell
-from numpy_xlstm.errors import CacheError, DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, ShapeError
 from numpy_xlstm.layers import LSTMSequence
-from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.trees import leaves, tree_map
 from tests.variants import assert_close
 
@@ -116,96 +114,6 @@ def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
 
 def owner_name(name: str) -> str:
     return {"weight_ih": "W", "weight_hh": "R", "weight_hr": "W_hr"}[name[:9]]
-
-
-NO_LISTS: Any = [LSTMSequence(3, 4)]
-NO_LAYERS: Any = [[LSTMCell(3, 4)]]
-
-
-def bad(*arguments: Any, kind: Any = LSTM, **options: Any) -> Any:
-    return lambda: kind(*arguments, **options)
-
-
-X, H = np.ones((2, 5, 3)), np.ones((4, 2, 4))
-BOTH = LSTM(3, 4, 2, bidirectional=True, rng=np.random.default_rng(8))
-GRUS = GRU(3, 4, 2, bidirectional=True, rng=np.random.default_rng(8))
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (bad(3, 4, 0), OptionError, "num_layers: expected a whole number, at least 1; got 0"),
-        (
-            bad(3, 4, proj_size=4),
-            OptionError,
-            "proj_size: expected less than hidden_size = 4.*got 4",
-        ),
-        (bad(3, 4, proj_size=-1), OptionError, "proj_size: expected a whole number, at least 0"),
-        (bad(3, 4, bidirectional=1), OptionError, "bidirectional: expected True or False; got 1"),
-        (bad(3, 4, dropout=1.5), OptionError, "dropout: expected a probability"),
-        (bad(3, 4, kind=RNN, nonlinearity="gelu"), OptionError, "nonlinearity: expected one of"),
-        (lambda: BOTH(X[None]), ShapeError, r"x: expected shape \(batch, time, 3\); got .*without"),
-        (lambda: BOTH(X[0, :, :2]), ShapeError, r"x: expected shape \(time, 3\); got \(5, 2\)"),
-        (
-            lambda: BOTH(X, (H[:2], H)),
-            ShapeError,
-            r"state\.h: expected shape \(4, 2, 4\); got \(2,",
-        ),
-        (lambda: BOTH(X, (H, H, H)), ShapeError, r"state: expected a tuple \(h, c\); got 3"),
-        (
-            lambda: BOTH(X, H),
-            ShapeError,
-            r"state: expected a tuple \(h, c\); got an array of shape",
-        ),
-        (lambda: BOTH(X[0], (H, H)), ShapeError, r"state\.h: .*\(4, 4\); got .*x has no batch"),
-        (
-            lambda: BOTH(X[0], lengths=np.array([3])),
-            OptionError,
-            "lengths: expected None, as x has",
-        ),
-        (lambda: GRUS(X, (H,)), DTypeError, "state: expected a NumPy array; got tuple"),
-        (lambda: GRUS(X, H * np.nan), NonFiniteError, "state: expected finite numbers"),
-        (lambda: LanguageModel(5, 3, BOTH), OptionError, "body: expected a causal one"),
-        (
-            lambda: stack_layers(lambda width: sLSTM(width, 4), 3, 4),
-            OptionError,
-            r"layer: expected a callable of two widths and \[\]; got .*: too many",
-        ),
-        (lambda: Stacked([]), OptionError, r"layers: expected a list of layers.*; got \[\]"),
-        (lambda: Stacked(NO_LISTS), OptionError, "layers: expected a list of layers"),
-        (lambda: Stacked([[sLSTM(3, 4)] * 3]), OptionError, "layers: expected a list of layers"),
-        (lambda: Stacked(NO_LAYERS), OptionError, r"layers\[0\]: expected a layer over"),
-        (
-            lambda: Stacked([[sLSTM(3, 4), sLSTM(3, 4)], [sLSTM(4, 4)]]),
-            ShapeError,
-            r"layers\[1\]: expected in_features 8, .*; got 4",
-        ),
-        (
-            lambda: Stacked([[sLSTM(3, 4)], [sLSTM(4, 4, dtype=np.float32)]]),
-            DTypeError,
-            r"layers\[1\]: expected float64, .*; got float32",
-        ),
-    ],
-)
-def test_bad_arguments(call: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        call()
-
-
-def test_foreign_caches_and_cotangents() -> None:
-    y, state, cache = BOTH.forward(X)
-    for other in (GRUS, stack_layers(sLSTM, 3, 4, 2), LSTM(3, 4, 2), LSTM(3, 4, 1)):
-        with pytest.raises(CacheError, match="cache: expected"):
-            BOTH.backward(y, other.forward(X)[2])
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 5, 8\); got \(5, 8\)"):
-        BOTH.backward(y[0], cache)
-    row, _, alone = BOTH.forward(X[0])
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(5, 8\); got \(2, 5, 8\)"):
-        BOTH.backward(y, alone)
-    with pytest.raises(ShapeError, match=r"dstate\.h: expected shape \(4, 4\); got \(4, 2, 4\)"):
-        BOTH.backward(row, alone, state)
-    with pytest.raises(ShapeError, match=r"dstate\.c: expected shape \(4, 2, 4\)"):
-        BOTH.backward(y, cache, LSTMState(state.h, state.c[:2]))
 
 
 def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:

@@ -8,29 +8,17 @@ import pytest
 
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.gru_original import OriginalGRUCell
-from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.cells.mlstm import mLSTMCell
-from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
+from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.errors import (
-    CacheError,
-    DTypeError,
-    NonFiniteError,
-    OptionError,
-    ShapeError,
-)
 from numpy_xlstm.kernels import (
     lstm_recurrent,
     lstm_recurrent_backward,
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.layers.conv import CausalConv1d
-from numpy_xlstm.layers.lstm import LSTMSequence
-from numpy_xlstm.layers.mlstm import mLSTM
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.slstm import sLSTM
-from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.numerics import Array
 from tests.ties.gated import assert_same
 
@@ -85,91 +73,3 @@ def test_the_order_of_arrays_in_memory_does_not_matter(
         y, state, cache = forward(order(Wx), order(R))
         found.append((y, state, backward(order(dy), cache, state)))
     assert_same(found[1], found[0], 0)
-
-
-GOOD = (np.zeros((2, 3, 16)), np.zeros((2, 8, 2)))
-
-
-@pytest.mark.parametrize("forward", [lstm_recurrent, slstm_recurrent])
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        ((GOOD[0][0], GOOD[1]), ShapeError, r"Wx: expected shape \(batch, time, 16\); got \(3, 1"),
-        ((GOOD[0][:0], GOOD[1]), ShapeError, "Wx: expected a batch of at least 1"),
-        ((GOOD[0], GOOD[1][:, :6]), ShapeError, r"R: expected shape \(NH, 4·DH, DH\); got \(2, 6"),
-        ((GOOD[0], GOOD[1][:0]), ShapeError, r"R: expected shape .* got \(0, 8, 2\)"),
-        ((GOOD[0].astype(np.float32), GOOD[1]), DTypeError, "Wx: expected float64"),
-        ((GOOD[0] * np.nan, GOOD[1]), NonFiniteError, "Wx: expected finite"),
-        ((*GOOD, (GOOD[0],)), ShapeError, "state: expected a tuple .*; got 1 entries"),
-        ((*GOOD, 3), ShapeError, "state: expected a tuple .*; got int"),
-    ],
-)
-def test_bad_arguments_of_the_recurrences(
-    forward: Any, arguments: Any, error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        forward(*arguments)
-
-
-def test_other_bad_arguments() -> None:
-    with pytest.raises(OptionError, match="forget_gate: expected one of 'sigmoid', 'exp'"):
-        slstm_recurrent(*GOOD, forget_gate="tanh")
-    with pytest.raises(OptionError, match="lengths: expected integers from 0 to T = 3"):
-        lstm_recurrent(*GOOD, lengths=np.array([4, 0]))
-    with pytest.raises(OptionError, match="cell: expected an object with init_state"):
-        SequenceLayer(3)
-    with pytest.raises(OptionError, match=r"cell.input_size: expected a whole number.*; got None"):
-        SequenceLayer(Sizeless())
-    dstate = sLSTMState(*np.full((4, 2, 4), np.nan))
-    y, _, cache = slstm_recurrent(*GOOD)
-    with pytest.raises(NonFiniteError, match=r"dstate\.h"):
-        slstm_recurrent_backward(y, cache, dstate)
-
-
-class Sizeless:
-    """An object with the methods of a cell, but without its sizes."""
-
-    init_state = forward = backward = len
-
-
-def test_foreign_caches() -> None:
-    y, _, cache = slstm_recurrent(*GOOD)
-    with pytest.raises(CacheError, match=r"expected the LSTMScanCache .*; got sLSTMScanCache"):
-        lstm_recurrent_backward(y, cache)  # type: ignore[arg-type]
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\)"):
-        slstm_recurrent_backward(y[:1], cache)
-    x, layers = (
-        np.zeros((2, 3, 5)),
-        (LSTMSequence(5, 4), sLSTM(5, 4), SequenceLayer(LSTMCell(5, 4))),
-    )
-    caches = [layer.forward(x)[2] for layer in layers]
-    for n, layer in enumerate(layers):
-        for foreign in (*caches[:n], *caches[n + 1 :]):
-            with pytest.raises(CacheError, match=r"cache: expected (the|one made)"):
-                layer.backward(y, foreign)
-        with pytest.raises(CacheError, match="got NoneType"):
-            layer.backward(y, None)
-        with pytest.raises(ShapeError, match=r"dy: expected shape \(2, 3, 4\); got \(1, 3, 4\)"):
-            layer.backward(y[:1], caches[n])
-
-
-@pytest.mark.parametrize(
-    ("layer", "other"),
-    [
-        (LSTMSequence(3, 4), LSTMSequence(5, 4)),
-        (LSTMSequence(3, 4), LSTMSequence(3, 6)),
-        (sLSTM(3, 4, 2), sLSTM(3, 4, 1)),
-        (mLSTM(3, 4, 2), mLSTM(3, 4, 2, qk_dim=8)),
-        (LSTMSequence(3, 4), LSTMSequence(3, 4, dtype=np.float32)),
-        (LSTMSequence(3, 4), LSTMSequence(3, 4, batch_first=False)),
-        (CausalConv1d(4, 3), CausalConv1d(4, 2)),
-        (LanguageModel(4, 3, LSTMSequence(3, 4)), LanguageModel(4, 3, LSTMSequence(3, 5))),
-    ],
-    ids=str,
-)
-def test_a_cache_of_another_size_dtype_or_layout_is_refused(layer: Any, other: Any) -> None:
-    tokens = isinstance(other, LanguageModel)
-    x = np.ones((2, 2), int) if tokens else np.ones((2, 2, other.in_features), other.dtype)
-    _, _, cache = other.forward(x)
-    with pytest.raises(CacheError, match=r"cache: expected one made by a \w+ with \[.*; got one"):
-        layer.backward(np.ones((2, 2, 4)), cache)

@@ -1,12 +1,11 @@
-import re
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.layers import Linear, softmax_cross_entropy, softmax_cross_entropy_backward
+from numpy_xlstm import LSTM, mLSTM, sLSTM
+from numpy_xlstm.errors import ShapeError
+from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
@@ -161,65 +160,6 @@ def test_a_parameter_that_would_be_lost_is_refused() -> None:
 def test_the_same_generator_gives_the_same_model() -> None:
     for name, array in build("lstm").params.items():
         np.testing.assert_array_equal(array, build("lstm").params[name])
-
-
-def test_a_cell_of_another_width() -> None:
-    with pytest.raises(ShapeError, match=r"body: expected in_features 5, .* embedding; got 4"):
-        LanguageModel(V, 5, LSTM(4, 6))
-
-
-def test_bad_sizes() -> None:
-    with pytest.raises(OptionError, match=r"vocab_size: .*got 0"):
-        LanguageModel(0, 4, LSTM(4, 6))
-
-
-@pytest.mark.parametrize(
-    ("tokens", "error", "message"),
-    [
-        (np.array([1, 2]), ShapeError, r"tokens: expected shape \(B, T\); got \(2,\)"),
-        (
-            np.array([[1, V]]),
-            IndexError,
-            r"tokens: expected ids from 0 to 6; got 7 at index \(0, 1",
-        ),
-        (np.array([[1.0]]), DTypeError, "tokens: expected an array of integers; got float64"),
-    ],
-)
-def test_bad_tokens(tokens: Any, error: type[Exception], message: str) -> None:
-    model = build("lstm")
-    with pytest.raises(error, match=message):
-        model.forward(tokens)
-    with pytest.raises(error, match=message):
-        model(tokens)
-
-
-def test_bad_cotangent() -> None:
-    model = build("lstm")
-    _, _, cache = model.forward(draw_tokens())
-    with pytest.raises(ShapeError, match=r"dy: expected shape \(3, 5, 7\); got \(3, 5, 6\)"):
-        model.backward(np.ones((B, T, H)), cache)
-    with pytest.raises(NonFiniteError, match="dy"):
-        model.backward(np.full((B, T, V), np.nan), cache)
-
-
-@pytest.mark.parametrize(
-    ("cell", "got"),
-    [
-        (LSTMCell(4, 8), "LSTMCell, which has no compute"),
-        (sLSTMCell(4, 8), "sLSTMCell, which has no compute"),
-        (mLSTMCell(4, 8), "mLSTMCell, which has no compute"),
-        (None, "NoneType, which has no init_state"),
-        (3, "int, which has no init_state"),
-        (LSTM, "the class LSTM"),
-        (Linear(4, 8), "Linear, which has no init_state"),
-        (len, "builtin_function_or_method, which has no init_state"),
-    ],
-    ids=str,
-)
-def test_what_is_no_sequence_layer(cell: Any, got: str) -> None:
-    expected = re.escape(f"body: expected a recurrent layer, such as LSTM(D, H); got {got}")
-    with pytest.raises(OptionError, match=expected):
-        LanguageModel(6, 4, cell)
 
 
 @pytest.mark.parametrize("change", ["module", "params"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import xLSTMLMModel
-from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import NonFiniteError, ShapeError
 from numpy_xlstm.models import mLSTMBlockState, sLSTMBlockState
 from numpy_xlstm.numerics import Array
 from tests.models.build import (
@@ -333,9 +333,3 @@ def test_a_vocabulary_of_one_token() -> None:
     model = make(lm_config(vocab_size=1))
     assert model(np.zeros((B, 3), int))[0].shape == (B, 3, 1)
     assert build("mixed")(draw_tokens())[0].shape == (B, 5, V)
-
-
-def test_sizes_are_checked_when_the_model_is_made() -> None:
-    config = lm_config(mlstm_block=mlstm_block(num_heads=5))
-    with pytest.raises(OptionError, match="num_heads: expected a divisor of the inner width = 12"):
-        xLSTMLMModel(config)

@@ -129,6 +129,12 @@ def run() -> None:
         if file != "models":
             test_values_states_and_gradients(file, case)
     rng = np.random.default_rng(5)
+    custom_cells = GRUCell, OriginalGRUCell, PeepholeLSTMCell, ElmanCell
+    for cell in (*(custom(3, 4) for custom in custom_cells), LSTMPCell(3, 4, 2)):
+        cell = cell.with_params(_random(cell.params, rng))
+        x = rng.standard_normal((3, 4, 3))
+        check(cell, x[:, 0], normal(rng, cell.init_state(3)))
+        check(SequenceLayer(cell), x)
     for layer in layers(rng):
         x = rng.standard_normal((3, 5, 3))
         for state in states(layer, rng, 3):
@@ -141,12 +147,6 @@ def run() -> None:
     starting_values.test_lstm_gru_and_rnn()
     starting_values.test_slstm()
     starting_values.test_mlstm()
-    custom_cells = GRUCell, OriginalGRUCell, PeepholeLSTMCell, ElmanCell
-    for cell in (*(custom(3, 4) for custom in custom_cells), LSTMPCell(3, 4, 2)):
-        cell = cell.with_params(_random(cell.params, rng))
-        x = rng.standard_normal((3, 4, 3))
-        check(cell, x[:, 0], normal(rng, cell.init_state(3)))
-        check(SequenceLayer(cell), x)
     for layer in layers(rng):
         x, state = rng.standard_normal((3, 5, 3)), normal(rng, layer.init_state(3))
         check(layer.cell, x[:, 0], state)

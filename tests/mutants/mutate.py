@@ -1,4 +1,4 @@
-"""Mutants of a file, each with one small mistake in arithmetic.
+"""Mutants of a file, each with one small mistake in arithmetic, in a private copy of the package.
 
 A mutant changes one operator, sign, comparison, constant, function or argument of one line. Only
 lines in functions are changed, except docstrings, errors, types and defaults.
@@ -10,13 +10,17 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from numpy_xlstm.conformance.bugs.copies import Copy, source
+
 ROOT = Path(__file__).parents[2]
+FUNCTIONS = "numpy_xlstm.kernels.functions"
+SWITCH = 'os.environ.get("NUMPY_XLSTM_COMPILED") == "0"'
 
 OPERATORS: dict[type[ast.operator], str] = {ast.Add: "-", ast.Sub: "+", ast.Mult: "/", ast.Div: "*"}
 COMPARISONS: dict[type[ast.cmpop], str] = {
     ast.Lt: "<=", ast.LtE: "<", ast.Gt: ">=", ast.GtE: ">", ast.Eq: "!=", ast.NotEq: "==",
 }  # fmt: skip
-FUNCTIONS = {
+REPLACED = {
     "sigmoid": "np.tanh", "sigmoid_slope": "tanh_slope", "tanh_slope": "sigmoid_slope",
     "log_gate_slope": "log_gate", "maximum": "minimum_", "tanh": "sin", "exp": "expm1",
 }  # fmt: skip
@@ -32,6 +36,31 @@ class Mutant(NamedTuple):
     stop: int
     text: str
 
+    @property
+    def module(self) -> str:
+        """Return the name of the module."""
+        return self.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+    @property
+    def computes(self) -> bool:
+        """Return whether an equation with a tag on the line is changed, and not a number."""
+        row = (ROOT / self.file).read_text("utf-8").splitlines()[self.line - 1]
+        return "# [" in row and not self.text.lstrip("-").isdigit()
+
+    def parses(self) -> bool:
+        """Return whether the changed source is Python."""
+        try:
+            ast.parse(self.source())
+        except SyntaxError:
+            return False
+        return True
+
+    def planted(self) -> Copy:
+        """Return a copy of the package and of the tests with the change and without compilation."""
+        compiled = source(FUNCTIONS).replace(SWITCH, "True")
+        assert SWITCH not in compiled != source(FUNCTIONS)
+        return Copy({FUNCTIONS: compiled, self.module: self.source()}, "tests")
+
     def source(self) -> str:
         """Return the source of the file with the change."""
         lines = (ROOT / self.file).read_text("utf-8").splitlines(keepends=True)
@@ -46,7 +75,7 @@ class Mutant(NamedTuple):
 
 
 def mutants(file: str) -> list[Mutant]:
-    """Return all mutants of a file that can be parsed, in order."""
+    """Return all mutants of a file, in order; some do not parse."""
     source = (ROOT / file).read_text("utf-8")
     found = []
     for function in ast.walk(ast.parse(source)):
@@ -54,15 +83,7 @@ def mutants(file: str) -> list[Mutant]:
             for statement in function.body:
                 for line, start, stop, text in _changes(statement, source):
                     found.append(Mutant(file, line, start, stop, text))
-    return sorted({m for m in found if _parses(m)})
-
-
-def _parses(mutant: Mutant) -> bool:
-    try:
-        ast.parse(mutant.source())
-    except SyntaxError:
-        return False
-    return True
+    return sorted({*found})
 
 
 def _changes(node: ast.AST, source: str) -> Iterator[tuple[int, int, int, str]]:
@@ -97,6 +118,11 @@ def _of_expression(node: ast.expr, source: str) -> Iterator[tuple[int, int, int,
         yield line, start, stop, f"({left})"
         if isinstance(node.op, ast.Add | ast.Sub):
             yield line, start, stop, f"({right})"
+    elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult):
+        yield line, start, stop, f"(-{_text(node.left, source)} @ {_text(node.right, source)})"
+    elif isinstance(node, ast.List) and len(node.elts) > 1:
+        first, second, *others = (_text(part, source) for part in node.elts)
+        yield line, start, stop, f"[{', '.join([second, first, *others])}]"
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         yield line, start, stop, _text(node.operand, source)
     elif isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
@@ -116,8 +142,10 @@ def _of_call(node: ast.Call, source: str) -> Iterator[tuple[int, int, int, str]]
     if name == "np.where" and len(arguments) == 3:
         condition, a, b = arguments
         yield line, start, stop, f"np.where({condition}, {b}, {a})"
-    if name in FUNCTIONS and name != "maximum":
-        yield line, start, stop, f"{FUNCTIONS[name]}({', '.join(arguments)})"
+    if name in REPLACED and name != "maximum":
+        yield line, start, stop, f"{REPLACED[name]}({', '.join(arguments)})"
+    if name.endswith(".sum"):
+        yield line, start, stop, _text(node, source).replace(".sum(", ".mean(")
     if name in ("np.exp", "np.tanh", "np.sign", "sigmoid") and len(arguments) == 1:
         yield line, start, stop, f"({arguments[0]})"
     if name == "maximum" and len(arguments) == 2:

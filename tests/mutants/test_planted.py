@@ -2,8 +2,12 @@
 
 from functools import cache
 
+import numpy as np
 import pytest
 
+from numpy_xlstm import gradcheck
+from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
+from tests.mutants.battery import normal
 from tests.mutants.mutate import Mutant, mutants
 from tests.mutants.run import noticed
 
@@ -18,34 +22,40 @@ KERNELS = {
     "mlstm/recurrent": 1,
     "mlstm/matrices": 2,
 }
-
-
-@cache
-def spread(file: str, count: int) -> list[Mutant]:
-    """Return mutants of a file that change results, at lines as far apart as can be."""
-    first = {mutant.line: mutant for mutant in reversed(mutants(file)) if _computes(mutant)}
-    lines = sorted(first)
-    return [first[lines[n * len(lines) // count]] for n in range(count)]
-
-
-def _computes(mutant: Mutant) -> bool:
-    """Return whether the mutant changes an equation with a tag on the line, and not a number."""
-    line = mutant.source().splitlines()[mutant.line - 1]
-    return "# [" in line and not mutant.text.lstrip("-").isdigit()
-
-
 FILES = {
     f"numpy_xlstm/{folder}/{name}.py": count
     for folder, files in (("cells", CELLS), ("kernels", KERNELS))
     for name, count in files.items()
 }
+CUSTOM = [GRUCell, OriginalGRUCell, ElmanCell, PeepholeLSTMCell, LSTMPCell]
+
+
+@cache
+def lines(file: str) -> list[Mutant]:
+    """Return a mutant of each line of a file with an equation."""
+    found: dict[int, Mutant] = {}
+    for mutant in mutants(file):
+        if mutant.line not in found and mutant.computes and mutant.parses():
+            found[mutant.line] = mutant
+    return list(found.values())
+
+
+def spread(file: str) -> list[Mutant]:
+    """Return mutants of a file at lines as far apart as can be."""
+    every, count = lines(file), FILES[file]
+    return [every[n * len(every) // count] for n in range(count)]
 
 
 def test_each_is_on_a_line_of_its_own() -> None:
-    planted = [mutant for file, count in FILES.items() for mutant in spread(file, count)]
+    planted = [mutant for file in FILES for mutant in spread(file)]
     assert len({(mutant.file, mutant.line) for mutant in planted}) == len(planted)
     for folder in ("cells", "kernels"):
         assert sum(f"/{folder}/" in mutant.file for mutant in planted) >= 20
+
+
+def test_the_battery_passes_without_a_mistake() -> None:
+    none = Mutant("numpy_xlstm/cells/lstm.py", 1, 0, 0, "")
+    none.planted().module("tests.mutants.battery").run()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,5 +67,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_it_is_noticed(file: str, n: int) -> None:
-    mutant = spread(file, FILES[file])[n]
+    mutant = spread(file)[n]
     assert noticed(mutant), mutant
+
+
+@pytest.mark.parametrize("cell", CUSTOM)
+def test_each_method_of_gradcheck_finds_each_of_a_custom_cell(cell: type) -> None:
+    found = lines(cell.__module__.replace(".", "/") + ".py")
+    assert len(found) >= 9
+    for mutant in found:
+        rng = np.random.default_rng(8)
+        layer = mutant.planted().of(cell)(2, 4, *[3] * (cell is LSTMPCell), rng=rng)
+        x, state = rng.standard_normal((3, 2)), normal(rng, layer.init_state(3))
+        report = gradcheck(layer, x, state, rng=1, max_entries=4, directions=2)
+        methods = {row.method for row in report.failures}
+        assert methods == {"complex", "difference", "adjoint"}, f"{mutant}\n{report}"

@@ -10,9 +10,6 @@ from hypothesis import strategies as st
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.errors import (
-    StateError,
-)
 from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
@@ -188,24 +185,6 @@ def test_a_zero_memory_starts_afresh_by_the_log_of_its_gate(
     y, last, _ = slstm_recurrent(Wx, R, state, forget_gate=gate)
     assert_same((y, last), unroll(cell, Wx, state)[:2], 1e-6)
     np.testing.assert_allclose([last.m.item(), last.n.item()], [m, n], rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("c", "n", "message"),
-    [
-        (0.5, -0.1, r"state\.n: expected numbers of at least 0; got -0\.1"),
-        (0.5, 0.0, r"state\.c: expected 0 where n is 0; got 0\.5"),
-    ],
-)
-def test_states_of_no_slstm(c: float, n: float, message: str) -> None:
-    state = sLSTMState(*(np.full((1, 2), value) for value in (0.0, c, n, 0.0)))
-    layer = sLSTM(3, 2)
-    x = np.zeros((1, 4, 3))
-    for call in (layer.forward, layer):
-        with pytest.raises(StateError, match=message):
-            call(x, state)
-    with pytest.raises(StateError, match=message):
-        slstm_recurrent(np.zeros((1, 4, 8)), np.zeros((1, 8, 2)), state)
 
 
 @given(sizes)

@@ -1,12 +1,11 @@
 """Edge cases of mLSTM: large |q·n|, ties, near ties, caches, threads."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 
 from numpy_xlstm.cells import mLSTMState
-from numpy_xlstm.errors import CacheError, OptionError, ShapeError
 from numpy_xlstm.kernels import mlstm
 from numpy_xlstm.kernels.mlstm import chunkwise, shared
 from numpy_xlstm.numerics import Array, threads
@@ -160,19 +159,6 @@ def test_products_that_overflow_where_they_have_no_weight() -> None:
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-12 * np.abs(b).max())
 
 
-def test_a_cache_of_another_form_is_refused() -> None:
-    numbers = Case().numbers()
-    h, _, cache = mlstm.mlstm_recurrent(*numbers["inputs"])
-    with pytest.raises(CacheError, match="ChunkwiseCache"):
-        mlstm.mlstm_parallel_backward(h, cache)
-    with pytest.raises(CacheError, match="Cache"):
-        mlstm.mlstm_recurrent_backward(h, cast(Any, (1, 2)))
-    with pytest.raises(ShapeError, match="dh"):
-        mlstm.mlstm_recurrent_backward(h[:, :, 1:], cache)
-    with pytest.raises(ShapeError, match=r"dstate\.C"):
-        mlstm.mlstm_recurrent_backward(h, cache, (h, h, h))
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_a_clipped_floor_does_not_depend_on_m(form: str) -> None:
     """With C = 3·tiny, n = 0 and m = 800, h is C divided by the clipped floor, which is tiny."""
@@ -186,20 +172,6 @@ def test_a_clipped_floor_does_not_depend_on_m(form: str) -> None:
     np.testing.assert_allclose(h, 3, rtol=1e-12)
     np.testing.assert_allclose([df.item(), dstate0.m.item()], 0, atol=1e-12)
     np.testing.assert_allclose(dstate0.C.item() * tiny, 2, rtol=1e-12)
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(
-    ("options", "name"),
-    [
-        ({"eps": -1.0}, "eps"),
-        ({"forget_gate": "tanh"}, "forget_gate"),
-        ({"input_gate": 1}, "input_gate"),
-    ],
-)
-def test_bad_options_are_named(form: str, options: dict[str, Any], name: str) -> None:
-    with pytest.raises(OptionError, match=name):
-        pair(form)[0](*Case().numbers()["inputs"], **options)
 
 
 def first_order_bound(

@@ -1,11 +1,9 @@
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import clip_grad_norm, global_norm
 
@@ -94,17 +92,6 @@ def test_a_norm_that_is_not_finite(value: float, first: bool) -> None:
     grads["W" if first else "b"].flat[2] = value
     with pytest.raises(NonFiniteError, match=f"finite norm; got .*in {'W' if first else 'b'}\\)"):
         clip_grad_norm(grads, float("inf"))
-
-
-def test_a_sum_that_is_not_finite() -> None:
-    with pytest.raises(NonFiniteError, match=r"got inf \(in the sum of squares\)"):
-        clip_grad_norm({"a": np.full(100, 1e308)}, 1.0)
-
-
-@pytest.mark.parametrize("limit", [0.0, -1.0, float("nan")])
-def test_a_bad_limit(limit: Any) -> None:
-    with pytest.raises(OptionError, match="max_norm: expected a number above 0; got"):
-        clip_grad_norm(draw(0), limit)
 
 
 @pytest.mark.parametrize("scale", [1e-45, 1e-30, 1.0, 1e30, 1e38])

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numpy_xlstm.errors import TextError
 from numpy_xlstm.training import bigram_entropy, unigram_entropy
 
 
@@ -48,10 +47,3 @@ def test_against_counting(text: str) -> None:
     expected = sum(c * math.log2(firsts[a] / c) for (a, _), c in pairs.items()) / (n - 1)
     assert bigram_entropy(text) == pytest.approx(expected, abs=1e-14)
     assert math.copysign(1, bigram_entropy(text)) == 1  # never −0
-
-
-def test_too_short() -> None:
-    with pytest.raises(TextError, match="text: expected at least 1 character; got 0"):
-        unigram_entropy("")
-    with pytest.raises(TextError, match="text: expected at least 2 characters; got 1"):
-        bigram_entropy("a")

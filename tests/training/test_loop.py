@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import LSTM
-from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import (
@@ -172,18 +171,3 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
     assert losses == expected
     for name, array in model.params.items():
         np.testing.assert_array_equal(state.model.params[name], array)
-
-
-@pytest.mark.parametrize(
-    ("steps", "seconds", "message"),
-    [
-        (None, None, "budget: expected steps, seconds or both; got neither"),
-        (0, None, "steps: expected a whole number, at least 1; got 0"),
-        (None, -1.0, "seconds: .*got -1.0"),
-        (None, float("nan"), "seconds: .*got nan"),
-        (None, float("inf"), "seconds: .*got inf"),
-    ],
-)
-def test_a_bad_budget(steps: int | None, seconds: float | None, message: str) -> None:
-    with pytest.raises(OptionError, match=message):
-        Budget(steps, seconds)

@@ -13,7 +13,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.errors import NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Batch, StepResult, train_step
@@ -135,20 +135,6 @@ def test_a_mask_says_what_counts() -> None:
     assert result.loss == pytest.approx(alone.loss, rel=1e-14)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, rtol=1e-12, atol=1e-16)
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_nothing_that_counts(accumulate: int) -> None:
-    model, batch = build(), next(draw_batches())
-    nothing = batch._replace(mask=np.zeros(batch.targets.shape, bool))
-    with pytest.raises(ShapeError, match="at least one position that counts; got 0"):
-        gradients(model, nothing, accumulate=accumulate)
-
-
-@pytest.mark.parametrize("accumulate", [0, 4, 1.5])
-def test_a_bad_number_of_parts(accumulate: Any) -> None:
-    with pytest.raises(OptionError, match=f"accumulate: expected .*got {accumulate}"):
-        gradients(build(), next(draw_batches()), accumulate=accumulate)
 
 
 def test_dropout_and_recompute_are_passed_on_only_where_they_are_wanted() -> None:

@@ -82,11 +82,6 @@ def test_the_shortest_text_there_is() -> None:
         split_text("x" * 59, window=5)
 
 
-def test_too_little_to_train_on() -> None:
-    with pytest.raises(TextError, match=r"a training part of at least 6 .*got 2 of 10"):
-        split_text("x" * 10, window=5, validation_fraction=0.8)
-
-
 def test_a_window_is_one_of_tokens() -> None:
     split = split_text("é" * 60, 11, ByteTokenizer())
     assert split.train_ids.tolist() == [195, 169] * 54

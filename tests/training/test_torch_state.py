@@ -206,20 +206,6 @@ def test_a_bad_state_changes_nothing(
     assert_same(optimizer, build(2, lr=1e-3))
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"format": "jax"}, OptionError, "format: expected"),
-        ({"format": "torch", "layout": "triton"}, OptionError, "layout: expected"),
-        ({"format": "torch", "order": ORDER[1:]}, ShapeError, r"names: .*once, \['bias'\] too"),
-        ({"format": "torch", "order": [*ORDER, "x"]}, ShapeError, r"names: .*got \['x'\]"),
-    ],
-)
-def test_bad_options(options: Any, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
-        build().state_dict(**options)
-
-
 def test_files_that_hold_something_else(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     groups = build().state_dict(format="torch")["param_groups"]

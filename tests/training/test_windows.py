@@ -81,11 +81,6 @@ def test_consecutive_windows_from_any_of_them_on(start: int) -> None:
         assert found.fresh == expected.fresh
 
 
-def test_too_few_ids_for_the_rows() -> None:
-    with pytest.raises(ShapeError, match=r"ids: expected at least 4, .*; got 3"):
-        next(consecutive_windows(np.arange(3), 3, 4))
-
-
 @given(st.integers(2, 60), st.integers(1, 70))
 def test_rows_predict_every_id_but_the_first_of_each(n: int, rows: int) -> None:
     inputs, targets = parallel_rows(np.arange(n), rows)
@@ -108,8 +103,3 @@ def test_rows_of_any_integers(dtype: Any) -> None:
     ids = np.arange(7, dtype=dtype)
     for rows, expected in zip(parallel_rows(ids, 2), parallel_rows(np.arange(7), 2), strict=True):
         np.testing.assert_array_equal(rows, expected)
-
-
-def test_nothing_to_predict() -> None:
-    with pytest.raises(ShapeError, match=r"ids: expected at least 2, .*got 1"):
-        parallel_rows(np.arange(1), 3)

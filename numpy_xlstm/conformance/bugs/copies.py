@@ -5,12 +5,13 @@ import re
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import import_module
+from linecache import getlines
 from operator import attrgetter
 from types import CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 PACKAGE = __name__.partition(".")[0]
-IMPORT = re.compile(rf"^from ({PACKAGE}[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
+IMPORT = re.compile(r"^from (\w[\w.]*) import (\([^)]*\)|.*)", re.MULTILINE)
 
 
 class Copy:
@@ -18,24 +19,24 @@ class Copy:
 
     A module is executed again, in its own namespace, if its source is changed or if it imports such
     a module. Its imports from the package find the modules of the copy. All other modules are
-    shared with the package.
+    shared with the package. Other packages that use this one can be copied with it.
     """
 
-    def __init__(self, changed: Mapping[str, str]) -> None:
-        self.changed = changed
+    def __init__(self, changed: Mapping[str, str], *others: str) -> None:
+        self.changed, self.packages = changed, frozenset({PACKAGE, *others})
         self.modules: dict[str, ModuleType] = {}
 
     def of(self, thing: Any) -> Any:
         """Return the copy of a class or function of the package, or of each one in a tuple."""
         if isinstance(thing, tuple):
             return tuple(map(self.of, thing))
-        if isinstance(thing, type | FunctionType) and thing.__module__.split(".")[0] == PACKAGE:
+        if isinstance(thing, type | FunctionType) and _package(thing.__module__) in self.packages:
             return attrgetter(thing.__qualname__)(self.module(thing.__module__))
         return thing
 
     def module(self, name: str) -> ModuleType:
         """Return a module of the copy."""
-        if self.changed.keys().isdisjoint(_needs(name)):
+        if self.changed.keys().isdisjoint(_needs(name, self.packages)):
             return import_module(name)
         if name not in self.modules:
             module = ModuleType(name)
@@ -48,7 +49,7 @@ class Copy:
     def _import(self, name: str, *scopes: Any) -> Any:
         """Replace ``__import__`` in the modules of the copy."""
         found = builtins.__import__(name, *scopes)
-        if name.split(".")[0] != PACKAGE:
+        if _package(name) not in self.packages:
             return found
         return SimpleNamespace(**{each: self._member(found, each) for each in scopes[2]})
 
@@ -62,10 +63,9 @@ class Copy:
 
 @cache
 def source(name: str) -> str:
-    """Return the source of a module of the package."""
-    loader: Any = import_module(name).__loader__
-    text: str = loader.get_source(name) or ""
-    return text
+    """Return the source of a module."""
+    module = import_module(name)
+    return "".join(getlines(module.__file__ or "", vars(module)))
 
 
 @lru_cache(maxsize=256)
@@ -73,12 +73,18 @@ def _code(text: str, name: str) -> CodeType:
     return compile(text, name, "exec")
 
 
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 @cache
-def _needs(name: str) -> set[str]:
-    """Return the name of a module and of all modules of the package that it imports."""
+def _needs(name: str, packages: frozenset[str]) -> set[str]:
+    """Return the name of a module and of all modules of the packages that it imports."""
     found = {name}
     for module, names in IMPORT.findall(source(name)):
+        if _package(module) not in packages:
+            continue
         for each in re.findall(r"\w+", re.sub(r" as \w+|#.*", "", names)):
             value = getattr(import_module(module), each)
-            found |= _needs(value.__name__ if isinstance(value, ModuleType) else module)
+            found |= _needs(value.__name__ if isinstance(value, ModuleType) else module, packages)
     return found

@@ -1,0 +1,83 @@
+"""Every cell, layer and model keeps dtypes, leaves its inputs alone, and repeats its results."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import suite
+from numpy_xlstm.errors import DTypeError
+from numpy_xlstm.layers import (
+    ACTIVATIONS,
+    CausalConv1d,
+    GatedFeedForward,
+    LayerNorm,
+    MultiHeadLayerNorm,
+    MultiHeadRMSNorm,
+    RMSNorm,
+)
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, tree_map
+from tests.layers.points import filled
+
+
+def case(make: Any, rng: np.random.Generator, dtype: Any) -> Any:
+    return filled(make(dtype=dtype), rng), (rng.standard_normal((4, 6)).astype(dtype),)
+
+
+def conv(rng: np.random.Generator, dtype: Any) -> Any:
+    x, state = rng.standard_normal((2, 4, 6)), rng.standard_normal((2, 2, 6))
+    layer = filled(CausalConv1d(6, 3, dtype=dtype), rng)
+    return layer, (x.astype(dtype), state.astype(dtype))
+
+
+NORMS: dict[str, Any] = {
+    f"{norm.__name__} {weight} {bias}": partial(norm, *sizes, weight=weight, bias=bias)
+    for norm, sizes in ((LayerNorm, [6]), (RMSNorm, [6]), (MultiHeadLayerNorm, [2, 3]))
+    for weight, bias in ((True, False), (False, True), (False, False))
+} | {"MultiHeadRMSNorm": partial(MultiHeadRMSNorm, 2, 3, weight=False, bias=False)}
+FEEDFORWARDS: dict[str, Any] = {
+    f"{act_fn} {fused}": partial(GatedFeedForward, 6, 4, act_fn, True, fused=fused)
+    for act_fn in ACTIVATIONS
+    for fused in ("proj_up", None)
+}
+CASES = suite.cases() | {"CausalConv1d with a state": conv}
+CASES |= {n: partial(case, make) for n, make in (NORMS | FEEDFORWARDS).items()}
+
+
+def cotangent(tree: Any) -> Any:
+    return tree_map(lambda a: np.cos(np.where(np.isfinite(a), a, 0)).astype(a.dtype), tree)
+
+
+def arrays(*trees: Any) -> list[Array]:
+    """Return all arrays; gradients are dicts, and a pair of functions has none."""
+    plain = [tuple(tree.values()) if isinstance(tree, dict) else tree for tree in trees]
+    return [np.asarray(array) for _, array in leaves("", tuple(plain))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
+@pytest.mark.parametrize("name", CASES)
+def test_dtypes_inputs_and_results(name: str, dtype: Any) -> None:
+    target, inputs = CASES[name](np.random.default_rng(0), dtype)
+    forward, backward = target if isinstance(target, tuple) else (target.forward, target.backward)
+    params = () if isinstance(target, tuple) else tuple(target.params.values())
+    by_gelu = ("gelu" in name and "tanh" not in name) or name == "sLSTMBlock"
+    if dtype is np.longdouble and by_gelu:
+        with pytest.raises(DTypeError, match=r"complex128 for gelu; got .*use gelu_tanh"):
+            forward(*inputs)
+        return
+    before = [array.copy() for array in arrays(inputs, params)]
+    y, *state, cache = forward(*inputs)
+    given = cotangent((y, *state))
+    before += [array.copy() for array in arrays(given)]
+    first, second = (backward(given[0], cache, *given[1:]) for _ in range(2))
+    found = first if isinstance(first, tuple) else (first,)
+    again = second if isinstance(second, tuple) else (second,)
+    assert {array.dtype for array in arrays(y, *state, *found)} == {np.dtype(dtype)}
+    for a, b in zip(arrays(*found), arrays(*again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(arrays(inputs, params, given), before, strict=True):
+        np.testing.assert_array_equal(a, b)
+    once_more, *_ = forward(*inputs)
+    np.testing.assert_array_equal(once_more, y)
