@@ -15,6 +15,7 @@ import numpy as np
 
 from numpy_xlstm import LSTM, errors, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
+from numpy_xlstm.generation import HuggingFaceTokenizer, StreamDecoder
 from tests.checkpoints import build
 from tests.checkpoints.measure import now, peak
 from tests.models.build import fill
@@ -121,3 +122,24 @@ def look(path: Path, *commands: list[str]) -> Found:
             except Exception:
                 result, ok = traceback.format_exc(), False
     return Found(result, error, ok, peak() - before, out.getvalue())
+
+
+TEXT = "the cat né 日本 <s>a " * 20
+
+
+def use_tokenizer(text: str) -> Found:
+    """Load a ``tokenizer.json``, and use it in every way; the result is the error, if any."""
+    before, error = now(), ""
+    try:
+        tokenizer = HuggingFaceTokenizer(text)
+        tokenizer.begins_with(0)
+        ids = [int(k) for k in tokenizer.encode(TEXT)]
+        assert len(ids) <= 20 * len(TEXT)
+        tokenizer.decode(np.array(ids, np.int64))
+        decoder = StreamDecoder(tokenizer)
+        for k in [*ids, *range(min(tokenizer.size, 300))]:
+            decoder.push(k)
+        decoder.flush()
+    except (errors.OptionError, errors.TextError) as raised:
+        error = str(raised)
+    return Found(error, bool(error), True, peak() - before, "")
