@@ -22,6 +22,7 @@ from numpy_xlstm.cli.model import build, describe
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
+from numpy_xlstm.training.run import PICTURE
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -264,6 +265,6 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
     if run is not None and ranks.writes(comm):
         if not run.best.exists():  # interrupted before the first validation
             run.save_best()
-        drawn = run.directory / "loss.svg"
+        drawn = run.directory / PICTURE
         display.save_loss_picture(drawn, training.read_log(run.log), levels)
         display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])
