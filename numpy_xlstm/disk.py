@@ -190,7 +190,7 @@ def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, 
 
 def _beginning(target: Path) -> str:
     """Return the beginning of a name, so that a file system also accepts a longer one."""
-    return os.fsdecode(os.fsencode(target.name)[:MAX_BEGINNING])
+    return os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
 
 
 def _open_or_remove(partial: Path, how: int) -> int:

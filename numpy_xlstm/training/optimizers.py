@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.module import check_same_parameters
+from numpy_xlstm.module import check_same_parameters, check_writable
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
@@ -31,6 +31,9 @@ A compiled kernel needs less memory and takes blocks of four times this size.
 
 SHARE = 2**19
 """Count of numbers for which an additional thread is worthwhile."""
+
+LARGEST = 3e38
+"""Bound of learning rate and weight decay, which float32 can express."""
 
 Result = TypeVar("Result")
 
@@ -153,8 +156,7 @@ class AdamW:
         for name, moment in self.m.items():
             check_form(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
             check_form(name, params[name], moment.shape, moment.dtype)
-            if not params[name].flags.writeable:
-                raise OptionError(f"{name}: expected an array that can be written to")
+        check_writable(params)
 
     def _check_numbers(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
@@ -274,6 +276,7 @@ class AdamW:
                 raise OptionError(f"{name}: expected no negative number; got {arrays[name].min()}")
         if arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
             raise OptionError(f"t: expected a whole number, at least 0; got {arrays['t']!r}")
+        check_writable(expected)
         self.t = int(arrays["t"])
         for name, array in expected.items():
             array[...] = arrays[name]
@@ -329,10 +332,10 @@ def _checked_options(
         if dtype.type(max(beta1, beta2)) == 1:
             raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
     return (
-        _in_range("lr", lr, np.inf),
+        _in_range("lr", lr, LARGEST),
         (beta1, beta2),
         float(eps),
-        _in_range("weight_decay", weight_decay, np.inf),
+        _in_range("weight_decay", weight_decay, LARGEST),
     )
 
 
