@@ -21,7 +21,7 @@ from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
 from numpy_xlstm.conformance.case import cases as every_case
-from numpy_xlstm.conformance.manifest import VERSION, describe, digest, manifest
+from numpy_xlstm.conformance.manifest import VERSION, describe, digest, facts, manifest, tensors
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES, parse_json
@@ -106,9 +106,9 @@ def write_vectors(
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
     for case in cases:
-        tensors = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
+        contents = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
         files = {}
-        for kind, arrays in tensors.items():
+        for kind, arrays in contents.items():
             path = folder / kind / f"{case.id}.{format}"
             write_tensors(path, arrays, header(case))
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
@@ -171,7 +171,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
         read = [_read_case(folder, each, known) for each in said["cases"]]
     except ValueError as error:
         hint = "write the vectors again with: numpy-xlstm vectors"
-        raise CheckpointError(f"{path}: {error}; {hint}") from error
+        raise CheckpointError(f"{path}: expected a complete manifest; {error}; {hint}") from error
     return read
 
 
@@ -189,6 +189,9 @@ def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
     CASE("case", said)
     if (case := known.get(said["id"])) is None:
         raise CheckpointError(f"expected ids of cases; got {said['id']!r:.80}")
+    if differ := [name for name, fact in facts(case).items() if said.get(name) != fact]:
+        got = f"{said.get(differ[0])!r:.80}"
+        raise CheckpointError(f"{case.id}: expected the {differ[0]} of this case; got {got}")
     paths = {}
     for kind in CASE_FOLDERS:
         path, name = said["files"][kind]["path"], case.id
@@ -204,13 +207,11 @@ def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
     def content() -> Content:
         found = Content(*(read_tensors(paths[kind])[0] for kind in CASE_FOLDERS))
         try:
-            described = describe(replace(case, content=lambda: found), said["files"])
+            described = tensors(replace(case, content=lambda: found))
         except Exception as error:  # wrong tensors cause many kinds of errors
             raise CheckpointError(f"{case.id}: expected its tensors; got {error!r}") from error
-        if differ := [name for name in described if described[name] != said.get(name)]:
-            raise CheckpointError(
-                f"{case.id}: expected the {differ[0]} in the manifest; got others"
-            )
+        if any(said.get(name) != each for name, each in described.items()):
+            raise CheckpointError(f"{case.id}: expected the tensors of the manifest; got others")
         return found
 
     return replace(case, content=content)

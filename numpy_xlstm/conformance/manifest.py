@@ -44,6 +44,23 @@ def digest(said: Mapping[str, Any]) -> str:
 
 def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
     """Return the entry of a case in the manifest; ``files`` contain its tensors."""
+    tags = equations(case.subject.specification)
+    return {**facts(case), "equations": tags, "files": files, **tensors(case)}
+
+
+def facts(case: Case) -> dict[str, Any]:
+    """Return what the id of a case determines."""
+    return {
+        "id": case.id,
+        "subject": case.subject.name,
+        "dtype": case.dtype,
+        "options": dict(case.options),
+        "flags": list(case.flags),
+    }
+
+
+def tensors(case: Case) -> dict[str, Any]:
+    """Return the descriptions of all tensors of a case, and the bounds of the results."""
     results = {}
     forms = [{n: a.shape for n, a in each.items()} for each in (case.expected, case.bounds)]
     if forms[0] != forms[1]:
@@ -52,17 +69,8 @@ def describe(case: Case, files: dict[str, Any]) -> dict[str, Any]:
         bound = case.bounds[name].astype(float)
         least, most = float(bound.min(initial=np.inf)), float(bound.max(initial=0))
         results[name] = tensor(case, name, array) | {"bound": [min(least, most), most]}
-    return {
-        "id": case.id,
-        "subject": case.subject.name,
-        "dtype": case.dtype,
-        "options": dict(case.options),
-        "flags": list(case.flags),
-        "equations": equations(case.subject.specification),
-        "files": files,
-        "inputs": {name: tensor(case, name, array) for name, array in case.inputs.items()},
-        "results": results,
-    }
+    inputs = {name: tensor(case, name, array) for name, array in case.inputs.items()}
+    return {"inputs": inputs, "results": results}
 
 
 def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
