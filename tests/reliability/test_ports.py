@@ -68,7 +68,7 @@ def test_an_edited_manifest_is_noticed(vectors: Path, how: str) -> None:
     if how in ("drop", "twice"):
         said["cases"] = said["cases"][1:] if how == "drop" else [first, *said["cases"]]
     elif how == "flags":
-        first["flags"] = []
+        first["flags"] = ["chunks"]
     else:
         tensor = next(iter(first["results"].values()))
         tensor[how] = [1, 2]
@@ -114,18 +114,13 @@ def test_a_program_that_writes_without_end(
 ) -> None:
     monkeypatch.setattr(programs, "MOST_WRITTEN", 10_000_000)
     text = f"file = {where}\nwhile True: file.write(bytes(100_000)); time.sleep(0.001)"
-    began = time.monotonic()
-    assert (
-        note(program(tmp_path, text)) == "stopped after it has written more than 10,000,000 bytes"
-    )
-    assert time.monotonic() - began < 15
+    said = note(program(tmp_path, text), tmp_path)
+    assert said == "stopped after it has written more than 10,000,000 bytes"
 
 
 def test_a_sparse_result(tmp_path: Path) -> None:
-    text = "open(out, 'wb').truncate(2 << 30)"
-    assert "expected at most" in note(program(tmp_path, text)) or "stopped after" in note(
-        program(tmp_path, text)
-    )
+    said = note(program(tmp_path, "open(out, 'wb').truncate(2 << 30)"), tmp_path)
+    assert "expected at most" in said or "stopped after" in said
 
 
 def test_a_link_that_a_program_leaves(tmp_path: Path) -> None:
