@@ -3,19 +3,19 @@
 import copy
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
-from itertools import pairwise
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.array_utils import byte_bounds
 
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, SizeError
 from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_form,
+    check_separate,
+    check_writable,
     checked_dtype,
     own_error_state,
     plain_array,
@@ -23,7 +23,6 @@ from numpy_xlstm.numerics import (
 
 Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
-
 
 _latest_change = [object()]
 """Identifies the last change of an attribute of any module."""
@@ -189,12 +188,9 @@ class Module:
 
         Raises
         ------
-        ShapeError
-            If a name is missing or unknown, or a shape differs.
-        DTypeError
-            If the arrays are not plain arrays of one supported dtype.
-        NonFiniteError
-            If a number is NaN or infinite.
+        ShapeError, DTypeError, NonFiniteError
+            If names or shapes differ, the arrays are not of one supported dtype, or a number is
+            NaN or infinite.
         OptionError
             If two arrays share memory, which an optimiser would then change twice.
         """
@@ -205,7 +201,7 @@ class Module:
             raise DTypeError(
                 f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
             )
-        _check_separate(params)
+        check_separate(params)
         return self.over(params)
 
     def over(self, params: Mapping[str, Array]) -> Self:
@@ -309,21 +305,6 @@ def check_same_parameters(
         shape = getattr(got[name], "shape", type(got[name]).__name__)
         if shape != array.shape:
             raise ShapeError(f"{name}: expected shape {array.shape}; got {shape}")
-
-
-def check_writable(arrays: Mapping[str, Array]) -> None:
-    """Raise :class:`OptionError` for a read-only array."""
-    for name, array in arrays.items():
-        if not array.flags.writeable:
-            raise OptionError(f"{name}: expected an array that can be written to")
-
-
-def _check_separate(params: Mapping[str, Array]) -> None:
-    """Raise :class:`OptionError` if two arrays share memory."""
-    bounds = sorted((*byte_bounds(array), name) for name, array in params.items() if array.size)
-    for (_, end, name), (start, _, other) in pairwise(bounds):
-        if start < end and np.shares_memory(params[name], params[other]):
-            raise OptionError(f"params: expected separate arrays; got one for {name} and {other}")
 
 
 def like_parameters(params: Mapping[str, Array], arrays: Mapping[str, Any]) -> dict[str, Array]:

@@ -16,8 +16,8 @@ from numpy_xlstm.models.layouts import (
     kernel_to_vanilla,
 )
 from numpy_xlstm.models.names import unwrapped
-from numpy_xlstm.module import check_writable, like_parameters
-from numpy_xlstm.numerics import Array, check_choice, plain_array
+from numpy_xlstm.module import like_parameters
+from numpy_xlstm.numerics import Array, check_choice, check_writable, plain_array
 
 
 class StateDict:

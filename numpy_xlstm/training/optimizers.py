@@ -9,13 +9,14 @@ import numpy as np
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.kernels.functions import compiled
-from numpy_xlstm.module import check_same_parameters, check_writable
+from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
     check_array,
     check_choice,
     check_form,
+    check_writable,
     is_number,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
