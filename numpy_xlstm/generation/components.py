@@ -70,7 +70,9 @@ def _choice(*values: Any) -> Check:
 
 Components = dict[str, dict[str, Check]]
 
-BYTE_LEVEL = dict.fromkeys(("add_prefix_space", "trim_offsets", "use_regex"), _flag)
+BYTE_LEVEL: dict[str, Check] = dict.fromkeys(
+    ("add_prefix_space", "trim_offsets", "use_regex"), _flag
+)
 METASPACE: dict[str, Check] = {
     "replacement": _choice("▁"),
     "prepend_scheme": _choice("always", "never", "first"),

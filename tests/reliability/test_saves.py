@@ -1,4 +1,4 @@
-"""What is saved can be loaded: beside a thread that writes, and whatever the options are."""
+"""What is saved can be loaded: while a thread writes, and whatever the options are."""
 
 import re
 import shlex
@@ -41,7 +41,7 @@ def test_a_save_while_a_thread_updates_the_parameters(
     finally:
         end.set()
         thread.join()
-    record_property(f"saves beside a writing thread, {suffix}", 25 * trials)
+    record_property(f"saves while a thread writes, {suffix}", 25 * trials)
 
 
 def changed(state: TrainingState, way: str) -> None:
