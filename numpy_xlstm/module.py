@@ -1,15 +1,14 @@
 """Module, the base of every cell, layer and model: named parameters, and parts with parameters."""
 
 import copy
-import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import DTypeError, OptionError, ShapeError, SizeError
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -103,8 +102,6 @@ class Module:
         super().__init_subclass__(**options)
         for name in {"forward", "backward", "__call__"} & vars(cls).keys():
             setattr(cls, name, own_error_state(vars(cls)[name]))
-        if "init_state" in vars(cls):
-            cls.init_state = _within_memory(vars(cls)["init_state"])  # type: ignore[attr-defined]
 
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
     _arrays: Mapping[str, Array] = MappingProxyType({})
@@ -260,25 +257,6 @@ class Module:
                 for name, array in part.items():
                     grads[names[name]] = array
         return grads
-
-
-def _within_memory(init_state: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
-    """Make ``init_state`` raise :class:`SizeError` for a batch that is too large."""
-
-    @functools.wraps(init_state)
-    def made(self: Any, batch_size: int) -> Any:
-        try:
-            return init_state(self, batch_size)
-        except (MemoryError, OverflowError, ValueError) as error:
-            if isinstance(error, OptionError | ShapeError):
-                raise
-            if isinstance(error, ValueError):
-                init_state(self, 1)  # raises the error again if it does not depend on the size
-            raise SizeError(
-                f"batch_size: expected one whose state fits into memory; got {batch_size}"
-            ) from error
-
-    return made
 
 
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:

@@ -44,7 +44,6 @@ from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeErr
 from numpy_xlstm.generation import join_states
 from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.models import xLSTMBlockStackConfig as StackConfig
-from numpy_xlstm.module import Module
 from numpy_xlstm.training import Batch, TrainingState, train_step
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
@@ -391,13 +390,3 @@ def test_sizes_beyond_all_memory_are_refused_in_one_line(name: str) -> None:
     message = r"^sizes: expected parameters that fit into the [\d.,]+ GiB .*; got [\d.,]+ GiB$"
     with pytest.raises(SizeError, match=message):
         SIZES[name]()
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_an_error_of_the_author_of_a_cell_stays_what_it_is(batch_size: int) -> None:
-    class Mine(Module):
-        def init_state(self, batch_size: int) -> Any:
-            raise ValueError(f"an option of mine; {batch_size} rows")
-
-    with pytest.raises(ValueError, match="an option of mine; 1 rows"):
-        Mine().init_state(batch_size)

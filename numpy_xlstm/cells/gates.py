@@ -4,8 +4,8 @@ Rows are gate by gate, in the order i, f, z, o, as in ``torch.nn.LSTM``, where z
 Derived in ``docs/derivations/recurrence.md`` and ``docs/derivations/stabiliser.md``.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,20 @@ def axes_of_heads(axes: Mapping[str, str]) -> Any:
     )
 
 
-KINDS = ("sigmoid", "exp")
-"""Activations of the forget gate and of the input gate."""
+class Kind(NamedTuple):
+    """Activation of a gate: the log of the gate, its slope, and initial biases."""
+
+    log: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+    bias: tuple[float, float]
+    """First and last initial bias of a forget gate, over heads or units."""
+
+
+KINDS = {
+    "sigmoid": Kind(log_sigmoid, log_sigmoid_slope, (3, 6)),
+    "exp": Kind(lambda pre: pre, np.ones_like, (0, 0)),
+}
+"""Activations of the forget gate and of the input gate: log σ(x), with slope σ(−x), and x."""
 
 
 def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
@@ -106,13 +118,13 @@ def gate_rows(array: Array, gate: str) -> Array:
 
 
 def log_gate(pre: Array, gate: str) -> Array:
-    """Return the log of a gate: log σ(x) for a sigmoid gate, x for an exponential one."""
-    return log_sigmoid(pre) if gate == "sigmoid" else pre  # [stab.1]
+    """Return the log of a gate of one of the :data:`KINDS`."""
+    return KINDS[gate].log(pre)  # [stab.1]
 
 
 def log_gate_slope(pre: Array, gate: str) -> Array:
-    """Return the derivative of :func:`log_gate`: σ(−x), or 1."""
-    return log_sigmoid_slope(pre) if gate == "sigmoid" else np.ones_like(pre)  # [stab.2]
+    """Return the derivative of :func:`log_gate`."""
+    return KINDS[gate].slope(pre)  # [stab.2]
 
 
 def root(width: int, x: Array) -> Any:

@@ -41,8 +41,8 @@ class mLSTMState(NamedTuple):
     C : np.ndarray
         Memory, keys × values, shape (B, NH, DK, DV); divided by e^m, if there is an m.
     n, m : np.ndarray or None
-        Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH), −inf in the empty
-        state. Both are None with a sigmoid input gate.
+        Normaliser state (B, NH, DK), divided by e^m, and stabiliser (B, NH). Both are None with a
+        sigmoid input gate. Where m is −inf, the memory is empty: C and n are multiplied by 0.
 
     Examples
     --------
@@ -165,7 +165,7 @@ class mLSTMCell(Module):
         check_fits([(sum(rows.values()), D)], dtype, rng)
         start = {f"W_{g}": rng.normal(0, 0 if g in "if" else std, (rows[g], D)) for g in rows}
         start |= {f"b_{g}": np.zeros(rows[g]) for g in rows} | {"b_i": rng.normal(0, 0.1, NH)}
-        start["b_f"] += np.linspace(3, 6, NH) * (forget_gate == "sigmoid")
+        start["b_f"] += np.linspace(*KINDS[forget_gate].bias, NH)
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> mLSTMState:

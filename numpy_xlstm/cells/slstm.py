@@ -160,8 +160,7 @@ class sLSTMCell(Module):
         W = rng.normal(0, np.sqrt(2 / (5 * D)), (4 * H, D))
         R = rng.uniform(-(DH**-0.5), DH**-0.5, (NH, 4 * DH, DH))
         b = np.zeros(4 * H)
-        if forget_gate == "sigmoid":
-            gate_rows(b, "f")[...] = np.tile(np.linspace(3, 6, DH), NH)
+        gate_rows(b, "f")[...] = np.tile(np.linspace(*KINDS[forget_gate].bias, DH), NH)
         start = {"W": W, "R": R, "b": b}
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 

@@ -11,17 +11,12 @@ from numpy_xlstm.documents import MAX_BYTES, parse_json, parse_yaml
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 
 CONFIGS = "config.json", "config.yaml", "config.yml"
-GENERATION = "generation_config.json"
-"""Options of generation that override ``config.json`` in transformers."""
 TOKENIZER = "tokenizer.json"
 """File of the package ``tokenizers``, in any folder."""
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
 """Names of the files of a model in several files in ``xlstm``, numbered from 0."""
-
-IN_FOLDERS = "transformers", "xlstm", "xlstm-large"
-"""Formats of several files."""
 
 MAX_FILE_NAME = 255
 """Largest size of a file name in bytes on most systems."""

@@ -7,10 +7,9 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.metadata import LANGUAGE_MODEL, MAPPING, Check, choice, options
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.layers import GRU, LSTM, RNN, mLSTM, sLSTM
+from numpy_xlstm.layers import GRU, LSTM, RNN, Recurrent, mLSTM, sLSTM
 from numpy_xlstm.models import (
     LanguageModel,
-    RecurrentModel,
     xLSTMBlockStack,
     xLSTMBlockStackConfig,
     xLSTMLarge,
@@ -39,7 +38,7 @@ class Kind(NamedTuple):
 
     describe: Callable[[Any], dict[str, Any]]
     """Function from a model to its configuration, as JSON values."""
-    build: Callable[[dict[str, Any], np.random.Generator], RecurrentModel]
+    build: Callable[[dict[str, Any], np.random.Generator], Recurrent]
     """Function from a configuration and a :class:`MetaInitialisation` to a shape-only model."""
     check: Check = MAPPING
     """Validation of the configuration in a file."""

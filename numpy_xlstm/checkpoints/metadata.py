@@ -183,19 +183,15 @@ TRAINING = record(
         "elapsed": SECONDS,
         "busy": SECONDS,
         "rng": GENERATOR,
-        "optimizer": record(
-            {
-                "lr": number(),
-                "betas": row(number(), number()),
-                "eps": number(),
-                "weight_decay": number(),
-            }
-        ),
+        "optimizer": MAPPING,
         "carried": TOKEN,
     },
     closed=False,
 )
-"""A training that can be resumed. ``carried`` is the number of rows of the carried state."""
+"""A training that can be resumed. The optimiser checks its options.
+
+``carried`` is the number of rows of the carried state.
+"""
 
 RUN = record({"notes": MAPPING, "log_size": COUNT}, closed=False)
 """Additional fields of a run."""

@@ -5,21 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from numpy_xlstm.checkpoints.description import Content, Format, Pretrained
 from numpy_xlstm.checkpoints.files import as_json, our_metadata, write_arrays
 from numpy_xlstm.checkpoints.kinds import kind_of
-from numpy_xlstm.checkpoints.loading import (
-    Source,
-    check_size,
-    matched,
-    meta_initialisation,
-    read_all,
-)
+from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import CHECKPOINT_METADATA, FORMAT
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors, check_total, open_tensors
-from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation import Tokenizer, tokenizer_from_dict
-from numpy_xlstm.models import RecurrentModel, SpecialTokens
+from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.layers import Recurrent
+from numpy_xlstm.models import SpecialTokens
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -69,7 +65,7 @@ class Checkpoint(NamedTuple):
 
 def save_checkpoint(
     path: str | Path,
-    model: RecurrentModel,
+    model: Recurrent,
     *,
     tokenizer: Tokenizer | None = None,
     training: Mapping[str, Any] | None = None,
@@ -83,7 +79,7 @@ def save_checkpoint(
     path : str or Path
         ``*.npz`` or ``*.safetensors``. At any time, the file has either the complete old or the
         complete new content.
-    model : RecurrentModel
+    model : Recurrent
         A language model, an :class:`xLSTMBlockStack`, or one of :class:`LSTM`, :class:`GRU`,
         :class:`RNN`, :class:`sLSTM` and :class:`mLSTM`.
     tokenizer, training, arrays
@@ -179,47 +175,15 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     path = checked_path("path", path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
-    own = read_checkpoint(path, found)
-    tokenizer = own.load_tokenizer()
-    arrays = {name: stored.read() for name, stored in own.extra.items()}
-    params = read_all(own.sources, own.dtype)
-    model = own.model.over({name: params[name] for name in own.model.params})
-    if "special_tokens" in own.metadata:
-        model.special_tokens = own.special_tokens
-    return Checkpoint(model, tokenizer, own.metadata["training"], arrays)
+    opened = open_checkpoint(Content(path, found))
+    arrays = {name: stored.read() for name, stored in opened.extra.items()}
+    training = dict(opened.training or {})
+    return Checkpoint(opened.load(mapped=False), opened.load_tokenizer(), training, arrays)
 
 
-class OwnFile(NamedTuple):
-    """Content of a checkpoint of this package before its arrays are read."""
-
-    model: Any
-    """Shape-only model."""
-    sources: dict[str, Source]
-    extra: dict[str, Stored]
-    metadata: dict[str, Any]
-    dtype: str
-    """Dtype of the computation."""
-
-    @property
-    def special_tokens(self) -> SpecialTokens:
-        """Special tokens in the metadata."""
-        return SpecialTokens.checked(*self.metadata.get("special_tokens", SpecialTokens()))
-
-    def load_tokenizer(self) -> Tokenizer | None:
-        """Return the tokenizer, or None if there is none."""
-        return described_tokenizer(self.metadata["tokenizer"])
-
-
-def described_tokenizer(description: Mapping[str, Any] | None) -> Tokenizer | None:
-    """Return the tokenizer that a checkpoint describes, or raise :class:`CheckpointError`."""
-    try:
-        return None if description is None else tokenizer_from_dict(description)
-    except OptionError as error:
-        raise CheckpointError(str(error)) from error
-
-
-def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
-    """Read the header of a checkpoint of this package; raise the errors of loading."""
+def open_checkpoint(content: Content) -> Pretrained:
+    """Open a checkpoint of this package, or raise the errors of :func:`load_checkpoint`."""
+    path, found = content.path, content.tensors
     metadata = our_metadata(path, found)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
@@ -232,8 +196,17 @@ def read_checkpoint(path: Path, found: Tensors) -> OwnFile:
     stored = {n.removeprefix(PREFIX): extra.pop(n) for n in [*extra] if n.startswith(PREFIX)}
     model = _build(metadata, stored)
     kept = metadata["dtype"]
-    sources = matched(model.params, stored, dtypes=(kept,))
-    return OwnFile(model, sources, extra, metadata, COMPUTED_IN.get(kept, kept))
+    return Pretrained(
+        path,
+        found.suffix.removeprefix("."),
+        model,
+        matched(model.params, stored, dtypes=(kept,)),
+        COMPUTED_IN.get(kept, kept),
+        SpecialTokens.checked(*metadata.get("special_tokens", SpecialTokens())),
+        metadata["tokenizer"],
+        metadata["training"],
+        extra=extra,
+    )
 
 
 def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
@@ -250,3 +223,22 @@ def _build(metadata: dict[str, Any], stored: Mapping[str, Stored]) -> Any:
             f"config: expected that of a valid {metadata['kind']}; got one that cannot be built "
             f"({type(error).__name__}: {error})"
         ) from error
+
+
+def _own(name: str) -> Format:
+    """Return the format of this package with the suffix of this name."""
+    return Format(
+        name,
+        (object,),
+        lambda content: content.tensors.is_own and content.tensors.suffix == f".{name}",
+        open_checkpoint,
+        lambda model, path, options: save_checkpoint(
+            path, model, tokenizer=options.tokenizer, dtype=options.dtype
+        ),
+        f".{name}",
+        (object,),
+    )
+
+
+NPZ, SAFETENSORS = _own("npz"), _own("safetensors")
+"""Checkpoints of this package: the model, and everything that :func:`save_checkpoint` stores."""

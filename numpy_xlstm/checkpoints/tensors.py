@@ -176,10 +176,17 @@ class Tensors(NamedTuple):
     """Content of a file or of a set of files."""
 
     arrays: dict[str, Stored]
-    metadata: dict[str, str]
+    metadata: dict[str, str] = {}  # noqa: RUF012 (never changed)
     """Other texts in the header."""
-    sealed: bool
+    sealed: bool = False
     """Whether the file has checksums of this package, those of the headers already verified."""
+    suffix: str = ""
+    """".npz" or ".safetensors", from the content of the file."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a file with metadata of this package."""
+        return HEADER_KEY in self.metadata
 
 
 def open_tensors(path: Path) -> Tensors:
@@ -267,7 +274,7 @@ def _open_safetensors(path: Path, file: Opened) -> Tensors:
         name: Stored(path, name, DTYPES[dtype], shape, file, 8 + length + start, crc)
         for name, (dtype, shape, start, crc) in entries.items()
     }
-    return Tensors(arrays, metadata, CHECKSUM in metadata)
+    return Tensors(arrays, metadata, CHECKSUM in metadata, SUFFIXES[0])
 
 
 def _open_npz(path: Path, file: Opened) -> Tensors:
@@ -284,7 +291,7 @@ def _open_npz(path: Path, file: Opened) -> Tensors:
         if stored.dtype != "uint8" or stored.size > MAX_HEADER:
             raise ValueError(f"{METADATA}: expected a text; got {stored.dtype} {stored.shape}")
         metadata[HEADER_KEY] = stored.read().tobytes().decode("utf-8")
-    return Tensors(arrays, metadata, sealed)
+    return Tensors(arrays, metadata, sealed, SUFFIXES[1])
 
 
 def total_size(arrays: Mapping[str, Stored]) -> int:

@@ -2,10 +2,13 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.loading import Source, check_size, matched, meta_initialisation
-from numpy_xlstm.checkpoints.tensors import Stored, Tensors
+from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
+from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation, widest
+from numpy_xlstm.checkpoints.tensors import Stored
+from numpy_xlstm.checkpoints.writing import stored_dtype, write_parts
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import GRU, LSTM, RNN
 
@@ -19,19 +22,15 @@ DESCRIBED = ("nonlinearity", "batch_first", "dropout")
 """Options that shapes do not determine, and that are stored in the header of our files."""
 
 
-def is_torch_layer(arrays: Mapping[str, Stored]) -> bool:
-    """Return whether these are the arrays of such a layer, possibly with a common prefix."""
-    return any(name.rpartition(".")[2] == FIRST for name in arrays)
+def _recognises(content: Content) -> bool:
+    """Return whether a file has the arrays of such a layer, possibly with a common prefix."""
+    names = content.tensors.arrays
+    return content.path.is_file() and any(name.rpartition(".")[2] == FIRST for name in names)
 
 
-def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
-    """Return the shape-only layer, and the source of each parameter.
-
-    Raises
-    ------
-    CheckpointError
-        If the arrays are not those of exactly one such layer.
-    """
+def _read(content: Content) -> Pretrained:
+    """Open the arrays of exactly one such layer."""
+    found = content.tensors
     prefix = next(name for name in found.arrays if name.endswith(FIRST)).removesuffix(FIRST)
     if other := next((name for name in found.arrays if not name.startswith(prefix)), None):
         stored = found.arrays[other]
@@ -49,7 +48,8 @@ def open_torch_layer(found: Tensors) -> tuple[Any, dict[str, Source]]:
         layer = kind(**options, rng=meta_initialisation(arrays))
     except ValueError as error:
         raise CheckpointError(f"{arrays[FIRST]}: {error}") from error
-    return layer, matched(layer.params, arrays)
+    sources = matched(layer.params, arrays)
+    return Pretrained(content.path, TORCH.name, layer, sources, widest(arrays))
 
 
 def _described(arrays: Mapping[str, Stored]) -> tuple[Any, dict[str, Any]]:
@@ -89,7 +89,13 @@ def _dropout(text: str) -> float:
         raise CheckpointError(f"dropout: expected a probability; got {text!r:.80}") from None
 
 
-def described_options(layer: Any) -> dict[str, str]:
-    """Return the options of a layer that are stored in the header."""
+def _write(layer: Any, path: Path, options: Saving) -> None:
+    """Write a layer, whose parameters have PyTorch's names, with :data:`DESCRIBED` options."""
+    dtype = stored_dtype(layer, options.dtype)
     values = {name: getattr(layer, name) for name in DESCRIBED if hasattr(layer, name)}
-    return {name: str(value).lower() for name, value in values.items()}
+    metadata = {name: str(value).lower() for name, value in values.items()}
+    write_parts({path: layer.params}, dtype, options.progress, metadata)
+
+
+TORCH = Format("torch", (LSTM, GRU, RNN), _recognises, _read, _write, ".safetensors")
+"""State dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``, for ``safetensors.torch.load_file``."""

@@ -6,17 +6,18 @@ from pathlib import Path
 
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.saving import can_hold, check_saving
+from numpy_xlstm.checkpoints.saving import check_saving
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
-DESCRIPTION = """\
-Write the model of a checkpoint in the format of another package: a folder for transformers, xlstm
-and xlstm-large, a file for torch, npz and safetensors. The tokenizer and the special tokens are
-also written if the format supports them; the state of a training is not. Numbers are unchanged, bit
-for bit, unless --dtype rounds them."""
+FILES = [name for name, form in FORMATS.items() if form.suffix]
+DESCRIPTION = f"""\
+Write the model of a checkpoint in the format of another package, as a file for {", ".join(FILES)}
+and as a folder for the others. The tokenizer and the special tokens are also written if the format
+supports them; the state of a training is not. Numbers are unchanged, bit for bit, unless --dtype
+rounds them."""
 
 EPILOG = """\
 IN is a folder or file of this package, of transformers or of xlstm, or the state dict of a
@@ -51,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if args.layout is not None and args.to != "xlstm":
         raise OptionError(f"--layout: expected --to xlstm with it; got --to {args.to}")
     found = open_pretrained(args.source, layout=args.from_layout)
-    check_saving(found.model, args.target, args.to)
+    form = check_saving(found.model, args.target, args.to)
     if args.target.is_file():
         raise CheckpointError(f"OUT: expected a new path; {args.target} exists")
     tokenizer = found.load_tokenizer()
-    if tokenizer is not None and not can_hold(args.to, tokenizer):
+    if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
         kind = type(tokenizer).__name__
         print(f"{args.to} does not support the {kind}, which is omitted", file=sys.stderr)
         tokenizer = None

@@ -24,6 +24,7 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 
 MINUTES = 3.0
 
+GATES = tuple(KINDS)
 BLOCKS = ("xlstm", "xlstm-large")
 HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
@@ -38,8 +39,8 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
-        "forget_gate": (KINDS, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
-        "input_gate": (KINDS, {"mlstm": "exp"}, "for mLSTM"),
+        "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
+        "input_gate": (GATES, {"mlstm": "exp"}, "for mLSTM"),
         "heads": (natural, HEADS, "number of heads; a default is reduced to divide the width"),
         "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),

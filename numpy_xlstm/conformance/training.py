@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.conformance.subjects import Arrays, Options, Subject, part
+from numpy_xlstm.training.adamw import AdamW
 from numpy_xlstm.training.clipping import clip_grad_norm
-from numpy_xlstm.training.optimizers import AdamW
 from numpy_xlstm.training.schedules import warmup_cosine
 
 SHAPES = {"W": (3, 5), "b": (4,), "R": (2, 3, 2)}

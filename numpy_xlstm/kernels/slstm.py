@@ -24,6 +24,9 @@ from numpy_xlstm.kernels.functions import (
 )
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
+EXPONENTIAL = {"sigmoid": False, "exp": True}
+"""Kinds of the forget gate that this kernel has, as a constant of all units."""
+
 
 @pointwise
 def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
@@ -91,7 +94,7 @@ def forward(
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
     start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
-    y, after, cache = CELL.forward(Wx, params, start, ends, forget_gate == "exp")
+    y, after, cache = CELL.forward(Wx, params, start, ends, EXPONENTIAL[forget_gate])
     after.m[ends == 0] = state.m[ends == 0]
     return y, after, cache
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import EVALUATION, LayerCache, Recurrent, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
+from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, StackedCache, levels
 from numpy_xlstm.module import Grads

@@ -53,8 +53,8 @@ class Stacked(Recurrent):
     Raises
     ------
     ShapeError, DTypeError, OptionError
-        If a layer does not have the width of its input, has another dtype than the first layer, or
-        is not a sequence layer.
+        If a layer does not have the width of its input, has another dtype than the first layer, has
+        ``batch_first=False``, or is not a sequence layer.
 
     Notes
     -----
@@ -288,6 +288,9 @@ def _checked_layers(layers: Any) -> list[list[Recurrent]]:
             if not isinstance(layer, Recurrent):
                 expected = "a layer over sequences, such as SequenceLayer(cell)"
                 raise OptionError(f"layers[{n}]: expected {expected}; got {type(layer).__name__}")
+            if not layer.batch_first:
+                expected = "batch_first=True, because batch_first of the stack determines the axes"
+                raise OptionError(f"layers[{n}]: expected {expected}; got False")
             width = _width(found[n - 1]) if n else found[0][0].in_features
             if layer.in_features != width:
                 expected = f"in_features {width}, the width of its input"

@@ -7,20 +7,19 @@ from numpy_xlstm.models.blocks import (
     sLSTMBlock,
     xLSTMBlockStack,
 )
-from numpy_xlstm.models.language_model import LanguageModel, RecurrentModel, SpecialTokens
+from numpy_xlstm.models.language_model import LanguageModel, SpecialTokens
 from numpy_xlstm.models.large_block import xLSTMLargeBlock, xLSTMLargeLayer
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
-from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
-from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
-from numpy_xlstm.models.paper_configs import (
+from numpy_xlstm.models.layer_configs import (
     FeedForwardConfig,
     mLSTMBlockConfig,
     mLSTMLayerConfig,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
-    xLSTMBlockStackConfig,
-    xLSTMLMModelConfig,
 )
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.official import xLSTMLarge, xLSTMLMModel
+from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig, xLSTMLMModelConfig
 from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.weight_modes import with_weight_mode
@@ -30,7 +29,6 @@ __all__ = [
     "FeedForwardConfig",
     "LanguageModel",
     "MetaInitialisation",
-    "RecurrentModel",
     "ResidualBlock",
     "SpecialTokens",
     "mLSTMBlock",

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
+from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
 from numpy_xlstm.models.mlstm_layer import mLSTMLayer
-from numpy_xlstm.models.paper_configs import (
-    mLSTMBlockConfig,
-    sLSTMBlockConfig,
-    xLSTMBlockStackConfig,
-)
+from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig
 from numpy_xlstm.models.slstm_layer import sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
@@ -37,6 +35,11 @@ class ResidualBlock(Recurrent):
 
     The state is that of the layer. ``parts`` contains the names of the parts. ``ffn_dropout`` is
     the probability that an output of the feed-forward layer is dropped in training.
+
+    Raises
+    ------
+    OptionError
+        If only one of ``ffn`` and ``ffn_norm`` is given.
     """
 
     Cache = BlockCache
@@ -50,6 +53,11 @@ class ResidualBlock(Recurrent):
         ffn_dropout: float = 0.0,
         parts: dict[str, str] = PARTS,
     ) -> None:
+        if (ffn is None) != (ffn_norm is None):
+            raise OptionError(
+                "ffn, ffn_norm: expected both or neither; got only "
+                + ("ffn" if ffn_norm is None else "ffn_norm")
+            )
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
         self.in_features = self.out_features = layer.in_features
         self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
@@ -184,11 +192,20 @@ class BlockStack(Recurrent):
     """Blocks in sequence, ``blocks.0``, ``blocks.1``, …, followed by an optional norm.
 
     The state is a tuple of the states of the blocks.
+
+    Raises
+    ------
+    OptionError, ShapeError
+        If there are no blocks, or their widths differ.
     """
 
     Cache = StackCache
 
     def __init__(self, blocks: list[ResidualBlock], norm: Norm | None, norm_name: str) -> None:
+        if not blocks:
+            raise OptionError("blocks: expected at least one; got none")
+        if len(widths := {block.in_features for block in blocks}) > 1:
+            raise ShapeError(f"blocks: expected blocks of one width; got {sorted(widths)}")
         self.blocks, self.norm = blocks, norm
         self.in_features = self.out_features = blocks[0].in_features
         self.dropout = max(block.dropout for block in blocks)

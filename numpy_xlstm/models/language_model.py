@@ -1,8 +1,7 @@
 """The language model: embedding, recurrent body, linear head."""
 
 from collections import namedtuple
-from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,6 @@ from numpy_xlstm.numerics import (
     check_whole,
     generator_or_new,
 )
-
-RecurrentModel = Recurrent
-"""Type of everything that can be trained, evaluated and saved: a recurrent layer or model."""
 
 
 class SpecialTokens(NamedTuple):
@@ -129,6 +125,7 @@ class LanguageModel(StateDict, Recurrent):
     """Names of embedding, body and head."""
 
     Cache = LanguageModelCache
+    _head: Linear
 
     def __init__(
         self,
@@ -155,18 +152,17 @@ class LanguageModel(StateDict, Recurrent):
         self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
         embedding, cell, last = self.names
         self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
-        self._tie()
 
-    def _tie(self) -> None:
-        """Use the matrix of the embedding for a tied head."""
-        if self.tied:
-            self.head = self.head.over(self.embedding.params)
+    @property
+    def head(self) -> Linear:
+        """Linear map of the outputs; a tied one has the matrix of the present embedding."""
+        if self.tied and self._head.params["weight"] is not self.embedding.params["weight"]:
+            self._head = self._head.over(self.embedding.params)
+        return self._head
 
-    def over(self, params: Mapping[str, Array]) -> Self:
-        """Do the same as :meth:`with_params`, without checks, for validated arrays."""
-        clone = super().over(params)
-        clone._tie()
-        return clone
+    @head.setter
+    def head(self, head: Linear) -> None:
+        self._head = head
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the body."""

@@ -23,7 +23,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
-from numpy_xlstm.models.paper_configs import mLSTMLayerConfig
+from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
 

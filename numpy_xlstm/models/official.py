@@ -76,8 +76,8 @@ class xLSTMLMModel(LanguageModel):
             V, D, stack, tied=tied, head_bias=False, embedding_dropout=dropout, rng=rng
         )
         self.embedding = small_init(self.embedding, D, rng)
-        self.head = small_init(self.head, D, rng) if not self.tied else self.head
-        self._tie()
+        if not self.tied:
+            self.head = small_init(self.head, D, rng)
 
 
 class xLSTMLarge(LanguageModel):

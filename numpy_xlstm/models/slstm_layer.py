@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_memory
 from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -22,7 +23,7 @@ from numpy_xlstm.layers import (
 )
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models.initialisation import small_init
-from numpy_xlstm.models.paper_configs import sLSTMLayerConfig
+from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
@@ -121,8 +122,9 @@ class sLSTMLayer(Recurrent):
         self.fgate, self.igate, self.zgate, self.ogate = (
             HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for _ in GATES
         )
-        check_whole("block", block)
-        self.params = self._recurrent_start(block, check_positive("num_blocks", num_blocks), rng)
+        if check_whole("block", block) >= check_positive("num_blocks", num_blocks):
+            raise OptionError(f"block: expected one of {num_blocks} blocks, from 0; got {block}")
+        self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
         self.parts = {name: name for name in (*GATES, "group_norm")}

@@ -4,10 +4,12 @@ Invalid arguments are refused before any work is done, with :class:`ShapeError`,
 or :class:`OptionError`, and with :class:`TextError` for a text.
 """
 
+from numpy_xlstm.training.adamw import AdamW
 from numpy_xlstm.training.clipping import clip_grad_norm, global_norm
 from numpy_xlstm.training.decay import DecayRule, decay_rule, is_matrix, official_decay
 from numpy_xlstm.training.loop import Budget, Progress, learn, train, validation_bits
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import OPTIMIZERS
+from numpy_xlstm.training.protocol import Optimizer
 from numpy_xlstm.training.run import Run, read_log
 from numpy_xlstm.training.schedules import Schedule, constant, warmup_cosine
 from numpy_xlstm.training.state import TrainingState
@@ -26,10 +28,12 @@ from numpy_xlstm.training.text import (
 from numpy_xlstm.training.torch_state import read_torch_state, write_torch_state
 
 __all__ = [
+    "OPTIMIZERS",
     "AdamW",
     "Batch",
     "Budget",
     "DecayRule",
+    "Optimizer",
     "Progress",
     "Run",
     "Schedule",

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple, Unpack
 import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, NonFiniteError, OptionError
-from numpy_xlstm.layers import softmax_cross_entropy
+from numpy_xlstm.layers import Recurrent, softmax_cross_entropy
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.models import RecurrentModel
 from numpy_xlstm.numerics import (
     check_above_zero,
     check_bool,
@@ -22,7 +21,7 @@ from numpy_xlstm.numerics import (
     check_positive,
 )
 from numpy_xlstm.training import ranks, text
-from numpy_xlstm.training.optimizers import diverged
+from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
@@ -144,8 +143,14 @@ def train(
     comm = options.get("comm")
     if comm is not None:
         optimizer, rest = state.optimizer, {n: v for n, v in options.items() if n != "comm"}
-        rates = optimizer.lr, optimizer.betas, optimizer.eps, optimizer.weight_decay
-        known_options = budget, carry, rates, rest, state.step, state.rng.bit_generator.state
+        known_options = (
+            budget,
+            carry,
+            optimizer.options,
+            rest,
+            state.step,
+            state.rng.bit_generator.state,
+        )
         arrays = {**state.model.params, **optimizer.state_dict()}
         ranks.check_same(comm, options=known_options, parameters=arrays)
     clock = ranks.common_clock(clock, comm)
@@ -179,7 +184,7 @@ def train(
 
 
 def validation_bits(
-    model: RecurrentModel,
+    model: Recurrent,
     ids: IndexArray,
     *,
     characters: int | None = None,
@@ -194,7 +199,7 @@ def validation_bits(
 
     Parameters
     ----------
-    model : RecurrentModel
+    model : Recurrent
         Model that maps tokens (B, T) and a state to logits (B, T, V) and a state.
     ids : np.ndarray
         The sequence, shape (N,), with N ≥ 2. All ids are predicted except the first of each row,

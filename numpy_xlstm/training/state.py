@@ -10,15 +10,16 @@ import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from numpy_xlstm.checkpoints.files import as_json
-from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING
+from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING, choice
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.models import RecurrentModel
+from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.decay import DecayRule, decay_rule
-from numpy_xlstm.training.optimizers import AdamW
+from numpy_xlstm.training.optimizers import OPTIMIZERS
+from numpy_xlstm.training.protocol import Optimizer
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
 from numpy_xlstm.validation import checked_state
 
@@ -27,8 +28,6 @@ OPTIMIZER, CARRIED = "optimizer.", "carried"
 
 COUNTS = ("step", "tokens", "elapsed", "busy")
 STORED = {*COUNTS, "rng", "optimizer", "validations", "carried"}
-OPTIMIZER_OPTIONS = ("lr", "betas", "eps", "weight_decay")
-"""The optimiser's options that are stored. Its decay rule is not stored."""
 
 
 @dataclass
@@ -37,10 +36,10 @@ class TrainingState:
 
     Attributes
     ----------
-    model : RecurrentModel
+    model : Recurrent
         Model, which is trained in place.
-    optimizer : AdamW
-        Optimiser made from this model's ``params``.
+    optimizer : Optimizer
+        Optimiser made from this model's ``params``, such as :class:`AdamW`.
     rng : np.random.Generator
         Generator for batches and dropout.
     step, tokens : int
@@ -72,8 +71,8 @@ class TrainingState:
     (7, True)
     """
 
-    model: RecurrentModel
-    optimizer: AdamW
+    model: Recurrent
+    optimizer: Optimizer
     rng: np.random.Generator
     step: int = 0
     tokens: int = 0
@@ -125,14 +124,14 @@ class TrainingState:
         training = more | {name: getattr(self, name) for name in COUNTS}
         training |= {
             "rng": described,
-            "optimizer": {option: getattr(self.optimizer, option) for option in OPTIMIZER_OPTIONS},
+            "optimizer": {"kind": type(self.optimizer).__name__, **self.optimizer.options},
             "validations": self.validations,
             "carried": None if carried is None else _rows(carried),
         }
         if ranks.writes(comm):
             arrays = moments | dict(leaves(CARRIED, carried))
             known = json.loads(as_json(training))
-            self._restored("training", self.model, known, arrays, self.optimizer.decays)
+            self._restored("training", self.model, known, arrays)
             save_checkpoint(path, self.model, tokenizer=tokenizer, training=training, arrays=arrays)
         if comm is not None:
             comm.Barrier()
@@ -166,9 +165,11 @@ class TrainingState:
     ) -> Self:
         """Make the state of stored values, or raise :class:`CheckpointError`."""
         TRAINING(place, found)
+        options = {"kind": "AdamW", **found["optimizer"]}  # older files have no kind
+        choice(OPTIMIZERS)("training.optimizer.kind", options["kind"])
         try:
-            optimizer = AdamW(
-                model.params, **found["optimizer"], decays=decays or decay_rule(model)
+            optimizer = OPTIMIZERS[options.pop("kind")](
+                model.params, decays=decays or decay_rule(model), **options
             )
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
@@ -200,7 +201,7 @@ def _rows(carried: Any) -> int:
 
 
 def _carried(
-    model: RecurrentModel, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
+    model: Recurrent, arrays: Mapping[str, Array], rows: int | None, comm: ranks.Comm | None
 ) -> Any:
     """Return the carried state of this rank, in the structure of the model's state."""
     stored = {n: array for n, array in arrays.items() if n.partition(".")[0] == CARRIED}

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypedDict
 import numpy as np
 
 from numpy_xlstm.errors import DivergenceError, DTypeError, NonFiniteError, ShapeError
-from numpy_xlstm.layers import softmax_cross_entropy, softmax_cross_entropy_backward
+from numpy_xlstm.layers import Recurrent, softmax_cross_entropy, softmax_cross_entropy_backward
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.layers.loss import BoolArray, check_mask
-from numpy_xlstm.models.language_model import RecurrentModel, check_recompute
+from numpy_xlstm.models.language_model import check_recompute
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
@@ -25,7 +25,7 @@ from numpy_xlstm.numerics import (
 from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
-from numpy_xlstm.training.optimizers import AdamW, diverged
+from numpy_xlstm.training.protocol import Optimizer, diverged
 from numpy_xlstm.trees import join_states, leaves, tree_map
 from numpy_xlstm.validation import check_like
 
@@ -77,8 +77,8 @@ class StepResult(NamedTuple):
 
 
 def train_step(
-    model: RecurrentModel,
-    optimizer: AdamW,
+    model: Recurrent,
+    optimizer: Optimizer,
     batch: Batch,
     *,
     lr: float | None = None,
@@ -93,9 +93,9 @@ def train_step(
 
     Parameters
     ----------
-    model : RecurrentModel
+    model : Recurrent
         Model that maps tokens (B, T) to logits (B, T, V).
-    optimizer : AdamW
+    optimizer : Optimizer
         Optimiser made from this model's ``params``.
     batch : Batch
         Inputs and targets, (B, T). The loss is the mean over all targets that count.
@@ -134,8 +134,7 @@ def train_step(
     Examples
     --------
     >>> import numpy as np
-    >>> from numpy_xlstm import LSTM
-    >>> from numpy_xlstm.models import LanguageModel
+    >>> from numpy_xlstm import LSTM, AdamW, LanguageModel
     >>> rng = np.random.default_rng(0)
     >>> model = LanguageModel(3, 4, LSTM(4, 8, rng=rng), rng=rng)
     >>> optimizer = AdamW(model.params, lr=0.02)
@@ -145,19 +144,10 @@ def train_step(
     >>> losses[0] > 1.0 and losses[-1] < 0.1
     True
     """
-    check_has("model", model, "forward", "backward")
     check_has("optimizer", optimizer, "step")
     check_generator("rng", rng)
-    check_step_options(
-        model, max_norm=max_norm, accumulate=accumulate, recompute=recompute, comm=comm
-    )
-    _check_batch(batch)
-    ranks.check_ranks(len(batch.inputs), accumulate, comm)
-    rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
-    for name, array in leaves("state", state):
-        if array.shape[:1] != rows.inputs.shape[:1]:
-            expected = f"{len(rows.inputs)} rows, as in the batch"
-            raise ShapeError(f"{name}: expected {expected}; got shape {array.shape}")
+    check_step_options(model, max_norm, accumulate, recompute, comm)
+    rows = _rows(batch, state, accumulate, comm)
     options: dict[str, Any] = {"recompute": True} if recompute else {}
     if rng is not None and getattr(model, "dropout", 0) > 0:
         options["rng"] = ranks.rank_generator(rng, comm)
@@ -178,7 +168,7 @@ def train_step(
 
 
 def _over_ranks(
-    gradient: Callable[[], Gradient], model: RecurrentModel, comm: ranks.Comm | None
+    gradient: Callable[[], Gradient], model: Recurrent, comm: ranks.Comm | None
 ) -> Gradient:
     """Sum loss and gradients over all ranks. A non-finite one on any rank is an error on all."""
     loss, grads, after, reason = math.nan, dict[str, Array](), None, NonFiniteError(NOT_FINITE)
@@ -194,18 +184,31 @@ def _over_ranks(
 
 
 def check_step_options(
-    model: RecurrentModel,
+    model: Recurrent,
     max_norm: float = np.inf,
     accumulate: int = 1,
     recompute: bool = False,
     comm: ranks.Comm | None = None,
 ) -> None:
-    """Raise :class:`OptionError` if an option of :func:`train_step` is invalid."""
+    """Raise :class:`OptionError` if the model or an option of :func:`train_step` is invalid."""
+    check_has("model", model, "forward", "backward")
     check_above_zero("max_norm", max_norm, infinite=True)
     check_positive("accumulate", accumulate)
     check_recompute(model, recompute)
     if comm is not None:
         check_has("comm", comm, "Allreduce", "allreduce", "allgather", "bcast")
+
+
+def _rows(batch: Batch, state: Any, accumulate: int, comm: ranks.Comm | None) -> Batch:
+    """Return the rows of this rank, or raise an error if batch and state do not fit."""
+    _check_batch(batch)
+    ranks.check_ranks(len(batch.inputs), accumulate, comm)
+    rows = batch.rows(ranks.rank_rows(len(batch.inputs), comm))
+    for name, array in leaves("state", state):
+        if array.shape[:1] != rows.inputs.shape[:1]:
+            expected = f"{len(rows.inputs)} rows, as in the batch"
+            raise ShapeError(f"{name}: expected {expected}; got shape {array.shape}")
+    return rows
 
 
 def _check_batch(batch: Any) -> None:
@@ -229,7 +232,7 @@ def _check_batch(batch: Any) -> None:
 
 
 def _gradient(
-    model: RecurrentModel,
+    model: Recurrent,
     batch: Batch,
     state: Any,
     total: int,

@@ -21,7 +21,7 @@ from numpy_xlstm.module import some
 from numpy_xlstm.numerics import Array, check_kind, plain_array
 
 if TYPE_CHECKING:
-    from numpy_xlstm.training.optimizers import AdamW
+    from numpy_xlstm.training.adamw import AdamW
 
 MOMENTS = {"exp_avg": "m", "exp_avg_sq": "v"}
 """PyTorch's names of the moments, and the names in this package."""

@@ -14,7 +14,7 @@ from numpy_xlstm import (
     save_pretrained,
     to_official_state,
 )
-from numpy_xlstm.checkpoints.official_configs import from_transformers
+from numpy_xlstm.checkpoints.transformers import from_transformers
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from tests.checkpoints.build import (
     large,

@@ -12,8 +12,11 @@ from numpy_xlstm import (
     GRU,
     LSTM,
     RNN,
+    Stacked,
+    sLSTM,
 )
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMCell, LSTMPCell, unroll, unroll_backward
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import stacked
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
@@ -226,3 +229,8 @@ def test_a_lost_or_doubled_bias_is_found(kind: str, name: str) -> None:
     if kind != "GRU":
         other = name.replace("ih", "xx").replace("hh", "ih").replace("xx", "hh")
         assert np.array_equal(got[4][name], 2 * got[4][other])
+
+
+def test_the_axes_are_those_of_the_stack() -> None:
+    with pytest.raises(OptionError, match=r"layers\[1\]: expected batch_first=True, .*; got False"):
+        Stacked([[sLSTM(3, 4)], [sLSTM(4, 4, batch_first=False)]])

@@ -11,6 +11,7 @@ from numpy_xlstm import (
     mLSTMBlock,
     mLSTMLayer,
     mLSTMLayerConfig,
+    sLSTM,
     sLSTMBlock,
     sLSTMLayer,
     sLSTMLayerConfig,
@@ -18,8 +19,9 @@ from numpy_xlstm import (
     xLSTMLargeBlock,
 )
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
-from numpy_xlstm.layers import base
+from numpy_xlstm.layers import GatedFeedForward, LayerNorm, base
 from numpy_xlstm.models import xLSTMLargeLayer
+from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.trees import leaves
 from tests.models.build import (
     B,
@@ -265,3 +267,23 @@ def test_sizes_that_do_not_fit() -> None:
 def test_a_layer_alone_must_be_told_its_width(make: Any) -> None:
     with pytest.raises(OptionError, match=r"embedding_dim: expected .*; got -1"):
         make()
+
+
+def test_parts_of_blocks_and_stacks_that_do_not_fit() -> None:
+    layer, ffn = sLSTM(4, 4), GatedFeedForward(4, 8)
+    with pytest.raises(OptionError, match="ffn, ffn_norm: expected both or neither; got only ffn"):
+        ResidualBlock(layer, LayerNorm(4), ffn)
+    with pytest.raises(OptionError, match="got only ffn_norm"):
+        ResidualBlock(layer, LayerNorm(4), ffn_norm=LayerNorm(4))
+    with pytest.raises(OptionError, match="blocks: expected at least one; got none"):
+        BlockStack([], None, "norm")
+    blocks = [ResidualBlock(sLSTM(width, width), LayerNorm(width)) for width in (4, 6)]
+    with pytest.raises(ShapeError, match=r"blocks: expected blocks of one width; got \[4, 6\]"):
+        BlockStack(blocks, None, "norm")
+
+
+def test_the_number_of_a_block_is_below_their_count() -> None:
+    config = sLSTMLayerConfig(embedding_dim=8)
+    sLSTMLayer(config, block=2, num_blocks=3)
+    with pytest.raises(OptionError, match="block: expected one of 3 blocks, from 0; got 3"):
+        sLSTMLayer(config, block=3, num_blocks=3)

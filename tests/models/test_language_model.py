@@ -220,3 +220,21 @@ def test_what_is_no_sequence_layer(cell: Any, got: str) -> None:
     expected = re.escape(f"body: expected a recurrent layer, such as LSTM(D, H); got {got}")
     with pytest.raises(OptionError, match=expected):
         LanguageModel(6, 4, cell)
+
+
+@pytest.mark.parametrize("change", ["module", "params"])
+def test_a_tied_head_follows_its_embedding(change: str) -> None:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(5, 4, LSTM(4, 4, rng=rng), tied=True, rng=rng)
+    tokens, new = np.array([[1, 2, 3]]), rng.standard_normal((5, 4))
+    expected = model.with_params({**model.params, "embedding.weight": new})(tokens)[0]
+    assert not np.array_equal(model(tokens)[0], expected)
+    if change == "module":
+        model.embedding = model.embedding.with_params({"weight": new})
+    else:
+        model.embedding.params = {"weight": new}
+    np.testing.assert_array_equal(model(tokens)[0], expected)
+    step = model.prepared().step(tokens[:, 0], model.init_state(1))
+    np.testing.assert_allclose(step[0], expected[:, 0], rtol=1e-12)
+    model.params["embedding.weight"][...] = 0
+    assert not model(tokens)[0].any()

@@ -5,7 +5,7 @@ import pytest
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import AdamW, is_matrix, official_decay, optimizers
+from numpy_xlstm.training import AdamW, adamw, is_matrix, official_decay
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
 
@@ -257,14 +257,14 @@ def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.Monkey
 
     found = []
     for block in (20, 2**15):
-        monkeypatch.setattr(optimizers, "BLOCK", block)
+        monkeypatch.setattr(adamw, "BLOCK", block)
         params = arrays(0)
         optimizer = AdamW(params, lr=0.1, weight_decay=0.1)
         for seed in (1, 2, 3):
             optimizer.step(params, arrays(seed))
         found.append(params | optimizer.state_dict())
-    assert [len(b) for (b,) in optimizers._cut(70, params["rows"])] == [7]
-    assert [len(b) for (b,) in optimizers._cut(20, params["rows"])] == [2, 2, 2, 1]
+    assert [len(b) for (b,) in adamw._cut(70, params["rows"])] == [7]
+    assert [len(b) for (b,) in adamw._cut(20, params["rows"])] == [2, 2, 2, 1]
     for name, array in found[0].items():
         assert array.tobytes() == found[1][name].tobytes()
         assert name == "t" or array.size == 0 or (array != arrays(0).get(name, 0)).all()

@@ -19,7 +19,7 @@ from numpy_xlstm.training import (
     train,
     train_step,
 )
-from numpy_xlstm.training.optimizers import diverged
+from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.trees import leaves, tree_map
 
 V = 5

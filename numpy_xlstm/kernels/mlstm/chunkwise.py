@@ -32,7 +32,7 @@ from numpy_xlstm.numerics.threads import num_threads
 CHUNK_SIZE = 64
 """Default number of steps per chunk."""
 
-WORTH_THREADS = 2**20
+WORTH_THREADS = 2**18
 """Smallest size of q and v at which several threads are faster."""
 
 

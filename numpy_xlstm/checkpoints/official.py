@@ -1,19 +1,20 @@
-"""Models of the official packages, from a configuration and arrays."""
+"""Opening of models of the official packages, from a configuration and arrays."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from numpy_xlstm.checkpoints.folders import CONFIGS, GENERATION, read_config, read_mapping
-from numpy_xlstm.checkpoints.loading import Source, check_size, matched, meta_initialisation
-from numpy_xlstm.checkpoints.official_configs import (
-    OUTPUT_BIAS,
-    from_transformers,
-    from_yaml,
-    with_generation_config,
+from numpy_xlstm.checkpoints.description import Content, Format, Pretrained
+from numpy_xlstm.checkpoints.folders import TOKENIZER
+from numpy_xlstm.checkpoints.loading import (
+    Source,
+    check_size,
+    matched,
+    meta_initialisation,
+    widest,
 )
 from numpy_xlstm.checkpoints.tensors import Stored
-from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.models import (
     SpecialTokens,
     xLSTMBlockStack,
@@ -23,7 +24,7 @@ from numpy_xlstm.models import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.models.names import block_numbers, from_transformers_names, unwrapped
+from numpy_xlstm.models.names import block_numbers
 
 MODELS: dict[type, Callable[..., Any]] = {
     xLSTMLargeConfig: xLSTMLarge,
@@ -32,28 +33,29 @@ MODELS: dict[type, Callable[..., Any]] = {
 }
 """The model of each configuration."""
 
+Described = Callable[[Mapping[str, Any]], tuple[Any, SpecialTokens]]
+"""Function from the values of a configuration to the configuration and its special tokens."""
+
 
 def open_official(
-    path: Path, folder: Path, arrays: Mapping[str, Stored], layout: str | None
-) -> tuple[str, Any, dict[str, Source], SpecialTokens, Stored | None]:
-    """Return format, shape-only model, source of each parameter, special tokens and tied head.
-
-    The last is the matrix of a tied head, if the file contains it in addition to that of the
-    embedding.
+    content: Content,
+    form: Format,
+    described: Described,
+    derived: Mapping[str, str | None] | None = None,
+) -> Pretrained:
+    """Open a model of an official package. ``derived`` are parameters that may be absent.
 
     Raises
     ------
     CheckpointError
-        If there is no configuration, or it is that of another model or does not fit the arrays.
+        If the configuration is invalid, or does not fit the arrays.
     """
-    found = read_config(folder)
-    if found is None:
-        raise CheckpointError(f"{path.name}: expected {' or '.join(CONFIGS)} next to it; got none")
-    file, values = found
-    arrays = from_transformers_names(unwrapped(arrays))
+    assert content.config is not None, "the format is recognised by its configuration"
+    file, values = content.config
+    arrays = dict(content.arrays)
     _check_blocks(file, values, arrays)
     try:
-        kind, config, tokens = _described(values)
+        config, tokens = described(values)
         check_size(f"{file.name}: ", config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
@@ -63,34 +65,18 @@ def open_official(
         raise
     except (ArithmeticError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise CheckpointError(f"{file.name}: {error}") from error
-    if kind == "transformers" and (folder / GENERATION).exists():
-        tokens = _generation_tokens(folder / GENERATION, tokens)
     tied = _tied(model, arrays, values)
-    expected = dict(model.params)
-    if kind == "transformers":
-        expected.pop(OUTPUT_BIAS, None)
-        if values.get("tie_word_embeddings") and "lm_head.weight" not in arrays:
-            expected.pop("lm_head.weight")
-    sources = matched(expected, arrays, layout)
-    if layout is None:
+    absent = {name: equal for name, equal in (derived or {}).items() if name in model.params}
+    expected = {name: array for name, array in model.params.items() if name not in absent}
+    sources = matched(expected, arrays, content.layout)
+    if content.layout is None:
         _check_layout(file, config, sources)
-    return kind, model, sources, tokens, tied
-
-
-def _described(values: Mapping[str, Any]) -> tuple[str, Any, SpecialTokens]:
-    """Return the format of a configuration, the configuration, and its special tokens."""
-    if "model_type" in values:
-        return "transformers", *from_transformers(values)
-    config = from_yaml(values)
-    kind = "xlstm-large" if isinstance(config, xLSTMLargeConfig) else "xlstm"
-    return kind, config, SpecialTokens()
-
-
-def _generation_tokens(file: Path, tokens: SpecialTokens) -> SpecialTokens:
-    try:
-        return with_generation_config(tokens, read_mapping(file))
-    except OptionError as error:
-        raise CheckpointError(f"{file.name}: {error}") from error
+    dtype = widest({name: source.stored for name, source in sources.items()})
+    tokenizer = content.folder / TOKENIZER
+    found = tokenizer if tokenizer.exists() else None
+    return Pretrained(
+        content.path, form.name, model, sources, dtype, tokens, found, tied=tied, derived=absent
+    )
 
 
 def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, Stored]) -> None:

@@ -1,39 +1,31 @@
-"""Conversion of configurations from and to transformers and both models in ``xlstm``.
+"""The format of transformers: xLSTM Large as ``xLSTMForCausalLM``.
 
-Fields may be absent when a configuration is read; they then have the default of its package. All
-fields are written, with values that run on a CPU.
+Fields may be absent when a configuration is read; they then have transformers' default. All fields
+are written, with values that run on a CPU.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from numpy_xlstm.checkpoints.description import Content, Format, Pretrained, Saving
+from numpy_xlstm.checkpoints.folders import read_mapping
+from numpy_xlstm.checkpoints.official import open_official
+from numpy_xlstm.checkpoints.writing import stored_dtype, write_folder
+from numpy_xlstm.checkpoints.xlstm_package import large_fields
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.models import (
-    SpecialTokens,
-    xLSTMBlockStackConfig,
-    xLSTMLargeConfig,
-    xLSTMLMModelConfig,
-)
+from numpy_xlstm.generation import HuggingFaceTokenizer
+from numpy_xlstm.models import SpecialTokens, with_weight_mode, xLSTMLarge, xLSTMLargeConfig
+from numpy_xlstm.models.names import to_transformers_names
 from numpy_xlstm.numerics import did_you_mean
 
+GENERATION = "generation_config.json"
+"""Options of generation that override ``config.json``."""
+
 OUTPUT_BIAS = "backbone.out_norm.bias"
-"""Parameter of xLSTMLarge with ``use_bias`` that is absent in transformers."""
+"""Parameter of xLSTMLarge with ``use_bias`` that is absent here."""
 
-CONTEXT_LENGTH = 2048
-"""Value written for a ``context_length`` of −1, which the official model does not support."""
-
-ON_A_CPU = {
-    "chunkwise_kernel": "chunkwise--native_autograd",
-    "sequence_kernel": "native_sequence__native",
-    "step_kernel": "native",
-    "mode": "inference",
-    "return_last_states": True,
-    "autocast_kernel_dtype": "float32",
-    "inference_state_dtype": "float32",
-}
-"""Kernels without a GPU, exact number formats, sequences of any length, and returned states."""
-
-TRANSFORMERS = {
+DEFAULTS = {
     "vocab_size": 50304,
     "hidden_size": 4096,
     "num_hidden_layers": 32,
@@ -93,16 +85,16 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
         if len(set(map(str, found.values()))) > 1:
             raise OptionError(f"expected one number for {ours} and {theirs}; got {found}")
         given.pop(theirs, None)
-        given[ours] = next(iter(found.values()), TRANSFORMERS[theirs])
+        given[ours] = next(iter(found.values()), DEFAULTS[theirs])
     for name, expected in {**SAME, "cell_norm_eps": given.get("norm_eps", 1e-6)}.items():
         if name in given and given.pop(name) != expected:
             raise OptionError(f"{name}: expected {expected}; got {values[name]!r}")
     names = "bos_token_id", "eos_token_id", "pad_token_id"
-    bos, eos, pad = (given.pop(name, TRANSFORMERS[name]) for name in names)
+    bos, eos, pad = (given.pop(name, DEFAULTS[name]) for name in names)
     insert_bos = bool(given.pop("force_bos_token_insert", False))
     tokens = SpecialTokens.checked(bos, eos, pad, insert_bos)
     fields = xLSTMLargeConfig.__dataclass_fields__
-    defaults = {name: value for name, value in TRANSFORMERS.items() if name in fields}
+    defaults = {name: value for name, value in DEFAULTS.items() if name in fields}
     known = {name: value for name, value in given.items() if name not in WITHOUT_MEANING}
     for name in known.keys() - fields.keys():
         hint = did_you_mean(name, fields) or ", which may change what it computes"
@@ -111,13 +103,16 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
 
 
-def with_generation_config(tokens: SpecialTokens, values: Mapping[str, Any]) -> SpecialTokens:
+def _with_generation_config(tokens: SpecialTokens, file: Path) -> SpecialTokens:
     """Return the special tokens, overridden by those of a ``generation_config.json``."""
-    ids = {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
+    values, ids = read_mapping(file), {"bos": tokens.bos, "eos": tokens.eos, "pad": tokens.pad}
     for name in ids:
         if values.get(f"{name}_token_id") is not None:
             ids[name] = values[f"{name}_token_id"]
-    return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
+    try:
+        return SpecialTokens.checked(**ids, insert_bos=tokens.insert_bos)
+    except OptionError as error:
+        raise CheckpointError(f"{file.name}: {error}") from error
 
 
 def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str) -> dict[str, Any]:
@@ -153,75 +148,38 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
     } | ({"force_bos_token_insert": True} if tokens.insert_bos else {})
 
 
-def large_fields(config: xLSTMLargeConfig) -> dict[str, Any]:
-    """Return all fields of ``xlstm``'s xLSTMLargeConfig, with values that run on a CPU."""
-    return config.to_dict() | ON_A_CPU
+def _read(content: Content) -> Pretrained:
+    """Open a folder of transformers. A bias and a tied head may be absent."""
+    derived: dict[str, str | None] = {OUTPUT_BIAS: None}
+    if content.values.get("tie_word_embeddings") and "lm_head.weight" not in content.arrays:
+        derived["lm_head.weight"] = "embedding.weight"
+
+    def described(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, SpecialTokens]:
+        config, tokens = from_transformers(values)
+        file = content.folder / GENERATION
+        return config, _with_generation_config(tokens, file) if file.exists() else tokens
+
+    return open_official(content, TRANSFORMERS, described, derived)
 
 
-def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
-    """Return the nested fields of ``xlstm``'s xLSTMLMModelConfig or xLSTMBlockStackConfig.
-
-    ``layout`` is that of the sLSTM's parameters, and also the backend that reads them.
-
-    Raises
-    ------
-    CheckpointError
-        If the package cannot run the model.
-    """
-    _check_runs(config)
-    values = config.to_dict()
-    places = [n for n, kind in enumerate(config.kinds) if kind == "slstm"]
-    length = config.context_length if config.context_length > 0 else CONTEXT_LENGTH
-    values |= {"slstm_at": places, "context_length": length}
-    shared = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
-    if values["mlstm_block"] is not None:
-        layer = values["mlstm_block"]["mlstm"]
-        layer |= shared | {"bias": config.bias, "context_length": length}
-    if values["slstm_block"] is not None:
-        block, layer = values["slstm_block"], values["slstm_block"]["slstm"]
-        layer |= shared | {"hidden_size": config.embedding_dim, "backend": layout}
-        if layout == "vanilla":  # the number formats of the GPU's kernels
-            layer |= {"dtype": "float32", "enable_automatic_mixed_precision": False}
-        if layer["bias_init"] == "zeros":  # unknown to xlstm; the file has the bias
-            layer["bias_init"] = "standard"
-        if block["feedforward"] is not None:
-            block["feedforward"]["embedding_dim"] = config.embedding_dim
-    return values
-
-
-def _check_runs(config: xLSTMBlockStackConfig) -> None:
-    """Raise :class:`CheckpointError` for a model that ``xlstm`` cannot build or run."""
-    for kind in ("mlstm", "slstm"):
-        block = getattr(config, f"{kind}_block")
-        if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
-            raise CheckpointError(
-                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, with "
-                "which the convolution of xlstm has no outputs; got 1"
-            )
-    up = None if config.slstm_block is None else config.slstm_block.feedforward
-    if up is not None and up.act_fn == "gelu_tanh":
+def _write(model: xLSTMLarge, path: Path, options: Saving) -> None:
+    dtype = stored_dtype(model, options.dtype)
+    model = with_weight_mode(model, "single")  # "fused" cannot be initialised there
+    config = to_transformers(model.config, model.special_tokens, dtype)
+    arrays = dict(model.params)
+    if OUTPUT_BIAS in arrays and arrays.pop(OUTPUT_BIAS).any():
         raise CheckpointError(
-            "slstm_block.feedforward.act_fn: expected a function of xlstm, such as 'gelu'; "
-            "got 'gelu_tanh'"
+            f"{OUTPUT_BIAS}: expected 0, because transformers has none; got other numbers"
         )
+    write_folder(path, "config.json", config, to_transformers_names(arrays), dtype, options)
 
 
-def from_yaml(values: Mapping[str, Any]) -> Any:
-    """Return the configuration with these fields: that of Large, a language model, or a stack.
-
-    Raises
-    ------
-    OptionError
-        If the fields belong to none of these, a field is unknown or missing, or a value is invalid.
-    """
-    names = {str(name) for name in values}
-    if names & {"mlstm_block", "slstm_block"}:
-        return (xLSTMLMModelConfig if "vocab_size" in names else xLSTMBlockStackConfig).from_dict(
-            values
-        )
-    if {"embedding_dim", "num_heads"} <= names:
-        return xLSTMLargeConfig.from_dict(values)
-    raise OptionError(
-        "expected the fields of an xLSTM, with mlstm_block or slstm_block, or with embedding_dim "
-        f"and num_heads; got {sorted(names)[:8]}"
-    )
+TRANSFORMERS = Format(
+    "transformers",
+    (xLSTMLarge,),
+    lambda content: "model_type" in content.values,
+    _read,
+    _write,
+    tokenizers=(HuggingFaceTokenizer,),
+)
+"""``config.json`` and ``.safetensors`` files, for ``xLSTMForCausalLM.from_pretrained(path)``."""

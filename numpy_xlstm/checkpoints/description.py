@@ -1,0 +1,198 @@
+"""Description of a checkpoint format, and the content of a checkpoint before its arrays are read.
+
+``formats.py`` contains the registry of all formats.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm.checkpoints.folders import read_config
+from numpy_xlstm.checkpoints.loading import OnProgress, Source, check_same, read_all
+from numpy_xlstm.checkpoints.tensors import Stored, Tensors
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.generation import HuggingFaceTokenizer, Tokenizer, tokenizer_from_dict
+from numpy_xlstm.models import LanguageModel, SpecialTokens
+from numpy_xlstm.models.names import from_transformers_names, unwrapped
+from numpy_xlstm.numerics import check_bool, check_callable, checked_dtype
+
+MAPPED = os.name == "posix"
+"""Default of ``mapped``: whether parameters are mapped from their file into memory."""
+
+COMPUTED = np.dtype(np.float32), np.dtype(np.float64)
+"""Dtypes of a loaded model. Its ``astype`` makes copies with other dtypes."""
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Content of a checkpoint, from its configuration and headers, before arrays are read.
+
+    Attributes
+    ----------
+    path : Path
+        The folder or file.
+    format : str
+        Name of the format in :data:`~numpy_xlstm.checkpoints.FORMATS`.
+    model
+        The shape-only model. ``print`` shows its names and shapes.
+    sources : dict
+        Source of each parameter.
+    dtype : str
+        Dtype of the loaded model: that of the file, or float32 if that is narrower.
+    special_tokens : SpecialTokens
+        Special tokens of the configuration.
+    tokenizer : dict, Path or None
+        The ``to_dict()`` of the tokenizer in a checkpoint of this package, or the path of a
+        ``tokenizer.json``; see :meth:`load_tokenizer`.
+    training : dict
+        Training values in a checkpoint of this package.
+    tied : Stored, optional
+        Matrix of a tied head, if the file contains it in addition to that of the embedding.
+    derived : dict
+        Parameters that the file does not contain: the name of an equal parameter, or None for
+        zeros.
+    extra : dict
+        Arrays of a checkpoint of this package other than the parameters.
+
+    Raises
+    ------
+    CheckpointError, NonFiniteError, OSError
+        From :meth:`load`, if an array is damaged, contains NaN or infinity, or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from numpy_xlstm import mLSTM, open_pretrained, save_pretrained
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pretrained(mLSTM(3, 4), f"{folder}/mlstm.npz")
+    ...     mlstm = open_pretrained(f"{folder}/mlstm.npz").load(mapped=False)
+    >>> mlstm.hidden_size
+    4
+    """
+
+    path: Path
+    format: str
+    model: Any
+    sources: Mapping[str, Source]
+    dtype: str
+    special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
+    tokenizer: Mapping[str, Any] | Path | None = None
+    training: Mapping[str, Any] | None = None
+    tied: Stored | None = None
+    derived: Mapping[str, str | None] = field(default_factory=dict)
+    extra: Mapping[str, Stored] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.model, LanguageModel):
+            self.model.special_tokens = self.special_tokens
+
+    @property
+    def stored(self) -> dict[str, Stored]:
+        """Arrays in the files, with dtype and shape, by the names of the parameters."""
+        return {name: source.stored for name, source in self.sources.items()}
+
+    def load_tokenizer(self) -> Tokenizer | None:
+        """Return the tokenizer of a checkpoint of this package or of a ``tokenizer.json``, or None.
+
+        Raises
+        ------
+        OptionError, MissingExtraError
+            If the tokenizer is invalid, or needs an extra that is not installed.
+        """
+        if isinstance(self.tokenizer, Path):
+            return HuggingFaceTokenizer.from_file(self.tokenizer)
+        return described_tokenizer(self.tokenizer)
+
+    def load(
+        self,
+        dtype: npt.DTypeLike | None = None,
+        *,
+        mapped: bool = MAPPED,
+        progress: OnProgress | None = None,
+    ) -> Any:
+        """Read the parameters and return the model; see :func:`from_pretrained`."""
+        check_bool("mapped", mapped)
+        if progress is not None:
+            check_callable("progress", progress)
+        to = checked_dtype(self.dtype if dtype is None else dtype, COMPUTED)
+        params = read_all(self.sources, to, mapped=mapped, progress=progress)
+        for name, equal in self.derived.items():
+            shape = self.model.params[name].shape
+            params[name] = np.zeros(shape, to) if equal is None else params[equal].copy()
+        model = self.model.over({name: params[name] for name in self.model.params})
+        if self.tied is not None:
+            check_same(self.tied, model.embedding.params["weight"])
+        return model
+
+
+def described_tokenizer(description: Mapping[str, Any] | None) -> Tokenizer | None:
+    """Return the tokenizer that a checkpoint describes, or raise :class:`CheckpointError`."""
+    try:
+        return None if description is None else tokenizer_from_dict(description)
+    except OptionError as error:
+        raise CheckpointError(str(error)) from error
+
+
+@dataclass
+class Content:
+    """Names, shapes and texts in a folder or file, from which its format is recognised."""
+
+    path: Path
+    tensors: Tensors
+    layout: str | None = None
+    """Layout of the bias of an sLSTM, if the caller gives one."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder, or the folder of the file."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def config(self) -> tuple[Path, dict[str, Any]] | None:
+        """Path and values of the configuration in the folder, if there is one."""
+        return read_config(self.folder)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Values of the configuration; empty if there is none."""
+        return {} if self.config is None else self.config[1]
+
+    @cached_property
+    def arrays(self) -> dict[str, Stored]:
+        """Arrays by the names of this package, from those of transformers or of a wrapper."""
+        return from_transformers_names(unwrapped(self.tensors.arrays))
+
+
+class Saving(NamedTuple):
+    """Options of :func:`save_pretrained`, validated."""
+
+    dtype: str | None
+    layout: str
+    limit: float
+    """Largest size of the arrays in one file, in bytes."""
+    tokenizer: Tokenizer | None
+    progress: OnProgress | None
+
+
+class Format(NamedTuple):
+    """A format of checkpoints: how it is recognised, read and written."""
+
+    name: str
+    models: tuple[type, ...]
+    """Models that the format supports."""
+    recognises: Callable[[Content], bool]
+    """Function that returns whether a checkpoint has this format."""
+    read: Callable[[Content], Pretrained]
+    """Function that opens a checkpoint of this format, without reading its arrays."""
+    write: Callable[[Any, Path, Saving], None]
+    """Function that writes a model to a path, a new or empty folder or a file."""
+    suffix: str = ""
+    """End of the name of a file; empty for a folder."""
+    tokenizers: tuple[type, ...] = ()
+    """Tokenizers that the format supports."""

@@ -1,0 +1,13 @@
+"""The registry of checkpoint formats. A new format is a file like its neighbours, and a line here.
+
+The order matters twice: a checkpoint has the first format that recognises it, and a model is saved
+to a folder in the first format that supports it.
+"""
+
+from numpy_xlstm.checkpoints.model import NPZ, SAFETENSORS
+from numpy_xlstm.checkpoints.torch_layers import TORCH
+from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
+from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
+
+FORMATS = {each.name: each for each in (NPZ, SAFETENSORS, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
+"""The formats by name."""

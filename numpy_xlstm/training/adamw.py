@@ -1,0 +1,334 @@
+"""AdamW. The equations are in ``docs/derivations/layers.md``."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+import numpy as np
+
+from numpy_xlstm.errors import NonFiniteError, OptionError
+from numpy_xlstm.kernels import adamw
+from numpy_xlstm.kernels.functions import compiled
+from numpy_xlstm.module import check_same_parameters
+from numpy_xlstm.numerics import (
+    Array,
+    check_above_zero,
+    check_array,
+    check_choice,
+    check_form,
+    check_writable,
+    is_number,
+)
+from numpy_xlstm.numerics.threads import num_threads, parallel_map
+from numpy_xlstm.training.adamw_block import Block, largest
+from numpy_xlstm.training.clipping import check_floats
+from numpy_xlstm.training.decay import DecayRule, is_matrix
+from numpy_xlstm.training.protocol import diverged
+from numpy_xlstm.training.torch_state import from_torch, to_torch
+
+BLOCK = 2**15
+"""Count of numbers that are updated at a time, so that they fit into the processor's cache.
+
+A compiled kernel needs less memory and takes blocks of four times this size.
+"""
+
+SHARE = 2**19
+"""Count of numbers for which an additional thread is worthwhile."""
+
+LARGEST = 3e38
+"""Bound of learning rate and weight decay, which float32 can express."""
+
+Result = TypeVar("Result")
+
+
+class AdamW:
+    r"""Adam with decoupled weight decay.
+
+    At step t, for every parameter θ with gradient g:
+
+    .. math::
+        θ &← θ - η λ θ \\
+        m &← β_1 m + (1 - β_1) g \\
+        v &← β_2 v + (1 - β_2) g^2 \\
+        θ &← θ - \frac{η}{1 - β_1^t} \frac{m}{\sqrt{v} / \sqrt{1 - β_2^t} + ε}
+
+    Parameters
+    ----------
+    params : Mapping[str, np.ndarray]
+        Parameters that are later passed to :meth:`step`. Only names and shapes are used here.
+    lr, weight_decay : float
+        η, which a step can override, and λ.
+    betas : tuple[float, float]
+        β₁ and β₂, in [0, 1), also after rounding to the dtype of a parameter.
+    eps : float
+        ε, outside the root, a positive normal number in the dtype of each parameter.
+    decays : Callable[[str, np.ndarray], bool]
+        Function of name and array that returns whether a parameter decays; by default, whether its
+        shape is (·, ·) or has more axes.
+
+    Attributes
+    ----------
+    m, v : dict[str, np.ndarray]
+        First and second moment of each parameter's gradient, in its shape.
+    t : int
+        Number of steps taken.
+    largest_update : float or None
+        Largest change of an entry in the last step, apart from weight decay. It is not stored, and
+        None before the first step of this object.
+
+    Raises
+    ------
+    OptionError, DTypeError
+        If an option is out of range, or ``params`` is not a mapping of names to arrays.
+
+    References
+    ----------
+    Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980. Loshchilov & Hutter,
+    "Decoupled Weight Decay Regularization", arXiv 1711.05101. Rule, order of operations and
+    defaults are those of ``torch.optim.AdamW``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> params = {"w": np.array([[1.0, -2.0]])}
+    >>> optimizer = AdamW(params, lr=0.1, weight_decay=0.0)
+    >>> optimizer.step(params, {"w": np.array([[3.0, -0.5]])})
+    >>> params["w"].round(6)
+    array([[ 0.9, -1.9]])
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Array],
+        *,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        decays: DecayRule = is_matrix,
+    ) -> None:
+        if not isinstance(params, Mapping):
+            raise OptionError(
+                "params: expected a mapping of arrays, such as model.params; "
+                f"got {type(params).__name__}"
+            )
+        for name, array in params.items():
+            check_floats(f"params[{name!r}]", array)
+        if not callable(decays):
+            raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
+        options = _checked_options(params, lr, betas, eps, weight_decay)
+        self.lr, self.betas, self.eps, self.weight_decay = options
+        self.decays = decays
+        self.m = {name: np.zeros_like(array) for name, array in params.items()}
+        self.v = {name: np.zeros_like(array) for name, array in params.items()}
+        self.t = 0
+        self.largest_update: float | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor as JSON values, except the decay rule."""
+        return {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay")}
+
+    def step(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        lr: float | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Update the arrays of ``params`` in place, with learning rate ``lr`` if it is given.
+
+        The gradients are ``grads`` multiplied by ``scale``.
+
+        Either all or no arrays are updated. Raises :class:`DivergenceError` if a parameter or
+        moment would not be finite afterwards, :class:`NonFiniteError` if a gradient or its square
+        is not finite, and another error if names, shapes or dtypes differ from those of the
+        moments.
+        """
+        lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
+        scale = _in_range("scale", scale, np.inf)
+        with np.errstate(all="ignore"):  # non-finite numbers are refused below
+            self._check(params, grads)
+            blocks = list(self._blocks(params, grads, lr, scale))
+            if not all(_on_threads(Block.is_harmless, blocks)):
+                self._check_numbers(params, grads, scale)
+                for block in blocks:
+                    self._check_finite(block, lr)
+            self.largest_update = max(_on_threads(Block.update, blocks), default=0.0)
+        self.t += 1
+
+    def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
+        """Raise an error unless both fit the moments, and ``params`` is writable."""
+        check_same_parameters(self.m, params)
+        check_same_parameters(self.m, grads, "grads")
+        for name, moment in self.m.items():
+            check_form(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
+            check_form(name, params[name], moment.shape, moment.dtype)
+        check_writable(params)
+
+    def _check_numbers(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
+    ) -> None:
+        """Raise an error unless all numbers and the squares of the gradients are finite."""
+        for name, g in grads.items():
+            check_array(f"grads[{name!r}]", g, g.shape)
+            if (size := scale * largest(g)) > np.finfo(g.dtype).max ** 0.5:
+                raise NonFiniteError(  # an infinite square would stay in the second moment
+                    f"grads[{name!r}]: expected entries whose squares are finite; got {size:.3g}"
+                )
+        for name, p in params.items():
+            check_array(name, p, p.shape)
+
+    def _check_finite(self, block: "Block", lr: float) -> None:
+        """Raise an error unless a trial step on copies gives finite numbers."""
+        tried = block._replace(p=block.p.copy(), m=block.m.copy(), v=block.v.copy())
+        change = tried.update()
+        if not all(np.isfinite(array).all() for array in (tried.p, tried.m, tried.v)):
+            reason = f"{block.name}: expected finite numbers after the update"
+            raise diverged(self, reason, lr, change)
+
+    def _blocks(
+        self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
+    ) -> Iterator["Block"]:
+        """Split all arrays into blocks, with the factors of the next step."""
+        beta1, beta2 = self.betas
+        rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
+        for name, array in params.items():
+            shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+            factors = adamw.Factors(shrink, rate, root, 1 - beta1, beta2, 1 - beta2, self.eps)
+            size = 4 * BLOCK if compiled(array.dtype) else BLOCK
+            for p, g, m, v in _cut(size, array, grads[name], self.m[name], self.v[name]):
+                yield Block(name, p, g, m, v, scale, factors)
+
+    def state_dict(
+        self,
+        *,
+        format: str = "numpy",  # noqa: A002
+        order: Sequence[str] | None = None,
+        layout: str = "vanilla",
+    ) -> dict[str, Any]:
+        """Return the state that the next step depends on: ``t`` and the moments, not copied.
+
+        Parameters
+        ----------
+        format : {"numpy", "torch"}
+            "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays instead
+            of tensors. The first group are the parameters that decay, the second the others, both
+            with ``param_names``. Options that are absent have their defaults in PyTorch.
+        order : sequence of str, optional
+            Names in the order of the parameters in each group, such as that of PyTorch's
+            ``named_parameters()``; by default that of ``params``.
+        layout : {"vanilla", "cuda", "canonical"}
+            Layout of R and b of an sLSTM, as in the model's ``state_dict``.
+
+        Raises
+        ------
+        OptionError, ShapeError
+            If format or layout is unknown, or the names in ``order`` are not those of the
+            parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> optimizer = AdamW({"w": np.ones((1, 2)), "b": np.ones(1)})
+        >>> optimizer.state_dict()["m.w"]
+        array([[0., 0.]])
+        >>> groups = optimizer.state_dict(format="torch")["param_groups"]
+        >>> [(group["param_names"], group["weight_decay"]) for group in groups]
+        [(['w'], 0.01), (['b'], 0.0)]
+        """
+        if check_choice("format", format, ("numpy", "torch")) == "torch":
+            return to_torch(self, order, layout)
+        m = {f"m.{name}": array for name, array in self.m.items()}
+        v = {f"v.{name}": array for name, array in self.v.items()}
+        return {"t": np.array(self.t), **m, **v}
+
+    def load_state_dict(
+        self,
+        arrays: Mapping[str, Any],
+        *,
+        order: Sequence[str] | None = None,
+        layout: str | None = None,
+    ) -> None:
+        """Copy the state of another optimiser, from its :meth:`state_dict`.
+
+        Parameters
+        ----------
+        arrays : Mapping[str, Any]
+            State in either format. PyTorch's format may contain tensors and also sets the options;
+            its learning rate is that before the schedule.
+        order : sequence of str, optional
+            Names from ``named_parameters()``, for groups without names: one group, or one with and
+            one without decay, in this order.
+        layout : {"vanilla", "cuda"}, optional
+            Layout of an sLSTM's b in PyTorch; by default that of R.
+
+        Raises
+        ------
+        OptionError, ShapeError, DTypeError, NonFiniteError
+            If something is missing or does not fit, a second moment is negative, or an option or
+            the decay of a parameter is not supported. Then nothing is changed.
+        """
+        if isinstance(arrays, Mapping) and "param_groups" in arrays:
+            arrays, options = from_torch(self, arrays, order, layout)
+            checked = _checked_options(self.m, **options)
+            self.load_state_dict(arrays)
+            self.lr, self.betas, self.eps, self.weight_decay = checked
+            return
+        expected = self.state_dict()
+        check_same_parameters(expected, arrays)
+        for name, array in expected.items():
+            if name != "t":
+                check_array(name, arrays[name], array.shape, array.dtype)
+            if name.startswith("v.") and (arrays[name] < 0).any():
+                raise OptionError(f"{name}: expected no negative number; got {arrays[name].min()}")
+        if arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
+            raise OptionError(f"t: expected a whole number, at least 0; got {arrays['t']!r}")
+        check_writable(expected)
+        self.t = int(arrays["t"])
+        for name, array in expected.items():
+            array[...] = arrays[name]
+
+
+def _checked_options(
+    params: Mapping[str, Array], lr: Any, betas: Any, eps: Any, weight_decay: Any
+) -> tuple[float, tuple[float, float], float, float]:
+    """Return the options if they are in range, also in each dtype of the parameters."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise OptionError(f"betas: expected two numbers; got {betas!r}")
+    beta1, beta2 = (_in_range("betas", beta, 1) for beta in betas)
+    check_above_zero("eps", eps)  # because a gradient can be 0
+    for dtype in {array.dtype for array in params.values()}:
+        if eps < (least := np.finfo(dtype).tiny):
+            raise OptionError(f"eps: expected at least {least:.3g} in {dtype}; got {eps!r}")
+        if dtype.type(max(beta1, beta2)) == 1:
+            raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
+    return (
+        _in_range("lr", lr, LARGEST),
+        (beta1, beta2),
+        float(eps),
+        _in_range("weight_decay", weight_decay, LARGEST),
+    )
+
+
+def _in_range(name: str, value: float, below: float) -> float:
+    if not is_number(value) or not 0 <= value < below:
+        raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
+    return float(value)
+
+
+def _on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
+    """Run the work on each block, in any order."""
+    count = 1 + sum(block.p.size for block in blocks) // SHARE
+    count = 1 if count == 1 else min(count, num_threads())
+    shares = [blocks[n::count] for n in range(count)]
+    return list(chain(*parallel_map(lambda share: [work(block) for block in share], shares)))
+
+
+def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Split arrays of one shape by rows into parts of about ``most`` numbers."""
+    arrays = tuple(np.atleast_1d(array) for array in arrays)
+    total, size = len(arrays[0]), arrays[0].size
+    rows = max(1, most * total // max(1, size))
+    for start in range(0, total, rows):
+        yield tuple(array[start : start + rows] for array in arrays)

@@ -1,0 +1,61 @@
+"""The protocol of an optimiser, which training, checkpoints and runs use."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from numpy_xlstm.errors import DivergenceError
+from numpy_xlstm.numerics import Array
+
+
+class Optimizer(Protocol):
+    """An optimiser, made by ``kind(params, decays=…, **options)``.
+
+    Attributes
+    ----------
+    lr : float
+        Learning rate, which a step can override.
+    t : int
+        Number of steps taken.
+    largest_update : float or None
+        Largest change of an entry in the last step, if it is known; for error messages.
+    """
+
+    lr: float
+    t: int
+    largest_update: float | None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the constructor as JSON values, except the decay rule."""
+        ...
+
+    def step(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array],
+        lr: float | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Update ``params`` in place with ``scale`` times the gradients, all of them or none."""
+        ...
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the arrays that the next step depends on."""
+        ...
+
+    def load_state_dict(self, arrays: Mapping[str, Array]) -> None:
+        """Copy the arrays of another optimiser, or raise an error and change nothing."""
+        ...
+
+
+def diverged(
+    optimizer: Optimizer, reason: object, lr: float | None, largest: float | None = None
+) -> DivergenceError:
+    """Return the error for a step that diverges, with its or the last update size if known."""
+    rate = optimizer.lr if lr is None else lr
+    size = optimizer.largest_update if largest is None else largest
+    update = "" if size is None else f", largest update {size:.3g}"
+    return DivergenceError(
+        f"training diverged at step {optimizer.t + 1} ({reason}; learning rate {rate:g}{update}); "
+        "lower the learning rate"
+    )
