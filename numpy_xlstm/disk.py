@@ -33,6 +33,9 @@ BINARY, NO_LINK, AT_ONCE = (
 )
 """Flags that not every system has. Without the last, opening a pipe would wait."""
 
+MAX_BEGINNING = 200
+"""Largest number of bytes of NAME in the name of its temporary file."""
+
 
 def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
     """Open a regular file for reading.
@@ -48,6 +51,24 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
         os.close(descriptor)
         raise CheckpointError(f"{path.name}: expected a regular file; got a device or a pipe")
     return os.fdopen(descriptor, "rb", buffering=0)
+
+
+def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
+    """Open a file to change it. A link is refused, because another file would change."""
+    refuse_link(path)
+    descriptor = os.open(path, os.O_RDWR | BINARY | NO_LINK | AT_ONCE | how, 0o666)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        got = "a link" if status.st_nlink > 1 else "a device or a pipe"
+        raise CheckpointError(f"{path.name}: expected a regular file; got {got}")
+    return os.fdopen(descriptor, "rb+", buffering=0)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise :class:`CheckpointError` for a symbolic link, whose target would be replaced."""
+    if path.is_symlink():
+        raise CheckpointError(f"{path.name}: expected a regular file; got a link")
 
 
 def read_regular(name: str, path: str | os.PathLike[str], most: int) -> bytes:
@@ -156,15 +177,20 @@ def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, 
     If another process removes it before it is locked, try again.
     """
     while True:
-        partial = target.with_name(f"{target.name}.{secrets.token_hex(8)}.partial")
+        partial = target.with_name(f"{_beginning(target)}.{secrets.token_hex(8)}.partial")
         make(partial)
         if fcntl is None and partial.is_dir():  # Windows opens no folders
             return partial, -1
         with suppress(FileNotFoundError):
             descriptor = _open_or_remove(partial, how)
-            if _lock(descriptor) is not False and _is_at(partial, descriptor):
+            if _lock(descriptor) is not False and is_at(partial, descriptor):
                 return partial, descriptor
             os.close(descriptor)
+
+
+def _beginning(target: Path) -> str:
+    """Return the beginning of a name, so that a file system also accepts a longer one."""
+    return os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
 
 
 def _open_or_remove(partial: Path, how: int) -> int:
@@ -195,7 +221,8 @@ def _lock(descriptor: int) -> bool | None:
         return None
 
 
-def _is_at(path: Path, descriptor: int) -> bool:
+def is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file or folder is still at its path."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
@@ -204,7 +231,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 def _remove_left_behind(target: Path) -> None:
     """Remove temporary files of killed writers of this name, which are not locked."""
-    left = re.compile(re.escape(target.name) + r"\.[0-9a-f]{16}\.partial")
+    left = re.compile(re.escape(_beginning(target)) + r"\.[0-9a-f]{16}\.partial")
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
             if left.fullmatch(entry.name):

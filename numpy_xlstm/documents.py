@@ -76,7 +76,7 @@ def parse_yaml(text: bytes) -> Any:
         raise ValueError(f"expected at most {MAX_YAML:,} bytes; got {len(text):,}")
     try:
         value = yaml.load(text.decode("utf-8"), Plain)
-    except (yaml.YAMLError, LookupError, TypeError, AttributeError) as error:
+    except (yaml.YAMLError, ArithmeticError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
     _check("", value, MAX_DEPTH)
     return value

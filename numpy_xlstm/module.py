@@ -13,6 +13,8 @@ from numpy_xlstm.numerics import (
     Array,
     check_array,
     check_form,
+    check_separate,
+    check_writable,
     checked_dtype,
     own_error_state,
     plain_array,
@@ -20,7 +22,6 @@ from numpy_xlstm.numerics import (
 
 Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
-
 
 _latest_change = [object()]
 """Identifies the last change of an attribute of any module."""
@@ -184,12 +185,11 @@ class Module:
 
         Raises
         ------
-        ShapeError
-            If a name is missing or unknown, or a shape differs.
-        DTypeError
-            If the arrays are not plain arrays of one supported dtype.
-        NonFiniteError
-            If a number is NaN or infinite.
+        ShapeError, DTypeError, NonFiniteError
+            If names or shapes differ, the arrays are not of one supported dtype, or a number is
+            NaN or infinite.
+        OptionError
+            If two arrays share memory, which an optimiser would then change twice.
         """
         check_same_parameters(self.params, params)
         for name, array in params.items():
@@ -198,6 +198,7 @@ class Module:
             raise DTypeError(
                 f"params: expected arrays of one dtype; got {sorted(map(str, dtypes))}"
             )
+        check_separate(params)
         return self.over(params)
 
     def over(self, params: Mapping[str, Array]) -> Self:
@@ -233,11 +234,14 @@ class Module:
 
         Raises
         ------
-        ShapeError, DTypeError, NonFiniteError
-            If names or shapes differ, or a number is not a finite floating-point number.
+        ShapeError, DTypeError, NonFiniteError, OptionError
+            If names or shapes differ, a number is not a finite floating-point number, or a
+            parameter is read-only.
         """
         params = self.params
-        for name, array in like_parameters(params, arrays).items():
+        found = like_parameters(params, arrays)
+        check_writable(params)
+        for name, array in found.items():
             params[name][...] = array
 
     def named_grads(self, **parts: Any) -> Grads:

@@ -103,6 +103,8 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         raise ValueError("__metadata__: expected a mapping of texts")
+    if any(len(n) == len(CHECKSUM) and sum(map(str.__ne__, n, CHECKSUM)) == 1 for n in metadata):
+        raise ValueError(f"expected {CHECKSUM}; got a damaged name, which would turn checks off")
     if len(header) > MAX_ARRAYS:
         raise ValueError(f"expected at most {MAX_ARRAYS:,} arrays; got {len(header):,}")
     entries, places = {}, []
@@ -211,7 +213,8 @@ def write_safetensors(
         dtype, flat = numpy_dtype(dtypes[name]), np.ascontiguousarray(array).reshape(-1)
         crc = 0
         for start in range(0, flat.size, CHUNK):
-            part = narrowed(name, flat[start : start + CHUNK], dtype).view(np.uint8).data
+            # copied, because another thread may change the array between checksum and write
+            part = narrowed(name, flat[start : start + CHUNK], dtype).tobytes()
             crc = zlib.crc32(part, crc)
             file.write(part)
         crcs.append(crc)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
-from weakref import finalize
+from weakref import WeakSet, finalize
 from zipfile import ZipInfo
 
 import numpy as np
@@ -67,6 +67,12 @@ class Opened:
 
 Maps = dict[Opened, mmap.mmap]
 """Memory maps of files, which are read on demand. Changes are private to the process."""
+
+MAX_MAPS = 100
+"""Largest number of maps in a process, each of which keeps its file open. More files are read."""
+
+_mappings: WeakSet[mmap.mmap] = WeakSet()
+"""Maps in use."""
 
 
 class Stored(NamedTuple):
@@ -127,7 +133,7 @@ class Stored(NamedTuple):
                 with self.file.lock:
                     return read_packed(self.file.raw, self.packed).view(stored).astype(wanted)
             in_place = wanted == stored and self.size and self.start % wanted.itemsize == 0
-            if maps is not None and in_place:
+            if maps is not None and in_place and (self.file in maps or len(_mappings) < MAX_MAPS):
                 return self._mapped(wanted, maps)
             array = np.empty(self.shape, wanted)
             with self.file.lock:
@@ -143,6 +149,7 @@ class Stored(NamedTuple):
     def _mapped(self, dtype: np.dtype[Any], maps: Maps) -> Array:
         if self.file not in maps:
             maps[self.file] = mmap.mmap(self.file.raw.fileno(), 0, access=mmap.ACCESS_COPY)
+            _mappings.add(maps[self.file])
         flat = np.frombuffer(maps[self.file], dtype, self.size, self.start)
         if self.crc is not None:
             self._check(zlib.crc32(flat.view(np.uint8).data, self.before))

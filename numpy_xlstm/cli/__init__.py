@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from numpy_xlstm import errors
@@ -71,9 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["train", "--steps", "0"])
     2
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # print "?" if the encoding lacks a character
-            stream.reconfigure(errors="replace")
+    _prepare_streams()
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
         if importlib.util.find_spec("rich") is None:
@@ -96,6 +95,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(errors.printable_lines(traceback.format_exc()), file=sys.stderr)
         return _end(f"error: {error!r}", 1)
+
+
+def _prepare_streams() -> None:
+    """Open closed streams, which other files would take, and print "?" for unknown characters."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

@@ -71,7 +71,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "resume": ("DIR", None, "resume the training in DIR"),
     },
     "sample": {
-        "sample_length": (whole(0), 500, "tokens to generate"),
+        "sample_length": (whole(0, 10**6), 500, "tokens to generate"),
         "temperature": (real(0), 0.8, TEMPERATURE),
         "prompt": ("TEXT", None, "text to continue (default: the beginning of the held-out part)"),
     },

@@ -1,8 +1,10 @@
 """Report files of commands."""
 
+import os
 from pathlib import Path
 
 from numpy_xlstm.disk import write_text
+from numpy_xlstm.errors import OptionError
 
 
 def check_writable(option: str, file: Path | None) -> None:
@@ -13,6 +15,8 @@ def check_writable(option: str, file: Path | None) -> None:
         raise FileNotFoundError(f"{option}: expected an existing folder; got {file}")
     if file.is_dir():
         raise IsADirectoryError(f"{option}: expected a file; got the folder {file}")
+    if Path(os.path.realpath(file)).is_fifo():  # opening it would wait for a reader
+        raise OptionError(f"{option}: expected a file or /dev/stdout; got the named pipe {file}")
     file.open("a", encoding="utf-8").close()
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from numpy_xlstm.cli.model import build, describe
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
+from numpy_xlstm.training.run import PICTURE
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
@@ -40,6 +42,9 @@ With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch betwe
 between as many as there are ranks, up to the rows of a batch. |g| is the norm of the gradient
 before clipping. If other programs are busy, OPENBLAS_NUM_THREADS=1 in the environment can make
 training many times faster, because NumPy's threads do not wait for each other."""
+
+MAX_TOKENS = 2**20
+"""Largest number of tokens that are processed at a time."""
 
 TEXT_NOTE = record({"sha256": TEXT, "characters": COUNT})
 """Facts about the text that are stored in a run."""
@@ -73,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
+    ranks.check_same(comm, options=given)
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
     options, split, state, _ = session
     display.show_setup(describe(options, state.model), state.model, split)
@@ -161,6 +167,11 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
     The default prompt is the beginning of the held-out part.
     """
     ranks.check_ranks(options.batch_size, options.accumulate, comm)
+    if options.batch_size * options.window > MAX_TOKENS * options.accumulate:
+        raise OptionError(
+            f"batch_size: expected at most {MAX_TOKENS:,} tokens in a part of a batch; got "
+            f"{options.batch_size:,} windows of {options.window:,} in {options.accumulate:,} parts"
+        )
     if options.tbptt and len(split.train_ids) <= options.batch_size:
         raise TextError(
             f"text: expected more training tokens than the {options.batch_size} rows of "
@@ -222,7 +233,7 @@ def _save(run: Run, changed: str | None) -> None:
     """Save a run, and print how to resume it with changed options; print nothing for None."""
     run.save()
     if changed is not None:
-        again = f"numpy-xlstm train --resume {run.directory}{changed}"
+        again = f"numpy-xlstm train --resume {shlex.quote(str(run.directory))}{changed}"
         print(f"saved after step {run.state.step}; resume with {again}", file=sys.stderr)
 
 
@@ -264,6 +275,6 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
     if run is not None and ranks.writes(comm):
         if not run.best.exists():  # interrupted before the first validation
             run.save_best()
-        drawn = run.directory / "loss.svg"
+        drawn = run.directory / PICTURE
         display.save_loss_picture(drawn, training.read_log(run.log), levels)
         display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])

@@ -1,6 +1,7 @@
 """The command ``numpy-xlstm verify``."""
 
 import argparse
+import signal
 import tempfile
 from collections.abc import Iterable, Mapping
 from itertools import count
@@ -124,6 +125,7 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
             raise OptionError(f"results: expected a folder; {folder} {got}")
         report = conformance.verify(cases, conformance.from_folder(folder))
         return Report(report.verdicts, unmatched(folder, every))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the program too
     with tempfile.TemporaryDirectory() as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
         return conformance.verify(cases, _shown(port, len(cases)))

@@ -81,8 +81,8 @@ def _row(case: "Case", name: str, found: Any) -> Row:
     expected = case.expected[name]
     if found is None:
         return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got none")
-    if not isinstance(found, np.ndarray) or _kind(found) != _kind(expected):
-        got = _kind(found) if isinstance(found, np.ndarray) else type(found).__name__
+    if type(found) is not np.ndarray or _kind(found) != _kind(expected):
+        got = _kind(found) if type(found) is np.ndarray else type(found).__name__
         return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got {got}")
     with np.errstate(over="ignore"):
         ratios = distance(found, expected) / case.bounds[name]

@@ -8,26 +8,33 @@ about its case.
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.checkpoints.metadata import MAPPING, TEXT, each, record
 from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
 from numpy_xlstm.conformance.case import Case, Content
-from numpy_xlstm.conformance.catalogue import SUBJECTS
-from numpy_xlstm.conformance.manifest import VERSION, describe, manifest
+from numpy_xlstm.conformance.case import cases as every_case
+from numpy_xlstm.conformance.manifest import VERSION, describe, digest, facts, manifest, tensors
 from numpy_xlstm.conformance.subjects import Arrays
-from numpy_xlstm.documents import parse_json
+from numpy_xlstm.disk import read_regular
+from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import check_choice, checked_path
 
 CASE_FOLDERS = ("inputs", "results", "bounds")
 """Folders, each with a file for each case."""
+
+FILE = record({"path": TEXT, "sha256": TEXT})
+CASE = record({"id": TEXT, "files": record(dict.fromkeys(CASE_FOLDERS, FILE))}, closed=False)
+VERSIONED = record({"version": TEXT, "sha256": TEXT, "cases": each(MAPPING)}, closed=False)
+"""Fields of a manifest that are read. The others are for programs in other languages."""
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:
@@ -99,9 +106,9 @@ def write_vectors(
         (folder / kind).mkdir(parents=True, exist_ok=True)
     described = []
     for case in cases:
-        tensors = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
+        contents = dict(zip(CASE_FOLDERS, (case.inputs, case.expected, case.bounds), strict=True))
         files = {}
-        for kind, arrays in tensors.items():
+        for kind, arrays in contents.items():
             path = folder / kind / f"{case.id}.{format}"
             write_tensors(path, arrays, header(case))
             files[kind] = {"path": f"{kind}/{path.name}", "sha256": _digest(path)}
@@ -154,17 +161,18 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     check_written("folder", folder)
     path = folder / "manifest.json"
     try:
-        said = parse_json(path.read_bytes())
+        said = parse_json(read_regular("manifest", path, MAX_BYTES))
+        VERSIONED("manifest", said)
         if said["version"] != VERSION:
-            raise CheckpointError(
-                f"{path}: expected vectors of version {VERSION}; got {said['version']!r}; "
-                "write them again with: numpy-xlstm vectors"
-            )
-        return [_read_case(folder, each) for each in said["cases"]]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{path}: expected a complete manifest; got {error!r}") from error
+            raise CheckpointError(f"expected vectors of version {VERSION}; got {said['version']!r}")
+        if said["sha256"] != digest(said):
+            raise CheckpointError("expected the manifest that was written; got one with changes")
+        known = {case.id: case for case in every_case()}
+        read = [_read_case(folder, each, known) for each in said["cases"]]
+    except ValueError as error:
+        hint = "write the vectors again with: numpy-xlstm vectors"
+        raise CheckpointError(f"{path}: expected a complete manifest; {error}; {hint}") from error
+    return read
 
 
 def check_written(name: str, folder: Path) -> None:
@@ -176,27 +184,37 @@ def check_written(name: str, folder: Path) -> None:
         )
 
 
-def _read_case(folder: Path, said: dict[str, Any]) -> Case:
-    name, paths = said["id"], {}
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"an id of letters, digits, '.', '_' and '-'; got {name!r:.80}")
+def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
+    """Return the case of an entry of the manifest, whose tensors are read at first use."""
+    CASE("case", said)
+    if (case := known.get(said["id"])) is None:
+        raise CheckpointError(f"expected ids of cases; got {said['id']!r:.80}")
+    if differ := [name for name, fact in facts(case).items() if said.get(name) != fact]:
+        got = f"{said.get(differ[0])!r:.80}"
+        raise CheckpointError(f"{case.id}: expected the {differ[0]} of this case; got {got}")
+    paths = {}
     for kind in CASE_FOLDERS:
-        path = said["files"][kind]["path"]
+        path, name = said["files"][kind]["path"], case.id
         if path not in (f"{kind}/{name}.safetensors", f"{kind}/{name}.npz"):
-            raise ValueError(f"{name}: expected the path of a file in {kind}/; got {path!r:.80}")
+            raise CheckpointError(f"{name}: expected the path of a file in {kind}/; got {path!r}")
         paths[kind] = folder / path
         if not paths[kind].is_file() or _digest(paths[kind]) != said["files"][kind]["sha256"]:
-            what = "another" if paths[kind].is_file() else "none"
+            got = "another" if paths[kind].is_file() else "none"
             raise CheckpointError(
-                f"{paths[kind]}: expected the file that the manifest describes; got {what}"
+                f"{path}: expected the file that the manifest describes; got {got}"
             )
 
     def content() -> Content:
-        return Content(*(read_tensors(paths[kind])[0] for kind in CASE_FOLDERS))
+        found = Content(*(read_tensors(paths[kind])[0] for kind in CASE_FOLDERS))
+        try:
+            described = tensors(replace(case, content=lambda: found))
+        except Exception as error:  # wrong tensors cause many kinds of errors
+            raise CheckpointError(f"{case.id}: expected its tensors; got {error!r}") from error
+        if any(said.get(name) != each for name, each in described.items()):
+            raise CheckpointError(f"{case.id}: expected the tensors of the manifest; got others")
+        return found
 
-    flags = tuple(said["flags"])
-    subject = SUBJECTS[said["subject"]]
-    return Case(name, subject, said["dtype"], said["options"], flags, content)
+    return replace(case, content=content)
 
 
 def read_tensors(path: Path) -> tuple[Arrays, dict[str, str]]:

@@ -1,15 +1,17 @@
 """Ports that are programs, run once for each case with a time limit."""
 
 import os
+import secrets
 import shlex
 import shutil
 import signal
 import subprocess
-import tempfile
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any
 
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.files import header, write_tensors
@@ -21,6 +23,11 @@ PLACES = ("{in}", "{out}")
 """Placeholders in a command for the file to read and the file to write."""
 MOST_SAID = 10_000
 """Number of bytes read from the end of standard error."""
+MOST_WRITTEN = 100_000_000
+"""Number of bytes in its folder and on standard error after which a program is stopped."""
+SECONDS_BETWEEN_LOOKS = 0.05
+MARK = "NUMPY_XLSTM_PORT"
+"""Environment variable that marks a program and the processes that it starts."""
 MOST_SHOWN = 300
 """Number of characters of standard error in a message; the middle of a longer text is omitted."""
 
@@ -61,18 +68,15 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
     words, folder = _words(command), checked_path("folder", folder)
 
     def port(case: Case) -> Mapping[str, Any]:
-        into, out = (folder / f"{case.id}.{kind}.safetensors" for kind in ("in", "out"))
-        write_tensors(into, case.inputs, header(case))
-        out.unlink(missing_ok=True)
-        places = dict(zip(PLACES, (str(into), str(out)), strict=True))
-        try:
-            _run([_filled(word, places) for word in words], seconds)
+        # a new folder, so that no earlier program has left a link there
+        with TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as own:
+            into, out = (Path(own, f"{case.id}.{kind}.safetensors") for kind in ("in", "out"))
+            write_tensors(into, case.inputs, header(case))
+            places = dict(zip(PLACES, (str(into), str(out)), strict=True))
+            _run([_filled(word, places) for word in words], seconds, Path(own))
             if not out.exists():
                 raise PortError("the program has ended without an error, but has written no file")
-            return checked_results(out)
-        finally:
-            into.unlink(missing_ok=True)
-            out.unlink(missing_ok=True)
+            return checked_results(out, case)
 
     return port
 
@@ -106,9 +110,10 @@ def _filled(word: str, places: Mapping[str, str]) -> str:
     return word
 
 
-def _run(words: list[str], seconds: float) -> None:
-    """Run a program; at the end or the time limit, end all processes that it has started."""
-    with tempfile.TemporaryFile() as errors:  # a pipe stays open until all child processes close it
+def _run(words: list[str], seconds: float, folder: Path) -> None:
+    """Run a program; at the end or a limit, end all processes that it has started."""
+    mark = f"{MARK}={secrets.token_hex(16)}"
+    with TemporaryFile() as errors:  # a pipe stays open until all child processes close it
         try:
             process = subprocess.Popen(
                 words,
@@ -116,21 +121,38 @@ def _run(words: list[str], seconds: float) -> None:
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
                 start_new_session=True,
+                env=os.environ | dict([mark.split("=")]),
             )
         except OSError as error:
             raise PortError(f"the program cannot be run: {error.strerror}") from error
         try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise PortError(f"stopped at the time limit of {seconds:g} s") from None
+            _wait(process, seconds, errors, folder)
         finally:
-            _end(process)
+            _end(process, mark.encode())
         errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
         said = errors.read()
     if code := process.returncode:
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         parts = filter(None, (f"the program has ended with {how}", _gist(said)))
         raise PortError(": ".join(parts))
+
+
+def _wait(
+    process: "subprocess.Popen[bytes]", seconds: float, errors: IO[bytes], folder: Path
+) -> None:
+    """Wait for the end of a program, or raise an error if it exceeds a limit."""
+    end = time.monotonic() + seconds
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0, min(SECONDS_BETWEEN_LOOKS, end - time.monotonic())))
+            return
+        written = os.fstat(errors.fileno()).st_size
+        with suppress(OSError):  # files may disappear
+            written += sum(path.lstat().st_size for path in folder.iterdir())
+        if written > MOST_WRITTEN:
+            raise PortError(f"stopped after it has written more than {MOST_WRITTEN:,} bytes")
+        if time.monotonic() >= end:
+            raise PortError(f"stopped at the time limit of {seconds:g} s")
 
 
 def _gist(said: bytes) -> str:
@@ -140,11 +162,22 @@ def _gist(said: bytes) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:half]} … {text[-half:]}"
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a program and the processes that it has started, if they still run."""
+def _end(process: "subprocess.Popen[bytes]", mark: bytes) -> None:
+    """Kill a program and the processes that it has started, if they still run.
+
+    On Linux they are recognised by their environment, even if they have left the process group.
+    """
     with suppress(ProcessLookupError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
     process.wait()
+    found = True
+    while found:
+        found = False
+        for environment in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):  # of another user, or ended
+                if mark in environment.read_bytes().split(b"\0"):
+                    os.kill(int(environment.parent.name), signal.SIGKILL)
+                    found = True

@@ -24,6 +24,8 @@ Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
 
 UNMATCHED = "expected the results of a case; got another file"
+MORE = 10_000_000
+"""Number of bytes of a file of results in addition to ten times the expected ones."""
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -80,7 +82,10 @@ class Report:
     def diagnosis(self) -> list[str]:
         """Known mistakes of the port, or the results that are wrong, as lines of text."""
         there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
-        return diagnose(there, [v.case for v in self.verdicts if v.passed])
+        try:
+            return diagnose(there, [v.case for v in self.verdicts if v.passed])
+        except Exception as error:  # if the vectors are not those of their cases
+            return [f"no diagnosis: expected the inputs of these cases; got {error!r}"]
 
     def lines(self, *, verbose: bool = False) -> Iterator[str]:
         """Yield the table of failed rows, or of all rows; then counts and the diagnosis.
@@ -221,7 +226,7 @@ def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str]:
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
             raise PortError(f"expected a mapping of results; got {results!r:.80}")
         return copied(results), ""
-    except Exception as error:  # whatever a port raises, run the other cases
+    except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
         return None, " ".join(note.split())
 
@@ -271,14 +276,17 @@ def from_folder(folder: str | os.PathLike[str]) -> Port:
         found = [p for s in (".safetensors", ".npz") if (p := folder / f"{case.id}{s}").exists()]
         if not found:
             raise PortError(f"expected {case.id}.safetensors; got no such file")
-        return checked_results(found[0])
+        return checked_results(found[0], case)
 
     return port
 
 
-def checked_results(path: Path) -> Mapping[str, Any]:
-    """Read a file of results, and check its version."""
+def checked_results(path: Path, case: Case) -> Mapping[str, Any]:
+    """Read a file of results, and check its size and version."""
+    most = 10 * sum(array.nbytes for array in case.expected.values()) + MORE
     try:
+        if (size := path.stat().st_size) > most:
+            raise ValueError(f"expected at most {most:,} bytes; got {size:,}")
         arrays, metadata = read_tensors(path)
     except (ValueError, OSError, ImportError) as error:
         raise PortError(f"no results: {error}") from error

@@ -132,19 +132,22 @@ def new_tokens(
         logits, state = read(model, prompts)
         check_width(logits.shape[-1], size)
         config.check_size(logits.shape[-1])
-        history = [row.tolist() for ids in prompts for row in ids]
+        rows = [row for ids in prompts for row in ids]
+        seen = np.zeros(logits.shape, bool)
+        for row, ids in enumerate(rows):
+            seen[row, ids] = True
         prepared = model.prepared() if hasattr(model, "prepared") else None
-        ended = np.zeros(len(history), bool)
+        ended = np.zeros(len(rows), bool)
         for left in reversed(range(config.max_new_tokens)):
             allowed = np.array(logits[:, :size])
             allowed[:, banned] = -np.inf
+            history = [np.flatnonzero(row) for row in seen[:, :size]]  # as long at each step
             drawn = np.where(ended, padding, draw(allowed, history, config, rng))
             yield drawn
             ended |= np.isin(drawn, end)
             if ended.all() or not left:
                 return
-            for ids, token in zip(history, drawn, strict=True):
-                ids.append(int(token))
+            seen[np.arange(len(rows)), drawn] = True
             if prepared is not None:
                 logits, state = prepared.compute(drawn, state)
             else:

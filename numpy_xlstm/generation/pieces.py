@@ -10,16 +10,20 @@ from numpy_xlstm.generation.tokenizers import (
     REPLACEMENT,
     ByteTokenizer,
     CharacterTokenizer,
+    HuggingFaceTokenizer,
     Tokenizer,
 )
+
+MAX_HELD = 16
+"""Largest number of ids whose text is held back."""
 
 
 class StreamDecoder:
     """Decoder of single ids into text that later ids do not change, up to a stop string.
 
-    Bytes of an incomplete character are held back. With a tokenizer of another kind than bytes or
-    characters, all ids so far are decoded at every step, and new text is final when it does not end
-    in U+FFFD.
+    Bytes of an incomplete character are held back. For a :class:`HuggingFaceTokenizer` a step
+    decodes only the last few ids. For a custom tokenizer it decodes all ids so far. New text is
+    final when it does not end in U+FFFD, or, in the former case, after :data:`MAX_HELD` more ids.
 
     Parameters
     ----------
@@ -40,7 +44,7 @@ class StreamDecoder:
         self._tokenizer, self._filter = tokenizer, StopFilter(stop)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._ids: list[int] = []
-        self._given = 0
+        self._old = self._given = 0
 
     @property
     def stopped(self) -> bool:
@@ -61,8 +65,28 @@ class StreamDecoder:
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
+        if isinstance(self._tokenizer, HuggingFaceTokenizer):
+            if self._tokenizer.is_byte_level:
+                return self._utf8.decode(self._tokenizer.token_bytes(token))
+            return "" if token in self._tokenizer.special else self._of_last_ids(token)
         self._ids.append(token)
         return self._new(self._text().rstrip(REPLACEMENT))
+
+    def _of_last_ids(self, token: int) -> str:
+        """Return the new text, and forget ids before those of the last final text.
+
+        The ids that are kept are decoded again before the next ones, which may depend on them.
+        """
+        self._ids.append(token)
+        text, late = self._text(), len(self._ids) - self._old > MAX_HELD
+        new = self._new(text if late else text.rstrip(REPLACEMENT))
+        if late or not text.endswith(REPLACEMENT):
+            before, self._ids = self._ids, self._ids[self._old :]
+            if late or self._text():
+                self._old, self._given = len(self._ids), len(self._text())
+            else:
+                self._ids = before
+        return new
 
     def _text(self) -> str:
         return self._tokenizer.decode(np.array(self._ids, np.int64)) if self._ids else ""

@@ -1,6 +1,8 @@
 """Conversion between text and token ids: bytes, characters, or a Hugging Face tokenizer."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -9,14 +11,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from numpy_xlstm.disk import read_regular
+from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
+from numpy_xlstm.generation.components import checked_tokenizer
 from numpy_xlstm.layers.indices import IndexArray, check_indices, check_sequence
-
-MAX_FILE = 200_000_000
-"""Largest size of a ``tokenizer.json`` in bytes."""
 
 REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""
+
+
+SHOWN = [*range(33, 127), *range(161, 173), *range(174, 256)]
+BYTES = {chr(byte): byte for byte in SHOWN}
+BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted({*range(256)} - {*SHOWN}))}
+"""Bytes and the characters that represent them in a byte-level tokenizer, as in GPT-2."""
 
 
 class Tokenizer(Protocol):
@@ -141,7 +148,8 @@ class HuggingFaceTokenizer:
     """Tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
 
     Truncation, padding and templates in the file are ignored. A special token that occurs in the
-    text becomes its id. Decoding omits special tokens.
+    text becomes its id. Decoding omits special tokens. Models BPE and WordLevel are supported, with
+    the other components that :mod:`numpy_xlstm.generation.components` lists.
 
     Parameters
     ----------
@@ -170,7 +178,7 @@ class HuggingFaceTokenizer:
     @classmethod
     def from_file(cls, path: str | Path) -> "HuggingFaceTokenizer":
         """Read a ``tokenizer.json``; raise ``OptionError`` for another file."""
-        text = read_regular("tokenizer", path, MAX_FILE)
+        text = read_regular("tokenizer", path, MAX_BYTES)
         try:
             return cls(text.decode("utf-8"))
         except UnicodeDecodeError as error:
@@ -185,15 +193,11 @@ class HuggingFaceTokenizer:
                 "HuggingFaceTokenizer needs the tokenizers extra: "
                 "pip install 'numpy-xlstm[tokenizers]'"
             ) from None
-        try:
-            tokenizer = Library.from_str(self.json)
-        except Exception as error:  # the library raises no narrower type
-            raise OptionError(
-                f"tokenizer: expected the content of a tokenizer.json; got {error}"
-            ) from None
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        checked, self.__dict__["_first"] = checked_tokenizer(self.json)
+        text = json.dumps(checked, ensure_ascii=False)
+        del checked  # it takes as much memory as the tokenizer
+        with _refused(OptionError, "tokenizer: expected the content of a tokenizer.json"):
+            return Library.from_str(text)
 
     @cached_property
     def size(self) -> int:
@@ -203,27 +207,51 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> IndexArray:
         """Return the ids of a text, shape (N,); raise TextError for a text that has none."""
         _utf8(text)
-        try:
-            ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        except Exception as error:  # the library raises no narrower type
-            raise TextError(
-                f"text: expected one that the tokenizer can encode; got {error}"
-            ) from None
-        return np.array(ids, np.int64)
+        with _refused(TextError, "text: expected one that the tokenizer can encode"):
+            return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
     def decode(self, ids: IndexArray) -> str:
         """Return the text of the ids, without special tokens."""
         known = _checked_ids(ids, self.size).tolist()
-        return str(self._tokenizer.decode(known, skip_special_tokens=True))
+        with _refused(TextError, "ids: expected some that the tokenizer can decode"):
+            return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def begins_with(self, token: int | None) -> bool:
         """Return whether the file inserts this special token before a text."""
-        encoded = self._tokenizer.encode("a", add_special_tokens=True)
-        return bool(encoded.special_tokens_mask[:1] == [1] and encoded.ids[0] == token)
+        return token is not None and token == self.__dict__["_first"]
+
+    @cached_property
+    def special(self) -> set[int]:
+        """Ids of the special tokens, whose text is empty."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return {token for token, kind in added.items() if kind.special}
+
+    @cached_property
+    def is_byte_level(self) -> bool:
+        """Whether a text is the bytes of its tokens, joined."""
+        return type(self._tokenizer.decoder).__name__ == "ByteLevel"
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of an id if the tokenizer is byte-level; none of a special token."""
+        text = None if token in self.special else self._tokenizer.id_to_token(token)
+        if text is None or not set(text) <= BYTES.keys():
+            return (text or "").encode()
+        return bytes(BYTES[symbol] for symbol in text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file for a checkpoint."""
         return {"kind": "huggingface", "json": self.json}
+
+
+@contextmanager
+def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
+    """Raise an error of this package for any of the library, also for a panic of Rust."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{expected}; got {error}") from None
 
 
 KINDS: dict[str, Any] = {

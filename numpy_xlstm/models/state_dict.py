@@ -17,7 +17,7 @@ from numpy_xlstm.models.layouts import (
 )
 from numpy_xlstm.models.names import unwrapped
 from numpy_xlstm.module import like_parameters
-from numpy_xlstm.numerics import Array, check_choice, plain_array
+from numpy_xlstm.numerics import Array, check_choice, check_writable, plain_array
 
 
 class StateDict:
@@ -57,12 +57,14 @@ class StateDict:
 
         Raises
         ------
-        ShapeError, DTypeError, NonFiniteError
-            If names or shapes differ, tied matrices are not equal, a number is not finite, or the
-            layout of b is ambiguous. Then nothing is copied.
+        ShapeError, DTypeError, NonFiniteError, OptionError
+            If names or shapes differ, tied matrices are not equal, a number is not finite, the
+            layout of b is ambiguous, or a parameter is read-only. Then nothing is copied.
         """
         params = self.params
-        for name, array in official_arrays(arrays, params, self.shared, layout).items():
+        found = official_arrays(arrays, params, self.shared, layout)
+        check_writable(params)
+        for name, array in found.items():
             params[name][...] = array
 
 

@@ -2,13 +2,15 @@
 
 import difflib
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.array_utils import byte_bounds
 
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 
@@ -129,6 +131,21 @@ def _check_shape(name: str, value: Array, shape: tuple[int | str, ...], hint: st
         raise ShapeError(
             f"{name}: expected shape {expected}; got {value.shape}{hint and '; '}{hint}"
         )
+
+
+def check_writable(arrays: Mapping[str, Array]) -> None:
+    """Raise :class:`OptionError` for a read-only array."""
+    for name, array in arrays.items():
+        if not array.flags.writeable:
+            raise OptionError(f"{name}: expected an array that can be written to")
+
+
+def check_separate(params: Mapping[str, Array]) -> None:
+    """Raise :class:`OptionError` if two arrays share memory."""
+    bounds = sorted((*byte_bounds(array), name) for name, array in params.items() if array.size)
+    for (_, end, name), (start, _, other) in pairwise(bounds):
+        if start < end and np.shares_memory(params[name], params[other]):
+            raise OptionError(f"params: expected separate arrays; got one for {name} and {other}")
 
 
 def check_batch(name: str, array: Array, axis: int = 0) -> None:

@@ -16,6 +16,7 @@ from numpy_xlstm.numerics import (
     check_array,
     check_choice,
     check_form,
+    check_writable,
     is_number,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
@@ -33,6 +34,9 @@ A compiled kernel needs less memory and takes blocks of four times this size.
 
 SHARE = 2**19
 """Count of numbers for which an additional thread is worthwhile."""
+
+LARGEST = 3e38
+"""Bound of learning rate and weight decay, which float32 can express."""
 
 Result = TypeVar("Result")
 
@@ -160,8 +164,7 @@ class AdamW:
         for name, moment in self.m.items():
             check_form(f"grads[{name!r}]", grads[name], moment.shape, moment.dtype)
             check_form(name, params[name], moment.shape, moment.dtype)
-            if not params[name].flags.writeable:
-                raise OptionError(f"{name}: expected an array that can be written to")
+        check_writable(params)
 
     def _check_numbers(
         self, params: Mapping[str, Array], grads: Mapping[str, Array], scale: float
@@ -281,6 +284,7 @@ class AdamW:
                 raise OptionError(f"{name}: expected no negative number; got {arrays[name].min()}")
         if arrays["t"].dtype.kind not in "iu" or arrays["t"] < 0:
             raise OptionError(f"t: expected a whole number, at least 0; got {arrays['t']!r}")
+        check_writable(expected)
         self.t = int(arrays["t"])
         for name, array in expected.items():
             array[...] = arrays[name]
@@ -300,10 +304,10 @@ def _checked_options(
         if dtype.type(max(beta1, beta2)) == 1:
             raise OptionError(f"betas: expected numbers below 1 in {dtype}; got {betas!r}")
     return (
-        _in_range("lr", lr, np.inf),
+        _in_range("lr", lr, LARGEST),
         (beta1, beta2),
         float(eps),
-        _in_range("weight_decay", weight_decay, np.inf),
+        _in_range("weight_decay", weight_decay, LARGEST),
     )
 
 

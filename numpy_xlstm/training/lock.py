@@ -1,11 +1,13 @@
-"""A lock that lets one process at a time train in a directory. It ends with its process."""
+"""A lock that lets one run at a time train in a directory. It ends with its process."""
 
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
-from weakref import WeakValueDictionary, finalize
+from typing import IO
+from weakref import finalize
 
-from numpy_xlstm.disk import NO_LINK, fcntl, flock
+from numpy_xlstm.disk import fcntl, flock, is_at, open_in_place
 from numpy_xlstm.errors import OptionError
 
 LOCK = "lock"
@@ -16,39 +18,47 @@ WHERE = 2**30
 
 
 class DirectoryLock:
-    """A lock on a directory, in which no other process may train while this object exists.
+    """A lock on a directory, in which nobody else may train while this object exists.
 
     Raises
     ------
     OptionError
-        If another process holds it. The error contains its process id and its machine.
-    OSError
-        If the file system has no locks, as some network file systems.
+        If another process or another run of this process holds it. The error contains the process
+        id and the machine.
+    CheckpointError, OSError
+        If the lock file is a link, or the file system has no locks, as some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:
-        descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
-        finalize(self, os.close, descriptor)
-        if not _lock(descriptor):
-            holder = os.read(descriptor, 200).decode(errors="replace")
+        self.path, self.process = directory / LOCK, os.getpid()
+        while True:
+            file = self._file = open_in_place(self.path, os.O_CREAT)
+            finalize(self, _release, file, self.process)
+            if not _lock(file.fileno()):
+                holder = file.read(200).decode(errors="replace")
+                raise OptionError(
+                    f"directory: expected one that no other process trains in; got {directory}, "
+                    f"in use by {holder!a}"
+                )
+            if is_at(self.path, file.fileno()):
+                break
+        file.truncate(0)
+        file.write(f"process {self.process} on {socket.gethostname()}".encode())
+
+    def check(self) -> None:
+        """Raise :class:`OptionError` unless this process still holds the directory."""
+        if self.process != os.getpid() or not is_at(self.path, self._file.fileno()):
             raise OptionError(
-                f"directory: expected one that no other process trains in; got {directory}, "
-                f"in use by {holder!a}"
+                f"directory: expected the run that holds {self.path}; got one of a parent process, "
+                "or that file was removed"
             )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
-_held: WeakValueDictionary[Path, DirectoryLock] = WeakValueDictionary()
-
-
-def lock_directory(directory: Path) -> DirectoryLock:
-    """Lock a directory, or return the lock if this process already holds it."""
-    path = directory.resolve()
-    lock = _held.get(path)
-    if lock is None:
-        lock = _held[path] = DirectoryLock(path)
-    return lock
+def _release(file: IO[bytes], process: int) -> None:
+    """Free a lock also if a child process still has the file open, but not in that child."""
+    with file, suppress(OSError):
+        if fcntl is not None and process == os.getpid():
+            fcntl.flock(file.fileno(), fcntl.LOCK_UN)
 
 
 def _lock(descriptor: int) -> bool:

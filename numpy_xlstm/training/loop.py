@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -24,6 +25,9 @@ from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.training.schedules import Schedule, constant
 from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
+
+MOST_VALIDATIONS = 100_000
+"""Number of validations above which every second one is kept, so that a checkpoint holds them."""
 
 
 class Progress(NamedTuple):
@@ -136,7 +140,20 @@ def train(
     check_bool("carry", carry)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
-    clock = ranks.common_clock(clock, options.get("comm"))
+    comm = options.get("comm")
+    if comm is not None:
+        optimizer, rest = state.optimizer, {n: v for n, v in options.items() if n != "comm"}
+        known_options = (
+            budget,
+            carry,
+            optimizer.options,
+            rest,
+            state.step,
+            state.rng.bit_generator.state,
+        )
+        arrays = {**state.model.params, **optimizer.state_dict()}
+        ranks.check_same(comm, options=known_options, parameters=arrays)
+    clock = ranks.common_clock(clock, comm)
 
     def steps() -> Iterator[Progress]:
         if budget.fraction(state.step, state.elapsed) >= 1:
@@ -278,12 +295,15 @@ def learn(
         check_positive("validate_every", validate_every)
     check_interval("validate_seconds", validate_seconds)
     check_bool("carry", carry)
+    comm = options.get("comm")
+    sizes = batch_size, window, validate_every, validate_seconds
+    texts = {"train": split.train_ids, "validation": split.validation_ids}
+    ranks.check_same(comm, options=sizes, text=texts)
     if carry:
         batches = text.consecutive_windows(split.train_ids, batch_size, window, state.step)
     else:
         batches = text.random_windows(split.train_ids, batch_size, window, state.rng)
     steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
-    comm = options.get("comm")
     now = ranks.common_clock(clock, comm)
     tokens_per_character = len(split.train_ids) / len(split.train)
     known: Any = {"characters": len(split.validation), "comm": comm}
@@ -296,6 +316,9 @@ def learn(
             if is_due or progress.fraction >= 1:
                 bits = _validated(state, split.validation_ids, **known)
                 state.validations.append((progress.step, bits))
+                if len(state.validations) > MOST_VALIDATIONS:
+                    best = min(state.validations, key=itemgetter(1))
+                    state.validations[:] = sorted({best, *state.validations[1::2]})
                 ended = now()
                 due = ended + max(validate_seconds, 10 * (ended - began))
             yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)

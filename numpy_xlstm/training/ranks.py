@@ -10,6 +10,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from hashlib import sha256
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -112,8 +114,41 @@ def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
 
 
 def common_clock(clock: Clock, comm: Comm | None) -> Clock:
-    """Return a clock that gives the time of rank 0 on all ranks."""
-    return clock if comm is None else lambda: float(comm.bcast(clock()))
+    """Return a clock that gives the time of rank 0 on all ranks, and never goes back."""
+    latest = -inf
+
+    def now() -> float:
+        nonlocal latest
+        latest = max(latest, clock() if comm is None else float(comm.bcast(clock())))
+        return latest
+
+    return now
+
+
+def check_same(comm: Comm | None, **facts: Any) -> None:
+    """Raise :class:`OptionError` on all ranks unless all have the same facts.
+
+    A fact is an array, a mapping, or a value whose ``repr`` contains everything. Otherwise ranks
+    would wait for each other forever, or train different models.
+    """
+    if comm is None:
+        return
+    digests = comm.allgather({name: _digest(value) for name, value in facts.items()})
+    for rank, found in enumerate(digests):
+        if differ := [name for name in facts if found.get(name) != digests[0].get(name)]:
+            raise OptionError(
+                f"ranks: expected the same {' and '.join(differ)} on all ranks; "
+                f"got others on rank {rank} than on rank 0"
+            )
+
+
+def _digest(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = sorted((name, _digest(each)) for name, each in value.items())
+    if isinstance(value, np.ndarray):
+        about = f"{value.dtype} {value.shape}".encode()
+        return sha256(about + np.ascontiguousarray(value).tobytes()).hexdigest()
+    return sha256(repr(value).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def total(value: float, comm: Comm | None) -> float:

@@ -3,27 +3,31 @@
 import errno
 import json
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from math import inf
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from numpy_xlstm.checkpoints import save_checkpoint
 from numpy_xlstm.checkpoints.metadata import LOG_LINE, RUN
-from numpy_xlstm.disk import BINARY, NO_LINK, open_regular
-from numpy_xlstm.documents import parse_json
+from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_link
+from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.decay import DecayRule
-from numpy_xlstm.training.lock import DirectoryLock, lock_directory
+from numpy_xlstm.training.lock import LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
 
-CHECKPOINT, BEST, LOG = "checkpoint.npz", "best.npz", "log.jsonl"
-"""Names of the files in the directory."""
+CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.npz", "best.npz", "log.jsonl", "loss.svg"
+"""Names of the files in the directory, next to that of the lock."""
+
+HOLDER = re.compile(rb"(process [0-9]+ on .*)?")
+"""Content of the lock."""
 
 
 @dataclass
@@ -33,8 +37,8 @@ class Run:
     The checkpoint is replaced atomically. It contains the complete state of the training and the
     length of the log. When the training is resumed, later lines of the log are removed, so that
     every step is in the log exactly once. After a validation that is better than all previous ones,
-    the model is saved to ``best.npz``. While a run exists, no other process can resume the training
-    in its directory. An example is in ``docs/training.md``.
+    the model is saved to ``best.npz``. While a run exists, no other can begin or resume in its
+    directory. An example is in ``docs/training.md``.
 
     Parameters
     ----------
@@ -81,20 +85,15 @@ class Run:
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
         """Begin a training in a directory, which is made if necessary, and save a first checkpoint.
 
-        Raises :class:`OptionError` if the directory contains a checkpoint: a training is not
-        overwritten.
+        Raises :class:`OptionError` if the directory contains other files: nothing is overwritten.
         """
         run = cls(checked_path("directory", directory), state, **options)
         if ranks.writes(run.comm):
             run.directory.mkdir(parents=True, exist_ok=True)
-            run.lock = lock_directory(run.directory)
-            if run.checkpoint.exists():
-                raise OptionError(
-                    f"directory: expected one without a training; got {directory}, resume that one "
-                    "or use another"
-                )
-            with _opened(run.log, os.O_CREAT | os.O_TRUNC):
-                pass  # a log without a checkpoint is useless
+            _check_new(run.directory)
+            run.lock = _locked(run.directory)
+            _check_new(run.directory)  # another process may have begun one
+            open_in_place(run.log, os.O_CREAT).close()
         run.save()
         return run
 
@@ -117,7 +116,7 @@ class Run:
             raise FileNotFoundError(
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
-        options["lock"] = lock_directory(Path(directory)) if ranks.writes(comm) else None
+        options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
         state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:
@@ -134,13 +133,13 @@ class Run:
                 f"got {size}"
             )
         if ranks.writes(comm):
-            with _opened(run.log) as log:
+            with open_in_place(run.log) as log:
                 log.truncate(found["log_size"])
         return run
 
     def add(self, progress: Progress) -> None:
         """Append a report to the log, and save a checkpoint or the best model if they are due."""
-        if ranks.writes(self.comm):
+        if self._writes():
             names = ("step", "loss", "bits", "grad_norm", "lr", "tokens", "elapsed", "validation")
             entry = {name: getattr(progress, name) for name in names}
             known = {name: value for name, value in entry.items() if value is not None}
@@ -153,9 +152,15 @@ class Run:
         if by_steps or self.clock() - seconds >= self.save_seconds:
             self.save()
 
+    def _writes(self) -> bool:
+        """Return whether this rank writes, after checking that this run holds the directory."""
+        if self.lock is not None:
+            self.lock.check()
+        return ranks.writes(self.comm)
+
     def _append(self, line: bytes) -> None:
         """Append a whole line to the log, or leave the log unchanged."""
-        with _opened(self.log) as file:
+        with open_in_place(self.log) as file:
             size = file.seek(0, os.SEEK_END)
             try:
                 if file.write(line) < len(line):
@@ -174,8 +179,8 @@ class Run:
     def save(self) -> None:
         """Save a checkpoint after the log has been flushed to the disk."""
         facts: dict[str, Any] = {"tokenizer": self.tokenizer, "notes": self.notes}
-        if ranks.writes(self.comm):
-            with _opened(self.log) as file:
+        if self._writes():
+            with open_in_place(self.log) as file:
                 os.fsync(file.fileno())
                 facts["log_size"] = file.seek(0, os.SEEK_END)
         self.state.save(self.checkpoint, comm=self.comm, **facts)
@@ -197,12 +202,27 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
     return entries
 
 
-def _opened(log: Path, how: int = 0) -> IO[bytes]:
-    """Open a log for writing. A link is refused, because its target would be truncated."""
-    try:
-        descriptor = os.open(log, os.O_RDWR | BINARY | NO_LINK | how, 0o666)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise CheckpointError(f"{LOG}: expected a regular file; got a link") from None
-        raise
-    return os.fdopen(descriptor, "rb+", buffering=0)
+def _locked(directory: Path) -> DirectoryLock:
+    """Lock a directory whose files are not links to others."""
+    for name in (CHECKPOINT, BEST, PICTURE):
+        refuse_link(directory / name)
+    return DirectoryLock(directory)
+
+
+def _check_new(directory: Path) -> None:
+    """Raise :class:`OptionError` unless a folder has no files but those of a killed begin."""
+    log, lock = directory / LOG, directory / LOCK
+    names = {path.name for path in directory.iterdir() if not path.match(f"{CHECKPOINT}.*.partial")}
+    mine = (not log.exists() or not log.stat().st_size) and (
+        not lock.exists() or HOLDER.fullmatch(read_regular("lock", lock, MAX_BYTES))
+    )
+    if CHECKPOINT in names or (directory / CHECKPOINT).exists():
+        raise OptionError(
+            f"directory: expected one without a training; got {directory}, resume that one "
+            "or use another"
+        )
+    if names - {LOG, LOCK} or not mine:
+        raise OptionError(
+            f"directory: expected a new or an empty folder; got {directory}, which contains "
+            f"{min(names - {LOG, LOCK}, default=LOCK)!a}"
+        )

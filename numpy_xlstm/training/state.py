@@ -1,5 +1,6 @@
 """The complete state of a training, as an object that can be saved and loaded."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 
 from numpy_xlstm.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from numpy_xlstm.checkpoints.files import as_json
 from numpy_xlstm.checkpoints.metadata import GENERATOR, TRAINING, choice
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
@@ -111,8 +113,8 @@ class TrainingState:
         """Save the state as one checkpoint, together with ``more`` values of the caller.
 
         With several ranks, all must call this method. Rank 0 writes, and the others wait for it.
-        Values that cannot be stored, such as another kind of generator, raise
-        :class:`CheckpointError`.
+        Values that cannot be stored or loaded again, such as another kind of generator, raise
+        :class:`CheckpointError`; then an existing file is unchanged.
         """
         if mine := sorted(more.keys() & STORED):
             raise OptionError(f"more: expected other names than those of a state; got {mine[0]!r}")
@@ -128,6 +130,8 @@ class TrainingState:
         }
         if ranks.writes(comm):
             arrays = moments | dict(leaves(CARRIED, carried))
+            known = json.loads(as_json(training))
+            self._restored("training", self.model, known, arrays)
             save_checkpoint(path, self.model, tokenizer=tokenizer, training=training, arrays=arrays)
         if comm is not None:
             comm.Barrier()
@@ -145,8 +149,22 @@ class TrainingState:
         if decays is not None and not callable(decays):
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         checkpoint = load_checkpoint(path)
-        model, found, arrays = checkpoint.model, checkpoint.training, checkpoint.arrays
-        TRAINING(f"{Path(path).name}: training", found)
+        place, found = f"{Path(path).name}: training", checkpoint.training
+        state = cls._restored(place, checkpoint.model, found, checkpoint.arrays, decays, comm)
+        return state, checkpoint
+
+    @classmethod
+    def _restored(
+        cls,
+        place: str,
+        model: Any,
+        found: Mapping[str, Any],
+        arrays: Mapping[str, Array],
+        decays: DecayRule | None = None,
+        comm: ranks.Comm | None = None,
+    ) -> Self:
+        """Make the state of stored values, or raise :class:`CheckpointError`."""
+        TRAINING(place, found)
         options = {"kind": "AdamW", **found["optimizer"]}  # older files have no kind
         choice(OPTIMIZERS)("training.optimizer.kind", options["kind"])
         try:
@@ -155,7 +173,7 @@ class TrainingState:
             )
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
-            state = cls(
+            return cls(
                 model,
                 optimizer,
                 generator_from_state(found["rng"]),
@@ -165,10 +183,8 @@ class TrainingState:
             )
         except (TypeError, ValueError) as error:
             raise CheckpointError(
-                f"{Path(path).name}: expected a training that can be resumed; got one that cannot "
-                f"({error})"
+                f"{place}: expected one that can be resumed; got one that cannot ({error})"
             ) from error
-        return state, checkpoint
 
 
 def generator_from_state(state: Any) -> np.random.Generator:

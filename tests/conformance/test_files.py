@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from numpy_xlstm.checkpoints.tensors import METADATA
 from numpy_xlstm.conformance import SMALL, cases, read_vectors, write_vectors
 from numpy_xlstm.conformance.files import read_tensors
+from numpy_xlstm.conformance.manifest import digest
 from numpy_xlstm.errors import CheckpointError, OptionError
 
 CASES = [case for case in cases("slstm.sequence", "float32") if "sigmoid" in case.id][:4]
@@ -68,6 +69,7 @@ def _change(folder: Path, key: str, value: Any) -> None:
     path = folder / "manifest.json"
     said = json.loads(path.read_text("utf-8"))
     said[key] = value
+    said["sha256"] = digest(said)
     path.write_text(json.dumps(said), "utf-8")
 
 

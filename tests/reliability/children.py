@@ -19,7 +19,7 @@ if sys.platform == "win32":
 CONTEXT = multiprocessing.get_context("forkserver")
 LATE = """
     scipy.linalg scipy.special rich.console rich.progress rich.table rich._emoji_codes yaml
-    ml_dtypes threadpoolctl
+    ml_dtypes threadpoolctl tokenizers
     """.split()  # noqa: SIM905
 """What the package imports when it is needed."""
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import os
+import re
 import resource
 import signal
 import traceback
@@ -13,8 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm import LSTM, errors, from_pretrained, save_pretrained
+from numpy_xlstm import LSTM, AdamW, LanguageModel, errors, from_pretrained, save_pretrained
 from numpy_xlstm.cli import main
+from numpy_xlstm.generation import HuggingFaceTokenizer, StreamDecoder
+from numpy_xlstm.training import Run, TrainingState
 from tests.checkpoints import build
 from tests.checkpoints.measure import now, peak
 from tests.models.build import fill
@@ -121,3 +125,55 @@ def look(path: Path, *commands: list[str]) -> Found:
             except Exception:
                 result, ok = traceback.format_exc(), False
     return Found(result, error, ok, peak() - before, out.getvalue())
+
+
+TEXT = "the cat né 日本 <s>a " * 20
+
+
+def use_tokenizer(text: str) -> Found:
+    """Load a ``tokenizer.json``, and use it in every way; the result is the error, if any."""
+    before, error = now(), ""
+    try:
+        tokenizer = HuggingFaceTokenizer(text)
+        tokenizer.begins_with(0)
+        ids = [int(k) for k in tokenizer.encode(TEXT)]
+        assert len(ids) <= 20 * len(TEXT)
+        tokenizer.decode(np.array(ids, np.int64))
+        decoder = StreamDecoder(tokenizer)
+        for k in [*ids, *range(min(tokenizer.size, 300))]:
+            decoder.push(k)
+        decoder.flush()
+    except (errors.OptionError, errors.TextError) as raised:
+        error = str(raised)
+    return Found(error, bool(error), True, peak() - before, "")
+
+
+def begun() -> TrainingState:
+    """Return a small training that has not begun."""
+    rng = np.random.default_rng(0)
+    model = LanguageModel(5, 3, LSTM(3, 4, rng=rng), rng=rng)
+    return TrainingState(model, AdamW(model.params), rng)
+
+
+def in_a_fork(folder: Path) -> list[str]:
+    """Return what a run says in a forked process, and then in its parent."""
+    run, (read, write) = Run.begin(folder, begun()), os.pipe()
+    child = os.fork()
+    if not child:
+        for use in (run.save, lambda: Run.resume(folder)):
+            try:
+                use()
+            except errors.OptionError as error:
+                os.write(write, f"OptionError: {error}".partition(folder.name)[0].encode() + b"\n")
+        os.close(write)
+        signal.pause()
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        said = [re.sub(r"(; got)? \S*$", "", line.strip()) for line in pipe]
+    run.save()
+    said.append("the parent saves")
+    del run
+    Run.resume(folder)
+    said.append("the parent resumes while a child has the file open")
+    os.kill(child, signal.SIGKILL)
+    return said

@@ -128,7 +128,7 @@ def killed_training(argv: list[str], call: int) -> None:
         try:
             silent(argv)
         finally:
-            Path(argv[-1], "calls").write_text(str(len(seen)), "ascii")
+            Path(f"{argv[-1]}-calls").write_text(str(len(seen)), "ascii")
 
 
 def test_a_training_that_is_killed_at_system_calls(
@@ -136,7 +136,7 @@ def test_a_training_that_is_killed_at_system_calls(
 ) -> None:
     whole, command = (arguments("sLSTM", tmp_path, out, SHORT) for out in ("whole", "parts"))
     assert ask(killed_training, whole, EVERY).code == 0
-    count = int((tmp_path / "whole" / "calls").read_text("ascii"))
+    count = int((tmp_path / "whole-calls").read_text("ascii"))
     rng = np.random.default_rng(0)
     calls = rng.permutation(count)[: 12 * trials] + 1
     for call in calls:

@@ -1,0 +1,73 @@
+"""The work for a token does not grow with the number of tokens before it. Work is counted."""
+
+import importlib
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, LanguageModel
+from numpy_xlstm.generation import HuggingFaceTokenizer, StreamDecoder
+from tests.reliability import test_tokenizers as tokenizers
+
+TEXT = "the cat né 日本 a€😀 theca " * 40
+
+
+def whole(tokenizer: HuggingFaceTokenizer, ids: list[int]) -> str:
+    return tokenizer.decode(np.array(ids, np.int64))
+
+
+@pytest.mark.parametrize("kind", tokenizers.HONEST)
+def test_a_stream_decodes_a_few_ids_a_step(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = HuggingFaceTokenizer(json.dumps(tokenizers.HONEST[kind]()))
+    ids = [int(k) for k in tokenizer.encode(TEXT)]
+    expected, decoded = whole(tokenizer, ids), []
+    plain = HuggingFaceTokenizer.decode
+
+    def counted(self: HuggingFaceTokenizer, ids: Any) -> str:
+        decoded.append(len(ids))
+        return plain(self, ids)
+
+    monkeypatch.setattr(HuggingFaceTokenizer, "decode", counted)
+    decoder = StreamDecoder(tokenizer)
+    parts = [decoder.push(k) for k in ids]
+    assert "".join(parts) + decoder.flush() == expected
+    assert sum(map(bool, parts)) > len(ids) / 4  # at once, not at the end
+    assert sum(decoded) <= 40 * len(ids)
+    assert max(decoded, default=0) <= 40
+
+
+@pytest.mark.parametrize("kind", tokenizers.HONEST)
+def test_a_stream_of_any_ids(kind: str) -> None:
+    tokenizer, rng = (
+        HuggingFaceTokenizer(json.dumps(tokenizers.HONEST[kind]())),
+        np.random.default_rng(0),
+    )
+    for _ in range(200):
+        ids = rng.integers(0, tokenizer.size, rng.integers(1, 60)).tolist()
+        decoder = StreamDecoder(tokenizer)
+        text = "".join(decoder.push(k) for k in ids) + decoder.flush()
+        if kind == "byte fallback":  # an invalid byte changes the text of the bytes before it
+            text, expected = (t.replace("\ufffd", "") for t in (text, whole(tokenizer, ids)))
+            assert set(expected) <= set(text)
+        else:
+            assert text == whole(tokenizer, ids)
+
+
+def test_the_repetition_penalty_sees_each_id_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    generation = importlib.import_module("numpy_xlstm.generation.generate")
+    sizes, plain = [], generation.draw
+
+    def counted(logits: Any, history: Any, *rest: Any) -> Any:
+        sizes.append(max(map(len, history)))
+        return plain(logits, history, *rest)
+
+    monkeypatch.setattr(generation, "draw", counted)
+    rng = np.random.default_rng(0)
+    model = LanguageModel(9, 3, LSTM(3, 4, rng=rng), rng=rng)
+    options: dict[str, Any] = {"repetition_penalty": 1.2, "do_sample": True, "rng": rng}
+    ids = generation.generate(model, np.array([[1, 2], [3, 3]]), max_new_tokens=300, **options)
+    assert ids.shape == (2, 302)
+    assert max(sizes) <= 9
+    assert sizes[0] == 2

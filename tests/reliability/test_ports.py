@@ -1,0 +1,177 @@
+"""Manifests and ports from others: one error or a report, and nothing is left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.cli import main
+from numpy_xlstm.conformance import SMALL, Case, from_command, programs, read_vectors, verify
+from numpy_xlstm.conformance.manifest import digest
+from numpy_xlstm.errors import CheckpointError
+from tests.reliability.hostile import ODD, replaced
+
+Record = Any
+
+CASE = next(case for case in read_vectors(SMALL) if case.id.startswith("lstm.step"))
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    """A copy of a few cases of the small set."""
+    said = json.loads((SMALL / "manifest.json").read_text("utf-8"))
+    said["cases"] = said["cases"][:3]
+    said["sha256"] = digest(said)
+    for each in said["cases"]:
+        for kind, file in each["files"].items():
+            (tmp_path / "set" / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(SMALL / file["path"], tmp_path / "set" / file["path"])
+    (tmp_path / "set" / "manifest.json").write_text(json.dumps(said), "utf-8")
+    return tmp_path / "set"
+
+
+def test_manifests_that_are_changed(
+    vectors: Path, trials: int, record_property: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng, path = np.random.default_rng(0), vectors / "manifest.json"
+    honest = json.loads(path.read_text("utf-8"))
+    ways = "put", "put", "drop", "rename", "double"
+    for _ in range(100 * trials):
+        tree = honest
+        for _ in range(rng.integers(1, 3)):
+            value = [*ODD, [[]], {"bound": [0]}, "x", [3, 3]][rng.integers(len(ODD) + 4)]
+            tree = replaced(tree, ways[rng.integers(len(ways))], int(rng.integers(10_000)), value)
+        sealed = rng.random() < 0.8 and isinstance(tree, dict)
+        path.write_text(json.dumps(tree | {"sha256": digest(tree)} if sealed else tree), "utf-8")
+        assert main(["verify", str(vectors / "results"), "--vectors", str(vectors)]) in (0, 1, 2)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.out + said.err
+        if not sealed and tree != honest:
+            with pytest.raises(CheckpointError):
+                read_vectors(vectors)
+    record_property("manifests that are changed", 100 * trials)
+
+
+@pytest.mark.parametrize("how", ["drop", "twice", "shape", "flags", "bound"])
+def test_an_edited_manifest_is_noticed(vectors: Path, how: str) -> None:
+    path = vectors / "manifest.json"
+    said = json.loads(path.read_text("utf-8"))
+    first = said["cases"][0]
+    if how in ("drop", "twice"):
+        said["cases"] = said["cases"][1:] if how == "drop" else [first, *said["cases"]]
+    elif how == "flags":
+        first["flags"] = ["chunks"]
+    else:
+        tensor = next(iter(first["results"].values()))
+        tensor[how] = [1, 2]
+    path.write_text(json.dumps(said), "utf-8")
+    with pytest.raises(CheckpointError, match="expected the manifest that was written"):
+        read_vectors(vectors)
+
+
+def program(folder: Path, text: str) -> str:
+    file = folder / "port.py"
+    start = "import os, pathlib, subprocess, sys, time\ninto, out = sys.argv[1:]\n"
+    file.write_text(start + text, "utf-8")
+    return f"'{sys.executable}' '{file}' {{in}} {{out}}"
+
+
+def note(command: str, folder: Path, seconds: float = 20.0) -> str:
+    (verdict,) = verify([CASE], from_command(command, folder, seconds)).verdicts
+    return verdict.rows[0].note
+
+
+DAEMON = """
+code = "import pathlib, sys, time; time.sleep(2); pathlib.Path(sys.argv[1]).touch()"
+if not os.fork():
+    os.setsid()
+    subprocess.Popen([sys.executable, "-c", code, {late!r}], start_new_session=True)
+    os._exit(0)
+time.sleep({rest})
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs Linux")
+@pytest.mark.parametrize("rest", [0, 60])
+def test_processes_that_leave_their_group_end_too(tmp_path: Path, rest: int) -> None:
+    late = tmp_path / "late"
+    note(program(tmp_path, DAEMON.format(late=str(late), rest=rest)), tmp_path, 1)
+    time.sleep(2.5)
+    assert not late.exists()
+
+
+@pytest.mark.parametrize("where", ["sys.stderr.buffer", "pathlib.Path(out).open('wb')"])
+def test_a_program_that_writes_without_end(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(programs, "MOST_WRITTEN", 10_000_000)
+    text = f"file = {where}\nwhile True: file.write(bytes(100_000)); time.sleep(0.001)"
+    said = note(program(tmp_path, text), tmp_path)
+    assert said == "stopped after it has written more than 10,000,000 bytes"
+
+
+def test_a_sparse_result(tmp_path: Path) -> None:
+    said = note(program(tmp_path, "open(out, 'wb').truncate(2 << 30)"), tmp_path)
+    assert "expected at most" in said or "stopped after" in said
+
+
+def test_a_link_that_a_program_leaves(tmp_path: Path) -> None:
+    other, scratch = tmp_path / "other", tmp_path / "scratch"
+    other.write_text("somebody's")
+    scratch.mkdir()
+    text = (
+        "for folder in (pathlib.Path(into).parent, pathlib.Path(into).parent.parent):\n"
+        "    for name in (into, out):\n"
+        "        file = folder / pathlib.Path(name).name\n"
+        "        file.unlink(missing_ok=True)\n"
+        f"        file.symlink_to({str(other)!r})\n"
+    )
+    port = from_command(program(tmp_path, text), scratch, 20)
+    assert not verify([CASE, CASE], port).passed
+    assert other.read_text() == "somebody's"
+
+
+def test_what_a_port_returns_or_raises_is_a_row() -> None:
+    def masked(case: Case) -> dict[str, Any]:
+        return {name: np.ma.masked_array(array) for name, array in case.expected.items()}
+
+    def leaves(case: Case) -> dict[str, Any]:
+        raise SystemExit(0)
+
+    assert "got MaskedArray" in verify([CASE], masked).verdicts[0].rows[0].note
+    assert verify([CASE], leaves).verdicts[0].rows[0].note == "SystemExit: 0"
+
+
+def test_a_report_to_a_pipe_that_nobody_reads(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["verify", str(tmp_path), "--json", str(tmp_path / "pipe")]) == 2
+    assert "--json: expected a file or /dev/stdout; got the named pipe" in capsys.readouterr().err
+
+
+def test_termination_ends_the_program_and_removes_its_files(tmp_path: Path) -> None:
+    (tmp_path / "scratch").mkdir()
+    pid = tmp_path / "pid"
+    text = f"pathlib.Path({str(pid)!r}).write_text(str(os.getpid()))\ntime.sleep(60)"
+    command = [sys.executable, "-m", "numpy_xlstm", "verify", "--run", program(tmp_path, text)]
+    with subprocess.Popen(
+        [*command, "--case", CASE.id, "--timeout", "60"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "scratch")},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert not list((tmp_path / "scratch").iterdir())

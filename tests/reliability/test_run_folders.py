@@ -1,0 +1,155 @@
+"""A run changes only files of its own, and a folder has one run at a time."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.training import Run
+from tests.cli.test_resume import CELL, SMALL, TEXT
+from tests.reliability.children import ask, silent
+from tests.reliability.loads import begun, in_a_fork
+
+Record = Any
+
+if sys.platform == "win32":
+    pytest.skip("Windows has other links and no fork", allow_module_level=True)
+
+FILES = "checkpoint.npz", "best.npz", "log.jsonl", "loss.svg", "lock"
+Link = Callable[[Path, Path], None]
+
+
+def symbolic(file: Path, target: Path) -> None:
+    file.symlink_to(target)
+
+
+def relative(file: Path, target: Path) -> None:
+    file.symlink_to(os.path.relpath(target, file.parent))
+
+
+def through_another(file: Path, target: Path) -> None:
+    between = target.with_name(f"between-{file.name}")
+    between.unlink(missing_ok=True)
+    between.symlink_to(target)
+    file.symlink_to(between)
+
+
+def hard(file: Path, target: Path) -> None:
+    file.hardlink_to(target)
+
+
+LINKS: list[Link] = [symbolic, relative, through_another, hard]
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a text, its run, and files of somebody else."""
+    folder = tmp_path_factory.mktemp("training")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    options = [*SMALL, *CELL, "--steps", "2", "--sample-length", "0", "--validate-every", "1"]
+    command = ["train", str(folder / "text.txt"), *options, "--out", str(folder / "run")]
+    assert ask(silent, command, limit=60).code == 0
+    (folder / "run" / "loss.svg").touch()
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {p.name: (p.read_bytes(), p.stat().st_mode) for p in folder.iterdir() if p.is_file()}
+
+
+def test_links_in_a_run_folder(
+    training: Path, tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(13 * trials):
+        folder, others = tmp_path / f"{n}", tmp_path / f"{n}-others"
+        shutil.copytree(training, folder)
+        others.mkdir()
+        names = rng.permutation(FILES)[: rng.integers(1, 3)]
+        refused = []
+        for name in map(str, names):
+            file, link = folder / "run" / name, LINKS[int(rng.integers(len(LINKS)))]
+            target = others / name
+            shutil.move(file, target)
+            if link is symbolic and rng.random() < 0.2 and name != "checkpoint.npz":
+                target.unlink()  # a link to nothing
+            link(file, target)
+            refused += [name] if link is not hard or name in ("log.jsonl", "lock") else []
+        before, said = contents(others), tmp_path / "said"
+        command = ["train", "--resume", str(folder / "run"), str(folder / "text.txt")]
+        answer = ask(silent, [*command, "--steps", "3"], said, limit=60)
+        assert contents(others) == before
+        text = said.read_text("utf-8")
+        assert answer.code == (2 if refused else 0), text
+        assert not refused or any(f"{name}: expected a regular file" in text for name in refused)
+        said.unlink()
+        shutil.rmtree(folder)
+        record_property("run folders with links", 1)
+
+
+FOREIGN = [*FILES[1:], "notes.txt", "checkpoint.npz.partial", ".hidden", "folder"]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_folder_of_somebody_else(name: str, tmp_path: Path) -> None:
+    if name == "folder":
+        (tmp_path / name).mkdir()
+    else:
+        (tmp_path / name).write_text("somebody's")
+    before = contents(tmp_path)
+    with pytest.raises(OptionError, match=r"expected a new or an empty folder; got .* which con"):
+        Run.begin(tmp_path, begun())
+    assert contents(tmp_path) == before
+
+
+def test_what_a_killed_begin_leaves_is_no_obstacle(tmp_path: Path) -> None:
+    for name, text in (("log.jsonl", ""), ("lock", "process 12 on a"), ("a", "")):
+        (tmp_path / (name if text or name != "a" else "checkpoint.npz.0123.partial")).write_text(
+            text
+        )
+    assert Run.begin(tmp_path, begun()).checkpoint.exists()
+
+
+def test_a_fork_does_not_train_in_the_folder_of_its_parent(tmp_path: Path) -> None:
+    assert ask(in_a_fork, tmp_path, limit=60).said == [
+        "OptionError: directory: expected the run that holds",
+        "OptionError: directory: expected one that no other process trains in",
+        "the parent saves",
+        "the parent resumes while a child has the file open",
+    ]
+
+
+def test_a_lock_that_is_removed_ends_its_run(tmp_path: Path) -> None:
+    first = Run.begin(tmp_path, begun())
+    (tmp_path / "lock").unlink()
+    second = Run.resume(tmp_path)
+    with pytest.raises(
+        OptionError, match=r"expected the run that holds .*or that file was removed"
+    ):
+        first.save()
+    second.save()
+
+
+def test_threads_of_one_process(tmp_path: Path) -> None:
+    runs: list[Any] = []
+    Run.begin(tmp_path, begun())
+
+    def resume() -> None:
+        try:
+            runs.append(Run.resume(tmp_path))
+        except (OptionError, CheckpointError) as error:
+            runs.append(str(error))
+
+    threads = [Thread(target=resume) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(isinstance(run, Run) for run in runs) == 1

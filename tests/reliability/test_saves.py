@@ -1,0 +1,162 @@
+"""What is saved can be loaded: while a thread writes, and whatever the options are."""
+
+import re
+import shlex
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM, AdamW, load_checkpoint, save_checkpoint
+from numpy_xlstm.cli import main
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.training import Budget, TrainingState, ranks
+from numpy_xlstm.training import loop as loops
+from tests.cli.test_resume import CELL, SMALL, TEXT
+from tests.reliability.loads import begun
+
+Record = Any
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_a_save_while_a_thread_updates_the_parameters(
+    suffix: str, tmp_path: Path, trials: int, record_property: Record
+) -> None:
+    model, path, end = LSTM(64, 96), tmp_path / f"a.{suffix}", Event()
+
+    def update() -> None:
+        while not end.is_set():
+            for array in model.params.values():
+                array += 1e-3
+
+    thread = Thread(target=update)
+    thread.start()
+    try:
+        for _ in range(25 * trials):
+            save_checkpoint(path, model)
+            load_checkpoint(path)
+    finally:
+        end.set()
+        thread.join()
+    record_property(f"saves while a thread writes, {suffix}", 25 * trials)
+
+
+def changed(state: TrainingState, way: str) -> None:
+    if way == "nan moment":
+        next(iter(state.optimizer.m.values())).fill(np.nan)
+    elif way == "negative second moment":
+        next(iter(state.optimizer.v.values())).fill(-1)
+    elif way == "nan carried":
+        _, state.carried = state.model(np.zeros((2, 3), int))
+        state.carried = type(state.carried)(*(np.full_like(a, np.nan) for a in state.carried))
+    elif way == "validations":
+        state.validations = [(n, 1.0) for n in range(170_000)]
+    else:
+        name, value = way.split()
+        where = state.optimizer if hasattr(state.optimizer, name) else state
+        setattr(where, name, float(value))
+
+
+WAYS = ["eps 0", "lr 1e300", "weight_decay 1e39", "elapsed -1", "busy -1", "lr nan"]
+WAYS += ["nan moment", "negative second moment", "nan carried", "validations"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_state_that_load_would_refuse_is_not_saved(way: str, tmp_path: Path) -> None:
+    path, state = tmp_path / "state.npz", begun()
+    state.save(path)
+    before = path.read_bytes()
+    changed(state, way)
+    with pytest.raises(CheckpointError):
+        state.save(path)
+    assert path.read_bytes() == before
+    TrainingState.load(path)
+
+
+@pytest.mark.parametrize("option", ["--lr 1e300", "--weight-decay 1e39"])
+def test_options_beyond_float32_make_no_folder(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text(TEXT, "utf-8")
+    command = ["train", str(tmp_path / "text"), *SMALL, *CELL, *option.split(), "--steps=2"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 2
+    assert option.split()[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_clock_that_goes_back(tmp_path: Path) -> None:
+    times = iter(range(1000, 0, -1))
+    now = ranks.common_clock(lambda: float(next(times)), None)
+    assert [now() for _ in range(3)] == [1000.0] * 3
+    state, batch = begun(), loops.Batch(np.ones((2, 3), int), np.ones((2, 3), int))
+    clock = lambda: float(next(times))  # noqa: E731
+    for _ in loops.train(state, [batch] * 3, Budget(steps=3), clock=clock):
+        pass
+    assert state.elapsed == state.busy == 0
+    state.save(tmp_path / "state.npz")
+
+
+def test_the_hint_of_a_diverging_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text(TEXT, "utf-8")
+    command = ["train", str(tmp_path / "text"), *SMALL, *CELL, "--lr=2e38", "--steps=4"]
+    assert main([*command, "--out", str(tmp_path / "my run")]) == 2
+    hint = re.search(r"resume with numpy-xlstm (.*)", capsys.readouterr().err)
+    assert hint is not None
+    again = shlex.split(hint[1])
+    assert again[:-1] == ["train", "--resume", str(tmp_path / "my run"), "--lr"]
+    assert main([*again[:-1], "1e-3"]) == 0
+
+
+def test_validations_are_thinned_before_a_checkpoint_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loops, "MOST_VALIDATIONS", 10)
+    state, values = begun(), iter([5.0, 3.0, 1.0, *[4.0] * 30])
+    monkeypatch.setattr(loops, "_validated", lambda *_, **__: next(values))
+    split = loops.text.split_text("abcd" * 100, 4)
+    for _ in loops.learn(state, split, Budget(steps=30), batch_size=2, window=4, validate_every=1):
+        assert len(state.validations) <= 10
+        assert (3, 1.0) in state.validations or state.step < 3
+    assert state.validations[-1][0] == 30
+    assert state.validations == sorted(state.validations)
+
+
+def test_load_state_dict_changes_all_or_nothing() -> None:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(5, 3, LSTM(3, 4, rng=rng), rng=rng)
+    before, other = model.state_dict(), {n: a + 1 for n, a in model.params.items()}
+    last = [*model.params.values()][-1]
+    last.flags.writeable = False
+    with pytest.raises(OptionError, match="expected an array that can be written to"):
+        model.load_state_dict(other)
+    for name, array in model.params.items():
+        np.testing.assert_array_equal(array, before[name])
+    optimizer = AdamW(before)
+    given = {n: a + 1 for n, a in optimizer.state_dict().items()}
+    [*optimizer.v.values()][-1].flags.writeable = False
+    with pytest.raises(OptionError, match="expected an array that can be written to"):
+        optimizer.load_state_dict(given)
+    assert optimizer.t == 0
+    assert not any(array.any() for array in optimizer.m.values())
+
+
+def test_parameters_that_share_memory_are_refused() -> None:
+    layer = LSTM(4, 4, 2, bias=False)
+    params = layer.state_dict()
+    one = params["weight_hh_l0"]
+    with pytest.raises(OptionError, match=r"expected separate arrays; got one for weight_.* and"):
+        layer.with_params(params | {"weight_hh_l1": one})
+    flat = np.zeros(20 * 4)
+    overlapping = {
+        "weight_hh_l0": flat[:64].reshape(16, 4),
+        "weight_hh_l1": flat[16:].reshape(16, 4),
+    }
+    with pytest.raises(OptionError, match="expected separate arrays"):
+        layer.with_params(params | overlapping)
+    both = np.zeros((16, 8))  # two halves of one matrix are separate
+    layer.with_params(params | {"weight_hh_l0": both[:, :4], "weight_hh_l1": both[:, 4:]})

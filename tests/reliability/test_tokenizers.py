@@ -1,0 +1,185 @@
+"""A ``tokenizer.json`` from others works, or is one error, within limits of time and memory."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.generation import HuggingFaceTokenizer
+from tests.reliability.children import ask
+from tests.reliability.hostile import ODD, replaced
+from tests.reliability.loads import use_tokenizer
+
+pytest.importorskip("tokenizers")
+
+Record = Any
+
+EXTRA = 100 << 20
+
+
+def check(text: str) -> str:
+    answer = ask(use_tokenizer, text, limit=30)
+    assert answer.code == 0, (answer, text[:2000])
+    assert answer.said.memory <= 2 * len(text.encode()) + EXTRA
+    return str(answer.said.result)
+
+
+def byte_symbols() -> list[str]:
+    """Return the characters that represent bytes in a byte-level tokenizer."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    return [*map(chr, shown), *(chr(256 + n) for n in range(256 - len(shown)))]
+
+
+def base(model: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    special = {"id": 0, "content": "<s>", "special": True, "normalized": False}
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+    rest = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "decoder"))
+    template = {
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A"}}],
+        "pair": [],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [0], "tokens": ["<s>"]}},
+    }
+    return {
+        **rest,
+        "version": "1.0",
+        "added_tokens": [special | flags],
+        "post_processor": template,
+        "model": model,
+        **parts,
+    }
+
+
+def words() -> dict[str, Any]:
+    vocab = {word: n for n, word in enumerate(("<s>", "the", "cat", "né", "日本", "a"))}
+    split = {"type": "WhitespaceSplit"}
+    return base({"type": "WordLevel", "vocab": vocab, "unk_token": "a"}, pre_tokenizer=split)
+
+
+def byte_level() -> dict[str, Any]:
+    """Return a tokenizer in the form of xLSTM 7B's."""
+    vocab = {symbol: n for n, symbol in enumerate(["<s>", *byte_symbols(), "th", "the", "ca"])}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    options = {"dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False}
+    model = {"type": "BPE", **options, "vocab": vocab, "merges": ["t h", "th e", "c a"]}
+    normalizer = {"type": "NFC"}
+    return base(model, normalizer=normalizer, pre_tokenizer=level, decoder=level)
+
+
+def fallback() -> dict[str, Any]:
+    """Return a tokenizer in the form of Llama 2's."""
+    pieces = ["<s>", "<unk>", *(f"<0x{n:02X}>" for n in range(256)), *"▁theca", "▁t", "▁th"]
+    vocab = {piece: n for n, piece in enumerate(dict.fromkeys(pieces))}
+    model = {"type": "BPE", "vocab": vocab, "merges": [["▁", "t"], ["▁t", "h"]]}
+    model |= {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
+    prepend = {"type": "Prepend", "prepend": "▁"}
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    back = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+    decoders = [back, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]
+    return base(
+        model,
+        normalizer={"type": "Sequence", "normalizers": [prepend, spaces]},
+        decoder={"type": "Sequence", "decoders": decoders},
+    )
+
+
+HONEST: dict[str, Callable[[], dict[str, Any]]] = {
+    "words": words,
+    "byte level": byte_level,
+    "byte fallback": fallback,
+}
+
+
+def replace(pattern: Any, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": pattern, "content": content}
+
+
+def in_turn(kind: str, parts: list[Any]) -> dict[str, Any]:
+    return {"type": "Sequence", kind: parts}
+
+
+STRIP = {"type": "Strip", "content": " ", "start": 0, "stop": 2**40}
+FIXED = {"type": "FixedLength", "length": 0}
+MISSING = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "no", "type_id": 0}}]}
+LISTED: dict[str, dict[str, Any]] = {
+    "five times a to 100 a": {
+        "normalizer": in_turn("normalizers", [replace({"String": "a"}, "a" * 100)] * 5)
+    },
+    "longer": {"normalizer": replace({"String": "a"}, "aa")},
+    "empty pattern": {"normalizer": replace({"String": ""}, "x")},
+    "regular expression": {"normalizer": replace({"Regex": "(a+)+b"}, "x")},
+    "8 GB": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "////////////"}},
+    "empty charsmap": {"normalizer": {"type": "Precompiled", "precompiled_charsmap": ""}},
+    "length 0": {"pre_tokenizer": FIXED},
+    "missing token": {"post_processor": MISSING | {"pair": [], "special_tokens": {}}},
+    "strip": {"decoder": STRIP},
+    "decoders": {"decoder": in_turn("decoders", [replace({"String": "a"}, "a" * 99)] * 5)},
+    "nested": {"normalizer": in_turn("normalizers", [in_turn("normalizers", [])])},
+    "words": {"model": {"type": "WordLevel", "vocab": {f"w{n}": n for n in range(400_000)}}},
+    "unigram": {"model": {"type": "Unigram", "vocab": [["a", 0.0]], "unk_id": 7}},
+    "merges": {"model": {"type": "BPE", "vocab": {}, "merges": ["a b"] * 310_000}},
+    "prefix": {
+        "model": {
+            "type": "BPE",
+            "vocab": {"a": 0, "b": 1, "é": 2},
+            "merges": [["a", "é"]],
+            "continuing_subword_prefix": "x",
+        }
+    },
+    "large id": {"model": {"type": "WordLevel", "vocab": {"a": 2**31}, "unk_token": "a"}},
+    "many added": {"added_tokens": [words()["added_tokens"][0] | {"content": "x" * 10**6}] * 2},
+}
+"""Parts of tokenizers that crash, hang, or multiply a text in the package ``tokenizers``."""
+
+
+@pytest.mark.parametrize("kind", HONEST)
+def test_tokenizers_of_published_forms_work(kind: str) -> None:
+    assert check(json.dumps(HONEST[kind]())) == ""
+    tokenizer = HuggingFaceTokenizer(json.dumps(HONEST[kind]()))
+    assert tokenizer.begins_with(0)
+    assert not tokenizer.begins_with(1)
+    assert tokenizer.decode(tokenizer.encode("the cat")) == "the cat"
+
+
+@pytest.mark.parametrize("name", LISTED)
+def test_listed_tokenizers_are_refused(name: str, record_property: Record) -> None:
+    for kind, made in HONEST.items():
+        said = check(json.dumps(made() | LISTED[name]))
+        assert said.startswith("tokenizer: expected"), (kind, said)
+        record_property("tokenizers that are listed", 1)
+
+
+PARTS: list[Any] = [
+    part for parts in LISTED.values() for part in parts.values() if len(str(part)) < 1000
+]
+PARTS += [part for made in HONEST.values() for part in made().values() if len(str(part)) < 1000]
+PARTS += [{"type": name} for name in ("NFKC", "Digits", "ByteFallback", "Fuse", "Metaspace")]
+
+
+def test_tokenizers_that_are_changed(trials: int, record_property: Record) -> None:
+    rng, worked = np.random.default_rng(0), 0
+    ways = "put", "put", "put", "drop", "rename", "double"
+    for n in range(60 * trials):
+        tree = HONEST[[*HONEST][n % 3]]()
+        for _ in range(rng.integers(1, 4)):
+            if rng.random() < 0.5:
+                names = "normalizer", "pre_tokenizer", "decoder", "post_processor", "model"
+                name = names[rng.integers(len(names))]
+                tree[name] = copy.deepcopy(PARTS[rng.integers(len(PARTS))])
+            else:
+                values = [*ODD, *PARTS, "a" * 200, "▁", 2**31, 2**63]
+                value = values[rng.integers(len(values))]
+                vocabulary = tree["model"] if isinstance(tree.get("model"), dict) else {}
+                where = int(rng.integers(10_000))
+                if len(vocabulary.get("vocab", ())) > 20 and where % 3:
+                    rest = {k: v for k, v in tree.items() if k != "model"}
+                    tree = replaced(rest, ways[where % 6], where, value) | {"model": vocabulary}
+                else:
+                    tree = replaced(tree, ways[where % 6], where, value)
+        worked += check(json.dumps(tree)) == ""
+    assert worked
+    record_property("tokenizers that are changed", 60 * trials)
