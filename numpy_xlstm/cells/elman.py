@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, check_positive, tanh_slope
+from numpy_xlstm.numerics import Array, check_batch_size, check_choice, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -92,7 +92,7 @@ class ElmanCell(Module):
 
     def init_state(self, batch_size: int) -> ElmanState:
         """Return the empty state: h = 0."""
-        shape = check_positive("batch_size", batch_size), self.hidden_size
+        shape = check_batch_size(batch_size), self.hidden_size
         return ElmanState(np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:

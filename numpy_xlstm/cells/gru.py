@@ -7,7 +7,13 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -94,7 +100,7 @@ class GRUCell(Module):
 
     def init_state(self, batch_size: int) -> GRUState:
         """Return the empty state: h = 0."""
-        shape = check_positive("batch_size", batch_size), self.hidden_size
+        shape = check_batch_size(batch_size), self.hidden_size
         return GRUState(np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:

@@ -14,7 +14,13 @@ from numpy_xlstm.cells.gates import (
     pre_activations_backward,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -120,7 +126,7 @@ class LSTMCell(Module):
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        shape = check_positive("batch_size", batch_size), self.hidden_size
+        shape = check_batch_size(batch_size), self.hidden_size
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:

@@ -9,7 +9,14 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    check_positive,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -99,7 +106,7 @@ class LSTMPCell(Module):
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        B = check_positive("batch_size", batch_size)
+        B = check_batch_size(batch_size)
         sizes = self.proj_size, self.hidden_size
         return LSTMState(*(np.zeros((B, size), self.dtype) for size in sizes))
 

@@ -14,7 +14,14 @@ from numpy_xlstm.cells.gates import (
     root,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, check_divides, check_eps, check_positive
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    check_choice,
+    check_divides,
+    check_eps,
+    check_positive,
+)
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
@@ -60,7 +67,7 @@ class mLSTMState(NamedTuple):
 
 def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") -> mLSTMState:
     """Return the empty state with a C of shape (B, NH, DK, DV)."""
-    check_positive("batch_size", shape[0])
+    check_batch_size(shape[0])
     C = np.zeros(shape, dtype)
     if input_gate == "sigmoid":
         return mLSTMState(C, None, None)

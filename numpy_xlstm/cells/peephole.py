@@ -8,7 +8,13 @@ import numpy.typing as npt
 from numpy_xlstm.cells.gates import check_sizes, gate_axes
 from numpy_xlstm.cells.lstm import LSTMState
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_positive, sigmoid, sigmoid_slope, tanh_slope
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    sigmoid,
+    sigmoid_slope,
+    tanh_slope,
+)
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -87,7 +93,7 @@ class PeepholeLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> LSTMState:
         """Return the empty state: h = c = 0."""
-        shape = check_positive("batch_size", batch_size), self.hidden_size
+        shape = check_batch_size(batch_size), self.hidden_size
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:

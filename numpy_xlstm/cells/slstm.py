@@ -22,7 +22,7 @@ from numpy_xlstm.cells.gates import (
     underflows,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_choice, check_positive
+from numpy_xlstm.numerics import Array, check_batch_size, check_choice
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
@@ -166,7 +166,7 @@ class sLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> sLSTMState:
         """Return the empty state: h = c = n = 0 and m = −inf."""
-        shape = check_positive("batch_size", batch_size), self.hidden_size
+        shape = check_batch_size(batch_size), self.hidden_size
         h, c, n = (np.zeros(shape, self.dtype) for _ in "hcn")
         return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
 

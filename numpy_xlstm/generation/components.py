@@ -123,7 +123,7 @@ ADDED: dict[str, Check] = {
 }
 
 
-def checked_tokenizer(text: str) -> tuple[dict[str, Any], int | None]:
+def checked_tokenizer(text: Any) -> tuple[dict[str, Any], int | None]:
     """Return the checked content of a ``tokenizer.json``, and the special token before a text.
 
     Raises
@@ -131,6 +131,8 @@ def checked_tokenizer(text: str) -> tuple[dict[str, Any], int | None]:
     OptionError
         If it is not the content of such a file, or a component is not accepted.
     """
+    if not isinstance(text, str):
+        raise _wrong("the content of a tokenizer.json", type(text).__name__)
     try:
         said = parse_json(text.encode("utf-8"))
     except ValueError as error:

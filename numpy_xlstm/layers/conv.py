@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_positive
+from numpy_xlstm.numerics import Array, check_batch_size, check_bool, check_positive
 
 
 class CausalConv1dCache(NamedTuple):
@@ -79,7 +79,7 @@ class CausalConv1d(Recurrent):
 
     def init_state(self, batch_size: int) -> Array:
         """Return the empty state: K − 1 inputs of 0."""
-        B = check_positive("batch_size", batch_size)
+        B = check_batch_size(batch_size)
         return np.zeros((B, self.kernel_size - 1, self.in_features), self.dtype)
 
     @property

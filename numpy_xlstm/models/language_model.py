@@ -19,6 +19,7 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_batch,
+    check_batch_size,
     check_bool,
     check_positive,
     check_whole,
@@ -166,7 +167,7 @@ class LanguageModel(StateDict, Recurrent):
 
     def init_state(self, batch_size: int) -> Any:
         """Return the empty state of the body."""
-        empty = self.body.init_state(check_positive("batch_size", batch_size))
+        empty = self.body.init_state(check_batch_size(batch_size))
         return self.body.inner_state(empty)
 
     def forward(

@@ -25,7 +25,14 @@ from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_divides, check_positive, check_whole, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_batch_size,
+    check_divides,
+    check_positive,
+    check_whole,
+    generator_or_new,
+)
 from numpy_xlstm.numerics.available import check_fits
 
 GATES = ("fgate", "igate", "zgate", "ogate")
@@ -161,7 +168,7 @@ class sLSTMLayer(Recurrent):
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
-        B = check_positive("batch_size", batch_size)
+        B = check_batch_size(batch_size)
         h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
         memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)

@@ -18,6 +18,7 @@ from numpy_xlstm.numerics.arrays import (
     check_above_zero,
     check_array,
     check_batch,
+    check_batch_size,
     check_bool,
     check_callable,
     check_choice,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.array_utils import byte_bounds
 
-from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
+from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError, SizeError
 
 Array = npt.NDArray[Any]
 """A NumPy array of one of :data:`SUPPORTED_DTYPES`."""
@@ -202,6 +202,13 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
 def check_positive(name: str, value: Any) -> int:
     """Return ``value`` if it is a whole number ≥ 1, else raise :class:`OptionError`."""
     return check_whole(name, value, 1)
+
+
+def check_batch_size(value: Any) -> int:
+    """Return ``value`` if it is a whole number from 1 to 2³¹ − 1, else raise an error."""
+    if check_positive("batch_size", value) >= 2**31:
+        raise SizeError(f"batch_size: expected a number below {2**31}; got {value}")
+    return int(value)
 
 
 def check_divides(name: str, value: Any, of: str, size: int) -> int:

@@ -62,8 +62,13 @@ def words() -> dict[str, Any]:
 def byte_level() -> dict[str, Any]:
     """Return a tokenizer in the form of xLSTM 7B's."""
     vocab = {symbol: n for n, symbol in enumerate(["<s>", *byte_symbols(), "th", "the", "ca"])}
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    options = {"dropout": None, "unk_token": None, "fuse_unk": False, "byte_fallback": False}
+    level: dict[str, Any] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
+    options: dict[str, Any] = {
+        "dropout": None,
+        "unk_token": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+    }
     model = {"type": "BPE", **options, "vocab": vocab, "merges": ["t h", "th e", "c a"]}
     normalizer = {"type": "NFC"}
     return base(model, normalizer=normalizer, pre_tokenizer=level, decoder=level)
@@ -73,7 +78,7 @@ def fallback() -> dict[str, Any]:
     """Return a tokenizer in the form of Llama 2's."""
     pieces = ["<s>", "<unk>", *(f"<0x{n:02X}>" for n in range(256)), *"▁theca", "▁t", "▁th"]
     vocab = {piece: n for n, piece in enumerate(dict.fromkeys(pieces))}
-    model = {"type": "BPE", "vocab": vocab, "merges": [["▁", "t"], ["▁t", "h"]]}
+    model: dict[str, Any] = {"type": "BPE", "vocab": vocab, "merges": [["▁", "t"], ["▁t", "h"]]}
     model |= {"unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True}
     prepend = {"type": "Prepend", "prepend": "▁"}
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}

@@ -91,8 +91,15 @@ def test_an_optimiser_is_added_by_one_entry(
         assert resumed.model.params[name].tobytes() == array.tobytes()
 
 
-def test_an_unknown_optimiser_in_a_checkpoint(tmp_path: Path) -> None:
-    start().save(tmp_path / "a.npz")
+def test_an_unknown_optimiser_in_a_checkpoint(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
+        start().save(tmp_path / "a.npz")
+    assert not (tmp_path / "a.npz").exists()
+    with monkeypatch.context() as known:
+        known.setitem(OPTIMIZERS, "Momentum", Momentum)
+        start().save(tmp_path / "a.npz")
     with pytest.raises(CheckpointError, match=r"optimizer\.kind: .* AdamW; got 'Mom"):
         TrainingState.load(tmp_path / "a.npz")
 

@@ -93,7 +93,11 @@ PCG64: Any = np.random.PCG64(0).state
 @pytest.mark.parametrize(
     ("arrays", "training", "message"),
     [
-        ({"optimizer.m.head.bias": None}, {}, "training that can be resumed.*'m.head.bias'"),
+        (
+            {"optimizer.m.head.bias": None},
+            {},
+            "training: expected one that can be resumed.*'m.head.bias'",
+        ),
         (
             {"optimizer.v.head.bias": np.ones(3, np.float32)},
             {},
@@ -104,7 +108,7 @@ PCG64: Any = np.random.PCG64(0).state
         (
             {"carried.0.c": None},
             {},
-            r"^state\.npz: expected a training .*\(carried state: expected \['carried\.0\.c'\] too",
+            r"^state\.npz: training: expected .*\(carried state: expected \['carried\.0\.c'\] too",
         ),
         ({"carried.0.h": np.ones((3, 6))}, {}, r"carried\.0\.h: expected float32.*got float64"),
         (
