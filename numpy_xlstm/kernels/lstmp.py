@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
-from numpy_xlstm.kernels import scan
+from numpy_xlstm.kernels import parts, scan
 from numpy_xlstm.kernels.lstm import CELL
 from numpy_xlstm.numerics import Array
 
@@ -45,7 +45,7 @@ def backward(
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps
-    dh[:, 1:] = np.where(scan.padding(ends, T)[..., None], 0, dy)
+    dh[:, 1:] = np.where(parts.padding(ends, T)[..., None], 0, dy)
     dh[np.arange(B), ends] += dstate.h
     dm = dh[:, 1:] @ W_hr  # [lstmp.8]
     dlast = LSTMState(np.zeros_like(dstate.c), dstate.c)

@@ -9,10 +9,8 @@ A cell defines its step and the backward of it as functions of numbers. :class:`
 them to the arrays of each step. With numba, they are instead compiled into :func:`loop` and
 :func:`loop_backward`, which compute one number at a time.
 
-Heads and rows of a batch are independent of each other, so that the work is split into N parts: a
-part is one of NH heads for r rows. It has U = D·r units, those of D with the r rows of each next to
-each other: R times a matrix (D, r) is a faster product than a matrix (r, D) times Rᵀ. With G gates,
-the last K of which contain R h, and S arrays of memory, the shapes are:
+Rows and heads are split into N parts with U units each, as :mod:`~numpy_xlstm.kernels.parts`
+describes. With G gates, the last K of which contain R h, and S arrays of memory, the shapes are:
 
 =========  =================  ================================================================
 gates      (T, N, G, U)       pre-activations; the forward adds R h
@@ -32,18 +30,10 @@ import numpy as np
 
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.parts import BLOCK, by_part, by_row, for_each_part, groups, padding
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
-from numpy_xlstm.numerics.threads import matmul, parallel_map, spread
+from numpy_xlstm.numerics.threads import matmul, spread
 from numpy_xlstm.validation import check_cache, check_like
-
-ROWS = 16
-"""Largest number of rows in a part; with fewer than half of it, the product of a step is slow."""
-
-WORTH_THREADS = 2**18
-"""Smallest size of the gates at which several threads are faster than one."""
-
-BLOCK = 2**16
-"""Units times steps that NumPy copies, or computes derivatives of, at once: they fit into cache."""
 
 advance: Any = None
 retreat: Any = None
@@ -315,45 +305,3 @@ def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable
     made = FunctionType(source.__code__, source.__globals__ | names, source.__name__)
     made.__qualname__ = f"{source.__name__} of {step.__module__}"
     return kernel(made)
-
-
-def for_each_part(loop: Callable[..., None], gates: Array, *arrays: Any) -> None:
-    """Run a loop on each part, on several threads if the gates are large."""
-    parts = range(gates.shape[1])
-    if gates.size < WORTH_THREADS:
-        for n in parts:
-            loop(n, gates, *arrays)
-    else:
-        parallel_map(lambda n: loop(n, gates, *arrays), parts)
-
-
-def groups(B: int, gates: Array) -> int:
-    """Return the number of groups of rows. It does not depend on the number of threads."""
-    if gates.size < WORTH_THREADS or not compiled(gates.dtype):
-        return 1
-    return next((B // r for r in range(ROWS, ROWS // 2 - 1, -1) if B % r == 0), 1)
-
-
-def by_part(array: Array, R: Array, P: int) -> Array:
-    """Copy (B, T, X·H) to (T, N, X, U), with P groups of rows."""
-    (B, T, width), (NH, _, D) = array.shape, R.shape
-    X, r = width // (NH * D), B // P
-    parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
-    return np.ascontiguousarray(parts).reshape(T, NH * P, X, D * r)
-
-
-def by_row(array: Array, R: Array, B: int) -> Array:
-    """Copy (T, N, X, U), or (T, N, U), to (B, T, X·H)."""
-    (T, N), (NH, _, D) = array.shape[:2], R.shape
-    P, X = N // NH, 1 if array.ndim == 3 else array.shape[2]
-    parts = array.reshape(T, NH, P, X, D, B // P).transpose(2, 5, 0, 3, 1, 4)
-    rows = np.empty(parts.shape, array.dtype)
-    for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
-        rows[:, :, steps] = parts[:, :, steps]
-    return rows.reshape(B, T, X * NH * D)
-
-
-def padding(ends: Array, T: int) -> Array:
-    """Return a mask of padding, (B, T)."""
-    behind: Array = np.arange(T) >= ends[:, None]
-    return behind

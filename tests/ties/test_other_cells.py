@@ -13,10 +13,11 @@ from numpy_xlstm import (
     LSTMPCell,
     PeepholeLSTMCell,
     SequenceLayer,
+    sLSTM,
     unroll,
     unroll_backward,
 )
-from numpy_xlstm.kernels import scan
+from numpy_xlstm.kernels import compiled, parts, scan
 from numpy_xlstm.numerics import threads
 from numpy_xlstm.trees import tree_map
 from tests.ties.gated import assert_same
@@ -88,10 +89,34 @@ def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch)
         tied(kind, dtype, (2, 5, 3, 4), [5, 2, 0], seed)
 
 
-@pytest.mark.parametrize("kind", CELLS)
-def test_pieces_do_not_depend_on_threads(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch split into rows for threads gives the same results as the whole batch."""
-    monkeypatch.setattr(scan, "WORTH_THREADS", 0)
-    monkeypatch.setattr(scan, "ROWS", 2)
+@pytest.fixture
+def groups_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "WORTH_THREADS", 0)
+    monkeypatch.setattr(parts, "ROWS", 2)
     monkeypatch.setattr(threads, "num_threads", lambda: 2)
-    tied(kind, np.float64, (5, 6, 3, 4), [6, 0, 3], 1)
+
+
+@pytest.mark.usefixtures("groups_of_two_rows")
+@pytest.mark.parametrize("B", [4, 5])
+@pytest.mark.parametrize("kind", CELLS)
+def test_groups_of_rows_on_threads(kind: str, B: int) -> None:
+    """A batch of 5 is split into groups of one row."""
+    tied(kind, np.float64, (B, 6, 3, 4), [6, 0, 3], 1)
+
+
+def test_groups_of_rows_and_heads_on_threads(request: pytest.FixtureRequest) -> None:
+    rng = np.random.default_rng(0)
+    layer = sLSTM(3, 8, 2, rng=rng)
+    x, lengths = rng.standard_normal((4, 6, 3)), np.array([6, 0, 3, 5])
+    _, start, _ = layer.forward(rng.standard_normal((4, 2, 3)))
+    dy, dlast = rng.standard_normal((4, 6, 8)), rng.standard_normal((4, 4, 8))
+
+    def results() -> Any:
+        y, state, cache = layer.forward(x, start, lengths=lengths)
+        dx, dstate0, grads = layer.backward(dy, cache, type(start)(*dlast))
+        return (y, state, dx, dstate0, *grads.values()), len(cache.kept.kept.gates[0])
+
+    (whole, heads), _ = results(), request.getfixturevalue("groups_of_two_rows")
+    in_groups, both = results()
+    assert (heads, both) == (2, 4 if compiled() else 2)
+    assert_same(in_groups, whole, 1e-14, 1e-14)

@@ -1,0 +1,66 @@
+"""Layout of a sequence in parts, for :mod:`~numpy_xlstm.kernels.scan`.
+
+Heads and rows of a batch are independent of each other, so that the work is split into N parts: a
+part is one of NH heads for r rows. It has U = D·r units, those of D with the r rows of each next to
+each other: R times a matrix (D, r) is a faster product than a matrix (r, D) times Rᵀ.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.kernels.functions import compiled
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import parallel_map, spread
+
+ROWS = 16
+"""Largest number of rows in a part; with fewer than half of it, the product of a step is slow."""
+
+WORTH_THREADS = 2**18
+"""Smallest size of the gates at which several threads are faster than one."""
+
+BLOCK = 2**16
+"""Units times steps that NumPy copies, or computes derivatives of, at once: they fit into cache."""
+
+
+def for_each_part(loop: Callable[..., None], gates: Array, *arrays: Any) -> None:
+    """Run a loop on each part, on several threads if the gates are large."""
+    parts = range(gates.shape[1])
+    if gates.size < WORTH_THREADS:
+        for n in parts:
+            loop(n, gates, *arrays)
+    else:
+        parallel_map(lambda n: loop(n, gates, *arrays), parts)
+
+
+def groups(B: int, gates: Array) -> int:
+    """Return the number of groups of rows. It does not depend on the number of threads."""
+    if gates.size < WORTH_THREADS or not compiled(gates.dtype):
+        return 1
+    return next((B // r for r in range(ROWS, ROWS // 2 - 1, -1) if B % r == 0), 1)
+
+
+def by_part(array: Array, R: Array, P: int) -> Array:
+    """Copy (B, T, X·H) to (T, N, X, U), with P groups of rows."""
+    (B, T, width), (NH, _, D) = array.shape, R.shape
+    X, r = width // (NH * D), B // P
+    parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
+    return np.ascontiguousarray(parts).reshape(T, NH * P, X, D * r)
+
+
+def by_row(array: Array, R: Array, B: int) -> Array:
+    """Copy (T, N, X, U), or (T, N, U), to (B, T, X·H)."""
+    (T, N), (NH, _, D) = array.shape[:2], R.shape
+    P, X = N // NH, 1 if array.ndim == 3 else array.shape[2]
+    parts = array.reshape(T, NH, P, X, D, B // P).transpose(2, 5, 0, 3, 1, 4)
+    rows = np.empty(parts.shape, array.dtype)
+    for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
+        rows[:, :, steps] = parts[:, :, steps]
+    return rows.reshape(B, T, X * NH * D)
+
+
+def padding(ends: Array, T: int) -> Array:
+    """Return a mask of padding, (B, T)."""
+    behind: Array = np.arange(T) >= ends[:, None]
+    return behind
