@@ -303,8 +303,14 @@ def test_a_tokenizer_of_whole_words(
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no closed pipes")
 def test_a_closed_pipe_ends_the_text_quietly(text_file: Path, tmp_path: Path) -> None:
-    assert train(text_file, "--hidden-size=8", "--out", str(tmp_path)) == 0
-    command = [sys.executable, "-m", "numpy_xlstm", "generate", str(tmp_path / "checkpoint.npz")]
+    assert train(text_file, "--hidden-size=8", "--out", str(tmp_path / "run")) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "numpy_xlstm",
+        "generate",
+        str(tmp_path / "run" / "checkpoint.npz"),
+    ]
     process = subprocess.Popen(
         [*command, "--prompt", "The", "--max-new-tokens", "1000000"],
         stdout=subprocess.PIPE,

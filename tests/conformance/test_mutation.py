@@ -222,7 +222,7 @@ def test_the_diagnosis_reads_as_a_sentence() -> None:
     bug = next(b for b in BUGS if b.name == "normaliser-constant")
     case = cases("mlstm.sequence", "float64")[0]
     with pytest.raises(
-        AssertionError, match="those of a backward that takes the normaliser"
+        AssertionError, match="those of a backward that treats the normaliser"
     ) as caught:
         case.check(results(case, bug))
     assert "- dqn = -np.sign(qn.real) * S / np.where(wins, den, np.inf)" in str(caught.value)

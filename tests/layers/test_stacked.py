@@ -92,7 +92,7 @@ class Case:
         b_ih, b_hh = (p.get(f"bias_{which}{suffix}", zero) for which in ("ih", "hh"))
         params = {"W": p[f"weight_ih{suffix}"], "R": p[f"weight_hh{suffix}"], "b": b_ih + b_hh}
         if s.kind == "GRU":
-            return GRUCell(width, s.H).with_params(params | {"b": b_ih, "b_h": b_hh})
+            return GRUCell(width, s.H).with_params(params | {"b": b_ih, "b_h": b_hh.copy()})
         if s.kind == "LSTMP":
             params["W_hr"] = p[f"weight_hr{suffix}"]
             return LSTMPCell(width, s.H, s.H - 1).with_params(params)
