@@ -38,7 +38,7 @@ class Pretrained:
     path : Path
         The folder or file.
     format : str
-        Name of the format in :data:`~numpy_xlstm.checkpoints.FORMATS`.
+        Name of the format in ``numpy_xlstm.checkpoints.FORMATS``.
     model
         The shape-only model. ``print`` shows its names and shapes.
     sources : dict

@@ -36,7 +36,7 @@ def save_pretrained(
     path : str or Path
         A new or empty folder, or a file with the suffix of the format.
     format : str, optional
-        Name of a format in :data:`~numpy_xlstm.checkpoints.FORMATS`: "transformers", "xlstm" and
+        Name of a format in ``numpy_xlstm.checkpoints.FORMATS``: "transformers", "xlstm" and
         "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
         separately; "torch" for the state dict of a layer; and "npz" and "safetensors" for files of
         this package. By default the suffix of a file determines the format. For a folder it is the

@@ -149,7 +149,7 @@ class HuggingFaceTokenizer:
 
     Truncation, padding and templates in the file are ignored. A special token that occurs in the
     text becomes its id. Decoding omits special tokens. Models BPE and WordLevel are supported, with
-    the other components that :mod:`numpy_xlstm.generation.components` lists.
+    the other components that ``numpy_xlstm.generation.components`` lists.
 
     Parameters
     ----------
