@@ -161,7 +161,7 @@ class Module:
                 arrays = {joined[name]: array for name, array in part.params.items()}
                 if twice := {id(a) for a in params.values()} & {id(a) for a in arrays.values()}:
                     names_of = [name for name, a in (params | arrays).items() if id(a) in twice]
-                    raise TypeError(f"parts: expected each module once; {some(names_of)} are one")
+                    raise TypeError(f"parts: expected each module once; got {some(names_of)} twice")
                 params |= arrays
                 names.setdefault(attribute, []).append(joined)
         self.__dict__.update(_params=Parameters(params), _names=names, _collected=change)

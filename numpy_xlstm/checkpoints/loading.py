@@ -169,7 +169,7 @@ def check_size(where: str, config: Any, arrays: Mapping[str, Stored]) -> None:
 
 
 def _too_large(name: str, there: str, got: str) -> CheckpointError:
-    return CheckpointError(f"{name}: expected a model of the {there} in the file; got {got}")
+    return CheckpointError(f"{name}: expected a model that fits the {there} in the file; got {got}")
 
 
 def inner_widths(config: Any) -> dict[str, int]:

@@ -101,7 +101,7 @@ def _member(file: IO[bytes], archive: zipfile.ZipFile, info: zipfile.ZipInfo, si
     if name == info.filename:
         raise ValueError(f"an entry {name!r}, expected names that end in .npy")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name}: packed in the way {info.compress_type}")
+        raise ValueError(f"{name}: unsupported compression method {info.compress_type}")
     if info.header_offset < 0 or info.compress_size > size:
         raise ValueError(f"{name}: {info.compress_size} bytes in a file of {size}")
     with archive.open(info) as member:

@@ -59,7 +59,7 @@ def open_official(
         check_size(f"{file.name}: ", config, arrays)
         if isinstance(config, xLSTMLargeConfig):
             fused = any(name.endswith(".qkv_opreact.weight") for name in arrays)
-            config.weight_mode = "fused" if fused else "single"  # the arrays decide, in both
+            config.weight_mode = "fused" if fused else "single"  # set by the arrays in both formats
         model = MODELS[type(config)](config, rng=meta_initialisation(arrays))
     except CheckpointError:
         raise

@@ -1,4 +1,4 @@
-"""Saving of a model as a checkpoint of this or of an official package: ``save_pretrained``."""
+"""Save a model as a checkpoint of this or an official package: ``save_pretrained``."""
 
 import re
 from pathlib import Path

@@ -69,7 +69,7 @@ Maps = dict[Opened, mmap.mmap]
 """Memory maps of files, which are read on demand. Changes are private to the process."""
 
 MAX_MAPS = 100
-"""Largest number of maps in a process, each of which keeps its file open. More files are read."""
+"""Largest number of maps in a process, each of which keeps its file open; others are read."""
 
 _mappings: WeakSet[mmap.mmap] = WeakSet()
 """Maps in use."""

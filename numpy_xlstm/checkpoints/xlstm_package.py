@@ -67,7 +67,7 @@ def paper_fields(config: xLSTMBlockStackConfig, layout: str) -> dict[str, Any]:
     if values["slstm_block"] is not None:
         block, layer = values["slstm_block"], values["slstm_block"]["slstm"]
         layer |= shared | {"hidden_size": config.embedding_dim, "backend": layout}
-        if layout == "vanilla":  # the number formats of the GPU's kernels
+        if layout == "vanilla":  # the defaults are number formats of GPU kernels
             layer |= {"dtype": "float32", "enable_automatic_mixed_precision": False}
         if layer["bias_init"] == "zeros":  # unknown to xlstm; the file has the bias
             layer["bias_init"] = "standard"

@@ -117,7 +117,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run(args: argparse.Namespace) -> int:
-    """Run the command; its errors contain the typed options, and system errors are sentences."""
+    """Run the command; errors name options as typed, and system errors become sentences."""
     try:
         return int(args.run(args))
     except BAD_INPUT as error:

@@ -92,7 +92,7 @@ def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:
-    """Return the selected cases: the caller's own ones, with a colon, and those of the suite."""
+    """Return the selected cases: the user's own, named with a colon, and those of the suite."""
     shapes, dtype = arguments.input or [], np.dtype(arguments.dtype)
     found: dict[str, suite.Case] = {}
     for name in (name for name in arguments.names if ":" in name):

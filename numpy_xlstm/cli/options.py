@@ -63,7 +63,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "accumulate": (size, 1, "process a batch in N parts, one in memory at a time"),
         "tbptt": (bool, False, "windows continue the previous ones, instead of random windows"),
         "recompute": (bool, False, "compute residuals again in the backward to save memory"),
-        "validate_every": (natural, None, "in steps (default: 100 with only --steps, or by time)"),
+        "validate_every": (natural, None, "every N steps (default: 100 if only --steps, or timed)"),
     },
     "run": {
         "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg to DIR"),
@@ -78,7 +78,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
 }
 """Kind, default and help of each option, by group, as for :func:`facts`.
 
-A mapping as a default contains the defaults of models and cells. Others do not have the option.
+A default that is a mapping has an entry per model or cell; others do not have the option.
 """
 
 

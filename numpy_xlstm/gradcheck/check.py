@@ -26,7 +26,7 @@ ONLY_HERE = (
     "1 there, or rely on symmetry?"
 )
 PARAMS_UNREAD = (
-    "the forward gives the same outputs over other parameters: does it read them from self.params? "
+    "the forward gives the same outputs with other parameters: does it read them from self.params? "
     "if not, define with_params(params), which returns the same layer over other arrays"
 )
 

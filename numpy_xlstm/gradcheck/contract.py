@@ -40,7 +40,7 @@ def _found(point: Point, rtol: float) -> Iterator[tuple[str, Index, str]]:
 
 
 def _form(name: str, point: Point) -> str:
-    """Return a complaint about missing, shape, dtype or non-finite numbers; "" if there is none."""
+    """Describe a missing gradient, a wrong shape or dtype, or non-finite numbers; "" if none."""
     tensor, gradient = point.problem.tensors[name], point.gradients.get(name)
     if gradient is None:
         return "the backward returns no gradient for it"

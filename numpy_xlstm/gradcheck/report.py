@@ -171,7 +171,7 @@ class Places:
         self.parts = _parse(name, shape, pattern) if pattern else plain
 
     def describe(self, index: Index) -> str:
-        """Return such as ``[3, 2] (gate f, unit 1, input 2)``, or only the index."""
+        """Return text such as ``[3, 2] (gate f, unit 1, input 2)``, or only the index."""
         values = [f"{name} {seen[0]}" for name, _, seen in self._values([index])]
         return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
 

@@ -58,7 +58,7 @@ def loops(name: Callable[..., Any]) -> Callable[[Function], Function]:
 def compiled(dtype: Any = np.float64) -> bool:
     """Return whether kernels for this dtype are compiled.
 
-    Kernels for float32 and float64 are, if numba is installed and supports this version of NumPy.
+    Those for float32 and float64 are compiled if numba is installed and supports this NumPy.
     The environment variable ``NUMPY_XLSTM_COMPILED=0`` disables compilation.
     """
     if dtype not in (np.float32, np.float64) or os.environ.get("NUMPY_XLSTM_COMPILED") == "0":

@@ -1,8 +1,8 @@
 """Layout of a sequence in parts, for :mod:`~numpy_xlstm.kernels.scan`.
 
 Heads and rows of a batch are independent of each other, so that the work is split into N parts: a
-part is one of NH heads for r rows. It has U = D·r units, those of D with the r rows of each next to
-each other: R times a matrix (D, r) is a faster product than a matrix (r, D) times Rᵀ.
+part is one of NH heads for r rows, with U = D·r units: for each of the head's D units, its r rows
+side by side, because R times a matrix (D, r) is faster than a matrix (r, D) times Rᵀ.
 """
 
 from collections.abc import Callable

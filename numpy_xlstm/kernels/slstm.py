@@ -25,7 +25,7 @@ from numpy_xlstm.kernels.functions import (
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
 EXPONENTIAL = {"sigmoid": False, "exp": True}
-"""Kinds of the forget gate that this kernel has, as a constant of all units."""
+"""Constant of all units that selects each kind of forget gate."""
 
 
 @pointwise

@@ -50,7 +50,7 @@ class Layer(Module):
     Cache : type
         Type of the residuals that ``compute`` returns.
     cached_options : tuple[str, ...]
-        Names of the options on which the residuals depend without containing them.
+        Names of options that the residuals depend on but do not contain.
     in_features, out_features : int
         Widths of the input and of the output.
     """
@@ -113,7 +113,7 @@ class Recurrent(Module):
     Cache : type
         Type of the residuals that ``compute`` returns.
     cached_options : tuple[str, ...]
-        Names of the options on which the residuals depend without containing them.
+        Names of options that the residuals depend on but do not contain.
     in_features, out_features : int
         Widths of the input and of the output.
     dropout : float

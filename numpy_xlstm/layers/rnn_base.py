@@ -98,7 +98,7 @@ class RNNBase(Recurrent):
         self._bind()
 
     def _bind(self) -> None:
-        """Give the stack its parameters: those here, and arrays of its own for sums and zeros."""
+        """Give the stack its arrays: those here, or its own for sums of biases and absent ones."""
         own = {n: np.zeros(array.shape, self.dtype) for n, array in self._stack.params.items()}
         named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
         self._stack, self._bound = self._stack.over(own | named), self._arrays

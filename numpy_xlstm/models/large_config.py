@@ -53,8 +53,8 @@ class xLSTMLargeConfig(Config):
 
     Notes
     -----
-    The other fields select kernels and number formats of the official package. They are accepted so
-    that its files can be read, and ignored: training, prefill and generation use one ``forward`` in
+    Ignored fields select kernels and number formats of the official package. They are accepted so
+    that its files can be read: training, prefill and generation use one ``forward`` in
     the dtype of the model.
 
     Examples

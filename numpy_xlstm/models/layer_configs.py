@@ -55,7 +55,7 @@ class mLSTMLayerConfig(UpProjConfig):
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
         The inner width, see :meth:`proj_up_dim`.
     embedding_dim, bias, dropout, context_length
-        Set by :class:`xLSTMBlockStackConfig`; omit them.
+        Set by the stack; only a layer on its own needs ``embedding_dim``.
 
     Raises
     ------
@@ -148,7 +148,7 @@ class sLSTMLayerConfig(Config):
     Attributes
     ----------
     embedding_dim, dropout
-        Set by :class:`xLSTMBlockStackConfig`; omit them.
+        Set by the stack; only a layer on its own needs ``embedding_dim``.
     num_heads : int
         Number NH of heads; must divide the width.
     conv1d_kernel_size : int

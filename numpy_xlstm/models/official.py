@@ -97,7 +97,7 @@ class xLSTMLarge(LanguageModel):
 
     Notes
     -----
-    The official package uses PyTorch's initialisation, because its models are loaded. Here the
+    The official package uses PyTorch's initialisation, because its models are only loaded. Here the
     gates are initialised as in the paper: weights 0, input bias −10, forget bias from 3 to 6 over
     the heads. Maps into the residual stream have "Wang init", and all other matrices "small init".
 

@@ -11,7 +11,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, see its manual page."""
 
 LARGEST = 2**25
-"""Size from which arrays are mapped by the system instead of the heap; the highest in glibc."""
+"""Smallest size of arrays outside the heap, mapped by the system; glibc allows no larger one."""
 
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""

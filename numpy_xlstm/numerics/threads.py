@@ -1,7 +1,7 @@
 """Independent pieces of work on several cores, with the extra ``fast``.
 
-Within a layer, BLAS uses one thread, and the threads are those of :func:`parallel_map`: NumPy
-releases the interpreter lock. After a product on several threads, those of OpenBLAS wait in a loop
+Within a layer, BLAS runs on one thread, and :func:`parallel_map` runs several: NumPy releases the
+interpreter lock. After a product on several threads, those of OpenBLAS wait in a loop
 that occupies a core for some milliseconds, so that the two kinds of threads delay each other.
 ``threadpoolctl`` limits BLAS.
 """

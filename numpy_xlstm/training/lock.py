@@ -55,7 +55,7 @@ class DirectoryLock:
 
 
 def _release(file: IO[bytes], process: int) -> None:
-    """Free a lock also if a child process still has the file open, but not in that child."""
+    """Release a lock even if a child process still has the file open, but not in that child."""
     with file, suppress(OSError):
         if fcntl is not None and process == os.getpid():
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)

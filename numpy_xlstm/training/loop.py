@@ -27,7 +27,7 @@ from numpy_xlstm.training.state import TrainingState
 from numpy_xlstm.training.step import Batch, StepOptions, check_step_options, train_step
 
 MOST_VALIDATIONS = 100_000
-"""Number of validations above which every second one is kept, so that a checkpoint holds them."""
+"""Largest number of validations in a checkpoint; above it, every second one is dropped."""
 
 
 class Progress(NamedTuple):

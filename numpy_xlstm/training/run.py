@@ -1,4 +1,4 @@
-"""A training in a directory, which can be resumed after any interruption."""
+"""A training run in a directory, which can be resumed after any interruption."""
 
 import errno
 import json

@@ -76,7 +76,7 @@ def from_torch(
 
 
 def _groups(optimizer: "AdamW", order: Sequence[str] | None) -> list[tuple[float, dict[str, str]]]:
-    """Return the groups with and without decay: the decay, and names in ``order`` with ours."""
+    """Return, for each group, its decay and a mapping from names in ``order`` to ours."""
     named = _our_names(optimizer, [*optimizer.m] if order is None else order)
     groups: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for theirs, ours in named.items():

@@ -152,7 +152,7 @@ def mlstm_parallel(
         S_ij = (q_i·k_j / √DK) e^(D̃_ij − m_i);  q̄_i = q_i e^(b_i + m_0 − m_i)
         h_i  = (Σ_j S_ij v_j + C_0ᵀ q̄_i) / (max(|Σ_j S_ij + q̄_i·n_0|, e^(−m_i)) + eps)
 
-    (xLSTM paper, Eqs 71–86, without initial state, the terms with index 0, and without eps).
+    (xLSTM paper, Eqs 71–86, which have no initial state, that is, no index 0, and no eps).
     The result is that of :func:`mlstm_recurrent`. Time and memory grow as T²: a few matrices of
     B·NH·T² entries exist at once. For a long sequence, use :func:`mlstm_chunkwise`.
 

@@ -11,7 +11,7 @@ and each form computes it in a different way. A form is a function ::
 
 of keys that have been divided by √DK, and of the logs of the gates. The logs are at least float64,
 because the error of an exponent is the relative error of its power. The cache has a method for the
-backward. Its argument q is q/den, so that its num is h. ::
+backward. Its argument q is q/den, so that h takes the place of num. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
@@ -58,7 +58,7 @@ class Cache(NamedTuple):
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
     live: Array | None  # False in padding, (B, 1, T); None if there is none
     qn: Array  # (B, NH, T)
-    ms: Any  # m, (B, NH, T); None with a sigmoid input gate, as is past
+    ms: Any  # m, (B, NH, T); like past, None with a sigmoid input gate
     past: Any  # where log f + m₋ is the maximum or ties
     form: Any
 
