@@ -71,7 +71,7 @@ def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
         values["mlstm_block"]["mlstm"] |= change
         file.write_text(yaml.safe_dump(values))
         with pytest.raises(
-            CheckpointError, match=r"mlstm\.proj_factor: expected a model that fits the"
+            CheckpointError, match="expected a model that fits the"
         ):
             from_pretrained(tmp_path / "model")
 
