@@ -70,9 +70,7 @@ def test_absurd_widths_take_no_memory(tmp_path: Path) -> None:
     for change in ({"proj_factor": 1e12}, {"round_proj_up_to_multiple_of": 10**9}):
         values["mlstm_block"]["mlstm"] |= change
         file.write_text(yaml.safe_dump(values))
-        with pytest.raises(
-            CheckpointError, match="expected a model that fits the"
-        ):
+        with pytest.raises(CheckpointError, match="expected a model that fits the"):
             from_pretrained(tmp_path / "model")
 
 
