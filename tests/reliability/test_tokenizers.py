@@ -180,7 +180,7 @@ def test_tokenizers_that_are_changed(trials: int, record_property: Record) -> No
                 value = values[rng.integers(len(values))]
                 vocabulary = tree["model"] if isinstance(tree.get("model"), dict) else {}
                 where = int(rng.integers(10_000))
-                if len(vocabulary.get("vocab", ())) > 20 and where % 3:
+                if len(vocabulary.get("vocab") or ()) > 20 and where % 3:
                     rest = {k: v for k, v in tree.items() if k != "model"}
                     tree = replaced(rest, ways[where % 6], where, value) | {"model": vocabulary}
                 else:
