@@ -1,0 +1,284 @@
+"""Recurrences of sLSTM, mLSTM and LSTM with a projection as ONNX graphs.
+
+The equations and their names are those of the cells. A state of zeros is the empty state.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from numpy_xlstm.cells.lstm import LSTMState
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.checkpoints.onnx.graph import Graph, Name
+from numpy_xlstm.numerics.activations import lowest
+
+CHUNK = 64
+"""Largest number of steps in a chunk of mLSTM."""
+
+END = 2**62
+"""End of a slice that contains all further entries."""
+
+
+def log_gate(g: Graph, x: Name, gate: str) -> Name:
+    """Add the log of a gate: log σ(x), or x. ONNX Runtime has no Softplus in float64."""
+    if gate == "exp":
+        return x
+    if g.float == TensorProto.FLOAT:
+        return g("Neg", g("Softplus", g("Neg", x)))
+    return g("Sub", g("Min", x, 0.0), g("Log", g("Add", g("Exp", g("Neg", g("Abs", x))), 1.0)))
+
+
+def floor(g: Graph, m: Name) -> Name:
+    """Add e^−m, the least denominator of mLSTM, without overflow."""
+    limit = -float(lowest(g.dtype))
+    return g("Exp", g("Neg", g("Clip", m, -limit, limit)))
+
+
+def slstm_step(
+    g: Graph, i: Name, log_f: Name, z: Name, o: Name, c: Name, n: Name, m: Name
+) -> list[Name]:
+    """One step of sLSTM: ĩ, log f, z̃, õ and the memory (c, n, m) to h and the next memory."""
+    A = g("Where", g("Equal", n, 0.0), -np.inf, g("Add", log_f, m))
+    m = g("Max", A, i)
+    i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
+    c = g("Add", g("Mul", f, c), g("Mul", i, g("Tanh", z)))
+    n = g("Add", g("Mul", f, n), i)
+    return [g("Mul", g("Sigmoid", o), g("Div", c, n)), c, n, m]
+
+
+def slstm(
+    g: Graph, pre: Name, R: Name, state: sLSTMState, heads: tuple[int, int], forget_gate: str
+) -> tuple[Name, sLSTMState]:
+    """Add an sLSTM over a sequence.
+
+    Parameters
+    ----------
+    g : Graph
+        The graph.
+    pre : str
+        W x + b, shape (T, B, NH, 4·DH), gate by gate in each head.
+    R : str
+        Recurrent matrices, (NH, DH, 4·DH).
+    state : sLSTMState
+        Names of the arrays of the state, each (B, H).
+    heads : tuple[int, int]
+        NH and DH.
+    forget_gate : {"sigmoid", "exp"}
+        Activation of the forget gate.
+
+    Returns
+    -------
+    h : str
+        (B, T, H).
+    state : sLSTMState
+        State after the last step.
+    """
+
+    def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
+        h, *memory = state
+        Rh = g("Squeeze", g("MatMul", g("Unsqueeze", h, [-2]), R), [-2])
+        i, f, z, o = g("Split", g("Add", xs[0], Rh), outputs=4, axis=-1, num_outputs=4)
+        inputs = i, log_gate(g, f, forget_gate), z, o, *memory
+        after = g.function("sLSTM", slstm_step, inputs, ("h", "next_c", "next_n", "next_m"))
+        return after, after[:1]
+
+    H = heads[0] * heads[1]
+    before = [g("Reshape", part, [0, *heads]) for part in state]
+    after, (h,) = g.scan(body, before, [pre])
+    h = g("Transpose", g("Reshape", h, [0, 0, H]), perm=[1, 0, 2])
+    return h, sLSTMState(*(g("Reshape", part, [0, H]) for part in after))
+
+
+def mlstm_step(
+    g: Graph,
+    q: Name,
+    k: Name,
+    v: Name,
+    i: Name,
+    log_f: Name,
+    C: Name,
+    n: Name,
+    m: Name,
+    eps: Name,
+) -> list[Name]:
+    """One step of mLSTM: q, k/√DK, v, ĩ, log f, the memory (C, n, m) and ε to h and the memory."""
+    A = g("Add", log_f, m)
+    m = g("Max", A, i)
+    i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
+    w, f = g("Mul", g("Unsqueeze", i, [-1]), k), g("Unsqueeze", f, [-1])
+    C = written(g, C, f, w, v)
+    n = g("Add", g("Mul", f, n), w)
+    qn = g("ReduceSum", g("Mul", q, n), [-1], keepdims=1)
+    den = g("Add", g("Max", g("Abs", qn), g("Unsqueeze", floor(g, m), [-1])), eps)
+    return [g("Div", read(g, q, C), den), C, n, m]
+
+
+def mlstm_sigmoid_step(
+    g: Graph, q: Name, k: Name, v: Name, log_i: Name, log_f: Name, C: Name
+) -> list[Name]:
+    """One step of mLSTM with a sigmoid input gate: q, k/√DK, v, log i, log f and C to h and C."""
+    w = g("Mul", g("Unsqueeze", g("Exp", log_i), [-1]), k)
+    C = written(g, C, g("Unsqueeze", g("Exp", log_f), [-1]), w, v)
+    return [read(g, q, C), C]
+
+
+def written(g: Graph, C: Name, f: Name, w: Name, v: Name) -> Name:
+    """Add f C + w vᵀ."""
+    wv = g("Mul", g("Unsqueeze", w, [-1]), g("Unsqueeze", v, [-2]))
+    return g("Add", g("Mul", g("Unsqueeze", f, [-1]), C), wv)
+
+
+def read(g: Graph, q: Name, C: Name) -> Name:
+    """Add Cᵀ q."""
+    return g("Squeeze", g("MatMul", g("Unsqueeze", q, [-2]), C), [-2])
+
+
+def mlstm(
+    g: Graph,
+    qkv: Sequence[Name],
+    i: Name,
+    f: Name,
+    state: mLSTMState,
+    scale: float,
+    eps: float,
+    gates: tuple[str, str] = ("exp", "sigmoid"),
+) -> tuple[Name, mLSTMState]:
+    """Add an mLSTM over a sequence: one step if there is only one, else a scan over chunks.
+
+    Parameters
+    ----------
+    g : Graph
+        The graph.
+    qkv : Sequence[str]
+        Queries and keys (B, NH, T, DK), and values (B, NH, T, DV).
+    i, f : str
+        ĩ and f̃, (B, NH, T).
+    state : mLSTMState
+        Names of the arrays of the state.
+    scale : float
+        Factor of the keys, 1/√DK.
+    eps : float
+        ε in the denominator.
+    gates : tuple[str, str]
+        Activations of the input gate and of the forget gate.
+
+    Returns
+    -------
+    h : str
+        (B, NH, T, DV).
+    state : mLSTMState
+        State after the last step.
+    """
+    q, k, v = qkv
+    xs = [q, g("Mul", k, scale), v, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
+    C, n, m = state
+    memory = [C]
+    if n is not None:  # zeros are the empty state
+        none = g("Equal", g("ReduceMax", g("Abs", n), [-1], keepdims=0), 0.0)
+        memory += [n, g("Where", g("And", none, g("Equal", m, 0.0)), -np.inf, m)]
+
+    def one(g: Graph) -> list[Name]:
+        inputs: list[Any] = [*(g("Squeeze", x, [2]) for x in xs), *memory]
+        if n is None:
+            h, *after = g.function("mLSTMsig", mlstm_sigmoid_step, inputs, ("h", "next_C"))
+        else:
+            outputs = "h", "next_C", "next_n", "next_m"
+            h, *after = g.function("mLSTM", mlstm_step, [*inputs, eps], outputs)
+        return [g("Unsqueeze", h, [2]), *after]
+
+    if g.step:
+        h, *after = one(g)
+    else:
+        single = g("Squeeze", g("Equal", g("Shape", q, start=2, end=3), [1]), [0])
+        h, *after = g.branch(single, one, lambda g: chunkwise(g, xs, memory, eps))
+    return h, mLSTMState(*after, *[None] * (3 - len(after)))
+
+
+def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) -> list[Name]:
+    """Add a scan over chunks of :data:`CHUNK` steps.
+
+    Steps that fill the last chunk write nothing and forget nothing: log i = −inf and log f = 0.
+    """
+    T = g("Shape", xs[0], start=2, end=3)
+    L = g("Min", T, [CHUNK])
+    count = g("Div", g("Sub", g("Add", T, L), [1]), L)
+    missing = g("Sub", g("Mul", count, L), T)
+
+    def chunks(x: Name, axes: int, fill: float) -> Name:
+        zeros = np.zeros(axes - 3, np.int64)
+        pads = g("Concat", np.zeros(axes + 2, np.int64), missing, zeros, axis=0)
+        ends = [g("Shape", x, start=3)] if axes == 4 else []
+        shape = g("Concat", g("Shape", x, start=0, end=2), count, L, *ends, axis=0)
+        cut = g("Reshape", g("Pad", x, pads, fill), shape)
+        return g("Transpose", cut, perm=[2, 0, 1, *range(3, axes + 1)])
+
+    fills = (4, 0.0), (4, 0.0), (4, 0.0), (3, -np.inf), (3, 0.0)
+    cut = [chunks(x, *fill) for x, fill in zip(xs, fills, strict=True)]
+    after, (h,) = g.scan(lambda g, state, xs: mlstm_chunk(g, state, xs, eps), memory, cut)
+    h = g("Transpose", h, perm=[1, 2, 0, 3, 4])  # (B, NH, chunks, L, DV)
+    shape = g("Concat", g("Shape", h, start=0, end=2), [-1], g("Shape", h, start=4), axis=0)
+    return [g("Slice", g("Reshape", h, shape), [0], T, [2]), *after]
+
+
+def mlstm_chunk(
+    g: Graph, memory: Sequence[Name], xs: Sequence[Name], eps: float
+) -> tuple[list[Name], list[Name]]:
+    """Add all steps of a chunk at once. Exponents are float64, as sums of logs lose digits."""
+    (q, k, v, log_i, log_f), (C, *normaliser) = xs, memory
+
+    def wide(x: Any) -> Name:
+        return g("Cast", x, to=TensorProto.DOUBLE)
+
+    def weights(x: Name) -> Name:
+        """Return e^x in the dtype of the computation; x is at most 0 if there is an m."""
+        return g("Exp", g("Cast", x, to=g.float))
+
+    def last(x: Name) -> Name:
+        return g("Slice", x, [-1], [END], [2])
+
+    log_i, F = wide(log_i), g("CumSum", wide(log_f), np.array(2))
+    D = g("Add", g("Unsqueeze", F, [-1]), g("Unsqueeze", g("Sub", log_i, F), [-2]))
+    ones = g("Expand", np.array(1), g("Shape", D, start=-2))
+    past = g("Cast", g("Trilu", ones, upper=0), to=TensorProto.BOOL)
+    D = g("Where", past, D, wide(-np.inf))  # log of the weight of step s at step t
+    A, m = F, ""  # log of the weight of the state
+    if normaliser:
+        A = g("Add", F, g("Unsqueeze", wide(normaliser[1]), [-1]))
+        m = g("Max", g("ReduceMax", D, [-1], keepdims=0), A)
+        D, A = g("Sub", D, g("Unsqueeze", m, [-1])), g("Sub", A, m)
+    S = g("Mul", g("MatMul", q, g("Transpose", k, perm=[0, 1, 3, 2])), weights(D))
+    a = g("Unsqueeze", weights(A), [-1])
+    h = g("Add", g("MatMul", S, v), g("Mul", a, g("MatMul", q, C)))
+    w = g("Add", g("Sub", last(F), F), log_i)
+    w = weights(g("Sub", w, last(m)) if m else w)
+    wk, f = g("Mul", k, g("Unsqueeze", w, [-1])), weights(last(A))
+    written = g("MatMul", g("Transpose", wk, perm=[0, 1, 3, 2]), v)
+    C = g("Add", g("Mul", g("Unsqueeze", f, [-1]), C), written)
+    if not normaliser:
+        return [C], [h]
+    n = normaliser[0]
+    qn = g("Mul", a, g("MatMul", q, g("Unsqueeze", n, [-1])))
+    qn = g("Abs", g("Add", qn, g("ReduceSum", S, [-1], keepdims=1)))
+    m = g("Cast", m, to=g.float)
+    den = g("Add", g("Max", qn, g("Unsqueeze", floor(g, m), [-1])), eps)
+    n = g("Add", g("Mul", f, n), g("ReduceSum", wk, [2], keepdims=0))
+    return [C, n, g("Squeeze", last(m), [-1])], [g("Div", h, den)]
+
+
+def lstmp(g: Graph, pre: Name, R: Name, W_hr: Name, state: LSTMState) -> tuple[Name, LSTMState]:
+    """Add an LSTM with a projection over W x + b (T, B, 4·H), as ONNX has no operator for it."""
+
+    def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
+        h, c = state
+        gates = g("Add", xs[0], g("MatMul", h, R))
+        i, f, z, o = g("Split", gates, outputs=4, axis=-1, num_outputs=4)
+        kept, new = g("Mul", g("Sigmoid", f), c), g("Mul", g("Sigmoid", i), g("Tanh", z))
+        c = g("Add", kept, new)
+        h = g("MatMul", g("Mul", g("Sigmoid", o), g("Tanh", c)), W_hr)
+        return [h, c], [h]
+
+    after, (h,) = g.scan(body, state, [pre])
+    return g("Transpose", h, perm=[1, 0, 2]), LSTMState(*after)
