@@ -40,8 +40,8 @@ def save_pretrained(
         Name of a format in ``numpy_xlstm.checkpoints.FORMATS``: "transformers", "xlstm" and
         "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
         separately; "torch" for the state dict of a layer; "onnx" for a graph that any ONNX runtime
-        runs; and "npz" and "safetensors" for files of this package. By default the suffix of a file determines the format. For a folder it is the
-        first format that supports the model.
+        runs; and "npz" and "safetensors" for files of this package. By default the suffix of a file
+        determines the format. For a folder it is the first format that supports the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
         Dtype to which the parameters are rounded; their dtype if omitted.
     layout : {"vanilla", "cuda"}
