@@ -221,7 +221,7 @@ def _opener(begin: bytes) -> Callable[[Path, Opened], Tensors]:
     if begin[:4] == b"PK\x03\x04":
         return _open_npz
     if begin[:1] == b"\x08" and begin[2:3] == b"\x12" and begin[8:9] != b"{":
-        from numpy_xlstm.checkpoints.onnx.file import open_onnx  # it needs the classes above
+        from numpy_xlstm.checkpoints.onnx_file import open_onnx  # it needs the classes above
 
         return open_onnx
     return _open_safetensors

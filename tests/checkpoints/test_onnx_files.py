@@ -25,8 +25,7 @@ from numpy_xlstm import (
     sLSTM,
 )
 from numpy_xlstm.cells import PeepholeLSTMCell, sLSTMCell
-from numpy_xlstm.checkpoints.onnx import file as onnx_file
-from numpy_xlstm.checkpoints.onnx import to_onnx
+from numpy_xlstm.checkpoints.onnx import export, to_onnx
 from numpy_xlstm.cli import main
 from numpy_xlstm.errors import CheckpointError, NonFiniteError, OptionError
 from tests.checkpoints.build import large, lstm, paper, stack
@@ -51,7 +50,7 @@ def split(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bo
     """Whether the parameters are in a file of their own."""
     two: bool = request.param == "two files"
     if two:
-        monkeypatch.setattr(onnx_file, "LARGEST", 10)
+        monkeypatch.setattr(export, "LARGEST", 10)
     return two
 
 
@@ -267,7 +266,7 @@ def test_changed_content(change: Any, written: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("location", ["../model.onnx.data", "/etc/passwd", "other.data", ""])
 def test_parameters_outside(location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.onnx"
-    monkeypatch.setattr(onnx_file, "LARGEST", 10)
+    monkeypatch.setattr(export, "LARGEST", 10)
     save_pretrained(lstm(), path)
 
     def change(proto: Any) -> None:
@@ -282,7 +281,7 @@ def test_places_in_the_second_file(
     key: int, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "model.onnx"
-    monkeypatch.setattr(onnx_file, "LARGEST", 10)
+    monkeypatch.setattr(export, "LARGEST", 10)
     save_pretrained(lstm(), path)
 
     def change(proto: Any) -> None:
@@ -294,7 +293,7 @@ def test_places_in_the_second_file(
 
 def test_a_missing_or_changed_second_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, data = tmp_path / "model.onnx", tmp_path / "model.onnx.data"
-    monkeypatch.setattr(onnx_file, "LARGEST", 10)
+    monkeypatch.setattr(export, "LARGEST", 10)
     save_pretrained(lstm(), path)
     content = data.read_bytes()
     data.write_bytes(b"\x01" + content[1:])

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from numpy_xlstm.checkpoints.onnx_file import CONSTANT
+
 OPSET = 18
 """Version of the standard operators."""
 
@@ -80,7 +82,7 @@ class Graph:
         array = np.asarray(value)
         array = array.astype(self.dtype) if array.dtype.kind == "f" else array
         key = array.dtype.str, array.shape, array.tobytes()
-        return self.root.constants.setdefault(key, f"constant.{len(self.root.constants)}")
+        return self.root.constants.setdefault(key, f"{CONSTANT}{len(self.root.constants)}")
 
     def initializers(self) -> list[TensorProto]:
         """Return the constants."""

@@ -209,8 +209,9 @@ def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
     return added(g, y, conv.params.get("conv.bias")), state
 
 
-@_emit.register
-def _(layer: mLSTM, g: Graph, x: Name, state: Any) -> Result:
+@_emit.register(mLSTM)
+@_emit.register(mLSTMCell)
+def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
     NH, H, QK, p = layer.num_heads, layer.hidden_size, layer.qk_dim, layer.params
     root = float(QK // NH) ** 0.5
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
@@ -224,8 +225,6 @@ def _(layer: mLSTM, g: Graph, x: Name, state: Any) -> Result:
 
 @_emit.register
 def _(layer: SequenceLayer, g: Graph, x: Name, state: Any) -> Result:
-    if isinstance(layer.cell, mLSTMCell):
-        return _emit.registry[mLSTM](layer.cell, g, x, state)
     return emit(layer.cell, g, x, state)
 
 

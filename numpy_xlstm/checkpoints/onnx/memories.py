@@ -52,29 +52,9 @@ def slstm_step(
 def slstm(
     g: Graph, pre: Name, R: Name, state: sLSTMState, heads: tuple[int, int], forget_gate: str
 ) -> tuple[Name, sLSTMState]:
-    """Add an sLSTM over a sequence.
+    """Add an sLSTM to h (B, T, H), over W x + b (T, B, NH, 4·DH) and with R (NH, DH, 4·DH).
 
-    Parameters
-    ----------
-    g : Graph
-        The graph.
-    pre : str
-        W x + b, shape (T, B, NH, 4·DH), gate by gate in each head.
-    R : str
-        Recurrent matrices, (NH, DH, 4·DH).
-    state : sLSTMState
-        Names of the arrays of the state, each (B, H).
-    heads : tuple[int, int]
-        NH and DH.
-    forget_gate : {"sigmoid", "exp"}
-        Activation of the forget gate.
-
-    Returns
-    -------
-    h : str
-        (B, T, H).
-    state : sLSTMState
-        State after the last step.
+    Both are gate by gate in each head; ``heads`` are NH and DH.
     """
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
@@ -146,31 +126,10 @@ def mlstm(
     eps: float,
     gates: tuple[str, str] = ("exp", "sigmoid"),
 ) -> tuple[Name, mLSTMState]:
-    """Add an mLSTM over a sequence: one step if there is only one, else a scan over chunks.
+    """Add an mLSTM to h (B, NH, T, DV): one step if there is only one, else a scan over chunks.
 
-    Parameters
-    ----------
-    g : Graph
-        The graph.
-    qkv : Sequence[str]
-        Queries and keys (B, NH, T, DK), and values (B, NH, T, DV).
-    i, f : str
-        ĩ and f̃, (B, NH, T).
-    state : mLSTMState
-        Names of the arrays of the state.
-    scale : float
-        Factor of the keys, 1/√DK.
-    eps : float
-        ε in the denominator.
-    gates : tuple[str, str]
-        Activations of the input gate and of the forget gate.
-
-    Returns
-    -------
-    h : str
-        (B, NH, T, DV).
-    state : mLSTMState
-        State after the last step.
+    q, k and v are (B, NH, T, ·), ĩ and f̃ (B, NH, T). ``scale`` is the factor of k, 1/√DK, and
+    ``gates`` are the activations of the input gate and of the forget gate.
     """
     q, k, v = qkv
     xs = [q, g("Mul", k, scale), v, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
