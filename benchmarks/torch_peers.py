@@ -128,6 +128,17 @@ def official_training(spec: Model) -> Work:
     return work
 
 
+def official_prefill(spec: Model) -> Work:
+    model, tokens = official_model(spec, inference=True).eval(), torch.tensor(spec.batch()[0])
+
+    def work() -> Any:
+        with torch.no_grad():
+            found = model(tokens)
+        return (found[0] if isinstance(found, tuple) else found)[:, -1]
+
+    return work
+
+
 def official_generation(spec: Model, tokens: int) -> Work:
     model = official_model(spec, inference=True).eval()
     step: Callable[..., Any] = model if spec.slstm_at is None else model.step

@@ -40,7 +40,7 @@ class Session:
             from onnx.reference.op_run import OpRun
             from scipy.special import erf
 
-            class Erf(OpRun):  # type: ignore[misc]
+            class Erf(OpRun):
                 """The evaluator rounds it to float32."""
 
                 def _run(self, x: Array) -> tuple[Array]:
@@ -117,7 +117,7 @@ def models(draw: st.DrawFn) -> Any:
     """Draw models of all kinds in float64, with random parameters."""
     seed, width = draw(st.integers(0, 2**32 - 1)), st.integers(1, 3)
     rng = np.random.default_rng(seed)
-    made = draw(st.one_of(lm_configs(width), large_configs(width), layers()))
+    made: Any = draw(st.one_of(lm_configs(width), large_configs(width), layers()))
     if not hasattr(made, "init_state"):
         return draw(st.sampled_from([lambda m: m, lambda m: m.body, lambda m: m.body.blocks[0]]))(
             make(made, seed=seed)

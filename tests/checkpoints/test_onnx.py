@@ -1,5 +1,6 @@
 """Exported graphs compute what the models compute."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def test_a_memory_without_keys_keeps_its_stabiliser() -> None:
     assert far(Session(layer)(x, state), layer(x, state)) < 1e-12
 
 
-BODIES = {
+BODIES: dict[str, Callable[[Any], Any]] = {
     "sLSTM": lambda rng: sLSTM(4, 8, 2, rng=rng),
     "mLSTM": lambda rng: mLSTM(4, 8, 2, rng=rng),
     "mLSTMsig": lambda rng: mLSTM(4, 8, 2, input_gate="sigmoid", rng=rng),

@@ -121,7 +121,10 @@ def _described(
         kept.append(np.ascontiguousarray(array.astype(numpy_dtype(stored), copy=False)))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
     described = checked_text(metadata.get(HEADER_KEY, ""), tensors)
-    crcs = [zlib.crc32(described), *(zlib.crc32(array.reshape(-1).view("u1")) for array in kept)]
+    crcs = [
+        zlib.crc32(described),
+        *(zlib.crc32(array.reshape(-1).view(np.uint8).data) for array in kept),
+    ]
     metadata[CHECKSUM] = "".join(f"{crc:08x}" for crc in crcs)
     helper.set_model_props(proto, metadata)
     proto.producer_name, proto.producer_version = HEADER_KEY, __version__

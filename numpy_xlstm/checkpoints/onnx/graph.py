@@ -41,7 +41,7 @@ class Graph:
     >>> import pytest
     >>> _ = pytest.importorskip("onnx")
     >>> g = Graph(np.dtype(np.float32), step=True)
-    >>> g("Add", "x", np.ones(3)), g("Split", "x", outputs=2, axis=-1, num_outputs=2)
+    >>> g("Add", "x", np.ones(3)), g.split("x", 2)
     ('Add.1', ['Split.2', 'Split.3'])
     """
 
@@ -60,15 +60,25 @@ class Graph:
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
         self.functions: dict[str, Any] = {}
 
-    def __call__(self, op: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node, and return the name of its output, or a list of several.
+    def __call__(self, op: str, *inputs: Any, **attributes: Any) -> Name:
+        """Add a node, and return the name of its output.
 
         An input is a name, a parameter, or another array or number, which becomes a constant.
         """
+        return self.several(op, 1, *inputs, **attributes)[0]
+
+    def several(self, op: str, outputs: int, *inputs: Any, **attributes: Any) -> list[Name]:
+        """Add a node with several outputs, and return their names."""
         names = [self.new(op) for _ in range(outputs)]
         given = [x if isinstance(x, str) else self.tensor(x) for x in inputs]
         self.nodes.append(helper.make_node(op, given, names, **attributes))
-        return names[0] if outputs == 1 else names
+        return names
+
+    def split(self, x: Any, sizes: int | Sequence[int], axis: int = -1) -> list[Name]:
+        """Split a tensor into parts of these sizes, or into this many equal parts."""
+        if isinstance(sizes, int):
+            return self.several("Split", sizes, x, axis=axis, num_outputs=sizes)
+        return self.several("Split", len(sizes), x, sizes, axis=axis)
 
     def new(self, kind: str) -> Name:
         """Return an unused name."""
@@ -121,10 +131,13 @@ class Graph:
         inner, names = self.inner(), [self.new("slice") for _ in (*states, *sequences)]
         after, ys = body(inner, names[: len(states)], names[len(states) :])
         outputs = [*after, *ys]
-        graph = inner.finished(names, outputs)
-        options = {"body": graph, "num_scan_inputs": len(sequences)}
-        made = [self.new("Scan") for _ in outputs]
-        self.nodes.append(helper.make_node("Scan", [*states, *sequences], made, **options))
+        made = self.several(
+            "Scan",
+            len(outputs),
+            *(*states, *sequences),
+            body=inner.finished(names, outputs),
+            num_scan_inputs=len(sequences),
+        )
         return made[: len(states)], made[len(states) :]
 
     def branch(
@@ -136,9 +149,7 @@ class Graph:
             inner = self.inner()
             outputs = add(inner)
             graphs[name] = inner.finished([], outputs)
-        made = [self.new("If") for _ in outputs]
-        self.nodes.append(helper.make_node("If", [condition], made, **graphs))
-        return made
+        return self.several("If", len(outputs), condition, **graphs)
 
     def function(
         self,
@@ -166,5 +177,4 @@ class Graph:
             self.root.functions[name] = helper.make_function(
                 DOMAIN, name, names, [*outputs], nodes, opset, doc_string=text
             )
-        made = self(name, *inputs, outputs=len(outputs), domain=DOMAIN)
-        return made if isinstance(made, list) else [made]
+        return self.several(name, len(outputs), *inputs, domain=DOMAIN)

@@ -17,7 +17,7 @@ from numpy_xlstm.cells.mlstm import EPS, mLSTMCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
-from numpy_xlstm.checkpoints.onnx.memories import END, lstmp, mlstm, slstm
+from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.kernels.headwise import FAST_WIDTH
 from numpy_xlstm.layers import CausalConv1d, HeadwiseLinear, Linear, Stacked, mLSTM
@@ -34,9 +34,6 @@ from numpy_xlstm.trees import leaves, places, rebuild
 
 STATE = "state"
 """Name of the state, and prefix of the names of its arrays."""
-
-Result = tuple[Name, Any]
-"""Names of y (B, T, ·) and of the state after it."""
 
 
 def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> ModelProto:
@@ -78,7 +75,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
         given = g.info("x", [*order, model.in_features])
     x = given.name if model.batch_first else g("Transpose", given.name, perm=[1, 0, 2])
     if isinstance(model, RNNBase):
-        state = rebuild(empty, iter([parts(g, name, shapes[name][0]) for name in names]))
+        state = rebuild(empty, iter([parts(g, name, len(model._stack.layers)) for name in names]))
         y, after = emit(model, g, x, model.inner_state(state))
         after = [joined(g, each) for each in zip(*after, strict=True)]
     else:
@@ -145,7 +142,7 @@ def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
     if block.ffn is None or block.ffn_norm is None:
         return x, state
     both = affine(g, normed(g, x, block.ffn_norm), *block.ffn.up.linears)
-    gate, value = g("Split", both, outputs=2, axis=-1, num_outputs=2)
+    gate, value = g.split(both, 2)
     product = g("Mul", ACTIVATIONS[block.ffn.act_fn](g, gate), value)
     return g("Add", x, affine(g, product, block.ffn.proj_down)), state
 
@@ -153,12 +150,12 @@ def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
 @_emit.register
 def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
     I, NH = layer.inner, layer.config.num_heads  # noqa: E741
-    x, z = g("Split", affine(g, u, *layer.up.linears), outputs=2, axis=-1, num_outputs=2)
+    x, z = g.split(affine(g, u, *layer.up.linears), 2)
     convolved, conv = emit(layer.conv1d, g, x, state.conv)
     active = silu(g, convolved)
     qkv = *headwise(g, active, layer.q_proj, layer.k_proj), *headwise(g, x, layer.v_proj)
     gates = affine(g, g("Concat", *qkv, axis=-1), *layer.gates.linears)
-    i, f = g("Split", gates, outputs=2, axis=-1, num_outputs=2)
+    i, f = g.split(gates, 2)
     scale = (I // NH) ** -0.5
     h, memory = by_head(g, qkv, i, f, NH, state.mlstm, scale, EPS)
     read = g("Add", normed(g, h, layer.outnorm), g("Mul", layer.params["learnable_skip"], active))
@@ -171,9 +168,9 @@ def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
     config = layer.config
     NH, QK, V, eps = config.num_heads, config.qk_dim, config.v_dim, float(config.eps)
     maps = affine(g, x, *layer.qkvo.linears, *layer.gates.linears)
-    q, k, v, o, gates = g("Split", maps, [QK, QK, V, V, 2 * NH], outputs=5, axis=-1)
+    q, k, v, o, gates = g.split(maps, [QK, QK, V, V, 2 * NH])
     gates = capped(g, gates, config.gate_soft_cap)
-    i, f = g("Split", gates, outputs=2, axis=-1, num_outputs=2)
+    i, f = g.split(gates, 2)
     h, state = by_head(g, (q, k, v), i, f, NH, state, (QK // NH) ** -0.5, eps)
     gated = g("Mul", g("Sigmoid", o), normed(g, h, layer.multihead_norm))
     return affine(g, gated, layer.out_proj), state
@@ -200,9 +197,9 @@ def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
     if K > 1:
         seen = g("Concat", state, x, axis=1)
         state = g("Slice", seen, [1 - K], [END], [1])
-    taps = g("Split", conv.params["conv.weight"], outputs=K, axis=2, num_outputs=K)
+    taps = g.split(conv.params["conv.weight"], K, axis=2)
     y = ""
-    for j, tap in enumerate([taps] if K == 1 else taps):
+    for j, tap in enumerate(taps):
         part = g("Slice", seen, [j], [END if j == K - 1 else j - K + 1], [1])
         term = g("Mul", part, g("Reshape", tap, [-1]))
         y = g("Add", y, term) if y else term
@@ -217,7 +214,7 @@ def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
     b = [g("Mul", p["b_k"], root) if a == "k" else p[f"b_{a}"] for a in "qkvifo"]
     maps = g("Add", g("MatMul", x, g("Transpose", W, perm=[1, 0])), g("Concat", *b, axis=0))
-    q, k, v, i, f, o = g("Split", maps, [QK, QK, H, NH, NH, H], outputs=6, axis=-1)
+    q, k, v, i, f, o = g.split(maps, [QK, QK, H, NH, NH, H])
     gates = layer.input_gate, layer.forget_gate
     h, state = by_head(g, (q, k, v), i, f, NH, state, 1 / root, float(layer.eps), gates)
     return g("Mul", g("Sigmoid", o), h), state
@@ -287,8 +284,7 @@ def _(cell: Any, g: Graph, x: Name, state: Any) -> Result:
         options["activations"] = [cell.nonlinearity.capitalize()]
 
     def rows(array: Any, order: Sequence[int]) -> Name:
-        n = len(order)
-        split = g("Split", array, outputs=n, axis=0, num_outputs=n) if n > 1 else [array]
+        split = g.split(array, len(order), axis=0)
         return g("Unsqueeze", g("Concat", *(split[k] for k in order), axis=0), [0])
 
     W, R, b, b_h = (
@@ -298,15 +294,14 @@ def _(cell: Any, g: Graph, x: Name, state: Any) -> Result:
     given += [g("Unsqueeze", part, [0]) for part in state]
     if "P" in p:
         given.append(rows(p["P"], (0, 2, 1)))
-    y, *after = g(kind, *given, outputs=1 + len(state), **options)
+    y, *after = g.several(kind, 1 + len(state), *given, **options)
     y = g("Transpose", g("Squeeze", y, [1]), perm=[1, 0, 2])
     return y, type(state)(*(g("Squeeze", part, [0]) for part in after))
 
 
 def parts(g: Graph, state: Name, count: int) -> list[Name]:
     """Split a state (layers, B, ·) into those of the layers and directions."""
-    each = g("Split", state, outputs=count, axis=0, num_outputs=count) if count > 1 else [state]
-    return [g("Squeeze", part, [0]) for part in each]
+    return [g("Squeeze", part, [0]) for part in g.split(state, count, axis=0)]
 
 
 def joined(g: Graph, states: Sequence[Name]) -> Name:
@@ -369,8 +364,7 @@ def headwise(g: Graph, x: Name, *maps: HeadwiseLinear) -> list[Name]:
 
     W = g("Concat", *(dense(each.params["weight"]) for each in maps), axis=2)
     split = g("Transpose", g("Reshape", x, [0, 0, blocks, -1]), perm=[0, 2, 1, 3])
-    y, n = g("MatMul", split, W), len(maps)
-    ys = g("Split", y, outputs=n, axis=-1, num_outputs=n) if n > 1 else [y]
+    ys = g.split(g("MatMul", split, W), len(maps))
     ys = [g("Reshape", g("Transpose", y, perm=[0, 2, 1, 3]), [0, 0, -1]) for y in ys]
     return [added(g, y, each.params.get("bias")) for y, each in zip(ys, maps, strict=True)]
 

@@ -9,9 +9,6 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from numpy_xlstm.cells.lstm import LSTMState
-from numpy_xlstm.cells.mlstm import mLSTMState
-from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.checkpoints.onnx.graph import Graph, Name
 from numpy_xlstm.numerics.activations import lowest
 
@@ -20,6 +17,10 @@ CHUNK = 64
 
 END = 2**62
 """End of a slice that contains all further entries."""
+
+
+Result = tuple[Name, Any]
+"""Names of the outputs and of the state after them."""
 
 
 def log_gate(g: Graph, x: Name, gate: str) -> Name:
@@ -50,8 +51,8 @@ def slstm_step(
 
 
 def slstm(
-    g: Graph, pre: Name, R: Name, state: sLSTMState, heads: tuple[int, int], forget_gate: str
-) -> tuple[Name, sLSTMState]:
+    g: Graph, pre: Name, R: Name, state: Any, heads: tuple[int, int], forget_gate: str
+) -> Result:
     """Add an sLSTM to h (B, T, H), over W x + b (T, B, NH, 4·DH) and with R (NH, DH, 4·DH).
 
     Both are gate by gate in each head; ``heads`` are NH and DH.
@@ -60,7 +61,7 @@ def slstm(
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, *memory = state
         Rh = g("Squeeze", g("MatMul", g("Unsqueeze", h, [-2]), R), [-2])
-        i, f, z, o = g("Split", g("Add", xs[0], Rh), outputs=4, axis=-1, num_outputs=4)
+        i, f, z, o = g.split(g("Add", xs[0], Rh), 4)
         inputs = i, log_gate(g, f, forget_gate), z, o, *memory
         after = g.function("sLSTM", slstm_step, inputs, ("h", "next_c", "next_n", "next_m"))
         return after, after[:1]
@@ -69,7 +70,7 @@ def slstm(
     before = [g("Reshape", part, [0, *heads]) for part in state]
     after, (h,) = g.scan(body, before, [pre])
     h = g("Transpose", g("Reshape", h, [0, 0, H]), perm=[1, 0, 2])
-    return h, sLSTMState(*(g("Reshape", part, [0, H]) for part in after))
+    return h, type(state)(*(g("Reshape", part, [0, H]) for part in after))
 
 
 def mlstm_step(
@@ -121,11 +122,11 @@ def mlstm(
     qkv: Sequence[Name],
     i: Name,
     f: Name,
-    state: mLSTMState,
+    state: Any,
     scale: float,
     eps: float,
     gates: tuple[str, str] = ("exp", "sigmoid"),
-) -> tuple[Name, mLSTMState]:
+) -> Result:
     """Add an mLSTM to h (B, NH, T, DV): one step if there is only one, else a scan over chunks.
 
     q, k and v are (B, NH, T, ·), ĩ and f̃ (B, NH, T). ``scale`` is the factor of k, 1/√DK, and
@@ -134,7 +135,7 @@ def mlstm(
     q, k, v = qkv
     xs = [q, g("Mul", k, scale), v, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
     C, n, m = state
-    memory = [C]
+    memory: list[Any] = [C]
     if n is not None:  # zeros are the empty state
         none = g("Equal", g("ReduceMax", g("Abs", n), [-1], keepdims=0), 0.0)
         memory += [n, g("Where", g("And", none, g("Equal", m, 0.0)), -np.inf, m)]
@@ -153,7 +154,7 @@ def mlstm(
     else:
         single = g("Squeeze", g("Equal", g("Shape", q, start=2, end=3), [1]), [0])
         h, *after = g.branch(single, one, lambda g: chunkwise(g, xs, memory, eps))
-    return h, mLSTMState(*after, *[None] * (3 - len(after)))
+    return h, type(state)(*after, *[None] * (3 - len(after)))
 
 
 def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) -> list[Name]:
@@ -227,17 +228,17 @@ def mlstm_chunk(
     return [C, n, g("Squeeze", last(m), [-1])], [g("Div", h, den)]
 
 
-def lstmp(g: Graph, pre: Name, R: Name, W_hr: Name, state: LSTMState) -> tuple[Name, LSTMState]:
+def lstmp(g: Graph, pre: Name, R: Name, W_hr: Name, state: Any) -> Result:
     """Add an LSTM with a projection over W x + b (T, B, 4·H), as ONNX has no operator for it."""
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, c = state
         gates = g("Add", xs[0], g("MatMul", h, R))
-        i, f, z, o = g("Split", gates, outputs=4, axis=-1, num_outputs=4)
+        i, f, z, o = g.split(gates, 4)
         kept, new = g("Mul", g("Sigmoid", f), c), g("Mul", g("Sigmoid", i), g("Tanh", z))
         c = g("Add", kept, new)
         h = g("MatMul", g("Mul", g("Sigmoid", o), g("Tanh", c)), W_hr)
         return [h, c], [h]
 
     after, (h,) = g.scan(body, state, [pre])
-    return g("Transpose", h, perm=[1, 0, 2]), LSTMState(*after)
+    return g("Transpose", h, perm=[1, 0, 2]), type(state)(*after)
