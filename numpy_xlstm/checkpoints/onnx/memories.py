@@ -32,6 +32,11 @@ def log_gate(g: Graph, x: Name, gate: str) -> Name:
     return g("Sub", g("Min", x, 0.0), g("Log", g("Add", g("Exp", g("Neg", g("Abs", x))), 1.0)))
 
 
+def sigmoid(g: Graph, x: Name) -> Name:
+    """Add σ(x) with all digits of a closed gate, which Sigmoid in ONNX Runtime loses."""
+    return g("Div", 1.0, g("Add", g("Exp", g("Neg", x)), 1.0))
+
+
 def floor(g: Graph, m: Name) -> Name:
     """Add e^−m, the least denominator of mLSTM, without overflow."""
     limit = -float(lowest(g.dtype))
@@ -186,43 +191,40 @@ def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) 
 def mlstm_chunk(
     g: Graph, memory: Sequence[Name], xs: Sequence[Name], eps: float
 ) -> tuple[list[Name], list[Name]]:
-    """Add all steps of a chunk at once. Exponents are float64, as sums of logs lose digits."""
+    """Add all steps of a chunk at once.
+
+    Sums of logs are sums of only the needed terms, as differences of longer sums lose digits.
+    """
     (q, k, v, log_i, log_f), (C, *normaliser) = xs, memory
-
-    def wide(x: Any) -> Name:
-        return g("Cast", x, to=TensorProto.DOUBLE)
-
-    def weights(x: Name) -> Name:
-        """Return e^x in the dtype of the computation; x is at most 0 if there is an m."""
-        return g("Exp", g("Cast", x, to=g.float))
 
     def last(x: Name) -> Name:
         return g("Slice", x, [-1], [END], [2])
 
-    log_i, F = wide(log_i), g("CumSum", wide(log_f), np.array(2))
-    D = g("Add", g("Unsqueeze", F, [-1]), g("Unsqueeze", g("Sub", log_i, F), [-2]))
-    ones = g("Expand", np.array(1), g("Shape", D, start=-2))
-    past = g("Cast", g("Trilu", ones, upper=0), to=TensorProto.BOOL)
-    D = g("Where", past, D, wide(-np.inf))  # log of the weight of step s at step t
-    A, m = F, ""  # log of the weight of the state
+    L = g("Shape", q, start=2, end=3)
+    ones = g("Expand", np.array(1), g("Concat", L, L, axis=0))
+    earlier, past = (
+        g("Cast", g("Trilu", ones, np.array(n), upper=0), to=TensorProto.BOOL) for n in (-1, 0)
+    )
+    terms = g("Where", earlier, g("Unsqueeze", log_f, [-1]), 0.0)
+    D = g("Add", g("CumSum", terms, np.array(2)), g("Unsqueeze", log_i, [-2]))
+    D = g("Where", past, D, -np.inf)  # log of the weight of step s at step t
+    A, m = g("CumSum", log_f, np.array(2)), ""  # log of the weight of the state
     if normaliser:
-        A = g("Add", F, g("Unsqueeze", wide(normaliser[1]), [-1]))
+        A = g("Add", A, g("Unsqueeze", normaliser[1], [-1]))
         m = g("Max", g("ReduceMax", D, [-1], keepdims=0), A)
         D, A = g("Sub", D, g("Unsqueeze", m, [-1])), g("Sub", A, m)
-    S = g("Mul", g("MatMul", q, g("Transpose", k, perm=[0, 1, 3, 2])), weights(D))
-    a = g("Unsqueeze", weights(A), [-1])
-    h = g("Add", g("MatMul", S, v), g("Mul", a, g("MatMul", q, C)))
-    w = g("Add", g("Sub", last(F), F), log_i)
-    w = weights(g("Sub", w, last(m)) if m else w)
-    wk, f = g("Mul", k, g("Unsqueeze", w, [-1])), weights(last(A))
+    weights, a = g("Exp", D), g("Exp", A)
+    S = g("Mul", g("MatMul", q, g("Transpose", k, perm=[0, 1, 3, 2])), weights)
+    h = g("Add", g("MatMul", S, v), g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, C)))
+    wk = g("Mul", k, g("Transpose", last(weights), perm=[0, 1, 3, 2]))
+    f = last(a)
     written = g("MatMul", g("Transpose", wk, perm=[0, 1, 3, 2]), v)
     C = g("Add", g("Mul", g("Unsqueeze", f, [-1]), C), written)
     if not normaliser:
         return [C], [h]
     n = normaliser[0]
-    qn = g("Mul", a, g("MatMul", q, g("Unsqueeze", n, [-1])))
+    qn = g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, g("Unsqueeze", n, [-1])))
     qn = g("Abs", g("Add", qn, g("ReduceSum", S, [-1], keepdims=1)))
-    m = g("Cast", m, to=g.float)
     den = g("Add", g("Max", qn, g("Unsqueeze", floor(g, m), [-1])), eps)
     n = g("Add", g("Mul", f, n), g("ReduceSum", wk, [2], keepdims=0))
     return [C, n, g("Squeeze", last(m), [-1])], [g("Div", h, den)]
@@ -235,9 +237,9 @@ def lstmp(g: Graph, pre: Name, R: Name, W_hr: Name, state: Any) -> Result:
         h, c = state
         gates = g("Add", xs[0], g("MatMul", h, R))
         i, f, z, o = g.split(gates, 4)
-        kept, new = g("Mul", g("Sigmoid", f), c), g("Mul", g("Sigmoid", i), g("Tanh", z))
+        kept, new = g("Mul", sigmoid(g, f), c), g("Mul", sigmoid(g, i), g("Tanh", z))
         c = g("Add", kept, new)
-        h = g("MatMul", g("Mul", g("Sigmoid", o), g("Tanh", c)), W_hr)
+        h = g("MatMul", g("Mul", sigmoid(g, o), g("Tanh", c)), W_hr)
         return [h, c], [h]
 
     after, (h,) = g.scan(body, state, [pre])
