@@ -188,14 +188,21 @@ def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) 
     return [g("Slice", g("Reshape", h, shape), [0], T, [2]), *after]
 
 
+def wide(g: Graph, x: Any) -> Name:
+    """Add a conversion to float64."""
+    return g("Cast", x, to=TensorProto.DOUBLE)
+
+
 def mlstm_chunk(
     g: Graph, memory: Sequence[Name], xs: Sequence[Name], eps: float
 ) -> tuple[list[Name], list[Name]]:
     """Add all steps of a chunk at once.
 
-    Sums of logs are sums of only the needed terms, as differences of longer sums lose digits.
+    Sums of logs are float64, and sums of only the needed terms, as long sums and their differences
+    lose digits.
     """
     (q, k, v, log_i, log_f), (C, *normaliser) = xs, memory
+    log_i, log_f = wide(g, log_i), wide(g, log_f)
 
     def last(x: Name) -> Name:
         return g("Slice", x, [-1], [END], [2])
@@ -205,15 +212,15 @@ def mlstm_chunk(
     earlier, past = (
         g("Cast", g("Trilu", ones, np.array(n), upper=0), to=TensorProto.BOOL) for n in (-1, 0)
     )
-    terms = g("Where", earlier, g("Unsqueeze", log_f, [-1]), 0.0)
+    terms = g("Where", earlier, g("Unsqueeze", log_f, [-1]), wide(g, 0.0))
     D = g("Add", g("CumSum", terms, np.array(2)), g("Unsqueeze", log_i, [-2]))
-    D = g("Where", past, D, -np.inf)  # log of the weight of step s at step t
+    D = g("Where", past, D, wide(g, -np.inf))  # log of the weight of step s at step t
     A, m = g("CumSum", log_f, np.array(2)), ""  # log of the weight of the state
     if normaliser:
-        A = g("Add", A, g("Unsqueeze", normaliser[1], [-1]))
+        A = g("Add", A, g("Unsqueeze", wide(g, normaliser[1]), [-1]))
         m = g("Max", g("ReduceMax", D, [-1], keepdims=0), A)
         D, A = g("Sub", D, g("Unsqueeze", m, [-1])), g("Sub", A, m)
-    weights, a = g("Exp", D), g("Exp", A)
+    weights, a = (g("Exp", g("Cast", x, to=g.float)) for x in (D, A))
     S = g("Mul", g("MatMul", q, g("Transpose", k, perm=[0, 1, 3, 2])), weights)
     h = g("Add", g("MatMul", S, v), g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, C)))
     wk = g("Mul", k, g("Transpose", last(weights), perm=[0, 1, 3, 2]))
@@ -225,6 +232,7 @@ def mlstm_chunk(
     n = normaliser[0]
     qn = g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, g("Unsqueeze", n, [-1])))
     qn = g("Abs", g("Add", qn, g("ReduceSum", S, [-1], keepdims=1)))
+    m = g("Cast", m, to=g.float)
     den = g("Add", g("Max", qn, g("Unsqueeze", floor(g, m), [-1])), eps)
     n = g("Add", g("Mul", f, n), g("ReduceSum", wk, [2], keepdims=0))
     return [C, n, g("Squeeze", last(m), [-1])], [g("Div", h, den)]
