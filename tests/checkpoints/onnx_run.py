@@ -33,8 +33,8 @@ class Session:
         proto = to_onnx(model, **options)
         self.names = [each.name for each in proto.graph.output]
         self.first = proto.graph.input[0].name
-        lacking = IN_FLOAT32 & {node.op_type for node in proto.graph.node}
-        self.evaluated = bool(lacking) and model.dtype == np.float64
+        self.operators = {node.op_type for node in proto.graph.node}
+        self.evaluated = bool(IN_FLOAT32 & self.operators) and model.dtype == np.float64
         if self.evaluated:
             from onnx.reference import ReferenceEvaluator
             from onnx.reference.op_run import OpRun
