@@ -81,7 +81,7 @@ def test_in_float32(model: Any, seed: int, scale: float) -> None:
     """
     rng, body = np.random.default_rng(seed), getattr(model, "body", model)
     gates = [getattr(body, f"{name}_gate", "") for name in ("input", "forget")]
-    unbounded = gates == ["sigmoid", "exp"]
+    unbounded = gates == ["sigmoid", "exp"] or has_relu(model)
     for array in model.params.values():
         array[...] = (array if unbounded else scale * array).astype(np.float32)
     x = inputs(model, 3 if unbounded else 70, rng)
@@ -99,6 +99,14 @@ def test_zeros_are_the_empty_state(name: str) -> None:
     for session in (Session(model), Session(model, step=True)):
         assert far(session.pieces(model, tokens, zeros, [1] * 6), model(tokens)) < 1e-12
     assert far(Session(model)(tokens, zeros), model(tokens)) < 1e-12
+
+
+def test_zeros_are_the_empty_state_of_slstm() -> None:
+    """Its input gates are closed, so that m = 0 of another state would win."""
+    layer = fill(sLSTM(2, 4, 2), np.random.default_rng(0))
+    layer.params["b"][:4] = -20
+    zeros, x = tree_map(np.zeros_like, layer.init_state(1)), np.ones((1, 3, 2))
+    assert far(Session(layer)(x, zeros), layer(x)) < 1e-12
 
 
 def test_a_memory_without_keys_keeps_its_stabiliser() -> None:
