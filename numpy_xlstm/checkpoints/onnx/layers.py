@@ -17,7 +17,7 @@ from numpy_xlstm.cells.mlstm import EPS, mLSTMCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
-from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, slstm
+from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, sigmoid, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.kernels.headwise import FAST_WIDTH
 from numpy_xlstm.layers import CausalConv1d, HeadwiseLinear, Linear, Stacked, mLSTM
@@ -172,7 +172,7 @@ def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
     gates = capped(g, gates, config.gate_soft_cap)
     i, f = g.split(gates, 2)
     h, state = by_head(g, (q, k, v), i, f, NH, state, (QK // NH) ** -0.5, eps)
-    gated = g("Mul", g("Sigmoid", o), normed(g, h, layer.multihead_norm))
+    gated = g("Mul", sigmoid(g, o), normed(g, h, layer.multihead_norm))
     return affine(g, gated, layer.out_proj), state
 
 
@@ -217,7 +217,7 @@ def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
     q, k, v, i, f, o = g.split(maps, [QK, QK, H, NH, NH, H])
     gates = layer.input_gate, layer.forget_gate
     h, state = by_head(g, (q, k, v), i, f, NH, state, 1 / root, float(layer.eps), gates)
-    return g("Mul", g("Sigmoid", o), h), state
+    return g("Mul", sigmoid(g, o), h), state
 
 
 @_emit.register
