@@ -150,6 +150,12 @@ def generation(spec: Model, tokens: int) -> Work:
     return work
 
 
+def prefill(spec: Model) -> Work:
+    """Set up a forward of a whole text, without residuals."""
+    model, (tokens, _) = spec.make(), spec.batch()
+    return lambda: model(tokens)[0][:, -1]
+
+
 Product = tuple[int, tuple[int, ...], tuple[int, ...]]
 """Count of a product, and the shapes of its two matrices or stacks of matrices."""
 

@@ -35,6 +35,7 @@ def rows(most: int = 2**16) -> list[Row]:
     found += [training(title, spec, ranks=2) for title, spec in models.items()]
     found += [training("xLSTM Large, 6 blocks, d 512", large)]
     found += [generation(title, spec, min(256, most // 8)) for title, spec in models.items()]
+    found += [prefill(title, spec._replace(B=1)) for title, spec in models.items()]
     found += [adamw(min(512, most))]
     return found + [step(kind, H, most) for kind in ("sLSTM", "mLSTM") for H in (64, 256)]
 
@@ -84,9 +85,19 @@ def training(title: str, spec: Model, ranks: int = 1) -> Row:
 def generation(title: str, spec: Model, tokens: int) -> Row:
     """Return a row for the time per token."""
     found = {"xlstm, official": partial(peer, "torch_peers", "official_generation", spec, tokens)}
+    found["ONNX Runtime"] = partial(peer, "onnx_runtime", "generation", spec, tokens)
     work = partial(ours.generation, spec, tokens)
     floor = partial(ours.model_products, spec._replace(B=1, T=1), 1, tokens)
     return Row(f"one token generated, {title}", work, found, floor, pieces=tokens)
+
+
+def prefill(title: str, spec: Model) -> Row:
+    found = {
+        "xlstm, official": partial(peer, "torch_peers", "official_prefill", spec),
+        "ONNX Runtime": partial(peer, "onnx_runtime", "prefill", spec),
+    }
+    floor = partial(ours.model_products, spec, 1)
+    return Row(f"prefill of 256, forward, {title}", partial(ours.prefill, spec), found, floor)
 
 
 def adamw(size: int) -> Row:

@@ -128,6 +128,16 @@ def official_training(spec: Model) -> Work:
     return work
 
 
+def official_prefill(spec: Model) -> Work:
+    model, tokens = official_model(spec, inference=True).eval(), torch.tensor(spec.batch()[0])
+
+    def work() -> None:
+        with torch.no_grad():
+            model(tokens)
+
+    return work
+
+
 def official_generation(spec: Model, tokens: int) -> Work:
     model = official_model(spec, inference=True).eval()
     step: Callable[..., Any] = model if spec.slstm_at is None else model.step

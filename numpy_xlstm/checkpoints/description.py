@@ -178,6 +178,8 @@ class Saving(NamedTuple):
     """Largest size of the arrays in one file, in bytes."""
     tokenizer: Tokenizer | None
     progress: OnProgress | None
+    step: bool
+    """Whether a graph takes exactly one step."""
 
 
 class Format(NamedTuple):

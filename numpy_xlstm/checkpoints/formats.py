@@ -5,9 +5,11 @@ to a folder in the first format that supports it.
 """
 
 from numpy_xlstm.checkpoints.model import NPZ, SAFETENSORS
+from numpy_xlstm.checkpoints.onnx import ONNX
 from numpy_xlstm.checkpoints.torch_layers import TORCH
 from numpy_xlstm.checkpoints.transformers import TRANSFORMERS
 from numpy_xlstm.checkpoints.xlstm_package import XLSTM, XLSTM_LARGE
 
-FORMATS = {each.name: each for each in (NPZ, SAFETENSORS, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE)}
+ALL = NPZ, SAFETENSORS, ONNX, TORCH, TRANSFORMERS, XLSTM, XLSTM_LARGE
+FORMATS = {each.name: each for each in ALL}
 """The formats by name."""

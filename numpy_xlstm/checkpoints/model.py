@@ -117,6 +117,18 @@ def save_checkpoint(
     check_kind("arrays", arrays, Mapping)
     if mine := [name for name in map(str, arrays) if name.startswith(PREFIX)]:
         raise CheckpointError(f"arrays: expected names without prefix {PREFIX!r}; got {mine[0]!r}")
+    metadata = metadata_of(model, tokenizer, training, dtype)
+    for name, array in model.params.items():
+        check_array(name, array, array.shape)
+    parameters = {PREFIX + name: array for name, array in model.params.items()}
+    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
+    write_arrays(path, parameters | dict(arrays), metadata, dtypes)
+
+
+def metadata_of(
+    model: Any, tokenizer: Tokenizer | None, training: Mapping[str, Any], dtype: str | None
+) -> dict[str, Any]:
+    """Return the metadata of a checkpoint, or raise the errors of :func:`save_checkpoint`."""
     kind = type(model).__name__
     metadata = {
         "format": FORMAT,
@@ -130,11 +142,7 @@ def save_checkpoint(
     if tokens != SpecialTokens():
         metadata["special_tokens"] = list(tokens)
     CHECKPOINT_METADATA("", json.loads(as_json(metadata)))
-    for name, array in model.params.items():
-        check_array(name, array, array.shape)
-    parameters = {PREFIX + name: array for name, array in model.params.items()}
-    dtypes = dict.fromkeys(parameters, str(metadata["dtype"]))
-    write_arrays(path, parameters | dict(arrays), metadata, dtypes)
+    return metadata
 
 
 def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkpoint:

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
-from numpy_xlstm.numerics import check_choice, checked_path
+from numpy_xlstm.numerics import check_bool, check_choice, checked_path
 
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
@@ -26,6 +26,7 @@ def save_pretrained(
     max_shard_size: int | str | None = None,
     tokenizer: Tokenizer | None = None,
     progress: OnProgress | None = None,
+    step: bool = False,
 ) -> None:
     """Save a model atomically, in a format that an official package can load.
 
@@ -38,9 +39,9 @@ def save_pretrained(
     format : str, optional
         Name of a format in ``numpy_xlstm.checkpoints.FORMATS``: "transformers", "xlstm" and
         "xlstm-large" for folders of these packages, where weights of xLSTM Large are stored
-        separately; "torch" for the state dict of a layer; and "npz" and "safetensors" for files of
-        this package. By default the suffix of a file determines the format. For a folder it is the
-        first format that supports the model.
+        separately; "torch" for the state dict of a layer; "onnx" for a graph that any ONNX runtime
+        runs; and "npz" and "safetensors" for files of this package. By default the suffix of a file
+        determines the format. For a folder it is the first format that supports the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
         Dtype to which the parameters are rounded; their dtype if omitted.
     layout : {"vanilla", "cuda"}
@@ -53,7 +54,9 @@ def save_pretrained(
         :class:`HuggingFaceTokenizer`, which is saved as ``tokenizer.json``.
     progress : callable, optional
         Function that is called after each array with the number of bytes written and the total. It
-        is not called for "npz" and "safetensors".
+        is not called for "npz", "safetensors" and "onnx".
+    step : bool
+        For the format "onnx": whether the graph takes exactly one step, without branches and loops.
 
     Raises
     ------
@@ -65,7 +68,7 @@ def save_pretrained(
     OptionError
         If an option is invalid.
     MissingExtraError
-        If YAML or bfloat16 needs a package that is not installed.
+        If ONNX, YAML or bfloat16 needs a package that is not installed.
     OSError
         If the path cannot be written.
 
@@ -89,7 +92,10 @@ def save_pretrained(
     check_choice("layout", layout, LAYOUTS)
     if dtype is not None:
         check_choice("dtype", dtype, FLOATS)
-    form.write(model, path, Saving(dtype, layout, _limit(max_shard_size), tokenizer, progress))
+    if check_bool("step", step) and form.name != "onnx":
+        raise OptionError(f"step: expected False for the format {form.name!r}; got True")
+    limit = _limit(max_shard_size)
+    form.write(model, path, Saving(dtype, layout, limit, tokenizer, progress, step))
 
 
 def check_saving(

@@ -9,7 +9,7 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -42,7 +42,7 @@ HEADER_KEY = "numpy_xlstm"
 UNPACKED = 100 * 2**20
 """Default limit in bytes by which arrays may be larger than their files."""
 
-SUFFIXES = ".safetensors", ".npz"
+SUFFIXES = ".safetensors", ".npz", ".onnx"
 
 PICKLED = (
     "a safetensors file (a pickle can run any code, and is never opened); if you trust it, "
@@ -181,7 +181,7 @@ class Tensors(NamedTuple):
     sealed: bool = False
     """Whether the file has checksums of this package, those of the headers already verified."""
     suffix: str = ""
-    """".npz" or ".safetensors", from the content of the file."""
+    """".npz", ".safetensors" or ".onnx", from the content of the file."""
 
     @property
     def is_own(self) -> bool:
@@ -190,7 +190,7 @@ class Tensors(NamedTuple):
 
 
 def open_tensors(path: Path) -> Tensors:
-    """Read the header of a ``.safetensors`` or ``.npz`` file. The format is detected by content.
+    """Read the header of a file of any format. The format is detected by content.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def open_tensors(path: Path) -> Tensors:
     _refuse_others(path, begin)
     file.raw.seek(0)
     try:
-        return (_open_npz if begin[:4] == b"PK\x03\x04" else _open_safetensors)(path, file)
+        return _opener(begin)(path, file)
     except (CheckpointError, MissingExtraError):
         raise
     except OSError as error:
@@ -214,6 +214,17 @@ def open_tensors(path: Path) -> Tensors:
         raise _damaged(path, "an offset before its beginning") from None
     except Exception as error:  # damage causes many kinds of errors
         raise _damaged(path, f"{error or type(error).__name__}") from None
+
+
+def _opener(begin: bytes) -> Callable[[Path, Opened], Tensors]:
+    """Return the function that opens files of the format with this beginning."""
+    if begin[:4] == b"PK\x03\x04":
+        return _open_npz
+    if begin[:1] == b"\x08" and begin[2:3] == b"\x12" and begin[8:9] != b"{":
+        from numpy_xlstm.checkpoints.onnx_file import open_onnx  # it needs the classes above
+
+        return open_onnx
+    return _open_safetensors
 
 
 def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) -> None:

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
-    parser.add_argument("--to", choices=FORMATS, required=True, help="the format to write")
+    parser.add_argument(
+        "--to", choices=FORMATS, help="the format to write (default: by the suffix of OUT)"
+    )
     parser.add_argument("--dtype", choices=FLOATS, help="(default: that of IN)")
     parser.add_argument(
         "--layout",
@@ -43,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-shard-size", metavar="SIZE", help="largest file size in a folder, such as 5GB"
+    )
+    parser.add_argument(
+        "--step", action="store_true", help="for onnx: a graph of one step, without loops"
     )
 
 
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     tokenizer = found.load_tokenizer()
     if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
         kind = type(tokenizer).__name__
-        print(f"{args.to} does not support the {kind}, which is omitted", file=sys.stderr)
+        print(f"{form.name} does not support the {kind}, which is omitted", file=sys.stderr)
         tokenizer = None
     with bytes_display("reading") as progress:
         model = found.load(progress=progress)
@@ -66,12 +71,13 @@ def run(args: argparse.Namespace) -> int:
         save_pretrained(
             model,
             args.target,
-            format=args.to,
+            format=form.name,
             dtype=args.dtype or stored_dtype(found),
             layout=args.layout or "vanilla",
             max_shard_size=args.max_shard_size,
             tokenizer=tokenizer,
             progress=progress,
+            step=args.step,
         )
     return 0
 

@@ -312,7 +312,7 @@ def test_nothing_is_left_of_what_could_not_be_written(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "onnx"}, "format: expected one of 'npz'"),
+        ({"format": "gguf"}, "format: expected one of 'npz'"),
         ({"dtype": "int8"}, "dtype: expected one of 'float16', 'bfloat16', 'float32', 'float64'"),
         ({"layout": "canonical"}, "layout: expected one of 'vanilla', 'cuda'"),
         ({"max_shard_size": 0}, "max_shard_size: expected bytes, such as '5GB'; got 0"),

@@ -1,0 +1,164 @@
+"""Export of a model with its graph to an ONNX file. The metadata is that of a checkpoint."""
+
+import zlib
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm._version import __version__
+from numpy_xlstm.checkpoints.description import Format, Saving
+from numpy_xlstm.checkpoints.files import as_json
+from numpy_xlstm.checkpoints.kinds import kind_of
+from numpy_xlstm.checkpoints.model import COMPUTED_IN, NPZ, metadata_of
+from numpy_xlstm.checkpoints.onnx_file import NUMBERS, checked_text, data_path
+from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS, numpy_dtype
+from numpy_xlstm.checkpoints.tensors import HEADER_KEY
+from numpy_xlstm.disk import replacing
+from numpy_xlstm.errors import CheckpointError, MissingExtraError
+from numpy_xlstm.generation import Tokenizer
+from numpy_xlstm.numerics import Array, check_array, check_choice, check_has
+
+LARGEST = 2**31 - 2**20
+"""Largest size in bytes of parameters in the file of the graph; ONNX allows 2 GiB in all."""
+
+CARD = """\
+{kind} with {count:,} parameters, written by numpy_xlstm {version}.
+Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
+results and the state after it: next_NAME is to be passed as NAME to the next run, with any number
+of further steps. The metadata 'numpy_xlstm' has the configuration, the special tokens and the
+tokenizer. The parameters have the licence of the model from which they come."""
+"""Text of the model in the file."""
+
+
+def to_onnx(
+    model: Any,
+    *,
+    dtype: str | None = None,
+    step: bool = False,
+    tokenizer: Tokenizer | None = None,
+) -> Any:
+    """Return a model as an ONNX graph with its parameters.
+
+    Parameters
+    ----------
+    model : Recurrent
+        A language model, a stack of blocks or a layer.
+    dtype : {"float16", "bfloat16", "float32", "float64"}, optional
+        Dtype to which the parameters are rounded; their dtype if omitted. The first two are
+        computed in float32.
+    step : bool
+        Whether the graph takes exactly one step.
+    tokenizer : Tokenizer, optional
+        Tokenizer of the model, for the metadata.
+
+    Returns
+    -------
+    onnx.ModelProto
+        The graph.
+
+    Raises
+    ------
+    CheckpointError, NonFiniteError
+        If a part of the model has no graph, or a parameter is not finite.
+    MissingExtraError
+        If the package ``onnx`` is not installed.
+
+    Examples
+    --------
+    >>> import pytest
+    >>> _ = pytest.importorskip("onnx")
+    >>> from numpy_xlstm import sLSTM
+    >>> [each.name for each in to_onnx(sLSTM(3, 4)).graph.input]
+    ['x', 'state.h', 'state.c', 'state.n', 'state.m']
+    """
+    proto, kept = _described(model, dtype, step, tokenizer)
+    for tensor, array in zip(proto.graph.initializer, kept, strict=False):
+        tensor.raw_data = array.tobytes()
+    return proto
+
+
+def _write(model: Any, path: Path, options: Saving) -> None:
+    """Write the graph of :func:`to_onnx` to a file, and large parameters to ``NAME.data``."""
+    proto, kept = _described(model, options.dtype, options.step, options.tokenizer)
+    beside = data_path(path)
+    external = sum(array.nbytes for array in kept) > LARGEST
+    with ExitStack() as files:
+        data = files.enter_context(replacing(beside)) if external else None
+        for tensor, array in zip(proto.graph.initializer, kept, strict=False):
+            if data is None:
+                tensor.raw_data = array.tobytes()
+                continue
+            place = {"location": beside.name, "offset": data.tell(), "length": array.nbytes}
+            tensor.data_location = tensor.EXTERNAL
+            for key, value in place.items():
+                tensor.external_data.add(key=key, value=str(value))
+            data.write(array.tobytes())
+        files.enter_context(replacing(path)).write(proto.SerializeToString())
+
+
+def _described(
+    model: Any, dtype: str | None, step: bool, tokenizer: Tokenizer | None
+) -> tuple[Any, list[Array]]:
+    """Return the checked graph, with names and shapes of the parameters, and their arrays."""
+    try:
+        from onnx import ModelProto, TensorProto, checker, helper
+
+        from numpy_xlstm.checkpoints.onnx.layers import graph_of
+    except ImportError as error:
+        raise MissingExtraError(
+            "a file for ONNX needs the onnx extra: pip install 'numpy-xlstm[onnx]'"
+        ) from error
+    check_has("model", model, "init_state", "compute")
+    stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)
+    computed = np.dtype(COMPUTED_IN.get(stored, stored))
+    proto = graph_of(model, computed, NUMBERS[stored], step=step)
+    metadata = _metadata(model, stored, tokenizer)
+    tensors, kept = [], []
+    for name, array in model.params.items():
+        check_array(name, array, array.shape)
+        kept.append(np.ascontiguousarray(array.astype(numpy_dtype(stored), copy=False)))
+        tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
+    described = checked_text(metadata.get(HEADER_KEY, ""), tensors)
+    crcs = [
+        zlib.crc32(described),
+        *(zlib.crc32(array.reshape(-1).view(np.uint8).data) for array in kept),
+    ]
+    metadata[CHECKSUM] = "".join(f"{crc:08x}" for crc in crcs)
+    helper.set_model_props(proto, metadata)
+    proto.producer_name, proto.producer_version = HEADER_KEY, __version__
+    first = proto.graph.input[0].name
+    proto.doc_string = CARD.format(
+        kind=type(model).__name__, count=model.num_parameters, version=__version__, first=first
+    )
+    checked = ModelProto()
+    checked.CopyFrom(proto)
+    for tensor in tensors:  # the checker would need their numbers
+        info = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        checked.graph.input.append(info)
+    checker.check_model(checked, full_check=True)
+    constants = list(proto.graph.initializer)
+    del proto.graph.initializer[:]
+    proto.graph.initializer.extend([*tensors, *constants])
+    return proto, kept
+
+
+def _metadata(model: Any, dtype: str, tokenizer: Tokenizer | None) -> dict[str, str]:
+    """Return the metadata of a checkpoint; empty if checkpoints do not support the model."""
+    try:
+        kind_of(type(model).__name__).describe(model)
+    except CheckpointError:
+        if tokenizer is not None:
+            raise
+        return {}
+    return {HEADER_KEY: as_json(metadata_of(model, tokenizer, {}, dtype))}
+
+
+ONNX: Format = NPZ._replace(
+    name="onnx",
+    recognises=lambda content: content.tensors.suffix == ".onnx",
+    write=_write,
+    suffix=".onnx",
+)
+"""A graph for ONNX runtimes. The parameters and metadata are those of a checkpoint."""

@@ -1,0 +1,425 @@
+"""ONNX graphs of layers and models: one function for each layer, in the order of its equations."""
+
+from collections.abc import Callable, Sequence
+from functools import singledispatch
+from math import gcd
+from typing import Any
+
+import numpy as np
+from onnx import ModelProto, TensorProto, helper
+
+from numpy_xlstm.cells.elman import ElmanCell
+from numpy_xlstm.cells.gru import GRUCell
+from numpy_xlstm.cells.gru_original import OriginalGRUCell
+from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.lstmp import LSTMPCell
+from numpy_xlstm.cells.mlstm import EPS, mLSTMCell
+from numpy_xlstm.cells.peephole import PeepholeLSTMCell
+from numpy_xlstm.cells.slstm import sLSTMCell
+from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
+from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, sigmoid, slstm
+from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.kernels.headwise import FAST_WIDTH
+from numpy_xlstm.layers import CausalConv1d, HeadwiseLinear, Linear, Stacked, mLSTM
+from numpy_xlstm.layers.activations import ALPHA, SCALE
+from numpy_xlstm.layers.norms import Norm
+from numpy_xlstm.layers.rnn_base import RNNBase
+from numpy_xlstm.layers.sequence import SequenceLayer
+from numpy_xlstm.models import LanguageModel
+from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
+from numpy_xlstm.models.large_block import xLSTMLargeLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
+from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
+from numpy_xlstm.trees import leaves, places, rebuild
+
+STATE = "state"
+"""Name of the state, and prefix of the names of its arrays."""
+
+
+def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> ModelProto:
+    """Make the graph of a model, without its parameters.
+
+    Parameters
+    ----------
+    model : Recurrent
+        A language model, a stack of blocks or a layer.
+    dtype : np.dtype
+        Dtype of the computation, float32 or float64.
+    stored : int
+        ONNX's number of the dtype in which the parameters will be stored.
+    step : bool
+        Whether the graph takes exactly one step.
+
+    Raises
+    ------
+    CheckpointError
+        If a part of the model has no graph.
+    """
+    g = Graph(dtype, step=step)
+    for name, array in model.params.items():
+        g.names[id(array)] = name if stored == g.float else g("Cast", name, to=g.float)
+    axes, empty = {"batch": "batch", "time": 1 if step else "time"}, model.init_state(1)
+    order = [axes[name] for name in model._order]
+    shapes = {
+        name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
+        for (name, a), (_, b) in zip(
+            leaves(STATE, empty), leaves(STATE, model.init_state(2)), strict=True
+        )
+        if a.size
+    }
+    names = [name if name in shapes else "" for name, _ in leaves(STATE, empty)]
+    state = rebuild(empty, iter(names))
+    if isinstance(model, LanguageModel):
+        given = helper.make_tensor_value_info("tokens", TensorProto.INT64, order)
+    else:
+        given = g.info("x", [*order, model.in_features])
+    x = given.name if model.batch_first else g("Transpose", given.name, perm=[1, 0, 2])
+    if isinstance(model, RNNBase):
+        state = rebuild(empty, iter([parts(g, name, len(model._stack.layers)) for name in names]))
+        y, after = emit(model, g, x, model.inner_state(state))
+        after = [joined(g, each) for each in zip(*after, strict=True)]
+    else:
+        y, after = emit(model, g, x, state)
+    y = y if model.batch_first else g("Transpose", y, perm=[1, 0, 2])
+    result = "logits" if isinstance(model, LanguageModel) else "y"
+    ends = {result: y}
+    ends |= {
+        f"next_{name}": found
+        for name, (_, found) in zip(names, places("", after), strict=True)
+        if name
+    }
+    for name, found in ends.items():
+        g.nodes.append(helper.make_node("Identity", [found], [name]))
+    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
+    outputs = [g.info(result, [*order, model.out_features])]
+    outputs += [g.info(f"next_{name}", shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
+    functions = list(g.functions.values())
+    return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+
+
+def emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
+    """Add the nodes of a layer; a subclass with its own equations is refused."""
+    for kind in type(layer).__mro__[:-1]:
+        if kind in _emit.registry:
+            name = "compute" if hasattr(layer, "compute") else "forward"
+            if getattr(type(layer), name) is getattr(kind, name):
+                return _emit.registry[kind](layer, g, x, state)
+            break
+    raise CheckpointError(
+        f"model: expected layers and cells of this package, which have an ONNX graph; "
+        f"got {type(layer).__name__}"
+    )
+
+
+@singledispatch
+def _emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
+    """Map x (B, T, ·) and a state to names; see :func:`emit`."""
+    raise NotImplementedError
+
+
+@_emit.register
+def _(model: LanguageModel, g: Graph, x: Name, state: Any) -> Result:
+    embedded = g("Gather", model.embedding.params["weight"], x)
+    h, state = emit(model.body, g, embedded, state)
+    return capped(g, affine(g, h, model.head), model.cap), state
+
+
+@_emit.register
+def _(stack: BlockStack, g: Graph, x: Name, state: Any) -> Result:
+    after = []
+    for block, before in zip(stack.blocks, state, strict=True):
+        x, now = emit(block, g, x, before)
+        after.append(now)
+    return x if stack.norm is None else normed(g, x, stack.norm), tuple(after)
+
+
+@_emit.register
+def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
+    y, state = emit(block.layer, g, normed(g, x, block.norm), state)
+    x = g("Add", x, y)
+    if block.ffn is None or block.ffn_norm is None:
+        return x, state
+    both = affine(g, normed(g, x, block.ffn_norm), *block.ffn.up.linears)
+    gate, value = g.split(both, 2)
+    product = g("Mul", ACTIVATIONS[block.ffn.act_fn](g, gate), value)
+    return g("Add", x, affine(g, product, block.ffn.proj_down)), state
+
+
+@_emit.register
+def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
+    I, NH = layer.inner, layer.config.num_heads  # noqa: E741
+    x, z = g.split(affine(g, u, *layer.up.linears), 2)
+    convolved, conv = emit(layer.conv1d, g, x, state.conv)
+    active = silu(g, convolved)
+    qkv = *headwise(g, active, layer.q_proj, layer.k_proj), *headwise(g, x, layer.v_proj)
+    gates = affine(g, g("Concat", *qkv, axis=-1), *layer.gates.linears)
+    i, f = g.split(gates, 2)
+    scale = (I // NH) ** -0.5
+    h, memory = by_head(g, qkv, i, f, NH, state.mlstm, scale, EPS)
+    read = g("Add", normed(g, h, layer.outnorm), g("Mul", layer.params["learnable_skip"], active))
+    y = affine(g, g("Mul", read, silu(g, z)), layer.proj_down)
+    return y, mLSTMBlockState(conv, memory)
+
+
+@_emit.register
+def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
+    config = layer.config
+    NH, QK, V, eps = config.num_heads, config.qk_dim, config.v_dim, float(config.eps)
+    maps = affine(g, x, *layer.qkvo.linears, *layer.gates.linears)
+    q, k, v, o, gates = g.split(maps, [QK, QK, V, V, 2 * NH])
+    gates = capped(g, gates, config.gate_soft_cap)
+    i, f = g.split(gates, 2)
+    h, state = by_head(g, (q, k, v), i, f, NH, state, (QK // NH) ** -0.5, eps)
+    gated = g("Mul", sigmoid(g, o), normed(g, h, layer.multihead_norm))
+    return affine(g, gated, layer.out_proj), state
+
+
+@_emit.register
+def _(layer: sLSTMLayer, g: Graph, x: Name, state: sLSTMBlockState) -> Result:
+    heads, (i, f, z, o) = (layer.config.num_heads, layer.head_dim), layer.gates
+    conv, active = state.conv, x
+    if layer.conv1d is not None:
+        convolved, conv = emit(layer.conv1d, g, x, state.conv)
+        active = silu(g, convolved)
+    gates = *headwise(g, active, i, f), *headwise(g, x, z, o)
+    pre = g("Add", g("Concat", *gates, axis=-1), layer.params[B_NAME])
+    R = g("Transpose", layer.params[R_NAME], perm=[0, 2, 1])
+    h, memory = slstm(g, by_gate(g, pre, heads), R, state.slstm, heads, "sigmoid")
+    return normed(g, h, layer.group_norm), sLSTMBlockState(conv, memory)
+
+
+@_emit.register
+def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
+    """Add K shifted products: Conv is slow in ONNX Runtime if each channel has its own kernel."""
+    K, seen = conv.kernel_size, x
+    if K > 1:
+        seen = g("Concat", state, x, axis=1)
+        state = g("Slice", seen, [1 - K], [END], [1])
+    taps = g.split(conv.params["conv.weight"], K, axis=2)
+    y = ""
+    for j, tap in enumerate(taps):
+        part = g("Slice", seen, [j], [END if j == K - 1 else j - K + 1], [1])
+        term = g("Mul", part, g("Reshape", tap, [-1]))
+        y = g("Add", y, term) if y else term
+    return added(g, y, conv.params.get("conv.bias")), state
+
+
+@_emit.register(mLSTM)
+@_emit.register(mLSTMCell)
+def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
+    NH, H, QK, p = layer.num_heads, layer.hidden_size, layer.qk_dim, layer.params
+    root = float(QK // NH) ** 0.5
+    W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
+    b = [g("Mul", p["b_k"], root) if a == "k" else p[f"b_{a}"] for a in "qkvifo"]
+    maps = g("Add", g("MatMul", x, g("Transpose", W, perm=[1, 0])), g("Concat", *b, axis=0))
+    q, k, v, i, f, o = g.split(maps, [QK, QK, H, NH, NH, H])
+    gates = layer.input_gate, layer.forget_gate
+    h, state = by_head(g, (q, k, v), i, f, NH, state, 1 / root, float(layer.eps), gates)
+    return g("Mul", sigmoid(g, o), h), state
+
+
+@_emit.register
+def _(layer: SequenceLayer, g: Graph, x: Name, state: Any) -> Result:
+    return emit(layer.cell, g, x, state)
+
+
+@_emit.register
+def _(stack: Stacked, g: Graph, x: Name, state: Any) -> Result:
+    each, after = zip(stack.layers, state, strict=True), []
+    for directions in stack.directions:
+        ys = []
+        for turn in (lambda g, x: x, turned)[:directions]:
+            layer, before = next(each)
+            y, now = emit(layer, g, turn(g, x), before)
+            ys.append(turn(g, y))
+            after.append(now)
+        x = ys[0] if directions == 1 else g("Concat", *ys, axis=-1)
+    return x, tuple(after)
+
+
+@_emit.register
+def _(layer: RNNBase, g: Graph, x: Name, state: Any) -> Result:
+    layer = layer.over(layer.params)
+    for name, terms in layer.terms.items():
+        if len(terms) > 1:
+            total = g("Add", *(layer.params[term] for term in terms))
+            g.names[id(layer._stack.params[name])] = total
+    return emit(layer._stack, g, x, state)
+
+
+@_emit.register
+def _(cell: sLSTMCell, g: Graph, x: Name, state: Any) -> Result:
+    heads, p = (cell.num_heads, cell.hidden_size // cell.num_heads), cell.params
+    R = g("Transpose", p["R"], perm=[0, 2, 1])
+    pre = by_gate(g, mapped(g, x, p["W"], p["b"]), heads)
+    return slstm(g, pre, R, state, heads, cell.forget_gate)
+
+
+@_emit.register
+def _(cell: LSTMPCell, g: Graph, x: Name, state: Any) -> Result:
+    p = cell.params
+    pre = g("Transpose", mapped(g, x, p["W"], p["b"]), perm=[1, 0, 2])
+    R, W_hr = (g("Transpose", p[name], perm=[1, 0]) for name in ("R", "W_hr"))
+    return lstmp(g, pre, R, W_hr, state)
+
+
+ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
+"""Rows of ONNX's operators as indices of those here."""
+
+
+@_emit.register(LSTMCell)
+@_emit.register(PeepholeLSTMCell)
+@_emit.register(GRUCell)
+@_emit.register(OriginalGRUCell)
+@_emit.register(ElmanCell)
+def _(cell: Any, g: Graph, x: Name, state: Any) -> Result:
+    """Add the operator of ONNX, for one direction of one layer."""
+    p, options = cell.params, {"hidden_size": cell.hidden_size}
+    kind = {3: "GRU", 1: "RNN"}.get(len(p["b"]) // cell.hidden_size, "LSTM")
+    if kind == "GRU":
+        options["linear_before_reset"] = int("b_h" in p)
+    if kind == "RNN":
+        options["activations"] = [cell.nonlinearity.capitalize()]
+
+    def rows(array: Any, order: Sequence[int]) -> Name:
+        split = g.split(array, len(order), axis=0)
+        return g("Unsqueeze", g("Concat", *(split[k] for k in order), axis=0), [0])
+
+    W, R, b, b_h = (
+        rows(p.get(n, np.zeros(p["b"].shape)), ROWS[kind]) for n in ("W", "R", "b", "b_h")
+    )
+    given = [g("Transpose", x, perm=[1, 0, 2]), W, R, g("Concat", b, b_h, axis=1), ""]
+    given += [g("Unsqueeze", part, [0]) for part in state]
+    if "P" in p:
+        given.append(rows(p["P"], (0, 2, 1)))
+    y, *after = g.several(kind, 1 + len(state), *given, **options)
+    y = g("Transpose", g("Squeeze", y, [1]), perm=[1, 0, 2])
+    return y, type(state)(*(g("Squeeze", part, [0]) for part in after))
+
+
+def parts(g: Graph, state: Name, count: int) -> list[Name]:
+    """Split a state (layers, B, ·) into those of the layers and directions."""
+    return [g("Squeeze", part, [0]) for part in g.split(state, count, axis=0)]
+
+
+def joined(g: Graph, states: Sequence[Name]) -> Name:
+    """Stack states of layers and directions along a new first axis."""
+    return g("Concat", *(g("Unsqueeze", part, [0]) for part in states), axis=0)
+
+
+def turned(g: Graph, x: Name) -> Name:
+    """Reverse the steps of x (B, T, ·)."""
+    return g("Slice", x, [-1], [-END], [1], [-1])
+
+
+def by_gate(g: Graph, pre: Name, heads: tuple[int, int]) -> Name:
+    """Map (B, T, 4·H), gate by gate, to (T, B, NH, 4·DH), gate by gate in each head."""
+    each = g("Reshape", pre, [0, 0, 4, *heads])
+    return g("Reshape", g("Transpose", each, perm=[1, 0, 3, 2, 4]), [0, 0, heads[0], 4 * heads[1]])
+
+
+def by_head(
+    g: Graph, qkv: Sequence[Name], i: Name, f: Name, NH: int, state: Any, *options: Any
+) -> Result:
+    """Add an mLSTM; q, k, v (B, T, ·) and ĩ, f̃ (B, T, NH) to h (B, T, ·)."""
+    split = [g("Transpose", g("Reshape", a, [0, 0, NH, -1]), perm=[0, 2, 1, 3]) for a in qkv]
+    i, f = (g("Transpose", a, perm=[0, 2, 1]) for a in (i, f))
+    h, state = mlstm(g, split, i, f, state, *options)
+    h = g("Transpose", h, perm=[0, 2, 1, 3])
+    return g("Reshape", h, [0, 0, -1]), state
+
+
+def added(g: Graph, y: Name, bias: Any) -> Name:
+    """Add a bias if there is one."""
+    return y if bias is None else g("Add", y, bias)
+
+
+def mapped(g: Graph, x: Name, W: Any, b: Any) -> Name:
+    """Add W x + b for the last axis of x; b may be None."""
+    return added(g, g("MatMul", x, g("Transpose", W, perm=[1, 0])), b)
+
+
+def affine(g: Graph, x: Name, *maps: Linear) -> Name:
+    """Add several maps of one x as one product; the outputs are concatenated."""
+    W = g("Concat", *(each.params["weight"] for each in maps), axis=0)
+    if not any("bias" in each.params for each in maps):
+        return mapped(g, x, W, None)
+    b = [each.params.get("bias", np.zeros(each.out_features)) for each in maps]
+    return mapped(g, x, W, g("Concat", *b, axis=0))
+
+
+def headwise(g: Graph, x: Name, *maps: HeadwiseLinear) -> list[Name]:
+    """Add maps of each head of one x as one product; narrow blocks are joined to larger ones."""
+    NH, rows, columns = maps[0].params["weight"].shape
+    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
+    blocks = NH // count
+    on_diagonal = np.eye(count)[:, None, :, None]
+
+    def dense(weight: Any) -> Name:
+        W = g("Mul", g("Reshape", weight, [blocks, count, rows, 1, columns]), on_diagonal)
+        W = g("Reshape", W, [blocks, count * rows, count * columns])
+        return g("Transpose", W, perm=[0, 2, 1])
+
+    W = g("Concat", *(dense(each.params["weight"]) for each in maps), axis=2)
+    split = g("Transpose", g("Reshape", x, [0, 0, blocks, -1]), perm=[0, 2, 1, 3])
+    ys = g.split(g("MatMul", split, W), len(maps))
+    ys = [g("Reshape", g("Transpose", y, perm=[0, 2, 1, 3]), [0, 0, -1]) for y in ys]
+    return [added(g, y, each.params.get("bias")) for y, each in zip(ys, maps, strict=True)]
+
+
+def normed(g: Graph, x: Name, norm: Norm) -> Name:
+    """Add a norm of each head; ε of LayerNormalization is a float32, too narrow for float64."""
+    NH, eps = norm.num_heads, float(norm.eps)
+    y = x if NH == 1 else g("Reshape", x, [0, 0, NH, -1])
+    if norm.centred and g.float == TensorProto.FLOAT:
+        y = g("LayerNormalization", y, np.ones(norm.head_dim), axis=-1, epsilon=eps)
+    else:
+        y = g("Sub", y, g("ReduceMean", y, [-1])) if norm.centred else y
+        y = g("Div", y, g("Sqrt", g("Add", g("ReduceMean", g("Mul", y, y), [-1]), eps)))
+    y = y if NH == 1 else g("Reshape", y, [0, 0, -1])
+    if "weight" in norm.params:
+        weight = norm.params["weight"]
+        y = g("Mul", y, g("Add", weight, 1.0) if norm.residual_weight else weight)
+    return added(g, y, norm.params.get("bias"))
+
+
+def capped(g: Graph, x: Name, cap: float | None) -> Name:
+    """Add a soft cap a tanh(x / a) if there is one."""
+    return x if cap is None else g("Mul", g("Tanh", g("Div", x, float(cap))), float(cap))
+
+
+def silu(g: Graph, x: Name) -> Name:
+    """Add x σ(x)."""
+    return g("Mul", x, g("Sigmoid", x))
+
+
+def gelu(g: Graph, x: Name, slope: Name) -> Name:
+    """Add x/2 (1 + slope)."""
+    return g("Mul", g("Mul", x, 0.5), g("Add", slope, 1.0))
+
+
+def gelu_tanh(g: Graph, x: Name) -> Name:
+    """Add the approximation of GELU by a tanh."""
+    cube = g("Mul", g("Mul", x, x), x)
+    inner = g("Mul", g("Add", x, g("Mul", cube, 0.044715)), (2 / np.pi) ** 0.5)
+    return gelu(g, x, g("Tanh", inner))
+
+
+def selu(g: Graph, x: Name) -> Name:
+    """Add SELU; the factors of Selu are float32."""
+    below = g("Mul", g("Sub", g("Exp", g("Min", x, 0.0)), 1.0), ALPHA)
+    return g("Mul", g("Where", g("Greater", x, 0.0), x, below), SCALE)
+
+
+ACTIVATIONS: dict[str, Callable[[Graph, Name], Name]] = {
+    "gelu": lambda g, x: gelu(g, x, g("Erf", g("Mul", x, 0.5**0.5))),
+    "gelu_tanh": gelu_tanh,
+    "relu": lambda g, x: g("Relu", x),
+    "relu^2": lambda g, x: g("Mul", *[g("Relu", x)] * 2),
+    "sigmoid": lambda g, x: g("Sigmoid", x),
+    "swish": silu,
+    "selu": selu,
+}
+"""Activations of a feed-forward layer."""

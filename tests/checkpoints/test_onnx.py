@@ -1,0 +1,187 @@
+"""Exported graphs compute what the models compute."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from numpy_xlstm import (
+    GRU,
+    LSTM,
+    RNN,
+    LanguageModel,
+    from_pretrained,
+    mLSTM,
+    save_pretrained,
+    sLSTM,
+    xLSTMLarge,
+)
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.trees import leaves, tree_map
+from tests.checkpoints.onnx_run import Session, inputs, models
+from tests.models.build import CONFIGS, build, draw_tokens, fill, random_state
+from tests.samples import times
+
+PIECES = 1, 5, 64, 1, 100
+
+
+def far(found: tuple[Array, Any], expected: tuple[Array, Any], scales: Any = None) -> float:
+    """Return the largest error in y and in the state, relative to the largest number of each."""
+    scales = scales or expected
+    worst = 0.0
+    for (_, a), (name, b), (_, scale) in zip(
+        *(leaves("", each) for each in (found, expected, scales)), strict=True
+    ):
+        assert a.shape == b.shape, name
+        assert a.dtype == found[0].dtype, name
+        assert (np.isneginf(a) == np.isneginf(b)).all(), name
+        a, b, scale = (np.where(np.isneginf(each), 0, each) for each in (a, b, scale))
+        assert np.isfinite(a).all(), name
+        error = np.abs(a.astype(np.float64) - b).max(initial=0)
+        worst = max(worst, error / max(1.0, np.abs(scale).max(initial=0)))
+    return float(worst)
+
+
+def has_relu(model: Any) -> bool:
+    return getattr(getattr(model, "body", model), "nonlinearity", "") == "relu"
+
+
+@times(0.8)
+@given(models(), st.integers(0, 2**32 - 1), st.booleans())
+def test_in_float64(model: Any, seed: int, from_state: bool) -> None:
+    if has_relu(model):  # neither the runtime nor the evaluator has it in float64
+        return
+    rng, session = np.random.default_rng(seed), Session(model)
+    sizes = (1, 3, 2) if session.evaluated else PIECES
+    x, state = inputs(model, sum(sizes), rng), model.init_state(2)
+    if from_state:
+        state = model(inputs(model, 3, rng), None)[1]
+    expected = model(x, state)
+    assert far(session(x, state), expected) < 1e-12
+    if not model.causal:
+        return
+    assert far(session.pieces(model, x, state, sizes), expected) < 1e-12
+    step, few = Session(model, step=True), 4
+    x = x[:, :few] if model.batch_first else x[:few]
+    expected = model(x, state)
+    assert far(step.pieces(model, x, state, [1] * few), expected) < 1e-12
+    assert far(session.pieces(model, x, state, [1] * few), expected) < 1e-12
+
+
+@times(0.5)
+@given(models(), st.integers(0, 2**32 - 1), st.sampled_from([1.0, 8.0]))
+def test_in_float32(model: Any, seed: int, scale: float) -> None:
+    """The error is at most three times that of NumPy, also with harsh weights.
+
+    Gates of ONNX Runtime's LSTM, GRU and RNN are approximations, with errors of 1e-6.
+    """
+    rng, body = np.random.default_rng(seed), getattr(model, "body", model)
+    gates = [getattr(body, f"{name}_gate", "") for name in ("input", "forget")]
+    unbounded = gates == ["sigmoid", "exp"] or has_relu(model)
+    for array in model.params.values():
+        array[...] = (array if unbounded else scale * array).astype(np.float32)
+    x = inputs(model, 3 if unbounded else 70, rng)
+    exact, narrow = model(x), model.astype(np.float32)
+    x = x if x.dtype.kind == "i" else x.astype(np.float32)
+    ours, session = far(narrow(x), exact), Session(narrow)
+    approximate = session.operators & {"LSTM", "GRU", "RNN"}
+    bound = 3 * ours + 5e-6 if approximate else max(3 * ours, 2e-6)
+    assert far(session(x, narrow.init_state(2)), exact) <= bound
+
+
+@pytest.mark.parametrize("name", ["mlstm-only", "no-ffn", "large-single"])
+def test_zeros_are_the_empty_state(name: str) -> None:
+    model, tokens = build(name), draw_tokens(6)
+    zeros = tree_map(np.zeros_like, model.init_state(2))
+    for session in (Session(model), Session(model, step=True)):
+        assert far(session.pieces(model, tokens, zeros, [1] * 6), model(tokens)) < 1e-12
+    assert far(Session(model)(tokens, zeros), model(tokens)) < 1e-12
+
+
+def test_zeros_are_the_empty_state_of_slstm() -> None:
+    """Its input gates are closed, so that m = 0 of another state would win."""
+    layer = fill(sLSTM(2, 4, 2), np.random.default_rng(0))
+    layer.params["b"][:4] = -20
+    zeros, x = tree_map(np.zeros_like, layer.init_state(1)), np.ones((1, 3, 2))
+    assert far(Session(layer)(x, zeros), layer(x)) < 1e-12
+
+
+def test_a_memory_without_keys_keeps_its_stabiliser() -> None:
+    """Its C and n are 0, but it is not the empty state, whose m would be −inf."""
+    layer = fill(mLSTM(2, 4, 2), np.random.default_rng(0))
+    state = layer.init_state(1)
+    state = state._replace(m=np.full_like(state.m, 2.0))
+    x = np.ones((1, 3, 2))
+    assert far(Session(layer)(x, state), layer(x, state)) < 1e-12
+
+
+BODIES: dict[str, Callable[[Any], Any]] = {
+    "sLSTM": lambda rng: sLSTM(4, 8, 2, rng=rng),
+    "mLSTM": lambda rng: mLSTM(4, 8, 2, rng=rng),
+    "mLSTMsig": lambda rng: mLSTM(4, 8, 2, input_gate="sigmoid", rng=rng),
+    "LSTM": lambda rng: LSTM(4, 8, 2, rng=rng),
+    "LSTMP": lambda rng: LSTM(4, 8, proj_size=4, rng=rng),
+    "GRU": lambda rng: GRU(4, 8, rng=rng),
+    "RNN": lambda rng: RNN(4, 8, nonlinearity="relu", rng=rng),
+}
+
+
+def greedy(model: LanguageModel, ids: Array, count: int) -> Array:
+    """Generate with the graph: the prompt at once, then one token at a time."""
+    session, state = Session(model), model.init_state(len(ids))
+    new = ids
+    for _ in range(count):
+        logits, state = session(new, state)
+        new = logits[:, -1].argmax(axis=-1)[:, None]
+        ids = np.concatenate([ids, new], axis=1)
+    return ids
+
+
+@pytest.mark.parametrize("body", list(BODIES))
+def test_greedy_ids_of_a_language_model(body: str) -> None:
+    rng = np.random.default_rng(0)
+    model = LanguageModel(11, 4, fill(BODIES[body](rng), rng), rng=rng).astype(np.float32)
+    ids = draw_tokens(9, vocab=11)
+    assert np.array_equal(greedy(model, ids, 100), model.generate(ids, max_new_tokens=100))
+
+
+@pytest.mark.parametrize("name", ["mixed", "slstm-only", "large-single"])
+@pytest.mark.parametrize("source", ["ours", "official"])
+def test_greedy_ids_of_blocks(name: str, source: str, tmp_path: Path) -> None:
+    """The official sources are xlstm, and transformers in bfloat16."""
+    model = build(name, dtype=np.float32)
+    if source == "official":
+        large = isinstance(model, xLSTMLarge)
+        pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes (the extra 'checkpoints')")
+        save_pretrained(
+            model,
+            tmp_path / "a",
+            format="transformers" if large else "xlstm",
+            dtype="bfloat16" if large else None,
+        )
+        model = from_pretrained(tmp_path / "a")
+    ids = draw_tokens(9)
+    assert np.array_equal(greedy(model, ids, 100), model.generate(ids, max_new_tokens=100))
+
+
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_every_configuration(name: str) -> None:
+    model, tokens = build(name, dtype=np.float32), draw_tokens(66)
+    state = random_state(model.init_state(2), np.random.default_rng(5))
+    exact = model.astype(np.float64)
+    wide = tree_map(lambda a: a.astype(np.float64), state)
+    expected = exact(tokens, wide)
+    ours, found = far(model(tokens, state), expected), far(Session(model)(tokens, state), expected)
+    assert found <= max(3 * ours, 2e-6)
+
+
+def test_narrow_parameters_are_computed_in_float32() -> None:
+    model, tokens = build("large-single", dtype=np.float32), draw_tokens(7)
+    rounded = model.with_params({n: a.astype("f2").astype("f4") for n, a in model.params.items()})
+    found = Session(model, dtype="float16")(tokens, model.init_state(2))
+    assert far(found, rounded(tokens)) < 1e-5

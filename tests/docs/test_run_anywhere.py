@@ -1,0 +1,45 @@
+"""The JavaScript of the page runs, and generates the ids of the model."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import save_pretrained
+from tests.models.build import build
+
+PAGE = Path(__file__).parents[2] / "docs/run-anywhere.md"
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which ``onnxruntime-web`` is installed."""
+    folder = tmp_path_factory.mktemp("node")
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not installed")
+    words = [npm, "install", "--prefix", str(folder), "--no-audit", "onnxruntime-web@1"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, timeout=300, cwd=folder)
+    except subprocess.TimeoutExpired:
+        pytest.skip("npm cannot install onnxruntime-web within five minutes")
+    if found.returncode:
+        pytest.skip(f"npm cannot install onnxruntime-web: {found.stderr[-200:]}")
+    return folder
+
+
+@pytest.mark.parametrize("name", ["mixed", "large-single"])
+def test_javascript(name: str, package: Path) -> None:
+    pytest.importorskip("onnx", reason="onnx (the extra 'onnx') is not installed")
+    [script] = re.findall(r"^```js\n(.+?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
+    (package / "generate.mjs").write_text(script, "utf-8")
+    model = build(name, dtype=np.float32)
+    save_pretrained(model, package / "model.onnx")
+    words = ["node", "generate.mjs", "model.onnx", "1,2,3", "40"]
+    found = subprocess.run(words, capture_output=True, text=True, cwd=package, timeout=120)
+    assert found.returncode == 0, found.stderr
+    expected = model.generate(np.array([[1, 2, 3]]), max_new_tokens=37)[0]
+    assert found.stdout.strip() == ",".join(map(str, expected))
