@@ -77,13 +77,15 @@ def test_in_float64(model: Any, seed: int, from_state: bool) -> None:
 def test_in_float32(model: Any, seed: int, scale: float) -> None:
     """The error is at most three times that of NumPy, also with harsh weights.
 
-    Gates of ONNX Runtime's LSTM, GRU and RNN are approximations, with errors of 1e-6.
+    Gates of ONNX Runtime's LSTM, GRU and RNN are approximations, with errors of 1e-6. Harsh weights
+    would multiply these, so such layers keep their own.
     """
     rng, body = np.random.default_rng(seed), getattr(model, "body", model)
     gates = [getattr(body, f"{name}_gate", "") for name in ("input", "forget")]
     unbounded = gates == ["sigmoid", "exp"] or has_relu(model)
+    mild = unbounded or Session(model).operators & {"LSTM", "GRU", "RNN"}
     for array in model.params.values():
-        array[...] = (array if unbounded else scale * array).astype(np.float32)
+        array[...] = (array if mild else scale * array).astype(np.float32)
     x = inputs(model, 3 if unbounded else 70, rng)
     exact, narrow = model(x), model.astype(np.float32)
     x = x if x.dtype.kind == "i" else x.astype(np.float32)
