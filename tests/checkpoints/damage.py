@@ -268,12 +268,12 @@ def kind(values: dict[str, Any], rng: np.random.Generator) -> str:
 
 def huge(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["config"]["vocab_size"] = 10 ** int(rng.integers(6, 30))
-    return r"config\.vocab_size: expected a (model of|whole number, .* below)"
+    return r"config\.vocab_size: expected a (model that fits|whole number, .* below)"
 
 
 def huge_cell(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["config"]["cell"]["options"]["hidden_size"] = 10 ** int(rng.integers(6, 30))
-    return r"config\.cell\.options\.hidden_size: expected a model of"
+    return r"config\.cell\.options\.hidden_size: expected a model that fits"
 
 
 def odd_cell(values: dict[str, Any], rng: np.random.Generator) -> str:

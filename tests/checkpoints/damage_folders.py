@@ -49,7 +49,7 @@ def wide(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["embedding_dim"] = width
     if "hidden_size" in values:
         values["hidden_size"] = width
-    return r"(embedding_dim: expected a model of|expected \d+, as in the stack)"
+    return r"(embedding_dim: expected a model that fits|expected \d+, as in the stack)"
 
 
 def odd_type(values: dict[str, Any], rng: np.random.Generator) -> str:

@@ -53,12 +53,12 @@ CONFIGS: list[tuple[str, Any, str]] = [
     ("lstm", lambda c: c["cell"]["options"].update(hidden_size=400), "as many numbers as its file"),
     ("lstm", lambda c: c["cell"]["options"].update(num_layers=50), "arrays in the file; got 50"),
     ("lstm", lambda c: c.update(vocab_size=530), "as many numbers as its file"),
-    ("paper", lambda c: c.update(num_blocks=10**8), "num_blocks: expected a model of"),
+    ("paper", lambda c: c.update(num_blocks=10**8), "num_blocks: expected a model that fits"),
     ("paper", lambda c: c.update(num_blocks=200, slstm_at=[]), "arrays in the file; got 200"),
     ("paper", lambda c: c["mlstm_block"]["mlstm"].update(proj_factor=1e9), "as many numbers as"),
     ("large", lambda c: c.update(ffn_proj_factor=9e8), "as many numbers as its file"),
     ("large", lambda c: c.update(ffn_round_up_to_multiple_of=10**9), "as many numbers as its file"),
-    ("large", lambda c: c.update(num_blocks=10**8), "num_blocks: expected a model of"),
+    ("large", lambda c: c.update(num_blocks=10**8), "num_blocks: expected a model that fits"),
 ]
 
 
