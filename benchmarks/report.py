@@ -94,14 +94,15 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
     if any(BEFORE in row for row in results.values()):
         others["before"] = BEFORE
     head = ["work", "compiled", "NumPy", "fastest peer", "its time"]
-    head += [f"{other} / {ours}" for other in others for ours in ("compiled", "NumPy")]
+    pairs = [(n, ours) for n in others for ours in ("compiled", "NumPy")]
+    pairs.remove(("floor", "NumPy"))  # the page has no room for it
+    head += [f"{other} / {ours}" for other, ours in pairs]
     summary, details = [], []
     for title, row in results.items():
         peer = best_peer(row)
         compiled, numpy, theirs = (time(middle(row, name)) for name in (COMPILED, NUMPY, peer))
-        ratios = [
-            ratio(row, n or peer, ours) for n in others.values() for ours in (COMPILED, NUMPY)
-        ]
+        of = {"compiled": COMPILED, "NumPy": NUMPY}
+        ratios = [ratio(row, others[other] or peer, of[ours]) for other, ours in pairs]
         summary.append([title, compiled, numpy, peer or "–", theirs, *ratios])
         details += [[title, *line] for line in lines(row)]
     return "\n".join(
