@@ -88,22 +88,22 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
     described = checked_text(metadata[HEADER_KEY], kept)
     if len(crcs) != len(kept) + 1 or crcs[0] != zlib.crc32(described):
         raise ValueError("the checksum of its names is not that of its names")
-    beside = Opened(data_path(path)) if any(each.external for each in kept) else file
+    data_file = Opened(data_path(path)) if any(each.external for each in kept) else file
     arrays = {
-        PREFIX + each.name: _stored(path, file, beside, each, crc)
+        PREFIX + each.name: _stored(path, file, data_file, each, crc)
         for each, crc in zip(kept, crcs[1:], strict=True)
     }
     return Tensors(arrays, metadata, True, ".onnx")
 
 
-def _stored(path: Path, file: Opened, beside: Opened, each: _Tensor, crc: int) -> Stored:
+def _stored(path: Path, file: Opened, data_file: Opened, each: _Tensor, crc: int) -> Stored:
     """Return the array of an initialiser, or raise an error if its bytes are not in a file."""
     dtypes = {number: name for name, number in NUMBERS.items()}
     if each.data_type not in dtypes or len(each.dims) > MAX_AXES or min(each.dims, default=0) < 0:
         raise ValueError(f"{each.name}: a dtype or shape that no parameter has")
     where, start, size = file, each.raw.start, each.raw.stop - each.raw.start
     if each.external:
-        where, path = beside, data_path(path)
+        where, path = data_file, data_path(path)
         if each.external.get("location") != path.name:
             got = f"{each.external.get('location')!r:.80}"
             raise CheckpointError(f"{each.name}: expected an array in {path.name}; got {got}")

@@ -2,7 +2,7 @@
 
 Within a layer, BLAS runs on one thread, and :func:`parallel_map` runs several: NumPy releases the
 interpreter lock. After a product on several threads, those of OpenBLAS wait in a loop
-that occupies a core for some milliseconds, so that the two kinds of threads delay each other.
+that occupies a core for a tenth of a second, so that the two kinds of threads delay each other.
 ``threadpoolctl`` limits BLAS.
 """
 

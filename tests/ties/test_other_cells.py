@@ -89,6 +89,17 @@ def test_over_arrays_too(kind: str, dtype: Any, monkeypatch: pytest.MonkeyPatch)
         tied(kind, dtype, (2, 5, 3, 4), [5, 2, 0], seed)
 
 
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+def test_few_steps_at_a_time(kind: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies and derivatives of long sequences are made for some steps at a time."""
+    for module in (parts, scan):
+        monkeypatch.setattr(module, "BLOCK", 30)
+    if not fast:
+        monkeypatch.setattr(scan, "compiled", lambda dtype: False)
+    tied(kind, np.float64, (3, 7, 3, 4), [7, 0, 4], 2)
+
+
 @pytest.fixture
 def groups_of_two_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "WORTH_THREADS", 0)

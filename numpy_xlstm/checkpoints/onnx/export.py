@@ -82,15 +82,15 @@ def to_onnx(
 def _write(model: Any, path: Path, options: Saving) -> None:
     """Write the graph of :func:`to_onnx` to a file, and large parameters to ``NAME.data``."""
     proto, kept = _described(model, options.dtype, options.step, options.tokenizer)
-    beside = data_path(path)
+    data_file = data_path(path)
     external = sum(array.nbytes for array in kept) > LARGEST
     with ExitStack() as files:
-        data = files.enter_context(replacing(beside)) if external else None
+        data = files.enter_context(replacing(data_file)) if external else None
         for tensor, array in zip(proto.graph.initializer, kept, strict=False):
             if data is None:
                 tensor.raw_data = array.tobytes()
                 continue
-            place = {"location": beside.name, "offset": data.tell(), "length": array.nbytes}
+            place = {"location": data_file.name, "offset": data.tell(), "length": array.nbytes}
             tensor.data_location = tensor.EXTERNAL
             for key, value in place.items():
                 tensor.external_data.add(key=key, value=str(value))
