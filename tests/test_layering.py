@@ -21,6 +21,7 @@ ORDER = (
     "models",
     "checkpoints",
     "training",
+    "experiments",
     "suite",
     "conformance",
     "cli",
