@@ -26,6 +26,13 @@ def random_strings(
     return np.where(np.arange(n.max()) < n[:, None], strings, PAD), n
 
 
+def ended(strings: Array, n: Array, mark: Array | int) -> tuple[Array, Array]:
+    """Return strings (B, T + 1) with a mark at their ends, and their lengths with it (B,)."""
+    strings = np.pad(strings, ((0, 0), (0, 1)))
+    strings[np.arange(len(n)), n] = mark
+    return strings, n + 1
+
+
 def gather(array: Array, at: Array) -> Array:
     """Return the entries of each row (B, T) at some positions (B, N), or the nearest to them."""
     return np.take_along_axis(array, np.clip(at, 0, array.shape[1] - 1), 1)
@@ -51,7 +58,7 @@ def answered(strings: Array, n: Array, answers: Array, m: Array | int = 1) -> Ba
     """
     answers = answers.reshape(len(answers), -1)
     inputs = np.full((len(n), (n + m).max() - 1), PAD)
-    inputs[:, : strings.shape[1]] = strings[:, : inputs.shape[1]]
+    inputs[:, : strings.shape[1]] = strings
     at = np.arange(inputs.shape[1]) - (n - 1)[:, None]
     mask = (at >= 0) & (at < np.reshape(m, (-1, 1)))
     return Batch(inputs, np.where(mask, gather(answers, at), PAD), mask)
