@@ -18,8 +18,7 @@ from numpy_xlstm.disk import replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
-from numpy_xlstm.experiments.models import MODELS
-from numpy_xlstm.numerics import did_you_mean
+from numpy_xlstm.experiments.models import ABLATION, MODELS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, ranks, read_log
 
@@ -39,7 +38,7 @@ processes. Results are the same up to rounding, which can change when a model le
 RESULT, CURVE = "result.json", "curve.svg"
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "model": ("NAME", "slstm", ", ".join(MODELS)),
+    "model": ("NAME", None, f"{', '.join(MODELS)}; of ablation: {', '.join(ABLATION)}"),
     "minutes": (positive, None, "time limit"),
     "steps": (natural, None, "number of steps (default: those of the experiment)"),
     "seed": (whole(0), 0, "seed of model and training"),
@@ -72,8 +71,15 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     comm = ranks.world()
     given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
-    with display.silent_unless(ranks.writes(comm)):
-        return _run({name: value for name, value in given.items() if value is not None}, comm)
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        with display.silent_unless(ranks.writes(comm)):
+            return _run(given, comm)
+    except (OptionError, FileNotFoundError) as error:
+        first, _, rest = str(error).partition("directory:")
+        if first:
+            raise
+        raise type(error)(("--resume:" if "resume" in given else "--out:") + rest) from error
 
 
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
@@ -120,15 +126,12 @@ Begun = tuple[dict[str, Any], trials.TrainingState, dict[str, Any], Run | None]
 def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
     """Begin a trial with the given options."""
     if "name" not in given:
-        raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}; got none")
+        raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
     experiment = catalogue.find(given["name"])
-    chosen: dict[str, Any] = {"model": "slstm", "seed": 0, "steps": experiment.steps}
+    model = next(iter(experiment.models))
+    chosen: dict[str, Any] = {"model": model, "seed": 0, "steps": experiment.steps}
     chosen = dict.fromkeys(CHOSEN) | chosen | {n: given[n] for n in CHOSEN if n in given}
-    if chosen["model"] not in MODELS:
-        hint = did_you_mean(chosen["model"], MODELS)
-        raise OptionError(
-            f"--model: expected one of {', '.join(MODELS)}; got {chosen['model']!r}{hint}"
-        )
+    catalogue.known("--model", chosen["model"], experiment.models)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
     state, curriculum = trials.begin(experiment, chosen["model"], chosen["seed"])
@@ -144,12 +147,10 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
         raise OptionError(
             f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
         )
-    kept = Run.resume(given["resume"], decays=trials.DECAYS, comm=comm)
+    kept = Run.resume(given["resume"], decays=trials.decays, comm=comm)
     chosen, curriculum = (kept.notes.get(name) for name in ("experiment", "curriculum"))
     if not isinstance(chosen, dict) or chosen.keys() != set(CHOSEN):
-        raise CheckpointError(
-            f"{kept.directory}: expected a trial of an experiment; got another run"
-        )
+        raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")
     CURRICULUM("training.notes.curriculum", curriculum)
     optional(SECONDS)("training.notes.experiment.minutes", chosen["minutes"])
     COUNT("training.notes.experiment.steps", chosen["steps"])

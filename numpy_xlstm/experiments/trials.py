@@ -1,5 +1,6 @@
 """A trial: one model is trained on one experiment with one seed."""
 
+import math
 import platform
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,8 @@ from numpy_xlstm._version import __version__
 from numpy_xlstm.experiments.catalogue import Experiment
 from numpy_xlstm.experiments.models import build_model
 from numpy_xlstm.experiments.tasks import Length
+from numpy_xlstm.layers import Recurrent
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import (
     AdamW,
     Batch,
@@ -35,8 +38,15 @@ VALIDATION, TEST = 1_000_000_001, 1_000_000_002
 ROWS = 64
 """Number of sequences that a validation computes at a time."""
 
-DECAYS = official_decay()
-"""The decay rule of all models: weights decay, but neither those of norms nor the embedding."""
+SCALES = {"squared error": 1.0, "bits per character": math.log(2)}
+"""Units of losses."""
+
+OFFICIAL = official_decay()
+
+
+def decays(name: str, array: Array) -> bool:
+    """Return whether a parameter decays: by the official rule, and the weights of LSTM cells."""
+    return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
 
 
 def begin(experiment: Experiment, model: str, seed: int) -> tuple[TrainingState, dict[str, Any]]:
@@ -47,7 +57,7 @@ def begin(experiment: Experiment, model: str, seed: int) -> tuple[TrainingState,
     """
     rng = np.random.default_rng(seed)
     built = build_model(model, experiment.vocabulary, rng=rng)
-    optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=0.1, decays=DECAYS)
+    optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=0.1, decays=decays)
     longest = min(experiment.first, experiment.train[1])
     return TrainingState(built, optimizer, rng), {"longest": longest, "losses": [], "grown": []}
 
@@ -74,11 +84,14 @@ def trial(
     A validation is the error on the lengths of the test, see :func:`measure`. State and curriculum
     are changed in place; the following steps depend on nothing else.
     """
+    if state.validations and state.validations[-1][1] <= experiment.solved:
+        return
 
     def batches() -> Iterator[Batch]:
         while True:
             length = experiment.train[0], curriculum["longest"]
-            yield sample(experiment, state, length)
+            batch = experiment.sample(state.rng, experiment.batch, length)
+            yield _like(batch, state.model)
 
     options: Any = {"schedule": warmup_cosine(0.1, 0.01), "max_norm": 1.0, "comm": comm}
     for progress in train(state, batches(), Budget(steps), **options):
@@ -93,18 +106,10 @@ def trial(
             return
 
 
-def sample(
-    experiment: Experiment,
-    state: TrainingState,
-    length: Length,
-    rng: np.random.Generator | None = None,
-    rows: int | None = None,
-) -> Batch:
-    """Return a batch of the task, by default of the training, in the dtype of the model."""
-    batch = experiment.sample(rng or state.rng, rows or experiment.batch, length)
-    if experiment.vocabulary is None:
-        batch = batch._replace(inputs=batch.inputs.astype(state.model.dtype))
-    return batch
+def _like(batch: Batch, model: Recurrent) -> Batch:
+    """Return a batch whose points have the dtype of a model."""
+    is_points = batch.inputs.dtype.kind == "f"
+    return batch._replace(inputs=batch.inputs.astype(model.dtype)) if is_points else batch
 
 
 def measure(
@@ -115,18 +120,19 @@ def measure(
     sequences: int,
     comm: ranks.Comm | None = None,
 ) -> float:
-    """Return the error on random sequences: 1 − rescaled accuracy, or the mean squared error."""
+    """Return the error on random sequences: 1 minus the rescaled accuracy, or the mean loss."""
+    task = experiment.held_out or experiment.sample
     rng, wrong, counted = np.random.default_rng(seed), 0.0, 0
     for _ in range(sequences // ROWS):
-        batch = sample(experiment, state, length, rng, ROWS).rows(ranks.rank_rows(ROWS, comm))
-        y, _ = state.model(batch.inputs)
-        if experiment.vocabulary is None:
-            wrong += loss_and_gradient(y, batch)[0] * batch.num_targets
+        rows = task(rng, ROWS, length).rows(ranks.rank_rows(ROWS, comm))
+        y, _ = state.model(_like(rows, state.model).inputs)
+        if experiment.metric == "accuracy":
+            wrong += np.count_nonzero((y.argmax(axis=-1) != rows.targets)[rows.mask])
         else:
-            wrong += np.count_nonzero((y.argmax(axis=-1) != batch.targets)[batch.mask])
-        counted += batch.num_targets
+            wrong += loss_and_gradient(y, rows)[0] * rows.num_targets
+        counted += rows.num_targets
     error = ranks.total(wrong, comm) / ranks.total(counted, comm)
-    return error if experiment.vocabulary is None else error / (1 - experiment.chance)
+    return error / SCALES.get(experiment.metric, 1 - experiment.chance)
 
 
 def result(
@@ -145,6 +151,7 @@ def result(
     errors = {
         name: measure(experiment, state, length, TEST, 1024, comm)
         for name, length in lengths.items()
+        if name == "test" or length != experiment.test
     }
     settings = {
         name: getattr(experiment, name)
@@ -171,5 +178,5 @@ def result(
 
 
 def score(metric: str, error: float) -> float:
-    """Return the number that is shown: the rescaled accuracy, or the squared error itself."""
+    """Return the number that is shown for an error: the rescaled accuracy, or the error itself."""
     return 1 - error if metric == "accuracy" else error
