@@ -93,8 +93,8 @@ def _recall(pairs: int, steps: int) -> Experiment:
 
 EXPERIMENTS = {
     "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
-    "recall-64-4": _recall(4, 1500),
-    "recall-128-8": _recall(8, 1500),
+    "recall-64-4": _recall(4, 1000),
+    "recall-128-8": _recall(8, 1200),
     "nearest-neighbour": _of(
         "nearest-neighbour",
         "sLSTM and mLSTM revise a stored value; LSTM does less well",
