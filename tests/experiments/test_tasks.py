@@ -1,7 +1,7 @@
 """Each task is equal to a plain definition of it, row by row."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -124,7 +124,7 @@ def solve_equation(w: String) -> String:
     return [9 + x for x in range(5) if 9 + value(f" +-*=(){x} 01234", left) == right]
 
 
-DEFINITIONS = {
+DEFINITIONS: dict[str, Callable[[String], String]] = {
     "parity": parity,
     "even-pairs": even_pairs,
     "cycle-navigation": cycle_navigation,
