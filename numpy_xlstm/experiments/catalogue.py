@@ -86,7 +86,9 @@ def _recall(pairs: int, steps: int) -> Experiment:
         grow=1,
         below=0.3,
         lr=3e-3,
+        solved=0.003,
         steps=steps,
+        batch=256 // pairs,
         minutes=10.0,
     )
 

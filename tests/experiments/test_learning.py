@@ -1,0 +1,74 @@
+"""Models learn the tasks, and do not if one gradient is wrong: with ``--learning`` only.
+
+Each training takes about a minute on one core.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.experiments import trials
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.numerics.memory import keep_freed_memory
+
+
+@pytest.fixture(autouse=True)
+def _only_if_asked_for(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--learning"):
+        pytest.skip("takes minutes: needs --learning")
+    keep_freed_memory()
+
+
+def zero_gradient(model: Any, part: str) -> None:
+    """Make the gradients of some parameters 0, as if the backward had forgotten them."""
+    right = model.compute_backward
+
+    def wrong(*args: Any) -> Any:
+        dx, dstate0, grads = right(*args)
+        broken = [name for name in grads if part in name]
+        assert broken
+        return dx, dstate0, grads | {name: np.zeros_like(grads[name]) for name in broken}
+
+    model.compute_backward = wrong
+
+
+def error_after(name: str, model: str, steps: int, broken: str = "", **changes: Any) -> float:
+    """Return the error of the test after a training, with a broken gradient if one is given."""
+    experiment = EXPERIMENTS[name]._replace(**changes)
+    state, curriculum = trials.begin(experiment, model, 0)
+    if broken:
+        zero_gradient(state.model, broken)
+    for _ in trials.trial(experiment, state, curriculum, steps):
+        pass
+    return trials.measure(experiment, state, experiment.test, trials.TEST, 1024)
+
+
+def test_an_slstm_learns_parity_and_answers_for_longer_sequences() -> None:
+    assert error_after("parity", "slstm", EXPERIMENTS["parity"].steps) <= 0.01
+
+
+def test_without_the_gradient_of_its_recurrence_it_does_not() -> None:
+    assert error_after("parity", "slstm", 600, "recurrent_kernel") > 0.9
+
+
+PAIRS = {"train": (1, 2), "test": (2, 2), "steps": 300}
+POINTS = {"train": (1, 7), "test": (7, 7), "steps": 400}
+
+
+def test_an_mlstm_learns_to_recall() -> None:
+    assert error_after("recall-64-4", "mlstm", **PAIRS) < 0.1
+
+
+@pytest.mark.parametrize("part", ["k_proj", "conv1d", "v_proj"])
+def test_without_the_gradient_of_its_keys_it_does_not(part: str) -> None:
+    assert error_after("recall-64-4", "mlstm", broken=part, **PAIRS) > 0.3
+
+
+def test_an_slstm_finds_the_nearest_neighbour() -> None:
+    assert error_after("nearest-neighbour", "slstm", **POINTS) < 0.03
+
+
+@pytest.mark.parametrize("part", ["recurrent_kernel", "zgate", "igate", "fgate"])
+def test_without_the_gradient_of_its_gates_it_does_not(part: str) -> None:
+    assert error_after("nearest-neighbour", "slstm", broken=part, **POINTS) > 0.04
