@@ -20,7 +20,7 @@ from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.models import ABLATION, MODELS
 from numpy_xlstm.numerics.memory import keep_freed_memory
-from numpy_xlstm.training import Progress, Run, ranks, read_log
+from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 
 DESCRIPTION = """\
 Train a small model on a task, with sequences that grow while it learns, and test it on other
@@ -119,7 +119,7 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     return 0
 
 
-Begun = tuple[dict[str, Any], trials.TrainingState, dict[str, Any], Run | None]
+Begun = tuple[dict[str, Any], TrainingState, dict[str, Any], Run | None]
 """Chosen options, state, curriculum, and directory if there is one."""
 
 
@@ -200,7 +200,9 @@ def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any
     figure = Figure(figsize=(7, 6), layout="constrained")
     losses, scores, lengths = figure.subplots(3, 1, sharex=True)
     steps = [entry["step"] for entry in entries]
-    losses.plot(steps, display.smoothed([entry["loss"] for entry in entries], len(steps) / 50))
+    losses.plot(
+        steps, display.smoothed(np.array([entry["loss"] for entry in entries]), len(steps) / 50)
+    )
     losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
     at, errors = zip(*found["curve"], strict=True)
     scores.plot(at, [trials.score(metric, error) for error in errors], "o-", markersize=3)

@@ -110,7 +110,7 @@ class SmallModel(LanguageModel):
         super().__init__(vocabulary or 1, width, body, head_bias=not official, **known)
         self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
         if vocabulary is None:
-            self.embedding: Any = Linear(POINT, width, dtype=body.dtype, **known)
+            self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)
         elif official:
             self.embedding = small_init(self.embedding, width, known["rng"])
             self.head = small_init(self.head, width, known["rng"])
