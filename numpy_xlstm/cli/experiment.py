@@ -95,13 +95,12 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     known: Any = {"steps": chosen["steps"], "comm": comm}
     show = _display(experiment, chosen["steps"], curriculum)
     with deferred_interrupt() as interrupted:
-        for progress in trials.trial(experiment, state, curriculum, **known):
+        trial = trials.trial(experiment, state, curriculum, **known)
+        for progress in trial if state.elapsed < seconds else ():
             if kept is not None:
                 kept.add(progress)
             show(progress)
-            if ranks.total(interrupted(), comm):
-                break
-            if state.elapsed >= seconds:  # the same on all ranks
+            if ranks.total(interrupted(), comm) or state.elapsed >= seconds:
                 break
         if kept is not None:
             kept.save()
@@ -200,12 +199,11 @@ def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any
     figure = Figure(figsize=(7, 6), layout="constrained")
     losses, scores, lengths = figure.subplots(3, 1, sharex=True)
     steps = [entry["step"] for entry in entries]
-    losses.plot(
-        steps, display.smoothed(np.array([entry["loss"] for entry in entries]), len(steps) / 50)
-    )
+    loss = np.array([entry["loss"] for entry in entries])
+    losses.plot(steps, display.smoothed(loss, len(steps) / 50))
     losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
-    at, errors = zip(*found["curve"], strict=True)
-    scores.plot(at, [trials.score(metric, error) for error in errors], "o-", markersize=3)
+    curve = [(step, trials.score(metric, error)) for step, error in found["curve"]]
+    scores.plot(*np.reshape(curve, (-1, 2)).T, "o-", markersize=3)
     low, high = settings["test"]
     scores.set(ylabel=f"{metric},\nlengths {low} to {high}")
     grown = [0, *found["grown"], steps[-1]]

@@ -106,7 +106,7 @@ EXPERIMENTS = {
         grow=4,
         below=0.02,
         lr=3e-3,
-        steps=2500,
+        steps=1500,
         solved=0.0,
         metric="squared error",
     ),
