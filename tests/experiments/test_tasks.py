@@ -27,9 +27,11 @@ SEEDS = st.integers(0, 2**32)
 LENGTHS = st.tuples(st.integers(1, 12), st.integers(0, 12)).map(lambda p: (p[0], p[0] + p[1]))
 
 
-def rows(name: str, seed: int, lengths: tuple[int, int]) -> Iterator[tuple[list[int], list[int]]]:
+def rows(
+    name: str, seed: int, lengths: tuple[int, int], count: int = 20
+) -> Iterator[tuple[list[int], list[int]]]:
     """Yield the string of each row and its answer, after a check of the layout."""
-    batch = make(name, seed, 20, lengths)
+    batch = make(name, seed, count, lengths)
     assert batch.mask is not None
     assert batch.inputs.shape == batch.targets.shape == batch.mask.shape
     last = 0
@@ -169,6 +171,19 @@ def test_answers_are_those_of_the_definition(
 def test_a_majority_of_more_than_the_vocabulary() -> None:
     _, targets, mask = parts(make("majority-count", 0, 2, (6000, 6000)))
     assert targets[mask].tolist() == [63, 63]
+
+
+def test_each_symbol_of_the_repetition_may_be_missing() -> None:
+    places = {string.index(10) for string, _ in rows("missing-duplicate", 0, (5, 5), 100)}
+    assert places == {5, 6, 7, 8, 9}
+
+
+def test_a_pop_of_an_empty_stack_does_nothing() -> None:
+    popped = 0
+    for string, answer in rows("stack-manipulation", 0, (6, 6), 4000):
+        assert answer == stack_manipulation(string)
+        popped += string[1:3] == [9, 9] and 9 not in string[3:]
+    assert popped > 9
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def modular_arithmetic(rng: np.random.Generator, batch: int, length: Length) -> 
     steps = np.arange(n.max())
     terms = np.where(steps % 2, rng.integers(PLUS, EQUALS, shape), rng.integers(5, 10, shape))
     strings, ends = ended(np.where(steps < n[:, None], terms, PAD), n, EQUALS)
-    digits = np.maximum(strings[:, ::2] - 5, 0)  # 0 at the padding, which thus adds nothing
+    digits = strings[:, ::2] - 5  # −5 at the padding, which is 0 modulo 5 and adds nothing
     total, product = np.zeros_like(n), digits[:, 0]
     for operator, digit in zip(strings[:, 1:-1:2].T, digits[:, 1:].T, strict=True):
         times = operator == TIMES
