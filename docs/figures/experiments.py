@@ -118,22 +118,31 @@ def draw(runs: Path) -> None:
         return load_checkpoint(runs / trial / "checkpoint.npz").model.astype(np.float64)
 
     def parity() -> None:
-        model, bits = model_of("parity-slstm-0"), np.random.default_rng(1).integers(1, 3, (1, 48))
+        model, rng = model_of("parity-slstm-0"), np.random.default_rng(1)
+        bits = rng.integers(1, 3, (1, 1000))
         answer = np.cumsum(bits[0] == 2) % 2
-        memories = [np.array([s[n].slstm.h[0] for s in states(model, bits)]) for n in (0, 1)]
-        units = [following(memory, answer, 6) for memory in memories]
-        shown = np.concatenate([m[:, u] for m, u in zip(memories, units, strict=True)], axis=1)
-        shown = shown / np.abs(shown).max(axis=0)
-        signs = np.sign((shown * (answer[:, None] - 0.5)).sum(axis=0))
-        figure = Figure(figsize=(10, 4), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 4))
-        above.step(np.arange(48), answer, where="post", color=FIRST)
-        above.set(yticks=[0, 1], yticklabels=["even", "odd"], title="parity of the bits so far")
-        mesh = below.pcolormesh((shown * signs).T, cmap=shades(BLUE, WHITE, BROWN), vmin=-1, vmax=1)
-        below.set(ylabel="unit", yticks=[], title="h of units of both blocks, largest is 1")
-        below.set_xticks(np.arange(48) + 0.5, [str(bit - 1) for bit in bits[0]])
+        h = np.array([np.concatenate([b.slstm.h[0] for b in s]) for s in states(model, bits)])
+        window, later = slice(16, 64), slice(64, None)
+        inputs = np.column_stack((h, np.ones(len(h))))
+        direction = np.linalg.lstsq(inputs[later], answer[later], rcond=None)[0]
+        units = following(h[later], answer[later], 10)
+        moved = h[:, units] - h[later, units].mean(axis=0)
+        shown = moved * np.sign(moved[later].T @ (answer[later] - 0.5))
+        figure = Figure(figsize=(10, 4.5), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+        steps = np.arange(48) + 0.5
+        above.step(steps, answer[window], where="mid", color=INK, label="parity of the bits so far")
+        above.plot(steps, (inputs @ direction)[window], "o", color=FIRST, label="fitted to h")
+        above.set(yticks=[0, 1], yticklabels=["even", "odd"], ylim=(-0.5, 1.5))
+        above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.4), ncols=2)
+        largest = np.abs(shown[window]).max(axis=0)
+        colours = shades(BLUE, WHITE, BROWN)
+        mesh = below.pcolormesh((shown[window] / largest).T, cmap=colours, vmin=-1, vmax=1)
+        below.set(ylabel="unit of h", yticks=[], xlabel="bit")
+        below.set_xticks(steps, [str(bit - 1) for bit in bits[0, window]])
         below.tick_params(axis="x", length=0, labelcolor=INK)
-        below.grid(visible=False)
+        for axes in (above, below):
+            axes.grid(visible=False)
         figure.colorbar(mesh, ax=below, pad=0.01)
         save(figure, "parity-state.svg")
 
@@ -155,7 +164,9 @@ def draw(runs: Path) -> None:
         mesh = above.pcolormesh(shown, cmap=shades(BLUE, WHITE, BROWN), vmin=-most, vmax=most)
         above.set_yticks(np.arange(4) + 0.5, [f"key {key + 1}" for key in keys])
         above.grid(visible=False)
-        above.set(ylabel="query for", title="how much of the value of each step is read")
+        above.set(ylabel="query for", title="weight with which each step is read")
+        for step in range(1, 8, 2):
+            above.text(step + 0.5, -0.25, f"{step // 2 + 1}", ha="center", color=INK)
         figure.colorbar(mesh, ax=above, pad=0.01)
         steps = np.arange(len(i)) + 0.5
         below.plot(steps, i, color=SECOND, label="input gate, ĩ")
