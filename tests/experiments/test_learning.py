@@ -5,7 +5,6 @@ Each training takes about a minute on one core.
 
 from typing import Any
 
-import numpy as np
 import pytest
 
 from numpy_xlstm.experiments import trials
@@ -20,25 +19,27 @@ def _only_if_asked_for(request: pytest.FixtureRequest) -> None:
     keep_freed_memory()
 
 
-def zero_gradient(model: Any, part: str) -> None:
-    """Make the gradients of some parameters 0, as if the backward had forgotten them."""
+def break_gradient(model: Any, part: str, factor: float) -> None:
+    """Multiply the gradients of some parameters, as a mistake in the backward does."""
     right = model.compute_backward
 
     def wrong(*args: Any) -> Any:
         dx, dstate0, grads = right(*args)
         broken = [name for name in grads if part in name]
         assert broken
-        return dx, dstate0, grads | {name: np.zeros_like(grads[name]) for name in broken}
+        return dx, dstate0, grads | {name: factor * grads[name] for name in broken}
 
     model.compute_backward = wrong
 
 
-def error_after(name: str, model: str, steps: int, broken: str = "", **changes: Any) -> float:
-    """Return the error of the test after a training, with a broken gradient if one is given."""
+def error_after(
+    name: str, model: str, steps: int, broken: str = "", factor: float = 0.0, **changes: Any
+) -> float:
+    """Return the error of the test after some steps, with a broken gradient if one is given."""
     experiment = EXPERIMENTS[name]._replace(**changes)
     state, curriculum = trials.begin(experiment, model, 0)
     if broken:
-        zero_gradient(state.model, broken)
+        break_gradient(state.model, broken, factor)
     for progress in trials.trial(experiment, state, curriculum, experiment.steps):
         if progress.step == steps:
             break
@@ -50,7 +51,7 @@ def test_an_slstm_learns_parity_and_answers_for_longer_sequences() -> None:
 
 
 def test_without_the_gradient_of_its_recurrence_it_does_not() -> None:
-    assert error_after("parity", "slstm", 600, "recurrent_kernel") > 0.9
+    assert error_after("parity", "slstm", EXPERIMENTS["parity"].steps, "recurrent_kernel") > 0.8
 
 
 PAIRS: dict[str, Any] = {"train": (1, 2), "test": (2, 2), "solved": 0.02}
@@ -61,15 +62,13 @@ def test_an_mlstm_learns_to_recall() -> None:
     assert error_after("recall-64-4", "mlstm", 350, **PAIRS) < 0.1
 
 
-@pytest.mark.parametrize("part", ["k_proj", "conv1d", "v_proj"])
-def test_without_the_gradient_of_its_keys_it_does_not(part: str) -> None:
-    assert error_after("recall-64-4", "mlstm", 350, part, **PAIRS) > 0.3
+def test_with_the_wrong_sign_of_the_gradient_of_q_it_does_not() -> None:
+    assert error_after("recall-64-4", "mlstm", 350, "q_proj", -1.0, **PAIRS) > 0.3
 
 
 def test_an_slstm_finds_the_nearest_neighbour() -> None:
     assert error_after("nearest-neighbour", "slstm", 500, **POINTS) < 0.03
 
 
-@pytest.mark.parametrize("part", ["recurrent_kernel", "zgate", "igate", "fgate"])
-def test_without_the_gradient_of_its_gates_it_does_not(part: str) -> None:
-    assert error_after("nearest-neighbour", "slstm", 500, part, **POINTS) > 0.04
+def test_with_the_wrong_sign_of_the_gradient_of_a_gate_it_does_not() -> None:
+    assert error_after("nearest-neighbour", "slstm", 500, "igate", -1.0, **POINTS) > 0.05
