@@ -154,10 +154,8 @@ def build_model(
 
     Examples
     --------
-    >>> {name: build_model(name, 3).num_parameters for name in MODELS}
-    {}
-    >>> {name: build_model(name, 256).num_parameters for name in ABLATION}
-    {}
+    >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
+    [116672, 56132, 117323]
     """
     body = BODIES[check_choice("model", name, BODIES)]
     rng = np.random.default_rng() if rng is None else rng
