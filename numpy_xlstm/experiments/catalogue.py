@@ -95,7 +95,7 @@ def _recall(pairs: int, steps: int) -> Experiment:
 
 EXPERIMENTS = {
     "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
-    "recall-64-4": _recall(4, 1000),
+    "recall-64-4": _recall(4, 1500),
     "recall-128-8": _recall(8, 1200),
     "nearest-neighbour": _of(
         "nearest-neighbour",
