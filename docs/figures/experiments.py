@@ -25,7 +25,7 @@ RESULTS, PAGE = DOCS / "experiments", DOCS / "experiments.md"
 PUBLISHED: dict[str, dict[str, float]] = {"parity": {"slstm": 1.0, "mlstm": 0.04}}
 """Rescaled accuracies of the xLSTM paper (Figure 4)."""
 
-SENT = "| experiment | model | seeds | result | least to most | published | minutes | steps |"
+HEADER = "| experiment | model | seeds | result | least to most | published | minutes | steps |"
 
 
 def results() -> dict[tuple[str, str], list[dict[str, Any]]]:
@@ -39,7 +39,7 @@ def results() -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 def table() -> str:
     """Return the table of the results, a row for each experiment and model."""
-    lines = [SENT, "|---|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [HEADER, "|---|---|--:|--:|--:|--:|--:|--:|"]
     order = list(EXPERIMENTS)
     found = results()
     for (name, model), trials in sorted(found.items(), key=lambda entry: order.index(entry[0][0])):
