@@ -6,16 +6,16 @@ from which the tables of the page are made; without RUNS, only the tables. Needs
 """
 
 import json
-import re
 import sys
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import load_checkpoint
-from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS, LANGUAGES
 from numpy_xlstm.experiments.trials import score
 from numpy_xlstm.numerics import Array, log_sigmoid
 
@@ -25,10 +25,10 @@ RESULTS, PAGE = DOCS / "experiments", DOCS / "experiments.md"
 PUBLISHED: dict[str, dict[str, float]] = {"parity": {"slstm": 1.0, "mlstm": 0.04}}
 """Rescaled accuracies of the xLSTM paper (Figure 4)."""
 
-HEADER = "| experiment | model | seeds | result | least to most | published | minutes | steps |"
+Results = dict[tuple[str, str], list[dict[str, Any]]]
 
 
-def results() -> dict[tuple[str, str], list[dict[str, Any]]]:
+def results() -> Results:
     """Return the committed results of all seeds, by experiment and model."""
     found = defaultdict(list)
     for file in sorted(RESULTS.glob("*.json")):
@@ -37,35 +37,60 @@ def results() -> dict[tuple[str, str], list[dict[str, Any]]]:
     return found
 
 
-def table() -> str:
-    """Return the table of the results, a row for each experiment and model."""
-    lines = [HEADER, "|---|---|--:|--:|--:|--:|--:|--:|"]
-    order = list(EXPERIMENTS)
-    found = results()
-    for (name, model), trials in sorted(found.items(), key=lambda entry: order.index(entry[0][0])):
-        scores = [score(trial["metric"], trial["errors"]["test"]) for trial in trials]
-        minutes = np.mean([trial["seconds"] for trial in trials]) / 60
-        steps = np.mean([trial["trained_steps"] for trial in trials])
-        published = PUBLISHED.get(name, {}).get(model)
-        cells = (
-            f"`{name}`",
-            model,
-            f"{len(trials)}",
-            f"{np.mean(scores):.3f}",
-            f"{min(scores):.3f} to {max(scores):.3f}",
-            "" if published is None else f"{published:.2f}",
-            f"{minutes:.1f}",
-            f"{steps:,.0f}",
-        )
+def rows(found: Results, names: Collection[str]) -> str:
+    """Return a table with a row for each experiment and model, and the spread over the seeds."""
+    lines = [
+        "| experiment | model | seeds | mean | least to most | published | steps | minutes |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name in names:
+        for model in EXPERIMENTS[name].models:
+            if not (trials := found.get((name, model))):
+                continue
+            scores = [score(trial["metric"], trial["errors"]["test"]) for trial in trials]
+            published = PUBLISHED.get(name, {}).get(model)
+            cells = (
+                f"`{name}`",
+                f"`{model}`",
+                f"{len(trials)}",
+                f"{np.mean(scores):.3f}",
+                f"{min(scores):.3f} to {max(scores):.3f}",
+                "" if published is None else f"{published:.2f}",
+                f"{np.mean([trial['trained_steps'] for trial in trials]):,.0f}",
+                f"{np.mean([trial['seconds'] for trial in trials]) / 60:.1f}",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def languages(found: Results) -> str:
+    """Return a table with a row for each formal language, and a column for each model."""
+    names = [name for name in LANGUAGES if any(task == name for task, _ in found)]
+    models = [m for m in EXPERIMENTS["parity"].models if any((n, m) in found for n in names)]
+    lines = ["| task | " + " | ".join(f"`{model}`" for model in models) + " |"]
+    lines.append("|---|" + "--:|" * len(models))
+    for name in names:
+        cells = [f"`{name}`"]
+        for model in models:
+            scores = [1 - trial["errors"]["test"] for trial in found.get((name, model), [])]
+            cells.append(f"{np.mean(scores):.2f}" if scores else "")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def with_tables(page: str) -> str:
     """Return the text of the page with the tables of the committed results."""
-    return re.sub(
-        r"(?<=<!-- results -->\n\n).*?(?=\n\n<!-- end -->)", lambda _: table(), page, flags=re.S
-    )
+    found = results()
+    tables = {
+        "results": rows(found, [n for n in EXPERIMENTS if n not in (*LANGUAGES, "ablation")]),
+        "ablation": rows(found, ["ablation"]),
+        "languages": languages(found),
+    }
+    for name, table in tables.items():
+        start, end = f"<!-- {name} -->\n\n", "\n\n<!-- end -->"
+        head, _, rest = page.partition(start)
+        page = head + start + table + end + rest.partition(end)[2]
+    return page
 
 
 def states(model: Any, inputs: Array) -> list[Any]:
@@ -197,7 +222,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         folder = Path(sys.argv[1])
         RESULTS.mkdir(exist_ok=True)
-        for file in sorted(folder.glob("*/result.json")):
+        for file in sorted(folder.glob("*-[0-9]/result.json")):
             text = json.dumps(json.loads(file.read_text("utf-8")))
             (RESULTS / f"{file.parent.name}.json").write_text(text + "\n", "utf-8")
         draw(folder)
