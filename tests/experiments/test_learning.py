@@ -1,6 +1,6 @@
 """Models learn the tasks, and do not if one gradient is wrong: with ``--learning`` only.
 
-Each training takes about a minute on one core.
+Each training takes from ten seconds to a minute on one core.
 """
 
 from typing import Any
@@ -62,8 +62,8 @@ def test_an_mlstm_learns_to_recall() -> None:
     assert error_after("recall-64-4", "mlstm", 350, **PAIRS) < 0.1
 
 
-def test_with_the_wrong_sign_of_the_gradient_of_q_it_does_not() -> None:
-    assert error_after("recall-64-4", "mlstm", 350, "q_proj", -1.0, **PAIRS) > 0.3
+def test_with_the_wrong_sign_of_the_gradients_of_q_k_and_v_it_does_not() -> None:
+    assert error_after("recall-64-4", "mlstm", 350, "_proj.", -1.0, **PAIRS) > 0.5
 
 
 def test_an_slstm_finds_the_nearest_neighbour() -> None:
