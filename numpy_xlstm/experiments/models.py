@@ -76,6 +76,13 @@ MODELS: dict[str, Body] = {
 }
 """Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
 
+POINT_MODELS = MODELS | {
+    "slstm": blocks(64, [0, 1], 2, 4),
+    "mlstm": blocks(64, [], 2, 4),
+    "xlstm": blocks(64, [1], 2, 4),
+}
+"""Models of points, with four heads: what is kept for different times needs gates of its own."""
+
 ABLATION: dict[str, Body] = {
     "layers": layers(LSTM, 117, 117, 4),
     "residual": residual(117, None, 4),
@@ -157,7 +164,8 @@ def build_model(
     >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
     [116672, 56132, 117323]
     """
-    body = BODIES[check_choice("model", name, BODIES)]
+    check_choice("model", name, BODIES)
+    body = BODIES[name] if vocabulary is not None else POINT_MODELS[name]
     rng = np.random.default_rng() if rng is None else rng
     return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
 
