@@ -96,7 +96,7 @@ def _recall(pairs: int, steps: int) -> Experiment:
 EXPERIMENTS = {
     "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
     "recall-64-4": _recall(4, 1500),
-    "recall-128-8": _recall(8, 1200),
+    "recall-128-8": _recall(8, 2000),
     "nearest-neighbour": _of(
         "nearest-neighbour",
         "sLSTM and mLSTM revise a stored value; LSTM does less well",
@@ -119,7 +119,7 @@ EXPERIMENTS = {
         first=128,
         lr=3e-3,
         batch=16,
-        steps=400,
+        steps=250,
         solved=0.0,
         metric="bits per character",
         held_out=part_of_text(False),
