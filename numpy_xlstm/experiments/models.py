@@ -76,12 +76,8 @@ MODELS: dict[str, Body] = {
 }
 """Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
 
-POINT_MODELS = MODELS | {
-    "slstm": blocks(64, [0, 1], 2, 4),
-    "mlstm": blocks(64, [], 2, 4),
-    "xlstm": blocks(64, [1], 2, 4),
-}
-"""Models of points, with four heads: what is kept for different times needs gates of its own."""
+POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
+"""Models of points. The mLSTM has four heads: what is kept for different times needs other gates."""
 
 ABLATION: dict[str, Body] = {
     "layers": layers(LSTM, 117, 117, 4),
