@@ -77,7 +77,7 @@ MODELS: dict[str, Body] = {
 """Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
 
 POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
-"""Models of points. The mLSTM has four heads: what is kept for different times needs other gates."""
+"""Models of points. An mLSTM with four heads keeps things for different times."""
 
 ABLATION: dict[str, Body] = {
     "layers": layers(LSTM, 117, 117, 4),
