@@ -198,7 +198,9 @@ class Recurrence:
         memory = np.empty((T + 1, *start[1:].shape), gates.dtype)
         h[0], memory[0] = start[0], start[1:]
         if compiled(gates.dtype):
-            for_each_part(self.loop, gates, R, units, h, memory, ends)
+            for_each_part(
+                self.loop, range(gates.shape[1]), gates.size, gates, R, units, h, memory, ends
+            )
         else:
             self.array_loop(gates, R, units, h, memory, ends)
         y = by_row(h[1:], R, B)
@@ -245,7 +247,8 @@ class Recurrence:
         d, dgates = np.zeros_like(dlast), np.empty_like(gates)
         kept = gates, np.ascontiguousarray(R.swapaxes(1, 2)), units, memory, ends
         if P > 1 or compiled(gates.dtype):
-            for_each_part(self.loop_backward, *kept, dy, dlast, d, dgates)
+            parts = range(gates.shape[1])
+            for_each_part(self.loop_backward, parts, gates.size, *kept, dy, dlast, d, dgates)
         else:
             self.array_loop_backward(kept, dy, dlast, d, dgates)
         dstate0 = by_row(d, R, B).swapaxes(0, 1).copy()
