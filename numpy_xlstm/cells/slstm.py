@@ -84,6 +84,13 @@ class sLSTMCache(NamedTuple):
     n: Array
 
 
+def empty_memory(batch_size: int, hidden_size: int, dtype: npt.DTypeLike) -> sLSTMState:
+    """Return the empty state: h = c = n = 0 and m = −inf."""
+    shape = check_batch_size(batch_size), hidden_size
+    h, c, n = (np.zeros(shape, dtype) for _ in "hcn")
+    return sLSTMState(h, c, n, np.full_like(h, -np.inf))
+
+
 class sLSTMCell(Module):
     """One step of an sLSTM, stabilised.
 
@@ -166,9 +173,7 @@ class sLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> sLSTMState:
         """Return the empty state: h = c = n = 0 and m = −inf."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        h, c, n = (np.zeros(shape, self.dtype) for _ in "hcn")
-        return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
+        return empty_memory(batch_size, self.hidden_size, self.dtype)
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""

@@ -59,7 +59,7 @@ def by_row(array: Array, R: Array, B: int) -> Array:
     return rows.reshape(B, T, X * NH * D)
 
 
-def padding(ends: Array, T: int) -> Array:
+def padding(lengths: Array, T: int) -> Array:
     """Return a mask of padding, (B, T)."""
-    behind: Array = np.arange(T) >= ends[:, None]
+    behind: Array = np.arange(T) >= lengths[:, None]
     return behind

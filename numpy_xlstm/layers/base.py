@@ -9,6 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.kernels.parts import padding
 from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
@@ -308,5 +309,5 @@ def without_padding(array: Array, lengths: Array | None) -> Array:
     """Return an array (B, T, ·) with zeros after the length of each row."""
     if lengths is None:
         return array
-    padding = np.arange(array.shape[1]) >= lengths[:, None]
-    return np.where(padding.reshape(*padding.shape, *(1,) * (array.ndim - 2)), 0, array)
+    padded = padding(lengths, array.shape[1])
+    return np.where(padded.reshape(*padded.shape, *(1,) * (array.ndim - 2)), 0, array)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_memory
-from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.cells.slstm import empty_memory, sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
@@ -27,7 +27,6 @@ from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
     check_divides,
     check_positive,
     check_whole,
@@ -168,9 +167,7 @@ class sLSTMLayer(Recurrent):
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
-        B = check_batch_size(batch_size)
-        h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
-        memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
+        memory = empty_memory(batch_size, self.in_features, self.dtype)
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
 

@@ -29,7 +29,7 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
-from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part
+from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part, padding
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -79,7 +79,7 @@ def run(
     past: Any = None
     k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
     if lengths is not None:
-        live = np.repeat(np.arange(T) < lengths[:, None], NH, axis=0)
+        live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
     if n is not None:
