@@ -38,6 +38,15 @@ def test_no_tag_is_defined_twice() -> None:
     assert [tag for tag, times in DEFINED.items() if times > 1] == []
 
 
+def test_tags_are_numbered_in_the_order_of_their_page() -> None:
+    numbers: dict[str, list[int]] = {}
+    for tag in DEFINED:
+        kind, _, number = tag.partition(".")
+        numbers.setdefault(kind, []).append(int(number))
+    wrong = {kind: n for kind, n in numbers.items() if n != list(range(1, len(n) + 1))}
+    assert not wrong, wrong
+
+
 def test_a_tag_leads_to_its_page_and_to_the_line_of_the_specification() -> None:
     assert pages_of_tags()["slstm.12"] == "derivations/slstm"
     module, line = next(iter(lines_of_tags()["slstm.12"].items()))

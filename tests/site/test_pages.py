@@ -11,7 +11,7 @@ import pytest
 from tags import lines_of_tags, pages_of_tags
 
 from docs.figures.drawing import DARK, LIGHT
-from tests.site.browser import CHROMIUM, faults, papers
+from tests.site.browser import CHROMIUM, MODES, faults, opened, papers, served
 
 ROOT = Path(__file__).parents[2]
 MISSING = [name for name in ("sphinx", "pydata_sphinx_theme", "playwright") if not find_spec(name)]
@@ -55,6 +55,8 @@ def test_figures_follow_the_switch_of_the_site(site: Path, theme: str, system: s
 FAULTS = {
     "formula in error": "<math><merror><mtext>no</mtext></merror></math>",
     "raw TeX": r"<p>where \tilde f is</p>",
+    "doubled mark: where i = 1,, f": "<p>where i = 1,, f = 0</p>",
+    "empty head: a": "<table><thead><tr><th><tbody><tr><td>a</table>",
     "id twice": "<p id='a'>one</p><p id='a'>two</p>",
     "broken image": "<img src='none.svg' width='9' height='9'>",
     "too wide at 390 px": "<p style='width: 400px; text-align: right'>word</p>",
@@ -110,6 +112,41 @@ def test_a_tag_in_the_text_and_in_code_leads_to_its_equation(site: Path) -> None
     page = (site / "derivations/lstm.html").read_text("utf-8")
     assert '(<a class="reference internal" href="recurrence.html#rec.8">rec.8</a>)' in page
     assert re.search(r'class="c1"># \[<a class="tag" href="[^"]*#lstm\.9">lstm\.9</a>\]', page)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_linked_equation_has_one_colour(site: Path, mode: str) -> None:
+    with served(site) as address, opened() as browser:
+        window = browser.new_page(color_scheme=mode)
+        window.goto(f"{address}derivations/lstm.html#lstm.9")
+        colour, covers = window.evaluate(
+            """() => {
+              const style = e => getComputedStyle(document.querySelector(e));
+              return [style(":target").backgroundColor, style(":target .formula").backgroundImage];
+            }"""
+        )
+    assert covers.startswith(f"linear-gradient(to left, {colour} 40%"), (colour, covers)
+
+
+SEARCHES = {
+    "stabiliser": "derivations/stabiliser.html",
+    "stabilizer": "derivations/stabiliser.html",
+    "lstm backward": "api/generated/numpy_xlstm.LSTMCell.html#numpy_xlstm.LSTMCell.backward",
+    "mlstm forward": "api/generated/numpy_xlstm.mLSTMCell.html#numpy_xlstm.mLSTMCell.forward",
+    "mlstm.12": "derivations/mlstm.html#mlstm.12",
+    "mblock.3": "blocks/mlstm-block.html#mblock.3",
+}
+
+
+def test_the_first_result_of_a_search(site: Path) -> None:
+    found = {}
+    with served(site) as address, opened() as browser:
+        window = browser.new_page()
+        for words in SEARCHES:
+            window.goto(f"{address}search.html?q={words}")
+            first = window.locator("ul.search > li > a").first.get_attribute("href")
+            found[words] = first.replace("#index-0", "")
+    assert found == SEARCHES
 
 
 def test_the_search_knows_no_tex(site: Path) -> None:
