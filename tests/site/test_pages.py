@@ -110,7 +110,7 @@ def test_every_tag_is_a_link_both_ways(site: Path) -> None:
 
 def test_a_tag_in_the_text_and_in_code_leads_to_its_equation(site: Path) -> None:
     page = (site / "derivations/lstm.html").read_text("utf-8")
-    assert '(<a class="reference internal" href="recurrence.html#rec.8">rec.8</a>)' in page
+    assert '(<a class="reference internal" href="recurrence.html#rec.2">rec.2</a>)' in page
     assert re.search(r'class="c1"># \[<a class="tag" href="[^"]*#lstm\.9">lstm\.9</a>\]', page)
 
 
