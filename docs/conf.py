@@ -56,7 +56,10 @@ html_title = "numpy-xlstm"
 html_static_path = ["_static"]
 html_favicon = "_static/icon.svg"
 html_context = {"default_mode": "auto"}
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "player.css"]
+html_js_files = [
+    (f"{name}.js", {"defer": ""}) for name in ("player", "stabiliser-player", "memory-player")
+]
 html_use_index = False
 html_domain_indices = False
 html_copy_source = False
