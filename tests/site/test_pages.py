@@ -11,6 +11,7 @@ import pytest
 from tags import lines_of_tags, pages_of_tags
 
 from docs.figures.drawing import DARK, LIGHT
+from numpy_xlstm import __version__
 from tests.site.browser import CHROMIUM, MODES, faults, opened, papers, served
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +127,36 @@ def test_a_linked_equation_has_one_colour(site: Path, mode: str) -> None:
             }"""
         )
     assert covers.startswith(f"linear-gradient(to left, {colour} 40%"), (colour, covers)
+
+
+def test_the_players_are_on_their_page_and_a_sentence_without_javascript(site: Path) -> None:
+    with served(site) as address, opened() as browser:
+        for java_script in (True, False):
+            window = browser.new_page(java_script_enabled=java_script)
+            window.goto(f"{address}from-lstm-to-mlstm.html")
+            assert window.locator(".player").count() == 2
+            for player in window.locator(".player").all():
+                assert (player.locator("input[type=range]").count() >= 2) == java_script
+                assert ("if JavaScript is on" in player.inner_text()) != java_script
+            assert window.locator("main img[src*='change-']").count() == 7
+
+
+def test_the_first_page_has_versions_and_links(site: Path) -> None:
+    page = (site / "index.html").read_text("utf-8")
+    assert f"Version {__version__}" in page
+    for link in ("changelog.html", "contributing.html", "derivations/slstm.html"):
+        assert f'href="{link}"' in page
+
+
+def test_three_figures_in_a_row_are_large_enough(site: Path) -> None:
+    with served(site) as address, opened() as browser:
+        window = browser.new_page(viewport={"width": 1400, "height": 900})
+        for page, least in (("index.html", 380), ("from-lstm-to-mlstm.html", 260)):
+            window.goto(address + page)
+            cells = window.locator("main img[src*='-cell.svg']")
+            widths = [cell.bounding_box()["width"] for cell in cells.all()]
+            assert len(widths) == 3
+            assert min(widths) >= least, page
 
 
 SEARCHES = {
