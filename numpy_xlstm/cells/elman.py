@@ -110,7 +110,7 @@ class ElmanCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), h_pre = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
         dh_pre = dh * slope  # [elman.3]
         dx = dh_pre @ self.params["W"]  # [elman.4]

@@ -122,7 +122,7 @@ class GRUCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [gru.9]
         dr_pre = dn_pre * s_n * sigmoid_slope(r_pre)  # [gru.10]

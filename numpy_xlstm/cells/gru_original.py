@@ -119,7 +119,7 @@ class OriginalGRUCell(Module):
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [cho.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [cho.9]
         ds = dn_pre @ R_n  # [cho.10]

@@ -145,7 +145,7 @@ class LSTMCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]
         dc = dc_next + dh * o * tanh_slope(c)  # [lstm.6]
         dz_pre = dc * i * tanh_slope(z_pre)  # [lstm.7]

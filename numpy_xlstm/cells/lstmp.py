@@ -129,7 +129,7 @@ class LSTMPCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dW_hr = dh.T @ m  # [lstmp.7]
         dm = dh @ self.params["W_hr"]  # [lstmp.8]
         do_pre = dm * np.tanh(c) * sigmoid_slope(o_pre)  # [lstmp.9]

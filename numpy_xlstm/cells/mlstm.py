@@ -193,10 +193,10 @@ class mLSTMCell(Module):
         o = sigmoid(o_pre)  # [mlstm.5]
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
-        A = log_f + m_prev  # [stab.10]
-        m = maximum(A, log_i) * self.normalised  # [stab.3]
-        i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(A - m)  # [stab.5]
+        A = log_f + m_prev  # [stab.3]
+        m = maximum(A, log_i) * self.normalised  # [stab.5]
+        i = np.exp(log_i - m)  # [stab.6]
+        f = np.exp(A - m)  # [stab.7]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
@@ -237,8 +237,8 @@ class mLSTMCell(Module):
         df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
         past = self.normalised & (A.real >= log_i.real)  # m is A, and f′ is 1
         here = self.normalised & (A.real < log_i.real)  # m is log i, and i′ is 1
-        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.12]
-        dA = np.where(past, dm - i * di, f * df)  # [stab.13]
+        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.8]
+        dA = np.where(past, dm - i * di, f * df)  # [stab.9]
         di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [mlstm.30]
         dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]

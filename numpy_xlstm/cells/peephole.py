@@ -118,7 +118,7 @@ class PeepholeLSTMCell(Module):
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [peephole.8]
         dc = dc_next + dh * o * tanh_slope(c) + p_o * do_pre  # [peephole.9]
         di_pre = dc * z * sigmoid_slope(i_pre)  # [peephole.10]

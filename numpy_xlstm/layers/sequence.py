@@ -135,9 +135,9 @@ class SequenceLayer(Recurrent):
         x, kept = cache
         dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])
-        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.3]
-        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.4]
-        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.6]
+        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.4]
+        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
+        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
         shaped = {name: found[name].reshape(array.shape) for name, array in self.params.items()}
         return dx, dstate0, Grads(shaped)
 

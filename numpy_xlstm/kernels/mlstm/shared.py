@@ -161,17 +161,17 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
     """
     ms = np.concatenate([m[:, None], log_i], axis=1)
     over_heads(stabilisers, log_i.size, log_i, log_f, ms)
-    A, m = log_f + ms[:, :-1], ms[:, 1:]  # [stab.10]
+    A, m = log_f + ms[:, :-1], ms[:, 1:]  # [stab.3]
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
-    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.4] [stab.5]
+    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.6] [stab.7]
 
 
 @kernel
 def stabilisers(n: Any, log_i: Any, log_f: Any, ms: Any) -> None:
     """Write m after each step; the first m is that before the first step."""
     for t in range(log_i.shape[1]):
-        ms[n, t + 1] = maximum(log_f[n, t] + ms[n, t], log_i[n, t])  # [stab.3]
+        ms[n, t + 1] = maximum(log_f[n, t] + ms[n, t], log_i[n, t])  # [stab.5]
 
 
 def through_stabiliser(
@@ -185,7 +185,7 @@ def through_stabiliser(
     own, dm = np.where(past, di, df), dm.copy()
     by_m = dfloor - own
     over_heads(back_through_stabilisers, own.size, own, past, by_m, dm)
-    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
+    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.8]
 
 
 @kernel
@@ -193,7 +193,7 @@ def back_through_stabilisers(n: Any, own: Any, past: Any, by_m: Any, dm: Any) ->
     """Add the gradients from later steps to ``by_m``; update dm to that of the first m."""
     for t in range(own.shape[1] - 1, -1, -1):
         by_m[n, t] += dm[n]
-        dm[n] = where(past[n, t], by_m[n, t], own[n, t])  # [stab.13] [stab.14]
+        dm[n] = where(past[n, t], by_m[n, t], own[n, t])  # [stab.9] [stab.10]
 
 
 def over_heads(loop: Any, size: int, *arrays: Any) -> None:
