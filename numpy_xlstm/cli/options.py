@@ -22,7 +22,7 @@ from numpy_xlstm.cli.arguments import (
 )
 from numpy_xlstm.errors import CheckpointError, OptionError
 
-MINUTES = 3.0
+MINUTES = 1.5
 
 GATES = tuple(KINDS)
 BLOCKS = ("xlstm", "xlstm-large")
