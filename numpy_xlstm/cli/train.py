@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import generation, training
+from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
 from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.arguments import flags
-from numpy_xlstm.cli.model import build, describe
+from numpy_xlstm.cli.arguments import checkpoint, flags
+from numpy_xlstm.cli.model import build, describe, open_language_model
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -26,9 +27,10 @@ from numpy_xlstm.training.run import PICTURE
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
-of the first paper, or the architecture of xLSTM 7B. The last tenth of the text is held out. At the
-end, the bits per character of this part are shown together with its unigram and bigram entropy, and
-a sample is drawn. Ctrl-C ends the training early and still shows both.
+of the first paper, or the architecture of xLSTM 7B. With --from, a trained model of this package,
+of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text is held
+out. At the end, the bits per character of this part are shown together with its unigram and bigram
+entropy, and a sample is drawn. Ctrl-C ends the training early and still shows both.
 
 With --out, the complete state of the training is saved every minute and at the end. After any
 interruption, --resume continues from there with the same options; with only --steps, the result is
@@ -102,11 +104,12 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
         raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
+    found = None if options.from_ is None else open_language_model(checkpoint(options.from_))
     text = training.read_text(options.file)
-    split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
+    split = training.split_text(text, options.window, _tokenizer(options.tokenizer, found))
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
-    model = build(options, split.tokenizer.size, rng)
+    model = build(options, split.tokenizer.size, rng, found)
     recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
     if options.model != "cell":
         recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
@@ -153,8 +156,13 @@ def _fingerprint(text: str) -> dict[str, Any]:
     return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
 
 
-def _tokenizer(name: str) -> generation.Tokenizer | None:
-    """Return the tokenizer with this name; None means the characters of the text."""
+def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokenizer | None:
+    """Return the tokenizer of a checkpoint or with a name; None for the characters of the text."""
+    if name is None:
+        tokenizer = None if found is None else found.load_tokenizer()
+        if tokenizer is None:
+            raise OptionError("tokenizer: expected a tokenizer.json, because --from has none")
+        return tokenizer
     if name in ("characters", "bytes"):
         return None if name == "characters" else generation.ByteTokenizer()
     if not Path(name).is_file():
@@ -276,7 +284,7 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
         bits = training.validation_bits(state.model, ids, characters=characters, comm=comm)
-    model = f"{options.cell or options.model} model"
+    model = f"{options.cell or options.model or 'fine-tuned'} model"
     found = {model: bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
