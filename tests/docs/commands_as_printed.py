@@ -47,8 +47,9 @@ shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), sys.
 def commands(page: str) -> list[str]:
     """Return the command lines of a page, but not that of the tests."""
     text = (ROOT / page).read_text("utf-8")
-    blocks = re.findall(r"^```(?:bash|sh|text)?\n(.*?)^```", text, re.M | re.S)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    shell = [block for kind, block in blocks if kind in ("", "bash", "sh", "text")]
+    lines = "".join(shell).replace("\\\n", " ").splitlines()
     return [line for line in lines if line.split(" ")[0] in PROGRAMS and "pytest" not in line]
 
 
