@@ -35,7 +35,7 @@ from tests.models.build import (
 )
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 DTYPES = "float16", "bfloat16", "float32", "float64"
 MODELS: dict[str, Any] = {
@@ -330,7 +330,7 @@ def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     path = place(tmp_path, kind)
     save_pretrained(large(), path, format=kind, dtype="bfloat16")
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    hint = r"bfloat16 needs the checkpoints extra: pip install 'numpy-xlstm\[checkpoints\]'"
+    hint = r"bfloat16 needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
     with pytest.raises(MissingExtraError, match=hint):
         from_pretrained(path)
     other = tmp_path / "other" / path.name
@@ -341,7 +341,7 @@ def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pretrained(paper(), tmp_path / "model")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    hint = r"YAML needs the yaml extra: pip install 'numpy-xlstm\[yaml\]'"
+    hint = r"YAML needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
     with pytest.raises(MissingExtraError, match=hint):
         from_pretrained(tmp_path / "model")
     refused(paper(), tmp_path / "other", MissingExtraError, hint)

@@ -67,7 +67,7 @@ def test_every_figure_is_on_a_page() -> None:
 
 
 def test_the_v_of_each_difference_and_the_complex_step() -> None:
-    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
     found = {name: float(errors.min()) for name, (_, errors) in plots.difference_errors().items()}
     assert 1e-10 < found["forward difference"] < 1e-7
     assert 1e-14 < found["central difference"] < 1e-10
@@ -94,7 +94,7 @@ def test_the_plots_of_the_changes() -> None:
 
 
 def test_how_far_a_gradient_reaches() -> None:
-    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
     norms = {name: float(found[-1]) for name, found in plots.gradient_norms().items()}
     assert norms["LSTM"] < 1e-20
     assert 0.01 < norms["sLSTM"] < 0.2
