@@ -185,8 +185,15 @@ class LanguageModel(StateDict, Recurrent[S]):
 
         Parameters
         ----------
-        tokens, state, rng, lengths
-            As x, state, rng and lengths in :meth:`sLSTM.forward`. Padding may be any tokens.
+        tokens : np.ndarray
+            Integers, shape (B, T) with B ≥ 1 and T ≥ 0.
+        state : tuple, optional
+            State before the first step; the empty state if omitted.
+        rng : np.random.Generator, optional
+            Generator for dropout. If omitted, nothing is dropped.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later tokens
+            are padding, which may be any tokens.
         recompute : bool
             For a body of blocks: keep only the input of each block, and compute its residuals again
             in the backward. This takes about a third more time and a fraction of the memory. The
@@ -203,7 +210,22 @@ class LanguageModel(StateDict, Recurrent[S]):
     def backward(  # type: ignore[override]
         self, dy: Array, cache: LayerCache, dstate: Any = None
     ) -> tuple[None, S, Grads]:
-        """Do the same as :meth:`sLSTM.backward`, with None for the gradient of the tokens."""
+        """Return None, the gradient of the first state, and the gradients of the parameters.
+
+        Parameters
+        ----------
+        dy : np.ndarray
+            Cotangent of the logits, shape (B, T, V).
+        cache : LayerCache
+            The cache that :meth:`forward` returned. It is not modified and can be used again.
+        dstate : tuple, optional
+            Cotangent of the state after the last step; zero if omitted.
+
+        Raises
+        ------
+        CacheError, ShapeError, DTypeError, NonFiniteError
+            If the cache was made by another kind of model, or a cotangent does not fit it.
+        """
         _, dstate0, grads = super().backward(dy, cache, dstate)
         return None, dstate0, grads
 
