@@ -4,6 +4,7 @@
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, assert_type
 
 import numpy as np
@@ -89,3 +90,9 @@ def models(folder: Path, rng: np.random.Generator) -> None:
     assert_type(logits, Array)
     assert_type(states, tuple[mLSTMState, ...])
     assert_type(states[0].C, Array)
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        layers(np.random.default_rng(0))
+        models(Path(folder), np.random.default_rng(0))
