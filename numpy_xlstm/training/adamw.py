@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -38,6 +39,9 @@ SHARE = 2**19
 
 LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
+
+ABSENT: Mapping[str, Array] = MappingProxyType({})
+"""Default of an argument that None does not replace."""
 
 Result = TypeVar("Result")
 
@@ -147,7 +151,7 @@ class AdamW(ExplainsTorchNames):
     def step(
         self,
         params: Mapping[str, Array],
-        grads: Mapping[str, Array] | None = None,
+        grads: Mapping[str, Array] = ABSENT,
         lr: float | None = None,
         scale: float = 1.0,
     ) -> None:
@@ -174,7 +178,7 @@ class AdamW(ExplainsTorchNames):
             If names, shapes or dtypes differ from those of the moments, or an array is read-only.
             After any error, no array is changed.
         """
-        if grads is None:
+        if grads is ABSENT:
             params, grads = self.params, params
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         scale = _in_range("scale", scale, np.inf)
