@@ -53,8 +53,11 @@ class LSTMPCell(Module):
     ----------
     input_size, hidden_size, proj_size : int
         Widths D of x, H of c and P of h.
-    dtype, rng
-        As in :class:`LSTMCell`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -94,7 +97,7 @@ class LSTMPCell(Module):
         proj_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         P = check_positive("proj_size", proj_size)

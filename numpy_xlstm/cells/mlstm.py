@@ -113,14 +113,23 @@ class mLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, num_heads, forget_gate, dtype, rng
-        As in :class:`sLSTMCell`; H, the width of h, is NH·DV.
+    input_size, hidden_size : int
+        Widths D of x and H = NH·DV of h.
+    num_heads : int, default 1
+        Number NH of heads; must divide ``hidden_size``.
+    forget_gate : {"sigmoid", "exp"}
+        Activation of the forget gate.
     qk_dim : int, optional
         Width NH·DK of all queries, and of all keys; ``hidden_size`` if omitted.
     input_gate : {"exp", "sigmoid"}
         Activation of the input gate.
     eps : float, default 1e-6
         Number added to the denominator; 0 in the paper.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -159,7 +168,7 @@ class mLSTMCell(Module):
         input_gate: str = "exp",
         eps: float = EPS,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads = D, H, NH

@@ -47,8 +47,13 @@ class PeepholeLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -81,7 +86,7 @@ class PeepholeLSTMCell(Module):
         hidden_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H

@@ -108,12 +108,17 @@ class sLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`; H is also the width of n and m.
+    input_size, hidden_size : int
+        Widths D of x and H of h, c, n and m.
     num_heads : int, default 1
         Number NH of heads; must divide ``hidden_size``.
     forget_gate : {"sigmoid", "exp"}
         Activation of the forget gate.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -158,7 +163,7 @@ class sLSTMCell(Module):
         *,
         forget_gate: str = "sigmoid",
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH

@@ -70,7 +70,7 @@ sLSTMLayerCache = namedtuple("sLSTMLayerCache", "gates conv silu scan dropped no
 """Residuals of the parts, in the order of the forward."""
 
 
-class sLSTMLayer(Recurrent):
+class sLSTMLayer(Recurrent[sLSTMBlockState]):
     r"""sLSTM with a convolution before its gates and a norm per head (xLSTM paper, Figure 10).
 
     .. math::
@@ -84,8 +84,11 @@ class sLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
         Index of the block in the stack, and number of blocks, for the initial forget bias.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -119,7 +122,7 @@ class sLSTMLayer(Recurrent):
         block: int = 0,
         num_blocks: int = 1,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = sLSTMLayerConfig.checked(config)
         D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
