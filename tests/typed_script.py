@@ -1,6 +1,7 @@
 """A user's script, in which type checkers must know the type of every result.
 
-``.ci/run`` checks it with mypy --strict and basedpyright, which is pyright with its node, in a folder that contains nothing else.
+``.ci/run`` checks it with mypy --strict and basedpyright (pyright with its own node), in a folder
+that contains nothing else.
 """
 
 from pathlib import Path
