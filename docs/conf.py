@@ -60,6 +60,7 @@ html_css_files = ["site.css", "player.css"]
 html_js_files = [
     (f"{name}.js", {"defer": ""}) for name in ("player", "stabiliser-player", "memory-player")
 ]
+html_sidebars = {"changelog": [], "contributing": []}
 html_use_index = False
 html_domain_indices = False
 html_copy_source = False

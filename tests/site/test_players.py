@@ -74,16 +74,13 @@ def stabilised(i: float, f: float, m: float, gate: str) -> Array:
 
 def plain(i: float, f: float, gate: str) -> Array:
     """Return i, f, c, n and h of each step without a stabiliser, in float32."""
-    one = np.float32(1)
+    log_f = f if gate == "exp" else -np.log1p(np.exp(-f))
     with np.errstate(all="ignore"):
-        i, f = (
-            np.float32(np.exp(i)),
-            np.float32(np.exp(f if gate == "exp" else -np.log1p(np.exp(-f)))),
-        )
-        c, n, rows = one / 2, one, []
+        weights = np.exp([i, log_f]).astype(np.float32)
+        c, n, rows = np.float32(0.5), np.float32(1), []
         for z in Z.astype(np.float32):
-            c, n = f * c + i * z, f * n + i
-            rows.append([i, f, c, n, c / n])
+            c, n = weights[1] * c + weights[0] * z, weights[1] * n + weights[0]
+            rows.append([*weights, c, n, c / n])
     return np.array(rows)
 
 
@@ -145,9 +142,9 @@ def test_the_memory(window: Any) -> None:
         h, state, _ = cell.forward(x[None], state)
         found = values(place, "td[data-value]", 6 * 4)
         C, n = found[:20].reshape(4, 5)[:, :4], found[:20].reshape(4, 5)[:, 4]
-        np.testing.assert_allclose(C, state.C[0, 0], rtol=1e-6, atol=1e-12)
-        np.testing.assert_allclose(n, state.n[0, 0], rtol=1e-6, atol=1e-12)
-        np.testing.assert_allclose(values(place, "span[data-value]", 1), state.m[0], rtol=1e-6)
+        np.testing.assert_allclose(C, np.asarray(state.C)[0, 0], rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(n, np.asarray(state.n)[0, 0], rtol=1e-6, atol=1e-12)
+        np.testing.assert_allclose(values(place, "span[data-value]", 1), np.asarray(state.m)[0], rtol=1e-6)
         np.testing.assert_allclose(found[20:], h[0], rtol=1e-6, atol=1e-12)
         assert place.locator("li").count() == step + 1
 
