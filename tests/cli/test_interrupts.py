@@ -55,8 +55,10 @@ def test_ctrl_c_ends_gradcheck_and_its_processes() -> None:
         signal.signal(signal.SIGINT, handler)
     assert process.stdout is not None
     seen = ""
-    while "  ok\n" not in seen:
-        seen += process.stdout.readline()
+    for line in process.stdout:
+        seen += line
+        if line.endswith("  ok\n"):
+            break
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
     table, _, last = (seen + out).rstrip("\n").rpartition("\n")
