@@ -84,7 +84,7 @@ class sLSTMCache(NamedTuple):
     n: Array
 
 
-def empty_memory(batch_size: int, hidden_size: int, dtype: npt.DTypeLike) -> sLSTMState:
+def empty_memory(batch_size: int, hidden_size: int, dtype: Any) -> sLSTMState:
     """Return the empty state: h = c = n = 0 and m = −inf."""
     shape = check_batch_size(batch_size), hidden_size
     h, c, n = (np.zeros(shape, dtype) for _ in "hcn")

@@ -96,8 +96,8 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 
 def clip(x: Array, limit: float | None = None) -> Array:
     """Return x clipped to ±``limit``, by default where neither e^x nor e^−x loses digits."""
-    limit = -lowest(x.dtype) if limit is None else x.dtype.type(limit)
-    return maximum(minimum(x, limit), -limit)
+    most: Any = -lowest(x.dtype) if limit is None else x.dtype.type(limit)
+    return maximum(minimum(x, most), -most)
 
 
 def modulus(x: Array) -> Array:
