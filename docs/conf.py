@@ -56,19 +56,23 @@ html_title = "numpy-xlstm"
 html_static_path = ["_static"]
 html_favicon = "_static/icon.svg"
 html_context = {"default_mode": "auto"}
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "player.css"]
+html_js_files = [
+    (f"{name}.js", {"defer": ""}) for name in ("player", "stabiliser-player", "memory-player")
+]
+html_sidebars = {"changelog": [], "contributing": []}
 html_use_index = False
 html_domain_indices = False
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navigation_depth": 3,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
-    "footer_end": [],
+    "footer_end": ["project"],
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-dark",
 }

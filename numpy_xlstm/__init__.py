@@ -4,6 +4,8 @@ Every recurrence is a pair of pure functions: a forward that returns outputs and
 hand-derived backward that is its exact vector-Jacobian product.
 """
 
+from typing import TYPE_CHECKING
+
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cells import (
     ElmanCell,
@@ -104,6 +106,7 @@ from numpy_xlstm.models import (
     xLSTMLMModelConfig,
 )
 from numpy_xlstm.module import Module
+from numpy_xlstm.torch_habits import explained as _explained
 from numpy_xlstm.training import AdamW, TrainingState, clip_grad_norm
 
 __all__ = [
@@ -201,3 +204,10 @@ __all__ = [
     "xLSTMLargeBlock",
     "xLSTMLargeConfig",
 ]
+
+if not TYPE_CHECKING:  # a type checker would accept every name
+
+    def __getattr__(name: str) -> object:
+        """Raise the error for an unknown name."""
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(_explained(message, name))

@@ -1,9 +1,10 @@
 """Module, the base of every cell, layer and model: named parameters, and parts with parameters."""
 
 import copy
+import html
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
     plain_array,
 )
+from numpy_xlstm.torch_habits import ExplainsTorchNames
 
 Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
@@ -51,7 +53,7 @@ class Parameters(dict[str, Array]):
     __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
 
-class Module:
+class Module(ExplainsTorchNames):
     """Named parameters, and parts that have parameters of their own.
 
     A cell sets ``params`` to a dict of arrays. A module made of other modules also sets ``parts``,
@@ -88,7 +90,7 @@ class Module:
     >>> class Pair(Module):
     ...     def __init__(self):
     ...         self.scales, self.parts = [Scale(), Scale()], {"scales": "scales"}
-    >>> print(Pair())
+    >>> Pair()
     Pair  2
     └─ scales  2
        ├─ 0  1
@@ -116,6 +118,16 @@ class Module:
         """
         object.__setattr__(self, name, value)
         _latest_change[0] = object()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for an unknown attribute."""
+            own = name.startswith("_") or name in self.parts or hasattr(type(self), name)
+            if not own and name in self.params:
+                expected = f"{type(self).__name__}: expected params[{name!r}]"
+                raise AttributeError(f"{expected}; got an attribute {name}")
+            return super().__getattr__(name)
 
     @property
     def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
@@ -176,9 +188,13 @@ class Module:
         """Number of all entries of the parameters."""
         return sum(array.size for array in self.params.values())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """Return the parameters as a tree, with shapes and sizes."""
         return tree(type(self).__name__, self.params)
+
+    def _repr_html_(self) -> str:
+        """Return the same tree for a notebook."""
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
         """Return the same module with other arrays (not copied) of the same names and shapes.
@@ -219,6 +235,10 @@ class Module:
         """Return a copy of the module whose parameters have another dtype, such as complex128."""
         to = checked_dtype(dtype)
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
+
+    def named_parameters(self) -> Iterator[tuple[str, Array]]:
+        """Yield all parameters, not copied, with their names: the items of ``params``."""
+        yield from self.params.items()
 
     def state_dict(self) -> dict[str, Array]:
         """Return copies of all parameters under their names."""

@@ -84,7 +84,7 @@ def test_a_page_without_markers_is_refused() -> None:
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs the extra plot")
+    pytest.importorskip("matplotlib", reason="needs the extra cli")
     report.draw(dict.fromkeys(list(ROWS)[:3], some_results()), tmp_path / "speed.svg")
     svg = (tmp_path / "speed.svg").read_text("utf-8")
     assert all(text in svg for text in ("1.50", "0.38", "prefers-color-scheme", *list(ROWS)[:3]))

@@ -7,6 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 ORDER = (
+    "torch_habits",
     "numerics",
     "disk",
     "documents",

@@ -1,10 +1,12 @@
-"""Selection of the members on pages of the API, and references from names in docstrings."""
+"""Members on pages of the API, references from names in docstrings, and methods in the search."""
 
 from pathlib import Path
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
 
 # Members that only the package itself uses, and members that need no entry of their own.
 INTERNAL = {
@@ -30,6 +32,21 @@ def look_everywhere(app: Sphinx, env: Any, node: Any, content: Any) -> nodes.ref
     return domain.resolve_xref(env, node["refdoc"], app.builder, kind, name, node, content)
 
 
+class IndexMethods(SphinxPostTransform):
+    """Let the search for "lstm backward" find ``LSTMCell.backward`` first."""
+
+    default_priority = 800
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Add an index entry for each method of a cell."""
+        for signature in list(self.document.findall(addnodes.desc_signature)):
+            cell, _, method = signature.get("fullname", "").partition("Cell.")
+            if method:
+                entry = ("single", f"{cell} {method}", signature["ids"][0], "main", None)
+                signature.parent.insert(0, addnodes.index(entries=[entry]))
+
+
 def remove_old_pages(app: Sphinx) -> None:
     """Remove the pages of names that are no longer listed."""
     folder = Path(app.srcdir, "api")
@@ -44,4 +61,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", remove_old_pages, priority=400)  # before autosummary
     app.connect("autodoc-skip-member", skip)
     app.connect("missing-reference", look_everywhere)
+    app.add_post_transform(IndexMethods)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -79,7 +79,8 @@ def _with_punctuation(html: str, node: nodes.math) -> str:
     found = re.match(r"[.,;:!?)’”]+", after) if isinstance(after, nodes.Text) else None
     if found is None:
         return html
-    after.parent.replace(after, nodes.Text(after[found.end() :]))
+    # By position: `replace` takes the first sibling with an equal text.
+    node.parent[node.parent.index(node) + 1] = nodes.Text(after[found.end() :])
     return f'<span class="formula-and-mark">{html}{found[0]}</span>'
 
 

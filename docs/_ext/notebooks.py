@@ -80,7 +80,7 @@ def _markdown(page: Path, text: str) -> Any:
         attachments[path.name] = {"image/svg+xml": path.read_text("utf-8")}
         return f"![{image[1]}](attachment:{path.name})"
 
-    text = IMAGE.sub(attach, re.sub(r"^:{3,}.*\n?", "", text, flags=re.M))
+    text = IMAGE.sub(attach, re.sub(r"^:{3,}.*\n?(:[\w-]+:.*\n)*", "", text, flags=re.M))
     text = re.sub(r"\[([^\]]+)\]\([^):]+\.md(#[\w-]+)?\)", r"\1", text)
     return new_markdown_cell(text, attachments=attachments)
 

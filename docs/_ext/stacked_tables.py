@@ -1,4 +1,6 @@
-"""Stacked tables of words for phones, which are read row by row and hide no column.
+"""Tables without an empty head, and stacked tables of words for phones.
+
+A stacked table is read row by row and hides no column.
 
 In a stacked table, each cell except the first of a row starts with the head of its column. Tables
 of numbers and formulas, and tables with a column without a head, keep their columns.
@@ -27,6 +29,8 @@ class StackTables(SphinxPostTransform):
                 table["classes"].append("stacks")
                 for row in rows if len(head) > 2 else []:
                     _add_heads(row, head)
+            if not head.astext().strip():
+                head.parent.parent.remove(head.parent)
 
 
 def _has_words(cell: nodes.Element) -> bool:

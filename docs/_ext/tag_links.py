@@ -1,7 +1,8 @@
 """Links between a tagged equation, its mentions and the lines of code that compute it.
 
 A tagged equation has an anchor with the name of the tag, and links to the lines of code next to it.
-A tag in text, in code on a page, or in the view of a source links to its equation.
+A tag in text, in code on a page, or in the view of a source links to its equation, and so does the
+search for a tag.
 """
 
 import re
@@ -9,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.ext.viewcode import OUTPUT_DIRNAME
 from sphinx.pycode import ModuleAnalyzer
@@ -56,6 +58,7 @@ class LinkTags(SphinxPostTransform):
         closing = f'<div class="beside">{" ".join(links)}</div></div>'
         block.replace_self(
             [
+                addnodes.index(entries=[("single", tag, tag, "main", None)]),
                 nodes.raw("", opening, format="html"),
                 nodes.math_block(plain, plain),
                 nodes.raw("", closing, format="html"),

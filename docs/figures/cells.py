@@ -18,11 +18,11 @@ class Cell(Figure):
     """A sheet with two panels, and what the cells have in common."""
 
     def __init__(self, title: str, kept: list[str]) -> None:
-        super().__init__(WIDTH, 2 * PANEL + 60, title)
+        super().__init__(WIDTH, 2 * PANEL + 60, title, letters=1.3)  # three of them in a row
         self.back = False
         self.top = 0.0
         for row, line in enumerate(kept):
-            self.text(WIDTH / 2, 2 * PANEL + 16 + 18 * row, line, "faint", size="12")
+            self.text(WIDTH / 2, 2 * PANEL + 16 + 18 * row, line, "faint", size="11")
 
     def panel(self, number: int) -> None:
         """Begin the forward, 0, or the backward, 1."""
@@ -117,7 +117,7 @@ def draw_lstm(f: Cell) -> None:
 def stabiliser(f: Cell) -> None:
     """The gates i′ and f′, and the m that both are divided by."""
     middle = (FORGET + INPUT) / 2
-    f.function(middle - 10, 260, "$m$ = max(log $f$ + $m_{−}$, ĩ)", 190, "plain")
+    f.function(middle - 10, 260, "max(log $f$ + $m_{−}$, ĩ)", 190, "plain")
     f.wire((8, 222), (22, 222), (22, 245))
     f.name(8, 213, "m_{−}")
     f.wire((22, 275), (22, 294), (8, 294))

@@ -47,29 +47,29 @@ def rules(colours: dict[str, str]) -> str:
 
 
 class Figure:
-    """Boxes, arrows and labels on a sheet."""
+    """Boxes, arrows and labels on a sheet; ``letters`` scales the size of all text."""
 
-    def __init__(self, width: int, height: int, title: str) -> None:
-        self.size, self.title = (width, height), title
+    def __init__(self, width: int, height: int, title: str, letters: float = 1) -> None:
+        self.size, self.title, self.letters = (width, height), title, letters
         self.under: list[str] = []
         self.over: list[str] = []
 
     def text(self, x: float, y: float, label: str, kind: str = "text", **options: str) -> None:
         """Write a label; ``anchor`` is start, middle (the default) or end, ``size`` in pixels."""
-        anchor, size = options.get("anchor", "middle"), options.get("size", "14")
+        anchor, size = options.get("anchor", "middle"), float(options.get("size", "14"))
         spans, lowered = [], False
         for part in re.findall(r"\$[^$]*\$|[^$]+", label):
             style = ' font-style="italic"' if part.startswith("$") else ""
             for piece in re.findall(r"_\{[^}]*\}|(?:[^_]|_(?!\{))+", part.strip("$")):
                 low = piece.startswith("_{")
                 shift = "" if low == lowered else f' dy="{4 if low else -4}"'
-                smaller = ' font-size="10"' if low else ""
+                smaller = f' font-size="{10 * self.letters:g}"' if low else ""
                 inner = escape(piece[2:-1] if low else piece)
                 spans.append(f"<tspan{style}{shift}{smaller}>{inner}</tspan>")
                 lowered = low
         self.over.append(
             f'<text class="{kind}" x="{x:g}" y="{y:g}" text-anchor="{anchor}" '
-            f'font-size="{size}">{"".join(spans)}</text>'
+            f'font-size="{size * self.letters:g}">{"".join(spans)}</text>'
         )
 
     def box(

@@ -133,10 +133,10 @@ static void head_forward(const mlstm *p, mlstm_head u, mlstm_state s, REAL *y)
     size_t DK = p->DK, DV = p->DV;
     const REAL *q = u.pre[MAP_Q], *k = u.pre[MAP_K], *v = u.pre[MAP_V], *o_pre = u.pre[MAP_O];
     REAL log_i = *u.pre[MAP_I]; /* [mlstm.6] */
-    REAL A = *u.A = log_forget(p, *u.pre[MAP_F]) + *s.m; /* [stab.10] */
-    REAL m = *u.m = fmax(A, log_i); /* [stab.3] */
-    REAL i = *u.i = exp(log_i - m); /* [stab.4] */
-    REAL f = *u.f = exp(A - m); /* [stab.5] */
+    REAL A = *u.A = log_forget(p, *u.pre[MAP_F]) + *s.m; /* [stab.3] */
+    REAL m = *u.m = fmax(A, log_i); /* [stab.5] */
+    REAL i = *u.i = exp(log_i - m); /* [stab.6] */
+    REAL f = *u.f = exp(A - m); /* [stab.7] */
     memcpy(u.C_prev, s.C, DK * DV * sizeof(REAL));
     memcpy(u.n_prev, s.n, DK * sizeof(REAL));
     REAL qn = 0;
@@ -199,15 +199,15 @@ static void head_backward(const mlstm *p, mlstm_head u, const REAL *dy, mlstm_st
         di += k[a] * dw; /* [mlstm.27] */
         df += u.n_prev[a] * *dn; /* [mlstm.28] */
     }
-    REAL dm = *ds.m - i * di - f * df; /* [stab.11] */
-    *u.dpre[MAP_I] = i * di + (A < log_i ? dm : 0); /* [stab.12, mlstm.29] */
-    REAL dA = f * df + (A >= log_i ? dm : 0); /* [stab.13] */
+    int past = A >= log_i;
+    *u.dpre[MAP_I] = past ? i * di : *ds.m - f * df; /* [stab.8, mlstm.29] */
+    REAL dA = past ? *ds.m - i * di : f * df; /* [stab.9] */
     *u.dpre[MAP_F] = log_forget_slope(p, *u.pre[MAP_F]) * dA; /* [mlstm.30] */
     for (size_t j = 0; j < DK * DV; j++)
         ds.C[j] *= f; /* [mlstm.31] */
     for (size_t a = 0; a < DK; a++)
         ds.n[a] *= f;
-    *ds.m = dA; /* [stab.14] */
+    *ds.m = dA; /* [stab.10] */
 }
 
 void mlstm_step(const mlstm *p, const REAL *x, mlstm_state s, REAL *y, REAL *kept)

@@ -61,14 +61,14 @@ static void pre_activation_backward(const slstm *p, const REAL *x, const slstm_u
     size_t D = p->D, DH = p->H / p->NH, head = unit / DH, d = unit % DH;
     size_t row = gate * p->H + unit, block = (head * 4 + gate) * DH + d;
     for (size_t j = 0; j < DH; j++)
-        dh_prev[head * DH + j] += p->R[block * DH + j] * g; /* [rec.2] */
+        dh_prev[head * DH + j] += p->R[block * DH + j] * g; /* [rec.3] */
     for (size_t j = 0; j < D; j++)
-        dx[j] += p->W[row * D + j] * g; /* [rec.3] */
+        dx[j] += p->W[row * D + j] * g; /* [rec.4] */
     for (size_t j = 0; j < D; j++)
-        grads.W[row * D + j] += g * x[j]; /* [rec.4] */
+        grads.W[row * D + j] += g * x[j]; /* [rec.5] */
     for (size_t j = 0; j < DH; j++)
-        grads.R[block * DH + j] += g * kept[head * DH + j].h_prev; /* [rec.5] */
-    grads.b[row] += g; /* [rec.6] */
+        grads.R[block * DH + j] += g * kept[head * DH + j].h_prev; /* [rec.6] */
+    grads.b[row] += g; /* [rec.7] */
 }
 
 size_t slstm_kept_size(void)
@@ -93,12 +93,12 @@ void slstm_step(const slstm *p, const REAL *x, slstm_state s, slstm_unit *kept)
         slstm_unit *u = &kept[j];
         REAL i_pre = u->pre[GATE_I], f_pre = u->pre[GATE_F], z_pre = u->pre[GATE_Z], o_pre = u->pre[GATE_O];
         u->h_prev = s.h[j], u->c_prev = s.c[j], u->n_prev = s.n[j];
-        u->A = log_forget(p, f_pre) + s.m[j]; /* [stab.10] */
+        u->A = log_forget(p, f_pre) + s.m[j]; /* [stab.3] */
         if (u->n_prev == 0 && underflows(i_pre - u->A))
-            u->A = -INFINITY; /* [stab.9] */
-        s.m[j] = fmax(u->A, i_pre); /* [stab.3] */
-        u->i = exp(i_pre - s.m[j]); /* [stab.4] */
-        u->f = exp(u->A - s.m[j]); /* [stab.5] */
+            u->A = -INFINITY; /* [stab.4] */
+        s.m[j] = fmax(u->A, i_pre); /* [stab.5] */
+        u->i = exp(i_pre - s.m[j]); /* [stab.6] */
+        u->f = exp(u->A - s.m[j]); /* [stab.7] */
         u->z = tanh(z_pre); /* [slstm.1] */
         u->o = sigmoid(o_pre); /* [slstm.2] */
         s.c[j] = u->c = u->f * u->c_prev + u->i * u->z; /* [slstm.3] */
@@ -114,20 +114,20 @@ static void unit_backward(const slstm *p, slstm_unit *u, REAL dy, REAL dh_next, 
 {
     REAL i_pre = u->pre[GATE_I], f_pre = u->pre[GATE_F];
     REAL z_pre = u->pre[GATE_Z], o_pre = u->pre[GATE_O];
-    REAL dh = dy + dh_next; /* [rec.8] */
+    REAL dh = dy + dh_next; /* [rec.2] */
     u->dpre[GATE_O] = dh * (u->c / u->n) * sigmoid_slope(o_pre); /* [slstm.6] */
     REAL dc = *ds_c + dh * u->o / u->n; /* [slstm.7] */
     REAL dn = *ds_n - dh * u->o / u->n * (u->c / u->n); /* [slstm.8] */
     u->dpre[GATE_Z] = dc * u->i * tanh_slope(z_pre); /* [slstm.9] */
     REAL di = dc * u->z + dn; /* [slstm.10] */
     REAL df = dc * u->c_prev + dn * u->n_prev; /* [slstm.11] */
-    REAL dm = *ds_m - u->i * di - u->f * df; /* [stab.11] */
-    u->dpre[GATE_I] = u->i * di + (u->A < i_pre ? dm : 0); /* [stab.12] */
-    REAL dA = u->f * df + (u->A >= i_pre ? dm : 0); /* [stab.13] */
+    int past = u->A >= i_pre;
+    u->dpre[GATE_I] = past ? u->i * di : *ds_m - u->f * df; /* [stab.8] */
+    REAL dA = past ? *ds_m - u->i * di : u->f * df; /* [stab.9] */
     u->dpre[GATE_F] = dA * log_forget_slope(p, f_pre); /* [slstm.12] */
     *ds_c = u->f * dc; /* [slstm.13] */
     *ds_n = u->f * dn; /* [slstm.14] */
-    *ds_m = dA; /* [stab.14] */
+    *ds_m = dA; /* [stab.10] */
 }
 
 void slstm_step_backward(const slstm *p, const REAL *x, slstm_unit *kept, const REAL *dy,

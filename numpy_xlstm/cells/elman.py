@@ -42,10 +42,15 @@ class ElmanCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
     nonlinearity : {"tanh", "relu"}
         The function φ.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -81,7 +86,7 @@ class ElmanCell(Module):
         *,
         nonlinearity: str = "tanh",
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
@@ -110,7 +115,7 @@ class ElmanCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), h_pre = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         slope = tanh_slope(h_pre) if self.nonlinearity == "tanh" else h_pre.real > 0
         dh_pre = dh * slope  # [elman.3]
         dx = dh_pre @ self.params["W"]  # [elman.4]

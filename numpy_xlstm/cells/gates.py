@@ -72,11 +72,11 @@ def pre_activations_backward(
     R_heads, h_heads = R.reshape(H // DH, 4, DH, DH), h_prev.reshape(B, H // DH, DH)
     dg = np.concatenate(dgates, axis=1)
     dRh = dg.reshape(B, 4, H // DH, DH)
-    dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.2]
-    dx = dg @ W  # [rec.3]
-    dW = dg.T @ x  # [rec.4]
-    dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.5]
-    db = dg.sum(axis=0)  # [rec.6]
+    dh_prev = np.einsum("ngij,bgni->bnj", R_heads, dRh).reshape(B, H)  # [rec.3]
+    dx = dg @ W  # [rec.4]
+    dW = dg.T @ x  # [rec.5]
+    dR = np.einsum("bgni,bnj->ngij", dRh, h_heads).reshape(R.shape)  # [rec.6]
+    db = dg.sum(axis=0)  # [rec.7]
     return dx, dh_prev, {"W": dW, "R": dR, "b": db}
 
 

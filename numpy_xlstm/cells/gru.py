@@ -52,8 +52,13 @@ class GRUCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -89,7 +94,7 @@ class GRUCell(Module):
         hidden_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
@@ -122,7 +127,7 @@ class GRUCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), s_n, r, z, u, n = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [gru.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [gru.9]
         dr_pre = dn_pre * s_n * sigmoid_slope(r_pre)  # [gru.10]

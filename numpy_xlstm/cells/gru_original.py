@@ -48,8 +48,13 @@ class OriginalGRUCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -84,7 +89,7 @@ class OriginalGRUCell(Module):
         hidden_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
@@ -119,7 +124,7 @@ class OriginalGRUCell(Module):
         (dh_next,) = enter_backward(self, dh, cache, dstate)
         x, (h_prev,), (r_pre, z_pre, n_pre), r, z, u, s, n = cache
         R_r, R_z, R_n = np.split(self.params["R"], 3)
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dn_pre = dh * u * tanh_slope(n_pre)  # [cho.8]
         dz_pre = dh * (h_prev - n) * sigmoid_slope(z_pre)  # [cho.9]
         ds = dn_pre @ R_n  # [cho.10]

@@ -76,10 +76,10 @@ class LSTMCell(Module):
     input_size, hidden_size : int
         Widths D of x and H of h and c.
     dtype : dtype, default float64
-        Dtype of the parameters, and of all arguments and results: float32, float64 or longdouble;
-        for a complex step, complex128 or clongdouble.
-    rng : np.random.Generator, optional
-        Source of the initial parameters; a new one if omitted.
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -114,7 +114,7 @@ class LSTMCell(Module):
         hidden_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
@@ -145,7 +145,7 @@ class LSTMCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [lstm.5]
         dc = dc_next + dh * o * tanh_slope(c)  # [lstm.6]
         dz_pre = dc * i * tanh_slope(z_pre)  # [lstm.7]

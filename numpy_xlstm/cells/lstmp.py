@@ -53,8 +53,11 @@ class LSTMPCell(Module):
     ----------
     input_size, hidden_size, proj_size : int
         Widths D of x, H of c and P of h.
-    dtype, rng
-        As in :class:`LSTMCell`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -94,7 +97,7 @@ class LSTMPCell(Module):
         proj_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         P = check_positive("proj_size", proj_size)
@@ -129,7 +132,7 @@ class LSTMPCell(Module):
         """Return the gradients of x, of the state before the step and of the parameters."""
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c, m = cache
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         dW_hr = dh.T @ m  # [lstmp.7]
         dm = dh @ self.params["W_hr"]  # [lstmp.8]
         do_pre = dm * np.tanh(c) * sigmoid_slope(o_pre)  # [lstmp.9]

@@ -113,14 +113,23 @@ class mLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, num_heads, forget_gate, dtype, rng
-        As in :class:`sLSTMCell`; H, the width of h, is NH·DV.
+    input_size, hidden_size : int
+        Widths D of x and H = NH·DV of h.
+    num_heads : int, default 1
+        Number NH of heads; must divide ``hidden_size``.
+    forget_gate : {"sigmoid", "exp"}
+        Activation of the forget gate.
     qk_dim : int, optional
         Width NH·DK of all queries, and of all keys; ``hidden_size`` if omitted.
     input_gate : {"exp", "sigmoid"}
         Activation of the input gate.
     eps : float, default 1e-6
         Number added to the denominator; 0 in the paper.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -159,7 +168,7 @@ class mLSTMCell(Module):
         input_gate: str = "exp",
         eps: float = EPS,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads = D, H, NH
@@ -193,10 +202,10 @@ class mLSTMCell(Module):
         o = sigmoid(o_pre)  # [mlstm.5]
         log_i = log_gate(i_pre, self.input_gate)  # [mlstm.6]
         log_f = log_gate(f_pre, self.forget_gate)
-        A = log_f + m_prev  # [stab.10]
-        m = maximum(A, log_i) * self.normalised  # [stab.3]
-        i = np.exp(log_i - m)  # [stab.4]
-        f = np.exp(A - m)  # [stab.5]
+        A = log_f + m_prev  # [stab.3]
+        m = maximum(A, log_i) * self.normalised  # [stab.5]
+        i = np.exp(log_i - m)  # [stab.6]
+        f = np.exp(A - m)  # [stab.7]
         w = i[..., None] * k  # [mlstm.7]
         C = f[..., None, None] * C_prev + w[..., None] * v[..., None, :]  # [mlstm.8]
         n = (f[..., None] * n_prev + w) * self.normalised  # [mlstm.9]
@@ -237,8 +246,8 @@ class mLSTMCell(Module):
         df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
         past = self.normalised & (A.real >= log_i.real)  # m is A, and f′ is 1
         here = self.normalised & (A.real < log_i.real)  # m is log i, and i′ is 1
-        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.12]
-        dA = np.where(past, dm - i * di, f * df)  # [stab.13]
+        dlog_i = np.where(here, dm - f * df, i * di)  # [stab.8]
+        dA = np.where(past, dm - i * di, f * df)  # [stab.9]
         di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [mlstm.30]
         dC_prev, dn_prev, dm_prev = f[..., None, None] * dC, f[..., None] * dn, dA  # [mlstm.31]

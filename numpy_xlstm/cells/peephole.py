@@ -47,8 +47,13 @@ class PeepholeLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -81,7 +86,7 @@ class PeepholeLSTMCell(Module):
         hidden_size: int,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, _, dtype, rng = check_sizes(input_size, hidden_size, 1, dtype, rng)
         self.input_size, self.hidden_size = D, H
@@ -118,7 +123,7 @@ class PeepholeLSTMCell(Module):
         dh_next, dc_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev), (i_pre, f_pre, z_pre, o_pre), i, f, z, o, c = cache
         p_i, p_f, p_o = np.split(self.params["P"], 3)
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         do_pre = dh * np.tanh(c) * sigmoid_slope(o_pre)  # [peephole.8]
         dc = dc_next + dh * o * tanh_slope(c) + p_o * do_pre  # [peephole.9]
         di_pre = dc * z * sigmoid_slope(i_pre)  # [peephole.10]

@@ -84,6 +84,13 @@ class sLSTMCache(NamedTuple):
     n: Array
 
 
+def empty_memory(batch_size: int, hidden_size: int, dtype: Any) -> sLSTMState:
+    """Return the empty state: h = c = n = 0 and m = −inf."""
+    shape = check_batch_size(batch_size), hidden_size
+    h, c, n = (np.zeros(shape, dtype) for _ in "hcn")
+    return sLSTMState(h, c, n, np.full_like(h, -np.inf))
+
+
 class sLSTMCell(Module):
     """One step of an sLSTM, stabilised.
 
@@ -101,12 +108,17 @@ class sLSTMCell(Module):
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`; H is also the width of n and m.
+    input_size, hidden_size : int
+        Widths D of x and H of h, c, n and m.
     num_heads : int, default 1
         Number NH of heads; must divide ``hidden_size``.
     forget_gate : {"sigmoid", "exp"}
         Activation of the forget gate.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -151,7 +163,7 @@ class sLSTMCell(Module):
         *,
         forget_gate: str = "sigmoid",
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         D, H, NH, dtype, rng = check_sizes(input_size, hidden_size, num_heads, dtype, rng)
         self.input_size, self.hidden_size, self.num_heads, DH = D, H, NH, H // NH
@@ -166,20 +178,18 @@ class sLSTMCell(Module):
 
     def init_state(self, batch_size: int) -> sLSTMState:
         """Return the empty state: h = c = n = 0 and m = −inf."""
-        shape = check_batch_size(batch_size), self.hidden_size
-        h, c, n = (np.zeros(shape, self.dtype) for _ in "hcn")
-        return sLSTMState(h, c, n, np.full(shape, -np.inf, self.dtype))
+        return empty_memory(batch_size, self.hidden_size, self.dtype)
 
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
         check_memory(state)
         i_pre, f_pre, z_pre, o_pre = pre = pre_activations(x, h_prev, **self.params)
-        A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.10]
-        A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.9]
-        m = maximum(A, i_pre)  # [stab.3]
-        i = np.exp(i_pre - m)  # [stab.4]
-        f = np.exp(A - m)  # [stab.5]
+        A = log_gate(f_pre, self.forget_gate) + m_prev  # [stab.3]
+        A = np.where((n_prev == 0) & underflows(i_pre - A), -np.inf, A)  # [stab.4]
+        m = maximum(A, i_pre)  # [stab.5]
+        i = np.exp(i_pre - m)  # [stab.6]
+        f = np.exp(A - m)  # [stab.7]
         z = np.tanh(z_pre)  # [slstm.1]
         o = sigmoid(o_pre)  # [slstm.2]
         c = f * c_prev + i * z  # [slstm.3]
@@ -194,7 +204,7 @@ class sLSTMCell(Module):
         dh_next, dc_next, dn_next, dm_next = enter_backward(self, dh, cache, dstate)
         x, (h_prev, c_prev, n_prev, _), pre, A, i, f, z, o, c, n = cache
         i_pre, f_pre, z_pre, o_pre = pre
-        dh = dh + dh_next  # [rec.8]
+        dh = dh + dh_next  # [rec.2]
         do_pre = dh * (c / n) * sigmoid_slope(o_pre)  # [slstm.6]
         dc = dc_next + dh * o / n  # [slstm.7]
         dn = dn_next - dh * o / n * (c / n)  # [slstm.8]
@@ -202,12 +212,12 @@ class sLSTMCell(Module):
         di = dc * z + dn  # [slstm.10]
         df = dc * c_prev + dn * n_prev  # [slstm.11]
         past = A.real >= i_pre.real  # m is A, and f′ is 1; elsewhere m is ĩ, and i′ is 1
-        di_pre = np.where(past, i * di, dm_next - f * df)  # [stab.12]
-        dA = np.where(past, dm_next - i * di, f * df)  # [stab.13]
+        di_pre = np.where(past, i * di, dm_next - f * df)  # [stab.8]
+        dA = np.where(past, dm_next - i * di, f * df)  # [stab.9]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [slstm.12]
         dc_prev = f * dc  # [slstm.13]
         dn_prev = f * dn  # [slstm.14]
-        dm_prev = dA  # [stab.14]
+        dm_prev = dA  # [stab.10]
         dpre = di_pre, df_pre, dz_pre, do_pre
         dx, dh_prev, grads = pre_activations_backward(dpre, x, h_prev, **self.params)
         return dx, sLSTMState(dh_prev, dc_prev, dn_prev, dm_prev), grads

@@ -60,7 +60,7 @@ def yaml_package() -> Any:
         import yaml
     except ImportError as error:
         raise MissingExtraError(
-            "a configuration in YAML needs the yaml extra: pip install 'numpy-xlstm[yaml]'"
+            "a configuration in YAML needs the cli extra: pip install 'numpy-xlstm[cli]'"
         ) from error
     return yaml
 

@@ -1,7 +1,7 @@
 """Loading of any checkpoint in one call: ``from_pretrained``."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import numpy.typing as npt
 
@@ -11,12 +11,40 @@ from numpy_xlstm.checkpoints.formats import FORMATS
 from numpy_xlstm.checkpoints.loading import OnProgress
 from numpy_xlstm.checkpoints.tensors import Tensors, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
+from numpy_xlstm.layers import Recurrent
+from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics import check_choice, checked_path
 
+M = TypeVar("M", bound=Recurrent)
+"""Class of the model in a checkpoint."""
 
+
+@overload
 def from_pretrained(
     path: str | Path,
+    kind: None = None,
+    *,
+    dtype: npt.DTypeLike | None = None,
+    layout: str | None = None,
+    mapped: bool = MAPPED,
+    max_bytes: int | None = None,
+    progress: OnProgress | None = None,
+) -> LanguageModel[tuple[Any, ...]]: ...
+@overload
+def from_pretrained(
+    path: str | Path,
+    kind: type[M],
+    *,
+    dtype: npt.DTypeLike | None = None,
+    layout: str | None = None,
+    mapped: bool = MAPPED,
+    max_bytes: int | None = None,
+    progress: OnProgress | None = None,
+) -> M: ...
+def from_pretrained(
+    path: str | Path,
+    kind: type[M] | None = None,
     *,
     dtype: npt.DTypeLike | None = None,
     layout: str | None = None,
@@ -38,6 +66,9 @@ def from_pretrained(
         file; or a file of :func:`save_pretrained` or :func:`save_checkpoint`; or a ``.safetensors``
         or ``.npz`` file with the state dict of a ``torch.nn.LSTM``, ``GRU`` or ``RNN``. The format
         is detected from the content.
+    kind : type, optional
+        Class that the model must have, such as ``xLSTMLarge`` or ``LSTM``. Type checkers then know
+        it; without it, they take the result for a :class:`LanguageModel`.
     dtype : dtype, optional
         Dtype of the model, float32 or float64; by default that of the file. float16 and bfloat16
         are converted to float32, which is exact.
@@ -65,8 +96,8 @@ def from_pretrained(
     Raises
     ------
     CheckpointError
-        If anything is missing, superfluous, damaged or contradictory. The message contains the
-        file, the array or field, and what was expected and found.
+        If anything is missing, superfluous, damaged or contradictory, or the model is not of this
+        kind. The message contains the file, the array or field, and what was expected and found.
     NonFiniteError
         If a number is NaN or infinite.
     DTypeError
@@ -84,11 +115,14 @@ def from_pretrained(
     >>> model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_pretrained(model, f"{folder}/large", format="transformers", dtype="float32")
-    ...     loaded = from_pretrained(f"{folder}/large")
+    ...     loaded = from_pretrained(f"{folder}/large", xLSTMLarge)
     >>> loaded.config.num_heads, loaded.dtype
     (2, dtype('float32'))
     """
     opened = open_pretrained(path, layout=layout, max_bytes=max_bytes)
+    if kind is not None and not isinstance(opened.model, kind):
+        expected, got = f"a model of class {kind.__name__}", type(opened.model).__name__
+        raise CheckpointError(f"{Path(path).name}: expected {expected}; got {got}")
     return opened.load(dtype, mapped=mapped, progress=progress)
 
 

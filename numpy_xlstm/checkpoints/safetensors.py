@@ -82,7 +82,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         import ml_dtypes
     except ImportError as error:
         raise MissingExtraError(
-            "bfloat16 needs the checkpoints extra: pip install 'numpy-xlstm[checkpoints]'"
+            "bfloat16 needs the cli extra: pip install 'numpy-xlstm[cli]'"
         ) from error
     narrow: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
     return narrow

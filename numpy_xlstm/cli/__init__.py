@@ -46,6 +46,9 @@ BAD_INPUT = (
 )
 """Errors that a user can correct. They are reported in one line instead of a traceback."""
 
+MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-tokens"}
+"""Options under names that other programs give them."""
+
 SECONDS_TO_SPEAK = 2.0
 """Time that rank 0 may need to find and report an error that all ranks find."""
 
@@ -76,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     try:
         args = _parsed(sys.argv[1:] if argv is None else argv)
-        if importlib.util.find_spec("rich") is None:
+        if not all(map(importlib.util.find_spec, ("rich", "uniplot", "matplotlib"))):
             print(MISSING_EXTRA, file=sys.stderr)
             return 2
         return _run(args)
@@ -110,9 +113,15 @@ def _prepare_streams() -> None:
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; without any, show the help."""
-    args, unknown = _parser().parse_known_args(argv or ["--help"])
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by a shell that completes a command line
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    args, unknown = parser.parse_known_args(argv or ["--help"])
     if unknown:
-        hint = did_you_mean(unknown[0].partition("=")[0], args.options)
+        word = unknown[0].partition("=")[0].replace("_", "-")
+        hint = did_you_mean(MEANT.get(word, word), args.options)
         raise errors.OptionError(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     return args
 

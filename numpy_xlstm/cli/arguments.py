@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from numpy_xlstm.training.run import BEST
+
 TEMPERATURE = "1: the model's probabilities, less: prefer likelier tokens, 0: take the likeliest"
 
 Number = TypeVar("Number", int, float)
@@ -85,8 +87,9 @@ def facts(kind: Any, default: Any, text: str) -> dict[str, Any]:
 def _shown(default: Any) -> str:
     """Return the text of a default for the help; "" for None and False."""
     of = default if isinstance(default, dict) else {"": default}
+    of = {kind: value for kind, value in of.items() if value is not None and value is not False}
     values = {str(value).strip("[]") for value in of.values()}
-    if values <= {"None", "False"}:
+    if not values:
         return ""
     shown = values if len(values) == 1 else (f"{value} for {kind}" for kind, value in of.items())
     return f" (default: {', '.join(shown)})"
@@ -94,10 +97,16 @@ def _shown(default: Any) -> str:
 
 def flags(names: Iterable[str]) -> str:
     """Return options as they are written on the command line."""
-    return ", ".join(sorted(f"--{name.replace('_', '-')}" for name in names))
+    return ", ".join(sorted(f"--{name.rstrip('_').replace('_', '-')}" for name in names))
+
+
+def checkpoint(text: str) -> Path:
+    """Return the path of a checkpoint; in the directory of a run, that of its best model."""
+    best = Path(text) / BEST
+    return best if best.exists() else Path(text)
 
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """Add the argument for the checkpoint to read."""
-    known = "a file that training has saved, or a file or folder of transformers, xlstm or torch"
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=Path, help=known)
+    known = "the directory of a run, or a file or folder of this package, transformers or xlstm"
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", type=checkpoint, help=known)

@@ -7,6 +7,7 @@ from pathlib import Path
 from numpy_xlstm.checkpoints import FORMATS, Pretrained, open_pretrained, save_pretrained
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.checkpoints.saving import check_saving
+from numpy_xlstm.cli.arguments import checkpoint
 from numpy_xlstm.cli.display import bytes_display
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.models.layouts import LAYOUTS
@@ -20,16 +21,16 @@ supports them; the state of a training is not. Numbers are unchanged, bit for bi
 rounds them."""
 
 EPILOG = """\
-IN is a folder or file of this package, of transformers or of xlstm, or the state dict of a
-torch.nn.LSTM, GRU or RNN; the format is detected from the content. OUT must be a new path or an
-empty folder. No code in a file is run, and nothing is written before all of IN is read and
-checked."""
+IN is the directory of a run, a folder or file of this package, of transformers or of xlstm, or the
+state dict of a torch.nn.LSTM, GRU or RNN; the format is detected from the content. OUT must be a
+new path or an empty folder. No code in a file is run, and nothing is written before all of IN is
+read and checked."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.epilog = EPILOG
-    parser.add_argument("source", metavar="IN", type=Path, help="the checkpoint to read")
+    parser.add_argument("source", metavar="IN", type=checkpoint, help="the checkpoint to read")
     parser.add_argument("target", metavar="OUT", type=Path, help="the folder or file to write")
     parser.add_argument(
         "--to", choices=FORMATS, help="the format to write (default: by the suffix of OUT)"

@@ -6,6 +6,7 @@ shown.
 """
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,18 +18,16 @@ from contextlib import (
     redirect_stderr,
     redirect_stdout,
 )
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import printable_lines
 from numpy_xlstm.generation import CharacterTokenizer
-from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import Progress, TextSplit, TrainingState
+from numpy_xlstm.training import Budget, Progress, TextSplit, TrainingState
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 2.0
+"""Time between two lines of progress, or more in a long training."""
 
 LARGE = 10**8
 """Size in bytes from which a bar is shown."""
@@ -45,13 +44,18 @@ def silent_unless(speaks: bool) -> Iterator[None]:
         yield
 
 
+def say(text: str) -> None:
+    """Print to standard error, on a terminal with lines broken between words."""
+    console = _console()
+    console.print(text, markup=False, soft_wrap=not console.is_terminal)
+
+
 def show_setup(description: str, model: Any, split: TextSplit) -> None:
     """Print the model and the text before a training."""
-    print(
-        f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}\n"
+    say(f"{description}, {model.num_parameters:,} parameters, {model.dtype.name}")
+    say(
         f"text: {len(split.train):,} characters for training, {len(split.validation):,} held "
-        f"out, {len(set(split.train))} distinct",
-        file=sys.stderr,
+        f"out, {len(set(split.train))} distinct"
     )
     if isinstance(split.tokenizer, CharacterTokenizer):
         return
@@ -59,33 +63,73 @@ def show_setup(description: str, model: Any, split: TextSplit) -> None:
     text = f"tokens: {size:,} distinct, {per_token:.2f} characters each"
     if split.tokenizer.decode(split.validation_ids) != split.validation:
         text += "; decoding does not restore the text: bits per character are of the encoded part"
-    print(text, file=sys.stderr)
+    say(text)
+
+
+def show_plan(budget: Budget, directory: Path | None) -> None:
+    """Print how long a training takes, and where its result is kept."""
+    minutes = None if budget.seconds is None else f"{_clock(budget.seconds)} minutes"
+    steps = None if budget.steps is None else f"{budget.steps:,} steps"
+    length = " or ".join(filter(None, (minutes, steps)))
+    kept = f"saved in {directory}" if directory else "not saved; --out DIR would save it"
+    say(f"training for {length}, then results and a sample; the model is {kept}")
 
 
 @contextmanager
 def progress_display() -> Iterator[Callable[[Progress], None]]:
     """Give a function that shows the progress of a training within the context."""
-    from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True, highlight=False)
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[stats]}"))
-    bar = Bar(*columns, console=console, expand=True, disable=not console.is_terminal)
+    console = _console()
+    columns = BarColumn(20), TaskProgressColumn(), TextColumn("{task.fields[stats]}")
+    hidden = not console.is_terminal
+    bar = Bar(*columns, console=console, transient=True, disable=hidden)
     task, due = bar.add_task("training", total=1.0, stats=""), time.monotonic()
 
     def show(progress: Progress) -> None:
         nonlocal due
-        bar.update(task, completed=progress.fraction, stats=_stats(progress))
-        if bar.disable and (time.monotonic() >= due or progress.fraction >= 1):
-            due = time.monotonic() + SECONDS_BETWEEN_LINES
-            line = f"step {progress.step}  {progress.fraction:4.0%}  {_stats(progress)}"
+        stats = _stats(progress, console.width - 28 if console.is_terminal else 80)
+        bar.update(task, completed=progress.fraction, stats=stats)
+        if hidden and (time.monotonic() >= due or progress.fraction >= 1):
+            due = time.monotonic() + max(SECONDS_BETWEEN_LINES, progress.seconds_left / 50)
+            line = f"step {progress.step}  {progress.fraction:4.0%}  {stats}"
             console.print(line, soft_wrap=True)
         if progress.validation is not None:
             console.print(f"step {progress.step}  validation {progress.validation:.3f} bits/char")
 
     with bar:
         yield show
+
+
+@contextmanager
+def count_display(total: int) -> Iterator[Callable[[], None]]:
+    """Give a function that counts one more of ``total``. Lines may be printed meanwhile."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("left")
+    console = _console()
+    options: Any = {"redirect_stdout": sys.stdout.isatty(), "disable": not console.is_terminal}
+    with Bar(*columns, console=console, transient=True, **options) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def _console() -> Any:
+    """Return a console for standard error, with room for the ^C of the terminal after a bar.
+
+    A line that this made longer than the terminal would be shown twice.
+    """
+    from rich.console import Console, ConsoleDimensions
+
+    class Narrower(Console):
+        @property  # type: ignore[misc]  # rich can also set it
+        def size(self) -> ConsoleDimensions:
+            width, height = super().size
+            return ConsoleDimensions(width - 3, height)
+
+    return Narrower(stderr=True, highlight=False)
 
 
 def busy_display(text: str) -> AbstractContextManager[object]:
@@ -120,11 +164,17 @@ def shown(text: str) -> str:
     return printable_lines(text) if sys.stdout.isatty() else text
 
 
-def _stats(progress: Progress) -> str:
-    return (
-        f"loss {progress.loss:.3f}  {progress.bits:.2f} bits/char  |g| {progress.grad_norm:.2f}  "
-        f"{progress.tokens_per_second:,.0f} tokens/s  {_clock(progress.seconds_left)} left"
+def _stats(progress: Progress, width: int) -> str:
+    """Return as many numbers of the training as fit into a width."""
+    texts = (
+        f"{_clock(progress.seconds_left)} left",
+        f"{progress.bits:.2f} bits/char",
+        f"{progress.tokens_per_second:,.0f} tokens/s",
+        f"loss {progress.loss:.3f}",
+        f"|g| {progress.grad_norm:.2f}",
     )
+    fitting = [text for text in accumulate(texts, "{}  {}".format) if len(text) <= width]
+    return fitting[-1] if fitting else ""
 
 
 def _clock(seconds: float) -> str:
@@ -160,46 +210,7 @@ FILES = {
 
 
 def show_files(directory: Path, files: Sequence[Path]) -> None:
-    """Print the files of a run."""
+    """Print the files of a run, and a command for its model."""
     written = [file.name for file in files if file.exists()]
-    lines = (f"  {name:16}{FILES[name]}" for name in written)
-    print(f"written to {directory}:", *lines, sep="\n", file=sys.stderr)
-
-
-def save_loss_picture(
-    path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
-) -> None:
-    """Plot bits per character over steps from the lines of a log, and levels for comparison."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        needed = "the plot needs the plot extra: pip install 'numpy-xlstm[plot]'"
-        print(f"no {path.name}: {needed}", file=sys.stderr)
-        return
-    if not entries:
-        return
-    steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot(steps, bits, color="C0", alpha=0.25, linewidth=0.8)
-    axes.plot(steps, smoothed(bits, len(bits) / 50), color="C0", label="training, smoothed")
-    found = [(e["step"], e["validation"]) for e in entries if "validation" in e]
-    if found:
-        axes.plot(*zip(*found, strict=True), "o-", color="C1", markersize=4, label="validation")
-    for (name, level), style in zip(levels.items(), ("--", ":", "-.") * len(levels), strict=False):
-        axes.axhline(level, color="0.4", linestyle=style, linewidth=1, label=name)
-    axes.set(xlabel="step", ylabel="bits/char")
-    axes.legend()
-    with replacing(path) as file:
-        figure.savefig(file, format=path.suffix.removeprefix("."))
-
-
-def smoothed(values: Array, span: float) -> Array:
-    """Average over about ``span`` values around each, over fewer at the ends, without a delay."""
-    from scipy.ndimage import gaussian_filter1d
-
-    def around(numbers: Array) -> Array:
-        found: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
-        return found
-
-    return around(np.asarray(values, float)) / around(np.ones(len(values)))
+    say("\n".join([f"written to {directory}:", *(f"  {n:16}{FILES[n]}" for n in written)]))
+    say(f"try: numpy-xlstm generate {shlex.quote(str(directory))} --prompt TEXT")

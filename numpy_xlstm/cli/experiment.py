@@ -13,6 +13,7 @@ import numpy as np
 from numpy_xlstm.checkpoints.metadata import COUNT, SECONDS, each, number, optional, record
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli.arguments import facts, flags, natural, positive, whole
+from numpy_xlstm.cli.curves import smoothed
 from numpy_xlstm.cli.train import deferred_interrupt
 from numpy_xlstm.disk import replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
@@ -187,12 +188,8 @@ def _display(
 
 def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any]]) -> None:
     """Plot loss, result of the validations, and longest length over the steps of a trial."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        needed = "the plot needs the plot extra: pip install 'numpy-xlstm[plot]'"
-        print(f"no {path.name}: {needed}", file=sys.stderr)
-        return
+    from matplotlib.figure import Figure
+
     if not entries:
         return
     metric, settings = found["metric"], found["settings"]
@@ -200,7 +197,7 @@ def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any
     losses, scores, lengths = figure.subplots(3, 1, sharex=True)
     steps = [entry["step"] for entry in entries]
     loss = np.array([entry["loss"] for entry in entries])
-    losses.plot(steps, display.smoothed(loss, len(steps) / 50))
+    losses.plot(steps, smoothed(loss, len(steps) / 50))
     losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
     curve = [(step, trials.score(metric, error)) for step, error in found["curve"]]
     scores.plot(*np.reshape(curve, (-1, 2)).T, "o-", markersize=3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints import Pretrained, open_pretrained
+from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.cli.arguments import (
     TEMPERATURE,
     add_checkpoint,
@@ -18,6 +18,7 @@ from numpy_xlstm.cli.arguments import (
     whole,
 )
 from numpy_xlstm.cli.display import bytes_display, shown
+from numpy_xlstm.cli.model import open_language_model
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.generation import (
     HuggingFaceTokenizer,
@@ -27,7 +28,6 @@ from numpy_xlstm.generation import (
     start,
     stream,
 )
-from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 
@@ -39,7 +39,7 @@ token of the checkpoint, or with Ctrl-C."""
 EPILOG = """\
 The BOS of the checkpoint is inserted before a text if its tokenizer.json requires it, or its
 config.json with force_bos_token_insert. Nothing is inserted before ids. Without a prompt,
-generation starts with the BOS."""
+generation starts with the BOS, if there is one."""
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "max_new_tokens": (whole(0), 500, "largest number of tokens to generate"),
@@ -76,14 +76,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Generate; return 0, or 130 after Ctrl-C."""
+    """Generate, and return 0."""
     keep_freed_memory()
-    found = open_pretrained(args.checkpoint, layout=args.from_layout)
-    if not isinstance(found.model, LanguageModel):
-        kind = type(found.model).__name__
-        raise OptionError(f"checkpoint: expected a language model; {found.path} has one {kind}")
+    found = open_language_model(args.checkpoint, args.from_layout)
     tokenizer = None if args.ids is not None else _tokenizer(args, found)
-    _continued(found.model, tokenizer, args)  # check all options before reading large files
+    try:
+        _continued(found.model, tokenizer, args)  # check all options before reading large files
+    except OptionError as error:
+        if args.prompt is args.ids is None and str(error).startswith(("prompt:", "ids:")):
+            raise OptionError(
+                "generate: expected --prompt with a text to continue, or --ids; got neither, and "
+                f"{args.checkpoint} has no BOS to start from"
+            ) from error
+        raise
     with bytes_display("reading") as progress:
         model = found.load(progress=progress)
     begun, pieces = _continued(model, tokenizer, args)
@@ -91,8 +96,6 @@ def run(args: argparse.Namespace) -> int:
         print(shown(begun), end="", flush=True)
         for piece in pieces:
             print(shown(piece), end="", flush=True)
-    except KeyboardInterrupt:
-        return 130
     finally:
         print(flush=True)
     return 0

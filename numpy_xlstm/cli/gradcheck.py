@@ -3,28 +3,38 @@
 import argparse
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import __version__, suite
 from numpy_xlstm.cli.arguments import whole
-from numpy_xlstm.cli.display import busy_display
+from numpy_xlstm.cli.display import count_display
 from numpy_xlstm.cli.imported import imported_target
 from numpy_xlstm.cli.reports import check_writable, write_report
+from numpy_xlstm.cli.workers import on_all_cores
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.gradcheck import gradcheck
+from numpy_xlstm.gradcheck import Report, gradcheck
 from numpy_xlstm.gradcheck.check import METHODS
 
 DESCRIPTION = """\
 Check the hand-derived backward of every cell and layer against independent references: the complex
-step, central differences with Richardson extrapolation, and the adjoint identity. To check your own
+step, central differences with Richardson extrapolation, and the adjoint identity. Every parameter,
+every input and every part of the initial state is checked, with random cotangents on every output
+and every part of the final state. Without names, everything is checked in less than a minute, on
+all cores: each tensor along two random directions, by the complex step and the adjoint identity.
+With names or --full, each entry of small tensors is checked, also by differences. To check your own
 layer, give my_package.my_module:MyCell, or 'my_module:MyCell(3, 4)'; its zero parameters are
-replaced by random numbers. Every parameter, every input and every part of the initial state is
-checked, with random cotangents on every output and every part of the final state. The exit code is
-0 only if all checks pass. Ctrl-C ends the command early, with the results so far."""
+replaced by random numbers. The exit code is 0 only if all checks pass. Ctrl-C ends the command
+early, with the results so far."""
+
+QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}
+"""Options for everything: along almost every direction, a mistake in any entry shows."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="checks, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
     )
+    parser.add_argument("--full", action="store_true", help="check everything as if named")
     parser.add_argument(
         "--input",
         type=_shape,
@@ -43,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument(
-        "--method", choices=METHODS, action="append", help="may be repeated (default: all three)"
+        "--method", choices=METHODS, action="append", help="instead of the above; may be repeated"
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports to FILE")
@@ -56,39 +67,79 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the checks, and print a table and the full reports of failures."""
     available, seed = _chosen(arguments), arguments.seed
     check_writable("--json", arguments.json)
-    methods, width = arguments.method or METHODS, max(map(len, available))
-    print(f"gradcheck, {arguments.dtype}: largest relative error of any tensor")
-    print("checked".ljust(width), *(f"{method:>10}" for method in methods), " status")
+    options = {} if arguments.full or arguments.names else QUICK
+    if arguments.method:
+        options = options | {"methods": arguments.method}
     reports, started = {}, time.perf_counter()
-    try:
-        for number, (name, case) in enumerate(available.items(), 1):
-            target, inputs = case(np.random.default_rng(seed), np.dtype(arguments.dtype))
-            with busy_display(f"{name}, {number} of {len(available)}"):
-                report = reports[name] = gradcheck(target, *inputs, rng=seed, methods=methods)
-            print(name.ljust(width), *_row(report, methods), flush=True)
-    except KeyboardInterrupt:
-        print(f"interrupted after {len(reports)} of {len(available)}")
+    with suppress(KeyboardInterrupt), count_display(len(available)) as count:
+        line = _table(available, options.get("methods", METHODS), arguments.dtype)
+        with _checked(arguments, available, options) as found:
+            for name, report in zip(available, found, strict=True):
+                reports[name] = report
+                print(line(name, report), flush=True)
+                count()
     for name, report in reports.items():
         if arguments.verbose or not report.passed:
             print(f"\n{name}\n{report}")
-    failed = sum(not report.passed for report in reports.values())
+    done, failed = len(reports) == len(available), sum(not r.passed for r in reports.values())
     verdict = f"{failed} of {len(reports)} did not pass" if failed else f"all {len(reports)} passed"
-    print(f"{verdict} in {time.perf_counter() - started:.1f} s, seed {seed}")
-    done = len(reports) == len(available)
+    if not done:
+        print(f"{len(reports)} of {len(available)} checked, interrupted")
+    if done or failed:
+        print(f"{verdict} in {time.perf_counter() - started:.1f} s, seed {seed}")
     if arguments.json is not None:
-        found = {name: report.to_dict() for name, report in reports.items()}
+        dicts = {name: report.to_dict() for name, report in reports.items()}
         result = {"version": __version__, "dtype": arguments.dtype, "passed": done and not failed}
-        text = json.dumps(result | {"reports": found}, indent=1, ensure_ascii=False)
+        text = json.dumps(result | {"reports": dicts}, indent=1, ensure_ascii=False)
         write_report(arguments.json, text)
     return 1 if failed else 0 if done else 130
 
 
-def _row(report: Any, methods: Sequence[str]) -> Iterator[str]:
-    """Yield the cells of a case in the table."""
-    tried = {row.method for row in report.rows}
-    yield from (f"{report.error(m):10.1e}" if m in tried else f"{'-':>10}" for m in methods)
-    troubled = report.failures or report.undecided
-    yield f" {troubled[0].status if troubled else 'ok'}"
+@contextmanager
+def _checked(
+    arguments: argparse.Namespace, available: dict[str, suite.Case], options: dict[str, Any]
+) -> Iterator[Iterator[Report]]:
+    """Give the reports in order: of what is named from this process, of everything from several."""
+    check = partial(_report, arguments.seed, arguments.dtype, options)
+    if arguments.names:
+        yield map(check, available.values())
+    else:
+        with on_all_cores(check, list(available)) as reports:
+            yield reports
+
+
+def _report(seed: int, dtype: str, options: dict[str, Any], case: suite.Case | str) -> Report:
+    """Check a case, which another process looks up by its name."""
+    if isinstance(case, str):
+        case = suite.cases()[case]
+    target, inputs = case(np.random.default_rng(seed), np.dtype(dtype))
+    return gradcheck(target, *inputs, rng=seed, **options)
+
+
+def _table(
+    names: Collection[str], methods: Sequence[str], dtype: str
+) -> Callable[[str, Report], str]:
+    """Print the head of the table, and return a function that makes a line.
+
+    On a narrow terminal, the numbers of a case are below its name.
+    """
+    width = max(map(len, names))
+    if width + 11 * len(methods) + len("  undecided") > get_terminal_size().columns:
+        width = 0
+
+    def joined(name: str, cells: Iterable[str], status: str) -> str:
+        numbers = " ".join(f"{cell:>10}" for cell in cells)
+        return f"{name:{width}} {numbers}  {status}" if width else f"{name}\n{numbers}  {status}"
+
+    def line(name: str, report: Report) -> str:
+        tried = {row.method for row in report.rows}
+        cells = (f"{report.error(m):.1e}" if m in tried else "-" for m in methods)
+        troubled = report.failures or report.undecided
+        return joined(name, cells, troubled[0].status if troubled else "ok")
+
+    print(f"{len(names)} checks, {dtype}\nlargest relative error of any tensor")
+    print(joined("checked", methods, "status"), flush=True)
+    return line
 
 
 def _chosen(arguments: argparse.Namespace) -> dict[str, suite.Case]:

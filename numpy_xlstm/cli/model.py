@@ -1,11 +1,13 @@
-"""Model of ``numpy-xlstm train``, built from its options."""
+"""Model of ``numpy-xlstm train``, built from its options or loaded, and of ``generate``."""
 
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm import models
+from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers import LSTM, mLSTM, sLSTM
 from numpy_xlstm.models.config import read_values
@@ -14,10 +16,28 @@ from numpy_xlstm.training.step import check_step_options
 CELLS: dict[str, Any] = {"lstm": LSTM, "slstm": sLSTM, "mlstm": mLSTM}
 
 
-def build(options: Namespace, vocab_size: int, rng: np.random.Generator) -> Any:
-    """Build the model, or raise :class:`OptionError` for an option that it does not support."""
+def open_language_model(path: Path, layout: str | None = None) -> Pretrained:
+    """Open a checkpoint, or raise :class:`OptionError` if it has another kind of model."""
+    found = open_pretrained(path, layout=layout)
+    if not isinstance(found.model, models.LanguageModel):
+        kind = type(found.model).__name__
+        raise OptionError(f"checkpoint: expected a language model; {found.path} has one {kind}")
+    return found
+
+
+def build(
+    options: Namespace, vocab_size: int, rng: np.random.Generator, found: Pretrained | None
+) -> Any:
+    """Build or load the model, or raise :class:`OptionError` if an option does not fit it."""
     model: Any
-    if options.model == "cell":
+    if found is not None:
+        if found.model.vocab_size < vocab_size:
+            size = found.model.vocab_size
+            raise OptionError(
+                f"tokenizer: expected at most the {size} ids of the model; got {vocab_size}"
+            )
+        model = found.load(options.dtype, mapped=False)
+    elif options.model == "cell":
         D, H = options.embedding_size, options.hidden_size
         wanted = {"forget_gate": options.forget_gate, "input_gate": options.input_gate}
         wanted["num_heads"] = options.heads
@@ -71,6 +91,8 @@ def _load(kind: Any, path: str, vocab_size: int) -> Any:
 
 def describe(options: Namespace, model: Any) -> str:
     """Describe the model in a few words."""
+    if options.from_ is not None:
+        return f"{type(model).__name__} of {options.from_}"
     if options.model == "cell":
         return f"{options.cell}: {options.hidden_size} wide"
     config = model.config

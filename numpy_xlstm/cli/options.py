@@ -22,20 +22,35 @@ from numpy_xlstm.cli.arguments import (
 )
 from numpy_xlstm.errors import CheckpointError, OptionError
 
-MINUTES = 3.0
+MINUTES = 1.5
 
 GATES = tuple(KINDS)
 BLOCKS = ("xlstm", "xlstm-large")
+MODELS = ("cell", *BLOCKS)
+FROM = "--from"
+"""Key of the defaults of a model that is loaded."""
+STORED = {FROM: None}
+LEARNING_RATES = {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3, FROM: 3e-4}
+DECAYS = {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1, FROM: 0.1}
 HEADS = {"slstm": 4, "mlstm": 16, "xlstm": 4, "xlstm-large": 4}
 
 OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "text": {
         "file": ("FILE", None, "a UTF-8 text file (default: CPython's language reference)"),
-        "tokenizer": ("NAME", "characters", "characters, bytes, or a tokenizer.json"),
+        "tokenizer": (
+            "NAME",
+            dict.fromkeys(MODELS, "characters") | STORED,
+            "characters, bytes, or a tokenizer.json; with --from, that of the checkpoint",
+        ),
     },
     "model": {
-        "model": (("cell", *BLOCKS), "cell", "one cell, the first paper's xLSTM, or xLSTM 7B"),
-        "dtype": (("float32", "float64"), "float32", "precision"),
+        "from_": ("CHECKPOINT", None, "fine-tune this model: a run, or a file or folder"),
+        "model": (MODELS, "cell", "one cell, the first paper's xLSTM, or xLSTM 7B"),
+        "dtype": (
+            ("float32", "float64"),
+            dict.fromkeys(MODELS, "float32") | {FROM: None},
+            "precision",
+        ),
         "cell": (("lstm", "slstm", "mlstm"), {"cell": "slstm"}, "recurrent cell"),
         "hidden_size": (size, {"cell": 256}, "width of the cell"),
         "embedding_size": (size, {"cell": 64}, "width of a token"),
@@ -52,10 +67,10 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
     "training": {
         "batch_size": (size, 16, "windows per step"),
         "window": (size, 128, "tokens per window"),
-        "lr": (positive, {"cell": 1e-2, "xlstm": 3e-3, "xlstm-large": 3e-3}, "peak learning rate"),
+        "lr": (positive, LEARNING_RATES, "peak learning rate"),
         "schedule": (("cosine", "constant"), "cosine", "learning rate after warm-up"),
         "warmup": (share, 0.05, "fraction with rising learning rate"),
-        "weight_decay": (real(0), {"cell": 0.3, "xlstm": 0.1, "xlstm-large": 0.1}, "of AdamW"),
+        "weight_decay": (real(0), DECAYS, "of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
         "steps": (natural, None, "stop after N steps; alone, a run is reproducible bit for bit"),
         "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
@@ -99,25 +114,22 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         for name, option in options.items():
             told = facts(*option) | {"default": argparse.SUPPRESS}
             if name == "file":
-                group.add_argument(name, nargs="?", **told)
+                place = group.add_mutually_exclusive_group()
+                place.add_argument(name, nargs="?", **told)
+                place.add_argument("--text", dest=name, **told | {"help": "the same as FILE"})
             else:
-                group.add_argument(flags([name]), **told)
+                group.add_argument(flags([name]), dest=name, **told)
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
     """Complete the given options with the defaults of the model, or None."""
-    model = given.get("model", DEFAULTS["model"])
+    model = FROM if "from_" in given else given.get("model", DEFAULTS["model"])
     cell = given.get("cell", DEFAULTS["cell"]["cell"])
-    kind = cell if model == "cell" else model
-    values = {}
-    for name, default in DEFAULTS.items():
-        if not isinstance(default, dict):
-            values[name] = default
-        elif kind in default or model in default:
-            values[name] = default.get(kind, default.get(model))
+    values = _defaults(model, cell if model == "cell" else model)
     described = DESCRIBING & values.keys()
     if foreign := given.keys() - values.keys():
-        label = f"--model cell --cell {cell}" if model == "cell" else f"--model {model}"
+        typed = {FROM: FROM, "cell": f"--model cell --cell {cell}"}
+        label = typed.get(model, f"--model {model}")
         raise OptionError(
             f"{label}: expected only {flags(described)} to describe the model; got {flags(foreign)}"
         )
@@ -137,6 +149,19 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
     if options.minutes is None and options.steps is None:
         options.minutes = MINUTES
     return options
+
+
+def _defaults(model: str, kind: str) -> dict[str, Any]:
+    """Return the options of a model and their defaults; a model that is loaded is of one kind."""
+    values = {}
+    for name, default in DEFAULTS.items():
+        if not isinstance(default, dict):
+            values[name] = default
+        elif kind in default or model in default:
+            values[name] = default.get(kind, default.get(model))
+    if model == FROM:
+        del values["model"]
+    return values
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
@@ -198,6 +223,8 @@ def as_typed(message: str, given: Mapping[str, Any]) -> str:
     first, colon, rest = message.partition(":")
     if first == "directory":
         first = "resume" if "resume" in given else "out"
+    elif first == "checkpoint":
+        first = "from_"
     if first in NAMES:
         message = flags([first]) + colon + rest
     if "config" in given:

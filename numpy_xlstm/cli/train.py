@@ -3,7 +3,6 @@
 import argparse
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,11 +13,12 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm import generation, training
+from numpy_xlstm.checkpoints import Pretrained
 from numpy_xlstm.checkpoints.metadata import COUNT, TEXT, record
-from numpy_xlstm.cli import display
+from numpy_xlstm.cli import curves, display
 from numpy_xlstm.cli import options as command
-from numpy_xlstm.cli.arguments import flags
-from numpy_xlstm.cli.model import build, describe
+from numpy_xlstm.cli.arguments import checkpoint, flags
+from numpy_xlstm.cli.model import build, describe, open_language_model
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
@@ -26,9 +26,10 @@ from numpy_xlstm.training.run import PICTURE
 
 DESCRIPTION = """\
 Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
-of the first paper, or the architecture of xLSTM 7B. The last tenth of the text is held out. At the
-end, the bits per character of this part are shown together with its unigram and bigram entropy, and
-a sample is drawn. Ctrl-C ends the training early and still shows both.
+of the first paper, or the architecture of xLSTM 7B. With --from, a trained model of this package,
+of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text is held
+out. At the end, the bits per character of this part are shown together with its unigram and bigram
+entropy, and a sample is drawn. Ctrl-C ends the training early and still shows both.
 
 With --out, the complete state of the training is saved every minute and at the end. After any
 interruption, --resume continues from there with the same options; with only --steps, the result is
@@ -75,15 +76,19 @@ def run(args: argparse.Namespace) -> int:
 def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     ranks.check_same(comm, options=given)
     session, prompt = _resume(given, comm) if "resume" in given else _begin(given, comm)
-    options, split, state, _ = session
+    options, split, state, run = session
     display.show_setup(describe(options, state.model), state.model, split)
-    interrupted = _train(session, comm)
-    _report(session, comm)
+    interrupted, log = _train(session, comm)
+    _report(session, log, comm)
     if options.sample_length and ranks.writes(comm):
         drawn = {"max_new_tokens": options.sample_length, "temperature": options.temperature}
         known: Any = {"do_sample": True, "rng": state.rng}
-        sample = generation.generate_text(state.model, split.tokenizer, prompt, **drawn, **known)
-        print(f"\nsample:\n{display.shown(prompt + sample)}")
+        print(f"\nsample:\n{display.shown(prompt)}", end="")
+        for piece in generation.stream(state.model, split.tokenizer, prompt, **drawn, **known):
+            print(display.shown(piece), end="", flush=True)
+        print()
+    if run is None:
+        display.say("the model is not saved; --out DIR would save it")
     return 130 if interrupted else 0
 
 
@@ -94,11 +99,12 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
         raise OptionError("--save-every: expected --out DIR too; got none")
     if options.out is not None and Path(options.out).is_file():
         raise OptionError(f"--out: expected a folder; {options.out} is a file")
+    found = None if options.from_ is None else open_language_model(checkpoint(options.from_))
     text = training.read_text(options.file)
-    split = training.split_text(text, options.window, _tokenizer(options.tokenizer))
+    split = training.split_text(text, options.window, _tokenizer(options.tokenizer, found))
     prompt = _check(options, split, comm)
     rng = np.random.default_rng(options.seed)
-    model = build(options, split.tokenizer.size, rng)
+    model = build(options, split.tokenizer.size, rng, found)
     recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
     if options.model != "cell":
         recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
@@ -145,8 +151,13 @@ def _fingerprint(text: str) -> dict[str, Any]:
     return {"sha256": sha256(text.encode("utf-8")).hexdigest(), "characters": len(text)}
 
 
-def _tokenizer(name: str) -> generation.Tokenizer | None:
-    """Return the tokenizer with this name; None means the characters of the text."""
+def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokenizer | None:
+    """Return the tokenizer of a checkpoint or with a name; None for the characters of the text."""
+    if name is None:
+        tokenizer = None if found is None else found.load_tokenizer()
+        if tokenizer is None:
+            raise OptionError("tokenizer: expected a tokenizer.json, because --from has none")
+        return tokenizer
     if name in ("characters", "bytes"):
         return None if name == "characters" else generation.ByteTokenizer()
     if not Path(name).is_file():
@@ -185,15 +196,17 @@ def _check(options: argparse.Namespace, split: TextSplit, comm: ranks.Comm | Non
     return prompt
 
 
-def _train(session: Session, comm: ranks.Comm | None) -> bool:
-    """Train, show progress and save; return whether any rank received Ctrl-C."""
+def _train(session: Session, comm: ranks.Comm | None) -> tuple[bool, list[dict[str, Any]]]:
+    """Train, show progress and save; return whether any rank received Ctrl-C, and the log."""
     options, split, state, run = session
     seconds = None if options.minutes is None else 60 * options.minutes
+    budget = training.Budget(options.steps, seconds)
+    display.show_plan(budget, None if run is None else run.directory)
     final = 0.1 if options.schedule == "cosine" else 1.0
     records = training.learn(
         state,
         split,
-        training.Budget(options.steps, seconds),
+        budget,
         batch_size=options.batch_size,
         window=options.window,
         carry=options.tbptt,
@@ -204,6 +217,7 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
         validate_every=options.validate_every or (100 if seconds is None else None),
         comm=comm,
     )
+    log: list[dict[str, Any]] = []
     logged = state.step
     with deferred_interrupt() as interrupted, display.progress_display() as show:
         try:
@@ -211,6 +225,9 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
                 if run is not None:
                     run.add(record)
                 show(record)
+                if run is None:
+                    names = ("step", "bits", "validation")
+                    log.append({name: getattr(record, name) for name in names})
                 logged = record.step
                 if ranks.total(interrupted(), comm):
                     break
@@ -218,10 +235,11 @@ def _train(session: Session, comm: ranks.Comm | None) -> bool:
             if run is not None and logged == state.step:  # not during a validation
                 _save(run, f" --lr {state.optimizer.lr / 10:g}")
             raise
-        stopped = ranks.total(interrupted(), comm) > 0
+        if stopped := ranks.total(interrupted(), comm) > 0:
+            display.say(f"interrupted after step {state.step}; Ctrl-C again leaves at once")
         if run is not None:
             _save(run, "" if stopped else None)
-    return stopped
+    return stopped, log
 
 
 def _save(run: Run, changed: str | None) -> None:
@@ -229,7 +247,7 @@ def _save(run: Run, changed: str | None) -> None:
     run.save()
     if changed is not None:
         again = f"numpy-xlstm train --resume {shlex.quote(str(run.directory))}{changed}"
-        print(f"saved after step {run.state.step}; resume with {again}", file=sys.stderr)
+        display.say(f"saved after step {run.state.step}; resume with {again}")
 
 
 @contextmanager
@@ -251,7 +269,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _report(session: Session, comm: ranks.Comm | None) -> None:
+def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None) -> None:
     options, split, state, run = session
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
@@ -261,15 +279,18 @@ def _report(session: Session, comm: ranks.Comm | None) -> None:
     if step != state.step:
         ids, characters = split.validation_ids, len(split.validation)
         bits = training.validation_bits(state.model, ids, characters=characters, comm=comm)
-    model = f"{options.cell or options.model} model"
+    model = f"{options.cell or options.model or 'fine-tuned'} model"
     found = {model: bits}
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         found[f"{model}, step {step:,}"] = best
+    if run is not None and ranks.writes(comm):
+        log = training.read_log(run.log)
+    curves.show_curves(log)
     display.show_results(levels | found, state)
     if run is not None and ranks.writes(comm):
         if not run.best.exists():  # interrupted before the first validation
             run.save_best()
         drawn = run.directory / PICTURE
-        display.save_loss_picture(drawn, training.read_log(run.log), levels)
+        curves.save_loss_picture(drawn, log, levels)
         display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])

@@ -27,7 +27,7 @@ def generate(
     model: TokenModel,
     ids: IndexArray | None = None,
     *,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> Ids:
     """Continue rows of ids, as ``model.generate(ids, …)`` does.
@@ -46,9 +46,9 @@ def generate(
     ids : np.ndarray, optional
         Integers (B, T), from 0 to V − 1, with rows of equal length; ``[[bos_token_id]]`` if
         omitted. No BOS is inserted before them.
-    rng : np.random.Generator, optional
-        Generator from which one number per row and token is drawn; a new, unseeded one if omitted.
-        It is the only source of randomness.
+    rng : np.random.Generator or int, optional
+        Generator from which one number per row and token is drawn, or its seed; a new, unseeded one
+        if omitted. It is the only source of randomness.
     **options
         Attributes of :class:`GenerationConfig`: ``max_new_tokens``, ``do_sample``, ``temperature``,
         ``top_k``, ``top_p``, ``repetition_penalty``, ``suppress_tokens``, ``bos_token_id``,
@@ -104,7 +104,7 @@ def new_tokens(
     model: Any,
     prompts: Sequence[IndexArray],
     config: GenerationConfig,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     size: int | None = None,
 ) -> Iterator[Ids]:
     """Return an iterator of the next ids of all rows, shape (B,): the loop of generation.

@@ -16,7 +16,7 @@ from numpy_xlstm.generation.tokenizers import (
     Tokenizer,
 )
 from numpy_xlstm.layers.indices import IndexArray
-from numpy_xlstm.numerics import check_callable, check_generator, check_has
+from numpy_xlstm.numerics import check_callable, check_has, generator_or_new
 
 
 def stream(
@@ -25,7 +25,7 @@ def stream(
     prompt: str,
     *,
     stop: Sequence[str] = (),
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are final.
@@ -92,7 +92,7 @@ def generate_text(
     prompts: str | Sequence[str],
     *,
     stop: Sequence[str] = (),
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
     **options: Any,
 ) -> str | list[str]:
     """Continue one prompt or several, and return the text after each prompt.
@@ -159,12 +159,12 @@ def _pieces(
     tokenizer: Tokenizer,
     prompts: dict[str, str],
     stop: Sequence[str],
-    rng: np.random.Generator | None,
+    rng: np.random.Generator | int | None,
     options: dict[str, Any],
 ) -> Iterator[list[str]]:
     """Check the options, and return an iterator of the new text of all rows after each step."""
     check_callable("model", model)
-    check_generator("rng", rng)
+    rng = generator_or_new(rng)
     config, begin = config_of(model, options), _begins(model, tokenizer, options)
     bos = config.bos_token_id if begin else None
     ids = [_prompt_ids(prompt, tokenizer, bos, name) for name, prompt in prompts.items()]

@@ -190,8 +190,7 @@ class HuggingFaceTokenizer:
             from tokenizers import Tokenizer as Library
         except ImportError:
             raise MissingExtraError(
-                "HuggingFaceTokenizer needs the tokenizers extra: "
-                "pip install 'numpy-xlstm[tokenizers]'"
+                "HuggingFaceTokenizer needs the cli extra: pip install 'numpy-xlstm[cli]'"
             ) from None
         checked, self.__dict__["_first"] = checked_tokenizer(self.json)
         text = json.dumps(checked, ensure_ascii=False)

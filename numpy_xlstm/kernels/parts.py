@@ -5,7 +5,7 @@ part is one of NH heads for r rows, with U = D·r units: for each of the head's 
 side by side, because R times a matrix (D, r) is faster than a matrix (r, D) times Rᵀ.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,20 +18,19 @@ ROWS = 16
 """Largest number of rows in a part; with fewer than half of it, the product of a step is slow."""
 
 WORTH_THREADS = 2**18
-"""Smallest size of the gates at which several threads are faster than one."""
+"""Smallest number of gates, or of entries of q and v, at which several threads are faster."""
 
 BLOCK = 2**16
 """Units times steps that NumPy copies, or computes derivatives of, at once: they fit into cache."""
 
 
-def for_each_part(loop: Callable[..., None], gates: Array, *arrays: Any) -> None:
-    """Run a loop on each part, on several threads if the gates are large."""
-    parts = range(gates.shape[1])
-    if gates.size < WORTH_THREADS:
+def for_each_part(loop: Callable[..., None], parts: Sequence[Any], size: int, *arrays: Any) -> None:
+    """Call a loop with each part and the arrays, on several threads if ``size`` is large."""
+    if size < WORTH_THREADS:
         for n in parts:
-            loop(n, gates, *arrays)
+            loop(n, *arrays)
     else:
-        parallel_map(lambda n: loop(n, gates, *arrays), parts)
+        parallel_map(lambda n: loop(n, *arrays), parts)
 
 
 def groups(B: int, gates: Array) -> int:
@@ -60,7 +59,7 @@ def by_row(array: Array, R: Array, B: int) -> Array:
     return rows.reshape(B, T, X * NH * D)
 
 
-def padding(ends: Array, T: int) -> Array:
+def padding(lengths: Array, T: int) -> Array:
     """Return a mask of padding, (B, T)."""
-    behind: Array = np.arange(T) >= ends[:, None]
+    behind: Array = np.arange(T) >= lengths[:, None]
     return behind

@@ -80,10 +80,10 @@ def loop_backward(
                 for j in range(row, U, r):
                     d[:, n, j] = dlast[:, n, j]
         for j in range(U):
-            d[0, n, j] += dy[t, n, j]  # [rec.8]
+            d[0, n, j] += dy[t, n, j]  # [rec.2]
         retreat(t, n, gates, units, memory, d, dgates)
         dRh = dgates[t, n, G - K :].reshape(rows, r)
-        np.dot(R[head], dRh, d[0, n].reshape(D, r))  # [rec.2]
+        np.dot(R[head], dRh, d[0, n].reshape(D, r))  # [rec.3]
 
 
 UNIT_BY_UNIT = """
@@ -198,7 +198,9 @@ class Recurrence:
         memory = np.empty((T + 1, *start[1:].shape), gates.dtype)
         h[0], memory[0] = start[0], start[1:]
         if compiled(gates.dtype):
-            for_each_part(self.loop, gates, R, units, h, memory, ends)
+            for_each_part(
+                self.loop, range(gates.shape[1]), gates.size, gates, R, units, h, memory, ends
+            )
         else:
             self.array_loop(gates, R, units, h, memory, ends)
         y = by_row(h[1:], R, B)
@@ -231,7 +233,7 @@ class Recurrence:
         dRh = dgates[:, -(rows // D) :].transpose(2, 0, 1, 3).reshape(NH, B * T, rows)
         h = by_row(cache.h[:-1], cache.R, B).reshape(B * T, NH, D).swapaxes(0, 1)
         dR = [matmul(dRh[n].T, h[n]) for n in range(NH)]
-        return dWx, dstate0, {"R": np.stack(dR)}  # [rec.5]
+        return dWx, dstate0, {"R": np.stack(dR)}  # [rec.6]
 
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
         """Return the gradients of Wx and of the first state, without validation.
@@ -245,13 +247,14 @@ class Recurrence:
         d, dgates = np.zeros_like(dlast), np.empty_like(gates)
         kept = gates, np.ascontiguousarray(R.swapaxes(1, 2)), units, memory, ends
         if P > 1 or compiled(gates.dtype):
-            for_each_part(self.loop_backward, *kept, dy, dlast, d, dgates)
+            parts = range(gates.shape[1])
+            for_each_part(self.loop_backward, parts, gates.size, *kept, dy, dlast, d, dgates)
         else:
             self.array_loop_backward(kept, dy, dlast, d, dgates)
         dstate0 = by_row(d, R, B).swapaxes(0, 1).copy()
         for one, last in zip(dstate0, dstate, strict=True):
             one[ends == 0] = last[ends == 0]
-        return by_row(dgates, R, B), self.state(*dstate0)  # [rec.7]
+        return by_row(dgates, R, B), self.state(*dstate0)  # [rec.8]
 
     def array_loop_backward(
         self, kept: Any, dy: Array, dlast: Array, d: Array, dgates: Array
@@ -268,11 +271,11 @@ class Recurrence:
             for t in reversed(range(part.start, part.stop)):
                 if t + 1 in ending:
                     columns[..., t + 1 == ends] = last[..., t + 1 == ends]
-                d[0] += dy[t]  # [rec.8]
+                d[0] += dy[t]  # [rec.2]
                 found = self.step_backward(d, [array[t - part.start] for array in factors])
                 for array, new in zip([*dsteps[t], *d[1:]], found, strict=True):
                     array[...] = new
-                np.matmul(R, dpre[t], out=columns[0])  # [rec.2]
+                np.matmul(R, dpre[t], out=columns[0])  # [rec.3]
 
     def checked_forward(
         self, Wx: Array, R: Array, state: Any, lengths: Any

@@ -31,7 +31,7 @@ EXPONENTIAL = {"sigmoid": False, "exp": True}
 @pointwise
 def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
     """Return log f + m₋."""
-    return where(exponential, f_pre, log_sigmoid(f_pre)) + m  # [stab.1] [stab.10]
+    return where(exponential, f_pre, log_sigmoid(f_pre)) + m  # [stab.1] [stab.3]
 
 
 @pointwise
@@ -39,8 +39,8 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h, c, n and m after a step."""
     (i_pre, f_pre, z_pre, o_pre), (c, n, m), (exponential,) = gates, memory, units
     A = exponent(f_pre, m, exponential)
-    m = maximum(A, i_pre)  # [stab.3]
-    i, f = exp(i_pre - m), exp(A - m)  # [stab.4] [stab.5]
+    m = maximum(A, i_pre)  # [stab.5]
+    i, f = exp(i_pre - m), exp(A - m)  # [stab.6] [stab.7]
     c = f * c + i * tanh(z_pre)  # [slstm.1] [slstm.3]
     n = f * n + i  # [slstm.4]
     return sigmoid(o_pre) * (c / n), c, n, m  # [slstm.2] [slstm.5]
@@ -73,10 +73,10 @@ def step_backward(d: Any, factors: Any) -> Any:
     dc, dn = dc + dh * h_by_c, dn + dh * h_by_n
     own = dc * by_c + dn * by_n  # [slstm.10], or [slstm.11]
     by_m = dm - own
-    dA = where(past, by_m, own)  # [stab.13]
-    di_pre, df_pre = where(past, own, by_m), dA * slope  # [stab.12] [slstm.12]
+    dA = where(past, by_m, own)  # [stab.9]
+    di_pre, df_pre = where(past, own, by_m), dA * slope  # [stab.8] [slstm.12]
     dz_pre, do_pre = dc * by_z, dh * by_o  # [slstm.9] [slstm.6]
-    return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.14]
+    return di_pre, df_pre, dz_pre, do_pre, f * dc, f * dn, dA  # [slstm.13] [slstm.14] [stab.10]
 
 
 class sLSTMScanCache(scan.ScanCache):
@@ -115,7 +115,7 @@ def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
 
 
 def without_empty(i_pre: Array, f_pre: Array, n: Array, m: Array, forget_gate: str) -> Array:
-    """Return m, replaced by −inf where n₋ = 0 and the step would underflow  [stab.9]."""
+    """Return m, replaced by −inf where n₋ = 0 and the step would underflow  [stab.4]."""
     lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
     return np.where(lost, -np.inf, m)
 

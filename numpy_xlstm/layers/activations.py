@@ -14,7 +14,7 @@ import numpy as np
 from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.kernels import silu as kernel
 from numpy_xlstm.numerics import Array, maximum, sigmoid, sigmoid_slope
-from numpy_xlstm.numerics.activations import minimum
+from numpy_xlstm.numerics.activations import clip
 from numpy_xlstm.validation import checked_backward, checked_forward
 
 SLOPE, CUBIC = (8 / np.pi) ** 0.5, 0.044715
@@ -181,7 +181,7 @@ def gelu_backward(dy: Array, cache: GeluCache) -> Array:
     array([0.5   , 1.0833])
     """
     x, distribution = cache
-    near = _within(x, 1e2)  # outside ±100 the density is 0
+    near = clip(x, 1e2)  # outside ±100 the density is 0
     density = np.exp(near * near * -0.5) * (2 * np.pi) ** -0.5
     dx: Array = dy * (distribution + near * density)
     return dx
@@ -215,7 +215,7 @@ def gelu_tanh(x: Array) -> tuple[Array, GeluTanhCache]:
     >>> y.round(4), gelu_tanh_backward(np.ones(2), cache).round(4)
     (array([0.    , 0.8412]), array([0.5  , 1.083]))
     """
-    near = _within(x, 1e2)  # outside ±100 σ is 0 or 1
+    near = clip(x, 1e2)  # outside ±100 σ is 0 or 1
     s = sigmoid(SLOPE * near * (1 + CUBIC * (near * near)))
     return s * maximum(x, near), GeluTanhCache(near, s)
 
@@ -272,12 +272,6 @@ def _selu(x: Array) -> tuple[Array, Any]:
     positive = x.real > 0
     curved = SCALE * ALPHA * np.expm1(np.where(positive, 0, x))
     return np.where(positive, SCALE * np.where(positive, x, 0), curved), (positive, curved)
-
-
-def _within(x: Array, limit: float) -> Array:
-    """Return x clipped to ±``limit``."""
-    most = x.dtype.type(limit)
-    return maximum(minimum(x, most), -most)
 
 
 class Activation(NamedTuple):

@@ -5,15 +5,26 @@ pair, ``compute`` and ``compute_backward``, which does not. Stacks, blocks and m
 pair of their parts, so that arguments are checked once.
 """
 
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.kernels.parts import padding
 from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
 from numpy_xlstm.numerics.threads import one_blas_thread
 from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # of the type checker, not installed
+
+    S = TypeVar("S", default=Any)
+else:
+    from typing import TypeVar
+
+    S = TypeVar("S")
+"""Type of a state; a type checker takes Any where it is not given."""
 
 EVALUATION_BLOCK = 256
 """Number of steps that evaluation computes at a time, which bounds its memory."""
@@ -101,7 +112,7 @@ class Layer(Module):
         return self.compute_backward(dy, cache.kept)
 
 
-class Recurrent(Module):
+class Recurrent(Module, Generic[S]):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
     This class validates arguments and converts them to one layout. The inner pair of a layer,
@@ -132,7 +143,7 @@ class Recurrent(Module):
     batch_first: bool = True
     causal: bool = True
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
 
@@ -140,9 +151,10 @@ class Recurrent(Module):
         """Convert a state from the layout of ``forward`` to that of ``compute``, batch first."""
         return state
 
-    def outer_state(self, state: Any) -> Any:
+    def outer_state(self, state: Any) -> S:
         """Invert :meth:`inner_state`."""
-        return state
+        outer: S = state
+        return outer
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
@@ -164,7 +176,7 @@ class Recurrent(Module):
         *,
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
-    ) -> tuple[Array, Any, Any]:
+    ) -> tuple[Array, S, LayerCache]:
         """Run over a sequence and keep residuals for the backward.
 
         Parameters
@@ -196,7 +208,7 @@ class Recurrent(Module):
         """
         return self._checked_forward(x, state, RunOptions(rng, lengths))
 
-    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
+    def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
         """Return the vector-Jacobian product of :meth:`forward`.
 
         Parameters
@@ -237,7 +249,7 @@ class Recurrent(Module):
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, S]:
         """Return outputs and final state without a cache.
 
         For a causal layer, working memory does not grow with T.
@@ -260,7 +272,7 @@ class Recurrent(Module):
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x is a batch of sequences in the caller's layout."""
-        check_array("x", x, (*self._order, self.in_features), self.dtype)
+        check_array("x", x, (*self._order, self.in_features), self.dtype, hint=self._hint())
         check_batch("x", x, axis=self._order.index("batch"))
 
     def check_state(self, state: Any) -> None:
@@ -268,7 +280,7 @@ class Recurrent(Module):
 
     def _checked_forward(
         self, x: Array, state: Any, options: RunOptions
-    ) -> tuple[Array, Any, LayerCache]:
+    ) -> tuple[Array, S, LayerCache]:
         """Check the arguments and run."""
         check_generator("rng", options.rng)
         x, state, lengths = self._enter(x, state, options.lengths)
@@ -282,18 +294,24 @@ class Recurrent(Module):
         self.check_input(x)
         x = self._batch_major(x)
         B, T = x.shape[:2]
-        like, hint = self.init_state(B), f"x is read as ({', '.join(self._order)}, …)"
+        like, hint = self.init_state(B), self._hint(f"x is read as ({', '.join(self._order)}, …)")
         state = like if state is None else check_like("state", state, like, hint)
         state = self.inner_state(state)
         self.check_state(state)
         if lengths is not None:
-            lengths = check_lengths(lengths, B, T)
+            lengths = check_lengths(lengths, B, T, hint)
         return without_padding(x, lengths), state, lengths
 
     @property
     def _order(self) -> tuple[str, str]:
         """Names of the first two axes of x and y."""
         return ("batch", "time") if self.batch_first else ("time", "batch")
+
+    def _hint(self, *parts: str) -> str:
+        """Join the parts of a hint about a wrong shape, and add the default of ``batch_first``."""
+        default = "batch_first=True is the default here; for time-first x pass batch_first=False"
+        has_default = self.batch_first and "batch_first" in vars(self)  # else it is no option
+        return "; ".join([*parts, default] if has_default else parts)
 
     def _batch_major(self, array: Array) -> Array:
         """Return a view (B, T, ·) of an array in the caller's layout."""
@@ -308,5 +326,5 @@ def without_padding(array: Array, lengths: Array | None) -> Array:
     """Return an array (B, T, ·) with zeros after the length of each row."""
     if lengths is None:
         return array
-    padding = np.arange(array.shape[1]) >= lengths[:, None]
-    return np.where(padding.reshape(*padding.shape, *(1,) * (array.ndim - 2)), 0, array)
+    padded = padding(lengths, array.shape[1])
+    return np.where(padded.reshape(*padded.shape, *(1,) * (array.ndim - 2)), 0, array)

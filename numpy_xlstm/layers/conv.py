@@ -19,7 +19,7 @@ class CausalConv1dCache(NamedTuple):
     last: Any  # index in ``padded`` of the state after the sequence
 
 
-class CausalConv1d(Recurrent):
+class CausalConv1d(Recurrent[Array]):
     r"""Causal convolution of each feature over the present step and the K − 1 previous steps.
 
     .. math:: y_t = \sum_{j=0}^{K-1} w_j ∘ x_{t-K+1+j} + b
@@ -32,8 +32,11 @@ class CausalConv1d(Recurrent):
         Number K of steps that an output depends on.
     bias : bool
         Whether there is a bias b.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -69,7 +72,7 @@ class CausalConv1d(Recurrent):
         bias: bool = True,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = self.out_features = D = check_positive("feature_dim", feature_dim)
         self.kernel_size = K = check_positive("kernel_size", kernel_size)

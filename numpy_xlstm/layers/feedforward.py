@@ -42,8 +42,11 @@ class GatedFeedForward(Layer):
     fused : str, optional
         Name of a single matrix (2U, D) that contains the rows of W_g and then those of W_u. If
         None, they are two matrices ``proj_up_gate`` and ``proj_up``, each (U, D).
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -77,7 +80,7 @@ class GatedFeedForward(Layer):
         *,
         fused: str | None = "proj_up",
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = self.out_features = check_positive("embedding_dim", embedding_dim)
         self.proj_up_dim = U = check_positive("proj_up_dim", proj_up_dim)

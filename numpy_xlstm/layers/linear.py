@@ -45,8 +45,8 @@ class Linear(Layer):
     dtype : dtype
         Dtype of the parameters, which the inputs must share: float32, float64 or longdouble, and
         for a complex step complex128 or clongdouble.
-    rng : np.random.Generator, optional
-        Generator for the initial parameters; a new, unseeded one if omitted.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Linear(Layer):
         bias: bool = True,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
         self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
@@ -140,8 +140,11 @@ class LinearGroup(Module):
     fused : str, optional
         Name of a single matrix that contains the rows of all maps in order. If omitted, each map is
         stored under its own name. The outputs are the same.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
     """
 
     def __init__(
@@ -152,13 +155,13 @@ class LinearGroup(Module):
         *,
         fused: str | None = None,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.widths = dict(widths)
         self.fused = fused
         self.slices = [slice(a, b) for a, b in pairwise([0, *accumulate(self.widths.values())])]
         stored = self.widths if fused is None else {fused: sum(widths.values())}
-        self.parts = {name: name for name in stored}
+        self.parts, rng = {name: name for name in stored}, generator_or_new(rng)
         for name, width in stored.items():
             setattr(self, name, Linear(in_features, width, bias, dtype=dtype, rng=rng))
 
@@ -210,8 +213,11 @@ class HeadwiseLinear(Layer):
         Whether there is a bias b.
     out_features : int, optional
         Width O of the output; D if omitted.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -244,7 +250,7 @@ class HeadwiseLinear(Layer):
         *,
         out_features: int | None = None,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
         wanted = D if out_features is None else out_features

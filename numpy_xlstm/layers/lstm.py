@@ -3,21 +3,26 @@
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.cells.lstm import LSTMCell
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.layers.sequence import SequenceLayer
 
 
-class LSTMSequence(SequenceLayer):
+class LSTMSequence(SequenceLayer[LSTMState]):
     """One direction of one LSTM layer: :class:`LSTMCell` at every step, with the same parameters.
 
     :class:`~numpy_xlstm.LSTM` is a stack of these.
 
     Parameters
     ----------
-    input_size, hidden_size, dtype, rng
-        As in :class:`LSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H of h and c.
     batch_first : bool, default True
-        Whether x is (B, T, D) rather than (T, B, D).
+        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Examples
     --------
@@ -37,7 +42,7 @@ class LSTMSequence(SequenceLayer):
         *,
         batch_first: bool = True,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         cell = LSTMCell(input_size, hidden_size, dtype=dtype, rng=rng)
         super().__init__(cell, batch_first=batch_first)

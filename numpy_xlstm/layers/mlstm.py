@@ -30,13 +30,35 @@ class mLSTMSequenceCache(NamedTuple):
     slope: Array  # of o
 
 
-class mLSTM(SequenceLayer):
-    """An mLSTM over sequences: :class:`mLSTMCell` at every step, with the same parameters.
+class mLSTM(SequenceLayer[mLSTMState]):
+    """An mLSTM over sequences x (batch, time, features): :class:`mLSTMCell` at every step.
+
+    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
+    ``batch_first=False``. Every step computes for each head, stabilised::
+
+        q = W_q x + b_q;  k = W_k x/√DK + b_k;  v = W_v x + b_v    (xLSTM paper, Eqs 22–24)
+        ĩ = W_i x + b_i;  f̃ = W_f x + b_f;  o = σ(W_o x + b_o)    (Eqs 25–27)
+        m = max(log f + m₋, log i);  i = exp(log i − m);  f = exp(log f + m₋ − m)
+        C = f C₋ + i k vᵀ;  n = f n₋ + i k                          (Eqs 19, 20)
+        h = o ∘ Cᵀq / (max(|q·n|, e^−m) + eps)                      (Eq 21)
+
+    with log i = ĩ. With a sigmoid input gate, log i = log σ(ĩ), n, m and eps are 0, and the
+    denominator is 1.
 
     Parameters
     ----------
-    input_size, hidden_size, num_heads, qk_dim, forget_gate, input_gate, eps, dtype, rng
-        As in :class:`mLSTMCell`.
+    input_size, hidden_size : int
+        Widths D of x and H = NH·DV of h.
+    num_heads : int, default 1
+        Number NH of heads; must divide ``hidden_size``.
+    forget_gate : {"sigmoid", "exp"}
+        Activation of the forget gate.
+    qk_dim : int, optional
+        Width NH·DK of all queries, and of all keys; ``hidden_size`` if omitted.
+    input_gate : {"exp", "sigmoid"}
+        Activation of the input gate.
+    eps : float, default 1e-6
+        Number added to the denominator; 0 in the paper.
     form : {"auto", "recurrent", "parallel", "chunkwise"}
         Algorithm for the sequence. All give the same result. "auto" takes the recurrent form for
         one step, and for two if the heads are narrow, and otherwise the chunkwise form. For up to
@@ -44,12 +66,29 @@ class mLSTM(SequenceLayer):
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
-        As in :class:`LSTM`.
+        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+
+    Attributes
+    ----------
+    params : Mapping[str, np.ndarray]
+        ``W_q``, ``W_k`` (NH·DK, D), ``W_v``, ``W_o`` (H, D), ``W_i``, ``W_f`` (NH, D), ``b_q`` …
+        Initial values: the first four are normal with variance 2/(5D), b_i is normal with standard
+        deviation 0.1, b_f of a sigmoid gate rises from 3 to 6 over the heads, the rest is 0.
 
     Raises
     ------
     OptionError, DTypeError
         If a size is not positive, or an option is invalid.
+
+    Notes
+    -----
+    A state is an :class:`mLSTMState`, or a plain tuple, of C (B, NH, DK, DV), n (B, NH, DK) and
+    m (B, NH).
 
     Examples
     --------
@@ -83,7 +122,7 @@ class mLSTM(SequenceLayer):
         eps: float = EPS,
         batch_first: bool = True,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.form = check_choice("form", form, forms.FORMS)
         self.chunk_size = check_positive("chunk_size", chunk_size)

@@ -13,14 +13,15 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.lstm import LSTMSequence
 from numpy_xlstm.layers.rnn_base import TWO_BIASES, RNNBase
 from numpy_xlstm.layers.sequence import SequenceLayer
-from numpy_xlstm.numerics import check_positive, check_whole
+from numpy_xlstm.numerics import Array, check_positive, check_whole
 
 
-class LSTM(RNNBase):
-    r"""An LSTM over sequences with the arguments, names and states of ``torch.nn.LSTM``.
+class LSTM(RNNBase[LSTMState]):
+    r"""An LSTM over sequences x (batch, time, features), otherwise as ``torch.nn.LSTM``.
 
-    Each layer and direction computes at every step (xLSTM paper, Eqs 28–33; PyTorch's g is z
-    here)::
+    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
+    ``batch_first=False``. Arguments, names and states are PyTorch's. Each layer and direction
+    computes at every step (xLSTM paper, Eqs 28–33; PyTorch's g is z here)::
 
         g̃ = W_g x + b_ig + R_g h₋ + b_hg     for g = i, f, z, o
         i, f, o = σ(ĩ), σ(f̃), σ(õ);  z = tanh(z̃)
@@ -36,7 +37,7 @@ class LSTM(RNNBase):
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·). PyTorch's default is False.
+        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
     dropout : float
         Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
         given. In contrast to PyTorch, 1 is invalid.
@@ -46,10 +47,10 @@ class LSTM(RNNBase):
     proj_size : int
         Width P of h, less than H, if h is a projection; 0 for no projection.
     dtype : dtype, default float64
-        Dtype of the parameters and of all inputs and results: float32, float64 or longdouble, and
-        for a complex step complex128 or clongdouble.
-    rng : np.random.Generator, optional
-        Generator for the initial parameters; a new one if omitted.
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -107,7 +108,7 @@ class LSTM(RNNBase):
         bidirectional: bool = False,
         proj_size: int = 0,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.proj_size = check_whole("proj_size", proj_size)
         if self.proj_size >= check_positive("hidden_size", hidden_size):
@@ -132,18 +133,46 @@ class LSTM(RNNBase):
         return SequenceLayer(LSTMPCell(width, self.hidden_size, self.proj_size, **options))
 
 
-class GRU(RNNBase):
-    """A GRU over sequences: :class:`GRUCell` at every step, with the interface of ``torch.nn.GRU``.
+class GRU(RNNBase[Array]):
+    """A GRU over sequences x (batch, time, features), otherwise as ``torch.nn.GRU``.
+
+    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
+    ``batch_first=False``. Arguments, names and states are PyTorch's. Each layer and direction
+    computes at every step::
+
+        a = W_ih x + b_ih;  s = W_hh h₋ + b_hh
+        r, z = σ(a_r + s_r), σ(a_z + s_z)
+        n = tanh(a_n + r ∘ s_n)
+        h = (1 − z) ∘ n + z ∘ h₋
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
-        As in :class:`LSTM`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
+    num_layers : int, default 1
+        Number of layers.
+    bias : bool, default True
+        Whether there are biases.
+    batch_first : bool, default True
+        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+    dropout : float
+        Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
+        given. In contrast to PyTorch, 1 is invalid.
+    bidirectional : bool
+        Whether each layer also has a reverse direction, whose output is concatenated to that of the
+        forward direction.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        As in :class:`LSTM`, with 3·H rows in the order r, z, n.
+        ``weight_ih_l0`` (3·H, D), ``weight_hh_l0`` (3·H, H), ``bias_ih_l0`` and ``bias_hh_l0``
+        (3·H,), rows in the order r, z, n; the same for further layers with ``_l1``, …, and for
+        reverse directions with ``_l0_reverse``, …. All are uniform in ±1/√H.
 
     Raises
     ------
@@ -172,20 +201,43 @@ class GRU(RNNBase):
         return SequenceLayer(GRUCell(width, self.hidden_size, **options))
 
 
-class RNN(RNNBase):
-    """An Elman network over sequences: :class:`ElmanCell` at every step, as in ``torch.nn.RNN``.
+class RNN(RNNBase[Array]):
+    """An Elman network over sequences x (batch, time, features), otherwise as ``torch.nn.RNN``.
+
+    ``batch_first=True`` is the default, unlike in PyTorch: for x (time, batch, features) pass
+    ``batch_first=False``. Arguments, names and states are PyTorch's. Each layer and direction
+    computes h = φ(W_ih x + b_ih + W_hh h₋ + b_hh) at every step.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, rng
-        As in :class:`LSTM`.
+    input_size, hidden_size : int
+        Widths D of x and H of h.
     nonlinearity : {"tanh", "relu"}
-        As in :class:`ElmanCell`.
+        The function φ.
+    num_layers : int, default 1
+        Number of layers.
+    bias : bool, default True
+        Whether there are biases.
+    batch_first : bool, default True
+        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+    dropout : float
+        Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
+        given. In contrast to PyTorch, 1 is invalid.
+    bidirectional : bool
+        Whether each layer also has a reverse direction, whose output is concatenated to that of the
+        forward direction.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        As in :class:`LSTM`, with H rows.
+        ``weight_ih_l0`` (H, D), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0``
+        (H,); the same for further layers with ``_l1``, …, and for reverse
+        directions with ``_l0_reverse``, …. All are uniform in ±1/√H.
 
     Raises
     ------
@@ -220,7 +272,7 @@ class RNN(RNNBase):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.nonlinearity = nonlinearity
         super().__init__(

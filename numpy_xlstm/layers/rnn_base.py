@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
 from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.layers.stacked import Stacked, StackedCache, levels
@@ -35,14 +35,7 @@ TWO_BIASES = MappingProxyType({"b": ("bias_ih",), "b_h": ("bias_hh",)})
 """A GRU keeps both biases, because it scales one of them."""
 
 
-class UnbatchedCache(NamedTuple):
-    """Cache of one sequence without a batch axis."""
-
-    batch: LayerCache  # of the same sequence as a batch of one row
-    shape: tuple[int, ...]  # of y
-
-
-class RNNBase(Recurrent):
+class RNNBase(Recurrent[S]):
     """Base class of LSTM, GRU and RNN: everything except the cell.
 
     Attributes
@@ -68,7 +61,7 @@ class RNNBase(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         check_bool("bias", bias)
         check_positive("input_size", input_size)
@@ -144,7 +137,7 @@ class RNNBase(Recurrent):
         """Raise :class:`CacheError` unless ``compute`` of this kind of layer made the residuals."""
         self._stack.check_cache(cache)
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
         return self.outer_state(self._stack.init_state(batch_size))
 
@@ -153,10 +146,11 @@ class RNNBase(Recurrent):
         arrays = state if isinstance(state, tuple) else (state,)
         return tuple(self.State(*each) for each in zip(*arrays, strict=True))
 
-    def outer_state(self, state: Any) -> Any:
+    def outer_state(self, state: Any) -> S:
         """Stack the states of all layers and directions along a new first axis."""
         arrays = self.State(*map(np.array, zip(*state, strict=True)))
-        return arrays if len(arrays) > 1 else arrays[0]
+        outer: S = arrays if len(arrays) > 1 else arrays[0]
+        return outer
 
     def forward(
         self,
@@ -165,7 +159,7 @@ class RNNBase(Recurrent):
         *,
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
-    ) -> tuple[Array, Any, Any]:
+    ) -> tuple[Array, S, LayerCache]:
         """Run over a batch of sequences or one sequence, and keep residuals for the backward.
 
         Parameters
@@ -176,14 +170,22 @@ class RNNBase(Recurrent):
             State before the first step, of arrays (num_layers · directions, B, ·), or
             (num_layers · directions, ·) for x (T, D). The first axis is layer 0, layer 0 reverse,
             layer 1, and so on.
-        rng, lengths
-            As in :meth:`sLSTM.forward`. A reverse direction begins at the last step of each row
-            before the padding.
+        rng : np.random.Generator, optional
+            Generator for dropout. If omitted, nothing is dropped.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later steps
+            are padding: they change no state, and their outputs and gradients are 0. A reverse
+            direction begins at the last step of each row before the padding.
 
         Returns
         -------
-        y, state, cache
-            As in :meth:`sLSTM.forward`; y and state have no batch axis if x has none.
+        y : np.ndarray
+            Outputs, shape (B, T, H), (T, B, H) or (T, H), as x; 2·H if ``bidirectional``.
+        state : tuple or np.ndarray
+            State after the last step of each row, without a batch axis if x has none.
+        cache : LayerCache
+            Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
+            do not modify these until ``backward`` has run.
 
         Raises
         ------
@@ -195,24 +197,48 @@ class RNNBase(Recurrent):
         x, state = self._with_batch(x, state, lengths)
         y, state, cache = super().forward(x, state, rng=rng)
         y = y.squeeze(self._batch_axis)
-        return y, _row(state), UnbatchedCache(cache, y.shape)
+        return y, _row(state), cache._replace(kept=cache, shape=y.shape)
 
-    def backward(self, dy: Array, cache: Any, dstate: Any = None) -> tuple[Array, Any, Grads]:
-        """Return the vector-Jacobian product of :meth:`forward`, as :meth:`sLSTM.backward` does.
+    def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
+        """Return the vector-Jacobian product of :meth:`forward`.
 
-        ``dy``, ``dstate`` and the gradients of x and of the initial state have the shapes of y,
-        state and x in :meth:`forward`.
+        Parameters
+        ----------
+        dy : np.ndarray
+            Cotangent of the outputs, in their shape.
+        cache : LayerCache
+            The cache that :meth:`forward` returned. It is not modified and can be used again.
+        dstate : tuple or np.ndarray, optional
+            Cotangent of the state after the last step; zero if omitted.
+
+        Returns
+        -------
+        dx : np.ndarray
+            Gradient of the inputs, in their shape.
+        dstate0 : tuple or np.ndarray
+            Gradient of the state before the first step.
+        grads : dict[str, np.ndarray]
+            Gradients of the parameters, under the names of ``params``.
+
+        Raises
+        ------
+        CacheError
+            If ``cache`` was not made by a layer of this configuration.
+        ShapeError, DTypeError, NonFiniteError
+            If a cotangent has another shape or dtype than the result of that forward, or is not
+            finite.
         """
-        if not isinstance(cache, UnbatchedCache):
+        batch = getattr(cache, "kept", None)  # of the same sequence as a batch of one row
+        if not isinstance(batch, LayerCache):
             return super().backward(dy, cache, dstate)
         dy = np.expand_dims(check_array("dy", dy, cache.shape, self.dtype), self._batch_axis)
         dstate = self._state_with_batch("dstate", dstate)
-        dx, dstate0, grads = super().backward(dy, cache.batch, dstate)
+        dx, dstate0, grads = super().backward(dy, batch, dstate)
         return dx.squeeze(self._batch_axis), _row(dstate0), grads
 
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
-    ) -> tuple[Array, Any]:
+    ) -> tuple[Array, S]:
         """Return outputs and final state without a cache, in the shapes of :meth:`forward`."""
         if getattr(x, "ndim", None) != 2:
             return super().__call__(x, state, lengths=lengths)
@@ -221,11 +247,8 @@ class RNNBase(Recurrent):
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x is a batch of sequences in the caller's layout."""
-        shape, hint = (
-            (*self._order, self.in_features),
-            f"(time, {self.in_features}) without a batch",
-        )
-        check_array("x", x, shape, self.dtype, hint=hint)
+        hint = self._hint(f"(time, {self.in_features}) without a batch")
+        check_array("x", x, (*self._order, self.in_features), self.dtype, hint=hint)
         check_batch("x", x, axis=self._batch_axis)
 
     @property

@@ -1,7 +1,7 @@
 """Layers made from a cell: with a kernel where there is one, else step by step."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool
 from numpy_xlstm.numerics.threads import matmul
@@ -47,7 +47,19 @@ class KernelCache(NamedTuple):
     kept: Any
 
 
-class SequenceLayer(Recurrent):
+State = TypeVar("State", covariant=True)
+"""Type of a cell's state."""
+
+
+class Cell(Protocol[State]):
+    """A cell, as far as it determines the type of the state of its layer."""
+
+    def init_state(self, batch_size: int) -> State:
+        """Return the empty state."""
+        ...
+
+
+class SequenceLayer(Recurrent[S]):
     """A cell over a whole sequence, computed by a kernel for a built-in cell, else step by step.
 
     Parameters
@@ -86,12 +98,15 @@ class SequenceLayer(Recurrent):
     unrolled = False
     """Whether to unroll a cell that has a kernel."""
 
-    def __init__(self, cell: Any, *, batch_first: bool = True) -> None:
+    cell: Any
+
+    def __init__(self, cell: Cell[S], *, batch_first: bool = True) -> None:
         check_cell(cell)
-        self.cell, self.parts = cell, {"cell": ""}
+        self.cell: Any = cell
+        self.parts = {"cell": ""}
         self.batch_first = check_bool("batch_first", batch_first)
-        self.input_size = self.in_features = cell.input_size
-        self.hidden_size, self.out_features = cell.hidden_size, output_size(cell)
+        self.input_size = self.in_features = self.cell.input_size
+        self.hidden_size, self.out_features = self.cell.hidden_size, output_size(cell)
 
     @property
     def kernel(self) -> Kernel | None:
@@ -108,9 +123,10 @@ class SequenceLayer(Recurrent):
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return getattr(self.cell, "tensor_axes", {})
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state of the cell."""
-        return self.cell.init_state(batch_size)
+        state: S = self.cell.init_state(batch_size)
+        return state
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
@@ -135,9 +151,9 @@ class SequenceLayer(Recurrent):
         x, kept = cache
         dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])
-        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.3]
-        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.4]
-        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.6]
+        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.4]
+        dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
+        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
         shaped = {name: found[name].reshape(array.shape) for name, array in self.params.items()}
         return dx, dstate0, Grads(shaped)
 

@@ -10,7 +10,7 @@ from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_bool, check_positive
+from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
 
@@ -22,7 +22,7 @@ class StackedCache(NamedTuple):
     lengths: Array | None
 
 
-class Stacked(Recurrent):
+class Stacked(Recurrent[tuple[Any, ...]]):
     """A stack of layers, each one sequence layer or a forward and a reverse one.
 
     A reverse layer reads each row from its last step to its first, within the length of the row.
@@ -101,7 +101,7 @@ class Stacked(Recurrent):
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return self.named_grads(layers=[getattr(each, "tensor_axes", {}) for each in self.layers])
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> tuple[Any, ...]:
         """Return the empty state, with one entry for each layer and direction."""
         return tuple(layer.inner_state(layer.init_state(batch_size)) for layer in self.layers)
 
@@ -220,6 +220,9 @@ def stack_layers(
             f"layer: expected a callable of two widths and {sorted(options)}; got {layer!r:.80}: "
             f"{error}"
         ) from error
+
+    if "rng" in options:
+        options["rng"] = generator_or_new(options["rng"])
 
     def make(width: int) -> Recurrent:
         return layer(width, hidden_size, **options)

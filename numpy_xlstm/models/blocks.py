@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
-from numpy_xlstm.models.mlstm_layer import mLSTMLayer
+from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig
-from numpy_xlstm.models.slstm_layer import sLSTMLayer
+from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
@@ -30,7 +30,7 @@ BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
 """Residuals of the parts of a block."""
 
 
-class ResidualBlock(Recurrent):
+class ResidualBlock(Recurrent[S]):
     """A block x + layer(norm(x)), followed by x + ffn(norm(x)) if it has a feed-forward layer.
 
     The state is that of the layer. ``parts`` contains the names of the parts. ``ffn_dropout`` is
@@ -46,7 +46,7 @@ class ResidualBlock(Recurrent):
 
     def __init__(
         self,
-        layer: Recurrent,
+        layer: Recurrent[S],
         norm: Norm,
         ffn: GatedFeedForward | None = None,
         ffn_norm: Norm | None = None,
@@ -63,7 +63,7 @@ class ResidualBlock(Recurrent):
         self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
         self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state of the layer: zeros, and m = −inf."""
         return self.layer.init_state(batch_size)
 
@@ -100,7 +100,7 @@ class ResidualBlock(Recurrent):
         return dy + dx, dstate, self.named_grads(**grads)  # [block.4]
 
 
-class mLSTMBlock(ResidualBlock):
+class mLSTMBlock(ResidualBlock[mLSTMBlockState]):
     """A residual block of layer norm and mLSTM layer: the pre up-projection block.
 
     Parameters
@@ -132,7 +132,7 @@ class mLSTMBlock(ResidualBlock):
         super().__init__(layer, LayerNorm(layer.in_features, dtype=layer.dtype))
 
 
-class sLSTMBlock(ResidualBlock):
+class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
     """A residual block of sLSTM and gated feed-forward layer: the post up-projection block.
 
     Parameters
@@ -166,7 +166,7 @@ class sLSTMBlock(ResidualBlock):
         block: int = 0,
         num_blocks: int = 1,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         config, rng = sLSTMBlockConfig.checked(config), generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
@@ -188,7 +188,11 @@ StackCache = namedtuple("StackCache", "blocks norm")
 """Residuals of a stack: those of each block, or what they can be computed from."""
 
 
-class BlockStack(Recurrent):
+PaperState = mLSTMBlockState | sLSTMBlockState
+"""State of a block of the first paper."""
+
+
+class BlockStack(Recurrent[tuple[S, ...]]):
     """Blocks in sequence, ``blocks.0``, ``blocks.1``, …, followed by an optional norm.
 
     The state is a tuple of the states of the blocks.
@@ -201,7 +205,7 @@ class BlockStack(Recurrent):
 
     Cache = StackCache
 
-    def __init__(self, blocks: list[ResidualBlock], norm: Norm | None, norm_name: str) -> None:
+    def __init__(self, blocks: list[ResidualBlock[S]], norm: Norm | None, norm_name: str) -> None:
         if not blocks:
             raise OptionError("blocks: expected at least one; got none")
         if len(widths := {block.in_features for block in blocks}) > 1:
@@ -211,7 +215,7 @@ class BlockStack(Recurrent):
         self.dropout = max(block.dropout for block in blocks)
         self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 
-    def init_state(self, batch_size: int) -> tuple[Any, ...]:
+    def init_state(self, batch_size: int) -> tuple[S, ...]:
         """Return the empty state, with one entry for each block: zeros, and m = −inf."""
         return tuple(block.init_state(batch_size) for block in self.blocks)
 
@@ -249,15 +253,18 @@ class BlockStack(Recurrent):
         return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
 
 
-class xLSTMBlockStack(StateDict, BlockStack):
+class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
     """The stack of the first paper, xLSTM[a:b]: mLSTM and sLSTM blocks in any order.
 
     Parameters
     ----------
     config : xLSTMBlockStackConfig
         The stack's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Raises
     ------
@@ -282,7 +289,7 @@ class xLSTMBlockStack(StateDict, BlockStack):
         config: xLSTMBlockStackConfig,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = xLSTMBlockStackConfig.checked(config)
         options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype}

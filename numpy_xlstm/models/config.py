@@ -160,7 +160,7 @@ def _format(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes], Any], 
         import yaml
     except ImportError:
         raise OptionError(
-            "config: expected the yaml extra for a YAML file: pip install 'numpy-xlstm[yaml]'; "
+            "config: expected the cli extra for a YAML file: pip install 'numpy-xlstm[cli]'; "
             "JSON needs nothing"
         ) from None
     return "YAML", parse_yaml, partial(yaml.safe_dump, sort_keys=False)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.kernels import slstm
+from numpy_xlstm.kernels import silu, slstm
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
@@ -150,13 +150,13 @@ def _(layer: mLSTMLayer) -> Step:
         pz = up(u)
         p, z = pz[:, :I], pz[:, I:]
         convolved, conv_state = conv(p, state.conv)
-        active = silu(convolved)
+        active = silu.forward(convolved)[0]
         qkv = projections(active, active, p)
         q, k, v = qkv.reshape(3, len(u), NH, -1)
         pre = gates(qkv.swapaxes(0, 1).reshape(len(u), -1))
         h, memory = mlstm_step(q, k, v, pre[:, :NH], pre[:, NH:], state.mlstm, EPS)
         read = outnorm(h) + skip * active
-        return down(read * silu(z)), mLSTMBlockState(conv_state, memory)
+        return down(read * silu.forward(z)[0]), mLSTMBlockState(conv_state, memory)
 
     return step
 
@@ -194,7 +194,7 @@ def _(layer: sLSTMLayer) -> Step:
         (h, c, n, m), conv_state, active = state.slstm, None, x
         if conv is not None:
             convolved, conv_state = conv(x, state.conv)
-            active = silu(convolved)
+            active = silu.forward(convolved)[0]
         seen = [a.reshape(-1, NH, DH) for a in (active, x, h)]
         pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
         pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
@@ -204,11 +204,6 @@ def _(layer: sLSTMLayer) -> Step:
         return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
 
     return step
-
-
-def silu(x: Array) -> Array:
-    """Return x σ(x)."""
-    return x * sigmoid(x)
 
 
 def affine(*maps: Linear) -> Map:

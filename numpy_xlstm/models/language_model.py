@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy_xlstm.errors import OptionError, ShapeError
 from numpy_xlstm.generation import generate
 from numpy_xlstm.layers import Dropout, Embedding, LayerCache, Linear, Recurrent
-from numpy_xlstm.layers.base import EVALUATION, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
@@ -67,7 +67,7 @@ LanguageModelCache = namedtuple("LanguageModelCache", "body embedding dropped he
 """Residuals of the parts of a :class:`LanguageModel`."""
 
 
-class LanguageModel(StateDict, Recurrent):
+class LanguageModel(StateDict, Recurrent[S]):
     r"""A model that predicts the next token from all tokens so far.
 
     .. math:: (h, s_T) = \mathrm{body}(E_{k}, s_0), \qquad x = \mathrm{cap}(h W^\top + b)
@@ -90,8 +90,8 @@ class LanguageModel(StateDict, Recurrent):
         Soft cap of the logits, a tanh(x / a).
     embedding_dropout : float
         Probability that an entry of a token's vector is dropped in training.
-    rng : np.random.Generator, optional
-        Generator for the initial embedding and head; a new, unseeded one if omitted.
+    rng : np.random.Generator or int, optional
+        Generator for the initial embedding and head, or its seed; unseeded if omitted.
 
     Attributes
     ----------
@@ -132,25 +132,26 @@ class LanguageModel(StateDict, Recurrent):
         self,
         vocab_size: int,
         embedding_size: int,
-        body: Any,
+        body: Recurrent[S],
         *,
         tied: bool = False,
         head_bias: bool = True,
         cap: float | None = None,
         embedding_dropout: float = 0.0,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         V, D = check_positive("vocab_size", vocab_size), embedding_size
         self.vocab_size = self.out_features = V
         self.embedding_size = self.in_features = check_positive("embedding_size", D)
         _check_body(body, D, check_bool("tied", tied))
         check_cap("cap", cap)
-        rng, self.body, self.tied, self.cap = generator_or_new(rng), body, tied, cap
-        self.embedding = Embedding(V, D, dtype=body.dtype, rng=rng)
+        rng, dtype = generator_or_new(rng), body.dtype or np.float64
+        self.body, self.tied, self.cap = body, tied, cap
+        self.embedding = Embedding(V, D, dtype=dtype, rng=rng)
         self.embedding_dropout = Dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
         bias = check_bool("head_bias", head_bias) and not tied
-        self.head = Linear(body.out_features, V, bias, dtype=body.dtype, rng=rng)
+        self.head = Linear(body.out_features, V, bias, dtype=dtype, rng=rng)
         embedding, cell, last = self.names
         self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
 
@@ -165,10 +166,11 @@ class LanguageModel(StateDict, Recurrent):
     def head(self, head: Linear) -> None:
         self._head = head
 
-    def init_state(self, batch_size: int) -> Any:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state of the body."""
         empty = self.body.init_state(check_batch_size(batch_size))
-        return self.body.inner_state(empty)
+        state: S = self.body.inner_state(empty)
+        return state
 
     def forward(
         self,
@@ -178,13 +180,20 @@ class LanguageModel(StateDict, Recurrent):
         rng: np.random.Generator | None = None,
         lengths: Array | None = None,
         recompute: bool = False,
-    ) -> tuple[Array, Any, LayerCache]:
+    ) -> tuple[Array, S, LayerCache]:
         """Map tokens (B, T), from 0 to V − 1, to logits (B, T, V).
 
         Parameters
         ----------
-        tokens, state, rng, lengths
-            As x, state, rng and lengths in :meth:`sLSTM.forward`. Padding may be any tokens.
+        tokens : np.ndarray
+            Integers, shape (B, T) with B ≥ 1 and T ≥ 0.
+        state : tuple, optional
+            State before the first step; the empty state if omitted.
+        rng : np.random.Generator, optional
+            Generator for dropout. If omitted, nothing is dropped.
+        lengths : np.ndarray, optional
+            Number of steps of each batch row, integers (B,) from 0 to T; T if omitted. Later tokens
+            are padding, which may be any tokens.
         recompute : bool
             For a body of blocks: keep only the input of each block, and compute its residuals again
             in the backward. This takes about a third more time and a fraction of the memory. The
@@ -200,9 +209,25 @@ class LanguageModel(StateDict, Recurrent):
 
     def backward(  # type: ignore[override]
         self, dy: Array, cache: LayerCache, dstate: Any = None
-    ) -> tuple[None, Any, Grads]:
-        """Do the same as :meth:`sLSTM.backward`, with None for the gradient of the tokens."""
-        return None, *super().backward(dy, cache, dstate)[1:]
+    ) -> tuple[None, S, Grads]:
+        """Return None, the gradient of the first state, and the gradients of the parameters.
+
+        Parameters
+        ----------
+        dy : np.ndarray
+            Cotangent of the logits, shape (B, T, V).
+        cache : LayerCache
+            The cache that :meth:`forward` returned. It is not modified and can be used again.
+        dstate : tuple, optional
+            Cotangent of the state after the last step; zero if omitted.
+
+        Raises
+        ------
+        CacheError, ShapeError, DTypeError, NonFiniteError
+            If the cache was made by another kind of model, or a cotangent does not fit it.
+        """
+        _, dstate0, grads = super().backward(dy, cache, dstate)
+        return None, dstate0, grads
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for an unreachable state."""
@@ -242,7 +267,7 @@ class LanguageModel(StateDict, Recurrent):
         self,
         ids: IndexArray | None = None,
         *,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
         **options: Any,
     ) -> npt.NDArray[np.int64]:
         """Continue rows of ids. The options are those of :func:`numpy_xlstm.generate`.

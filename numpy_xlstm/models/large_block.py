@@ -37,7 +37,7 @@ xLSTMLargeLayerCache = namedtuple(
 """Residuals: those of the parts, and norm(h) and the output gate, (B, T, NH·DV)."""
 
 
-class xLSTMLargeLayer(Recurrent):
+class xLSTMLargeLayer(Recurrent[mLSTMState]):
     r"""The mLSTM layer of xLSTM Large.
 
     .. math::
@@ -50,8 +50,11 @@ class xLSTMLargeLayer(Recurrent):
     ----------
     config : xLSTMLargeConfig
         The model's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
     """
 
     Cache = xLSTMLargeLayerCache
@@ -61,7 +64,7 @@ class xLSTMLargeLayer(Recurrent):
         config: xLSTMLargeConfig,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = xLSTMLargeConfig.checked(config)
         self.in_features = self.out_features = D = config.embedding_dim
@@ -125,7 +128,7 @@ class xLSTMLargeLayer(Recurrent):
         return dx + from_gates, before, grads  # [large.8]
 
 
-class xLSTMLargeBlock(ResidualBlock):
+class xLSTMLargeBlock(ResidualBlock[mLSTMState]):
     """x + mLSTM(norm(x)), then x + SwiGLU(norm(x)), with RMS norms.
 
     Parameters
@@ -154,7 +157,7 @@ class xLSTMLargeBlock(ResidualBlock):
         config: xLSTMLargeConfig,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         config, rng = xLSTMLargeConfig.checked(config), generator_or_new(rng)
         D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias

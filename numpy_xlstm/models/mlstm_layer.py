@@ -60,7 +60,7 @@ mLSTMLayerCache = namedtuple(
 """Residuals: those of the parts, and the array ``read`` that is gated, (B, T, I)."""
 
 
-class mLSTMLayer(Recurrent):
+class mLSTMLayer(Recurrent[mLSTMBlockState]):
     r"""mLSTM between an up- and a down-projection (xLSTM paper, Figure 11).
 
     .. math::
@@ -74,8 +74,11 @@ class mLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     num_blocks : int
         Number of blocks in the stack, which scales the initial W_down.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Raises
     ------
@@ -99,7 +102,7 @@ class mLSTMLayer(Recurrent):
         *,
         num_blocks: int = 1,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = mLSTMLayerConfig.checked(config)
         D, width = check_positive("embedding_dim", config.embedding_dim), config.qkv_proj_blocksize

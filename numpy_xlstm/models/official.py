@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.models.blocks import BlockStack, xLSTMBlockStack
+from numpy_xlstm.cells.mlstm import mLSTMState
+from numpy_xlstm.models.blocks import BlockStack, PaperState, xLSTMBlockStack
 from numpy_xlstm.models.initialisation import small_init
 from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
@@ -13,15 +14,18 @@ from numpy_xlstm.numerics import generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
 
-class xLSTMLMModel(LanguageModel):
+class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):
     """xLSTM[a:b] as a language model: embedding, :class:`~numpy_xlstm.xLSTMBlockStack`, head.
 
     Parameters
     ----------
     config : xLSTMLMModelConfig
         The model's configuration.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`; states and logits have the same dtype.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all states and logits: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -66,7 +70,7 @@ class xLSTMLMModel(LanguageModel):
         config: xLSTMLMModelConfig,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = xLSTMLMModelConfig.checked(config)
         rng, V, D = generator_or_new(rng), config.vocab_size, config.embedding_dim
@@ -80,7 +84,7 @@ class xLSTMLMModel(LanguageModel):
             self.head = small_init(self.head, D, rng)
 
 
-class xLSTMLarge(LanguageModel):
+class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
     """The language model of "xLSTM 7B", whose blocks have an mLSTM and a SwiGLU layer.
 
     Parameters
@@ -118,7 +122,7 @@ class xLSTMLarge(LanguageModel):
         config: xLSTMLargeConfig,
         *,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = xLSTMLargeConfig.checked(config)
         rng, D = generator_or_new(rng), config.embedding_dim

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_memory
-from numpy_xlstm.cells.slstm import sLSTMState
+from numpy_xlstm.cells.slstm import empty_memory, sLSTMState
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.layers import (
@@ -27,7 +27,6 @@ from numpy_xlstm.models.layer_configs import sLSTMLayerConfig
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
-    check_batch_size,
     check_divides,
     check_positive,
     check_whole,
@@ -71,7 +70,7 @@ sLSTMLayerCache = namedtuple("sLSTMLayerCache", "gates conv silu scan dropped no
 """Residuals of the parts, in the order of the forward."""
 
 
-class sLSTMLayer(Recurrent):
+class sLSTMLayer(Recurrent[sLSTMBlockState]):
     r"""sLSTM with a convolution before its gates and a norm per head (xLSTM paper, Figure 10).
 
     .. math::
@@ -85,8 +84,11 @@ class sLSTMLayer(Recurrent):
         Sizes; ``embedding_dim`` must be set.
     block, num_blocks : int
         Index of the block in the stack, and number of blocks, for the initial forget bias.
-    dtype, rng
-        As in :class:`~numpy_xlstm.Linear`.
+    dtype : dtype, default float64
+        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
+        a complex step, complex128 or clongdouble.
+    rng : np.random.Generator or int, optional
+        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
     Attributes
     ----------
@@ -120,7 +122,7 @@ class sLSTMLayer(Recurrent):
         block: int = 0,
         num_blocks: int = 1,
         dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        rng: np.random.Generator | int | None = None,
     ) -> None:
         self.config = config = sLSTMLayerConfig.checked(config)
         D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
@@ -168,9 +170,7 @@ class sLSTMLayer(Recurrent):
 
     def init_state(self, batch_size: int) -> sLSTMBlockState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
-        B = check_batch_size(batch_size)
-        h, c, n = (np.zeros((B, self.in_features), self.dtype) for _ in "hcn")
-        memory = sLSTMState(h, c, n, np.full_like(h, -np.inf))
+        memory = empty_memory(batch_size, self.in_features, self.dtype)
         conv = None if self.conv1d is None else self.conv1d.init_state(batch_size)
         return sLSTMBlockState(conv, memory)
 

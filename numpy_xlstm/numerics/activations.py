@@ -94,10 +94,10 @@ def lowest(dtype: np.dtype[Any]) -> Any:
     return np.log(np.finfo(dtype).tiny)
 
 
-def clip(x: Array) -> Array:
-    """Return x clipped to the range where neither e^x nor e^−x overflows or loses digits."""
-    limit = -lowest(x.dtype)
-    return maximum(minimum(x, limit), -limit)
+def clip(x: Array, limit: float | None = None) -> Array:
+    """Return x clipped to ±``limit``, by default where neither e^x nor e^−x loses digits."""
+    most: Any = -lowest(x.dtype) if limit is None else x.dtype.type(limit)
+    return maximum(minimum(x, most), -most)
 
 
 def modulus(x: Array) -> Array:

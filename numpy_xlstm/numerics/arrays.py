@@ -106,7 +106,10 @@ def plain_array(name: str, value: Any) -> Array:
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
     check_plain(name, value)
     if not isinstance(value, np.ndarray):
-        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}")
+        to = "" if dtype is None else f", dtype=np.{dtype_names([dtype])}"
+        like = isinstance(value, list | tuple) or hasattr(value, "__array__")
+        hint = f"; write np.asarray({name}{to})" if like else ""
+        raise DTypeError(f"{name}: expected a NumPy array; got {type(value).__name__}{hint}")
     if value.dtype not in SUPPORTED_DTYPES:
         if not value.dtype.isnative:
             raise DTypeError(
@@ -117,8 +120,10 @@ def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
         names = dtype_names(SUPPORTED_DTYPES)
         raise DTypeError(f"{name}: expected one of {names}; got {value.dtype.name}{hint}")
     if dtype is not None and value.dtype != dtype:
+        want, got = dtype_names([dtype]), dtype_names([value.dtype])
         raise DTypeError(
-            f"{name}: expected {dtype.name}, the dtype of the other arrays; got {value.dtype.name}"
+            f"{name}: expected {want}, the dtype of the other arrays; got {got}; "
+            f"write {name}.astype(np.{want}), or make the layer or model with dtype=np.{got}"
         )
 
 
@@ -163,8 +168,14 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
 
 
 def generator_or_new(rng: Any) -> np.random.Generator:
-    """Return ``rng``, or a new, unseeded generator for None; else raise :class:`OptionError`."""
-    check_generator("rng", rng)
+    """Return ``rng``, or a new generator with this seed, or an unseeded one for None.
+
+    Raises :class:`OptionError` for anything else.
+    """
+    if is_whole(rng):
+        check_whole("rng", rng)
+    else:
+        check_generator("rng", rng)
     return np.random.default_rng(rng)
 
 
@@ -299,14 +310,18 @@ def check_callable(name: str, value: Any) -> None:
         raise OptionError(f"{name}: expected a callable; got {type(value).__name__}")
 
 
-def check_lengths(lengths: Any, B: int, T: int) -> Array:
-    """Return the lengths as integers (B,), or raise an error if they are invalid."""
+def check_lengths(lengths: Any, B: int, T: int, hint: str = "") -> Array:
+    """Return the lengths as integers (B,), or raise an error if they are invalid.
+
+    ``hint`` is added to the message about a wrong shape.
+    """
     try:
         array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):
-        raise ShapeError(f"lengths: expected shape ({B},), one per batch row; got {array.shape}")
+        expected = f"shape ({B},), one per batch row"
+        raise ShapeError(f"lengths: expected {expected}; got {array.shape}{hint and '; '}{hint}")
     if array.dtype.kind not in "iu":
         raise DTypeError(f"lengths: expected integers; got {array.dtype}")
     if array.min() < 0 or array.max() > T:

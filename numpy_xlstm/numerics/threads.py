@@ -43,6 +43,12 @@ def spread(size: int, count: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(size * n // count for n in range(count + 1))]
 
 
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    return len(affinity(0))
+
+
 def num_threads() -> int:
     """Return the number of threads that may be used now: that of BLAS outside of layers.
 
@@ -144,3 +150,9 @@ def blas_library() -> Any:
         ours = "numpy", "scipy"
         found = [path for path in found if Path(path).parent.name.startswith(ours)]
     return blas.select(filepath=found) if found else None
+
+
+def limit_blas(count: int) -> None:
+    """Limit the threads of BLAS in this process, if ``threadpoolctl`` is installed."""
+    if (blas := blas_library()) is not None:
+        blas.limit(limits=count)

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from numpy_xlstm.numerics import (
     is_number,
 )
 from numpy_xlstm.numerics.threads import num_threads, parallel_map
+from numpy_xlstm.torch_habits import ExplainsTorchNames
 from numpy_xlstm.training.adamw_block import Block, largest
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
@@ -38,10 +40,13 @@ SHARE = 2**19
 LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
 
+ABSENT: Mapping[str, Array] = MappingProxyType({})
+"""Default of an argument that None does not replace."""
+
 Result = TypeVar("Result")
 
 
-class AdamW:
+class AdamW(ExplainsTorchNames):
     r"""Adam with decoupled weight decay.
 
     At step t, for every parameter θ with gradient g:
@@ -55,7 +60,7 @@ class AdamW:
     Parameters
     ----------
     params : Mapping[str, np.ndarray]
-        Parameters that are later passed to :meth:`step`. Only names and shapes are used here.
+        Parameters of any shape that :meth:`step` updates, such as ``model.params``.
     lr, weight_decay : float
         η, which a step can override, and λ.
     betas : tuple[float, float]
@@ -68,6 +73,8 @@ class AdamW:
 
     Attributes
     ----------
+    params : Mapping[str, np.ndarray]
+        The parameters in their shapes, not copied.
     m, v : dict[str, np.ndarray]
         First and second moment of each parameter's gradient, in its shape.
     t : int
@@ -92,7 +99,7 @@ class AdamW:
     >>> import numpy as np
     >>> params = {"w": np.array([[1.0, -2.0]])}
     >>> optimizer = AdamW(params, lr=0.1, weight_decay=0.0)
-    >>> optimizer.step(params, {"w": np.array([[3.0, -0.5]])})
+    >>> optimizer.step({"w": np.array([[3.0, -0.5]])})
     >>> params["w"].round(6)
     array([[ 0.9, -1.9]])
     """
@@ -118,7 +125,7 @@ class AdamW:
             raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
-        self.decays = decays
+        self.params, self.decays = params, decays
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
@@ -129,22 +136,50 @@ class AdamW:
         """Options of the constructor as JSON values, except the decay rule."""
         return {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay")}
 
+    @overload
+    def step(
+        self, grads: Mapping[str, Array], /, *, lr: float | None = None, scale: float = 1.0
+    ) -> None: ...
+    @overload
     def step(
         self,
         params: Mapping[str, Array],
         grads: Mapping[str, Array],
         lr: float | None = None,
         scale: float = 1.0,
+    ) -> None: ...
+    def step(
+        self,
+        params: Mapping[str, Array],
+        grads: Mapping[str, Array] = ABSENT,
+        lr: float | None = None,
+        scale: float = 1.0,
     ) -> None:
-        """Update the arrays of ``params`` in place, with learning rate ``lr`` if it is given.
+        """Update the parameters in place: ``step(grads)``, or ``step(params, grads)``.
 
-        The gradients are ``grads`` multiplied by ``scale``.
+        Parameters
+        ----------
+        params : Mapping[str, np.ndarray], optional
+            Arrays to be updated instead of those given to the constructor.
+        grads : Mapping[str, np.ndarray]
+            Gradients, as :meth:`~numpy_xlstm.LSTM.backward` returns them.
+        lr : float, optional
+            Learning rate of this step instead of that of the constructor.
+        scale : float
+            Factor by which the gradients are multiplied.
 
-        Either all or no arrays are updated. Raises :class:`DivergenceError` if a parameter or
-        moment would not be finite afterwards, :class:`NonFiniteError` if a gradient or its square
-        is not finite, and another error if names, shapes or dtypes differ from those of the
-        moments.
+        Raises
+        ------
+        DivergenceError
+            If a parameter or moment would not be finite afterwards.
+        NonFiniteError
+            If a gradient or its square is not finite.
+        ShapeError, DTypeError, OptionError
+            If names, shapes or dtypes differ from those of the moments, or an array is read-only.
+            After any error, no array is changed.
         """
+        if grads is ABSENT:
+            params, grads = self.params, params
         lr = self.lr if lr is None else _in_range("lr", lr, np.inf)
         scale = _in_range("scale", scale, np.inf)
         with np.errstate(all="ignore"):  # non-finite numbers are refused below

@@ -18,7 +18,7 @@ import numpy as np
 
 from numpy_xlstm.errors import MissingExtraError, OptionError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.numerics.threads import blas_library, num_threads
+from numpy_xlstm.numerics.threads import limit_blas, num_cores, num_threads
 
 LAUNCHED = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 """Environment variables in which MPI launchers pass the rank to a process."""
@@ -69,9 +69,7 @@ def world() -> Comm | None:
     if comm.size == 1:
         return None
     here = comm.Split_type(MPI.COMM_TYPE_SHARED).size
-    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    if (blas := blas_library()) is not None:
-        blas.limit(limits=max(1, min(num_threads(), len(affinity(0)) // here)))
+    limit_blas(max(1, min(num_threads(), num_cores() // here)))
     return comm
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.checkpoints.damage import Damage, some
 
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 
 def configuration(change: Callable[[dict[str, Any], np.random.Generator], str]) -> Damage:

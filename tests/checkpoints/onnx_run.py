@@ -26,7 +26,7 @@ class Session:
 
     def __init__(self, model: Any, **options: Any) -> None:
         reason = "{} is not installed"
-        pytest.importorskip("onnx", reason=reason.format("onnx (the extra 'onnx')"))
+        pytest.importorskip("onnx", reason=reason.format("onnx (the extra 'cli')"))
         runtime = pytest.importorskip(
             "onnxruntime", reason=reason.format("onnxruntime (the extra 'dev')")
         )

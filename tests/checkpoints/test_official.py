@@ -23,7 +23,7 @@ from tests.checkpoints.build import (
 from tests.models.build import assert_same, flat, large_config, lm_config, make, random_state
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 
 @pytest.mark.parametrize(

@@ -158,8 +158,8 @@ def test_greedy_ids_of_blocks(name: str, source: str, tmp_path: Path) -> None:
     model = build(name, dtype=np.float32)
     if source == "official":
         large = isinstance(model, xLSTMLarge)
-        pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
-        pytest.importorskip("ml_dtypes", reason="ml_dtypes (the extra 'checkpoints')")
+        pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
+        pytest.importorskip("ml_dtypes", reason="ml_dtypes (the extra 'cli')")
         save_pretrained(
             model,
             tmp_path / "a",

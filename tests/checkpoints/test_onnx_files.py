@@ -32,7 +32,7 @@ from tests.checkpoints.build import large, lstm, paper, stack
 from tests.checkpoints.damage import ANY
 from tests.models.build import assert_same
 
-onnx = pytest.importorskip("onnx", reason="onnx (the extra 'onnx') is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
 
 MODELS: dict[str, Callable[[], Any]] = {
     "large": large,
@@ -113,7 +113,7 @@ def test_reading_needs_no_other_package(tmp_path: Path) -> None:
     words = [sys.executable, "-c", code, str(path)]
     before = path.read_bytes()
     found = subprocess.run(words, capture_output=True, text=True, check=True)
-    expected = "a file for ONNX needs the onnx extra: pip install 'numpy-xlstm[onnx]'\n"
+    expected = "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
     assert found.stdout == expected
     assert path.read_bytes() == before
     code = "import sys, numpy_xlstm.cli; print('onnx' in sys.modules)"

@@ -15,6 +15,8 @@ from numpy_xlstm import (
     open_pretrained,
     save_pretrained,
     with_weight_mode,
+    xLSTMLarge,
+    xLSTMLMModel,
 )
 from numpy_xlstm.checkpoints import FORMATS
 from numpy_xlstm.errors import CheckpointError, DTypeError, MissingExtraError, OptionError
@@ -35,7 +37,7 @@ from tests.models.build import (
 )
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 DTYPES = "float16", "bfloat16", "float32", "float64"
 MODELS: dict[str, Any] = {
@@ -85,7 +87,7 @@ def test_round_trips_are_bit_identical(
     one, two = place(tmp_path, kind), tmp_path / "two" / place(tmp_path, kind).name
     two.parent.mkdir()
     save_pretrained(model, one, format=kind, dtype=dtype, layout=layout)
-    loaded = from_pretrained(one)
+    loaded: Any = from_pretrained(one)
     mode = getattr(getattr(model, "config", None), "weight_mode", None)
     same = loaded if mode is None else with_weight_mode(loaded, mode)
     assert same.dtype == model.dtype
@@ -101,7 +103,7 @@ def test_round_trips_are_bit_identical(
 def test_single_and_fused_are_the_same_model(kind: str, tmp_path: Path) -> None:
     model = large(weight_mode="fused")
     save_pretrained(model, tmp_path / "model", format=kind)
-    single = from_pretrained(tmp_path / "model")
+    single = from_pretrained(tmp_path / "model", xLSTMLarge)
     assert single.config.weight_mode == "single"
     tokens = np.array([[1, 2, 6, 0, 3]])
     np.testing.assert_allclose(single(tokens)[0], model(tokens)[0], rtol=2e-5, atol=1e-6)
@@ -268,7 +270,9 @@ def test_models_that_xlstm_cannot_run(
 def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
     model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
     save_pretrained(model, tmp_path / "model", format="xlstm")
-    assert from_pretrained(tmp_path / "model").config.mlstm_block.mlstm.conv1d_kernel_size == 1
+    block = from_pretrained(tmp_path / "model", xLSTMLMModel).config.mlstm_block
+    assert block is not None
+    assert block.mlstm.conv1d_kernel_size == 1
 
 
 def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
@@ -330,7 +334,7 @@ def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
     path = place(tmp_path, kind)
     save_pretrained(large(), path, format=kind, dtype="bfloat16")
     monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    hint = r"bfloat16 needs the checkpoints extra: pip install 'numpy-xlstm\[checkpoints\]'"
+    hint = r"bfloat16 needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
     with pytest.raises(MissingExtraError, match=hint):
         from_pretrained(path)
     other = tmp_path / "other" / path.name
@@ -341,7 +345,7 @@ def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.Monkey
 def test_without_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_pretrained(paper(), tmp_path / "model")
     monkeypatch.setitem(sys.modules, "yaml", None)
-    hint = r"YAML needs the yaml extra: pip install 'numpy-xlstm\[yaml\]'"
+    hint = r"YAML needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
     with pytest.raises(MissingExtraError, match=hint):
         from_pretrained(tmp_path / "model")
     refused(paper(), tmp_path / "other", MissingExtraError, hint)

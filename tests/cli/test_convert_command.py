@@ -23,7 +23,7 @@ from numpy_xlstm.cli import display, main
 from tests.checkpoints.build import read_safetensors, write_safetensors
 from tests.models.build import assert_same, lm_config, make
 
-pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 TOKENS = SpecialTokens(1, (2, 5), 0, insert_bos=True)
 

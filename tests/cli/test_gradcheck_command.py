@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import suite
+from numpy_xlstm import gradcheck, suite
 from numpy_xlstm.cli import main
+from numpy_xlstm.cli.gradcheck import QUICK
 from numpy_xlstm.kernels import slstm
 from numpy_xlstm.suite import cases
 
@@ -37,9 +38,28 @@ def test_the_report_can_go_to_a_pipe_or_device() -> None:
     assert main(["gradcheck", "LSTMCell", "--json", os.devnull]) == 0
 
 
-def test_all_cases_are_checked_if_none_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gradcheck", "--dtype", "float32", "--method", "adjoint"]) == 0
+def test_every_tensor_of_every_case_is_checked_if_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "report.json"
+    assert main(["gradcheck", "--json", str(file)]) == 0
     assert f"all {len(cases())} passed" in capsys.readouterr().out
+    reports: dict[str, Any] = json.loads(file.read_text("utf-8"))["reports"]
+    assert list(reports) == list(cases())
+    for name, case in cases().items():
+        target, _ = case(np.random.default_rng(0), np.dtype("float64"))
+        checked = {row["tensor"] for row in reports[name]["rows"] if row["status"] == "ok"}
+        assert getattr(target, "params", {}).keys() <= checked, name
+
+
+def test_everything_is_checked_so_that_one_wrong_entry_is_found() -> None:
+    def backward(dy: Any, x: Any) -> Any:
+        return 3 * x**2 * dy * (1 + 1e-6 * (np.arange(100) == 17))
+
+    x = np.random.default_rng(0).standard_normal(100)
+    for seed in range(20):
+        report = gradcheck((lambda x: (x**3, x), backward), x, rng=seed, **QUICK)
+        assert not report.passed
 
 
 def test_a_wrong_backward_fails_and_is_shown(
@@ -67,7 +87,7 @@ def test_a_check_that_says_nothing_does_not_pass(
         return (lambda a, x: (a * x, (a, x)), lambda dy, c: (dy * c[1], dy * c[0])), (x + 1, x)
 
     monkeypatch.setattr(suite, "cases", lambda: {"product": at_zero})
-    assert main(["gradcheck"]) == 1
+    assert main(["gradcheck", "product"]) == 1
     out = capsys.readouterr().out
     assert out.count("vacuous") == 3
     assert "1 of 1 did not pass" in out

@@ -1,5 +1,7 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +47,11 @@ def test_a_bad_command_line(capsys: pytest.CaptureFixture[str], arguments: list[
     assert err.count("\n") == 1
 
 
-def test_without_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "rich", None)
+@pytest.mark.parametrize("package", ["rich", "uniplot", "matplotlib"])
+def test_without_a_package_of_the_extra(
+    package: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
     assert main(["train", "--steps", "1"]) == 2
     assert capsys.readouterr() == ("", HINT)
     assert main(["--version"]) == 0
@@ -54,6 +59,17 @@ def test_without_rich(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mo
     assert main(["train", "--help"]) == 0
     assert main(["train", "--steps", "none"]) == 2
     assert "argument --steps" in capsys.readouterr().err
+
+
+def test_a_shell_completes_options(tmp_path: Path) -> None:
+    pytest.importorskip("argcomplete", reason="argcomplete (the extra 'cli') is not installed")
+    line, found = "numpy-xlstm train --mi", tmp_path / "completions"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(found)
+    command = [sys.executable, "-m", "numpy_xlstm"]
+    done = subprocess.run(command, env=os.environ | asked, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert found.read_text().strip() == "--minutes"
 
 
 def loaded_by(code: str) -> set[str]:

@@ -193,18 +193,6 @@ def test_the_files_of_a_run(
     assert re.search(rf"slstm model +│ +{validation:.3f} │", capsys.readouterr().out)
 
 
-def test_without_matplotlib(
-    text_file: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert train(text_file, tmp_path / "out", "--steps", "2") == 0
-    assert "no loss.svg: the plot needs the plot extra" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "loss.svg").exists()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [

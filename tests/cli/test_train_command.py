@@ -50,7 +50,11 @@ def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixt
     assert re.search(r"\n\nsample:\nThe(.|\n){30}\n$", out)
     assert f"{cell}: 16 wide" in err
     assert "18,000 characters for training, 2,000 held out" in err
-    assert re.search(r"^step 5  100%  loss [\d.]+  [\d.]+ bits/char  \|g\| [\d.]+  ", err, re.M)
+    assert re.search(
+        r"^step 5  100%  0:00 left  [\d.]+ bits/char  [\d,]+ tokens/s  loss ", err, re.M
+    )
+    assert "training for 5 steps, then results and a sample; the model is not saved" in err
+    assert "bits/char over steps\n┌──" in out
     assert "\x1b" not in out + err
 
 

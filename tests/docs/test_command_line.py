@@ -14,11 +14,12 @@ PAGE = (Path(__file__).parents[2] / "docs/command-line.md").read_text("utf-8")
 def test_every_command_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for extra in ("yaml", "ml_dtypes", "rich"):
-        pytest.importorskip(extra)
+    for package in ("yaml", "ml_dtypes", "uniplot"):
+        pytest.importorskip(package, reason=f"{package} (the extra 'cli') is not installed")
     monkeypatch.chdir(tmp_path)
     text = "The cat sat on the mat, and the dog beside it. " * 60
-    Path("book.txt").write_text(text, "utf-8")
+    for name in ("book.txt", "mine.txt"):
+        Path(name).write_text(text, "utf-8")
     blocks = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.S)
     commands = [line for block in blocks for line in block.splitlines()]
     assert len(commands) > 8

@@ -3,12 +3,13 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
-from docs.figures import blocks, cells
+from docs.figures import blocks, cells, memory
 
 FIGURES = Path(__file__).parents[2] / "docs/figures"
-DRAWN = blocks.FIGURES | cells.FIGURES
+DRAWN = blocks.FIGURES | cells.FIGURES | memory.FIGURES
 NAMES = sorted(DRAWN)
 
 
@@ -49,6 +50,15 @@ def test_no_two_boxes_overlap(name: str) -> None:
     assert overlaps == []
 
 
+def test_the_moving_memory_returns_what_was_written() -> None:
+    found = memory.steps()
+    assert abs(found["h"][4:] - memory.V).max() < 1e-12
+    assert abs(found["h"][:4]).max() == 0
+    svg = memory.figure()
+    assert svg.count("@keyframes n") == 4 * 6 + 4 + 4 + 6 + 6
+    assert "prefers-reduced-motion:reduce" in svg
+
+
 def test_every_figure_is_on_a_page() -> None:
     pages = "".join(page.read_text("utf-8") for page in FIGURES.parent.rglob("*.md"))
     files = sorted(path.name for path in FIGURES.glob("*.svg"))
@@ -57,7 +67,7 @@ def test_every_figure_is_on_a_page() -> None:
 
 
 def test_the_v_of_each_difference_and_the_complex_step() -> None:
-    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
     found = {name: float(errors.min()) for name, (_, errors) in plots.difference_errors().items()}
     assert 1e-10 < found["forward difference"] < 1e-7
     assert 1e-14 < found["central difference"] < 1e-10
@@ -66,8 +76,25 @@ def test_the_v_of_each_difference_and_the_complex_step() -> None:
     assert errors[steps < 1e-9].max() < 1e-14
 
 
+def test_the_plots_of_the_changes() -> None:
+    plots = pytest.importorskip("docs.figures.changes", reason="needs the extra plot")
+    z, squashed, average = plots.averages()
+    assert (squashed[1:12] > 0.99).all()
+    assert ((z.min() < average) & (average < z.max())).all()
+    assert plots.rising()["m"].max() > 100
+    _, best, slstm, lstm = plots.running_best()
+    assert abs(slstm - best).max() < 0.01 < abs(lstm - best).max()
+    same_head = np.kron(np.eye(4), np.ones((2, 2))) == 1
+    assert ((plots.reach(4) != 0) == same_head).all()
+    assert (plots.reach(1) != 0).all()
+    _, v, _, read = plots.two_pairs()
+    assert abs(read - v).max() < 1e-12
+    _, parallel, recurrent = plots.both_forms()
+    assert abs(parallel - recurrent).max() < 1e-12
+
+
 def test_how_far_a_gradient_reaches() -> None:
-    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra plot")
+    plots = pytest.importorskip("docs.figures.plots", reason="needs the extra cli")
     norms = {name: float(found[-1]) for name, found in plots.gradient_norms().items()}
     assert norms["LSTM"] < 1e-20
     assert 0.01 < norms["sLSTM"] < 0.2

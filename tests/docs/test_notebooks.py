@@ -45,4 +45,5 @@ def test_pictures_are_inside_and_directives_are_not() -> None:
     assert "literalinclude" not in text
     assert ">>>" not in text
     assert ":::" not in text
+    assert ":gutter:" not in text
     assert any("lstm-cell.svg" in cell.get("attachments", {}) for cell in cells)

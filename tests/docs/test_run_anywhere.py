@@ -33,7 +33,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", ["mixed", "large-single"])
 def test_javascript(name: str, package: Path) -> None:
-    pytest.importorskip("onnx", reason="onnx (the extra 'onnx') is not installed")
+    pytest.importorskip("onnx", reason="onnx (the extra 'cli') is not installed")
     [script] = re.findall(r"^```js\n(.+?)^```$", PAGE.read_text("utf-8"), re.M | re.S)
     (package / "generate.mjs").write_text(script, "utf-8")
     model = build(name, dtype=np.float32)

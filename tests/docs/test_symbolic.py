@@ -308,7 +308,7 @@ def test_mlstm_with_a_sigmoid_input_gate() -> None:
         (_check_gru, {}, GRUCell, "r * dn_pre", "dn_pre"),
         (_check_original_gru, {}, OriginalGRUCell, "+ r * ds", "+ ds"),
         (_check_elman, {}, ElmanCell, "dh_pre.T @ h_prev", "dh_pre.T @ h_pre"),
-        # Where log f + m₋ is the maximum, δf′ is not used: (stab.13).
+        # Where log f + m₋ is the maximum, δf′ is not used: (stab.9).
         (_check_slstm, {"m": -5}, sLSTMCell, "+ dn * n_prev", ""),
         (_check_slstm, {"m": 5}, sLSTMCell, "dm_next - i * di", "dm_next"),
         (_check_mlstm, {"m": 6, "b_q": -4}, mLSTMCell, "-np.sign(qn.real) * S", "-S"),

@@ -19,7 +19,7 @@ from tests.models.build import CONFIGS, large_config, lm_config
 @pytest.mark.parametrize("ending", [".json", ".yaml", ".YML"])
 def test_a_file_goes_round(tmp_path: Path, name: str, ending: str) -> None:
     if ending != ".json":
-        pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+        pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
     config = CONFIGS[name]()
     file = tmp_path / f"config{ending}"
     config.save(file)
@@ -63,7 +63,7 @@ def test_bad_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_a_bad_yaml_file(tmp_path: Path) -> None:
-    pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+    pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
     file = tmp_path / "bad.yaml"
     file.write_text("a: [1", encoding="utf-8")
     with pytest.raises(OptionError, match=r"config: expected YAML; .*bad\.yaml is not"):
@@ -84,7 +84,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_yaml_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
-    with pytest.raises(OptionError, match=r"the yaml extra .*pip install 'numpy-xlstm\[yaml\]'"):
+    with pytest.raises(OptionError, match=r"the cli extra .*pip install 'numpy-xlstm\[cli\]'"):
         large_config().save(tmp_path / "config.yaml")
     large_config().save(tmp_path / "config.json")
 
@@ -93,7 +93,7 @@ def test_loading_yaml_without_the_extra(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "yaml", None)
     file = tmp_path / "config.yaml"
     file.write_text("{}", encoding="utf-8")
-    with pytest.raises(OptionError, match=r"^config: expected the yaml extra"):
+    with pytest.raises(OptionError, match=r"^config: expected the cli extra"):
         xLSTMLargeConfig.load(file)
 
 

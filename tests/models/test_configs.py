@@ -76,7 +76,7 @@ slstm_block:
 
 
 def test_the_official_way_to_write_a_file(tmp_path: Path) -> None:
-    pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+    pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
     file = tmp_path / "model.yaml"
     file.write_text(YAML, encoding="utf-8")
     config = xLSTMLMModelConfig.load(file)

@@ -51,17 +51,19 @@ Table = dict[str, int]
 def memory(s: Sizes, DK: int, DV: int, L: int = CHUNK_SIZE) -> Table:
     """Return the residuals of the mLSTM in chunks of L steps, without q."""
     B, T, _, NH = s
-    whole, rest = divmod(T, L)
+    chunks = -(-T // L)
+    L = -(-T // chunks)
+    padded = chunks * L
     return {
         "memory.h": B * T * NH * DV,
         "memory.i, .f": 2 * B * T * NH,
-        "memory.form…k": B * T * NH * DK,
-        "memory.form…v": B * T * NH * (DV + 1),
-        "memory.form…w": B * NH * (whole * L**2 + rest**2),
-        "memory.form…w_state, .qn": 2 * B * T * NH,
+        "memory.form…k": B * padded * NH * DK,
+        "memory.form…v": B * padded * NH * (DV + 1),
+        "memory.form…w": B * NH * padded * L,
+        "memory.form…w_state, .qn": B * (padded + T) * NH,
         "memory.ms": B * NH * T,
         "memory.past": B * T * NH // 4,
-        "memory.form…C": (whole + (whole > 0) + 2 * (rest > 0)) * B * NH * DK * (DV + 1),
+        "memory.form…C": (chunks + 1) * B * NH * DK * (DV + 1),
     }
 
 

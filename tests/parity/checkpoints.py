@@ -32,7 +32,7 @@ large = pytest.importorskip("xlstm.xlstm_large.model", reason=REASON, exc_type=I
 cells = pytest.importorskip("xlstm.blocks.slstm.cell", reason=REASON, exc_type=ImportError)
 dacite = pytest.importorskip("dacite", reason=REASON.format("dacite"))
 omegaconf = pytest.importorskip("omegaconf", reason=REASON.format("omegaconf"))
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 safetensors = pytest.importorskip("safetensors.torch", reason=REASON.format("safetensors"))
 
 torch.set_num_threads(1)  # the models are tiny

@@ -53,7 +53,7 @@ def test_single_weights_under_a_fused_configuration(tmp_path: Path) -> None:
     """Their loader accepts separate weights for any configuration."""
     theirs = large_model()
     theirs.config.weight_mode = "fused"
-    ours = from_pretrained(write_large(theirs, tmp_path / "large"))
+    ours = from_pretrained(write_large(theirs, tmp_path / "large"), xLSTMLarge)
     assert ours.config.weight_mode == "single"
     fused = with_weight_mode(ours, "fused")
     convert = pytest.importorskip("xlstm.xlstm_large.utils").convert_single_weights_to_fused_weights

@@ -11,6 +11,7 @@ from numpy_xlstm import (
     from_pretrained,
     save_pretrained,
     with_weight_mode,
+    xLSTMLarge,
 )
 from numpy_xlstm.errors import CheckpointError
 from tests.models.build import (
@@ -43,7 +44,7 @@ def test_fused_weights(transformers: Any, tmp_path: Path) -> None:
         transformers_model(transformers, weight_mode="fused")
     theirs = transformers_model(transformers)
     theirs.save_pretrained(tmp_path)
-    single = from_pretrained(tmp_path)
+    single = from_pretrained(tmp_path, xLSTMLarge)
     fused = with_weight_mode(single, "fused")
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"weight_mode": "fused"}))
@@ -188,7 +189,7 @@ def test_transformers_takes_ours(
     grads.pop("backbone.out_norm.bias", None)
     assert_close_to_largest(grads, renamed(expected))
     theirs.save_pretrained(tmp_path / "back", max_shard_size=max_shard_size or "1GB")
-    back = with_weight_mode(from_pretrained(tmp_path / "back"), ours.config.weight_mode)
+    back = with_weight_mode(from_pretrained(tmp_path / "back", xLSTMLarge), ours.config.weight_mode)
     assert_same(dict(back.params), dict(ours.params))
 
 

@@ -68,7 +68,7 @@ def test_greedy_ids(tmp_path: Path) -> None:
 def test_the_repetition_penalty(penalty: float, tmp_path: Path) -> None:
     model = theirs()
     model.save_pretrained(tmp_path)
-    options = {"max_new_tokens": 40, "repetition_penalty": penalty}
+    options: dict[str, Any] = {"max_new_tokens": 40, "repetition_penalty": penalty}
     ids = from_pretrained(tmp_path).generate(PROMPT, **options)
     assert ids.tolist() == continued(model, PROMPT, **options)
     assert ids.tolist() != continued(model, PROMPT, max_new_tokens=40)
@@ -80,7 +80,7 @@ def test_end_tokens_that_are_passed(tmp_path: Path) -> None:
     free = continued(model, PROMPT, max_new_tokens=30)
     ends = [free[0][4 + 6], free[1][4 + 11]]
     for end in (ends[0], ends):
-        options = {"max_new_tokens": 30, "eos_token_id": end}
+        options: dict[str, Any] = {"max_new_tokens": 30, "eos_token_id": end}
         for pad in ({}, {"pad_token_id": 1}):
             expected = continued(model, PROMPT, **options, **pad)
             ours = from_pretrained(tmp_path)

@@ -116,12 +116,17 @@ def test_their_fgate_feeds_the_input_gate() -> None:
     ours, theirs = paper_pair("slstm-only")
     tokens = draw_tokens(1)
     weight = "xlstm_block_stack.blocks.0.xlstm.{}.weight"
+
+    def stabiliser() -> Any:
+        state: Any = ours(tokens)[1][0]
+        return state.slstm.m
+
     for gate, matters in (("igate", False), ("fgate", True)):
         name = weight.format(gate)
-        before = ours(tokens)[1][0].slstm.m, theirs.step(torch.tensor(tokens))[1]
+        before = stabiliser(), theirs.step(torch.tensor(tokens))[1]
         ours.params[name][...] *= 2
         with_weights(theirs, ours)
-        after = ours(tokens)[1][0].slstm.m, theirs.step(torch.tensor(tokens))[1]
+        after = stabiliser(), theirs.step(torch.tensor(tokens))[1]
         assert (np.abs(after[0] - before[0]).max() > 0) == matters
         m = [state["block_0"]["slstm_state"][3].detach().numpy() for state in (before[1], after[1])]
         assert (np.abs(m[1] - m[0]).max() > 0) == matters

@@ -108,9 +108,12 @@ WRONG = {
         ("sum += R[j] *", "sum += 0 * R[j] + p->R[((head * 4 + gate) * DH + j) * DH + d] *")
     ],
     "an empty state of m = 0": [("s.m[j] = -INFINITY;", "s.m[j] = 0;")],
-    "m is a constant": [("REAL dm = *ds_m - u->i * di - u->f * df;", "REAL dm = 0;")],
+    "m is a constant": [
+        ("*ds_m - u->f * df", "u->i * di"),
+        ("*ds_m - u->i * di", "u->f * df"),
+    ],
     "the normaliser is a constant": [("*ds_n - dh * u->o / u->n * (u->c / u->n)", "*ds_n")],
-    "ties go to i": [("u->A < i_pre", "u->A <= i_pre"), ("u->A >= i_pre", "u->A > i_pre")],
+    "ties go to i": [("u->A >= i_pre", "u->A > i_pre")],
     "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
     "log σ of the value": [("fmin(x, (REAL)0) - log1p(exp(-fabs(x)))", "log(sigmoid(x))")],
 }

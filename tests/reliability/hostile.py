@@ -14,7 +14,7 @@ from numpy_xlstm.checkpoints import read_arrays, write_arrays
 from tests.checkpoints.build import CHECKSUM, read_safetensors, sealed, write_safetensors
 from tests.checkpoints.damage_folders import read_config, write_config
 
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'yaml') is not installed")
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 Change = Callable[[Path], None]
 """Function that changes one file."""

@@ -36,7 +36,8 @@ PARTS = 4
 
 
 OPTIONS = typing.get_type_hints(generation.GenerationConfig)
-"""Types of ``**options``."""
+OPTIONS["rng"] = np.random.Generator | int | None
+"""Types of ``**options``, and of the options of a base class."""
 
 
 class TooLongError(BaseException):

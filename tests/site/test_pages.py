@@ -11,7 +11,8 @@ import pytest
 from tags import lines_of_tags, pages_of_tags
 
 from docs.figures.drawing import DARK, LIGHT
-from tests.site.browser import CHROMIUM, faults, papers
+from numpy_xlstm import __version__
+from tests.site.browser import CHROMIUM, MODES, faults, opened, papers, served
 
 ROOT = Path(__file__).parents[2]
 MISSING = [name for name in ("sphinx", "pydata_sphinx_theme", "playwright") if not find_spec(name)]
@@ -55,6 +56,8 @@ def test_figures_follow_the_switch_of_the_site(site: Path, theme: str, system: s
 FAULTS = {
     "formula in error": "<math><merror><mtext>no</mtext></merror></math>",
     "raw TeX": r"<p>where \tilde f is</p>",
+    "doubled mark: where i = 1,, f": "<p>where i = 1,, f = 0</p>",
+    "empty head: a": "<table><thead><tr><th><tbody><tr><td>a</table>",
     "id twice": "<p id='a'>one</p><p id='a'>two</p>",
     "broken image": "<img src='none.svg' width='9' height='9'>",
     "too wide at 390 px": "<p style='width: 400px; text-align: right'>word</p>",
@@ -108,8 +111,73 @@ def test_every_tag_is_a_link_both_ways(site: Path) -> None:
 
 def test_a_tag_in_the_text_and_in_code_leads_to_its_equation(site: Path) -> None:
     page = (site / "derivations/lstm.html").read_text("utf-8")
-    assert '(<a class="reference internal" href="recurrence.html#rec.8">rec.8</a>)' in page
+    assert '(<a class="reference internal" href="recurrence.html#rec.2">rec.2</a>)' in page
     assert re.search(r'class="c1"># \[<a class="tag" href="[^"]*#lstm\.9">lstm\.9</a>\]', page)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_linked_equation_has_one_colour(site: Path, mode: str) -> None:
+    with served(site) as address, opened() as browser:
+        window = browser.new_page(color_scheme=mode)
+        window.goto(f"{address}derivations/lstm.html#lstm.9")
+        colour, covers = window.evaluate(
+            """() => {
+              const style = e => getComputedStyle(document.querySelector(e));
+              return [style(":target").backgroundColor, style(":target .formula").backgroundImage];
+            }"""
+        )
+    assert covers.startswith(f"linear-gradient(to left, {colour} 40%"), (colour, covers)
+
+
+def test_the_players_are_on_their_page_and_a_sentence_without_javascript(site: Path) -> None:
+    with served(site) as address, opened() as browser:
+        for java_script in (True, False):
+            window = browser.new_page(java_script_enabled=java_script)
+            window.goto(f"{address}from-lstm-to-mlstm.html")
+            assert window.locator(".player").count() == 2
+            for player in window.locator(".player").all():
+                assert (player.locator("input[type=range]").count() >= 2) == java_script
+                assert ("if JavaScript is on" in player.inner_text()) != java_script
+            assert window.locator("main img[src*='change-']").count() == 7
+
+
+def test_the_first_page_has_versions_and_links(site: Path) -> None:
+    page = (site / "index.html").read_text("utf-8")
+    assert f"Version {__version__}" in page
+    for link in ("changelog.html", "contributing.html", "derivations/slstm.html"):
+        assert f'href="{link}"' in page
+
+
+def test_three_figures_in_a_row_are_large_enough(site: Path) -> None:
+    with served(site) as address, opened() as browser:
+        window = browser.new_page(viewport={"width": 1400, "height": 900})
+        for page, least in (("index.html", 380), ("from-lstm-to-mlstm.html", 260)):
+            window.goto(address + page)
+            cells = window.locator("main img[src*='-cell.svg']")
+            widths = [cell.bounding_box()["width"] for cell in cells.all()]
+            assert len(widths) == 3
+            assert min(widths) >= least, page
+
+
+SEARCHES = {
+    "stabiliser": "derivations/stabiliser.html",
+    "stabilizer": "derivations/stabiliser.html",
+    "lstm backward": "api/generated/numpy_xlstm.LSTMCell.html#numpy_xlstm.LSTMCell.backward",
+    "mlstm forward": "api/generated/numpy_xlstm.mLSTMCell.html#numpy_xlstm.mLSTMCell.forward",
+    "mlstm.12": "derivations/mlstm.html#mlstm.12",
+    "mblock.3": "blocks/mlstm-block.html#mblock.3",
+}
+
+
+def test_the_first_result_of_a_search(site: Path) -> None:
+    found = {}
+    with served(site) as address, opened() as browser:
+        window = browser.new_page()
+        for words in SEARCHES:
+            window.goto(f"{address}search.html?q={words}")
+            first = window.locator("ul.search > li > a").first.get_attribute("href")
+            found[words] = first.replace("#index-0", "")
+    assert found == SEARCHES
 
 
 def test_the_search_knows_no_tex(site: Path) -> None:

@@ -32,8 +32,8 @@ def test_slstm_after_a_spike(spike: float, unrolled: bool) -> None:
         cast = {name: array.astype(dtype) for name, array in params.items()}
         if unrolled:
             cell = sLSTMCell(4, 8, num_heads=2, dtype=dtype).with_params(cast)
-            _, _, cache = unroll(cell, x.astype(dtype))
-            return unroll_backward(cell, dy.astype(dtype), cache)[2]["b"][8:16]
+            _, _, steps = unroll(cell, x.astype(dtype))
+            return unroll_backward(cell, dy.astype(dtype), steps)[2]["b"][8:16]
         same = sLSTM(4, 8, num_heads=2, dtype=dtype).with_params(cast)
         _, _, cache = same.forward(x.astype(dtype))
         return same.backward(dy.astype(dtype), cache)[2]["b"][8:16]

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from numpy_xlstm.cells import mLSTMState
-from numpy_xlstm.kernels import mlstm
-from numpy_xlstm.kernels.mlstm import chunkwise, shared
+from numpy_xlstm.kernels import compiled, mlstm, parts
+from numpy_xlstm.kernels.mlstm import shared
 from numpy_xlstm.numerics import Array, threads
 from numpy_xlstm.numerics.threads import parallel_map
 from numpy_xlstm.trees import leaves
@@ -130,18 +130,19 @@ def test_a_state_holds_on_to_nothing_and_shares_nothing_with_its_cache(form: str
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(NH=2, T=13, with_lengths=True)
     alone = by_form("chunkwise", case)
-    parts: list[int] = []
+    numbers: list[int] = []
 
-    def count(work: Any, slices: Any) -> Any:
-        parts.append(len(slices))
-        return parallel_map(work, slices)
+    def count(work: Any, these: Any) -> Any:
+        numbers.append(len(these))
+        return parallel_map(work, these)
 
-    monkeypatch.setattr(chunkwise, "WORTH_THREADS", 0)
-    for module in (chunkwise, threads):
+    for module in (shared, parts):
+        monkeypatch.setattr(module, "WORTH_THREADS", 0)
+    for module in (shared, threads):
         monkeypatch.setattr(module, "num_threads", lambda: 2)
-    monkeypatch.setattr(shared, "parallel_map", count)
+    monkeypatch.setattr(parts, "parallel_map", count)
     assert_tied(by_form("chunkwise", case), alone, 0, 1e-13, 1e-13)
-    assert parts == [2, 2]
+    assert numbers == [case.B * case.NH if compiled() else 2] * 4
 
 
 def test_products_that_overflow_where_they_have_no_weight() -> None:

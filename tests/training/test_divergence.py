@@ -146,6 +146,7 @@ def test_an_empty_state_is_finite_enough() -> None:
     model = LanguageModel(V, 4, mLSTM(4, 6, rng=rng), rng=rng)
     batch = next(batches(start()))
     state = model.init_state(3)
+    assert state.m is not None
     assert np.isneginf(state.m).all()
     assert np.isfinite(train_step(model, AdamW(model.params), batch, state=state).loss)
 

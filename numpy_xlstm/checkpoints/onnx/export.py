@@ -108,7 +108,7 @@ def _described(
         from numpy_xlstm.checkpoints.onnx.layers import graph_of
     except ImportError as error:
         raise MissingExtraError(
-            "a file for ONNX needs the onnx extra: pip install 'numpy-xlstm[onnx]'"
+            "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'"
         ) from error
     check_has("model", model, "init_state", "compute")
     stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)

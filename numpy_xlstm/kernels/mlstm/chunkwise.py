@@ -2,9 +2,8 @@
 
 Derived in ``docs/derivations/mlstm-forms.md``. Without numba, a chunk of L steps is computed for
 all heads at once; a compiled kernel computes it for one head, so that it fits in the processor's
-cache. Arrays have the following shapes, without the axes of rows and heads: q, k (L, DK); v, num
-(L, DV); log gates, w_state (L,); w (L, L); C (DK, DV). DV includes the column of n, see
-``shared.py``. Each array has a first axis of G chunks. The parallel form is a single chunk.
+cache. The parallel form is a single chunk. N is the number of all heads in all rows, and DV
+includes the column of n, see ``shared.py``.
 """
 
 from functools import partial
@@ -25,15 +24,11 @@ from numpy_xlstm.kernels.mlstm.matrices import (
     transposed,
     weights,
 )
-from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients, Heads
+from numpy_xlstm.kernels.mlstm.shared import Cache, Gradients
 from numpy_xlstm.numerics import Array, check_positive
-from numpy_xlstm.numerics.threads import num_threads
 
 CHUNK_SIZE = 64
 """Default number of steps per chunk."""
-
-WORTH_THREADS = 2**18
-"""Smallest size of q and v at which several threads are faster."""
 
 
 def mlstm_chunkwise(
@@ -68,7 +63,7 @@ def mlstm_chunkwise(
     q, k, v, i, f, state, lengths, eps, forget_gate, input_gate
         As in :func:`mlstm_recurrent`.
     chunk_size : int, default 64
-        Steps per chunk, L ≥ 1. T need not be a multiple.
+        Largest number of steps per chunk, at least 1. Chunks are equally long, up to padding.
 
     Returns
     -------
@@ -189,50 +184,23 @@ def mlstm_parallel(
 mlstm_parallel_backward = mlstm_chunkwise_backward
 
 
-class Segment(NamedTuple):
-    """Consecutive chunks of the same length; a shorter last chunk is a segment of its own."""
-
-    steps: slice
-    L: int
-    w: Array  # w_ij, weights of the steps of a chunk, (B, NH, G·L, L)
-    w_state: Array  # w_i0, weights of the state before the chunk, (B, NH, G·L)
-    C: Array  # before, between and after the chunks, (B, NH, G + 1, DK, DV)
-
-    @classmethod
-    def empty(cls, start: int, stop: int, L: int, v: Array, C: Array) -> "Segment":
-        """Return a segment with uninitialised arrays."""
-        T = stop - start
-        shapes = (T, L), (T,), (T // L + 1, *C.shape[2:])
-        arrays = (np.empty((*C.shape[:2], *shape), v.dtype) for shape in shapes)
-        return cls(slice(start, stop), L, *arrays)
-
-    def cut(self, *arrays: Array) -> list[Array]:
-        """Return arrays (B, NH, T, …) cut into chunks, (G, B, NH, L, …), then w, w_state and C."""
-        B, NH, G, _, _ = self.C.shape
-        steps = [*(array[:, :, self.steps] for array in arrays), self.w, self.w_state]
-        chunks = [array.reshape(B, NH, G - 1, self.L, *array.shape[3:]) for array in steps]
-        return [shared.time_first(array) for array in (*chunks, self.C)]
-
-
 class ChunkwiseCache(NamedTuple):
-    """Residuals of all chunks."""
+    """Residuals of G chunks of L steps, with padding at the end."""
 
-    k: Array
+    k: Array  # (N, G·L, DK)
     v: Array
-    segments: list[Segment]
+    w: Array  # w_ij, weights of the steps of a chunk, (N, G·L, L)
+    w_state: Array  # w_i0, weights of the state before the chunk, (N, G·L)
+    C: Array  # before, between and after the chunks, (N, G + 1, DK, DV)
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients from the last chunk to the first, as described in ``shared.py``."""
-        (dnum, q), dC = shared.contiguous(dnum, q), dC.copy()
-        grads = [np.empty(a.shape, a.dtype) for a in (q, q, dnum, q[..., 0], q[..., 0])]
-        cuts = [each.cut(dnum, q, self.k, self.v, *grads) for each in self.segments[::-1]]
-
-        def some_heads(run: Any, heads: Heads) -> None:
-            for arrays in cuts:
-                run(tuple(array[:, *heads] for array in arrays), dC[heads])
-
-        shared.over_heads(backward_through_chunks, some_heads, q, worth_threads(q, dnum))
-        return *grads, dC
+        T, steps = q.shape[1], self.k.shape[1]
+        dnum, q, dC = padded(dnum, steps), padded(q, steps), dC.copy()
+        grads = [np.empty_like(a) for a in (q, self.k, self.v, self.w_state, self.w_state)]
+        size = q.size + dnum.size
+        shared.over_heads(backward_through_chunks, size, dnum, q, *self, *grads, dC)
+        return *(array[:, :T] for array in grads), dC
 
 
 def chunks(
@@ -240,63 +208,87 @@ def chunks(
 ) -> tuple[Array, Array, ChunkwiseCache]:
     """Compute the chunkwise form, as described in ``shared.py``.
 
-    A chunk size of 0 means a single chunk, which is the parallel form.
+    A chunk size of 0 means a single chunk, which is the parallel form. Chunks are equally long;
+    padding in the last one writes and forgets nothing.
     """
-    inputs = q, k, v, log_i, log_f = shared.contiguous(q, k, v, log_i, log_f)
-    T, num = q.shape[2], np.empty(v.shape, v.dtype)
-    L = chunk_size or max(1, T)
-    whole = T - T % L
-    bounds = (0, whole, L), (whole, T, T - whole)
-    segments = [Segment.empty(a, b, size, v, C) for a, b, size in bounds if a < b]
-    cuts = [segment.cut(*inputs, num) for segment in segments]
-
-    def some_heads(run: Any, heads: Heads) -> None:
-        before = C[heads]
-        for arrays in cuts:
-            part = tuple(array[:, *heads] for array in arrays)
-            part[-1][0] = before
-            run(part)
-            before = part[-1][-1]
-
-    shared.over_heads(through_chunks, some_heads, q, worth_threads(q, v))
-    after = segments[-1].C[:, :, -1] if segments else C
-    return num, after.copy(), ChunkwiseCache(k, v, segments)
+    N, T, _ = q.shape
+    G = -(-T // (chunk_size or max(1, T)))
+    L = -(-T // max(1, G))
+    q, k, v = (padded(array, G * L) for array in (q, k, v))
+    log_i, log_f = padded(log_i, G * L, -np.inf), padded(log_f, G * L)
+    num, w, w_state = (np.empty((N, G * L, *last), v.dtype) for last in (v.shape[2:], (L,), ()))
+    Cs = np.empty((N, G + 1, *C.shape[1:]), v.dtype)
+    Cs[:, 0] = C
+    shared.over_heads(through_chunks, q.size + v.size, q, k, v, log_i, log_f, num, w, w_state, Cs)
+    return num[:, :T], Cs[:, -1].copy(), ChunkwiseCache(k, v, w, w_state, Cs)
 
 
-def worth_threads(q: Array, v: Array) -> int:
-    """Return the number of threads to use: 1 for small arrays."""
-    return num_threads() if q.size + v.size >= WORTH_THREADS else 1
+def padded(array: Array, steps: int, number: float = 0) -> Array:
+    """Return (N, T, …) with this number in further steps; the same array if there are none."""
+    N, T, *rest = array.shape
+    if steps == T:
+        return array
+    end = np.full((N, steps - T, *rest), number, array.dtype)
+    return np.concatenate([array, end], axis=1)
 
 
 @kernel
-def through_chunks(arrays: Any) -> None:
+def through_chunks(
+    n: Any, q: Any, k: Any, v: Any, log_i: Any, log_f: Any, num: Any, w: Any, w_state: Any, C: Any
+) -> None:
     """Write Cᵀq of all steps, the weights of each chunk, and C after each chunk."""
-    q, k, v, log_i, log_f, num, w, w_state, C = arrays
-    for g in range(len(q)):
-        weights(log_i[g], log_f[g], w[g], w_state[g])
-        scores = products(q[g], k[g], w[g])
-        scores *= w[g]  # [form.5]
-        plus(scores @ v[g], scaled(q[g], w_state[g]) @ C[g], num[g])  # [form.6] [form.7]
-        written = transposed(scaled(k[g], w[g][..., -1, :])) @ v[g]
-        plus(written, decayed(C[g], w_state[g]), C[g + 1])  # [form.4]
+    L = w.shape[2]
+    for g in range(C.shape[1] - 1):
+        at = n, slice(g * L, g * L + L)
+        W, to_state, C_before = w[at], w_state[at], C[n, g]
+        weights(log_i[at], log_f[at], W, to_state)
+        scores = products(q[at], k[at], W)
+        scores *= W  # [form.5]
+        plus(scores @ v[at], scaled(q[at], to_state) @ C_before, num[at])  # [form.6] [form.7]
+        written = transposed(scaled(k[at], W[..., -1, :])) @ v[at]
+        plus(written, decayed(C_before, to_state), C[n, g + 1])  # [form.4]
 
 
 @kernel
-def backward_through_chunks(arrays: Any, dC: Any) -> None:
+def backward_through_chunks(
+    n: Any,
+    dnums: Any,
+    qs: Any,
+    ks: Any,
+    vs: Any,
+    ws: Any,
+    ws_state: Any,
+    Cs: Any,
+    dq: Any,
+    dk: Any,
+    dv: Any,
+    dlog_i: Any,
+    dlog_f: Any,
+    dCs: Any,
+) -> None:
     """Write the gradients of q, k, v and the log gates; update dC to that of the first C."""
-    dnums, qs, ks, vs, dq, dk, dv, dlog_i, dlog_f, ws, ws_state, Cs = arrays
-    for g in range(len(qs) - 1, -1, -1):
-        dnum, q, k, v, w, w_state, C = dnums[g], qs[g], ks[g], vs[g], ws[g], ws_state[g], Cs[g]
+    L, dC = ws.shape[2], dCs[n]
+    for g in range(Cs.shape[1] - 2, -1, -1):
+        at = n, slice(g * L, g * L + L)
+        dnum, q, k, v, w, w_state, C = (
+            dnums[at],
+            qs[at],
+            ks[at],
+            vs[at],
+            ws[at],
+            ws_state[at],
+            Cs[n, g],
+        )
         scores, dscores = products(q, k, w), products(dnum, v, w)
         scores *= w
         dS, dD = dscores * w, dscores * scores
         q_state, w_last = scaled(q, w_state), w[..., -1, :]
-        plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv[g])  # [form.11]
+        plus(transposed(scores) @ dnum, scaled(k, w_last) @ dC, dv[at])  # [form.11]
         dk_last = scaled(v @ transposed(dC), w_last)
-        plus(transposed(dS) @ q, dk_last, dk[g])  # [form.10]
+        plus(transposed(dS) @ q, dk_last, dk[at])  # [form.10]
         dq_state = scaled(dnum @ transposed(C), w_state)
-        plus(dS @ k, dq_state, dq[g])  # [form.9]
+        plus(dS @ k, dq_state, dq[at])  # [form.9]
         last, db = row_dots(k, dk_last), row_dots(q, dq_state)  # [form.12]
         through = row_dots(C, dC)  # [form.13]
-        gate_gradients(dD, last, db, through, w_state, dlog_i[g], dlog_f[g])
+        gate_gradients(dD, last, db, through, w_state, dlog_i[at], dlog_f[at])
         plus(transposed(q_state) @ dnum, decayed(dC, w_state), dC)  # [form.8]

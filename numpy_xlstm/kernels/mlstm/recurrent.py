@@ -134,32 +134,32 @@ def mlstm_recurrent_backward(dh: Array, cache: Cache, dstate: Any = None) -> Gra
 
 
 class RecurrentCache(NamedTuple):
-    """Residuals of the recurrent form; steps are along axis 2."""
+    """Residuals of the recurrent form."""
 
-    k: Array
+    k: Array  # (N, T, DK)
     v: Array
-    i: Array  # i′ and f′, (B, NH, T)
+    i: Array  # i′ and f′, (N, T)
     f: Array
     segment: int
-    kept: list[Array]  # C before each segment
+    C: Array  # before each segment, and after the last, (N, S + 1, DK, DV)
 
     def backward(self, dnum: Array, q: Array, dC: Array) -> tuple[Array, ...]:
         """Compute gradients from the last step to the first, as described in ``shared.py``."""
         k, v, i, f, segment, kept = self
-        T, ik, dC = q.shape[2], i[..., None] * k, dC.copy()
+        T, ik, dC = q.shape[1], i[..., None] * k, dC.copy()
         dq, dk, dv, df = (np.empty_like(array) for array in (q, k, v, f))
-        for start, C in zip(range(0, T, segment)[::-1], kept[::-1], strict=True):
-            Cs, stop = [C], min(start + segment, T)
-            for t in range(start, stop):
-                Cs.append(np.empty_like(C))
-                write(ik[:, :, t], v[:, :, t], f[..., t], *Cs[-2:])
-            for t in reversed(range(start, stop)):
-                dC += np.einsum("bhk,bhv->bhkv", q[:, :, t], dnum[:, :, t])  # [mlstm.21]
-                dq[:, :, t] = (Cs.pop() @ dnum[:, :, t, :, None])[..., 0]  # [mlstm.23]
-                dk[:, :, t] = (dC @ v[:, :, t, :, None])[..., 0]
-                dv[:, :, t] = (ik[:, :, t, None] @ dC)[..., 0, :]  # [mlstm.26]
-                df[:, :, t] = shared.inner_product(Cs[-1], dC)
-                dC *= f[..., t, None, None]
+        for s in reversed(range(kept.shape[1] - 1)):
+            Cs, steps = [kept[:, s]], range(T)[s * segment : (s + 1) * segment]
+            for t in steps:
+                Cs.append(np.empty_like(dC))
+                write(ik[:, t], v[:, t], f[:, t], *Cs[-2:])
+            for t in reversed(steps):
+                dC += np.einsum("nk,nv->nkv", q[:, t], dnum[:, t])  # [mlstm.21]
+                dq[:, t] = (Cs.pop() @ dnum[:, t, :, None])[..., 0]  # [mlstm.23]
+                dk[:, t] = (dC @ v[:, t, :, None])[..., 0]
+                dv[:, t] = (ik[:, t, None] @ dC)[:, 0]  # [mlstm.26]
+                df[:, t] = shared.inner_product(Cs[-1], dC)
+                dC *= f[:, t, None, None]
         dk *= i[..., None]  # [mlstm.25]
         dlog_i = dot(k, dk)[..., 0]  # [mlstm.27]
         dlog_f = f * df  # [mlstm.28]
@@ -171,27 +171,23 @@ def steps(
 ) -> tuple[Array, Array, RecurrentCache]:
     """Compute the recurrent form, as described in ``shared.py``."""
     i, f = np.exp(log_i).astype(q.dtype), np.exp(log_f).astype(q.dtype)
-    num, kept = np.empty(v.shape, v.dtype), []
-    arrays = shared.contiguous(q, i[..., None] * k, v, f, num)
-    by_step = [shared.time_first(array) for array in arrays]
-    T, segment = q.shape[2], max(1, isqrt(q.shape[2]))
-    run, heads = shared.way(through_steps, q)
-    for start in range(0, T, segment):
-        (C,) = shared.contiguous(C)
-        kept.append(C)
-        part = [array[start : start + segment] for array in by_step]
-        turns = np.empty((2, *C.shape), C.dtype)
-        for one in heads:
-            run(*(array[:, *one] for array in part), C[one], *turns[:, *one])
-        C = turns[(len(part[0]) - 1) % 2]
-    return num, C.copy(), RecurrentCache(k, v, i, f, segment, kept)
+    N, T, _ = q.shape
+    num, segment = np.empty(v.shape, v.dtype), max(1, isqrt(T))
+    kept = np.empty((N, -(-T // segment) + 1, *C.shape[1:]), C.dtype)
+    kept[:, 0], turns = C, np.empty((N, 2, *C.shape[1:]), C.dtype)
+    ik = i[..., None] * k
+    shared.over_heads(through_steps, q.size, q, ik, v, f, num, kept, turns, segment)
+    return num, kept[:, -1].copy(), RecurrentCache(k, v, i, f, segment, kept)
 
 
 @kernel
 def through_steps(
-    q: Any, ik: Any, v: Any, f: Any, num: Any, C: Any, after: Any, next_after: Any
+    n: Any, q: Any, ik: Any, v: Any, f: Any, num: Any, kept: Any, turns: Any, segment: Any
 ) -> None:
-    """Take steps of one head or several; write C to the last two arrays alternately."""
-    for t in range(len(q)):
-        write_and_read(q[t], ik[t], v[t], f[t], C, after, num[t])
-        C, after, next_after = after, next_after, after
+    """Take all steps; write C to ``kept`` after each segment, and to ``turns`` after others."""
+    T, C = q.shape[1], kept[n, 0]
+    for t in range(T):
+        ends = (t + 1) % segment == 0 or t + 1 == T
+        after = kept[n, t // segment + 1] if ends else turns[n, t % 2]
+        write_and_read(q[n, t], ik[n, t], v[n, t], f[n, t], C, after, num[n, t])
+        C = after

@@ -9,15 +9,18 @@ and each form computes it in a different way. A form is a function ::
 
     num, C, cache = form(q, k, v, log_i, log_f, C)
 
-of keys that have been divided by √DK, and of the logs of the gates. The logs are at least float64,
-because the error of an exponent is the relative error of its power. The cache has a method for the
-backward. Its argument q is q/den, so that h takes the place of num. ::
+of keys that have been divided by √DK, and of the logs of the gates. Rows and heads are one axis of
+N = B·NH, the first. The logs are at least float64, because the error of an exponent is the relative
+error of its power. The cache has a method for the backward. Its argument q is q/den, so that h
+takes the place of num. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
 Derived in ``docs/derivations/mlstm.md`` and ``docs/derivations/stabiliser.md``.
 """
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +29,7 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
+from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part, padding
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -36,16 +40,13 @@ from numpy_xlstm.numerics import (
     own_error_state,
 )
 from numpy_xlstm.numerics.activations import clip, modulus
-from numpy_xlstm.numerics.threads import parallel_map, spread
+from numpy_xlstm.numerics.threads import num_threads, spread
 from numpy_xlstm.trees import tree_map
 from numpy_xlstm.validation import check_cache, check_like
 
 Arrays = tuple[Array, ...]
 Gradients = tuple[Array, Array, Array, Array, Array, mLSTMState]
 """Gradients of q, k, v, i, f and of the state before the first step."""
-
-Heads = tuple[Any, Any]
-"""Index of the axes of rows and heads: two integers or two slices."""
 
 
 class Cache(NamedTuple):
@@ -56,9 +57,9 @@ class Cache(NamedTuple):
     i: Array
     f: Array
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
-    live: Array | None  # False in padding, (B, 1, T); None if there is none
-    qn: Array  # (B, NH, T)
-    ms: Any  # m, (B, NH, T); like past, None with a sigmoid input gate
+    live: Array | None  # False in padding, (N, T); None if there is none
+    qn: Array  # (N, T)
+    ms: Any  # m, (N, T); like past, None with a sigmoid input gate
     past: Any  # where log f + m₋ is the maximum or ties
     form: Any
 
@@ -67,9 +68,10 @@ def run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
     """Run an mLSTM over q, k, v, i and f in a form, without validation."""
-    q, k, v, i, f = arrays
+    _, NH, T, _ = arrays[0].shape
+    q, k, v, i, f = (joined(array) for array in arrays)
+    C, n, m = each_part(joined, state)
     eps, forget_gate, input_gate = options
-    C, n, m = state
     wide = np.result_type(i, np.float64)
     log_i, log_f = log_gate(i, input_gate).astype(wide), log_gate(f, forget_gate).astype(wide)
     live: Any = None
@@ -77,7 +79,7 @@ def run(
     past: Any = None
     k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
     if lengths is not None:
-        live = (np.arange(q.shape[2]) < lengths[:, None])[:, None]
+        live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
     if n is not None:
@@ -87,37 +89,57 @@ def run(
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
     qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
     if n is not None:
-        m = np.array(ms[..., -1] if ms.shape[-1] else m)
         h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
+        m = (ms[:, -1] if T else m).copy()
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
     if live is not None:
         h = np.where(live[..., None], h, 0)
+    h, (q, _, _, i, f) = separate(h, NH), arrays
+    after = each_part(partial(separate, NH=NH), after)
     return h, after, Cache(h, q, i, f, options, live, qn, ms, past, cache)
 
 
 def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     """Compute gradients in the form of the forward, without validation."""
-    h, q, i, f, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
+    *arrays, (eps, forget_gate, input_gate), live, qn, ms, past, form = cache
+    NH, (h, q, i, f) = dh.shape[1], (joined(array) for array in arrays)
+    dh, dstate0 = joined(dh), each_part(joined, dstate)
     if live is not None:
         dh = np.where(live[..., None], dh, 0)
     if ms is None:
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dstate.C)
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dstate0.C)
         dstate0 = mLSTMState(dC, None, None)
     else:
-        dC = with_column(dstate.C, dstate.n)
         den, sign, floor = denominator(qn, ms, eps)
         S = dot(dh, h)[..., 0]  # [mlstm.18]
         dh, q = with_column(dh, -sign * S), q / den[..., None]  # [mlstm.19]
-        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dC)
+        dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, with_column(*dstate0[:2]))
         dq /= den[..., None]
-        dv = dv[..., :-1]
-        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_i, dlog_f, floor * S, dstate.m)
-        dstate0 = mLSTMState(dC[..., :-1], dC[..., -1], dm)
+        dlog_i, dlog_f, dm = through_stabiliser(past, dlog_i, dlog_f, floor * S, dstate0.m)
+        dv, dstate0 = dv[..., :-1], mLSTMState(dC[..., :-1], dC[..., -1], dm)
     dk *= 1 / root(dk.shape[-1], dk)
     di, df = dlog_i * log_gate_slope(i, input_gate), dlog_f * log_gate_slope(f, forget_gate)
     if live is not None:
         di, df = np.where(live, di, 0), np.where(live, df, 0)
-    return dq, dk, dv, di, df, dstate0
+    apart = partial(separate, NH=NH)
+    dq, dk, dv, di, df = map(apart, (dq, dk, dv, di, df))
+    return dq, dk, dv, di, df, each_part(apart, dstate0)
+
+
+def joined(array: Array) -> Array:
+    """Return (B, NH, …) as (N, …), in C-order and writable, as compiled kernels need it."""
+    B, NH, *rest = array.shape
+    return np.require(array.reshape(B * NH, *rest), requirements=("C", "W"))
+
+
+def separate(array: Array, NH: int) -> Array:
+    """Return (N, …) as (B, NH, …)."""
+    return array.reshape(len(array) // NH, NH, *array.shape[1:])
+
+
+def each_part(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
+    """Return a state with a function applied to C, n and m; n and m may be None."""
+    return mLSTMState._make(None if part is None else change(part) for part in state)
 
 
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -137,23 +159,19 @@ def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
 
     While the memory is empty, m is −inf, and the gates are not divided.
     """
-    log_i, log_f = time_first(log_i).copy(), time_first(log_f).copy()
-    ms = np.concatenate([m[None], log_i])
-    over_time(stabilisers, ms[0], log_i, log_f, ms[1:])
-    A, m = log_f + ms[:-1], ms[1:]  # [stab.10]
+    ms = np.concatenate([m[:, None], log_i], axis=1)
+    over_heads(stabilisers, log_i.size, log_i, log_f, ms)
+    A, m = log_f + ms[:, :-1], ms[:, 1:]  # [stab.3]
     past, empty = A.real >= log_i.real, m.real == -np.inf
     shift = np.where(empty, 0, m)
-    log_i, log_f = log_i - shift, np.where(empty, log_f, A - shift)  # [stab.4] [stab.5]
-    return tuple(a.transpose(1, 2, 0).copy() for a in (log_i, log_f, m, past))
+    return log_i - shift, np.where(empty, log_f, A - shift), m, past  # [stab.6] [stab.7]
 
 
 @kernel
-def stabilisers(m: Any, log_i: Any, log_f: Any, ms: Any) -> Any:
-    """Write m after each step, and return the last m."""
-    for t in range(len(log_i)):
-        m = maximum(log_f[t] + m, log_i[t])  # [stab.3]
-        ms[t] = m
-    return m
+def stabilisers(n: Any, log_i: Any, log_f: Any, ms: Any) -> None:
+    """Write m after each step; the first m is that before the first step."""
+    for t in range(log_i.shape[1]):
+        ms[n, t + 1] = maximum(log_f[n, t] + ms[n, t], log_i[n, t])  # [stab.5]
 
 
 def through_stabiliser(
@@ -164,68 +182,28 @@ def through_stabiliser(
     ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
     The larger gate is 1 after the division by e^m, and so has no gradient of its own.
     """
-    own = np.where(past, di, df)
-    steps = [time_first(a).copy() for a in (past, own, dfloor - own)]
-    dm = over_time(back_through_stabilisers, dm, *steps)
-    by_m = steps[2].transpose(1, 2, 0)
-    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.12]
+    own, dm = np.where(past, di, df), dm.copy()
+    by_m = dfloor - own
+    over_heads(back_through_stabilisers, own.size, own, past, by_m, dm)
+    return np.where(past, own, by_m), np.where(past, by_m, own), dm  # [stab.8]
 
 
 @kernel
-def back_through_stabilisers(dm: Any, past: Any, own: Any, by_m: Any) -> Any:
-    """Add the gradients from later steps to ``by_m``, and return that of the first m."""
-    for t in range(len(own) - 1, -1, -1):
-        by_m[t] += dm
-        dm = where(past[t], by_m[t], own[t])  # [stab.13] [stab.14]
-    return dm
+def back_through_stabilisers(n: Any, own: Any, past: Any, by_m: Any, dm: Any) -> None:
+    """Add the gradients from later steps to ``by_m``; update dm to that of the first m."""
+    for t in range(own.shape[1] - 1, -1, -1):
+        by_m[n, t] += dm[n]
+        dm[n] = where(past[n, t], by_m[n, t], own[n, t])  # [stab.9] [stab.10]
 
 
-def over_time(function: Any, start: Array, *arrays: Array) -> Array:
-    """Call a kernel with (B, NH) and (T, B, NH) arrays, for each row and head if it is compiled."""
-    run, heads = way(function, start)
-    after = np.empty_like(start)
-    for one in heads:
-        after[one] = run(start[one], *(array[:, *one] for array in arrays))
-    return after
-
-
-def over_heads(function: Any, work: Any, like: Array, threads: int) -> None:
-    """Call ``work`` with the results of :func:`way`, on up to ``threads`` threads."""
-    run, heads = way(function, like, threads)
-
-    def some(part: slice) -> None:
-        for one in heads[part]:
-            work(run, one)
-
-    if len(heads) == 1 and run is not function:
-        work(run, heads[0])  # leave the threads to BLAS
+def over_heads(loop: Any, size: int, *arrays: Any) -> None:
+    """Run a kernel on each of N heads if it is compiled, otherwise on slices of them."""
+    N = len(arrays[0])
+    if compiled(arrays[0].dtype):
+        for_each_part(loop, range(N), size, *arrays)
     else:
-        parallel_map(some, spread(len(heads), threads))
-
-
-def way(function: Any, like: Array, parts: int = 1) -> tuple[Any, list[Heads]]:
-    """Return a function that runs a kernel, and the heads for each call of it.
-
-    A compiled kernel takes one head of one row. Python code takes all rows, with the heads split
-    into ``parts`` slices.
-    """
-    B, NH = like.shape[:2]
-    if compiled(like.dtype):
-        return function, list(np.ndindex(B, NH))
-    slices = spread(NH, parts) if parts > 1 else [slice(None)]
-    return function.__wrapped__, [(slice(None), part) for part in slices]
-
-
-def time_first(array: Array) -> Array:
-    """Return a view of (B, NH, T, …) as (T, B, NH, …)."""
-    return array.transpose(2, 0, 1, *range(3, array.ndim))
-
-
-def contiguous(*arrays: Array) -> tuple[Array, ...]:
-    """Return writable C-order arrays for compiled kernels; the same arrays if none is compiled."""
-    if not compiled(arrays[0].dtype):
-        return arrays
-    return tuple(np.require(array, requirements=("C", "W")) for array in arrays)
+        slices = spread(N, num_threads() if size >= WORTH_THREADS else 1)
+        for_each_part(loop.__wrapped__, slices, size, *arrays)
 
 
 def with_column(matrix: Array, column: Array) -> Array:
@@ -234,9 +212,8 @@ def with_column(matrix: Array, column: Array) -> Array:
 
 
 def inner_product(a: Array, b: Array) -> Array:
-    """Return the sum of products of two matrices, for each batch row and head."""
-    lead = a.shape[:2]
-    product: Array = dot(a.reshape(*lead, -1), b.reshape(*lead, -1))[..., 0]
+    """Return the sum of products of two matrices, for each head of each row."""
+    product: Array = dot(a.reshape(len(a), -1), b.reshape(len(b), -1))[..., 0]
     return product
 
 

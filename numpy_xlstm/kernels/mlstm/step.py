@@ -49,9 +49,9 @@ def _write_and_read(q: Any, k: Any, v: Any, f: Any, C: Any, C_after: Any, num: A
 @pointwise
 def gates(i_pre: Any, f_pre: Any, m: Any) -> Any:
     """Return i′, f′ and m after a step."""
-    A = log_sigmoid(f_pre) + m  # [stab.1] [stab.10]
-    m = maximum(A, i_pre)  # [stab.3]
-    return exp(i_pre - m), exp(A - m), m  # [stab.4] [stab.5]
+    A = log_sigmoid(f_pre) + m  # [stab.1] [stab.3]
+    m = maximum(A, i_pre)  # [stab.5]
+    return exp(i_pre - m), exp(A - m), m  # [stab.6] [stab.7]
 
 
 @pointwise

@@ -1,0 +1,125 @@
+"""``train --from``, and the directory of a run where a checkpoint is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import (
+    LanguageModel,
+    SpecialTokens,
+    load_checkpoint,
+    mLSTM,
+    xLSTMLarge,
+    xLSTMLargeConfig,
+)
+from numpy_xlstm.checkpoints import save_pretrained
+from numpy_xlstm.cli import main
+from numpy_xlstm.generation import ByteTokenizer
+from tests.models.build import lm_config, make
+
+pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+
+SMALL = ["--batch-size=2", "--window=8", "--steps=2", "--sample-length=5"]
+
+
+@pytest.fixture
+def text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.txt").write_text("abcabcaabbcc " * 30, "utf-8")
+    return "mine.txt"
+
+
+def tokenizer_file(folder: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers", reason="the extra 'cli' is not installed")
+    vocab = {letter: n for n, letter in enumerate("abc ")}
+    made = tokenizers.Tokenizer(tokenizers.models.BPE(vocab, []))
+    made.decoder = tokenizers.decoders.Fuse()
+    made.save(str(folder / "tokenizer.json"))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert main(argv) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+
+
+@pytest.mark.parametrize("kind", ["transformers", "xlstm", "npz"])
+def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make(lm_config(vocab_size=300))
+    if kind == "xlstm":
+        pytest.importorskip("yaml")
+    if kind == "transformers":
+        model = xLSTMLarge(xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9))
+        model.special_tokens = SpecialTokens(bos=8)
+    place = "given.npz" if kind == "npz" else "given"
+    tokenizer = ByteTokenizer() if kind == "npz" else None
+    save_pretrained(model, place, format=kind, tokenizer=tokenizer)
+    if kind != "npz":
+        said = refused(capsys, "train", "--from", place, "--text", text, *SMALL)
+        assert said == "--tokenizer: expected a tokenizer.json, because --from has none"
+        tokenizer_file(Path(place))
+    assert main(["train", "--from", place, "--text", text, *SMALL, "--out", "run"]) == 0
+    out, err = capsys.readouterr()
+    assert "fine-tuned model" in out
+    assert f"{type(model).__name__} of {place}, {model.num_parameters:,} parameters" in err
+    tuned = load_checkpoint("run/checkpoint.npz")
+    assert type(tuned.tokenizer) is type(tokenizer) or kind != "npz"
+    assert tuned.model.dtype == model.dtype
+    assert tuned.model.special_tokens == model.special_tokens
+    for name, array in tuned.model.params.items():
+        assert 0 < abs(array - model.params[name]).max() < 2e-3  # steps of 3e-4 from the start
+    assert main(["train", "--resume", "run", "--steps=3"]) == 0
+    assert main(["generate", "run", "--prompt", "ab", "--max-new-tokens=3"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("ab")
+    assert main(["info", "run"]) == 0
+    assert "step       " in capsys.readouterr().out
+    assert main(["train", "--from", "run", text, *SMALL]) == 0
+
+
+def test_what_cannot_be_fine_tuned(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    save_pretrained(make(lm_config(vocab_size=300)), "a.npz", tokenizer=ByteTokenizer())
+    said = refused(capsys, "train", "--from=a.npz", text, "--model=xlstm")
+    assert said == "--from: expected only --from to describe the model; got --model"
+    assert "got --heads" in refused(capsys, "train", "--from=a.npz", text, "--heads=2")
+    said = refused(capsys, "train", "--from=no.npz", text)
+    assert said == "--from: expected a file or folder; no.npz does not exist"
+    save_pretrained(mLSTM(3, 4), "b.npz")
+    assert "--from: expected a language model" in refused(capsys, "train", "--from=b.npz", text)
+    rng = np.random.default_rng(0)
+    small = LanguageModel(4, 3, mLSTM(3, 4, rng=rng), rng=rng)
+    save_pretrained(small, "c.npz", tokenizer=ByteTokenizer())
+    said = refused(capsys, "train", "--from=c.npz", text, "--window=8")
+    assert said == "--tokenizer: expected at most the 4 ids of the model; got 256"
+    assert "not allowed with" in refused(capsys, "train", "--text", text, text)
+
+
+def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--hidden-size=4", "--embedding-size=3", "--validate-every=1"]
+    assert main(["train", text, *sizes, *SMALL, "--out", "run"]) == 0
+    capsys.readouterr()
+    results = []
+    for place in ("run", "run/best.npz"):
+        assert main(["generate", place, "--prompt=ab"]) == 0
+        assert main(["info", place]) == 0
+        results.append(capsys.readouterr().out)
+    assert results[0] == results[1]
+    assert main(["convert", "run", "model.safetensors"]) == 0
+    said = refused(capsys, "generate", "run")
+    assert said.startswith("generate: expected --prompt with a text to continue, or --ids; got nei")
+
+
+@pytest.mark.parametrize(
+    ("argv", "meant"),
+    [
+        (["generate", "run", "--seeds", "4"], "--seed"),
+        (["train", "--learning-rate", "0.1"], "--lr"),
+        (["train", "--learning_rate=0.1"], "--lr"),
+        (["train", "--output=a"], "--out"),
+    ],
+)
+def test_options_under_other_names(
+    argv: list[str], meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refused(capsys, *argv).endswith(f"; did you mean {meant}?")

@@ -1,0 +1,104 @@
+"""Ctrl-C at any time ends a command in one line, and a bar fits its terminal."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numpy_xlstm.cli import main
+
+pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
+
+INTERRUPTED_AT = """
+import signal, sys
+from importlib.abc import MetaPathFinder
+from numpy_xlstm_command import main
+
+class Interrupting(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {name!r}:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job has none
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "name", ["numpy", "numpy.linalg", "numpy_xlstm.cli.verify", "rich.progress"]
+)
+def test_ctrl_c_while_a_module_is_imported(name: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_AT.format(name=name), "gradcheck", "Linear"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if name == "rich.progress":  # in the command, which counts
+        assert done.stdout.splitlines()[-1] == "0 of 1 checked, interrupted"
+    else:
+        assert (done.stdout, done.stderr) == ("", "numpy-xlstm: interrupted\n")
+    assert done.returncode == 130
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups of this kind")
+def test_ctrl_c_ends_gradcheck_and_its_processes() -> None:
+    command = [sys.executable, "-m", "numpy_xlstm", "gradcheck", "--full"]
+    options: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(command, start_new_session=True, **options)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.endswith("  ok\n"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    table, _, last = (seen + out).rstrip("\n").rpartition("\n")
+    assert last == f"{table.count('  ok')} of 90 checked, interrupted"
+    assert err == ""
+    assert process.returncode == 130
+    assert ended(process.pid)
+
+
+def ended(group: int) -> bool:
+    """Return whether all processes of a group end within a while."""
+    for _ in range(400):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_bar_has_room_for_the_ctrl_c_of_a_narrow_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": "40"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "text.txt").write_text("one and two and three. " * 60, "utf-8")
+    sizes = ["--hidden-size=4", "--batch-size=2", "--window=8", "--sample-length=0"]
+    assert main(["train", str(tmp_path / "text.txt"), *sizes, "--steps=5"]) == 0
+    err = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err)
+    lines = re.split(r"[\r\n]", err)
+    assert max(map(len, lines)) <= 37
+    assert any("━" in line and line.rstrip().endswith("left") for line in lines)
+    assert "…" not in err
+
+
+def test_the_table_of_gradcheck_fits_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["gradcheck", "lengths/Stacked/PeepholeLSTMCell", "--method", "adjoint"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "lengths/Stacked/PeepholeLSTMCell" in lines
+    assert max(map(len, lines)) <= 40

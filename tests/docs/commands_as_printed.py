@@ -1,0 +1,92 @@
+"""Every command line of README and of the pages runs as printed, in an environment made as printed.
+
+This takes minutes and installs packages: ``.ci/run`` runs it, by its name. Only the time of
+trainings is changed.
+"""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LanguageModel, save_pretrained, sLSTM
+from numpy_xlstm.conformance import SMALL
+
+ROOT = Path(__file__).parents[2]
+PYTHONS = [name for name in ("python3.11", "python3.13") if shutil.which(name)] or ["python3"]
+PAGES = ("command-line", "training", "run-anywhere", "gradcheck", "conformance")
+PROGRAMS = ("numpy-xlstm", "mpiexec", "pip", "python3")
+LONG = re.compile(r"--minutes [\d.]+|(?<=numpy-xlstm train)(?!.*--(minutes|steps|resume))")
+
+LAYER = """
+import numpy as np
+
+
+class MyCell:
+    input_size = 3
+
+    def __init__(self, *sizes, num_heads=1):
+        self.params = {"w": np.ones(3)}
+
+    def forward(self, x):
+        return x * self.params["w"], x
+
+    def backward(self, dy, x):
+        return dy * self.params["w"], {"w": (dy * x).reshape(-1, 3).sum(0)}
+"""
+PORT = f"""#!/usr/bin/env python3
+import pathlib, shutil, sys
+name = pathlib.Path(sys.argv[1]).name.removesuffix(".in.safetensors")
+shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), sys.argv[2])
+"""
+
+
+def commands(page: str) -> list[str]:
+    """Return the command lines of a page, but not that of the tests."""
+    text = (ROOT / page).read_text("utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```", text, re.M | re.S)
+    shell = [block for kind, block in blocks if kind in ("", "bash", "sh", "text")]
+    lines = "".join(shell).replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.split(" ")[0] in PROGRAMS and "pytest" not in line]
+
+
+def run(command: str, folder: Path, home: Path) -> None:
+    """Run a command as in a shell where the environment is active."""
+    active = f". '{home}/.venv/bin/activate' && " if (home / ".venv").exists() else ""
+    short = LONG.sub(" --minutes 0.05", command).replace(" -e '.", f" -e '{home}/.")
+    print("$", command, flush=True)
+    shell = ["bash", "-euo", "pipefail", "-c", active + short]
+    done = subprocess.run(shell, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{folder.name}: {command}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.fixture(scope="module", params=PYTHONS)
+def home(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone with an environment, in which all commands of README have run."""
+    folder = tmp_path_factory.mktemp(request.param) / "README.md"
+    subprocess.run(["git", "clone", "-q", ROOT, folder], check=True)
+    printed = commands("README.md")
+    assert len(printed) > 5
+    for command in printed:
+        run(command.replace("python3 -m venv", f"{request.param} -m venv"), folder, folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_run_as_printed(page: str, home: Path) -> None:
+    folder = home.parent / page
+    (folder / "my_package").mkdir(parents=True)
+    (folder / "my_package" / "my_module.py").write_text(LAYER, "utf-8")
+    (folder / "my_port").write_text(PORT, "utf-8")
+    (folder / "my_port").chmod(0o755)
+    for name in ("book.txt", "mine.txt"):
+        (folder / name).write_text("The cat sat on the mat, and the dog by it. " * 60, "utf-8")
+    rng = np.random.default_rng(0)
+    save_pretrained(LanguageModel(9, 4, sLSTM(4, 8, rng=rng), rng=rng), folder / "model.npz")
+    printed = commands(f"docs/{page}.md")
+    assert printed
+    for command in printed:
+        run(command, folder, home)
