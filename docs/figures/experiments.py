@@ -2,7 +2,7 @@
 
 RUNS has a folder for each trial, such as ``parity-slstm-0``, that ``numpy-xlstm experiment parity
 --model slstm --seed 0 --out RUNS/parity-slstm-0`` has written. Results go to ``docs/experiments``,
-from which the tables of the page are made; without RUNS, only the tables. Needs the extra ``plot``.
+from which the tables of the page are made; without RUNS, only the tables. Needs the extra ``cli``.
 """
 
 import json
