@@ -113,9 +113,12 @@ def _by_row(subject: Subject, name: str, ndim: int) -> bool:
 
 
 def kind(name: str) -> str:
-    """Return the kind of a gradient (parameters, state, inputs), or the name of another result."""
+    """Return the kind of a gradient (parameters, state, inputs), or the name of another result.
+
+    An initial m is the logarithm of a weight, as the gates are: its gradient is of their kind.
+    """
     first = name.split(".")[0]
-    if first in ("grads", "dstate0"):
+    if first == "grads" or (first == "dstate0" and not name.endswith(".m")):
         return first
     return "inputs" if first.startswith("d") else name
 
