@@ -230,7 +230,7 @@ def _recurrent(
     hs, kept = [np.zeros((0, v.shape[1] - 1), v.dtype)], []
     for t in range(len(i)):
         A, before = log_f[t] + m, M
-        past = A >= i[t]
+        past = i[t] <= A  # at a tie too
         m = A if past else i[t]
         fs, is_ = np.exp(A - m), np.exp(i[t] - m)
         M = fs * M + is_ * np.outer(k[t], v[t])
