@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -528,6 +529,37 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "elman.step: 6 of 6 cases passed\n"
     assert main(["vectors", folder, *chosen]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / name / "kit.tar.gz" for name in ("one", "two")]
+    for path in paths:
+        assert main(["vectors", str(path), "--small"]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].stat().st_size < 1_000_000
+    assert f"{len(CASES)} cases in {paths[0]}, seed 0\n" in capsys.readouterr().out
+    with tarfile.open(paths[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / "kit"
+    assert [case.id for case in read_vectors(folder)] == [case.id for case in CASES]
+    for name in ("README.md", "manifest.schema.json"):
+        assert (folder / name).read_bytes() == (SMALL.parent / name).read_bytes()
+    assert len((folder / "README.md").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seed", "1"], "--small: expected no --seed, as the small set is of seed 0; got 1"),
+        (["--subject", "mlstm.stack"], "--small: expected a subject of the small set"),
+    ],
+)
+def test_a_small_set_that_there_is_not(
+    tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vectors", str(tmp_path / "kit"), "--small", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_vectors_that_are_interrupted_leave_nothing(
