@@ -1,8 +1,10 @@
-"""Diagnosis of wrong ports: the known mistakes that reproduce their numbers.
+"""Diagnosis of wrong ports: the mistakes that reproduce their numbers, or else where to look.
 
-The specification is run with each known mistake on a case that failed. The mistake that reproduces
-the most tensors of the port is a finding. The search is then repeated with that mistake in place,
-because a port may have several. A case that passed counts against a mistake that would change it.
+The specification is run with each known mistake on a case that failed, and, if none of them gives
+the numbers of the port, with each small change of one of its lines. The mistake that reproduces the
+most tensors is kept in place, and the search is repeated, because a port may have several. A
+mistake is named only if no case contradicts it: wherever it changes a result, the port has the
+changed number. What remains is described by :mod:`numpy_xlstm.conformance.contrast`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance, kind, scales
+from numpy_xlstm.conformance.bounds import distance, scales
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.contrast import Wrong, comparable, fits, is_gradient, leads
 from numpy_xlstm.numerics import Array
 
 if TYPE_CHECKING:
@@ -22,27 +26,30 @@ if TYPE_CHECKING:
 
 SHORTLIST = 8
 """Number of mistakes that are tried on all cases, those that best explain the first case."""
+STARTS = 3
+"""Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
 LEAST = 2
 """Least number of results that a second mistake must explain; one result may be chance."""
 SHARE = 0.1
-"""Least share of the wrong results that a mistake must explain; results it spoils count twice."""
+"""Least share of the wrong results that a mistake must explain."""
+COVERED = 0.9
+"""Least share of the wrong entries that must depend on a line for a change of it to be tried."""
+MOST_LINES = 12
+"""Largest number of lines whose changes are tried."""
+LINES = 3
+"""Largest number of lines that are shown as possible places of a mistake."""
 ROUNDINGS = 64
 """Accepted difference between a port and a mistake, in roundings of the row's largest number."""
-
 MOST_NAMES = 60
-"""Number of characters for names of wrong tensors if no known mistake is found."""
-HALF = 2.0**29
-"""Quotient of the roundings of float32 and of float64."""
-TINY = 16 * float(np.finfo(np.float32).tiny)
-"""Error of a port in float32 for numbers near 0."""
-SEVEN_DIGITS = "float64 is right to seven digits only: something is computed in float32"
+"""Number of characters for the names of cases that a mistake does not explain."""
 
 Checked = tuple["Case", Mapping[str, Any]]
 """Case and results of a port."""
 Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
 """Results and tolerances."""
+Made = tuple[Bug, ...]
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Finding:
         does = "do this" if len(self.bug.seen_in) > 1 else "does this"
         known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
         head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
-        lines = (line.strip() for line in self.bug.change.strip().splitlines())
+        lines = (line for line in self.bug.change.strip().splitlines())
         return "\n    ".join([f"{head} ({self.bug.name}){known}", *filter(None, lines)])
 
 
@@ -76,81 +83,240 @@ class Finding:
 class Diagnosis:
     """Search for mistakes, with a cache of the results of each mistake in each case."""
 
-    known: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
+    known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
-        found: list[Finding] = []
-        beside = list(passed)
-        by_subject = sorted(failed, key=lambda each: each[0].subject.name)
-        for subject, group in groupby(by_subject, key=lambda each: each[0].subject.name):
-            right = [(case, case.expected) for case in beside if case.subject.name == subject]
-            found += self._of_subject(subject, one_of_each(group), one_of_each(right))
-        return found
+        every = self.by_subject(failed, passed)
+        return [finding for search in every for finding in search.findings()]
 
-    def _of_subject(
-        self, subject: str, failed: list[Checked], passed: list[Checked]
-    ) -> list[Finding]:
-        candidates = [bug for bug in BUGS if bug.concerns(subject)]
-        made: tuple[Bug, ...] = ()
-        found: list[Finding] = []
-        now = right = self._explained(made, failed + passed)
-        while len(made) < MOST:
-            wrong = [len(self._unexplained(made, each)) for each in failed]
-            open_cases = [each for each, number in zip(failed, wrong, strict=True) if number]
-            best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
-            then = self._explained((*made, best), failed + passed) if best else set()
-            least = max(LEAST if made and failed[1:] else 1, SHARE * sum(wrong))
-            if best is None or len(then - now) < least + 2 * len(now - then):
-                break
-            gained = {name for _, name in then - now}
-            tensors = tuple(name for name in failed[0][0].expected if name in gained)
-            found.append(Finding(subject, best, tensors))
-            made, now = (*made, best), then
-        # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
-        gave = [got[name] for case, got in failed for at, name in now - right if at == case.id]
-        whole = not any(self._unexplained(made, each) for each in failed)
-        return found if whole or not all(map(empty, gave)) else []
+    def by_subject(
+        self, failed: Iterable[Checked], passed: Iterable["Case"] = ()
+    ) -> list["Search"]:
+        """Return the outcome of the search in each subject that failed."""
+        right = [(case, case.expected) for case in passed]
+        by_name = sorted(failed, key=lambda each: each[0].subject.name)
+        return [
+            Search(self, name, list(group), [each for each in right if each[0].subject.name == name])
+            for name, group in groupby(by_name, key=lambda each: each[0].subject.name)
+        ]
 
-    def _best(
-        self,
-        made: tuple[Bug, ...],
-        candidates: list[Bug],
-        open_cases: list[Checked],
-        evidence: list[Checked],
-    ) -> Bug | None:
-        """Return the mistake that, together with those made, explains the most evidence."""
-        first = open_cases[:1]
-        others = [bug for bug in candidates if bug not in made]
-        scores = {bug.name: len(self._explained((*made, bug), first)) for bug in others}
-        likely = sorted(others, key=lambda bug: -scores[bug.name])[:SHORTLIST]
-        return max(
-            likely, key=lambda bug: len(self._explained((*made, bug), evidence)), default=None
-        )
-
-    def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
-        case, got = each
-        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
-        return there - {name for _, name in self._explained(made, [each])}
-
-    def _explained(
-        self, made: tuple[Bug, ...], evidence: Iterable[Checked]
-    ) -> set[tuple[str, str]]:
-        """Return case and name of each result that the specification with these mistakes gives."""
-        found = set()
-        for case, got in evidence:
-            results, allowed = self._numbers(made, case)
-            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
-        return found
-
-    def _numbers(self, made: tuple[Bug, ...], case: "Case") -> Numbers:
+    def numbers(self, made: Made, case: "Case") -> Numbers:
         """Return the results of the specification with these mistakes, and their tolerances."""
-        key = (case.id, *(bug.name for bug in made))
+        key = (case.id, *made)
         if key not in self.known:
             found = results(case, *made) if made else case.expected
             numbers = {n: a for n, a in found.items() if n in case.expected}
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
+
+
+class Search:
+    """The search for the mistakes of a port in one subject.
+
+    Attributes
+    ----------
+    made : tuple[Bug, ...]
+        The mistakes.
+    """
+
+    def __init__(
+        self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
+    ) -> None:
+        self.numbers, self.subject = diagnosis.numbers, subject
+        self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
+        self.passed = passed
+        self.lines: list[str] = []
+        self.evidence = one_of_each(self.failed) + one_of_each(passed)
+        self.bugs = [bug for bug in BUGS if bug.concerns(subject)]
+        self.made = self._searched() if self.failed else ()
+
+    def findings(self) -> list[Finding]:
+        """Return each mistake with the results that it explains."""
+        found = []
+        for n, bug in enumerate(self.made):
+            before = self._explained(self.made[:n], self.failed)
+            gained = {name for _, name in self._explained(self.made[: n + 1], self.failed) - before}
+            names = [name for name in self.failed[0][0].expected if name in gained]
+            found.append(Finding(self.subject, bug, tuple(names)))
+        return found
+
+    def sentences(self) -> list[str]:
+        """Return the diagnosis as lines of text."""
+        found = [str(finding) for finding in self.findings()]
+        wrong = [each for each in map(self._wrong, self.failed) if each.tensors]
+        fitting = self._fitting(wrong) if self.made else set()
+        wrong = [each.without(fitting) for each in wrong]
+        wrong = [each for each in wrong if each.tensors]
+        if fitting:
+            found.append(f"{self.subject}: the gradients are those of this forward")
+        if not wrong:
+            return found
+        if self.made:
+            done, of = len(self.failed) - len(wrong), len(self.failed)
+            tensors = dict.fromkeys(name for each in wrong for name in each.tensors)
+            cases = listed([each.situation for each in wrong], MOST_NAMES)
+            rest = f"{listed(list(tensors), MOST_NAMES)} remains" if done < of else ""
+            said = f"this explains {done} of {of} failed cases; in {cases}, {rest}"
+        else:
+            said = "no known mistake gives these numbers"
+        others = [case for case, _ in self.passed]
+        return [*found, "\n    ".join([f"{self.subject}: {said}", *leads(wrong, others), *self._near()])]
+
+    def _near(self) -> list[str]:
+        """Return the lines of the specification on which the wrong numbers depend, as text."""
+        if not self.lines:
+            return []
+        return ["the wrong numbers are those that depend on", *(f"    {line}" for line in self.lines)]
+
+    def _searched(self) -> Made:
+        made: Made = ()
+        for bug in self._best((), self.bugs)[:STARTS]:
+            then = self._grown((bug,), self.bugs)
+            if len(self._explained(then, self.evidence)) > len(self._explained(made, self.evidence)):
+                made = then
+            if not self._open(made):
+                break
+        made = self._uncontradicted(made)
+        if self._open(made):
+            made = self._with_change(made)
+        gave = [
+            got[name]
+            for case, got in self.failed
+            for at, name in self._explained(made, [(case, got)]) - self._explained((), [(case, got)])
+        ]
+        # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
+        return () if self._open(made) and all(map(empty, gave)) else made
+
+    def _grown(self, made: Made, candidates: list[Bug]) -> Made:
+        """Add mistakes as long as they explain more results."""
+        before, after = (), made
+        while self._better(after, before):
+            made = before = after
+            best = self._best(made, candidates)
+            if len(made) == MOST or not best:
+                break
+            after = (*made, best[0])
+        return made if self._better(made, made[:-1]) else made[:-1]
+
+    def _better(self, after: Made, before: Made) -> bool:
+        """Return whether the last mistake explains enough, and spoils less."""
+        if after == before:
+            return False
+        then, now = (self._explained(each, self.evidence) for each in (after, before))
+        wrong = sum(len(self._unexplained(before, each)) for each in one_of_each(self.failed))
+        least = max(LEAST if before and self.failed[1:] else 1, SHARE * wrong)
+        return len(then - now) >= least + 2 * len(now - then)
+
+    def _best(self, made: Made, candidates: list[Bug]) -> list[Bug]:
+        """Return mistakes, first the one that, with those made, explains the most evidence."""
+        first = self._open(made)[:1]
+        others = [bug for bug in candidates if bug not in made] if first else []
+        scores = {bug: len(self._explained((*made, bug), first)) for bug in others}
+        likely = sorted(others, key=lambda bug: -scores[bug])[:SHORTLIST]
+        return sorted(likely, key=lambda bug: -len(self._explained((*made, bug), self.evidence)))
+
+    def _open(self, made: Made) -> list[Checked]:
+        """Return the failed cases in which these mistakes do not explain all results."""
+        return [each for each in one_of_each(self.failed) if self._unexplained(made, each)]
+
+    def _uncontradicted(self, made: Made) -> Made:
+        """Return the mistakes that no case contradicts."""
+        for bug in reversed(made):
+            without = tuple(other for other in made if other is not bug)
+            if any(self._contradicts(each, made, without) for each in self.failed + self.passed):
+                return self._uncontradicted(without)
+        return made
+
+    def _contradicts(self, each: Checked, made: Made, without: Made) -> bool:
+        """Return whether the port does not have the numbers that a mistake changes in a case.
+
+        The gradients do not contradict a mistake of the forward: the backward may be that of this
+        forward, or have other mistakes.
+        """
+        (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
+        changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
+        forward = [name for name in changed if not is_gradient(name)]
+        there = [name for name in forward or changed if name in each[1]]
+        return not allowed or any(not same(each[1][n], now[n], allowed[n]) for n in there)
+
+    def _with_change(self, made: Made) -> Made:
+        """Add the change of a line that explains the rest, or note the lines that may be wrong."""
+        first = min(self._open(made), key=lambda each: sum(a.size for a in each[0].inputs.values()))
+        wrong, specification = self._wrong(first, made), first[0].subject.specification
+        places: dict[Any, dict[Any, None]] = {None: {}}
+        for place in specification if isinstance(specification, tuple) else (specification,):
+            places[None][place] = None
+        for bug in self.bugs:
+            places.setdefault(bug.port, {}).update(dict.fromkeys(bug.places))
+        for port, each in places.items():
+            changes = Changes(tuple(each), made, port)
+            lines = self._lines(first[0], wrong, made, changes)
+            self.lines += [changes.all[numbers[0]].old for numbers in lines[:LINES]]
+            for number in (number for numbers in lines[:MOST_LINES] for number in numbers):
+                if self._gives(first, wrong, changes.results(number, first[0])):
+                    then = (*made, changes.bug(number))
+                    if self._uncontradicted(then) == then and self._better(then, made):
+                        return then
+        return made
+
+    def _lines(
+        self, case: "Case", wrong: Wrong, made: Made, changes: Changes
+    ) -> list[list[int]]:
+        """Return the changes of each line on which all wrong entries depend, the likeliest first.
+
+        That is the line on which the fewest other entries depend.
+        """
+        found = []
+        for start, numbers in changes.lines():
+            depend = self._wrong((case, changes.results(start, case)), made)
+            share, common = wrong.overlap(depend)
+            if share >= COVERED and wrong.forward == depend.forward:
+                found.append((-common, [start, *numbers]))
+        return [numbers for _, numbers in sorted(found)]
+
+    def _gives(self, each: Checked, wrong: Wrong, got: Mapping[str, Any]) -> bool:
+        """Return whether a change gives the wrong results of the forward, or else all others."""
+        names = [n for n in wrong.tensors if wrong.forward != is_gradient(n)]
+        found = {n: got[n] for n in names if comparable(got.get(n), each[0].expected[n])}
+        allowed = tolerances(each[0], found)
+        return len(found) == len(names) and all(same(each[1][n], found[n], allowed[n]) for n in names)
+
+    def _wrong(self, each: Checked, made: Made | None = None) -> Wrong:
+        """Return the entries of a case that these mistakes do not explain."""
+        case, got = each
+        now, allowed = self.numbers(self.made if made is None else made, case)
+        masks = {
+            name: far(got[name], now[name], allowed[name])
+            for name in allowed
+            if comparable(got.get(name), now[name])
+        }
+        return Wrong(case, got, now, {name: mask for name, mask in masks.items() if mask.any()})
+
+    def _fitting(self, wrong: list[Wrong]) -> set[str]:
+        """Return the gradients that are right for the forward that the port has."""
+        few = [each for each in wrong if not any(not is_gradient(n) for n in each.tensors)][:2]
+        found = [fits(each, self.made) for each in few]
+        return set.intersection(*found) if found else set()
+
+    def _unexplained(self, made: Made, each: Checked) -> set[str]:
+        case, got = each
+        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
+        return there - {name for _, name in self._explained(made, [each])}
+
+    def _explained(self, made: Made, evidence: Iterable[Checked]) -> set[tuple[str, str]]:
+        """Return case and name of each result that the specification with these mistakes gives."""
+        found = set()
+        for case, got in evidence:
+            results, allowed = self.numbers(made, case)
+            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
+        return found
+
+
+def pairs(each: Checked) -> tuple[list[Any], list[Array]]:
+    """Return the results of a port and the expected ones, in the same order."""
+    case, got = each
+    return [got.get(name) for name in case.expected], list(case.expected.values())
 
 
 def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
@@ -170,84 +336,25 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def comparable(got: Any, expected: Array) -> bool:
-    """Return whether a result of a port is an array of real numbers in the right shape."""
-    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
-    return array and got.shape == expected.shape
-
-
 def empty(array: Array) -> bool:
     """Return whether all entries are 0 or NaN."""
     return not np.nan_to_num(array).any()
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:
-    """Return whether the numbers of a port are within the tolerance, with NaN equal to NaN."""
-    if not comparable(got, expected):
-        return False
-    far = ~(distance(got, expected) <= tolerance)
-    return not far.any() or bool(np.array_equal(got[far], expected[far], equal_nan=True))
+    """Return whether the numbers of a port are within the tolerance."""
+    return comparable(got, expected) and not far(got, expected, tolerance).any()
+
+
+def far(got: Any, expected: Array, tolerance: Array) -> Array:
+    """Return where numbers differ by more than the tolerance; NaN and infinity are the same."""
+    neither: Array = ~np.isfinite(got) & ~np.isfinite(expected)
+    return ~(distance(got, expected) <= tolerance) & ~neither
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
-    """Return the diagnosis of failed cases and their results, as lines of text.
-
-    If no known mistake is found in a subject, the line lists the results that are wrong.
-    """
-    found = Diagnosis().findings(failed, passed)
-    lines, named = [str(finding) for finding in found], {finding.subject for finding in found}
-    for subject in dict.fromkeys(case.subject.name for case, _ in failed):
-        if subject not in named:
-            of = [each for each in failed if each[0].subject.name == subject]
-            beside = [case for case in passed if case.subject.name == subject]
-            said = SEVEN_DIGITS if seven_digits(of, beside) else what_is_wrong(of)
-            lines += [f"{subject}: {said}"] if said else []
-    return lines
-
-
-def seven_digits(failed: Sequence[Checked], passed: Sequence["Case"]) -> bool:
-    """Return whether float32 passes and float64 mostly fails, with errors as small as in float32.
-
-    Near ties are ignored: in float32 they become ties.
-    """
-    right = [case.dtype for case in passed]
-    return (
-        "float32" in right
-        and all(case.dtype == "float64" for case, _ in failed)
-        and len(failed) > right.count("float64")
-        and all(
-            near(case, got, name, HALF, TINY)
-            for case, got in failed
-            if "near-tie" not in case.flags
-            for name in case.expected
-        )
-    )
-
-
-def what_is_wrong(failed: Sequence[Checked]) -> str:
-    """Describe which results are wrong, and whether the forward is right; "" if none is wrong."""
-    wrong = {
-        name: None
-        for case, got in failed
-        for name, array in case.expected.items()
-        if comparable(got.get(name), array) and not near(case, got, name)
-    }
-    forward = [name for name in wrong if not is_gradient(name)]
-    first = forward or [*wrong]
-    where = "" if forward else "the forward is right, and of the backward "
-    said = f"{where}{listed(first, MOST_NAMES)} {'are' if first[1:] else 'is'} wrong"
-    return f"no known mistake gives these numbers; {said}" if wrong else ""
-
-
-def near(
-    case: "Case", got: Mapping[str, Any], name: str, times: float = 1, least: float = 0
-) -> bool:
-    """Return whether the error of a result is at most ``times`` its bound plus ``least``."""
-    found: Any = got.get(name)
-    expected, bound = case.expected[name], times * case.bounds[name] + least
-    return comparable(found, expected) and not (distance(found, expected) > bound).any()
-
-
-def is_gradient(name: str) -> bool:
-    """Return whether a result is a gradient."""
-    return kind(name) != name
+    """Return the diagnosis of failed cases and their results, as lines of text."""
+    searches = Diagnosis().by_subject(failed, passed)
+    found = {search.subject: search.sentences() for search in searches}
+    names = dict.fromkeys(case.subject.name for case, _ in failed)
+    return [line for name in names for line in found[name]]

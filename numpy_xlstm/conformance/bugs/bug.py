@@ -131,15 +131,20 @@ def planted(*bugs: Bug) -> Copy:
     >>> planted().of(LSTMCell) is LSTMCell
     True
     """
-    changed: dict[str, str] = {}
     in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
-    for bug in (*bugs, NOT_COMPILED) if in_kernels else bugs:
+    return Copy(texts(*bugs, kernels=in_kernels))
+
+
+def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
+    """Return the modules that the mistakes change, as text; kernels are then not compiled."""
+    changed: dict[str, str] = {}
+    for bug in (*bugs, NOT_COMPILED) if kernels else bugs:
         for old, new in bug.changes:
             name, lines, at = _place(bug, old, changed)
             indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
             lines[at : at + len(old)] = [indent + line for line in new]
             changed[name] = "\n".join(lines)
-    return Copy(changed)
+    return changed
 
 
 def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list[str], int]:
@@ -160,15 +165,21 @@ def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """Return the results of a case with these mistakes; {} if they cannot be computed."""
-    port = next((bug.port for bug in bugs if bug.port), None)
+    case.inputs  # noqa: B018 - first, because these are validated
+    try:
+        return run(case, planted(*bugs), next((bug.port for bug in bugs if bug.port), None))
+    except (ValueError, OSError):  # two mistakes in one line; the source is missing
+        return {}
+
+
+def run(case: Any, copy: Copy, port: Any = None) -> dict[str, Array]:
+    """Return the results of a case in a copy of the package; {} if they cannot be computed."""
     inputs = case.inputs  # first, because these are validated
     before = ANY_NUMBERS.set(True)
     try:
-        copy = planted(*bugs)
-        run = copy.of(port) or _subject(copy, case.subject).run
         with np.errstate(all="ignore"):
-            return dict(run(case.options, inputs))
-    except (ValueError, ArithmeticError, OSError):  # OSError: the source is missing
+            return dict((copy.of(port) or _subject(copy, case.subject).run)(case.options, inputs))
+    except Exception:  # a wrong line may raise anything
         return {}
     finally:
         ANY_NUMBERS.reset(before)
