@@ -90,6 +90,7 @@ def pattern(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]
     if not passed:
         yield from shared_flags(failed, passed) if len(failed) > 1 else ()
         return
+    passed = [case for case in passed if "no-step" not in case.flags]
     those = {case.id for case in failed}
     every = {case.id: traits(case) for case in [*failed, *passed]}
     found: dict[str, set[str]] = {}

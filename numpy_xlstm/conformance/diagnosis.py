@@ -16,6 +16,7 @@ import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance, scales
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.conformance.bugs.bug import edits, halves
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import Wrong, comparable, fits, is_gradient, leads
@@ -75,8 +76,10 @@ class Finding:
         does = "do this" if len(self.bug.seen_in) > 1 else "does this"
         known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
         head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
-        lines = (line for line in self.bug.change.strip().splitlines())
-        return "\n    ".join([f"{head} ({self.bug.name}){known}", *filter(None, lines)])
+        lines = []
+        for *_, old, new in edits(self.bug, {}):
+            lines += [f"- {line}" for line in old] + [f"+ {line}" for line in new]
+        return "\n    ".join([f"{head} ({self.bug.name}){known}", *lines])
 
 
 @dataclass
@@ -170,14 +173,9 @@ class Search:
         return ["the wrong numbers are those that depend on", *(f"    {line}" for line in self.lines)]
 
     def _searched(self) -> Made:
-        made: Made = ()
-        for bug in self._best((), self.bugs)[:STARTS]:
-            then = self._grown((bug,), self.bugs)
-            if len(self._explained(then, self.evidence)) > len(self._explained(made, self.evidence)):
-                made = then
-            if not self._open(made):
-                break
-        made = self._uncontradicted(made)
+        made = self._of_these((), self.bugs)
+        if self._open(made):
+            made = self._of_these(made, [*self.bugs, *self._halves()])
         if self._open(made):
             made = self._with_change(made)
         gave = [
@@ -187,6 +185,33 @@ class Search:
         ]
         # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
         return () if self._open(made) and all(map(empty, gave)) else made
+
+    def _of_these(self, made: Made, candidates: list[Bug]) -> Made:
+        """Return the mistakes that explain the most and that no case contradicts."""
+        explained = len(self._explained(made, self.evidence))
+        for bug in self._best((), candidates)[:STARTS]:
+            then = self._uncontradicted(self._grown((bug,), candidates))
+            if len(self._explained(then, self.evidence)) > explained:
+                made, explained = then, len(self._explained(then, self.evidence))
+            if not self._open(made):
+                break
+        return made
+
+    def _halves(self) -> list[Bug]:
+        """Return known mistakes of the forward alone, or of the backward alone, that are likely.
+
+        Those of the forward give the numbers of the forward in the first case.
+        """
+        case, got = first = self.failed[0]
+        forward = self._wrong(first, ()).forward
+        found = []
+        for bug in self.bugs:
+            now, allowed = self.numbers((bug,), case)
+            names = [n for n in case.expected if not is_gradient(n)]
+            right = all(n in allowed and same(got.get(n), now[n], allowed[n]) for n in names)
+            if right or not forward:
+                found += [half for part, half in halves(bug).items() if (part == "forward") == forward]
+        return found
 
     def _grown(self, made: Made, candidates: list[Bug]) -> Made:
         """Add mistakes as long as they explain more results."""

@@ -13,6 +13,7 @@ module has every line with all its changes, and a number selects one of them::
 import ast
 import re
 from collections.abc import Iterator
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +171,7 @@ def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
             statement.value = ast.Name(new)
             yield new.startswith("MORE"), ast.unparse(statement)
         statement.value = value
+    yield from ((False, text) for text in _swapped(statement, names))
     for parent in list(ast.walk(statement)):
         for field, child in list(ast.iter_fields(parent)):
             targets = isinstance(parent, ast.Assign) and field == "targets"
@@ -184,6 +186,19 @@ def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
                     setattr(parent, field, other)
                     yield False, ast.unparse(statement)
                 setattr(parent, field, child)
+
+
+def _swapped(statement: Any, names: set[str]) -> Iterator[str]:
+    """Yield a statement with two names in place of each other."""
+    used = [n for n in ast.walk(statement.value) if isinstance(n, ast.Name) and n.id in names]
+    for a, b in combinations(sorted({node.id for node in used}), 2):
+        if _alike(a, b):
+            before = [node.id for node in used]
+            for node in used:
+                node.id = {a: b, b: a}.get(node.id, node.id)
+            yield ast.unparse(statement)
+            for node, name in zip(used, before, strict=True):
+                node.id = name
 
 
 def _others(node: Any, names: set[str]) -> Iterator[Any]:
