@@ -31,10 +31,6 @@ STARTS = 3
 """Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
-LEAST = 2
-"""Least number of results that a second mistake must explain; one result may be chance."""
-SHARE = 0.1
-"""Least share of the wrong results that a mistake must explain."""
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
 MOST_LINES = 12
@@ -100,7 +96,9 @@ class Diagnosis:
         right = [(case, case.expected) for case in passed]
         by_name = sorted(failed, key=lambda each: each[0].subject.name)
         return [
-            Search(self, name, list(group), [each for each in right if each[0].subject.name == name])
+            Search(
+                self, name, list(group), [each for each in right if each[0].subject.name == name]
+            )
             for name, group in groupby(by_name, key=lambda each: each[0].subject.name)
         ]
 
@@ -130,6 +128,7 @@ class Search:
         self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
         self.passed = passed
         self.lines: list[str] = []
+        self.likely: Made = ()
         self.evidence = one_of_each(self.failed) + one_of_each(passed)
         self.bugs = [bug for bug in BUGS if bug.concerns(subject)]
         self.made = self._searched() if self.failed else ()
@@ -148,40 +147,38 @@ class Search:
         """Return the diagnosis as lines of text."""
         found = [str(finding) for finding in self.findings()]
         wrong = [each for each in map(self._wrong, self.failed) if each.tensors]
-        fitting = self._fitting(wrong) if self.made else set()
-        wrong = [each.without(fitting) for each in wrong]
-        wrong = [each for each in wrong if each.tensors]
-        if fitting:
-            found.append(f"{self.subject}: the gradients are those of this forward")
+        if self.made and (fitting := self._fitting(wrong)):
+            found.append(f"{self.subject}: {listed(fitting, MOST_NAMES)}: right for this forward")
+            wrong = [each for each in (w.without(fitting) for w in wrong) if each.tensors]
         if not wrong:
             return found
+        said = "no known mistake gives these numbers"
         if self.made:
             done, of = len(self.failed) - len(wrong), len(self.failed)
-            tensors = dict.fromkeys(name for each in wrong for name in each.tensors)
+            tensors = list(dict.fromkeys(name for each in wrong for name in each.tensors))
             cases = listed([each.situation for each in wrong], MOST_NAMES)
-            rest = f"{listed(list(tensors), MOST_NAMES)} remains" if done < of else ""
-            said = f"this explains {done} of {of} failed cases; in {cases}, {rest}"
-        else:
-            said = "no known mistake gives these numbers"
-        others = [case for case, _ in self.passed]
-        return [*found, "\n    ".join([f"{self.subject}: {said}", *leads(wrong, others), *self._near()])]
-
-    def _near(self) -> list[str]:
-        """Return the lines of the specification on which the wrong numbers depend, as text."""
-        if not self.lines:
-            return []
-        return ["the wrong numbers are those that depend on", *(f"    {line}" for line in self.lines)]
+            said = f"this explains {done} of {of} failed cases; not {cases}; "
+            said += f"{listed(tensors, MOST_NAMES)} {'remain' if tensors[1:] else 'remains'}"
+        more = leads(wrong, [case for case, _ in self.passed])
+        if self.lines:
+            more += [
+                "the wrong numbers are those that depend on",
+                *("    " + n for n in self.lines),
+            ]
+        return [*found, "\n    ".join([f"{self.subject}: {said}", *more])]
 
     def _searched(self) -> Made:
         made = self._of_these((), self.bugs)
         if self._open(made):
             made = self._of_these(made, [*self.bugs, *self._halves()])
-        if self._open(made):
-            made = self._with_change(made)
+        for start in dict.fromkeys((made, self.likely)):
+            then = self._with_changes(start) if self._open(made) else made
+            if then == self._uncontradicted(then) and self._better(then, made):
+                made = then
         gave = [
-            got[name]
-            for case, got in self.failed
-            for at, name in self._explained(made, [(case, got)]) - self._explained((), [(case, got)])
+            each[1][name]
+            for each in self.failed
+            for _, name in self._explained(made, [each]) - self._explained((), [each])
         ]
         # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
         return () if self._open(made) and all(map(empty, gave)) else made
@@ -190,6 +187,7 @@ class Search:
         """Return the mistakes that explain the most and that no case contradicts."""
         explained = len(self._explained(made, self.evidence))
         for bug in self._best((), candidates)[:STARTS]:
+            self.likely = self.likely or self._grown((bug,), candidates)
             then = self._uncontradicted(self._grown((bug,), candidates))
             if len(self._explained(then, self.evidence)) > explained:
                 made, explained = then, len(self._explained(then, self.evidence))
@@ -210,7 +208,9 @@ class Search:
             names = [n for n in case.expected if not is_gradient(n)]
             right = all(n in allowed and same(got.get(n), now[n], allowed[n]) for n in names)
             if right or not forward:
-                found += [half for part, half in halves(bug).items() if (part == "forward") == forward]
+                found += [
+                    half for part, half in halves(bug).items() if (part == "forward") == forward
+                ]
         return found
 
     def _grown(self, made: Made, candidates: list[Bug]) -> Made:
@@ -225,13 +225,9 @@ class Search:
         return made if self._better(made, made[:-1]) else made[:-1]
 
     def _better(self, after: Made, before: Made) -> bool:
-        """Return whether the last mistake explains enough, and spoils less."""
-        if after == before:
-            return False
+        """Return whether the last mistake explains more results than it spoils."""
         then, now = (self._explained(each, self.evidence) for each in (after, before))
-        wrong = sum(len(self._unexplained(before, each)) for each in one_of_each(self.failed))
-        least = max(LEAST if before and self.failed[1:] else 1, SHARE * wrong)
-        return len(then - now) >= least + 2 * len(now - then)
+        return after != before and len(then - now) > 2 * len(now - then)
 
     def _best(self, made: Made, candidates: list[Bug]) -> list[Bug]:
         """Return mistakes, first the one that, with those made, explains the most evidence."""
@@ -262,50 +258,62 @@ class Search:
         (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
         changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
         forward = [name for name in changed if not is_gradient(name)]
-        there = [name for name in forward or changed if name in each[1]]
-        return not allowed or any(not same(each[1][n], now[n], allowed[n]) for n in there)
+        there = {n: each[1][n] for n in forward or changed if comparable(each[1].get(n), now[n])}
+        off = {n: far(got, now[n], allowed[n]) for n, got in there.items()}
+        # Where a mistake overflows, other computations of the same overflow elsewhere.
+        right = each[0].expected
+        lost = {n: ~np.isfinite(now[n]) & far(there[n], right[n], allowed[n]) for n in there}
+        return not allowed or any((off[n] & ~lost[n]).any() for n in there)
+
+    def _with_changes(self, made: Made) -> Made:
+        """Add changes of lines as long as they explain more."""
+        then = self._with_change(made)
+        return made if then == made else self._with_changes(then) if self._open(then) else then
 
     def _with_change(self, made: Made) -> Made:
         """Add the change of a line that explains the rest, or note the lines that may be wrong."""
-        first = min(self._open(made), key=lambda each: sum(a.size for a in each[0].inputs.values()))
-        wrong, specification = self._wrong(first, made), first[0].subject.specification
-        places: dict[Any, dict[Any, None]] = {None: {}}
-        for place in specification if isinstance(specification, tuple) else (specification,):
-            places[None][place] = None
+        self.lines, wrong = [], [self._wrong(each, made) for each in self._open(made)]
+        few = [min(wrong, key=lambda each: len(each.tensors)), wrong[0]]
+        specification = few[0].case.subject.specification
+        kinds = specification if isinstance(specification, tuple) else (specification,)
+        places: dict[Any, dict[Any, None]] = {None: dict.fromkeys(kinds)}
         for bug in self.bugs:
             places.setdefault(bug.port, {}).update(dict.fromkeys(bug.places))
         for port, each in places.items():
             changes = Changes(tuple(each), made, port)
-            lines = self._lines(first[0], wrong, made, changes)
-            self.lines += [changes.all[numbers[0]].old for numbers in lines[:LINES]]
-            for number in (number for numbers in lines[:MOST_LINES] for number in numbers):
-                if self._gives(first, wrong, changes.results(number, first[0])):
+            lines = self._lines(few, made, changes)
+            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
+            for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
+                if self._gives(few[0], changes.results(number, few[0].case)):
                     then = (*made, changes.bug(number))
                     if self._uncontradicted(then) == then and self._better(then, made):
                         return then
         return made
 
-    def _lines(
-        self, case: "Case", wrong: Wrong, made: Made, changes: Changes
-    ) -> list[list[int]]:
+    def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
         """Return the changes of each line on which all wrong entries depend, the likeliest first.
 
         That is the line on which the fewest other entries depend.
         """
         found = []
-        for start, numbers in changes.lines():
-            depend = self._wrong((case, changes.results(start, case)), made)
-            share, common = wrong.overlap(depend)
-            if share >= COVERED and wrong.forward == depend.forward:
-                found.append((-common, [start, *numbers]))
-        return [numbers for _, numbers in sorted(found)]
+        for numbers in changes.lines():
+            likely = 0.0
+            for each in wrong:
+                got = changes.results(numbers[0], each.case)
+                share, common = each.overlap(self._wrong((each.case, got), made))
+                likely += common if share >= COVERED else -1
+            if likely > 0:
+                found.append((-likely, -numbers[0], numbers))
+        return [numbers for _, _, numbers in sorted(found)]
 
-    def _gives(self, each: Checked, wrong: Wrong, got: Mapping[str, Any]) -> bool:
+    def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
         """Return whether a change gives the wrong results of the forward, or else all others."""
         names = [n for n in wrong.tensors if wrong.forward != is_gradient(n)]
-        found = {n: got[n] for n in names if comparable(got.get(n), each[0].expected[n])}
-        allowed = tolerances(each[0], found)
-        return len(found) == len(names) and all(same(each[1][n], found[n], allowed[n]) for n in names)
+        found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
+        allowed = tolerances(wrong.case, found)
+        return len(found) == len(names) and all(
+            same(wrong.got[n], found[n], allowed[n]) for n in names
+        )
 
     def _wrong(self, each: Checked, made: Made | None = None) -> Wrong:
         """Return the entries of a case that these mistakes do not explain."""
@@ -318,11 +326,10 @@ class Search:
         }
         return Wrong(case, got, now, {name: mask for name, mask in masks.items() if mask.any()})
 
-    def _fitting(self, wrong: list[Wrong]) -> set[str]:
+    def _fitting(self, wrong: list[Wrong]) -> list[str]:
         """Return the gradients that are right for the forward that the port has."""
-        few = [each for each in wrong if not any(not is_gradient(n) for n in each.tensors)][:2]
-        found = [fits(each, self.made) for each in few]
-        return set.intersection(*found) if found else set()
+        found = [fits(each, self.made) for each in wrong[:4] if not each.forward]
+        return sorted(set.intersection(*found)) if found else []
 
     def _unexplained(self, made: Made, each: Checked) -> set[str]:
         case, got = each
