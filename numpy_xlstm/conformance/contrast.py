@@ -75,8 +75,6 @@ class Wrong:
 
 def leads(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
     """Return leads to the reason of wrong results, as sentences."""
-    if seven_digits(wrong, passed):
-        return [SEVEN_DIGITS]
     names = dict.fromkeys(name for each in wrong for name in each.tensors)
     forward = [name for name in names if not is_gradient(name)]
     of = listed(forward or [*names], MOST_NAMES)

@@ -19,7 +19,15 @@ from numpy_xlstm.conformance.bugs import BUGS, Bug, results
 from numpy_xlstm.conformance.bugs.bug import edits, halves
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.compare import listed
-from numpy_xlstm.conformance.contrast import Wrong, comparable, fits, is_gradient, leads
+from numpy_xlstm.conformance.contrast import (
+    SEVEN_DIGITS,
+    Wrong,
+    comparable,
+    fits,
+    is_gradient,
+    leads,
+    seven_digits,
+)
 from numpy_xlstm.numerics import Array
 
 if TYPE_CHECKING:
@@ -131,7 +139,9 @@ class Search:
         self.likely: Made = ()
         self.evidence = one_of_each(self.failed) + one_of_each(passed)
         self.bugs = [bug for bug in BUGS if bug.concerns(subject)]
-        self.made = self._searched() if self.failed else ()
+        wrong = [self._wrong(each, ()) for each in self.failed]
+        self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
+        self.made = self._searched() if self.failed and not self.narrow else ()
 
     def findings(self) -> list[Finding]:
         """Return each mistake with the results that it explains."""
@@ -145,6 +155,8 @@ class Search:
 
     def sentences(self) -> list[str]:
         """Return the diagnosis as lines of text."""
+        if self.narrow:
+            return [f"{self.subject}: {SEVEN_DIGITS}"]
         found = [str(finding) for finding in self.findings()]
         wrong = [each for each in map(self._wrong, self.failed) if each.tensors]
         if self.made and (fitting := self._fitting(wrong)):

@@ -31,7 +31,7 @@ GATES = "qkvifzo"
 BY_MISTAKE = {
     "Add": "a; b; -b; a - b; np.maximum(a, b)",
     "Sub": "a; b; -b; a + b",
-    "Mult": "a; b; a / b",
+    "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
     "Div": "a; a * b; a / np.maximum(b, 1); a / (b + 1e-5); a / (b + 1e-6); a / (b + 1e-8)",
     "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
     "Gt": "a >= b; b > a",
