@@ -56,6 +56,11 @@ class Wrong:
         return self.case.id.removeprefix(f"{self.case.subject.name}.")
 
     @property
+    def size(self) -> int:
+        """Number of entries of all results."""
+        return sum(array.size for array in self.case.expected.values())
+
+    @property
     def forward(self) -> bool:
         """Whether a result of the forward is wrong."""
         return not all(map(is_gradient, self.tensors))
@@ -84,10 +89,7 @@ def leads(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
         if forward
         else f"the forward is right, and of the backward {of} {are} wrong"
     )
-    simplest = min(
-        wrong,
-        key=lambda each: (len(each.tensors), sum(a.size for a in each.case.expected.values())),
-    )
+    simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
     return [said, *pattern([each.case for each in wrong], passed), *at(simplest), *gauge(wrong)]
 
 

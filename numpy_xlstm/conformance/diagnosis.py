@@ -41,7 +41,7 @@ MOST = 6
 """Largest number of mistakes found in one subject."""
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
-MOST_LINES = 12
+MOST_LINES = 60
 """Largest number of lines whose changes are tried."""
 LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
@@ -91,6 +91,8 @@ class Diagnosis:
     """Search for mistakes, with a cache of the results of each mistake in each case."""
 
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
+    unlisted: list[Bug] = field(default_factory=list)
+    """Changes of one line that were found in one subject, and are tried in the next."""
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
@@ -102,7 +104,7 @@ class Diagnosis:
     ) -> list["Search"]:
         """Return the outcome of the search in each subject that failed."""
         right = [(case, case.expected) for case in passed]
-        by_name = sorted(failed, key=lambda each: each[0].subject.name)
+        by_name = sorted(failed, key=lambda each: (each[0].subject.steps, each[0].subject.name))
         return [
             Search(
                 self, name, list(group), [each for each in right if each[0].subject.name == name]
@@ -132,13 +134,13 @@ class Search:
     def __init__(
         self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
     ) -> None:
-        self.numbers, self.subject = diagnosis.numbers, subject
+        self.numbers, self.unlisted, self.subject = diagnosis.numbers, diagnosis.unlisted, subject
         self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
         self.passed = passed
         self.lines: list[str] = []
         self.likely: Made = ()
         self.evidence = one_of_each(self.failed) + one_of_each(passed)
-        self.bugs = [bug for bug in BUGS if bug.concerns(subject)]
+        self.bugs = [bug for bug in BUGS if bug.concerns(subject)] + self.unlisted
         wrong = [self._wrong(each, ()) for each in self.failed]
         self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
         self.made = self._searched() if self.failed and not self.narrow else ()
@@ -257,19 +259,20 @@ class Search:
         """Return the mistakes that no case contradicts."""
         for bug in reversed(made):
             without = tuple(other for other in made if other is not bug)
-            if any(self._contradicts(each, made, without) for each in self.failed + self.passed):
+            cases = self.failed + self.passed
+            if any(self._contradicts(each, bug, made, without) for each in cases):
                 return self._uncontradicted(without)
         return made
 
-    def _contradicts(self, each: Checked, made: Made, without: Made) -> bool:
+    def _contradicts(self, each: Checked, bug: Bug, made: Made, without: Made) -> bool:
         """Return whether the port does not have the numbers that a mistake changes in a case.
 
-        The gradients do not contradict a mistake of the forward: the backward may be that of this
-        forward, or have other mistakes.
+        The gradients do not contradict a mistake in the forward alone: the backward may be that of
+        this forward, or have other mistakes.
         """
         (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
         changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
-        forward = [name for name in changed if not is_gradient(name)]
+        forward = [] if halves(bug) else [name for name in changed if not is_gradient(name)]
         there = {n: each[1][n] for n in forward or changed if comparable(each[1].get(n), now[n])}
         off = {n: far(got, now[n], allowed[n]) for n, got in there.items()}
         # Where a mistake overflows, other computations of the same overflow elsewhere.
@@ -285,12 +288,13 @@ class Search:
     def _with_change(self, made: Made) -> Made:
         """Add the change of a line that explains the rest, or note the lines that may be wrong."""
         self.lines, wrong = [], [self._wrong(each, made) for each in self._open(made)]
-        few = [min(wrong, key=lambda each: len(each.tensors)), wrong[0]]
+        few = [min(wrong, key=lambda each: (len(each.tensors), each.size)), wrong[0]]
         specification = few[0].case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)
-        places: dict[Any, dict[Any, None]] = {None: dict.fromkeys(kinds)}
+        places: dict[Any, dict[Any, None]] = {bug.port: {} for bug in self.bugs if bug.port}
+        places[None] = dict.fromkeys(kinds)
         for bug in self.bugs:
-            places.setdefault(bug.port, {}).update(dict.fromkeys(bug.places))
+            places[bug.port].update(dict.fromkeys(bug.places))
         for port, each in places.items():
             changes = Changes(tuple(each), made, port)
             lines = self._lines(few, made, changes)
@@ -299,6 +303,7 @@ class Search:
                 if self._gives(few[0], changes.results(number, few[0].case)):
                     then = (*made, changes.bug(number))
                     if self._uncontradicted(then) == then and self._better(then, made):
+                        self.unlisted.append(then[-1])
                         return then
         return made
 

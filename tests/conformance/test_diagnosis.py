@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+
 from numpy_xlstm import GRUCell, LSTMCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.conformance import Case, cases, verify
 from numpy_xlstm.conformance.bugs import Bug, results
@@ -28,7 +29,7 @@ def test_a_change_of_one_line_is_shown() -> None:
 
 def test_a_known_mistake_in_the_forward_alone_is_named() -> None:
     text = said("gru.step", GRUCell, "- h = u * n + z * h_prev\n+ h = z * n + u * h_prev")
-    assert "in the forward alone (update-gate-reversed)" in text
+    assert ", in the forward (update-gate-reversed)" in text
 
 
 def test_a_mistake_that_a_case_contradicts_is_not_named() -> None:

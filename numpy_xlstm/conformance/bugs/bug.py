@@ -151,6 +151,7 @@ def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
     return changed
 
 
+@lru_cache(maxsize=512)
 def halves(bug: Bug) -> dict[str, Bug]:
     """Return a mistake in the forward alone and in the backward alone, if it is in both."""
     parts: dict[str, list[str]] = {"forward": [], "backward": []}
@@ -163,7 +164,7 @@ def halves(bug: Bug) -> dict[str, Bug]:
     return {
         part: bug._replace(
             change="\n\n".join(edits),
-            description=f"{bug.description}, but in the {part} alone",
+            description=f"{bug.description}, in the {part}",
         )
         for part, edits in parts.items()
     }
