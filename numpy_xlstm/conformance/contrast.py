@@ -70,9 +70,13 @@ class Wrong:
         return replace(self, tensors={n: a for n, a in self.tensors.items() if n not in names})
 
     def overlap(self, other: "Wrong") -> tuple[float, float]:
-        """Return the share of the wrong entries that are wrong in another, too, and of both's."""
+        """Return the share of the wrong entries that are wrong in another, too, and of both's.
+
+        If results of the forward are wrong, only these are counted.
+        """
         both, own, all_ = 0, 0, 0
-        for name in self.tensors.keys() | other.tensors.keys():
+        names = self.tensors.keys() | other.tensors.keys()
+        for name in [n for n in names if not (self.forward and is_gradient(n))]:
             a, b = self.tensors.get(name, np.False_), other.tensors.get(name, np.False_)
             both, own, all_ = both + (a & b).sum(), own + a.sum(), all_ + (a | b).sum()
         return float(both / max(own, 1)), float(both / max(all_, 1))
@@ -201,15 +205,15 @@ def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
         return
 
 
-def fits(wrong: Wrong, made: tuple[Bug, ...]) -> set[str]:
-    """Return the gradients of a port that are those of the forward with these mistakes.
+def fits(wrong: Wrong, made: tuple[Bug, ...]) -> dict[str, bool]:
+    """Return for each wrong gradient whether it is that of the forward with these mistakes.
 
     The derivative of the forward in a random direction of an input, by a complex step, is the
     product of the gradient with this direction.
     """
     case, rng = wrong.case, np.random.default_rng(0)
     wide = {n: a.astype(complex) if a.dtype.kind == "f" else a for n, a in case.inputs.items()}
-    found = set()
+    found = {}
     for name in wrong.tensors:
         of = name.replace("grads.", "params.").replace("dstate0.", "state.")
         of = of if of in wide else name.removeprefix("d")
@@ -225,8 +229,7 @@ def fits(wrong: Wrong, made: tuple[Bug, ...]) -> set[str]:
         allowed = 4 * case.bounds[name] * np.abs(along) + 64 * np.finfo(case.dtype).eps * np.abs(
             terms
         )
-        if out and abs(terms.sum() - slope) <= allowed.sum():
-            found.add(name)
+        found[name] = bool(out) and bool(abs(terms.sum() - slope) <= allowed.sum())
     return found
 
 

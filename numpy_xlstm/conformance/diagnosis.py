@@ -173,7 +173,9 @@ class Search:
             cases = listed([each.situation for each in wrong], MOST_NAMES)
             said = f"this explains {done} of {of} failed cases; not {cases}; "
             said += f"{listed(tensors, MOST_NAMES)} {'remain' if tensors[1:] else 'remains'}"
-        more = leads(wrong, [case for case, _ in self.passed])
+        open_ = {each.case.id for each in wrong}
+        others = [case for case, _ in [*self.failed, *self.passed] if case.id not in open_]
+        more = leads(wrong, others)
         if self.lines:
             more += [
                 "the wrong numbers are those that depend on",
@@ -187,7 +189,7 @@ class Search:
             made = self._of_these(made, [*self.bugs, *self._halves()])
         for start in dict.fromkeys((made, self.likely)):
             then = self._with_changes(start) if self._open(made) else made
-            if then == self._uncontradicted(then) and self._better(then, made):
+            if start == made or (len(then) > len(made) and then == self._uncontradicted(then)):
                 made = then
         gave = [
             each[1][name]
@@ -302,7 +304,7 @@ class Search:
             for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
                 if self._gives(few[0], changes.results(number, few[0].case)):
                     then = (*made, changes.bug(number))
-                    if self._uncontradicted(then) == then and self._better(then, made):
+                    if self._uncontradicted(then) == then:
                         self.unlisted.append(then[-1])
                         return then
         return made
@@ -346,7 +348,8 @@ class Search:
     def _fitting(self, wrong: list[Wrong]) -> list[str]:
         """Return the gradients that are right for the forward that the port has."""
         found = [fits(each, self.made) for each in wrong[:4] if not each.forward]
-        return sorted(set.intersection(*found)) if found else []
+        names = {name for each in found for name in each}
+        return sorted(name for name in names if all(each.get(name, True) for each in found))
 
     def _unexplained(self, made: Made, each: Checked) -> set[str]:
         case, got = each
