@@ -114,10 +114,10 @@ class Changes:
                 names = {name for name, line in known.items() if line <= first}
                 for effect, new in _changed(statement, names):
                     self.all.append(Change(module, function.name, plain, new, effect))
-                new = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
+                body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
                 for n in range(start, len(self.all)):
-                    new.append(f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}")
-                lines[first:last] = [*new, f"{indent}else:", *("    " + line for line in old)]
+                    body.append(f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}")
+                lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
         return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
 
 
