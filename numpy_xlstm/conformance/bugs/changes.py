@@ -115,8 +115,10 @@ class Changes:
                 for effect, new in _changed(statement, names):
                     self.all.append(Change(module, function.name, plain, new, effect))
                 body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
-                for n in range(start, len(self.all)):
-                    body.append(f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}")
+                body += [
+                    f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}"
+                    for n in range(start, len(self.all))
+                ]
                 lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
         return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
 
