@@ -231,7 +231,8 @@ class Search:
 
     def _grown(self, made: Made, candidates: list[Bug]) -> Made:
         """Add mistakes as long as they explain more results."""
-        before, after = (), made
+        before: Made = ()
+        after = made
         while self._better(after, before):
             made = before = after
             best = self._best(made, candidates)
