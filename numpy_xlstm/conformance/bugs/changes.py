@@ -13,6 +13,7 @@ number selects a change::
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from copy import deepcopy
 from itertools import combinations
@@ -78,7 +79,9 @@ class Changes:
         names = dict.fromkeys(place.__module__ for place in places)
         changed = {n: self._instrumented(n, before.get(n, source(n)), wanted) for n in names}
         self.copy = Copy({**before, **changed})
-        self.modules = [self.copy.module(name) for name in names]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
+            self.modules = [self.copy.module(name) for name in names]
 
     def results(self, number: int, case: Any) -> dict[str, Any]:
         """Return the results of a case with one change."""
