@@ -144,7 +144,9 @@ def test_the_memory(window: Any) -> None:
         C, n = found[:20].reshape(4, 5)[:, :4], found[:20].reshape(4, 5)[:, 4]
         np.testing.assert_allclose(C, np.asarray(state.C)[0, 0], rtol=1e-6, atol=1e-12)
         np.testing.assert_allclose(n, np.asarray(state.n)[0, 0], rtol=1e-6, atol=1e-12)
-        np.testing.assert_allclose(values(place, "span[data-value]", 1), np.asarray(state.m)[0], rtol=1e-6)
+        np.testing.assert_allclose(
+            values(place, "span[data-value]", 1), np.asarray(state.m)[0], rtol=1e-6
+        )
         np.testing.assert_allclose(found[20:], h[0], rtol=1e-6, atol=1e-12)
         assert place.locator("li").count() == step + 1
 
