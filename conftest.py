@@ -38,6 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="load a checkpoint of 1.3 GB, and not one of 130 MB, where its memory is measured",
     )
     parser.addoption(
+        "--learning", action="store_true", help="train models until they have learnt a task"
+    )
+    parser.addoption(
         "--trials", type=int, default=1, help="try this many times as much where tests take samples"
     )
     parser.addoption(

@@ -22,6 +22,7 @@ ORDER = (
     "models",
     "checkpoints",
     "training",
+    "experiments",
     "suite",
     "conformance",
     "cli",

@@ -18,12 +18,13 @@ from typing import Any, NoReturn
 
 from numpy_xlstm import errors
 from numpy_xlstm._version import __version__
-from numpy_xlstm.cli import convert, generate, gradcheck, info, train, vectors, verify
+from numpy_xlstm.cli import convert, experiment, generate, gradcheck, info, train, vectors, verify
 from numpy_xlstm.numerics import did_you_mean
 from numpy_xlstm.training.ranks import end_all, launched_rank
 
 COMMANDS: dict[str, tuple[Any, str]] = {
     "train": (train, "train a language model on a text"),
+    "experiment": (experiment, "train a small model on a task of the xLSTM paper"),
     "generate": (generate, "continue a text, or ids, with a trained model"),
     "convert": (convert, "write a checkpoint in the format of another package"),
     "info": (info, "show what is in a checkpoint"),

@@ -5,11 +5,19 @@ not a terminal, the progress of a training is a line every few seconds, and that
 shown.
 """
 
+import os
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,6 +31,17 @@ SECONDS_BETWEEN_LINES = 2.0
 
 LARGE = 10**8
 """Size in bytes from which a bar is shown."""
+
+
+@contextmanager
+def silent_unless(speaks: bool) -> Iterator[None]:
+    """Discard all output within the context if this process is not the one that speaks."""
+    with ExitStack() as silence:
+        if not speaks:
+            nowhere = silence.enter_context(Path(os.devnull).open("w"))
+            silence.enter_context(redirect_stdout(nowhere))
+            silence.enter_context(redirect_stderr(nowhere))
+        yield
 
 
 def say(text: str) -> None:

@@ -1,11 +1,10 @@
 """``numpy-xlstm train``: train a language model on a text, and evaluate it."""
 
 import argparse
-import os
 import shlex
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from hashlib import sha256
 from operator import itemgetter
 from pathlib import Path
@@ -66,11 +65,7 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     comm = ranks.world()
     try:
-        with ExitStack() as silence:
-            if not ranks.writes(comm):
-                nowhere = silence.enter_context(Path(os.devnull).open("w"))
-                silence.enter_context(redirect_stdout(nowhere))
-                silence.enter_context(redirect_stderr(nowhere))
+        with display.silent_unless(ranks.writes(comm)):
             return _run(given, comm)
     except (OptionError, ShapeError, FileNotFoundError) as error:
         if getattr(error, "errno", None) is not None:  # a system error

@@ -37,7 +37,7 @@ class Progress(NamedTuple):
     fraction: float
     """Used fraction of the budget: 1 at the end."""
     loss: float
-    """Mean loss of the step's batch in nats per token."""
+    """Mean loss of the step's batch: nats per token, or the squared error."""
     grad_norm: float
     """Norm of the gradients before clipping."""
     lr: float
@@ -47,7 +47,8 @@ class Progress(NamedTuple):
     tokens_per_character: float = 1.0
     """Tokens per character of the training text."""
     validation: float | None = None
-    """Bits per character of the held-out text, if they were measured after this step."""
+    """Result of a validation, if there was one after this step: bits per character of the held-out
+    text, or another number of which less is better."""
 
     @property
     def bits(self) -> float:
@@ -172,7 +173,7 @@ def train(
                 raise
             now = clock()
             after = result.state if carry else None
-            state.advance(batch.inputs.size, now - began, now - start, after)
+            state.advance(batch.targets.size, now - began, now - start, after)
             fraction = budget.fraction(state.step, state.elapsed)
             counts = state.tokens, state.elapsed, state.busy
             yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)

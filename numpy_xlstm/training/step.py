@@ -26,6 +26,7 @@ from numpy_xlstm.numerics.threads import spread
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.protocol import Optimizer, diverged
+from numpy_xlstm.training.regression import squared_error, squared_error_backward
 from numpy_xlstm.trees import join_states, leaves, tree_map
 from numpy_xlstm.validation import check_like
 
@@ -36,10 +37,16 @@ NOT_FINITE = "loss: expected a finite one on every rank"
 
 
 class Batch(NamedTuple):
-    """Tokens and the next token of each, as ids, shape (B, T)."""
+    """Inputs of a model, and the target of each step.
 
-    inputs: IndexArray
-    targets: IndexArray
+    Targets that are ids, (B, T), are classes, such as the next tokens, and the loss is the
+    cross-entropy of logits (B, T, V). Targets that are floats, (B, T), are values, and the loss is
+    the squared error of outputs (B, T, 1).
+    """
+
+    inputs: IndexArray | Array
+    """Ids of tokens, shape (B, T), or points, floats of shape (B, T, D)."""
+    targets: IndexArray | Array
     mask: BoolArray | None = None
     """Booleans, shape (B, T): whether a target counts. All count if omitted."""
     fresh: bool = True
@@ -69,7 +76,7 @@ class StepResult(NamedTuple):
     """Results of a training step from before its update of the parameters."""
 
     loss: float
-    """Mean loss in nats per token."""
+    """Mean loss over the targets: nats per token, or the squared error."""
     grad_norm: float
     """Norm of the gradients before clipping."""
     state: Any = None
@@ -94,11 +101,11 @@ def train_step(
     Parameters
     ----------
     model : Recurrent
-        Model that maps tokens (B, T) to logits (B, T, V).
+        Model that maps tokens (B, T) to logits (B, T, V), or inputs (B, T, D) to outputs (B, T, 1).
     optimizer : Optimizer
         Optimiser made from this model's ``params``.
     batch : Batch
-        Inputs and targets, (B, T). The loss is the mean over all targets that count.
+        Inputs and targets. The loss is the mean over all targets that count.
     lr, max_norm : float
         Learning rate, by default the optimiser's, and largest norm of the gradients.
     state : optional
@@ -118,7 +125,7 @@ def train_step(
     Returns
     -------
     StepResult
-        The mean loss in nats per token, and the norm of the gradients before clipping.
+        The mean loss over the targets, and the norm of the gradients before clipping.
 
     Raises
     ------
@@ -217,18 +224,31 @@ def _check_batch(batch: Any) -> None:
     check_bool("fresh", batch.fresh)
     for name, array in (("inputs", batch.inputs), ("targets", batch.targets)):
         check_plain(name, array)
-        if not isinstance(array, np.ndarray) or array.ndim != 2:
+        points = name == "inputs" and getattr(array, "ndim", 2) == 3
+        if not isinstance(array, np.ndarray) or array.ndim != 2 + points:
             got = getattr(array, "shape", type(array).__name__)
             raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
-        if array.dtype.kind not in "iu":
-            raise DTypeError(f"{name}: expected an array of integers; got {array.dtype}")
-        if array.shape != batch.inputs.shape:
-            raise ShapeError(f"{name}: expected shape {batch.inputs.shape}; got {array.shape}")
+        values = points or (name == "targets" and array.dtype.kind == "f")
+        if array.dtype.kind not in ("f" if values else "iu"):
+            expected = "floats" if values else "integers"
+            raise DTypeError(f"{name}: expected an array of {expected}; got {array.dtype}")
+        if array.shape[:2] != batch.inputs.shape[:2]:
+            expected = str(batch.inputs.shape[:2])
+            raise ShapeError(f"{name}: expected shape {expected}; got {array.shape}")
     if batch.mask is not None:
-        check_mask(batch.mask, batch.inputs.shape)
+        check_mask(batch.mask, batch.targets.shape)
     if batch.num_targets == 0:
         size = batch.targets.size
         raise ShapeError(f"targets: expected at least one position that counts; got 0 of {size}")
+
+
+def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float, Array]:
+    """Return the mean loss of a model's outputs, and ``share`` times its gradient."""
+    if batch.targets.dtype.kind == "f":
+        loss, errors = squared_error(y, batch.targets, mask=batch.mask)
+        return float(loss), squared_error_backward(share, errors)
+    loss, probabilities = softmax_cross_entropy(y, batch.targets, mask=batch.mask)
+    return float(loss), softmax_cross_entropy_backward(share, probabilities)
 
 
 def _gradient(
@@ -247,13 +267,13 @@ def _gradient(
     loss, grads, states = 0.0, dict[str, Array](), []
     for part in spread(len(batch.inputs), accumulate):
         rows, before = batch.rows(part), tree_map(itemgetter(part), state)
-        logits, after, cache = model.forward(rows.inputs, before, **options)
+        y, after, cache = model.forward(rows.inputs, before, **options)
         states.append(after)
         if not rows.num_targets:
             continue
-        mean, loss_cache = softmax_cross_entropy(logits, rows.targets, mask=rows.mask)
         share = rows.num_targets / total
-        _, _, new = model.backward(softmax_cross_entropy_backward(share, loss_cache), cache)
-        loss += share * float(mean)
+        mean, dy = loss_and_gradient(y, rows, share)
+        _, _, new = model.backward(dy, cache)
+        loss += share * mean
         grads = {name: grads[name] + grad for name, grad in new.items()} if grads else new
     return loss, grads, join_states(states)

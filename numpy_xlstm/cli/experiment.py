@@ -1,0 +1,211 @@
+"""``numpy-xlstm experiment``: train a small model on a task of the xLSTM paper, and test it."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm.checkpoints.metadata import COUNT, SECONDS, each, number, optional, record
+from numpy_xlstm.cli import display
+from numpy_xlstm.cli.arguments import facts, flags, natural, positive, whole
+from numpy_xlstm.cli.curves import smoothed
+from numpy_xlstm.cli.train import deferred_interrupt
+from numpy_xlstm.disk import replacing, write_text
+from numpy_xlstm.errors import CheckpointError, OptionError
+from numpy_xlstm.experiments import catalogue, trials
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
+from numpy_xlstm.experiments.models import ABLATION, MODELS
+from numpy_xlstm.numerics.memory import keep_freed_memory
+from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
+
+DESCRIPTION = """\
+Train a small model on a task, with sequences that grow while it learns, and test it on other
+sequences, of the trained lengths and of longer ones. The training ends when the task is solved,
+after the steps of the experiment, or after --minutes. Results are accuracies, rescaled so that a
+guess has 0, or squared errors.
+
+With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
+After any interruption, --resume continues from there, and the result is the same."""
+
+EPILOG = """\
+With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two
+processes. Results are the same up to rounding, which can change when a model learns."""
+
+RESULT, CURVE = "result.json", "curve.svg"
+
+OPTIONS: dict[str, tuple[Any, Any, str]] = {
+    "model": ("NAME", None, f"{', '.join(MODELS)}; of ablation: {', '.join(ABLATION)}"),
+    "minutes": (positive, None, "time limit"),
+    "steps": (natural, None, "number of steps (default: those of the experiment)"),
+    "seed": (whole(0), 0, "seed of model and training"),
+    "out": ("DIR", None, "write the results to DIR, a new folder"),
+    "resume": ("DIR", None, "resume the trial in DIR"),
+}
+"""Kind, default and help of each option, as for :func:`facts`."""
+
+CHOSEN = ("name", "model", "seed", "steps", "minutes")
+"""Options that a run stores."""
+
+CURRICULUM = record({"longest": COUNT, "losses": each(number()), "grown": each(COUNT)})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.epilog = EPILOG
+    parser.add_argument("name", metavar="NAME", nargs="?", help="experiment, see --list")
+    parser.add_argument("--list", action="store_true", help="show all experiments")
+    for name, option in OPTIONS.items():
+        parser.add_argument(flags([name]), **facts(*option) | {"default": argparse.SUPPRESS})
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and test; return 0, or 130 after Ctrl-C."""
+    if args.list:
+        for name, experiment in EXPERIMENTS.items():
+            print(f"{name:32}{experiment.minutes:4g} min  {experiment.shows}")
+        return 0
+    keep_freed_memory()
+    comm = ranks.world()
+    given = {name: value for name, value in vars(args).items() if name in {"name", *OPTIONS}}
+    given = {name: value for name, value in given.items() if value is not None}
+    try:
+        with display.silent_unless(ranks.writes(comm)):
+            return _run(given, comm)
+    except (OptionError, FileNotFoundError) as error:
+        first, _, rest = str(error).partition("directory:")
+        if first:
+            raise
+        raise type(error)(("--resume:" if "resume" in given else "--out:") + rest) from error
+
+
+def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
+    ranks.check_same(comm, options=given)
+    if "resume" in given:
+        chosen, state, curriculum, kept = _resume(given, comm)
+    else:
+        chosen, state, curriculum, kept = _begin(given, comm)
+    experiment = catalogue.find(chosen["name"])
+    number = state.model.num_parameters
+    print(f"{chosen['name']}: {chosen['model']}, {number:,} parameters", file=sys.stderr)
+    seconds = 60 * (chosen["minutes"] or np.inf)
+    known: Any = {"steps": chosen["steps"], "comm": comm}
+    show = _display(experiment, chosen["steps"], curriculum)
+    with deferred_interrupt() as interrupted:
+        trial = trials.trial(experiment, state, curriculum, **known)
+        for progress in trial if state.elapsed < seconds else ():
+            if kept is not None:
+                kept.add(progress)
+            show(progress)
+            if ranks.total(interrupted(), comm) or state.elapsed >= seconds:
+                break
+        if kept is not None:
+            kept.save()
+        if ranks.total(interrupted(), comm):
+            return 130
+    found = trials.result(experiment, chosen, state, curriculum, comm)
+    for name, error in found["errors"].items():
+        low, high = found["settings"][name]
+        shown = trials.score(found["metric"], error)
+        print(f"{found['metric']} on lengths {low} to {high}: {shown:.4f}")
+    print(f"{state.step} steps, {state.elapsed:.0f} seconds")
+    if kept is not None and ranks.writes(comm):
+        write_text(kept.directory / RESULT, json.dumps(found, indent=1) + "\n")
+        _save_picture(kept.directory / CURVE, found, read_log(kept.log))
+    return 0
+
+
+Begun = tuple[dict[str, Any], TrainingState, dict[str, Any], Run | None]
+"""Chosen options, state, curriculum, and directory if there is one."""
+
+
+def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
+    """Begin a trial with the given options."""
+    if "name" not in given:
+        raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
+    experiment = catalogue.find(given["name"])
+    model = next(iter(experiment.models))
+    chosen: dict[str, Any] = {"model": model, "seed": 0, "steps": experiment.steps}
+    chosen = dict.fromkeys(CHOSEN) | chosen | {n: given[n] for n in CHOSEN if n in given}
+    catalogue.known("--model", chosen["model"], experiment.models)
+    if "out" in given and Path(given["out"]).is_file():
+        raise OptionError(f"--out: expected a folder; {given['out']} is a file")
+    state, curriculum = trials.begin(experiment, chosen["model"], chosen["seed"])
+    if "out" not in given:
+        return chosen, state, curriculum, None
+    notes = {"experiment": chosen, "curriculum": curriculum}
+    return chosen, state, curriculum, Run.begin(given["out"], state, notes=notes, comm=comm)
+
+
+def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
+    """Resume the trial in a directory with its options."""
+    if foreign := given.keys() - {"resume", "name"}:
+        raise OptionError(
+            f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
+        )
+    kept = Run.resume(given["resume"], decays=trials.decays, comm=comm)
+    chosen, curriculum = (kept.notes.get(name) for name in ("experiment", "curriculum"))
+    if not isinstance(chosen, dict) or chosen.keys() != set(CHOSEN):
+        raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")
+    CURRICULUM("training.notes.curriculum", curriculum)
+    optional(SECONDS)("training.notes.experiment.minutes", chosen["minutes"])
+    COUNT("training.notes.experiment.steps", chosen["steps"])
+    if given.get("name", chosen["name"]) != chosen["name"]:
+        raise OptionError(
+            f"--resume: expected a trial of {given['name']}; got one of {chosen['name']} in "
+            f"{kept.directory}"
+        )
+    return chosen, kept.state, curriculum, kept  # type: ignore[return-value]
+
+
+def _display(
+    experiment: Experiment, steps: int, curriculum: dict[str, Any]
+) -> Callable[[Progress], None]:
+    """Return a function that prints a line after each validation, and every few seconds."""
+    due, low, high = time.monotonic(), *experiment.test
+
+    def show(progress: Progress) -> None:
+        nonlocal due
+        error, now = progress.validation, time.monotonic()
+        if error is None and now < due:
+            return
+        due = now + display.SECONDS_BETWEEN_LINES
+        line = (
+            f"step {progress.step} of {steps}  {progress.elapsed:.0f} s  lengths "
+            f"{experiment.train[0]} to {curriculum['longest']}  loss {progress.loss:.3f}"
+        )
+        if error is not None:
+            shown = trials.score(experiment.metric, error)
+            line += f"  {experiment.metric} on {low} to {high}: {shown:.4f}"
+        print(line, file=sys.stderr)
+
+    return show
+
+
+def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+    """Plot loss, result of the validations, and longest length over the steps of a trial."""
+    from matplotlib.figure import Figure
+
+    if not entries:
+        return
+    metric, settings = found["metric"], found["settings"]
+    figure = Figure(figsize=(7, 6), layout="constrained")
+    losses, scores, lengths = figure.subplots(3, 1, sharex=True)
+    steps = [entry["step"] for entry in entries]
+    loss = np.array([entry["loss"] for entry in entries])
+    losses.plot(steps, smoothed(loss, len(steps) / 50))
+    losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
+    curve = [(step, trials.score(metric, error)) for step, error in found["curve"]]
+    scores.plot(*np.reshape(curve, (-1, 2)).T, "o-", markersize=3)
+    low, high = settings["test"]
+    scores.set(ylabel=f"{metric},\nlengths {low} to {high}")
+    grown = [0, *found["grown"], steps[-1]]
+    longest = [settings["first"] + settings["grow"] * n for n in range(len(found["grown"]) + 1)]
+    lengths.stairs(np.minimum(longest, settings["train"][1]), grown, baseline=None)
+    lengths.set(xlabel="step", ylabel="longest sequence")
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."))

@@ -1,0 +1,1 @@
+"""Experiments of the xLSTM paper, small enough for a laptop."""

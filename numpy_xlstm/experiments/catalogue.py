@@ -1,0 +1,145 @@
+"""The experiments: for each its task, its recipe, and what it shows."""
+
+from collections.abc import Callable, Collection
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.errors import OptionError
+from numpy_xlstm.experiments.models import ABLATION, MODELS
+from numpy_xlstm.experiments.tasks import TASKS, Length
+from numpy_xlstm.numerics import did_you_mean
+from numpy_xlstm.training import Batch, default_text, random_windows, split_text
+
+
+class Experiment(NamedTuple):
+    """A task with lengths and a recipe, which is the same for all models."""
+
+    shows: str
+    """What the experiment shows, or asks for."""
+    sample: Callable[..., Batch]
+    """The task: ``sample(rng, batch, length)``."""
+    vocabulary: int | None
+    """Number of ids; None for points and values."""
+    chance: float = 0.0
+    """Accuracy of guessing, which the rescaled accuracy takes as 0."""
+    train: Length = (3, 40)
+    """Shortest and longest length at the end of the training."""
+    test: Length = (40, 256)
+    """Lengths of validation and test."""
+    first: int = 4
+    """Longest length at the beginning of the training."""
+    grow: int = 2
+    """How much the longest length grows …"""
+    below: float = 0.15
+    """… whenever the mean loss of the last steps is below this number."""
+    lr: float = 2e-3
+    steps: int = 1500
+    solved: float = 0.001
+    """Largest error of a validation at which the training ends early."""
+    batch: int = 64
+    metric: str = "accuracy"
+    """The result: the rescaled accuracy, "squared error" or "bits per character"."""
+    held_out: Callable[..., Batch] | None = None
+    """The task of validation and test, if it is another one."""
+    models: Collection[str] = tuple(MODELS)
+    minutes: float = 5.0
+    """Time that a run of any model takes at most on two cores."""
+
+
+def windows(text: bytes, rng: np.random.Generator, batch: int, length: Length) -> Batch:
+    """Return random windows of a text, ``length[1]`` bytes each, and the next bytes as targets."""
+    return next(random_windows(np.frombuffer(text, np.uint8).astype(int), batch, length[1], rng))
+
+
+def part_of_text(training: bool) -> Callable[..., Batch]:
+    """Return the task of the default text: its first nine tenths for training, or the rest."""
+
+    @cache
+    def part() -> bytes:
+        split = split_text(default_text(), 128)
+        return (split.train if training else split.validation).encode()
+
+    return lambda rng, batch, length: windows(part(), rng, batch, length)
+
+
+def _of(name: str, shows: str, **recipe: Any) -> Experiment:
+    task = TASKS[name]
+    known = {"vocabulary": task.vocabulary, "chance": task.chance, "sample": task.sample}
+    return Experiment(shows, **{**known, **recipe})
+
+
+def recall_of_any_size(rng: np.random.Generator, batch: int, length: Length) -> Batch:
+    """Return associative recall in 16 steps for each of the most pairs."""
+    return TASKS["recall"].sample(rng, batch, length, context=16 * length[1])
+
+
+def _recall(pairs: int, steps: int) -> Experiment:
+    return _of(
+        "recall",
+        f"{pairs} values by their keys in {16 * pairs} steps: mLSTM before sLSTM before LSTM",
+        sample=recall_of_any_size,
+        train=(1, pairs),
+        test=(pairs, pairs),
+        first=1,
+        grow=1,
+        below=0.3,
+        lr=3e-3,
+        solved=0.003,
+        steps=steps,
+        batch=256 // pairs,
+        minutes=10.0,
+    )
+
+
+EXPERIMENTS = {
+    "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
+    "recall-64-4": _recall(4, 1500),
+    "recall-128-8": _recall(8, 2000),
+    "nearest-neighbour": _of(
+        "nearest-neighbour",
+        "sLSTM and mLSTM revise a stored value; LSTM does less well",
+        train=(1, 63),
+        test=(63, 63),
+        first=3,
+        grow=4,
+        below=0.03,
+        lr=3e-3,
+        steps=1500,
+        solved=0.0,
+        metric="squared error",
+    ),
+    "ablation": Experiment(
+        "each change from LSTM to xLSTM improves a model of a text",
+        part_of_text(True),
+        256,
+        train=(128, 128),
+        test=(128, 128),
+        first=128,
+        lr=3e-3,
+        batch=16,
+        steps=250,
+        solved=0.0,
+        metric="bits per character",
+        held_out=part_of_text(False),
+        models=tuple(ABLATION),
+    ),
+}
+"""All experiments by name."""
+
+LANGUAGES = [name for name in TASKS if name not in ("parity", "recall", "nearest-neighbour")]
+EXPERIMENTS |= {name: _of(name, TASKS[name].about, steps=600) for name in LANGUAGES}
+
+
+def find(name: str) -> Experiment:
+    """Return the experiment with this name, or raise :class:`OptionError`."""
+    return EXPERIMENTS[known("NAME", name, EXPERIMENTS)]
+
+
+def known(label: str, name: str, names: Collection[str]) -> str:
+    """Return a name if it is one of ``names``, or raise :class:`OptionError` with a hint."""
+    if name not in names:
+        hint = did_you_mean(name, names)
+        raise OptionError(f"{label}: expected one of {', '.join(names)}; got {name!r}{hint}")
+    return name

@@ -1,0 +1,173 @@
+"""The models of the experiments: a few blocks or layers between inputs and a linear head."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from numpy_xlstm import models
+from numpy_xlstm.checkpoints.kinds import KINDS, Kind
+from numpy_xlstm.checkpoints.metadata import COUNT, choice, optional, record
+from numpy_xlstm.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    GatedFeedForward,
+    LayerNorm,
+    Linear,
+    LSTMSequence,
+    Recurrent,
+)
+from numpy_xlstm.models import BlockStack, LanguageModel, ResidualBlock
+from numpy_xlstm.models.initialisation import small_init
+from numpy_xlstm.module import Grads
+from numpy_xlstm.numerics import check_array, check_batch, check_choice
+
+POINT = 3
+"""Width of the input without a vocabulary: a point in the plane, and its value."""
+
+Body = Callable[..., Recurrent]
+"""Function ``body(dtype=…, rng=…)`` that builds the part between inputs and head."""
+
+
+def layers(kind: Callable[..., Any], width: int, hidden: int, number: int) -> Body:
+    """Return the body of layers as in PyTorch."""
+    return lambda **known: kind(width, hidden, num_layers=number, **known)
+
+
+def blocks(width: int, slstm_at: list[int], number: int, heads: int) -> Body:
+    """Return the body of official blocks: mLSTM, and sLSTM at some places."""
+    config = models.xLSTMBlockStackConfig(
+        mlstm_block=models.mLSTMBlockConfig(models.mLSTMLayerConfig(num_heads=heads)),
+        slstm_block=models.sLSTMBlockConfig(models.sLSTMLayerConfig(num_heads=heads)),
+        num_blocks=number,
+        embedding_dim=width,
+        slstm_at=slstm_at,
+    )
+    return lambda **known: models.xLSTMBlockStack(config, **known)
+
+
+def residual(width: int, up: int | None, number: int) -> Body:
+    """Return the body of residual blocks of an LSTM, with a feed-forward layer of width ``up``."""
+
+    def block(known: dict[str, Any]) -> ResidualBlock:
+        norm = LayerNorm(width, dtype=known["dtype"])
+        lstm = LSTMSequence(width, width, **known)
+        if up is None:
+            return ResidualBlock(lstm, norm)
+        ffn_norm = LayerNorm(width, dtype=known["dtype"])
+        return ResidualBlock(lstm, norm, GatedFeedForward(width, up, "gelu", **known), ffn_norm)
+
+    def body(**known: Any) -> Recurrent:
+        last = LayerNorm(width, dtype=known["dtype"])
+        return BlockStack([block(known) for _ in range(number)], last, "post_blocks_norm")
+
+    return body
+
+
+MODELS: dict[str, Body] = {
+    "slstm": blocks(64, [0, 1], 2, 1),
+    "lstm": layers(LSTM, 64, 88, 2),
+    "mlstm": blocks(64, [], 2, 1),
+    "xlstm": blocks(64, [1], 2, 1),
+    "gru": layers(GRU, 64, 103, 2),
+    "rnn": layers(RNN, 64, 186, 2),
+}
+"""Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
+
+POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
+"""Models of points. An mLSTM with four heads keeps things for different times."""
+
+ABLATION: dict[str, Body] = {
+    "layers": layers(LSTM, 117, 117, 4),
+    "residual": residual(117, None, 4),
+    "up-projection": residual(96, 128, 4),
+    "exponential-gating": blocks(128, [0, 1, 2, 3], 4, 4),
+    "matrix-memory": blocks(128, [1], 4, 4),
+}
+"""Models of the ablation, each the previous one with a change, and with as many parameters."""
+
+FIXED_GATES = {
+    "fixed-gates": ("igate", "fgate"),
+    "fixed-input-gate": ("igate",),
+    "fixed-forget-gate": ("fgate",),
+}
+"""Models with matrix memory, and the gates that do not depend on the input."""
+
+ABLATION |= dict.fromkeys(FIXED_GATES, ABLATION["matrix-memory"])
+BODIES = MODELS | ABLATION
+
+
+class SmallModel(LanguageModel):
+    """A model of an experiment, which a checkpoint builds again from its name and vocabulary.
+
+    Embedding and head are those of the official model around blocks, and as in PyTorch around
+    layers. Without a vocabulary, the inputs are points with values, (B, T, 3), the outputs are
+    values, (B, T, 1), and a linear map takes the place of the embedding. The gates in ``fixed``
+    keep their initial biases, and their weights stay 0.
+    """
+
+    def __init__(self, name: str, vocabulary: int | None, body: Recurrent, **known: Any) -> None:
+        width, official = body.in_features, isinstance(body, BlockStack)
+        super().__init__(vocabulary or 1, width, body, head_bias=not official, **known)
+        self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
+        if vocabulary is None:
+            self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)
+        elif official:
+            self.embedding = small_init(self.embedding, width, known["rng"])
+            self.head = small_init(self.head, width, known["rng"])
+
+    def check_input(self, tokens: Any) -> None:
+        """Raise an error unless the inputs are a batch of sequences of tokens or points."""
+        if self.vocabulary is not None:
+            super().check_input(tokens)
+            return
+        check_array("inputs", tokens, ("batch", "time", POINT), self.dtype)
+        check_batch("inputs", tokens)
+
+    def compute_backward(  # type: ignore[override]
+        self, dy: Any, cache: Any, dstate: Any
+    ) -> tuple[None, Any, Grads]:
+        """Compute the backward without checks."""
+        _, dstate0, grads = super().compute_backward(dy, cache, dstate)
+        for name, grad in grads.items():
+            if any(f".{gate}." in name for gate in self.fixed):
+                grad[...] = 0
+        return None, dstate0, grads
+
+
+def build_model(
+    name: str,
+    vocabulary: int | None,
+    *,
+    dtype: npt.DTypeLike = np.float32,
+    rng: np.random.Generator | None = None,
+) -> SmallModel:
+    """Build the model with a name in ``MODELS`` or ``ABLATION``.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    vocabulary : int or None
+        Number of ids; None for a model of points.
+    dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
+
+    Examples
+    --------
+    >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
+    [116672, 56132, 117323]
+    """
+    check_choice("model", name, BODIES)
+    body = BODIES[name] if vocabulary is not None else POINT_MODELS[name]
+    rng = np.random.default_rng() if rng is None else rng
+    return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
+
+
+KINDS["SmallModel"] = Kind(
+    lambda model: {"name": model.name, "vocabulary": model.vocabulary},
+    lambda config, rng: build_model(**config, dtype=np.float64, rng=rng),
+    record({"name": choice(BODIES), "vocabulary": optional(COUNT)}),
+)

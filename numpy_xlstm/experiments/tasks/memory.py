@@ -1,0 +1,99 @@
+"""Tasks that need memory: associative recall and nearest-neighbour search."""
+
+import numpy as np
+
+from numpy_xlstm.experiments.tasks.layout import Length, gather, random_lengths
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training import Batch
+
+POWER = 0.01
+"""Exponent a of the law of gaps, p(g) ∝ g^(a − 1)."""
+
+
+def recall(
+    rng: np.random.Generator,
+    batch: int,
+    length: Length,
+    *,
+    context: int = 64,
+    vocabulary: int = 64,
+) -> Batch:
+    """Return multi-query associative recall: key-value pairs, then each key once more.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Generator of the batch.
+    batch : int
+        Number of rows.
+    length : tuple of int
+        Smallest and largest number K of pairs, at most ``context / 4``.
+    context : int
+        Number of steps T.
+    vocabulary : int
+        Number of ids V. Keys are from 1 to V/2 − 1, values from V/2 to V − 1.
+
+    Returns
+    -------
+    Batch
+        Pairs in the first 2K steps. After them, a key is followed by its value in the targets only;
+        the other inputs are random values.
+    """
+    pairs = random_lengths(rng, batch, length)
+    most = pairs.max()
+    keys = 1 + _distinct(rng, batch, most, vocabulary // 2 - 1)
+    values = vocabulary // 2 + _distinct(rng, batch, most, vocabulary - vocabulary // 2)
+    inputs = rng.integers(vocabulary // 2, vocabulary, (batch, context))
+    steps, row = np.arange(context), np.arange(batch)[:, None]
+    pair = np.stack((keys, values), 2).reshape(batch, -1)
+    inputs = np.where(steps < 2 * pairs[:, None], gather(pair, steps[None]), inputs)
+
+    # Each key takes another gap. The K largest of log p + Gumbel noise are K draws without return.
+    gaps = 1 + np.arange((context - 2 * pairs.min()) // 2)
+    score = (POWER - 1) * np.log(gaps) + rng.gumbel(size=(batch, len(gaps)))
+    score[gaps > ((context - 2 * pairs) // 2)[:, None]] = -np.inf
+    gap = np.argsort(-score, 1)[:, :most]
+    asked = np.arange(most) < pairs[:, None]
+    at = (row.repeat(most, 1)[asked], (2 * pairs[:, None] + 2 * gap)[asked])
+    inputs[at] = keys[asked]
+    targets, mask = np.zeros_like(inputs), np.zeros(inputs.shape, bool)
+    targets[at] = values[asked]
+    mask[at] = True
+    return Batch(inputs, targets, mask)
+
+
+def _distinct(rng: np.random.Generator, batch: int, count: int, below: int) -> Array:
+    """Return ``count`` different random integers from 0 to ``below − 1`` in each row."""
+    return np.argsort(rng.random((batch, below)), 1)[:, :count]
+
+
+def nearest_neighbour(rng: np.random.Generator, batch: int, length: Length) -> Batch:
+    """Return nearest-neighbour search: the value of the point most similar to the first one.
+
+    Parameters
+    ----------
+    rng : np.random.Generator
+        Generator of the batch.
+    batch : int
+        Number of rows.
+    length : tuple of int
+        Smallest and largest number of points after the first one.
+
+    Returns
+    -------
+    Batch
+        Inputs (B, T, 3): a point on the unit circle and its value, uniform in [0, 1); the first
+        point has the value 0. Targets (B, T): the value of the nearest point so far, from the
+        second step on.
+    """
+    n = random_lengths(rng, batch, length)
+    steps = np.arange(1 + n.max())
+    angle = rng.uniform(0, 2 * np.pi, (batch, len(steps)))
+    value = rng.random(angle.shape) * (steps > 0)
+    distance = np.where(steps > 0, np.abs(np.sin((angle - angle[:, :1]) / 2)), np.inf)
+    nearer = distance == np.minimum.accumulate(distance, 1)
+    nearest = np.maximum.accumulate(np.where(nearer, steps, 0), 1)
+    live = steps <= n[:, None]
+    inputs = np.stack((np.cos(angle), np.sin(angle), value), 2) * live[:, :, None]
+    mask = live & (steps > 0)
+    return Batch(inputs, np.where(mask, gather(value, nearest), 0.0), mask)

@@ -1,0 +1,182 @@
+"""A trial: one model is trained on one experiment with one seed."""
+
+import math
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from numpy_xlstm._version import __version__
+from numpy_xlstm.experiments.catalogue import Experiment
+from numpy_xlstm.experiments.models import build_model
+from numpy_xlstm.experiments.tasks import Length
+from numpy_xlstm.layers import Recurrent
+from numpy_xlstm.numerics import Array
+from numpy_xlstm.training import (
+    AdamW,
+    Batch,
+    Budget,
+    Progress,
+    TrainingState,
+    official_decay,
+    ranks,
+    train,
+    warmup_cosine,
+)
+from numpy_xlstm.training.step import loss_and_gradient
+
+WINDOW = 20
+"""Number of steps whose mean loss decides whether the sequences grow."""
+
+VALIDATE_EVERY = 100
+"""Steps between two validations."""
+
+VALIDATION, TEST = 1_000_000_001, 1_000_000_002
+"""Seeds of the sequences of validation and test, which no training can have."""
+
+ROWS = 64
+"""Number of sequences that a validation computes at a time."""
+
+SCALES = {"squared error": 1.0, "bits per character": math.log(2)}
+"""Units of losses."""
+
+OFFICIAL = official_decay()
+
+
+def decays(name: str, array: Array) -> bool:
+    """Return whether a parameter decays: by the official rule, and the weights of LSTM cells."""
+    return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
+
+
+def begin(experiment: Experiment, model: str, seed: int) -> tuple[TrainingState, dict[str, Any]]:
+    """Return the state and the curriculum before the first step, which depend on the seed only.
+
+    The curriculum consists of JSON values. ``longest`` is the longest length now, ``losses`` are
+    the last losses at this length, and ``grown`` has the steps after which it has grown.
+    """
+    rng = np.random.default_rng(seed)
+    built = build_model(model, experiment.vocabulary, rng=rng)
+    optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=0.1, decays=decays)
+    longest = min(experiment.first, experiment.train[1])
+    return TrainingState(built, optimizer, rng), {"longest": longest, "losses": [], "grown": []}
+
+
+def grow(experiment: Experiment, curriculum: dict[str, Any], step: int, loss: float) -> None:
+    """Add the loss of a step to a curriculum, and let the sequences grow if it is time."""
+    longest, most = curriculum["longest"], experiment.train[1]
+    losses = [*curriculum["losses"], loss][-WINDOW:]
+    curriculum["losses"] = losses
+    if longest < most and len(losses) == WINDOW and np.mean(losses) < experiment.below:
+        curriculum.update(longest=min(most, longest + experiment.grow), losses=[])
+        curriculum["grown"].append(step)
+
+
+def trial(
+    experiment: Experiment,
+    state: TrainingState,
+    curriculum: dict[str, Any],
+    steps: int,
+    comm: ranks.Comm | None = None,
+) -> Iterator[Progress]:
+    """Train until the task is solved or the steps are used up; yield a report after each step.
+
+    A validation is the error on the lengths of the test, see :func:`measure`. State and curriculum
+    are changed in place; the following steps depend on nothing else.
+    """
+    if state.validations and state.validations[-1][1] <= experiment.solved:
+        return
+
+    def batches() -> Iterator[Batch]:
+        while True:
+            length = experiment.train[0], curriculum["longest"]
+            batch = experiment.sample(state.rng, experiment.batch, length)
+            yield _like(batch, state.model)
+
+    options: Any = {"schedule": warmup_cosine(0.1, 0.01), "max_norm": 1.0, "comm": comm}
+    for progress in train(state, batches(), Budget(steps), **options):
+        grow(experiment, curriculum, progress.step, progress.loss)
+        if progress.step % VALIDATE_EVERY and progress.fraction < 1:
+            yield progress
+            continue
+        error = measure(experiment, state, experiment.test, VALIDATION, 256, comm)
+        state.validations.append((progress.step, error))
+        yield progress._replace(validation=error)
+        if error <= experiment.solved:
+            return
+
+
+def _like(batch: Batch, model: Recurrent) -> Batch:
+    """Return a batch whose points have the dtype of a model."""
+    is_points = batch.inputs.dtype.kind == "f"
+    return batch._replace(inputs=batch.inputs.astype(model.dtype)) if is_points else batch
+
+
+def measure(
+    experiment: Experiment,
+    state: TrainingState,
+    length: Length,
+    seed: int,
+    sequences: int,
+    comm: ranks.Comm | None = None,
+) -> float:
+    """Return the error on random sequences: 1 minus the rescaled accuracy, or the mean loss."""
+    task = experiment.held_out or experiment.sample
+    rng, wrong, counted = np.random.default_rng(seed), 0.0, 0
+    for _ in range(sequences // ROWS):
+        rows = task(rng, ROWS, length).rows(ranks.rank_rows(ROWS, comm))
+        y, _ = state.model(_like(rows, state.model).inputs)
+        if experiment.metric == "accuracy":
+            wrong += np.count_nonzero((y.argmax(axis=-1) != rows.targets)[rows.mask])
+        else:
+            wrong += loss_and_gradient(y, rows)[0] * rows.num_targets
+        counted += rows.num_targets
+    error = ranks.total(wrong, comm) / ranks.total(counted, comm)
+    return error / SCALES.get(experiment.metric, 1 - experiment.chance)
+
+
+def result(
+    experiment: Experiment,
+    facts: dict[str, Any],
+    state: TrainingState,
+    curriculum: dict[str, Any],
+    comm: ranks.Comm | None = None,
+) -> dict[str, Any]:
+    """Return the result of a trial as JSON values; only ``seconds`` differs in a repetition.
+
+    ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
+    validations. The errors are those on new sequences of the lengths of training and test.
+    """
+    lengths = {"train": experiment.train, "test": experiment.test}
+    errors = {
+        name: measure(experiment, state, length, TEST, 1024, comm)
+        for name, length in lengths.items()
+        if name == "test" or length != experiment.test
+    }
+    settings = {
+        name: getattr(experiment, name)
+        for name in ("train", "test", "first", "grow", "below", "batch", "lr", "vocabulary")
+    }
+    return {
+        **facts,
+        "metric": experiment.metric,
+        "errors": errors,
+        "settings": settings,
+        "parameters": state.model.num_parameters,
+        "trained_steps": state.step,
+        "tokens": state.tokens,
+        "longest": curriculum["longest"],
+        "grown": curriculum["grown"],
+        "curve": state.validations,
+        "seconds": round(state.elapsed, 1),
+        "versions": {
+            "numpy_xlstm": __version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def score(metric: str, error: float) -> float:
+    """Return the number that is shown for an error: the rescaled accuracy, or the error itself."""
+    return 1 - error if metric == "accuracy" else error

@@ -1,0 +1,32 @@
+"""The tables of the page of the experiments are those of the committed results."""
+
+from docs.figures import experiments
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.experiments.models import build_model
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    page = experiments.PAGE.read_text("utf-8")
+    assert experiments.with_tables(page) == page
+
+
+def test_the_results_are_of_these_experiments() -> None:
+    for (name, model), trials in experiments.results().items():
+        experiment = EXPERIMENTS[name]
+        assert model in experiment.models
+        assert len({trial["seed"] for trial in trials}) == len(trials)
+        for trial in trials:
+            size = build_model(model, experiment.vocabulary).num_parameters
+            assert trial["parameters"] == size
+            same = ("train", "test", "first", "grow", "below", "batch", "lr", "vocabulary")
+            found = {key: trial["settings"][key] for key in same}
+            assert found == {
+                key: list(value) if isinstance(value := getattr(experiment, key), tuple) else value
+                for key in same
+            }
+
+
+def test_the_page_names_every_command() -> None:
+    page = experiments.PAGE.read_text("utf-8")
+    for name, _ in experiments.results():
+        assert f"`{name}`" in page

@@ -1,0 +1,213 @@
+"""The command for experiments: results, resuming, ranks, and bad input."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import load_checkpoint, save_checkpoint
+from numpy_xlstm.cli import main
+from numpy_xlstm.experiments import catalogue, trials
+from numpy_xlstm.experiments.catalogue import EXPERIMENTS
+from numpy_xlstm.experiments.models import ABLATION, MODELS, build_model
+from numpy_xlstm.training import Run, read_log
+from tests.training.test_ranks import launch, with_mpi
+
+SMALL: dict[str, dict[str, Any]] = {
+    "parity": {"below": 10.0, "batch": 8, "test": (5, 9), "train": (3, 9)},
+    "nearest-neighbour": {"batch": 8, "first": 5, "train": (1, 5), "test": (5, 5)},
+}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("rich")
+    monkeypatch.setattr(trials, "VALIDATE_EVERY", 10)
+    for name, changes in SMALL.items():
+        monkeypatch.setitem(EXPERIMENTS, name, EXPERIMENTS[name]._replace(**changes))
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Return the result in a folder, without its time."""
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text("utf-8"))
+    assert found.pop("seconds") >= 0
+    return found
+
+
+def test_the_list_has_every_experiment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(EXPERIMENTS)
+
+
+def test_a_result_has_settings_curve_and_test(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "lstm"
+    options = ["--model", "lstm", "--seed", "3", "--steps", "45", "--out", str(folder)]
+    assert main(["experiment", "parity", *options]) == 0
+    found = outcome(folder)
+    assert (found["name"], found["model"], found["seed"]) == ("parity", "lstm", 3)
+    assert found["parameters"] == build_model("lstm", 3).num_parameters
+    assert [step for step, _ in found["curve"]] == [10, 20, 30, 40, 45]
+    assert found["trained_steps"] == 45
+    assert found["grown"] == [20, 40]
+    assert found["longest"] == 8
+    assert found["settings"]["train"] == [3, 9]
+    assert found["errors"].keys() == {"train", "test"}
+    printed = capsys.readouterr().out
+    assert f"accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
+    ET.parse(folder / "curve.svg")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
+    name: str, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    options = ["--model", "lstm", "--steps", "45"]
+    assert main(["experiment", name, *options, "--out", str(whole)]) == 0
+    experiment = catalogue.find(name)
+    state, curriculum = trials.begin(experiment, "lstm", 0)
+    chosen = {"name": name, "model": "lstm", "seed": 0, "steps": 45, "minutes": None}
+    notes = {"experiment": chosen, "curriculum": curriculum}
+    run = Run.begin(parts, state, notes=notes, save_every=17)
+    for progress in trials.trial(experiment, state, curriculum, 45):
+        run.add(progress)
+        if progress.step == 30:  # killed after the checkpoint of step 17
+            break
+    del run
+    assert len(read_log(parts / "log.jsonl")) == 30
+    assert main(["experiment", "--resume", str(parts)]) == 0
+    assert outcome(parts) == outcome(whole)
+    assert len(read_log(parts / "log.jsonl")) == 45
+    assert main(["experiment", name, "--resume", str(parts)]) == 0  # ended: nothing to do
+    assert outcome(parts) == outcome(whole)
+
+
+def test_the_sequences_grow_after_enough_small_losses() -> None:
+    experiment = EXPERIMENTS["parity"]._replace(first=4, grow=2, train=(3, 7), below=0.5)
+    curriculum: dict[str, Any] = {"longest": 4, "losses": [], "grown": []}
+    losses = [1.0] * 5 + [0.4] * 60
+    for step, loss in enumerate(losses, 1):
+        trials.grow(experiment, curriculum, step, loss)
+    # The mean of 20 losses is below 0.5 from the 22nd step on, with 3 of the large ones.
+    assert curriculum["grown"] == [22, 42]
+    assert curriculum["longest"] == 7
+
+
+def test_a_solved_task_ends_the_training() -> None:
+    experiment = EXPERIMENTS["parity"]._replace(solved=2.0)
+    state, curriculum = trials.begin(experiment, "lstm", 0)
+    reports = list(trials.trial(experiment, state, curriculum, 100))
+    assert len(reports) == 10
+    assert reports[-1].validation == state.validations[-1][1]
+    assert list(trials.trial(experiment, state, curriculum, 100)) == []
+
+
+def test_the_rescaled_accuracy_of_a_guess_is_near_0() -> None:
+    experiment = EXPERIMENTS["parity"]
+    state, _ = trials.begin(experiment, "lstm", 0)
+    assert abs(1 - trials.measure(experiment, state, (40, 60), 1, 1024)) < 0.15
+
+
+def test_models_have_equal_sizes_where_the_page_says_so() -> None:
+    sizes = [build_model(name, 256).num_parameters for name in ABLATION]
+    assert max(sizes) < 1.02 * min(sizes)
+    layers = [build_model(name, 3).num_parameters for name in ("slstm", "lstm", "gru", "rnn")]
+    assert max(layers) < 1.02 * min(layers)
+
+
+@pytest.mark.parametrize("name", [*MODELS, *ABLATION])
+def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
+    vocabulary = 5 if name in ABLATION else None
+    model = build_model(name, vocabulary, rng=np.random.default_rng(0))
+    save_checkpoint(tmp_path / "model.npz", model)
+    loaded = load_checkpoint(tmp_path / "model.npz").model
+    x = np.array([[1, 4]]) if vocabulary else np.ones((1, 2, 3), np.float32)
+    assert np.array_equal(loaded(x)[0], model(x)[0])
+
+
+def test_fixed_gates_do_not_learn() -> None:
+    experiment = EXPERIMENTS["ablation"]._replace(batch=2, train=(9, 9), test=(9, 9))
+    state, curriculum = trials.begin(experiment, "fixed-input-gate", 0)
+    before = {name: array.copy() for name, array in state.model.params.items()}
+    next(trials.trial(experiment, state, curriculum, 3))
+    same = {n for n, array in state.model.params.items() if np.array_equal(array, before[n])}
+    assert same == {n for n in before if "igate" in n and "mlstm" in n}
+
+
+def main_of_small_ones(argv: list[str]) -> int:
+    """Run the command in a process of its own, which has none of the fixtures."""
+    EXPERIMENTS.update({n: EXPERIMENTS[n]._replace(**changes) for n, changes in SMALL.items()})
+    return main(argv)
+
+
+@with_mpi
+def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
+    command = ["experiment", "nearest-neighbour", "--model", "lstm", "--steps", "3", "--out"]
+    assert main([*command, str(tmp_path / "one")]) == 0
+    program = f"import sys; from {__name__} import *; sys.exit(main_of_small_ones(sys.argv[1:]))"
+    done = launch(2, "-c", program, *command, str(tmp_path / "two"))
+    assert done.returncode == 0, done.stderr
+    one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
+    for mine, theirs in zip(one, two, strict=True):
+        assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
+    assert two[-1]["validation"] == pytest.approx(one[-1]["validation"], rel=1e-4)
+    assert outcome(tmp_path / "two").keys() == outcome(tmp_path / "one").keys()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["paritty"], "NAME: expected one of parity, .*; got 'paritty'; did you mean parity"),
+        ([], "NAME: expected one of parity, .* or --list; got none"),
+        (["parity", "--model", "slsm"], "--model: expected one of slstm, .*; did you mean slstm"),
+        (["parity", "--model", "residual"], "--model: expected one of slstm"),
+        (["parity", "--minutes", "0"], "--minutes: expected a number above 0; got '0'"),
+        (["parity", "--out", "full"], "--out: expected a new or an empty folder; got full"),
+        (["parity", "--out", "file"], "--out: expected a folder; file is a file"),
+        (["--resume", "full"], "--resume: expected a directory with a checkpoint.npz; got full"),
+        (["--resume", "run", "--seed", "1"], "--resume: expected no other options, .* --seed"),
+        (["set", "--resume", "run"], "--resume: expected a trial of set; got one of parity"),
+        (["parity", "--out", "run"], "--out: expected one without a training; got run"),
+    ],
+)
+def test_bad_input_is_one_line_and_overwrites_nothing(
+    options: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("full").mkdir()
+    Path("full/result.json").write_text("mine")
+    Path("file").write_text("mine")
+    if "run" in options:
+        assert (
+            main(["experiment", "parity", "--model", "lstm", "--steps", "1", "--out", "run"]) == 0
+        )
+        capsys.readouterr()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["experiment", *options]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_folder_of_another_training_is_not_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = EXPERIMENTS["parity"]
+    state, _ = trials.begin(experiment, "lstm", 0)
+    run = Run.begin(tmp_path / "run", state)
+    del run
+    assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
+    assert "expected an experiment; got another training" in capsys.readouterr().err

@@ -1,0 +1,72 @@
+"""A batch of real targets: the squared error, its gradient, and training steps with it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import LSTM
+from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.training import AdamW, Batch, train_step
+from numpy_xlstm.training.regression import squared_error, squared_error_backward
+
+
+def draw(rng: np.random.Generator) -> Batch:
+    inputs = rng.standard_normal((4, 6, 3))
+    return Batch(inputs, np.cumsum(inputs[:, :, 0], axis=1), rng.random((4, 6)) < 0.7)
+
+
+def model() -> Any:
+    return LSTM(3, 16, proj_size=1, rng=np.random.default_rng(0))
+
+
+def test_the_loss_is_the_mean_over_the_positions_that_count() -> None:
+    y, targets = np.array([[[1.0], [5.0], [2.0]]]), np.array([[3.0, 0.0, 1.0]])
+    loss, _ = squared_error(y, targets, mask=np.array([[True, False, True]]))
+    assert float(loss) == ((1 - 3) ** 2 + (2 - 1) ** 2) / 2
+
+
+def test_the_gradient_is_that_of_a_complex_step() -> None:
+    rng = np.random.default_rng(1)
+    y, batch = rng.standard_normal((4, 6, 1)), draw(rng)
+    _, cache = squared_error(y, batch.targets, mask=batch.mask)
+    dy = squared_error_backward(0.5, cache)
+    for at in np.ndindex(y.shape):
+        moved = y.astype(complex)
+        moved[at] += 1e-30j
+        loss, _ = squared_error(moved, batch.targets, mask=batch.mask)
+        assert dy[at] == pytest.approx(0.5 * loss.imag / 1e-30, rel=1e-14, abs=0)
+
+
+def test_steps_learn_a_sum() -> None:
+    rng, learner = np.random.default_rng(2), model()
+    optimizer = AdamW(learner.params, lr=0.02)
+    losses = [train_step(learner, optimizer, draw(rng)).loss for _ in range(200)]
+    assert np.mean(losses[:10]) > 2
+    assert np.mean(losses[-10:]) < 1
+
+
+def test_parts_of_a_batch_have_the_gradient_of_the_whole() -> None:
+    batch, found = draw(np.random.default_rng(3)), []
+    for parts in (1, 4):
+        learner = model()
+        result = train_step(learner, AdamW(learner.params), batch, accumulate=parts)
+        found.append((result.loss, result.grad_norm))
+    assert found[0] == pytest.approx(found[1], rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"targets": np.zeros((4, 5))}, ShapeError, r"targets: expected shape \(4, 6\)"),
+        ({"targets": np.zeros((4, 6, 1))}, ShapeError, r"targets: expected an array of ids"),
+        ({"inputs": np.zeros((4, 6, 3), int)}, DTypeError, "inputs: expected an array of floats"),
+        ({"mask": np.zeros((4, 6), bool)}, ShapeError, "at least one position"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_refused(
+    change: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    learner, batch = model(), draw(np.random.default_rng(4))._replace(**change)
+    with pytest.raises(error, match=message):
+        train_step(learner, AdamW(learner.params), batch)
