@@ -135,8 +135,8 @@ def _chunks(
     """Carry the state from chunk to chunk, and its cotangent back."""
     hs, pulls = [np.zeros((0, v.shape[1] - 1), v.dtype)], []
     for start in range(0, len(i), how.chunk):
-        parts: Any = (a[start : start + how.chunk] for a in (q, k, v, i, log_f))
-        h, (M, m), pull = _chunk(how, eps, *parts, M, m)
+        parts = [a[start : start + how.chunk] for a in (q, k, v, i, log_f)]
+        h, (M, m), pull = _chunk(how, eps, *parts, M0=M, m0=m)
         hs.append(h)
         pulls.append((slice(start, start + how.chunk), pull))
 
