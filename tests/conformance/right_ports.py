@@ -135,10 +135,10 @@ def _chunks(
     """Carry the state from chunk to chunk, and its cotangent back."""
     hs, pulls = [np.zeros((0, v.shape[1] - 1), v.dtype)], []
     for start in range(0, len(i), how.chunk):
-        parts = (a[start : start + how.chunk] for a in (q, k, v, i, log_f))
-        h, (M, m), pull = _chunk(how, eps, *parts, M, m)
+        t = slice(start, start + how.chunk)
+        h, (M, m), pull = _chunk(how, eps, q[t], k[t], v[t], i[t], log_f[t], M, m)
         hs.append(h)
-        pulls.append((slice(start, start + how.chunk), pull))
+        pulls.append((t, pull))
 
     def backward(dh: Array, dM: Array, dm: Any) -> tuple[Array, ...]:
         found = tuple(np.zeros_like(a) for a in (q, k, v, i, log_f))
