@@ -64,8 +64,9 @@ class ResidualBlock(Recurrent[S]):
         self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
     def init_state(self, batch_size: int) -> S:
-        """Return the empty state of the layer: zeros, and m = −inf."""
-        return self.layer.init_state(batch_size)
+        """Return the empty state of the layer, with the batch first: zeros, and m = −inf."""
+        state: S = self.layer.inner_state(self.layer.init_state(batch_size))
+        return state
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for an unreachable state."""

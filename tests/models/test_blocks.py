@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import numpy_xlstm
 from numpy_xlstm import (
     mLSTMBlock,
     mLSTMLayer,
@@ -196,6 +197,21 @@ def test_the_state_holds_the_last_inputs_of_the_convolution(kernel: int, steps: 
     _, state = layer(draw())
     assert state.conv is not None
     np.testing.assert_array_equal(state.conv, draw()[:, T - steps :])
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_a_residual_block_of_a_layer_with_its_own_layout_of_states(name: str) -> None:
+    rng = np.random.default_rng(0)
+    layer = getattr(numpy_xlstm, name)(4, 4, 2, rng=rng)
+    block = ResidualBlock(layer, LayerNorm(4))
+    x = rng.standard_normal((3, 5, 4))
+    y, after, _ = block.forward(x, None)
+    normed, _ = block.norm.forward(x)
+    expected, last = layer(normed)
+    np.testing.assert_allclose(y, x + expected, rtol=0, atol=1e-14)
+    for (_, a), (_, b) in zip(leaves("", after), leaves("", layer.inner_state(last)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-14)
+    assert numpy_xlstm.gradcheck(block, x, rng=0).passed
 
 
 def test_parts_of_blocks_and_stacks_that_do_not_fit() -> None:
