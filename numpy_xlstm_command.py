@@ -11,7 +11,7 @@ from typing import Any
 
 def main() -> int:
     """Import and run the command line, and return its exit code."""
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(signal.SIGINT) or signal.default_int_handler
     if handler is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
     from numpy_xlstm.cli import main as run
@@ -20,7 +20,8 @@ def main() -> int:
     try:
         return run()
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+        if handler is not signal.SIG_IGN:
+            signal.signal(signal.SIGINT, _leave)
 
 
 def _leave(number: int, frame: Any) -> None:

@@ -73,7 +73,7 @@ def _explained_options(init: Callable[..., None]) -> Callable[..., None]:
             init(self, *args, **options)
         except TypeError as error:
             for name in options.keys() & SENTENCES:
-                if str(error).endswith(f"unexpected keyword argument {name!r}"):
+                if f"unexpected keyword argument {name!r}" in str(error):
                     raise TypeError(explained(error, name)) from None
             raise
 

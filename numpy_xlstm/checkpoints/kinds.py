@@ -1,6 +1,7 @@
 """The kinds of models in checkpoints of this package, and their configurations."""
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,5 +107,7 @@ KINDS = {
 
 def kind_of(name: Any) -> Kind:
     """Return the kind with this name, or raise :class:`CheckpointError`."""
+    if name == "SmallModel":
+        import_module("numpy_xlstm.experiments.models")  # which adds its kind
     choice(KINDS)("kind", name)
     return KINDS[name]

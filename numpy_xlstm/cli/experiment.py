@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -106,6 +107,11 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
         if kept is not None:
             kept.save()
         if ranks.total(interrupted(), comm):
+            again = "not saved; --out DIR would save it"
+            if kept is not None:
+                folder = shlex.quote(str(kept.directory))
+                again = f"resume with numpy-xlstm experiment --resume {folder}"
+            display.say(f"interrupted after step {state.step}; {again}")
             return 130
     found = trials.result(experiment, chosen, state, curriculum, comm)
     for name, error in found["errors"].items():

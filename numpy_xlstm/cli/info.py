@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         "files": _files(found),
         "dtype": ", ".join(sorted({stored.dtype for stored in found.stored.values()})),
         "parameters": f"{sum(stored.size for stored in found.stored.values()):,}",
-        **_training(found.training or {}),
+        **_training(found.training or {}, type(found.model).__name__),
         "ids": _special(found),
         "tokenizer": _tokenizer(found),
     }
@@ -45,12 +45,13 @@ def _files(found: Pretrained) -> str:
     return f"{len(paths)}, {size:,} bytes"
 
 
-def _training(training: Mapping[str, Any]) -> dict[str, str]:
+def _training(training: Mapping[str, Any], kind: str) -> dict[str, str]:
     """Return the progress of the training, from a checkpoint of this package."""
     facts = {name: f"{training[name]:,}" for name in ("step", "tokens") if name in training}
     if validations := training.get("validations"):
-        step, bits = validations[-1]
-        facts["validation"] = f"{bits:.3f} bits/char after step {step:,}"
+        step, error = validations[-1]
+        unit = "" if kind == "SmallModel" else " bits/char"  # that of an experiment
+        facts["validation"] = f"{error:.3f}{unit} after step {step:,}"
     return facts
 
 

@@ -156,7 +156,10 @@ def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokeniz
     if name is None:
         tokenizer = None if found is None else found.load_tokenizer()
         if tokenizer is None:
-            raise OptionError("tokenizer: expected a tokenizer.json, because --from has none")
+            raise OptionError(
+                "tokenizer: expected characters, bytes or a tokenizer.json, because the model "
+                "of --from has none"
+            )
         return tokenizer
     if name in ("characters", "bytes"):
         return None if name == "characters" else generation.ByteTokenizer()

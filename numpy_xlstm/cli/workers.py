@@ -20,8 +20,11 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
     The function is one of a module. Ctrl-C reaches only this process. When the context is left, the
     processes end, whatever they are doing.
     """
-    before = active_children()
     count = min(MOST, num_cores(), len(parts))
+    if count < 2:
+        yield map(function, parts)
+        return
+    before = active_children()
     pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
     try:
         with _interrupts_held():  # which the processes inherit

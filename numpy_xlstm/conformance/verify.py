@@ -244,7 +244,7 @@ def verdict(case: Case, port: Port) -> Verdict:
     results, note = _called(port, case)
     written = _written(case, given)
     case.inputs.update({name: given[name] for name in written})
-    if "read-only" in note:  # run again with writable copies to find the input
+    if note and "read-only" in note:  # run again with writable copies to find the input
         content = Content(copied(given), case.expected, case.bounds)
         own = replace(case, content=lambda: content)
         for array in own.inputs.values():
@@ -256,7 +256,7 @@ def verdict(case: Case, port: Port) -> Verdict:
             "expected the port to leave its inputs as they are; it writes into "
             f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
         )
-    if results is None and note == SKIPPED and not written:
+    if note is None and not written:
         return Verdict(case, excused=SKIPPED)
     kinds = {a.dtype.name for a in (results or {}).values() if isinstance(a, np.ndarray)}
     if not note and kinds and kinds <= {*PRECISIONS} - {case.dtype}:
@@ -269,15 +269,15 @@ def verdict(case: Case, port: Port) -> Verdict:
     return Verdict(case, tuple(compare(case, results or {})), results)
 
 
-def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str]:
-    """Return copies of the results of a port, or None and a note with the reason."""
+def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return copies of the results of a port, or None and why; not why if it has no such case."""
     try:
         results = port(case)
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
             raise PortError(f"expected a mapping of results; got {results!r:.80}")
         return copied(results), ""
     except UnsupportedError:
-        return None, SKIPPED
+        return None, None
     except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
         return None, " ".join(note.split())

@@ -40,7 +40,7 @@ class Experiment(NamedTuple):
     """Largest error of a validation at which the training ends early."""
     batch: int = 64
     metric: str = "accuracy"
-    """The result: the rescaled accuracy, "squared error" or "bits per character"."""
+    """The result: the rescaled accuracy, "squared error" or "bits per byte"."""
     held_out: Callable[..., Batch] | None = None
     """The task of validation and test, if it is another one."""
     models: Collection[str] = tuple(MODELS)
@@ -111,7 +111,7 @@ EXPERIMENTS = {
         metric="squared error",
     ),
     "ablation": Experiment(
-        "each change from LSTM to xLSTM improves a model of a text",
+        "the changes from LSTM to xLSTM, one after the other, in a model of a text",
         part_of_text(True),
         256,
         train=(128, 128),
@@ -121,7 +121,7 @@ EXPERIMENTS = {
         batch=16,
         steps=250,
         solved=0.0,
-        metric="bits per character",
+        metric="bits per byte",
         held_out=part_of_text(False),
         models=tuple(ABLATION),
     ),

@@ -160,8 +160,8 @@ def build_model(
     >>> [build_model(name, 3).num_parameters for name in ("slstm", "mlstm", "lstm")]
     [116672, 56132, 117323]
     """
-    check_choice("model", name, BODIES)
-    body = BODIES[name] if vocabulary is not None else POINT_MODELS[name]
+    bodies = POINT_MODELS if vocabulary is None else BODIES
+    body = bodies[check_choice("model", name, tuple(bodies))]
     rng = np.random.default_rng() if rng is None else rng
     return SmallModel(name, vocabulary, body(dtype=dtype, rng=rng), rng=rng)
 

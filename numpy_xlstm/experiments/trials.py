@@ -38,7 +38,7 @@ VALIDATION, TEST = 1_000_000_001, 1_000_000_002
 ROWS = 64
 """Number of sequences that a validation computes at a time."""
 
-SCALES = {"squared error": 1.0, "bits per character": math.log(2)}
+SCALES = {"squared error": 1.0, "bits per byte": math.log(2)}
 """Units of losses."""
 
 OFFICIAL = official_decay()

@@ -15,6 +15,7 @@ from numpy_xlstm.models.language_model import check_recompute
 from numpy_xlstm.numerics import (
     Array,
     check_above_zero,
+    check_array,
     check_bool,
     check_generator,
     check_has,
@@ -227,7 +228,10 @@ def _check_batch(batch: Any) -> None:
         points = name == "inputs" and getattr(array, "ndim", 2) == 3
         if not isinstance(array, np.ndarray) or array.ndim != 2 + points:
             got = getattr(array, "shape", type(array).__name__)
-            raise ShapeError(f"{name}: expected an array of ids (B, T); got {got}")
+            expected = (
+                "ids (B, T) or floats (B, T, D)" if name == "inputs" else "ids or floats (B, T)"
+            )
+            raise ShapeError(f"{name}: expected an array of {expected}; got {got}")
         values = points or (name == "targets" and array.dtype.kind == "f")
         if array.dtype.kind not in ("f" if values else "iu"):
             expected = "floats" if values else "integers"
@@ -235,6 +239,8 @@ def _check_batch(batch: Any) -> None:
         if array.shape[:2] != batch.inputs.shape[:2]:
             expected = str(batch.inputs.shape[:2])
             raise ShapeError(f"{name}: expected shape {expected}; got {array.shape}")
+        if values:
+            check_array(name, array, array.shape)
     if batch.mask is not None:
         check_mask(batch.mask, batch.targets.shape)
     if batch.num_targets == 0:
@@ -245,6 +251,9 @@ def _check_batch(batch: Any) -> None:
 def loss_and_gradient(y: Array, batch: Batch, share: float = 1.0) -> tuple[float, Array]:
     """Return the mean loss of a model's outputs, and ``share`` times its gradient."""
     if batch.targets.dtype.kind == "f":
+        if y.shape != (*batch.targets.shape, 1):
+            expected = f"floats need a model with outputs (B, T, 1); got outputs {y.shape}"
+            raise ShapeError(f"targets: {expected}")
         loss, errors = squared_error(y, batch.targets, mask=batch.mask)
         return float(loss), squared_error_backward(share, errors)
     loss, probabilities = softmax_cross_entropy(y, batch.targets, mask=batch.mask)

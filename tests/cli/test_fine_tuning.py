@@ -58,7 +58,10 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     save_pretrained(model, place, format=kind, tokenizer=tokenizer)
     if kind != "npz":
         said = refused(capsys, "train", "--from", place, "--text", text, *SMALL)
-        assert said == "--tokenizer: expected a tokenizer.json, because --from has none"
+        assert said == (
+            "--tokenizer: expected characters, bytes or a tokenizer.json, because the model of "
+            "--from has none"
+        )
         tokenizer_file(Path(place))
     assert main(["train", "--from", place, "--text", text, *SMALL, "--out", "run"]) == 0
     out, err = capsys.readouterr()

@@ -42,7 +42,8 @@ TITLES = {
 """Names of the files, and their titles on the page of known mistakes."""
 
 CONVENTIONS = {
-    "fizo": "as when the weights that xlstm 2.0.6 calls fgate and igate are used for the gates of these names",
+    "fizo": "as when the weights that xlstm 2.0.6 calls fgate and igate are used for the gates "
+    "of these names",
     "iofz": "which is that of ONNX",
     "izfo": "which is that of TensorFlow 1",
 }

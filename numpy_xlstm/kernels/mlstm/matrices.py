@@ -5,7 +5,7 @@ of one head, a function is replaced by the loops below it. Derived in
 ``docs/derivations/mlstm-forms.md``.
 """
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def _products(a: Array, b: Array, w: Array) -> Array:
     return out
 
 
-@cache
+@lru_cache(maxsize=8)
 def below_diagonal(L: int) -> Array:
     """Return a mask of the entries below the diagonal of a matrix."""
     return np.tri(L, k=-1, dtype=bool)

@@ -58,8 +58,8 @@ class Cache(NamedTuple):
     f: Array
     options: tuple[Any, ...]  # eps, forget_gate and input_gate
     live: Array | None  # False in padding, (N, T); None if there is none
-    qn: Array  # (N, T)
-    ms: Any  # m, (N, T); like past, None with a sigmoid input gate
+    qn: Any  # (N, T); like ms and past, None with a sigmoid input gate
+    ms: Any  # m, (N, T)
     past: Any  # where log f + m₋ is the maximum or ties
     form: Any
 
@@ -75,6 +75,7 @@ def run(
     wide = np.result_type(i, np.float64)
     log_i, log_f = log_gate(i, input_gate).astype(wide), log_gate(f, forget_gate).astype(wide)
     live: Any = None
+    qn: Any = None
     ms: Any = None
     past: Any = None
     k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
@@ -87,8 +88,9 @@ def run(
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
-    qn, after = h[..., -1].copy(), mLSTMState(C_after, None, None)
+    after = mLSTMState(C_after, None, None)
     if n is not None:
+        qn = h[..., -1].copy()
         h = h[..., :-1] / denominator(qn, ms, eps)[0][..., None]  # [mlstm.13]
         m = (ms[:, -1] if T else m).copy()
         after = mLSTMState(C_after[..., :-1].copy(), C_after[..., -1].copy(), m)
