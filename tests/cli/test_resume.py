@@ -150,7 +150,7 @@ def test_ctrl_c_saves_and_the_run_goes_on_to_the_same_end_and_sample(
 def untimed(out: str) -> tuple[list[str], str]:
     """The results in bits per character, and the sample."""
     table, _, sample = out.partition("sample:")
-    rows = [" ".join(line.split()) for line in table.splitlines() if "bits/char" in line]
+    rows = [" ".join(line.split()) for line in table.splitlines() if "bits/char │" in line]
     assert len(rows) == 3
     return rows, sample
 

@@ -68,9 +68,9 @@ WRONG = {
     "a floor that overflows": [
         ("return fmin(fmax(m, -most), most)", "return most < 0 ? most : m"),
     ],
-    "m is a constant": [("REAL dm = *ds.m - i * di - f * df;", "REAL dm = 0;")],
+    "m is a constant": [("*ds.m - f * df;", "0 * f;"), ("*ds.m - i * di :", "0 * i :")],
     "the floor is a constant": [("*ds.m += S * (floor_ / den);", "(void)S;")],
-    "ties go to i": [("A < log_i ?", "A <= log_i ?"), ("A >= log_i ?", "A > log_i ?")],
+    "ties go to i": [("int past = A >= log_i;", "int past = A > log_i;")],
     "kinks go to the floor": [("fabs(qn) >= floor_", "fabs(qn) > floor_")],
     "n is not read by the query's gradient": [("dq / den + dqn * u.n[a]", "dq / den")],
     "padding is run": [(OF_ROWS, OF_ROWS.replace("(size_t)lengths[b]", "T"))],
