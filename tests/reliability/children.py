@@ -71,7 +71,10 @@ def ask(function: Callable[..., Any], *args: Any, limit: float = LIMIT) -> Answe
 
 
 def _begin(function: Callable[..., Any], *args: Any) -> None:
+    from numpy_xlstm.cli import curves
+
     os.environ["NUMPY_XLSTM_COMPILED"] = "0"  # the memory of a compiler is not that of a file
+    curves.save_loss_picture = lambda *_: None  # nor is matplotlib's, which also takes long
     function(*args)
 
 
@@ -84,9 +87,8 @@ def _answer(pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...
 
 def silent(argv: list[str], output: Path | None = None) -> None:
     """Run the command line without pictures; its output goes to a file or is discarded."""
-    from numpy_xlstm.cli import curves, main
+    from numpy_xlstm.cli import main
 
-    curves.save_loss_picture = lambda *_: None  # matplotlib takes half a second
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     descriptor = os.open(output or os.devnull, flags, 0o666)
     os.dup2(descriptor, 1)
