@@ -95,6 +95,15 @@ def _recall(pairs: int, steps: int) -> Experiment:
 
 EXPERIMENTS = {
     "parity": _of("parity", "sLSTM and LSTM track a state over any length, mLSTM does not"),
+    "parity-official": _of(
+        "parity",
+        "parity by the recipe of the official repository, all lengths from the first step",
+        first=40,
+        lr=1e-3,
+        batch=256,
+        steps=20_000,
+        minutes=90.0,
+    ),
     "recall-64-4": _recall(4, 1500),
     "recall-128-8": _recall(8, 2000),
     "nearest-neighbour": _of(

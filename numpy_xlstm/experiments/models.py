@@ -92,8 +92,11 @@ FIXED_GATES = {
     "fixed-gates": ("igate", "fgate"),
     "fixed-input-gate": ("igate",),
     "fixed-forget-gate": ("fgate",),
+    "forget-bias": ("igate", "fgate.weight"),
+    "gate-biases": ("igate.weight", "fgate.weight"),
+    "input-bias": ("igate.weight",),
 }
-"""Models with matrix memory, and the gates that do not depend on the input."""
+"""Models with matrix memory, and the parameters of their gates that are not trained."""
 
 ABLATION |= dict.fromkeys(FIXED_GATES, ABLATION["matrix-memory"])
 BODIES = MODELS | ABLATION
@@ -104,8 +107,8 @@ class SmallModel(LanguageModel):
 
     Embedding and head are those of the official model around blocks, and as in PyTorch around
     layers. Without a vocabulary, the inputs are points with values, (B, T, 3), the outputs are
-    values, (B, T, 1), and a linear map takes the place of the embedding. The gates in ``fixed``
-    keep their initial biases, and their weights stay 0.
+    values, (B, T, 1), and a linear map takes the place of the embedding. Parameters whose
+    names contain one of ``fixed`` are not trained: weights of gates stay 0.
     """
 
     def __init__(self, name: str, vocabulary: int | None, body: Recurrent, **known: Any) -> None:
@@ -132,7 +135,7 @@ class SmallModel(LanguageModel):
         """Compute the backward without checks."""
         _, dstate0, grads = super().compute_backward(dy, cache, dstate)
         for name, grad in grads.items():
-            if any(f".{gate}." in name for gate in self.fixed):
+            if any(f".mlstm_cell.{part}" in name for part in self.fixed):
                 grad[...] = 0
         return None, dstate0, grads
 

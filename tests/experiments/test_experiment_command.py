@@ -133,13 +133,23 @@ def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
     assert np.array_equal(loaded(x)[0], model(x)[0])
 
 
-def test_fixed_gates_do_not_learn() -> None:
+@pytest.mark.parametrize(
+    ("model", "parts"),
+    [("fixed-input-gate", ["igate"]), ("gate-biases", ["igate.weight", "fgate.weight"])],
+)
+def test_fixed_gates_do_not_learn(model: str, parts: list[str]) -> None:
+    """The gates of the mLSTM blocks alone: the sLSTM block has all its gradients."""
     experiment = EXPERIMENTS["ablation"]._replace(batch=2, train=(9, 9), test=(9, 9))
-    state, curriculum = trials.begin(experiment, "fixed-input-gate", 0)
+    state, curriculum = trials.begin(experiment, model, 0)
+    fixed = {n for n in state.model.params if any(f"mlstm_cell.{part}" in n for part in parts)}
     before = {name: array.copy() for name, array in state.model.params.items()}
     next(trials.trial(experiment, state, curriculum, 3))
     same = {n for n, array in state.model.params.items() if np.array_equal(array, before[n])}
-    assert same == {n for n in before if "igate" in n and "mlstm" in n}
+    y, cache = state.model.forward(np.arange(18).reshape(2, 9))[::2]
+    dy = np.random.default_rng(1).normal(size=y.shape).astype(y.dtype)
+    _, _, grads = state.model.backward(dy, cache)
+    unused = {n for n, grad in grads.items() if not grad.any()}
+    assert same == unused == fixed
 
 
 def main_of_small_ones(argv: list[str]) -> int:
