@@ -53,14 +53,19 @@ def chunkwise(*sizes: int) -> Work:
 
 
 def slstm_steps(H: int, steps: int) -> Work:
-    """Set up a layer that is called once per step."""
+    """Set up products and the decode-step kernel of a layer with one head, called once per step."""
+    from numpy_xlstm.kernels.slstm import slstm_step
+
     x, cell = draw(1, 1, H), make_layer("sLSTM", H, 1)
+    W, R, b = (cell.params[name] for name in "WRb")
+    weight, u = np.concatenate((W, R[0]), axis=1).T.copy(), x[:, 0]
 
     def work() -> Any:
         state = cell.init_state(1)
         for _ in range(steps):
-            y, state = cell(x, state)
-        return y
+            gates = np.concatenate((u, state.h), axis=1) @ weight + b
+            state = slstm_step(gates.reshape(4, 1, H), state)
+        return state.h[:, None]
 
     return work
 

@@ -25,6 +25,8 @@ _marked: list[tuple[Callable[..., Any], Callable[..., Any], bool]] = []
 
 _registering = Lock()
 
+COMPILED_DTYPES = {np.dtype(np.float32), np.dtype(np.float64)}
+
 
 def pointwise(function: Function) -> Function:
     """Mark a function of numbers, which compiled kernels inline."""
@@ -34,11 +36,14 @@ def pointwise(function: Function) -> Function:
 
 def kernel(function: Function) -> Function:
     """Compile a loop over float32 or float64 arrays at its first call."""
+    dispatcher: Callable[..., Any] | None = None
 
     @wraps(function)
     def run(*args: Any) -> Any:
-        with _registering:
-            dispatcher = _dispatcher(function)
+        nonlocal dispatcher
+        if dispatcher is None:
+            with _registering:
+                dispatcher = _dispatcher(function)
         return dispatcher(*args)
 
     _marked.append((run, function, False))
@@ -59,9 +64,16 @@ def compiled(dtype: Any = np.float64) -> bool:
     """Return whether kernels for this dtype are compiled.
 
     Those for float32 and float64 are compiled if numba is installed and supports this NumPy.
-    The environment variable ``NUMPY_XLSTM_COMPILED=0`` disables compilation.
+    The environment variable ``NUMPY_XLSTM_COMPILED=0`` disables compilation. It is read once, at
+    the first call.
     """
-    if dtype not in (np.float32, np.float64) or os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
+    return np.dtype(dtype) in COMPILED_DTYPES and compiles()
+
+
+@cache
+def compiles() -> bool:
+    """Return whether kernels are compiled in this process."""
+    if os.environ.get("NUMPY_XLSTM_COMPILED") == "0":
         return False
     try:
         from numba import config

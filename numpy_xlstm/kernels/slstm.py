@@ -12,7 +12,9 @@ from numpy_xlstm.cells.gates import KINDS, check_memory, log_gate, underflows
 from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.functions import (
+    compiled,
     exp,
+    kernel,
     log_sigmoid,
     maximum,
     pointwise,
@@ -118,6 +120,31 @@ def without_empty(i_pre: Array, f_pre: Array, n: Array, m: Array, forget_gate: s
     """Return m, replaced by −inf where n₋ = 0 and the step would underflow  [stab.4]."""
     lost = (n == 0) & underflows(i_pre - (log_gate(f_pre, forget_gate) + m))
     return np.where(lost, -np.inf, m)
+
+
+@kernel
+def units_step(gates: Any, memory: Any, h: Any, after: Any) -> None:
+    """Take one step for each unit of each row, with a sigmoid forget gate."""
+    (i_pre, f_pre, z_pre, o_pre), (c, n, m), (c_after, n_after, m_after) = gates, memory, after
+    for j in range(h.size):
+        now, before = (i_pre[j], f_pre[j], z_pre[j], o_pre[j]), (c[j], n[j], m[j])
+        h[j], c_after[j], n_after[j], m_after[j] = step(now, before, (False,))
+
+
+def slstm_step(gates: Array, state: sLSTMState) -> sLSTMState:
+    """Take one step without a cache, with a sigmoid forget gate.
+
+    ``gates`` are the pre-activations, R h included, (4, B, H).
+    """
+    _, c, n, m = state
+    if not n.all():
+        m = without_empty(gates[0], gates[1], n, m, "sigmoid")
+    if not compiled(gates.dtype):
+        return sLSTMState(*step(gates, (c, n, m), (False,)))
+    after = sLSTMState(*np.empty((4, *m.shape), m.dtype))
+    h, *memory = (array.reshape(-1) for array in after)
+    units_step(tuple(gates.reshape(4, -1)), (c.ravel(), n.ravel(), m.ravel()), h, tuple(memory))
+    return after
 
 
 @own_error_state

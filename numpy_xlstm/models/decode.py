@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from numpy_xlstm.cells.mlstm import EPS, mLSTMState
-from numpy_xlstm.cells.slstm import sLSTMState
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.kernels import silu, slstm
+from numpy_xlstm.kernels import silu
 from numpy_xlstm.kernels.headwise import join_blocks
 from numpy_xlstm.kernels.mlstm.step import mlstm_step
 from numpy_xlstm.kernels.norms import normalise
+from numpy_xlstm.kernels.slstm import slstm_step
 from numpy_xlstm.layers import ACTIVATIONS, CausalConv1d, HeadwiseLinear, Linear
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.norms import Norm
@@ -191,17 +191,15 @@ def _(layer: sLSTMLayer) -> Step:
     W = each.reshape(NH, 3 * DH, 4 * DH)
 
     def step(x: Array, state: sLSTMBlockState) -> tuple[Array, sLSTMBlockState]:
-        (h, c, n, m), conv_state, active = state.slstm, None, x
+        conv_state, active = None, x
         if conv is not None:
             convolved, conv_state = conv(x, state.conv)
             active = silu.forward(convolved)[0]
-        seen = [a.reshape(-1, NH, DH) for a in (active, x, h)]
+        seen = [a.reshape(-1, NH, DH) for a in (active, x, state.slstm.h)]
         pre = np.concatenate(seen, axis=-1).swapaxes(0, 1) @ W
         pre = pre.reshape(NH, -1, 4, DH).transpose(2, 1, 0, 3).reshape(4, *x.shape)
-        i_pre, f_pre, z_pre, o_pre = pre + b
-        m = slstm.without_empty(i_pre, f_pre, n, m, "sigmoid")
-        h, c, n, m = slstm.step((i_pre, f_pre, z_pre, o_pre), (c, n, m), (False,))
-        return norm(h), sLSTMBlockState(conv_state, sLSTMState(h, c, n, m))
+        memory = slstm_step(pre + b, state.slstm)
+        return norm(memory.h), sLSTMBlockState(conv_state, memory)
 
     return step
 

@@ -20,7 +20,7 @@ from numpy_xlstm import (
     xLSTMLMModel,
     xLSTMLMModelConfig,
 )
-from numpy_xlstm.kernels import compiled
+from numpy_xlstm.kernels import compiled, functions
 
 B, D = 2, 8
 LAYERS: dict[str, Any] = {
@@ -81,7 +81,7 @@ CALLS_PER_STEP = {"LSTM": 27, "GRU": 26, "RNN": 14, "sLSTM": 34, "mLSTM": 31}
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_calls_per_step(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMPY_XLSTM_COMPILED", "0")
+    monkeypatch.setattr(functions, "compiles", lambda: False)
     layer = LAYERS[kind]()
     some, more = (calls(both_ways(layer, T)) for T in (8, 24))
     assert 0 < (more - some) / 16 <= CALLS_PER_STEP[kind]
@@ -107,7 +107,7 @@ def test_bytes_that_are_kept_per_step(kind: str) -> None:
 
 
 def test_calls_of_a_language_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NUMPY_XLSTM_COMPILED", "0")
+    monkeypatch.setattr(functions, "compiles", lambda: False)
     config = xLSTMLMModelConfig(
         mlstm_block=mLSTMBlockConfig(),
         slstm_block=sLSTMBlockConfig(),
