@@ -11,7 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.checkpoints.metadata import COUNT, SECONDS, each, number, optional, record
+from numpy_xlstm.checkpoints.metadata import (
+    COUNT,
+    SECONDS,
+    choice,
+    each,
+    number,
+    optional,
+    record,
+)
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli.arguments import facts, flags, natural, positive, whole
 from numpy_xlstm.cli.curves import smoothed
@@ -20,7 +28,7 @@ from numpy_xlstm.disk import replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
-from numpy_xlstm.experiments.models import ABLATION, MODELS
+from numpy_xlstm.experiments.models import ABLATION, BODIES, MODELS
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 
@@ -49,7 +57,15 @@ OPTIONS: dict[str, tuple[Any, Any, str]] = {
 }
 """Kind, default and help of each option, as for :func:`facts`."""
 
-CHOSEN = ("name", "model", "seed", "steps", "minutes")
+TRIAL = record(
+    {
+        "name": choice(EXPERIMENTS),
+        "model": choice(BODIES),
+        "seed": COUNT,
+        "steps": COUNT,
+        "minutes": optional(SECONDS),
+    }
+)
 """Options that a run stores."""
 
 CURRICULUM = record({"longest": COUNT, "losses": each(number()), "grown": each(COUNT)})
@@ -135,8 +151,9 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
         raise OptionError(f"NAME: expected one of {', '.join(EXPERIMENTS)}, or --list; got none")
     experiment = catalogue.find(given["name"])
     model = next(iter(experiment.models))
-    chosen: dict[str, Any] = {"model": model, "seed": 0, "steps": experiment.steps}
-    chosen = dict.fromkeys(CHOSEN) | chosen | {n: given[n] for n in CHOSEN if n in given}
+    chosen: dict[str, Any] = {"name": given["name"], "model": model, "seed": 0}
+    chosen |= {"steps": experiment.steps, "minutes": None}
+    chosen |= {name: value for name, value in given.items() if name in chosen}
     catalogue.known("--model", chosen["model"], experiment.models)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
@@ -155,11 +172,10 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
         )
     kept = Run.resume(given["resume"], decays=trials.decays, comm=comm)
     chosen, curriculum = (kept.notes.get(name) for name in ("experiment", "curriculum"))
-    if not isinstance(chosen, dict) or chosen.keys() != set(CHOSEN):
+    if chosen is None:
         raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")
+    TRIAL("training.notes.experiment", chosen)
     CURRICULUM("training.notes.curriculum", curriculum)
-    optional(SECONDS)("training.notes.experiment.minutes", chosen["minutes"])
-    COUNT("training.notes.experiment.steps", chosen["steps"])
     if given.get("name", chosen["name"]) != chosen["name"]:
         raise OptionError(
             f"--resume: expected a trial of {given['name']}; got one of {chosen['name']} in "

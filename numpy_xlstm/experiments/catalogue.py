@@ -9,7 +9,7 @@ import numpy as np
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.experiments.models import ABLATION, MODELS
 from numpy_xlstm.experiments.tasks import TASKS, Length
-from numpy_xlstm.numerics import did_you_mean
+from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.training import Batch, default_text, random_windows, split_text
 
 
@@ -48,20 +48,22 @@ class Experiment(NamedTuple):
     """Time that a run of any model takes at most on two cores."""
 
 
-def windows(text: bytes, rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Return random windows of a text, ``length[1]`` bytes each, and the next bytes as targets."""
-    return next(random_windows(np.frombuffer(text, np.uint8).astype(int), batch, length[1], rng))
-
-
 def part_of_text(training: bool) -> Callable[..., Batch]:
-    """Return the task of the default text: its first nine tenths for training, or the rest."""
+    """Return the task of the default text: its first nine tenths for training, or the rest.
+
+    A batch has random windows of ``length[1]`` bytes each, and the next bytes as targets.
+    """
 
     @cache
-    def part() -> bytes:
+    def part() -> Array:
         split = split_text(default_text(), 128)
-        return (split.train if training else split.validation).encode()
+        text = split.train if training else split.validation
+        return np.frombuffer(text.encode(), np.uint8).astype(int)
 
-    return lambda rng, batch, length: windows(part(), rng, batch, length)
+    def windows(rng: np.random.Generator, batch: int, length: Length) -> Batch:
+        return next(random_windows(part(), batch, length[1], rng))
+
+    return windows
 
 
 def _of(name: str, shows: str, **recipe: Any) -> Experiment:

@@ -221,3 +221,20 @@ def test_the_folder_of_another_training_is_not_resumed(
     del run
     assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
     assert "expected an experiment; got another training" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("name", "juggling"), ("model", "gpt"), ("seed", -1), ("steps", "many"), ("minutes", -2)],
+)
+def test_damaged_notes(
+    part: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state, curriculum = trials.begin(EXPERIMENTS["parity"], "lstm", 0)
+    chosen = {"name": "parity", "model": "lstm", "seed": 0, "steps": 3, "minutes": None}
+    notes = {"experiment": chosen | {part: value}, "curriculum": curriculum}
+    Run.begin(tmp_path / "run", state, notes=notes).save()
+    assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert f"training.notes.experiment.{part}: expected" in lines[0]

@@ -103,7 +103,7 @@ def test_every_activation(act_fn: str) -> None:
 @pytest.mark.parametrize("name", ["slstm-only", "mixed", "large-single"])
 @pytest.mark.parametrize("gate", [-800.0, 800.0])
 def test_gates_far_from_zero(name: str, gate: float) -> None:
-    """Large pre-activations, for which e^x overflows or underflows, also with empty entries in an sLSTM."""
+    """Large pre-activations, for which e^x overflows or underflows, also with empty entries."""
     model = model_of(name)
     for key, array in model.params.items():
         if "gate" in key and "bias" in key:
