@@ -20,6 +20,7 @@ from numpy_xlstm.cli import options as command
 from numpy_xlstm.cli.arguments import checkpoint, flags
 from numpy_xlstm.cli.model import build, describe, open_language_model
 from numpy_xlstm.errors import CheckpointError, DivergenceError, OptionError, ShapeError, TextError
+from numpy_xlstm.models import BlockStack
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 from numpy_xlstm.training.run import PICTURE
@@ -106,7 +107,7 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, str
     rng = np.random.default_rng(options.seed)
     model = build(options, split.tokenizer.size, rng, found)
     recipe: Any = {"lr": options.lr, "weight_decay": options.weight_decay}
-    if options.model != "cell":
+    if isinstance(model.body, BlockStack):
         recipe |= {"betas": (0.9, 0.95), "eps": 1e-5}  # as in the official training of xLSTM
     optimizer = training.AdamW(model.params, decays=training.decay_rule(model), **recipe)
     state, run = TrainingState(model, optimizer, rng), None

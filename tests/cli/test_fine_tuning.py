@@ -68,6 +68,7 @@ def test_a_model_of_each_package(kind: str, text: str, capsys: pytest.CaptureFix
     assert "fine-tuned model" in out
     assert f"{type(model).__name__} of {place}, {model.num_parameters:,} parameters" in err
     tuned = load_checkpoint("run/checkpoint.npz")
+    assert tuned.training["optimizer"]["betas"] == [0.9, 0.95]
     assert type(tuned.tokenizer) is type(tokenizer) or kind != "npz"
     assert tuned.model.dtype == model.dtype
     assert tuned.model.special_tokens == model.special_tokens
@@ -109,6 +110,9 @@ def test_a_run_where_a_checkpoint_is_read(text: str, capsys: pytest.CaptureFixtu
         results.append(capsys.readouterr().out)
     assert results[0] == results[1]
     assert main(["convert", "run", "model.safetensors"]) == 0
+    assert main(["train", "--from", "run", text, *SMALL, "--out", "tuned"]) == 0
+    assert load_checkpoint("tuned/checkpoint.npz").training["optimizer"]["betas"] == [0.9, 0.999]
+    capsys.readouterr()
     said = refused(capsys, "generate", "run")
     assert said.startswith("generate: expected --prompt with a text to continue, or --ids; got nei")
 
