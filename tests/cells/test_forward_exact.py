@@ -3,7 +3,7 @@
 With ordinary gates the error is a few roundings, at most 1e-13. With pre-activations up to ±300,
 the exponents log f + m − m′ are differences of numbers as large as 300·T, each rounded to half a
 unit in the last place. The error of an exponent is the relative error of its power.
-See "What a float stabiliser costs" in docs/derivations/stabiliser.md.
+See "What a float stabiliser costs" in docs/derivations/stabiliser-practice.md.
 """
 
 from typing import Any
