@@ -206,7 +206,7 @@ def draw_reading() -> None:
 
 
 def draw_decay_matrix() -> None:
-    """The matrix D of the parallel form, of a trained mLSTM that reads a sentence."""
+    """The weights of the parallel form, of a trained mLSTM that reads a sentence."""
     model, tokenizer = trained(
         lambda size, rng: LanguageModel(size, 32, mLSTM(32, 64, num_heads=4, rng=rng), rng=rng)
     )
@@ -227,7 +227,7 @@ def draw_decay_matrix() -> None:
         axes.set_yticks(np.arange(T) + 0.5, list(text.replace(" ", "␣")))
         axes.tick_params(axis="y", length=0, labelsize=8, labelcolor=INK)
         axes.set(xlabel="written at step j", ylabel="read at step t", aspect="equal")
-        axes.set_title(f"head {head}: D at its largest is 1 in each row", fontsize=10)
+        axes.set_title(f"head {head}: the largest weight of each row is 1", fontsize=10)
         axes.invert_yaxis()
     figure.colorbar(mesh, ax=figure.axes, pad=0.01, shrink=0.8)
     save(figure, "decay-matrix.svg")

@@ -1,4 +1,4 @@
-"""Training texts: reading, split, windows, and the entropies that counting models reach."""
+"""Training texts: reading, split, windows and entropies."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
