@@ -88,7 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
         return _end("interrupted", 130)
-    except BrokenPipeError:  # as in "| head"; the process would write again at its end
+    except BrokenPipeError:
+        # As in "| head". At its end, Python flushes its streams, which would fail again.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -103,7 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_streams() -> None:
-    """Open closed streams, which other files would take, and print "?" for unknown characters."""
+    """Open closed streams, so that no other file gets their descriptors.
+
+    Characters that a stream cannot encode are printed as "?".
+    """
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("r+", encoding="utf-8"))  # noqa: SIM115

@@ -62,7 +62,8 @@ def show_setup(description: str, model: Any, split: TextSplit) -> None:
     size, per_token = split.tokenizer.size, len(split.train) / len(split.train_ids)
     text = f"tokens: {size:,} distinct, {per_token:.2f} characters each"
     if split.tokenizer.decode(split.validation_ids) != split.validation:
-        text += "; decoding does not restore the text: bits per character are of the encoded part"
+        text += "; decoding does not restore the text: "
+        text += "bits per character refer to the normalised text"
     say(text)
 
 
@@ -119,7 +120,7 @@ def count_display(total: int) -> Iterator[Callable[[], None]]:
 def _console() -> Any:
     """Return a console for standard error, with room for the ^C of the terminal after a bar.
 
-    A line that this made longer than the terminal would be shown twice.
+    Otherwise the ^C could make a line longer than the terminal, which would show it twice.
     """
     from rich.console import Console, ConsoleDimensions
 

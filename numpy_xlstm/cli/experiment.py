@@ -36,19 +36,25 @@ DESCRIPTION = """\
 Train a small model on a task, with sequences that grow while it learns, and test it on other
 sequences, of the trained lengths and of longer ones. The training ends when the task is solved,
 after the steps of the experiment, or after --minutes. Results are accuracies, rescaled so that a
-guess has 0, or squared errors.
+guess has 0, squared errors, or bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
 After any interruption, --resume continues from there, and the result is the same."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two
-processes. Results are the same up to rounding, which can change when a model learns."""
+processes. Results are the same up to rounding, which can change the step at which a model learns
+the task."""
 
 RESULT, CURVE = "result.json", "curve.svg"
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
-    "model": ("NAME", None, f"{', '.join(MODELS)}; of ablation: {', '.join(ABLATION)}"),
+    "model": (
+        "NAME",
+        None,
+        f"{', '.join(MODELS)}; for the experiment ablation: {', '.join(ABLATION)} "
+        "(default: the first)",
+    ),
     "minutes": (positive, None, "time limit"),
     "steps": (natural, None, "number of steps (default: those of the experiment)"),
     "seed": (whole(0), 0, "seed of model and training"),

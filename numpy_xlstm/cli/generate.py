@@ -33,13 +33,13 @@ from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
 Continue a text, or ids, with the model of a checkpoint. The prompt and its continuation are written
-to standard output during generation, ids with commas between them. Generation ends with the end
-token of the checkpoint, or with Ctrl-C."""
+to standard output during generation, ids with commas between them. Generation ends at an end token,
+before a text of --stop, after --max-new-tokens, or with Ctrl-C."""
 
 EPILOG = """\
-The BOS of the checkpoint is inserted before a text if its tokenizer.json requires it, or its
-config.json with force_bos_token_insert. Nothing is inserted before ids. Without a prompt,
-generation starts with the BOS, if there is one."""
+The begin token (BOS) is inserted before a text if --bos-token-id is given, if the tokenizer.json
+requires it, or if the config.json sets force_bos_token_insert. Nothing is inserted before ids.
+Without a prompt, generation starts with the BOS, if there is one."""
 
 OPTIONS: dict[str, tuple[Any, Any, str]] = {
     "max_new_tokens": (whole(0), 500, "largest number of tokens to generate"),

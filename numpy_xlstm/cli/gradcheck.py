@@ -34,7 +34,10 @@ replaced by random numbers. The exit code is 0 only if all checks pass. Ctrl-C e
 early, with the results so far."""
 
 QUICK: dict[str, Any] = {"methods": ("complex", "adjoint"), "max_entries": 0, "directions": 2}
-"""Options for everything: along almost every direction, a mistake in any entry shows."""
+"""Options for a check of everything.
+
+Random directions are enough: a mistake in any entry changes the slope along almost all of them.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         help="checks, such as sLSTM, mLSTM/exp-exp or my_module:MyCell(3, 4) (default: all)",
     )
-    parser.add_argument("--full", action="store_true", help="check everything as if named")
+    parser.add_argument(
+        "--full", action="store_true", help="check everything entry by entry, as with names"
+    )
     parser.add_argument(
         "--input",
         type=_shape,
@@ -54,7 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     parser.add_argument(
-        "--method", choices=METHODS, action="append", help="instead of the above; may be repeated"
+        "--method",
+        choices=METHODS,
+        action="append",
+        help="check only by this method; may be repeated",
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports to FILE")
@@ -99,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _checked(
     arguments: argparse.Namespace, available: dict[str, suite.Case], options: dict[str, Any]
 ) -> Iterator[Iterator[Report]]:
-    """Give the reports in order: of what is named from this process, of everything from several."""
+    """Give the reports in order; a check of everything uses a process for each core."""
     check = partial(_report, arguments.seed, arguments.dtype, options)
     if arguments.names:
         yield map(check, available.values())

@@ -30,8 +30,8 @@ def imported_target(
     Parameters
     ----------
     text : str
-        ``module:name`` of a class, a layer, a PyTorch module or a pair of functions, or a call of a
-        name. The module may be in the working directory.
+        ``module:name`` of a class, a layer, a PyTorch module or a pair of functions, or such a name
+        with arguments, ``module:name(3, 4)``. The module may be in the working directory.
     shapes : sequence of tuples
         Shapes of the inputs. If there are none, the target must have an ``input_size``.
     rng, dtype

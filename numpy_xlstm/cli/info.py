@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the tree, and information about the model and its training."""
-    found = open_pretrained(args.checkpoint, layout="vanilla")  # not used here
+    # The layout is not used here; without one, an ambiguous checkpoint would be refused.
+    found = open_pretrained(args.checkpoint, layout="vanilla")
     facts = {
         "format": found.format,
         "files": _files(found),

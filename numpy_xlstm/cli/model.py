@@ -1,4 +1,4 @@
-"""Model of ``numpy-xlstm train``, built from its options or loaded, and of ``generate``."""
+"""Models of the commands: built from options or loaded for ``train``, loaded for ``generate``."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -21,7 +21,7 @@ def open_language_model(path: Path, layout: str | None = None) -> Pretrained:
     found = open_pretrained(path, layout=layout)
     if not isinstance(found.model, models.LanguageModel):
         kind = type(found.model).__name__
-        raise OptionError(f"checkpoint: expected a language model; {found.path} has one {kind}")
+        raise OptionError(f"checkpoint: expected a language model; got {kind} in {found.path}")
     return found
 
 

@@ -56,13 +56,21 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "embedding_size": (size, {"cell": 64}, "width of a token"),
         "forget_gate": (GATES, {"slstm": "sigmoid", "mlstm": "sigmoid"}, "for sLSTM and mLSTM"),
         "input_gate": (GATES, {"mlstm": "exp"}, "for mLSTM"),
-        "heads": (natural, HEADS, "number of heads; a default is reduced to divide the width"),
-        "config": ("FILE", dict.fromkeys(BLOCKS), "a JSON or YAML file with the official names"),
+        "heads": (
+            natural,
+            HEADS,
+            "number of heads; the default is reduced if it does not divide the width",
+        ),
+        "config": ("FILE", dict.fromkeys(BLOCKS), "JSON or YAML with the official field names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
         "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks, such as 0,2, or all, or none"),
         "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
-        "weight_mode": (("single", "fused"), {"xlstm-large": "single"}, "storage of the matrices"),
+        "weight_mode": (
+            ("single", "fused"),
+            {"xlstm-large": "single"},
+            "single: one matrix per map, fused: joined matrices",
+        ),
     },
     "training": {
         "batch_size": (size, 16, "windows per step"),
@@ -72,13 +80,17 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "warmup": (share, 0.05, "fraction with rising learning rate"),
         "weight_decay": (real(0), DECAYS, "of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
-        "steps": (natural, None, "stop after N steps; alone, a run is reproducible bit for bit"),
+        "steps": (natural, None, "stop after N steps; without --minutes, reproducible bit for bit"),
         "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
         "seed": (whole(0), 0, "seed of all random numbers"),
         "accumulate": (size, 1, "process a batch in N parts, one in memory at a time"),
         "tbptt": (bool, False, "windows continue the previous ones, instead of random windows"),
-        "recompute": (bool, False, "compute residuals again in the backward to save memory"),
-        "validate_every": (natural, None, "every N steps (default: 100 if only --steps, or timed)"),
+        "recompute": (bool, False, "recompute intermediate results in the backward to save memory"),
+        "validate_every": (
+            natural,
+            None,
+            "steps between validations (default: 100 without a time limit, or every 15 seconds)",
+        ),
     },
     "run": {
         "out": ("DIR", None, "write checkpoint.npz, best.npz, log.jsonl and loss.svg to DIR"),
@@ -93,7 +105,7 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
 }
 """Kind, default and help of each option, by group, as for :func:`facts`.
 
-A default that is a mapping has an entry per model or cell; others do not have the option.
+A default that is a mapping has an entry for each model or cell that has the option.
 """
 
 
@@ -152,7 +164,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
 
 
 def _defaults(model: str, kind: str) -> dict[str, Any]:
-    """Return the options of a model and their defaults; a model that is loaded is of one kind."""
+    """Return the options of a model and their defaults; ``FROM`` is the key of a loaded model."""
     values = {}
     for name, default in DEFAULTS.items():
         if not isinstance(default, dict):
@@ -165,7 +177,7 @@ def _defaults(model: str, kind: str) -> dict[str, Any]:
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
-    """Return the options of a resumed run; a given budget, which must not be smaller, replaces."""
+    """Return the options of a resumed run; a given budget replaces its own if it is not smaller."""
     _check_stored(notes)
     budget = {name: given.get(name) for name in ("steps", "minutes")}
     for name, value in budget.items():

@@ -30,19 +30,18 @@ Train a language model on a text: one recurrent cell between embedding and linea
 of the first paper, or the architecture of xLSTM 7B. With --from, a trained model of this package,
 of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text is held
 out. At the end, the bits per character of this part are shown together with its unigram and bigram
-entropy, and a sample is drawn. Ctrl-C ends the training early and still shows both.
+entropy, and a sample is drawn. Ctrl-C ends the training early, with results and sample.
 
 With --out, the complete state of the training is saved every minute and at the end. After any
-interruption, --resume continues from there with the same options; with only --steps, the result is
-the same bit for bit. When resuming, the budget can be increased with --steps or --minutes, the
-learning rate changed with --lr, and a new location of the text given as FILE. The model of the best
-validation is in best.npz."""
+interruption, --resume continues from there with the same options; without a time limit, the result
+is bit for bit that of an uninterrupted training. When resuming, the budget can be increased with
+--steps or --minutes, the learning rate changed with --lr, and a new location of the text given as
+FILE. The model of the best validation is in best.npz."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two cores, or
 between as many as there are ranks, up to the rows of a batch. |g| is the norm of the gradient
-before clipping. If other programs are busy, OPENBLAS_NUM_THREADS=1 in the environment can make
-training many times faster, because NumPy's threads do not wait for each other."""
+before clipping."""
 
 MAX_TOKENS = 2**20
 """Largest number of tokens that are processed at a time."""
@@ -122,7 +121,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> tuple[Session, st
     """Resume the training in a directory with its options, and return it and the prompt."""
     if foreign := given.keys() - command.AT_RESUME - {"file", "resume"}:
         raise OptionError(
-            f"--resume: expected no other options than {flags(command.AT_RESUME)}, because "
+            f"--resume: expected no other options than FILE, {flags(command.AT_RESUME)}, because "
             f"the run has the others; got {flags(foreign)}"
         )
     run = Run.resume(given["resume"], comm=comm)
@@ -153,7 +152,10 @@ def _fingerprint(text: str) -> dict[str, Any]:
 
 
 def _tokenizer(name: str | None, found: Pretrained | None) -> generation.Tokenizer | None:
-    """Return the tokenizer of a checkpoint or with a name; None for the characters of the text."""
+    """Return the tokenizer with this name, or that of the checkpoint if there is no name.
+
+    None means the characters of the text.
+    """
     if name is None:
         tokenizer = None if found is None else found.load_tokenizer()
         if tokenizer is None:

@@ -20,7 +20,7 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
 DESCRIPTION = """\
-Check a port against cases of the conformance kit, either from a folder that numpy-xlstm vectors has
+Check a port against cases of the conformance kit: those in a folder that numpy-xlstm vectors has
 written, or the small set in the package. The results of the port are a folder with a file
 ID.safetensors or ID.npz for each case, or are written by a program that is run once for each case.
 The exit code is 0 only if all results are right."""
@@ -33,7 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--run", metavar="COMMAND", dest="program", help="a program: './my_port {in} {out}'"
     )
     parser.add_argument(
-        "--vectors", type=Path, default=conformance.SMALL, metavar="DIR", help="(default: small)"
+        "--vectors",
+        type=Path,
+        default=conformance.SMALL,
+        metavar="DIR",
+        help="folder of the cases (default: the small set in the package)",
     )
     add_selection(parser)
     parser.add_argument(

@@ -17,8 +17,8 @@ MOST = 16
 def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator[Iterator[Any]]:
     """Give the results of a function on each part, in order, from a process for each core.
 
-    The function is one of a module. Ctrl-C reaches only this process. When the context is left, the
-    processes end, whatever they are doing.
+    The other processes import the function from its module. Ctrl-C reaches only this process. When
+    the context is left, the processes end, whatever they are doing.
     """
     count = min(MOST, num_cores(), len(parts))
     if count < 2:

@@ -73,14 +73,14 @@ def _of(name: str, shows: str, **recipe: Any) -> Experiment:
 
 
 def recall_of_any_size(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Return associative recall in 16 steps for each of the most pairs."""
+    """Return associative recall in a context of 16 steps times the largest number of pairs."""
     return TASKS["recall"].sample(rng, batch, length, context=16 * length[1])
 
 
 def _recall(pairs: int, steps: int) -> Experiment:
     return _of(
         "recall",
-        f"{pairs} values by their keys in {16 * pairs} steps: mLSTM before sLSTM before LSTM",
+        f"{pairs} values recalled by keys in {16 * pairs} steps: mLSTM is best, then sLSTM",
         sample=recall_of_any_size,
         train=(1, pairs),
         test=(pairs, pairs),

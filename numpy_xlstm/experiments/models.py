@@ -77,7 +77,7 @@ MODELS: dict[str, Body] = {
 """Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
 
 POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
-"""Models of points. An mLSTM with four heads keeps things for different times."""
+"""Models of points. An mLSTM with four heads can forget at four different rates."""
 
 ABLATION: dict[str, Body] = {
     "layers": layers(LSTM, 117, 117, 4),
@@ -86,7 +86,7 @@ ABLATION: dict[str, Body] = {
     "exponential-gating": blocks(128, [0, 1, 2, 3], 4, 4),
     "matrix-memory": blocks(128, [1], 4, 4),
 }
-"""Models of the ablation, each the previous one with a change, and with as many parameters."""
+"""Models of the ablation: each changes the previous one, with about as many parameters."""
 
 FIXED_GATES = {
     "fixed-gates": ("igate", "fgate"),
@@ -105,10 +105,10 @@ BODIES = MODELS | ABLATION
 class SmallModel(LanguageModel):
     """A model of an experiment, which a checkpoint builds again from its name and vocabulary.
 
-    Embedding and head are those of the official model around blocks, and as in PyTorch around
-    layers. Without a vocabulary, the inputs are points with values, (B, T, 3), the outputs are
-    values, (B, T, 1), and a linear map takes the place of the embedding. Parameters whose
-    names contain one of ``fixed`` are not trained: weights of gates stay 0.
+    Embedding and head are those of the official model if the body is made of official blocks, and
+    as in PyTorch if it is made of layers. Without a vocabulary, the inputs are points with values,
+    (B, T, 3), the outputs are values, (B, T, 1), and a linear map takes the place of the embedding.
+    Parameters whose names contain one of ``fixed`` are not trained: weights of gates stay 0.
     """
 
     def __init__(self, name: str, vocabulary: int | None, body: Recurrent, **known: Any) -> None:

@@ -45,7 +45,7 @@ OFFICIAL = official_decay()
 
 
 def decays(name: str, array: Array) -> bool:
-    """Return whether a parameter decays: by the official rule, and the weights of LSTM cells."""
+    """Return whether a parameter decays: by the official rule, or as a matrix of an LSTM cell."""
     return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
 
 

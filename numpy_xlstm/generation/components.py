@@ -1,8 +1,9 @@
 """Validation of a ``tokenizer.json``, before the package ``tokenizers`` reads it.
 
-That package trusts its files: some of its components crash, hang or multiply a text. Accepted are
-components of published xLSTM and similar tokenizers that take memory in proportion to their input,
-up to fixed sizes. The package receives only values that were checked here.
+That package trusts its files: some of its components crash, hang or multiply a text. The accepted
+components are used by published tokenizers of xLSTM and similar models, and take memory in
+proportion to their input, up to fixed sizes. The package receives only values that were checked
+here.
 """
 
 import json
@@ -170,7 +171,7 @@ def _component(place: str, said: Any, known: Components) -> Any:
             raise _wrong(f"a {place} of 1 to {MAX_SEQUENCE} components", each)
         return {"type": kind, parts[place]: [_component(place, one, known) for one in each]}
     if not isinstance(kind, str) or kind not in known:
-        raise _wrong(f"a {place} of {', '.join(known)}", repr(kind))
+        raise _wrong(f"a {place} of one of the types {', '.join(known)}", repr(kind))
     found = _fields(f"{place} {kind}", said, known[kind])
     if kind == "Replace" and len(found["content"]) > len(found["pattern"]["String"]):
         raise _wrong(f"a {place} Replace that does not lengthen a text", found)
@@ -205,4 +206,4 @@ def _first_token(said: Any) -> int | None:
                 return token
     except (LookupError, TypeError, AttributeError):
         pass
-    raise _wrong("a valid post_processor of ByteLevel, TemplateProcessing", json.dumps(said))
+    raise _wrong("a valid post_processor of type ByteLevel or TemplateProcessing", json.dumps(said))

@@ -22,8 +22,9 @@ class StreamDecoder:
     """Decoder of single ids into text that later ids do not change, up to a stop string.
 
     Bytes of an incomplete character are held back. For a :class:`HuggingFaceTokenizer` a step
-    decodes only the last few ids. For a custom tokenizer it decodes all ids so far. New text is
-    final when it does not end in U+FFFD, or, in the former case, after :data:`MAX_HELD` more ids.
+    decodes only the last few ids, and new text is final when it does not end in U+FFFD, or after
+    :data:`MAX_HELD` more ids. For a custom tokenizer a step decodes all ids so far, and new text is
+    final when it does not end in U+FFFD.
 
     Parameters
     ----------
@@ -73,9 +74,9 @@ class StreamDecoder:
         return self._new(self._text().rstrip(REPLACEMENT))
 
     def _of_last_ids(self, token: int) -> str:
-        """Return the new text, and forget ids before those of the last final text.
+        """Return the new text. Only the ids of the last final text are kept.
 
-        The ids that are kept are decoded again before the next ones, which may depend on them.
+        They are decoded again together with the next ids, whose text may depend on them.
         """
         self._ids.append(token)
         text, late = self._text(), len(self._ids) - self._old > MAX_HELD
@@ -100,9 +101,9 @@ class StreamDecoder:
 class StopFilter:
     """Filter that passes the pieces of a text up to the first stop string.
 
-    A possible beginning of a stop string is held back until more text decides. Among several stop
-    strings, the one that ends first counts, and the longest of these. The result therefore does not
-    depend on how the text is split into pieces.
+    A possible beginning of a stop string is held back until more text decides. The stop string that
+    ends first counts; if several end at the same place, the longest of them. The result therefore
+    does not depend on how the text is split into pieces.
 
     Parameters
     ----------

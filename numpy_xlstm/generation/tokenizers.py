@@ -145,11 +145,11 @@ class CharacterTokenizer:
 
 @dataclass(frozen=True)
 class HuggingFaceTokenizer:
-    """Tokenizer of the library ``tokenizers``, which is the extra ``tokenizers``.
+    """Tokenizer of the library ``tokenizers``, which the extra ``cli`` installs.
 
-    Truncation, padding and templates in the file are ignored. A special token that occurs in the
-    text becomes its id. Decoding omits special tokens. Models BPE and WordLevel are supported, with
-    the other components that ``numpy_xlstm.generation.components`` lists.
+    ``encode`` ignores truncation, padding and templates in the file. A special token that occurs in
+    the text becomes its id. Decoding omits special tokens. Models BPE and WordLevel are supported,
+    with the other components that ``numpy_xlstm.generation.components`` lists.
 
     Parameters
     ----------

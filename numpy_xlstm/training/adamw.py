@@ -41,7 +41,7 @@ LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
 
 ABSENT: Mapping[str, Array] = MappingProxyType({})
-"""Default of an argument that None does not replace."""
+"""Default of an argument for which None is an error."""
 
 Result = TypeVar("Result")
 
@@ -68,8 +68,8 @@ class AdamW(ExplainsTorchNames):
     eps : float
         ε, outside the root, a positive normal number in the dtype of each parameter.
     decays : Callable[[str, np.ndarray], bool]
-        Function of name and array that returns whether a parameter decays; by default, whether its
-        shape is (·, ·) or has more axes.
+        Function of name and array that returns whether a parameter decays; by default, whether it
+        has two axes, (·, ·), or more.
 
     Attributes
     ----------
@@ -293,8 +293,8 @@ class AdamW(ExplainsTorchNames):
             State in either format. PyTorch's format may contain tensors and also sets the options;
             its learning rate is that before the schedule.
         order : sequence of str, optional
-            Names from ``named_parameters()``, for groups without names: one group, or one with and
-            one without decay, in this order.
+            Names from ``named_parameters()``, needed if the groups have no names. There must be one
+            group, or two: the parameters that decay, then the others, each in this order of names.
         layout : {"vanilla", "cuda"}, optional
             Layout of an sLSTM's b in PyTorch; by default that of R.
 

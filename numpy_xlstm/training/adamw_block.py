@@ -24,7 +24,7 @@ class Block(NamedTuple):
         return largest(adamw.update(*self[1:]))
 
     def is_harmless(self) -> bool:
-        """Return whether a bound, which holds in every reasonable step, proves finite results."""
+        """Return whether a simple bound proves finite results, as in every ordinary step."""
         (P, G, M, V), by = map(_norm, self[1:5]), self.factors
         G *= self.scale
         bound = abs(by.shrink) * P + (1 + by.rate) * (G + M) / by.eps + V + G * G

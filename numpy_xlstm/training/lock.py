@@ -49,8 +49,8 @@ class DirectoryLock:
         """Raise :class:`OptionError` unless this process still holds the directory."""
         if self.process != os.getpid() or not is_at(self.path, self._file.fileno()):
             raise OptionError(
-                f"directory: expected the run that holds {self.path}; got one of a parent process, "
-                "or that file was removed"
+                f"directory: expected one that this process has locked; {self.path} is locked by a "
+                "parent process, or was removed"
             )
 
 

@@ -207,10 +207,12 @@ def validation_bits(
         which counts as the mean of the others.
     characters : int, optional
         Number of characters of the text; N if omitted.
-    rows, window : int
-        Number of rows into which the sequence is split, each without context at its start, and
-        number of steps per call. More rows and steps are faster. A wider window takes more memory
-        and gives the same result.
+    rows : int
+        Number of rows into which the sequence is split, each without context at its start. More
+        rows are faster.
+    window : int
+        Number of steps per call. A wider window is faster, takes more memory, and gives the same
+        result.
     comm : mpi4py.MPI.Comm, optional
         Ranks that share the rows.
     """

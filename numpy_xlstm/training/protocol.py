@@ -51,7 +51,10 @@ class Optimizer(Protocol):
 def diverged(
     optimizer: Optimizer, reason: object, lr: float | None, largest: float | None = None
 ) -> DivergenceError:
-    """Return the error for a step that diverges, with its or the last update size if known."""
+    """Return the error for a step that diverges.
+
+    The message has the size of its update, or else of the last one, if known.
+    """
     rate = optimizer.lr if lr is None else lr
     size = optimizer.largest_update if largest is None else largest
     update = "" if size is None else f", largest update {size:.3g}"

@@ -126,8 +126,8 @@ def common_clock(clock: Clock, comm: Comm | None) -> Clock:
 def check_same(comm: Comm | None, **facts: Any) -> None:
     """Raise :class:`OptionError` on all ranks unless all have the same facts.
 
-    A fact is an array, a mapping, or a value whose ``repr`` contains everything. Otherwise ranks
-    would wait for each other forever, or train different models.
+    Ranks with different facts would wait for each other forever, or train different models. A fact
+    is an array, a mapping, or a value whose ``repr`` contains everything.
     """
     if comm is None:
         return

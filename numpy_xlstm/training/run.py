@@ -210,7 +210,7 @@ def _locked(directory: Path) -> DirectoryLock:
 
 
 def _check_new(directory: Path) -> None:
-    """Raise :class:`OptionError` unless a folder has no files but those of a killed begin."""
+    """Raise :class:`OptionError` if a folder has files that no killed ``Run.begin`` leaves."""
     log, lock = directory / LOG, directory / LOCK
     names = {path.name for path in directory.iterdir() if not path.match(f"{CHECKPOINT}.*.partial")}
     mine = (not log.exists() or not log.stat().st_size) and (
@@ -218,8 +218,8 @@ def _check_new(directory: Path) -> None:
     )
     if CHECKPOINT in names or (directory / CHECKPOINT).exists():
         raise OptionError(
-            f"directory: expected one without a training; got {directory}, resume that one "
-            "or use another"
+            f"directory: expected one without a training; got {directory}, which has one: resume "
+            "it, or use another directory"
         )
     if names - {LOG, LOCK} or not mine:
         raise OptionError(

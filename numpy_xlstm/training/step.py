@@ -121,12 +121,14 @@ def train_step(
     comm : mpi4py.MPI.Comm, optional
         Ranks that take the step together. Each rank passes the same model, optimiser, batch and
         generator, and the state of its own rows: of B rows, rank r of N has those from B·r // N to
-        B·(r + 1) // N. All ranks get the same parameters, up to rounding those of one rank.
+        B·(r + 1) // N. All ranks get the same parameters. Without dropout, these equal those of a
+        single process up to rounding.
 
     Returns
     -------
     StepResult
-        The mean loss over the targets, and the norm of the gradients before clipping.
+        The mean loss over the targets, the norm of the gradients before clipping, and the state
+        after the batch.
 
     Raises
     ------

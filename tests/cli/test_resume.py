@@ -241,7 +241,7 @@ def test_a_directory_that_has_a_run(
     assert train(text_file, tmp_path / "out", "--steps", "1") == 0
     capsys.readouterr()
     assert train(text_file, tmp_path / "out", "--steps", "1") == 2
-    assert_one_line(capsys, "--out: expected one without a training; got .*resume that one")
+    assert_one_line(capsys, "--out: expected one without a training; got .*resume it, or")
 
 
 def test_what_cannot_be_resumed(

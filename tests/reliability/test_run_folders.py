@@ -119,7 +119,7 @@ def test_what_a_killed_begin_leaves_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_a_fork_does_not_train_in_the_folder_of_its_parent(tmp_path: Path) -> None:
     assert ask(in_a_fork, tmp_path, limit=60).said == [
-        "OptionError: directory: expected the run that holds",
+        "OptionError: directory: expected one that this process has locked;",
         "OptionError: directory: expected one that no other process trains in",
         "the parent saves",
         "the parent resumes while a child has the file open",
@@ -130,9 +130,7 @@ def test_a_lock_that_is_removed_ends_its_run(tmp_path: Path) -> None:
     first = Run.begin(tmp_path, begun())
     (tmp_path / "lock").unlink()
     second = Run.resume(tmp_path)
-    with pytest.raises(
-        OptionError, match=r"expected the run that holds .*or that file was removed"
-    ):
+    with pytest.raises(OptionError, match=r"expected one that this process has locked; .*removed"):
         first.save()
     second.save()
 

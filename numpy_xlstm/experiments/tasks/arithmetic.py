@@ -53,10 +53,11 @@ def solve_equation(rng: np.random.Generator, batch: int, length: Length) -> Batc
 def _expressions(
     rng: np.random.Generator, n: Array, operators: int, zero: int
 ) -> tuple[Array, Array]:
-    """Return random expressions of lengths ``n`` in the first operators, and their values.
+    """Return random expressions of lengths ``n``, and their values.
 
-    Expressions of less than five symbols are d, −d, (d) or (−d); longer ones are (E op E), where
-    the length of the first E is uniform. Digits have the ids from ``zero`` on.
+    Only the first ``operators`` operators occur. Expressions of less than five symbols are d, −d,
+    (d) or (−d); longer ones are (E op E), where the length of the first E is uniform. Digits have
+    the ids from ``zero`` on.
     """
     strings = np.full((len(n), n.max()), PAD)
 

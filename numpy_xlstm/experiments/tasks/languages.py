@@ -58,7 +58,7 @@ def _counts(strings: Array) -> Array:
 
 
 def bucket_sort(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Ask for ten kinds of symbols in ascending order."""
+    """Ask for the symbols of the string, of ten kinds, in ascending order."""
     strings, n = random_strings(rng, batch, length, 10)
     return answered(strings, n, np.sort(np.where(strings == PAD, 11, strings), 1), n)
 
@@ -107,7 +107,7 @@ def ordered_set(rng: np.random.Generator, batch: int, length: Length) -> Batch:
 
 
 def stack_manipulation(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Ask for a stack from bottom to top, or one padding if it is empty, after operations on it.
+    """Ask for a stack after some operations, from bottom to top, or one padding if it is empty.
 
     The stack of 1…4 comes first, then 5…8, which push 1…4, and 9, which pops; then a mark (10).
     """

@@ -34,7 +34,7 @@ def ended(strings: Array, n: Array, mark: Array | int) -> tuple[Array, Array]:
 
 
 def gather(array: Array, at: Array) -> Array:
-    """Return the entries of each row (B, T) at some positions (B, N), or the nearest to them."""
+    """Return the entries of each row (B, T) at positions (B, N), which are clipped to the row."""
     return np.take_along_axis(array, np.clip(at, 0, array.shape[1] - 1), 1)
 
 

@@ -36,8 +36,8 @@ def recall(
     Returns
     -------
     Batch
-        Pairs in the first 2K steps. After them, a key is followed by its value in the targets only;
-        the other inputs are random values.
+        Pairs in the first 2K steps. After them, each key occurs once more, and its value is the
+        target of the same step. The other inputs are random values.
     """
     pairs = random_lengths(rng, batch, length)
     most = pairs.max()
@@ -48,7 +48,8 @@ def recall(
     pair = np.stack((keys, values), 2).reshape(batch, -1)
     inputs = np.where(steps < 2 * pairs[:, None], gather(pair, steps[None]), inputs)
 
-    # Each key takes another gap. The K largest of log p + Gumbel noise are K draws without return.
+    # Each key gets a different gap. The K gaps with the largest log p + Gumbel noise are K draws
+    # without replacement.
     gaps = 1 + np.arange((context - 2 * pairs.min()) // 2)
     score = (POWER - 1) * np.log(gaps) + rng.gumbel(size=(batch, len(gaps)))
     score[gaps > ((context - 2 * pairs) // 2)[:, None]] = -np.inf
