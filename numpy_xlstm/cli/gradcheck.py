@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--method",
         choices=METHODS,
         action="append",
-        help="check only by this method; may be repeated",
+        help="use only this method; may be repeated",
     )
     parser.add_argument("--seed", type=whole(0), default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the full reports to FILE")

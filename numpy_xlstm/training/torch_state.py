@@ -92,8 +92,8 @@ def _our_names(optimizer: "AdamW", names: Sequence[str]) -> dict[str, str]:
     if wrong or len(ours) != len(optimizer.m):
         missing = optimizer.m.keys() - ours.keys()
         raise ShapeError(
-            f"names: expected each parameter once; got none for {some(missing)}, and unknown or "
-            f"repeated {some(wrong)}"
+            f"names: expected each parameter once; missing: {some(missing)}; unknown or repeated: "
+            f"{some(wrong)}"
         )
     return {theirs: name for name, theirs in ours.items()}
 

@@ -176,8 +176,12 @@ def change(where: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("param_groups.1.weight_decay", 0.1), OptionError, "expected 0 for bias; got 0.1"),
         (change("param_groups.0.betas", None), OptionError, "betas: expected"),
         (change("param_groups.0.lr", None), OptionError, "lr: expected"),
-        (change("param_groups.0.param_names.0", "w"), ShapeError, r"\['weight'\] too; got \['w'\]"),
-        (change("param_groups.0.param_names.0", "bias"), ShapeError, r"got \['bias'\]"),
+        (
+            change("param_groups.0.param_names.0", "w"),
+            ShapeError,
+            r"missing: \['weight'\]; unknown or repeated: \['w'\]",
+        ),
+        (change("param_groups.0.param_names.0", "bias"), ShapeError, r"repeated: \['bias'\]"),
         (
             change("state.1", None),
             ShapeError,
