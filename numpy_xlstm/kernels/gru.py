@@ -1,7 +1,8 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
 The gates are a_r, a_z, a_n from the input and s_r, s_z, s_n from the state. A step uses h in two
-ways, through R and directly, so that h is also the memory.
+ways: through R, and directly. For :mod:`~numpy_xlstm.kernels.scan`, the second use makes h the
+memory as well.
 """
 
 from collections.abc import Mapping

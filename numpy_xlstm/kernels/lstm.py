@@ -54,8 +54,9 @@ def lstm_recurrent(
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
 
-    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one layer
-    of ``LSTM``, computes it for ``x @ W.T + b`` and ``R[None]``. Several heads are supported here.
+    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one
+    direction of one layer of ``LSTM``, gives the same result as this function with
+    Wx = ``x @ W.T + b`` and ``R[None]``. This function also supports several heads.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def lstm_recurrent(
     state : LSTMState
         State after the last step of each row.
     cache
-        Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify it until
-        that has run.
+        Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify R until that
+        function has run.
 
     Raises
     ------
