@@ -34,7 +34,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by ñ and z̃ and of ñ by r̃, and the gates r and z."""
+    """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
     (a_r, a_z, a_n, s_r, s_z, s_n), (h_prev,) = gates, before
     r, r_slope = sigmoid_and_slope(a_r + s_r)
     z, z_slope = sigmoid_and_slope(a_z + s_z)

@@ -18,7 +18,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
     (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = gates, before, after
     i, i_slope = sigmoid_and_slope(i_pre)
     f, f_slope = sigmoid_and_slope(f_pre)

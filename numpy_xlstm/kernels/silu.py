@@ -20,7 +20,7 @@ def value_and_gate(x: Any, least: Any) -> Any:
 
 @pointwise
 def slope(y: Any, s: Any) -> Any:
-    """Return the derivative of x σ(x) by x."""
+    """Return the derivative of x σ(x) with respect to x."""
     return s + y * (1 - s)  # [silu.2]
 
 
