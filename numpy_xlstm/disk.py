@@ -1,10 +1,10 @@
 """Files on disk: only regular files are read, and files are written atomically.
 
 Saving NAME first writes a temporary file ``NAME.<16 hex digits>.partial`` next to it, and renames
-that to NAME when all of it is on the disk. The writer holds a lock on the temporary file, which
-ends with the process. The next writer of NAME thereby recognises and removes files of killed
-writers. They are not removed on systems without such locks, as Windows and some network file
-systems.
+that to NAME when all of it is on the disk. The writer holds a lock on the temporary file, and the
+lock ends with the process. A temporary file without a lock therefore belongs to a killed writer,
+and the next writer of NAME removes it. It is not removed on systems without such locks, such as
+Windows and some network file systems.
 """
 
 import errno
@@ -54,7 +54,7 @@ def open_regular(name: str, path: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def open_in_place(path: Path, how: int = 0) -> IO[bytes]:
-    """Open a file to change it. A link is refused, because another file would change."""
+    """Open a file to change it. A link is refused: writing would change another file."""
     refuse_link(path)
     descriptor = os.open(path, os.O_RDWR | BINARY | NO_LINK | AT_ONCE | how, 0o666)
     status = os.fstat(descriptor)
@@ -189,7 +189,7 @@ def _claim(target: Path, make: Callable[[Path], None], how: int) -> tuple[Path, 
 
 
 def _beginning(target: Path) -> str:
-    """Return the beginning of a name, so that a file system also accepts a longer one."""
+    """Return the beginning of a name, short enough to append the suffix of a temporary file."""
     return os.fsencode(target.name)[:MAX_BEGINNING].decode("utf-8", "ignore")
 
 
@@ -230,7 +230,7 @@ def is_at(path: Path, descriptor: int) -> bool:
 
 
 def _remove_left_behind(target: Path) -> None:
-    """Remove temporary files of killed writers of this name, which are not locked."""
+    """Remove the unlocked temporary files and folders of this name: their writers were killed."""
     left = re.compile(re.escape(_beginning(target)) + r"\.[0-9a-f]{16}\.partial")
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:

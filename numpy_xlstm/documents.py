@@ -9,18 +9,19 @@ MAX_BYTES = 25_000_000
 """Largest size of a JSON text in bytes, sufficient for a header with a tokenizer."""
 
 MAX_WIDE = 10_000_000
-"""Largest size of a JSON text with non-ASCII characters, which may take four bytes each in
-Python."""
+"""Largest size in bytes of a JSON text with non-ASCII characters. In Python, every character of
+such a text may take four bytes."""
 
 MAX_YAML = 100_000
 """Largest size of a YAML text in bytes, which is slow to parse."""
 
 MAX_VALUES = 500_000
 """Largest number of values, names and lists. As Python objects they take up to 30 times as much
-memory."""
+memory as in the text."""
 
 MAX_TEXTS = 400_000
-"""Largest number of strings, including names. Counting the values between them takes memory."""
+"""Largest number of strings, including names. To count the values, the strings are first removed
+from the text, which takes memory."""
 
 MAX_DEPTH = 32
 """Largest depth of nested values."""
@@ -51,7 +52,8 @@ def parse_json(text: bytes) -> Any:
 def parse_yaml(text: bytes) -> Any:
     """Parse a YAML text; raise the errors of :func:`parse_json`, or an :class:`ImportError`.
 
-    Anchors are refused, because a few lines with anchors can represent any number of values.
+    References to anchors are refused, because a few lines with them can represent any number of
+    values.
     """
     import yaml
 
@@ -95,7 +97,7 @@ def check_bounded(text: bytes) -> None:
 
 
 def _check(name: str, value: Any, depth: int) -> None:
-    """Raise :class:`ValueError` for an invalid value; ``name`` is that of the innermost field."""
+    """Raise :class:`ValueError` for an invalid value; ``name`` is its field, the innermost one."""
     if isinstance(value, dict | list):
         if not depth:
             raise ValueError(f"values nested more than {MAX_DEPTH} deep")

@@ -1,8 +1,8 @@
 """Exceptions for invalid input, whose messages state what was expected and what was given.
 
 Each derives from the corresponding built-in exception: ``ValueError`` for a wrong shape, option or
-value, ``TypeError`` for a wrong dtype, ``ImportError`` for a missing package, and ``MemoryError``
-for too large a size.
+value, ``TypeError`` for a wrong dtype or cache, ``ImportError`` for a missing package, and
+``MemoryError`` for too large a size.
 """
 
 

@@ -136,11 +136,16 @@ class Module(ExplainsTorchNames):
 
     @params.setter
     def params(self, params: Mapping[str, Array]) -> None:
-        """Set the parameters outside parts: initially any arrays, later arrays of the same form."""
+        """Set the module's own parameters, which belong to no part.
+
+        At first any arrays are accepted, and later arrays of the same names, shapes and dtypes.
+        """
         if not isinstance(params, Mapping):
             raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
         if taken := sorted(params.keys() & (self.params.keys() - self._arrays.keys())):
-            raise TypeError(f"params: expected with_params for parameters of parts; got {taken}")
+            raise TypeError(
+                f"params: expected no parameters of parts; got {taken}; use with_params for them"
+            )
         if missing := self._arrays.keys() - params.keys():
             raise ShapeError(f"params: expected {some(missing)} too; got only {some(params)}")
         if self._arrays and (unknown := params.keys() - self._arrays.keys()):
@@ -265,7 +270,7 @@ class Module(ExplainsTorchNames):
             params[name][...] = array
 
     def named_grads(self, **parts: Any) -> Grads:
-        """Return the gradients of all parts by the names of ``params``.
+        """Return the gradients of the given parts, under their names in ``params``.
 
         Each argument has the name of a part and contains its gradients, or a list for a list of
         parts.
@@ -332,7 +337,7 @@ def some(names: Collection[str]) -> str:
 
 
 def tree(title: str, params: Mapping[str, Any], indent: str = "") -> str:
-    """Return a tree of arrays, or objects with shape and dtype, by their dotted names."""
+    """Return a text with arrays, or objects with shape and dtype, as a tree of dotted names."""
     lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
     branches: dict[str, dict[str, Any]] = {}
     for name, array in params.items():

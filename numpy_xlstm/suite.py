@@ -1,7 +1,8 @@
 """Cases of ``numpy-xlstm gradcheck``: every cell, variant, layer and model at a random point.
 
 A case is a name and a function of (rng, dtype) that returns a target and its inputs. Biases and
-states are non-zero, because a factor of zero hides mistakes, and tokens repeat.
+states are non-zero, because a factor of zero hides mistakes. Tokens repeat, because otherwise a
+backward that overwrites instead of adding would pass.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,9 +27,11 @@ Draw = Callable[[np.random.Generator, Any], Any]
 
 B, T, D, H, NH, QK = 2, 4, 3, 4, 2, 6
 WIDTH = 72
-"""Width of blocks and models, so large that most tensors are checked along directions, quickly."""
+"""Width of blocks and models. It is so large that most tensors are checked along random directions,
+which is quicker than entry by entry."""
 DEEP = 0.15
-"""Scale of the matrices of a deep model, for which differences are less precise."""
+"""Scale of the matrices of a deep model. It is small, because finite differences are less precise
+for a deep model."""
 SEQUENCES = (layers.LSTMSequence, layers.sLSTM, layers.mLSTM)
 
 
@@ -68,7 +71,7 @@ def _memories() -> dict[str, Case]:
 
 
 def _custom_cells() -> dict[str, Case]:
-    """Make cases of further cells, as a step, and of all cells with lengths."""
+    """Make cases of one step of the other cells, and of sequences of all cells with lengths."""
     found: dict[str, Case] = {}
     plain = cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell, cells.PeepholeLSTMCell
     for cell in (*plain, cells.LSTMPCell):

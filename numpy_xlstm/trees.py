@@ -39,7 +39,7 @@ def rebuild(tree: Any, values: Iterator[Any]) -> Any:
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
-    """Apply ``function`` to each array of a tree, and to those of others of the same structure.
+    """Call ``function`` with the arrays at each place of trees of the same structure.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Validation of the arguments of public forwards and backwards.
 
-A public forward validates its arguments once with these functions. Modules made of other modules
-call their ``compute``, which does not validate again.
+A public forward validates its arguments once with these functions. A module made of other modules
+calls the ``compute`` of its parts, which does not validate again.
 """
 
 from collections.abc import Callable
@@ -21,8 +21,9 @@ Kept = TypeVar("Kept")
 def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
     """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
-    Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. ``m`` of a
-    "state" may be −inf. ``hint`` is added to the message about a wrong shape.
+    Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. If
+    ``name`` begins with "state", an array ``m`` may contain −inf. ``hint`` is added to the message
+    about a wrong shape.
 
     Examples
     --------
@@ -119,7 +120,8 @@ def checked_forward(
     @own_error_state
     @wraps(forward)
     def checked(x: Any) -> tuple[Array, Kept]:
-        x = np.asarray(x) if isinstance(x, np.generic) else x  # from arithmetic on shape ()
+        # Arithmetic on arrays of shape () returns NumPy scalars.
+        x = np.asarray(x) if isinstance(x, np.generic) else x
         y, cache = forward(np.atleast_1d(check_array("x", x, getattr(x, "shape", ()))))
         return y.reshape(x.shape), cache
 
@@ -129,7 +131,7 @@ def checked_forward(
 def checked_backward(
     kind: type[Kept], backward: Callable[[Array, Kept], Array]
 ) -> Callable[[Array, Kept], Array]:
-    """Add validation of the cache's type, and of dy by its first field, to a ``backward``."""
+    """Make a ``backward`` validate the cache's type, and dy against the cache's first field."""
 
     @own_error_state
     @wraps(backward)

@@ -21,7 +21,7 @@ GATES = ("i", "f", "z", "o")
 
 
 def gate_axes(gates: str = "ifzo") -> dict[str, str]:
-    """Return names of the entries of W, R and b for reports of :func:`~numpy_xlstm.gradcheck`."""
+    """Return ``tensor_axes`` for W, R and b: patterns for :func:`~numpy_xlstm.gradcheck`."""
     return {
         "W": f"(gate={gates} unit) input",
         "R": f"(gate={gates} unit) from",
@@ -42,14 +42,16 @@ class Kind(NamedTuple):
     log: Callable[[Array], Array]
     slope: Callable[[Array], Array]
     bias: tuple[float, float]
-    """First and last initial bias of a forget gate, over heads or units."""
+    """First and last initial bias of a forget gate. The biases rise linearly between them, over the
+    heads or the units."""
 
 
 KINDS = {
     "sigmoid": Kind(log_sigmoid, log_sigmoid_slope, (3, 6)),
     "exp": Kind(lambda pre: pre, np.ones_like, (0, 0)),
 }
-"""Activations of the forget gate and of the input gate: log σ(x), with slope σ(−x), and x."""
+"""Activations of forget and input gates. The log of a sigmoid gate is log σ(x), with slope σ(−x);
+the log of an exponential gate is x, with slope 1."""
 
 
 def pre_activations(x: Array, h_prev: Array, W: Array, R: Array, b: Array) -> list[Array]:
@@ -97,8 +99,8 @@ def gate_rows(array: Array, gate: str) -> Array:
 
     Raises
     ------
-    OptionError, ShapeError
-        If there is no such gate, or the array does not have rows for four gates.
+    OptionError, DTypeError, ShapeError
+        If there is no such gate, or ``array`` is not a plain NumPy array with rows for four gates.
 
     Examples
     --------

@@ -47,8 +47,8 @@ class GRUCell(Module):
         n = tanh(a_n + r ∘ s_n)
         h = (1 − z) ∘ n + z ∘ h₋
 
-    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, with two differences: ``r ∘ s_n`` is R_n (r ∘ h₋)
-    there, and there are no biases.)
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, with two differences: the paper has R_n (r ∘ h₋)
+    instead of ``r ∘ s_n``, and it has no biases.)
 
     Parameters
     ----------

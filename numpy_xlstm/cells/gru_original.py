@@ -42,7 +42,7 @@ class OriginalGRUCell(Module):
         n = tanh(a_n + R_n (r ∘ h₋))
         h = (1 − z) ∘ n + z ∘ h₋
 
-    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8, without b.) ONNX's GRU has this form with
+    (Cho et al. 2014, arXiv 1406.1078, Eqs 5–8; the paper has no b.) ONNX's GRU has this form with
     ``linear_before_reset=0``, its default, and Keras' GRU with ``reset_after=False``. PyTorch has
     the form of :class:`GRUCell`.
 

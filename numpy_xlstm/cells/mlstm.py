@@ -37,7 +37,7 @@ AXES = {
     **dict.fromkeys(("b_v", "b_o"), "(head={num_heads} value)"),
     **dict.fromkeys(("b_i", "b_f"), "head"),
 }
-"""Names of the entries of the parameters in reports of :func:`~numpy_xlstm.gradcheck`."""
+"""Patterns for ``tensor_axes``, from which :func:`~numpy_xlstm.gradcheck` names entries."""
 
 
 class mLSTMState(NamedTuple):
@@ -107,9 +107,9 @@ class mLSTMCell(Module):
         C = f C₋ + i k vᵀ;  n = f n₋ + i k                          (Eqs 19, 20)
         h = o ∘ Cᵀq / (max(|q·n|, e^−m) + eps)                      (Eq 21)
 
-    for each head, with log i = ĩ. C is the transpose of the paper's. With a sigmoid input gate,
-    log i = log σ(ĩ), this is the mLSTMsig of the TFLA paper: n, m and eps are 0, and the
-    denominator is 1.
+    for each head, with log f = log σ(f̃) or f̃, and log i = ĩ. C is the transpose of the paper's.
+    With a sigmoid input gate (log i = log σ(ĩ)), this is the mLSTMsig of the TFLA paper (arXiv
+    2503.14376): there are no n, m and eps, and the denominator is 1.
 
     Parameters
     ----------
@@ -244,8 +244,8 @@ class mLSTMCell(Module):
         dv = i[..., None] * np.einsum("bhkv,bhk->bhv", dC, k)  # [mlstm.26]
         di = (k * dw).sum(axis=-1)  # [mlstm.27]
         df = (C_prev * dC).sum(axis=(-2, -1)) + (n_prev * dn).sum(axis=-1)  # [mlstm.28]
-        past = self.normalised & (A.real >= log_i.real)  # m is A, and f′ is 1
-        here = self.normalised & (A.real < log_i.real)  # m is log i, and i′ is 1
+        past = self.normalised & (A.real >= log_i.real)  # m is A, and f is 1
+        here = self.normalised & (A.real < log_i.real)  # m is log i, and i is 1
         dlog_i = np.where(here, dm - f * df, i * di)  # [stab.8]
         dA = np.where(past, dm - i * di, f * df)  # [stab.9]
         di_pre = dlog_i * log_gate_slope(i_pre, self.input_gate)  # [mlstm.29]

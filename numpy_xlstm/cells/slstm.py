@@ -32,7 +32,7 @@ AXES = {
     "R": "head (gate=ifzo unit) from",
     "b": "(gate=ifzo head={num_heads} unit)",
 }
-"""Names of the entries of the parameters in reports of :func:`~numpy_xlstm.gradcheck`."""
+"""Patterns for ``tensor_axes``, from which :func:`~numpy_xlstm.gradcheck` names entries."""
 
 
 class sLSTMState(NamedTuple):
@@ -141,8 +141,8 @@ class sLSTMCell(Module):
     Notes
     -----
     An empty entry has m = −inf, so that its first step has m = ĩ and i = 1. At a tie, the
-    derivative of the maximum is that of log f + m₋. An entry with n₋ = 0 is empty for any m₋; if
-    the step would underflow, it is computed with m₋ = −inf.
+    derivative of the maximum is that of log f + m₋. An entry with n₋ = 0 is empty for any m₋. If
+    its i would underflow, the step of this entry is computed with m₋ = −inf.
 
     Examples
     --------
@@ -211,7 +211,7 @@ class sLSTMCell(Module):
         dz_pre = dc * i * tanh_slope(z_pre)  # [slstm.9]
         di = dc * z + dn  # [slstm.10]
         df = dc * c_prev + dn * n_prev  # [slstm.11]
-        past = A.real >= i_pre.real  # m is A, and f′ is 1; elsewhere m is ĩ, and i′ is 1
+        past = A.real >= i_pre.real  # m is A, and f is 1; elsewhere m is ĩ, and i is 1
         di_pre = np.where(past, i * di, dm_next - f * df)  # [stab.8]
         dA = np.where(past, dm_next - i * di, f * df)  # [stab.9]
         df_pre = dA * log_gate_slope(f_pre, self.forget_gate)  # [slstm.12]

@@ -48,8 +48,8 @@ def unroll(
     state : tuple
         State after the last step of each row.
     cache : UnrollCache
-        Residuals for :func:`unroll_backward`. They refer to the parameters: do not modify these
-        until it has run.
+        Residuals for :func:`unroll_backward`. They refer to the parameters: do not modify the
+        parameters until it has run.
 
     Raises
     ------

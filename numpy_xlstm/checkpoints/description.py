@@ -179,7 +179,7 @@ class Saving(NamedTuple):
     tokenizer: Tokenizer | None
     progress: OnProgress | None
     step: bool
-    """Whether a graph takes exactly one step."""
+    """Whether the graph in an ONNX file takes exactly one step."""
 
 
 class Format(NamedTuple):

@@ -40,8 +40,8 @@ def write_arrays(
         JSON values: strings, finite numbers, booleans, None, and lists and dicts of these. NumPy
         numbers and arrays are written as numbers and lists.
     dtypes : Mapping[str, str], optional
-        Names of arrays of floats and the dtypes to which they are rounded: "float16", "bfloat16",
-        which needs the ``checkpoints`` extra, "float32" or "float64".
+        Names of arrays of floats and the dtypes to which they are rounded: "float16", "bfloat16"
+        (which needs the extra ``cli``), "float32" or "float64".
 
     Raises
     ------

@@ -16,7 +16,7 @@ TOKENIZER = "tokenizer.json"
 INDEX = "model.safetensors.index.json"
 WHOLE = "model.safetensors"
 SHARD = re.compile(r"model_(\d{1,6})\.safetensors")
-"""Names of the files of a model in several files in ``xlstm``, numbered from 0."""
+"""File names that ``xlstm`` gives to a model stored in several files, numbered from 0."""
 
 MAX_FILE_NAME = 255
 """Largest size of a file name in bytes on most systems."""
@@ -86,7 +86,8 @@ def find_arrays(folder: Path) -> dict[str, Stored]:
         return open_tensors(files[0]).arrays
     if not files and any(p.suffix in (".bin", ".pt", ".pth", ".ckpt") for p in folder.iterdir()):
         raise CheckpointError(
-            f"{folder.name}: expected {PICKLED}; got files of PyTorch's own format"
+            f"{folder.name}: expected a safetensors file; got files of PyTorch's own format. "
+            f"{PICKLED}"
         )
     raise CheckpointError(
         f"{folder.name}: expected {WHOLE}, {INDEX} or one other .safetensors or .npz file; "

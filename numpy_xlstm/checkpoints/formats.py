@@ -1,4 +1,6 @@
-"""The registry of checkpoint formats. A new format is a file like its neighbours, and a line here.
+"""The registry of checkpoint formats.
+
+To add a format, write a module like the others that are imported here, and add it to ``ALL``.
 
 The order matters twice: a checkpoint has the first format that recognises it, and a model is saved
 to a folder in the first format that supports it.

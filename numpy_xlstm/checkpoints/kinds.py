@@ -86,7 +86,10 @@ def _build_language_model(config: dict[str, Any], rng: np.random.Generator) -> L
 
 
 def _layer(kind: Callable[..., Any], names: tuple[str, ...]) -> Kind:
-    """Make the kind of a layer that is described by these options and its directions and axes."""
+    """Make the kind of a layer with these options.
+
+    ``batch_first`` is added to them, and ``bidirectional`` if they contain ``num_layers``.
+    """
     names += ("batch_first", "bidirectional") if "num_layers" in names else ("batch_first",)
     return Kind(
         lambda layer: {name: getattr(layer, name) for name in names},

@@ -73,7 +73,7 @@ def matched(
     where = next(iter(files)).parent.name if len(files) > 1 else where
     if missing := [name for name in params if name not in arrays]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CheckpointError(f"{where}: expected {missing[0]!r} too{more}; got none")
+        raise CheckpointError(f"{where}: expected {missing[0]!r}{more} too; got none")
     if unknown := [name for name in arrays if name not in params]:
         found = arrays[unknown[0]]
         raise CheckpointError(f"{found.path.name}: expected no {found.name!r}; got one")
@@ -99,7 +99,7 @@ def matched(
 
 
 def widest(arrays: Mapping[str, Stored]) -> str:
-    """Return the dtype of the computation that represents all stored numbers."""
+    """Return the narrowest dtype to compute in that represents all stored numbers."""
     return "float64" if any(each.dtype == "float64" for each in arrays.values()) else "float32"
 
 
@@ -130,7 +130,7 @@ def check_same(stored: Stored, array: Array) -> None:
         found = rows.read(array.dtype)
         if not np.array_equal(found, array[start : start + len(found)]):
             raise CheckpointError(
-                f"{stored}: expected the embedding's numbers, because it is tied; got others"
+                f"{stored}: expected the numbers of the embedding, to which it is tied; got others"
             )
 
 

@@ -102,7 +102,10 @@ def row(*inner: Check) -> Check:
 def record(
     needed: Mapping[str, Check], others: Mapping[str, Check] | None = None, *, closed: bool = True
 ) -> Check:
-    """Make a check for a mapping with needed and optional fields, and others unless ``closed``."""
+    """Make a check for a mapping with the fields ``needed`` and the optional fields ``others``.
+
+    Unknown fields are refused if it is ``closed``.
+    """
     known = {**needed, **(others or {})}
 
     def check(place: str, value: Any) -> None:
@@ -197,7 +200,7 @@ RUN = record({"notes": MAPPING, "log_size": COUNT}, closed=False)
 """Additional fields of a run."""
 
 LOG_LINE = record({"step": COUNT, "bits": number()}, {"validation": number()}, closed=False)
-"""Fields of a line of a log that are read."""
+"""Fields that are read from each line of a log."""
 
 
 def options(names: tuple[str, ...]) -> Check:

@@ -27,7 +27,7 @@ COMMENT = f"{CHECKSUM} ".encode()
 """Beginning of the comment of our archives, which is followed by the CRC-32 as eight digits."""
 
 MAX_NPY_HEADER = 10_000
-"""Largest size of dtype and shape of an array in bytes."""
+"""Largest size in bytes of the header with the dtype and shape of an array."""
 
 MAX_DIRECTORY = 4_000_000
 """Largest size of the list of arrays at the end of an archive in bytes."""
@@ -42,7 +42,7 @@ class Member(NamedTuple):
     start: int | None
     """Offset of its first byte; None unless it is uncompressed, C-order and little-endian."""
     crc: tuple[int, int]
-    """CRC-32 of the header before its numbers, and of both together."""
+    """CRC-32 of the header of the array, and CRC-32 of the header and the numbers together."""
     info: zipfile.ZipInfo
 
 
@@ -63,7 +63,9 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str,
     try:
         read_directory(file, file.tell())
     except (ValueError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"arrays: expected some an .npz file can hold; got {error}") from None
+        raise CheckpointError(
+            f"arrays: expected arrays that an .npz file can contain; got {error}"
+        ) from None
 
 
 def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:

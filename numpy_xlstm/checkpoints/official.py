@@ -85,7 +85,7 @@ def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, St
     for name in ("num_blocks", "num_hidden_layers"):
         if values.get(name) is not None and values[name] != there:
             raise CheckpointError(
-                f"{file.name}: {name}: expected {there}, as many as have arrays; "
+                f"{file.name}: {name}: expected {there}, the number of blocks with arrays; "
                 f"got {values[name]!r:.80}"
             )
 
@@ -99,7 +99,8 @@ def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> S
     if stored is None or embedding in arrays:
         if stored is not None and stored.shape != arrays[embedding].shape:
             raise CheckpointError(
-                f"{stored}: expected shape {arrays[embedding].shape}, as tied; got {stored.shape}"
+                f"{stored}: expected shape {arrays[embedding].shape}, as the embedding to which it "
+                f"is tied; got {stored.shape}"
             )
         return stored
     arrays[embedding] = stored

@@ -75,7 +75,7 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
                     if inner == INITIALIZER:
                         each = _tensor(data, place, count)
                         if each.name in tensors or len(tensors) > 2 * MAX_ARRAYS:
-                            raise ValueError(f"{each.name}: expected one array of few; got more")
+                            raise ValueError(f"{each.name}: a name twice, or too many arrays")
                         tensors[each.name] = each
     if HEADER_KEY not in metadata or CHECKSUM not in metadata:
         raise CheckpointError(
@@ -87,7 +87,7 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
     crcs = [int(found[n : n + 8], 16) for n in range(0, len(found), 8)]
     described = checked_text(metadata[HEADER_KEY], kept)
     if len(crcs) != len(kept) + 1 or crcs[0] != zlib.crc32(described):
-        raise ValueError("the checksum of its names is not that of its names")
+        raise ValueError("the metadata, names, dtypes or shapes do not have their checksum")
     data_file = Opened(data_path(path)) if any(each.external for each in kept) else file
     arrays = {
         PREFIX + each.name: _stored(path, file, data_file, each, crc)
@@ -144,7 +144,7 @@ def _fields(data: mmap.mmap, place: slice, count: Iterator[int]) -> Iterator[tup
             raise ValueError(f"a field of the unknown kind {kind}")
         size, at = _varint(data, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
         if at + size > place.stop:
-            raise ValueError(f"{size} bytes, which end after its end")
+            raise ValueError(f"a field of {size} bytes, which ends after its message")
         yield number, slice(at, at + size)
         at += size
 

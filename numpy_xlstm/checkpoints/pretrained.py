@@ -68,7 +68,8 @@ def from_pretrained(
         is detected from the content.
     kind : type, optional
         Class that the model must have, such as ``xLSTMLarge`` or ``LSTM``. Type checkers then know
-        it; without it, they take the result for a :class:`LanguageModel`.
+        the class of the result. Without ``kind``, they take the result for a
+        :class:`LanguageModel`.
     dtype : dtype, optional
         Dtype of the model, float32 or float64; by default that of the file. float16 and bfloat16
         are converted to float32, which is exact.

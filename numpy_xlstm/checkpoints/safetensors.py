@@ -163,7 +163,8 @@ def _itemsize(code: str) -> int:
 def read_into(file: Any, flat: Array, stored: np.dtype[Any], crc: int = 0) -> int:
     """Fill an array (n,) from a raw file with numbers of dtype ``stored``.
 
-    Returns the CRC-32, starting from ``crc``, that of the preceding bytes.
+    Returns the CRC-32 of the preceding bytes and these. ``crc`` is the CRC-32 of the preceding
+    bytes.
     """
     buffer = np.empty(min(CHUNK, flat.size) if flat.dtype != stored else 0, stored)
     for start in range(0, flat.size, CHUNK):

@@ -28,7 +28,7 @@ def save_pretrained(
     progress: OnProgress | None = None,
     step: bool = False,
 ) -> None:
-    """Save a model atomically, in a format that an official package can load.
+    """Save a model atomically, in a format of this package, an official package, PyTorch or ONNX.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def save_pretrained(
     layout : {"vanilla", "cuda"}
         For the format "xlstm": the backend in whose layout R and b of an sLSTM are stored.
     max_shard_size : int or str, optional
-        Largest size of the arrays in one file of a folder, in bytes or such as "5GB". If omitted,
-        all arrays are in one file.
+        Largest size of the arrays in one file of a folder: a number of bytes, or a text such as
+        "5GB". If omitted, all arrays are in one file.
     tokenizer : Tokenizer, optional
         Tokenizer of the model. Files of this package support any tokenizer; folders support a
         :class:`HuggingFaceTokenizer`, which is saved as ``tokenizer.json``.
@@ -111,8 +111,9 @@ def check_saving(
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
     if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):
+        expected = "a HuggingFaceTokenizer" if form.tokenizers else "None"
         raise CheckpointError(
-            f"tokenizer: expected a HuggingFaceTokenizer for the format {form.name!r}; "
+            f"tokenizer: expected {expected} for the format {form.name!r}; "
             f"got {type(tokenizer).__name__}"
         )
     return form

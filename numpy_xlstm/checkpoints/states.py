@@ -2,7 +2,7 @@
 
 Official states differ in scaling and in the empty memory. xLSTM Large, in both packages, and
 ``mlstm_kernels`` divide q by √DK, where the first paper and this package divide k. Their C and n
-are therefore √DK times ours. An empty memory has m = 0 there and m = −∞ here.
+are therefore √DK times ours. An empty memory has m = 0 in the official states, and m = −∞ here.
 """
 
 from collections.abc import Mapping
@@ -73,8 +73,9 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
         As in :func:`to_official_state`. Arrays are any input of ``np.asarray``, such as tensors on
         the CPU.
     keep_m : bool
-        Whether an mLSTM with an empty memory keeps m = 0. The official *steps* start with m = 0,
-        the official sequences and this package with −∞. The resulting h differ by ε times e^m.
+        Whether an mLSTM with an empty memory keeps m = 0. The official *steps* start with m = 0.
+        The official sequences and this package start with m = −∞. The relative difference between
+        the resulting h is at most ε e^m, with the larger m.
 
     Returns
     -------
@@ -105,7 +106,10 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
 
 
 def _like(name: str, like: Any, given: Any, dtype: Any) -> Any:
-    """Return arrays whose shapes equal those for one row except for the number of rows."""
+    """Convert the given arrays to ``dtype``, after a check of their shapes.
+
+    ``like`` contains the arrays for one row. Only the number of rows may differ.
+    """
     if like is None:
         return None
     if isinstance(like, Mapping):

@@ -45,9 +45,8 @@ UNPACKED = 100 * 2**20
 SUFFIXES = ".safetensors", ".npz", ".onnx"
 
 PICKLED = (
-    "a safetensors file (a pickle can run any code, and is never opened); if you trust it, "
-    "convert it: safetensors.torch.save_file(torch.load(path, weights_only=True), "
-    "'model.safetensors')"
+    "A pickle can run any code, and is never opened. If you trust the file, convert it: "
+    "safetensors.torch.save_file(torch.load(path, weights_only=True), 'model.safetensors')"
 )
 
 
@@ -69,7 +68,8 @@ Maps = dict[Opened, mmap.mmap]
 """Memory maps of files, which are read on demand. Changes are private to the process."""
 
 MAX_MAPS = 100
-"""Largest number of maps in a process, each of which keeps its file open; others are read."""
+"""Largest number of maps in a process, because each map keeps its file open. Further files are read
+instead."""
 
 _mappings: WeakSet[mmap.mmap] = WeakSet()
 """Maps in use."""
@@ -90,7 +90,7 @@ class Stored(NamedTuple):
     crc: int | None = None
     """CRC-32, if it is known."""
     before: int = 0
-    """CRC-32 of the bytes that precede those of the array in ``crc``."""
+    """CRC-32 of the bytes before the numbers that ``crc`` also covers, such as a header."""
     packed: ZipInfo | None = None
     """Entry of an ``.npz`` that is compressed or cannot be read directly for another reason."""
 
@@ -239,10 +239,10 @@ def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) 
     most = size + UNPACKED if max_bytes is None else max_bytes
     total = sum(stored.nbytes for stored in arrays.values())
     if total > most:
-        told = " by default" if max_bytes is None else ""
+        limit = "the default of max_bytes" if max_bytes is None else "max_bytes"
         raise CheckpointError(
-            f"{name}: expected arrays of at most {most:,} bytes, max_bytes{told}; got {total:,} "
-            f"in {size:,} bytes"
+            f"{name}: expected arrays of at most {most:,} bytes ({limit}); got {total:,} bytes "
+            f"in files of {size:,} bytes"
         )
 
 
@@ -269,9 +269,11 @@ def _refuse_others(path: Path, begin: bytes) -> None:
         and begin[1:2] in b"\x01\x02\x03\x04\x05"
         and begin[2:8].strip(b"\x00")
     ):
-        raise CheckpointError(f"{path.name}: expected {PICKLED}; got a pickle")
+        raise CheckpointError(f"{path.name}: expected a safetensors file; got a pickle. {PICKLED}")
     if begin[:4] == b"PK\x03\x04" and b".pkl" in begin[30:60]:
-        raise CheckpointError(f"{path.name}: expected {PICKLED}; got PyTorch's own format")
+        raise CheckpointError(
+            f"{path.name}: expected a safetensors file; got PyTorch's own format. {PICKLED}"
+        )
     if found:
         raise CheckpointError(f"{path.name}: expected a .safetensors or .npz file; got {found}")
 

@@ -1,4 +1,7 @@
-"""State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``, which are recognised by shapes."""
+"""State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``.
+
+They are recognised by the name of an array. Shapes determine the class and its options.
+"""
 
 import re
 from collections.abc import Mapping

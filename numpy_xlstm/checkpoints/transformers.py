@@ -1,7 +1,7 @@
 """The format of transformers: xLSTM Large as ``xLSTMForCausalLM``.
 
 Fields may be absent when a configuration is read; they then have transformers' default. All fields
-are written, with values that run on a CPU.
+are written, with values for a CPU.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ GENERATION = "generation_config.json"
 """Options of generation that override ``config.json``."""
 
 OUTPUT_BIAS = "backbone.out_norm.bias"
-"""Parameter of xLSTMLarge with ``use_bias`` that is absent here."""
+"""Parameter of an xLSTMLarge with ``use_bias`` that transformers does not have."""
 
 DEFAULTS = {
     "vocab_size": 50304,
@@ -97,7 +97,7 @@ def from_transformers(values: Mapping[str, Any]) -> tuple[xLSTMLargeConfig, Spec
     defaults = {name: value for name, value in DEFAULTS.items() if name in fields}
     known = {name: value for name, value in given.items() if name not in WITHOUT_MEANING}
     for name in known.keys() - fields.keys():
-        hint = did_you_mean(name, fields) or ", which may change what it computes"
+        hint = did_you_mean(name, fields) or ", which may change the results"
         raise OptionError(f"expected the fields of an xLSTM; got {name!r}{hint}")
     known["add_out_norm"] = True  # transformers ignores this field
     return xLSTMLargeConfig.from_dict(defaults | known), tokens
@@ -139,7 +139,7 @@ def to_transformers(config: xLSTMLargeConfig, tokens: SpecialTokens, dtype: str)
         "hidden_size": config.embedding_dim,
         "num_hidden_layers": config.num_blocks,
         "tie_word_embeddings": False,
-        # The default cache has widths rounded up to 64, so other widths need their own cache.
+        # The default cache rounds widths up to multiples of 64, and does not fit other widths.
         "use_cache": all(width % 64 == 0 for width in widths),
         "max_inference_chunksize": 16384,
         "bos_token_id": tokens.bos,

@@ -52,8 +52,8 @@ def write_folder(
     options : Saving
         The other options.
     names : str
-        Names of the files if there are several: a format of number, count, and number from 0. There
-        is an index if they are :data:`NUMBERED`.
+        Names of the files if there are several: a format string for the number from 1, the count,
+        and the number from 0. There is an index if they are :data:`NUMBERED`.
     """
     write = _json if config.endswith(".json") else _yaml
     text = write(values)

@@ -1,7 +1,7 @@
 """The formats of the package ``xlstm``: xLSTM Large, and the models of the first paper.
 
 Fields may be absent when a configuration is read; they then have the default of that package. All
-fields are written, with values that run on a CPU.
+fields are written, with values for a CPU.
 """
 
 from collections.abc import Mapping
@@ -37,11 +37,11 @@ ON_A_CPU = {
     "autocast_kernel_dtype": "float32",
     "inference_state_dtype": "float32",
 }
-"""Kernels without a GPU, exact number formats, sequences of any length, and returned states."""
+"""Fields that select kernels for the CPU, sequences of any length, returned states and float32."""
 
 
 def large_fields(config: xLSTMLargeConfig) -> dict[str, Any]:
-    """Return all fields of ``xlstm``'s xLSTMLargeConfig, with values that run on a CPU."""
+    """Return all fields of ``xlstm``'s xLSTMLargeConfig, with values for a CPU."""
     return config.to_dict() | ON_A_CPU
 
 
@@ -82,8 +82,8 @@ def _check_runs(config: xLSTMBlockStackConfig) -> None:
         block = getattr(config, f"{kind}_block")
         if config.count(kind) and getattr(block, kind).conv1d_kernel_size == 1:
             raise CheckpointError(
-                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, with "
-                "which the convolution of xlstm has no outputs; got 1"
+                f"{kind}_block.{kind}.conv1d_kernel_size: expected a number other than 1, because "
+                "the convolution of xlstm has no outputs for 1; got 1"
             )
     up = None if config.slstm_block is None else config.slstm_block.feedforward
     if up is not None and up.act_fn == "gelu_tanh":

@@ -1,7 +1,7 @@
 """Check that a backward is the exact vector-Jacobian product of its forward.
 
-The check depends on no layer of this package. It accepts any class with parameters or pair of
-functions that follows one of two protocols, see :func:`gradcheck`. :func:`from_torch` and
+The check depends on no layer of this package. It accepts any object with parameters, and any pair
+of functions, that follows one of two protocols; see :func:`gradcheck`. :func:`from_torch` and
 :func:`from_jax` make such a layer of code that PyTorch or JAX differentiates.
 """
 

@@ -22,7 +22,7 @@ class AutodiffCache(NamedTuple):
 
 
 class AutodiffLayer:
-    """A function of a framework with NumPy parameters.
+    """A function written in PyTorch or JAX, as a layer whose parameters are NumPy arrays.
 
     A subclass defines ``_evaluate``, which returns the result of the function and a record;
     ``_pull_back``, which returns the gradients of the parameters and of the inputs, or None; and

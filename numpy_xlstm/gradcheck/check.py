@@ -18,8 +18,8 @@ SUSPECT = (
     f"{NOT_ANALYTIC} are not; branch on the real part, and write a square as x * x"
 )
 ROUNDED = (
-    "the forward rounds {} to float32, or less; let it compute in the dtype of its arguments, "
-    "because references are in float64"
+    "the forward rounds {} to float32 or a narrower dtype; let it compute in the dtype of "
+    "its arguments, because references are in float64"
 )
 ONLY_HERE = (
     "the backward is right at your parameters and wrong near them: does it forget a factor that is "
@@ -67,16 +67,17 @@ def gradcheck(
       complex step (or by differences if the forward does not accept complex numbers), and the
       linearity of the backward in ȳ, also for very large and small ȳ.
 
-    A forward with a state, if it is given none or one where gradients are zero, is also checked
-    from a state that it returned, because an empty state multiplies wrong terms by zero. The
+    If a forward takes a state, and you give none, or one at which some gradients are zero, it is
+    also checked from a state that it returned: an empty state may multiply wrong terms by zero. The
     adjoint identity of a layer is also checked near its parameters, because a backward that forgets
     a factor is right where the factor is 1. The layer is not changed.
 
     Parameters
     ----------
     target : layer or (forward, backward)
-        An object with ``params``, a mapping of arrays, or two functions, which may take several
-        inputs, return one gradient for each, and have no ``grads``. There are two protocols::
+        Either an object whose ``params`` is a mapping of arrays, or a tuple of two functions. The
+        functions may take several inputs; their backward returns one gradient for each input, and
+        no ``grads``. There are two protocols::
 
             y, cache        = forward(x)           dx, grads          = backward(dy, cache)
             y, state, cache = forward(x, state)    dx, dstate0, grads = backward(dy, cache, dstate)
@@ -136,7 +137,7 @@ def gradcheck(
 
 
 def _seed(rng: np.random.Generator | int | None) -> int:
-    """Return a seed for the check, which a generator draws."""
+    """Return ``rng`` if it is a seed; otherwise draw a seed from it, or from a new generator."""
     if rng is None or isinstance(rng, np.random.Generator):
         return int(np.random.default_rng(rng).integers(2**63))
     return check_whole("rng", rng)
@@ -211,7 +212,7 @@ def _check(point: Point, methods: Sequence[str], rtol: float | None) -> Found:
 
 
 def _suspicions(point: Point, rows: Sequence[Row]) -> Iterator[str]:
-    """Yield what the forward possibly does that makes references wrong."""
+    """Yield notes on properties of the forward that may make the references wrong."""
     if _failing(rows) and point.problem.ignores_params():
         yield PARAMS_UNREAD
     elif any(row.status in ("FAIL", "kink") for row in rows):

@@ -18,9 +18,9 @@ from numpy_xlstm.gradcheck.report import Index, Row, Status
 from numpy_xlstm.gradcheck.target import Arrays
 
 NEGLIGIBLE, ROUNDINGS = 1e-3, 16
-"""Limits relative to the largest gradient of all tensors: smaller gradients than the first are
-measured on this scale, and the second counts the roundings accepted in any entry, because rounding
-errors remain where terms cancel."""
+"""Two limits. The error of a tensor is relative to its largest gradient, but at least to NEGLIGIBLE
+times the largest gradient of all tensors. ROUNDINGS counts the rounding errors of that largest
+gradient that are accepted in any entry, because they remain where terms cancel."""
 
 
 UNCHECKED = "not checked: no step from there keeps the forward finite"
@@ -152,7 +152,7 @@ def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]
 
 
 def _vacuous(judged: list[Probe], rtol: float) -> bool:
-    """Return whether references are too small for the scale, and wrong on their own scale."""
+    """Return whether the references are negligible, and the gradients differ on their scale."""
     largest = max(abs(p.reference) for p in judged)
     right = largest > 0 and max(p.distance for p in judged) <= rtol * largest
     return not right and all(abs(p.reference) <= rtol * p.scale for p in judged)

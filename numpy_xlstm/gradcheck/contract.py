@@ -1,4 +1,4 @@
-"""Requirements on a forward, a backward and gradients other than the values of gradients."""
+"""Requirements on a forward and a backward other than the values of the gradients."""
 
 from collections.abc import Callable, Iterator
 
@@ -87,7 +87,10 @@ def _repeated(point: Point, rtol: float) -> dict[str, str]:
 
     expect("a second backward from the same cache gives another gradient", once_more)
     problem.forward_elsewhere()
-    on_self = "a forward elsewhere changes the gradient from a cache; keep nothing on the layer"
+    on_self = (
+        "a forward with other inputs changes the gradient from a cache; store residuals only in "
+        "the cache, not on the layer"
+    )
     expect(on_self, once_more)
     expect("another backward overwrites it; return a new array", held_during_another)
     layout = "a dy that is not contiguous gives another gradient"

@@ -82,7 +82,7 @@ class _JaxLayer(AutodiffLayer):
         return [np.array(grads[name]) for name in params], dinputs
 
     def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run the function, compiled unless it reads numbers while it is traced."""
+        """Run the function, compiled unless it needs concrete values while it is traced."""
         jax = _jax()
         dtype = self._dtype(arguments)
         with jax.enable_x64(dtype == np.float64):
@@ -114,7 +114,7 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
             lambda a, b: b if a is None else a, floats, others, is_leaf=lambda leaf: leaf is None
         )
         found = module(*inputs, **more)
-        return jax.tree.map(lambda leaf: leaf, found)  # the order of names as when compiled
+        return jax.tree.map(lambda leaf: leaf, found)  # dict keys in the order of jax.jit
 
     def vjp(cotangents: list[Any], params: Any, floats: Any, others: Any, more: Any) -> Any:
         def outputs(params: Any, floats: Any) -> list[Any]:
@@ -127,7 +127,7 @@ def _functions(target: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def _held(target: Any) -> dict[str, tuple[Any, Any]]:
-    """Return path and array of all real arrays of a pytree by name; a function has none.
+    """Return path and array of each floating-point array of a pytree by name; a function has none.
 
     A name is the path without the beginning that all paths share.
     """

@@ -28,9 +28,9 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, rebuild, tree_map
 
 NOT_ANALYTIC = "np.abs, np.sign, np.linalg.norm, x.var(), x.std(), conj and .real"
-OVERWRITES = "if these are indices, a backward that overwrites instead of adding passes"
-FORGETS = "a backward that forgets to multiply by it passes"
-TRANSPOSES = "a backward that forgets to transpose or to flip it passes"
+OVERWRITES = "if these are indices, a backward that overwrites instead of adding is not detected"
+FORGETS = "a backward that forgets to multiply by it is not detected"
+TRANSPOSES = "a backward that forgets to transpose or to flip it is not detected"
 
 Change = tuple[str, tuple[int, ...], str]
 """Name and shape of an array that was written to, and the function that wrote to it."""
@@ -81,8 +81,8 @@ class Problem:
         """Return the gradients from the backward under test, not copied.
 
         Tensors without a gradient are omitted. Additional gradients are included, except those of
-        integers or of a state that was not given. ``layout`` copies a cotangent; ``alone`` omits
-        dstate.
+        integers or of a state that was not given. ``layout`` is a function that copies a cotangent
+        into a memory layout. ``alone`` omits dstate.
         """
         *results, cache = self._results
         before, returned = copies(self._given), copies(_named_outputs(self._results))
@@ -114,7 +114,7 @@ class Problem:
         return problem
 
     def from_other_params(self, rng: np.random.Generator) -> "Problem":
-        """Return the same problem with parameters that are smaller by random factors of up to 1/4.
+        """Return the same problem with each parameter reduced by a random part of up to a quarter.
 
         Parameters keep their signs, but are no longer 1 or symmetric. The layer is copied together
         with its parts, which may contain the same arrays.
@@ -152,7 +152,7 @@ class Problem:
         return bool(names) and all(same(found[name], a) for name, a in self.outputs.items())
 
     def _find_state(self) -> tuple[str, int]:
-        """Return whether the forward takes and was given a state, and its position in arguments."""
+        """Return the attribute ``state``, and the position of the state in the arguments."""
         inputs, (_, *state, _) = self._inputs, self._results
         if inputs and inputs[-1] is None:
             inputs = inputs[:-1]
@@ -261,7 +261,10 @@ class Point:
         return f
 
     def random_direction(self, shape: tuple[int, ...]) -> Array:
-        """Draw odd sixteenths between −2 and 2, so short that a step along them is exact."""
+        """Draw odd multiples of 1/16 between −2 and 2.
+
+        They have so few binary digits that a step along them is exact.
+        """
         return (2 * self.rng.integers(-16, 16, shape) + 1) / 16
 
     def lines(self, name: str) -> Iterator[tuple[Index | None, Array]]:
@@ -311,14 +314,17 @@ class Point:
 
 
 def _symmetric(array: Array) -> bool:
-    """Return whether a non-zero array equals itself with swapped last axes or a reversed one."""
+    """Return whether an array is symmetric and not all zero.
+
+    It is symmetric if swapping its last two axes, or reversing its last axis, does not change it.
+    """
     *_, rows, columns = (0, 0, *array.shape)
     swapped = rows == columns > 1 and same(array, array.swapaxes(-1, -2))
     return bool(array.any()) and (swapped or (columns > 1 and same(array, array[..., ::-1])))
 
 
 def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
-    """Return names of the parameters that differ from those of the inputs."""
+    """Return a name for each parameter that no input has."""
     labels: dict[str, str] = {}
     for name in params:
         labels[name] = _free(name, {*taken, *labels.values(), *(params.keys() - {name})})

@@ -16,8 +16,8 @@ DIFFERENCE_STEP, SHRINK = 2.0**-11, 8.0
 """Step of a difference, and factor by which it is shortened. These are powers of two, so that x ± h
 is exact also for a large x."""
 SHRINKS = 5
-"""Number of times that a step is shortened if a difference contradicts the claim; twice this number
-if the function is not finite."""
+"""Number of times that a step is shortened if a difference contradicts the claim, that is, the
+slope from the backward under test; twice this number if the function is not finite."""
 
 Scalar = Callable[[complex], complex]
 
@@ -103,11 +103,11 @@ def settle(
 
     A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
     step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
-    does not, the claim must be between the one-sided slopes. With several kinks close together, no
-    difference shows the branch of the forward: on a line through ``many`` entries, the claim is
-    then not judged. If the function is ``analytic``, the complex step shows the branch: a claim
-    that agrees with it counts as at a kink. ``longest`` is the first step. It is shorter near the
-    edge of a domain, which is judged like a kink.
+    does not, the claim must be between the one-sided slopes. A line through ``many`` entries may
+    cross several kinks close together. Then no difference shows the branch of the forward, and the
+    claim is not judged. If the function is ``analytic``, the complex step shows the branch. A claim
+    that agrees with the complex step is then reported as at a kink. ``longest`` is the first step.
+    It is shorter near the edge of a domain, which is judged like a kink.
     """
     seen: list[Stencil] = []
     reached = 0  # how many of the stencils reach a kink
@@ -139,8 +139,7 @@ def settle_sides(f: Scalar, claimed: float, tolerance: float, *, many: bool) -> 
     a comparison, a maximum or a clip, the sign of the step therefore decides the branch,
     independently of the branch of the real forward. The claim must agree with one side, or be
     between the two. A line through ``many`` entries may cross several ties, each with its own
-    branch: there no other claim is
-    judged.
+    branch. On such a line, a claim that agrees with neither side is not judged.
     """
     low, high = sorted((complex_step(f), complex_step(f, -1)))
     nearer = low if abs(claimed - low) < abs(claimed - high) else high

@@ -30,13 +30,15 @@ class Row:
     checked : str
         Number of entries or random directions that were compared.
     error, tolerance : float
-        ``max|g − ĝ| / max|ĝ|`` over all comparisons, g from the backward, ĝ the reference, and its
-        limit. If ĝ is nearly zero compared with other tensors, the scale is that of rounding.
+        ``error`` is ``max|g − ĝ| / max|ĝ|`` over all comparisons, where g is from the backward and
+        ĝ is the reference. ``tolerance`` is the largest error that passes. If ĝ is nearly zero
+        compared with the largest ĝ of all tensors, the denominator is a small fraction of that
+        largest ĝ.
     status : {"ok", "FAIL", "kink", "vacuous"}
-        "kink" if no reference can decide: all entries are at a modulus at 0 or a tie of a maximum,
-        closer than the step of the differences, or on the edge of the forward's domain. "vacuous"
-        if the reference is zero, or so small compared with other tensors that only its rounding is
-        visible: here a backward passes even if it is wrong elsewhere.
+        "kink" if no reference can decide: every entry is on the edge of the forward's domain, or
+        nearer than the step of the differences to a kink, such as a modulus at 0 or a tie of a
+        maximum. "vacuous" if the reference is zero, or so small compared with other tensors that
+        only its rounding is visible: here a backward passes even if it is wrong elsewhere.
     note : str
         The kind, extent and place of a failure, or advice.
     state : {"", "none", "given", "returned"}
@@ -65,14 +67,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Result of :func:`numpy_xlstm.gradcheck`, of which ``str`` is a table.
+    """Result of :func:`numpy_xlstm.gradcheck`; ``str(report)`` is a table.
 
     Attributes
     ----------
     rows : tuple of Row
         One per tensor and method.
     seed : int
-        Seed that repeats the check as ``rng``, for the same target and inputs.
+        Seed of the check. ``rng=seed`` repeats the check for the same target and inputs.
     notes : tuple of str
         Additional information, such as a method that could not be used.
 
@@ -103,14 +105,15 @@ class Report:
     def undecided(self) -> tuple[Row, ...]:
         """Kink and vacuous rows of tensors for which no other method or state decides."""
         decided = {row.tensor for row in self.rows if row.status in ("ok", "FAIL")}
-        if any(row.method != "adjoint" for row in self.rows):  # those rows decide each tensor
+        # The rows of other methods decide each tensor, so that the adjoint rows need not.
+        if any(row.method != "adjoint" for row in self.rows):
             decided |= {row.tensor for row in self.rows if row.method == "adjoint"}
         unable = [row for row in self.rows if row.status in ("kink", "vacuous")]
         return tuple(row for row in unable if row.tensor not in decided)
 
     @property
     def max_error(self) -> float:
-        """Largest error of any row; NaN or infinity if a gradient contains such or is missing."""
+        """Largest error of any row; NaN or infinity if a gradient is missing or not finite."""
         errors = [row.error for row in self.rows]
         return next((e for e in errors if e != e), max(errors, default=0.0))
 
@@ -176,7 +179,10 @@ class Places:
         return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
 
     def in_common(self, indices: Sequence[Index]) -> str:
-        """Return such as ``, all of gate f``, up to three values each; "" for a single entry."""
+        """Return text such as ``, all of gate f``, with up to three values for each name.
+
+        It is empty for a single entry.
+        """
         found = [
             f"{name} {' or '.join(map(str, seen))}"
             for name, values, seen in self._values(indices)

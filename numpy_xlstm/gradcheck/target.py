@@ -1,4 +1,4 @@
-"""Validation of targets, layers or pairs of functions, and of their tensors."""
+"""Validation of targets (layers, or pairs of functions) and of their tensors."""
 
 import copy
 import inspect

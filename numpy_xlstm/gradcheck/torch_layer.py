@@ -118,7 +118,7 @@ def _tensor(array: Array) -> Any:
 
 
 def _copy(tensor: Any, dtype: Any) -> Any:
-    """Return a copy on the CPU, converted to this dtype if it has real numbers."""
+    """Return a copy on the CPU; a floating-point tensor is converted to this dtype."""
     copy = tensor.detach().cpu().clone()
     return copy.to(dtype) if copy.is_floating_point() else copy
 

@@ -22,7 +22,7 @@ class Factors(NamedTuple):
 
 @pointwise
 def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
-    """Return the new p, m and v, and the decrement of p; update arrays in place."""
+    """Return the new p, m and v, and the step subtracted from p; update arrays in place."""
     shrink, rate, root, rest1, beta2, rest2, eps = factors
     p *= shrink  # [adam.1]
     m += rest1 * (g - m)  # [adam.2]
@@ -35,15 +35,15 @@ def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
 
 @kernel
 def loop(p: Any, g: Any, m: Any, v: Any, step: Any, scale: Any, factors: Any) -> None:
-    """Update p, m and v in place, and write the decrements of p to ``step``."""
+    """Update p, m and v in place, and write the steps subtracted from p to ``step``."""
     for i in range(p.size):
         p[i], m[i], v[i], step[i] = updated(p[i], scale * g[i], m[i], v[i], factors)
 
 
 def update(p: Array, g: Array, m: Array, v: Array, scale: float, factors: Factors) -> Array:
-    """Update p, m and v in place for the gradient ``g * scale``; return the decrements of p.
+    """Update p, m and v in place for the gradient ``g * scale``; return the steps of p.
 
-    The decrements may be flat.
+    The steps are subtracted from p after the weight decay. They may be one-dimensional.
     """
     if not compiled(p.dtype):
         return updated(p, g if scale == 1 else g * scale, m, v, factors)[-1]  # type: ignore[no-any-return]

@@ -1,6 +1,7 @@
 """Compile kernels with numba.
 
-Only :mod:`~numpy_xlstm.kernels.functions` imports this module, if numba is installed.
+This module needs numba. Only ``elementary.py`` and, if numba is installed,
+:mod:`~numpy_xlstm.kernels.functions` import it.
 """
 
 from collections.abc import Callable
@@ -79,7 +80,8 @@ inline: Decorator = numba.njit(**INLINE)
 """Decorator for a function that compiled functions call."""
 
 implements: Callable[..., Decorator] = partial(overload, jit_options=INLINE, strict=False)
-"""Decorator for a function from argument types to the function that is compiled for them."""
+"""Decorator for a function that takes argument types and returns the function to compile for
+them."""
 
 
 def register(name: Callable[..., Any], function: Callable[..., Any], inlined: bool) -> None:
@@ -93,7 +95,8 @@ def dispatcher(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = numba.njit(function, **OPTIONS)
     with suppress(RuntimeError):  # no writable folder: every process compiles again
         compiled.enable_caching()
-        # Numba checks only the kernel's own file for changes, but compiles functions of others too.
+        # Numba checks only the kernel's own file for changes, but also compiles functions from
+        # other files into the kernel.
         file = compiled._cache._cache_file
         file._source_stamp = file._source_stamp, sources()
     return compiled  # type: ignore[no-any-return]

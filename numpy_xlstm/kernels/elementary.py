@@ -27,7 +27,8 @@ class Format(NamedTuple):
     ln2: tuple[float, float]  # high and low part; high × exponent is exact
     exp: tuple[float, ...]  # Taylor series of (e^r − 1 − r) / r² for |r| ≤ ln 2 / 2
     log: tuple[float, ...]  # Taylor series of (2 artanh(t) / t − 2) / t² in t², |t| ≤ 3 − 2 √2
-    tanh: tuple[float, ...]  # of (tanh(x) / x − 1) / x² in x², with the least error for |x| ≤ 0.27
+    # polynomial in x² for (tanh(x) / x − 1) / x², with the least error for |x| ≤ 0.27
+    tanh: tuple[float, ...]
 
 
 SINGLE = Format(
@@ -160,7 +161,8 @@ def _log1p(x: Any) -> Any:
         e = bits(bits(n + to_exponent) >> digits)
         k = bits(e | whole).view(number) - whole_bias
         f = bits(n - bits(bits(e - bias) << digits)).view(number) - 1
-        lost = x - (u - 1)  # by rounding u; ignored below, if 2^−k is not a normal number
+        # what rounding u lost; the next line ignores it if 2^−k is not a normal number
+        lost = x - (u - 1)
         f += lost * bits(bits(twice_bias - min(e, twice_bias)) << digits).view(number)
         # log(1 + f) = 2 artanh(t) = f − (f² / 2 − t (f² / 2 + …))
         t, half_square = f / (2 + f), f * f / 2

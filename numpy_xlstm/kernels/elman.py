@@ -18,7 +18,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivative of h by h̃."""
+    """Return the derivative of h with respect to h̃."""
     (h_pre,), (relu,) = gates, units
     return (where(relu, where(h_pre.real > 0, 1, 0), tanh_slope(h_pre)),)
 

@@ -2,8 +2,8 @@
 
 Called from Python, they are NumPy functions of arrays of any dtype, real or complex. In a compiled
 kernel they are functions of one number, like each function marked by :func:`pointwise`. As in
-NumPy, a literal there does not widen other operands: ``1 / (1 + exp(-x))`` of a float32 is a
-float32.
+NumPy, a literal in a compiled kernel does not widen other operands: ``1 / (1 + exp(-x))`` of a
+float32 is a float32.
 
 The first call of a kernel imports numba, and compiles the kernel or loads it from disk.
 """
@@ -120,7 +120,7 @@ modulus: Any = activations.modulus
 
 
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return ``a`` where the condition is true, else ``b``; conditions compare real parts."""
+    """Return ``a`` where the condition is true, else ``b``; callers compare real parts."""
     return np.where(condition, a, b)
 
 

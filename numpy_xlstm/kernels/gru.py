@@ -1,7 +1,8 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
 The gates are a_r, a_z, a_n from the input and s_r, s_z, s_n from the state. A step uses h in two
-ways, through R and directly, so that h is also the memory.
+ways: through R, and directly. For :mod:`~numpy_xlstm.kernels.scan`, the second use makes h the
+memory as well.
 """
 
 from collections.abc import Mapping
@@ -33,7 +34,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by ñ and z̃ and of ñ by r̃, and the gates r and z."""
+    """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
     (a_r, a_z, a_n, s_r, s_z, s_n), (h_prev,) = gates, before
     r, r_slope = sigmoid_and_slope(a_r + s_r)
     z, z_slope = sigmoid_and_slope(a_z + s_z)

@@ -1,7 +1,7 @@
 """Products of rows x (..., D) with a block-diagonal matrix (NH, O/NH, D/NH).
 
-Narrow blocks are joined to larger ones, with zeros off the diagonal: a product with matrices of
-width 4 takes four times as long as one with width 16.
+Narrow blocks are joined into wider ones, with zeros off the diagonal, because many small products
+are slow: for the same x, blocks of width 4 take four times as long as blocks of width 16.
 """
 
 from math import gcd
@@ -32,7 +32,7 @@ def headwise_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array]
 
 
 def join_blocks(weight: Array) -> Array:
-    """Join neighbouring blocks to larger ones, with zeros off the diagonal."""
+    """Join neighbouring blocks into wider ones, with zeros off the diagonal."""
     NH, rows, columns = weight.shape
     count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
     if count == 1:

@@ -18,7 +18,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
     (i_pre, f_pre, z_pre, o_pre), (c_prev,), (c,) = gates, before, after
     i, i_slope = sigmoid_and_slope(i_pre)
     f, f_slope = sigmoid_and_slope(f_pre)
@@ -54,8 +54,9 @@ def lstm_recurrent(
 
         g̃_t = (Wx)_t + R h_{t−1},   and then as in LSTMCell
 
-    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one layer
-    of ``LSTM``, computes it for ``x @ W.T + b`` and ``R[None]``. Several heads are supported here.
+    This function is the recurrence without the input projection. ``LSTMSequence(D, H)``, one
+    direction of one layer of ``LSTM``, gives the same result as this function with
+    Wx = ``x @ W.T + b`` and ``R[None]``. This function also supports several heads.
 
     Parameters
     ----------
@@ -73,8 +74,8 @@ def lstm_recurrent(
     state : LSTMState
         State after the last step of each row.
     cache
-        Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify it until
-        that has run.
+        Residuals for :func:`lstm_recurrent_backward`. They refer to R: do not modify R until that
+        function has run.
 
     Raises
     ------

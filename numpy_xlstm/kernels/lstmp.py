@@ -27,7 +27,7 @@ class LSTMPScanCache(NamedTuple):
 def forward(
     Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
 ) -> tuple[Array, LSTMState, LSTMPScanCache]:
-    """Compute the same as :meth:`scan.Recurrence.forward`."""
+    """Run the projected LSTM, with arguments and results as in :meth:`scan.Recurrence.forward`."""
     R, W_hr = params["R"], params["W_hr"]
     Wx[:, :1] += (state.h @ R.T)[:, None]
     start = LSTMState(np.zeros_like(state.c), state.c)
@@ -41,7 +41,7 @@ def forward(
 def backward(
     dy: Array, cache: LSTMPScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Compute the same as :meth:`scan.Recurrence.backward`, and the gradient of W_hr."""
+    """Return the results of :meth:`scan.Recurrence.backward` for it, and the gradient of W_hr."""
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps

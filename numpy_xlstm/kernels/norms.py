@@ -1,4 +1,6 @@
-"""Normalisation of rows to mean 0 and variance 1, derived in ``docs/derivations/blocks.md``.
+"""Normalisation of rows to mean 0 and variance 1, or to mean square 1.
+
+Derived in ``docs/derivations/blocks.md``.
 
 A compiled kernel reads a row from memory once. It sums in :data:`LANES` partial sums, so that one
 instruction adds to all of them.

@@ -1,8 +1,9 @@
 """Layout of a sequence in parts, for :mod:`~numpy_xlstm.kernels.scan`.
 
-Heads and rows of a batch are independent of each other, so that the work is split into N parts: a
-part is one of NH heads for r rows, with U = D·r units: for each of the head's D units, its r rows
-side by side, because R times a matrix (D, r) is faster than a matrix (r, D) times Rᵀ.
+Heads, and rows of a batch, are independent of each other. The work is therefore split into N parts.
+A part is one of the NH heads for r rows, and has U = D·r numbers: for each of the head's D units,
+the numbers of its r rows are contiguous. In this order a step multiplies R by a matrix (D, r),
+which is faster than a matrix (r, D) times Rᵀ.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,13 +16,15 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.threads import parallel_map, spread
 
 ROWS = 16
-"""Largest number of rows in a part; with fewer than half of it, the product of a step is slow."""
+"""Largest number of rows in a part of a batch that is split. A batch is not split into parts of
+fewer than half as many rows, because their product with R is slow."""
 
 WORTH_THREADS = 2**18
 """Smallest number of gates, or of entries of q and v, at which several threads are faster."""
 
 BLOCK = 2**16
-"""Units times steps that NumPy copies, or computes derivatives of, at once: they fit into cache."""
+"""Number of entries (units times steps) that NumPy copies at once, or whose derivatives it computes
+at once. They fit into the cache."""
 
 
 def for_each_part(loop: Callable[..., None], parts: Sequence[Any], size: int, *arrays: Any) -> None:

@@ -22,7 +22,7 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by c and õ, of c by ĩ, f̃ and z̃, and of c by c₋."""
+    """Return the derivatives of h with respect to c, õ, and of c with respect to ĩ, f̃, z̃, c₋."""
     (a_i, a_f, z_pre, a_o), (c_prev,), (c,), (p_i, p_f, p_o) = gates, before, after, units
     i, i_slope = sigmoid_and_slope(a_i + p_i * c_prev)
     f, f_slope = sigmoid_and_slope(a_f + p_f * c_prev)

@@ -70,7 +70,10 @@ def loop_backward(
     d: Any,
     dgates: Any,
 ) -> None:
-    """Run part n backward, with R transposed; d starts as 0 and ends as that of the first state."""
+    """Run part n backward, with R transposed.
+
+    d is 0 at the beginning, and the cotangent of the first state at the end.
+    """
     (T, N, G, U), (NH, D, rows) = gates.shape, R.shape
     r, K, head = U // D, rows // D, n // (N // NH)
     first = (n - head * (N // NH)) * r
@@ -115,7 +118,7 @@ class ScanCache(NamedTuple):
     ends: Array  # number of steps of each row, (B,)
 
     def state(self, t: Array) -> list[Array]:
-        """Return h and the memory, (B, H) each, after ``t`` steps, one integer for each row."""
+        """Return h and the memory, (B, H) each, after ``t[n]`` steps of row n."""
         (steps, N, _), (NH, _, D), B = self.h.shape, self.R.shape, len(t)
         P = N // NH
         group, row = np.divmod(np.arange(B), max(1, B // P))
@@ -180,7 +183,7 @@ class Recurrence:
     def forward(
         self, Wx: Array, params: Mapping[str, Array], state: Any, ends: Array, units: Any = 0
     ) -> tuple[Array, Any, Any]:
-        """Run over W x + b, where row b has ``ends[b]`` steps, without validation.
+        """Run over W x + b without validation; row n of the batch has ``ends[n]`` steps.
 
         Wx, (B, T, G·H), is overwritten. Returns the outputs (B, T, H), the state after the last
         step, and the cache.
@@ -238,7 +241,7 @@ class Recurrence:
     def without_R(self, dy: Array, cache: Any, dstate: Sequence[Array]) -> tuple[Array, Any]:
         """Return the gradients of Wx and of the first state, without validation.
 
-        The final state of row b is that after ``ends[b]`` steps; later steps are padding.
+        The final state of row n is the state after ``ends[n]`` steps; later steps are padding.
         """
         gates, R, units, _, memory, ends = cache
         (B, T, _), P = dy.shape, gates.shape[1] // len(R)

@@ -12,14 +12,15 @@ from numpy_xlstm.numerics.activations import lowest
 @pointwise
 def value_and_gate(x: Any, least: Any) -> Any:
     """Return x σ(x) and σ(x)."""
-    near = maximum(x, least)  # σ stays above 0 and is not multiplied by −1e38
+    # Below ``least`` e^−x would overflow, and x = −1e38 times σ(least) would not be near 0.
+    near = maximum(x, least)
     s = 1 / (1 + exp(-near))
     return near * s, s  # [silu.1]
 
 
 @pointwise
 def slope(y: Any, s: Any) -> Any:
-    """Return the derivative of x σ(x) by x."""
+    """Return the derivative of x σ(x) with respect to x."""
     return s + y * (1 - s)  # [silu.2]
 
 

@@ -27,7 +27,7 @@ from numpy_xlstm.kernels.functions import (
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
 EXPONENTIAL = {"sigmoid": False, "exp": True}
-"""Constant of all units that selects each kind of forget gate."""
+"""The constant of the units for each kind of forget gate."""
 
 
 @pointwise
@@ -50,9 +50,11 @@ def step(gates: Any, memory: Any, units: Any) -> Any:
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
-    """Return the derivatives of h by c, n and õ, of the memory by the gates, and f′.
+    """Return the factors of :func:`step_backward`.
 
-    One of i′ and f′ is 1, and its derivative is 0; only the other has a derivative.
+    These are the derivatives of h with respect to c, n and õ, those of the memory with respect to
+    the gates, f′, the slope of the log forget gate, and whether f′ is 1. One of i′ and f′ is the
+    constant 1, and its derivative is 0. So only the derivative through the other one is needed.
     """
     (i_pre, f_pre, z_pre, o_pre), (c_prev, n_prev, m_prev), (c, n, m) = gates, before, after
     (exponential,) = units

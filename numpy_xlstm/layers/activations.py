@@ -39,7 +39,7 @@ class GeluCache(NamedTuple):
 
 
 class GeluTanhCache(NamedTuple):
-    """Residuals of :func:`gelu_tanh`: x clipped to the range where σ is not 0 or 1, and σ."""
+    """Residuals of :func:`gelu_tanh`: x clipped to ±100 (outside, σ is 0 or 1), and σ."""
 
     near: Array
     s: Array
@@ -113,7 +113,7 @@ def silu_backward(dy: Array, cache: SiluCache) -> Array:
 
 @checked_forward
 def gelu(x: Array) -> tuple[Array, GeluCache]:
-    """Return x Φ(x), Φ the normal distribution, and residuals for the backward  [gelu.1].
+    """Return x Φ(x), Φ the normal distribution function, and residuals for the backward  [gelu.1].
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from numpy_xlstm.numerics.threads import one_blas_thread
 from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
 
 if TYPE_CHECKING:
-    from typing_extensions import TypeVar  # of the type checker, not installed
+    from typing_extensions import TypeVar  # comes with the type checker; not needed to run
 
     S = TypeVar("S", default=Any)
 else:
@@ -159,7 +159,9 @@ class Recurrent(Module, Generic[S]):
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
-        """Compute the forward without checks. The returned state of each row is that at its length.
+        """Compute the forward without checks.
+
+        The returned state of each row is the state after its last step.
 
         In the padding x is 0, outputs are arbitrary finite numbers, and their cotangents are 0.
         """
@@ -199,7 +201,7 @@ class Recurrent(Module, Generic[S]):
             State after the last step of each row, to be passed to the next call.
         cache : LayerCache
             Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
-            do not modify these until ``backward`` has run.
+            do not modify these arrays until ``backward`` has run.
 
         Raises
         ------

@@ -1,4 +1,7 @@
-"""Causal depthwise convolution over time, with a state. Derived in ``derivations/blocks.md``."""
+"""Causal depthwise convolution over time, with a state.
+
+Derived in ``docs/derivations/blocks.md``.
+"""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""Gated feed-forward layer, such as GeGLU and SwiGLU. Derived in ``derivations/blocks.md``."""
+"""Gated feed-forward layer, such as GeGLU and SwiGLU. Derived in ``docs/derivations/blocks.md``."""
 
 from typing import Any, NamedTuple
 

@@ -222,8 +222,8 @@ class HeadwiseLinear(Layer):
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``weight`` is W, shape (NH, O/NH, D/NH), normal with variance 2/(5 D/NH); ``bias`` is b,
-        shape (O,), 0, if there is one.
+        ``weight`` is W, shape (NH, O/NH, D/NH), initially normal with variance 2/(5 D/NH). If there
+        is a bias, ``bias`` is b, shape (O,), initially 0.
 
     Raises
     ------

@@ -67,9 +67,9 @@ def softmax_cross_entropy(
 
     Notes
     -----
-    The relative error is a rounding error at any magnitude, even for a loss far below the rounding
-    unit. With M the largest real part of a row, log Σ e^(x − M) is computed as log1p of the sum of
-    all exponentials except the largest, which is 1.
+    The relative error of the loss is of the order of the rounding unit, even for a loss that is
+    itself far below the rounding unit. With M the largest real part of a row, log Σ e^(x − M) is
+    computed as log1p of the sum of all exponentials except the largest, which is 1.
 
     Examples
     --------

@@ -42,8 +42,8 @@ class mLSTM(SequenceLayer[mLSTMState]):
         C = f C₋ + i k vᵀ;  n = f n₋ + i k                          (Eqs 19, 20)
         h = o ∘ Cᵀq / (max(|q·n|, e^−m) + eps)                      (Eq 21)
 
-    with log i = ĩ. With a sigmoid input gate, log i = log σ(ĩ), n, m and eps are 0, and the
-    denominator is 1.
+    with log f = log σ(f̃) or f̃, and log i = ĩ. With a sigmoid input gate, log i = log σ(ĩ). Then
+    there are no n, m and eps, and the denominator is 1.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class mLSTM(SequenceLayer[mLSTMState]):
     chunk_size : int, default 64
         Steps per chunk of the chunkwise form.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
     dtype : dtype, default float64
         Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
         a complex step, complex128 or clongdouble.
@@ -88,7 +88,7 @@ class mLSTM(SequenceLayer[mLSTMState]):
     Notes
     -----
     A state is an :class:`mLSTMState`, or a plain tuple, of C (B, NH, DK, DV), n (B, NH, DK) and
-    m (B, NH).
+    m (B, NH). With a sigmoid input gate, n and m are None.
 
     Examples
     --------

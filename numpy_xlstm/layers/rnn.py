@@ -37,7 +37,7 @@ class LSTM(RNNBase[LSTMState]):
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
     dropout : float
         Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
         given. In contrast to PyTorch, 1 is invalid.
@@ -56,9 +56,10 @@ class LSTM(RNNBase[LSTMState]):
     ----------
     params : Mapping[str, np.ndarray]
         ``weight_ih_l0`` (4·H, D), ``weight_hh_l0`` (4·H, H or P), ``bias_ih_l0`` and ``bias_hh_l0``
-        (4·H,), rows in the order i, f, z, o, and ``weight_hr_l0`` (P, H); the same for further
-        layers with ``_l1``, …, and for reverse directions with ``_l0_reverse``, …. All are uniform
-        in ±1/√H, as in PyTorch. :func:`gate_rows` returns the rows of a gate.
+        (4·H,), rows in the order i, f, z, o, and with ``proj_size`` ``weight_hr_l0`` (P, H).
+        Further layers have the same arrays with ``_l1``, …, where D is the output width of the
+        layer below. Reverse directions have them with ``_l0_reverse``, …. All are uniform in ±1/√H,
+        as in PyTorch. :func:`gate_rows` returns the rows of a gate.
 
     Raises
     ------
@@ -154,7 +155,7 @@ class GRU(RNNBase[Array]):
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
     dropout : float
         Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
         given. In contrast to PyTorch, 1 is invalid.
@@ -171,13 +172,14 @@ class GRU(RNNBase[Array]):
     ----------
     params : Mapping[str, np.ndarray]
         ``weight_ih_l0`` (3·H, D), ``weight_hh_l0`` (3·H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-        (3·H,), rows in the order r, z, n; the same for further layers with ``_l1``, …, and for
-        reverse directions with ``_l0_reverse``, …. All are uniform in ±1/√H.
+        (3·H,), rows in the order r, z, n. Further layers have the same arrays with ``_l1``, …,
+        where D is the output width of the layer below. Reverse directions have them with
+        ``_l0_reverse``, …. All are uniform in ±1/√H.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not above 0, or another option has an invalid value.
 
     Notes
     -----
@@ -219,7 +221,7 @@ class RNN(RNNBase[Array]):
     bias : bool, default True
         Whether there are biases.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
     dropout : float
         Probability that an entry of the output of any layer but the last is dropped if ``rng`` is
         given. In contrast to PyTorch, 1 is invalid.
@@ -235,14 +237,14 @@ class RNN(RNNBase[Array]):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``weight_ih_l0`` (H, D), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-        (H,); the same for further layers with ``_l1``, …, and for reverse
-        directions with ``_l0_reverse``, …. All are uniform in ±1/√H.
+        ``weight_ih_l0`` (H, D), ``weight_hh_l0`` (H, H), ``bias_ih_l0`` and ``bias_hh_l0`` (H,).
+        Further layers have the same arrays with ``_l1``, …, where D is the output width of the
+        layer below. Reverse directions have them with ``_l0_reverse``, …. All are uniform in ±1/√H.
 
     Raises
     ------
     OptionError, DTypeError
-        If a size is not above 0, or another option is not one of those above.
+        If a size is not above 0, or another option has an invalid value.
 
     Notes
     -----

@@ -42,7 +42,8 @@ class RNNBase(Recurrent[S]):
     ----------
     State : type
         Type of the cell's state. The state of this object has the same arrays with an additional
-        first axis for the layers and directions. A state of one array is that array.
+        first axis for the layers and directions. If the state has only one array, it is that array
+        itself and not a tuple.
     biases : Mapping[str, tuple[str, ...]]
         For each bias of the cell, the names of the PyTorch biases whose sum it is.
     """
@@ -91,7 +92,11 @@ class RNNBase(Recurrent[S]):
         self._bind()
 
     def _bind(self) -> None:
-        """Give the stack its arrays: those here, or its own for sums of biases and absent ones."""
+        """Set the arrays of the stack.
+
+        These are the parameters of this object, and new arrays for sums of two biases and for
+        biases that this object does not have.
+        """
         own = {n: np.zeros(array.shape, self.dtype) for n, array in self._stack.params.items()}
         named = {n: self.params[ts[0]] for n, ts in self.terms.items() if len(ts) == 1}
         self._stack, self._bound = self._stack.over(own | named), self._arrays
@@ -185,7 +190,7 @@ class RNNBase(Recurrent[S]):
             State after the last step of each row, without a batch axis if x has none.
         cache : LayerCache
             Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
-            do not modify these until ``backward`` has run.
+            do not modify these arrays until ``backward`` has run.
 
         Raises
         ------
@@ -228,7 +233,8 @@ class RNNBase(Recurrent[S]):
             If a cotangent has another shape or dtype than the result of that forward, or is not
             finite.
         """
-        batch = getattr(cache, "kept", None)  # of the same sequence as a batch of one row
+        # For x without a batch, this is the cache of the same sequence as a batch of one row.
+        batch = getattr(cache, "kept", None)
         if not isinstance(batch, LayerCache):
             return super().backward(dy, cache, dstate)
         dy = np.expand_dims(check_array("dy", dy, cache.shape, self.dtype), self._batch_axis)

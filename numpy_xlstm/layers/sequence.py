@@ -52,7 +52,7 @@ State = TypeVar("State", covariant=True)
 
 
 class Cell(Protocol[State]):
-    """A cell, as far as it determines the type of the state of its layer."""
+    """The method of a cell that gives a type checker the type of the state of its layer."""
 
     def init_state(self, batch_size: int) -> State:
         """Return the empty state."""
@@ -69,7 +69,7 @@ class SequenceLayer(Recurrent[S]):
         for one step ``forward(x, state)`` and ``backward(dh, cache, dstate)``, as in
         :class:`~numpy_xlstm.LSTMCell`.
     batch_first : bool, default True
-        Whether x is (B, T, D) rather than (T, B, D), PyTorch's default.
+        Whether x is (B, T, D). If False, it is (T, B, D), which is PyTorch's default.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class sLSTM(SequenceLayer[sLSTMState]):
     forget_gate : {"sigmoid", "exp"}
         Activation of the forget gate.
     batch_first : bool, default True
-        Whether x and y are (B, T, ·) rather than (T, B, ·), PyTorch's default.
+        Whether x and y are (B, T, ·). If False, they are (T, B, ·), which is PyTorch's default.
     dtype : dtype, default float64
         Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
         a complex step, complex128 or clongdouble.

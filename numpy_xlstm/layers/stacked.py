@@ -23,7 +23,7 @@ class StackedCache(NamedTuple):
 
 
 class Stacked(Recurrent[tuple[Any, ...]]):
-    """A stack of layers, each one sequence layer or a forward and a reverse one.
+    """A stack of layers. Each is a sequence layer, or a pair of a forward and a reverse one.
 
     A reverse layer reads each row from its last step to its first, within the length of the row.
     The outputs of both directions are concatenated and are the input of the next layer.

@@ -183,7 +183,8 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
 
 
 Recomputed = namedtuple("Recomputed", "x state options")
-"""Arguments of a block's forward, kept instead of its residuals to compute them again."""
+"""Arguments of a block's forward. They are kept instead of its residuals, which are later computed
+from them again."""
 
 StackCache = namedtuple("StackCache", "blocks norm")
 """Residuals of a stack: those of each block, or what they can be computed from."""

@@ -132,7 +132,10 @@ def _alternatives(hint: Any) -> list[Any]:
 
 
 def _fits(value: Any, kind: Any) -> bool:
-    """Return whether a value has a type or is the value. An int is a float; a bool is no int."""
+    """Return whether a value has the type ``kind``, or equals it if it is a single value.
+
+    An int is accepted as a float, and a bool is not accepted as an int.
+    """
     if typing.get_origin(kind) is list:
         (entry,) = typing.get_args(kind)
         return isinstance(value, list) and all(_fits(each, entry) for each in value)

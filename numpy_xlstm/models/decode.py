@@ -1,8 +1,9 @@
-"""Decode steps: generation of one token at a time, with everything precomputed from the weights.
+"""Decode steps: generation of one token at a time.
 
-A decode step maps rows x (B, D) and the state before it to rows and the state after it. Up to
-rounding it equals ``compute`` of the same layer for T = 1. It keeps no residuals, and its weights
-are arranged for single rows. The equations are those of the layer.
+Everything that depends only on the weights is computed beforehand. A decode step maps rows x (B, D)
+and the state before it to rows and the state after it. Up to rounding it equals ``compute`` of the
+same layer for T = 1. It keeps no residuals, and its weights are arranged for single rows. The
+equations are those of the layer.
 """
 
 from collections.abc import Callable
@@ -82,7 +83,10 @@ class PreparedModel:
 
 
 def prepared(layer: Any) -> Step:
-    """Return the decode step of a layer; a subclass with another ``compute`` is run as a layer."""
+    """Return the decode step of a layer.
+
+    For a subclass that overrides ``compute``, the step calls that ``compute``.
+    """
     for kind in type(layer).__mro__:
         if kind in _prepared.registry and kind is not object:
             own = type(layer).compute is kind.compute  # type: ignore[attr-defined]
@@ -217,7 +221,10 @@ def bias_of(linear: Linear | HeadwiseLinear) -> Array:
 
 
 def headwise(*maps: HeadwiseLinear) -> Callable[..., Array]:
-    """Join maps with equal block widths, each with its own x, into one function: (maps, B, D)."""
+    """Join maps with equal block widths into one function.
+
+    It takes one x for each map, and returns the outputs, (number of maps, B, D).
+    """
     W = np.stack([join_blocks(each.params["weight"]).swapaxes(1, 2) for each in maps])
     b = np.stack([bias_of(each) for each in maps])[:, None]
     number, blocks, width, _ = W.shape

@@ -55,7 +55,7 @@ class SpecialTokens(NamedTuple):
 
     @classmethod
     def checked(cls, bos: Any, eos: Any, pad: Any, insert_bos: Any = False) -> "SpecialTokens":
-        """Make the record from checked ids. ``eos`` may be one id, a list of ids or None."""
+        """Check the ids and make the record. ``eos`` may be one id, a list of ids or None."""
         many = eos if isinstance(eos, list | tuple) else [] if eos is None else [eos]
         ends = tuple(check_whole("eos_token_id", token) for token in many)
         starts = (None if t is None else check_whole("token_id", t) for t in (bos, pad))

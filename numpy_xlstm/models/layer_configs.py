@@ -15,7 +15,7 @@ Dtype = Literal["bfloat16", "float16", "float32"]
 
 @dataclass
 class UpProjConfig(Config):
-    """Width of an up-projection: ``proj_factor`` times the embedding, rounded.
+    """Width of an up-projection: ``proj_factor`` times the width of the embedding, rounded.
 
     Examples
     --------
@@ -111,7 +111,7 @@ class FeedForwardConfig(UpProjConfig):
     act_fn : str
         Activation of the gate.
     embedding_dim : int
-        Set by :class:`xLSTMBlockStackConfig`; omit it.
+        Not used, because the block gives the width; omit it.
     dropout : float
         Probability that an output is dropped in training.
     bias : bool
@@ -156,8 +156,8 @@ class sLSTMLayerConfig(Config):
     group_norm_weight : bool
         Whether the norm after the cell has a weight.
     bias_init : str
-        Initialisation of the bias. Only "standard" affects gates other than the forget gate, whose
-        biases are otherwise 0.
+        Initialisation of the bias. Only "standard" affects gates other than the forget gate;
+        otherwise their biases are 0.
     recurrent_weight_init : str
         Initialisation of R.
     backend : {"vanilla", "cuda"}
@@ -181,9 +181,10 @@ class sLSTMLayerConfig(Config):
 
     Notes
     -----
-    The other fields are accepted so that official files can be read. Fields about number formats
-    and kernels are ignored. Values that would change the mathematics are invalid: another
-    ``function``, and cut or clipped gradients, because the gradients here are exact.
+    Fields that are ignored, or valid only with their default, exist so that official files can be
+    read. Fields about number formats and kernels are ignored. Values that would change the
+    mathematics are invalid: another ``function``, and cut or clipped gradients, because the
+    gradients here are exact.
 
     Examples
     --------

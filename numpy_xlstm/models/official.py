@@ -92,7 +92,8 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
     config : xLSTMLargeConfig
         The model's configuration. Logits are a tanh(x W / a), a = ``output_logit_soft_cap``.
     dtype, rng
-        As in :class:`~numpy_xlstm.xLSTMLMModel`, as are the names in ``params``.
+        As in :class:`~numpy_xlstm.xLSTMLMModel`. The names in ``params`` are official names here,
+        too.
 
     Raises
     ------

@@ -12,14 +12,16 @@ from numpy_xlstm.numerics import Array
 class MetaInitialisation(np.random.Generator):
     """Generator for meta initialisation: its matrices are a broadcast 0 and take no memory.
 
-    A model made with it in float64 has all names and shapes. Its matrices are read-only.
-    ``with_params`` replaces them by other arrays, of any dtype.
+    A model made with it has all names and shapes. Make it in float64, because a conversion to
+    another dtype would take memory. The matrices are read-only. ``with_params`` replaces them by
+    other arrays, of any dtype.
 
     Parameters
     ----------
     most : float
-        Largest count of numbers that may be drawn. A model that needs more than its file contains
-        raises :class:`ShapeError` before it is built.
+        Largest count of numbers that may be drawn. A model that needs more raises
+        :class:`ShapeError` before it is built. For the model of a file this is a multiple of the
+        count of numbers in the file.
 
     Examples
     --------

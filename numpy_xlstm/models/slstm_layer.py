@@ -132,7 +132,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
             HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for _ in GATES
         )
         if check_whole("block", block) >= check_positive("num_blocks", num_blocks):
-            raise OptionError(f"block: expected one of {num_blocks} blocks, from 0; got {block}")
+            raise OptionError(f"block: expected an index from 0 to {num_blocks - 1}; got {block}")
         self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)

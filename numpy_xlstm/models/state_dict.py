@@ -52,8 +52,8 @@ class StateDict:
             R and b of an sLSTM are converted from their layout. The prefixes of ``torch.compile``
             and other wrappers, ``_orig_mod.``, ``module.`` and ``model.``, are removed.
         layout : {"vanilla", "cuda"}, optional
-            Layout of b, which has the same shape in both; by default that of R, which its shape
-            shows.
+            Layout of b, which has the same shape in both layouts. By default it is the layout of R,
+            which is found from the shape of R.
 
         Raises
         ------

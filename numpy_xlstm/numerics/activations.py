@@ -95,13 +95,16 @@ def lowest(dtype: np.dtype[Any]) -> Any:
 
 
 def clip(x: Array, limit: float | None = None) -> Array:
-    """Return x clipped to ±``limit``, by default where neither e^x nor e^−x loses digits."""
+    """Return x clipped to ±``limit``.
+
+    The default is the largest limit at which neither e^x nor e^−x loses digits.
+    """
     most: Any = -lowest(x.dtype) if limit is None else x.dtype.type(limit)
     return maximum(minimum(x, most), -most)
 
 
 def modulus(x: Array) -> Array:
-    """Return |x|, or −x for a complex x with a negative real part."""
+    """Return |x|; for complex x, the one of x and −x whose real part is not negative."""
     if x.dtype.kind == "c":
         return np.where(x.real < 0, -x, x)
     modulus: Array = np.abs(x)

@@ -43,7 +43,8 @@ def checked_dtype(
 
 
 ANY_NUMBERS: ContextVar[bool] = ContextVar("ANY_NUMBERS", default=False)
-"""Whether :func:`check_array` accepts NaN and infinity, which seeded mistakes may produce."""
+"""Whether :func:`check_array` accepts NaN and infinity. It is True only while ``conformance.bugs``
+runs code with seeded mistakes, which were inserted on purpose."""
 
 
 def check_array(

@@ -11,7 +11,8 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, see its manual page."""
 
 LARGEST = 2**25
-"""Smallest size of arrays outside the heap, mapped by the system; glibc allows no larger one."""
+"""Size in bytes from which arrays are mapped by the system instead of stored in the heap. It is the
+largest value that glibc allows."""
 
 SAID = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES")
 """Environment variables that configure the allocator."""

@@ -1,9 +1,10 @@
-"""Independent pieces of work on several cores, with the extra ``fast``.
+"""Independent pieces of work on several cores, if ``threadpoolctl`` is installed.
 
-Within a layer, BLAS runs on one thread, and :func:`parallel_map` runs several: NumPy releases the
-interpreter lock. After a product on several threads, those of OpenBLAS wait in a loop
-that occupies a core for a tenth of a second, so that the two kinds of threads delay each other.
-``threadpoolctl`` limits BLAS.
+Within a layer, BLAS runs on one thread, and :func:`parallel_map` spreads work over several threads,
+because NumPy releases the interpreter lock. ``threadpoolctl`` limits BLAS: after a product on
+several threads, each thread of OpenBLAS waits in a loop that occupies a core for a tenth of a
+second, and would delay the threads of :func:`parallel_map`. The extras ``cli`` and ``fast`` install
+it.
 """
 
 import os
@@ -28,7 +29,7 @@ BLOCKS = 4
 """Number of blocks of :func:`matmul`, fixed so that rounding does not depend on the threads."""
 
 WORTH_THREADS = 2**26
-"""Smallest number of multiplications of which several threads make a product faster."""
+"""Smallest number of multiplications in a product for which several threads are faster than one."""
 
 _limits = Lock()
 _inside = 0

@@ -41,7 +41,7 @@ def unknown(values: dict[str, Any], rng: np.random.Generator) -> str:
 
 def many_blocks(values: dict[str, Any], rng: np.random.Generator) -> str:
     values["num_blocks"] = [10**8, 0, -1, 1, "2", 10**30][rng.integers(6)]
-    return "num_blocks: expected [23], as many as have arrays"
+    return "num_blocks: expected [23], the number of blocks with arrays"
 
 
 def wide(values: dict[str, Any], rng: np.random.Generator) -> str:

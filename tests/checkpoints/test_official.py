@@ -30,10 +30,10 @@ yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not insta
     ("change", "message"),
     [
         ({"hidden_size": 24}, "expected one number for embedding_dim and hidden_size; got"),
-        ({"num_hidden_layers": 3}, "num_hidden_layers: expected 2, as many as have arrays; got 3"),
+        ({"num_hidden_layers": 3}, "expected 2, the number of blocks with arrays; got 3"),
         ({"model_type": "llama"}, "model_type: expected 'xlstm'; got 'llama'"),
         ({"num_head": 3}, "got 'num_head'; did you mean num_heads"),
-        ({"rope_theta": 1e4}, "got 'rope_theta', which may change what it computes"),
+        ({"rope_theta": 1e4}, "got 'rope_theta', which may change the results"),
         ({"quantization_config": {"bits": 4}}, "quantization_config: expected None; got"),
         ({"num_heads": 5}, "a width that num_heads = 5 divides"),
         ({"eos_token_id": "</s>"}, "eos_token_id: expected a whole number"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from numpy_xlstm import (
+    LSTM,
     ByteTokenizer,
     HuggingFaceTokenizer,
     SpecialTokens,
@@ -102,6 +103,9 @@ def test_a_tokenizer_that_has_no_place(tmp_path: Path) -> None:
     message = "tokenizer: expected a HuggingFaceTokenizer for the format 'transformers'; got Byte"
     with pytest.raises(CheckpointError, match=message):
         save_pretrained(large(), tmp_path / "a", tokenizer=ByteTokenizer())
+    layer, path = LSTM(2, 3), tmp_path / "a.safetensors"
+    with pytest.raises(CheckpointError, match="expected None for the format 'torch'; got Byte"):
+        save_pretrained(layer, path, format="torch", tokenizer=ByteTokenizer())
     with pytest.raises(CheckpointError, match="path: expected one in an existing folder; got"):
         save_pretrained(large(), tmp_path / "no" / "a")
     assert [*tmp_path.iterdir()] == []

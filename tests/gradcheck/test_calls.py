@@ -10,7 +10,7 @@ from numpy_xlstm.gradcheck import Report
 from numpy_xlstm.numerics import Array
 from tests.gradcheck.layers import ExponentialStep, Square, X
 
-ON_SELF = "a forward elsewhere changes the gradient from a cache"
+ON_SELF = "a forward with other inputs changes the gradient from a cache"
 WRITTEN_OVER = "another backward overwrites it"
 LAYOUT = "a dy that is not contiguous gives another gradient"
 ALONE = "without dstate the gradient is not that of a dstate of zeros"

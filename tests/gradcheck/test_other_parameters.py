@@ -239,8 +239,8 @@ def multiply(x: Array, w: Array) -> Any:
 @pytest.mark.parametrize(
     ("w", "said"),
     [
-        (np.ones(5), "w is 1 everywhere: a backward that forgets to multiply by it passes"),
-        (SYMMETRIC, "w is symmetric: a backward that forgets to transpose or to flip it passes"),
+        (np.ones(5), "w is 1 everywhere: a backward that forgets to multiply by it is not"),
+        (SYMMETRIC, "w is symmetric: a backward that forgets to transpose or to flip it is"),
         (np.array([1.0, 2, 3, 2, 1]), "w is symmetric: "),
     ],
 )

@@ -46,7 +46,7 @@ class Narrow:
 
 def _rounded(report: Report) -> str:
     """Return the tensors that the report calls rounded."""
-    found = [note for note in report.notes if "to float32, or less" in note]
+    found = [note for note in report.notes if "to float32 or a narrower dtype" in note]
     return found[0].removeprefix("the forward rounds ").split(" to ")[0].replace("W, x", "x, W")
 
 

@@ -230,5 +230,5 @@ def test_parts_of_blocks_and_stacks_that_do_not_fit() -> None:
 def test_the_number_of_a_block_is_below_their_count() -> None:
     config = sLSTMLayerConfig(embedding_dim=8)
     sLSTMLayer(config, block=2, num_blocks=3)
-    with pytest.raises(OptionError, match="block: expected one of 3 blocks, from 0; got 3"):
+    with pytest.raises(OptionError, match="block: expected an index from 0 to 2; got 3"):
         sLSTMLayer(config, block=3, num_blocks=3)

@@ -52,8 +52,8 @@ def mlstm_chunkwise(
         C_L = Σ_j e^(D̃_Lj − m_L) k_j v_jᵀ / √DK + e^(b_L + m_0 − m_L) C_0
         n_L = Σ_j e^(D̃_Lj − m_L) k_j / √DK      + e^(b_L + m_0 − m_L) n_0
 
-    for chunks of L = ``chunk_size`` steps, with D̃, b and m as in :func:`mlstm_parallel`, for the
-    steps of the chunk. The result is that of :func:`mlstm_recurrent`.
+    for each chunk of L ≤ ``chunk_size`` steps. D̃, b and m are as in :func:`mlstm_parallel`, with
+    the steps of the chunk counted from 1. The result is that of :func:`mlstm_recurrent`.
 
     Time grows as T·(L·(DK + DV) + DK·DV). The residuals are the inputs, the state before each chunk
     and the weights within it: T·(2 DK + DV + L) + (T/L)·DK·DV numbers per batch row and head.

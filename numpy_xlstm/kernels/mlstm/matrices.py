@@ -62,7 +62,10 @@ def _row_dots(a: Array, b: Array) -> Array:
 
 
 def products(a: Array, b: Array, w: Array) -> Array:
-    """Return the products a_i·b_j, or 0 if one has overflowed and its weight is 0."""
+    """Return the products a_i·b_j.
+
+    If a product has overflowed, all with the weight 0 are set to 0.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         out: Array = a @ b.swapaxes(-1, -2)
         if not np.isfinite(out.sum()):
@@ -129,8 +132,8 @@ def gate_gradients(
 ) -> None:
     """Write the gradients of the log gates from those of their sums D and b.
 
-    The last row of dD first gets ``last`` added, and the last entry of db the weighted sum of
-    ``through``.
+    First, ``last`` is added to the last row of dD, and the weighted sum of ``through`` to the last
+    entry of db.
     """
     dD[..., -1, :] += last
     db[..., -1] += w_state[..., -1] * through.sum(-1)

@@ -1,6 +1,7 @@
 """Recurrent form of mLSTM: one step at a time.
 
-The forward keeps C before about √T segments. The backward recomputes C within each segment.
+The forward splits the sequence into about √T segments, and keeps C at the beginning of each. The
+backward recomputes C within each segment.
 """
 
 from math import isqrt
@@ -67,7 +68,7 @@ def mlstm_recurrent(
         State after the last step.
     cache : Cache
         Residuals for :func:`mlstm_recurrent_backward`. They refer to inputs, outputs and states: do
-        not modify these until it has run.
+        not modify those arrays until it has run.
 
     Raises
     ------
@@ -184,7 +185,10 @@ def steps(
 def through_steps(
     n: Any, q: Any, ik: Any, v: Any, f: Any, num: Any, kept: Any, turns: Any, segment: Any
 ) -> None:
-    """Take all steps; write C to ``kept`` after each segment, and to ``turns`` after others."""
+    """Take all steps, and write C to ``kept`` after each segment.
+
+    After every other step C is written to the two arrays of ``turns``, alternately.
+    """
     T, C = q.shape[1], kept[n, 0]
     for t in range(T):
         ends = (t + 1) % segment == 0 or t + 1 == T

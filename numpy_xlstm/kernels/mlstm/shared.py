@@ -1,7 +1,7 @@
 """Parts common to all forms of mLSTM: gates, stabiliser, denominator, padding and validation.
 
-n is an additional column of C, with the value 1 as its v, and q·n is an additional column of Cᵀq.
-The gates are divided by e^m first. The remaining computation is ::
+n is stored as an additional column of C, whose v is 1. So q·n is an additional entry of Cᵀq. First
+the gates are stabilised: i′ = i e^(−m), and f′ = f e^(m₋ − m). The remaining computation is ::
 
     C = f′ C₋ + i′ k vᵀ,  num = Cᵀq
 
@@ -10,9 +10,9 @@ and each form computes it in a different way. A form is a function ::
     num, C, cache = form(q, k, v, log_i, log_f, C)
 
 of keys that have been divided by √DK, and of the logs of the gates. Rows and heads are one axis of
-N = B·NH, the first. The logs are at least float64, because the error of an exponent is the relative
-error of its power. The cache has a method for the backward. Its argument q is q/den, so that h
-takes the place of num. ::
+N = B·NH, the first. The logs are at least float64, because an absolute error of x is a relative
+error of e^x. The cache has a method for the backward. As its argument q it gets q/den, so that
+h = num/den takes the place of num. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
@@ -147,7 +147,8 @@ def each_part(change: Callable[[Array], Array], state: Iterable[Any]) -> Any:
 def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
     """Return max(|q·n|, e^−m) + eps, the sign of q·n or 0, and e^−m / denominator or 0.
 
-    Where e^−m is the larger of the two, the sign is 0. Elsewhere the last result is 0.
+    Where e^−m is the larger of the two, the sign is 0. Elsewhere, and where e^−m is clipped, the
+    last result is 0.
     """
     clipped = clip(m)
     floor = np.exp(-clipped)
@@ -157,9 +158,9 @@ def denominator(qn: Array, m: Array, eps: float) -> tuple[Array, Array, Array]:
 
 
 def stabilise(log_i: Array, log_f: Array, m: Any) -> tuple[Array, ...]:
-    """Return the logs of the gates divided by e^m, m of all steps, and where log f + m₋ is m.
+    """Return the logs of i′ and f′, m of all steps, and where log f + m₋ is m.
 
-    While the memory is empty, m is −inf, and the gates are not divided.
+    While the memory is empty, m is −inf, and i′ and f′ are i and f.
     """
     ms = np.concatenate([m[:, None], log_i], axis=1)
     over_heads(stabilisers, log_i.size, log_i, log_f, ms)
@@ -182,7 +183,7 @@ def through_stabiliser(
     """Return the gradients of the logs of the gates and of the m before the first step.
 
     ``di`` and ``df`` are i′δi′ and f′δf′, and ``dfloor`` is the part of δm from the denominator.
-    The larger gate is 1 after the division by e^m, and so has no gradient of its own.
+    One of i′ and f′ is the constant 1, and so has no gradient of its own.
     """
     own, dm = np.where(past, di, df), dm.copy()
     by_m = dfloor - own
