@@ -33,7 +33,7 @@ class Session:
         proto = to_onnx(model, **options)
         self.names = [each.name for each in proto.graph.output]
         self.first = proto.graph.input[0].name
-        self.operators = {node.op_type for node in proto.graph.node}
+        self.operators = operators(proto.graph)
         self.evaluated = bool(IN_FLOAT32 & self.operators) and model.dtype == np.float64
         if self.evaluated:
             from onnx.reference import ReferenceEvaluator
@@ -72,6 +72,12 @@ class Session:
             y, state = self(piece, state)
             ys.append(y)
         return np.concatenate(ys, axis=1 - axis), state
+
+
+def operators(graph: Any) -> set[str]:
+    """Return the operators of a graph, also within branches and loops."""
+    bodies = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return {node.op_type for node in graph.node}.union(*map(operators, bodies))
 
 
 def inputs(model: Any, steps: int, rng: np.random.Generator, rows: int = 2) -> Array:

@@ -1,6 +1,6 @@
 """Construction of an ONNX graph from standard operators."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any
 
@@ -31,8 +31,6 @@ class Graph:
         Dtype of the computation, float32 or float64.
     step : bool
         Whether the graph takes exactly one step.
-    names : Mapping[int, str], optional
-        Names of the parameters, by the ``id`` of their arrays.
     root : Graph, optional
         Graph of which this one is a part.
 
@@ -45,20 +43,15 @@ class Graph:
     ('Add.1', ['Split.2', 'Split.3'])
     """
 
-    def __init__(
-        self,
-        dtype: np.dtype[Any],
-        *,
-        step: bool,
-        names: Mapping[int, Name] | None = None,
-        root: "Graph | None" = None,
-    ) -> None:
+    def __init__(self, dtype: np.dtype[Any], *, step: bool, root: "Graph | None" = None) -> None:
         self.dtype, self.step, self.root = dtype, step, root or self
         self.float = helper.np_dtype_to_tensor_dtype(dtype)
         self.nodes: list[NodeProto] = []
-        self.names, self.count = dict(names or {}), 0
+        self.names: dict[int, tuple[Name, Any]] = {}  # and arrays, which thereby keep their ``id``
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
+        self.fixed: dict[str, list[Name]] = {}  # names of what depends on parameters alone
         self.functions: dict[str, Any] = {}
+        self.count = 0
 
     def __call__(self, op: str, *inputs: Any, **attributes: Any) -> Name:
         """Add a node, and return the name of its output.
@@ -68,10 +61,19 @@ class Graph:
         return self.several(op, 1, *inputs, **attributes)[0]
 
     def several(self, op: str, outputs: int, *inputs: Any, **attributes: Any) -> list[Name]:
-        """Add a node with several outputs, and return their names."""
-        names = [self.new(op) for _ in range(outputs)]
+        """Add a node with several outputs, and return their names.
+
+        A node that depends on parameters alone is added once, to the outermost graph.
+        """
         given = [x if isinstance(x, str) else self.tensor(x) for x in inputs]
-        self.nodes.append(helper.make_node(op, given, names, **attributes))
+        fixed, names = self.root.fixed, [self.new(op) for _ in range(outputs)]
+        nodes = self.nodes
+        if all(x in fixed for x in given):
+            nodes, key = self.root.nodes, f"{op} {given} {attributes}"
+            if key in fixed:
+                return fixed[key]
+            fixed |= {key: names} | {name: [name] for name in names}
+        nodes.append(helper.make_node(op, given, names, **attributes))
         return names
 
     def split(self, x: Any, sizes: int | Sequence[int], axis: int = -1) -> list[Name]:
@@ -85,14 +87,22 @@ class Graph:
         self.root.count += 1
         return f"{kind}.{self.root.count}"
 
+    def parameter(self, array: Any, name: Name) -> None:
+        """Let an array be a tensor of this name, which depends on parameters alone."""
+        self.root.names[id(array)] = name, array
+        self.root.fixed[name] = [name]
+
     def tensor(self, value: Any) -> Name:
         """Return the name of a parameter or of a constant, which is stored once."""
-        if id(value) in self.root.names:
-            return self.root.names[id(value)]
+        root = self.root
+        if id(value) in root.names:
+            return root.names[id(value)][0]
         array = np.asarray(value)
         array = array.astype(self.dtype) if array.dtype.kind == "f" else array
         key = array.dtype.str, array.shape, array.tobytes()
-        return self.root.constants.setdefault(key, f"{CONSTANT}{len(self.root.constants)}")
+        name = root.constants.setdefault(key, f"{CONSTANT}{len(root.constants)}")
+        root.fixed[name] = [name]
+        return name
 
     def initializers(self) -> list[TensorProto]:
         """Return the constants."""
@@ -105,51 +115,60 @@ class Graph:
         """Describe a tensor of the dtype of the computation."""
         return helper.make_tensor_value_info(name, self.float, shape)
 
-    def inner(self) -> "Graph":
-        """Make the graph of a body, which can use all tensors here."""
-        return Graph(self.dtype, step=self.step, root=self.root)
+    def rename(self, found: Iterable[Name], outputs: Iterable[Name]) -> None:
+        """Give tensors the names of outputs; copy one that is not made here or is two outputs."""
+        made, new = {name for node in self.nodes for name in node.output}, dict[Name, Name]()
+        for name, output in zip(found, outputs, strict=True):
+            if name in made and name not in new:
+                new[name] = output
+            else:
+                self.nodes.append(helper.make_node("Identity", [name], [output]))
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [new.get(name, name) for name in names]
 
-    def finished(self, inputs: Sequence[Name], outputs: Sequence[Name]) -> Any:
-        """Return this graph as the body of a node, with a new name for each output."""
-        named = [self("Identity", name) for name in outputs]
-        infos = [self.info(x) for x in inputs], [self.info(x) for x in named]
-        return helper.make_graph(self.nodes, self.new("body"), *infos)
+    def body(
+        self, add: Callable[["Graph"], Sequence[Name]], inputs: Sequence[Name] = ()
+    ) -> tuple[Any, int]:
+        """Return a graph that can use all tensors of this one, and its number of outputs."""
+        inner = Graph(self.dtype, step=self.step, root=self.root)
+        found = add(inner)
+        outputs = [self.new("output") for _ in found]
+        inner.rename(found, outputs)
+        infos = [self.info(x) for x in inputs], [self.info(x) for x in outputs]
+        return helper.make_graph(inner.nodes, self.new("body"), *infos), len(outputs)
 
     def scan(
         self, body: Body, states: Sequence[Name], sequences: Sequence[Name]
     ) -> tuple[list[Name], list[Name]]:
-        """Apply a body to the slices of sequences along their first axis.
+        """Apply a body to the slices of sequences along the third of their five axes.
 
         Returns
         -------
         states, outputs : list of str
             States after the last step, and stacked outputs.
         """
-        if self.step:
-            after, ys = body(self, states, [self("Squeeze", x, [0]) for x in sequences])
-            return list(after), [self("Unsqueeze", y, [0]) for y in ys]
-        inner, names = self.inner(), [self.new("slice") for _ in (*states, *sequences)]
-        after, ys = body(inner, names[: len(states)], names[len(states) :])
-        outputs = [*after, *ys]
-        made = self.several(
-            "Scan",
-            len(outputs),
-            *(*states, *sequences),
-            body=inner.finished(names, outputs),
-            num_scan_inputs=len(sequences),
-        )
-        return made[: len(states)], made[len(states) :]
+        names, S = [self.new("slice") for _ in (*states, *sequences)], len(states)
+
+        def add(inner: Graph) -> list[Name]:
+            after, ys = body(inner, names[:S], names[S:])
+            return [*after, *ys]
+
+        graph, count = self.body(add, names)
+        given = [*states, *(self("Transpose", x, perm=[2, 0, 1, 3, 4]) for x in sequences)]
+        options = {"body": graph, "num_scan_inputs": len(sequences)}
+        made = self.several("Scan", count, *given, **options)
+        return made[:S], [self("Transpose", y, perm=[1, 2, 0, 3, 4]) for y in made[S:]]
 
     def branch(
-        self, condition: Name, yes: Callable[["Graph"], Sequence[Name]], no: Any
+        self,
+        condition: Name,
+        yes: Callable[["Graph"], Sequence[Name]],
+        no: Callable[["Graph"], Sequence[Name]],
     ) -> list[Name]:
         """Add the graph of ``yes`` or ``no``, depending on a condition at run time."""
-        graphs = {}
-        for name, add in (("then_branch", yes), ("else_branch", no)):
-            inner = self.inner()
-            outputs = add(inner)
-            graphs[name] = inner.finished([], outputs)
-        return self.several("If", len(outputs), condition, **graphs)
+        (then, count), (other, _) = self.body(yes), self.body(no)
+        return self.several("If", count, condition, then_branch=then, else_branch=other)
 
     def function(
         self,
@@ -165,8 +184,7 @@ class Graph:
         """
         if name not in self.root.functions:
             inner, (_, *names) = Graph(self.dtype, step=True), signature(body).parameters
-            for found, output in zip(body(inner, *names), outputs, strict=True):
-                inner.nodes.append(helper.make_node("Identity", [found], [output]))
+            inner.rename(body(inner, *names), outputs)
             nodes = [
                 helper.make_node("Constant", [], [each.name], value=each)
                 for each in inner.initializers()

@@ -19,7 +19,6 @@ from numpy_xlstm.cells.slstm import sLSTMCell
 from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
 from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, sigmoid, slstm
 from numpy_xlstm.errors import CheckpointError
-from numpy_xlstm.kernels.headwise import FAST_WIDTH
 from numpy_xlstm.layers import CausalConv1d, HeadwiseLinear, Linear, Stacked, mLSTM
 from numpy_xlstm.layers.activations import ALPHA, SCALE
 from numpy_xlstm.layers.norms import Norm
@@ -34,6 +33,10 @@ from numpy_xlstm.trees import leaves, places, rebuild
 
 STATE = "state"
 """Name of the state, and prefix of the names of its arrays."""
+
+
+WIDTH = 32
+"""Width below which blocks of a block-diagonal matrix are joined."""
 
 
 def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> ModelProto:
@@ -57,7 +60,9 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
     """
     g = Graph(dtype, step=step)
     for name, array in model.params.items():
-        g.names[id(array)] = name if stored == g.float else g("Cast", name, to=g.float)
+        g.parameter(array, name)
+        if stored != g.float:
+            g.parameter(array, g("Cast", name, to=g.float))
     axes, empty = {"batch": "batch", "time": 1 if step else "time"}, model.init_state(1)
     order = [axes[name] for name in model._order]
     shapes = {
@@ -68,35 +73,54 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
         if a.size
     }
     names = [name if name in shapes else "" for name, _ in leaves(STATE, empty)]
-    state = rebuild(empty, iter(names))
-    if isinstance(model, LanguageModel):
-        given = helper.make_tensor_value_info("tokens", TensorProto.INT64, order)
-    else:
-        given = g.info("x", [*order, model.in_features])
-    x = given.name if model.batch_first else g("Transpose", given.name, perm=[1, 0, 2])
-    if isinstance(model, RNNBase):
-        state = rebuild(empty, iter([parts(g, name, len(model._stack.layers)) for name in names]))
-        y, after = emit(model, g, x, model.inner_state(state))
-        after = [joined(g, each) for each in zip(*after, strict=True)]
-    else:
-        y, after = emit(model, g, x, state)
-    y = y if model.batch_first else g("Transpose", y, perm=[1, 0, 2])
-    result = "logits" if isinstance(model, LanguageModel) else "y"
-    ends = {result: y}
-    ends |= {
-        f"next_{name}": found
-        for name, (_, found) in zip(names, places("", after), strict=True)
-        if name
-    }
-    for name, found in ends.items():
-        g.nodes.append(helper.make_node("Identity", [found], [name]))
-    inputs = [given, *(g.info(name, shape) for name, shape in shapes.items())]
+    tokens = isinstance(model, LanguageModel)
+    given, result = ("tokens", "logits") if tokens else ("x", "y")
+    inputs = [g.info(given, [*order, model.in_features])]
+    if tokens:
+        inputs = [helper.make_tensor_value_info(given, TensorProto.INT64, order)]
+    inputs += [g.info(name, shape) for name, shape in shapes.items()]
     outputs = [g.info(result, [*order, model.out_features])]
     outputs += [g.info(f"next_{name}", shape) for name, shape in shapes.items()]
+
+    def steps(g: Graph) -> list[Name]:
+        x = given if model.batch_first else g("Transpose", given, perm=[1, 0, 2])
+        y, after = emit_outer(model, g, x, rebuild(empty, iter(names)))
+        y = y if model.batch_first else g("Transpose", y, perm=[1, 0, 2])
+        return [y, *(x for name, (_, x) in zip(names, places("", after), strict=True) if name)]
+
+    def one(g: Graph) -> list[Name]:
+        g.step = True
+        return steps(g)
+
+    def none(g: Graph) -> list[Name]:
+        shape = g("Concat", g("Shape", given, end=2), [model.out_features], axis=0)
+        return [g("Expand", 0.0, shape), *shapes]
+
+    def several(g: Graph) -> list[Name]:
+        return g.branch(g("Equal", T, [0]), none, steps)
+
+    if step:
+        found = steps(g)
+    else:
+        axis = order.index("time")
+        T = g("Shape", given, start=axis, end=axis + 1)
+        found = g.branch(g("Equal", T, [1]), one, several)
+    g.rename(found, [each.name for each in outputs])
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
     functions = list(g.functions.values())
     return helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+
+
+def emit_outer(model: Any, g: Graph, x: Name, state: Any) -> Result:
+    """Add a model; outside of models, states of all layers of an LSTM, GRU or RNN are joined."""
+    if not isinstance(model, RNNBase):
+        return emit(model, g, x, state)
+    count, names = len(model._stack.layers), [name for _, name in places("", state)]
+    parts = [[g("Squeeze", x, [0]) for x in g.split(name, count, axis=0)] for name in names]
+    y, after = emit(model, g, x, model.inner_state(rebuild(state, iter(parts))))
+    each = [[g("Unsqueeze", x, [0]) for x in xs] for xs in zip(*after, strict=True)]
+    return y, rebuild(state, (g("Concat", *xs, axis=0) for xs in each))
 
 
 def emit(layer: Any, g: Graph, x: Name, state: Any) -> Result:
@@ -149,16 +173,17 @@ def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
 
 @_emit.register
 def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
-    I, NH = layer.inner, layer.config.num_heads  # noqa: E741
+    NH = layer.config.num_heads
     x, z = g.split(affine(g, u, *layer.up.linears), 2)
     convolved, conv = emit(layer.conv1d, g, x, state.conv)
     active = silu(g, convolved)
-    qkv = *headwise(g, active, layer.q_proj, layer.k_proj), *headwise(g, x, layer.v_proj)
+    qk = g.split(headwise(g, active, layer.q_proj, layer.k_proj), 2)
+    qkv = [merged(g, a) for a in (*qk, headwise(g, x, layer.v_proj))]
     gates = affine(g, g("Concat", *qkv, axis=-1), *layer.gates.linears)
-    i, f = g.split(gates, 2)
-    scale = (I // NH) ** -0.5
-    h, memory = by_head(g, qkv, i, f, NH, state.mlstm, scale, EPS)
-    read = g("Add", normed(g, h, layer.outnorm), g("Mul", layer.params["learnable_skip"], active))
+    inputs = [by_head(g, a, NH) for a in (*qkv, *g.split(gates, 2))]
+    h, memory = mlstm(g, inputs, state.mlstm, (layer.inner // NH) ** -0.5, EPS)
+    skip = g("Mul", layer.params["learnable_skip"], active)
+    read = g("Add", merged(g, normed(g, h, layer.outnorm)), skip)
     y = affine(g, g("Mul", read, silu(g, z)), layer.proj_down)
     return y, mLSTMBlockState(conv, memory)
 
@@ -166,43 +191,45 @@ def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
 @_emit.register
 def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
     config = layer.config
-    NH, QK, V, eps = config.num_heads, config.qk_dim, config.v_dim, float(config.eps)
+    NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
     maps = affine(g, x, *layer.qkvo.linears, *layer.gates.linears)
     q, k, v, o, gates = g.split(maps, [QK, QK, V, V, 2 * NH])
-    gates = capped(g, gates, config.gate_soft_cap)
-    i, f = g.split(gates, 2)
-    h, state = by_head(g, (q, k, v), i, f, NH, state, (QK // NH) ** -0.5, eps)
-    gated = g("Mul", sigmoid(g, o), normed(g, h, layer.multihead_norm))
+    i, f = g.split(capped(g, gates, config.gate_soft_cap), 2)
+    inputs = [by_head(g, a, NH) for a in (q, k, v, i, f)]
+    h, state = mlstm(g, inputs, state, (QK // NH) ** -0.5, float(config.eps))
+    gated = g("Mul", sigmoid(g, o), merged(g, normed(g, h, layer.multihead_norm)))
     return affine(g, gated, layer.out_proj), state
 
 
 @_emit.register
 def _(layer: sLSTMLayer, g: Graph, x: Name, state: sLSTMBlockState) -> Result:
-    heads, (i, f, z, o) = (layer.config.num_heads, layer.head_dim), layer.gates
+    NH, (i, f, z, o) = layer.config.num_heads, layer.gates
     conv, active = state.conv, x
     if layer.conv1d is not None:
         convolved, conv = emit(layer.conv1d, g, x, state.conv)
         active = silu(g, convolved)
-    gates = *headwise(g, active, i, f), *headwise(g, x, z, o)
-    pre = g("Add", g("Concat", *gates, axis=-1), layer.params[B_NAME])
+    maps = headwise(g, active, i, f, blocks=NH), headwise(g, x, z, o, blocks=NH)
+    b = g("Reshape", gates_by_head(g, layer.params[B_NAME], NH), [NH, 1, -1])
     R = g("Transpose", layer.params[R_NAME], perm=[0, 2, 1])
-    h, memory = slstm(g, by_gate(g, pre, heads), R, state.slstm, heads, "sigmoid")
-    return normed(g, h, layer.group_norm), sLSTMBlockState(conv, memory)
+    pre = g("Add", g("Concat", *maps, axis=-1), b)
+    h, memory = slstm(g, pre, R, state.slstm, NH, "sigmoid")
+    return merged(g, normed(g, h, layer.group_norm)), sLSTMBlockState(conv, memory)
 
 
 @_emit.register
 def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
     """Add K shifted products: Conv is slow in ONNX Runtime if each channel has its own kernel."""
-    K, seen = conv.kernel_size, x
+    K, D, seen = conv.kernel_size, conv.in_features, x
     if K > 1:
         seen = g("Concat", state, x, axis=1)
         state = g("Slice", seen, [1 - K], [END], [1])
-    taps = g.split(conv.params["conv.weight"], K, axis=2)
-    y = ""
-    for j, tap in enumerate(taps):
-        part = g("Slice", seen, [j], [END if j == K - 1 else j - K + 1], [1])
-        term = g("Mul", part, g("Reshape", tap, [-1]))
-        y = g("Add", y, term) if y else term
+    taps = g("Transpose", g("Reshape", conv.params["conv.weight"], [D, K]), perm=[1, 0])
+    if g.step:
+        y = g("ReduceSum", g("Mul", seen, taps), [1])
+    else:
+        ends = [*range(1 - K, 0), END]
+        shifted = [g("Slice", seen, [j], [end], [1]) for j, end in enumerate(ends)]
+        y = g("Sum", *(g("Mul", x, g("Gather", taps, j)) for j, x in enumerate(shifted)))
     return added(g, y, conv.params.get("conv.bias")), state
 
 
@@ -213,11 +240,11 @@ def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
     root = float(QK // NH) ** 0.5
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
     b = [g("Mul", p["b_k"], root) if a == "k" else p[f"b_{a}"] for a in "qkvifo"]
-    maps = g("Add", g("MatMul", x, g("Transpose", W, perm=[1, 0])), g("Concat", *b, axis=0))
-    q, k, v, i, f, o = g.split(maps, [QK, QK, H, NH, NH, H])
-    gates = layer.input_gate, layer.forget_gate
-    h, state = by_head(g, (q, k, v), i, f, NH, state, 1 / root, float(layer.eps), gates)
-    return g("Mul", sigmoid(g, o), h), state
+    maps = mapped(g, x, W, g("Concat", *b, axis=0))
+    *inputs, o = g.split(maps, [QK, QK, H, NH, NH, H])
+    inputs, gates = [by_head(g, a, NH) for a in inputs], (layer.input_gate, layer.forget_gate)
+    h, state = mlstm(g, inputs, state, 1 / root, float(layer.eps), gates)
+    return g("Mul", sigmoid(g, o), merged(g, h)), state
 
 
 @_emit.register
@@ -245,24 +272,25 @@ def _(layer: RNNBase, g: Graph, x: Name, state: Any) -> Result:
     for name, terms in layer.terms.items():
         if len(terms) > 1:
             total = g("Add", *(layer.params[term] for term in terms))
-            g.names[id(layer._stack.params[name])] = total
+            g.parameter(layer._stack.params[name], total)
     return emit(layer._stack, g, x, state)
 
 
 @_emit.register
 def _(cell: sLSTMCell, g: Graph, x: Name, state: Any) -> Result:
-    heads, p = (cell.num_heads, cell.hidden_size // cell.num_heads), cell.params
-    R = g("Transpose", p["R"], perm=[0, 2, 1])
-    pre = by_gate(g, mapped(g, x, p["W"], p["b"]), heads)
-    return slstm(g, pre, R, state, heads, cell.forget_gate)
+    NH, R = cell.num_heads, g("Transpose", cell.params["R"], perm=[0, 2, 1])
+    W, b = (gates_by_head(g, cell.params[name], NH) for name in "Wb")
+    h, state = slstm(g, by_head(g, mapped(g, x, W, b), NH), R, state, NH, cell.forget_gate)
+    return merged(g, h), state
 
 
 @_emit.register
 def _(cell: LSTMPCell, g: Graph, x: Name, state: Any) -> Result:
     p = cell.params
-    pre = g("Transpose", mapped(g, x, p["W"], p["b"]), perm=[1, 0, 2])
+    pre = by_head(g, mapped(g, x, p["W"], p["b"]), 1)
     R, W_hr = (g("Transpose", p[name], perm=[1, 0]) for name in ("R", "W_hr"))
-    return lstmp(g, pre, R, W_hr, state)
+    h, state = lstmp(g, pre, R, W_hr, state)
+    return merged(g, h), state
 
 
 ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
@@ -299,36 +327,29 @@ def _(cell: Any, g: Graph, x: Name, state: Any) -> Result:
     return y, type(state)(*(g("Squeeze", part, [0]) for part in after))
 
 
-def parts(g: Graph, state: Name, count: int) -> list[Name]:
-    """Split a state (layers, B, ·) into those of the layers and directions."""
-    return [g("Squeeze", part, [0]) for part in g.split(state, count, axis=0)]
-
-
-def joined(g: Graph, states: Sequence[Name]) -> Name:
-    """Stack states of layers and directions along a new first axis."""
-    return g("Concat", *(g("Unsqueeze", part, [0]) for part in states), axis=0)
-
-
 def turned(g: Graph, x: Name) -> Name:
     """Reverse the steps of x (B, T, ·)."""
     return g("Slice", x, [-1], [-END], [1], [-1])
 
 
-def by_gate(g: Graph, pre: Name, heads: tuple[int, int]) -> Name:
-    """Map (B, T, 4·H), gate by gate, to (T, B, NH, 4·DH), gate by gate in each head."""
-    each = g("Reshape", pre, [0, 0, 4, *heads])
-    return g("Reshape", g("Transpose", each, perm=[1, 0, 3, 2, 4]), [0, 0, heads[0], 4 * heads[1]])
+def by_head(g: Graph, x: Name, NH: int) -> Name:
+    """Map (B, T, ·), head after head, to (B, NH, T, ·)."""
+    if g.step:
+        return g("Reshape", x, [0, NH, 1, -1])
+    return g("Transpose", g("Reshape", x, [0, 0, NH, -1]), perm=[0, 2, 1, 3])
 
 
-def by_head(
-    g: Graph, qkv: Sequence[Name], i: Name, f: Name, NH: int, state: Any, *options: Any
-) -> Result:
-    """Add an mLSTM; q, k, v (B, T, ·) and ĩ, f̃ (B, T, NH) to h (B, T, ·)."""
-    split = [g("Transpose", g("Reshape", a, [0, 0, NH, -1]), perm=[0, 2, 1, 3]) for a in qkv]
-    i, f = (g("Transpose", a, perm=[0, 2, 1]) for a in (i, f))
-    h, state = mlstm(g, split, i, f, state, *options)
-    h = g("Transpose", h, perm=[0, 2, 1, 3])
-    return g("Reshape", h, [0, 0, -1]), state
+def merged(g: Graph, x: Name) -> Name:
+    """Map (B, NH, T, ·) to (B, T, ·)."""
+    if g.step:
+        return g("Reshape", x, [0, 1, -1])
+    return g("Reshape", g("Transpose", x, perm=[0, 2, 1, 3]), [0, 0, -1])
+
+
+def gates_by_head(g: Graph, rows: Any, NH: int) -> Name:
+    """Map the rows of four gates, each of all heads, to those of each head."""
+    each = g("Transpose", g("Reshape", rows, [4, NH, -1]), perm=[1, 0, 2])
+    return g("Reshape", each, rows.shape)
 
 
 def added(g: Graph, y: Name, bias: Any) -> Name:
@@ -350,39 +371,43 @@ def affine(g: Graph, x: Name, *maps: Linear) -> Name:
     return mapped(g, x, W, g("Concat", *b, axis=0))
 
 
-def headwise(g: Graph, x: Name, *maps: HeadwiseLinear) -> list[Name]:
-    """Add maps of each head of one x as one product; narrow blocks are joined to larger ones."""
+def headwise(g: Graph, x: Name, *maps: HeadwiseLinear, blocks: int = 0) -> Name:
+    """Add maps of each head of x as one product, to (B, blocks, T, ·).
+
+    Each block has the outputs of one head, or of several narrow ones.
+    """
     NH, rows, columns = maps[0].params["weight"].shape
-    count = gcd(NH, max(1, FAST_WIDTH // max(rows, columns)))
-    blocks = NH // count
-    on_diagonal = np.eye(count)[:, None, :, None]
+    blocks = blocks or NH // gcd(NH, max(1, WIDTH // max(rows, columns)))
+    on_diagonal = np.eye(NH // blocks)[:, None, :, None]
 
     def dense(weight: Any) -> Name:
-        W = g("Mul", g("Reshape", weight, [blocks, count, rows, 1, columns]), on_diagonal)
-        W = g("Reshape", W, [blocks, count * rows, count * columns])
+        W = g("Mul", g("Reshape", weight, [blocks, -1, rows, 1, columns]), on_diagonal)
+        W = g("Reshape", W, [blocks, NH // blocks * rows, -1])
         return g("Transpose", W, perm=[0, 2, 1])
 
     W = g("Concat", *(dense(each.params["weight"]) for each in maps), axis=2)
-    split = g("Transpose", g("Reshape", x, [0, 0, blocks, -1]), perm=[0, 2, 1, 3])
-    ys = g.split(g("MatMul", split, W), len(maps))
-    ys = [g("Reshape", g("Transpose", y, perm=[0, 2, 1, 3]), [0, 0, -1]) for y in ys]
-    return [added(g, y, each.params.get("bias")) for y, each in zip(ys, maps, strict=True)]
+    y = g("MatMul", by_head(g, x, blocks), W)
+    if "bias" not in maps[0].params:
+        return y
+    b = [g("Reshape", each.params["bias"], [blocks, 1, -1]) for each in maps]
+    return g("Add", y, g("Concat", *b, axis=2))
 
 
 def normed(g: Graph, x: Name, norm: Norm) -> Name:
-    """Add a norm of each head; ε of LayerNormalization is a float32, too narrow for float64."""
-    NH, eps = norm.num_heads, float(norm.eps)
-    y = x if NH == 1 else g("Reshape", x, [0, 0, NH, -1])
+    """Add a norm of x (B, T, ·), or of each head of x (B, NH, T, ·).
+
+    ε of LayerNormalization is a float32, too narrow for float64.
+    """
+    eps, shape = float(norm.eps), [norm.num_heads, 1, norm.head_dim]
     if norm.centred and g.float == TensorProto.FLOAT:
-        y = g("LayerNormalization", y, np.ones(norm.head_dim), axis=-1, epsilon=eps)
+        y = g("LayerNormalization", x, np.ones(norm.head_dim), axis=-1, epsilon=eps)
     else:
-        y = g("Sub", y, g("ReduceMean", y, [-1])) if norm.centred else y
+        y = g("Sub", x, g("ReduceMean", x, [-1])) if norm.centred else x
         y = g("Div", y, g("Sqrt", g("Add", g("ReduceMean", g("Mul", y, y), [-1]), eps)))
-    y = y if NH == 1 else g("Reshape", y, [0, 0, -1])
     if "weight" in norm.params:
-        weight = norm.params["weight"]
+        weight = g("Reshape", norm.params["weight"], shape)
         y = g("Mul", y, g("Add", weight, 1.0) if norm.residual_weight else weight)
-    return added(g, y, norm.params.get("bias"))
+    return g("Add", y, g("Reshape", norm.params["bias"], shape)) if "bias" in norm.params else y
 
 
 def capped(g: Graph, x: Name, cap: float | None) -> Name:

@@ -1,6 +1,7 @@
 """Recurrences of sLSTM, mLSTM and LSTM with a projection as ONNX graphs.
 
-The equations and their names are those of the cells. A state of zeros is the empty state.
+The equations and their names are those of the cells. A state of zeros is the empty state. Inputs
+and outputs of sLSTM and mLSTM are (B, NH, T, ·), and T is 1 within a step.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from numpy_xlstm.checkpoints.onnx.graph import Graph, Name
+from numpy_xlstm.checkpoints.onnx.graph import Body, Graph, Name
 from numpy_xlstm.numerics.activations import lowest
 
 CHUNK = 64
@@ -17,7 +18,6 @@ CHUNK = 64
 
 END = 2**62
 """End of a slice that contains all further entries."""
-
 
 Result = tuple[Name, Any]
 """Names of the outputs and of the state after them."""
@@ -37,17 +37,27 @@ def sigmoid(g: Graph, x: Name) -> Name:
     return g("Div", 1.0, g("Add", g("Exp", g("Neg", x)), 1.0))
 
 
-def floor(g: Graph, m: Name) -> Name:
-    """Add e^−m, the least denominator of mLSTM, without overflow."""
-    limit = -float(lowest(g.dtype))
-    return g("Exp", g("Neg", g("Clip", m, -limit, limit)))
+def transposed(g: Graph, x: Name) -> Name:
+    """Exchange the last two of four axes."""
+    return g("Transpose", x, perm=[0, 1, 3, 2])
+
+
+def each_step(
+    g: Graph, body: Body, states: Sequence[Name], x: Name
+) -> tuple[Sequence[Name], Name]:
+    """Apply a body to each step of a sequence. States, too, are (B, NH, 1, ·)."""
+    if g.step:
+        after, (y,) = body(g, states, [x])
+        return after, y
+    after, (y,) = g.scan(body, states, [g("Unsqueeze", x, [3])])
+    return after, g("Squeeze", y, [3])
 
 
 def slstm_step(
     g: Graph, i: Name, log_f: Name, z: Name, o: Name, c: Name, n: Name, m: Name
 ) -> list[Name]:
     """One step of sLSTM: ĩ, log f, z̃, õ and the memory (c, n, m) to h and the next memory."""
-    A = g("Where", g("Equal", n, 0.0), -np.inf, g("Add", log_f, m))
+    A = g("Add", log_f, m)
     m = g("Max", A, i)
     i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
     c = g("Add", g("Mul", f, c), g("Mul", i, g("Tanh", z)))
@@ -55,27 +65,20 @@ def slstm_step(
     return [g("Mul", g("Sigmoid", o), g("Div", c, n)), c, n, m]
 
 
-def slstm(
-    g: Graph, pre: Name, R: Name, state: Any, heads: tuple[int, int], forget_gate: str
-) -> Result:
-    """Add an sLSTM to h (B, T, H), over W x + b (T, B, NH, 4·DH) and with R (NH, DH, 4·DH).
-
-    Both are gate by gate in each head; ``heads`` are NH and DH.
-    """
+def slstm(g: Graph, pre: Name, R: Name, state: Any, NH: int, forget_gate: str) -> Result:
+    """Add an sLSTM to h, over W x + b (B, NH, T, 4·DH) and with R (NH, DH, 4·DH)."""
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, *memory = state
-        Rh = g("Squeeze", g("MatMul", g("Unsqueeze", h, [-2]), R), [-2])
-        i, f, z, o = g.split(g("Add", xs[0], Rh), 4)
+        i, f, z, o = g.split(g("Add", xs[0], g("MatMul", h, R)), 4)
         inputs = i, log_gate(g, f, forget_gate), z, o, *memory
         after = g.function("sLSTM", slstm_step, inputs, ("h", "next_c", "next_n", "next_m"))
         return after, after[:1]
 
-    H = heads[0] * heads[1]
-    before = [g("Reshape", part, [0, *heads]) for part in state]
-    after, (h,) = g.scan(body, before, [pre])
-    h = g("Transpose", g("Reshape", h, [0, 0, H]), perm=[1, 0, 2])
-    return h, type(state)(*(g("Reshape", part, [0, H]) for part in after))
+    h, c, n, m = (g("Reshape", part, [0, NH, 1, -1]) for part in state)
+    m = g("Where", g("Equal", n, 0.0), -np.inf, m)
+    after, h = each_step(g, body, [h, c, n, m], pre)
+    return h, type(state)(*(g("Reshape", part, [0, -1]) for part in after))
 
 
 def mlstm_step(
@@ -94,71 +97,57 @@ def mlstm_step(
     A = g("Add", log_f, m)
     m = g("Max", A, i)
     i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
-    w, f = g("Mul", g("Unsqueeze", i, [-1]), k), g("Unsqueeze", f, [-1])
-    C = written(g, C, f, w, v)
+    w = g("Mul", i, k)
+    C = g("Add", g("Mul", f, C), g("MatMul", transposed(g, w), v))
     n = g("Add", g("Mul", f, n), w)
-    qn = g("ReduceSum", g("Mul", q, n), [-1], keepdims=1)
-    den = g("Add", g("Max", g("Abs", qn), g("Unsqueeze", floor(g, m), [-1])), eps)
-    return [g("Div", read(g, q, C), den), C, n, m]
+    qn = g("MatMul", q, transposed(g, n))
+    return [g("Div", g("MatMul", q, C), denominator(g, qn, m, eps)), C, n, m]
 
 
 def mlstm_sigmoid_step(
     g: Graph, q: Name, k: Name, v: Name, log_i: Name, log_f: Name, C: Name
 ) -> list[Name]:
     """One step of mLSTM with a sigmoid input gate: q, k/√DK, v, log i, log f and C to h and C."""
-    w = g("Mul", g("Unsqueeze", g("Exp", log_i), [-1]), k)
-    C = written(g, C, g("Unsqueeze", g("Exp", log_f), [-1]), w, v)
-    return [read(g, q, C), C]
+    w = g("Mul", g("Exp", log_i), k)
+    C = g("Add", g("Mul", g("Exp", log_f), C), g("MatMul", transposed(g, w), v))
+    return [g("MatMul", q, C), C]
 
 
-def written(g: Graph, C: Name, f: Name, w: Name, v: Name) -> Name:
-    """Add f C + w vᵀ."""
-    wv = g("Mul", g("Unsqueeze", w, [-1]), g("Unsqueeze", v, [-2]))
-    return g("Add", g("Mul", g("Unsqueeze", f, [-1]), C), wv)
-
-
-def read(g: Graph, q: Name, C: Name) -> Name:
-    """Add Cᵀ q."""
-    return g("Squeeze", g("MatMul", g("Unsqueeze", q, [-2]), C), [-2])
+def denominator(g: Graph, qn: Name, m: Name, eps: Any) -> Name:
+    """Add max(|q·n|, e^−m) + ε, without overflow."""
+    limit = -float(lowest(g.dtype))
+    floor = g("Exp", g("Neg", g("Clip", m, -limit, limit)))
+    return g("Add", g("Max", g("Abs", qn), floor), eps)
 
 
 def mlstm(
     g: Graph,
-    qkv: Sequence[Name],
-    i: Name,
-    f: Name,
+    inputs: Sequence[Name],
     state: Any,
     scale: float,
     eps: float,
     gates: tuple[str, str] = ("exp", "sigmoid"),
 ) -> Result:
-    """Add an mLSTM to h (B, NH, T, DV): one step if there is only one, else a scan over chunks.
+    """Add an mLSTM to h: one step, or a scan over chunks.
 
-    q, k and v are (B, NH, T, ·), ĩ and f̃ (B, NH, T). ``scale`` is the factor of k, 1/√DK, and
-    ``gates`` are the activations of the input gate and of the forget gate.
+    ``inputs`` are q, k, v, ĩ and f̃, ``scale`` is the factor of k, 1/√DK, and ``gates`` are the
+    activations of the input gate and of the forget gate.
     """
-    q, k, v = qkv
+    q, k, v, i, f = inputs
     xs = [q, g("Mul", k, scale), v, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
-    C, n, m = state
-    memory: list[Any] = [C]
-    if n is not None:  # zeros are the empty state
-        none = g("Equal", g("ReduceMax", g("Abs", n), [-1], keepdims=0), 0.0)
-        memory += [n, g("Where", g("And", none, g("Equal", m, 0.0)), -np.inf, m)]
-
-    def one(g: Graph) -> list[Name]:
-        inputs: list[Any] = [*(g("Squeeze", x, [2]) for x in xs), *memory]
-        if n is None:
-            h, *after = g.function("mLSTMsig", mlstm_sigmoid_step, inputs, ("h", "next_C"))
-        else:
-            outputs = "h", "next_C", "next_n", "next_m"
-            h, *after = g.function("mLSTM", mlstm_step, [*inputs, eps], outputs)
-        return [g("Unsqueeze", h, [2]), *after]
-
-    if g.step:
-        h, *after = one(g)
+    memory, axes = [state.C], ([], [2], [2, 3])
+    if state.n is not None:  # zeros are the empty state
+        n, m = (g("Unsqueeze", x, each) for x, each in zip(state[1:], axes[1:], strict=True))
+        largest = g("ReduceL1", g("Concat", n, m, axis=-1), [-1])
+        memory += [n, g("Where", g("Equal", largest, 0.0), -np.inf, m)]
+    if not g.step:
+        h, *after = chunkwise(g, xs, memory, eps)
+    elif state.n is None:
+        h, *after = g.function("mLSTMsig", mlstm_sigmoid_step, [*xs, *memory], ("h", "next_C"))
     else:
-        single = g("Squeeze", g("Equal", g("Shape", q, start=2, end=3), [1]), [0])
-        h, *after = g.branch(single, one, lambda g: chunkwise(g, xs, memory, eps))
+        outputs = "h", "next_C", "next_n", "next_m"
+        h, *after = g.function("mLSTM", mlstm_step, [*xs, *memory, eps], outputs)
+    after[1:] = [g("Squeeze", x, each) for x, each in zip(after[1:], axes[1:], strict=False)]
     return h, type(state)(*after, *[None] * (3 - len(after)))
 
 
@@ -170,85 +159,78 @@ def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) 
     T = g("Shape", xs[0], start=2, end=3)
     L = g("Min", T, [CHUNK])
     count = g("Div", g("Sub", g("Add", T, L), [1]), L)
-    missing = g("Sub", g("Mul", count, L), T)
+    pads = g("Concat", [0] * 6, g("Sub", g("Mul", count, L), T), [0], axis=0)
+    shape = g("Concat", [0, 0], count, L, [-1], axis=0)
+    fills = 0.0, 0.0, 0.0, -np.inf, 0.0
+    cut = [g("Reshape", g("Pad", x, pads, fill), shape) for x, fill in zip(xs, fills, strict=True)]
+    ones = g("Expand", 1.0, g("Concat", L, L, axis=0))
+    past = g("Cast", g("Trilu", ones, np.array(0), upper=0), to=TensorProto.DOUBLE)
+    masks = g("Trilu", past, np.array(-1), upper=0), g("Log", past)
 
-    def chunks(x: Name, axes: int, fill: float) -> Name:
-        zeros = np.zeros(axes - 3, np.int64)
-        pads = g("Concat", np.zeros(axes + 2, np.int64), missing, zeros, axis=0)
-        ends = [g("Shape", x, start=3)] if axes == 4 else []
-        shape = g("Concat", g("Shape", x, start=0, end=2), count, L, *ends, axis=0)
-        cut = g("Reshape", g("Pad", x, pads, fill), shape)
-        return g("Transpose", cut, perm=[2, 0, 1, *range(3, axes + 1)])
+    def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
+        return mlstm_chunk(g, state, xs, masks, eps)
 
-    fills = (4, 0.0), (4, 0.0), (4, 0.0), (3, -np.inf), (3, 0.0)
-    cut = [chunks(x, *fill) for x, fill in zip(xs, fills, strict=True)]
-    after, (h,) = g.scan(lambda g, state, xs: mlstm_chunk(g, state, xs, eps), memory, cut)
-    h = g("Transpose", h, perm=[1, 2, 0, 3, 4])  # (B, NH, chunks, L, DV)
+    after, (h,) = g.scan(body, memory, cut)
     shape = g("Concat", g("Shape", h, start=0, end=2), [-1], g("Shape", h, start=4), axis=0)
     return [g("Slice", g("Reshape", h, shape), [0], T, [2]), *after]
 
 
-def wide(g: Graph, x: Any) -> Name:
-    """Add a conversion to float64."""
-    return g("Cast", x, to=TensorProto.DOUBLE)
-
-
 def mlstm_chunk(
-    g: Graph, memory: Sequence[Name], xs: Sequence[Name], eps: float
+    g: Graph,
+    memory: Sequence[Name],
+    xs: Sequence[Name],
+    masks: tuple[Name, Name],
+    eps: float,
 ) -> tuple[list[Name], list[Name]]:
     """Add all steps of a chunk at once.
 
     Sums of logs are float64, and sums of only the needed terms, as long sums and their differences
     lose digits.
     """
-    (q, k, v, log_i, log_f), (C, *normaliser) = xs, memory
-    log_i, log_f = wide(g, log_i), wide(g, log_f)
+    (q, k, v, log_i, log_f), (C, *normaliser), (earlier, future) = xs, memory, masks
+    log_i, log_f = (g("Cast", x, to=TensorProto.DOUBLE) for x in (log_i, log_f))
 
     def last(x: Name) -> Name:
         return g("Slice", x, [-1], [END], [2])
 
-    L = g("Shape", q, start=2, end=3)
-    ones = g("Expand", np.array(1), g("Concat", L, L, axis=0))
-    earlier, past = (
-        g("Cast", g("Trilu", ones, np.array(n), upper=0), to=TensorProto.BOOL) for n in (-1, 0)
-    )
-    terms = g("Where", earlier, g("Unsqueeze", log_f, [-1]), wide(g, 0.0))
-    D = g("Add", g("CumSum", terms, np.array(2)), g("Unsqueeze", log_i, [-2]))
-    D = g("Where", past, D, wide(g, -np.inf))  # log of the weight of step s at step t
-    A, m = g("CumSum", log_f, np.array(2)), ""  # log of the weight of the state
+    def exp(x: Name) -> Name:
+        return g("Exp", g("Cast", x, to=g.float))
+
+    # logs of the weights of step s, and of the state, at step t
+    D = g("CumSum", g("Mul", log_f, earlier), np.array(2))
+    D = g("Add", D, transposed(g, log_i))
+    A, m = g("CumSum", log_f, np.array(2)), ""
     if normaliser:
-        A = g("Add", A, g("Unsqueeze", wide(g, normaliser[1]), [-1]))
-        m = g("Max", g("ReduceMax", D, [-1], keepdims=0), A)
-        D, A = g("Sub", D, g("Unsqueeze", m, [-1])), g("Sub", A, m)
-    weights, a = (g("Exp", g("Cast", x, to=g.float)) for x in (D, A))
-    S = g("Mul", g("MatMul", q, g("Transpose", k, perm=[0, 1, 3, 2])), weights)
-    h = g("Add", g("MatMul", S, v), g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, C)))
-    wk = g("Mul", k, g("Transpose", last(weights), perm=[0, 1, 3, 2]))
-    f = last(a)
-    written = g("MatMul", g("Transpose", wk, perm=[0, 1, 3, 2]), v)
-    C = g("Add", g("Mul", g("Unsqueeze", f, [-1]), C), written)
+        A = g("Add", A, g("Cast", normaliser[1], to=TensorProto.DOUBLE))
+        m = g("Max", g("ReduceMax", g("Add", D, future), [-1]), A)
+        D, A = g("Sub", D, m), g("Sub", A, m)
+    # Exp is slow where its result is 0
+    weights = g("Trilu", exp(g("Trilu", D, upper=0)), upper=0)
+    a = exp(A)
+    kT = transposed(g, k)
+    S = g("Mul", g("MatMul", q, kT), weights)
+    qa = g("Mul", q, a)
+    h = g("Add", g("MatMul", S, v), g("MatMul", qa, C))
+    w, f = last(weights), last(a)
+    C = g("Add", g("Mul", f, C), g("MatMul", g("Mul", kT, w), v))
     if not normaliser:
         return [C], [h]
     n = normaliser[0]
-    qn = g("Mul", g("Unsqueeze", a, [-1]), g("MatMul", q, g("Unsqueeze", n, [-1])))
-    qn = g("Abs", g("Add", qn, g("ReduceSum", S, [-1], keepdims=1)))
+    qn = g("Add", g("ReduceSum", S, [-1]), g("MatMul", qa, transposed(g, n)))
+    n = g("Add", g("Mul", f, n), g("MatMul", w, k))
     m = g("Cast", m, to=g.float)
-    den = g("Add", g("Max", qn, g("Unsqueeze", floor(g, m), [-1])), eps)
-    n = g("Add", g("Mul", f, n), g("ReduceSum", wk, [2], keepdims=0))
-    return [C, n, g("Squeeze", last(m), [-1])], [g("Div", h, den)]
+    return [C, n, last(m)], [g("Div", h, denominator(g, qn, m, eps))]
 
 
 def lstmp(g: Graph, pre: Name, R: Name, W_hr: Name, state: Any) -> Result:
-    """Add an LSTM with a projection over W x + b (T, B, 4·H), as ONNX has no operator for it."""
+    """Add an LSTM with a projection over W x + b (B, 1, T, 4·H), as ONNX has no operator for it."""
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, c = state
-        gates = g("Add", xs[0], g("MatMul", h, R))
-        i, f, z, o = g.split(gates, 4)
-        kept, new = g("Mul", sigmoid(g, f), c), g("Mul", sigmoid(g, i), g("Tanh", z))
-        c = g("Add", kept, new)
+        i, f, z, o = g.split(g("Add", xs[0], g("MatMul", h, R)), 4)
+        c = g("Add", g("Mul", sigmoid(g, f), c), g("Mul", sigmoid(g, i), g("Tanh", z)))
         h = g("MatMul", g("Mul", sigmoid(g, o), g("Tanh", c)), W_hr)
         return [h, c], [h]
 
-    after, (h,) = g.scan(body, state, [pre])
-    return g("Transpose", h, perm=[1, 0, 2]), type(state)(*after)
+    after, h = each_step(g, body, [g("Reshape", part, [0, 1, 1, -1]) for part in state], pre)
+    return h, type(state)(*(g("Reshape", part, [0, -1]) for part in after))
