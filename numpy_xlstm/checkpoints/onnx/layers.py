@@ -1,7 +1,7 @@
 """ONNX graphs of layers and models: one function for each layer, in the order of its equations."""
 
 from collections.abc import Callable, Sequence
-from functools import singledispatch
+from functools import partial, reduce, singledispatch
 from math import gcd
 from typing import Any
 
@@ -227,9 +227,11 @@ def _(conv: CausalConv1d, g: Graph, x: Name, state: Name) -> Result:
     if g.step:
         y = g("ReduceSum", g("Mul", seen, taps), [1])
     else:
-        ends = [*range(1 - K, 0), END]
-        shifted = [g("Slice", seen, [j], [end], [1]) for j, end in enumerate(ends)]
-        y = g("Sum", *(g("Mul", x, g("Gather", taps, j)) for j, x in enumerate(shifted)))
+        terms = [
+            g("Mul", g("Slice", seen, [j], [j + 1 - K or END], [1]), g("Gather", taps, j))
+            for j in range(K)
+        ]
+        y = reduce(partial(g, "Add"), terms)
     return added(g, y, conv.params.get("conv.bias")), state
 
 
