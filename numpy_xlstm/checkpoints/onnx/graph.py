@@ -51,7 +51,7 @@ class Graph:
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
         self.fixed: dict[str, list[Name]] = {}  # names of what depends on parameters alone
         self.functions: dict[str, Any] = {}
-        self.count = 0
+        self.count, self.length = 0, ""  # name of the number of steps T, shape (1,)
 
     def __call__(self, op: str, *inputs: Any, **attributes: Any) -> Name:
         """Add a node, and return the name of its output.

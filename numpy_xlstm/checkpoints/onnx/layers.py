@@ -103,7 +103,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
         found = steps(g)
     else:
         axis = order.index("time")
-        T = g("Shape", given, start=axis, end=axis + 1)
+        T = g.length = g("Shape", given, start=axis, end=axis + 1)
         found = g.branch(g("Equal", T, [1]), one, several)
     g.rename(found, [each.name for each in outputs])
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
@@ -180,8 +180,7 @@ def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
     qk = g.split(headwise(g, active, layer.q_proj, layer.k_proj), 2)
     qkv = [merged(g, a) for a in (*qk, headwise(g, x, layer.v_proj))]
     gates = affine(g, g("Concat", *qkv, axis=-1), *layer.gates.linears)
-    inputs = [by_head(g, a, NH) for a in (*qkv, *g.split(gates, 2))]
-    h, memory = mlstm(g, inputs, state.mlstm, (layer.inner // NH) ** -0.5, EPS)
+    h, memory = mlstm(g, heads(g, qkv, gates, NH, layer.inner), state.mlstm, EPS)
     skip = g("Mul", layer.params["learnable_skip"], active)
     read = g("Add", merged(g, normed(g, h, layer.outnorm)), skip)
     y = affine(g, g("Mul", read, silu(g, z)), layer.proj_down)
@@ -194,9 +193,8 @@ def _(layer: xLSTMLargeLayer, g: Graph, x: Name, state: Any) -> Result:
     NH, QK, V = config.num_heads, config.qk_dim, config.v_dim
     maps = affine(g, x, *layer.qkvo.linears, *layer.gates.linears)
     q, k, v, o, gates = g.split(maps, [QK, QK, V, V, 2 * NH])
-    i, f = g.split(capped(g, gates, config.gate_soft_cap), 2)
-    inputs = [by_head(g, a, NH) for a in (q, k, v, i, f)]
-    h, state = mlstm(g, inputs, state, (QK // NH) ** -0.5, float(config.eps))
+    inputs = heads(g, (q, k, v), capped(g, gates, config.gate_soft_cap), NH, QK)
+    h, state = mlstm(g, inputs, state, float(config.eps))
     gated = g("Mul", sigmoid(g, o), merged(g, normed(g, h, layer.multihead_norm)))
     return affine(g, gated, layer.out_proj), state
 
@@ -243,9 +241,9 @@ def _(layer: Any, g: Graph, x: Name, state: Any) -> Result:
     W = g("Concat", *(p[f"W_{a}"] for a in "qkvifo"), axis=0)
     b = [g("Mul", p["b_k"], root) if a == "k" else p[f"b_{a}"] for a in "qkvifo"]
     maps = mapped(g, x, W, g("Concat", *b, axis=0))
-    *inputs, o = g.split(maps, [QK, QK, H, NH, NH, H])
-    inputs, gates = [by_head(g, a, NH) for a in inputs], (layer.input_gate, layer.forget_gate)
-    h, state = mlstm(g, inputs, state, 1 / root, float(layer.eps), gates)
+    *qkv, i_f, o = g.split(maps, [QK, QK, H, 2 * NH, H])
+    gates = layer.input_gate, layer.forget_gate
+    h, state = mlstm(g, heads(g, qkv, i_f, NH, QK), state, float(layer.eps), gates)
     return g("Mul", sigmoid(g, o), merged(g, h)), state
 
 
@@ -341,6 +339,13 @@ def by_head(g: Graph, x: Name, NH: int) -> Name:
     return g("Transpose", g("Reshape", x, [0, 0, NH, -1]), perm=[0, 2, 1, 3])
 
 
+def heads(g: Graph, qkv: Sequence[Name], gates: Name, NH: int, QK: int) -> list[Name]:
+    """Map q, k and v (B, T, ·) and the gates (B, T, 2·NH) to the inputs of an mLSTM."""
+    q, k, v = (by_head(g, x, NH) for x in qkv)
+    k = g("Mul", k, (QK // NH) ** -0.5)
+    return [q, k, v, *g.split(by_head(g, gates, 2 * NH), 2, axis=1)]
+
+
 def merged(g: Graph, x: Name) -> Name:
     """Map (B, NH, T, ·) to (B, T, ·)."""
     if g.step:
@@ -400,16 +405,20 @@ def normed(g: Graph, x: Name, norm: Norm) -> Name:
 
     ε of LayerNormalization is a float32, too narrow for float64.
     """
-    eps, shape = float(norm.eps), [norm.num_heads, 1, norm.head_dim]
-    if norm.centred and g.float == TensorProto.FLOAT:
-        y = g("LayerNormalization", x, np.ones(norm.head_dim), axis=-1, epsilon=eps)
-    else:
+    p, eps, shape = norm.params, float(norm.eps), [norm.num_heads, 1, norm.head_dim]
+    gain = p.get("weight", np.ones(norm.in_features))
+    if "weight" in p and norm.residual_weight:
+        gain = g("Add", gain, 1.0)
+    if not norm.centred or g.float == TensorProto.DOUBLE:
         y = g("Sub", x, g("ReduceMean", x, [-1])) if norm.centred else x
         y = g("Div", y, g("Sqrt", g("Add", g("ReduceMean", g("Mul", y, y), [-1]), eps)))
-    if "weight" in norm.params:
-        weight = g("Reshape", norm.params["weight"], shape)
-        y = g("Mul", y, g("Add", weight, 1.0) if norm.residual_weight else weight)
-    return g("Add", y, g("Reshape", norm.params["bias"], shape)) if "bias" in norm.params else y
+        y = g("Mul", y, g("Reshape", gain, shape))
+    elif norm.num_heads == 1:
+        y = g("LayerNormalization", x, gain, epsilon=eps)
+    else:
+        y = g("LayerNormalization", x, np.ones(norm.head_dim), epsilon=eps)
+        y = g("Mul", y, g("Reshape", gain, shape))
+    return g("Add", y, g("Reshape", p["bias"], shape)) if "bias" in p else y
 
 
 def capped(g: Graph, x: Name, cap: float | None) -> Name:
@@ -441,7 +450,7 @@ def selu(g: Graph, x: Name) -> Name:
 
 
 ACTIVATIONS: dict[str, Callable[[Graph, Name], Name]] = {
-    "gelu": lambda g, x: gelu(g, x, g("Erf", g("Mul", x, 0.5**0.5))),
+    "gelu": lambda g, x: gelu(g, x, g("Erf", g("Div", x, 2**0.5))),
     "gelu_tanh": gelu_tanh,
     "relu": lambda g, x: g("Relu", x),
     "relu^2": lambda g, x: g("Mul", *[g("Relu", x)] * 2),

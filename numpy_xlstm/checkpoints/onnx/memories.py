@@ -42,9 +42,7 @@ def transposed(g: Graph, x: Name) -> Name:
     return g("Transpose", x, perm=[0, 1, 3, 2])
 
 
-def each_step(
-    g: Graph, body: Body, states: Sequence[Name], x: Name
-) -> tuple[Sequence[Name], Name]:
+def each_step(g: Graph, body: Body, states: Sequence[Name], x: Name) -> tuple[Sequence[Name], Name]:
     """Apply a body to each step of a sequence. States, too, are (B, NH, 1, ·)."""
     if g.step:
         after, (y,) = body(g, states, [x])
@@ -124,17 +122,15 @@ def mlstm(
     g: Graph,
     inputs: Sequence[Name],
     state: Any,
-    scale: float,
     eps: float,
     gates: tuple[str, str] = ("exp", "sigmoid"),
 ) -> Result:
     """Add an mLSTM to h: one step, or a scan over chunks.
 
-    ``inputs`` are q, k, v, ĩ and f̃, ``scale`` is the factor of k, 1/√DK, and ``gates`` are the
-    activations of the input gate and of the forget gate.
+    ``inputs`` are q, k/√DK, v, ĩ and f̃, and ``gates`` are the activations of both gates.
     """
-    q, k, v, i, f = inputs
-    xs = [q, g("Mul", k, scale), v, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
+    *qkv, i, f = inputs
+    xs = [*qkv, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
     memory, axes = [state.C], ([], [2], [2, 3])
     if state.n is not None:  # zeros are the empty state
         n, m = (g("Unsqueeze", x, each) for x, each in zip(state[1:], axes[1:], strict=True))
@@ -156,7 +152,7 @@ def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) 
 
     Steps that fill the last chunk write nothing and forget nothing: log i = −inf and log f = 0.
     """
-    T = g("Shape", xs[0], start=2, end=3)
+    T = g.root.length
     L = g("Min", T, [CHUNK])
     count = g("Div", g("Sub", g("Add", T, L), [1]), L)
     pads = g("Concat", [0] * 6, g("Sub", g("Mul", count, L), T), [0], axis=0)
@@ -193,8 +189,8 @@ def mlstm_chunk(
     def last(x: Name) -> Name:
         return g("Slice", x, [-1], [END], [2])
 
-    def exp(x: Name) -> Name:
-        return g("Exp", g("Cast", x, to=g.float))
+    def narrow(x: Name) -> Name:
+        return g("Cast", x, to=g.float)
 
     # logs of the weights of step s, and of the state, at step t
     D = g("CumSum", g("Mul", log_f, earlier), np.array(2))
@@ -204,9 +200,8 @@ def mlstm_chunk(
         A = g("Add", A, g("Cast", normaliser[1], to=TensorProto.DOUBLE))
         m = g("Max", g("ReduceMax", g("Add", D, future), [-1]), A)
         D, A = g("Sub", D, m), g("Sub", A, m)
-    # Exp is slow where its result is 0
-    weights = g("Trilu", exp(g("Trilu", D, upper=0)), upper=0)
-    a = exp(A)
+    past = g("Trilu", narrow(D), upper=0)  # e^−∞ would be slow in ONNX Runtime
+    weights, a = g("Trilu", g("Exp", past), upper=0), g("Exp", narrow(A))
     kT = transposed(g, k)
     S = g("Mul", g("MatMul", q, kT), weights)
     qa = g("Mul", q, a)
@@ -218,7 +213,7 @@ def mlstm_chunk(
     n = normaliser[0]
     qn = g("Add", g("ReduceSum", S, [-1]), g("MatMul", qa, transposed(g, n)))
     n = g("Add", g("Mul", f, n), g("MatMul", w, k))
-    m = g("Cast", m, to=g.float)
+    m = narrow(m)
     return [C, n, last(m)], [g("Div", h, denominator(g, qn, m, eps))]
 
 
