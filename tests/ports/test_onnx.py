@@ -37,7 +37,7 @@ def offers(case: Case) -> bool:
     nor the evaluator has an RNN with ReLU.
     """
     flags, narrow = {*case.flags}, case.dtype == "float32"
-    if {"zero-state", "padding", "no-step"} & flags:
+    if {"zero-state", "padding"} & flags:
         return False
     if case.subject.family in ("lstm", "peephole") and narrow and "closed-gates" in flags:
         return False

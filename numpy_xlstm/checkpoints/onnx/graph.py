@@ -143,10 +143,7 @@ class Graph:
     ) -> tuple[list[Name], list[Name]]:
         """Apply a body to the slices of sequences along the third of their five axes.
 
-        Returns
-        -------
-        states, outputs : list of str
-            States after the last step, and stacked outputs.
+        Return the states after the last step, and the stacked outputs.
         """
         names, S = [self.new("slice") for _ in (*states, *sequences)], len(states)
 

@@ -31,32 +31,14 @@ from numpy_xlstm.models.mlstm_layer import mLSTMBlockState, mLSTMLayer
 from numpy_xlstm.models.slstm_layer import B_NAME, R_NAME, sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.trees import leaves, places, rebuild
 
-STATE = "state"
-"""Name of the state, and prefix of the names of its arrays."""
-
-
 WIDTH = 32
 """Width below which blocks of a block-diagonal matrix are joined."""
 
 
 def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> ModelProto:
-    """Make the graph of a model, without its parameters.
+    """Make the graph of a model, without its parameters, for one step or for any number.
 
-    Parameters
-    ----------
-    model : Recurrent
-        A language model, a stack of blocks or a layer.
-    dtype : np.dtype
-        Dtype of the computation, float32 or float64.
-    stored : int
-        ONNX's number of the dtype in which the parameters will be stored.
-    step : bool
-        Whether the graph takes exactly one step.
-
-    Raises
-    ------
-    CheckpointError
-        If a part of the model has no graph.
+    It computes in ``dtype``. ``stored`` is ONNX's number of the dtype of the stored parameters.
     """
     g = Graph(dtype, step=step)
     for name, array in model.params.items():
@@ -68,11 +50,11 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
     shapes = {
         name: [n if n == m else "batch" for n, m in zip(a.shape, b.shape, strict=True)]
         for (name, a), (_, b) in zip(
-            leaves(STATE, empty), leaves(STATE, model.init_state(2)), strict=True
+            leaves("state", empty), leaves("state", model.init_state(2)), strict=True
         )
         if a.size
     }
-    names = [name if name in shapes else "" for name, _ in leaves(STATE, empty)]
+    names = [name if name in shapes else "" for name, _ in leaves("state", empty)]
     tokens = isinstance(model, LanguageModel)
     given, result = ("tokens", "logits") if tokens else ("x", "y")
     inputs = [g.info(given, [*order, model.in_features])]
@@ -104,7 +86,9 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
     else:
         axis = order.index("time")
         T = g.length = g("Shape", given, start=axis, end=axis + 1)
-        found = g.branch(g("Equal", T, [1]), one, several)
+        found = g.branch(
+            g("Equal", T, [1]), one, lambda g: g.branch(g("Equal", T, [0]), none, steps)
+        )
     g.rename(found, [each.name for each in outputs])
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
@@ -446,7 +430,7 @@ def gelu_tanh(g: Graph, x: Name) -> Name:
 def selu(g: Graph, x: Name) -> Name:
     """Add SELU; the factors of Selu are float32."""
     below = g("Mul", g("Sub", g("Exp", g("Min", x, 0.0)), 1.0), ALPHA)
-    return g("Mul", g("Where", g("Greater", x, 0.0), x, below), SCALE)
+    return g("Mul", g("Add", g("Relu", x), below), SCALE)
 
 
 ACTIVATIONS: dict[str, Callable[[Graph, Name], Name]] = {

@@ -131,20 +131,22 @@ def mlstm(
     """
     *qkv, i, f = inputs
     xs = [*qkv, log_gate(g, i, gates[0]), log_gate(g, f, gates[1])]
-    memory, axes = [state.C], ([], [2], [2, 3])
-    if state.n is not None:  # zeros are the empty state
-        n, m = (g("Unsqueeze", x, each) for x, each in zip(state[1:], axes[1:], strict=True))
+    C, n, m = state
+    memory = [C]
+    if n is not None:  # zeros are the empty state
+        n, m = g("Unsqueeze", n, [2]), g("Unsqueeze", m, [2, 3])
         largest = g("ReduceL1", g("Concat", n, m, axis=-1), [-1])
         memory += [n, g("Where", g("Equal", largest, 0.0), -np.inf, m)]
     if not g.step:
-        h, *after = chunkwise(g, xs, memory, eps)
-    elif state.n is None:
-        h, *after = g.function("mLSTMsig", mlstm_sigmoid_step, [*xs, *memory], ("h", "next_C"))
+        h, C, *after = chunkwise(g, xs, memory, eps)
+    elif n is None:
+        h, C, *after = g.function("mLSTMsig", mlstm_sigmoid_step, [*xs, *memory], ("h", "next_C"))
     else:
         outputs = "h", "next_C", "next_n", "next_m"
-        h, *after = g.function("mLSTM", mlstm_step, [*xs, *memory, eps], outputs)
-    after[1:] = [g("Squeeze", x, each) for x, each in zip(after[1:], axes[1:], strict=False)]
-    return h, type(state)(*after, *[None] * (3 - len(after)))
+        h, C, *after = g.function("mLSTM", mlstm_step, [*xs, *memory, eps], outputs)
+    if after:
+        n, m = g("Squeeze", after[0], [2]), g("Squeeze", after[1], [2, 3])
+    return h, type(state)(C, n, m)
 
 
 def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) -> list[Name]:
@@ -161,7 +163,7 @@ def chunkwise(g: Graph, xs: Sequence[Name], memory: Sequence[Name], eps: float) 
     cut = [g("Reshape", g("Pad", x, pads, fill), shape) for x, fill in zip(xs, fills, strict=True)]
     ones = g("Expand", 1.0, g("Concat", L, L, axis=0))
     past = g("Cast", g("Trilu", ones, np.array(0), upper=0), to=TensorProto.DOUBLE)
-    masks = g("Trilu", past, np.array(-1), upper=0), g("Log", past)
+    masks = g("Trilu", past, np.array(-1), upper=0), g("Log", past)  # of steps s < t and s > t
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         return mlstm_chunk(g, state, xs, masks, eps)
