@@ -390,7 +390,7 @@ def normed(g: Graph, x: Name, norm: Norm) -> Name:
     ε of LayerNormalization is a float32, too narrow for float64.
     """
     p, eps, shape = norm.params, float(norm.eps), [norm.num_heads, 1, norm.head_dim]
-    gain = p.get("weight", np.ones(norm.in_features))
+    gain: Any = p.get("weight", np.ones(norm.in_features))
     if "weight" in p and norm.residual_weight:
         gain = g("Add", gain, 1.0)
     if not norm.centred or g.float == TensorProto.DOUBLE:
