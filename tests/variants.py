@@ -1,6 +1,5 @@
 """All cells in all variants, at random points that hide no mistake."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +10,8 @@ from numpy_xlstm import LSTMCell, mLSTM, mLSTMCell, sLSTM, sLSTMCell
 from numpy_xlstm.conformance.bugs.copies import Copy, source
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.trees import leaves
+from tests.samples import draw_like, random_state
 
 FORGET = ("sigmoid", "exp")
 INPUT = ("exp", "sigmoid")
@@ -110,10 +110,7 @@ class Case:
 
     def like(self, tree: Any) -> Any:
         """Draw a tree of normal numbers in the shapes of ``tree``."""
-        values: Iterator[Array] = (
-            self.rng.standard_normal(a.shape).astype(a.dtype) for _, a in leaves("", tree)
-        )
-        return rebuild(tree, values)
+        return draw_like(tree, self.rng)
 
 
 def make(
@@ -134,16 +131,8 @@ def make(
     x = rng.standard_normal((s.B, s.D) if step else (s.B, s.T, s.D)).astype(dtype)
     case = Case(layer, x, None, rng)
     if s.with_state:
-        case.state = random_state(case, s.B)
+        case.state = random_state(case.layer.init_state(s.B), rng)
     return case
-
-
-def random_state(case: Case, batch_size: int) -> Any:
-    """Draw a random state, with n > 0 for an sLSTM."""
-    state = case.like(case.layer.init_state(batch_size))
-    if hasattr(state, "h") and hasattr(state, "n"):
-        state = state._replace(n=np.abs(state.n) + state.n.dtype.type(0.1))
-    return state
 
 
 def largest(tree: Any) -> float:

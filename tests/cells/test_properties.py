@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
+from tests.samples import random_state
 from tests.variants import (
     VARIANTS,
     Sizes,
@@ -17,7 +18,6 @@ from tests.variants import (
     assert_close,
     largest,
     make,
-    random_state,
     sizes,
     variants,
 )
@@ -74,7 +74,7 @@ def test_a_row_does_not_know_its_neighbours(variant: Variant, s: Sizes) -> None:
 def test_the_stabiliser_is_a_gauge(variant: Variant, s: Sizes, shift: float) -> None:
     """(c, n, m) and (c·e^a, n·e^a, m − a) give the same outputs and later states."""
     case = make(variant, Sizes(**{**s.__dict__, "eps": 0.0}))
-    state = random_state(case, s.B)
+    state = random_state(case.layer.init_state(s.B), case.rng)
     scale = np.exp(shift)
     if variant.is_mlstm:
         moved = type(state)(state.C * scale, state.n * scale, state.m - shift)

@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from numpy_xlstm import LSTM, LanguageModel, save_pretrained
+from numpy_xlstm.checkpoints.onnx import export
 from numpy_xlstm.models import xLSTMBlockStack, xLSTMBlockStackConfig
 from numpy_xlstm.numerics import Array
 from tests.models.build import fill, large_config, lm_config, make
+
+yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
 
 CHECKSUM = "numpy_xlstm_crc32"
 
@@ -39,24 +43,43 @@ def lstm(dtype: Any = np.float32) -> Any:
     return LanguageModel(7, 4, LSTM(4, 8, dtype=dtype, rng=rng), rng=rng)
 
 
-WRITTEN: dict[str, Callable[[Path], None]] = {
-    "transformers": lambda p: save_pretrained(large(), p, format="transformers"),
-    "shards": lambda p: save_pretrained(large(), p, format="transformers", max_shard_size="4KB"),
-    "xlstm-large": lambda p: save_pretrained(large(), p, format="xlstm-large", max_shard_size=4000),
-    "xlstm": lambda p: save_pretrained(paper(), p, format="xlstm"),
-    "xlstm-cuda": lambda p: save_pretrained(stack(), p, format="xlstm", layout="cuda"),
-    "torch": lambda p: save_pretrained(LSTM(3, 4, 2, dtype=np.float32), p, format="torch"),
-    "npz": lambda p: save_pretrained(lstm(), p),
-    "safetensors": lambda p: save_pretrained(paper(), p),
+def torch_lstm() -> Any:
+    return LSTM(3, 4, 2, dtype=np.float32)
+
+
+KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+    "npz": (lstm, "model.npz", {}),
+    "safetensors": (paper, "model.safetensors", {}),
+    "torch": (torch_lstm, "model.safetensors", {"format": "torch"}),
+    "transformers": (large, "model", {"format": "transformers"}),
+    "shards": (large, "model", {"format": "transformers", "max_shard_size": "4KB"}),
+    "xlstm": (paper, "model", {"format": "xlstm"}),
+    "xlstm-large": (large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
+    "xlstm-cuda": (stack, "model", {"format": "xlstm", "layout": "cuda"}),
+    "npz-large": (large, "model.npz", {}),
+    "onnx": (paper, "model.onnx", {}),
+    "onnx-data": (lstm, "model.onnx", {}),
 }
-"""Functions that write a checkpoint of each kind to a path."""
+"""Model, name of the file or folder, and options of the save function, of each kind."""
 
 
 def write(kind: str, folder: Path) -> Path:
-    suffix = {"torch": ".safetensors", "npz": ".npz", "safetensors": ".safetensors"}.get(kind, "")
-    path = folder / f"model{suffix}"
-    WRITTEN[kind](path)
-    return path
+    """Write a checkpoint of a kind into a folder, and return its path."""
+    make, name, options = KINDS[kind]
+    with pytest.MonkeyPatch.context() as patch:
+        if kind == "onnx-data":
+            patch.setattr(export, "LARGEST", 10)
+        save_pretrained(make(), folder / name, **options)
+    return folder / name
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    read = json.loads if file.suffix == ".json" else yaml.safe_load
+    return dict(read(file.read_text()))
+
+
+def write_config(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values) if file.suffix == ".json" else yaml.safe_dump(values))
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Any], bytes]:

@@ -122,16 +122,6 @@ def test_an_interruption_between_two_arrays_leaves_the_old_file(
     assert [p.name for p in tmp_path.iterdir()] == ["file.npz"]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("kept", [0.0, 0.01, 0.5, 0.999])
-def test_a_truncated_file(suffix: str, kept: float, tmp_path: Path) -> None:
-    path = write(tmp_path, suffix)
-    data = path.read_bytes()
-    path.write_bytes(data[: int(kept * len(data))])
-    with pytest.raises(CheckpointError, match=rf"file\{suffix}: expected a whole \{suffix} file"):
-        read_arrays(path)
-
-
 def test_no_flipped_bit_of_an_npz_changes_a_number(tmp_path: Path) -> None:
     path = write(tmp_path, ".npz")
     data, rng, found = path.read_bytes(), np.random.default_rng(0), 0
@@ -165,21 +155,6 @@ def test_every_flipped_bit_at_the_end_of_an_npz_is_damage_or_harmless(tmp_path: 
         else:
             assert (arrays["x"].tolist(), metadata) == ([1, 1, 1], {"a": 1})
     assert damaged > 240
-
-
-@pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.parametrize("data", [b"", b"PK\3\4", b"\x93NUMPY", b"{}", bytes(1000), b"text" * 99])
-def test_another_format(suffix: str, data: bytes, tmp_path: Path) -> None:
-    path = tmp_path / f"file{suffix}"
-    path.write_bytes(data)
-    with pytest.raises(CheckpointError, match="damaged or of another format"):
-        read_arrays(path)
-
-
-def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
-    np.savez(tmp_path / "objects.npz", x=np.array([{}], object))
-    with pytest.raises(CheckpointError, match="x: expected numbers; got object"):
-        read_arrays(tmp_path / "objects.npz")
 
 
 def test_files_without_our_metadata(tmp_path: Path) -> None:
@@ -253,8 +228,10 @@ def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
     ):
         write_arrays(tmp_path / "a.safetensors", {}, {"a": '"' * 8_000_000})
     many = {f"{n:0900}": np.zeros(0) for n in range(5000)}
-    with pytest.raises(CheckpointError, match=r"an \.npz file can hold; got a list of arrays of"):
+    with pytest.raises(CheckpointError, match=r"an \.npz file can contain; got a list of arrays"):
         write_arrays(tmp_path / "a.npz", many, {})
+    with pytest.raises(CheckpointError, match="arrays: expected fewer than 10,000"):
+        write_arrays(tmp_path / "a.npz", {str(n): np.zeros(0) for n in range(11_000)}, {})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,7 +20,14 @@ from tests.checkpoints.build import (
     large,
     paper,
 )
-from tests.models.build import assert_same, flat, large_config, lm_config, make, random_state
+from tests.models.build import (
+    assert_same,
+    flat,
+    large_config,
+    lm_config,
+    make,
+)
+from tests.samples import random_state
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
 yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")

@@ -23,8 +23,13 @@ from numpy_xlstm import (
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.checkpoints.onnx_run import Session, inputs, models
-from tests.models.build import CONFIGS, build, draw_tokens, fill, random_state
-from tests.samples import times
+from tests.models.build import (
+    CONFIGS,
+    build,
+    draw_tokens,
+    fill,
+)
+from tests.samples import random_state, times
 
 PIECES = 1, 5, 0, 64, 1, 100
 

@@ -1,10 +1,6 @@
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -64,39 +60,6 @@ def assert_same(one: Path, two: Path) -> None:
         notes, others = training.pop("notes", {}), known.pop("notes", {})
         assert notes.get("text") == others.get("text")
         assert training == known
-
-
-def killed(command: list[str], log: Path, at: int) -> int:
-    """Run a command, kill it after this many log lines, and return their final number."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
-    while time.monotonic() < until and process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") >= at:
-            break
-        time.sleep(0.0005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    return log.read_bytes().count(b"\n")
-
-
-def test_a_run_that_is_killed_again_and_again_ends_bit_for_bit_like_one_that_is_not(
-    text_file: Path, tmp_path: Path
-) -> None:
-    """The command as typed; ``tests/reliability/test_kills.py`` kills other trainings too."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    options = [*XLSTM, "--dropout", "0.2", "--tbptt", "--recompute", "--accumulate", "2"]
-    options += ["--steps", "40", "--window", "32", "--seed", "7", "--save-every", "3"]
-    assert train(text_file, whole, *options) == 0
-    program = [sys.executable, "-m", "numpy_xlstm", "train"]
-    command = [*program, *arguments(text_file, parts, *options)]
-    rng, seen = np.random.default_rng(3), []
-    for low, high in ((0, 9), (9, 18), (18, 26)):
-        seen.append(killed(command, parts / "log.jsonl", int(rng.integers(low, high))))
-        command = [*program, "--resume", str(parts)]
-    assert seen[-1] < 40
-    assert resume(parts) == 0
-    assert [entry["step"] for entry in lines(parts)] == list(range(1, 41))
-    assert_same(parts, whole)
 
 
 def interrupting(at: int) -> Any:

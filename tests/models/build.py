@@ -1,6 +1,6 @@
 """Small models of every kind, with random numbers in every parameter and every state."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from numpy_xlstm import (
     mLSTMLayerConfig,
     sLSTMBlockConfig,
     sLSTMLayerConfig,
-    sLSTMState,
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
@@ -24,7 +23,7 @@ from numpy_xlstm import (
 from numpy_xlstm.gradcheck.report import Report
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, rebuild
+from numpy_xlstm.trees import leaves
 from tests.samples import times
 
 V, B, T = 7, 2, 5
@@ -120,25 +119,6 @@ def build(name: str, **options: Any) -> LanguageModel:
 
 def draw_tokens(steps: int = T, *, rows: int = B, vocab: int = V, seed: int = 2) -> Array:
     return np.random.default_rng(seed).integers(0, vocab, (rows, steps))
-
-
-def draw_like(tree: Any, rng: np.random.Generator) -> Any:
-    """A tree of normal numbers in the shapes and dtypes of ``tree``."""
-    values: Iterator[Array] = (
-        rng.standard_normal(a.shape).astype(a.dtype) for _, a in leaves("", tree)
-    )
-    return rebuild(tree, values)
-
-
-def random_state(empty: Any, rng: np.random.Generator) -> Any:
-    """A random state in the shape of ``empty``; n > 0 in an sLSTM, as it always is."""
-
-    def value(name: str, a: Array) -> Array:
-        drawn = rng.standard_normal(a.shape)
-        positive = name.endswith("slstm.n") or (name == ".n" and isinstance(empty, sLSTMState))
-        return (np.abs(drawn) + 0.1 if positive else drawn).astype(a.dtype)
-
-    return rebuild(empty, iter([value(name, a) for name, a in leaves("", empty)]))
 
 
 def flat(state: Any, grads: dict[str, Array] | None = None) -> dict[str, Array]:

@@ -29,15 +29,14 @@ from tests.models.build import (
     assert_close,
     assert_same,
     check,
-    draw_like,
     fill,
     flat,
     large_config,
     lm_config,
     mlstm_block,
-    random_state,
     slstm_block,
 )
+from tests.samples import draw_like, random_state
 
 D = 8
 BLOCKS: dict[str, Any] = {

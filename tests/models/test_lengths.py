@@ -30,6 +30,7 @@ from numpy_xlstm import (
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
 from numpy_xlstm.layers import CausalConv1d, LSTMSequence
 from numpy_xlstm.trees import tree_map
+from tests.samples import draw_like
 
 D, V = 8, 11
 HEADS: dict[str, Any] = {"embedding_dim": D, "num_heads": 2}
@@ -64,10 +65,6 @@ def moved(model: Any, rng: np.random.Generator) -> Any:
     )
 
 
-def like(rng: np.random.Generator, tree: Any) -> Any:
-    return tree_map(lambda a: rng.standard_normal(a.shape), tree)
-
-
 def row(tree: Any, b: int) -> Any:
     return tree_map(lambda a: a[b : b + 1], tree)
 
@@ -97,7 +94,7 @@ def test_each_row_is_computed_as_it_is_alone(
     options: dict[str, Any] = {"recompute": True} if recompute and "of GRU" not in kind else {}
     options = options if tokens else {}
     y, after, cache = model.forward(x, state, lengths=np.array(lengths), **options)
-    dy, dstate = rng.standard_normal(y.shape), like(rng, after)
+    dy, dstate = rng.standard_normal(y.shape), draw_like(after, rng)
     dx, dstate0, grads = model.backward(dy, cache, dstate)
     evaluated, last = model(x, state, lengths=np.array(lengths))
     assert_close((evaluated, last), (y, after))

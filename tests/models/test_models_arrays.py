@@ -18,15 +18,14 @@ from tests.models.build import (
     V,
     assert_same,
     build,
-    draw_like,
     draw_tokens,
     flat,
     lm_config,
     make,
-    random_state,
     run,
     slstm_block,
 )
+from tests.samples import draw_like, random_state
 
 # Arguments and results
 

@@ -14,8 +14,8 @@ from tests.models.build import (
     build,
     draw_tokens,
     flat,
-    random_state,
 )
+from tests.samples import random_state
 
 # Errors
 

@@ -23,14 +23,13 @@ from tests.models.build import (
     assert_same,
     build,
     check,
-    draw_like,
     draw_tokens,
     examples,
     few,
     flat,
-    random_state,
     run,
 )
+from tests.samples import draw_like, random_state
 
 # Gradients
 

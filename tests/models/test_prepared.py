@@ -20,9 +20,9 @@ from tests.models.build import (
     lm_config,
     make,
     mlstm_block,
-    random_state,
     slstm_block,
 )
+from tests.samples import random_state
 
 STEPS = 6
 CELLS: dict[str, Any] = {

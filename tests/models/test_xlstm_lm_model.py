@@ -14,13 +14,13 @@ from tests.models.build import (
     V,
     assert_same,
     build,
-    draw_like,
     draw_tokens,
     lm_config,
     make,
     mlstm_block,
     slstm_block,
 )
+from tests.samples import draw_like
 
 R, BIAS = "_recurrent_kernel_", "_bias_"
 CELL = "xlstm_block_stack.blocks.1.xlstm.slstm_cell"

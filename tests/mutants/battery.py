@@ -21,18 +21,13 @@ from numpy_xlstm import (
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
 from numpy_xlstm.layers import LSTMSequence
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.trees import leaves, rebuild, tree_map
+from numpy_xlstm.trees import leaves, tree_map
 from tests.cells import test_starting_values as starting_values
 from tests.golden.test_golden import CASES, test_values_states_and_gradients
+from tests.samples import random_state
 
 KINDS = ("sigmoid", "exp")
 TOLERANCE = 1e-9
-
-
-def normal(rng: np.random.Generator, like: Any) -> Any:
-    """Return random numbers in the shapes of a tree, with n > 0 for an sLSTM."""
-    tree = rebuild(like, (rng.standard_normal(a.shape) for _, a in leaves("", like)))
-    return tree._replace(n=np.abs(tree.n) + 0.1) if {"h", "n"} <= {*like._fields} else tree
 
 
 def layers(rng: np.random.Generator) -> list[Any]:
@@ -53,7 +48,7 @@ def _random(params: Any, rng: np.random.Generator) -> dict[str, Array]:
 def states(layer: Any, rng: np.random.Generator, B: int) -> list[Any]:
     """Yield None, a random state, and special states: zeros, and m far above and below ĩ."""
     like = layer.init_state(B)
-    found = [None, normal(rng, like)]
+    found = [None, random_state(like, rng)]
     zeros = tree_map(np.zeros_like, like)
     if getattr(zeros, "m", None) is None:
         return found
@@ -133,7 +128,7 @@ def run() -> None:
     for cell in (*(custom(3, 4) for custom in custom_cells), LSTMPCell(3, 4, 2)):
         cell = cell.with_params(_random(cell.params, rng))
         x = rng.standard_normal((3, 4, 3))
-        check(cell, x[:, 0], normal(rng, cell.init_state(3)))
+        check(cell, x[:, 0], random_state(cell.init_state(3), rng))
         check(SequenceLayer(cell), x)
     for layer in layers(rng):
         x = rng.standard_normal((3, 5, 3))
@@ -148,7 +143,7 @@ def run() -> None:
     starting_values.test_slstm()
     starting_values.test_mlstm()
     for layer in layers(rng):
-        x, state = rng.standard_normal((3, 5, 3)), normal(rng, layer.init_state(3))
+        x, state = rng.standard_normal((3, 5, 3)), random_state(layer.init_state(3), rng)
         check(layer.cell, x[:, 0], state)
         check(layer.cell, 6 * x[:, 0])
         check(layer, x[:2, :3], tree_map(lambda a: a[:2], state))

@@ -7,9 +7,9 @@ import pytest
 
 from numpy_xlstm import gradcheck
 from numpy_xlstm.cells import ElmanCell, GRUCell, LSTMPCell, OriginalGRUCell, PeepholeLSTMCell
-from tests.mutants.battery import normal
 from tests.mutants.mutate import Mutant, mutants
 from tests.mutants.run import noticed
+from tests.samples import random_state
 
 CELLS = {"lstm": 6, "slstm": 8, "mlstm": 10}
 KERNELS = {
@@ -78,7 +78,7 @@ def test_each_method_of_gradcheck_finds_each_of_a_custom_cell(cell: type) -> Non
     for mutant in found:
         rng = np.random.default_rng(8)
         layer = mutant.planted().of(cell)(2, 4, *[3] * (cell is LSTMPCell), rng=rng)
-        x, state = rng.standard_normal((3, 2)), normal(rng, layer.init_state(3))
+        x, state = rng.standard_normal((3, 2)), random_state(layer.init_state(3), rng)
         report = gradcheck(layer, x, state, rng=1, max_entries=4, directions=2)
         methods = {row.method for row in report.failures}
         assert methods == {"complex", "difference", "adjoint"}, f"{mutant}\n{report}"

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 
 from numpy_xlstm.checkpoints import read_arrays, write_arrays
-from tests.checkpoints.build import CHECKSUM, read_safetensors, sealed, write_safetensors
-from tests.checkpoints.damage_folders import read_config, write_config
-
-yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
+from tests.checkpoints.build import (
+    CHECKSUM,
+    read_config,
+    read_safetensors,
+    sealed,
+    write_config,
+    write_safetensors,
+)
 
 Change = Callable[[Path], None]
 """Function that changes one file."""

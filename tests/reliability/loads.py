@@ -7,7 +7,6 @@ import re
 import resource
 import signal
 import traceback
-from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -25,16 +24,10 @@ from tests.checkpoints.measure import now, peak
 from tests.models.build import fill
 from tests.reliability.system_calls import at_call, die
 
-KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
-    "npz": (build.lstm, "model.npz", {}),
-    "safetensors": (build.paper, "model.safetensors", {}),
-    "torch": (lambda: LSTM(3, 4, 2, dtype=np.float32), "model.safetensors", {"format": "torch"}),
-    "transformers": (build.large, "model", {"format": "transformers"}),
-    "shards": (build.large, "model", {"format": "transformers", "max_shard_size": "4KB"}),
-    "xlstm": (build.paper, "model", {"format": "xlstm"}),
-    "xlstm-large": (build.large, "model", {"format": "xlstm-large", "max_shard_size": 4000}),
+KINDS = {
+    kind: build.KINDS[kind]
+    for kind in ("npz", "safetensors", "torch", "transformers", "shards", "xlstm", "xlstm-large")
 }
-"""Model, file or folder name, and save function of each format."""
 
 FILES = "npz", "safetensors", "torch"
 """Kinds with a single file, which is replaced by another."""

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,9 +13,9 @@ from hypothesis import strategies as st
 from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.errors import CheckpointError
 from tests.checkpoints import build
-from tests.checkpoints.test_corrupted import DAMAGES
+from tests.checkpoints.hostile import Row, change, rows
 from tests.cli.test_resume import CELL, SMALL, TEXT
-from tests.reliability import bombs, hostile
+from tests.reliability import hostile
 from tests.reliability.children import ask, silent
 from tests.reliability.loads import KINDS, Found, digest, look, model_of, place, save
 
@@ -151,73 +150,39 @@ def test_files_that_hypothesis_draws(
     record_property("hostile files of hypothesis", tried)
 
 
-RULES = [(kind, damage) for kind, damages in DAMAGES.items() for damage in damages]
+CASES = [(kind, row, pattern) for row in rows() for kind, pattern in row.cases()]
 
 
-def test_files_of_the_rules(tmp_path: Path, trials: int, record_property: Record) -> None:
-    """The damages of ``tests/checkpoints``, drawn from other seeds; a fifth of them a trial."""
+def test_files_of_the_table(tmp_path: Path, trials: int, record_property: Record) -> None:
+    """The changes of ``tests/checkpoints/hostile.txt``, drawn from other seeds; a third a trial."""
     for trial in range(trials):
-        for n, (kind, damage) in [*enumerate(RULES)][trial % 5 :: 5]:
+        for n, (kind, row, pattern) in [*enumerate(CASES)][trial % 3 :: 3]:
             folder, seed = tmp_path / f"{n}-{trial}", n + 10 + trial
             folder.mkdir()
             path = build.write(kind, folder)
-            size = sum(file.stat().st_size for file in files_of(folder))
-            damage(path, np.random.default_rng(seed))
+            sizes = [file.stat().st_size for file in files_of(folder)]
+            change(path, row, pattern, seed)
+            by_path = row.view == "path"
+            if not by_path:
+                sizes += [file.stat().st_size for file in files_of(folder)]
             found = examined(path, ["info", str(path)])
-            check(found, size, None)
-            assert found.error, (kind, damage, seed)
+            check(found, sum(sizes), None, path_level=by_path)
+            assert found.error, (kind, row.name, seed)
+            assert not list(tmp_path.rglob("hacked"))
             shutil.rmtree(folder)
-            record_property("hostile files of rules", 1)
+            record_property("hostile files of the table", 1)
 
 
-BOMBS = {
-    ".npz": [*bombs.NO_FILES, *bombs.NPZ_BOMBS],
-    ".safetensors": [*bombs.NO_FILES, *bombs.SAFETENSORS_BOMBS],
-    ".json": [*bombs.NO_FILES, *bombs.CONFIG_BOMBS],
-    ".yaml": [*bombs.NO_FILES, *bombs.CONFIG_BOMBS],
-    ".jsonl": bombs.NO_FILES,
-    "": bombs.NO_FILES,
-}
-PLACES = {
-    "npz": ["model.npz"],
-    "safetensors": ["model.safetensors"],
-    "torch": ["model.safetensors"],
-    "shards": ["config.json", bombs.INDEX, bombs.SHARD],
-    "xlstm": ["config.yaml", "model.safetensors"],
-    RUN: ["checkpoint.npz", "best.npz", "log.jsonl", "lock"],
-}
-EXPLODING = [
-    pytest.param(kind, name, bomb, id=f"{kind}-{name}-{bomb.__name__}")
-    for kind, names in PLACES.items()
-    for name in names
-    for bomb in BOMBS[Path(name).suffix]
-    if not (kind == RUN and bomb not in bombs.NO_FILES)
-    if not (name == bombs.INDEX and bomb in bombs.FIELDS)  # an index may say more
-]
+PATHS = [row for row in rows() if row.view == "path" and "*.npz" in row.scopes]
 
 
-@pytest.mark.parametrize(("kind", "name", "bomb"), EXPLODING)
-def test_files_that_are_none_and_bombs(
-    kind: str,
-    name: str,
-    bomb: bombs.Bomb,
-    training: Path,
-    tmp_path: Path,
-    record_property: Record,
+@pytest.mark.parametrize("name", ["checkpoint.npz", "best.npz", "log.jsonl", "lock"])
+@pytest.mark.parametrize("row", PATHS, ids=lambda row: row.name)
+def test_paths_in_a_training_directory(
+    name: str, row: Row, training: Path, tmp_path: Path, record_property: Record
 ) -> None:
-    if kind == RUN:
-        shutil.copytree(training, tmp_path, dirs_exist_ok=True)
-    else:
-        write(kind, tmp_path)
-    file = next(tmp_path.rglob(name))
-    sizes = [file.stat().st_size]
-    if bomb in bombs.NO_FILES:
-        file.unlink()
-    bomb(file)
-    if bomb not in bombs.NO_FILES:
-        sizes.append(file.stat().st_size)
-    found = examine(kind, tmp_path)
-    check(found, max(sizes), None, path_level=bomb in bombs.NO_FILES)
-    assert found.error or kind == RUN
-    assert not list(tmp_path.rglob("hacked"))
-    record_property("files that are none, and bombs", 1)
+    shutil.copytree(training, tmp_path, dirs_exist_ok=True)
+    size = (tmp_path / "model" / name).stat().st_size
+    change(tmp_path / "model", row, name, 0)
+    check(examine(RUN, tmp_path), size, None, path_level=True)
+    record_property("paths in a training directory", 1)

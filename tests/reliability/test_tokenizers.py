@@ -152,7 +152,8 @@ def test_tokenizers_of_published_forms_work(kind: str) -> None:
 
 @pytest.mark.parametrize("name", LISTED)
 def test_listed_tokenizers_are_refused(name: str, record_property: Record) -> None:
-    for kind, made in HONEST.items():
+    large = name in ("words", "merges")
+    for kind, made in [*HONEST.items()][: 1 if large else None]:
         said = check(json.dumps(made() | LISTED[name]))
         assert said.startswith("tokenizer: expected"), (kind, said)
         record_property("tokenizers that are listed", 1)

@@ -31,7 +31,7 @@ ENDLESS = {
 } | {("a class", "layer")}
 """Arguments that are valid but slow, or that raise their own errors."""
 
-PARTS = 4
+PARTS = 8
 """Number of parts of the kinds of wrong arguments; each trial takes one part."""
 
 
