@@ -93,6 +93,9 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
         PREFIX + each.name: _stored(path, file, data_file, each, crc)
         for each, crc in zip(kept, crcs[1:], strict=True)
     }
+    end = max((each.start + each.nbytes for each in arrays.values()), default=0)
+    if data_file is not file and data_file.size > end:
+        raise ValueError(f"{data_file.size - end} bytes after the last array")
     return Tensors(arrays, metadata, True, ".onnx")
 
 
