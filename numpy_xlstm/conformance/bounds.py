@@ -90,21 +90,27 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 
 
 def beside(subject: Subject, arrays: Arrays) -> Arrays:
-    """Return for each entry the largest entry of its kind and row."""
+    """Return for each entry the largest entry of its kind and row.
+
+    An initial m is the log of a weight, as the gates are: for its gradient, those of inputs count
+    too.
+    """
     by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
         found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
         rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
-    return {
-        name: np.broadcast_to(
-            rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
-            if by_row[name]
-            else rows[kind(name)].max(initial=0),
-            array.shape,
-        )
-        for name, array in arrays.items()
-    }
+    largest = {}
+    for name, array in arrays.items():
+        found = rows[kind(name)]
+        if kind(name) == "dstate0" and name.endswith(".m"):
+            found = np.maximum(found, rows.get("inputs", 0.0))
+        if by_row[name]:
+            found = found.reshape(-1, *[1] * (array.ndim - 1))
+        else:
+            found = found.max(initial=0)
+        largest[name] = np.broadcast_to(found, array.shape)
+    return largest
 
 
 @cache

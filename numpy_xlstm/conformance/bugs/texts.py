@@ -1,22 +1,21 @@
 """Parser for the text files of known mistakes, one for each kind of subject.
 
 A file has a title and sections. A section starts with the subjects and places of its mistakes. Each
-mistake then has a name and a description, optionally flags and packages, and the changed lines::
+mistake then has a name and a description, and, indented, optionally flags and packages, and the
+changed lines, as in :class:`Bug`::
 
     # Known mistakes in the sLSTM
 
-    subjects: slstm.*
-    places: cells.slstm:sLSTMCell
-
+    [slstm.*] cells.slstm:sLSTMCell
     normaliser-clamped: an sLSTM that holds n at 1 or above
-    shows in: extreme
-    seen in: flashrnn 1.0.8; another package 2.0
-    - n = f * n_prev + i
-    + n = np.maximum(f * n_prev + i, 1)
+        shows in: extreme
+        seen in: flashrnn 1.0.8; another package 2.0
+        n = np.maximum(f * n_prev + i, 1)
 
 If a change only removes lines, a line "..." separates it from the next change.
 """
 
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import permutations
@@ -28,6 +27,7 @@ from numpy_xlstm.cells.gates import pre_activations, pre_activations_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
 from numpy_xlstm.conformance.bugs.kernel import SUBJECTS, run_kernel
 
+FIELD = re.compile("(shows|seen) in: ")
 TITLES = {
     "gated": "Gates, LSTM, peepholes, projection",
     "gru": "GRU and Elman",
@@ -42,7 +42,8 @@ TITLES = {
 """Names of the files, and their titles on the page of known mistakes."""
 
 CONVENTIONS = {
-    "fizo": "as where the weights that xlstm 2.0.6 names fgate and igate are taken by these names",
+    "fizo": "as when the weights that xlstm 2.0.6 calls fgate and igate are used for the gates "
+    "of these names",
     "iofz": "which is that of ONNX",
     "izfo": "which is that of TensorFlow 1",
 }
@@ -53,31 +54,20 @@ def read(name: str) -> list[Bug]:
     """Return the mistakes of a file."""
     text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
     found = list(gate_orders()) if name == "gated" else []
-    subjects: tuple[str, ...] = ()
-    places: tuple[Any, ...] = ()
-    for paragraph in text.split("\n\n")[1:]:
-        first, *lines = paragraph.strip("\n").split("\n")
-        title, _, rest = first.partition(": ")
-        if title == "subjects":
-            subjects = tuple(rest.split())
-            places = tuple(map(_place, lines[0].removeprefix("places: ").split()))
-            continue
-        fields = dict(line.split(" in: ") for line in lines if line[0] not in "-+.")
-        if not fields.keys() <= {"shows", "seen"}:
-            raise ValueError(f"{name}.txt: expected 'shows in' or 'seen in'; got {list(fields)}")
-        change = [line for line in lines if line[0] in "-+."]
-        found.append(
-            Bug(
-                title,
-                subjects,
-                places,
-                "\n".join("" if line == "..." else line for line in change),
-                rest,
-                tuple(fields.get("shows", "").split()),
-                tuple(fields["seen"].split("; ")) if "seen" in fields else (),
-                run_kernel if subjects == SUBJECTS else None,
-            )
-        )
+    for section in text.split("\n\n")[1:]:
+        head, *entries = re.split(r"\n(?=\S)", section.strip("\n"))
+        subjects, _, rest = head[1:].partition("] ")
+        patterns, places = tuple(subjects.split()), tuple(map(_place, rest.split()))
+        port = run_kernel if patterns[0] in SUBJECTS else None
+        for entry in entries:
+            first, *lines = entry.split("\n")
+            title, _, description = first.partition(": ")
+            lines = [line[4:] for line in lines]
+            fields = dict(line.split(" in: ") for line in lines if FIELD.match(line))
+            change = "\n".join("" if n == "..." else n for n in lines if not FIELD.match(n))
+            flags = tuple(fields.get("shows", "").split())
+            seen = tuple(fields["seen"].split("; ")) if "seen" in fields else ()
+            found.append(Bug(title, patterns, places, change, description, flags, seen, port))
     return found
 
 
