@@ -18,7 +18,7 @@ import numpy as np
 from numpy_xlstm.conformance.bounds import SAFETY, distance, in_dtype, scales, shaken
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
 from numpy_xlstm.conformance.bugs.bug import edits, halves
-from numpy_xlstm.conformance.bugs.changes import Changes
+from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import (
     SEVEN_DIGITS,
@@ -44,6 +44,8 @@ COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
 MOST_LINES = 60
 """Largest number of lines whose changes are tried."""
+RUNS = 1000
+"""Largest number of runs of a changed line in a report."""
 LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
 ROUNDINGS = 64
@@ -98,8 +100,10 @@ class Diagnosis:
     """Search for mistakes, with a cache of the results of each mistake in each case."""
 
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
-    unlisted: list[Bug] = field(default_factory=list)
-    """Changes of one line that were found in one subject, and are tried in the next."""
+    found: list[Bug] = field(default_factory=list)
+    """Mistakes found in previous subjects of this report, which are tried first in the next."""
+    left: int = RUNS
+    """Number of runs of a changed line that are left in this report."""
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
@@ -110,6 +114,7 @@ class Diagnosis:
         self, failed: Iterable[Checked], passed: Iterable["Case"] = ()
     ) -> list["Search"]:
         """Return the outcome of the search in each subject that failed."""
+        self.left, self.found = RUNS, []
         right = [(case, case.expected) for case in passed]
         by_name = sorted(failed, key=lambda each: (each[0].subject.steps, each[0].subject.name))
         return [
@@ -161,17 +166,22 @@ class Search:
     def __init__(
         self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
     ) -> None:
-        self.diagnosis, self.subject = diagnosis, subject
-        self.numbers, self.unlisted = diagnosis.numbers, diagnosis.unlisted
+        self.diagnosis, self.numbers, self.subject = diagnosis, diagnosis.numbers, subject
         self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
         self.passed = passed
         self.lines: list[str] = []
         self.likely: Made = ()
         self.evidence = one_of_each(self.failed) + one_of_each(passed)
-        self.bugs = [bug for bug in BUGS if bug.concerns(subject)] + self.unlisted
+        found = [bug for bug in diagnosis.found if bug.concerns(subject) or not bug.subjects]
+        self.bugs = [*found, *(bug for bug in BUGS if bug.concerns(subject) and bug not in found)]
         wrong = [self._wrong(each, ()) for each in self.failed]
         self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
-        self.made = self._searched() if self.failed and not self.narrow else ()
+        nothing = all(blank(a) for _, got in self.failed for a in got.values())
+        if nothing or self.narrow:
+            self.made: Made = ()
+        else:
+            self.made = self._as_before(found) or self._searched()
+        diagnosis.found += [bug for bug in self.made if bug not in found]
 
     def findings(self) -> list[Finding]:
         """Return each mistake with the results that it explains."""
@@ -211,6 +221,13 @@ class Search:
             ]
         return [*found, "\n    ".join([f"{self.subject}: {said}", *more])]
 
+    def _as_before(self, found: list[Bug]) -> Made:
+        """Return the mistakes of previous subjects if they explain all results, and else none."""
+        made: Made = ()
+        for bug in found:
+            made = (*made, bug) if self._better((*made, bug), made) else made
+        return made if made == self._uncontradicted(made) and not self._open(made) else ()
+
     def _searched(self) -> Made:
         made = self._of_these((), self.bugs)
         if self._open(made):
@@ -224,8 +241,8 @@ class Search:
             for each in self.failed
             for _, name in self._explained(made, [each]) - self._explained((), [each])
         ]
-        # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
-        return () if self._open(made) and all(map(empty, gave)) else made
+        # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
+        return () if self._open(made) and all(map(blank, gave)) else made
 
     def _of_these(self, made: Made, candidates: list[Bug]) -> Made:
         """Return the mistakes that explain the most and that no case contradicts."""
@@ -324,6 +341,8 @@ class Search:
     def _with_change(self, made: Made) -> Made:
         """Add the change of a line that explains the rest, or note the lines that may be wrong."""
         self.lines, wrong = [], [self._wrong(each, made) for each in self._open(made)]
+        if self.diagnosis.left <= 0:
+            return made
         few = [min(wrong, key=lambda each: (len(each.tensors), each.size)), wrong[0]]
         specification = few[0].case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)
@@ -332,14 +351,15 @@ class Search:
         for bug in self.bugs:
             places[bug.port].update(dict.fromkeys(bug.places))
         for port, each in places.items():
-            changes = Changes(tuple(each), made, port)
+            changes = instrumented(tuple(each), made, port)
             lines = self._lines(few, made, changes)
             self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
             for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
-                if self._gives(few[0], changes.results(number, few[0].case)):
+                if self.diagnosis.left <= 0:
+                    return made
+                if self._gives(few[0], self._changed(changes, number, few[0].case)):
                     then = (*made, changes.bug(number))
                     if self._uncontradicted(then) == then:
-                        self.unlisted.append(then[-1])
                         return then
         return made
 
@@ -353,13 +373,22 @@ class Search:
         for numbers in changes.lines():
             likely = 0.0
             for each in wrong:
-                got = changes.results(numbers[0], each.case)
+                if self.diagnosis.left <= 0:
+                    return []
+                got = self._changed(changes, numbers[0], each.case)
                 share, common = each.overlap(self._wrong((each.case, got), made))
-                likely += common if share >= COVERED else -1
-            if likely > 0:
+                likely += common
+                if share < COVERED:
+                    break
+            else:
                 reads = any(f"self.{name}" in changes.all[numbers[0]].old for name in options)
                 found.append((not reads, -likely, numbers[0], numbers))
         return [numbers for *_, numbers in sorted(found)]
+
+    def _changed(self, changes: Changes, number: int, case: "Case") -> dict[str, Any]:
+        """Return the results of a case with a change, and count this run."""
+        self.diagnosis.left -= 1
+        return changes.results(number, case)
 
     def _options(self) -> list[str]:
         """Return the options whose values in failed cases are those of no passed case."""
@@ -446,9 +475,10 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def empty(array: Array) -> bool:
-    """Return whether all entries are 0 or NaN."""
-    return not np.nan_to_num(array).any()
+def blank(array: Any) -> bool:
+    """Return whether all entries are 0 or NaN, or several are the same number."""
+    numbers = np.nan_to_num(array) if np.asarray(array).dtype.kind == "f" else np.zeros(1)
+    return not numbers.any() or (numbers.size > 1 and np.ptp(numbers) == 0)
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:

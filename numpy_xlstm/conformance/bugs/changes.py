@@ -16,6 +16,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from copy import deepcopy
+from functools import lru_cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -124,6 +125,10 @@ class Changes:
                 ]
                 lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
         return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
+
+
+instrumented = lru_cache(maxsize=16)(Changes)
+"""The same changes, which are made once for all subjects."""
 
 
 def more(value: Any) -> Any:
