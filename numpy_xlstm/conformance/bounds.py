@@ -56,7 +56,7 @@ def bounds(
         found = subject.run(options, shaken(inputs, exact, rng), specification)
         for name, array in found.items():
             off[name] = np.hypot(off[name], distance(array, expected[name]))
-    typical = beside(subject, {name: total / RUNS**0.5 for name, total in off.items()})
+    typical = of_kind_and_row(subject, {name: total / RUNS**0.5 for name, total in off.items()})
     limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
     rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
     return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
@@ -85,11 +85,11 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
     parameter above 1.
     """
     params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
-    found = beside(subject, {name: magnitude(array) for name, array in expected.items()})
+    found = of_kind_and_row(subject, {name: magnitude(array) for name, array in expected.items()})
     return {n: a * max(params, default=1) if kind(n) == "inputs" else a for n, a in found.items()}
 
 
-def beside(subject: Subject, arrays: Arrays) -> Arrays:
+def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
     """Return for each entry the largest entry of its kind and row.
 
     An initial m is the log of a weight, as the gates are: for its gradient, those of inputs count

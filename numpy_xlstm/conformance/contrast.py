@@ -170,15 +170,15 @@ def error(wrong: Wrong, name: str) -> str:
     a, b = got[mask].astype(np.float64), expected[mask].astype(np.float64)
     share = f"{mask.sum()} of {mask.size} entries{where}"
     with np.errstate(all="ignore"):
-        ratio = a / b
+        factor = _constant(a / b) if len(a) > 1 else None
     if not np.isfinite(a).all():
         how = "not finite"
     elif not a.any():
         how = "0"
     elif not b.any():
         how = "not 0"
-    elif b.all() and len(a) > 1 and _constant(ratio):
-        how = f"{ratio.mean():.5g} times the expected numbers"
+    elif factor is not None:
+        how = f"{factor:.5g} times the expected numbers"
     elif len(a) > 1 and np.allclose(np.sort(a), np.sort(b), rtol=1e-5):
         how = "the expected numbers in another order"
     else:
@@ -186,10 +186,10 @@ def error(wrong: Wrong, name: str) -> str:
     return f"{share}: {how}"
 
 
-def _constant(ratio: Array) -> bool:
-    """Return whether the ratios of two results are the same number, and not 1."""
-    mean = ratio.mean()
-    return abs(mean - 1) > 1e-3 and bool(np.ptp(ratio) < 1e-4 * abs(mean))
+def _constant(ratios: Array) -> float | None:
+    """Return the number that the ratios of two results have in common, if it is not 1."""
+    mean = float(ratios.mean())
+    return mean if abs(mean - 1) > 1e-3 and np.ptp(ratios) < 1e-4 * abs(mean) else None
 
 
 def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
@@ -221,7 +221,7 @@ def fits(wrong: Wrong, made: tuple[Bug, ...]) -> dict[str, bool]:
     wide = {n: a.astype(complex) if a.dtype.kind == "f" else a for n, a in case.inputs.items()}
     found = {}
     for name in wrong.tensors:
-        of = name.replace("grads.", "params.").replace("dstate0.", "state.")
+        of = name.replace("grads.", "params.").replace("dstate0", "state")
         of = of if of in wide else name.removeprefix("d")
         if of not in wide:
             continue

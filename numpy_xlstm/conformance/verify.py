@@ -270,7 +270,11 @@ def verdict(case: Case, port: Port) -> Verdict:
 
 
 def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str | None]:
-    """Return copies of the results of a port, or None and why; not why if it has no such case."""
+    """Return copies of the results, and a note.
+
+    The note is empty if there are results, the error if there are none, and None if the port skips
+    the case.
+    """
     try:
         results = port(case)
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):

@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pytest
 
 from numpy_xlstm import GRUCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
 from numpy_xlstm.conformance import Case, cases, verify
 from numpy_xlstm.conformance.bugs import Bug, results
-from numpy_xlstm.conformance.diagnosis import Diagnosis
+from numpy_xlstm.conformance.contrast import Wrong, error, fits
+from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
 from numpy_xlstm.conformance.subjects import Arrays
 
 
@@ -97,3 +99,53 @@ def test_a_result_that_is_not_computed_is_no_known_mistake() -> None:
 
     failed = [(case, port(case)) for case in cases("gru.step", "float64")]
     assert Diagnosis().findings(failed) == []
+
+
+def halved_with_noise(case: Case) -> Arrays:
+    """A port whose numbers no change of a line gives."""
+    rng = np.random.default_rng(0)
+    return {n: a * (0.5 + 0.1 * rng.random(a.shape)) for n, a in case.expected.items()}
+
+
+def test_lines_are_changed_within_a_budget() -> None:
+    chosen = cases("gru.step", "float64")
+    diagnosis = Diagnosis()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
+        diagnosis.findings([(case, halved_with_noise(case)) for case in chosen])
+    assert diagnosis.left == 0
+
+
+def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:
+    change = "- h = u * n + z * h_prev\n+ h = u * n + u * h_prev"
+    bug, diagnosis = Bug("mine", (), (GRUCell,), change, ""), Diagnosis()
+    chosen = [cases(f"gru.{name}", "float64")[0] for name in ("step", "sequence")]
+    first, second = diagnosis.by_subject([(case, results(case, bug)) for case in chosen])
+    assert first.made == second.made != ()
+    assert {key[1:] for key in diagnosis.known if key[0] == chosen[1].id} == {(), first.made}
+
+
+def test_a_report_without_the_source_has_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_source(*_: Any) -> None:
+        raise ValueError("expected the source; got none")
+
+    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.instrumented", without_source)
+    (line,) = diagnose([(c, halved_with_noise(c)) for c in cases("gru.step", "float64")])
+    assert "no known mistake gives these numbers" in line
+    assert "y, final.h are wrong" in line
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1, True), (1.001, False)])
+def test_the_gradient_of_a_state_that_is_one_array_is_checked(factor: float, right: bool) -> None:
+    case = cases("layer.causal-conv1d", "float64")[0]
+    got = dict(case.expected) | {"dstate0": factor * case.expected["dstate0"]}
+    wrong = Wrong(case, got, case.expected, {"dstate0": np.ones(got["dstate0"].shape, bool)})
+    assert fits(wrong, ()) == {"dstate0": right}
+
+
+def test_numbers_that_overflow_are_described_without_a_warning() -> None:
+    case = cases("gru.step", "float64")[0]
+    tiny = {n: np.full_like(a, 5e-324) for n, a in case.expected.items()}
+    got = {n: np.where(np.arange(a.size).reshape(a.shape) % 2, 1e308, 1.0) for n, a in tiny.items()}
+    wrong = Wrong(case, got, tiny, {"y": np.ones(got["y"].shape, bool)})
+    assert error(wrong, "y").endswith("18 of 18 entries")

@@ -19,6 +19,7 @@ from numpy_xlstm.conformance import (
     SMALL,
     Case,
     Report,
+    PortError,
     UnsupportedError,
     cases,
     compare,
@@ -369,6 +370,16 @@ def without_padding(case: Case) -> Arrays:
     return {n: a + (case.options.get("num_heads") == 1) for n, a in case.expected.items()}
 
 
+@pytest.mark.parametrize("message", ["", "skipped"])
+def test_an_error_skips_no_case_whatever_its_message(message: str) -> None:
+    def port(case: Case) -> Arrays:
+        raise PortError(message)
+
+    report = verify(CASES[:1], port)
+    assert not report.passed
+    assert {row.passed for v in report.verdicts for row in v.rows} == {False}
+
+
 SLSTM = [case for case in CASES if case.subject.name == "slstm.sequence"]
 
 
@@ -539,6 +550,10 @@ def test_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert paths[0].read_bytes() == paths[1].read_bytes()
     assert paths[0].stat().st_size < 1_000_000
     assert f"{len(CASES)} cases in {paths[0]}, seed 0\n" in capsys.readouterr().out
+    before = paths[0].read_bytes()
+    assert main(["vectors", str(paths[0]), "--small"]) == 2
+    assert f"expected a new archive; got {paths[0]}, which exists" in capsys.readouterr().err
+    assert paths[0].read_bytes() == before
     with tarfile.open(paths[0]) as archive:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / "kit"
