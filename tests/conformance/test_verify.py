@@ -18,8 +18,8 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import (
     SMALL,
     Case,
-    Report,
     PortError,
+    Report,
     UnsupportedError,
     cases,
     compare,

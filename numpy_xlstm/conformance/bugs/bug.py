@@ -62,19 +62,12 @@ class Bug(NamedTuple):
 
     name: str
     subjects: tuple[str, ...]
-    """Subjects in which it is possible, as patterns such as ``slstm.*``."""
     places: tuple[Any, ...]
-    """Functions and classes with the lines; each line must occur once in their modules."""
     change: str
-    """Changed lines."""
     description: str
-    """Port with this mistake; completes "the numbers are those of …"."""
     flags: tuple[str, ...] = ()
-    """Flags, or options such as ``eps=0.75``, of cases that must fail."""
     seen_in: tuple[str, ...] = ()
-    """Packages in which it was found."""
     port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
-    """Function that computes the results from options and inputs instead of the specification."""
 
     def concerns(self, subject: str) -> bool:
         """Return whether the mistake is possible in a subject."""

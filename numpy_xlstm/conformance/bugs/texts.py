@@ -24,8 +24,10 @@ from pathlib import Path
 from typing import Any
 
 from numpy_xlstm.cells.gates import pre_activations, pre_activations_backward
+from numpy_xlstm.cells.unroll import unroll_backward
 from numpy_xlstm.conformance.bugs.bug import Bug
 from numpy_xlstm.conformance.bugs.kernel import SUBJECTS, run_kernel
+from numpy_xlstm.validation import enter_backward
 
 FIELD = re.compile("(shows|seen) in: ")
 TITLES = {
@@ -50,10 +52,21 @@ CONVENTIONS = {
 """Orders of the gates in other packages."""
 
 
+FORMS = "sequence", "stack", "recurrent", "parallel", "chunkwise"
+STATES = {
+    "h": "lstm slstm gru original-gru elman peephole lstmp",
+    "c": "lstm slstm peephole lstmp",
+    "C": "mlstm mlstmsig",
+    "n": "slstm mlstm",
+    "m": "slstm mlstm",
+}
+"""Families with each part of a state."""
+
+
 def read(name: str) -> list[Bug]:
     """Return the mistakes of a file."""
     text = Path(__file__).with_name(f"{name}.txt").read_text("utf-8")
-    found = list(gate_orders()) if name == "gated" else []
+    found = list(GENERATED[name]()) if name in GENERATED else []
     for section in text.split("\n\n")[1:]:
         head, *entries = re.split(r"\n(?=\S)", section.strip("\n"))
         subjects, _, rest = head[1:].partition("] ")
@@ -96,3 +109,33 @@ def gate_orders() -> Iterator[Bug]:
             f"a cell that reads the rows of W, R and b in the order {read_as}"
             + (f", {convention}" if convention else ""),
         )
+
+
+def parts_of_states() -> Iterator[Bug]:
+    """Yield for each part of a state: its cotangent is ignored, or it gets no gradient."""
+    for part, families in STATES.items():
+        seen = ("mlstm_kernels 2.0.6",) if part in "nm" else ()
+        zero = f"dstate = dstate._replace({part}=np.zeros_like(dstate.{part}))"
+        dropped = (
+            f"cotangent-of-final-{part}-dropped",
+            f"a backward that ignores the cotangent of the final {part}",
+        )
+        steps = tuple(f"{family}.step" for family in families.split())
+        forms = tuple(f"{family}.{form}" for family in families.split() for form in FORMS)
+        entry = "dstate = checked_cotangent(cell, dstate, {})".format
+        change = f"- return {entry('len(dh)')[9:]}\n+ {entry('len(dh)')}\n+ {zero}\n+ return dstate"
+        yield Bug(dropped[0], steps, (enter_backward,), change, dropped[1])
+        change = f"- {entry('B')}\n+ {entry('B')}\n+ {zero}"
+        yield Bug(dropped[0], forms, (unroll_backward,), change, dropped[1], (), seen)
+        yield Bug(
+            f"gradient-of-initial-{part}-dropped",
+            forms,
+            (unroll_backward,),
+            f"- return dxs, dstate, grads\n+ {zero}\n+ return dxs, dstate, grads",
+            f"a backward that returns no gradient of the initial {part}",
+            seen_in=("mlstm_kernels 2.0.6", "flashrnn 1.0.8") if part == "m" else (),
+        )
+
+
+GENERATED = {"gated": gate_orders, "sequence": parts_of_states}
+"""Files that begin with mistakes that differ only in a name."""
