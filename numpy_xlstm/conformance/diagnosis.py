@@ -52,6 +52,8 @@ ROUNDINGS = 64
 """Accepted difference between a port and a mistake, in roundings of the row's largest number."""
 CLOSE = 1e4
 """Largest error, as a multiple of the tolerance, that may be a rounding error of a mistake."""
+CLOSER = 1.25
+"""Least quotient of the errors of two mistakes of which the closer is preferred."""
 SHAKES = 4
 """Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
 RULES = {"tie", "near-tie", "kink"}
@@ -299,10 +301,18 @@ class Search:
         others = [bug for bug in candidates if bug not in made] if first else []
         scores = {bug: len(self._explained((*made, bug), first)) for bug in others}
         likely = sorted(others, key=lambda bug: -scores[bug])[:SHORTLIST]
-        return sorted(likely, key=lambda bug: self._rank((*made, bug)))
+        ranks = {bug: self._rank((*made, bug)) for bug in likely}
+        closest: dict[int, float] = {}
+        for count, off in ranks.values():
+            closest[count] = min(off, closest.get(count, off))
+        # If mistakes explain the same results, those that are not clearly worse keep their order.
+        return sorted(
+            likely,
+            key=lambda bug: (-ranks[bug][0], ranks[bug][1] > CLOSER * closest[ranks[bug][0]]),
+        )
 
     def _rank(self, made: Made) -> tuple[int, float]:
-        """Return a key for sorting: most results explained first, and of these the closest."""
+        """Return the number of results that mistakes explain, and how far from these they are."""
         explained, off = 0, 0.0
         for case, got in self.evidence:
             now, allowed = self.numbers(made, case)
@@ -311,7 +321,7 @@ class Search:
                 if got is not case.expected:  # the results of a case that passed are not kept
                     error = distance(got[name], now[name]) / allowed[name]
                     off += float(error[np.isfinite(error)].sum())
-        return -explained, off
+        return explained, off
 
     def _open(self, made: Made) -> list[Checked]:
         """Return the failed cases in which these mistakes do not explain all results."""
