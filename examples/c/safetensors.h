@@ -11,7 +11,7 @@
 enum { MAX_DIMS = 8 };
 
 typedef struct {
-    char name[64];
+    char name[128];
     char dtype[8]; /* F32, F64 or I64 */
     size_t ndim, shape[MAX_DIMS];
     void *data;

@@ -46,6 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="one case, by its name in the report; may be repeated (default: all)",
     )
+    for option, what in (("--skip", "are not run"), ("--expect-fail", "must fail")):
+        parser.add_argument(
+            option,
+            action="append",
+            default=[],
+            metavar="NAME",
+            help=f"cases that {what}: a flag, an option such as forget_gate=exp, a subject or an "
+            "id; may be repeated",
+        )
     parser.add_argument(
         "--timeout",
         type=real(0, exclusive=True),
@@ -122,17 +131,18 @@ def _unknown(name: str, names: list[str], vectors: Path) -> str:
 
 
 def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case]) -> Report:
+    excused = {"skip": arguments.skip, "expect_fail": arguments.expect_fail}
     if arguments.results is not None:
         folder = arguments.results
         if not folder.is_dir():
             got = "is a file" if folder.exists() else "does not exist"
             raise OptionError(f"results: expected a folder; {folder} {got}")
-        report = conformance.verify(cases, conformance.from_folder(folder))
+        report = conformance.verify(cases, conformance.from_folder(folder), **excused)
         return Report(report.verdicts, unmatched(folder, every))
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the program too
     with tempfile.TemporaryDirectory() as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
-        return conformance.verify(cases, _shown(port, len(cases)))
+        return conformance.verify(cases, _shown(port, len(cases)), **excused)
 
 
 def _shown(port: Port, total: int) -> Port:

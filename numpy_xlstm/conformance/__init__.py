@@ -9,7 +9,7 @@ from numpy_xlstm.conformance.layers import from_layer
 from numpy_xlstm.conformance.programs import from_command
 from numpy_xlstm.conformance.small import SMALL
 from numpy_xlstm.conformance.subjects import Subject
-from numpy_xlstm.conformance.verify import PortError, Report, from_folder, verify
+from numpy_xlstm.conformance.verify import PortError, Report, UnsupportedError, from_folder, verify
 
 __all__ = [
     "FLAGS",
@@ -20,6 +20,7 @@ __all__ = [
     "Report",
     "Row",
     "Subject",
+    "UnsupportedError",
     "cases",
     "compare",
     "from_command",

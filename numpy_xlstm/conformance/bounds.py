@@ -56,7 +56,7 @@ def bounds(
         found = subject.run(options, shaken(inputs, exact, rng), specification)
         for name, array in found.items():
             off[name] = np.hypot(off[name], distance(array, expected[name]))
-    typical = beside(subject, {name: total / RUNS**0.5 for name, total in off.items()})
+    typical = of_kind_and_row(subject, {name: total / RUNS**0.5 for name, total in off.items()})
     limits, near = np.finfo(dtype_of(inputs)), scales(subject, inputs, expected)
     rounding_of = {name: float(limits.eps) * near[name] + float(limits.tiny) for name in near}
     return {name: SAFETY * typical[name] + ROUNDINGS * rounding_of[name] for name in expected}
@@ -85,26 +85,32 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
     parameter above 1.
     """
     params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
-    found = beside(subject, {name: magnitude(array) for name, array in expected.items()})
+    found = of_kind_and_row(subject, {name: magnitude(array) for name, array in expected.items()})
     return {n: a * max(params, default=1) if kind(n) == "inputs" else a for n, a in found.items()}
 
 
-def beside(subject: Subject, arrays: Arrays) -> Arrays:
-    """Return for each entry the largest entry of its kind and row."""
+def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
+    """Return for each entry the largest entry of its kind and row.
+
+    An initial m is the log of a weight, as the gates are: for its gradient, those of inputs count
+    too.
+    """
     by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}
     for name, array in arrays.items():
         found = array.max(axis=tuple(range(by_row[name], array.ndim)), initial=0)
         rows[kind(name)] = np.maximum(rows.get(kind(name), 0.0), found)
-    return {
-        name: np.broadcast_to(
-            rows[kind(name)].reshape(-1, *[1] * (array.ndim - 1))
-            if by_row[name]
-            else rows[kind(name)].max(initial=0),
-            array.shape,
-        )
-        for name, array in arrays.items()
-    }
+    largest = {}
+    for name, array in arrays.items():
+        found = rows[kind(name)]
+        if kind(name) == "dstate0" and name.endswith(".m"):
+            found = np.maximum(found, rows.get("inputs", 0.0))
+        if by_row[name]:
+            found = found.reshape(-1, *[1] * (array.ndim - 1))
+        else:
+            found = found.max(initial=0)
+        largest[name] = np.broadcast_to(found, array.shape)
+    return largest
 
 
 @cache

@@ -84,6 +84,12 @@ class Case:
         """Name for pytest."""
         return self.id
 
+    @property
+    def tags(self) -> set[str]:
+        """Names that select the case: id, subject, family, flags, and options as name=value."""
+        options = (f"{name}={value}" for name, value in self.options.items())
+        return {self.id, self.subject.name, self.subject.family, *self.flags, *options}
+
     @cached_property
     def _tensors(self) -> Content:
         content = self.content()

@@ -1,20 +1,34 @@
-"""Diagnosis of wrong ports: the known mistakes that reproduce their numbers.
+"""Diagnosis of wrong ports: the mistakes that reproduce their numbers, or else where to look.
 
-The specification is run with each known mistake on a case that failed. The mistake that reproduces
-the most tensors of the port is a finding. The search is then repeated with that mistake in place,
-because a port may have several. A case that passed counts against a mistake that would change it.
+The specification is run with each known mistake on a case that failed, and, if none of them gives
+the numbers of the port, with each small change of one of its lines. The mistake that reproduces the
+most tensors is kept in place, and the search is repeated, because a port may have several. A
+mistake is named only if no case contradicts it: wherever it changes a result, the port has the
+changed number. What remains is described by :mod:`numpy_xlstm.conformance.contrast`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.bounds import distance, kind, scales
+from numpy_xlstm.conformance.bounds import SAFETY, distance, in_dtype, scales, shaken
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.conformance.bugs.bug import edits, halves
+from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.contrast import (
+    SEVEN_DIGITS,
+    Wrong,
+    comparable,
+    fits,
+    is_gradient,
+    leads,
+    seven_digits,
+)
 from numpy_xlstm.numerics import Array
 
 if TYPE_CHECKING:
@@ -22,27 +36,36 @@ if TYPE_CHECKING:
 
 SHORTLIST = 8
 """Number of mistakes that are tried on all cases, those that best explain the first case."""
+STARTS = 3
+"""Number of mistakes with each of which a search is started."""
 MOST = 6
 """Largest number of mistakes found in one subject."""
-LEAST = 2
-"""Least number of results that a second mistake must explain; one result may be chance."""
-SHARE = 0.1
-"""Least share of the wrong results that a mistake must explain; results it spoils count twice."""
+COVERED = 0.9
+"""Least share of the wrong entries that must depend on a line for a change of it to be tried."""
+MOST_LINES = 60
+"""Largest number of lines whose changes are tried."""
+RUNS = 1000
+"""Largest number of runs of a changed line in a report."""
+LINES = 3
+"""Largest number of lines that are shown as possible places of a mistake."""
 ROUNDINGS = 64
 """Accepted difference between a port and a mistake, in roundings of the row's largest number."""
-
+CLOSE = 1e4
+"""Largest error, as a multiple of the tolerance, that may be a rounding error of a mistake."""
+CLOSER = 1.25
+"""Least quotient of the errors of two mistakes of which the closer is preferred."""
+SHAKES = 4
+"""Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
+RULES = {"tie", "near-tie", "kink"}
+"""Flags of cases whose inputs must not be perturbed."""
 MOST_NAMES = 60
-"""Number of characters for names of wrong tensors if no known mistake is found."""
-HALF = 2.0**29
-"""Quotient of the roundings of float32 and of float64."""
-TINY = 16 * float(np.finfo(np.float32).tiny)
-"""Error of a port in float32 for numbers near 0."""
-SEVEN_DIGITS = "float64 is right to seven digits only: something is computed in float32"
+"""Number of characters for the names of cases that a mistake does not explain."""
 
 Checked = tuple["Case", Mapping[str, Any]]
 """Case and results of a port."""
 Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
 """Results and tolerances."""
+Made = tuple[Bug, ...]
 
 
 @dataclass(frozen=True)
@@ -68,89 +91,389 @@ class Finding:
         does = "do this" if len(self.bug.seen_in) > 1 else "does this"
         known = f"; {', '.join(self.bug.seen_in)} {does}" if self.bug.seen_in else ""
         head = f"{self.subject}: {', '.join(self.tensors)} {are} of {self.bug.description}"
-        lines = (line.strip() for line in self.bug.change.strip().splitlines())
-        return "\n    ".join([f"{head} ({self.bug.name}){known}", *filter(None, lines)])
+        lines = []
+        for *_, old, new in edits(self.bug, {}):
+            lines += [f"- {line}" for line in old] + [f"+ {line}" for line in new]
+        return "\n    ".join([f"{head} ({self.bug.name}){known}", *lines])
 
 
 @dataclass
 class Diagnosis:
     """Search for mistakes, with a cache of the results of each mistake in each case."""
 
-    known: dict[tuple[str, ...], Numbers] = field(default_factory=dict)
+    known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
+    found: list[Bug] = field(default_factory=list)
+    """Mistakes found in previous subjects of this report, which are tried first in the next."""
+    left: int = RUNS
+    """Number of runs of a changed line that are left in this report."""
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
-        found: list[Finding] = []
-        beside = list(passed)
-        by_subject = sorted(failed, key=lambda each: each[0].subject.name)
-        for subject, group in groupby(by_subject, key=lambda each: each[0].subject.name):
-            right = [(case, case.expected) for case in beside if case.subject.name == subject]
-            found += self._of_subject(subject, one_of_each(group), one_of_each(right))
-        return found
+        every = self.by_subject(failed, passed)
+        return [finding for search in every for finding in search.findings()]
 
-    def _of_subject(
-        self, subject: str, failed: list[Checked], passed: list[Checked]
-    ) -> list[Finding]:
-        candidates = [bug for bug in BUGS if bug.concerns(subject)]
-        made: tuple[Bug, ...] = ()
-        found: list[Finding] = []
-        now = right = self._explained(made, failed + passed)
-        while len(made) < MOST:
-            wrong = [len(self._unexplained(made, each)) for each in failed]
-            open_cases = [each for each, number in zip(failed, wrong, strict=True) if number]
-            best = self._best(made, candidates, open_cases, failed + passed) if open_cases else None
-            then = self._explained((*made, best), failed + passed) if best else set()
-            least = max(LEAST if made and failed[1:] else 1, SHARE * sum(wrong))
-            if best is None or len(then - now) < least + 2 * len(now - then):
-                break
-            gained = {name for _, name in then - now}
-            tensors = tuple(name for name in failed[0][0].expected if name in gained)
-            found.append(Finding(subject, best, tensors))
-            made, now = (*made, best), then
-        # Many mistakes give zeros or NaN; a port that gives nothing else has another reason.
-        gave = [got[name] for case, got in failed for at, name in now - right if at == case.id]
-        whole = not any(self._unexplained(made, each) for each in failed)
-        return found if whole or not all(map(empty, gave)) else []
+    def by_subject(
+        self, failed: Iterable[Checked], passed: Iterable["Case"] = ()
+    ) -> list["Search"]:
+        """Return the outcome of the search in each subject that failed."""
+        self.left, self.found = RUNS, []
+        right = [(case, case.expected) for case in passed]
+        by_name = sorted(failed, key=lambda each: (each[0].subject.steps, each[0].subject.name))
+        return [
+            Search(
+                self, name, list(group), [each for each in right if each[0].subject.name == name]
+            )
+            for name, group in groupby(by_name, key=lambda each: each[0].subject.name)
+        ]
 
-    def _best(
-        self,
-        made: tuple[Bug, ...],
-        candidates: list[Bug],
-        open_cases: list[Checked],
-        evidence: list[Checked],
-    ) -> Bug | None:
-        """Return the mistake that, together with those made, explains the most evidence."""
-        first = open_cases[:1]
-        others = [bug for bug in candidates if bug not in made]
-        scores = {bug.name: len(self._explained((*made, bug), first)) for bug in others}
-        likely = sorted(others, key=lambda bug: -scores[bug.name])[:SHORTLIST]
-        return max(
-            likely, key=lambda bug: len(self._explained((*made, bug), evidence)), default=None
-        )
-
-    def _unexplained(self, made: tuple[Bug, ...], each: Checked) -> set[str]:
-        case, got = each
-        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
-        return there - {name for _, name in self._explained(made, [each])}
-
-    def _explained(
-        self, made: tuple[Bug, ...], evidence: Iterable[Checked]
-    ) -> set[tuple[str, str]]:
-        """Return case and name of each result that the specification with these mistakes gives."""
-        found = set()
-        for case, got in evidence:
-            results, allowed = self._numbers(made, case)
-            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
-        return found
-
-    def _numbers(self, made: tuple[Bug, ...], case: "Case") -> Numbers:
+    def numbers(self, made: Made, case: "Case") -> Numbers:
         """Return the results of the specification with these mistakes, and their tolerances."""
-        key = (case.id, *(bug.name for bug in made))
+        key = (case.id, *made)
         if key not in self.known:
             found = results(case, *made) if made else case.expected
             numbers = {n: a for n, a in found.items() if n in case.expected}
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
+
+    def measured(self, made: Made, case: "Case") -> Numbers:
+        """Return the same, with tolerances that contain the rounding errors of the mistakes.
+
+        A mistake may be worse conditioned than the specification, such as a division by a number
+        near 0. Where it has no finite result, the tolerance is infinite.
+        """
+        key = (case.id, *made, SHAKES)
+        if key not in self.known:
+            (now, allowed), rng = self.numbers(made, case), np.random.default_rng(0)
+            allowed = {n: np.where(np.isfinite(now[n]), a, np.inf) for n, a in allowed.items()}
+            for _ in range(SHAKES):
+                moved = SimpleNamespace(subject=case.subject, options=case.options)
+                moved.inputs = in_dtype(shaken(case.inputs, set(), rng), np.float64)
+                found = results(moved, *made)
+                for n, tolerance in allowed.items():
+                    off = distance(found[n], now[n]) if n in found else np.inf
+                    allowed[n] = np.maximum(tolerance, SAFETY * off)
+            self.known[key] = now, allowed
+        return self.known[key]
+
+
+class Search:
+    """The search for the mistakes of a port in one subject.
+
+    Attributes
+    ----------
+    made : tuple[Bug, ...]
+        The mistakes.
+    """
+
+    def __init__(
+        self, diagnosis: Diagnosis, subject: str, failed: list[Checked], passed: list[Checked]
+    ) -> None:
+        self.diagnosis, self.numbers, self.subject = diagnosis, diagnosis.numbers, subject
+        self.failed = [each for each in failed if any(map(comparable, *pairs(each)))]
+        self.passed = passed
+        self.lines: list[str] = []
+        self.likely: Made = ()
+        self.evidence = one_of_each(self.failed) + one_of_each(passed)
+        found = [bug for bug in diagnosis.found if bug.concerns(subject) or not bug.subjects]
+        self.bugs = [*found, *(bug for bug in BUGS if bug.concerns(subject) and bug not in found)]
+        wrong = [self._wrong(each, ()) for each in self.failed]
+        self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
+        nothing = all(blank(a) for _, got in self.failed for a in got.values())
+        if nothing or self.narrow:
+            self.made: Made = ()
+        else:
+            self.made = self._as_before(found) or self._searched()
+        diagnosis.found += [bug for bug in self.made if bug not in found]
+
+    def findings(self) -> list[Finding]:
+        """Return each mistake with the results that it explains."""
+        found = []
+        for n, bug in enumerate(self.made):
+            before = self._explained(self.made[:n], self.failed)
+            gained = {name for _, name in self._explained(self.made[: n + 1], self.failed) - before}
+            names = [name for name in self.failed[0][0].expected if name in gained]
+            found.append(Finding(self.subject, bug, tuple(names)))
+        return found
+
+    def sentences(self) -> list[str]:
+        """Return the diagnosis as lines of text."""
+        if self.narrow:
+            return [f"{self.subject}: {SEVEN_DIGITS}"]
+        found = [str(finding) for finding in self.findings()]
+        wrong = [each for each in map(self._wrong, self.failed) if each.tensors]
+        if self.made and (fitting := self._fitting(wrong)):
+            found.append(f"{self.subject}: {listed(fitting, MOST_NAMES)}: right for this forward")
+            wrong = [each for each in (w.without(fitting) for w in wrong) if each.tensors]
+        if not wrong:
+            return found
+        said = "no known mistake gives these numbers"
+        if self.made:
+            done, of = len(self.failed) - len(wrong), len(self.failed)
+            tensors = list(dict.fromkeys(name for each in wrong for name in each.tensors))
+            cases = listed([each.situation for each in wrong], MOST_NAMES)
+            said = f"this explains {done} of {of} failed cases; not {cases}; "
+            said += f"{listed(tensors, MOST_NAMES)} {'remain' if tensors[1:] else 'remains'}"
+        open_ = {each.case.id for each in wrong}
+        others = [case for case, _ in [*self.failed, *self.passed] if case.id not in open_]
+        more = leads(wrong, others)
+        if self.lines:
+            more += [
+                "the wrong numbers are those that depend on",
+                *("    " + n for n in self.lines),
+            ]
+        return [*found, "\n    ".join([f"{self.subject}: {said}", *more])]
+
+    def _as_before(self, found: list[Bug]) -> Made:
+        """Return the mistakes of previous subjects if they explain all results, and else none."""
+        made: Made = ()
+        for bug in found:
+            made = (*made, bug) if self._better((*made, bug), made) else made
+        return made if made == self._uncontradicted(made) and not self._open(made) else ()
+
+    def _searched(self) -> Made:
+        made = self._of_these((), self.bugs)
+        if self._open(made):
+            made = self._of_these(made, [*self.bugs, *self._halves()])
+        for start in dict.fromkeys((made, self.likely)):
+            lines, then = self.lines, self._with_changes(start) if self._open(made) else made
+            if start == made or (len(then) > len(made) and then == self._uncontradicted(then)):
+                made = then
+            else:
+                self.lines = lines
+        gave = [
+            each[1][name]
+            for each in self.failed
+            for _, name in self._explained(made, [each]) - self._explained((), [each])
+        ]
+        # Many mistakes give zeros or NaN; if they explain nothing else, there is another reason.
+        return () if self._open(made) and all(map(blank, gave)) else made
+
+    def _of_these(self, made: Made, candidates: list[Bug]) -> Made:
+        """Return the mistakes that explain the most and that no case contradicts."""
+        explained = len(self._explained(made, self.evidence))
+        for bug in self._best((), candidates)[:STARTS]:
+            self.likely = self.likely or self._grown((bug,), candidates)
+            then = self._uncontradicted(self._grown((bug,), candidates))
+            if len(self._explained(then, self.evidence)) > explained:
+                made, explained = then, len(self._explained(then, self.evidence))
+            if not self._open(made):
+                break
+        return made
+
+    def _halves(self) -> list[Bug]:
+        """Return known mistakes of the forward alone, or of the backward alone, that are likely.
+
+        Those of the forward give the numbers of the forward in the first case.
+        """
+        case, got = first = self.failed[0]
+        forward = self._wrong(first, ()).forward
+        found = []
+        for bug in self.bugs:
+            now, allowed = self.numbers((bug,), case)
+            names = [n for n in case.expected if not is_gradient(n)]
+            right = all(n in allowed and same(got.get(n), now[n], allowed[n]) for n in names)
+            if right or not forward:
+                found += [
+                    half for part, half in halves(bug).items() if (part == "forward") == forward
+                ]
+        return found
+
+    def _grown(self, made: Made, candidates: list[Bug]) -> Made:
+        """Add mistakes as long as they explain more results."""
+        before: Made = ()
+        after = made
+        while self._better(after, before):
+            made = before = after
+            best = self._best(made, candidates)
+            if len(made) == MOST or not best:
+                break
+            after = (*made, best[0])
+        return made if self._better(made, made[:-1]) else made[:-1]
+
+    def _better(self, after: Made, before: Made) -> bool:
+        """Return whether the last mistake explains more results than it spoils."""
+        then, now = (self._explained(each, self.evidence) for each in (after, before))
+        return after != before and len(then - now) > 2 * len(now - then)
+
+    def _best(self, made: Made, candidates: list[Bug]) -> list[Bug]:
+        """Return mistakes, first the one that, with those made, explains the most evidence."""
+        first = self._open(made)[:1]
+        others = [bug for bug in candidates if bug not in made] if first else []
+        scores = {bug: len(self._explained((*made, bug), first)) for bug in others}
+        likely = sorted(others, key=lambda bug: -scores[bug])[:SHORTLIST]
+        ranks = {bug: self._rank((*made, bug)) for bug in likely}
+        closest: dict[int, float] = {}
+        for count, off in ranks.values():
+            closest[count] = min(off, closest.get(count, off))
+        # If mistakes explain the same results, those that are not clearly worse keep their order.
+        return sorted(
+            likely,
+            key=lambda bug: (-ranks[bug][0], ranks[bug][1] > CLOSER * closest[ranks[bug][0]]),
+        )
+
+    def _rank(self, made: Made) -> tuple[int, float]:
+        """Return the number of results that mistakes explain, and how far from these they are."""
+        explained, off = 0, 0.0
+        for case, got in self.evidence:
+            now, allowed = self.numbers(made, case)
+            for _, name in self._explained(made, [(case, got)]):
+                explained += 1
+                if got is not case.expected:  # the results of a case that passed are not kept
+                    error = distance(got[name], now[name]) / allowed[name]
+                    off += float(error[np.isfinite(error)].sum())
+        return explained, off
+
+    def _open(self, made: Made) -> list[Checked]:
+        """Return the failed cases in which these mistakes do not explain all results."""
+        return [each for each in one_of_each(self.failed) if self._unexplained(made, each)]
+
+    def _uncontradicted(self, made: Made) -> Made:
+        """Return the mistakes that no case contradicts."""
+        for bug in reversed(made):
+            without = tuple(other for other in made if other is not bug)
+            cases = self.failed + self.passed
+            if any(self._contradicts(each, bug, made, without) for each in cases):
+                return self._uncontradicted(without)
+        return made
+
+    def _contradicts(self, each: Checked, bug: Bug, made: Made, without: Made) -> bool:
+        """Return whether the port does not have the numbers that a mistake changes in a case.
+
+        The gradients do not contradict a mistake in the forward alone: the backward may be that of
+        this forward, or have other mistakes.
+        """
+        (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
+        changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
+        forward = [] if halves(bug) else [name for name in changed if not is_gradient(name)]
+        return not allowed or not self._off(made, each).keys().isdisjoint(forward or changed)
+
+    def _with_changes(self, made: Made) -> Made:
+        """Add changes of lines as long as they explain more."""
+        then = self._with_change(made)
+        return made if then == made else self._with_changes(then) if self._open(then) else then
+
+    def _with_change(self, made: Made) -> Made:
+        """Add the change of a line that explains the rest, or note the lines that may be wrong."""
+        self.lines, wrong = [], [self._wrong(each, made) for each in self._open(made)]
+        if self.diagnosis.left <= 0:
+            return made
+        simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
+        two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
+        specification = simplest.case.subject.specification
+        kinds = specification if isinstance(specification, tuple) else (specification,)
+        places: dict[Any, dict[Any, None]] = {bug.port: {} for bug in self.bugs if bug.port}
+        places[None] = dict.fromkeys(kinds)
+        for bug in self.bugs:
+            places[bug.port].update(dict.fromkeys(bug.places))
+        for port, each in places.items():
+            try:
+                changes = instrumented(tuple(each), made, port)
+            except ValueError:  # the source is missing
+                continue
+            lines = self._lines(two, made, changes)
+            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
+            for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
+                if self.diagnosis.left <= 0:
+                    return made
+                if self._gives(simplest, self._changed(changes, number, simplest.case)):
+                    then = (*made, changes.bug(number))
+                    if self._uncontradicted(then) == then:
+                        return then
+        return made
+
+    def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
+        """Return the changes of each line on which all wrong entries depend, the likeliest first.
+
+        That is a line with an option that only failed cases have; then the line on which the fewest
+        other entries depend; and then the last one.
+        """
+        found, options = [], self._options()
+        for numbers in changes.lines():
+            likely = 0.0
+            for each in wrong:
+                if self.diagnosis.left <= 0:
+                    return []
+                got = self._changed(changes, numbers[0], each.case)
+                share, common = each.overlap(self._wrong((each.case, got), made))
+                likely += common
+                if share < COVERED:
+                    break
+            else:
+                reads = any(f"self.{name}" in changes.all[numbers[0]].old for name in options)
+                found.append((not reads, -likely, numbers[0], numbers))
+        return [numbers for *_, numbers in sorted(found)]
+
+    def _changed(self, changes: Changes, number: int, case: "Case") -> dict[str, Any]:
+        """Return the results of a case with a change, and count this run."""
+        self.diagnosis.left -= 1
+        return changes.results(number, case)
+
+    def _options(self) -> list[str]:
+        """Return the options whose values in failed cases are those of no passed case."""
+        failed, passed = ([case.options for case, _ in each] for each in (self.failed, self.passed))
+        return [
+            name
+            for name in failed[0]
+            if passed and not {each[name] for each in failed} & {each[name] for each in passed}
+        ]
+
+    def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
+        """Return whether a change gives the wrong results of the forward, or else all others."""
+        names = [n for n in wrong.tensors if wrong.forward != is_gradient(n)]
+        found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
+        allowed = tolerances(wrong.case, found)
+        return len(found) == len(names) and all(
+            same(wrong.got[n], found[n], allowed[n]) for n in names
+        )
+
+    def _wrong(self, each: Checked, made: Made | None = None) -> Wrong:
+        """Return the entries of a case that these mistakes do not explain."""
+        made = self.made if made is None else made
+        now, _ = self.numbers(made, each[0])
+        return Wrong(*each, now, self._off(made, each))
+
+    def _off(self, made: Made, each: Checked) -> dict[str, Array]:
+        """Return where the results of a port are not those of the specification with mistakes.
+
+        A result that is close is compared again, with the measured rounding errors of the mistakes.
+        """
+        case, got = each
+        now, allowed = self.numbers(made, case)
+        there = [name for name in allowed if comparable(got.get(name), now[name])]
+        off = {n: far(got[n], now[n], allowed[n]) for n in there}
+        failed = got is not case.expected and RULES.isdisjoint(case.flags)
+        if made and failed and any(mask.any() for mask in off.values()):
+            close = [far(got[n], now[n], CLOSE * allowed[n]) & np.isfinite(now[n]) for n in there]
+            if not any(map(np.any, close)):
+                _, allowed = self.diagnosis.measured(made, case)
+                off = {n: ~(distance(got[n], now[n]) <= allowed[n]) for n in there}
+        return {name: mask for name, mask in off.items() if mask.any()}
+
+    def _fitting(self, wrong: list[Wrong]) -> list[str]:
+        """Return the gradients that are right for the forward that the port has."""
+        found = [fits(each, self.made) for each in wrong[:4] if not each.forward]
+        names = {name for each in found for name in each}
+        return sorted(name for name in names if all(each.get(name, True) for each in found))
+
+    def _unexplained(self, made: Made, each: Checked) -> set[str]:
+        case, got = each
+        there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
+        now, _ = self.numbers(made, case)
+        return (there - now.keys()) | self._off(made, each).keys()
+
+    def _explained(self, made: Made, evidence: Iterable[Checked]) -> set[tuple[str, str]]:
+        """Return case and name of each result that the specification with these mistakes gives."""
+        found = set()
+        for case, got in evidence:
+            results, allowed = self.numbers(made, case)
+            found |= {(case.id, n) for n in allowed if same(got.get(n), results[n], allowed[n])}
+        return found
+
+
+def pairs(each: Checked) -> tuple[list[Any], list[Array]]:
+    """Return the results of a port and the expected ones, in the same order."""
+    case, got = each
+    return [got.get(name) for name in case.expected], list(case.expected.values())
 
 
 def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
@@ -170,84 +493,28 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def comparable(got: Any, expected: Array) -> bool:
-    """Return whether a result of a port is an array of real numbers in the right shape."""
-    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
-    return array and got.shape == expected.shape
-
-
-def empty(array: Array) -> bool:
-    """Return whether all entries are 0 or NaN."""
-    return not np.nan_to_num(array).any()
+def blank(array: Any) -> bool:
+    """Return whether all entries are 0 or NaN, or several are the same number."""
+    if np.asarray(array).dtype.kind != "f":
+        return True
+    numbers = np.nan_to_num(array).ravel()
+    return not numbers.any() or (numbers.size > 1 and bool((numbers == numbers[0]).all()))
 
 
 def same(got: Any, expected: Array, tolerance: Array) -> bool:
-    """Return whether the numbers of a port are within the tolerance, with NaN equal to NaN."""
-    if not comparable(got, expected):
-        return False
-    far = ~(distance(got, expected) <= tolerance)
-    return not far.any() or bool(np.array_equal(got[far], expected[far], equal_nan=True))
+    """Return whether the numbers of a port are within the tolerance."""
+    return comparable(got, expected) and not far(got, expected, tolerance).any()
+
+
+def far(got: Any, expected: Array, tolerance: Array) -> Array:
+    """Return where numbers differ by more than the tolerance; NaN and infinity are the same."""
+    neither: Array = ~np.isfinite(got) & ~np.isfinite(expected)
+    return ~(distance(got, expected) <= tolerance) & ~neither
 
 
 def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
-    """Return the diagnosis of failed cases and their results, as lines of text.
-
-    If no known mistake is found in a subject, the line lists the results that are wrong.
-    """
-    found = Diagnosis().findings(failed, passed)
-    lines, named = [str(finding) for finding in found], {finding.subject for finding in found}
-    for subject in dict.fromkeys(case.subject.name for case, _ in failed):
-        if subject not in named:
-            of = [each for each in failed if each[0].subject.name == subject]
-            beside = [case for case in passed if case.subject.name == subject]
-            said = SEVEN_DIGITS if seven_digits(of, beside) else what_is_wrong(of)
-            lines += [f"{subject}: {said}"] if said else []
-    return lines
-
-
-def seven_digits(failed: Sequence[Checked], passed: Sequence["Case"]) -> bool:
-    """Return whether float32 passes and float64 mostly fails, with errors as small as in float32.
-
-    Near ties are ignored: in float32 they become ties.
-    """
-    right = [case.dtype for case in passed]
-    return (
-        "float32" in right
-        and all(case.dtype == "float64" for case, _ in failed)
-        and len(failed) > right.count("float64")
-        and all(
-            near(case, got, name, HALF, TINY)
-            for case, got in failed
-            if "near-tie" not in case.flags
-            for name in case.expected
-        )
-    )
-
-
-def what_is_wrong(failed: Sequence[Checked]) -> str:
-    """Describe which results are wrong, and whether the forward is right; "" if none is wrong."""
-    wrong = {
-        name: None
-        for case, got in failed
-        for name, array in case.expected.items()
-        if comparable(got.get(name), array) and not near(case, got, name)
-    }
-    forward = [name for name in wrong if not is_gradient(name)]
-    first = forward or [*wrong]
-    where = "" if forward else "the forward is right, and of the backward "
-    said = f"{where}{listed(first, MOST_NAMES)} {'are' if first[1:] else 'is'} wrong"
-    return f"no known mistake gives these numbers; {said}" if wrong else ""
-
-
-def near(
-    case: "Case", got: Mapping[str, Any], name: str, times: float = 1, least: float = 0
-) -> bool:
-    """Return whether the error of a result is at most ``times`` its bound plus ``least``."""
-    found: Any = got.get(name)
-    expected, bound = case.expected[name], times * case.bounds[name] + least
-    return comparable(found, expected) and not (distance(found, expected) > bound).any()
-
-
-def is_gradient(name: str) -> bool:
-    """Return whether a result is a gradient."""
-    return kind(name) != name
+    """Return the diagnosis of failed cases and their results, as lines of text."""
+    searches = Diagnosis().by_subject(failed, passed)
+    found = {search.subject: search.sentences() for search in searches}
+    names = dict.fromkeys(case.subject.name for case, _ in failed)
+    return [line for name in names for line in found[name]]

@@ -8,6 +8,7 @@ about its case.
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -146,8 +147,8 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
     Raises
     ------
     CheckpointError
-        If the manifest is missing, damaged or of another version, or a file is missing or does not
-        have the checksum in the manifest.
+        If the manifest is missing, damaged or of another version, lacks a case or has it twice, or
+        a file is missing or does not have the checksum in the manifest.
     OSError
         If a file cannot be read.
 
@@ -169,10 +170,25 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
             raise CheckpointError("expected the manifest that was written; got one with changes")
         known = {case.id: case for case in every_case()}
         read = [_read_case(folder, each, known) for each in said["cases"]]
+        _check_complete(folder, said["cases"])
     except ValueError as error:
         hint = "write the vectors again with: numpy-xlstm vectors"
         raise CheckpointError(f"{path}: expected a complete manifest; {error}; {hint}") from error
     return read
+
+
+def _check_complete(folder: Path, described: Sequence[Any]) -> None:
+    """Raise an error if a file of a case is in no entry of the manifest, or in two."""
+    listed = Counter(file["path"] for each in described for file in each["files"].values())
+    there = {
+        f"{kind}/{path.name}"
+        for kind in CASE_FOLDERS
+        for path in (folder / kind).glob("*.*")
+        if path.suffix in (".safetensors", ".npz")
+    }
+    if wrong := sorted(path for path in there if listed[path] != 1):
+        got = listed[wrong[0]] or "none"
+        raise CheckpointError(f"{wrong[0]}: expected one entry in the manifest; got {got}")
 
 
 def check_written(name: str, folder: Path) -> None:

@@ -58,10 +58,10 @@ class GivenMemory(Subject):
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
         options, widths = _memory_options(options), _widths(options)
-        given = {g: _beside(inputs[g]) for g in widths}
+        given = {g: _joined(inputs[g]) for g in widths}
         x = np.concatenate(list(given.values()), axis=-1)
         rest = {name: array for name, array in inputs.items() if name not in given}
-        inner = rest | {"x": x, "dy": _beside(inputs["dy"])}
+        inner = rest | {"x": x, "dy": _joined(inputs["dy"])}
         inner |= {f"params.{name}": a for name, a in _pick(widths, x.dtype).items()}
         found = super().run(options, inner, specification)
         ends = np.cumsum(list(widths.values()))[:-1]
@@ -99,7 +99,7 @@ def _pick(widths: dict[str, int], dtype: Any) -> Arrays:
     return params | {"b_o": np.full(widths["v"], OPEN, dtype)}
 
 
-def _beside(array: Array) -> Array:
+def _joined(array: Array) -> Array:
     """Reshape (B, NH, T, ·) or (B, NH, T) to (B, T, NH·…)."""
     B, _, T = array.shape[:3]
     width = int(np.prod(array.shape[3:], dtype=int)) * array.shape[1]

@@ -141,7 +141,8 @@ def _models() -> list[Subject]:
     for name, model, make, variants in made:
         axes = TOKENS | ({"n": "row unit", "m": "row unit"} if name == "slstm" else {})
         found.append(Subject(f"model.{name}", model, make, variants, axes, tokens="vocab_size"))
-    return [replace(each, situations=states) for each in found]
+    ties = {"block.mlstm", "block.slstm", "model.xlstm"}
+    return [replace(s, situations=(*states, *["tie"] * (s.name in ties))) for s in found]
 
 
 MODELS = _models()

@@ -15,12 +15,14 @@ from typing import IO, Any
 
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.files import header, write_tensors
-from numpy_xlstm.conformance.verify import Port, PortError, checked_results
+from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError, checked_results
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import checked_path
 
 PLACES = ("{in}", "{out}")
 """Placeholders in a command for the file to read and the file to write."""
+UNSUPPORTED = 77
+"""Exit status of a program that does not have what the case needs, as in the test suites of GNU."""
 MOST_SAID = 10_000
 """Number of bytes read from the end of standard error."""
 MOST_WRITTEN = 100_000_000
@@ -43,7 +45,7 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
     folder : str or Path
         Folder for the files that the program reads and writes.
     seconds : float
-        Time limit for each case.
+        Time limit for each case. With exit status 77 the program skips a case.
 
     Returns
     -------
@@ -131,6 +133,8 @@ def _run(words: list[str], seconds: float, folder: Path) -> None:
             _end(process, mark.encode())
         errors.seek(-min(errors.seek(0, os.SEEK_END), MOST_SAID), os.SEEK_END)
         said = errors.read()
+    if process.returncode == UNSUPPORTED:
+        raise UnsupportedError
     if code := process.returncode:
         how = f"signal {-code}" if code < 0 else f"exit status {code}"
         parts = filter(None, (f"the program has ended with {how}", _gist(said)))

@@ -1,5 +1,6 @@
 """Situations of cases: ordinary numbers, and inputs with which ports often fail."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,15 +48,17 @@ class Draft:
         """Gates for the input and for the memory: i and f, or r and z."""
         return GATE_ROWS.get(self.subject.family, "if")[:2]
 
-    def rows(self, gate: str, kind: str = "") -> list[Array]:
-        """Return views of the rows of a gate in the parameter ``kind``, and of its given inputs."""
-        gates, found = GATE_ROWS.get(self.subject.family, ""), []
+    def rows(self, gate: str, kind: str = "b") -> list[Array]:
+        """Return views of the rows of a gate in parameters ("W" or "b"), and in given inputs."""
+        gates, found = GATE_ROWS.get(self.subject.family, "ifzo"), []
+        word = "weight" if kind == "W" else "bias"
         for name, array in self.inputs.items():
-            if name in (gate, f"params.{kind}_{gate}"):
+            base = re.sub(r"_l\d+(_reverse)?$", "", name)
+            if base in (gate, f"params.{kind}_{gate}") or base.endswith(f".{gate}gate.{word}"):
                 found.append(array)
             elif name == "Wx":
                 found.append(np.split(array, len(gates), axis=-1)[gates.index(gate)])
-            elif name == f"params.{kind}" and gates:
+            elif base == f"params.{kind}" or base.endswith(f"_{word}_"):
                 found.append(np.split(array, len(gates))[gates.index(gate)])
         return found
 
@@ -135,7 +138,7 @@ def empty_row(draft: Draft) -> None:
     for name, array in draft.inputs.items():
         if name.startswith("state."):
             array[0] = -np.inf if name.endswith("m") else 0
-    for bias in draft.rows("i", "b"):
+    for bias in draft.rows("i"):
         if bias.ndim == 1:
             bias[::2] -= 120
     if "i" in draft.inputs:
@@ -147,7 +150,7 @@ def empty_row(draft: Draft) -> None:
 def closed(draft: Draft) -> None:
     """Make gates almost 0."""
     for gate in draft.two_gates:
-        for bias in draft.rows(gate, "b"):
+        for bias in draft.rows(gate):
             bias -= 25
 
 
@@ -161,7 +164,7 @@ def large(draft: Draft) -> None:
 def far_memory(draft: Draft) -> None:
     """Use a forget gate of e^−x, which underflows, and a memory with the weight e^x."""
     far = 2 * draft.largest
-    for bias in draft.rows("f", "b"):
+    for bias in draft.rows("f"):
         bias -= far
     draft.inputs["state.m"] += far
 
@@ -179,17 +182,15 @@ def reset(draft: Draft) -> None:
 def tie(draft: Draft) -> None:
     """Make log f + m₋ exactly equal to log i at the first step of row 0.
 
-    Later forget gates are above 1, so that the m of this step affects later steps.
+    Later gates are such that the tie affects later steps: an exponential forget gate is above 1, a
+    sigmoid is 1. Gates have few digits, so that every order of addition gives the same exponents.
     """
-    _first_step_is_exact(draft)
-    if "i" in draft.inputs or "Wx" in draft.inputs:
-        for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
-            first = (0, slice(None), 0) if "i" in draft.inputs else (0, 0)
-            of[0] = np.abs(of[0]) + 1
-            into[first] = of[first]
-    else:
-        for into, of in zip(draft.rows("i", "b"), draft.rows("f", "b"), strict=True):
-            into[...] = of[...] = np.abs(of) + 1
+    first = _first_step_is_exact(draft)
+    for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
+        into[...], of[...] = np.round(into * 16) / 16, np.round(of * 16) / 16
+        row = 0 if "x" not in draft.inputs else ...
+        of[row] = np.abs(of[row]) + 1 if _exponential(draft) else BEYOND
+        into[first] = of[first] if _exponential(draft) else 0
 
 
 def near_tie(draft: Draft) -> None:
@@ -198,9 +199,8 @@ def near_tie(draft: Draft) -> None:
     The numbers are between 1/8 and 1/6, where they remain different after a division by log 2.
     """
     _first_step_is_exact(draft)
-    kind = "" if "i" in draft.inputs or "Wx" in draft.inputs else "b"
-    rows = slice(None) if kind else 0
-    for into, of in zip(draft.rows("i", kind), draft.rows("f", kind), strict=True):
+    rows = slice(None) if "x" in draft.inputs else 0
+    for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
         of[rows] = ((4 + np.abs(of[rows]) % 1) / 32).astype(draft.dtype)
         into[rows] = np.nextafter(of[rows].astype(draft.dtype), 1, dtype=draft.dtype)
 
@@ -215,29 +215,34 @@ def kink(draft: Draft) -> None:
         inputs["q"][0, :, 0], inputs["k"][0, :, 0], inputs["i"][0, :, 0] = q, k * DK**0.5, 0
         draft.exact |= {"q", "k", "i"}
     else:
-        _first_step_is_of_biases(draft)
+        inputs["x"][(0,) * (inputs["x"].ndim - 1)] = 0  # so that biases alone count
+        draft.exact |= {name for name in inputs if name.startswith("params.b")}
         inputs["params.b_q"][...], inputs["params.b_k"][...] = q.ravel(), k.ravel()
         inputs["params.b_i"][...] = 0
     for name, empty in (("state.C", 0), ("state.n", 0), ("state.m", -np.inf)):
         inputs[name][0] = empty
 
 
-def _first_step_is_exact(draft: Draft) -> None:
-    """Make log f + m₋ and log i exact at the first step of row 0."""
-    if "i" in draft.inputs or "Wx" in draft.inputs:
-        draft.exact |= {"i", "f", "Wx"}
-    else:
-        _first_step_is_of_biases(draft)
-    for name in ("state.m", "state.h"):
-        if name in draft.inputs:
-            draft.inputs[name][0] = 0
+def _first_step_is_exact(draft: Draft) -> Any:
+    """Make log f + m₋ and log i exact at the first step of row 0; return the place of this step.
+
+    Both gates are given, or are biases, with weights of 0.
+    """
+    inputs = draft.inputs
+    for name, array in inputs.items():
+        if name.startswith("state.") and name.endswith((".m", ".h")):
+            array[0] = 0
+    draft.exact |= {"i", "f", "Wx", *(n for n in inputs if "bias" in n or n[:8] == "params.b")}
+    if "x" not in inputs:
+        return (0, slice(None), 0) if "i" in inputs else (0, 0)
+    for gate in "if":
+        for weight in draft.rows(gate, "W"):
+            weight[...] = 0
+    return ...
 
 
-def _first_step_is_of_biases(draft: Draft) -> None:
-    """Set the first x of row 0 to 0, so that its pre-activations are exactly the biases."""
-    x = draft.inputs["x"]
-    x[(0,) * (x.ndim - 1)] = 0
-    draft.exact |= {name for name in draft.inputs if name.startswith("params.b")}
+def _exponential(draft: Draft) -> bool:
+    return draft.options.get("forget_gate") == "exp"
 
 
 def _stabilised(subject: Subject, variant: str) -> bool:
@@ -249,7 +254,7 @@ def _normalised(subject: Subject, variant: str) -> bool:
 
 
 def _ties(subject: Subject, variant: str) -> bool:
-    return _stabilised(subject, variant) and variant == "exp"
+    return subject.family in STABILISED and variant == "exp"
 
 
 def _steps(subject: Subject, variant: str) -> bool:

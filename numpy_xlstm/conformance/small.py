@@ -50,6 +50,8 @@ IDS = [
     "layer.rms-norm.ordinary.float32",
     "block.mlstm.ordinary.float32",
     "block.slstm.no-state.float32",
+    "model.xlstm.untied.ordinary.float32",
+    "model.xlstm-large.single.ordinary.float32",
     "training.adamw.ordinary.float32",
     "training.clipping.clipped.ordinary.float32",
 ]

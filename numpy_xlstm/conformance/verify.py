@@ -4,7 +4,8 @@ import json
 import math
 import os
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.case import Case, Content, frozen
+from numpy_xlstm.conformance.case import PRECISIONS, Case, Content, frozen
 from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.conformance.manifest import VERSION
-from numpy_xlstm.errors import printable
+from numpy_xlstm.errors import OptionError, printable
 from numpy_xlstm.numerics import Array, checked_path
+from numpy_xlstm.numerics.arrays import did_you_mean
 
 Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
@@ -26,6 +28,7 @@ Port = Callable[[Case], Mapping[str, Any]]
 UNMATCHED = "expected the results of a case; got another file"
 MORE = 10_000_000
 """Number of bytes of a file of results in addition to ten times the expected ones."""
+SKIPPED, EXPECTED = "skipped", "failed as expected"
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
 
@@ -34,14 +37,20 @@ class PortError(Exception):
     """A port has no results for a case; the message gives the reason."""
 
 
+class UnsupportedError(PortError):
+    """A port does not have what a case needs; the case is skipped."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """Outcome of one case."""
 
     case: Case
-    rows: tuple[Row, ...]
-    results: Mapping[str, Any] | None
+    rows: tuple[Row, ...] = ()
+    results: Mapping[str, Any] | None = None
     """Results of the port; None if there are none to compare."""
+    excused: str = ""
+    """SKIPPED or EXPECTED, for a case without rows."""
 
     @property
     def passed(self) -> bool:
@@ -74,16 +83,16 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether there are cases, all of them passed, and there are no unmatched files."""
-        right = bool(self.verdicts) and all(verdict.passed for verdict in self.verdicts)
-        return right and not self.unmatched
+        """Whether cases were run, all passed or are excused, and there are no unmatched files."""
+        run = any(v.excused != SKIPPED for v in self.verdicts)
+        return run and all(v.passed for v in self.verdicts) and not self.unmatched
 
     @cached_property
     def diagnosis(self) -> list[str]:
         """Known mistakes of the port, or the results that are wrong, as lines of text."""
         there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         try:
-            return diagnose(there, [v.case for v in self.verdicts if v.passed])
+            return diagnose(there, [v.case for v in self.verdicts if v.results and v.passed])
         except Exception as error:  # if the vectors are not those of their cases
             return [f"no diagnosis: expected the inputs of these cases; got {error!r}"]
 
@@ -100,12 +109,15 @@ class Report:
             yield "expected at least one case; got none"
         yield from (f"{printable(name)}: {UNMATCHED}" for name in self.unmatched)
         for name in dict.fromkeys(v.case.subject.name for v in self.verdicts):
-            of = [v for v in self.verdicts if v.case.subject.name == name]
-            passed = sum(v.passed for v in of)
+            every = [v for v in self.verdicts if v.case.subject.name == name]
+            of = [v for v in every if not v.excused]
             wrong = {v.case.dtype for v in of if not v.passed}
             right = {v.case.dtype for v in of} - wrong
-            beside = f", with all of {right.pop()}" if right and wrong else ""
-            yield f"{name}: {passed} of {len(of)} cases passed{beside}"
+            said = [f"with all of {right.pop()}"] if right and wrong else []
+            excuses = Counter(v.excused for v in every if v.excused)
+            said += [f"{count} {excuse}" for excuse, count in sorted(excuses.items())]
+            passed = f"{sum(v.passed for v in of)} of {len(of)} cases passed"
+            yield ", ".join([f"{name}: {passed}", *said])
         yield from self.diagnosis
 
     def _short(self) -> list[Row]:
@@ -133,7 +145,8 @@ class Report:
             for row in rows:
                 row["ratio"] = row["ratio"] if math.isfinite(row["ratio"]) else str(row["ratio"])
             about: dict[str, Any] = {"id": v.case.id, "subject": v.case.subject.name}
-            found.append(about | {"flags": list(v.case.flags), "passed": v.passed, "rows": rows})
+            about |= {"flags": list(v.case.flags), "passed": v.passed, "excused": v.excused}
+            found.append(about | {"rows": rows})
         return {
             "version": VERSION,
             "passed": self.passed,
@@ -154,6 +167,8 @@ class Report:
         suite.attrib |= {"tests": str(tests), "failures": str(failures)}
         for v in self.verdicts:
             test = ET.SubElement(suite, "testcase", classname=v.case.subject.name, name=v.case.id)
+            if v.excused:
+                ET.SubElement(test, "skipped", message=v.excused)
             failed = [row for row in v.rows if not row.passed]
             if failed:
                 failure = ET.SubElement(test, "failure", message=printable(failed[0].note))
@@ -164,7 +179,13 @@ class Report:
         return ET.tostring(suite, encoding="unicode", xml_declaration=True)
 
 
-def verify(cases: Sequence[Case], port: Port) -> Report:
+def verify(
+    cases: Sequence[Case],
+    port: Port,
+    *,
+    skip: Collection[str] = (),
+    expect_fail: Collection[str] = (),
+) -> Report:
     """Run a port on cases, and report its errors; an exception is a row of the report.
 
     Parameters
@@ -173,7 +194,11 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
         Cases from :func:`cases` or :func:`read_vectors`.
     port : callable
         Function that takes a case and returns a mapping of arrays, its results, which are then
-        copied. A port that writes into the inputs of a case fails that case.
+        copied. A port that writes into the inputs of a case fails that case. It raises
+        ``UnsupportedError`` to skip a case.
+    skip, expect_fail : collection of str
+        Names of cases that are not run, and of cases that must fail: a flag (``"padding"``), an
+        option (``"forget_gate=exp"``), a subject, a family or an id.
 
     Returns
     -------
@@ -183,7 +208,7 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
     Raises
     ------
     OptionError
-        From :func:`cases`, for an unknown name or dtype. Exceptions of a port are in the report.
+        If no case has a name of ``skip`` or ``expect_fail``. Exceptions of a port are reported.
 
     Examples
     --------
@@ -193,7 +218,24 @@ def verify(cases: Sequence[Case], port: Port) -> Report:
     >>> report.passed
     True
     """
-    return Report(tuple(verdict(case, port) for case in cases))
+    known = sorted({tag for case in cases for tag in case.tags})
+    for kind, names in (("skip", skip), ("expect_fail", expect_fail)):
+        for name in names:
+            if name not in known:
+                got = f"{name!r}{did_you_mean(name, known)}"
+                asked = "a flag, an option such as forget_gate=exp, a subject or an id"
+                raise OptionError(f"{kind}: expected {asked} of these cases; got {got}")
+    found = []
+    for case in cases:
+        if case.tags & {*skip}:
+            found.append(Verdict(case, excused=SKIPPED))
+            continue
+        each = verdict(case, port)
+        if case.tags & {*expect_fail} and not each.excused:
+            passed = Row(case.id, "", math.inf, "expected this case to fail; it passes")
+            each = Verdict(case, (passed,)) if each.passed else Verdict(case, excused=EXPECTED)
+        found.append(each)
+    return Report(tuple(found))
 
 
 def verdict(case: Case, port: Port) -> Verdict:
@@ -202,7 +244,7 @@ def verdict(case: Case, port: Port) -> Verdict:
     results, note = _called(port, case)
     written = _written(case, given)
     case.inputs.update({name: given[name] for name in written})
-    if "read-only" in note:  # run again with writable copies to find the input
+    if note and "read-only" in note:  # run again with writable copies to find the input
         content = Content(copied(given), case.expected, case.bounds)
         own = replace(case, content=lambda: content)
         for array in own.inputs.values():
@@ -214,18 +256,32 @@ def verdict(case: Case, port: Port) -> Verdict:
             "expected the port to leave its inputs as they are; it writes into "
             f"{', '.join(written)}: copy {'them' if written[1:] else 'it'} first"
         )
-    if results is None or written:
-        return Verdict(case, (Row(case.id, "", math.inf, note),), None)
-    return Verdict(case, tuple(compare(case, results)), results)
+    if note is None and not written:
+        return Verdict(case, excused=SKIPPED)
+    kinds = {a.dtype.name for a in (results or {}).values() if isinstance(a, np.ndarray)}
+    if not note and kinds and kinds <= {*PRECISIONS} - {case.dtype}:
+        note = (
+            f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
+            "case, or check the other dtype alone (--dtype)"
+        )
+    if note:
+        return Verdict(case, (Row(case.id, "", math.inf, note),))
+    return Verdict(case, tuple(compare(case, results or {})), results)
 
 
-def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str]:
-    """Return copies of the results of a port, or None and a note with the reason."""
+def _called(port: Port, case: Case) -> tuple[Mapping[str, Any] | None, str | None]:
+    """Return copies of the results, and a note.
+
+    The note is empty if there are results, the error if there are none, and None if the port skips
+    the case.
+    """
     try:
         results = port(case)
         if not isinstance(results, Mapping) or not all(isinstance(n, str) for n in results):
             raise PortError(f"expected a mapping of results; got {results!r:.80}")
         return copied(results), ""
+    except UnsupportedError:
+        return None, None
     except (Exception, SystemExit) as error:  # whatever a port raises, run the other cases
         note = str(error) if isinstance(error, PortError) else f"{type(error).__name__}: {error}"
         return None, " ".join(note.split())

@@ -73,6 +73,23 @@ def _change(folder: Path, key: str, value: Any) -> None:
     path.write_text(json.dumps(said), "utf-8")
 
 
+@pytest.mark.parametrize(("kept", "got"), [([1], "none"), ([0, 1, 1], "2"), ([1, 0, 1], "2")])
+def test_a_case_that_is_dropped_or_there_twice(folder: Path, kept: list[int], got: str) -> None:
+    said = json.loads((folder / "manifest.json").read_text("utf-8"))
+    _change(folder, "cases", [said["cases"][n] for n in kept])
+    with pytest.raises(CheckpointError, match=f"expected one entry in the manifest; got {got}"):
+        read_vectors(folder)
+
+
+@pytest.mark.parametrize("key", ["seed", "made_by", "flags"])
+def test_a_manifest_that_is_edited(folder: Path, key: str) -> None:
+    path = folder / "manifest.json"
+    said = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(said | {key: 1}), "utf-8")
+    with pytest.raises(CheckpointError, match="the manifest that was written; got one with chang"):
+        read_vectors(folder)
+
+
 def test_another_version(folder: Path) -> None:
     _change(folder, "version", "2019.01")
     with pytest.raises(CheckpointError, match=r"expected vectors of version .*; got '2019.01'"):

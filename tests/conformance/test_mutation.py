@@ -36,6 +36,10 @@ OF_THE_FORMAT = (
     "stabiliser-missing",
     "forget-gate-without-m-before",
     "winner-by-forget-gate",
+    "stabiliser-of-input-gate-alone",
+    "backward-with-unstabilised-gates",
+    "log-of-sigmoid",
+    "exponentials-divided",
 )
 """Mistakes whose float64 port differs, because the dtype decides what is 0, 1 or infinite."""
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import sys
+import tarfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +18,9 @@ from numpy_xlstm.cli import main
 from numpy_xlstm.conformance import (
     SMALL,
     Case,
+    PortError,
     Report,
+    UnsupportedError,
     cases,
     compare,
     from_command,
@@ -150,8 +153,9 @@ def test_what_is_right_where_no_mistake_is_known(wrong: set[str], said: str) -> 
         return {n: a * (1.01 if n in wrong else 1) for n, a in case.results().items()}
 
     chosen = cases("mlstm.step", "float64")[:3]
-    line = f"mlstm.step: no known mistake gives these numbers; {said}"
-    assert verify(chosen, port).diagnosis == [line]
+    line = f"mlstm.step: no known mistake gives these numbers\n    {said}"
+    (found,) = verify(chosen, port).diagnosis
+    assert found.startswith(line)
     with pytest.raises(AssertionError, match=line):
         chosen[0].check(port(chosen[0]))
 
@@ -247,6 +251,8 @@ into, out, how = sys.argv[1:]
 name = pathlib.Path(into).name.removesuffix(".in.safetensors")
 if how == "fail":
     sys.exit("a word of farewell")
+if how == "lack":
+    sys.exit(77)
 if how == "hang":
     time.sleep(60)
 if how == "crash":
@@ -262,6 +268,7 @@ if how == "half":
     ("how", "note"),
     [
         ("well", ""),
+        ("lack", ""),
         ("fail", "the program has ended with exit status 1: a word of farewell"),
         ("hang", "stopped at the time limit of 0.5 s"),
         ("crash", "the program has ended with signal 9"),
@@ -278,6 +285,7 @@ def test_a_program(tmp_path: Path, how: str, note: str) -> None:
         found = [row.note for row in verdict.rows if not row.passed]
         assert bool(found) == bool(note)
         assert not note or found[0].startswith(note)
+        assert verdict.excused == ("skipped" if how == "lack" else "")
     assert list(tmp_path.iterdir()) == [program]
 
 
@@ -355,6 +363,67 @@ def test_a_port_that_computes_nothing_has_made_no_known_mistake(number: float) -
     assert all("no known mistake gives these numbers" in line for line in report.diagnosis)
 
 
+def without_padding(case: Case) -> Arrays:
+    """A port that has no lengths, and a wrong sLSTM without heads."""
+    if "padding" in case.flags:
+        raise UnsupportedError
+    return {n: a + (case.options.get("num_heads") == 1) for n, a in case.expected.items()}
+
+
+@pytest.mark.parametrize("message", ["", "skipped"])
+def test_an_error_skips_no_case_whatever_its_message(message: str) -> None:
+    def port(case: Case) -> Arrays:
+        raise PortError(message)
+
+    report = verify(CASES[:1], port)
+    assert not report.passed
+    assert {row.passed for v in report.verdicts for row in v.rows} == {False}
+
+
+SLSTM = [case for case in CASES if case.subject.name == "slstm.sequence"]
+
+
+def test_what_a_port_does_not_have_is_skipped() -> None:
+    report = verify(SLSTM, without_padding, expect_fail=["num_heads=1"])
+    assert report.passed
+    n = len(SLSTM) - 2
+    count = f"slstm.sequence: {n} of {n} cases passed, 1 failed as expected, 1 skipped"
+    assert str(report) == count
+    assert str(verify(SLSTM, without_padding, skip=["padding", "num_heads=1"])) == (
+        f"slstm.sequence: {n} of {n} cases passed, 2 skipped"
+    )
+    assert {c["excused"] for c in report.to_dict()["cases"]} == {
+        "",
+        "skipped",
+        "failed as expected",
+    }
+    suite = ET.fromstring(report.to_junit())
+    said = [each.get("message") for each in suite.iter("skipped")]
+    assert sorted(map(str, said)) == ["failed as expected", "skipped"]
+
+
+def test_what_must_fail_and_passes_is_a_failure() -> None:
+    report = verify(SLSTM, Case.results, expect_fail=["padding"])
+    assert not report.passed
+    (row,) = (row for v in report.verdicts for row in v.rows if not row.passed)
+    assert row.note == "expected this case to fail; it passes"
+
+
+def test_a_report_of_skipped_cases_alone_is_no_success() -> None:
+    assert not verify(SLSTM, Case.results, skip=["slstm"]).passed
+    with pytest.raises(OptionError, match=r"skip: expected a flag, .*; got 'paddin'; did you mean"):
+        verify(SLSTM, Case.results, skip=["paddin"])
+
+
+def test_float32_results_of_float64_cases_are_said_to_be_that() -> None:
+    report = verify(cases("lstm.step"), lambda case: in_dtype(case.results(), np.float32))
+    notes = {row.note for v in report.verdicts for row in v.rows if not row.passed}
+    assert {note.partition(":")[0] for note in notes} == {
+        "expected float64; got float32 in all results"
+    }
+    assert str(report).endswith("lstm.step: 5 of 10 cases passed, with all of float32")
+
+
 def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
     def port(case: Case) -> Arrays:
         raise ValueError("red \x1b[31m \x00 \ufffe")
@@ -429,6 +498,11 @@ def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "slstm.sequence: 1 of 1 cases passed\n"
     assert main([*one, "--case", CASES[0].id, "--case", CASE.id]) == 0
     assert capsys.readouterr().out == f"{counted(CASES[0])}\n{counted(CASE)}\n"
+    assert main([*one, "--case", CASES[0].id, "--skip", "slstm"]) == 0
+    skipped = "slstm.sequence: 0 of 0 cases passed, 1 skipped"
+    assert capsys.readouterr().out == f"{counted(CASES[0])}\n{skipped}\n"
+    assert main([*one, "--expect-fail", "slstm.sequence"]) == 1
+    assert "expected this case to fail; it passes" in capsys.readouterr().out
     assert main([*one, "--case", CASES[1].id]) == 1
     assert f"expected {CASES[1].id}.safetensors" in capsys.readouterr().out
 
@@ -467,6 +541,41 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == "elman.step: 6 of 6 cases passed\n"
     assert main(["vectors", folder, *chosen]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / name / "kit.tar.gz" for name in ("one", "two")]
+    for path in paths:
+        assert main(["vectors", str(path), "--small"]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].stat().st_size < 1_000_000
+    assert f"{len(CASES)} cases in {paths[0]}, seed 0\n" in capsys.readouterr().out
+    before = paths[0].read_bytes()
+    assert main(["vectors", str(paths[0]), "--small"]) == 2
+    assert f"expected a new archive; got {paths[0]}, which exists" in capsys.readouterr().err
+    assert paths[0].read_bytes() == before
+    with tarfile.open(paths[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / "kit"
+    assert [case.id for case in read_vectors(folder)] == [case.id for case in CASES]
+    for name in ("README.md", "manifest.schema.json"):
+        assert (folder / name).read_bytes() == (SMALL.parent / name).read_bytes()
+    assert len((folder / "README.md").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seed", "1"], "--small: expected no --seed, as the small set is of seed 0; got 1"),
+        (["--subject", "mlstm.stack"], "--small: expected a subject of the small set"),
+    ],
+)
+def test_a_small_set_that_there_is_not(
+    tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vectors", str(tmp_path / "kit"), "--small", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_vectors_that_are_interrupted_leave_nothing(

@@ -17,7 +17,7 @@ import pytest
 from numpy_xlstm import conformance, gradcheck
 from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.files import header, write_tensors
-from tests.ports.compiled import SANITISED, SOURCES, build, example
+from tests.ports.compiled import SANITISED, SOURCES, STRICT, build, example
 
 SUBJECTS = ("slstm.step", "slstm.sequence")
 
@@ -73,6 +73,16 @@ def test_no_sanitizer_complains(sanitised: Path, vectors: Path) -> None:
     read = len(json.loads((vectors / "manifest.json").read_text("utf-8"))["cases"])
     run = len(cases()[::5])
     assert done.stdout == f"{read} cases read, {run} of {run} of the sLSTM and the mLSTM passed\n"
+
+
+@pytest.mark.parametrize("family", ["slstm", "mlstm"])
+def test_fast_mathematics_passes(family: str, tmp_path: Path, seed_of_cases: int) -> None:
+    program = build(tmp_path, f"{family}_port", flags=f"{STRICT} -ffast-math") / f"{family}_port"
+    names = [f"{family}.{each}" for each in ("step", "sequence")]
+    chosen = [case for each in names for case in conformance.cases(each, seed=seed_of_cases)]
+    few = chosen if seed_of_cases else chosen[::3]
+    report = verified(program, few, tmp_path)
+    assert report.passed, report
 
 
 def test_the_set_that_comes_with_the_package_is_read(sanitised: Path) -> None:

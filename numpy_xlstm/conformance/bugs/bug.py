@@ -1,6 +1,7 @@
 """Known mistakes as changes of a few lines of the specification, and seeding of them."""
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -18,6 +19,7 @@ Edit = tuple[list[str], list[str]]
 
 
 KERNELS = "numpy_xlstm.kernels."
+DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
 
 class Bug(NamedTuple):
@@ -32,7 +34,8 @@ class Bug(NamedTuple):
     places : tuple
         Functions and classes with the lines; each line must occur once in their modules.
     change : str
-        Old lines after "- " and new lines after "+ ", without tags.
+        Old lines after "- " and new lines after "+ ", without tags. A line without a sign replaces
+        the line that assigns the same names.
     description : str
         Port with this mistake; completes "the numbers are those of …".
     flags : tuple[str, ...]
@@ -59,19 +62,12 @@ class Bug(NamedTuple):
 
     name: str
     subjects: tuple[str, ...]
-    """Subjects in which it is possible, as patterns such as ``slstm.*``."""
     places: tuple[Any, ...]
-    """Functions and classes with the lines; each line must occur once in their modules."""
     change: str
-    """Old lines after "- " and new lines after "+ ", without tags."""
     description: str
-    """Port with this mistake; completes "the numbers are those of …"."""
     flags: tuple[str, ...] = ()
-    """Flags, or options such as ``eps=0.75``, of cases that must fail."""
     seen_in: tuple[str, ...] = ()
-    """Packages in which it was found."""
     port: Callable[[Mapping[str, Any], dict[str, Array]], dict[str, Array]] | None = None
-    """Function that computes the results from options and inputs instead of the specification."""
 
     def concerns(self, subject: str) -> bool:
         """Return whether the mistake is possible in a subject."""
@@ -83,11 +79,13 @@ class Bug(NamedTuple):
         parts: list[Edit] = [([], [])]
         for line in self.change.strip().splitlines():
             sign, _, text = line.strip().partition(" ")
-            if not sign or (sign == "-" and parts[-1][1]):
-                parts.append(([], []))
-            if sign:
+            if sign not in ("-", "+"):  # a line that replaces the one that assigns the same names
+                parts += [([], [line.strip()])] if sign else [([], [])]
+            else:
+                if parts[-1][1] and (sign == "-" or not parts[-1][0]):
+                    parts.append(([], []))
                 parts[-1][sign == "+"].append(text)
-        return [(old, new) for old, new in parts if old]
+        return [(old, new) for old, new in parts if old or new]
 
 
 NOT_COMPILED = Bug(
@@ -131,44 +129,86 @@ def planted(*bugs: Bug) -> Copy:
     >>> planted().of(LSTMCell) is LSTMCell
     True
     """
-    changed: dict[str, str] = {}
     in_kernels = any(place.__module__.startswith(KERNELS) for bug in bugs for place in bug.places)
-    for bug in (*bugs, NOT_COMPILED) if in_kernels else bugs:
-        for old, new in bug.changes:
-            name, lines, at = _place(bug, old, changed)
+    return Copy(texts(*bugs, kernels=in_kernels))
+
+
+def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
+    """Return the modules that the mistakes change, as text; kernels are then not compiled."""
+    changed: dict[str, str] = {}
+    for bug in (*bugs, NOT_COMPILED) if kernels else bugs:
+        for name, lines, at, old, new in edits(bug, changed):
             indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
             lines[at : at + len(old)] = [indent + line for line in new]
             changed[name] = "\n".join(lines)
-    return Copy(changed)
+    return changed
 
 
-def _place(bug: Bug, old: list[str], changed: dict[str, str]) -> tuple[str, list[str], int]:
-    """Return a module, its lines, and the number of the first old line among them."""
-    old, found = [line.strip() for line in old], []
-    for name in {place.__module__ for place in bug.places}:
-        lines = changed.get(name, source(name)).split("\n")
-        plain = [line.split("  #")[0].strip() for line in lines]
-        starts = [n for n in range(len(plain)) if plain[n : n + len(old)] == old]
-        found += [(name, lines, n) for n in starts]
-    if len(found) != 1:
-        raise ValueError(
-            f"{bug.name}: expected {old[0]!r} to be one place in the modules of "
-            f"{list(bug.places)}; got {len(found)}"
+@lru_cache(maxsize=512)
+def halves(bug: Bug) -> dict[str, Bug]:
+    """Return a mistake in the forward alone and in the backward alone, if it is in both."""
+    parts: dict[str, list[str]] = {"forward": [], "backward": []}
+    for _, lines, at, old, new in edits(bug, {}):
+        function = next(line for line in lines[at::-1] if line.lstrip().startswith("def "))
+        edit = [f"- {line}" for line in old] + [f"+ {line}" for line in new]
+        parts["backward" if "backward(" in function else "forward"].append("\n".join(edit))
+    if not all(parts.values()):
+        return {}
+    return {
+        part: bug._replace(
+            change="\n\n".join(edits),
+            description=f"{bug.description}, in the {part}",
         )
-    return found[0]
+        for part, edits in parts.items()
+    }
+
+
+def edits(
+    bug: Bug, changed: Mapping[str, str]
+) -> Iterator[tuple[str, list[str], int, list[str], list[str]]]:
+    """Yield a module, its lines, the number of the first old line, the old lines and the new ones.
+
+    ``changed`` has the texts of modules that are changed already.
+    """
+    for old, new in bug.changes:
+        stripped, found = [line.strip() for line in old or new], []
+        for name in {place.__module__ for place in bug.places}:
+            text = changed.get(name, source(name))
+            code = DOCSTRING.sub(lambda match: "\n" * match[0].count("\n"), text).split("\n")
+            plain = [line.split("  #")[0].strip() for line in code]
+            if not old:
+                plain = [line.partition(" = ")[0] for line in plain]
+                stripped = [new[0].partition(" = ")[0]]
+            starts = [n for n in range(len(plain)) if plain[n : n + len(stripped)] == stripped]
+            found += [(name, text.split("\n"), n) for n in starts]
+        if len(found) != 1:
+            raise ValueError(
+                f"{bug.name}: expected {stripped[0]!r} to be one place in the modules of "
+                f"{list(bug.places)}; got {len(found)}"
+            )
+        name, lines, at = found[0]
+        indent = len(lines[at]) - len(lines[at].lstrip())
+        there = [line[indent:].split("  #")[0] for line in lines[at : at + len(stripped)]]
+        yield name, lines, at, there, new
 
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """Return the results of a case with these mistakes; {} if they cannot be computed."""
-    port = next((bug.port for bug in bugs if bug.port), None)
+    case.inputs  # noqa: B018 - first, because these are validated
+    try:
+        return run(case, planted(*bugs), next((bug.port for bug in bugs if bug.port), None))
+    except (ValueError, OSError):  # two mistakes in one line; the source is missing
+        return {}
+
+
+def run(case: Any, copy: Copy, port: Any = None) -> dict[str, Array]:
+    """Return the results of a case in a copy of the package; {} if they cannot be computed."""
     inputs = case.inputs  # first, because these are validated
     before = ANY_NUMBERS.set(True)
     try:
-        copy = planted(*bugs)
-        run = copy.of(port) or _subject(copy, case.subject).run
         with np.errstate(all="ignore"):
-            return dict(run(case.options, inputs))
-    except (ValueError, ArithmeticError, OSError):  # OSError: the source is missing
+            return dict((copy.of(port) or _subject(copy, case.subject).run)(case.options, inputs))
+    except Exception:  # a wrong line may raise anything
         return {}
     finally:
         ANY_NUMBERS.reset(before)

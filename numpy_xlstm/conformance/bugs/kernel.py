@@ -1,6 +1,6 @@
-"""The chunkwise kernel of mLSTM as a port with known mistakes.
+"""The chunkwise and parallel kernels of mLSTM as a port with known mistakes.
 
-Mistakes of the chunkwise form are changes of the kernel, because the specification has no chunks.
+Mistakes of these forms are changes of the kernel, because the specification goes step by step.
 """
 
 from typing import Any
@@ -11,15 +11,19 @@ from numpy_xlstm.conformance.subjects import Arrays, Options, part
 from numpy_xlstm.kernels.mlstm import chunkwise, shared
 from numpy_xlstm.trees import leaves
 
-SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise")
+SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise", "mlstm.parallel", "mlstmsig.parallel")
 OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 
 
 def run_kernel(options: Options, inputs: Arrays) -> Arrays:
-    """Return the results of the kernel, run by NumPy without compilation."""
+    """Return the results of the kernel, run by NumPy without compilation.
+
+    Without a chunk size, all steps are one chunk.
+    """
     state, dstate = (_memory(part(inputs, name)) for name in ("state", "dstate"))
     known: Any = {name: options[name] for name in OPTIONS if name in options}
     q, k, v, i, f = (inputs[name] for name in "qkvif")
+    known.setdefault("chunk_size", max(1, q.shape[2]))
     lengths = inputs.get("lengths")
     with patch.object(shared, "compiled", return_value=False):
         h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)

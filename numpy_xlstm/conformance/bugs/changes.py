@@ -1,0 +1,282 @@
+"""Small changes of single lines of the specification, all in one private copy of it.
+
+They name mistakes that are in no list, and show on which lines wrong numbers depend. In the copy a
+number selects a change::
+
+    if 3 <= CHANGE[0] < 6:
+        if CHANGE[0] == 3: n = MORE(f * n_prev + i)
+        if CHANGE[0] == 4: n = f * n_prev
+        if CHANGE[0] == 5: n = f * n_prev - i
+    else:
+        n = f * n_prev + i
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from copy import deepcopy
+from functools import lru_cache
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from numpy_xlstm.conformance.bugs.bug import Bug, run, texts
+from numpy_xlstm.conformance.bugs.copies import Copy, source
+
+SIZES = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
+"""Names of no array."""
+AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_pre|_prev|_next|_bar|_tilde)?")
+ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
+GATES = "qkvifzo"
+BY_MISTAKE = {
+    "Add": "a; b; -b; a - b; np.maximum(a, b)",
+    "Sub": "a; b; -b; a + b",
+    "Mult": "a; b; a / b; 2 * a * b; a * b / 2",
+    "Div": "a; a * b; a / np.maximum(b, 1); a / (b + 1e-5); a / (b + 1e-6); a / (b + 1e-8)",
+    "MatMult": "b.swapaxes(-1, -2) @ a.swapaxes(-1, -2)",
+    "Gt": "a >= b; b > a",
+    "GtE": "a > b; b >= a",
+    "Lt": "a <= b; b < a",
+    "maximum": "a + b",
+    **dict.fromkeys(
+        ACTIVATIONS, "1 - a * a; a * (1 - a); " + "; ".join(f"{f}(a)" for f in ACTIVATIONS)
+    ),
+}
+"""Expressions that may be written in place of an operation or function of a and b."""
+OPERANDS = re.compile(r"\b[ab]\b")
+
+
+class Change(NamedTuple):
+    """A change of one statement of a function."""
+
+    module: str
+    function: str
+    old: str
+    new: str
+    effect: bool
+    """Whether it is no mistake, but makes all numbers that depend on the line different."""
+
+
+class Changes:
+    """All changes of some functions, and of the methods of some classes.
+
+    Parameters
+    ----------
+    places : tuple
+        Functions and classes.
+    made : tuple[Bug, ...]
+        Mistakes that the copy has in addition to each change.
+    port : callable, optional
+        As in :class:`Bug`.
+    """
+
+    def __init__(self, places: tuple[Any, ...], made: tuple[Bug, ...], port: Any = None) -> None:
+        self.all: list[Change] = []
+        self.places, self.port = places, port
+        before = texts(*made, kernels=True)  # a compiled kernel does not check its arrays
+        wanted = {place.__qualname__ for place in places}
+        names = dict.fromkeys(place.__module__ for place in places)
+        changed = {n: self._instrumented(n, before.get(n, source(n)), wanted) for n in names}
+        self.copy = Copy({**before, **changed})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # some changes make no sense
+            self.modules = [self.copy.module(name) for name in names]
+
+    def results(self, number: int, case: Any) -> dict[str, Any]:
+        """Return the results of a case with one change."""
+        for module in self.modules:
+            module.CHANGE[0] = number
+        return run(case, self.copy, self.port)
+
+    def lines(self) -> Iterator[range]:
+        """Yield for each line the numbers of its effect and its changes."""
+        starts = [number for number, change in enumerate(self.all) if change.effect]
+        return map(range, starts, [*starts[1:], len(self.all)])
+
+    def bug(self, number: int) -> Bug:
+        """Return a change as a mistake."""
+        change = self.all[number]
+        places = tuple(place for place in self.places if place.__module__ == change.module)
+        lines = [f"- {line}" for line in change.old.split("\n")]
+        said = f"the specification with one line of `{change.function}` changed"
+        text = "\n".join([*lines, f"+ {change.new}"])
+        return Bug("one-line", (), places, text, said, port=self.port)
+
+    def _instrumented(self, module: str, text: str, wanted: set[str]) -> str:
+        """Return the text of a module in which a number selects a change."""
+        lines = text.split("\n")
+        for function in reversed(list(_functions(ast.parse(text), wanted))):
+            known = _known(function)
+            for statement in reversed(list(_simple(function))):
+                first, last = statement.lineno - 1, statement.end_lineno or 0
+                old = lines[first:last]
+                indent = old[0][: len(old[0]) - len(old[0].lstrip())]
+                plain = "\n".join(line.removeprefix(indent).split("  #")[0] for line in old)
+                start = len(self.all)
+                names = {name for name, line in known.items() if line <= first}
+                for effect, new in _changed(statement, names):
+                    self.all.append(Change(module, function.name, plain, new, effect))
+                body = [f"{indent}if {start} <= CHANGE[0] < {len(self.all)}:", f"{indent}    pass"]
+                body += [
+                    f"{indent}    if CHANGE[0] == {n}: {self.all[n].new}"
+                    for n in range(start, len(self.all))
+                ]
+                lines[first:last] = [*body, f"{indent}else:", *("    " + line for line in old)]
+        return "\n".join([*lines, "CHANGE = [-1]", f"from {__name__} import more as MORE", ""])
+
+
+instrumented = lru_cache(maxsize=16)(Changes)
+"""The same changes, which are made once for all subjects."""
+
+
+def more(value: Any) -> Any:
+    """Return a value of the same kind with other numbers."""
+    if isinstance(value, tuple | list):
+        found = [more(each) for each in value]
+        return type(value)(*found) if hasattr(value, "_fields") else type(value)(found)
+    if isinstance(value, dict):
+        return {name: more(each) for name, each in value.items()}
+    if not isinstance(value, np.ndarray):
+        return value
+    number = value.dtype.type
+    return ~value if number is np.bool_ else value * number(1.03125) + number(0.03125)
+
+
+def _functions(tree: ast.Module, wanted: set[str]) -> Iterator[ast.FunctionDef]:
+    """Yield the wanted functions, and the methods of the wanted classes."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in wanted:
+            body = [node] if isinstance(node, ast.FunctionDef) else node.body
+            functions = [each for each in body if isinstance(each, ast.FunctionDef)]
+            yield from (each for each in functions if not each.name.startswith("__"))
+
+
+def _known(function: ast.FunctionDef) -> dict[str, int]:
+    """Return the names of the arguments and variables of a function, and their first lines."""
+    found = {arg.arg: function.lineno for arg in function.args.args}
+    names = [n for n in ast.walk(function) if isinstance(n, ast.Name)]
+    for node in sorted(names, key=lambda n: -n.lineno):
+        if isinstance(node.ctx, ast.Store):
+            found[node.id] = node.lineno
+    return {name: line for name, line in found.items() if name not in SIZES}
+
+
+def _simple(function: ast.FunctionDef) -> Iterator[Any]:
+    """Yield the statements of a function that compute, in their order."""
+    kinds = ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr
+    found = [n for n in ast.walk(function) if isinstance(n, kinds) and n.value is not None]
+    yield from sorted((n for n in found if n is not function.body[0]), key=lambda n: n.lineno)
+
+
+def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
+    """Yield for each part of a statement its effect, as True and text, and then its changes."""
+    if isinstance(statement, ast.Expr):
+        yield True, "pass"
+    whole = statement.value
+    for part in whole.elts if isinstance(whole, ast.Tuple) else [whole]:
+        holes = [_parsed(f"MORE({ast.unparse(part)})"), _parsed(f"0 * ({ast.unparse(part)})")]
+        for n, other in enumerate([*holes, *_variants(part, names)]):
+            if isinstance(whole, ast.Tuple):
+                new: Any = ast.Tuple([other if e is part else e for e in whole.elts], ast.Load())
+            else:
+                new = other
+            statement.value = new
+            yield n == 0 and not isinstance(statement, ast.Expr), ast.unparse(statement)
+            statement.value = whole
+
+
+def _variants(part: Any, names: set[str]) -> Iterator[Any]:
+    """Yield an expression with each small change."""
+    used = [n for n in ast.walk(part) if isinstance(n, ast.Name) and n.id in names]
+    for a, b in combinations(sorted({node.id for node in used}), 2):
+        if _alike(a, b):
+            before = [node.id for node in used]
+            for node in used:
+                node.id = {a: b, b: a}.get(node.id, node.id)
+            yield deepcopy(part)
+            for node, name in zip(used, before, strict=True):
+                node.id = name
+    yield from _others(part, names)
+    for parent in list(ast.walk(part)):
+        for field, child in list(ast.iter_fields(parent)):
+            children = child if isinstance(child, list) else [child]
+            for n, each in enumerate(children):
+                if isinstance(each, ast.expr) and field != "func":
+                    for other in _others(each, names):
+                        _put(parent, field, child, n, other)
+                        yield deepcopy(part)
+                    _put(parent, field, child, n, each)
+
+
+def _put(parent: Any, field: str, child: Any, n: int, other: Any) -> None:
+    if isinstance(child, list):
+        child[n] = other
+    else:
+        setattr(parent, field, other)
+
+
+def _others(node: Any, names: set[str]) -> Iterator[Any]:
+    """Yield expressions that may be written by mistake in place of one."""
+    match node:
+        case ast.BinOp(a, op, b) | ast.Compare(a, [op], [b]):
+            yield from _by_mistake(type(op).__name__, a, b)
+        case ast.Name(name, ast.Load()):
+            yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+        case ast.Call(ast.Attribute(value, "sum"), args, keywords):
+            yield ast.Call(ast.Attribute(value, "mean"), args, keywords)
+        case ast.Call(func, args) if args and ast.unparse(func) != "range":
+            yield from _calls(node)
+            yield from _by_mistake(ast.unparse(func), *args[:2])
+        case ast.UnaryOp(ast.USub(), operand):
+            yield operand
+        case ast.IfExp(_, body, other):
+            yield from (body, other)
+        case ast.Constant():
+            yield from map(ast.Constant, _constants(node.value))
+
+
+def _constants(value: Any) -> Iterator[Any]:
+    """Yield other numbers, other letters of gates, and other orders of axes."""
+    if type(value) in (int, float):
+        yield from (value + 1, value - 1)
+    elif isinstance(value, str) and len(value) == 1 and value in GATES:
+        yield from (other for other in GATES if other != value)
+    elif isinstance(value, str) and "->" in value:
+        for n in range(len(value) - 1):
+            if value[n : n + 2].isalpha():
+                yield value[:n] + value[n + 1] + value[n] + value[n + 2 :]
+
+
+def _calls(node: ast.Call) -> Iterator[ast.expr]:
+    """Yield the arguments of a call, and the call with one reversed or two in another order."""
+    func, args, keywords = node.func, node.args, node.keywords
+    for n, arg in enumerate(args):
+        if not isinstance(arg, ast.Constant | ast.Starred):
+            yield arg
+        if isinstance(arg, ast.Name | ast.Attribute):
+            turned = _parsed(f"{ast.unparse(arg)}[::-1]")
+            yield ast.Call(func, [*args[:n], turned, *args[n + 1 :]], keywords)
+    if len(args) > 1:
+        yield ast.Call(func, [*args[:-2], args[-1], args[-2]], keywords)
+
+
+def _by_mistake(operation: str, *operands: ast.expr) -> Iterator[ast.expr]:
+    """Yield the expressions that may be written in place of an operation."""
+    known = dict(zip("ab", [f"({ast.unparse(each)})" for each in operands], strict=False))
+    for text in BY_MISTAKE.get(operation, "").split("; "):
+        if text and not text.startswith(f"{operation}("):
+            yield _parsed(OPERANDS.sub(lambda found: known[found[0]], text))
+
+
+def _parsed(text: str) -> ast.expr:
+    return ast.parse(text, mode="eval").body
+
+
+def _alike(name: str, other: str) -> bool:
+    """Return whether two names have the same letter or the same prefix and suffix."""
+    a, b = AFFIXES.fullmatch(name), AFFIXES.fullmatch(other)
+    if a is None or b is None or name == other:
+        return False
+    return a[3] == b[3] or a.group(1, 2, 4) == b.group(1, 2, 4)

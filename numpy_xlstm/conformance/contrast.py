@@ -1,0 +1,276 @@
+"""Leads to a mistake that has no name: what differs between cases, tensors and entries."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from numpy_xlstm.conformance.bounds import distance, kind
+from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.flags import FLAGS
+from numpy_xlstm.conformance.subjects import part
+from numpy_xlstm.gradcheck.report import Places
+from numpy_xlstm.numerics import Array
+
+if TYPE_CHECKING:
+    from numpy_xlstm.conformance.case import Case
+
+MOST_NAMES = 60
+"""Number of characters for names of wrong tensors."""
+HALF = 2.0**29
+"""Quotient of the roundings of float32 and of float64."""
+TINY = 16 * float(np.finfo(np.float32).tiny)
+"""Error of a port in float32 for numbers near 0."""
+SEVEN_DIGITS = "float64 is right to seven digits only: something is computed in float32"
+SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
+STEP = 1e-20
+"""Step of a complex derivative."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """The wrong entries of a case.
+
+    Attributes
+    ----------
+    case, got : Case, Mapping[str, Any]
+        The case and the results of the port.
+    expected : Mapping[str, np.ndarray]
+        The results that were expected, of the specification with the mistakes found so far.
+    tensors : Mapping[str, np.ndarray]
+        For each wrong result, where it is wrong.
+    """
+
+    case: "Case"
+    got: Mapping[str, Any]
+    expected: Mapping[str, Array]
+    tensors: Mapping[str, Array]
+
+    @property
+    def situation(self) -> str:
+        """The id of the case without its subject."""
+        return self.case.id.removeprefix(f"{self.case.subject.name}.")
+
+    @property
+    def size(self) -> int:
+        """Number of entries of all results."""
+        return sum(array.size for array in self.case.expected.values())
+
+    @property
+    def forward(self) -> bool:
+        """Whether a result of the forward is wrong."""
+        return not all(map(is_gradient, self.tensors))
+
+    def without(self, names: Sequence[str]) -> "Wrong":
+        """Return the same without some tensors."""
+        return replace(self, tensors={n: a for n, a in self.tensors.items() if n not in names})
+
+    def overlap(self, other: "Wrong") -> tuple[float, float]:
+        """Return the share of the wrong entries that are wrong in another, too, and of both's.
+
+        If results of the forward are wrong, only these are counted.
+        """
+        both, own, all_ = 0, 0, 0
+        names = self.tensors.keys() | other.tensors.keys()
+        for name in [n for n in names if not (self.forward and is_gradient(n))]:
+            a, b = self.tensors.get(name, np.False_), other.tensors.get(name, np.False_)
+            both, own, all_ = both + (a & b).sum(), own + a.sum(), all_ + (a | b).sum()
+        return float(both / max(own, 1)), float(both / max(all_, 1))
+
+
+def leads(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
+    """Return leads to the reason of wrong results, as sentences."""
+    names = dict.fromkeys(name for each in wrong for name in each.tensors)
+    forward = [name for name in names if not is_gradient(name)]
+    of = listed(forward or [*names], MOST_NAMES)
+    are = "are" if len(forward or names) > 1 else "is"
+    said = (
+        f"{of} {are} wrong"
+        if forward
+        else f"the forward is right, and of the backward {of} {are} wrong"
+    )
+    simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
+    return [said, *pattern([each.case for each in wrong], passed), *at(simplest), *gauge(wrong)]
+
+
+def pattern(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]:
+    """Describe the cases that fail in contrast to those that pass."""
+    if not passed:
+        yield from shared_flags(failed, passed) if len(failed) > 1 else ()
+        return
+    passed = [case for case in passed if "no-step" not in case.flags]
+    those = {case.id for case in failed}
+    every = {case.id: traits(case) for case in [*failed, *passed]}
+    found: dict[str, set[str]] = {}
+    for name, values in every.items():
+        for value in values:
+            found.setdefault(value, set()).add(name)
+    all_have = {value: cases for value, cases in found.items() if those <= cases < every.keys()}
+    exact = [value for value, cases in all_have.items() if cases == those]
+    two = [
+        f"{a} and {b}" for a, b in combinations(all_have, 2) if all_have[a] & all_have[b] == those
+    ]
+    none = [value for value, cases in found.items() if not cases & those]
+    whole = sorted(none, key=lambda value: -len(found[value]))
+    if exact or two:
+        yield f"it fails wherever there is {(exact or two)[0]}, and nowhere else"
+    elif all_have:
+        narrow = min(all_have, key=lambda value: len(all_have[value]))
+        yield f"it fails only where there is {narrow}"
+    elif whole:
+        yield f"it passes wherever there is {whole[0]}"
+    yield from shared_flags(failed, passed)
+
+
+def shared_flags(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]:
+    """Yield the description of each flag that all failures share."""
+    flags = set.intersection(*(set(case.flags) for case in failed))
+    for flag in sorted(flags):
+        yield f"each of these cases has the flag {flag}: {FLAGS[flag].description}"
+
+
+def traits(case: "Case") -> list[str]:
+    """Return properties of a case as phrases."""
+    inputs, options, found = case.inputs, case.options, [f"the dtype {case.dtype}"]
+    if "dy" in inputs and inputs["dy"].ndim:
+        found.append("one row" if len(inputs["dy"]) == 1 else "more than one row")
+        found.append("an initial state" if part(inputs, "state") else "no initial state")
+        axes = case.pattern("y").split()
+        if "step" in axes:
+            steps = inputs["dy"].shape[axes.index("step")]
+            found.append({0: "no step", 1: "one step"}.get(steps, "more than one step"))
+    if "num_heads" in options:
+        found.append("one head" if options["num_heads"] == 1 else "more than one head")
+    found.append("padding" if "lengths" in inputs else "no padding")
+    found += [f"{n} = {value}" for n, value in options.items() if n not in SIZES]
+    found += [f"the flag {flag}" for flag in case.flags]
+    return found
+
+
+def at(wrong: Wrong) -> Iterator[str]:
+    """Describe the errors of the tensors of a case, first those of the forward."""
+    names = sorted(wrong.tensors, key=is_gradient)
+    only = "only " if len(names) < len(wrong.case.expected) else ""
+    parts = [f"{name} ({error(wrong, name)})" for name in names[:3]]
+    more = f" and {len(names) - 3} more" if names[3:] else ""
+    are = "are" if names[1:] else "is"
+    yield f"in {wrong.situation} {only}{', '.join(parts)}{more} {are} wrong"
+
+
+def error(wrong: Wrong, name: str) -> str:
+    """Describe how a result is wrong."""
+    got, expected, mask = wrong.got[name], wrong.expected[name], wrong.tensors[name]
+    where = Places(name, got.shape, wrong.case.pattern(name)).in_common(
+        [tuple(map(int, index)) for index in np.argwhere(mask)]
+    )
+    a, b = got[mask].astype(np.float64), expected[mask].astype(np.float64)
+    share = f"{mask.sum()} of {mask.size} entries{where}"
+    with np.errstate(all="ignore"):
+        factor = _constant(a / b) if len(a) > 1 else None
+    if not np.isfinite(a).all():
+        how = "not finite"
+    elif not a.any():
+        how = "0"
+    elif not b.any():
+        how = "not 0"
+    elif factor is not None:
+        how = f"{factor:.5g} times the expected numbers"
+    elif len(a) > 1 and np.allclose(np.sort(a), np.sort(b), rtol=1e-5):
+        how = "the expected numbers in another order"
+    else:
+        return share
+    return f"{share}: {how}"
+
+
+def _constant(ratios: Array) -> float | None:
+    """Return the number that the ratios of two results have in common, if it is not 1."""
+    mean = float(ratios.mean())
+    return mean if abs(mean - 1) > 1e-3 and np.ptp(ratios) < 1e-4 * abs(mean) else None
+
+
+def gauge(wrong: Sequence[Wrong]) -> Iterator[str]:
+    """Say whether a memory is right, but divided by another e^m."""
+    for each in wrong:
+        final, right = part(each.got, "final"), part(each.expected, "final")
+        names = [name for name in final if name in ("c", "C", "n")]
+        if "final.m" not in each.tensors or not names:
+            continue
+        with np.errstate(all="ignore"):
+            factor = np.exp(final["m"] - right["m"])
+            for name in names:
+                a, b = final[name], right[name]
+                grown = a * factor.reshape(factor.shape + (1,) * (a.ndim - factor.ndim))
+                if not np.allclose(grown, b, rtol=1e-4, atol=1e-6):
+                    return
+        said = " and ".join(f"{name}·e^m" for name in names)
+        yield f"{said} of the final state are right: the same memory, with another m"
+        return
+
+
+def fits(wrong: Wrong, made: tuple[Bug, ...]) -> dict[str, bool]:
+    """Return for each wrong gradient whether it is that of the forward with these mistakes.
+
+    The derivative of the forward in a random direction of an input, by a complex step, is the
+    product of the gradient with this direction.
+    """
+    case, rng = wrong.case, np.random.default_rng(0)
+    wide = {n: a.astype(complex) if a.dtype.kind == "f" else a for n, a in case.inputs.items()}
+    found = {}
+    for name in wrong.tensors:
+        of = name.replace("grads.", "params.").replace("dstate0", "state")
+        of = of if of in wide else name.removeprefix("d")
+        if of not in wide:
+            continue
+        along = rng.standard_normal(wide[of].shape) * np.isfinite(case.inputs[of])
+        inputs = wide | {of: wide[of] + 1j * STEP * along}
+        moved = SimpleNamespace(subject=case.subject, options=case.options, inputs=inputs)
+        out = results(moved, *made)
+        forward = {n: a.imag / STEP for n, a in out.items() if not is_gradient(n)}
+        if not {_cotangent(n) for n in forward} <= case.inputs.keys():
+            return {}  # such as clipping, whose results are no loss's
+        slope = sum((a * case.inputs[_cotangent(n)]).sum() for n, a in forward.items())
+        terms = wrong.got[name] * along
+        allowed = 4 * case.bounds[name] * np.abs(along) + 64 * np.finfo(case.dtype).eps * np.abs(
+            terms
+        )
+        found[name] = bool(out) and bool(abs(terms.sum() - slope) <= allowed.sum())
+    return found
+
+
+def _cotangent(name: str) -> str:
+    first, *rest = name.split(".")
+    return "dy" if name == "y" else ".".join(["dstate" if first == "final" else first, *rest])
+
+
+def comparable(got: Any, expected: Array) -> bool:
+    """Return whether a result of a port is an array of real numbers in the right shape."""
+    array = isinstance(got, np.ndarray) and got.dtype.kind == "f"
+    return array and got.shape == expected.shape
+
+
+def is_gradient(name: str) -> bool:
+    """Return whether a result is a gradient."""
+    return kind(name) != name or name == "dstate0"
+
+
+def seven_digits(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> bool:
+    """Return whether float32 passes and float64 mostly fails, with errors as small as in float32.
+
+    Near ties are ignored: in float32 they become ties.
+    """
+    right = [case.dtype for case in passed]
+    return (
+        "float32" in right
+        and all(each.case.dtype == "float64" for each in wrong)
+        and len(wrong) > right.count("float64")
+        and all(
+            not (distance(each.got[n], each.expected[n]) > HALF * each.case.bounds[n] + TINY).any()
+            for each in wrong
+            if "near-tie" not in each.case.flags
+            for n in each.tensors
+        )
+    )

@@ -1,0 +1,151 @@
+"""A mistake is named only if no case contradicts it, and every other report has a lead."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm import GRUCell, mLSTMCell, sLSTMCell
+from numpy_xlstm.cells.gates import pre_activations_backward
+from numpy_xlstm.conformance import Case, cases, verify
+from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.contrast import Wrong, error, fits
+from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
+from numpy_xlstm.conformance.subjects import Arrays
+
+
+def said(subject: str, cell: Any, change: str) -> str:
+    """Return the diagnosis of a port with an unlisted mistake."""
+    bug = Bug("mine", (), (cell,), change, "")
+    report = verify(cases(subject, "float64"), lambda case: results(case, bug))
+    assert not report.passed
+    return "\n".join(report.diagnosis)
+
+
+def test_a_change_of_one_line_is_shown() -> None:
+    text = said("gru.step", GRUCell, "dn_pre = dh * z * tanh_slope(n_pre)")
+    assert "with one line of `backward` changed" in text
+    assert text.endswith(
+        "- dn_pre = dh * u * tanh_slope(n_pre)\n    + dn_pre = dh * z * tanh_slope(n_pre)"
+    )
+
+
+def test_a_known_mistake_in_the_forward_alone_is_named() -> None:
+    text = said("gru.step", GRUCell, "- h = u * n + z * h_prev\n+ h = z * n + u * h_prev")
+    assert ", in the forward (update-gate-reversed)" in text
+
+
+def test_a_mistake_that_a_case_contradicts_is_not_named() -> None:
+    """Mistakes of eps are known, but none that limits it."""
+    text = said(
+        "mlstm.step",
+        mLSTMCell,
+        """
+        - den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps
+        + den = maximum(modulus(qn), np.exp(-clip(m))) + min(self.eps, 0.5)
+        """,
+    )
+    assert "no known mistake gives these numbers" in text
+    assert "it fails wherever there is eps = 0.75, and nowhere else" in text
+    assert "each of these cases has the flag eps: eps is 0, or so large" in text
+    assert "        den = maximum(modulus(qn), np.exp(-clip(m))) + self.eps" in text
+
+
+def test_what_a_mistake_does_not_explain_is_said() -> None:
+    def port(case: Case) -> Arrays:
+        found = results(case, averaged)
+        rows = len(case.inputs["x"])
+        return found | {"grads.R": found["grads.R"] * (1.5 if rows == 1 else 1)}
+
+    averaged = Bug("", (), (pre_activations_backward,), "db = dg.mean(axis=0)", "")
+    chosen = cases("lstm.step", "float64")
+    text = "\n".join(verify(chosen, port).diagnosis)
+    assert f"this explains {len(chosen) - 1} of {len(chosen)} failed cases; not one-row" in text
+    assert "; grads.R remains" in text
+    assert "it fails wherever there is one row, and nowhere else" in text
+    assert "grads.R (144 of 144 entries: 1.5 times the expected numbers) is wrong" in text
+
+
+def test_the_gradients_of_another_forward_are_recognised() -> None:
+    """A port by automatic differentiation has the right backward of a wrong forward."""
+    text = said(
+        "slstm.step",
+        sLSTMCell,
+        """
+        c = f * c_prev - i * z
+        di = dn - dc * z
+        dz_pre = -dc * i * tanh_slope(z_pre)
+        """,
+    )
+    assert "no known mistake" not in text
+    assert "remain" not in text
+
+
+def test_the_same_memory_in_another_gauge_is_recognised() -> None:
+    def port(case: Case) -> Arrays:
+        found = dict(case.results())
+        found["final.m"] = found["final.m"] + 1
+        for name in ("final.c", "final.n"):
+            found[name] = found[name] * np.exp(-1)
+        return found
+
+    text = "\n".join(verify(cases("slstm.step", "float64"), port).diagnosis)
+    assert "c·e^m and n·e^m of the final state are right: the same memory, with another m" in text
+
+
+def test_a_result_that_is_not_computed_is_no_known_mistake() -> None:
+    def port(case: Case) -> Arrays:
+        return {**case.results(), "dx": np.full_like(case.expected["dx"], np.nan)}
+
+    failed = [(case, port(case)) for case in cases("gru.step", "float64")]
+    assert Diagnosis().findings(failed) == []
+
+
+def halved_with_noise(case: Case) -> Arrays:
+    """A port whose numbers no change of a line gives."""
+    rng = np.random.default_rng(0)
+    return {n: a * (0.5 + 0.1 * rng.random(a.shape)) for n, a in case.expected.items()}
+
+
+def test_lines_are_changed_within_a_budget() -> None:
+    chosen = cases("gru.step", "float64")
+    diagnosis = Diagnosis()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
+        diagnosis.findings([(case, halved_with_noise(case)) for case in chosen])
+    assert diagnosis.left == 0
+
+
+def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:
+    change = "- h = u * n + z * h_prev\n+ h = u * n + u * h_prev"
+    bug, diagnosis = Bug("mine", (), (GRUCell,), change, ""), Diagnosis()
+    chosen = [cases(f"gru.{name}", "float64")[0] for name in ("step", "sequence")]
+    first, second = diagnosis.by_subject([(case, results(case, bug)) for case in chosen])
+    assert first.made == second.made != ()
+    assert {key[1:] for key in diagnosis.known if key[0] == chosen[1].id} == {(), first.made}
+
+
+def test_a_report_without_the_source_has_leads(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_source(*_: Any) -> None:
+        raise ValueError("expected the source; got none")
+
+    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.instrumented", without_source)
+    (line,) = diagnose([(c, halved_with_noise(c)) for c in cases("gru.step", "float64")])
+    assert "no known mistake gives these numbers" in line
+    assert "y, final.h are wrong" in line
+
+
+@pytest.mark.parametrize(("factor", "right"), [(1, True), (1.001, False)])
+def test_the_gradient_of_a_state_that_is_one_array_is_checked(factor: float, right: bool) -> None:
+    case = cases("layer.causal-conv1d", "float64")[0]
+    got = dict(case.expected) | {"dstate0": factor * case.expected["dstate0"]}
+    wrong = Wrong(case, got, case.expected, {"dstate0": np.ones(got["dstate0"].shape, bool)})
+    assert fits(wrong, ()) == {"dstate0": right}
+
+
+def test_numbers_that_overflow_are_described_without_a_warning() -> None:
+    case = cases("gru.step", "float64")[0]
+    tiny = {n: np.full_like(a, 5e-324) for n, a in case.expected.items()}
+    got = {n: np.where(np.arange(a.size).reshape(a.shape) % 2, 1e308, 1.0) for n, a in tiny.items()}
+    wrong = Wrong(case, got, tiny, {"y": np.ones(got["y"].shape, bool)})
+    assert error(wrong, "y").endswith("18 of 18 entries")
