@@ -261,22 +261,9 @@ class Search:
         return made
 
     def _halves(self) -> list[Bug]:
-        """Return known mistakes of the forward alone, or of the backward alone, that are likely.
-
-        Those of the forward give the numbers of the forward in the first case.
-        """
-        case, got = first = self.failed[0]
-        forward = self._wrong(first, ()).forward
-        found = []
-        for bug in self.bugs:
-            now, allowed = self.numbers((bug,), case)
-            names = [n for n in case.expected if not is_gradient(n)]
-            right = all(n in allowed and same(got.get(n), now[n], allowed[n]) for n in names)
-            if right or not forward:
-                found += [
-                    half for part, half in halves(bug).items() if (part == "forward") == forward
-                ]
-        return found
+        """Return the known mistakes in the forward alone, or if it is right, in the backward."""
+        part = "forward" if self._wrong(self.failed[0], ()).forward else "backward"
+        return [half for bug in self.bugs for name, half in halves(bug).items() if name == part]
 
     def _grown(self, made: Made, candidates: list[Bug]) -> Made:
         """Add mistakes as long as they explain more results."""

@@ -30,6 +30,11 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
     callable
         Port for :func:`verify`.
 
+    Raises
+    ------
+    TypeError
+        In the port, if ``make`` returns neither a layer nor a pair of functions.
+
     Examples
     --------
     >>> from numpy_xlstm import conformance, sLSTM
