@@ -39,7 +39,8 @@ after the steps of the experiment, or after --minutes. Results are accuracies, r
 guess has 0, squared errors, or bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
-After any interruption, --resume continues from there, and the result is the same."""
+After any interruption, --resume continues from there; without a time limit, the result is the
+same."""
 
 EPILOG = """\
 With the extra mpi, "mpiexec -n 2 numpy-xlstm experiment ..." splits each batch between two

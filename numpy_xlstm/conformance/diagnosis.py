@@ -21,6 +21,7 @@ from numpy_xlstm.conformance.bugs.bug import edits, halves
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import (
+    MOST_NAMES,
     SEVEN_DIGITS,
     Wrong,
     comparable,
@@ -58,8 +59,6 @@ SHAKES = 4
 """Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
 RULES = {"tie", "near-tie", "kink"}
 """Flags of cases whose inputs must not be perturbed."""
-MOST_NAMES = 60
-"""Number of characters for the names of cases that a mistake does not explain."""
 
 Checked = tuple["Case", Mapping[str, Any]]
 """Case and results of a port."""
@@ -235,11 +234,12 @@ class Search:
         if self._open(made):
             made = self._of_these(made, [*self.bugs, *self._halves()])
         for start in dict.fromkeys((made, self.likely)):
-            lines, then = self.lines, self._with_changes(start) if self._open(made) else made
-            if start == made or (len(then) > len(made) and then == self._uncontradicted(then)):
-                made = then
-            else:
-                self.lines = lines
+            if self._open(made) and self._open(start):
+                lines, then = self.lines, self._with_changes(start)
+                if then == self._uncontradicted(then) and self._number(then) > self._number(made):
+                    made = then
+                elif start != made:
+                    self.lines = lines
         gave = [
             each[1][name]
             for each in self.failed
@@ -250,12 +250,12 @@ class Search:
 
     def _of_these(self, made: Made, candidates: list[Bug]) -> Made:
         """Return the mistakes that explain the most and that no case contradicts."""
-        explained = len(self._explained(made, self.evidence))
         for bug in self._best((), candidates)[:STARTS]:
-            self.likely = self.likely or self._grown((bug,), candidates)
-            then = self._uncontradicted(self._grown((bug,), candidates))
-            if len(self._explained(then, self.evidence)) > explained:
-                made, explained = then, len(self._explained(then, self.evidence))
+            grown = self._grown((bug,), candidates)
+            self.likely = self.likely or grown
+            then = self._uncontradicted(grown)
+            if self._number(then) > self._number(made):
+                made = then
             if not self._open(made):
                 break
         return made
@@ -359,6 +359,7 @@ class Search:
                 continue
             lines = self._lines(two, made, changes)
             self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
+            self.lines = self.lines[:LINES]
             for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
                 if self.diagnosis.left <= 0:
                     return made
@@ -447,6 +448,10 @@ class Search:
         there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
         now, _ = self.numbers(made, case)
         return (there - now.keys()) | self._off(made, each).keys()
+
+    def _number(self, made: Made) -> int:
+        """Return the number of results that these mistakes explain."""
+        return len(self._explained(made, self.evidence))
 
     def _explained(self, made: Made, evidence: Iterable[Checked]) -> set[tuple[str, str]]:
         """Return case and name of each result that the specification with these mistakes gives."""

@@ -93,8 +93,8 @@ class Report:
         there = [(v.case, v.results) for v in self.verdicts if v.results and not v.passed]
         try:
             return diagnose(there, [v.case for v in self.verdicts if v.results and v.passed])
-        except Exception as error:  # if the vectors are not those of their cases
-            return [f"no diagnosis: expected the inputs of these cases; got {error!r}"]
+        except Exception as error:  # such as the vectors of other cases
+            return [f"no diagnosis: the search for mistakes failed with {error!r}"]
 
     def lines(self, *, verbose: bool = False) -> Iterator[str]:
         """Yield the table of failed rows, or of all rows; then counts and the diagnosis.

@@ -20,6 +20,8 @@ from numpy_xlstm import (
     sLSTM,
     xLSTMLarge,
 )
+from numpy_xlstm.checkpoints.onnx import to_onnx
+from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves, tree_map
 from tests.checkpoints.onnx_run import Session, inputs, models
@@ -117,6 +119,14 @@ def test_zeros_are_the_empty_state_of_slstm() -> None:
     assert far(Session(layer)(x, zeros), layer(x)) < 1e-12
 
 
+def test_a_closed_output_gate_of_slstm_keeps_its_digits() -> None:
+    layer = fill(sLSTM(2, 4, 2, dtype=np.float32), np.random.default_rng(0))
+    layer.params["b"][-4:] -= 18
+    x = np.ones((1, 3, 2), np.float32)
+    found, expected = Session(layer)(x, layer.init_state(1))[0], layer(x)[0]
+    assert abs(found / expected - 1).max() < 1e-4
+
+
 def test_a_memory_without_keys_keeps_its_stabiliser() -> None:
     """Its C and n are 0, but it is not the empty state, whose m would be −inf."""
     layer = fill(mLSTM(2, 4, 2), np.random.default_rng(0))
@@ -192,3 +202,10 @@ def test_narrow_parameters_are_computed_in_float32() -> None:
     rounded = model.with_params({n: a.astype("f2").astype("f4") for n, a in model.params.items()})
     found = Session(model, dtype="float16")(tokens, model.init_state(2))
     assert far(found, rounded(tokens)) < 1e-5
+
+
+def test_a_parameter_beyond_float16_is_refused() -> None:
+    layer = fill(sLSTM(2, 4, 2), np.random.default_rng(0))
+    layer.params["W"][0, 0] = 1e6
+    with pytest.raises(CheckpointError, match="W: expected numbers that float16 holds; got ±1e"):
+        to_onnx(layer, dtype="float16")

@@ -8,7 +8,9 @@ import pytest
 from numpy_xlstm import GRUCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
 from numpy_xlstm.conformance import Case, cases, verify
-from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.bugs import BUGS, Bug, results
+from numpy_xlstm.conformance.bugs.bug import halves
+from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Wrong, error, fits
 from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
 from numpy_xlstm.conformance.subjects import Arrays
@@ -149,3 +151,42 @@ def test_numbers_that_overflow_are_described_without_a_warning() -> None:
     got = {n: np.where(np.arange(a.size).reshape(a.shape) % 2, 1e308, 1.0) for n, a in tiny.items()}
     wrong = Wrong(case, got, tiny, {"y": np.ones(got["y"].shape, bool)})
     assert error(wrong, "y").endswith("18 of 18 entries")
+
+
+@pytest.mark.parametrize("flag", ["padding", "one-head"])
+def test_a_mistake_that_a_passed_case_contradicts_leaves_a_report(flag: str) -> None:
+    """A port may have a mistake everywhere but in some cases."""
+    clamped = next(bug for bug in BUGS if bug.name == "normaliser-clamped")
+
+    def port(case: Case) -> Arrays:
+        return case.results() if flag in case.flags else results(case, clamped)
+
+    (line,) = verify(cases("slstm.sequence", "float64"), port).diagnosis
+    assert "no known mistake gives these numbers" in line
+    assert f"it passes wherever there is the flag {flag}" in line or "it fails" in line
+
+
+def test_a_memory_in_another_layout_leaves_a_report() -> None:
+    def port(case: Case) -> Arrays:
+        found = dict(case.results())
+        return found | {"final.m": found["final.m"] + 1, "final.C": found["final.C"].mT}
+
+    (line,) = verify(cases("mlstm.step", "float64"), port).diagnosis
+    assert "final.m" in line
+    assert "the same memory" not in line
+
+
+def test_small_numbers_are_not_taken_for_others_in_another_order() -> None:
+    case, rng = cases("gru.step", "float64")[0], np.random.default_rng(0)
+    tiny, got = ({n: 1e-10 * rng.random(a.shape) for n, a in case.expected.items()} for _ in "ab")
+    wrong = Wrong(case, got, tiny, {"y": np.ones(got["y"].shape, bool)})
+    assert error(wrong, "y").endswith("18 of 18 entries")
+
+
+def test_a_line_that_a_mistake_has_changed_is_not_changed_again() -> None:
+    clamped = next(bug for bug in BUGS if bug.name == "normaliser-clamped")
+    changes = Changes((sLSTMCell,), (clamped,))
+    assert changes.all
+    for number in range(len(changes.all)):
+        halves(changes.bug(number))
+    assert not [change for change in changes.all if "np.maximum(f * n_prev" in change.old]

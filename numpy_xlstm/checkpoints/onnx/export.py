@@ -13,7 +13,7 @@ from numpy_xlstm.checkpoints.files import as_json
 from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.model import COMPUTED_IN, NPZ, metadata_of
 from numpy_xlstm.checkpoints.onnx_file import NUMBERS, checked_text, data_path
-from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS, numpy_dtype
+from numpy_xlstm.checkpoints.safetensors import CHECKSUM, FLOATS, narrowed, numpy_dtype
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
@@ -61,7 +61,9 @@ def to_onnx(
     Raises
     ------
     CheckpointError, NonFiniteError
-        If a part of the model has no graph, or a parameter is not finite.
+        If a part of the model has no graph, or a parameter is not finite, also in ``dtype``.
+    OptionError
+        If ``dtype`` is unknown.
     MissingExtraError
         If the package ``onnx`` is not installed.
 
@@ -118,7 +120,7 @@ def _described(
     tensors, kept = [], []
     for name, array in model.params.items():
         check_array(name, array, array.shape)
-        kept.append(np.ascontiguousarray(array.astype(numpy_dtype(stored), copy=False)))
+        kept.append(np.ascontiguousarray(narrowed(name, array, numpy_dtype(stored))))
         tensors.append(TensorProto(name=name, data_type=NUMBERS[stored], dims=array.shape))
     described = checked_text(metadata.get(HEADER_KEY, ""), tensors)
     crcs = [

@@ -78,7 +78,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
         shape = g("Concat", g("Shape", given, end=2), [model.out_features], axis=0)
         return [g("Expand", 0.0, shape), *shapes]
 
-    def several(g: Graph) -> list[Name]:
+    def none_or_several(g: Graph) -> list[Name]:
         return g.branch(g("Equal", T, [0]), none, steps)
 
     if step:
@@ -86,9 +86,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
     else:
         axis = order.index("time")
         T = g.length = g("Shape", given, start=axis, end=axis + 1)
-        found = g.branch(
-            g("Equal", T, [1]), one, lambda g: g.branch(g("Equal", T, [0]), none, steps)
-        )
+        found = g.branch(g("Equal", T, [1]), one, none_or_several)
     g.rename(found, [each.name for each in outputs])
     graph = helper.make_graph(g.nodes, type(model).__name__, inputs, outputs, g.initializers())
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]

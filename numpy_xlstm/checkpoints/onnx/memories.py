@@ -60,7 +60,7 @@ def slstm_step(
     i, f = g("Exp", g("Sub", i, m)), g("Exp", g("Sub", A, m))
     c = g("Add", g("Mul", f, c), g("Mul", i, g("Tanh", z)))
     n = g("Add", g("Mul", f, n), i)
-    return [g("Mul", g("Sigmoid", o), g("Div", c, n)), c, n, m]
+    return [g("Mul", sigmoid(g, o), g("Div", c, n)), c, n, m]
 
 
 def slstm(g: Graph, pre: Name, R: Name, state: Any, NH: int, forget_gate: str) -> Result:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from functools import lru_cache
 from itertools import combinations
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +26,8 @@ import numpy as np
 from numpy_xlstm.conformance.bugs.bug import Bug, run, texts
 from numpy_xlstm.conformance.bugs.copies import Copy, source
 
-SIZES = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
-"""Names of no array."""
+NOT_ARRAYS = ("self", "B", "T", "H", "NH", "DH", "DK", "DV", "D", "L", "g", "t")
+"""Names that are not arrays."""
 AFFIXES = re.compile(r"(d?)(log_)?([A-Za-z]{1,2}?)(_pre|_prev|_next|_bar|_tilde)?")
 ACTIVATIONS = ("np.tanh", "sigmoid", "np.exp", "tanh_slope", "sigmoid_slope")
 GATES = "qkvifzo"
@@ -86,9 +87,10 @@ class Changes:
 
     def results(self, number: int, case: Any) -> dict[str, Any]:
         """Return the results of a case with one change."""
-        for module in self.modules:
-            module.CHANGE[0] = number
-        return run(case, self.copy, self.port)
+        with _changing:
+            for module in self.modules:
+                module.CHANGE[0] = number
+            return run(case, self.copy, self.port)
 
     def lines(self) -> Iterator[range]:
         """Yield for each line the numbers of its effect and its changes."""
@@ -106,12 +108,14 @@ class Changes:
 
     def _instrumented(self, module: str, text: str, wanted: set[str]) -> str:
         """Return the text of a module in which a number selects a change."""
-        lines = text.split("\n")
+        lines, specification = text.split("\n"), source(module)
         for function in reversed(list(_functions(ast.parse(text), wanted))):
             known = _known(function)
             for statement in reversed(list(_simple(function))):
                 first, last = statement.lineno - 1, statement.end_lineno or 0
                 old = lines[first:last]
+                if "\n".join(old) not in specification:
+                    continue  # a mistake has changed it already
                 indent = old[0][: len(old[0]) - len(old[0].lstrip())]
                 plain = "\n".join(line.removeprefix(indent).split("  #")[0] for line in old)
                 start = len(self.all)
@@ -129,6 +133,8 @@ class Changes:
 
 instrumented = lru_cache(maxsize=16)(Changes)
 """The same changes, which are made once for all subjects."""
+
+_changing = Lock()
 
 
 def more(value: Any) -> Any:
@@ -160,7 +166,7 @@ def _known(function: ast.FunctionDef) -> dict[str, int]:
     for node in sorted(names, key=lambda n: -n.lineno):
         if isinstance(node.ctx, ast.Store):
             found[node.id] = node.lineno
-    return {name: line for name, line in found.items() if name not in SIZES}
+    return {name: line for name, line in found.items() if name not in NOT_ARRAYS}
 
 
 def _simple(function: ast.FunctionDef) -> Iterator[Any]:

@@ -4,11 +4,10 @@ Mistakes of these forms are changes of the kernel, because the specification goe
 """
 
 from typing import Any
-from unittest.mock import patch
 
 from numpy_xlstm.cells.mlstm import mLSTMState
 from numpy_xlstm.conformance.subjects import Arrays, Options, part
-from numpy_xlstm.kernels.mlstm import chunkwise, shared
+from numpy_xlstm.kernels.mlstm import chunkwise
 from numpy_xlstm.trees import leaves
 
 SUBJECTS = ("mlstm.chunkwise", "mlstmsig.chunkwise", "mlstm.parallel", "mlstmsig.parallel")
@@ -16,7 +15,7 @@ OPTIONS = "chunk_size", "eps", "forget_gate", "input_gate"
 
 
 def run_kernel(options: Options, inputs: Arrays) -> Arrays:
-    """Return the results of the kernel, run by NumPy without compilation.
+    """Return the results of the kernel.
 
     Without a chunk size, all steps are one chunk.
     """
@@ -25,9 +24,8 @@ def run_kernel(options: Options, inputs: Arrays) -> Arrays:
     q, k, v, i, f = (inputs[name] for name in "qkvif")
     known.setdefault("chunk_size", max(1, q.shape[2]))
     lengths = inputs.get("lengths")
-    with patch.object(shared, "compiled", return_value=False):
-        h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
-        *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
+    h, final, cache = chunkwise.mlstm_chunkwise(q, k, v, i, f, state, lengths=lengths, **known)
+    *found, dstate0 = chunkwise.mlstm_chunkwise_backward(inputs["dy"], cache, dstate)
     gradients = dict(zip(("dq", "dk", "dv", "di", "df"), found, strict=True))
     return {"y": h, **dict(leaves("final", final)), **gradients, **dict(leaves("dstate0", dstate0))}
 
