@@ -31,47 +31,37 @@ class Task(NamedTuple):
         Accuracy per symbol of a uniform guess, or the least mean squared error of a constant.
     about : str
         The answer.
-    source : str
-        The definition's source.
     """
 
     sample: Callable[..., Batch]
     vocabulary: int | None
     chance: float
     about: str
-    source: str
 
-
-_XLSTM = "Beck et al. 2024, arXiv 2405.04517"
-_NXAI = f"{_XLSTM}, and its repository"
-_CHOMSKY = "Delétang et al. 2023, arXiv 2207.02098"
-_ZOOLOGY = "Arora et al. 2023, arXiv 2312.04927"
 
 TASKS = {
-    "parity": Task(languages.parity, 3, 1 / 2, "the parity of bits", _NXAI),
-    "even-pairs": Task(languages.even_pairs, 3, 1 / 2, "the parity of changes of bits", _NXAI),
-    "cycle-navigation": Task(languages.cycle_navigation, 9, 1 / 5, "the place after moves", _NXAI),
+    "parity": Task(languages.parity, 3, 1 / 2, "the parity of bits"),
+    "even-pairs": Task(languages.even_pairs, 3, 1 / 2, "the parity of changes of bits"),
+    "cycle-navigation": Task(languages.cycle_navigation, 9, 1 / 5, "the place after moves"),
     "modular-arithmetic": Task(
-        arithmetic.modular_arithmetic, 10, 1 / 5, "the value of an expression", _NXAI
+        arithmetic.modular_arithmetic, 10, 1 / 5, "the value of an expression"
     ),
     "modular-arithmetic-brackets": Task(
-        arithmetic.modular_arithmetic_brackets, 12, 1 / 5, "the same with brackets", _CHOMSKY
+        arithmetic.modular_arithmetic_brackets, 12, 1 / 5, "the same with brackets"
     ),
-    "solve-equation": Task(arithmetic.solve_equation, 14, 1 / 5, "an unknown digit", _CHOMSKY),
-    "majority": Task(languages.majority, 64, 1 / 63, "the most frequent symbol", _XLSTM),
-    "majority-count": Task(languages.majority_count, 64, 1 / 63, "how often it occurs", _XLSTM),
-    "bucket-sort": Task(languages.bucket_sort, 11, 1 / 10, "the symbols in order", _CHOMSKY),
-    "missing-duplicate": Task(languages.missing_duplicate, 11, 1 / 9, "a missing symbol", _CHOMSKY),
-    "odds-first": Task(languages.odds_first, 12, 1 / 10, "odd places, then even ones", _CHOMSKY),
-    "repetition": Task(languages.repetition, 12, 1 / 10, "the string again", _XLSTM),
-    "reverse-string": Task(languages.reverse_string, 12, 1 / 10, "the string backwards", _CHOMSKY),
-    "stack-manipulation": Task(
-        languages.stack_manipulation, 11, 1 / 4, "a stack after operations", _CHOMSKY
-    ),
-    "set": Task(languages.ordered_set, 128, 1 / 126, "the different symbols", _XLSTM),
-    "recall": Task(memory.recall, 64, 1 / 32, "the values of keys read before", _ZOOLOGY),
+    "solve-equation": Task(arithmetic.solve_equation, 14, 1 / 5, "an unknown digit"),
+    "majority": Task(languages.majority, 64, 1 / 63, "the most frequent symbol"),
+    "majority-count": Task(languages.majority_count, 64, 1 / 63, "how often it occurs"),
+    "bucket-sort": Task(languages.bucket_sort, 11, 1 / 10, "the symbols in order"),
+    "missing-duplicate": Task(languages.missing_duplicate, 11, 1 / 9, "a missing symbol"),
+    "odds-first": Task(languages.odds_first, 12, 1 / 10, "odd places, then even ones"),
+    "repetition": Task(languages.repetition, 12, 1 / 10, "the string again"),
+    "reverse-string": Task(languages.reverse_string, 12, 1 / 10, "the string backwards"),
+    "stack-manipulation": Task(languages.stack_manipulation, 11, 1 / 4, "a stack after operations"),
+    "set": Task(languages.ordered_set, 128, 1 / 126, "the different symbols"),
+    "recall": Task(memory.recall, 64, 1 / 32, "the values of keys read before"),
     "nearest-neighbour": Task(
-        memory.nearest_neighbour, None, 1 / 12, "the value of the nearest point", _XLSTM
+        memory.nearest_neighbour, None, 1 / 12, "the value of the nearest point"
     ),
 }
 """All tasks by name."""
