@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import pairwise
@@ -181,9 +182,10 @@ def generator_or_new(rng: Any) -> np.random.Generator:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a real number of Python or NumPy, and not a bool."""
-    kinds = int | float | np.integer | np.floating
-    return isinstance(value, kinds) and not isinstance(value, bool)
+    """Return whether a value is a real number in the range of float64, and not a bool."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float | np.integer | np.floating)
 
 
 def is_whole(value: Any) -> bool:

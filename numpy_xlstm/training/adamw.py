@@ -347,7 +347,8 @@ def _checked_options(
 
 
 def _in_range(name: str, value: float, below: float) -> float:
-    if not is_number(value) or not 0 <= value < below:
+    plain = value.item() if isinstance(value, np.generic) else value  # 3e38 overflows in float16
+    if not is_number(value) or not 0 <= plain < below:
         raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
     return float(value)
 
