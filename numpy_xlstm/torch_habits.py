@@ -56,7 +56,7 @@ SENTENCES = {
     "Sequential": "call one layer after the other, or write stack_layers for recurrent layers",
     "Conv1d": "write CausalConv1d",
 }
-"""What to write instead of each name."""
+"""Names of PyTorch, and the advice of the error for each."""
 
 
 def explained(message: object, name: str) -> str:

@@ -17,7 +17,7 @@ class Experiment(NamedTuple):
     """A task with lengths and a recipe, which is the same for all models."""
 
     shows: str
-    """What the experiment shows, or asks for."""
+    """The claim that the experiment supports, or the answer that a task asks for."""
     sample: Callable[..., Batch]
     """The task: ``sample(rng, batch, length)``."""
     vocabulary: int | None

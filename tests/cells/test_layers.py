@@ -7,7 +7,9 @@ import pytest
 
 from numpy_xlstm import (
     LSTM,
+    ElmanCell,
     LSTMState,
+    SequenceLayer,
     gate_rows,
     gradcheck,
     mlstm_recurrent,
@@ -159,9 +161,13 @@ def test_an_explicit_zero_state_is_empty_however_small_the_input_gate(
 
 @pytest.mark.parametrize("bias", [5.0, 15.0, 25.0, 36.0, 100.0])
 @pytest.mark.parametrize("gate", "ifzo")
-def test_gradients_of_saturated_gates_keep_their_digits(gate: str, bias: float) -> None:
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_gradients_of_saturated_gates_keep_their_digits(
+    gate: str, bias: float, unrolled: bool
+) -> None:
     """σ′ and tanh′ of large arguments are tiny, not 0: each gradient has a small relative error."""
     lstm = LSTMSequence(1, 1, rng=np.random.default_rng(0))
+    lstm.unrolled = unrolled
     gate_rows(lstm.params["b"], gate)[...] = bias
     report = gradcheck(lstm, np.array([[[0.3]]]), rng=0, methods=["complex"])
     assert report.passed, str(report)
@@ -174,6 +180,19 @@ def test_gradients_of_saturated_gates_keep_their_digits(gate: str, bias: float) 
     expected = (moved * np.array([[[1.0], [-2.0]]])).sum().imag / 1e-200
     assert expected != 0
     assert abs(grads["b"][row] - expected) <= 1e-12 * abs(expected)
+
+
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_the_slope_of_the_relu_is_0_at_0(unrolled: bool) -> None:
+    """As in PyTorch. Without a bias, x = 0 gives pre-activations of exactly 0."""
+    layer = SequenceLayer(ElmanCell(2, 3, nonlinearity="relu", rng=np.random.default_rng(0)))
+    layer.unrolled = unrolled
+    layer.params["b"][...] = 0
+    y, _, cache = layer.forward(np.zeros((2, 3, 2)))
+    dx, _, grads = layer.backward(np.random.default_rng(1).standard_normal(y.shape), cache)
+    assert not y.any()
+    assert not dx.any()
+    assert not grads["b"].any()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
