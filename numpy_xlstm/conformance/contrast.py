@@ -25,7 +25,10 @@ IN_FLOAT32 = 2.0**29
 """Quotient of the roundings of float32 and of float64."""
 TINY = 16 * float(np.finfo(np.float32).tiny)
 """Error of a port in float32 for numbers near 0."""
-SEVEN_DIGITS = "float64 is right to seven digits only: something is computed in float32"
+SEVEN_DIGITS = (
+    "float64 is right to seven digits only: something is computed in float32, or a small constant, "
+    "such as an eps of 1e-6, is added"
+)
 SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 STEP = 1e-20
 """Step of a complex derivative."""
@@ -68,6 +71,15 @@ class Wrong:
     def without(self, names: Sequence[str]) -> "Wrong":
         """Return the same without some tensors."""
         return replace(self, tensors={n: a for n, a in self.tensors.items() if n not in names})
+
+    @property
+    def sources(self) -> list[str]:
+        """Wrong results of the forward, or if it is right, of the backward."""
+        return [name for name in self.tensors if self.forward != is_gradient(name)]
+
+    def only(self, name: str) -> "Wrong":
+        """Return the same with one tensor."""
+        return replace(self, tensors={name: self.tensors[name]})
 
     def overlap(self, other: "Wrong") -> tuple[float, float]:
         """Return the share of the wrong entries that are wrong in another, too, and of both's.

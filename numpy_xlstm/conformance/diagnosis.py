@@ -7,7 +7,8 @@ mistake is named only if no case contradicts it: wherever it changes a result, t
 changed number. What remains is described by :mod:`numpy_xlstm.conformance.contrast`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from types import SimpleNamespace
@@ -43,10 +44,10 @@ MOST = 6
 """Largest number of mistakes found in one subject."""
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
-MOST_LINES = 60
+MOST_LINES = 10
 """Largest number of lines whose changes are tried."""
 RUNS = 1000
-"""Largest number of runs of a changed line in a report."""
+"""Largest number of runs of a changed line in a report, and of known mistakes."""
 LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
 ROUNDINGS = 64
@@ -57,6 +58,7 @@ CLOSER = 1.25
 """Least quotient of the errors of two mistakes of which the closer is preferred."""
 SHAKES = 4
 """Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
+NOT_SEARCHED = "not searched for known mistakes; first correct the others, and run again"
 RULES = {"tie", "near-tie", "kink"}
 """Flags of cases whose inputs must not be perturbed."""
 
@@ -101,10 +103,13 @@ class Diagnosis:
     """Search for mistakes, with a cache of the results of each mistake in each case."""
 
     known: dict[tuple[Any, ...], Numbers] = field(default_factory=dict)
+    changed: dict[tuple[str, Changes, int], dict[str, Any]] = field(default_factory=dict)
     found: list[Bug] = field(default_factory=list)
     """Mistakes found in previous subjects of this report, which are tried first in the next."""
     left: int = RUNS
     """Number of runs of a changed line that are left in this report."""
+    left_known: int = RUNS
+    """Number of runs of known mistakes that are left; a search that has begun is finished."""
 
     def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
@@ -115,7 +120,7 @@ class Diagnosis:
         self, failed: Iterable[Checked], passed: Iterable["Case"] = ()
     ) -> list["Search"]:
         """Return the outcome of the search in each subject that failed."""
-        self.left, self.found = RUNS, []
+        self.left, self.left_known, self.found = RUNS, RUNS, []
         right = [(case, case.expected) for case in passed]
         by_name = sorted(failed, key=lambda each: (each[0].subject.steps, each[0].subject.name))
         return [
@@ -129,6 +134,7 @@ class Diagnosis:
         """Return the results of the specification with these mistakes, and their tolerances."""
         key = (case.id, *made)
         if key not in self.known:
+            self.left_known -= bool(made)
             found = results(case, *made) if made else case.expected
             numbers = {n: a for n, a in found.items() if n in case.expected}
             self.known[key] = numbers, tolerances(case, numbers)
@@ -178,7 +184,8 @@ class Search:
         wrong = [self._wrong(each, ()) for each in self.failed]
         self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
         nothing = all(blank(a) for _, got in self.failed for a in got.values())
-        if nothing or self.narrow:
+        self.searched = diagnosis.left_known > 0
+        if nothing or self.narrow or not self.searched:
             self.made: Made = ()
         else:
             self.made = self._as_before(found) or self._searched()
@@ -205,7 +212,7 @@ class Search:
             wrong = [each for each in (w.without(fitting) for w in wrong) if each.tensors]
         if not wrong:
             return found
-        said = "no known mistake gives these numbers"
+        said = "no known mistake gives these numbers" if self.searched else NOT_SEARCHED
         if self.made:
             done, of = len(self.failed) - len(wrong), len(self.failed)
             tensors = list(dict.fromkeys(name for each in wrong for name in each.tensors))
@@ -287,7 +294,8 @@ class Search:
         first = self._open(made)[:1]
         others = [bug for bug in candidates if bug not in made] if first else []
         scores = {bug: len(self._explained((*made, bug), first)) for bug in others}
-        likely = sorted(others, key=lambda bug: -scores[bug])[:SHORTLIST]
+        helpful = [bug for bug in others if scores[bug] > len(self._explained(made, first))]
+        likely = sorted(helpful, key=lambda bug: -scores[bug])[:SHORTLIST]
         ranks = {bug: self._rank((*made, bug)) for bug in likely}
         closest: dict[int, float] = {}
         for count, off in ranks.values():
@@ -346,28 +354,44 @@ class Search:
             return made
         simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
         two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
-        specification = simplest.case.subject.specification
+        every, targets = self._changes(simplest.case, made), []
+        for changes in every:
+            lines = self._lines(two, made, changes)
+            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
+            self.lines = self.lines[:LINES]
+            ones = map(wrong[0].only, wrong[0].sources)
+            targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
+        found = made
+        for target in sorted(targets, key=lambda target: len(target[2])):
+            for bug in self._giving(*target):
+                if self._uncontradicted((*made, bug)) == (*made, bug):
+                    return (*made, bug)
+                found = found if found != made else (*made, bug)  # until another one is found
+            if found != made:
+                break
+        return found
+
+    def _changes(self, case: "Case", made: Made) -> list[Changes]:
+        """Return the changes of the specification, and of the ports of known mistakes."""
+        specification = case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)
         places: dict[Any, dict[Any, None]] = {bug.port: {} for bug in self.bugs if bug.port}
         places[None] = dict.fromkeys(kinds)
         for bug in self.bugs:
             places[bug.port].update(dict.fromkeys(bug.places))
+        found = []
         for port, each in places.items():
-            try:
-                changes = instrumented(tuple(each), made, port)
-            except ValueError:  # the source is missing
-                continue
-            lines = self._lines(two, made, changes)
-            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
-            self.lines = self.lines[:LINES]
-            for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
-                if self.diagnosis.left <= 0:
-                    return made
-                if self._gives(simplest, self._changed(changes, number, simplest.case)):
-                    then = (*made, changes.bug(number))
-                    if self._uncontradicted(then) == then:
-                        return then
-        return made
+            with suppress(ValueError):  # the source is missing
+                found.append(instrumented(tuple(each), made, port))
+        return found
+
+    def _giving(self, wrong: Wrong, changes: Changes, lines: list[range]) -> Iterator[Bug]:
+        """Yield the changes of lines that give the wrong results."""
+        for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
+            if self.diagnosis.left <= 0:
+                return
+            if self._gives(wrong, self._changed(changes, number, wrong.case)):
+                yield changes.bug(number)
 
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
         """Return the changes of each line on which all wrong entries depend, the likeliest first.
@@ -392,9 +416,12 @@ class Search:
         return [numbers for *_, numbers in sorted(found)]
 
     def _changed(self, changes: Changes, number: int, case: "Case") -> dict[str, Any]:
-        """Return the results of a case with a change, and count this run."""
-        self.diagnosis.left -= 1
-        return changes.results(number, case)
+        """Return the results of a case with a change, and count the first such run."""
+        key = (case.id, changes, number)
+        if key not in self.diagnosis.changed:
+            self.diagnosis.left -= 1
+            self.diagnosis.changed[key] = changes.results(number, case)
+        return self.diagnosis.changed[key]
 
     def _options(self) -> list[str]:
         """Return the options whose values in failed cases are those of no passed case."""

@@ -66,6 +66,10 @@ FLAGS = {
         "overflow", "A forget gate so closed that nothing of the previous memory is left."
     ),
     "eps": Flag("denominator", "eps is 0, or so large that the place where it is added matters."),
+    "ignored-targets": Flag(
+        "mean",
+        "Some targets are the index to ignore: their positions are not part of the mean loss.",
+    ),
     "tie": Flag(
         "rule for ties",
         "log f + m₋ equals log i: the maximum passes its cotangent to log f + m₋ alone.",
@@ -77,6 +81,7 @@ FLAGS = {
     ),
     "kink": Flag(
         "rule for ties",
-        "|q·n| equals e^−m: the derivative is that of the branch |q·n|.",
+        "|q·n| equals e^−m: the derivative is that of the branch |q·n|. A pre-activation of a ReLU "
+        "is 0: its derivative is 0.",
     ),
 }

@@ -179,6 +179,12 @@ def reset(draft: Draft) -> None:
     draft.inputs["f"][:, :, 4] = -2 * draft.largest
 
 
+def ignored(draft: Draft) -> None:
+    """Ignore every second target of row 0, and all of row 1."""
+    targets = draft.inputs["targets"]
+    targets[0, ::2] = targets[1] = draft.options["ignore_index"]
+
+
 def tie(draft: Draft) -> None:
     """Make log f + m₋ exactly equal to log i at the first step of row 0.
 
@@ -223,6 +229,14 @@ def kink(draft: Draft) -> None:
         inputs[name][0] = empty
 
 
+def relu_kink(draft: Draft) -> None:
+    """Make every second pre-activation of a ReLU exactly 0 at the first step of row 0."""
+    inputs = draft.inputs
+    inputs["x"][(0,) * (inputs["x"].ndim - 1)] = 0
+    inputs["state.h"][0] = 0
+    inputs["params.b"][::2] = 0
+
+
 def _first_step_is_exact(draft: Draft) -> Any:
     """Make log f + m₋ and log i exact at the first step of row 0; return the place of this step.
 
@@ -255,6 +269,10 @@ def _normalised(subject: Subject, variant: str) -> bool:
 
 def _ties(subject: Subject, variant: str) -> bool:
     return subject.family in STABILISED and variant == "exp"
+
+
+def _relu(subject: Subject, variant: str) -> bool:
+    return subject.family == "elman" and variant == "relu" and _one_layer(subject, variant)
 
 
 def _steps(subject: Subject, variant: str) -> bool:
@@ -326,7 +344,15 @@ SITUATIONS = (
     Situation("reset", reset, _given_memory, ("reset",)),
     Situation("eps-zero", fits=_memory, flags=("eps",), options={"eps": 0.0}),
     Situation("eps-large", fits=_memory, flags=("eps",), options={"eps": 0.75}),
+    Situation(
+        "ignored",
+        ignored,
+        lambda subject, variant: False,  # the loss names its situations
+        ("ignored-targets",),
+        options={"ignore_index": -100},
+    ),
     Situation("tie", tie, _ties, ("tie",)),
     Situation("near-tie", near_tie, _ties, ("near-tie",), T=1),
     Situation("kink", kink, _memory, ("kink",)),
+    Situation("kink", relu_kink, _relu, ("kink",)),
 )

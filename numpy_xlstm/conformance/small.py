@@ -47,6 +47,7 @@ IDS = [
     "layer.causal-conv1d.ordinary.float32",
     "layer.gated-feed-forward.swish.ordinary.float32",
     "layer.cross-entropy.ordinary.float32",
+    "layer.cross-entropy.ignored.float32",
     "layer.rms-norm.ordinary.float32",
     "block.mlstm.ordinary.float32",
     "block.slstm.no-state.float32",

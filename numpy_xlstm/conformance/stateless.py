@@ -57,7 +57,8 @@ class Loss(Subject):
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
         forward, backward = specification or self.specification
-        loss, cache = forward(inputs["x"], inputs["targets"])
+        ignored = options.get("ignore_index")
+        loss, cache = forward(inputs["x"], inputs["targets"], ignore_index=ignored)
         dx: Array = backward(inputs["dy"], cache)
         return {"y": loss, "dx": dx}
 
@@ -135,7 +136,7 @@ def _layers() -> list[Subject]:
     )
     axes = {"x": "row step token", "targets": "row step", "y": ""}
     loss = Loss("layer.cross-entropy", CROSS_ENTROPY, function, {"": {"vocab_size": V}}, axes)
-    return [*found, replace(loss, tokens="vocab_size", **token)]
+    return [*found, replace(loss, tokens="vocab_size", situations=("ordinary", "ignored"))]
 
 
 LAYERS = _layers()

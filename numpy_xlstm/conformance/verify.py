@@ -74,7 +74,7 @@ class Report:
     >>> from numpy_xlstm import conformance
     >>> cases = conformance.cases("elman.step", "float64")
     >>> print(conformance.verify(cases, lambda case: case.results()))
-    elman.step: 6 of 6 cases passed
+    elman.step: 7 of 7 cases passed
     """
 
     verdicts: tuple[Verdict, ...]

@@ -32,6 +32,28 @@ def test_a_change_of_one_line_is_shown() -> None:
     )
 
 
+def test_two_changes_of_lines_that_share_gradients_are_shown() -> None:
+    query = """- read = np.einsum("bhkv,bhv->bhk", C, dh_tilde)
+        + read = np.einsum("bhkv,bhv->bhk", C_prev, dh_tilde)"""
+    text = said("mlstm.step", mLSTMCell, f"{query}\ndi = (k * dk).sum(axis=-1)")
+    assert text.count("with one line of `backward` changed") == 2
+    assert "+ read = np.einsum('bhkv,bhv->bhk', C_prev, dh_tilde)" in text
+    assert "+ di = (k * dk).sum(axis=-1)" in text
+
+
+@pytest.mark.parametrize(
+    ("subject", "cell", "line"),
+    [
+        ("slstm.step", sLSTMCell, "n = np.exp(log_gate(f_pre, self.forget_gate)) * n_prev + i"),
+        ("gru.step", GRUCell, "r, z, u = (sigmoid(r_pre + 1), sigmoid(z_pre), sigmoid(-z_pre))"),
+    ],
+)
+def test_a_raw_gate_and_a_bias_that_is_added_again_are_shown(
+    subject: str, cell: Any, line: str
+) -> None:
+    assert f"+ {line}" in said(subject, cell, line)
+
+
 def test_a_known_mistake_in_the_forward_alone_is_named() -> None:
     text = said("gru.step", GRUCell, "- h = u * n + z * h_prev\n+ h = z * n + u * h_prev")
     assert ", in the forward (update-gate-reversed)" in text
@@ -116,6 +138,17 @@ def test_lines_are_changed_within_a_budget() -> None:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
         diagnosis.findings([(case, halved_with_noise(case)) for case in chosen])
     assert diagnosis.left == 0
+
+
+def test_known_mistakes_are_tried_within_a_budget() -> None:
+    failed = [(case, halved_with_noise(case)) for case in cases("gru", "float64")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
+        first, *others = diagnose(failed)
+    assert "no known mistake gives these numbers" in first
+    assert len(others) == 2
+    assert all("not searched for known mistakes" in line for line in others)
+    assert all("\n    y, final." in line for line in others)
 
 
 def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:

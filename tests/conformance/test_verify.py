@@ -32,6 +32,7 @@ from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import results
 from numpy_xlstm.conformance.case import Content
 from numpy_xlstm.conformance.compare import listed
+from numpy_xlstm.conformance.contrast import SEVEN_DIGITS
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import OptionError, ShapeError
@@ -135,7 +136,7 @@ def test_a_dtype_that_is_right_is_named() -> None:
         return {n: a * (1 if case.dtype == "float32" else 2) for n, a in case.results().items()}
 
     *_, count, _ = verify(cases("elman.step"), port).lines()
-    assert count == "elman.step: 6 of 12 cases passed, with all of float32"
+    assert count == "elman.step: 7 of 14 cases passed, with all of float32"
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def narrow(case: Case) -> Arrays:
 
 @pytest.mark.parametrize("subject", ["lstm.step", "slstm.step", "mlstm.step", "mlstm.sequence"])
 def test_float32_in_float64_is_named(subject: str) -> None:
-    line = f"{subject}: float64 is right to seven digits only: something is computed in float32"
+    line = f"{subject}: {SEVEN_DIGITS}"
     assert verify(cases(subject), narrow).diagnosis == [line]
 
 
@@ -536,9 +537,9 @@ def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     folder = str(tmp_path / "set")
     chosen = ["--subject", "elman.step", "--dtype", "float32"]
     assert main(["vectors", folder, *chosen, "--seed", "3"]) == 0
-    assert capsys.readouterr().out == f"elman.step: 6 cases\n6 cases in {folder}, seed 3\n"
+    assert capsys.readouterr().out == f"elman.step: 7 cases\n7 cases in {folder}, seed 3\n"
     assert main(["verify", f"{folder}/results", "--vectors", folder]) == 0
-    assert capsys.readouterr().out == "elman.step: 6 of 6 cases passed\n"
+    assert capsys.readouterr().out == "elman.step: 7 of 7 cases passed\n"
     assert main(["vectors", folder, *chosen]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
 
@@ -592,7 +593,7 @@ def test_vectors_that_are_interrupted_leave_nothing(
             main(chosen)
     assert not list(folder.parent.iterdir())
     assert main(chosen) == 0
-    assert len(read_vectors(folder)) == 6
+    assert len(read_vectors(folder)) == 7
 
 
 @pytest.mark.parametrize(

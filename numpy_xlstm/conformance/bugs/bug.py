@@ -19,6 +19,8 @@ Edit = tuple[list[str], list[str]]
 
 
 KERNELS = "numpy_xlstm.kernels."
+CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
+"""Modules of which a subject runs only the cell."""
 DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
 
@@ -207,7 +209,12 @@ def run(case: Any, copy: Copy, port: Any = None) -> dict[str, Array]:
     before = ANY_NUMBERS.set(True)
     try:
         with np.errstate(all="ignore"):
-            return dict((copy.of(port) or _subject(copy, case.subject).run)(case.options, inputs))
+            if port:
+                return dict(copy.of(port)(case.options, inputs))
+            if all(map(CELL.match, copy.changed)):
+                cell = copy.of(case.subject.specification)
+                return dict(case.subject.run(case.options, inputs, cell))
+            return dict(_subject(copy, case.subject).run(case.options, inputs))
     except Exception:  # a wrong line may raise anything
         return {}
     finally:

@@ -228,8 +228,12 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
     match node:
         case ast.BinOp(a, op, b) | ast.Compare(a, [op], [b]):
             yield from _by_mistake(type(op).__name__, a, b)
+            yield from _inside(a, op, b)
         case ast.Name(name, ast.Load()):
-            yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+            yield from _other_names(name, names)
+        case ast.Subscript(value, ast.Tuple([*most, ast.Slice() as last])) if most:
+            yield ast.Subscript(value, ast.Tuple([*most[:-1], last, most[-1]]))
+            yield ast.Subscript(value, ast.Tuple(most))
         case ast.Call(ast.Attribute(value, "sum"), args, keywords):
             yield ast.Call(ast.Attribute(value, "mean"), args, keywords)
         case ast.Call(func, args) if args and ast.unparse(func) != "range":
@@ -241,6 +245,25 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
             yield from (body, other)
         case ast.Constant():
             yield from map(ast.Constant, _constants(node.value))
+
+
+def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
+    """Yield similar names, gates without their stabiliser, and a bias that is added once more."""
+    yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
+    if name.endswith("_pre"):
+        yield _parsed(f"{name} + 1")
+    elif f"{name}_pre" in names:
+        pre = f"{name}_pre"
+        raw = f"sigmoid({pre})", f"np.exp({pre})", f"np.exp(log_gate({pre}, self.forget_gate))"
+        yield from map(_parsed, raw)
+
+
+def _inside(a: ast.expr, op: Any, b: ast.expr) -> Iterator[ast.expr]:
+    """Yield f(x + b, y) and f(x, y + b) in place of f(x, y) + b."""
+    if isinstance(op, ast.Add) and isinstance(a, ast.Call) and len(a.args) == 2:
+        x, y = a.args
+        yield ast.Call(a.func, [ast.BinOp(x, op, b), y], a.keywords)
+        yield ast.Call(a.func, [x, ast.BinOp(y, op, b)], a.keywords)
 
 
 def _constants(value: Any) -> Iterator[Any]:
