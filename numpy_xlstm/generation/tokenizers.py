@@ -250,7 +250,7 @@ def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise kind(f"{expected}; the package tokenizers reports: {error}") from None
+        raise kind(f"{expected}; got an error of the package tokenizers: {error}") from None
 
 
 KINDS: dict[str, Any] = {

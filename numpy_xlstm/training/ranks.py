@@ -136,7 +136,7 @@ def check_same(comm: Comm | None, **facts: Any) -> None:
         if differ := [name for name in facts if found.get(name) != digests[0].get(name)]:
             raise OptionError(
                 f"ranks: expected the same {' and '.join(differ)} on all ranks; "
-                f"those of rank {rank} differ from those of rank 0"
+                f"got different ones on ranks 0 and {rank}"
             )
 
 
