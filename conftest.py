@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--learning", action="store_true", help="train models until they have learnt a task"
     )
     parser.addoption(
-        "--trials", type=int, default=1, help="try this many times as much where tests take samples"
+        "--trials", type=int, default=1, help="check N times as many cases where tests sample"
     )
     parser.addoption(
         "--seeds", type=int, default=1, help="over how many seeds ports must pass the kit"

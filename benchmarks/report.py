@@ -91,6 +91,7 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
 def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> str:
     """Return both tables of the page."""
     others = {"peer": "", "floor": FLOOR}
+    turns = f"{said['turns']} process" + "es" * (said["turns"] != 1)
     if any(BEFORE in row for row in results.values()):
         others["before"] = BEFORE
     head = ["work", "compiled", "NumPy", "fastest peer", "its time"]
@@ -107,7 +108,7 @@ def as_markdown(said: dict[str, Any], results: Results, picture: str | None) -> 
         details += [[title, *line] for line in lines(row)]
     return "\n".join(
         [
-            f"Measured on {described(said)}; {said['turns']} processes of {said['runs']} runs.\n",
+            f"Measured on {described(said)}; {turns} of {said['runs']} runs.\n",
             *([f"![Time of the fastest peer divided by ours]({picture})\n"] if picture else []),
             *table(head, summary),
             "\nAll contenders:\n",

@@ -140,7 +140,7 @@ def _check_dtypes(arrays: Mapping[str, Array], dtypes: Mapping[str, str]) -> Non
         if dtype == found.name:
             continue
         if dtype not in FLOATS or not (found.kind == "f" or found.name == "bfloat16"):
-            expected = "floats to round to " + " or ".join(FLOATS)
+            expected = "an array of floats, to be rounded to " + " or ".join(FLOATS)
             raise CheckpointError(f"{name}: expected {expected}; got {found.name} for {dtype!r}")
 
 
@@ -152,7 +152,7 @@ def as_json(metadata: Mapping[str, Any]) -> str:
         text = json.dumps(dict(metadata), default=_plain, allow_nan=False)
         parse_json(text.encode())
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"metadata: expected JSON values; got {error}") from error
+        raise CheckpointError(f"metadata: expected JSON values; got others ({error})") from error
     return text
 
 

@@ -92,7 +92,7 @@ def row(*inner: Check) -> Check:
 
     def check(place: str, value: Any) -> None:
         if not isinstance(value, list | tuple) or len(value) != len(inner):
-            raise wrong(place, f"a list of {len(inner)}", value)
+            raise wrong(place, f"a list of {len(inner)} entries", value)
         for n, (entry, one) in enumerate(zip(value, inner, strict=True)):
             one(f"{place}[{n}]", entry)
 
@@ -134,7 +134,7 @@ def _anything(place: str, value: Any) -> None:
 
 
 MAPPING, SEQUENCE = of_kind(Mapping, "a mapping of values"), of_kind(list | tuple, "a list")  # type: ignore[arg-type]
-TEXT, FLAG = of_kind(str, "a text"), of_kind(bool, "true or false")
+TEXT, FLAG = of_kind(str, "a string"), of_kind(bool, "true or false")
 TOKEN, COUNT, SECONDS = optional(whole()), whole(), number(0)
 VALIDATIONS = each(row(COUNT, number()))
 

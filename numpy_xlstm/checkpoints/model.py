@@ -86,7 +86,7 @@ def save_checkpoint(
         As in :class:`Checkpoint`. ``training`` contains JSON values, and no name in ``arrays``
         begins with "model.".
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
-        Dtype to which the parameters are rounded; their dtype if omitted.
+        Dtype to which the parameters are rounded; not rounded if omitted.
 
     Raises
     ------

@@ -64,7 +64,7 @@ def write_npz(file: IO[bytes], arrays: Mapping[str, Array], dtypes: Mapping[str,
         read_directory(file, file.tell())
     except (ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"arrays: expected arrays that an .npz file can contain; got {error}"
+            f"arrays: expected arrays that an .npz file can contain; got others ({error})"
         ) from None
 
 
@@ -79,7 +79,7 @@ def read_directory(file: IO[bytes], size: int) -> tuple[list[Member], bool]:
     if not comment.startswith(COMMENT):
         return members, False
     if comment != COMMENT + b"%08x" % _frame(file, infos):
-        raise ValueError("its checksum is not that of its headers")
+        raise ValueError("the checksum does not match its headers")
     return members, True
 
 

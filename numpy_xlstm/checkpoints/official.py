@@ -91,7 +91,7 @@ def _check_blocks(file: Path, values: Mapping[str, Any], arrays: Mapping[str, St
 
 
 def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> Stored | None:
-    """Use the matrix of a tied head for the embedding, or return it if there are both."""
+    """Move the matrix of a tied head to the embedding, or return it if both are stored."""
     if not values.get("tie_weights") or getattr(model, "shared", None) is None:
         return None
     head, embedding = model.shared
@@ -108,7 +108,7 @@ def _tied(model: Any, arrays: dict[str, Stored], values: Mapping[str, Any]) -> S
 
 
 def _check_layout(file: Path, config: Any, sources: Mapping[str, Source]) -> None:
-    """Refuse R and a configuration of different backends, because the layout of b is ambiguous."""
+    """Refuse an R in another layout than the configuration's: that of b is then unknown."""
     if not isinstance(config, xLSTMBlockStackConfig) or config.slstm_block is None:
         return
     layer = config.slstm_block.slstm

@@ -59,7 +59,7 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
     Raises
     ------
     CheckpointError
-        If the file is not of this package, or describes parameters outside its files.
+        If this package has not written the file, or it describes parameters outside its files.
     ValueError, IndexError
         If the file is damaged.
     """
@@ -87,7 +87,7 @@ def open_onnx(path: Path, file: Opened) -> Tensors:
     crcs = [int(found[n : n + 8], 16) for n in range(0, len(found), 8)]
     described = checked_text(metadata[HEADER_KEY], kept)
     if len(crcs) != len(kept) + 1 or crcs[0] != zlib.crc32(described):
-        raise ValueError("the metadata, names, dtypes or shapes do not have their checksum")
+        raise ValueError("the checksum does not match the metadata, names, dtypes and shapes")
     data_file = Opened(data_path(path)) if any(each.external for each in kept) else file
     arrays = {
         PREFIX + each.name: _stored(path, file, data_file, each, crc)

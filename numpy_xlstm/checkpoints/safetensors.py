@@ -2,8 +2,8 @@
 
 The package of that name is not used, because it holds the content twice while it reads (a map and
 the arrays) and writes (all arrays as bytes). The metadata of a file written here contains the
-CRC-32 of its header, computed with zeros in this place, and of each array in order, each as eight
-digits.
+CRC-32 of its header, computed with zeros in place of its digits, and of each array in order, each
+as eight hexadecimal digits.
 """
 
 import json
@@ -102,7 +102,7 @@ def parse_header(text: bytes, size: int) -> tuple[dict[str, Entry], dict[str, st
         raise ValueError("a header that is not a mapping")
     metadata = header.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise ValueError("__metadata__: expected a mapping of texts")
+        raise ValueError("__metadata__: expected a mapping of strings")
     if any(len(n) == len(CHECKSUM) and sum(map(str.__ne__, n, CHECKSUM)) == 1 for n in metadata):
         raise ValueError(f"expected {CHECKSUM}; got a damaged name, which would turn checks off")
     if len(header) > MAX_ARRAYS:
@@ -131,7 +131,7 @@ def _checksums(text: bytes, digits: str, count: int) -> list[int]:
     place, zeros = (f'"{CHECKSUM}":"{first}'.encode() for first in (digits[:8], "0" * 8))
     own = f"{zlib.crc32(text.replace(place, zeros, 1)):08x}"
     if digits[:8] != own or len(digits) != 8 * (count + 1):
-        raise ValueError("its checksum is not that of its header")
+        raise ValueError("the checksum does not match its header")
     return [int(digits[at : at + 8], 16) for at in range(8, len(digits), 8)]
 
 
@@ -141,7 +141,7 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
         raise ValueError(f"{name}: expected dtype, shape and data_offsets; got {str(found)[:80]}")
     dtype, shape, offsets = found["dtype"], found["shape"], found["data_offsets"]
     if dtype not in DTYPES:
-        raise ValueError(f"{name}: expected a dtype of {', '.join(DTYPES)}; got {str(dtype)[:40]}")
+        raise ValueError(f"{name}: expected a dtype among {', '.join(DTYPES)}; got {dtype!s:.40}")
     for what, numbers in (("shape", shape), ("data_offsets", offsets)):
         whole = (
             isinstance(numbers, list)
@@ -149,7 +149,8 @@ def _entry(name: str, found: Any) -> tuple[Entry, int]:
             and all(type(n) is int and n >= 0 for n in numbers)
         )
         if not whole or (what == "data_offsets" and len(numbers) != 2):
-            raise ValueError(f"{name}: expected a {what} of whole numbers; got {str(numbers)[:80]}")
+            got = str(numbers)[:80]
+            raise ValueError(f"{name}: expected {what} as a list of whole numbers; got {got}")
     nbytes = math.prod(shape) * _itemsize(dtype)
     if offsets[1] - offsets[0] != nbytes:
         raise ValueError(f"{name}: expected {nbytes} bytes; got {offsets[1] - offsets[0]}")
@@ -234,7 +235,7 @@ def _checked_header(
         parse_header(header[8:], sum(sizes))
     except ValueError as error:
         raise CheckpointError(
-            f"header: expected one that a .safetensors file can hold; got {error}"
+            f"header: expected one that a .safetensors file can hold; got another ({error})"
         ) from None
     return header
 

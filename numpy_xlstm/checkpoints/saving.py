@@ -43,7 +43,7 @@ def save_pretrained(
         runs; and "npz" and "safetensors" for files of this package. By default the suffix of a file
         determines the format. For a folder it is the first format that supports the model.
     dtype : {"float16", "bfloat16", "float32", "float64"}, optional
-        Dtype to which the parameters are rounded; their dtype if omitted.
+        Dtype to which the parameters are rounded; not rounded if omitted.
     layout : {"vanilla", "cuda"}
         For the format "xlstm": the backend in whose layout R and b of an sLSTM are stored.
     max_shard_size : int or str, optional
@@ -101,7 +101,7 @@ def save_pretrained(
 def check_saving(
     model: Any, path: Path, wanted: str | None, tokenizer: Tokenizer | None = None
 ) -> Format:
-    """Return the format, or raise those errors of :func:`save_pretrained` that need no numbers.
+    """Return the format, or raise the errors of :func:`save_pretrained` that need no parameters.
 
     The model may be shape-only, such as :attr:`Pretrained.model`.
     """

@@ -1,8 +1,9 @@
 """Conversion of states from and to the official models.
 
-Official states differ in scaling and in the empty memory. xLSTM Large, in both packages, and
-``mlstm_kernels`` divide q by √DK, where the first paper and this package divide k. Their C and n
-are therefore √DK times ours. An empty memory has m = 0 in the official states, and m = −∞ here.
+Official states differ in scaling and in the empty memory. xLSTM Large, in
+``xlstm`` and in transformers, and ``mlstm_kernels`` divide q by √DK, where the xLSTM paper and this
+package divide k. Their C and n are therefore √DK times ours. An empty memory has m = 0 in the
+official states, and m = −∞ here.
 """
 
 from collections.abc import Mapping
@@ -74,8 +75,9 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
         the CPU.
     keep_m : bool
         Whether an mLSTM with an empty memory keeps m = 0. The official *steps* start with m = 0.
-        The official sequences and this package start with m = −∞. The relative difference between
-        the resulting h is at most ε e^m, with the larger m.
+        The official sequences and this package start with m = −∞. The two
+        results h differ by at most a relative ε e^m, where ε is the ``eps`` of the model, and m is
+        the larger of the two.
 
     Returns
     -------

@@ -76,7 +76,7 @@ _mappings: WeakSet[mmap.mmap] = WeakSet()
 
 
 class Stored(NamedTuple):
-    """An array in a file that is not read yet."""
+    """An array in a file, which is not read yet."""
 
     path: Path
     name: str
@@ -157,7 +157,7 @@ class Stored(NamedTuple):
 
     def _check(self, crc: int) -> None:
         if self.crc not in (None, crc):
-            raise ValueError("its checksum is not that of its bytes")
+            raise ValueError("the checksum does not match its bytes")
 
     def rows(self) -> Iterator[tuple[int, "Stored"]]:
         """Yield the array in parts of a few rows, each with the index of its first row."""
@@ -249,13 +249,13 @@ def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) 
 def _damaged(path: Path, detail: str) -> CheckpointError:
     known = path.suffix if path.suffix in SUFFIXES else " or ".join(SUFFIXES)
     return CheckpointError(
-        f"{path.name}: expected a whole {known} file; got one that is damaged or of "
+        f"{path.name}: expected an intact {known} file; got one that is damaged or of "
         f"another format ({detail})"
     )
 
 
 def _refuse_others(path: Path, begin: bytes) -> None:
-    """Raise an error that names the format of a file without arrays."""
+    """Raise an error that names the format if it is a known one that is not supported."""
     text = begin.lstrip().lower()
     found = None
     if not begin:
@@ -302,7 +302,7 @@ def _open_npz(path: Path, file: Opened) -> Tensors:
     if METADATA in arrays:
         stored = arrays.pop(METADATA)
         if stored.dtype != "uint8" or stored.size > MAX_HEADER:
-            raise ValueError(f"{METADATA}: expected a text; got {stored.dtype} {stored.shape}")
+            raise ValueError(f"{METADATA}: expected UTF-8 bytes; got {stored.dtype} {stored.shape}")
         metadata[HEADER_KEY] = stored.read().tobytes().decode("utf-8")
     return Tensors(arrays, metadata, sealed, SUFFIXES[1])
 

@@ -1,4 +1,4 @@
-"""The formats of the package ``xlstm``: xLSTM Large, and the models of the first paper.
+"""The formats of the package ``xlstm``: xLSTM Large, and the models of the xLSTM paper.
 
 Fields may be absent when a configuration is read; they then have the default of that package. All
 fields are written, with values for a CPU.

@@ -30,8 +30,8 @@ COMMANDS: dict[str, tuple[Any, str]] = {
     "convert": (convert, "write a checkpoint in the format of another package"),
     "info": (info, "show what is in a checkpoint"),
     "gradcheck": (gradcheck, "check every backward against independent references"),
-    "vectors": (vectors, "write the cases that a port is checked with"),
-    "verify": (verify, "check a port in any language"),
+    "vectors": (vectors, "write cases that check an implementation (port) in any language"),
+    "verify": (verify, "check a port against these cases"),
 }
 
 BAD_INPUT = (
@@ -48,7 +48,7 @@ BAD_INPUT = (
 """Errors that a user can correct. They are reported in one line instead of a traceback."""
 
 MEANT = {"--learning-rate": "--lr", "--output": "--out", "--length": "--max-new-tokens"}
-"""Options under names that other programs give them."""
+"""Names of options in other programs, and the options here."""
 
 SECONDS_TO_SPEAK = 2.0
 """Time that rank 0 may need to find and report an error that all ranks find."""

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from numpy_xlstm.training.run import BEST
 
-TEMPERATURE = "1: the model's probabilities, less: prefer likelier tokens, 0: take the likeliest"
+TEMPERATURE = "1: the model's probabilities; below 1: prefer likelier tokens; 0: take the likeliest"
 
 Number = TypeVar("Number", int, float)
 

@@ -56,7 +56,8 @@ def run(args: argparse.Namespace) -> int:
     """Convert a checkpoint and return 0."""
     keep_freed_memory()
     if args.layout is not None and args.to != "xlstm":
-        raise OptionError(f"--layout: expected --to xlstm with it; got --to {args.to}")
+        got = f"--to {args.to}" if args.to else "no --to"
+        raise OptionError(f"--layout: expected --to xlstm with it; got {got}")
     found = open_pretrained(args.source, layout=args.from_layout)
     form = check_saving(found.model, args.target, args.to)
     if args.target.is_file():

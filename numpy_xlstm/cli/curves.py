@@ -16,7 +16,7 @@ Curves = dict[str, Sequence[Array]]
 
 
 def loss_curves(entries: Sequence[Mapping[str, Any]]) -> Curves:
-    """Return the curves of at least one line of a log."""
+    """Return the curves of a log, which has at least one line."""
     steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))
     found = [(e["step"], e["validation"]) for e in entries if e.get("validation") is not None]
     curves: Curves = {"training": (steps, bits), SMOOTH: (steps, smoothed(bits, len(bits) / 50))}

@@ -35,8 +35,8 @@ from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 DESCRIPTION = """\
 Train a small model on a task, with sequences that grow while it learns, and test it on other
 sequences, of the trained lengths and of longer ones. The training ends when the task is solved,
-after the steps of the experiment, or after --minutes. Results are accuracies, rescaled so that a
-guess has 0, squared errors, or bits per byte.
+after the steps of the experiment, or after --minutes. The result is an accuracy (rescaled so that
+guessing gives 0), a squared error, or the bits per byte.
 
 With --out, DIR gets result.json, curve.svg and log.jsonl, and the complete state every minute.
 After any interruption, --resume continues from there; without a time limit, the result is the
@@ -137,10 +137,11 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
             display.say(f"interrupted after step {state.step}; {again}")
             return 130
     found = trials.result(experiment, chosen, state, curriculum, comm)
+    metric = "rescaled accuracy" if found["metric"] == "accuracy" else found["metric"]
     for name, error in found["errors"].items():
         low, high = found["settings"][name]
         shown = trials.score(found["metric"], error)
-        print(f"{found['metric']} on lengths {low} to {high}: {shown:.4f}")
+        print(f"{metric} on lengths {low} to {high}: {shown:.4f}")
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     if kept is not None and ranks.writes(comm):
         write_text(kept.directory / RESULT, json.dumps(found, indent=1) + "\n")

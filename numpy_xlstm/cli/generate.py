@@ -33,7 +33,7 @@ from numpy_xlstm.numerics.memory import keep_freed_memory
 
 DESCRIPTION = """\
 Continue a text, or ids, with the model of a checkpoint. The prompt and its continuation are written
-to standard output during generation, ids with commas between them. Generation ends at an end token,
+to standard output during generation; ids are separated by commas. Generation ends at an end token,
 before a text of --stop, after --max-new-tokens, or with Ctrl-C."""
 
 EPILOG = """\
@@ -125,7 +125,7 @@ def _continued(
         begun = args.prompt or ""
         return begun, stream(model, tokenizer, begun, stop=args.stop, rng=rng, **options)
     if args.stop:
-        raise OptionError(f"--stop: expected a text to continue, not ids; got {args.stop[0]!r}")
+        raise OptionError(f"--stop: expected text to be generated, not ids; got {args.stop[0]!r}")
     config = config_of(model, options)
     try:
         prompt = start(model, None if args.ids is None else np.array([args.ids], int), config)

@@ -17,7 +17,7 @@ from numpy_xlstm.module import some
 from numpy_xlstm.numerics import Array, did_you_mean
 from numpy_xlstm.suite import Target
 
-FORM = "module:name or module:name(3, num_heads=2), with numbers and texts"
+FORM = "module:name or module:name(3, num_heads=2), with literals as arguments"
 ROWS, STEPS = 2, 4
 """Sizes of an input x without a given shape."""
 

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         "dtype": ", ".join(sorted({stored.dtype for stored in found.stored.values()})),
         "parameters": f"{sum(stored.size for stored in found.stored.values()):,}",
         **_training(found.training or {}, type(found.model).__name__),
-        "ids": _special(found),
+        "special": _special(found),
         "tokenizer": _tokenizer(found),
     }
     print(tree(type(found.model).__name__, found.stored))

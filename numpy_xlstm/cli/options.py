@@ -40,12 +40,12 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "tokenizer": (
             "NAME",
             dict.fromkeys(MODELS, "characters") | STORED,
-            "characters, bytes, or a tokenizer.json; with --from, that of the checkpoint",
+            "characters, bytes, or a tokenizer.json; if omitted with --from, the checkpoint's",
         ),
     },
     "model": {
         "from_": ("CHECKPOINT", None, "fine-tune this model: a run, or a file or folder"),
-        "model": (MODELS, "cell", "one cell, the first paper's xLSTM, or xLSTM 7B"),
+        "model": (MODELS, "cell", "one cell, the xLSTM paper's architecture, or that of xLSTM 7B"),
         "dtype": (
             ("float32", "float64"),
             dict.fromkeys(MODELS, "float32") | {FROM: None},
@@ -64,12 +64,12 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "config": ("FILE", dict.fromkeys(BLOCKS), "JSON or YAML with the official field names"),
         "blocks": (size, dict.fromkeys(BLOCKS, 4), "number of blocks"),
         "width": (size, {"xlstm": 192, "xlstm-large": 128}, "width of the blocks"),
-        "slstm_at": (places, {"xlstm": [1]}, "sLSTM blocks, such as 0,2, or all, or none"),
+        "slstm_at": (places, {"xlstm": [1]}, "numbers of sLSTM blocks, such as 0,2; all; or none"),
         "dropout": (share, {"xlstm": 0.3}, "dropout probability"),
         "weight_mode": (
             ("single", "fused"),
             {"xlstm-large": "single"},
-            "single: one matrix per map, fused: joined matrices",
+            "single: one matrix per map; fused: joined matrices",
         ),
     },
     "training": {
@@ -77,19 +77,19 @@ OPTIONS: dict[str, dict[str, tuple[Any, Any, str]]] = {
         "window": (size, 128, "tokens per window"),
         "lr": (positive, LEARNING_RATES, "peak learning rate"),
         "schedule": (("cosine", "constant"), "cosine", "learning rate after warm-up"),
-        "warmup": (share, 0.05, "fraction with rising learning rate"),
-        "weight_decay": (real(0), DECAYS, "of AdamW"),
+        "warmup": (share, 0.05, "fraction of the training in which the learning rate rises"),
+        "weight_decay": (real(0), DECAYS, "weight decay of AdamW"),
         "clip": (real(0), 1.0, "largest gradient norm; 0: no limit"),
         "steps": (natural, None, "stop after N steps; without --minutes, reproducible bit for bit"),
         "minutes": (positive, None, f"time limit (default: {MINUTES:g}, or none with --steps)"),
         "seed": (whole(0), 0, "seed of all random numbers"),
         "accumulate": (size, 1, "process a batch in N parts, one in memory at a time"),
-        "tbptt": (bool, False, "windows continue the previous ones, instead of random windows"),
+        "tbptt": (bool, False, "truncated back-propagation: each window continues the last one"),
         "recompute": (bool, False, "recompute intermediate results in the backward to save memory"),
         "validate_every": (
             natural,
             None,
-            "steps between validations (default: 100 without a time limit, or every 15 seconds)",
+            "steps between validations (default: 100; with a time limit, every 15 seconds)",
         ),
     },
     "run": {
@@ -134,7 +134,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def begin(given: dict[str, Any]) -> argparse.Namespace:
-    """Complete the given options with the defaults of the model, or None."""
+    """Complete the given options with defaults of the model, and None for what it does not have."""
     model = FROM if "from_" in given else given.get("model", DEFAULTS["model"])
     cell = given.get("cell", DEFAULTS["cell"]["cell"])
     values = _defaults(model, cell if model == "cell" else model)
@@ -148,7 +148,7 @@ def begin(given: dict[str, Any]) -> argparse.Namespace:
     if "config" in given:
         if said := (described - {"config"}) & given.keys():
             raise OptionError(
-                "--config: expected no other options of the model, which are in the file; "
+                "--config: expected no other options of the model, because the file defines it; "
                 f"got {flags(said)}"
             )
         values |= dict.fromkeys(described)
@@ -177,7 +177,7 @@ def _defaults(model: str, kind: str) -> dict[str, Any]:
 
 
 def go_on(notes: dict[str, Any], given: dict[str, Any]) -> argparse.Namespace:
-    """Return the options of a resumed run; a given budget replaces its own if it is not smaller."""
+    """Return the options of a resumed run. A given budget replaces its own, and is not smaller."""
     _check_stored(notes)
     budget = {name: given.get(name) for name in ("steps", "minutes")}
     for name, value in budget.items():

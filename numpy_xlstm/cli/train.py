@@ -26,8 +26,8 @@ from numpy_xlstm.training import Run, TextSplit, TrainingState, ranks
 from numpy_xlstm.training.run import PICTURE
 
 DESCRIPTION = """\
-Train a language model on a text: one recurrent cell between embedding and linear layer, the xLSTM
-of the first paper, or the architecture of xLSTM 7B. With --from, a trained model of this package,
+Train a language model on a text: one recurrent cell between embedding and linear layer, the
+architecture of the xLSTM paper, or that of xLSTM 7B. With --from, a trained model of this package,
 of transformers or of xlstm is fine-tuned, with its tokenizer. The last tenth of the text is held
 out. At the end, the bits per character of this part are shown together with its unigram and bigram
 entropy, and a sample is drawn. Ctrl-C ends the training early, with results and sample.
@@ -39,8 +39,8 @@ is bit for bit that of an uninterrupted training. When resuming, the budget can 
 FILE. The model of the best validation is in best.npz."""
 
 EPILOG = """\
-With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two cores, or
-between as many as there are ranks, up to the rows of a batch. |g| is the norm of the gradient
+With the extra mpi, "mpiexec -n 2 numpy-xlstm train ..." splits each batch between two
+processes; there may be as many processes as a batch has rows. |g| is the norm of the gradient
 before clipping."""
 
 MAX_TOKENS = 2**20

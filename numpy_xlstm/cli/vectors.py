@@ -17,9 +17,9 @@ from numpy_xlstm.errors import OptionError
 
 DESCRIPTION = """\
 Write the cases of the conformance kit: inputs, parameters, states and cotangents, all results and
-all gradients, and a tolerance for each. A port reads inputs/ID.safetensors and writes its results,
-and numpy-xlstm verify compares them with results/ID.safetensors. The folder's README.md describes
-the format for programs in any language."""
+all gradients, and for each of their numbers a bound on its error. A port reads
+inputs/ID.safetensors and writes its results, and 'numpy-xlstm verify' compares them with
+results/ID.safetensors. The folder's README.md describes the format for programs in any language."""
 
 ARCHIVE = ".tar.gz"
 DOCUMENTS = ("README.md", "manifest.schema.json")

@@ -20,17 +20,17 @@ from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 
 DESCRIPTION = """\
-Check a port against cases of the conformance kit: those in a folder that numpy-xlstm vectors has
-written, or the small set in the package. The results of the port are a folder with a file
-ID.safetensors or ID.npz for each case, or are written by a program that is run once for each case.
-The exit code is 0 only if all results are right."""
+Check a port against cases of the conformance kit: those in a folder written by 'numpy-xlstm
+vectors', or the small set in the package. Give a folder with the port's results, a file
+ID.safetensors or ID.npz for each case; or, with --run, a program that is run once for each case and
+writes them. The exit code is 0 only if all results are right."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument("results", type=Path, nargs="?", help="the folder of the results")
     parser.add_argument(
-        "--run", metavar="COMMAND", dest="program", help="a program: './my_port {in} {out}'"
+        "--run", metavar="COMMAND", dest="program", help="run for each case: './my_port {in} {out}'"
     )
     parser.add_argument(
         "--vectors",
@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             action="append",
             default=[],
             metavar="NAME",
-            help=f"cases that {what}: a flag, an option such as forget_gate=exp, a subject or an "
-            "id; may be repeated",
+            help=f"cases that {what}: a flag, an option such as forget_gate=exp, a subject, a "
+            "family or an id; may be repeated",
         )
     parser.add_argument(
         "--timeout",

@@ -31,9 +31,9 @@ class Experiment(NamedTuple):
     first: int = 4
     """Longest length at the beginning of the training."""
     grow: int = 2
-    """How much the longest length grows …"""
+    """How much the longest length grows at a time."""
     below: float = 0.15
-    """… whenever the mean loss of the last steps is below this number."""
+    """The longest length grows when the mean loss of the last steps is below this number."""
     lr: float = 2e-3
     steps: int = 1500
     solved: float = 0.001
@@ -45,7 +45,7 @@ class Experiment(NamedTuple):
     """The task of validation and test, if it is another one."""
     models: Collection[str] = tuple(MODELS)
     minutes: float = 5.0
-    """Time that a run of any model takes at most on two cores."""
+    """Longest time in minutes that a run of any model takes on two cores."""
 
 
 def part_of_text(training: bool) -> Callable[..., Batch]:
@@ -122,7 +122,7 @@ EXPERIMENTS = {
         metric="squared error",
     ),
     "ablation": Experiment(
-        "the changes from LSTM to xLSTM, one after the other, in a model of a text",
+        "the changes from LSTM to xLSTM, one after the other, in a language model",
         part_of_text(True),
         256,
         train=(128, 128),

@@ -74,7 +74,7 @@ MODELS: dict[str, Body] = {
     "gru": layers(GRU, 64, 103, 2),
     "rnn": layers(RNN, 64, 186, 2),
 }
-"""Models of the tasks. Layers have as many parameters as two sLSTM blocks."""
+"""Models of the tasks. Layers have about as many parameters as two sLSTM blocks."""
 
 POINT_MODELS = MODELS | {"mlstm": blocks(64, [], 2, 4)}
 """Models of points. An mLSTM with four heads can forget at four different rates."""

@@ -39,7 +39,7 @@ ROWS = 64
 """Number of sequences that a validation computes at a time."""
 
 SCALES = {"squared error": 1.0, "bits per byte": math.log(2)}
-"""Units of losses."""
+"""Numbers by which losses are divided to give the metric."""
 
 OFFICIAL = official_decay()
 

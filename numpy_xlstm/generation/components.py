@@ -1,9 +1,9 @@
 """Validation of a ``tokenizer.json``, before the package ``tokenizers`` reads it.
 
-That package trusts its files: some of its components crash, hang or multiply a text. The accepted
-components are used by published tokenizers of xLSTM and similar models, and take memory in
-proportion to their input, up to fixed sizes. The package receives only values that were checked
-here.
+That package trusts its files: with some files it crashes, hangs, or makes a text many times longer.
+The accepted components are used by published tokenizers of xLSTM and similar models, take memory in
+proportion to their input, and are limited in size. The package receives only values that were
+checked here.
 """
 
 import json

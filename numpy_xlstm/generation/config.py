@@ -47,7 +47,7 @@ class GenerationConfig:
     bos_token_id : int, optional
         First id if there is no prompt.
     eos_token_id : int or Collection[int], optional
-        Ids each of which ends its row, as the last id of the row.
+        Ids that end a row. The id itself is the last one of the row.
     pad_token_id : int, optional
         Padding of rows that end before others; the first ``eos_token_id`` if omitted.
 

@@ -30,7 +30,8 @@ def stream(
 ) -> Iterator[str]:
     """Continue a prompt and yield pieces of the text as soon as they are final.
 
-    No piece contains a part of a character, an end token, or a part of a stop string that occurs.
+    Pieces consist of whole characters, and contain no end token and no part of a stop string that
+    occurs.
 
     Parameters
     ----------
@@ -40,10 +41,11 @@ def stream(
         Tokenizer of the model.
     prompt : str
         Text to continue. It must contain only characters that the tokenizer knows, and at least one
-        token if there is no BOS. A BOS is inserted, unless the prompt begins with it, if
-        ``bos_token_id`` is given or the checkpoint or the ``tokenizer.json`` requires it.
+        token if there is no BOS. If ``bos_token_id`` is given, or the checkpoint or
+        the ``tokenizer.json`` requires it, a BOS is inserted, unless the prompt already begins with
+        it.
     stop : Sequence[str]
-        Strings before which the text ends.
+        Strings; the text ends before the first one that occurs.
     rng, **options
         As in :func:`generate`. The default of ``suppress_tokens`` for a ``CharacterTokenizer`` is
         the unknown id.
@@ -146,7 +148,7 @@ def check_prompt(prompt: str, tokenizer: Tokenizer, name: str = "prompt") -> Ind
     known = tokenizer.symbols if isinstance(tokenizer, CharacterTokenizer) else prompt
     if foreign := sorted(set(prompt) - set(known)):
         got = ", ".join(map(repr, foreign))
-        raise OptionError(f"{name}: expected characters of the training text; got {got}")
+        raise OptionError(f"{name}: expected characters that occur in the training text; got {got}")
     ids = np.asarray(tokenizer.encode(prompt), np.int64)
     if not len(ids):
         expected, got = ("token", repr(prompt)) if prompt else ("character", "an empty string")

@@ -206,13 +206,13 @@ class HuggingFaceTokenizer:
     def encode(self, text: str) -> IndexArray:
         """Return the ids of a text, shape (N,); raise TextError for a text that has none."""
         _utf8(text)
-        with _refused(TextError, "text: expected one that the tokenizer can encode"):
+        with _refused(TextError, "text: expected a text that the tokenizer can encode"):
             return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)
 
     def decode(self, ids: IndexArray) -> str:
         """Return the text of the ids, without special tokens."""
         known = _checked_ids(ids, self.size).tolist()
-        with _refused(TextError, "ids: expected some that the tokenizer can decode"):
+        with _refused(TextError, "ids: expected ids that the tokenizer can decode"):
             return str(self._tokenizer.decode(known, skip_special_tokens=True))
 
     def begins_with(self, token: int | None) -> bool:
@@ -227,7 +227,7 @@ class HuggingFaceTokenizer:
 
     @cached_property
     def is_byte_level(self) -> bool:
-        """Whether a text is the bytes of its tokens, joined."""
+        """Whether joining the bytes of the tokens gives the bytes of the text."""
         return type(self._tokenizer.decoder).__name__ == "ByteLevel"
 
     def token_bytes(self, token: int) -> bytes:
@@ -250,7 +250,7 @@ def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise kind(f"{expected}; got {error}") from None
+        raise kind(f"{expected}; got an error of the package tokenizers: {error}") from None
 
 
 KINDS: dict[str, Any] = {
@@ -288,7 +288,7 @@ def checked_description(d: Any) -> tuple[str, dict[str, str]]:
     expected = [field.name for field in fields(KINDS[kind])]
     if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
         raise OptionError(
-            f"tokenizer: expected text under {expected} for the kind {kind}; "
+            f"tokenizer: expected the fields {expected}, with strings, for the kind {kind}; "
             f"got { ({name: type(value).__name__ for name, value in given.items()}) }"
         )
     return kind, given

@@ -19,8 +19,8 @@ from numpy_xlstm.gradcheck.target import Arrays
 
 NEGLIGIBLE, ROUNDINGS = 1e-3, 16
 """Two limits. The error of a tensor is relative to its largest gradient, but at least to NEGLIGIBLE
-times the largest gradient of all tensors. ROUNDINGS counts the rounding errors of that largest
-gradient that are accepted in any entry, because they remain where terms cancel."""
+times the largest gradient of all tensors. In any entry, ROUNDINGS rounding errors of
+that largest gradient are accepted, because such errors remain where terms cancel."""
 
 
 UNCHECKED = "not checked: no step from there keeps the forward finite"
@@ -152,7 +152,7 @@ def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]
 
 
 def _vacuous(judged: list[Probe], rtol: float) -> bool:
-    """Return whether the references are negligible, and the gradients differ on their scale."""
+    """Return whether the references are negligible, and the gradients wrong relative to them."""
     largest = max(abs(p.reference) for p in judged)
     right = largest > 0 and max(p.distance for p in judged) <= rtol * largest
     return not right and all(abs(p.reference) <= rtol * p.scale for p in judged)

@@ -106,7 +106,7 @@ class Problem:
         self._note_changes("next forward", self.outputs, _named_outputs(self._results))
 
     def from_returned_state(self) -> "Problem":
-        """Return the same problem from a state that a forward returned, elsewhere if possible."""
+        """Return the problem with a state that a forward returned, for other inputs if possible."""
         _, state, _ = self._elsewhere
         state = tree_map(lambda a: a.astype(self.dtype) if is_floating(a) else a, state)
         problem = Problem(self._target, (*self._inputs[: self._state_position], state))
@@ -324,7 +324,7 @@ def _symmetric(array: Array) -> bool:
 
 
 def _labels(params: Arrays, taken: Arrays) -> dict[str, str]:
-    """Return a name for each parameter that no input has."""
+    """Return, for each parameter, a name that no input has."""
     labels: dict[str, str] = {}
     for name in params:
         labels[name] = _free(name, {*taken, *labels.values(), *(params.keys() - {name})})

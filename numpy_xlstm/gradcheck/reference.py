@@ -103,11 +103,11 @@ def settle(
 
     A kink (|·| at 0, a tie of a maximum) within the step makes a difference wrong. If a shorter
     step excludes it, the claim must agree with that step, up to rounding. If even the shortest step
-    does not, the claim must be between the one-sided slopes. A line through ``many`` entries may
-    cross several kinks close together. Then no difference shows the branch of the forward, and the
-    claim is not judged. If the function is ``analytic``, the complex step shows the branch. A claim
-    that agrees with the complex step is then reported as at a kink. ``longest`` is the first step.
-    It is shorter near the edge of a domain, which is judged like a kink.
+    does not, the claim must be between the one-sided slopes. A line that changes several entries
+    (``many``) may cross several kinks close together. Then no difference shows the branch of the
+    forward, and the claim is not judged. If the function is ``analytic``, the complex step shows
+    the branch. A claim that agrees with the complex step is then reported as at a kink. ``longest``
+    is the first step. It is shorter near the edge of a domain, which is judged like a kink.
     """
     seen: list[Stencil] = []
     reached = 0  # how many of the stencils reach a kink

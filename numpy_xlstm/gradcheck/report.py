@@ -179,7 +179,7 @@ class Places:
         return str(list(index)) + (f" ({', '.join(values)})" if self.named else "")
 
     def in_common(self, indices: Sequence[Index]) -> str:
-        """Return text such as ``, all of gate f``, with up to three values for each name.
+        """Return text such as ``, all in gate f``, with up to three values for each name.
 
         It is empty for a single entry.
         """
@@ -188,7 +188,7 @@ class Places:
             for name, values, seen in self._values(indices)
             if len(seen) < min(len(values), 4)
         ]
-        return f", all of {', '.join(found)}" if found and len(indices) > 1 else ""
+        return f", all in {', '.join(found)}" if found and len(indices) > 1 else ""
 
     def _values(self, indices: Sequence[Index]) -> Iterator[tuple[str, Sequence[Any], list[Any]]]:
         """Yield each part with its values, and with the values that occur, in order."""

@@ -248,7 +248,7 @@ class AdamW(ExplainsTorchNames):
         ----------
         format : {"numpy", "torch"}
             "torch" is the form of ``torch.optim.AdamW``, with the options, and with arrays instead
-            of tensors. The first group are the parameters that decay, the second the others, both
+            of tensors. The first group has the parameters that decay, the second the others, both
             with ``param_names``. Options that are absent have their defaults in PyTorch.
         order : sequence of str, optional
             Names in the order of the parameters in each group, such as that of PyTorch's

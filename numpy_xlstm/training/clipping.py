@@ -44,7 +44,7 @@ def global_norm(grads: Mapping[str, Array]) -> float:
 
 @own_error_state
 def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[str, Array], float]:
-    r"""Scale the gradients so that their common norm is below ``max_norm``.
+    r"""Scale the gradients so that their global norm is below ``max_norm``.
 
     .. math:: g ← g \cdot \min(1, \mathrm{max\_norm} / (\lVert g \rVert + 10^{-6}))
 

@@ -26,7 +26,7 @@ class DirectoryLock:
         If another process or another run of this process holds it. The error contains the process
         id and the machine.
     CheckpointError, OSError
-        If the lock file is a link, or the file system has no locks, as some network file systems.
+        If the lock file is a link, or the file system has no locks, like some network file systems.
     """
 
     def __init__(self, directory: Path) -> None:

@@ -48,7 +48,7 @@ class Progress(NamedTuple):
     """Tokens per character of the training text."""
     validation: float | None = None
     """Result of a validation, if there was one after this step: bits per character of the held-out
-    text, or another number of which less is better."""
+    text, or another number, for which lower is better."""
 
     @property
     def bits(self) -> float:

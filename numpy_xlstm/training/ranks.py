@@ -74,7 +74,7 @@ def world() -> Comm | None:
 
 
 def end_all(code: int) -> None:
-    """End all ranks that were launched together immediately."""
+    """Immediately end all ranks that were launched together."""
     mpi = sys.modules.get("mpi4py.MPI")
     if mpi is not None and mpi.COMM_WORLD.size > 1:
         time.sleep(SECONDS_TO_READ)
@@ -105,10 +105,10 @@ def check_ranks(rows: int, accumulate: int, comm: Comm | None) -> None:
     """Raise :class:`OptionError` unless each part of each rank has at least one row."""
     size = 1 if comm is None else comm.size
     if size > rows:
-        raise OptionError(f"ranks: expected at most {rows}, the rows of a batch; got {size}")
+        raise OptionError(f"ranks: expected at most {rows}, one per row of a batch; got {size}")
     if size * accumulate > rows:
         parts = f"{accumulate}" if size == 1 else f"{accumulate} on each of {size} ranks"
-        raise OptionError(f"accumulate: expected at most {rows} parts, the rows; got {parts}")
+        raise OptionError(f"accumulate: expected at most {rows} parts, one per row; got {parts}")
 
 
 def common_clock(clock: Clock, comm: Comm | None) -> Clock:
@@ -136,7 +136,7 @@ def check_same(comm: Comm | None, **facts: Any) -> None:
         if differ := [name for name in facts if found.get(name) != digests[0].get(name)]:
             raise OptionError(
                 f"ranks: expected the same {' and '.join(differ)} on all ranks; "
-                f"got others on rank {rank} than on rank 0"
+                f"got different ones on ranks 0 and {rank}"
             )
 
 

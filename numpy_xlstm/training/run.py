@@ -83,7 +83,7 @@ class Run:
 
     @classmethod
     def begin(cls, directory: str | Path, state: TrainingState, **options: Any) -> "Run":
-        """Begin a training in a directory, which is made if necessary, and save a first checkpoint.
+        """Begin a training in a directory, created if necessary, and save a first checkpoint.
 
         Raises :class:`OptionError` if the directory contains other files: nothing is overwritten.
         """
@@ -203,14 +203,14 @@ def read_log(path: str | Path) -> list[dict[str, Any]]:
 
 
 def _locked(directory: Path) -> DirectoryLock:
-    """Lock a directory whose files are not links to others."""
+    """Lock a directory, after refusing it if one of its files is a link."""
     for name in (CHECKPOINT, BEST, PICTURE):
         refuse_link(directory / name)
     return DirectoryLock(directory)
 
 
 def _check_new(directory: Path) -> None:
-    """Raise :class:`OptionError` if a folder has files that no killed ``Run.begin`` leaves."""
+    """Raise :class:`OptionError` for files other than those of an interrupted ``Run.begin``."""
     log, lock = directory / LOG, directory / LOCK
     names = {path.name for path in directory.iterdir() if not path.match(f"{CHECKPOINT}.*.partial")}
     mine = (not log.exists() or not log.stat().st_size) and (

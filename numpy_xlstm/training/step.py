@@ -74,7 +74,7 @@ class StepOptions(TypedDict, total=False):
 
 
 class StepResult(NamedTuple):
-    """Results of a training step from before its update of the parameters."""
+    """Results of a training step, computed with the parameters before the update."""
 
     loss: float
     """Mean loss over the targets: nats per token, or the squared error."""

@@ -191,8 +191,8 @@ def parallel_rows(ids: IndexArray, rows: int) -> tuple[IndexArray, IndexArray]:
 
     Ids of shape (N,), with N ≥ 2, give inputs and targets of shape (B, T). Every id except the
     first of each row is a target exactly once. Row lengths differ by at most one; shorter rows end
-    with the target −1, which means no prediction. There are fewer rows than ``rows`` if a row would
-    have no target.
+    with the target −1, which means no prediction. There are fewer rows than ``rows`` if
+    otherwise a row would have no target.
 
     Examples
     --------

@@ -1,8 +1,8 @@
 """Conversion of AdamW's state from and to the form of PyTorch's optimisers, and its file format.
 
 ``{"state": {index: {"step", "exp_avg", "exp_avg_sq"}}, "param_groups": [...]}``, where indices
-count the parameters of all groups in order. Groups may contain ``param_names``. Those of an
-optimiser that was made without names need the order of ``named_parameters()``.
+count the parameters of all groups in order. Groups may contain ``param_names``. Groups
+without them need the order of ``named_parameters()``.
 """
 
 from collections import Counter
@@ -113,7 +113,7 @@ def _checked(state: Mapping[str, Any]) -> tuple[Mapping[int, Any], list[Mapping[
             raise OptionError(f"param_groups[{n}]: expected params by index; got {indices!r}")
         names = group.get("param_names", [])
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise OptionError(f"param_groups[{n}]: expected param_names of text; got {names!r}")
+            raise OptionError(f"param_groups[{n}]: expected param_names as strings; got {names!r}")
         for option, value in FIXED.items():
             if (got := group.get(option, value)) != value:
                 raise OptionError(f"param_groups[{n}]: {option}: expected {value}; got {got!r}")

@@ -190,8 +190,8 @@ def test_the_metadata_are_text_that_others_can_read(tmp_path: Path) -> None:
         ({"": np.ones(1)}, {}, "got ''"),
         ({"x": np.array([{}], object)}, {}, "x: expected an array of numbers; got object"),
         ({"x": [1.0]}, {}, "x: expected an array of numbers; got list"),
-        ({}, {"x": float("nan")}, "metadata: expected JSON values; got Out of range"),
-        ({}, {"x": {1, 2}}, "metadata: expected JSON values; got set"),
+        ({}, {"x": float("nan")}, r"metadata: expected JSON values; got others \(Out of range"),
+        ({}, {"x": {1, 2}}, r"metadata: expected JSON values; got others \(set"),
     ],
 )
 def test_what_cannot_be_stored(arrays: Any, metadata: Any, message: str, tmp_path: Path) -> None:
@@ -224,11 +224,11 @@ def test_metadata_that_could_not_be_read_again(
 def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
     with pytest.raises(
         CheckpointError,
-        match=r"a \.safetensors file can hold; got expected at most 25,000,000 bytes",
+        match=r"a \.safetensors file can hold; got another \(expected at most 25,000,000 bytes",
     ):
         write_arrays(tmp_path / "a.safetensors", {}, {"a": '"' * 8_000_000})
     many = {f"{n:0900}": np.zeros(0) for n in range(5000)}
-    with pytest.raises(CheckpointError, match=r"an \.npz file can contain; got a list of arrays"):
+    with pytest.raises(CheckpointError, match=r"can contain; got others \(a list of arrays"):
         write_arrays(tmp_path / "a.npz", many, {})
     with pytest.raises(CheckpointError, match="arrays: expected fewer than 10,000"):
         write_arrays(tmp_path / "a.npz", {str(n): np.zeros(0) for n in range(11_000)}, {})
@@ -239,7 +239,11 @@ def test_a_header_that_could_not_be_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "dtype", "message"),
     [
-        (np.array([300]), "int8", "x: expected floats to round to .*; got int64 for 'int8'"),
+        (
+            np.array([300]),
+            "int8",
+            "x: expected an array of floats, to be rounded to .*; got int64 for",
+        ),
         (np.array([10**6]), "float16", "got int64 for 'float16'"),
         (np.array([1j]), "float32", "got complex128 for 'float32'"),
         (np.ones(1), "int64", "got float64 for 'int64'"),

@@ -84,7 +84,7 @@ def test_refused(
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("data = data", "expected a whole"),  # it can be loaded
+        ("data = data", "expected an intact"),  # it can be loaded
         ("data = b''", "expected a regular file"),  # another error
     ],
 )

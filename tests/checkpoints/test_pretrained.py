@@ -153,7 +153,7 @@ def test_what_is_opened_has_not_been_read(tmp_path: Path) -> None:
     assert opened.model.num_parameters == large().num_parameters
     assert opened.stored["embedding.weight"].shape == (7, 12)
     assert opened.dtype == "float32"
-    with pytest.raises(CheckpointError, match="its checksum is not that of its bytes"):
+    with pytest.raises(CheckpointError, match="the checksum does not match its bytes"):
         opened.load()
 
 

@@ -161,7 +161,7 @@ def content(folder: Path) -> dict[str, bytes | None]:
     ("argv", "message"),
     [
         ("nope b --to npz", "checkpoint: expected a file or folder; .*nope does not exist"),
-        ("bad.npz b --to transformers", "bad.npz: expected a whole .npz file; got one that"),
+        ("bad.npz b --to transformers", "bad.npz: expected an intact .npz file; got one that"),
         ("lfs.safetensors b --to npz", "lfs.safetensors: .*got a pointer of Git LFS"),
         ("a.npz b --to gguf", "argument --to: invalid choice: 'gguf'"),
         ("a.npz b --to onnx", "path: expected a name that ends in .onnx; got b"),

@@ -130,7 +130,10 @@ def test_ctrl_c_ends_the_text(load: Load, capsys: pytest.CaptureFixture[str]) ->
     ("argv", "message"),
     [
         ("--prompt=", "prompt: expected at least one character; got an empty string"),
-        ("--prompt xyz", "prompt: expected characters of the training text; got 'x', 'y', 'z'"),
+        (
+            "--prompt xyz",
+            "prompt: expected characters that occur in the training text; got 'x', 'y', 'z'",
+        ),
         ("--prompt a --top-p 1.5", r"top_p: expected a number above 0, up to 1; got 1\.5"),
         ("--prompt a --stop=", "stop: expected a sequence of strings"),
     ],
@@ -287,7 +290,7 @@ def test_text_with_the_tokenizer_of_the_folder(
     [
         ("--ids 1,7", "--ids: expected ids from 0 to 6; got 7 at index (0, 1)"),
         ("--ids none", "--ids: expected shape (B, T), T at least 1; got (1, 0)"),
-        ("--ids 1 --stop x", "--stop: expected a text to continue, not ids; got 'x'"),
+        ("--ids 1 --stop x", "--stop: expected text to be generated, not ids; got 'x'"),
         ("--ids 1 --eos-token-id 9", "--eos-token-id: expected ids from 0 to 6; got [9]"),
         ("--ids 1 --suppress-tokens 0,1,2,3,4,5,6", "--suppress-tokens: expected fewer than all"),
         ("--prompt a", "--prompt: expected a checkpoint with a tokenizer"),

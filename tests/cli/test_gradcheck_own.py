@@ -122,7 +122,7 @@ def test_a_module_of_pytorch(folder: Path, capsys: pytest.CaptureFixture[str]) -
         ("mine.sells:Scale", "expected a module in this folder, or installed; got 'mine.sells'"),
         (":Scale", "expected a module in this folder, or installed; got ''"),
         ("mine.cells:", "expected module:name or module:name(3, num_heads=2)"),
-        ("mine.cells:Scale(open('x'))", "with numbers and texts; got"),
+        ("mine.cells:Scale(open('x'))", "with literals as arguments; got"),
         ("mine.cells:Scale(3)()", "expected module:name or"),
         ("mine.cells:product", "expected a layer with forward and backward, or a tuple of two"),
         ("mine.cells:PAIR", "expected --input with the shape of an input, such as 2,5,3"),

@@ -67,7 +67,7 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "b.npz: expected model.safetensors, " in capsys.readouterr().err
     (tmp_path / "a.npz").write_text("no checkpoint")
     assert main(["info", str(tmp_path / "a.npz")]) == 2
-    assert "a.npz: expected a whole .npz file" in capsys.readouterr().err
+    assert "a.npz: expected an intact .npz file" in capsys.readouterr().err
 
 
 def test_a_folder_of_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,7 +90,7 @@ def test_a_folder_of_transformers(tmp_path: Path, capsys: pytest.CaptureFixture[
         f"files      {len(files)}, {sum(file.stat().st_size for file in files):,} bytes",
         "dtype      float16",
         f"parameters {large.num_parameters:,}",
-        "ids        BOS 1; EOS 2, 3; a text begins with BOS",
+        "special    BOS 1; EOS 2, 3; a text begins with BOS",
     ]
     assert "└─ lm_head  144" in lines
 

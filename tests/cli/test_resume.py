@@ -218,7 +218,7 @@ def test_what_cannot_be_resumed(
     (out / "checkpoint.npz").write_bytes(data[:-99])
     capsys.readouterr()
     assert resume(out) == 2
-    assert_one_line(capsys, r"checkpoint\.npz: expected a whole \.npz file")
+    assert_one_line(capsys, r"checkpoint\.npz: expected an intact \.npz file")
 
 
 def test_a_training_that_diverges_is_saved_before_the_step_that_does(

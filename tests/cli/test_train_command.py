@@ -206,10 +206,10 @@ def test_ctrl_c_twice_leaves_at_once(
         ("--seed -1", "argument --seed: expected a whole number from 0 to 1000000000; got '-1'"),
         ("--sample-length -1", "argument --sample-length: expected a whole number"),
         ("--temperature -1", "argument --temperature: expected a number at least 0; got '-1'"),
-        ("--prompt ÿ", "--prompt: expected characters of the training text; got 'ÿ'"),
+        ("--prompt ÿ", "--prompt: expected characters that occur in the training text; got 'ÿ'"),
         (
             "--accumulate 5",
-            "--accumulate: expected at most 4 parts, the rows; got 5",
+            "--accumulate: expected at most 4 parts, one per row; got 5",
         ),
         ("--accumulate 0", "argument --accumulate: expected a whole number from 1"),
         ("--validate-every 0", "argument --validate-every: expected a whole number from 1"),

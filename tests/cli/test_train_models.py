@@ -298,7 +298,8 @@ def test_a_tokenizer_of_whole_words(
     assert sample.startswith(first)
     assert sample.removeprefix(first).strip() in words
     assert train(text_file, *options, "--prompt=Xyzzy") == 2
-    assert error(capsys).startswith("text: expected one that the tokenizer can encode; got Word")
+    expected = "text: expected a text that the tokenizer can encode; got an error of"
+    assert error(capsys).startswith(f"{expected} the package tokenizers: Word")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no closed pipes")

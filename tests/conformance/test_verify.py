@@ -103,7 +103,7 @@ def test_the_entries_that_are_wrong_have_a_gate_in_common() -> None:
         results["grads.W"][8:16] *= 1.01
 
     ((_, note),) = changed(change)
-    assert note.startswith("40 of 160 entries, all of gate f; first [8, 0] (gate f, head 0, unit 0")
+    assert note.startswith("40 of 160 entries, all in gate f; first [8, 0] (gate f, head 0, unit 0")
 
 
 def test_two_numbers_are_seen_to_differ() -> None:

@@ -61,7 +61,7 @@ def test_a_result_has_settings_curve_and_test(
     assert found["settings"]["train"] == [3, 9]
     assert found["errors"].keys() == {"train", "test"}
     printed = capsys.readouterr().out
-    assert f"accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
+    assert f"rescaled accuracy on lengths 5 to 9: {1 - found['errors']['test']:.4f}" in printed
     ET.parse(folder / "curve.svg")
 
 

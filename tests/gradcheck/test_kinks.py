@@ -164,7 +164,7 @@ def test_a_slope_outside_of_both_sides_of_a_tie_fails() -> None:
 
     rows = {row.method: row for row in gradcheck((forward, wrong), x, rng=0).failures}
     for method in ("complex", "difference"):
-        assert rows[method].note.startswith("2 of 6 entries, all of axis 0 = 0 or 5; ")
+        assert rows[method].note.startswith("2 of 6 entries, all in axis 0 = 0 or 5; ")
 
 
 def test_a_slope_between_both_sides_of_a_tie_is_at_a_kink() -> None:

@@ -24,7 +24,7 @@ def test_a_wrong_gate_is_named(method: str) -> None:
     report = gradcheck(ExponentialStep(plant="rows of f"), x, rng=0, methods=[method])
     row = next(row for row in report.failures if row.state == "returned")
     common, worst = row.note.split("; worst at ")
-    assert (row.tensor, row.shape, common) == ("W", (16, 3), "12 of 48 entries, all of gate f")
+    assert (row.tensor, row.shape, common) == ("W", (16, 3), "12 of 48 entries, all in gate f")
     place, numbers = worst.split(": ")
     index = eval(place.split(" (")[0])
     assert place == f"{index} (gate f, unit {index[0] - 4}, input {index[1]})"
@@ -67,7 +67,7 @@ def test_without_names_the_index_is_shown() -> None:
         return dx
 
     report = gradcheck((lambda x: (x**2, x), backward), X, rng=0, methods=["complex"])
-    assert report.failures[0].note.startswith("2 of 4 entries, all of axis 0 = 1; worst at [1, ")
+    assert report.failures[0].note.startswith("2 of 4 entries, all in axis 0 = 1; worst at [1, ")
 
 
 def test_along_directions_there_are_no_places() -> None:
@@ -98,10 +98,10 @@ def test_names_of_one_entry(pattern: str, shape: Any, index: Any, described: str
 @pytest.mark.parametrize(
     ("pattern", "indices", "common"),
     [
-        ("(gate=ifzo unit) input", [(2, 0), (3, 1), (3, 2)], ", all of gate f"),
-        ("(gate=ifzo unit) input", [(0, 1), (7, 1)], ", all of gate i or o, input 1"),
+        ("(gate=ifzo unit) input", [(2, 0), (3, 1), (3, 2)], ", all in gate f"),
+        ("(gate=ifzo unit) input", [(0, 1), (7, 1)], ", all in gate i or o, input 1"),
         ("(gate=ifzo unit) input", [(0, 0), (2, 1), (4, 2), (7, 0)], ""),
-        ("", [(3, 0), (3, 1), (3, 2)], ", all of axis 0 = 3"),
+        ("", [(3, 0), (3, 1), (3, 2)], ", all in axis 0 = 3"),
         ("", [(n, n % 3) for n in range(4)], ""),
     ],
 )

@@ -170,8 +170,11 @@ def test_a_rank_that_fails_ends_the_run_with_its_error(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ("--batch-size=1", "ranks: expected at most 1, the rows of a batch; got 2"),
-        ("--accumulate=2", "--accumulate: expected at most 3 parts, the rows; got 2 on each of 2"),
+        ("--batch-size=1", "ranks: expected at most 1, one per row of a batch; got 2"),
+        (
+            "--accumulate=2",
+            "--accumulate: expected at most 3 parts, one per row; got 2 on each of 2",
+        ),
         ("--heads=3", "--heads: expected a divisor"),
         ("--steps=none", "argument --steps: expected a whole number"),
     ],

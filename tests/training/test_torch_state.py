@@ -164,7 +164,7 @@ def change(where: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (change("param_groups", []), OptionError, "expected state and param_groups"),
         (change("param_groups.0", 3), OptionError, r"param_groups\[0\]: expected params by index"),
         (change("param_groups.1.params", ["x", "y"]), OptionError, "expected params by index"),
-        (change("param_groups.1.param_names", ["bias", []]), OptionError, "param_names of text"),
+        (change("param_groups.1.param_names", ["bias", []]), OptionError, "param_names as strings"),
         (change("param_groups.1.param_names", ["b"]), ShapeError, r"\[2, 1\]; got \[2, 2\]"),
         (change("param_groups.0.amsgrad", True), OptionError, "amsgrad: expected False; got True"),
         (

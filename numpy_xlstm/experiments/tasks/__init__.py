@@ -30,7 +30,7 @@ class Task(NamedTuple):
     chance : float
         Accuracy per symbol of a uniform guess, or the least mean squared error of a constant.
     about : str
-        The answer.
+        The answer that the task asks for, as a phrase.
     """
 
     sample: Callable[..., Batch]
@@ -41,8 +41,10 @@ class Task(NamedTuple):
 
 TASKS = {
     "parity": Task(languages.parity, 3, 1 / 2, "the parity of bits"),
-    "even-pairs": Task(languages.even_pairs, 3, 1 / 2, "the parity of changes of bits"),
-    "cycle-navigation": Task(languages.cycle_navigation, 9, 1 / 5, "the place after moves"),
+    "even-pairs": Task(
+        languages.even_pairs, 3, 1 / 2, "the parity of the number of changes from bit to bit"
+    ),
+    "cycle-navigation": Task(languages.cycle_navigation, 9, 1 / 5, "the final place on a cycle"),
     "modular-arithmetic": Task(
         arithmetic.modular_arithmetic, 10, 1 / 5, "the value of an expression"
     ),
@@ -54,11 +56,15 @@ TASKS = {
     "majority-count": Task(languages.majority_count, 64, 1 / 63, "how often it occurs"),
     "bucket-sort": Task(languages.bucket_sort, 11, 1 / 10, "the symbols in order"),
     "missing-duplicate": Task(languages.missing_duplicate, 11, 1 / 9, "a missing symbol"),
-    "odds-first": Task(languages.odds_first, 12, 1 / 10, "odd places, then even ones"),
+    "odds-first": Task(
+        languages.odds_first, 12, 1 / 10, "the symbols at odd places, then those at even ones"
+    ),
     "repetition": Task(languages.repetition, 12, 1 / 10, "the string again"),
     "reverse-string": Task(languages.reverse_string, 12, 1 / 10, "the string backwards"),
     "stack-manipulation": Task(languages.stack_manipulation, 11, 1 / 4, "a stack after operations"),
-    "set": Task(languages.ordered_set, 128, 1 / 126, "the different symbols"),
+    "set": Task(
+        languages.ordered_set, 128, 1 / 126, "the distinct symbols, in order of first occurrence"
+    ),
     "recall": Task(memory.recall, 64, 1 / 32, "the values of keys read before"),
     "nearest-neighbour": Task(
         memory.nearest_neighbour, None, 1 / 12, "the value of the nearest point"

@@ -38,7 +38,7 @@ def cycle_navigation(rng: np.random.Generator, batch: int, length: Length) -> Ba
 
 
 def majority(rng: np.random.Generator, batch: int, length: Length) -> Batch:
-    """Ask for the most frequent of 63 symbols; of several, for the one that occurs first."""
+    """Ask for the most frequent of 63 symbols; if several are, for the one that occurs first."""
     strings, n = random_strings(rng, batch, length, 63)
     return answered(strings, n, gather(strings, _counts(strings).argmax(1)[:, None]))
 

@@ -7,7 +7,7 @@ from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import Batch
 
 POWER = 0.01
-"""Exponent a of the law of gaps, p(g) ∝ g^(a − 1)."""
+"""Number a in the distribution of gaps, p(g) ∝ g^(a − 1)."""
 
 
 def recall(
