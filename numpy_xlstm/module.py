@@ -241,6 +241,10 @@ class Module(ExplainsTorchNames):
         to = checked_dtype(dtype)
         return self.with_params({name: array.astype(to) for name, array in self.params.items()})
 
+    def parameters(self) -> Iterator[Array]:
+        """Yield all parameters, not copied: the values of ``params``."""
+        yield from self.params.values()
+
     def named_parameters(self) -> Iterator[tuple[str, Array]]:
         """Yield all parameters, not copied, with their names: the items of ``params``."""
         yield from self.params.items()

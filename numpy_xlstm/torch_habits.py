@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import wraps
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 _CPU = "leave it out: all arrays are NumPy arrays in the memory of the CPU"
@@ -12,7 +13,6 @@ _NOTHING_KEPT = "leave it out: layer(x) keeps no residuals, and layer.forward(x)
 
 SENTENCES = {
     # of a module or an optimiser
-    "parameters": "write params, a dict of the arrays by name, as in AdamW(model.params)",
     "modules": "write print(model), which shows all parts, or params, which has all their arrays",
     "train": _DROPOUT,
     "eval": _DROPOUT,
@@ -28,7 +28,6 @@ SENTENCES = {
     "flatten_parameters": "leave it out: it has no effect on the CPU",
     "param_groups": "write optimizer.lr = … for all; AdamW(params, decays=…) selects what decays",
     # options
-    "seed": "write rng=0, or rng=np.random.default_rng(0)",
     "generator": "write rng=np.random.default_rng(0)",
     "device": _CPU,
     "num_layers": _STACK,
@@ -64,11 +63,16 @@ def explained(message: object, name: str) -> str:
     return f"{message}; {SENTENCES[name]}" if name in SENTENCES else str(message)
 
 
-def _explained_options(init: Callable[..., None]) -> Callable[..., None]:
-    """Add the sentence for an unknown option to the error of a constructor."""
+def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
+    """Take ``seed`` for ``rng``, and add the sentence for an unknown option to the error."""
+    draws = "rng" in signature(init).parameters
 
     @wraps(init)
     def wrapped(self: Any, *args: Any, **options: Any) -> None:
+        if draws and "seed" in options:
+            if "rng" in options:
+                raise TypeError(f"{type(self).__name__}: expected rng or seed; got both")
+            options["rng"] = options.pop("seed")
         try:
             init(self, *args, **options)
         except TypeError as error:
@@ -84,10 +88,10 @@ class ExplainsTorchNames:
     """Base class of objects whose errors say what to write instead of a name from PyTorch."""
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Explain options of PyTorch in errors of the constructor."""
+        """Let the constructor take ``seed``, and explain options of PyTorch in its errors."""
         super().__init_subclass__(**options)
         if "__init__" in vars(cls):
-            cls.__init__ = _explained_options(cls.__init__)  # type: ignore[method-assign]
+            cls.__init__ = _with_torch_options(cls.__init__)  # type: ignore[method-assign]
 
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
