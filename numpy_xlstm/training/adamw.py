@@ -1,9 +1,8 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import numpy as np
 
@@ -20,30 +19,18 @@ from numpy_xlstm.numerics import (
     check_writable,
     is_number,
 )
-from numpy_xlstm.numerics.threads import num_threads, parallel_map
 from numpy_xlstm.torch_habits import ExplainsTorchNames
-from numpy_xlstm.training.adamw_block import Block, largest
+from numpy_xlstm.training.adamw_block import BLOCK, Block, cut, largest, on_threads
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
 from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.training.torch_state import from_torch, to_torch
-
-BLOCK = 2**15
-"""Count of numbers that are updated at a time, so that they fit into the processor's cache.
-
-A compiled kernel needs less memory and takes blocks of four times this size.
-"""
-
-SHARE = 2**19
-"""Count of numbers for which an additional thread is worthwhile."""
 
 LARGEST = 3e38
 """Bound of learning rate and weight decay, which float32 can express."""
 
 ABSENT: Mapping[str, Array] = MappingProxyType({})
 """Default of an argument for which None is an error."""
-
-Result = TypeVar("Result")
 
 
 class AdamW(ExplainsTorchNames):
@@ -185,11 +172,11 @@ class AdamW(ExplainsTorchNames):
         with np.errstate(all="ignore"):  # non-finite numbers are refused below
             self._check(params, grads)
             blocks = list(self._blocks(params, grads, lr, scale))
-            if not all(_on_threads(Block.is_harmless, blocks)):
+            if not all(on_threads(Block.is_harmless, blocks)):
                 self._check_numbers(params, grads, scale)
                 for block in blocks:
                     self._check_finite(block, lr)
-            self.largest_update = max(_on_threads(Block.update, blocks), default=0.0)
+            self.largest_update = max(on_threads(Block.update, blocks), default=0.0)
         self.t += 1
 
     def _check(self, params: Mapping[str, Array], grads: Mapping[str, Array]) -> None:
@@ -232,7 +219,7 @@ class AdamW(ExplainsTorchNames):
             shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
             factors = adamw.Factors(shrink, rate, root, 1 - beta1, beta2, 1 - beta2, self.eps)
             size = 4 * BLOCK if compiled(array.dtype) else BLOCK
-            for p, g, m, v in _cut(size, array, grads[name], self.m[name], self.v[name]):
+            for p, g, m, v in cut(size, array, grads[name], self.m[name], self.v[name]):
                 yield Block(name, p, g, m, v, scale, factors)
 
     def state_dict(
@@ -351,20 +338,3 @@ def _in_range(name: str, value: float, below: float) -> float:
     if not is_number(value) or not 0 <= plain < below:
         raise OptionError(f"{name}: expected a number in [0, {below}); got {value!r}")
     return float(value)
-
-
-def _on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
-    """Run the work on each block, in any order."""
-    count = 1 + sum(block.p.size for block in blocks) // SHARE
-    count = 1 if count == 1 else min(count, num_threads())
-    shares = [blocks[n::count] for n in range(count)]
-    return list(chain(*parallel_map(lambda share: [work(block) for block in share], shares)))
-
-
-def _cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
-    """Split arrays of one shape by rows into parts of about ``most`` numbers."""
-    arrays = tuple(np.atleast_1d(array) for array in arrays)
-    total, size = len(arrays[0]), arrays[0].size
-    rows = max(1, most * total // max(1, size))
-    for start in range(0, total, rows):
-        yield tuple(array[start : start + rows] for array in arrays)

@@ -1,11 +1,25 @@
-"""A part of a parameter that AdamW updates at a time."""
+"""Blocks: the parts of a parameter that AdamW updates at a time."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from numpy_xlstm.kernels import adamw
 from numpy_xlstm.numerics import Array
+from numpy_xlstm.numerics.threads import num_threads, parallel_map
+
+BLOCK = 2**15
+"""Count of numbers that are updated at a time, so that they fit into the processor's cache.
+
+A compiled kernel needs less memory and takes blocks of four times this size.
+"""
+
+SHARE = 2**19
+"""Count of numbers for which an additional thread is worthwhile."""
+
+Result = TypeVar("Result")
 
 
 class Block(NamedTuple):
@@ -40,3 +54,20 @@ def _norm(array: Array) -> float:
 def largest(array: Array) -> float:
     """Return the largest absolute value without an array of absolute values."""
     return float(max(array.max(initial=0), -array.min(initial=0)))
+
+
+def on_threads(work: Callable[[Block], Result], blocks: Sequence[Block]) -> list[Result]:
+    """Run the work on each block, in any order."""
+    count = 1 + sum(block.p.size for block in blocks) // SHARE
+    count = 1 if count == 1 else min(count, num_threads())
+    shares = [blocks[n::count] for n in range(count)]
+    return list(chain(*parallel_map(lambda share: [work(block) for block in share], shares)))
+
+
+def cut(most: int, *arrays: Array) -> Iterator[tuple[Array, ...]]:
+    """Split arrays of one shape by rows into parts of about ``most`` numbers."""
+    arrays = tuple(np.atleast_1d(array) for array in arrays)
+    total, size = len(arrays[0]), arrays[0].size
+    rows = max(1, most * total // max(1, size))
+    for start in range(0, total, rows):
+        yield tuple(array[start : start + rows] for array in arrays)

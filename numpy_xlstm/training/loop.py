@@ -141,47 +141,66 @@ def train(
     check_bool("carry", carry)
     check_callable("clock", clock)
     check_step_options(state.model, **options)
-    comm = options.get("comm")
-    if comm is not None:
-        optimizer, rest = state.optimizer, {n: v for n, v in options.items() if n != "comm"}
-        known_options = (
-            budget,
-            carry,
-            optimizer.options,
-            rest,
-            state.step,
-            state.rng.bit_generator.state,
-        )
-        arrays = {**state.model.params, **optimizer.state_dict()}
-        ranks.check_same(comm, options=known_options, parameters=arrays)
-    clock = ranks.common_clock(clock, comm)
+    _check_same_training(state, budget, carry, options)
+    clock = ranks.common_clock(clock, options.get("comm"))
+    return _steps(state, batches, budget, schedule, carry, clock, options)
 
-    def steps() -> Iterator[Progress]:
-        if budget.fraction(state.step, state.elapsed) >= 1:
+
+def _steps(
+    state: TrainingState,
+    batches: Iterable[Batch],
+    budget: Budget,
+    schedule: Schedule,
+    carry: bool,
+    clock: ranks.Clock,
+    options: StepOptions,
+) -> Iterator[Progress]:
+    """Take the steps of :func:`train`."""
+    if budget.fraction(state.step, state.elapsed) >= 1:
+        return
+    start, before_batch = clock() - state.elapsed, state.rng.bit_generator.state
+    for batch in batches:
+        check_kind("batch", batch, Batch)
+        began = clock()
+        lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
+        before = state.carried if carry and not batch.fresh else None
+        known: Any = {"lr": lr, "state": before, "rng": state.rng}
+        try:
+            result = train_step(state.model, state.optimizer, batch, **known, **options)
+        except DivergenceError:
+            state.rng.bit_generator.state = before_batch  # undo the draws of the step
+            raise
+        now = clock()
+        after = result.state if carry else None
+        state.advance(batch.targets.size, now - began, now - start, after)
+        fraction = budget.fraction(state.step, state.elapsed)
+        counts = state.tokens, state.elapsed, state.busy
+        yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
+        if budget.fraction(state.step, clock() - start) >= 1:
             return
-        start, before_batch = clock() - state.elapsed, state.rng.bit_generator.state
-        for batch in batches:
-            check_kind("batch", batch, Batch)
-            began = clock()
-            lr = state.optimizer.lr * schedule(budget.fraction(state.step + 1, began - start))
-            before = state.carried if carry and not batch.fresh else None
-            known: Any = {"lr": lr, "state": before, "rng": state.rng}
-            try:
-                result = train_step(state.model, state.optimizer, batch, **known, **options)
-            except DivergenceError:
-                state.rng.bit_generator.state = before_batch  # undo the draws of the step
-                raise
-            now = clock()
-            after = result.state if carry else None
-            state.advance(batch.targets.size, now - began, now - start, after)
-            fraction = budget.fraction(state.step, state.elapsed)
-            counts = state.tokens, state.elapsed, state.busy
-            yield Progress(state.step, fraction, result.loss, result.grad_norm, lr, *counts)
-            if budget.fraction(state.step, clock() - start) >= 1:
-                return
-            before_batch = state.rng.bit_generator.state
+        before_batch = state.rng.bit_generator.state
 
-    return steps()
+
+def _check_iterable(name: str, value: Any) -> None:
+    """Raise :class:`OptionError` unless ``iter`` works, which fails for an array of shape ()."""
+    try:
+        iter(value)
+    except TypeError:
+        got = type(value).__name__
+        raise OptionError(f"{name}: expected an iterable; got {got}") from None
+
+
+def _check_same_training(
+    state: TrainingState, budget: Budget, carry: bool, options: StepOptions
+) -> None:
+    """Raise :class:`OptionError` on all ranks unless they continue the same training."""
+    if (comm := options.get("comm")) is None:
+        return
+    others = {name: value for name, value in options.items() if name != "comm"}
+    generator = state.rng.bit_generator.state
+    known = budget, carry, state.optimizer.options, others, state.step, generator
+    parameters = {**state.model.params, **state.optimizer.state_dict()}
+    ranks.check_same(comm, options=known, parameters=parameters)
 
 
 def validation_bits(
@@ -238,22 +257,22 @@ def validation_bits(
     return per_character / math.log(2)  # [entropy.3]
 
 
-def _check_iterable(name: str, value: Any) -> None:
-    """Raise :class:`OptionError` unless ``iter`` works, which fails for an array of shape ()."""
-    try:
-        iter(value)
-    except TypeError:
-        got = type(value).__name__
-        raise OptionError(f"{name}: expected an iterable; got {got}") from None
+def _validate(state: TrainingState, split: text.TextSplit, comm: ranks.Comm | None) -> float:
+    """Record and return the bits per character of the held-out text.
 
-
-def _validated(state: TrainingState, ids: IndexArray, **known: Any) -> float:
-    """Return the bits per character of a validation, or raise a :class:`DivergenceError`."""
+    Outputs that are not finite raise :class:`DivergenceError`.
+    """
+    known: Any = {"characters": len(split.validation), "comm": comm}
     try:
-        return validation_bits(state.model, ids, **known)
+        bits = validation_bits(state.model, split.validation_ids, **known)
     except NonFiniteError as error:
         reason = f"validation after step {state.step}: {error}"
         raise diverged(state.optimizer, reason, None) from error
+    state.validations.append((state.step, bits))
+    if len(state.validations) > MOST_VALIDATIONS:
+        best = min(state.validations, key=itemgetter(1))
+        state.validations[:] = sorted({best, *state.validations[1::2]})
+    return bits
 
 
 def learn(
@@ -309,7 +328,6 @@ def learn(
     steps = train(state, batches, budget, schedule=schedule, carry=carry, clock=clock, **options)
     now = ranks.common_clock(clock, comm)
     tokens_per_character = len(split.train_ids) / len(split.train)
-    known: Any = {"characters": len(split.validation), "comm": comm}
 
     def records() -> Iterator[Progress]:
         due = now() + validate_seconds
@@ -317,11 +335,7 @@ def learn(
             bits, began = None, now()
             is_due = began >= due if validate_every is None else not progress.step % validate_every
             if is_due or progress.fraction >= 1:
-                bits = _validated(state, split.validation_ids, **known)
-                state.validations.append((progress.step, bits))
-                if len(state.validations) > MOST_VALIDATIONS:
-                    best = min(state.validations, key=itemgetter(1))
-                    state.validations[:] = sorted({best, *state.validations[1::2]})
+                bits = _validate(state, split, comm)
                 ended = now()
                 due = ended + max(validate_seconds, 10 * (ended - began))
             yield progress._replace(tokens_per_character=tokens_per_character, validation=bits)

@@ -127,8 +127,7 @@ def train_step(
     Returns
     -------
     StepResult
-        The mean loss over the targets, the norm of the gradients before clipping, and the state
-        after the batch.
+        The mean loss, the norm of the gradients before clipping, and the state after the batch.
 
     Raises
     ------

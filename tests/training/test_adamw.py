@@ -247,8 +247,8 @@ def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.Monkey
         for seed in (1, 2, 3):
             optimizer.step(params, arrays(seed))
         found.append(params | optimizer.state_dict())
-    assert [len(b) for (b,) in adamw._cut(70, params["rows"])] == [7]
-    assert [len(b) for (b,) in adamw._cut(20, params["rows"])] == [2, 2, 2, 1]
+    assert [len(b) for (b,) in adamw.cut(70, params["rows"])] == [7]
+    assert [len(b) for (b,) in adamw.cut(20, params["rows"])] == [2, 2, 2, 1]
     for name, array in found[0].items():
         assert array.tobytes() == found[1][name].tobytes()
         assert name == "t" or array.size == 0 or (array != arrays(0).get(name, 0)).all()
