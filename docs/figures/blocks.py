@@ -4,20 +4,13 @@ from pathlib import Path
 
 from docs.figures.drawing import Figure
 
+KEYS, VALUES = "N_{H}D_{K}", "N_{H}D_{V}"
+"""Widths of xLSTM Large."""
 
-def mlstm_block() -> str:
-    """The pre up-projection block."""
-    f = Figure(740, 795, "The mLSTM block")
-    x = 350
-    f.text(x, 30, "$x$")
-    f.line((x, 38), (x, 75))
-    f.dot((x, 50))
-    f.box(x, 90, 130, ["LayerNorm"], "norm")
-    f.line((x, 105), (x, 145))
-    f.edge(x, 128, "u", "D")
-    f.box(470, 160, 420, ["$W_{up}$"], "weight", "(1)")
 
-    p, z, a = 450, 640, 300
+def memory_branch(f: Figure, x: float) -> None:
+    """The half of the up-projection that goes through the convolution and the mLSTM."""
+    p, a = 450, 300
     f.line((p, 175), (p, 315))
     f.edge(p, 250, "p", "I")
     f.dot((p, 195))
@@ -48,12 +41,33 @@ def mlstm_block() -> str:
     f.operation(x, 600, "+", "(6)")
     f.line((x, 612), (x, 648))
     f.edge(x, 634, "r", "I")
+
+
+def gate_branch(f: Figure, x: float) -> None:
+    """The half of the up-projection that gates the result."""
+    z = 640
     f.line((z, 175), (z, 315))
     f.edge(z, 250, "z", "I")
     f.box(z, 330, 80, ["SiLU"], "act")
     f.line((z, 345), (z, 660), (x + 12, 660))
     f.edge(z, 510, "g", "I")
     f.operation(x, 660, "∘", "(7)")
+
+
+def mlstm_block() -> str:
+    """The pre up-projection block."""
+    f = Figure(740, 795, "The mLSTM block")
+    x = 350
+    f.text(x, 30, "$x$")
+    f.line((x, 38), (x, 75))
+    f.dot((x, 50))
+    f.box(x, 90, 130, ["LayerNorm"], "norm")
+    f.line((x, 105), (x, 145))
+    f.edge(x, 128, "u", "D")
+    f.box(470, 160, 420, ["$W_{up}$"], "weight", "(1)")
+
+    memory_branch(f, x)
+    gate_branch(f, x)
     f.line((x, 672), (x, 695))
     f.box(x, 710, 150, ["$W_{down}$"], "weight", "(7)")
     f.line((x, 725), (x, 748))
@@ -140,23 +154,14 @@ def slstm_block() -> str:
     return f.svg()
 
 
-def xlstm_large_block() -> str:
-    """The block of xLSTM 7B."""
-    f = Figure(740, 885, "The block of xLSTM Large")
-    x = 350
-    f.text(x, 30, "$x$")
-    f.line((x, 38), (x, 75))
-    f.dot((x, 50))
-    f.box(x, 90, 130, ["RMSNorm"], "norm")
-    f.line((x, 105), (x, 135), arrow=False)
-    f.edge(x, 123, "u", "D")
+def large_projections(f: Figure, x: float) -> None:
+    """The projections of xLSTM Large, from the norm to the memory and the output gate."""
     columns = (150, 250, 350, 450, 550, 660)
     for column in columns:
         f.line((x, 135), (column, 135), (column, 160))
     f.dot(*((column, 135) for column in columns[1:-1]))
     names = ("q", "k", "v", "i", "f", "o")
-    keys, values = "N_{H}D_{K}", "N_{H}D_{V}"
-    widths = (keys, keys, values, "N_{H}", "N_{H}", values)
+    widths = (KEYS, KEYS, VALUES, "N_{H}", "N_{H}", VALUES)
     for column, name, width in zip(columns, names, widths, strict=True):
         f.box(column, 175, 66, [f"$W_{{{name}}}$"], "weight", "(1)" if name == "o" else "")
         f.edge(column, 208, "", width)
@@ -169,15 +174,28 @@ def xlstm_large_block() -> str:
         f.box(column, 235, 84, ["soft cap"], "act", "(1)" if name == "f̃" else "")
         f.line((column, 250), (column, 297))
         f.edge(column, 276, name, "")
+
+
+def xlstm_large_block() -> str:
+    """The block of xLSTM 7B."""
+    f = Figure(740, 885, "The block of xLSTM Large")
+    x = 350
+    f.text(x, 30, "$x$")
+    f.line((x, 38), (x, 75))
+    f.dot((x, 50))
+    f.box(x, 90, 130, ["RMSNorm"], "norm")
+    f.line((x, 105), (x, 135), arrow=False)
+    f.edge(x, 123, "u", "D")
+    large_projections(f, x)
     f.box(x, 320, 476, ["mLSTM", "state: $C$, $n$, $m$"], "memory", "(2)")
     f.line((x, 343), (x, 375))
-    f.edge(x, 361, "h", values)
+    f.edge(x, 361, "h", VALUES)
     f.box(x, 390, 130, ["norm per head"], "norm", "(3)")
     f.line((x, 405), (x, 428))
     f.line((660, 190), (660, 220))
     f.box(660, 235, 66, ["$σ$"], "act")
     f.line((660, 250), (660, 440), (x + 12, 440))
-    f.edge(660, 350, "o", values)
+    f.edge(660, 350, "o", VALUES)
     f.operation(x, 440, "∘", "(4)")
     f.line((x, 452), (x, 472))
     f.box(x, 487, 130, ["$W_{out}$"], "weight", "(4)")

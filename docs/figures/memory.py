@@ -54,8 +54,8 @@ def paint(value: float) -> str:
     return f"fill:var(--{'below' if value < 0 else 'above'});fill-opacity:{abs(value) / 2:.2g}"
 
 
-def figure() -> str:
-    """Return the figure as a file."""
+def numbers() -> tuple[str, str]:
+    """Return a box for each number, and the style rules that change its colour."""
     boxes, rules = [], []
     for number, (x, y, values) in enumerate(places(steps())):
         boxes.append(
@@ -65,33 +65,41 @@ def figure() -> str:
         changes = [t for t in range(8) if t == 0 or paint(values[t]) != paint(values[t - 1])]
         frames = "".join(f"{12.5 * t:g}%{{{paint(values[t])}}}" for t in changes)
         rules.append(f"@keyframes n{number}{{{frames}}}#n{number}{{animation-name:n{number}}}")
-    light, dark = (
-        ";".join(
-            [
-                *(f"--{name}:{theme[name]}" for name in ("paper", "ink", "faint")),
-                *(f"--{name}:{pair[n]}" for name, pair in COLOURS.items()),
-            ]
-        )
-        for n, theme in enumerate((LIGHT, DARK))
-    )
-    right, middle = LEFT + 6.5 * SIZE, LEFT + 3 * SIZE
-    labels = [
+    return "\n".join(boxes), "".join(rules)
+
+
+def colours(theme: dict[str, str], number: int) -> str:
+    """Return the colours of the light theme, number 0, or of the dark theme."""
+    pairs = {name: pair[number] for name, pair in COLOURS.items()}
+    shown = {name: theme[name] for name in ("paper", "ink", "faint")} | pairs
+    return ";".join(f"--{name}:{colour}" for name, colour in shown.items())
+
+
+def labels() -> str:
+    """Return the names of the vectors, and the two captions, of which one is visible."""
+    names = [
         (LEFT - 1.5 * SIZE + 15, TOP + 1.3 * SIZE, "k"),
-        (right + 15, TOP + 1.3 * SIZE, "q"),
+        (LEFT + 6.5 * SIZE + 15, TOP + 1.3 * SIZE, "q"),
         (LEFT - 16, TOP + 21, "v"),
         (LEFT - 16, TOP + 6 * SIZE + 21, "h̃"),
     ]
-    names = "".join(
+    symbols = "".join(
         f'<text x="{x:g}" y="{y:g}"><tspan font-style="italic">{t}</tspan></text>'
-        for x, y, t in labels
+        for x, y, t in names
     )
     captions = "".join(
-        f'<text class="{kind}" x="{middle:g}" y="40" font-size="19">{text}</text>'
+        f'<text class="{kind}" x="{LEFT + 3 * SIZE:g}" y="40" font-size="19">{text}</text>'
         for kind, text in (
             ("write", "Write: the memory C gets k vᵀ"),
             ("read", "Read: h̃ is Cᵀq, the value written under the key q"),
         )
     )
+    return f"{symbols}\n{captions}"
+
+
+def figure() -> str:
+    """Return the figure as a file."""
+    (boxes, rules), light, dark = numbers(), colours(LIGHT, 0), colours(DARK, 1)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} 340" width="{WIDTH}" '
         'height="340" role="img" font-family="sans-serif" font-size="17" text-anchor="middle">\n'
@@ -102,11 +110,10 @@ def figure() -> str:
         "animation-iteration-count:infinite}"
         ".write{opacity:0;animation-name:write}.read{animation-name:read}"
         "@keyframes write{0%{opacity:1}50%{opacity:0}}@keyframes read{0%{opacity:0}50%{opacity:1}}"
-        f"{''.join(rules)}"
+        f"{rules}"
         "@media(prefers-reduced-motion:reduce){rect[id],.write,.read{animation:none}}</style>\n"
         f'<rect class="paper" width="{WIDTH}" height="340" rx="8"/>\n'
-        + "\n".join([*boxes, names, captions])
-        + "\n</svg>\n"
+        f"{boxes}\n{labels()}\n</svg>\n"
     )
 
 
