@@ -203,89 +203,95 @@ def check_slstm(case: Case, y: Array, after: Any) -> None:
         assert abs(found - log(n[j])) <= SAFETY * (dlog_n[j] + half_ulp(m[j])), j
 
 
-def check_mlstm(case: Case, y: Array, after: Any) -> None:  # noqa: C901
-    """Compute Eqs 19–27 for each head without a stabiliser; absolute sums give the conditioning."""
+class Memory:
+    """The memory of one mLSTM head without a stabiliser; absolute sums give the conditioning.
+
+    Every weight in C and n has the relative error E. A number that is read or written is a pair of
+    the exact number and the bound of its error.
+    """
+
+    def __init__(self, layer: Any, C: Any, n: Any, m: Any) -> None:
+        self.layer, self.exponential = layer, layer.input_gate == "exp"
+        self.m = m if self.exponential else -mpf("inf")
+        scale = exp(m) if self.exponential else mpf(1)
+        self.C = [[a * scale for a in row] for row in C]
+        self.n = [a * scale for a in n] if self.exponential else [mpf(0)] * len(C)
+        self.Cabs = [[abs(a) for a in row] for row in self.C]
+        self.nabs = [abs(a) for a in self.n]
+        self.E = 0.0
+
+    def gates(self, i: Any, f: Any) -> tuple[Any, Any]:
+        """Return the exact gates; update E by their errors, and the largest exponent m."""
+        (i, di), (f, df) = i, f
+        log_i, ell = log_gate(i, self.layer.input_gate), log_gate(f, self.layer.forget_gate)
+        A = ell + self.m if self.exponential else ell
+        filled = self.m != -mpf("inf")
+        self.E += di + df + 2 * U * float(abs(ell)) + 6 * U
+        self.E += half_ulp(A) if filled else 0
+        self.E += 0 if self.exponential else 2 * U * float(abs(log_i))
+        self.E += U * min(float(abs(A - log_i)), 40.0) if filled or not self.exponential else 0
+        self.m = max(A, log_i) if self.exponential else self.m
+        return exp(log_i), exp(ell)
+
+    def write(self, k: Any, v: Any, i: Any, f: Any) -> None:
+        """Compute Eqs 19 and 20."""
+        w_i, w_f = self.gates(i, f)
+        for r, (k_r, dk_r) in enumerate(zip(*k, strict=True)):
+            size = w_i * (abs(k_r) + 4 * dk_r / max(self.E, U))
+            for s, (v_s, dv_s) in enumerate(zip(*v, strict=True)):
+                self.C[r][s] = w_f * self.C[r][s] + w_i * k_r * v_s
+                grown = size * (abs(v_s) + 4 * dv_s / max(self.E, U))
+                self.Cabs[r][s] = w_f * self.Cabs[r][s] + grown
+            self.n[r] = w_f * self.n[r] + w_i * k_r
+            self.nabs[r] = w_f * self.nabs[r] + size
+
+    def read(self, q: Any) -> list[tuple[Any, Any]]:
+        """Compute Eq. 21, without the output gate."""
+        sizes = [abs(b) + d / max(self.E, U) for b, d in zip(*q, strict=True)]
+        den, dden = mpf(1), mpf(0)
+        if self.exponential:
+            den = max(abs(dot(q[0], self.n)), mpf(1))
+            dden = self.E * (dot(sizes, self.nabs) + 1)
+        columns = zip(zip(*self.C, strict=True), zip(*self.Cabs, strict=True), strict=True)
+        found = [(dot(q[0], column), self.E * dot(sizes, size)) for column, size in columns]
+        return [(num / den, dnum / den + abs(num) / den * dden / den) for num, dnum in found]
+
+
+def dot(a: Any, b: Any) -> Any:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def check_mlstm(case: Case, y: Array, after: Any) -> None:
+    """Compute Eqs 19–27 for each head."""
     layer, p = case.layer, {name: numbers(array) for name, array in case.layer.params.items()}
-    NH, DK, DV = (
-        layer.num_heads,
-        layer.qk_dim // layer.num_heads,
-        layer.hidden_size // layer.num_heads,
-    )
-    exponential, zero = layer.input_gate == "exp", mpf(0)
-    scale = [mpf(1)] * NH
-    C = [[[zero] * DV for _ in range(DK)] for _ in range(NH)]
-    n, m = [[zero] * DK for _ in range(NH)], [-mpf("inf")] * NH
-    if case.state is not None:
-        C = numbers(case.state.C[0])
-        if exponential:
-            n, m = numbers(case.state.n[0]), numbers(case.state.m[0])
-            scale = [exp(s) for s in m]
-    C = [[[a * s for a in row] for row in part] for part, s in zip(C, scale, strict=True)]
-    n = [[a * s for a in part] for part, s in zip(n, scale, strict=True)]
-    Cabs = [[[abs(a) for a in row] for row in part] for part in C]
-    nabs = [[abs(a) for a in part] for part in n]
-    E = [0.0] * NH
-    root = mpf(DK) ** mpf("0.5")
+    NH = layer.num_heads
+    DK, DV = layer.qk_dim // NH, layer.hidden_size // NH
+    state = layer.init_state(1) if case.state is None else case.state
+    memories = [
+        Memory(layer, *(part if part is None else numbers(part[0, a]) for part in state))
+        for a in range(NH)
+    ]
+    tiny = mpf("1e-290")
+    p["W_k"] = [[w / mpf(DK) ** mpf("0.5") for w in row] for row in p["W_k"]]
     for t, x in enumerate(numbers(case.x[0])):
-        (q, dq), (v, dv), (i, di), (f, df), (o, do) = (
-            affine(p[f"W_{g}"], x, p[f"b_{g}"]) for g in "qvifo"
-        )
-        k, dk = affine([[w / root for w in row] for row in p["W_k"]], x, p["b_k"])
-        for a in range(NH):
-            log_i, ell = log_gate(i[a], layer.input_gate), log_gate(f[a], layer.forget_gate)
-            A = ell + m[a] if exponential else ell
-            E[a] += (
-                di[a]
-                + df[a]
-                + 2 * U * float(abs(ell))
-                + 2 * U * float(abs(log_i) if not exponential else 0)
-            )
-            E[a] += 6 * U + (half_ulp(A) if exponential and m[a] != -mpf("inf") else 0)
-            E[a] += (
-                U * min(float(abs(A - log_i)), 40.0)
-                if m[a] != -mpf("inf") or not exponential
-                else 0
-            )
-            m[a] = max(A, log_i) if exponential else m[a]
-            w_i, w_f = exp(log_i), exp(ell)
+        q, k, v, i, f, o = (affine(p[f"W_{g}"], x, p[f"b_{g}"]) for g in "qkvifo")
+        for a, memory in enumerate(memories):
             keys, values = slice(a * DK, (a + 1) * DK), slice(a * DV, (a + 1) * DV)
-            for r, k_r in enumerate(k[keys]):
-                size = w_i * (abs(k_r) + 4 * dk[keys][r] / max(E[a], U))
-                for s, v_s in enumerate(v[values]):
-                    C[a][r][s] = w_f * C[a][r][s] + w_i * k_r * v_s
-                    Cabs[a][r][s] = w_f * Cabs[a][r][s] + size * (
-                        abs(v_s) + 4 * dv[values][s] / max(E[a], U)
-                    )
-                n[a][r] = w_f * n[a][r] + w_i * k_r
-                nabs[a][r] = w_f * nabs[a][r] + size
-            qs, dqs = q[keys], dq[keys]
-            qabs = [abs(b) + d / max(E[a], U) for b, d in zip(qs, dqs, strict=True)]
-            qn = sum(b * c for b, c in zip(qs, n[a], strict=True))
-            dqn = E[a] * sum(b * c for b, c in zip(qabs, nabs[a], strict=True))
-            floor = mpf(1)
-            den = max(abs(qn), floor) if exponential else mpf(1)
-            dden = dqn + E[a] * floor if exponential else mpf(0)
-            for s in range(DV):
-                num = sum(qs[r] * C[a][r][s] for r in range(DK))
-                dnum = E[a] * sum(qabs[r] * Cabs[a][r][s] for r in range(DK))
-                where = a * DV + s
-                gate = sigma(o[where])
-                h = gate * num / den
-                bound = gate * (dnum / den + abs(num) / den * dden / den) + (
-                    0.25 * do[where] + 4 * U
-                ) * abs(num / den)
-                assert abs(mpf(float(y[0, t, where])) - h) <= SAFETY * bound + mpf("1e-290"), (
-                    t,
-                    where,
-                )
-    for a in range(NH):
-        shift = exp(mpf(float(after.m[0, a]))) if exponential else mpf(1)
-        for r in range(DK):
-            for s in range(DV):
-                found = mpf(float(after.C[0, a, r, s])) * shift
-                assert (
-                    abs(found - C[a][r][s]) <= SAFETY * E[a] * Cabs[a][r][s] + mpf("1e-290") * shift
-                )
+            memory.write(rows(k, keys), rows(v, values), rows(i, a), rows(f, a))
+            for where, (h, dh) in enumerate(memory.read(rows(q, keys)), a * DV):
+                gate = sigma(o[0][where])
+                bound = gate * dh + (0.25 * o[1][where] + 4 * U) * abs(h)
+                error = abs(mpf(float(y[0, t, where])) - gate * h)
+                assert error <= SAFETY * bound + tiny, (t, where)
+    for a, memory in enumerate(memories):
+        shift = exp(mpf(float(after.m[0, a]))) if memory.exponential else mpf(1)
+        for r, s in np.ndindex(DK, DV):
+            error = abs(mpf(float(after.C[0, a, r, s])) * shift - memory.C[r][s])
+            assert error <= SAFETY * memory.E * memory.Cabs[r][s] + tiny * shift
+
+
+def rows(pair: Any, part: Any) -> Any:
+    return pair[0][part], pair[1][part]
 
 
 @pytest.mark.parametrize("group", range(GROUPS))
