@@ -12,26 +12,35 @@ from tests.reliability.calls import Fresh, Make, made, rng
 RNG = Fresh(rng)
 SIZES = {"input_size": 3, "hidden_size": 4}
 DRAWN: dict[str, Any] = {"dtype": np.float64, "rng": RNG}
+HEADS: dict[str, Any] = {"num_heads": 2, "forget_gate": "exp"}
+MEMORY = HEADS | {"qk_dim": 6, "input_gate": "exp", "eps": 1e-6}
 STACKED = {"num_layers": 2, "batch_first": True, "dropout": 0.1, "bidirectional": True}
 
 
 def builders() -> dict[str, Make]:
     """Return calls that make each cell, layer, model and configuration."""
-    found: dict[str, Make] = {}
+    return _cells() | _recurrent_layers() | _other_layers() | _models() | _configs()
+
+
+def _cells() -> dict[str, Make]:
     plain = cells.LSTMCell, cells.GRUCell, cells.OriginalGRUCell, cells.ElmanCell
-    for cell in (*plain, cells.PeepholeLSTMCell):
-        found[cell.__name__] = made(cell, **SIZES, **DRAWN)
-    heads = {"num_heads": 2, "forget_gate": "exp"}
-    memory = heads | {"qk_dim": 6, "input_gate": "exp", "eps": 1e-6}
-    found |= {
+    found = {
+        cell.__name__: made(cell, **SIZES, **DRAWN) for cell in (*plain, cells.PeepholeLSTMCell)
+    }
+    return found | {
         "LSTMPCell": made(cells.LSTMPCell, **SIZES, proj_size=2, **DRAWN),
-        "sLSTMCell": made(cells.sLSTMCell, **SIZES, **heads, **DRAWN),
-        "mLSTMCell": made(cells.mLSTMCell, **SIZES, **memory, **DRAWN),
-        "sLSTM": made(layers.sLSTM, **SIZES, **heads, batch_first=True, **DRAWN),
+        "sLSTMCell": made(cells.sLSTMCell, **SIZES, **HEADS, **DRAWN),
+        "mLSTMCell": made(cells.mLSTMCell, **SIZES, **MEMORY, **DRAWN),
+    }
+
+
+def _recurrent_layers() -> dict[str, Make]:
+    return {
+        "sLSTM": made(layers.sLSTM, **SIZES, **HEADS, batch_first=True, **DRAWN),
         "mLSTM": made(
             layers.mLSTM,
             **SIZES,
-            **memory,
+            **MEMORY,
             form="chunkwise",
             chunk_size=3,
             batch_first=True,
@@ -44,6 +53,11 @@ def builders() -> dict[str, Make]:
             layers.stack_layers, layer=layers.sLSTM, **SIZES, **STACKED, num_heads=2, rng=RNG
         ),
         "SequenceLayer": made(layers.SequenceLayer, cell=cells.GRUCell(3, 4), batch_first=True),
+    }
+
+
+def _other_layers() -> dict[str, Make]:
+    return {
         "Linear": made(layers.Linear, in_features=3, out_features=4, bias=True, **DRAWN),
         "HeadwiseLinear": made(
             layers.HeadwiseLinear, in_features=4, num_heads=2, bias=True, out_features=4, **DRAWN
@@ -61,6 +75,11 @@ def builders() -> dict[str, Make]:
         ),
         "LayerNorm": made(layers.LayerNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
         "RMSNorm": made(layers.RMSNorm, num_features=3, eps=1e-5, bias=True, dtype=np.float64),
+    }
+
+
+def _models() -> dict[str, Make]:
+    found = {
         "LanguageModel": made(
             models.LanguageModel,
             vocab_size=5,
@@ -84,6 +103,11 @@ def builders() -> dict[str, Make]:
         (models.xLSTMBlockStack, stack_config()),
     ):
         found[model.__name__] = made(model, config=config, **DRAWN)
+    return found
+
+
+def _configs() -> dict[str, Make]:
+    found: dict[str, Make] = {}
     inner: tuple[Any, ...] = mlstm_block().mlstm, slstm_block().slstm, slstm_block().feedforward
     configs: tuple[Any, ...] = (
         lm_config(),

@@ -15,6 +15,7 @@ from tests.reliability.calls import Call, Fresh, Make, made, methods, rng
 
 TEXT = "the quick brown fox jumps over the lazy dog. " * 8
 IDS = np.arange(60) % 7
+BATCH = training.Batch(IDS[None, :-1], IDS[None, 1:])
 OPTIONS: dict[str, Any] = {
     "max_new_tokens": 3,
     "do_sample": True,
@@ -79,18 +80,16 @@ def generators() -> dict[str, Make]:
     return found
 
 
-def trainers() -> dict[str, Make]:
-    """Return the calls of training, except those with files."""
-    batch = training.Batch(IDS[None, :-1], IDS[None, 1:])
+def updates() -> dict[str, Make]:
+    """Return the calls of a training step and of the optimiser."""
     grads = {"a": np.ones(3), "b": np.ones((2, 2))}
-    budget, split = training.Budget(steps=1), training.split_text(TEXT, 3, nx.ByteTokenizer())
 
     def stepped(dtype: Any) -> Call:
         built = model()
         given: dict[str, Any] = {"lr": 0.1, "max_norm": 1.0, "state": None, "accumulate": 1}
         given |= {"recompute": False, "rng": rng()}
         optimizer = training.AdamW(built.params)
-        given = {"model": built, "optimizer": optimizer, "batch": batch} | given
+        given = {"model": built, "optimizer": optimizer, "batch": BATCH} | given
         return Call(training.train_step, given)
 
     def updated(dtype: Any) -> Call:
@@ -98,8 +97,6 @@ def trainers() -> dict[str, Make]:
         gradients = {n: np.cos(a) for n, a in params.items()}
         return Call(training.AdamW(params).step, {"params": params, "grads": gradients, "lr": 0.1})
 
-    learning: Any = {"batch_size": 2, "window": 3, "carry": True, "validate_every": 1}
-    learning |= {"max_norm": 1.0, "accumulate": 1, "recompute": False}
     return {
         "AdamW": made(
             training.AdamW,
@@ -114,8 +111,18 @@ def trainers() -> dict[str, Make]:
         "clip_grad_norm": made(training.clip_grad_norm, grads=grads, max_norm=1.0),
         "global_norm": made(training.global_norm, grads=grads),
         "train_step": stepped,
+        "official_decay": made(training.official_decay, weight_decay_on_embedding=True),
+    }
+
+
+def trainers() -> dict[str, Make]:
+    """Return the calls of a training of several steps, except those with files."""
+    budget, split = training.Budget(steps=1), training.split_text(TEXT, 3, nx.ByteTokenizer())
+    learning: Any = {"batch_size": 2, "window": 3, "carry": True, "validate_every": 1}
+    learning |= {"max_norm": 1.0, "accumulate": 1, "recompute": False}
+    return {
         "train": made(
-            training.train, state=Fresh(state), batches=[batch], budget=budget, carry=True
+            training.train, state=Fresh(state), batches=[BATCH], budget=budget, carry=True
         ),
         "learn": made(training.learn, state=Fresh(state), split=split, budget=budget, **learning),
         "validation_bits": made(
@@ -127,9 +134,14 @@ def trainers() -> dict[str, Make]:
             optimizer=Fresh(lambda: training.AdamW(model().params)),
             rng=RNG,
         ),
-        "official_decay": made(training.official_decay, weight_decay_on_embedding=True),
         "Budget": made(training.Budget, steps=3, seconds=1.0),
         "warmup_cosine": made(training.warmup_cosine, warmup=0.1, final=0.2),
+    }
+
+
+def texts() -> dict[str, Make]:
+    """Return the calls that divide and measure a text."""
+    return {
         "split_text": made(
             training.split_text, text=TEXT, window=3, tokenizer=None, validation_fraction=0.2
         ),
@@ -235,4 +247,4 @@ def calls() -> dict[str, Make]:
     found: dict[str, Make] = {}
     for name, case in suite.cases().items():
         found |= methods(name, case)
-    return found | builders() | generators() | trainers() | others()
+    return found | builders() | generators() | updates() | trainers() | texts() | others()
