@@ -47,6 +47,10 @@ def torch_lstm() -> Any:
     return LSTM(3, 4, 2, dtype=np.float32)
 
 
+def place(folder: Path, kind: str) -> Path:
+    return folder / (f"model.{kind}" if kind in ("npz", "safetensors") else "model")
+
+
 KINDS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "npz": (lstm, "model.npz", {}),
     "safetensors": (paper, "model.safetensors", {}),

@@ -1,7 +1,6 @@
 """from_pretrained and save_pretrained without other packages."""
 
 import json
-import sys
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ from numpy_xlstm import (
     save_pretrained,
     with_weight_mode,
     xLSTMLarge,
-    xLSTMLMModel,
 )
 from numpy_xlstm.checkpoints import FORMATS
-from numpy_xlstm.errors import CheckpointError, DTypeError, MissingExtraError, OptionError
+from numpy_xlstm.errors import CheckpointError, DTypeError
 from tests.checkpoints.build import (
     large,
     lstm,
     paper,
+    place,
     read_safetensors,
     stack,
 )
@@ -32,8 +31,6 @@ from tests.models.build import (
     large_config,
     lm_config,
     make,
-    mlstm_block,
-    slstm_block,
 )
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
@@ -64,10 +61,6 @@ ROUND = [
     for layout in (("vanilla", "cuda") if kind == "xlstm" else ("vanilla",))
     for dtype in DTYPES
 ]
-
-
-def place(folder: Path, kind: str) -> Path:
-    return folder / (f"model.{kind}" if kind in ("npz", "safetensors") else "model")
 
 
 def rounded(model: Any, dtype: str) -> Any:
@@ -214,149 +207,3 @@ def test_files_of_a_size(size: Any, files: int, tmp_path: Path) -> None:
     if files == 3:
         assert max(len(read_safetensors(file)[1]) for file in found) <= 4000
     assert_same(dict(from_pretrained(tmp_path / "model").params), dict(large().params))
-
-
-# Errors of writing
-
-
-def refused(model: Any, path: Path, error: type[Exception], message: str, **options: Any) -> None:
-    before = sorted(path.parent.iterdir())
-    with pytest.raises(error, match=message):
-        save_pretrained(model, path, **options)
-    assert sorted(path.parent.iterdir()) == before
-
-
-def test_models_that_a_format_does_not_have(tmp_path: Path) -> None:
-    path = tmp_path / "model"
-    for kind in ("transformers", "xlstm-large"):
-        message = f"model: expected one of xLSTMLarge for the format '{kind}'; got xLSTMLMModel"
-        refused(paper(), path, CheckpointError, message, format=kind)
-    refused(large(), path, CheckpointError, "got xLSTMLarge", format="xlstm")
-    refused(large(), path, CheckpointError, "got xLSTMLarge", format="torch")
-    refused(lstm(), path, CheckpointError, "expected a name that ends in")
-    bare = large(add_out_norm=False)
-    refused(bare, path, CheckpointError, "add_out_norm: expected True", format="transformers")
-    uncapped = large(gate_soft_cap=None)
-    refused(uncapped, path, CheckpointError, "gate_soft_cap: expected a number")
-    biased = large(use_bias=True)
-    refused(biased, path, CheckpointError, r"out_norm\.bias: expected 0, because transformers")
-
-
-@pytest.mark.parametrize(
-    ("blocks", "message"),
-    [
-        (
-            {"slstm_block": slstm_block(ffn={"act_fn": "gelu_tanh"})},
-            r"slstm_block\.feedforward\.act_fn: expected .*; got 'gelu_tanh'",
-        ),
-        (
-            {"mlstm_block": mlstm_block(conv1d_kernel_size=1)},
-            r"mlstm_block\.mlstm\.conv1d_kernel_size: expected .*; got 1",
-        ),
-        (
-            {"slstm_block": slstm_block(conv1d_kernel_size=1)},
-            r"slstm_block\.slstm\.conv1d_kernel_size: expected .*; got 1",
-        ),
-    ],
-    ids=["act_fn", "mlstm", "slstm"],
-)
-@pytest.mark.parametrize("kind", [paper, stack])
-def test_models_that_xlstm_cannot_run(
-    kind: Any, blocks: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    refused(kind(**blocks), tmp_path / "model", CheckpointError, message, format="xlstm")
-
-
-def test_a_convolution_that_no_block_has_is_no_obstacle(tmp_path: Path) -> None:
-    model = paper(mlstm_block=mlstm_block(conv1d_kernel_size=1), slstm_at="all")
-    save_pretrained(model, tmp_path / "model", format="xlstm")
-    block = from_pretrained(tmp_path / "model", xLSTMLMModel).config.mlstm_block
-    assert block is not None
-    assert block.mlstm.conv1d_kernel_size == 1
-
-
-def test_numbers_that_a_dtype_does_not_hold(tmp_path: Path) -> None:
-    for name, kind in (("model", "transformers"), ("a.npz", "npz"), ("a.safetensors", None)):
-        model = large()
-        model.params["lm_head.weight"][3, 4] = 1e5
-        message = r"lm_head\.weight: expected numbers that float16 holds; got ±100000"
-        refused(model, tmp_path / name, CheckpointError, message, format=kind, dtype="float16")
-        model.params["lm_head.weight"][3, 4] = np.nan
-        refused(model, tmp_path / name, ValueError, r"lm_head\.weight: expected finite numbers")
-
-
-def test_what_is_there_stays(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    save_pretrained(large(), tmp_path / "model")  # an empty folder will do
-    message = "path: expected a new path or an empty folder"
-    refused(large(), tmp_path / "model", CheckpointError, message)
-    (tmp_path / "file").write_text("x")
-    refused(large(), tmp_path / "file", CheckpointError, message)
-
-
-def test_a_folder_of_the_user_that_looks_like_one_of_ours_stays(tmp_path: Path) -> None:
-    mine = tmp_path / "model.partial" / "work"
-    mine.parent.mkdir()
-    mine.write_text("a year of it")
-    save_pretrained(large(), tmp_path / "model")
-    assert mine.read_text() == "a year of it"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.partial"]
-
-
-def test_nothing_is_left_of_what_could_not_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(done: int, total: int) -> None:
-        if done > total / 2:
-            raise OSError("no space left")
-
-    refused(large(), tmp_path / "m", OSError, "no space", max_shard_size=4000, progress=full)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"format": "gguf"}, "format: expected one of 'npz'"),
-        ({"dtype": "int8"}, "dtype: expected one of 'float16', 'bfloat16', 'float32', 'float64'"),
-        ({"layout": "canonical"}, "layout: expected one of 'vanilla', 'cuda'"),
-        ({"max_shard_size": 0}, "max_shard_size: expected bytes, such as '5GB'; got 0"),
-        ({"max_shard_size": "5 apples"}, "max_shard_size: .*got '5 apples'"),
-        ({"max_shard_size": True}, "max_shard_size: .*got True"),
-    ],
-    ids=str,
-)
-def test_options_that_are_none(options: Any, message: str, tmp_path: Path) -> None:
-    refused(large(), tmp_path / "model", OptionError, message, **options)
-
-
-@pytest.mark.parametrize("kind", ["transformers", "npz", "safetensors"])
-def test_without_ml_dtypes(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = place(tmp_path, kind)
-    save_pretrained(large(), path, format=kind, dtype="bfloat16")
-    monkeypatch.setitem(sys.modules, "ml_dtypes", None)
-    hint = r"bfloat16 needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
-    with pytest.raises(MissingExtraError, match=hint):
-        from_pretrained(path)
-    other = tmp_path / "other" / path.name
-    other.parent.mkdir()
-    refused(large(), other, MissingExtraError, hint, format=kind, dtype="bfloat16")
-
-
-def test_without_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_pretrained(paper(), tmp_path / "model")
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    hint = r"YAML needs the cli extra: pip install 'numpy-xlstm\[cli\]'"
-    with pytest.raises(MissingExtraError, match=hint):
-        from_pretrained(tmp_path / "model")
-    refused(paper(), tmp_path / "other", MissingExtraError, hint)
-
-
-def test_paths_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"file or folder; .*none does not exist"):
-        from_pretrained(tmp_path / "none")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(CheckpointError, match=r"empty: expected model\.safetensors.*got none"):
-        from_pretrained(tmp_path / "empty")
-    (tmp_path / "empty" / "pytorch_model.bin").write_bytes(b"PK\3\4")
-    with pytest.raises(CheckpointError, match=r"torch\.load\(path, weights_only=True\)"):
-        from_pretrained(tmp_path / "empty")

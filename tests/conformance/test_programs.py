@@ -1,0 +1,110 @@
+"""Ports that are programs: how they end, and why a command cannot be run."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from numpy_xlstm.conformance import (
+    SMALL,
+    from_command,
+    verify,
+)
+from numpy_xlstm.errors import OptionError
+from tests.conformance.small_set import CASE, CASES, PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("how", "note"),
+    [
+        ("well", ""),
+        ("lack", ""),
+        ("fail", "the program has ended with exit status 1: a word of farewell"),
+        ("hang", "stopped at the time limit of 0.5 s"),
+        ("crash", "the program has ended with signal 9"),
+        ("nothing", "the program has ended without an error, but has written no file"),
+        ("half", "no results: "),
+    ],
+)
+def test_a_program(tmp_path: Path, how: str, note: str) -> None:
+    program = tmp_path / "a port.py"
+    program.write_text(PROGRAM, "utf-8")
+    command = f"'{sys.executable}' '{program}' {{in}} {{out}} {how}"
+    port = from_command(command, tmp_path, 0.5 if how == "hang" else 60)
+    for verdict in verify(CASES[:2], port).verdicts:
+        found = [row.note for row in verdict.rows if not row.passed]
+        assert bool(found) == bool(note)
+        assert not note or found[0].startswith(note)
+        assert verdict.excused == ("skipped" if how == "lack" else "")
+    assert list(tmp_path.iterdir()) == [program]
+
+
+def test_the_first_and_the_last_that_a_program_says(tmp_path: Path) -> None:
+    program = tmp_path / "port.py"
+    program.write_text("import sys; sys.exit('panicked\\n' + 'at ...\\n' * 100 + 'note')", "utf-8")
+    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 60)
+    note = verify([CASE], port).verdicts[0].rows[0].note
+    assert note.startswith("the program has ended with exit status 1: panicked at ...")
+    assert note.endswith("at ... note")
+    assert len(note) < 400
+
+
+def test_a_program_of_no_format(tmp_path: Path) -> None:
+    program = tmp_path / "port"
+    program.write_bytes(b"\x7fno program")
+    program.chmod(0o755)
+    port = from_command(f"'{program}' {{in}} {{out}}", tmp_path, 60)
+    note = verify([CASE], port).verdicts[0].rows[0].note
+    assert note.startswith("the program cannot be run: ")
+
+
+def test_why_a_program_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "port").touch()
+    monkeypatch.chdir(tmp_path)
+    for program, why in (
+        ("port", "'port', which is not on the PATH; did you mean ./port?"),
+        ("./port", "'./port', which is not marked as executable"),
+        ("./prot", "'./prot', no such file"),
+    ):
+        with pytest.raises(OptionError) as caught:
+            from_command(f"{program} {{in}} {{out}}", tmp_path, 1)
+        assert str(caught.value).endswith(f"got {why}")
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("port {in}", "--run: expected a command with {out}; got 'port {in}'"),
+        ("no-such-program {in} {out}", "expected a program that can be run; got 'no-such-program'"),
+        ("port '{in} {out}", "--run: expected a command; got"),
+    ],
+)
+def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> None:
+    with pytest.raises(OptionError, match=message.replace("{", r"\{")):
+        from_command(command, tmp_path, 1)
+
+
+CHILD = f"""
+import pathlib, shutil, subprocess, sys, time
+into, out, late, rest = sys.argv[1:]
+code = "import pathlib, sys, time; time.sleep(4); pathlib.Path(sys.argv[1]).touch()"
+subprocess.Popen([sys.executable, "-c", code, late], start_new_session=True)
+time.sleep(float(rest))
+name = pathlib.Path(into).name.removesuffix(".in.safetensors")
+shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
+"""
+"""A program whose child keeps its open files, and which then writes a file."""
+
+
+@pytest.mark.parametrize(
+    ("rest", "seconds", "note"), [(60, 1, "stopped at the time limit of 1 s"), (0, 3, "")]
+)
+def test_a_child_in_another_session_is_not_waited_for(
+    tmp_path: Path, rest: int, seconds: float, note: str
+) -> None:
+    program, late = tmp_path / "port.py", tmp_path / "late"
+    program.write_text(CHILD, "utf-8")
+    command = f"'{sys.executable}' '{program}' {{in}} {{out}} '{late}' {rest}"
+    (verdict,) = verify([CASE], from_command(command, str(tmp_path), seconds)).verdicts
+    assert verdict.rows[0].note == note
+    assert not late.exists()

@@ -1,0 +1,191 @@
+"""``numpy-xlstm verify`` and ``numpy-xlstm vectors``."""
+
+import contextlib
+import json
+import os
+import sys
+import tarfile
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from numpy_xlstm.cli import main
+from numpy_xlstm.conformance import (
+    SMALL,
+    Case,
+    read_vectors,
+)
+from tests.conformance.small_set import CASE, CASES, PROGRAM, write
+
+
+def counted(case: Case) -> str:
+    return f"{case.subject.name}: 1 of 1 cases passed"
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for case in CASES:
+        write(tmp_path / "right", case)
+    right = str(tmp_path / "right")
+    assert main(["verify", right]) == 0
+    assert "lstm.stack: 1 of 1 cases passed" in capsys.readouterr().out
+    assert main(["verify", right, "--json", os.devnull, "--junit", os.devnull]) == 0
+
+    write(tmp_path / "right", CASE, lambda results: results.update(y=-results["y"]))
+    (tmp_path / "right" / "stranger.npz").write_bytes(b"")
+    report, junit = tmp_path / "report.json", tmp_path / "report.xml"
+    assert main(["verify", right, "--json", str(report), "--junit", str(junit)]) == 1
+    out = capsys.readouterr().out
+    count = sum(case.subject is CASE.subject for case in CASES)
+    assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
+    assert "stranger.npz: expected the results of a case" in out
+    said = json.loads(report.read_text("utf-8"))
+    assert not said["passed"]
+    assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
+    suite = ET.parse(junit).getroot()
+    assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES) + 1), "2")
+    failure, unmatched = suite.iter("failure")
+    assert "168 of 168 entries" in str(failure.text)
+    assert "got another file" in str(unmatched.get("message"))
+
+
+def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, CASE)
+    write(tmp_path, CASES[0])
+    one = ["verify", str(tmp_path), "--case", CASE.id]
+    assert main(one) == 0
+    assert capsys.readouterr().out == "slstm.sequence: 1 of 1 cases passed\n"
+    assert main([*one, "--case", CASES[0].id, "--case", CASE.id]) == 0
+    assert capsys.readouterr().out == f"{counted(CASES[0])}\n{counted(CASE)}\n"
+    assert main([*one, "--case", CASES[0].id, "--skip", "slstm"]) == 0
+    skipped = "slstm.sequence: 0 of 0 cases passed, 1 skipped"
+    assert capsys.readouterr().out == f"{counted(CASES[0])}\n{skipped}\n"
+    assert main([*one, "--expect-fail", "slstm.sequence"]) == 1
+    assert "expected this case to fail; it passes" in capsys.readouterr().out
+    assert main([*one, "--case", CASES[1].id]) == 1
+    assert f"expected {CASES[1].id}.safetensors" in capsys.readouterr().out
+
+
+def test_which_case_a_program_is_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "port.py").write_text(PROGRAM, "utf-8")
+    command = f"'{sys.executable}' '{tmp_path}/port.py' {{in}} {{out}} well"
+    ids = [CASE.id, CASES[0].id]
+    chosen = ["verify", "--run", command, *(word for name in ids for word in ("--case", name))]
+    assert main(chosen) == 0
+    assert capsys.readouterr() == (f"{counted(CASES[0])}\n{counted(CASE)}\n", "")
+
+    shown: list[str] = []
+
+    def display(text: str) -> contextlib.AbstractContextManager[None]:
+        shown.append(text)
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr("numpy_xlstm.cli.verify.busy_display", display)
+    assert main(chosen) == 0
+    assert shown == [f"{CASES[0].id}, 1 of 2", f"{CASE.id}, 2 of 2"]
+
+
+def test_vectors_and_verify(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "set")
+    chosen = ["--subject", "elman.step", "--dtype", "float32"]
+    assert main(["vectors", folder, *chosen, "--seed", "3"]) == 0
+    assert capsys.readouterr().out == f"elman.step: 7 cases\n7 cases in {folder}, seed 3\n"
+    assert main(["verify", f"{folder}/results", "--vectors", folder]) == 0
+    assert capsys.readouterr().out == "elman.step: 7 of 7 cases passed\n"
+    assert main(["vectors", folder, *chosen]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+
+
+def test_an_archive(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [tmp_path / name / "kit.tar.gz" for name in ("one", "two")]
+    for path in paths:
+        assert main(["vectors", str(path), "--small"]) == 0
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    assert paths[0].stat().st_size < 1_000_000
+    assert f"{len(CASES)} cases in {paths[0]}, seed 0\n" in capsys.readouterr().out
+    before = paths[0].read_bytes()
+    assert main(["vectors", str(paths[0]), "--small"]) == 2
+    assert f"expected a new archive; got {paths[0]}, which exists" in capsys.readouterr().err
+    assert paths[0].read_bytes() == before
+    with tarfile.open(paths[0]) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / "kit"
+    assert [case.id for case in read_vectors(folder)] == [case.id for case in CASES]
+    for name in ("README.md", "manifest.schema.json"):
+        assert (folder / name).read_bytes() == (SMALL.parent / name).read_bytes()
+    assert len((folder / "README.md").read_text("utf-8").splitlines()) < 60
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--seed", "1"], "--small: expected no --seed, as the small set is of seed 0; got 1"),
+        (["--subject", "mlstm.stack"], "--small: expected a subject of the small set"),
+    ],
+)
+def test_a_small_set_that_there_is_not(
+    tmp_path: Path, more: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["vectors", str(tmp_path / "kit"), "--small", *more]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_vectors_that_are_interrupted_leave_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "made" / "set"
+    chosen = ["vectors", str(folder), "--subject", "elman.step", "--dtype", "float32"]
+    with monkeypatch.context() as patched:
+        patched.setattr("numpy_xlstm.conformance.files.describe", interrupted)
+        with contextlib.suppress(KeyboardInterrupt):
+            main(chosen)
+    assert not list(folder.parent.iterdir())
+    assert main(chosen) == 0
+    assert len(read_vectors(folder)) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "expected a folder of results, or --run and a program; got neither"),
+        ([".", "--run", "port {in} {out}"], "or --run and a program; got both"),
+        (["nowhere"], "results: expected a folder; nowhere does not exist"),
+        ([".", "--subject", "hlstm"], "--subject: expected one of block, "),
+        ([".", "--subject", "slstm.sequnce"], "'slstm.sequnce'; did you mean slstm.sequence?"),
+        ([__file__], f"results: expected a folder; {__file__} is a file"),
+        ([".", "--vectors", "nowhere"], "got nowhere, which has no manifest.json"),
+        ([".", "--subject", "mlstm.stak"], "'mlstm.stak'; did you mean mlstm.stack?"),
+        (
+            [".", "--subject", "mlstm.stack"],
+            "--subject: the small set has no case of mlstm.stack; write some with: numpy-xlstm "
+            "vectors DIR --subject mlstm.stack, and give --vectors DIR",
+        ),
+        (
+            [".", "--subject", "elman", "--dtype", "float64"],
+            f"verify: expected at least one case in {SMALL}; got none for elman float64",
+        ),
+        (
+            [".", "--case", CASE.id.replace("slstm", "sltsm")],
+            f"--case: expected a case in {SMALL}; got 'sltsm.sequence.sigmoid.ordinary.float32'; "
+            f"did you mean {CASE.id}?",
+        ),
+        (["--run", "port {in} {out}", "--case", ""], f"--case: expected a case in {SMALL}; got ''"),
+        (
+            [".", "--subject", "elman", "--case", CASE.id],
+            f"verify: expected at least one case in {SMALL}; got none for elman {CASE.id}",
+        ),
+        ([".", "--json", "nowhere/report.json"], "--json: expected an existing folder"),
+    ],
+)
+def test_bad_options(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", *arguments]) == 2
+    assert message in capsys.readouterr().err
