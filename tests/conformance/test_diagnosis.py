@@ -7,13 +7,14 @@ import pytest
 
 from numpy_xlstm import GRUCell, mLSTMCell, sLSTMCell
 from numpy_xlstm.cells.gates import pre_activations_backward
-from numpy_xlstm.conformance import Case, cases, verify
+from numpy_xlstm.conformance import Case, verify
 from numpy_xlstm.conformance.bugs import BUGS, Bug, results
 from numpy_xlstm.conformance.bugs.bug import halves
 from numpy_xlstm.conformance.bugs.changes import Changes
 from numpy_xlstm.conformance.contrast import Wrong, error, fits
 from numpy_xlstm.conformance.diagnosis import Diagnosis, diagnose
 from numpy_xlstm.conformance.subjects import Arrays
+from tests.conformance.shared import cases
 
 
 def said(subject: str, cell: Any, change: str) -> str:

@@ -11,7 +11,8 @@ from functools import cache, partial
 import numpy as np
 import pytest
 
-from numpy_xlstm.conformance import SUBJECTS, Case, cases, compare
+from numpy_xlstm import conformance
+from numpy_xlstm.conformance import SUBJECTS, Case, compare
 from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
 from numpy_xlstm.conformance.case import Content
@@ -19,6 +20,7 @@ from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import Arrays
 from tests.conformance import ports
+from tests.conformance.shared import cases
 from tests.conformance.test_cases import KERNELS
 
 STACKS = ("lstm.stack",)
@@ -148,7 +150,7 @@ def right_ports(case: Case) -> Iterator[Arrays]:
 
 @pytest.mark.parametrize("seed", range(1, 21))
 def test_a_right_port_never_fails(seed: int) -> None:
-    for case in cases(seed=seed)[4 * seed + seed % 2 :: 80]:
+    for case in conformance.cases(seed=seed)[4 * seed + seed % 2 :: 80]:
         for got in right_ports(case):
             case.check(got)
 

@@ -14,7 +14,6 @@ from numpy_xlstm.conformance import (
     PortError,
     Report,
     UnsupportedError,
-    cases,
     compare,
     from_folder,
     verify,
@@ -27,6 +26,7 @@ from numpy_xlstm.conformance.contrast import SEVEN_DIGITS
 from numpy_xlstm.conformance.files import header, write_tensors
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.errors import OptionError, ShapeError
+from tests.conformance.shared import cases
 from tests.conformance.small_set import CASE, CASES, write
 
 
