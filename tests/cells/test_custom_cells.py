@@ -58,20 +58,14 @@ def test_gradients_of_a_step(custom: str, dtype: Any) -> None:
     assert checked == {"x", *cell.params, *(f"state.{name}" for name in state._fields)}
 
 
-@custom_cells
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble])
-def test_gradients_of_a_sequence_with_lengths(custom: str, dtype: Any) -> None:
-    cell, xs, state, _ = build(custom, 3, 5, 2, 3, seed=2, dtype=dtype)
-    for lengths in (None, np.array([5, 0, 3])):
-        report = gradcheck(Unrolled(cell, lengths), xs, state, rng=1)
-        assert report.passed, str(report)
-
-
-@given(custom=st.sampled_from(list(CUSTOM_CELLS)), size=sizes, seed=seeds)
-def test_gradients_of_any_size(custom: str, size: tuple[int, int, int, int], seed: int) -> None:
-    cell, xs, state, rng = build(custom, *size, seed=seed)
+@given(custom=st.sampled_from(list(CUSTOM_CELLS)), size=sizes, seed=seeds, padded=st.booleans())
+def test_gradients_of_a_sequence(
+    custom: str, dtype: Any, size: tuple[int, int, int, int], seed: int, padded: bool
+) -> None:
+    cell, xs, state, rng = build(custom, *size, seed=seed, dtype=dtype)
     B, T = size[:2]
-    layer = Unrolled(cell, rng.integers(0, T + 1, B))
+    layer = Unrolled(cell, rng.integers(0, T + 1, B) if padded else None)
     methods = ["complex", "adjoint"]
     report = gradcheck(layer, xs, state, rng=seed, methods=methods, max_entries=16, directions=4)
     assert not report.failures, str(report)
