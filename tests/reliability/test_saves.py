@@ -123,7 +123,7 @@ def test_validations_are_thinned_before_a_checkpoint_is_full(
 ) -> None:
     monkeypatch.setattr(loops, "MOST_VALIDATIONS", 10)
     state, values = begun(), iter([5.0, 3.0, 1.0, *[4.0] * 30])
-    monkeypatch.setattr(loops, "_validated", lambda *_, **__: next(values))
+    monkeypatch.setattr(loops, "validation_bits", lambda *_, **__: next(values))
     split = split_text("abcd" * 100, 4)
     for _ in loops.learn(state, split, Budget(steps=30), batch_size=2, window=4, validate_every=1):
         assert len(state.validations) <= 10
