@@ -13,18 +13,12 @@ from numpy_xlstm.checkpoints import load_checkpoint
 from numpy_xlstm.cli import gradcheck as command
 from numpy_xlstm.cli import main
 from numpy_xlstm.training import loop, train_step
+from tests.cli.shared import error
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
 
 TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(100))
 SMALL = ["--hidden-size=8", "--embedding-size=4", "--batch-size=4", "--window=8"]
-
-
-@pytest.fixture
-def text_file(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
 
 
 @pytest.fixture
@@ -38,10 +32,7 @@ def model(text_file: Path, capsys: pytest.CaptureFixture[str]) -> Path:
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Return the single line of the error."""
     assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+    return error(capsys)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from numpy_xlstm import (
 from numpy_xlstm.checkpoints import Pretrained, load_checkpoint, save_checkpoint, save_pretrained
 from numpy_xlstm.cli import display, main
 from tests.checkpoints.build import read_safetensors, write_safetensors
+from tests.cli.shared import error
 from tests.models.build import assert_same, lm_config, make
 
 pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not installed")
@@ -49,10 +50,7 @@ def convert(*argv: Any) -> int:
 
 def error_of(capsys: pytest.CaptureFixture[str], *argv: Any) -> str:
     assert convert(*argv) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+    return error(capsys)
 
 
 def test_round_all_formats_of_large(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

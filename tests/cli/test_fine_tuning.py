@@ -16,6 +16,7 @@ from numpy_xlstm import (
 from numpy_xlstm.checkpoints import save_pretrained
 from numpy_xlstm.cli import main
 from numpy_xlstm.generation import ByteTokenizer
+from tests.cli.shared import error
 from tests.models.build import lm_config, make
 
 pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")
@@ -40,9 +41,7 @@ def tokenizer_file(folder: Path) -> None:
 
 def refused(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     assert main(argv) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    return err.removeprefix("numpy-xlstm: error: ").rstrip()
+    return error(capsys)
 
 
 @pytest.mark.parametrize("kind", ["transformers", "xlstm", "npz"])

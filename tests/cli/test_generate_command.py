@@ -29,6 +29,7 @@ from numpy_xlstm.generation import (
 from numpy_xlstm.layers.indices import IndexArray
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.numerics import Array
+from tests.cli.shared import error
 from tests.models.build import lm_config, make
 
 LETTERS = CharacterTokenizer("abcd")
@@ -307,10 +308,7 @@ def test_what_is_wrong_is_said_before_the_model_is_read(
     save_pretrained(circle((5, 6)), tmp_path / "a", format="transformers")
     monkeypatch.setattr(Pretrained, "load", None)
     assert main(["generate", str(tmp_path / "a"), *argv.split()]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith(f"numpy-xlstm: error: {message}")
-    assert err.count("\n") == 1
+    assert error(capsys).startswith(message)
 
 
 def test_what_is_no_language_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from numpy_xlstm._version import __version__
 from numpy_xlstm.cli import main
+from tests.cli.shared import error
 
 HINT = "the command line needs the cli extra: pip install 'numpy-xlstm[cli]'\n"
 
@@ -41,10 +42,7 @@ def test_nothing_is_a_request_for_help(
 @pytest.mark.parametrize("arguments", [["--steps", "3"], ["learn"], ["train", "--speed", "3"]])
 def test_a_bad_command_line(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("numpy-xlstm: error: ")
-    assert err.count("\n") == 1
+    assert error(capsys)
 
 
 @pytest.mark.parametrize("package", ["rich", "uniplot", "matplotlib"])

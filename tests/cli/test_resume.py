@@ -1,6 +1,5 @@
 import json
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +8,14 @@ import pytest
 
 from numpy_xlstm.checkpoints import read_arrays
 from numpy_xlstm.cli import main
-from numpy_xlstm.training import loop, train_step
+from numpy_xlstm.training import loop
+from tests.cli.shared import error, interrupting
 
 TEXT = "".join(f"{n} times {n} is {n * n}. " for n in range(200))
 SMALL = ["--batch-size=4", "--window=8", "--sample-length=9"]
 CELL = ["--hidden-size=8", "--embedding-size=4"]
 XLSTM = ["--model", "xlstm", "--blocks=2", "--width=8", "--heads=2", "--slstm-at=1"]
 TIMES = ("elapsed", "busy")
-
-
-@pytest.fixture
-def text_file(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
 
 
 def train(text_file: Path, out: Path, *options: str) -> int:
@@ -60,19 +53,6 @@ def assert_same(one: Path, two: Path) -> None:
         notes, others = training.pop("notes", {}), known.pop("notes", {})
         assert notes.get("text") == others.get("text")
         assert training == known
-
-
-def interrupting(at: int) -> Any:
-    """A training step that is interrupted when it is called for the given time."""
-    calls, original = [0], train_step
-
-    def step(*args: Any, **options: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == at:
-            signal.raise_signal(signal.SIGINT)
-        return original(*args, **options)
-
-    return step
 
 
 @pytest.mark.parametrize(
@@ -175,7 +155,7 @@ def test_wrong_options(
     before = (tmp_path / "out" / "checkpoint.npz").read_bytes()
     capsys.readouterr()
     assert resume(tmp_path / "out", *options.split()) == 2
-    assert_one_line(capsys, message)
+    assert re.match(message, error(capsys))
     assert (tmp_path / "out" / "checkpoint.npz").read_bytes() == before
 
 
@@ -187,11 +167,13 @@ def test_another_text_is_refused_and_the_same_one_elsewhere_is_not(
     moved = text_file.rename(tmp_path / "moved.txt")
     capsys.readouterr()
     assert resume(out) == 2
-    assert_one_line(capsys, r"text: expected a file; .*text\.txt does not exist")
+    assert re.match(r"text: expected a file; .*text\.txt does not exist", error(capsys))
     text_file.write_text(TEXT.replace("7", "8"), encoding="utf-8")
     assert resume(out) == 2
     sizes = f"{len(TEXT):,} characters, SHA-256 [0-9a-f]+"
-    assert_one_line(capsys, f"text: expected the text of the run, {sizes}; got another, {sizes}")
+    assert re.match(
+        f"text: expected the text of the run, {sizes}; got another, {sizes}", error(capsys)
+    )
     assert main(["train", str(moved), "--resume", str(out), "--steps", "4"]) == 0
     text_file.unlink()
     assert resume(out, "--steps", "5") == 0
@@ -204,7 +186,7 @@ def test_a_directory_that_has_a_run(
     assert train(text_file, tmp_path / "out", "--steps", "1") == 0
     capsys.readouterr()
     assert train(text_file, tmp_path / "out", "--steps", "1") == 2
-    assert_one_line(capsys, "--out: expected one without a training; got .*resume it, or")
+    assert re.match("--out: expected one without a training; got .*resume it, or", error(capsys))
 
 
 def test_what_cannot_be_resumed(
@@ -212,13 +194,15 @@ def test_what_cannot_be_resumed(
 ) -> None:
     out = tmp_path / "out"
     assert resume(out) == 2
-    assert_one_line(capsys, r"--resume: expected a directory with a checkpoint\.npz; got .*out")
+    assert re.match(
+        r"--resume: expected a directory with a checkpoint\.npz; got .*out", error(capsys)
+    )
     assert train(text_file, out, "--steps", "1") == 0
     data = (out / "checkpoint.npz").read_bytes()
     (out / "checkpoint.npz").write_bytes(data[:-99])
     capsys.readouterr()
     assert resume(out) == 2
-    assert_one_line(capsys, r"checkpoint\.npz: expected an intact \.npz file")
+    assert re.match(r"checkpoint\.npz: expected an intact \.npz file", error(capsys))
 
 
 def test_a_training_that_diverges_is_saved_before_the_step_that_does(
@@ -251,9 +235,3 @@ def test_a_run_goes_on_with_another_learning_rate(text_file: Path, tmp_path: Pat
     training = stored(out / "checkpoint.npz")[1]
     assert training["step"] == 5
     assert training["optimizer"]["lr"] == training["notes"]["options"]["lr"] == 0.001
-
-
-def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", err)

@@ -1,8 +1,6 @@
 import re
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,19 +10,13 @@ from numpy_xlstm.training import (
     default_text,
     loop,
     split_text,
-    train_step,
     unigram_entropy,
 )
+from tests.cli.shared import error, interrupting
 
+TEXT = default_text()[:20_000]
 SIZES = {"hidden-size": 16, "embedding-size": 8, "batch-size": 4, "window": 16, "sample-length": 30}
 SMALL = [f"--{name}={value}" for name, value in SIZES.items()]
-
-
-@pytest.fixture
-def text_file(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(default_text()[:20_000], encoding="utf-8")
-    return path
 
 
 def train(text_file: Path, *options: str) -> int:
@@ -40,7 +32,7 @@ def table(out: str) -> dict[str, float]:
 def test_a_short_training(cell: str, text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file, "--cell", cell, "--steps", "5", "--prompt", "The") == 0
     out, err = capsys.readouterr()
-    held_out = split_text(default_text()[:20_000], window=16).validation
+    held_out = split_text(TEXT, window=16).validation
     rows = table(out)
     assert rows["unigram entropy"] == round(unigram_entropy(held_out), 3)
     assert rows["bigram entropy"] == round(bigram_entropy(held_out), 3)
@@ -134,24 +126,10 @@ def test_the_best_validation_is_shown_if_it_is_not_the_last(
     assert shown == expected
 
 
-def interrupting(times: int) -> Callable[..., Any]:
-    """Make a training step that is interrupted a number of times at its third call."""
-    calls, original = [0], train_step
-
-    def step(*args: Any, **options: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == 3:
-            for _ in range(times):
-                signal.raise_signal(signal.SIGINT)
-        return original(*args, **options)
-
-    return step
-
-
 def test_ctrl_c_ends_the_training_and_still_shows_the_results(
     text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "train_step", interrupting(times=1))
+    monkeypatch.setattr(loop, "train_step", interrupting(3))
     before = signal.getsignal(signal.SIGINT)
     assert train(text_file, "--cell", "slstm", "--steps", "500") == 130
     out = capsys.readouterr().out
@@ -164,7 +142,7 @@ def test_ctrl_c_ends_the_training_and_still_shows_the_results(
 def test_ctrl_c_twice_leaves_at_once(
     text_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "train_step", interrupting(times=2))
+    monkeypatch.setattr(loop, "train_step", interrupting(3, times=2))
     assert train(text_file, "--steps", "500") == 130
     out, err = capsys.readouterr()
     assert out == ""
@@ -226,7 +204,7 @@ def test_bad_options(
     options: str, message: str, text_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(text_file, *options.split()) == 2
-    assert_one_line(capsys, message)
+    assert re.match(message, error(capsys))
 
 
 @pytest.mark.parametrize(
@@ -246,12 +224,12 @@ def test_bad_files(
     if data is not None:
         text_file.write_bytes(data)
     assert train(text_file) == 2
-    assert_one_line(capsys, message)
+    assert re.match(message, error(capsys))
 
 
 def test_a_directory(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train(text_file.parent) == 2
-    assert_one_line(capsys, "text: expected a file; .* is a directory")
+    assert re.match("text: expected a file; .* is a directory", error(capsys))
 
 
 def test_a_training_that_diverges(text_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,9 +238,3 @@ def test_a_training_that_diverges(text_file: Path, capsys: pytest.CaptureFixture
     message = r"numpy-xlstm: error: training diverged at step \d+ \(.*\); lower the learning rate"
     assert re.fullmatch(message, err.splitlines()[-1])
     assert "Warning" not in err
-
-
-def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(f"numpy-xlstm: error: {message}.*\n", err)

@@ -19,6 +19,7 @@ from numpy_xlstm.models import (
 )
 from numpy_xlstm.training import default_text, split_text, validation_bits
 from numpy_xlstm.training.run import Run
+from tests.cli.shared import error
 
 TEXT = default_text()[:6000].replace("'", "’")
 COMMON = ["--batch-size=2", "--window=16", "--sample-length=9", "--steps=3"]
@@ -28,24 +29,8 @@ MODELS = {
 }
 
 
-@pytest.fixture
-def text_file(tmp_path: Path) -> Path:
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
-
-
 def train(text_file: Path, *options: str) -> int:
     return main(["train", str(text_file), *COMMON, *options])
-
-
-def error(capsys: pytest.CaptureFixture[str]) -> str:
-    """Return the only line."""
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("numpy-xlstm: error: ")
-    assert err.count("\n") == 1
-    return err.removeprefix("numpy-xlstm: error: ").strip()
 
 
 @pytest.mark.parametrize(
