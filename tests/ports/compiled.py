@@ -3,10 +3,14 @@
 import importlib.util
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from numpy_xlstm import conformance
+from numpy_xlstm.conformance import Case, Report
 
 SOURCES = Path(__file__).parents[2] / "examples/c"
 STRICT = "-O2 -Wall -Wextra -Wpedantic -Werror"
@@ -53,3 +57,21 @@ def example() -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def cases(family: str, dtype: str | None = None, seed: int = 0) -> list[Case]:
+    """Return the cases of a step and of a sequence, the same ones in every call."""
+    dtypes = [dtype] if dtype else ["float64", "float32"]
+    return [case for each in dtypes for case in _cases(family, each, seed)]
+
+
+@cache
+def _cases(family: str, dtype: str, seed: int) -> list[Case]:
+    subjects = f"{family}.step", f"{family}.sequence"
+    return [case for name in subjects for case in conformance.cases(name, dtype, seed=seed)]
+
+
+def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
+    """Return the report of a program."""
+    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=60)
+    return conformance.verify(chosen, port)

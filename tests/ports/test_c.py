@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,12 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import conformance, gradcheck
-from numpy_xlstm.conformance import Case, Report
+from numpy_xlstm.conformance import Case
 from numpy_xlstm.conformance.files import header, write_tensors
-from tests.ports.compiled import SANITISED, SOURCES, STRICT, build, example
+from tests.ports.compiled import SANITISED, SOURCES, STRICT, build, example, verified
+from tests.ports.compiled import cases as compiled_cases
 
-SUBJECTS = ("slstm.step", "slstm.sequence")
-
-
-def cases(dtype: str | None = None, seed: int = 0) -> list[Case]:
-    dtypes = [dtype] if dtype else ["float64", "float32"]
-    return [case for each in dtypes for case in cases_of(each, seed)]
-
-
-@cache
-def cases_of(dtype: str, seed: int) -> list[Case]:
-    return [case for name in SUBJECTS for case in conformance.cases(name, dtype, seed=seed)]
-
-
-def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
-    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=60)
-    return conformance.verify(chosen, port)
+cases = partial(compiled_cases, "slstm")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """The mLSTM in C passes the kit, each changed copy fails, and errors name wrong inputs."""
 
 import subprocess
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +9,11 @@ import numpy as np
 import pytest
 
 from numpy_xlstm import conformance
-from numpy_xlstm.conformance import Case, Report
 from numpy_xlstm.conformance.files import header, write_tensors
-from tests.ports.compiled import SANITISED, build
+from tests.ports.compiled import SANITISED, build, verified
+from tests.ports.compiled import cases as compiled_cases
 
-SUBJECTS = ("mlstm.step", "mlstm.sequence")
-
-
-def cases(dtype: str | None = None, seed: int = 0) -> list[Case]:
-    dtypes = [dtype] if dtype else ["float64", "float32"]
-    return [case for each in dtypes for case in cases_of(each, seed)]
-
-
-@cache
-def cases_of(dtype: str, seed: int) -> list[Case]:
-    return [case for name in SUBJECTS for case in conformance.cases(name, dtype, seed=seed)]
-
-
-def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
-    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=60)
-    return conformance.verify(chosen, port)
+cases = partial(compiled_cases, "mlstm")
 
 
 @pytest.fixture(scope="module")
