@@ -6,6 +6,7 @@ import pytest
 from numpy_xlstm.errors import DTypeError, NonFiniteError, OptionError, ShapeError
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.training import AdamW, adamw, is_matrix, official_decay
+from numpy_xlstm.training.adamw_block import cut
 
 SHAPES: dict[str, tuple[int, ...]] = {"weight": (3, 4), "heads": (2, 3, 3), "bias": (5,)}
 
@@ -247,8 +248,8 @@ def test_an_array_of_several_blocks_is_updated_as_one(monkeypatch: pytest.Monkey
         for seed in (1, 2, 3):
             optimizer.step(params, arrays(seed))
         found.append(params | optimizer.state_dict())
-    assert [len(b) for (b,) in adamw.cut(70, params["rows"])] == [7]
-    assert [len(b) for (b,) in adamw.cut(20, params["rows"])] == [2, 2, 2, 1]
+    assert [len(b) for (b,) in cut(70, params["rows"])] == [7]
+    assert [len(b) for (b,) in cut(20, params["rows"])] == [2, 2, 2, 1]
     for name, array in found[0].items():
         assert array.tobytes() == found[1][name].tobytes()
         assert name == "t" or array.size == 0 or (array != arrays(0).get(name, 0)).all()
