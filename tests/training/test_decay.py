@@ -11,20 +11,14 @@ from numpy_xlstm.models import (
     xLSTMLarge,
     xLSTMLargeConfig,
     xLSTMLMModel,
-    xLSTMLMModelConfig,
 )
 from numpy_xlstm.training import AdamW, TrainingState, decay_rule
+from tests.models.build import lm_config
 
 
 def xlstm(**options: Any) -> xLSTMLMModel:
-    config = xLSTMLMModelConfig(
-        mlstm_block=mLSTMBlockConfig(),
-        slstm_block=sLSTMBlockConfig(),
-        num_blocks=2,
-        embedding_dim=8,
-        slstm_at=[1],
-        vocab_size=5,
-        **options,
+    config = lm_config(
+        mlstm_block=mLSTMBlockConfig(), slstm_block=sLSTMBlockConfig(), num_blocks=2, **options
     )
     return xLSTMLMModel(config, rng=np.random.default_rng(0))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import LSTM, AdamW, LanguageModel, mLSTM
+from numpy_xlstm import AdamW, LanguageModel, mLSTM
 from numpy_xlstm.errors import DivergenceError, NonFiniteError
 from numpy_xlstm.training import (
     Batch,
@@ -21,18 +21,13 @@ from numpy_xlstm.training import (
 )
 from numpy_xlstm.training.protocol import diverged
 from numpy_xlstm.trees import leaves, tree_map
+from tests.training.build import V, small_model
 
-V = 5
 TEXT = "abcde" * 100
 
 
-def build(dtype: Any = np.float64) -> LanguageModel:
-    rng = np.random.default_rng(0)
-    return LanguageModel(V, 4, LSTM(4, 6, dtype=dtype, rng=rng), rng=rng)
-
-
 def start(dtype: Any = np.float64, lr: float = 0.01) -> TrainingState:
-    model = build(dtype)
+    model = small_model(dtype=dtype)
     return TrainingState(model, AdamW(model.params, lr=lr), np.random.default_rng(5))
 
 
@@ -132,7 +127,7 @@ def test_what_goes_on_is_what_would_have_been(method: str, monkeypatch: pytest.M
 
 
 def test_a_state_that_the_caller_has_spoilt_is_no_divergence() -> None:
-    model = build()
+    model = small_model()
     batch = next(batches(start()))
     bad = tree_map(lambda array: array * np.nan, model.init_state(3))
     with pytest.raises(NonFiniteError, match=r"^state\.0\.h: expected finite") as found:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,20 +16,7 @@ from numpy_xlstm.training import (
     train,
     warmup_cosine,
 )
-
-V = 5
-
-
-def build() -> LanguageModel:
-    rng = np.random.default_rng(0)
-    return LanguageModel(V, 4, LSTM(4, 6, rng=rng), rng=rng)
-
-
-def draw_batches(seed: int = 1) -> Iterator[Batch]:
-    rng = np.random.default_rng(seed)
-    while True:
-        windows = (rng.integers(0, V, (3, 1)) + np.arange(8)) % V
-        yield Batch(windows[:, :-1], windows[:, 1:])
+from tests.training.build import V, draw_batches, small_model
 
 
 def ticking(seconds: float = 1.0) -> Callable[[], float]:
@@ -43,7 +30,7 @@ def ticking(seconds: float = 1.0) -> Callable[[], float]:
 
 
 def start(model: LanguageModel | None = None) -> TrainingState:
-    model = model or build()
+    model = model or small_model()
     return TrainingState(model, AdamW(model.params, lr=0.01), np.random.default_rng(5))
 
 
@@ -104,7 +91,7 @@ def test_the_learning_rate_follows_the_schedule() -> None:
 
 
 def test_the_same_seed_gives_the_same_model_bit_for_bit() -> None:
-    one, two = build(), build()
+    one, two = small_model(), small_model()
     first, second = run(Budget(steps=5), one), run(Budget(steps=5), two)
     assert [p.loss for p in first] == [p.loss for p in second]
     for name, array in one.params.items():
@@ -160,7 +147,7 @@ def test_a_carried_state_is_the_truncated_back_propagation_by_hand() -> None:
     batches = [Batch(ids[:, t : t + 4], ids[:, t + 1 : t + 5], fresh=t == 0) for t in (0, 4, 8)]
     state = start()
     losses = [p.loss for p in train(state, batches, Budget(steps=3), carry=True)]
-    model, carried, expected = build(), None, []
+    model, carried, expected = small_model(), None, []
     optimizer = AdamW(model.params, lr=0.01)
     for inputs, targets, *_ in batches:
         logits, carried, cache = model.forward(inputs, carried)

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,8 @@ from numpy_xlstm.layers import softmax_cross_entropy
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Batch, StepResult, train_step
 from numpy_xlstm.trees import leaves
+from tests.training.build import V, draw_batches, small_model
 
-V = 5
 CELLS: dict[str, Any] = {
     "lstm": LSTM,
     "slstm": sLSTM,
@@ -29,15 +28,7 @@ CELLS: dict[str, Any] = {
 
 
 def build(cell: str = "lstm", kind: Any = LanguageModel) -> Any:
-    rng = np.random.default_rng(0)
-    return kind(V, 4, CELLS[cell](4, 6, rng=rng), rng=rng)
-
-
-def draw_batches(seed: int = 1) -> Iterator[Batch]:
-    rng = np.random.default_rng(seed)
-    while True:
-        windows = (rng.integers(0, V, (3, 1)) + np.arange(8)) % V
-        yield Batch(windows[:, :-1], windows[:, 1:])
+    return small_model(CELLS[cell], kind)
 
 
 def test_a_step_reports_the_loss_before_it_and_moves_along_the_clipped_gradient() -> None:
