@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from numpy_xlstm import LSTM, sLSTM
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers import base
 from tests.variants import Sizes, Variant, assert_close, make, sizes, variants
 
 
@@ -50,14 +49,6 @@ def test_values_of_padding_do_not_matter(variant: Variant, s: Sizes) -> None:
         dx, dstate0, grads = case.layer.backward(dy, cache, dstate)
         results.append((y, last, dx, dstate0, tuple(grads.values())))
     assert_close(results[0], results[1], 0.0)
-
-
-def test_evaluation_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "EVALUATION_BLOCK", 3)
-    rng = np.random.default_rng(0)
-    layer = LSTM(2, 3, rng=rng)
-    x, lengths = rng.standard_normal((4, 8, 2)), np.array([0, 3, 5, 8])
-    assert_close(layer(x, lengths=lengths), layer.forward(x, lengths=lengths)[:2], 1e-13)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from numpy_xlstm.errors import DTypeError
 from numpy_xlstm.layers import (
     ACTIVATIONS,
     CausalConv1d,
+    Dropout,
     GatedFeedForward,
     LayerNorm,
     MultiHeadLayerNorm,
@@ -42,7 +43,14 @@ FEEDFORWARDS: dict[str, Any] = {
     for act_fn in ACTIVATIONS
     for fused in ("proj_up", None)
 }
-CASES = suite.cases() | {"CausalConv1d with a state": conv}
+
+
+def dropout(rng: np.random.Generator, dtype: Any) -> Any:
+    layer, x = Dropout(0.5), rng.standard_normal((3, 4)).astype(dtype)
+    return (lambda x: layer.forward(x, np.random.default_rng(1)), layer.backward), (x,)
+
+
+CASES = suite.cases() | {"CausalConv1d with a state": conv, "Dropout": dropout}
 CASES |= {n: partial(case, make) for n, make in (NORMS | FEEDFORWARDS).items()}
 
 
@@ -54,6 +62,10 @@ def arrays(*trees: Any) -> list[Array]:
     """Return all arrays; gradients are dicts, and a pair of functions has none."""
     plain = [tuple(tree.values()) if isinstance(tree, dict) else tree for tree in trees]
     return [np.asarray(array) for _, array in leaves("", tuple(plain))]
+
+
+def gradients(found: Any) -> list[Array]:
+    return arrays(*(found if isinstance(found, tuple) else (found,)))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.longdouble, np.complex128])
@@ -71,11 +83,12 @@ def test_dtypes_inputs_and_results(name: str, dtype: Any) -> None:
     y, *state, cache = forward(*inputs)
     given = cotangent((y, *state))
     before += [array.copy() for array in arrays(given)]
-    first, second = (backward(given[0], cache, *given[1:]) for _ in range(2))
-    found = first if isinstance(first, tuple) else (first,)
-    again = second if isinstance(second, tuple) else (second,)
-    assert {array.dtype for array in arrays(y, *state, *found)} == {np.dtype(dtype)}
-    for a, b in zip(arrays(*found), arrays(*again), strict=True):
+    found, expected = gradients(backward(given[0], cache, *given[1:])), []
+    assert {array.dtype for array in (*arrays(y, *state), *found)} == {np.dtype(dtype)}
+    for array in found:
+        expected.append(array.copy())
+        array[...] = np.nan  # gradients are new arrays, so that the cache can be used again
+    for a, b in zip(gradients(backward(given[0], cache, *given[1:])), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     for a, b in zip(arrays(inputs, params, given), before, strict=True):
         np.testing.assert_array_equal(a, b)

@@ -140,13 +140,3 @@ def test_dtype_is_kept(dtype: Any) -> None:
     assert loss.dtype == dtype
     for dloss in (0.5, np.array(0.5, dtype)):
         assert softmax_cross_entropy_backward(dloss, cache).dtype == dtype
-
-
-def test_nothing_that_comes_in_is_changed() -> None:
-    logits, targets = problem((3, 4), seed=5)
-    before = logits.copy(), targets.copy()
-    _, cache = softmax_cross_entropy(logits, targets)
-    first = softmax_cross_entropy_backward(1.0, cache)
-    np.testing.assert_array_equal(first, softmax_cross_entropy_backward(1.0, cache))
-    np.testing.assert_array_equal(logits, before[0])
-    np.testing.assert_array_equal(targets, before[1])

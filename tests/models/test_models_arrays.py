@@ -62,15 +62,14 @@ def test_float32_is_near_float64(name: str) -> None:
 
 
 @MAIN_MODELS
-@pytest.mark.parametrize("recompute", [False, True])
-def test_nothing_that_goes_in_is_changed(name: str, recompute: bool) -> None:
+def test_nothing_that_goes_in_is_changed_by_recomputation(name: str) -> None:
     model, rng = build(name), np.random.default_rng(16)
     tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
     dlogits, dstate = rng.standard_normal((B, T, V)), draw_like(state, rng)
     given_in = {"tokens": tokens, "dlogits": dlogits, **model.params}
     given_in |= flat(state) | {f"d{key}": a for key, a in flat(dstate).items()}
     before = copy.deepcopy(given_in)
-    logits, _, cache = model.forward(tokens, state, recompute=recompute)
+    logits, _, cache = model.forward(tokens, state, recompute=True)
     first = model.backward(dlogits, cache, dstate)
     second = model.backward(dlogits, cache, dstate)
     model(tokens, state)
@@ -80,13 +79,11 @@ def test_nothing_that_goes_in_is_changed(name: str, recompute: bool) -> None:
 
 
 @MAIN_MODELS
-@pytest.mark.parametrize("recompute", [False, True])
-def test_changed_gradients_do_not_change_the_cache(name: str, recompute: bool) -> None:
-    """Gradients are new arrays, so that a cache can be used again."""
+def test_changed_gradients_do_not_change_the_cache_of_recomputation(name: str) -> None:
     model, rng = build(name), np.random.default_rng(17)
     tokens, state = draw_tokens(), random_state(model.init_state(B), rng)
     dlogits = rng.standard_normal((B, T, V))
-    _, _, cache = model.forward(tokens, state, recompute=recompute)
+    _, _, cache = model.forward(tokens, state, recompute=True)
     first = flat(*model.backward(dlogits, cache)[1:])
     expected = copy.deepcopy(first)
     for array in first.values():
@@ -143,15 +140,6 @@ def test_the_order_of_the_parameters_does_not_matter(name: str) -> None:
     np.testing.assert_array_equal(same_logits, logits)
     for key, grad in grads.items():
         np.testing.assert_array_equal(same_grads[key], grad)
-
-
-@MAIN_MODELS
-def test_every_parameter_has_a_gradient(name: str) -> None:
-    model, rng = build(name), np.random.default_rng(21)
-    _, grads = run(model, draw_tokens(12), None, rng.standard_normal((B, 12, V)), None)
-    for key, array in model.params.items():
-        assert np.abs(grads[key]).max() > 0, key
-        assert grads[key].shape == array.shape
 
 
 @MAIN_MODELS

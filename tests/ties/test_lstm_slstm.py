@@ -14,7 +14,6 @@ from numpy_xlstm.kernels import (
     slstm_recurrent,
     slstm_recurrent_backward,
 )
-from numpy_xlstm.layers import base
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
@@ -84,27 +83,6 @@ def test_what_is_at_padding_does_not_matter(s: Sizes) -> None:
     assert_tied(case.layered(), expected, 1e-15, 1e-14)
     assert not expected.y[~there].any()
     assert not expected.dx[~there].any()
-
-
-@given(sizes, st.integers(1, 5))
-def test_evaluation_in_blocks(s: Sizes, block: int) -> None:
-    case = Case(s)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(base, "EVALUATION_BLOCK", block)
-        got = case.layer(case.x, case.state, lengths=case.lengths)
-    assert_same(got, case.unrolled()[:2], 1e-12, 1e-15)
-
-
-@given(sizes)
-def test_time_major_is_batch_major_transposed(s: Sizes) -> None:
-    case, expected = Case(s), Case(s).layered()
-    case.layer.batch_first = False
-    for array in ("x", "dy"):
-        setattr(case, array, getattr(case, array).swapaxes(0, 1))
-    got = case.layered()
-    assert got.y.flags.c_contiguous
-    got = got._replace(y=got.y.swapaxes(0, 1), dx=got.dx.swapaxes(0, 1))
-    assert_tied(got, expected, 1e-13, 1e-12)
 
 
 @pytest.mark.parametrize(("dtype", "f"), [(np.float64, 40.0), (np.float32, 17.5)])
