@@ -26,7 +26,7 @@ Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
 
 _latest_change = [object()]
-"""Identifies the last change of an attribute of any module."""
+"""Identifies the last change of a part or of the own parameters of any module."""
 
 
 class Parameters(dict[str, Array]):
@@ -112,12 +112,13 @@ class Module(ExplainsTorchNames):
     _collected: object = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute. Every module then collects its parameters again when asked for them.
+        """Set an attribute; after a part, every module collects its parameters again.
 
         A list of parts that is changed in place is not noticed: set the attribute anew.
         """
         object.__setattr__(self, name, value)
-        _latest_change[0] = object()
+        if name in ("_arrays", "parts") or name in self.parts:
+            _latest_change[0] = object()
 
     if not TYPE_CHECKING:
 
@@ -224,16 +225,22 @@ class Module(ExplainsTorchNames):
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
+        self._collect()
         clone = copy.copy(self)
-        clone._arrays = {name: params[name] for name in self._arrays}
+
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(clone, name, value)  # no module has the clone as a part yet
+
+        put("_arrays", {name: params[name] for name in self._arrays})
+        put("_params", Parameters({name: params[name] for name in self._params}))
         for attribute in self.parts:
             found = getattr(self, attribute)
             each = found if isinstance(found, list) else [found]
             parts = [
                 part.over({name: params[joined] for name, joined in names.items()})
-                for names, part in zip(self._names_in(attribute), each, strict=True)
+                for names, part in zip(self._names[attribute], each, strict=True)
             ]
-            setattr(clone, attribute, parts if isinstance(found, list) else parts[0])
+            put(attribute, parts if isinstance(found, list) else parts[0])
         return clone
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
