@@ -480,7 +480,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     count = sum(case.subject is CASE.subject for case in CASES)
     assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
-    assert "stranger.npz: expected the results of a case" in out
+    assert "stranger.npz: expected the id of a case" in out
     said = json.loads(report.read_text("utf-8"))
     assert not said["passed"]
     assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
