@@ -1,4 +1,4 @@
-"""Bounds for the errors of results, from the measured conditioning of a case.
+"""Bounds on the errors of results, from the measured conditioning of a case.
 
 Derived in ``docs/conformance.md``.
 """
@@ -20,7 +20,7 @@ SHAKE = 4
 SAFETY = 16
 """Largest accepted error of a port, as a multiple of the typical error of the specification."""
 ROUNDINGS = 16
-"""Accepted error of an entry, in roundings of the largest number of its kind and row."""
+"""Accepted error of an entry, in units of ε times the largest number of its kind and row."""
 
 TRUTH = np.dtype(np.longdouble)
 """Dtype of exact results, with 64 bits of mantissa on platforms that have such a format."""
@@ -47,7 +47,7 @@ def bounds(
     exact: set[str],
     rng: np.random.Generator,
 ) -> Arrays:
-    """Return the bound of every entry of every result."""
+    """Return the bound on the error of every entry of every result."""
     off = {name: np.zeros(array.shape) for name, array in expected.items()}
     noise = RoundedLogGate(rng)
     specification = subject.specification if exact else rounding(subject.specification, noise)
@@ -82,7 +82,7 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
     """Return for each entry the largest number of its kind and row.
 
     For gradients of inputs, which are products with parameters, it is multiplied by the largest
-    parameter above 1.
+    parameter, if that is above 1.
     """
     params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
     found = of_kind_and_row(subject, {name: magnitude(array) for name, array in expected.items()})
@@ -92,8 +92,8 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
 def of_kind_and_row(subject: Subject, arrays: Arrays) -> Arrays:
     """Return for each entry the largest entry of its kind and row.
 
-    An initial m is the log of a weight, as the gates are: for its gradient, those of inputs count
-    too.
+    An initial m is the log of a weight, as the gates' pre-activations are. For its gradient, the
+    maximum therefore includes the gradients of inputs.
     """
     by_row = {name: _by_row(subject, name, array.ndim) for name, array in arrays.items()}
     rows: dict[str, Array] = {}

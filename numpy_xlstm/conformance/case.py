@@ -1,4 +1,4 @@
-"""Cases: inputs for a port, with expected results and bounds of their errors."""
+"""Cases: inputs for a port, with expected results and bounds on their errors."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,10 @@ PRECISIONS = ("float64", "float32")
 ENLARGED = {"float32": 60.0, "float64": 600.0}
 """Factor of pre-activations in the situation "large"."""
 ILL = 0.01
-"""Largest bound, relative to the numbers of the same kind and row; above it, redraw the case."""
+"""Largest bound, relative to the numbers of the same kind and row.
+
+A case with a larger one is drawn again.
+"""
 DRAWS = 20
 
 
@@ -97,17 +100,17 @@ class Case:
 
     @property
     def inputs(self) -> Arrays:
-        """Read-only parameters, x, first state and cotangents, and their names."""
+        """Parameters, x, initial state and cotangents by name; the arrays are read-only."""
         return self._tensors.inputs
 
     @property
     def expected(self) -> Arrays:
-        """Exact results, rounded to the dtype, and their names."""
+        """Exact results by name, rounded to the dtype."""
         return self._tensors.expected
 
     @property
     def bounds(self) -> Arrays:
-        """Bound of the error of each entry of each result."""
+        """Bound on the error of each entry of each result, by name."""
         return self._tensors.bounds
 
     def pattern(self, name: str) -> str:
@@ -136,7 +139,7 @@ def cases(subject: str | None = None, dtype: str | None = None, *, seed: int = 0
     dtype : {"float64", "float32"}, optional
         Dtype of the cases; both if omitted.
     seed : int
-        Seed of the random inputs; situations do not depend on it.
+        Seed of the random inputs; the same cases exist for every seed.
 
     Returns
     -------

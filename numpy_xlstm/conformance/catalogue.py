@@ -11,7 +11,7 @@ from numpy_xlstm.conformance.subjects import Subject, sequence, stack, step
 from numpy_xlstm.conformance.training import TRAINING
 
 D, NH, CHUNK = 5, 2, 3
-"""Width of x, heads, and steps of a chunk; all axes of a case have different sizes."""
+"""Width of x, number of heads, and steps per chunk; all axes of a case have different sizes."""
 PLAIN = {"input_size": D, "hidden_size": 6}
 HEADS = {"input_size": D, "hidden_size": 8, "num_heads": NH}
 MEMORY = {"input_size": D, "hidden_size": 12, "num_heads": NH, "qk_dim": 8}

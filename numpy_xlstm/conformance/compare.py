@@ -74,7 +74,9 @@ def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
         raise ShapeError(f"results: expected a mapping of arrays; got {type(results).__name__}")
     rows = [_row(case, name, results.get(name)) for name in case.expected]
     unknown = sorted(results.keys() - case.expected.keys())
-    return rows + [Row(case.id, name, np.inf, "expected no such tensor") for name in unknown]
+    return rows + [
+        Row(case.id, name, np.inf, "expected no tensor of this name") for name in unknown
+    ]
 
 
 def _row(case: "Case", name: str, found: Any) -> Row:

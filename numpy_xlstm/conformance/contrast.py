@@ -1,4 +1,4 @@
-"""Leads to a mistake that has no name: what differs between cases, tensors and entries."""
+"""Clues to a mistake that has no name: what differs between cases, tensors and entries."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 MOST_NAMES = 60
 """Number of characters for names of tensors or cases."""
 IN_FLOAT32 = 2.0**29
-"""Quotient of the roundings of float32 and of float64."""
+"""ε of float32 divided by ε of float64."""
 TINY = 16 * float(np.finfo(np.float32).tiny)
 """Error of a port in float32 for numbers near 0."""
 SEVEN_DIGITS = (
-    "float64 is right to seven digits only: something is computed in float32, or a small constant, "
-    "such as an eps of 1e-6, is added"
+    "results in float64 are right to only about seven digits: something is computed in float32, or "
+    "a small constant is added, such as an eps of 1e-6"
 )
 SIZES = ("input_size", "hidden_size", "num_heads", "qk_dim", "chunk_size")
 STEP = 1e-20
@@ -74,7 +74,7 @@ class Wrong:
 
     @property
     def sources(self) -> list[str]:
-        """Wrong results of the forward, or if it is right, of the backward."""
+        """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
 
     def only(self, name: str) -> "Wrong":
@@ -82,9 +82,10 @@ class Wrong:
         return replace(self, tensors={name: self.tensors[name]})
 
     def overlap(self, other: "Wrong") -> tuple[float, float]:
-        """Return the share of the wrong entries that are wrong in another, too, and of both's.
+        """Return how many entries are wrong both here and in ``other``, as two shares.
 
-        If results of the forward are wrong, only these are counted.
+        The first is a share of the entries that are wrong here, the second of those that are wrong
+        in either. If results of the forward are wrong, only these are counted.
         """
         both, own, all_ = 0, 0, 0
         names = self.tensors.keys() | other.tensors.keys()
@@ -94,8 +95,8 @@ class Wrong:
         return float(both / max(own, 1)), float(both / max(all_, 1))
 
 
-def leads(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
-    """Return leads to the reason of wrong results, as sentences."""
+def clues(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
+    """Return clues to the cause of wrong results, as sentences."""
     names = dict.fromkeys(name for each in wrong for name in each.tensors)
     forward = [name for name in names if not is_gradient(name)]
     of = listed(forward or [*names], MOST_NAMES)
@@ -103,7 +104,7 @@ def leads(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
     said = (
         f"{of} {are} wrong"
         if forward
-        else f"the forward is right, and of the backward {of} {are} wrong"
+        else f"the forward is right; in the backward, {of} {are} wrong"
     )
     simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
     return [said, *pattern([each.case for each in wrong], passed), *at(simplest), *gauge(wrong)]
@@ -129,12 +130,12 @@ def pattern(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]
     none = [value for value, cases in found.items() if not cases & those]
     whole = sorted(none, key=lambda value: -len(found[value]))
     if exact or two:
-        yield f"it fails wherever there is {(exact or two)[0]}, and nowhere else"
+        yield f"it fails in every case with {(exact or two)[0]}, and in no other"
     elif all_have:
         narrow = min(all_have, key=lambda value: len(all_have[value]))
-        yield f"it fails only where there is {narrow}"
+        yield f"it fails only in cases with {narrow}"
     elif whole:
-        yield f"it passes wherever there is {whole[0]}"
+        yield f"it passes in every case with {whole[0]}"
     yield from shared_flags(failed, passed)
 
 
@@ -243,7 +244,7 @@ def fits(wrong: Wrong, made: tuple[Bug, ...]) -> dict[str, bool]:
         out = results(moved, *made)
         forward = {n: a.imag / STEP for n, a in out.items() if not is_gradient(n)}
         if not {_cotangent(n) for n in forward} <= case.inputs.keys():
-            return {}  # such as clipping, whose results are no loss's
+            return {}  # such as clipping, whose results have no cotangents
         slope = sum((a * case.inputs[_cotangent(n)]).sum() for n, a in forward.items())
         terms = wrong.got[name] * along
         allowed = 4 * case.bounds[name] * np.abs(along) + 64 * np.finfo(case.dtype).eps * np.abs(

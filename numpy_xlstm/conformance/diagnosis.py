@@ -25,10 +25,10 @@ from numpy_xlstm.conformance.contrast import (
     MOST_NAMES,
     SEVEN_DIGITS,
     Wrong,
+    clues,
     comparable,
     fits,
     is_gradient,
-    leads,
     seven_digits,
 )
 from numpy_xlstm.numerics import Array
@@ -51,14 +51,17 @@ RUNS = 1000
 LINES = 3
 """Largest number of lines that are shown as possible places of a mistake."""
 ROUNDINGS = 64
-"""Accepted difference between a port and a mistake, in roundings of the row's largest number."""
+"""Accepted difference of a port from a mistake, in units of ε times the row's largest number."""
 CLOSE = 1e4
 """Largest error, as a multiple of the tolerance, that may be a rounding error of a mistake."""
 CLOSER = 1.25
-"""Least quotient of the errors of two mistakes of which the closer is preferred."""
+"""Smallest ratio of the errors of two mistakes at which the closer one is preferred."""
 SHAKES = 4
 """Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
-NOT_SEARCHED = "not searched for known mistakes; first correct the others, and run again"
+NOT_SEARCHED = (
+    "not searched for known mistakes, because this report has reached its limit; correct other "
+    "subjects first, and run again"
+)
 RULES = {"tie", "near-tie", "kink"}
 """Flags of cases whose inputs must not be perturbed."""
 
@@ -208,7 +211,9 @@ class Search:
         found = [str(finding) for finding in self.findings()]
         wrong = [each for each in map(self._wrong, self.failed) if each.tensors]
         if self.made and (fitting := self._fitting(wrong)):
-            found.append(f"{self.subject}: {listed(fitting, MOST_NAMES)}: right for this forward")
+            are = "are the correct gradients" if fitting[1:] else "is the correct gradient"
+            names = listed(fitting, MOST_NAMES)
+            found.append(f"{self.subject}: {names} {are} of this wrong forward")
             wrong = [each for each in (w.without(fitting) for w in wrong) if each.tensors]
         if not wrong:
             return found
@@ -217,14 +222,14 @@ class Search:
             done, of = len(self.failed) - len(wrong), len(self.failed)
             tensors = list(dict.fromkeys(name for each in wrong for name in each.tensors))
             cases = listed([each.situation for each in wrong], MOST_NAMES)
-            said = f"this explains {done} of {of} failed cases; not {cases}; "
-            said += f"{listed(tensors, MOST_NAMES)} {'remain' if tensors[1:] else 'remains'}"
+            said = f"this explains {done} of {of} failed cases; {listed(tensors, MOST_NAMES)} "
+            said += f"{'are' if tensors[1:] else 'is'} not explained in {cases}"
         open_ = {each.case.id for each in wrong}
         others = [case for case, _ in [*self.failed, *self.passed] if case.id not in open_]
-        more = leads(wrong, others)
+        more = clues(wrong, others)
         if self.lines:
             more += [
-                "the wrong numbers are those that depend on",
+                "the wrong numbers depend on each of these lines; a mistake may be in one of them",
                 *("    " + n for n in self.lines),
             ]
         return [*found, "\n    ".join([f"{self.subject}: {said}", *more])]
@@ -268,7 +273,7 @@ class Search:
         return made
 
     def _halves(self) -> list[Bug]:
-        """Return the known mistakes in the forward alone, or if it is right, in the backward."""
+        """Return forward parts of known mistakes or, if the forward is right, backward parts."""
         part = "forward" if self._wrong(self.failed[0], ()).forward else "backward"
         return [half for bug in self.bugs for name, half in halves(bug).items() if name == part]
 
@@ -290,7 +295,7 @@ class Search:
         return after != before and len(then - now) > 2 * len(now - then)
 
     def _best(self, made: Made, candidates: list[Bug]) -> list[Bug]:
-        """Return mistakes, first the one that, with those made, explains the most evidence."""
+        """Return the best candidates to add to ``made``, first the one that explains the most."""
         first = self._open(made)[:1]
         others = [bug for bug in candidates if bug not in made] if first else []
         scores = {bug: len(self._explained((*made, bug), first)) for bug in others}
@@ -307,7 +312,7 @@ class Search:
         )
 
     def _rank(self, made: Made) -> tuple[int, float]:
-        """Return the number of results that mistakes explain, and how far from these they are."""
+        """Return the number of results that mistakes explain, and the port's distance from them."""
         explained, off = 0, 0.0
         for case, got in self.evidence:
             now, allowed = self.numbers(made, case)
@@ -332,10 +337,10 @@ class Search:
         return made
 
     def _contradicts(self, each: Checked, bug: Bug, made: Made, without: Made) -> bool:
-        """Return whether the port does not have the numbers that a mistake changes in a case.
+        """Return whether the port lacks a number that a mistake changes in a case.
 
-        The gradients do not contradict a mistake in the forward alone: the backward may be that of
-        this forward, or have other mistakes.
+        The gradients do not contradict a mistake in the forward alone: the backward may be right
+        for this forward, or have other mistakes.
         """
         (now, allowed), (before, _) = self.numbers(made, each[0]), self.numbers(without, each[0])
         changed = [n for n in allowed if n in before and not same(before[n], now[n], allowed[n])]
@@ -396,8 +401,8 @@ class Search:
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
         """Return the changes of each line on which all wrong entries depend, the likeliest first.
 
-        That is a line with an option that only failed cases have; then the line on which the fewest
-        other entries depend; and then the last one.
+        Lines with an option that only failed cases have come first; among equals, those on which
+        the fewest other entries depend; among these, the later ones.
         """
         found, options = [], self._options()
         for numbers in changes.lines():
@@ -424,7 +429,7 @@ class Search:
         return self.diagnosis.changed[key]
 
     def _options(self) -> list[str]:
-        """Return the options whose values in failed cases are those of no passed case."""
+        """Return the options whose values in failed cases occur in no passed case."""
         failed, passed = ([case.options for case, _ in each] for each in (self.failed, self.passed))
         return [
             name
@@ -433,7 +438,7 @@ class Search:
         ]
 
     def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
-        """Return whether a change gives the wrong results of the forward, or else all others."""
+        """Return whether a change gives the wrong outputs or, if there are none, the gradients."""
         names = [n for n in wrong.tensors if wrong.forward != is_gradient(n)]
         found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
         allowed = tolerances(wrong.case, found)
@@ -513,7 +518,7 @@ def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def blank(array: Any) -> bool:
-    """Return whether all entries are 0 or NaN, or several are the same number."""
+    """Return whether all entries are 0 or NaN, or there are several, all the same number."""
     if np.asarray(array).dtype.kind != "f":
         return True
     numbers = np.nan_to_num(array).ravel()
@@ -526,7 +531,7 @@ def same(got: Any, expected: Array, tolerance: Array) -> bool:
 
 
 def far(got: Any, expected: Array, tolerance: Array) -> Array:
-    """Return where numbers differ by more than the tolerance; NaN and infinity are the same."""
+    """Return where numbers differ by more than the tolerance, unless neither is finite."""
     neither: Array = ~np.isfinite(got) & ~np.isfinite(expected)
     return ~(distance(got, expected) <= tolerance) & ~neither
 

@@ -11,7 +11,7 @@ from numpy_xlstm.numerics import Array
 
 
 class RoundedLogGate:
-    """Log of a gate, with an error of one rounding of the sum of all previous such logs.
+    """Log of a gate, with an error of up to ε times the sum of all logs up to this step.
 
     The exponents of a memory are sums of logs of gates. A port that sums them over a chunk and
     takes differences rounds numbers as large as the sum.

@@ -167,7 +167,9 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
         if said["version"] != VERSION:
             raise CheckpointError(f"expected vectors of version {VERSION}; got {said['version']!r}")
         if said["sha256"] != digest(said):
-            raise CheckpointError("expected the manifest that was written; got one with changes")
+            raise CheckpointError(
+                "expected an unchanged manifest; got one that does not match its checksum"
+            )
         known = {case.id: case for case in every_case()}
         read = [_read_case(folder, each, known) for each in said["cases"]]
         _check_complete(folder, said["cases"])
@@ -195,7 +197,7 @@ def check_written(name: str, folder: Path) -> None:
     """Raise :class:`CheckpointError` unless the folder contains a manifest."""
     if not (folder / "manifest.json").is_file():
         raise CheckpointError(
-            f"{name}: expected a folder that numpy-xlstm vectors wrote; got {folder}, "
+            f"{name}: expected a folder written by 'numpy-xlstm vectors'; got {folder}, "
             "which has no manifest.json"
         )
 
@@ -225,7 +227,9 @@ def _read_case(folder: Path, said: Any, known: Mapping[str, Case]) -> Case:
         try:
             described = tensors(replace(case, content=lambda: found))
         except Exception as error:  # wrong tensors cause many kinds of errors
-            raise CheckpointError(f"{case.id}: expected its tensors; got {error!r}") from error
+            raise CheckpointError(
+                f"{case.id}: expected the tensors of this case; got others ({error!r})"
+            ) from error
         if any(said.get(name) != each for name, each in described.items()):
             raise CheckpointError(f"{case.id}: expected the tensors of the manifest; got others")
         return found

@@ -17,8 +17,8 @@ FLAGS = {
     ),
     "zero-state": Flag(
         "initial state",
-        "The state is given and all 0, including m. It is not the empty state: with the weight "
-        "e^0, the final c, n and m differ.",
+        "The state is given and all 0, including m. It is not the empty state: its weight is "
+        "e^m = 1, so the final c or C, n and m differ from those after the empty state.",
     ),
     "zero-memory": Flag(
         "initial state",
@@ -26,26 +26,29 @@ FLAGS = {
         "with n = 0 is empty for any m, and the first step starts a new one.",
     ),
     "mixed-rows": Flag(
-        "decision for a batch",
+        "decision for the whole batch",
         "One row starts from the empty state with an almost closed input gate; the others do not. "
         "A decision for the whole batch, such as all(n == 0), divides 0 by 0 in that row.",
     ),
     "closed-gates": Flag(
         "saturation",
-        "Gates and gradients are almost 0: a result of cancellation has no correct digit.",
+        "Gates and gradients are almost 0: a number computed with cancellation has no correct "
+        "digit.",
     ),
     "large-pre-activations": Flag(
         "overflow",
         "Pre-activations of gates up to ±100 in float32 and ±1000 in float64: e^x overflows "
-        "without a stabiliser, and log σ(x) by the logarithm of 0 is infinite.",
+        "without a stabiliser, and log σ(x) is infinite if σ(x) is computed first and "
+        "becomes 0.",
     ),
     "far-memory": Flag(
         "saturation",
         "σ(f̃) underflows to 0, but the memory is so large that it still contributes: log 0 loses "
-        "it, and an exact log σ(f̃) does not.",
+        "it, but an exact log σ(f̃) does not.",
     ),
     "square-memory": Flag(
-        "layout", "Keys have the width of values: C has the shape of its transpose."
+        "layout",
+        "Keys are as wide as values, so that C and its transpose have the same shape.",
     ),
     "one-row": Flag("squeezed axis", "A batch of one row."),
     "one-head": Flag("squeezed axis", "One head, as wide as h."),
@@ -63,7 +66,8 @@ FLAGS = {
         "A sequence just below, at or above the size of a chunk.",
     ),
     "reset": Flag(
-        "overflow", "A forget gate so closed that nothing of the previous memory is left."
+        "overflow",
+        "A forget gate so close to 0 that nothing of the previous memory is left.",
     ),
     "eps": Flag("denominator", "eps is 0, or so large that the place where it is added matters."),
     "ignored-targets": Flag(
@@ -81,7 +85,7 @@ FLAGS = {
     ),
     "kink": Flag(
         "rule for ties",
-        "|q·n| equals e^−m: the derivative is that of the branch |q·n|. A pre-activation of a ReLU "
-        "is 0: its derivative is 0.",
+        "|q·n| equals e^−m: the maximum passes its cotangent to |q·n| alone. Or the argument of a "
+        "ReLU is exactly 0: the derivative of the ReLU is 0 there.",
     ),
 }

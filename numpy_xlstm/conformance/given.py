@@ -19,7 +19,7 @@ class GivenGates(Subject):
     """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, instead of x, W and b."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         found = super().blank(_inner(options), B, T)
         for name in ("params.W", "params.b"):
             del found[name]
@@ -46,7 +46,7 @@ class GivenMemory(Subject):
     """mLSTM over q, k (B, NH, T, DK), v (B, NH, T, DV) and ĩ, f̃ (B, NH, T), without o."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         NH, widths = options["num_heads"], _widths(options)
         found = super().blank(_memory_options(options), B, T)
         given = {

@@ -37,7 +37,7 @@ def manifest(described: Sequence[dict[str, Any]], seed: int) -> dict[str, Any]:
 
 
 def digest(said: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a manifest without its own digest, which detects accidental changes."""
+    """Return the SHA-256 of a manifest without this entry; it detects accidental changes."""
     rest = {name: value for name, value in said.items() if name != "sha256"}
     return sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
@@ -64,7 +64,7 @@ def tensors(case: Case) -> dict[str, Any]:
     results = {}
     forms = [{n: a.shape for n, a in each.items()} for each in (case.expected, case.bounds)]
     if forms[0] != forms[1]:
-        raise ShapeError("bounds: expected those of the results; got other names or shapes")
+        raise ShapeError("bounds: expected the names and shapes of the results; got others")
     for name, array in case.expected.items():
         bound = case.bounds[name].astype(float)
         least, most = float(bound.min(initial=np.inf)), float(bound.max(initial=0))
@@ -84,7 +84,7 @@ def tensor(case: Case, name: str, array: Array) -> dict[str, Any]:
 
 
 def equations(specification: Any) -> list[str]:
-    """Return the tags in a specification and in the functions of the package that it calls."""
+    """Return the equation tags in a specification, and in the package's functions that it calls."""
     found: set[str] = set()
     for each in specification if isinstance(specification, tuple) else (specification,):
         source = inspect.getsource(each)

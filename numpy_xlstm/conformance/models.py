@@ -67,22 +67,22 @@ def slstm_config(options: Options) -> models.sLSTMBlockConfig:
 
 
 def mlstm_block(specification: Any, options: Options) -> Any:
-    """Make an mLSTM block of the first paper."""
+    """Make an mLSTM block of the xLSTM paper."""
     return specification(mlstm_config(options), rng=RNG)
 
 
 def slstm_block(specification: Any, options: Options) -> Any:
-    """Make an sLSTM block of the first paper."""
+    """Make an sLSTM block of the xLSTM paper."""
     return specification(slstm_config(options), rng=RNG)
 
 
 def large(specification: Any, options: Options) -> Any:
-    """Make a block or a model of xLSTM 7B."""
+    """Make a block or a model of xLSTM Large."""
     return specification(models.xLSTMLargeConfig(**options), rng=RNG)
 
 
 def paper_model(specification: Any, options: Options) -> Any:
-    """Make a model of the first paper with an mLSTM and an sLSTM block."""
+    """Make a model of the xLSTM paper with an mLSTM and an sLSTM block."""
     own = {name: options[name] for name in ("embedding_dim", "vocab_size", "tie_weights")}
     rest = {n: v for n, v in options.items() if n not in own}
     shared = {"num_heads", "conv1d_kernel_size"}

@@ -26,7 +26,7 @@ UNSUPPORTED = 77
 MOST_SAID = 10_000
 """Number of bytes read from the end of standard error."""
 MOST_WRITTEN = 100_000_000
-"""Number of bytes in its folder and on standard error after which a program is stopped."""
+"""Number of bytes, in the folder of a program and on standard error, after which it is stopped."""
 SECONDS_BETWEEN_LOOKS = 0.05
 MARK = "NUMPY_XLSTM_PORT"
 """Environment variable that marks a program and the processes that it starts."""
@@ -41,11 +41,11 @@ def from_command(command: str, folder: str | os.PathLike[str], seconds: float) -
     ----------
     command : str
         Command such as ``./my_port {in} {out}``. It is split into words as in a shell, but run
-        without a shell.
+        without a shell. With exit status 77 the program skips a case.
     folder : str or Path
         Folder for the files that the program reads and writes.
     seconds : float
-        Time limit for each case. With exit status 77 the program skips a case.
+        Time limit for each case.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from numpy_xlstm.conformance.subjects import Arrays, Subject
 from numpy_xlstm.numerics import Array
 
 B, T = 3, 7
-"""Rows, and steps of two chunks and one more."""
+"""Number of rows, and of steps: two chunks and one step more."""
 
 STABILISED = ("slstm", "mlstm")
 GATE_ROWS = {"slstm": "ifzo", "lstm": "ifzo", "lstmp": "ifzo", "peephole": "ifzo"}
@@ -45,11 +45,11 @@ class Draft:
 
     @property
     def two_gates(self) -> str:
-        """Gates for the input and for the memory: i and f, or r and z."""
+        """The two gates that situations close or make large: i and f, or r and z of a GRU."""
         return GATE_ROWS.get(self.subject.family, "if")[:2]
 
     def rows(self, gate: str, kind: str = "b") -> list[Array]:
-        """Return views of the rows of a gate in parameters ("W" or "b"), and in given inputs."""
+        """Return views of the parts of W or b, and of given inputs, that belong to a gate."""
         gates, found = GATE_ROWS.get(self.subject.family, "ifzo"), []
         word = "weight" if kind == "W" else "bias"
         for name, array in self.inputs.items():
@@ -155,7 +155,7 @@ def closed(draft: Draft) -> None:
 
 
 def large(draft: Draft) -> None:
-    """Make pre-activations of two gates as large as ±100 and more."""
+    """Make pre-activations of the two gates large: up to ±100 in float32, ±1000 in float64."""
     for gate in draft.two_gates:
         for weight in draft.rows(gate, "W"):
             weight *= draft.largest
@@ -188,8 +188,9 @@ def ignored(draft: Draft) -> None:
 def tie(draft: Draft) -> None:
     """Make log f + m₋ exactly equal to log i at the first step of row 0.
 
-    Later gates are such that the tie affects later steps: an exponential forget gate is above 1, a
-    sigmoid is 1. Gates have few digits, so that every order of addition gives the same exponents.
+    Later gates are such that the tie affects later steps: an exponential forget gate is above 1,
+    and a sigmoid forget gate is 1. Gates have few digits, so that every order of addition gives
+    the same exponents.
     """
     first = _first_step_is_exact(draft)
     for into, of in zip(draft.rows("i"), draft.rows("f"), strict=True):
@@ -240,7 +241,7 @@ def relu_kink(draft: Draft) -> None:
 def _first_step_is_exact(draft: Draft) -> Any:
     """Make log f + m₋ and log i exact at the first step of row 0; return the place of this step.
 
-    Both gates are given, or are biases, with weights of 0.
+    Both gates are given inputs, or equal their biases, because their weights are set to 0.
     """
     inputs = draft.inputs
     for name, array in inputs.items():

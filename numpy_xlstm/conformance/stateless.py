@@ -11,7 +11,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array
 
 D, OUT, NH, V = 6, 10, 2, 8
-"""Widths of x and y, heads, and tokens."""
+"""Widths of x and y, number of heads, and number of tokens."""
 
 
 class Function(Module):
@@ -50,7 +50,7 @@ class Loss(Subject):
     """Softmax cross-entropy of x (B, T, V); y and dy are scalars, and targets are tokens."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         x = np.zeros((B, T, options["vocab_size"]))
         return {"x": x, "targets": np.zeros((B, T), np.int64), "dy": np.zeros(())}
 

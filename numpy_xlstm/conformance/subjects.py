@@ -94,7 +94,7 @@ class Subject:
         return _made(self.make, specification or self.specification, tuple(options.items()))
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         module = self.module(options)
         places = (B, T) if self.steps else (B,)
         x = np.zeros(places, np.int64) if self.tokens else np.zeros((*places, input_size(module)))
@@ -129,7 +129,7 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
     given, dfinal = part(inputs, "state"), part(inputs, "dstate")
     state = rebuild(like, iter(given.values())) if given else None
     dstate = rebuild(like, iter(dfinal.values()))
-    if "lengths" in inputs:  # without validation, which sets to 0 what is computed at padding
+    if "lengths" in inputs:  # not forward, which would set wrong numbers at padding to 0
         options = RunOptions(lengths=inputs["lengths"])
         y, final, cache = module.compute(inputs["x"], state or like, options)
         dx, dstate0, grads = module.compute_backward(inputs["dy"], cache, dstate)
@@ -141,7 +141,7 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
-    """Return the arrays under a prefix, by the rest of their names; "" for the prefix itself."""
+    """Return the arrays ``PREFIX.NAME`` by NAME, or the array ``PREFIX`` by the name ""."""
     if prefix in arrays:
         return {"": arrays[prefix]}
     start = f"{prefix}."

@@ -26,7 +26,7 @@ class Steps(Subject):
     """AdamW: parameters and moments after :data:`STEPS` steps, from parameters and gradients."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         params = {f"params.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
         grads = {f"grads.{t}.{n}": np.zeros(s) for t in range(STEPS) for n, s in SHAPES.items()}
         return params | grads
@@ -47,7 +47,7 @@ class Clipping(Subject):
     """Clipping by the global norm: clipped gradients, and the norm before clipping."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         return {f"grads.{name}": np.zeros(shape) for name, shape in SHAPES.items()}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
@@ -62,7 +62,7 @@ class Schedule(Subject):
     """Factor of the learning rate as a function of the progress of training."""
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
-        """Return zeros for all inputs of a case, which give their names and shapes."""
+        """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         return {"progress": np.zeros(16)}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:

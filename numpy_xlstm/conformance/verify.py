@@ -25,9 +25,9 @@ from numpy_xlstm.numerics.arrays import did_you_mean
 Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
 
-UNMATCHED = "expected the results of a case; got another file"
+UNMATCHED = "expected the id of a case as the name of the file; got another name"
 MORE = 10_000_000
-"""Number of bytes of a file of results in addition to ten times the expected ones."""
+"""A file of results may have this many bytes more than ten times the expected results."""
 SKIPPED, EXPECTED = "skipped", "failed as expected"
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
@@ -113,7 +113,7 @@ class Report:
             of = [v for v in every if not v.excused]
             wrong = {v.case.dtype for v in of if not v.passed}
             right = {v.case.dtype for v in of} - wrong
-            said = [f"with all of {right.pop()}"] if right and wrong else []
+            said = [f"including all {right.pop()} cases"] if right and wrong else []
             excuses = Counter(v.excused for v in every if v.excused)
             said += [f"{count} {excuse}" for excuse, count in sorted(excuses.items())]
             passed = f"{sum(v.passed for v in of)} of {len(of)} cases passed"
@@ -223,7 +223,7 @@ def verify(
         for name in names:
             if name not in known:
                 got = f"{name!r}{did_you_mean(name, known)}"
-                asked = "a flag, an option such as forget_gate=exp, a subject or an id"
+                asked = "a flag, an option such as forget_gate=exp, a subject, a family or an id"
                 raise OptionError(f"{kind}: expected {asked} of these cases; got {got}")
     found = []
     for case in cases:
@@ -262,7 +262,7 @@ def verdict(case: Case, port: Port) -> Verdict:
     if not note and kinds and kinds <= {*PRECISIONS} - {case.dtype}:
         note = (
             f"expected {case.dtype}; got {kinds.pop()} in all results: compute in the dtype of the "
-            "case, or check the other dtype alone (--dtype)"
+            "case, or select the cases of the other dtype (--dtype)"
         )
     if note:
         return Verdict(case, (Row(case.id, "", math.inf, note),))

@@ -23,7 +23,7 @@ from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
 PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
-"""Names of the parts of a block in the first paper's package."""
+"""Names of the parts of a block of the xLSTM paper in the package ``xlstm``."""
 
 
 BlockCache = namedtuple("BlockCache", "norm layer ffn_norm ffn dropped")
@@ -191,7 +191,7 @@ StackCache = namedtuple("StackCache", "blocks norm")
 
 
 PaperState = mLSTMBlockState | sLSTMBlockState
-"""State of a block of the first paper."""
+"""State of a block of the xLSTM paper."""
 
 
 class BlockStack(Recurrent[tuple[S, ...]]):
@@ -256,7 +256,7 @@ class BlockStack(Recurrent[tuple[S, ...]]):
 
 
 class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
-    """The stack of the first paper, xLSTM[a:b]: mLSTM and sLSTM blocks in any order.
+    """The stack of the xLSTM paper, xLSTM[a:b]: mLSTM and sLSTM blocks in any order.
 
     Parameters
     ----------

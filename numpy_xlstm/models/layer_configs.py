@@ -1,4 +1,4 @@
-"""Configurations of the layers and blocks of the first paper's models, with the official names."""
+"""Configurations of the layers and blocks of the xLSTM paper's models, with the official names."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The mLSTM layer of the first paper: up-projection, convolution, memory, gate, down-projection.
+"""The mLSTM layer of the xLSTM paper: up-projection, convolution, memory, gate, down-projection.
 
 Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """

@@ -1,4 +1,4 @@
-"""The two official language models: that of the first paper, and "xLSTM 7B"."""
+"""The official language models of the xLSTM paper and of xLSTM Large ("xLSTM 7B")."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""Configurations of the first paper's models, with the official field names and defaults."""
+"""Configurations of the xLSTM paper's models, with the official field names and defaults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields

@@ -1,4 +1,4 @@
-"""The sLSTM layer of the first paper: convolution, gates per head, recurrence, norm.
+"""The sLSTM layer of the xLSTM paper: convolution, gates per head, recurrence, norm.
 
 Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """

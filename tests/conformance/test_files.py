@@ -86,7 +86,7 @@ def test_a_manifest_that_is_edited(folder: Path, key: str) -> None:
     path = folder / "manifest.json"
     said = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps(said | {key: 1}), "utf-8")
-    with pytest.raises(CheckpointError, match="the manifest that was written; got one with chang"):
+    with pytest.raises(CheckpointError, match="unchanged manifest; got one that does not match"):
         read_vectors(folder)
 
 
@@ -166,7 +166,7 @@ def test_a_manifest_that_is_none(folder: Path, text: str) -> None:
 
 def test_no_folder(tmp_path: Path) -> None:
     got = re.escape(f"got {tmp_path / 'nowhere'}, which has no manifest.json")
-    with pytest.raises(CheckpointError, match=f"folder: expected a folder that .* wrote; {got}"):
+    with pytest.raises(CheckpointError, match=f"folder: expected a folder written by .*; {got}"):
         read_vectors(tmp_path / "nowhere")
 
 

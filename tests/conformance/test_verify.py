@@ -49,7 +49,7 @@ def test_a_result_that_is_missing() -> None:
 
 def test_a_result_too_many() -> None:
     assert changed(lambda results: results.update(dz=results["dx"])) == [
-        ("dz", "expected no such tensor")
+        ("dz", "expected no tensor of this name")
     ]
 
 
@@ -125,7 +125,7 @@ def test_a_dtype_that_is_right_is_named() -> None:
         return {n: a * (1 if case.dtype == "float32" else 2) for n, a in case.results().items()}
 
     *_, count, _ = verify(cases("elman.step"), port).lines()
-    assert count == "elman.step: 7 of 14 cases passed, with all of float32"
+    assert count == "elman.step: 7 of 14 cases passed, including all float32 cases"
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_dtype_that_is_right_is_named() -> None:
     [
         (
             {"dx", "grads.W_q"},
-            "the forward is right, and of the backward dx, grads.W_q are wrong",
+            "the forward is right; in the backward, dx, grads.W_q are wrong",
         ),
         ({"y", "dx"}, "y is wrong"),
     ],
@@ -313,7 +313,7 @@ def test_float32_results_of_float64_cases_are_said_to_be_that() -> None:
     assert {note.partition(":")[0] for note in notes} == {
         "expected float64; got float32 in all results"
     }
-    assert str(report).endswith("lstm.step: 5 of 10 cases passed, with all of float32")
+    assert str(report).endswith("lstm.step: 5 of 10 cases passed, including all float32 cases")
 
 
 def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
@@ -327,4 +327,4 @@ def test_what_a_port_says_is_harmless(tmp_path: Path) -> None:
     assert (suite.get("tests"), suite.get("failures")) == ("3", "3")
     messages = [str(failure.get("message")) for failure in suite.iter("failure")]
     assert messages[0] == r"ValueError: red \x1b[31m \x00 \ufffe"
-    assert messages[2] == "expected the results of a case; got another file"
+    assert messages[2] == "expected the id of a case as the name of the file; got another name"

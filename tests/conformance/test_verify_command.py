@@ -39,7 +39,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     out = capsys.readouterr().out
     count = sum(case.subject is CASE.subject for case in CASES)
     assert f"slstm.sequence: {count - 1} of {count} cases passed" in out
-    assert "stranger.npz: expected the results of a case" in out
+    assert "stranger.npz: expected the id of a case" in out
     said = json.loads(report.read_text("utf-8"))
     assert not said["passed"]
     assert [c["id"] for c in said["cases"] if not c["passed"]] == [CASE.id]
@@ -47,7 +47,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert (suite.get("tests"), suite.get("failures")) == (str(len(CASES) + 1), "2")
     failure, unmatched = suite.iter("failure")
     assert "168 of 168 entries" in str(failure.text)
-    assert "got another file" in str(unmatched.get("message"))
+    assert "got another name" in str(unmatched.get("message"))
 
 
 def test_some_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

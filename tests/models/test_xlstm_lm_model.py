@@ -1,4 +1,4 @@
-"""The first paper's language model: initial values, parts and checkpoints."""
+"""The xLSTM paper's language model: initial values, parts and checkpoints."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The first paper's models: state dicts in every layout, configurations, names."""
+"""The xLSTM paper's models: state dicts in every layout, configurations, names."""
 
 import dataclasses
 from pathlib import Path

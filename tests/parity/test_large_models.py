@@ -82,7 +82,7 @@ def test_large_in_training(name: str) -> None:
 
 
 def test_large_from_the_empty_state_differs_by_eps_only() -> None:
-    """Their chunkwise form starts from m = 0, the first paper's sequence from m = −inf.
+    """Their chunkwise form starts from m = 0, the xLSTM paper's sequence from m = −inf.
 
     Ours starts both from m = −inf. This matters only through ε = 1e-6, not with ε = 0.
     """

@@ -1,4 +1,4 @@
-"""The first paper's model compared with the package ``xlstm``: logits, gradients, steps, states.
+"""The xLSTM paper's model compared with the package ``xlstm``: logits, gradients, steps, states.
 
 Where the official code is inconsistent, a test documents the behaviour chosen here.
 """

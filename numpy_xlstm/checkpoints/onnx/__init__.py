@@ -1,4 +1,4 @@
-"""Export of models to ONNX. Only writing needs the package ``onnx``, the extra of that name."""
+"""Export of models to ONNX. Only writing needs ``onnx``, which the extra ``cli`` installs."""
 
 from numpy_xlstm.checkpoints.onnx.export import ONNX, to_onnx
 

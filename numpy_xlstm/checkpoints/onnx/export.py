@@ -61,7 +61,8 @@ def to_onnx(
     Raises
     ------
     CheckpointError, NonFiniteError
-        If a part of the model has no graph, or a parameter is not finite, also in ``dtype``.
+        If a part of the model has no graph, or a parameter is not finite, before or after
+        rounding to ``dtype``.
     OptionError
         If ``dtype`` is unknown.
     MissingExtraError

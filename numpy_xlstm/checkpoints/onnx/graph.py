@@ -47,7 +47,8 @@ class Graph:
         self.dtype, self.step, self.root = dtype, step, root or self
         self.float = helper.np_dtype_to_tensor_dtype(dtype)
         self.nodes: list[NodeProto] = []
-        self.names: dict[int, tuple[Name, Any]] = {}  # and arrays, which thereby keep their ``id``
+        # by the id of an array, which is kept so that no other array gets the same id
+        self.names: dict[int, tuple[Name, Any]] = {}
         self.constants: dict[tuple[str, tuple[int, ...], bytes], Name] = {}
         self.fixed: dict[str, list[Name]] = {}  # names of what depends on parameters alone
         self.functions: dict[str, Any] = {}
@@ -88,7 +89,7 @@ class Graph:
         return f"{kind}.{self.root.count}"
 
     def parameter(self, array: Any, name: Name) -> None:
-        """Let an array be a tensor of this name, which depends on parameters alone."""
+        """Register an array as the tensor of this name, which depends on parameters alone."""
         self.root.names[id(array)] = name, array
         self.root.fixed[name] = [name]
 

@@ -95,7 +95,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
 
 
 def emit_outer(model: Any, g: Graph, x: Name, state: Any) -> Result:
-    """Add a model; outside of models, states of all layers of an LSTM, GRU or RNN are joined."""
+    """Add a model; if it is itself an LSTM, GRU or RNN, join the states of its layers."""
     if not isinstance(model, RNNBase):
         return emit(model, g, x, state)
     count, names = len(model._stack.layers), [name for _, name in places("", state)]
@@ -276,7 +276,7 @@ def _(cell: LSTMPCell, g: Graph, x: Name, state: Any) -> Result:
 
 
 ROWS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
-"""Rows of ONNX's operators as indices of those here."""
+"""Gates of ONNX's operators, in their order, as indices into the order of this package."""
 
 
 @_emit.register(LSTMCell)
@@ -336,7 +336,7 @@ def merged(g: Graph, x: Name) -> Name:
 
 
 def gates_by_head(g: Graph, rows: Any, NH: int) -> Name:
-    """Map the rows of four gates, each of all heads, to those of each head."""
+    """Reorder rows from gate by gate (all heads in each) to head by head (four gates in each)."""
     each = g("Transpose", g("Reshape", rows, [4, NH, -1]), perm=[1, 0, 2])
     return g("Reshape", each, rows.shape)
 

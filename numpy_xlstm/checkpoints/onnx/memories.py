@@ -64,7 +64,7 @@ def slstm_step(
 
 
 def slstm(g: Graph, pre: Name, R: Name, state: Any, NH: int, forget_gate: str) -> Result:
-    """Add an sLSTM to h, over W x + b (B, NH, T, 4·DH) and with R (NH, DH, 4·DH)."""
+    """Add an sLSTM that computes h from W x + b (B, NH, T, 4·DH) and R (NH, DH, 4·DH)."""
 
     def body(g: Graph, state: Sequence[Name], xs: Sequence[Name]) -> Any:
         h, *memory = state
@@ -125,7 +125,7 @@ def mlstm(
     eps: float,
     gates: tuple[str, str] = ("exp", "sigmoid"),
 ) -> Result:
-    """Add an mLSTM to h: one step, or a scan over chunks.
+    """Add an mLSTM that computes h: one step, or a scan over chunks.
 
     ``inputs`` are q, k/√DK, v, ĩ and f̃, and ``gates`` are the activations of both gates.
     """
@@ -182,7 +182,7 @@ def mlstm_chunk(
 ) -> tuple[list[Name], list[Name]]:
     """Add all steps of a chunk at once.
 
-    Sums of logs are float64, and sums of only the needed terms, as long sums and their differences
+    Logs are summed in float64, and only over the needed terms, because differences of long sums
     lose digits.
     """
     (q, k, v, log_i, log_f), (C, *normaliser), (earlier, future) = xs, memory, masks

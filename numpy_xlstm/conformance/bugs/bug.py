@@ -36,10 +36,10 @@ class Bug(NamedTuple):
     places : tuple
         Functions and classes with the lines; each line must occur once in their modules.
     change : str
-        Old lines after "- " and new lines after "+ ", without tags. A line without a sign replaces
-        the line that assigns the same names.
+        Old lines after "- " and new lines after "+ ", without comments such as the tags of
+        equations. A line without a sign replaces the line that assigns the same names.
     description : str
-        Port with this mistake; completes "the numbers are those of …".
+        Phrase for a port with this mistake, which completes "the numbers are those of …".
     flags : tuple[str, ...]
         Flags, or options such as ``eps=0.75``, of cases that must fail.
     seen_in : tuple[str, ...]
@@ -136,7 +136,7 @@ def planted(*bugs: Bug) -> Copy:
 
 
 def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
-    """Return the modules that the mistakes change, as text; kernels are then not compiled."""
+    """Return the new text of each changed module. With ``kernels``, kernels are not compiled."""
     changed: dict[str, str] = {}
     for bug in (*bugs, NOT_COMPILED) if kernels else bugs:
         for name, lines, at, old, new in edits(bug, changed):
@@ -148,7 +148,7 @@ def texts(*bugs: Bug, kernels: bool) -> dict[str, str]:
 
 @lru_cache(maxsize=512)
 def halves(bug: Bug) -> dict[str, Bug]:
-    """Return a mistake in the forward alone and in the backward alone, if it is in both."""
+    """Return the forward part and the backward part of a mistake; {} if it is not in both."""
     parts: dict[str, list[str]] = {"forward": [], "backward": []}
     for _, lines, at, old, new in edits(bug, {}):
         function = next(line for line in lines[at::-1] if line.lstrip().startswith("def "))
@@ -185,8 +185,8 @@ def edits(
             found += [(name, text.split("\n"), n) for n in starts]
         if len(found) != 1:
             raise ValueError(
-                f"{bug.name}: expected {stripped[0]!r} to be one place in the modules of "
-                f"{list(bug.places)}; got {len(found)}"
+                f"{bug.name}: expected {stripped[0]!r} once in the modules of "
+                f"{list(bug.places)}; got it {len(found)} times"
             )
         name, lines, at = found[0]
         indent = len(lines[at]) - len(lines[at].lstrip())
@@ -196,7 +196,7 @@ def edits(
 
 def results(case: Any, *bugs: Bug) -> dict[str, Array]:
     """Return the results of a case with these mistakes; {} if they cannot be computed."""
-    case.inputs  # noqa: B018 - first, because these are validated
+    case.inputs  # noqa: B018 - first, so that an error in the inputs is not caught below
     try:
         return run(case, planted(*bugs), next((bug.port for bug in bugs if bug.port), None))
     except (ValueError, OSError):  # two mistakes in one line; the source is missing
@@ -205,7 +205,7 @@ def results(case: Any, *bugs: Bug) -> dict[str, Array]:
 
 def run(case: Any, copy: Copy, port: Any = None) -> dict[str, Array]:
     """Return the results of a case in a copy of the package; {} if they cannot be computed."""
-    inputs = case.inputs  # first, because these are validated
+    inputs = case.inputs  # first, while numbers are still validated
     before = ANY_NUMBERS.set(True)
     try:
         with np.errstate(all="ignore"):

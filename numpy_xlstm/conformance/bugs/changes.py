@@ -57,7 +57,7 @@ class Change(NamedTuple):
     old: str
     new: str
     effect: bool
-    """Whether it is no mistake, but makes all numbers that depend on the line different."""
+    """Whether this is no possible mistake, but changes all numbers that depend on the line."""
 
 
 class Changes:
@@ -93,7 +93,7 @@ class Changes:
             return run(case, self.copy, self.port)
 
     def lines(self) -> Iterator[range]:
-        """Yield for each line the numbers of its effect and its changes."""
+        """Yield the indices in ``all`` of the changes of each line; the first shows its effect."""
         starts = [number for number, change in enumerate(self.all) if change.effect]
         return map(range, starts, [*starts[1:], len(self.all)])
 
@@ -132,7 +132,7 @@ class Changes:
 
 
 instrumented = lru_cache(maxsize=16)(Changes)
-"""The same changes, which are made once for all subjects."""
+"""Return :class:`Changes`, which are made only once for the same arguments."""
 
 _changing = Lock()
 
@@ -177,7 +177,7 @@ def _simple(function: ast.FunctionDef) -> Iterator[Any]:
 
 
 def _changed(statement: Any, names: set[str]) -> Iterator[tuple[bool, str]]:
-    """Yield for each part of a statement its effect, as True and text, and then its changes."""
+    """Yield (True, text) for the effect of a part of a statement, (False, text) for its changes."""
     if isinstance(statement, ast.Expr):
         yield True, "pass"
     whole = statement.value
@@ -279,7 +279,7 @@ def _constants(value: Any) -> Iterator[Any]:
 
 
 def _calls(node: ast.Call) -> Iterator[ast.expr]:
-    """Yield the arguments of a call, and the call with one reversed or two in another order."""
+    """Yield the arguments of a call, and the call with one reversed or the last two exchanged."""
     func, args, keywords = node.func, node.args, node.keywords
     for n, arg in enumerate(args):
         if not isinstance(arg, ast.Constant | ast.Starred):

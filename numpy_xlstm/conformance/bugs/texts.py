@@ -8,7 +8,7 @@ changed lines, as in :class:`Bug`::
 
     [slstm.*] cells.slstm:sLSTMCell
     normaliser-clamped: an sLSTM that holds n at 1 or above
-        shows in: extreme
+        shows in: large-pre-activations
         seen in: flashrnn 1.0.8; another package 2.0
         n = np.maximum(f * n_prev + i, 1)
 
@@ -44,8 +44,8 @@ TITLES = {
 """Names of the files, and their titles on the page of known mistakes."""
 
 CONVENTIONS = {
-    "fizo": "as when the weights that xlstm 2.0.6 calls fgate and igate are used for the gates "
-    "of these names",
+    "fizo": "as when the names igate and fgate in xlstm 2.0.6, which are exchanged, are taken "
+    "literally",
     "iofz": "which is that of ONNX",
     "izfo": "which is that of TensorFlow 1",
 }
@@ -60,7 +60,7 @@ STATES = {
     "n": "slstm mlstm",
     "m": "slstm mlstm",
 }
-"""Families with each part of a state."""
+"""For each part of a state, the families that have it."""
 
 
 def read(name: str) -> list[Bug]:
@@ -112,7 +112,7 @@ def gate_orders() -> Iterator[Bug]:
 
 
 def parts_of_states() -> Iterator[Bug]:
-    """Yield for each part of a state: its cotangent is ignored, or it gets no gradient."""
+    """Yield mistakes that ignore the cotangent of a part of a state or return no gradient of it."""
     for part, families in STATES.items():
         seen = ("mlstm_kernels 2.0.6",) if part in "nm" else ()
         zero = f"dstate = dstate._replace({part}=np.zeros_like(dstate.{part}))"
@@ -138,4 +138,4 @@ def parts_of_states() -> Iterator[Bug]:
 
 
 GENERATED = {"gated": gate_orders, "sequence": parts_of_states}
-"""Files that begin with mistakes that differ only in a name."""
+"""Functions that yield the first mistakes of a file: those that differ only in a name."""
