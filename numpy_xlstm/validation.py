@@ -74,7 +74,7 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
     if dstate is None:
-        return tree_map(np.zeros_like, like)
+        return tree_map(lambda array: np.zeros(array.shape, array.dtype), like)
     return check_like("dstate", dstate, like)
 
 

@@ -57,11 +57,11 @@ CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=6)
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: GRUState, ends: Array
+    Wx: Array, params: Mapping[str, Array], state: GRUState, lengths: Array | None
 ) -> tuple[Array, GRUState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` with Wx (B, T, 3·H)."""
     gates = np.concatenate([Wx, np.broadcast_to(params["b_h"], Wx.shape)], axis=-1)
-    y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), ends)
+    y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), lengths)
     return y, GRUState(after.h), cache
 
 

@@ -44,11 +44,11 @@ def groups(B: int, gates: Array) -> int:
 
 
 def by_part(array: Array, R: Array, P: int) -> Array:
-    """Copy (B, T, X·H) to (T, N, X, U), with P groups of rows."""
+    """Return (B, T, X·H) as (T, N, X, U), in C-order and writable, with P groups of rows."""
     (B, T, width), (NH, _, D) = array.shape, R.shape
     X, r = width // (NH * D), B // P
     parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
-    return np.ascontiguousarray(parts).reshape(T, NH * P, X, D * r)
+    return np.require(parts, requirements=("C", "W")).reshape(T, NH * P, X, D * r)
 
 
 def by_row(array: Array, R: Array, B: int) -> Array:

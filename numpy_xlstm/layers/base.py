@@ -296,12 +296,14 @@ class Recurrent(Module, Generic[S]):
         self.check_input(x)
         x = self._batch_major(x)
         B, T = x.shape[:2]
-        like, hint = self.init_state(B), self._hint(f"x is read as ({', '.join(self._order)}, …)")
-        state = like if state is None else check_like("state", state, like, hint)
-        state = self.inner_state(state)
-        self.check_state(state)
+        empty, hint = self.init_state(B), f"x is read as ({', '.join(self._order)}, …)"
+        if state is None:
+            state = self.inner_state(empty)
+        else:
+            state = self.inner_state(check_like("state", state, empty, self._hint(hint)))
+            self.check_state(state)
         if lengths is not None:
-            lengths = check_lengths(lengths, B, T, hint)
+            lengths = check_lengths(lengths, B, T, self._hint(hint))
         return without_padding(x, lengths), state, lengths
 
     @property
