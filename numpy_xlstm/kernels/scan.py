@@ -54,12 +54,12 @@ def product(R: Any, x: Any, out: Any) -> None:
         np.dot(R, x, out)
 
 
-def loop(n: Any, gates: Any, R: Any, units: Any, states: Any, ends: Any) -> None:
+def loop(n: Any, cache: Any) -> None:
     """Run part n over all steps."""
-    (T, N, G, U), NH = gates.shape, len(R)
-    P = N // NH
+    gates, R, units, states, ends = cache
+    (T, _, G, U), P = gates.shape, gates.shape[1] // len(R)
     r, head = len(ends) // P, n // P
-    D, first = U // r, (n - head * P) * r
+    D, first = U // r, n % P * r
     K = R[0].size // (D * D)
     Rh = np.empty(K * U, gates.dtype)
     for t in range(T):
@@ -74,26 +74,15 @@ def loop(n: Any, gates: Any, R: Any, units: Any, states: Any, ends: Any) -> None
                     states[t + 1, 0, n, j] = 0  # it could overflow in padding
 
 
-def loop_backward(
-    n: Any,
-    gates: Any,
-    R: Any,
-    units: Any,
-    states: Any,
-    ends: Any,
-    dy: Any,
-    dlast: Any,
-    d: Any,
-    dgates: Any,
-) -> None:
+def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) -> None:
     """Run part n backward.
 
     d is 0 at the beginning, and the cotangent of the first state at the end.
     """
-    (T, N, G, U), NH = gates.shape, len(R)
-    P = N // NH
+    gates, R, units, states, ends = cache
+    (T, _, G, U), P = gates.shape, gates.shape[1] // len(R)
     r, head = len(ends) // P, n // P
-    D, first = U // r, (n - head * P) * r
+    D, first = U // r, n % P * r
     K = R[0].size // (D * D)
     for t in range(T - 1, -1, -1):
         for row in range(r):
@@ -216,17 +205,18 @@ class Recurrence:
         states[0], constants = start[:S], start[S:]
         cache = self.cache(gates, R, constants, states, ends)
         if compiled(gates.dtype):
-            kept = cache._replace(R=oriented(R, B // P, backward=False))
-            for_each_part(self.loop, range(gates.shape[1]), gates.size, *kept)
+            kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
+            for_each_part(self.loop, range(NH * P), gates.size, kept)
         else:
-            self.array_loop(*cache)
+            self.array_loop(cache)
         group, row = np.divmod(np.arange(B), B // P)
         last = states.reshape(T + 1, S, NH, P, D, B // P)[ends, :, :, group, :, row]
         after = last.reshape(B, S, NH * D).swapaxes(0, 1).copy()
         return by_row(states[1:, 0], R, B), self.state(*after), cache
 
-    def array_loop(self, gates: Array, R: Array, units: Array, states: Array, ends: Array) -> None:
+    def array_loop(self, cache: Any) -> None:
         """Run all parts over all steps, as :func:`loop` does."""
+        gates, R, units, states, ends = cache
         (T, _, G, _), (NH, rows, D), B = gates.shape, R.shape, len(ends)
         steps, shortest = gates.swapaxes(1, 2), ends.min(initial=T)
         pre = gates.reshape(T, NH, G * D, B)[:, :, -rows:]
@@ -264,9 +254,9 @@ class Recurrence:
         dy, dlast = (by_part(array, R, P)[:, :, 0] for array in (dy, last))
         d, dgates = np.zeros(dlast.shape, dy.dtype), np.empty(gates.shape, dy.dtype)
         if P > 1 or compiled(gates.dtype):
-            kept = cache._replace(R=oriented(R, B // P, backward=True))
-            arrays = *kept, dy, dlast, d, dgates
-            for_each_part(self.loop_backward, range(gates.shape[1]), gates.size, *arrays)
+            kept = tuple(cache._replace(R=oriented(R, B // P, backward=True)))
+            arrays = kept, dy, dlast, d, dgates
+            for_each_part(self.loop_backward, range(len(R) * P), gates.size, *arrays)
         else:
             self.array_loop_backward(cache, dy, dlast, d, dgates)
         dstate0 = by_row(d, R, B)
