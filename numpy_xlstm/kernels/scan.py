@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import ShapeError
-from numpy_xlstm.kernels.functions import compiled, kernel
+from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
 from numpy_xlstm.kernels.parts import BLOCK, by_part, by_row, for_each_part, groups, padding
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.numerics.threads import matmul, spread
@@ -39,7 +39,6 @@ from numpy_xlstm.validation import check_cache, check_like
 advance: Any = None
 retreat: Any = None
 """Step of a part, and its backward; each :class:`Recurrence` sets its own."""
-
 
 SMALL = 2**19
 """Largest number of multiplications of a step for which BLAS is faster with a transposed R."""
@@ -61,9 +60,11 @@ def loop(n: Any, cache: Any) -> None:
     r, head = len(ends) // P, n // P
     D, first = U // r, n % P * r
     K = R[0].size // (D * D)
+    matrix, h = R[head], states.reshape(T + 1, states.shape[1], P * len(R), D, r)
     Rh = np.empty(K * U, gates.dtype)
+    columns = Rh.reshape(K * D, r)
     for t in range(T):
-        product(R[head], states[t, 0, n].reshape(D, r), Rh.reshape(K * D, r))
+        product(matrix, h[t, 0, n], columns)
         for k in range(K):
             for j in range(U):
                 gates[t, n, G - K + k, j] += Rh[k * U + j]  # [rec.1]
@@ -84,6 +85,8 @@ def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) 
     r, head = len(ends) // P, n // P
     D, first = U // r, n % P * r
     K = R[0].size // (D * D)
+    matrix, dh = R[head], d[0, n].reshape(D, r)
+    dpre = dgates.reshape(T, P * len(R), G * D, r)
     for t in range(T - 1, -1, -1):
         for row in range(r):
             if t + 1 == ends[first + row]:
@@ -92,8 +95,7 @@ def loop_backward(n: Any, cache: Any, dy: Any, dlast: Any, d: Any, dgates: Any) 
         for j in range(U):
             d[0, n, j] += dy[t, n, j]  # [rec.2]
         retreat(t, n, gates, units, states, d, dgates)
-        dRh = dgates[t, n, G - K :].reshape(K * D, r)
-        product(R[head], dRh, d[0, n].reshape(D, r))  # [rec.3]
+        product(matrix, dpre[t, n, (G - K) * D :], dh)  # [rec.3]
 
 
 UNIT_BY_UNIT = """
@@ -158,7 +160,7 @@ class Recurrence:
         units: int = 0,
     ) -> None:
         self.step, self.derivatives, self.step_backward = step, derivatives, step_backward
-        self.state, self.cache, self.units = state, cache, units
+        self.state, self.cache = state, cache
         S = len(state._fields)
         entries = {
             "gates": [f"gates[t, n, {k}, j], " for k in range(gates)],
@@ -175,8 +177,8 @@ class Recurrence:
         names: dict[str, Any] = {each.__name__: each for each in functions}
         names["__name__"] = step.__module__  # numba finds functions by module and name
         exec(compile(text, loop.__code__.co_filename, "exec"), names)
-        self.loop = specialised(loop, step, advance=kernel(names["advance"]))
-        self.loop_backward = specialised(loop_backward, step, retreat=kernel(names["retreat"]))
+        self.loop = specialised(loop, step, advance=pointwise(names["advance"]))
+        self.loop_backward = specialised(loop_backward, step, retreat=pointwise(names["retreat"]))
 
     def forward(
         self,

@@ -26,9 +26,6 @@ from numpy_xlstm.kernels.functions import (
 )
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
-EXPONENTIAL = {"sigmoid": False, "exp": True}
-"""The constant of the units for each kind of forget gate."""
-
 
 @pointwise
 def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
@@ -102,7 +99,7 @@ def forward(
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
     start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
-    y, after, cache = CELL.forward(Wx, params, start, lengths, [EXPONENTIAL[forget_gate]])
+    y, after, cache = CELL.forward(Wx, params, start, lengths, [forget_gate == "exp"])
     if lengths is not None:
         after.m[lengths == 0] = state.m[lengths == 0]
     return y, after, cache
