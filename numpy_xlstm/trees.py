@@ -56,6 +56,11 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     return function(*(plain_array("", each) for each in (tree, *others)))
 
 
+def zeros_like(tree: Any) -> Any:
+    """Return a tree of zeros with the structure, shapes and dtypes of a tree."""
+    return tree_map(lambda array: np.zeros(array.shape, array.dtype), tree)
+
+
 def join_states(states: Sequence[Any]) -> Any:
     """Join states, nested tuples of arrays and None, along the first axis of every array.
 

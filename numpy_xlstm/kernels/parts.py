@@ -43,12 +43,17 @@ def groups(B: int, gates: Array) -> int:
     return next((B // r for r in range(ROWS, ROWS // 2 - 1, -1) if B % r == 0), 1)
 
 
+def for_loops(array: Array) -> Array:
+    """Return an array of the one kind for which loops are compiled, if possible without a copy."""
+    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+
+
 def by_part(array: Array, R: Array, P: int) -> Array:
-    """Return (B, T, X·H) as (T, N, X, U), in C-order and writable, with P groups of rows."""
+    """Return (B, T, X·H) as (T, N, X, U), with P groups of rows."""
     (B, T, width), (NH, _, D) = array.shape, R.shape
     X, r = width // (NH * D), B // P
     parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
-    return np.require(parts, requirements=("C", "W")).reshape(T, NH * P, X, D * r)
+    return for_loops(parts).reshape(T, NH * P, X, D * r)
 
 
 def by_row(array: Array, R: Array, B: int) -> Array:

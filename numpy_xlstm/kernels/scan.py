@@ -23,7 +23,7 @@ d          (S, N, U)          cotangent of a state
 In the padding, W x + b and the cotangents dy are 0.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -31,7 +31,15 @@ import numpy as np
 
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, pointwise
-from numpy_xlstm.kernels.parts import BLOCK, by_part, by_row, for_each_part, groups, padding
+from numpy_xlstm.kernels.parts import (
+    BLOCK,
+    by_part,
+    by_row,
+    for_each_part,
+    for_loops,
+    groups,
+    padding,
+)
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_lengths
 from numpy_xlstm.numerics.threads import matmul, spread
 from numpy_xlstm.validation import check_cache, check_like
@@ -186,14 +194,14 @@ class Recurrence:
         params: Mapping[str, Array],
         state: Sequence[Array],
         lengths: Array | None,
-        units: Sequence[Any] = (),
+        units: Collection[Any] = (),
     ) -> tuple[Array, Any, Any]:
         """Run over W x + b without validation. All rows have T steps if ``lengths`` is None.
 
         Wx, (B, T, G·H), is overwritten. ``units`` are numbers or arrays (H,). Returns the outputs
         (B, T, H), the state after the last step, and the cache.
         """
-        R = np.ascontiguousarray(params["R"])  # BLAS needs C-order
+        R = for_loops(params["R"])
         R = R.reshape(-1, *R.shape[-2:])
         (B, T, _), (NH, _, D), S = Wx.shape, R.shape, len(state)
         ends = np.full(B, T) if lengths is None else lengths
@@ -211,10 +219,12 @@ class Recurrence:
             for_each_part(self.loop, range(NH * P), gates.size, kept)
         else:
             self.array_loop(cache)
-        group, row = np.divmod(np.arange(B), B // P)
-        last = states.reshape(T + 1, S, NH, P, D, B // P)[ends, :, :, group, :, row]
-        after = last.reshape(B, S, NH * D).swapaxes(0, 1).copy()
-        return by_row(states[1:, 0], R, B), self.state(*after), cache
+        last = by_row(states[T], R, B)
+        if lengths is not None:
+            group, row = np.divmod(np.arange(B), B // P)
+            each = states.reshape(T + 1, S, NH, P, D, B // P)[ends, :, :, group, :, row]
+            last = each.reshape(last.shape)
+        return by_row(states[1:, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
         """Run all parts over all steps, as :func:`loop` does."""
