@@ -48,11 +48,11 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     """
     if tree is None:
         return None
-    if isinstance(tree, Mapping):
-        return {key: tree_map(function, *(each[key] for each in (tree, *others))) for key in tree}
     if isinstance(tree, tuple | list):
         parts = zip(tree, *others, strict=True)
         return put_together(tree, [tree_map(function, *each) for each in parts])
+    if isinstance(tree, Mapping):
+        return {key: tree_map(function, *(each[key] for each in (tree, *others))) for key in tree}
     return function(*(plain_array("", each) for each in (tree, *others)))
 
 

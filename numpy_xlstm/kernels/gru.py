@@ -74,7 +74,7 @@ def backward(
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of b_h."""
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
     dgates, dstate0, grads = CELL.backward(dy, cache, dlast)
-    dn, ds = np.split(dgates, [dgates.shape[-1] // 4], axis=-1)
-    da = np.concatenate([ds[..., : -dn.shape[-1]], dn], axis=-1)  # [gru.11]
-    db_h = ds.sum(axis=(0, 1))  # [gru.17]
+    H = dgates.shape[-1] // 4
+    da = np.concatenate([dgates[..., H : 3 * H], dgates[..., :H]], axis=-1)  # [gru.11]
+    db_h = dgates[..., H:].sum(axis=(0, 1))  # [gru.17]
     return da, GRUState(dstate0.h + dstate0.memory), grads | {"b_h": db_h}  # [gru.14]

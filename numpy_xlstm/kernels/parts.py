@@ -44,8 +44,8 @@ def groups(B: int, gates: Array) -> int:
 
 
 def for_loops(array: Array) -> Array:
-    """Return an array of the one kind for which loops are compiled, if possible without a copy."""
-    return np.require(array, requirements=("C", "ALIGNED", "WRITEABLE"))
+    """Return an array in C-order, aligned and writable: loops are compiled for no other kind."""
+    return array if array.flags.carray else array.copy()
 
 
 def by_part(array: Array, R: Array, P: int) -> Array:
