@@ -142,7 +142,7 @@ class Stacked(Recurrent[tuple[Any, ...]]):
             dxs = []
             for turn in reversed(_turns(cache.lengths)[:directions]):
                 layer, kept, dafter = next(each)
-                dy, part = dy[..., : -layer.out_features], dy[..., -layer.out_features :]
+                dy, part = np.split(dy, [-layer.out_features], axis=-1)
                 dx, dbefore, found = layer.compute_backward(turn(part), kept, dafter)
                 dxs.append(turn(dx))
                 before.append(dbefore)
