@@ -46,8 +46,19 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
     >>> tree_map(lambda a, b: a[:1] + b, (np.array([1, 2]), None), (np.array([10]), None))
     (array([11]), None)
     """
-    arrays = [[array for _, array in leaves("", each)] for each in (tree, *others)]
-    return rebuild(tree, (function(*each) for each in zip(*arrays, strict=True)))
+    if tree is None:
+        return None
+    if isinstance(tree, tuple | list):
+        parts = zip(tree, *others, strict=True)
+        return put_together(tree, [tree_map(function, *each) for each in parts])
+    if isinstance(tree, Mapping):
+        return {key: tree_map(function, *(each[key] for each in (tree, *others))) for key in tree}
+    return function(*(plain_array("", each) for each in (tree, *others)))
+
+
+def zeros_like(tree: Any) -> Any:
+    """Return a tree of zeros with the structure, shapes and dtypes of a tree."""
+    return tree_map(lambda array: np.zeros(array.shape, array.dtype), tree)
 
 
 def join_states(states: Sequence[Any]) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 
 from numpy_xlstm.errors import CacheError, ShapeError
 from numpy_xlstm.numerics import Array, check_array, check_batch, own_error_state
-from numpy_xlstm.trees import leaves, put_together, tree_map
+from numpy_xlstm.trees import leaves, put_together, zeros_like
 
 Kept = TypeVar("Kept")
 """Residuals of a forward."""
@@ -74,7 +74,7 @@ def checked_cotangent(module: Any, dstate: Any, batch_size: int) -> Any:
     """Return the validated cotangent of the state after the last step; zeros for None."""
     like = module.init_state(batch_size)
     if dstate is None:
-        return tree_map(np.zeros_like, like)
+        return zeros_like(like)
     return check_like("dstate", dstate, like)
 
 

@@ -35,7 +35,11 @@ backward = CELL.backward
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: ElmanState, ends: Array, nonlinearity: str
+    Wx: Array,
+    params: Mapping[str, Array],
+    state: ElmanState,
+    lengths: Array | None,
+    nonlinearity: str,
 ) -> tuple[Array, ElmanState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` with a nonlinearity."""
-    return CELL.forward(Wx, params, state, ends, nonlinearity == "relu")
+    return CELL.forward(Wx, params, state, lengths, [nonlinearity == "relu"])

@@ -1,7 +1,7 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
-The gates are a_r, a_z, a_n from the input and s_r, s_z, s_n from the state. A step uses h in two
-ways: through R, and directly. For :mod:`~numpy_xlstm.kernels.scan`, the second use makes h the
+The gates are a_n, r̃, z̃ and s_n, in this order, because the last three contain R h. A step uses h in
+two ways: through R, and directly. For :mod:`~numpy_xlstm.kernels.scan`, the second use makes h the
 memory as well.
 """
 
@@ -26,20 +26,20 @@ class TwoStates(NamedTuple):
 @pointwise
 def step(gates: Any, memory: Any, units: Any) -> Any:
     """Return h after a step twice, as output and as memory."""
-    (a_r, a_z, a_n, s_r, s_z, s_n), (h,) = gates, memory
-    r, z_pre = sigmoid(a_r + s_r), a_z + s_z  # [gru.3] [gru.4]
-    h = sigmoid(-z_pre) * tanh(a_n + r * s_n) + sigmoid(z_pre) * h  # [gru.5] [gru.6] [gru.7]
+    (a_n, r_pre, z_pre, s_n), (h,) = gates, memory
+    n = tanh(a_n + sigmoid(r_pre) * s_n)  # [gru.5] [gru.6]
+    h = sigmoid(-z_pre) * n + sigmoid(z_pre) * h  # [gru.4] [gru.7]
     return h, h
 
 
 @pointwise
 def derivatives(gates: Any, before: Any, after: Any, units: Any) -> Any:
     """Return the derivatives of h with respect to ñ and z̃, of ñ with respect to r̃, and r and z."""
-    (a_r, a_z, a_n, s_r, s_z, s_n), (h_prev,) = gates, before
-    r, r_slope = sigmoid_and_slope(a_r + s_r)
-    z, z_slope = sigmoid_and_slope(a_z + s_z)
+    (a_n, r_pre, z_pre, s_n), (h_prev,) = gates, before
+    r, r_slope = sigmoid_and_slope(r_pre)
+    z, z_slope = sigmoid_and_slope(z_pre)
     n_pre = a_n + r * s_n
-    by_n, by_z = sigmoid(-a_z - s_z) * tanh_slope(n_pre), (h_prev - tanh(n_pre)) * z_slope
+    by_n, by_z = sigmoid(-z_pre) * tanh_slope(n_pre), (h_prev - tanh(n_pre)) * z_slope
     return by_n, by_z, s_n * r_slope, r, z
 
 
@@ -50,18 +50,21 @@ def step_backward(d: Any, factors: Any) -> Any:
     dh = dh + dmemory
     dn, dz = dh * by_n, dh * by_z  # [gru.8] [gru.9]
     dr = dn * n_by_r  # [gru.10]
-    return dr, dz, dn, dr, dz, r * dn, z * dh  # [gru.11] [gru.12] [gru.14]
+    return dn, dr, dz, r * dn, z * dh  # [gru.12] [gru.14]
 
 
-CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=6)
+CELL = scan.Recurrence(step, derivatives, step_backward, TwoStates, gates=4)
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: GRUState, ends: Array
+    Wx: Array, params: Mapping[str, Array], state: GRUState, lengths: Array | None
 ) -> tuple[Array, GRUState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` with Wx (B, T, 3·H)."""
-    gates = np.concatenate([Wx, np.broadcast_to(params["b_h"], Wx.shape)], axis=-1)
-    y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), ends)
+    H = Wx.shape[-1] // 3
+    (r_z, a_n), (b_r_z, s_n) = (np.split(a, [2 * H], axis=-1) for a in (Wx, params["b_h"]))
+    r_z += b_r_z  # [gru.3]
+    gates = np.concatenate([a_n, r_z, np.broadcast_to(s_n, a_n.shape)], axis=-1)
+    y, after, cache = CELL.forward(gates, params, TwoStates(state.h, state.h), lengths)
     return y, GRUState(after.h), cache
 
 
@@ -71,6 +74,7 @@ def backward(
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of b_h."""
     dlast = TwoStates(dstate.h, np.zeros_like(dstate.h))
     dgates, dstate0, grads = CELL.backward(dy, cache, dlast)
-    da, ds = np.split(dgates, 2, axis=-1)
-    db_h = ds.sum(axis=(0, 1))  # [gru.17]
+    H = dgates.shape[-1] // 4
+    da = np.concatenate([dgates[..., H : 3 * H], dgates[..., :H]], axis=-1)  # [gru.11]
+    db_h = dgates[..., H:].sum(axis=(0, 1))  # [gru.17]
     return da, GRUState(dstate0.h + dstate0.memory), grads | {"b_h": db_h}  # [gru.14]

@@ -94,8 +94,8 @@ def lstm_recurrent(
     >>> np.allclose(y, lstm(x)[0], rtol=1e-14)
     True
     """
-    Wx, state, ends = CELL.checked_forward(Wx, R, state, lengths)
-    return forward(Wx, {"R": R}, state, ends)
+    Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
+    return forward(Wx, {"R": R}, state, lengths)
 
 
 @own_error_state

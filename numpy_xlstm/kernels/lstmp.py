@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from numpy_xlstm.cells.lstm import LSTMState
-from numpy_xlstm.kernels import parts, scan
+from numpy_xlstm.kernels import scan
 from numpy_xlstm.kernels.lstm import CELL
 from numpy_xlstm.numerics import Array
 
@@ -25,16 +25,16 @@ class LSTMPScanCache(NamedTuple):
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
+    Wx: Array, params: Mapping[str, Array], state: LSTMState, lengths: Array | None
 ) -> tuple[Array, LSTMState, LSTMPScanCache]:
     """Run the projected LSTM, with arguments and results as in :meth:`scan.Recurrence.forward`."""
     R, W_hr = params["R"], params["W_hr"]
     Wx[:, :1] += (state.h @ R.T)[:, None]
     start = LSTMState(np.zeros_like(state.c), state.c)
-    m, (_, c), cache = CELL.forward(Wx, {"R": R @ W_hr}, start, ends)
+    m, (_, c), cache = CELL.forward(Wx, {"R": R @ W_hr}, start, lengths)
     y = m @ W_hr.T  # [lstmp.6]
     h = np.concatenate([state.h[:, None], y], axis=1)
-    after = LSTMState(h[np.arange(len(ends)), ends], c)
+    after = LSTMState(h[np.arange(len(h)), cache.ends], c)
     return y, after, LSTMPScanCache(cache, params, m, h[:, :-1])
 
 
@@ -45,7 +45,7 @@ def backward(
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps
-    dh[:, 1:] = np.where(parts.padding(ends, T)[..., None], 0, dy)
+    dh[:, 1:] = dy
     dh[np.arange(B), ends] += dstate.h
     dm = dh[:, 1:] @ W_hr  # [lstmp.8]
     dlast = LSTMState(np.zeros_like(dstate.c), dstate.c)

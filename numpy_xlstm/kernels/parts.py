@@ -43,19 +43,26 @@ def groups(B: int, gates: Array) -> int:
     return next((B // r for r in range(ROWS, ROWS // 2 - 1, -1) if B % r == 0), 1)
 
 
+def for_loops(array: Array) -> Array:
+    """Return an array in C-order, aligned and writable: loops are compiled for no other kind."""
+    return array if array.flags.carray else array.copy()
+
+
 def by_part(array: Array, R: Array, P: int) -> Array:
-    """Copy (B, T, X·H) to (T, N, X, U), with P groups of rows."""
+    """Return (B, T, X·H) as (T, N, X, U), with P groups of rows."""
     (B, T, width), (NH, _, D) = array.shape, R.shape
     X, r = width // (NH * D), B // P
     parts = array.reshape(P, r, T, X, NH, D).transpose(2, 4, 0, 3, 5, 1)
-    return np.ascontiguousarray(parts).reshape(T, NH * P, X, D * r)
+    return for_loops(parts).reshape(T, NH * P, X, D * r)
 
 
 def by_row(array: Array, R: Array, B: int) -> Array:
-    """Copy (T, N, X, U), or (T, N, U), to (B, T, X·H)."""
+    """Return (T, N, X, U), or (T, N, U), as (B, T, X·H), in C-order."""
     (T, N), (NH, _, D) = array.shape[:2], R.shape
     P, X = N // NH, 1 if array.ndim == 3 else array.shape[2]
     parts = array.reshape(T, NH, P, X, D, B // P).transpose(2, 5, 0, 3, 1, 4)
+    if array.size <= BLOCK:
+        return np.ascontiguousarray(parts).reshape(B, T, X * NH * D)
     rows = np.empty(parts.shape, array.dtype)
     for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
         rows[:, :, steps] = parts[:, :, steps]

@@ -46,10 +46,10 @@ CELL = scan.Recurrence(step, derivatives, step_backward, LSTMState, gates=4, uni
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: LSTMState, ends: Array
+    Wx: Array, params: Mapping[str, Array], state: LSTMState, lengths: Array | None
 ) -> tuple[Array, LSTMState, scan.ScanCache]:
     """Run :meth:`scan.Recurrence.forward` with the weights P as constants of the units."""
-    return CELL.forward(Wx, params, state, ends, params["P"].reshape(3, -1))
+    return CELL.forward(Wx, params, state, lengths, params["P"].reshape(3, -1))
 
 
 def backward(
@@ -58,7 +58,7 @@ def backward(
     """Run :meth:`scan.Recurrence.backward`, and add the gradient of P."""
     dWx, dstate0, grads = CELL.backward(dy, cache, dstate)
     di, df, _, do = np.split(dWx, 4, axis=-1)
-    c = parts.by_row(cache.memory[:, 0], cache.R, len(dy))
+    c = parts.by_row(cache.states[:, 1], cache.R, len(dy))
     c_prev, c = c[:, :-1], c[:, 1:]
     pairs = (di, c_prev), (df, c_prev), (do, c)
     dP = np.concatenate([(dg * seen).sum(axis=(0, 1)) for dg, seen in pairs])  # [peephole.17]

@@ -26,9 +26,6 @@ from numpy_xlstm.kernels.functions import (
 )
 from numpy_xlstm.numerics import Array, check_choice, own_error_state
 
-EXPONENTIAL = {"sigmoid": False, "exp": True}
-"""The constant of the units for each kind of forget gate."""
-
 
 @pointwise
 def exponent(f_pre: Any, m: Any, exponential: Any) -> Any:
@@ -94,12 +91,17 @@ backward = CELL.backward
 
 
 def forward(
-    Wx: Array, params: Mapping[str, Array], state: sLSTMState, ends: Array, forget_gate: str
+    Wx: Array,
+    params: Mapping[str, Array],
+    state: sLSTMState,
+    lengths: Array | None,
+    forget_gate: str,
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
     start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
-    y, after, cache = CELL.forward(Wx, params, start, ends, EXPONENTIAL[forget_gate])
-    after.m[ends == 0] = state.m[ends == 0]
+    y, after, cache = CELL.forward(Wx, params, start, lengths, [forget_gate == "exp"])
+    if lengths is not None:
+        after.m[lengths == 0] = state.m[lengths == 0]
     return y, after, cache
 
 
@@ -199,9 +201,9 @@ def slstm_recurrent(
     True
     """
     check_choice("forget_gate", forget_gate, KINDS)
-    Wx, state, ends = CELL.checked_forward(Wx, R, state, lengths)
+    Wx, state, lengths = CELL.checked_forward(Wx, R, state, lengths)
     check_memory(state)
-    return forward(Wx, {"R": R}, state, ends, forget_gate)
+    return forward(Wx, {"R": R}, state, lengths, forget_gate)
 
 
 @own_error_state

@@ -14,7 +14,8 @@ from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
 from numpy_xlstm.numerics.threads import one_blas_thread
-from numpy_xlstm.validation import check_cache, check_like, checked_cotangent
+from numpy_xlstm.trees import zeros_like
+from numpy_xlstm.validation import check_cache, check_like
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar  # comes with the type checker; not needed to run
@@ -147,6 +148,10 @@ class Recurrent(Module, Generic[S]):
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
         raise NotImplementedError
 
+    def inner_start(self, batch_size: int) -> Any:
+        """Return the empty state in the layout of ``compute``."""
+        return self.inner_state(self.init_state(batch_size))
+
     def inner_state(self, state: Any) -> Any:
         """Convert a state from the layout of ``forward`` to that of ``compute``, batch first."""
         return state
@@ -244,7 +249,10 @@ class Recurrent(Module, Generic[S]):
         cache.check(self)
         check_array("dy", dy, cache.shape, cache.dtype)
         dy = without_padding(self._batch_major(dy), cache.lengths)
-        dstate = self.inner_state(checked_cotangent(self, dstate, len(dy)))
+        if dstate is None:
+            dstate = zeros_like(self.inner_start(len(dy)))
+        else:
+            dstate = self.inner_state(check_like("dstate", dstate, self.init_state(len(dy))))
         with one_blas_thread():
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
         return self._in_layout(dx), self.outer_state(dstate0), grads
@@ -296,10 +304,12 @@ class Recurrent(Module, Generic[S]):
         self.check_input(x)
         x = self._batch_major(x)
         B, T = x.shape[:2]
-        like, hint = self.init_state(B), self._hint(f"x is read as ({', '.join(self._order)}, …)")
-        state = like if state is None else check_like("state", state, like, hint)
-        state = self.inner_state(state)
-        self.check_state(state)
+        hint = self._hint(f"x is read as ({', '.join(self._order)}, …)")
+        if state is None:
+            state = self.inner_start(B)
+        else:
+            state = self.inner_state(check_like("state", state, self.init_state(B), hint))
+            self.check_state(state)
         if lengths is not None:
             lengths = check_lengths(lengths, B, T, hint)
         return without_padding(x, lengths), state, lengths

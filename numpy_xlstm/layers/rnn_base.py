@@ -144,7 +144,11 @@ class RNNBase(Recurrent[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state: zeros, (num_layers · directions, B, ·)."""
-        return self.outer_state(self._stack.init_state(batch_size))
+        return self.outer_state(self.inner_start(batch_size))
+
+    def inner_start(self, batch_size: int) -> Any:
+        """Return the empty state in the layout of ``compute``."""
+        return self._stack.init_state(batch_size)
 
     def inner_state(self, state: Any) -> Any:
         """Split a state into one state of the cell for each layer and direction."""

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
-import numpy as np
-
 from numpy_xlstm.cells.elman import ElmanCell
 from numpy_xlstm.cells.gru import GRUCell
 from numpy_xlstm.cells.lstm import LSTMCell
@@ -135,12 +133,11 @@ class SequenceLayer(Recurrent[S]):
         if self.kernel is None:
             return unroll(self.cell, x, state, lengths=options.lengths)
         (B, T, D), p, kernel = x.shape, self.params, self.kernel
-        ends = np.full(B, T) if options.lengths is None else options.lengths
         Wx = matmul(x.reshape(-1, D), p["W"].T)
         Wx += p["b"]
         of_cell = {name: getattr(self.cell, name) for name in kernel.options}
         y, state, kept = kernel.module.forward(
-            Wx.reshape(B, T, len(p["b"])), p, state, ends, **of_cell
+            Wx.reshape(B, T, len(p["b"])), p, state, options.lengths, **of_cell
         )
         return y, state, KernelCache(x, kept)
 

@@ -103,7 +103,7 @@ class Stacked(Recurrent[tuple[Any, ...]]):
 
     def init_state(self, batch_size: int) -> tuple[Any, ...]:
         """Return the empty state, with one entry for each layer and direction."""
-        return tuple(layer.inner_state(layer.init_state(batch_size)) for layer in self.layers)
+        return tuple(layer.inner_start(batch_size) for layer in self.layers)
 
     def check_state(self, state: tuple[Any, ...]) -> None:
         """Raise :class:`StateError` for an unreachable state."""

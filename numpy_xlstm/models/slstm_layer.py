@@ -189,9 +189,8 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         fed = zip(self.gates, (active, active, x, x), strict=True)
         pre, gates = zip(*(gate.compute(source) for gate, source in fed), strict=True)
         Wx = np.concatenate(pre, axis=-1) + self.params[B_NAME]  # [sblock.2]
-        R, ends = self.params[R_NAME], options.lengths
-        ends = np.full(len(x), x.shape[1]) if ends is None else ends
-        h, memory, scan = slstm.forward(Wx, {"R": R}, state.slstm, ends, "sigmoid")  # [sblock.3]
+        R, lengths = {"R": self.params[R_NAME]}, options.lengths
+        h, memory, scan = slstm.forward(Wx, R, state.slstm, lengths, "sigmoid")  # [sblock.3]
         h, dropped = self.drop.compute(h, options.rng)
         y, norm = self.group_norm.compute(h)  # [sblock.4]
         cache = sLSTMLayerCache(gates, conv, silu, scan, dropped, norm)

@@ -97,11 +97,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return a @ b for matrices, with the rows of ``a`` on several threads if it is large."""
-    if a.size * b.shape[1] < WORTH_THREADS:
+    """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large."""
+    if a.size * b.shape[-1] < WORTH_THREADS:
         return a @ b
-    out = np.empty((len(a), b.shape[1]), a.dtype)
-    parallel_map(lambda rows: np.matmul(a[rows], b, out=out[rows]), spread(len(a), BLOCKS))
+    out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
+    parallel_map(lambda part: np.matmul(a[part], b, out=out[part]), spread(len(a), BLOCKS))
     return out
 
 

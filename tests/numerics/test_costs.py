@@ -95,7 +95,17 @@ def test_compiled_loops_call_nothing_per_step(kind: str) -> None:
     assert some == more
 
 
-NUMBERS_PER_STEP = {"LSTM": 7.2, "GRU": 9.2, "RNN": 3.2, "sLSTM": 9.2, "mLSTM": 12.2}
+CALLS_PER_RUN = {"LSTM": 620, "GRU": 670, "RNN": 590, "sLSTM": 570, "mLSTM": 890}
+"""Limits for forward and backward with compiled loops, with the same margin."""
+
+
+@pytest.mark.skipif(not compiled(), reason="numba is not installed")
+@pytest.mark.parametrize("kind", LAYERS)
+def test_calls_around_compiled_loops(kind: str) -> None:
+    assert 0 < calls(both_ways(LAYERS[kind](), 8)) <= CALLS_PER_RUN[kind]
+
+
+NUMBERS_PER_STEP = {"LSTM": 7.2, "GRU": 7.2, "RNN": 3.2, "sLSTM": 9.2, "mLSTM": 12.2}
 """Numbers for each unit of each row: pre-activations, h, memory and y."""
 
 

@@ -199,7 +199,7 @@ class ChunkwiseCache(NamedTuple):
         dnum, q, dC = padded(dnum, steps), padded(q, steps), dC.copy()
         grads = [np.empty_like(a) for a in (q, self.k, self.v, self.w_state, self.w_state)]
         size = q.size + dnum.size
-        shared.over_heads(backward_through_chunks, size, dnum, q, *self, *grads, dC)
+        shared.over_heads(backward_through_chunks, size, dnum, q, tuple(self), tuple(grads), dC)
         return *(array[:, :T] for array in grads), dC
 
 
@@ -250,35 +250,14 @@ def through_chunks(
 
 
 @kernel
-def backward_through_chunks(
-    n: Any,
-    dnums: Any,
-    qs: Any,
-    ks: Any,
-    vs: Any,
-    ws: Any,
-    ws_state: Any,
-    Cs: Any,
-    dq: Any,
-    dk: Any,
-    dv: Any,
-    dlog_i: Any,
-    dlog_f: Any,
-    dCs: Any,
-) -> None:
+def backward_through_chunks(n: Any, dnums: Any, qs: Any, cache: Any, grads: Any, dCs: Any) -> None:
     """Write the gradients of q, k, v and the log gates; update dC to that of the first C."""
+    (ks, vs, ws, ws_state, Cs), (dq, dk, dv, dlog_i, dlog_f) = cache, grads
     L, dC = ws.shape[2], dCs[n]
     for g in range(Cs.shape[1] - 2, -1, -1):
         at = n, slice(g * L, g * L + L)
-        dnum, q, k, v, w, w_state, C = (
-            dnums[at],
-            qs[at],
-            ks[at],
-            vs[at],
-            ws[at],
-            ws_state[at],
-            Cs[n, g],
-        )
+        dnum, q, k, v = dnums[at], qs[at], ks[at], vs[at]
+        w, w_state, C = ws[at], ws_state[at], Cs[n, g]
         scores, dscores = products(q, k, w), products(dnum, v, w)
         scores *= w
         dS, dD = dscores * w, dscores * scores

@@ -29,7 +29,7 @@ from numpy_xlstm.cells.gates import KINDS, log_gate, log_gate_slope, root
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
 from numpy_xlstm.errors import ShapeError
 from numpy_xlstm.kernels.functions import compiled, kernel, maximum, where
-from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part, padding
+from numpy_xlstm.kernels.parts import WORTH_THREADS, for_each_part, for_loops, padding
 from numpy_xlstm.numerics import (
     Array,
     check_array,
@@ -41,7 +41,7 @@ from numpy_xlstm.numerics import (
 )
 from numpy_xlstm.numerics.activations import clip, modulus
 from numpy_xlstm.numerics.threads import num_threads, spread
-from numpy_xlstm.trees import tree_map
+from numpy_xlstm.trees import zeros_like
 from numpy_xlstm.validation import check_cache, check_like
 
 Arrays = tuple[Array, ...]
@@ -129,9 +129,9 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
 
 
 def joined(array: Array) -> Array:
-    """Return (B, NH, …) as (N, …), in C-order and writable, as compiled kernels need it."""
+    """Return (B, NH, …) as (N, …), for compiled loops."""
     B, NH, *rest = array.shape
-    return np.require(array.reshape(B * NH, *rest), requirements=("C", "W"))
+    return for_loops(array.reshape(B * NH, *rest))
 
 
 def separate(array: Array, NH: int) -> Array:
@@ -252,5 +252,5 @@ def checked_backward(dh: Array, cache: Any, dstate: Any, kind: type) -> Gradient
     check_array("dh", dh, cache.h.shape, cache.h.dtype)
     shape = *cache.q.shape[:2], cache.q.shape[-1], cache.h.shape[-1]
     empty = empty_memory(shape, dh.dtype, cache.options[2])
-    zero = tree_map(np.zeros_like, empty)
-    return run_backward(dh, cache, zero if dstate is None else check_like("dstate", dstate, empty))
+    dstate = zeros_like(empty) if dstate is None else check_like("dstate", dstate, empty)
+    return run_backward(dh, cache, dstate)
