@@ -108,7 +108,7 @@ def _described(
     try:
         from onnx import ModelProto, TensorProto, checker, helper
 
-        from numpy_xlstm.checkpoints.onnx.layers import graph_of
+        from numpy_xlstm.checkpoints.onnx.model import graph_of
     except ImportError as error:
         raise MissingExtraError(
             "a file for ONNX needs the cli extra: pip install 'numpy-xlstm[cli]'"
