@@ -439,7 +439,7 @@ class Search:
 
     def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
         """Return whether a change gives the wrong outputs or, if there are none, the gradients."""
-        names = [n for n in wrong.tensors if wrong.forward != is_gradient(n)]
+        names = wrong.sources
         found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
         allowed = tolerances(wrong.case, found)
         return len(found) == len(names) and all(

@@ -6,7 +6,8 @@ import numpy as np
 from onnx import ModelProto, TensorProto, ValueInfoProto, helper
 
 from numpy_xlstm.checkpoints.onnx.graph import DOMAIN, OPSET, Graph, Name
-from numpy_xlstm.checkpoints.onnx.layers import Result, emit
+from numpy_xlstm.checkpoints.onnx.layers import emit
+from numpy_xlstm.checkpoints.onnx.memories import Result
 from numpy_xlstm.layers.rnn_base import RNNBase
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.trees import leaves, places, rebuild
