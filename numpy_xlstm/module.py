@@ -20,6 +20,7 @@ from numpy_xlstm.numerics import (
     own_error_state,
     plain_array,
 )
+from numpy_xlstm.outline import outline
 from numpy_xlstm.torch_habits import ExplainsTorchNames
 
 Grads = dict[str, Array]
@@ -114,7 +115,7 @@ class Module(ExplainsTorchNames):
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute; after a part, every module collects its parameters again.
 
-        A list of parts that is changed in place is not noticed: set the attribute anew.
+        A list of parts, or ``parts`` itself, that is changed in place is not noticed: set it anew.
         """
         object.__setattr__(self, name, value)
         if name in ("_arrays", "parts") or name in self.parts:
@@ -196,7 +197,7 @@ class Module(ExplainsTorchNames):
 
     def __repr__(self) -> str:
         """Return the parameters as a tree, with shapes and sizes."""
-        return tree(type(self).__name__, self.params)
+        return outline(type(self).__name__, self.params)
 
     def _repr_html_(self) -> str:
         """Return the same tree for a notebook."""
@@ -229,7 +230,8 @@ class Module(ExplainsTorchNames):
         clone = copy.copy(self)
 
         def put(name: str, value: Any) -> None:
-            object.__setattr__(clone, name, value)  # no module has the clone as a part yet
+            """Set an attribute without notice: no other module has the clone as a part yet."""
+            object.__setattr__(clone, name, value)
 
         put("_arrays", {name: params[name] for name in self._arrays})
         put("_params", Parameters({name: params[name] for name in self._params}))
@@ -345,20 +347,3 @@ def some(names: Collection[str]) -> str:
     """Return the first few names, and the number of further names."""
     first, rest = sorted(map(str, names))[:6], len(names) - 6
     return str(first) + (f" and {rest} more" if rest > 0 else "")
-
-
-def tree(title: str, params: Mapping[str, Any], indent: str = "") -> str:
-    """Return a text with arrays, or objects with shape and dtype, as a tree of dotted names."""
-    lines = [f"{title}  {sum(array.size for array in params.values()):,}"]
-    branches: dict[str, dict[str, Any]] = {}
-    for name, array in params.items():
-        head, _, rest = name.partition(".")
-        branches.setdefault(head, {})[rest] = array
-    for head, below in branches.items():
-        last = head == next(reversed(branches))
-        if "" in below:
-            drawn = f"{head}  {below[''].shape} {below[''].dtype}  {below[''].size:,}"
-        else:
-            drawn = tree(head, below, indent + ("   " if last else "│  "))
-        lines.append(f"{indent}{'└─ ' if last else '├─ '}{drawn}")
-    return "\n".join(lines)

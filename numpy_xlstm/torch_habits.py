@@ -1,4 +1,4 @@
-"""Names that users of PyTorch try and that this package has in another form, or does not need."""
+"""Names that users of PyTorch try, and that this package takes, has in another form, or lacks."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -65,14 +65,12 @@ def explained(message: object, name: str) -> str:
 
 def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
     """Take ``seed`` for ``rng``, and add the sentence for an unknown option to the error."""
-    draws = "rng" in signature(init).parameters
+    own = signature(init).parameters
+    takes_seed = "rng" in own and "seed" not in own
 
     @wraps(init)
     def wrapped(self: Any, *args: Any, **options: Any) -> None:
-        if draws and "seed" in options:
-            if "rng" in options:
-                raise TypeError(f"{type(self).__name__}: expected rng or seed; got both")
-            options["rng"] = options.pop("seed")
+        options = seed_as_rng(options) if takes_seed else options
         try:
             init(self, *args, **options)
         except TypeError as error:
@@ -84,8 +82,19 @@ def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def seed_as_rng(options: dict[str, Any]) -> dict[str, Any]:
+    """Return options with ``seed`` under the name ``rng``."""
+    if "seed" not in options:
+        return options
+    if "rng" in options:
+        raise TypeError("expected rng or seed; got both")
+    return {name: value for name, value in options.items() if name != "seed"} | {
+        "rng": options["seed"]
+    }
+
+
 class ExplainsTorchNames:
-    """Base class of objects whose errors say what to write instead of a name from PyTorch."""
+    """Base class of objects that take ``seed``, and explain names of PyTorch in their errors."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let the constructor take ``seed``, and explain options of PyTorch in its errors."""

@@ -12,6 +12,7 @@ ORDER = (
     "disk",
     "documents",
     "trees",
+    "outline",
     "module",
     "validation",
     "gradcheck",

@@ -7,7 +7,7 @@ from typing import Any
 from numpy_xlstm.checkpoints import Pretrained, open_pretrained
 from numpy_xlstm.cli.arguments import add_checkpoint
 from numpy_xlstm.errors import MissingExtraError
-from numpy_xlstm.module import tree
+from numpy_xlstm.outline import outline
 
 DESCRIPTION = """\
 Show the parameters of a checkpoint as a tree, with shapes and sizes, and other information about
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         "special": _special(found),
         "tokenizer": _tokenizer(found),
     }
-    print(tree(type(found.model).__name__, found.stored))
+    print(outline(type(found.model).__name__, found.stored))
     for name, value in facts.items():
         if value:
             print(f"{name:10} {value}")

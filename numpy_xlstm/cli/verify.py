@@ -15,7 +15,8 @@ from numpy_xlstm.cli.reports import check_writable, write_report
 from numpy_xlstm.cli.vectors import add_selection
 from numpy_xlstm.conformance import Case, Report, Subject
 from numpy_xlstm.conformance.files import check_written
-from numpy_xlstm.conformance.verify import Port, unmatched
+from numpy_xlstm.conformance.folder import unmatched
+from numpy_xlstm.conformance.verify import Port
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics.arrays import did_you_mean
 

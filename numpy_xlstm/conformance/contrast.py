@@ -73,6 +73,13 @@ class Wrong:
         return replace(self, tensors={n: a for n, a in self.tensors.items() if n not in names})
 
     @property
+    def right_forward(self) -> bool:
+        """Whether the case has a backward, and all results of the forward are right."""
+        outputs = {n: a for n, a in self.expected.items() if not is_gradient(n)}
+        there = all(comparable(self.got.get(n), a) for n, a in outputs.items())
+        return "dy" in self.case.inputs and there and not self.forward
+
+    @property
     def sources(self) -> list[str]:
         """Names of the wrong outputs or, if the forward is right, of the wrong gradients."""
         return [name for name in self.tensors if self.forward != is_gradient(name)]
@@ -101,11 +108,9 @@ def clues(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
     forward = [name for name in names if not is_gradient(name)]
     of = listed(forward or [*names], MOST_NAMES)
     are = "are" if len(forward or names) > 1 else "is"
-    said = (
-        f"{of} {are} wrong"
-        if forward
-        else f"the forward is right; in the backward, {of} {are} wrong"
-    )
+    said = f"{of} {are} wrong"
+    if not forward and all(each.right_forward for each in wrong):
+        said = f"the forward is right; in the backward, {said}"
     simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
     return [said, *pattern([each.case for each in wrong], passed), *at(simplest), *gauge(wrong)]
 

@@ -175,7 +175,9 @@ def read_vectors(folder: str | os.PathLike[str]) -> list[Case]:
         _check_complete(folder, said["cases"])
     except ValueError as error:
         hint = "write the vectors again with: numpy-xlstm vectors"
-        raise CheckpointError(f"{path}: expected a complete manifest; {error}; {hint}") from error
+        raise CheckpointError(
+            f"{path}: expected a complete manifest; got another ({error}); {hint}"
+        ) from error
     return read
 
 

@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.files import header, write_tensors
-from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError, checked_results
+from numpy_xlstm.conformance.folder import checked_results
+from numpy_xlstm.conformance.verify import Port, PortError, UnsupportedError
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.numerics import checked_path
 

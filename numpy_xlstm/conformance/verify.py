@@ -2,13 +2,11 @@
 
 import json
 import math
-import os
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,18 +14,15 @@ import numpy as np
 from numpy_xlstm.conformance.case import PRECISIONS, Case, Content, frozen
 from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
-from numpy_xlstm.conformance.files import read_tensors
 from numpy_xlstm.conformance.manifest import VERSION
 from numpy_xlstm.errors import OptionError, printable
-from numpy_xlstm.numerics import Array, checked_path
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.arrays import did_you_mean
 
 Port = Callable[[Case], Mapping[str, Any]]
 """Function from a case to the names and arrays of its results."""
 
 UNMATCHED = "expected the id of a case as the name of the file; got another name"
-MORE = 10_000_000
-"""A file of results may have this many bytes more than ten times the expected results."""
 SKIPPED, EXPECTED = "skipped", "failed as expected"
 MOST_NAMES = 120
 """Number of characters for the names of wrong tensors, with commas."""
@@ -295,64 +290,5 @@ def _written(case: Case, given: Mapping[str, Array]) -> list[str]:
 
 def copied(results: Mapping[str, Any]) -> dict[str, Any]:
     """Copy the arrays of results, because a port may reuse its own."""
-    return {n: a.copy() if isinstance(a, np.ndarray) else a for n, a in results.items()}
-
-
-def from_folder(folder: str | os.PathLike[str]) -> Port:
-    """Make a port from a folder with a file of results for each case.
-
-    Parameters
-    ----------
-    folder : str or Path
-        Folder with ``ID.safetensors`` or ``ID.npz`` for each case.
-
-    Returns
-    -------
-    callable
-        Port for :func:`verify`.
-
-    Raises
-    ------
-    PortError
-        From the port, if a file is missing, damaged or of another version.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from numpy_xlstm import conformance
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     port = conformance.from_folder(folder)
-    ...     report = conformance.verify(conformance.cases("elman.step", "float64")[:1], port)
-    >>> report.passed, report.verdicts[0].rows[0].note
-    (False, 'expected elman.step.tanh.ordinary.float64.safetensors; got no such file')
-    """
-    folder = checked_path("folder", folder)
-
-    def port(case: Case) -> Mapping[str, Any]:
-        found = [p for s in (".safetensors", ".npz") if (p := folder / f"{case.id}{s}").exists()]
-        if not found:
-            raise PortError(f"expected {case.id}.safetensors; got no such file")
-        return checked_results(found[0], case)
-
-    return port
-
-
-def checked_results(path: Path, case: Case) -> Mapping[str, Any]:
-    """Read a file of results, and check its size and version."""
-    most = 10 * sum(array.nbytes for array in case.expected.values()) + MORE
-    try:
-        if (size := path.stat().st_size) > most:
-            raise ValueError(f"expected at most {most:,} bytes; got {size:,}")
-        arrays, metadata = read_tensors(path)
-    except (ValueError, OSError, ImportError) as error:
-        raise PortError(f"no results: {error}") from error
-    if metadata.get("version", VERSION) != VERSION:
-        raise PortError(f"expected results of version {VERSION}; got {metadata['version']!r}")
-    return arrays
-
-
-def unmatched(folder: Path, cases: Sequence[Case]) -> tuple[str, ...]:
-    """Return the unmatched files in a folder: files of tensors for none of these cases."""
-    known = {case.id for case in cases}
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".safetensors", ".npz"))
-    return tuple(path.name for path in files if path.stem not in known)
+    arrays = np.ndarray, np.generic
+    return {n: np.array(a) if isinstance(a, arrays) else a for n, a in results.items()}

@@ -57,12 +57,12 @@ def by_part(array: Array, R: Array, P: int) -> Array:
 
 
 def by_row(array: Array, R: Array, B: int) -> Array:
-    """Return (T, N, X, U), or (T, N, U), as (B, T, X·H), in C-order."""
+    """Copy (T, N, X, U), or (T, N, U), to (B, T, X·H)."""
     (T, N), (NH, _, D) = array.shape[:2], R.shape
     P, X = N // NH, 1 if array.ndim == 3 else array.shape[2]
     parts = array.reshape(T, NH, P, X, D, B // P).transpose(2, 5, 0, 3, 1, 4)
     if array.size <= BLOCK:
-        return np.ascontiguousarray(parts).reshape(B, T, X * NH * D)
+        return np.array(parts, order="C").reshape(B, T, X * NH * D)
     rows = np.empty(parts.shape, array.dtype)
     for steps in spread(T, array.size // BLOCK):  # what fits into the cache is copied much faster
         rows[:, :, steps] = parts[:, :, steps]

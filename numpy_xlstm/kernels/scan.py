@@ -14,7 +14,7 @@ describes. With G gates, the last K of which contain R h, and states of S arrays
 
 =========  =================  ================================================================
 gates      (T, N, G, U)       pre-activations; the forward adds R h
-R          (NH, K·D, D)       in the loops (NH, D, K·D), if :func:`oriented` transposes it
+R          (NH, K·D, D)       the loops get R or its transpose, from :func:`oriented`
 units      (E, N, U)          constants of each unit, such as peephole weights
 states     (T + 1, S, N, U)   before, between and after the steps; h first, then the memory
 d          (S, N, U)          cotangent of a state
@@ -53,12 +53,12 @@ SMALL = 2**19
 
 
 @kernel
-def product(R: Any, x: Any, out: Any) -> None:
-    """Write R x; R is given transposed if the product is small."""
-    if R.size * x.shape[1] <= SMALL:
-        np.dot(R.T, x, out)
+def product(M: Any, x: Any, out: Any) -> None:
+    """Write Mᵀ x if the product is small, and M x if it is large."""
+    if M.size * x.shape[1] <= SMALL:
+        np.dot(M.T, x, out)
     else:
-        np.dot(R, x, out)
+        np.dot(M, x, out)
 
 
 def loop(n: Any, cache: Any) -> None:
@@ -212,18 +212,19 @@ class Recurrence:
             start[:, k] = numbers
         gates, start = by_part(Wx, R, P), by_part(start, R, P)[:, :, 0]
         states = np.empty((T + 1, S, *start.shape[1:]), Wx.dtype)
-        states[0], constants = start[:S], start[S:]
+        states[0], constants = start[:S], start[S:].copy()
         cache = self.cache(gates, R, constants, states, ends)
         if compiled(gates.dtype):
             kept = tuple(cache._replace(R=oriented(R, B // P, backward=False)))
             for_each_part(self.loop, range(NH * P), gates.size, kept)
         else:
             self.array_loop(cache)
-        last = by_row(states[T], R, B)
-        if lengths is not None:
+        if lengths is None:
+            last = by_row(states[T], R, B)
+        else:
             group, row = np.divmod(np.arange(B), B // P)
             each = states.reshape(T + 1, S, NH, P, D, B // P)[ends, :, :, group, :, row]
-            last = each.reshape(last.shape)
+            last = each.reshape(B, S, NH * D)
         return by_row(states[1:, 0], R, B), self.state(*last.swapaxes(0, 1).copy()), cache
 
     def array_loop(self, cache: Any) -> None:
@@ -327,9 +328,13 @@ class Recurrence:
 
 
 def oriented(R: Array, r: int, backward: bool) -> Array:
-    """Return R or its transpose, in C-order, as :func:`product` expects it for r columns."""
+    """Return R or Rᵀ in C-order, with which :func:`product` forms R h, or backward Rᵀ δ.
+
+    h and δ have r columns. A small product takes the transpose of its matrix.
+    """
     small = R[0].size * r <= SMALL
-    return R if small == backward else np.ascontiguousarray(R.swapaxes(1, 2))
+    transposed = not small if backward else small
+    return np.ascontiguousarray(R.swapaxes(1, 2)) if transposed else R
 
 
 def specialised(source: Any, step: Callable[..., Any], **names: Any) -> Callable[..., Any]:

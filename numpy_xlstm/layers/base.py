@@ -168,7 +168,7 @@ class Recurrent(Module, Generic[S]):
 
         The returned state of each row is the state after its last step.
 
-        In the padding x is 0, outputs are arbitrary finite numbers, and their cotangents are 0.
+        In the padding, outputs are arbitrary finite numbers, and their cotangents are 0.
         """
         raise NotImplementedError
 

@@ -12,6 +12,7 @@ from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.torch_habits import seed_as_rng
 
 
 class StackedCache(NamedTuple):
@@ -213,6 +214,7 @@ def stack_layers(
     """
     if not callable(layer):
         raise OptionError(f"layer: expected a callable; got {type(layer).__name__}")
+    options = seed_as_rng(options)
     try:
         signature(layer).bind(input_size, hidden_size, **options)
     except (TypeError, ValueError) as error:

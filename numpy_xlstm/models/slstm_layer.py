@@ -139,7 +139,7 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         self.parts = {name: name for name in (*GATES, "group_norm")}
         if config.conv1d_kernel_size:
             self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
-            self.parts["conv1d"] = "conv1d"
+            self.parts |= {"conv1d": "conv1d"}
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
         for gate in GATES:
             setattr(self, gate, small_init(getattr(self, gate), D, rng))

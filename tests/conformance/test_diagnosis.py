@@ -139,7 +139,7 @@ def test_lines_are_changed_within_a_budget() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 5)
         diagnosis.findings([(case, halved_with_noise(case)) for case in chosen])
-    assert diagnosis.left == 0
+    assert diagnosis.runs.left == 0
 
 
 def test_known_mistakes_are_tried_within_a_budget() -> None:
@@ -159,14 +159,14 @@ def test_a_mistake_found_in_one_subject_is_tried_first_in_the_next() -> None:
     chosen = [cases(f"gru.{name}", "float64")[0] for name in ("step", "sequence")]
     first, second = diagnosis.by_subject([(case, results(case, bug)) for case in chosen])
     assert first.made == second.made != ()
-    assert {key[1:] for key in diagnosis.known if key[0] == chosen[1].id} == {(), first.made}
+    assert {key[1:] for key in diagnosis.runs.known if key[0] == chosen[1].id} == {(), first.made}
 
 
 def test_a_report_without_the_source_has_clues(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_source(*_: Any) -> None:
         raise ValueError("expected the source; got none")
 
-    monkeypatch.setattr("numpy_xlstm.conformance.diagnosis.instrumented", without_source)
+    monkeypatch.setattr("numpy_xlstm.conformance.changed_lines.instrumented", without_source)
     (line,) = diagnose([(c, halved_with_noise(c)) for c in cases("gru.step", "float64")])
     assert "no known mistake gives these numbers" in line
     assert "y, final.h are wrong" in line
@@ -225,3 +225,40 @@ def test_a_line_that_a_mistake_has_changed_is_not_changed_again() -> None:
     for number in range(len(changes.all)):
         halves(changes.bug(number))
     assert not [change for change in changes.all if "np.maximum(f * n_prev" in change.old]
+
+
+def test_an_option_that_only_failed_cases_have() -> None:
+    def port(case: Case) -> Arrays:
+        found = case.results()
+        counted = (case.inputs["targets"] != case.options.get("ignore_index")).mean()
+        return {name: array * array.dtype.type(counted) for name, array in found.items()}
+
+    (line,) = verify(cases("layer.cross-entropy"), port).diagnosis
+    assert line.startswith("layer.cross-entropy: y, dx are those of a loss")
+    assert "(loss-averaged-over-all)" in line
+
+
+def test_the_forward_is_called_right_only_if_it_is() -> None:
+    def not_compared(case: Case) -> dict[str, Any]:
+        return {**case.results(), "y": "a text", "dx": 2 * case.expected["dx"]}
+
+    text = "\n".join(verify(cases("layer.linear", "float64"), not_compared).diagnosis)
+    assert "\n    dx is wrong" in text
+
+    def negated(case: Case) -> Arrays:
+        return {n: -a if n.startswith("grads.") else a for n, a in case.results().items()}
+
+    text = "\n".join(verify(cases("training.clipping", "float64"), negated).diagnosis)
+    assert "the forward" not in text
+    text = "\n".join(verify(cases("layer.linear", "float64"), negated).diagnosis)
+    assert "the forward is right; in the backward, " in text
+
+
+def test_mistakes_that_are_found_are_tried_beyond_the_budget() -> None:
+    bug = next(b for b in BUGS if b.name == "update-gate-reversed" and b.concerns("gru.step"))
+    failed = [(case, results(case, bug)) for case in cases("gru", "float64")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("numpy_xlstm.conformance.diagnosis.RUNS", 30)
+        first, *others = Diagnosis().by_subject(failed)
+    assert len(others) == 2
+    assert first.made == others[0].made == others[1].made == (bug,)

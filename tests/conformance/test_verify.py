@@ -53,6 +53,11 @@ def test_a_result_too_many() -> None:
     ]
 
 
+def test_a_number_of_numpy_is_an_array_without_axes() -> None:
+    case = cases("layer.cross-entropy", "float32")[0]
+    assert verify([case], lambda case: {**case.results(), "y": case.expected["y"][()]}).passed
+
+
 @pytest.mark.parametrize(
     ("other", "got"),
     [

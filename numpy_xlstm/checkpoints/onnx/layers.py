@@ -1,4 +1,4 @@
-"""ONNX graphs of layers and models: one function for each layer, in the order of its equations."""
+"""Layers as ONNX graphs: one function for each layer, in the order of its equations."""
 
 from collections.abc import Sequence
 from functools import partial, reduce, singledispatch

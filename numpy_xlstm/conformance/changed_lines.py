@@ -1,0 +1,138 @@
+"""Search for a changed line of the specification that gives the numbers of a port."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from numpy_xlstm.conformance.bugs import Bug
+from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
+from numpy_xlstm.conformance.contrast import Wrong, comparable
+from numpy_xlstm.conformance.evidence import Evidence, Made, same, tolerances
+
+if TYPE_CHECKING:
+    from numpy_xlstm.conformance.case import Case
+
+COVERED = 0.9
+"""Least share of the wrong entries that must depend on a line for a change of it to be tried."""
+MOST_LINES = 10
+"""Largest number of lines whose changes are tried."""
+LINES = 3
+"""Largest number of lines that are shown as possible places of a mistake."""
+
+
+class ChangedLines:
+    """Search for changes of lines in one subject.
+
+    Parameters
+    ----------
+    port : Evidence
+        Results of the port.
+    bugs : list[Bug]
+        Known mistakes, whose functions are changed too.
+
+    Attributes
+    ----------
+    lines : list[str]
+        Lines that may be wrong, noted by the last search.
+    """
+
+    def __init__(self, port: Evidence, bugs: list[Bug]) -> None:
+        self.port, self.runs, self.bugs = port, port.runs, bugs
+        self.lines: list[str] = []
+
+    def with_changes(self, made: Made) -> Made:
+        """Add changes of lines as long as they explain more."""
+        then = self.with_change(made)
+        return self.with_changes(then) if then != made and self.port.open(then) else then
+
+    def with_change(self, made: Made) -> Made:
+        """Add the change of a line that explains the rest, or note the lines that may be wrong.
+
+        If a case contradicts each change that gives the wrong numbers of one result, the first of
+        them is added, because a second mistake may be the reason.
+        """
+        self.lines, wrong = [], [self.port.wrong(each, made) for each in self.port.open(made)]
+        if self.runs.left <= 0:
+            return made
+        simplest = min(wrong, key=lambda each: (len(each.tensors), each.size))
+        two = [simplest, *(each for each in wrong[:1] if each is not simplest)]
+        every, targets = self._changes(simplest.case, made), []
+        for changes in every:
+            lines = self._lines(two, made, changes)
+            self.lines += dict.fromkeys(changes.all[numbers[0]].old for numbers in lines[:LINES])
+            self.lines = self.lines[:LINES]
+            ones = map(wrong[0].only, wrong[0].sources)
+            targets += [(one, changes, self._lines([one], made, changes)) for one in ones]
+        contradicted: Made = ()
+        for target in sorted(targets, key=lambda target: len(target[2])):
+            for bug in self._giving(*target):
+                if self.port.uncontradicted((*made, bug)) == (*made, bug):
+                    return (*made, bug)
+                contradicted = contradicted or (*made, bug)
+            if contradicted:
+                return contradicted
+        return made
+
+    def _changes(self, case: "Case", made: Made) -> list[Changes]:
+        """Return the changes of the specification, and of the ports of known mistakes."""
+        specification = case.subject.specification
+        kinds = specification if isinstance(specification, tuple) else (specification,)
+        places: dict[Any, dict[Any, None]] = {bug.port: {} for bug in self.bugs if bug.port}
+        places[None] = dict.fromkeys(kinds)
+        for bug in self.bugs:
+            places[bug.port].update(dict.fromkeys(bug.places))
+        found = []
+        for port, each in places.items():
+            with suppress(ValueError):  # the source is missing
+                found.append(instrumented(tuple(each), made, port))
+        return found
+
+    def _giving(self, wrong: Wrong, changes: Changes, lines: list[range]) -> Iterator[Bug]:
+        """Yield the changes of lines that give the wrong results."""
+        for number in (number for numbers in lines[:MOST_LINES] for number in numbers[1:]):
+            if self.runs.left <= 0:
+                return
+            if self._gives(wrong, self.runs.with_change(changes, number, wrong.case)):
+                yield changes.bug(number)
+
+    def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
+        """Return the changes of each line on which all wrong entries depend, the likeliest first.
+
+        Lines with an option that only failed cases have come first; among equals, those on which
+        the fewest other entries depend; among these, the later ones.
+        """
+        found, options = [], self._options()
+        for numbers in changes.lines():
+            likely = 0.0
+            for each in wrong:
+                if self.runs.left <= 0:
+                    return []
+                got = self.runs.with_change(changes, numbers[0], each.case)
+                share, common = each.overlap(self.port.wrong((each.case, got), made))
+                likely += common
+                if share < COVERED:
+                    break
+            else:
+                reads = any(f"self.{name}" in changes.all[numbers[0]].old for name in options)
+                found.append((not reads, -likely, numbers[0], numbers))
+        return [numbers for *_, numbers in sorted(found)]
+
+    def _options(self) -> list[str]:
+        """Return the options whose values in failed cases occur in no passed case."""
+        cases = self.port.failed, self.port.passed
+        failed, passed = ([case.options for case, _ in each] for each in cases)
+        return [
+            name
+            for name in failed[0]
+            if passed
+            and not {each.get(name) for each in failed} & {each.get(name) for each in passed}
+        ]
+
+    def _gives(self, wrong: Wrong, got: Mapping[str, Any]) -> bool:
+        """Return whether a change gives the wrong outputs or, if there are none, the gradients."""
+        names = wrong.sources
+        found = {n: got[n] for n in names if comparable(got.get(n), wrong.expected[n])}
+        allowed = tolerances(wrong.case, found)
+        return len(found) == len(names) and all(
+            same(wrong.got[n], found[n], allowed[n]) for n in names
+        )
