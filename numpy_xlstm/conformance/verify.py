@@ -291,4 +291,4 @@ def _written(case: Case, given: Mapping[str, Array]) -> list[str]:
 def copied(results: Mapping[str, Any]) -> dict[str, Any]:
     """Copy the arrays of results, because a port may reuse its own."""
     arrays = np.ndarray, np.generic
-    return {n: np.array(a) if isinstance(a, arrays) else a for n, a in results.items()}
+    return {n: np.array(a, subok=True) if isinstance(a, arrays) else a for n, a in results.items()}
