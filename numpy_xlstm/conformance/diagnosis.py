@@ -126,7 +126,9 @@ class Search:
         self.changed = ChangedLines(self.port, self.bugs)
         wrong = [self.port.wrong(each, ()) for each in self.port.failed]
         self.narrow = bool(wrong) and seven_digits(wrong, [case for case, _ in passed])
-        nothing = all(blank(a) for _, got in self.port.failed for a in got.values())
+        nothing = len(self.port.failed) > len(passed) and all(
+            blank(a) for _, got in self.port.failed for a in got.values()
+        )
         self.made: Made = () if nothing or self.narrow else self._as_before(found)
         self.searched = diagnosis.runs.left_known > 0
         if not nothing and not self.narrow and not self.made and self.searched:
@@ -243,10 +245,12 @@ class Search:
         """Return the best candidates to add to ``made``, first the one that explains the most."""
         first = self.port.open(made)[:1]
         others = [bug for bug in candidates if bug not in made] if first else []
-        scores = {bug: len(self.port.explained((*made, bug), first)) for bug in others}
-        helpful = [bug for bug in others if scores[bug] > len(self.port.explained(made, first))]
-        likely = sorted(helpful, key=lambda bug: -scores[bug])[:SHORTLIST]
-        ranks = {bug: self.port.rank((*made, bug)) for bug in likely}
+        scores = {bug: self.port.rank((*made, bug), first) for bug in others}
+        before = len(self.port.explained(made, first))
+        helpful = [bug for bug in others if scores[bug][0] > before]
+        best = sorted(helpful, key=lambda bug: (-scores[bug][0], scores[bug][1]))[:SHORTLIST]
+        likely = [bug for bug in helpful if bug in best]
+        ranks = {bug: self.port.rank((*made, bug), self.port.one_of_each) for bug in likely}
         closest: dict[int, float] = {}
         for count, off in ranks.values():
             closest[count] = min(off, closest.get(count, off))

@@ -27,7 +27,7 @@ CLOSE = 1e4
 SHAKES = 4
 """Number of runs of a mistake in float64, with perturbed inputs, to measure its errors."""
 RULES = {"tie", "near-tie", "kink"}
-"""Flags of cases whose inputs must not be perturbed."""
+"""Flags of cases whose inputs must not be perturbed, but may be converted to float64."""
 
 Checked = tuple["Case", Mapping[str, Any]]
 """Case and results of a port."""
@@ -48,11 +48,16 @@ class Runs:
     """Number of runs of known mistakes that are left; a search that has begun is finished."""
 
     def numbers(self, made: Made, case: "Case") -> Numbers:
-        """Return the results of the specification with these mistakes, and their tolerances."""
+        """Return the results of the specification with these mistakes, and their tolerances.
+
+        Without mistakes the tolerances are the bounds of the case.
+        """
+        if not made:
+            return case.expected, case.bounds
         key = (case.id, *made)
         if key not in self.known:
-            self.left_known -= bool(made)
-            found = results(case, *made) if made else case.expected
+            self.left_known -= 1
+            found = results(case, *made)
             numbers = {n: a for n, a in found.items() if n in case.expected}
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
@@ -69,7 +74,8 @@ class Runs:
             allowed = {n: np.where(np.isfinite(now[n]), a, np.inf) for n, a in allowed.items()}
             for _ in range(SHAKES):
                 moved = SimpleNamespace(subject=case.subject, options=case.options)
-                moved.inputs = in_dtype(shaken(case.inputs, set(), rng), np.float64)
+                exact = set() if RULES.isdisjoint(case.flags) else set(case.inputs)
+                moved.inputs = in_dtype(shaken(case.inputs, exact, rng), np.float64)
                 found = results(moved, *made)
                 for n, tolerance in allowed.items():
                     off = distance(found[n], now[n]) if n in found else np.inf
@@ -125,8 +131,7 @@ class Evidence:
         now, allowed = self.numbers(made, case)
         there = [name for name in allowed if comparable(got.get(name), now[name])]
         off = {n: far(got[n], now[n], allowed[n]) for n in there}
-        failed = got is not case.expected and RULES.isdisjoint(case.flags)
-        if made and failed and any(mask.any() for mask in off.values()):
+        if made and got is not case.expected and any(mask.any() for mask in off.values()):
             close = [far(got[n], now[n], CLOSE * allowed[n]) & np.isfinite(now[n]) for n in there]
             if not any(map(np.any, close)):
                 _, allowed = self.runs.measured(made, case)
@@ -144,10 +149,10 @@ class Evidence:
         """Return the number of results that these mistakes explain."""
         return len(self.explained(made))
 
-    def rank(self, made: Made) -> tuple[int, float]:
+    def rank(self, made: Made, evidence: Iterable[Checked]) -> tuple[int, float]:
         """Return the number of results that mistakes explain, and the port's distance from them."""
         explained, off = 0, 0.0
-        for case, got in self.one_of_each:
+        for case, got in evidence:
             now, allowed = self.numbers(made, case)
             for _, name in self.explained(made, [(case, got)]):
                 explained += 1
