@@ -35,10 +35,9 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return written
 
 
-def outcome(path: Path, size: int) -> tuple[str, bool]:
-    """Load a changed file, and return its error and whether the error is of the right class."""
-    limit = min(LEAST + 20 * size, 2 * size + 100 * 2**20)
-    started, error = time.process_time(), None
+def loaded(path: Path) -> tuple[int, Exception | None]:
+    """Load a file, and return the peak of the memory in bytes, and the error."""
+    error: Exception | None = None
     tracemalloc.start()
     try:
         from_pretrained(path)
@@ -46,6 +45,20 @@ def outcome(path: Path, size: int) -> tuple[str, bool]:
         error = raised
     memory = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
+    return memory, error
+
+
+def outcome(path: Path, size: int) -> tuple[str, bool]:
+    """Load a changed file, and return its error and whether the error is of the right class.
+
+    A load that seems to need too much memory is repeated once: what is imported or computed at the
+    first use, or by another thread, is not needed again.
+    """
+    limit = min(LEAST + 20 * size, 2 * size + 100 * 2**20)
+    started = time.process_time()
+    memory, error = loaded(path)
+    if memory > limit:
+        memory, error = loaded(path)
     if memory > limit:
         return f"{memory} bytes of memory for {size} bytes", False
     if time.process_time() - started > 10:
