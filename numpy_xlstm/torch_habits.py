@@ -84,13 +84,9 @@ def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
 
 def seed_as_rng(options: dict[str, Any]) -> dict[str, Any]:
     """Return options with ``seed`` under the name ``rng``."""
-    if "seed" not in options:
-        return options
-    if "rng" in options:
+    if {"seed", "rng"} <= options.keys():
         raise TypeError("expected rng or seed; got both")
-    return {name: value for name, value in options.items() if name != "seed"} | {
-        "rng": options["seed"]
-    }
+    return {"rng" if name == "seed" else name: value for name, value in options.items()}
 
 
 class ExplainsTorchNames:

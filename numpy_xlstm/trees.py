@@ -53,7 +53,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:
         return put_together(tree, [tree_map(function, *each) for each in parts])
     if isinstance(tree, Mapping):
         return {key: tree_map(function, *(each[key] for each in (tree, *others))) for key in tree}
-    return function(*(plain_array("", each) for each in (tree, *others)))
+    return function(*(plain_array("array", each) for each in (tree, *others)))
 
 
 def zeros_like(tree: Any) -> Any:

@@ -78,8 +78,9 @@ class Case:
         else:
             self.cell = sLSTMCell(s.D, H, NH, **self.options, dtype=dtype)
             self.layer = sLSTM(s.D, H, NH, **self.options, dtype=dtype)
+        size = self.dtype(min(1, (4 / s.DH) ** 0.5))
         self.cell = self.cell.with_params(
-            {name: self.normal(*array.shape) for name, array in self.cell.params.items()}
+            {name: size * self.normal(*array.shape) for name, array in self.cell.params.items()}
         )
         self.layer = self.layer.with_params(self.cell.params)
         self.x = self.normal(s.B, s.T, s.D)

@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from numpy_xlstm.cells.gates import log_gate
 from numpy_xlstm.cells.slstm import sLSTMCell, sLSTMState
 from numpy_xlstm.cells.unroll import unroll, unroll_backward
-from numpy_xlstm.kernels import (
-    slstm_recurrent,
-    slstm_recurrent_backward,
-)
+from numpy_xlstm.kernels import scan, slstm_recurrent, slstm_recurrent_backward
 from numpy_xlstm.layers.slstm import sLSTM
 from numpy_xlstm.numerics import Array
 from numpy_xlstm.trees import leaves
@@ -40,6 +37,18 @@ def test_in_extended_precision_to_a_thousandth_of_that(s: Sizes) -> None:
 def test_in_single_precision(s: Sizes) -> None:
     case = Case(s, np.float32)
     assert_tied(case.layered(), case.unrolled(), 1e-4, 1e-3)
+
+
+@pytest.mark.parametrize("state", ["empty", "random"])
+@pytest.mark.parametrize(("kind", "NH"), [("lstm", 1), ("slstm-sigmoid", 1), ("slstm-exp", 2)])
+def test_large_products(kind: str, NH: int, state: str) -> None:
+    """Compiled loops multiply by R where small products multiply by its transpose."""
+    B, DH = 9, 128
+    assert B * 4 * DH * DH > scan.SMALL
+    s = Sizes(kind, B, 4, 3, NH, DH, state, padded=True, seed=1)
+    for dtype, values, gradients in ((np.float64, 1e-12, 1e-11), (np.float32, 1e-4, 1e-3)):
+        case = Case(s, dtype)
+        assert_tied(case.layered(), case.unrolled(), values, gradients)
 
 
 @given(sizes)

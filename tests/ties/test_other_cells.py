@@ -40,7 +40,8 @@ def tied(kind: str, dtype: Any, sizes: tuple[int, ...], lengths: Any, seed: int)
         return rng.standard_normal(array.shape).astype(dtype)
 
     cell = CELLS[kind](D, H, dtype=dtype, rng=rng)
-    cell = cell.with_params({name: 0.7 * like(a) for name, a in cell.params.items()})
+    size = dtype(0.7 * min(1, (5 / H) ** 0.5))
+    cell = cell.with_params({name: size * like(a) for name, a in cell.params.items()})
     x, state = like(np.empty((B, T, D))), tree_map(like, cell.init_state(B))
     ends = (
         None
@@ -98,6 +99,15 @@ def test_few_steps_at_a_time(kind: str, fast: bool, monkeypatch: pytest.MonkeyPa
     if not fast:
         monkeypatch.setattr(scan, "compiled", lambda dtype: False)
     tied(kind, np.float64, (3, 7, 3, 4), [7, 0, 4], 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", CELLS)
+def test_large_products(kind: str, dtype: Any) -> None:
+    """Compiled loops multiply by R where small products multiply by its transpose."""
+    B, H = 9, 256
+    assert B * H * H > scan.SMALL
+    tied(kind, dtype, (B, 3, 4, H), [3, 0, 2], 0)
 
 
 @pytest.fixture
