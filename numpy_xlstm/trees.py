@@ -61,6 +61,11 @@ def zeros_like(tree: Any) -> Any:
     return tree_map(lambda array: np.zeros(array.shape, array.dtype), tree)
 
 
+def rows_of(tree: Any, rows: slice) -> Any:
+    """Return the entries ``rows`` of the first axis of every array; the inverse of joining."""
+    return tree if rows == slice(None) else tree_map(lambda array: array[rows], tree)
+
+
 def join_states(states: Sequence[Any]) -> Any:
     """Join states, nested tuples of arrays and None, along the first axis of every array.
 

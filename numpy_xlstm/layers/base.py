@@ -49,6 +49,10 @@ class RunOptions(NamedTuple):
     lengths: Array | None = None
     recompute: bool = False
 
+    def of(self, rows: slice) -> "RunOptions":
+        """Return the options for some rows of the batch."""
+        return self if self.lengths is None else self._replace(lengths=self.lengths[rows])
+
 
 EVALUATION = RunOptions()
 """Options without dropout and without padding."""

@@ -3,6 +3,8 @@
 import copy
 from collections import namedtuple
 from dataclasses import replace
+from functools import partial, reduce
+from operator import iadd
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
+from numpy_xlstm.numerics.threads import parallel_map, spread
+from numpy_xlstm.trees import join_states, rows_of
 
 PARTS = {"norm": "xlstm_norm", "layer": "xlstm", "ffn_norm": "ffn_norm", "ffn": "ffn"}
 """Names of the parts of a block of the xLSTM paper in the package ``xlstm``."""
@@ -186,8 +190,15 @@ Recomputed = namedtuple("Recomputed", "x state options")
 """Arguments of a block's forward. They are kept instead of its residuals, which are later computed
 from them again."""
 
-StackCache = namedtuple("StackCache", "blocks norm")
-"""Residuals of a stack: those of each block, or what they can be computed from."""
+RowsCache = namedtuple("RowsCache", "rows blocks norm")
+"""Residuals of some rows of a batch: those of each block, or what they can be computed from."""
+
+StackCache = namedtuple("StackCache", "parts")
+"""Residuals of a stack: those of the whole batch, or of its two halves."""
+
+WORTH_THREADS = 2**17
+"""Smallest size of an input (B, T, D) for which a stack computes the halves of the batch on two
+threads. Kernels and large products have threads of their own, but they are a third of the work."""
 
 
 PaperState = mLSTMBlockState | sLSTMBlockState
@@ -230,28 +241,51 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, StackCache]:
         """Compute the forward without checks."""
-        after, caches, norm = [], [], None
-        for block, before in zip(self.blocks, state, strict=True):
+        # The halves do not depend on the number of threads, and so neither does rounding.
+        split = x.size >= WORTH_THREADS and options.rng is None
+        run = partial(self._rows, x, state, options)
+        done = parallel_map(run, spread(len(x), 2)) if split else [run(slice(None))]
+        ys, states, parts = zip(*done, strict=True)
+        return join_states(ys), join_states(states), StackCache(parts)
+
+    def _rows(
+        self, x: Array, state: Any, options: RunOptions, rows: slice
+    ) -> tuple[Array, Any, RowsCache]:
+        """Compute the forward of some rows."""
+        x, options, after, caches, norm = x[rows], options.of(rows), [], [], None
+        for block, before in zip(self.blocks, rows_of(state, rows), strict=True):
             kept = Recomputed(x, before, copy.deepcopy(options)) if options.recompute else None
             x, now, cache = block.compute(x, before, options)
             after.append(now)
             caches.append(kept or cache)
         if self.norm is not None:
             x, norm = self.norm.compute(x)
-        return x, tuple(after), StackCache(caches, norm)
+        return x, tuple(after), RowsCache(rows, caches, norm)
 
     def compute_backward(
         self, dy: Array, cache: StackCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward without checks."""
-        before, grads, norm_grads = list(dstate), [Grads() for _ in self.blocks], {}
+        run = partial(self._rows_backward, dy, dstate)
+        if len(cache.parts) == 1:
+            return run(cache.parts[0])
+        dxs, dstates, grads = zip(*parallel_map(run, cache.parts), strict=True)
+        sums = parallel_map(lambda name: reduce(iadd, [each[name] for each in grads]), [*grads[0]])
+        return join_states(dxs), join_states(dstates), Grads(zip(grads[0], sums, strict=True))
+
+    def _rows_backward(
+        self, dy: Array, dstate: tuple[Any, ...], cache: RowsCache
+    ) -> tuple[Array, tuple[Any, ...], Grads]:
+        """Compute the backward of some rows."""
+        dy, before = dy[cache.rows], list(rows_of(dstate, cache.rows))
+        grads, norm_grads = [Grads() for _ in self.blocks], {}
         if self.norm is not None:
             dy, norm_grads["norm"] = self.norm.compute_backward(dy, cache.norm)
         for n in reversed(range(len(self.blocks))):
             block, kept = self.blocks[n], cache.blocks[n]
             if isinstance(kept, Recomputed):
                 *_, kept = block.compute(kept.x, kept.state, copy.deepcopy(kept.options))
-            dy, before[n], grads[n] = block.compute_backward(dy, kept, dstate[n])
+            dy, before[n], grads[n] = block.compute_backward(dy, kept, before[n])
         return dy, tuple(before), self.named_grads(blocks=grads, **norm_grads)
 
 

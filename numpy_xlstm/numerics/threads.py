@@ -66,8 +66,8 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
     """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads."""
     count = min(num_threads(), len(parts))
     with one_blas_thread():
-        if count <= 1:
-            return [work(part) for part in parts]
+        if len(parts) == 1:  # whose own work may be on several threads
+            return [work(parts[0])]
         results: dict[int, Result] = {}
         left = iter(range(len(parts)))  # a thread that is free takes the next
 
@@ -97,8 +97,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def matmul(a: Array, b: Array) -> Array:
-    """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large."""
-    if a.size * b.shape[-1] < WORTH_THREADS:
+    """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large.
+
+    Within the work of :func:`parallel_map` it is a single product, which is faster.
+    """
+    if _in_a_thread.get() or a.size * b.shape[-1] < WORTH_THREADS:
         return a @ b
     out = np.empty((*a.shape[:-1], b.shape[-1]), a.dtype)
     parallel_map(lambda part: np.matmul(a[part], b, out=out[part]), spread(len(a), BLOCKS))

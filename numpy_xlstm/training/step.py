@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from operator import itemgetter
 from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
@@ -28,7 +27,7 @@ from numpy_xlstm.training import ranks
 from numpy_xlstm.training.clipping import TINY, clip_factor, scaled
 from numpy_xlstm.training.protocol import Optimizer, diverged
 from numpy_xlstm.training.regression import squared_error, squared_error_backward
-from numpy_xlstm.trees import join_states, leaves, tree_map
+from numpy_xlstm.trees import join_states, leaves, rows_of
 from numpy_xlstm.validation import check_like
 
 Gradient = tuple[float, dict[str, Array], Any]
@@ -276,7 +275,7 @@ def _gradient(
     """
     loss, grads, states = 0.0, dict[str, Array](), []
     for part in spread(len(batch.inputs), accumulate):
-        rows, before = batch.rows(part), tree_map(itemgetter(part), state)
+        rows, before = batch.rows(part), rows_of(state, part)
         y, after, cache = model.forward(rows.inputs, before, **options)
         states.append(after)
         if not rows.num_targets:

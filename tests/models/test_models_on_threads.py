@@ -1,0 +1,61 @@
+"""A stack of blocks computes the halves of a large batch on two threads."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from numpy_xlstm.models import blocks
+from numpy_xlstm.numerics import threads
+from tests.models.build import EVERY_MODEL, T, V, assert_same, build, distance, draw_tokens, run
+from tests.models.test_models_recomputed import with_dropout
+from tests.samples import draw_like, random_state
+
+ROWS = 5
+LENGTHS = np.array([T, 3, 0, T - 1, 2])
+
+
+def results(name: str, lengths: Any, recompute: bool = False) -> dict[str, Any]:
+    """Return everything that a forward and a backward of five rows give."""
+    model, rng = build(name), np.random.default_rng(21)
+    state = random_state(model.init_state(ROWS), rng)
+    dlogits, dstate = rng.standard_normal((ROWS, T, V)), draw_like(state, rng)
+    given = model, draw_tokens(rows=ROWS), state, dlogits, dstate
+    after, before = run(*given, lengths=lengths, recompute=recompute)
+    return after | {f"before.{name}": array for name, array in before.items()}
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "lengths"])
+@EVERY_MODEL
+def test_halves_give_what_the_batch_gives(
+    name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = results(name, lengths)
+    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    halves = results(name, lengths)
+    error, place = distance(halves, whole)
+    assert error < 1e-12, place
+    assert_same(results(name, lengths, recompute=True), halves)
+
+
+@EVERY_MODEL
+def test_results_do_not_depend_on_the_number_of_threads(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("threadpoolctl", reason="threadpoolctl (the extra 'fast') is missing")
+    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    monkeypatch.setattr(threads, "WORTH_THREADS", 0)
+    with threads.blas_library().limit(limits=1):
+        one = results(name, None)
+    with threads.blas_library().limit(limits=2):
+        if threads.num_threads() != 2:
+            pytest.skip("this BLAS cannot have two threads here")
+        assert_same(results(name, None), one)
+
+
+def test_dropout_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = with_dropout(), draw_tokens(rows=ROWS)
+    whole, *_ = model.forward(tokens, rng=np.random.default_rng(1))
+    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    again, *_ = model.forward(tokens, rng=np.random.default_rng(1))
+    np.testing.assert_array_equal(again, whole)
