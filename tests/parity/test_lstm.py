@@ -50,6 +50,7 @@ def test_weights_go_there_and_back_bit_for_bit(kind: Any, options: Any, dtype: A
 def test_the_start_is_that_of_pytorch(kind: Any) -> None:
     """Uniform in ±1/√H, the biases too, in every layer and direction."""
     ours = kind(40, 100, 2, bidirectional=True, rng=np.random.default_rng(2))
+    torch.manual_seed(2)  # the bounds below hold for most seeds
     theirs = getattr(torch.nn, kind.__name__)(40, 100, 2, bidirectional=True)
     for name, array in ours.params.items():
         there = theirs.state_dict()[name].numpy()
