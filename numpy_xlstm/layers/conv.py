@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
+from numpy_xlstm.kernels.conv import correlate, correlate_backward
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
 from numpy_xlstm.layers.linear import drawn_uniformly
 from numpy_xlstm.module import Grads
@@ -115,25 +115,9 @@ class CausalConv1d(Recurrent[Array]):
     ) -> tuple[Array, Array, Grads]:
         """Compute the backward without checks."""
         past = self.kernel_size - 1
-        around = np.pad(dy, ((0, 0), (past, past), (0, 0)))
-        dpadded = correlate(around, self.taps[::-1].copy())  # [conv.3]
+        dpadded, dtaps = correlate_backward(dy, cache.padded, self.taps)  # [conv.3] [conv.4]
         dpadded[cache.last] += dstate
-        dtaps = np.einsum("btd,btdk->dk", dy, windows(cache.padded, past + 1))  # [conv.4]
-        grads = {"conv.weight": dtaps[:, None]}
+        grads = {"conv.weight": dtaps.T.copy()[:, None]}
         if "conv.bias" in self.params:
             grads["conv.bias"] = dy.sum(axis=(0, 1))  # [conv.5]
         return dpadded[:, past:], dpadded[:, :past], grads
-
-
-def correlate(padded: Array, taps: Array) -> Array:
-    """Return Σ_j taps[j] · padded[:, t + j] for every t at which all terms exist."""
-    y: Array = np.einsum("btdk,kd->btd", windows(padded, len(taps)), taps)
-    return y
-
-
-def windows(padded: Array, K: int) -> Array:
-    """Return a view (B, T, D, K) of (B, T + K − 1, D): the K inputs of each of T steps."""
-    B, length, D = padded.shape
-    if length < K:
-        return np.empty((B, 0, D, K), padded.dtype)
-    return sliding_window_view(padded, K, axis=1)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.cells.mlstm import empty_memory, mLSTMState
+from numpy_xlstm.kernels import gate
 from numpy_xlstm.kernels.mlstm import form
 from numpy_xlstm.layers import (
     ACTIVATIONS,
@@ -55,9 +56,9 @@ class mLSTMBlockState(NamedTuple):
 
 
 mLSTMLayerCache = namedtuple(
-    "mLSTMLayerCache", "up conv active gate projections gates memory norm read down dropped"
+    "mLSTMLayerCache", "up conv active projections gates memory norm gated down dropped"
 )
-"""Residuals: those of the parts, and the array ``read`` that is gated, (B, T, I)."""
+"""Residuals of the parts."""
 
 
 class mLSTMLayer(Recurrent[mLSTMBlockState]):
@@ -142,7 +143,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         (inner, z), up = self.up.compute(x)  # [mblock.1]
         convolved, conv_state, conv = self.conv1d.compute(inner, state.conv, options)
         a, active = SILU.forward(convolved)  # [mblock.2]
-        silu_z, gate = SILU.forward(z)
         q, q_cache = self.q_proj.compute(a)  # [mblock.3]
         k, k_cache = self.k_proj.compute(a)
         v, v_cache = self.v_proj.compute(inner)
@@ -151,11 +151,10 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         q, k, v = np.split(qkv, 3, axis=-1)
         h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
-        read = self.params["learnable_skip"] * a
-        read += normed  # [mblock.6]
-        y, down = self.proj_down.compute(read * silu_z)  # [mblock.7]
+        y, *gated = gate.forward(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
+        y, down = self.proj_down.compute(y)  # [mblock.7]
         y, dropped = self.drop.compute(y, options.rng)
-        kept = up, conv, active, gate, (q_cache, k_cache, v_cache), gates, memory, norm, read
+        kept = up, conv, active, (q_cache, k_cache, v_cache), gates, memory, norm, gated
         return y, mLSTMBlockState(conv_state, memory_state), mLSTMLayerCache(*kept, down, dropped)
 
     def compute_backward(
@@ -165,9 +164,9 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz = SILU.backward(dgated * cache.read, cache.gate)  # [mblock.8]
-        dread = dgated * cache.gate.y  # [mblock.9]
-        dskip = np.einsum("btd,btd->d", dread, cache.active.y)
+        dz, dread, dskip = gate.backward(
+            dgated, *cache.gated, cache.active.y
+        )  # [mblock.8] [mblock.9]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
@@ -176,10 +175,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)  # [mblock.12]
         from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
-        dactive = dread * self.params["learnable_skip"]  # [mblock.10]
-        dactive += from_q
-        dactive += from_k  # [mblock.13]
-        dconvolved = SILU.backward(dactive, cache.active)
+        skip = self.params["learnable_skip"]
+        dconvolved = gate.backward_active(dread, skip, from_q, from_k, *cache.active)  # [mblock.13]
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         from_v += from_conv  # [mblock.14]
         dx, up = self.up.compute_backward([from_v, dz], cache.up)

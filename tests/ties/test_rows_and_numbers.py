@@ -1,4 +1,4 @@
-"""Compiled norms and SiLU agree with NumPy within a few roundings of the terms."""
+"""Compiled norms, SiLU, gates and convolutions agree with NumPy within a few roundings."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numpy_xlstm.kernels import functions, norms, silu
+from numpy_xlstm.kernels import conv, functions, gate, norms, silu
 from numpy_xlstm.numerics import Array
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -21,7 +21,7 @@ def both(function: Any, *args: Any) -> Any:
         pytest.skip("needs numba")
     found = function(*args)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (norms, silu):
+        for module in (norms, silu, gate, conv):
             patch.setattr(module, "compiled", lambda dtype: False)
         return found, function(*args)
 
@@ -75,3 +75,47 @@ def test_the_ends_of_the_range_are_gated_alike(dtype: Any) -> None:
     np.testing.assert_allclose(s, expected_s, rtol=8 * np.finfo(dtype).eps)
     assert (s > 0).all()
     assert y[-1] == most
+
+
+def assert_near(found: Array, expected: Array, terms: Array | float) -> None:
+    """Compare up to a few roundings of the sum of absolute terms."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    assert (abs(found - expected) <= 20 * np.finfo(found.dtype).eps * terms).all()
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(0, 5), st.integers(1, 40), DTYPES, SEEDS)
+def test_memories_are_gated_alike(B: int, T: int, D: int, dtype: Any, seed: int) -> None:
+    normed, a, z, dy, s = drawn((B, T, D), dtype, seed, 5)
+    (skip,) = drawn((D,), dtype, seed + 1, 1)
+    found, expected = both(gate.forward, normed, a, skip, z)
+    bound = abs(normed) + abs(skip * a)
+    for y, exact, terms in zip(
+        found, expected, (bound * (1 + abs(z)), bound, abs(z) + 1, 1.0), strict=True
+    ):
+        assert_near(y, exact, terms)
+    kept = dy, *found[1:], a
+    (dz, dread, dskip), expected = both(gate.backward, *kept)
+    slope = 1 + abs(found[2])
+    assert_near(dz, expected[0], abs(dy * found[1]) * slope)
+    assert_near(dread, expected[1], abs(dread))
+    assert_near(dskip, expected[2], abs(dread * a).sum(axis=(0, 1)) * (1 + B * T))
+    dc, expected = both(gate.backward_active, dread, skip, dy, z, a, s)
+    terms = abs(dread * skip) + abs(dy) + abs(z)
+    assert_near(dc, expected, terms * (abs(s) + abs(a) * (1 + abs(s))))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(0, 6), st.integers(1, 40), st.integers(1, 5), DTYPES, SEEDS)
+def test_steps_are_convolved_alike(B: int, T: int, D: int, K: int, dtype: Any, seed: int) -> None:
+    (x,) = drawn((B, K - 1 + T, D), dtype, seed, 1)
+    (dy,) = drawn((B, T, D), dtype, seed + 1, 1)
+    (taps,) = drawn((K, D), dtype, seed + 2, 1)
+    x, taps = x.copy(), taps.copy()
+    y, expected = both(conv.correlate, x, taps)
+    assert_near(y, expected, conv.correlate(abs(x), abs(taps)))
+    (dx, dtaps), (expected, expected_taps) = both(conv.correlate_backward, dy, x, taps)
+    bounds = conv.correlate_backward(abs(dy), abs(x), abs(taps))
+    assert_near(dx, expected, bounds[0])
+    assert_near(dtaps, expected_taps, bounds[1] * (1 + B * T))

@@ -68,9 +68,12 @@ def run(
     form: Any, arrays: Arrays, state: Any, lengths: Any, options: tuple[Any, ...]
 ) -> tuple[Array, mLSTMState, Cache]:
     """Run an mLSTM over q, k, v, i and f in a form, without validation."""
-    _, NH, T, _ = arrays[0].shape
-    q, k, v, i, f = (joined(array) for array in arrays)
+    q, k, v, i, f = arrays
+    _, NH, T, DK = k.shape
     C, n, m = each_part(joined, state)
+    k = np.multiply(k, 1 / root(DK, k), order="C")  # [mlstm.3]
+    v = v if n is None else with_column(v, 1)
+    q, k, v, i, f = (joined(array) for array in (q, k, v, i, f))
     eps, forget_gate, input_gate = options
     wide = np.result_type(i, np.float64)
     log_i, log_f = log_gate(i, input_gate).astype(wide), log_gate(f, forget_gate).astype(wide)
@@ -78,13 +81,12 @@ def run(
     qn: Any = None
     ms: Any = None
     past: Any = None
-    k = k * (1 / root(k.shape[-1], k))  # [mlstm.3]
     if lengths is not None:
         live = np.repeat(~padding(lengths, T), NH, axis=0)
         log_i, log_f = np.where(live, log_i, -np.inf), np.where(live, log_f, 0)
         q, k, v = (np.where(live[..., None], array, 0) for array in (q, k, v))
     if n is not None:
-        C, v = with_column(C, n), with_column(v, np.ones_like(i))
+        C = with_column(C, n)
         log_i, log_f, ms, past = stabilise(log_i, log_f, m)
         ms = ms.astype(q.dtype)
     h, C_after, cache = form(q, k, v, log_i, log_f, C)
@@ -209,9 +211,11 @@ def over_heads(loop: Any, size: int, *arrays: Any) -> None:
         for_each_part(loop.__wrapped__, slices, size, *arrays)
 
 
-def with_column(matrix: Array, column: Array) -> Array:
-    """Return a matrix (…, N) with an additional column (…)."""
-    return np.concatenate([matrix, column[..., None]], axis=-1)
+def with_column(matrix: Array, column: Array | int) -> Array:
+    """Return a matrix (…, N) with an additional column (…), in C-order."""
+    wide = np.empty((*matrix.shape[:-1], matrix.shape[-1] + 1), matrix.dtype)
+    wide[..., :-1], wide[..., -1] = matrix, column
+    return wide
 
 
 def inner_product(a: Array, b: Array) -> Array:
