@@ -164,15 +164,13 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz, dread, dskip = gate.backward(
-            dgated, *cache.gated, cache.active.y
-        )  # [mblock.8] [mblock.9]
+        dz, dread, dskip = gate.backward(dgated, *cache.gated, cache.active.y)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
         for d, more in zip((dq, dk, dv), np.split(from_gates, 3, axis=-1), strict=True):
-            d += more
-        from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)  # [mblock.12]
+            d += more  # [mblock.12]
+        from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)
         from_k, k_proj = self.k_proj.compute_backward(dk, k_cache)
         from_v, v_proj = self.v_proj.compute_backward(dv, v_cache)
         skip = self.params["learnable_skip"]
