@@ -17,7 +17,7 @@ def correlate(padded: Array, taps: Array) -> Array:
         return y
     B, length, D = padded.shape
     y = np.zeros((B, max(0, length - len(taps) + 1), D), padded.dtype)
-    loop(padded, taps, y)
+    loop(for_loops(padded), for_loops(taps), y)
     return y
 
 
@@ -28,8 +28,8 @@ def correlate_backward(dy: Array, padded: Array, taps: Array) -> tuple[Array, Ar
         around = np.pad(dy, ((0, 0), (K - 1, K - 1), (0, 0)))
         dtaps = np.einsum("btd,btdk->kd", dy, windows(padded, K))  # [conv.4]
         return correlate(around, taps[::-1]), dtaps  # [conv.3]
-    dpadded, dtaps = np.zeros_like(padded), np.zeros_like(taps)
-    loop_backward(for_loops(dy), padded, taps, dpadded, dtaps)
+    dpadded, dtaps = np.zeros(padded.shape, dy.dtype), np.zeros(taps.shape, dy.dtype)
+    loop_backward(for_loops(dy), for_loops(padded), for_loops(taps), dpadded, dtaps)
     return dpadded, dtaps
 
 

@@ -46,7 +46,7 @@ def loop(normed: Any, a: Any, skip: Any, z: Any, least: Any, found: Any) -> None
 
 @kernel
 def loop_backward(
-    dy: Any, read: Any, gate: Any, s: Any, a: Any, dz: Any, dread: Any, dskip: Any
+    dy: Any, a: Any, read: Any, gate: Any, s: Any, dz: Any, dread: Any, dskip: Any
 ) -> None:
     """Write the gradients of z, r and s."""
     dskip[:] = 0
@@ -72,17 +72,18 @@ def forward(normed: Array, a: Array, skip: Array, z: Array) -> tuple[Array, ...]
     if not compiled(a.dtype):
         return gated(normed, a, skip, z, least)  # type: ignore[no-any-return]
     found = tuple(np.empty(a.shape, a.dtype) for _ in range(4))
-    loop(rows(normed), rows(a), skip, rows(z), least, tuple(map(rows, found)))
+    loop(rows(normed), rows(a), for_loops(skip), rows(z), least, tuple(map(rows, found)))
     return found
 
 
-def backward(dy: Array, read: Array, gate: Array, s: Array, a: Array) -> tuple[Array, ...]:
+def backward(dy: Array, a: Array, read: Array, gate: Array, s: Array) -> tuple[Array, ...]:
     """Return the gradients of z, r and s."""
     if not compiled(a.dtype):
         dz, dread = gated_backward(dy, read, gate, s)
         return dz, dread, np.einsum("btd,btd->d", dread, a)  # [mblock.10]
-    dz, dread, dskip = np.empty_like(a), np.empty_like(a), np.empty(a.shape[-1], a.dtype)
-    loop_backward(*map(rows, (dy, read, gate, s, a, dz, dread)), dskip)
+    dz, dread, dskip = (np.empty(shape, a.dtype) for shape in (a.shape, a.shape, a.shape[-1]))
+    dy, a, read, gate, s = map(rows, (dy, a, read, gate, s))
+    loop_backward(dy, a, read, gate, s, rows(dz), rows(dread), dskip)
     return dz, dread, dskip
 
 
@@ -92,8 +93,8 @@ def backward_active(
     """Return the gradient of c."""
     if not compiled(a.dtype):
         return active_backward(dread, skip, from_q, from_k, a, s)  # type: ignore[no-any-return]
-    dc = np.empty_like(a)
-    loop_active(rows(dread), skip, *map(rows, (from_q, from_k, a, s, dc)))
+    dc = np.empty(a.shape, a.dtype)
+    loop_active(rows(dread), for_loops(skip), *map(rows, (from_q, from_k, a, s, dc)))
     return dc
 
 

@@ -164,7 +164,7 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         q_cache, k_cache, v_cache = cache.projections
         dy = self.drop.compute_backward(dy, cache.dropped)
         dgated, down = self.proj_down.compute_backward(dy, cache.down)
-        dz, dread, dskip = gate.backward(dgated, *cache.gated, cache.active.y)  # [mblock.8]
+        dz, dread, dskip = gate.backward(dgated, cache.active.y, *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
         from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
