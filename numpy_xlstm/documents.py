@@ -16,8 +16,8 @@ MAX_YAML = 100_000
 """Largest size of a YAML text in bytes, which is slow to parse."""
 
 MAX_VALUES = 500_000
-"""Largest number of values, names and lists. As Python objects they take up to 30 times as much
-memory as in the text."""
+"""Largest number of values, counted as commas and opening brackets. As Python objects they take up
+to 30 times as much memory as in the text."""
 
 MAX_TEXTS = 400_000
 """Largest number of strings, including names. To count the values, the strings are first removed

@@ -113,7 +113,7 @@ class Module(ExplainsTorchNames):
     _collected: object = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; after a part, every module collects its parameters again.
+        """Set an attribute. If it is a part, every module collects its parameters again.
 
         A list of parts, or ``parts`` itself, that is changed in place is not noticed: set it anew.
         """

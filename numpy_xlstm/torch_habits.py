@@ -101,7 +101,7 @@ class ExplainsTorchNames:
     if not TYPE_CHECKING:  # a type checker would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Raise the error for an unknown attribute, but raise the error of a property again."""
+            """Raise the error for an unknown attribute, or again the error raised in a property."""
             try:
                 return object.__getattribute__(self, name)
             except AttributeError as error:

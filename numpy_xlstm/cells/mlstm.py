@@ -75,7 +75,7 @@ def empty_memory(shape: tuple[int, ...], dtype: Any, input_gate: str = "exp") ->
 
 
 class mLSTMCache(NamedTuple):
-    """Residuals of one step: x (B, D), the state before it, and the other arrays by head."""
+    """Residuals of one step: x (B, D), the state before it, õ and o (B, H), the rest by head."""
 
     x: Array
     state: mLSTMState
@@ -185,7 +185,7 @@ class mLSTMCell(Module):
         self.params = {name: array.astype(dtype, copy=False) for name, array in start.items()}
 
     def init_state(self, batch_size: int) -> mLSTMState:
-        """Return the empty state: C = n = 0 and m = −inf."""
+        """Return the empty state: C = n = 0, m = −inf; n = m = None with a sigmoid input gate."""
         NH = self.num_heads
         shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
         return empty_memory(shape, self.dtype, self.input_gate)

@@ -48,7 +48,7 @@ def unroll(
     state : tuple
         State after the last step of each row.
     cache : UnrollCache
-        Residuals for :func:`unroll_backward`. They refer to the parameters: do not modify the
+        Residuals for :func:`unroll_backward`, which also reads the parameters: do not modify the
         parameters until it has run.
 
     Raises

@@ -102,8 +102,8 @@ class Pretrained:
 
         Raises
         ------
-        OptionError, MissingExtraError
-            If the tokenizer is invalid, or needs an extra that is not installed.
+        CheckpointError, OptionError, MissingExtraError, OSError
+            If the tokenizer is invalid, needs an extra that is not installed, or cannot be read.
         """
         if isinstance(self.tokenizer, Path):
             return HuggingFaceTokenizer.from_file(self.tokenizer)

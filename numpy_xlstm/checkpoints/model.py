@@ -165,6 +165,10 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     CheckpointError
         If the file is damaged or has another format or version, the kind of the model is unknown,
         or the parameters do not fit the configuration.
+    NonFiniteError
+        If a parameter is NaN or infinite.
+    OptionError, MissingExtraError
+        If ``max_bytes`` is invalid, or bfloat16 or the tokenizer needs a package that is missing.
     OSError
         If there is no such file, or it cannot be read.
 

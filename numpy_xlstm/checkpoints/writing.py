@@ -18,7 +18,7 @@ NUMBERED = "model-{0:05d}-of-{1:05d}.safetensors"
 
 
 def stored_dtype(model: Any, dtype: str | None) -> str:
-    """Return the dtype of the file, or raise an error if it cannot hold the parameters."""
+    """Return the dtype of the file; refuse an unknown dtype and non-finite parameters."""
     for name, array in model.params.items():
         check_array(name, array, array.shape)
     stored = check_choice("dtype", dtype or model.dtype.name, FLOATS)

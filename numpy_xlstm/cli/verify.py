@@ -140,7 +140,8 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
             raise OptionError(f"results: expected a folder; {folder} {got}")
         report = conformance.verify(cases, conformance.from_folder(folder), **excused)
         return Report(report.verdicts, unmatched(folder, every))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the program too
+    # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
         return conformance.verify(cases, _shown(port, len(cases)), **excused)

@@ -27,7 +27,7 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
     before = active_children()
     pool = ProcessPoolExecutor(count, get_context("spawn"), _begin)
     try:
-        with _interrupts_held():  # which the processes inherit
+        with _interrupts_held():  # the new processes inherit the blocked signal
             futures = [pool.submit(function, part) for part in parts]
         yield map(Future.result, futures)
     finally:
@@ -39,7 +39,7 @@ def on_all_cores(function: Callable[..., Any], parts: Sequence[Any]) -> Iterator
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """Deliver Ctrl-C only at the end of the context, where the system can hold signals."""
+    """Hold Ctrl-C back until the end of the context, if the system can block signals."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

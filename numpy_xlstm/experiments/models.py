@@ -155,8 +155,10 @@ def build_model(
         The name.
     vocabulary : int or None
         Number of ids; None for a model of points.
-    dtype, rng
+    dtype : dtype, default float32
         As in :class:`~numpy_xlstm.Linear`.
+    rng : np.random.Generator, optional
+        Generator for the initial parameters; a new, unseeded one if omitted.
 
     Examples
     --------

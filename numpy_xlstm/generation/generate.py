@@ -123,7 +123,7 @@ def new_tokens(
     ------
     np.ndarray
         Ids, shape (B,). A row that has ended gets ``pad_token_id``. The iterator ends when all rows
-        have ended.
+        have ended, or after ``max_new_tokens``.
     """
     rng, end, padding = generator_or_new(rng), config.ends, config.padding
     banned = list(config.ids("suppress_tokens"))

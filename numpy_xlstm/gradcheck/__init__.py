@@ -2,7 +2,7 @@
 
 The check depends on no layer of this package. It accepts any object with parameters, and any pair
 of functions, that follows one of two protocols; see :func:`gradcheck`. :func:`from_torch` and
-:func:`from_jax` make such a layer of code that PyTorch or JAX differentiates.
+:func:`from_jax` convert code that PyTorch or JAX differentiates to such an object.
 """
 
 from numpy_xlstm.gradcheck.check import gradcheck

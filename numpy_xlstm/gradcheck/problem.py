@@ -134,7 +134,10 @@ class Problem:
         return problem
 
     def coincidences(self) -> Iterator[str]:
-        """Yield notes on inputs that may hide a mistake; inputs, such as masks, are not changed."""
+        """Yield notes on inputs that may hide a mistake.
+
+        The check is repeated at other parameters, but not at other inputs: one may be a mask.
+        """
         inputs = {n: a for n, a in self._point.items() if n not in self._labels.values()}
         for name, array in inputs.items():
             if array.dtype.kind in "iu" and np.unique(array).size == array.size > 1:

@@ -107,7 +107,7 @@ def settle(
     (``many``) may cross several kinks close together. Then no difference shows the branch of the
     forward, and the claim is not judged. If the function is ``analytic``, the complex step shows
     the branch. A claim that agrees with the complex step is then reported as at a kink. ``longest``
-    is the first step. It is shorter near the edge of a domain, which is judged like a kink.
+    is the first step. Near the edge of a domain it is shorter, and the edge is judged like a kink.
     """
     seen: list[Stencil] = []
     reached = 0  # how many of the stencils reach a kink

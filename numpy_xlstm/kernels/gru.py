@@ -1,8 +1,8 @@
 """GRU over a whole sequence, derived in ``docs/derivations/gru.md``.
 
 The gates are a_n, r̃, z̃ and s_n, in this order, because the last three contain R h. A step uses h in
-two ways: through R, and directly. For :mod:`~numpy_xlstm.kernels.scan`, the second use makes h the
-memory as well.
+two ways: through R, and directly. It is therefore passed to :mod:`~numpy_xlstm.kernels.scan` twice,
+as h and as the memory.
 """
 
 from collections.abc import Mapping

@@ -11,7 +11,7 @@ import numpy as np
 from numpy_xlstm.numerics import Array
 
 FAST_WIDTH = 16
-"""Width below which blocks are joined."""
+"""Largest width of the joined blocks."""
 
 
 def headwise(x: Array, weight: Array) -> Array:

@@ -41,7 +41,7 @@ def forward(
 def backward(
     dy: Array, cache: LSTMPScanCache, dstate: LSTMState
 ) -> tuple[Array, LSTMState, dict[str, Array]]:
-    """Return the results of :meth:`scan.Recurrence.backward` for it, and the gradient of W_hr."""
+    """Run the backward; return the gradients of Wx and of the first state, and of R and W_hr."""
     R, W_hr = cache.params["R"], cache.params["W_hr"]
     ends, (B, T, P), H = cache.scan.ends, dy.shape, W_hr.shape[1]
     dh = np.zeros((B, T + 1, P), dy.dtype)  # before, between and after the steps

@@ -328,9 +328,10 @@ class Recurrence:
 
 
 def oriented(R: Array, r: int, backward: bool) -> Array:
-    """Return R or Rᵀ in C-order, with which :func:`product` forms R h, or backward Rᵀ δ.
+    """Return R or Rᵀ in C-order, as the argument M of :func:`product`.
 
-    h and δ have r columns. A small product takes the transpose of its matrix.
+    The product is R h, or Rᵀ δ if ``backward``; h and δ have r columns. For a small product, M is
+    the transpose of the matrix, because :func:`product` then computes Mᵀ x.
     """
     small = R[0].size * r <= SMALL
     transposed = not small if backward else small

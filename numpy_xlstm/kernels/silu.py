@@ -12,7 +12,8 @@ from numpy_xlstm.numerics.activations import lowest
 @pointwise
 def value_and_gate(x: Any, least: Any) -> Any:
     """Return x σ(x) and σ(x)."""
-    # Below ``least`` e^−x would overflow, and x = −1e38 times σ(least) would not be near 0.
+    # Below ``least``, e^−x would overflow. The product also uses ``near``, because −1e38 times
+    # σ(least) would not be near 0.
     near = maximum(x, least)
     s = 1 / (1 + exp(-near))
     return near * s, s  # [silu.1]

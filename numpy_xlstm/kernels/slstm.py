@@ -108,7 +108,7 @@ def forward(
 def emptied(Wx: Array, R: Array, state: sLSTMState, forget_gate: str) -> Array:
     """Apply :func:`without_empty` to the m of the first step, and return it.
 
-    At later steps no unit is empty, because n ≥ min(1, n₋).
+    At later steps no unit is empty: the first step makes n > 0, and later n ≥ min(1, n₋).
     """
     h, _, n, m = state
     if Wx.size and ((n == 0) & (m.real > -np.inf)).any():

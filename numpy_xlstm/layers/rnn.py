@@ -63,8 +63,8 @@ class LSTM(RNNBase[LSTMState]):
 
     Raises
     ------
-    OptionError
-        If an argument is invalid.
+    OptionError, DTypeError
+        If a size is not above 0, or another option has an invalid value.
 
     Notes
     -----

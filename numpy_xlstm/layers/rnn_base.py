@@ -189,7 +189,8 @@ class RNNBase(Recurrent[S]):
         Returns
         -------
         y : np.ndarray
-            Outputs, shape (B, T, H), (T, B, H) or (T, H), as x; 2·H if ``bidirectional``.
+            Outputs, shape (B, T, H), (T, B, H) or (T, H), as x. The width is P instead of H with
+            ``proj_size``, and twice as large if ``bidirectional``.
         state : tuple or np.ndarray
             State after the last step of each row, without a batch axis if x has none.
         cache : LayerCache

@@ -58,7 +58,7 @@ class Cell(Protocol[State]):
 
 
 class SequenceLayer(Recurrent[S]):
-    """A cell over a whole sequence, computed by a kernel for a built-in cell, else step by step.
+    """A cell over a whole sequence, computed by a kernel if the cell has one, else step by step.
 
     Parameters
     ----------

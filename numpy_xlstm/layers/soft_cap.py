@@ -40,7 +40,8 @@ def soft_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
     Raises
     ------
     OptionError
-        If ``cap`` is not a positive number. Other errors are as in :func:`silu`.
+        If ``cap`` is not a positive number in the range of float32. Other errors are as in
+        :func:`silu`.
 
     Examples
     --------
@@ -101,7 +102,7 @@ def apply_cap(x: Array, cap: float | None) -> tuple[Array, SoftCapCache]:
 
 
 def check_cap(name: str, cap: float | None) -> None:
-    """Raise :class:`OptionError` unless ``cap`` is None or a positive number."""
+    """Raise :class:`OptionError` unless ``cap`` is None or positive, in the range of float32."""
     if cap is not None and not (is_number(cap) and 0 < cap < np.inf):
         raise OptionError(f"{name}: expected a number above 0, or None; got {cap!r}")
     limits = np.finfo(np.float32)

@@ -254,7 +254,10 @@ def levels(
 
 
 def _turns(lengths: Array | None) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
-    """Return the step order of each direction as a function of (B, T, ·). Both are involutions."""
+    """Return two functions that put the steps of (B, T, ·) in the order of each direction.
+
+    Each function is its own inverse.
+    """
     return lambda array: array, lambda array: reverse_steps(array, lengths)
 
 

@@ -84,8 +84,9 @@ class Config:
 
         Raises
         ------
-        OptionError, OSError
-            If the file does not contain such a configuration, or cannot be read.
+        OptionError, CheckpointError, OSError
+            If the file does not contain such a configuration, is not a regular file of at most
+            25 MB, or cannot be read.
         """
         return cls.from_dict(read_values(path))
 
@@ -94,8 +95,9 @@ class Config:
 
         Raises
         ------
-        OptionError, OSError
-            If the suffix is not .json, .yaml or .yml, or the file cannot be written.
+        OptionError, CheckpointError, OSError
+            If the suffix is not .json, .yaml or .yml, the path is not that of a regular file, or
+            the file cannot be written.
         """
         name, _, write = _format(path)
         if name == "JSON" and checked_path("config", path).suffix.lower() != ".json":

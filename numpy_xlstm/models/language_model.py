@@ -201,7 +201,7 @@ class LanguageModel(StateDict, Recurrent[S]):
 
         Raises
         ------
-        DTypeError, ShapeError, IndexError, NonFiniteError, OptionError
+        DTypeError, ShapeError, IndexError, NonFiniteError, OptionError, StateError
             If an argument is invalid.
         """
         check_recompute(self, recompute)

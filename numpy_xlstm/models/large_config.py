@@ -8,7 +8,6 @@ from numpy_xlstm.cells.mlstm import EPS
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.soft_cap import check_cap
 from numpy_xlstm.models.config import Config, Positive, check_range
-from numpy_xlstm.numerics import check_positive
 
 NotNegative = Annotated[float, partial(check_range, low=0, high=1e9)]
 Cap = Annotated[float | None, check_cap]
@@ -100,7 +99,11 @@ class xLSTMLargeConfig(Config):
                     f"{name}_factor: expected a width that num_heads = {self.num_heads} divides; "
                     f"got {width}, which is {factor} of embedding_dim = {self.embedding_dim}"
                 )
-        check_positive("ffn_proj_factor", self.ffn_dim)
+        if self.ffn_dim == 0:
+            raise OptionError(
+                f"ffn_proj_factor: expected a width above 0; got {self.ffn_proj_factor}, with "
+                f"which embedding_dim = {self.embedding_dim} gives 0"
+            )
 
     @property
     def qk_dim(self) -> int:

@@ -90,7 +90,8 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
     Parameters
     ----------
     config : xLSTMLargeConfig
-        The model's configuration. Logits are a tanh(x W / a), a = ``output_logit_soft_cap``.
+        The model's configuration. Logits are a tanh(h Wᵀ / a) with the matrix W of the head and
+        a = ``output_logit_soft_cap``.
     dtype, rng
         As in :class:`~numpy_xlstm.xLSTMLMModel`. The names in ``params`` are official names here,
         too.

@@ -71,7 +71,10 @@ def minimum(a: Array, b: Array, out: Array | None = None) -> Array:
 
 
 def _either(of_real: Any, takes_a: Any, a: Array, b: Array, out: Array | None) -> Array:
-    """Apply ``of_real`` to real arrays; choose complex numbers by ``takes_a`` of real parts."""
+    """Apply ``of_real`` to real arrays; for complex ones, take ``a`` where ``takes_a`` is true.
+
+    ``takes_a`` compares the real parts.
+    """
     if a.dtype.kind != "c":
         chosen: Array = of_real(a, b, out=out)
     else:

@@ -247,7 +247,7 @@ def check_above_zero(name: str, value: Any, *, infinite: bool = False) -> float:
 
 
 def check_eps(value: Any) -> float:
-    """Return ``value`` if it is a finite number ≥ 0, else raise :class:`OptionError`."""
+    """Return ``value``, a number ≥ 0 in the range of float32, or raise :class:`OptionError`."""
     if not is_number(value) or not 0 <= value < np.inf:
         raise OptionError(f"eps: expected a finite number, at least 0; got {value!r}")
     if float(value) > np.finfo(np.float32).max.item():

@@ -25,9 +25,9 @@ def check_fits(
 ) -> None:
     """Raise :class:`SizeError` if ``times`` arrays of these shapes do not fit into memory.
 
-    For another dtype, the largest array is also counted in float64, because each array is first
-    drawn in float64. Nothing is checked for a subclass of generator, which may draw arrays that
-    take no memory.
+    If ``dtype`` is not float64, the largest array is also counted in float64, because each array is
+    first drawn in float64. Nothing is checked for a subclass of generator, which may draw arrays
+    that take no memory.
 
     Examples
     --------

@@ -33,7 +33,8 @@ WORTH_THREADS = 2**26
 
 _limits = Lock()
 _inside = 0
-"""Number of callers that limit BLAS now. The first stores in ``_found`` what the last restores."""
+"""Number of callers that limit BLAS now. The first caller stores the numbers of threads in
+``_found``, and the last one restores them."""
 _found: list[int] = []
 _in_a_thread: ContextVar[bool] = ContextVar("_in_a_thread", default=False)
 
@@ -51,7 +52,7 @@ def num_cores() -> int:
 
 
 def num_threads() -> int:
-    """Return the number of threads that may be used now: that of BLAS outside of layers.
+    """Return the number of threads that may be used now: BLAS's number before it is limited.
 
     It is 1 without ``threadpoolctl``, and within the work of :func:`parallel_map`.
     """
@@ -66,7 +67,7 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
     """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads."""
     count = min(num_threads(), len(parts))
     with one_blas_thread():
-        if len(parts) == 1:  # whose own work may be on several threads
+        if len(parts) == 1:  # its work may itself use several threads
             return [work(parts[0])]
         results: dict[int, Result] = {}
         left = iter(range(len(parts)))  # a thread that is free takes the next

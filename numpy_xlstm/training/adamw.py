@@ -79,7 +79,7 @@ class AdamW(ExplainsTorchNames):
     ----------
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", arXiv 1412.6980. Loshchilov & Hutter,
     "Decoupled Weight Decay Regularization", arXiv 1711.05101. Rule, order of operations and
-    defaults are those of ``torch.optim.AdamW``.
+    defaults are those of ``torch.optim.AdamW``, which however also decays vectors by default.
 
     Examples
     --------
@@ -160,7 +160,7 @@ class AdamW(ExplainsTorchNames):
         DivergenceError
             If a parameter or moment would not be finite afterwards.
         NonFiniteError
-            If a gradient or its square is not finite.
+            If a parameter, a gradient or the square of a gradient is not finite.
         ShapeError, DTypeError, OptionError
             If names, shapes or dtypes differ from those of the moments, or an array is read-only.
             After any error, no array is changed.

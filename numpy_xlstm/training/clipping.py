@@ -57,7 +57,7 @@ def clip_grad_norm(grads: Mapping[str, Array], max_norm: float) -> tuple[dict[st
     grads : Mapping[str, np.ndarray]
         Gradients, of any shape. They are not modified.
     max_norm : float
-        Largest norm that is not scaled; ``inf`` for no scaling.
+        Bound of the norm; ``inf`` for no scaling.
 
     Returns
     -------

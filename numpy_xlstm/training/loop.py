@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 
     step: int
     fraction: float
-    """Used fraction of the budget: 1 at the end."""
+    """Used fraction of the budget after the step, at most 1."""
     loss: float
     """Mean loss of the step's batch: nats per token, or the squared error."""
     grad_norm: float
@@ -306,8 +306,8 @@ def learn(
         Whether to read the text in order, in B rows, with each window starting from the final state
         of the previous one. Otherwise windows are random and start from the empty state.
     validate_every : int, optional
-        Steps between two validations; if omitted, ``validate_seconds`` is used. There is always a
-        validation at the end.
+        Steps between two validations; if omitted, ``validate_seconds`` is used. There is also a
+        validation after a step that uses up the budget.
     validate_seconds : float
         Seconds between two validations; more if a validation takes over a tenth of this time.
     """

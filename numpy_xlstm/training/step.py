@@ -134,7 +134,7 @@ def train_step(
         If the loss, the gradients, the state, or the updated parameters are not finite. Then
         nothing is updated.
     NonFiniteError
-        If the given state is not finite.
+        If the given state, or a float in the batch, is not finite.
     OptionError, ShapeError, DTypeError, IndexError
         If there are fewer rows than parts of all ranks, no target counts, an id is not below V, or
         targets, mask or state do not fit the rows of the inputs.
@@ -170,7 +170,7 @@ def train_step(
         except DivergenceError:
             raise
         except NonFiniteError as error:
-            check_like("state", state, state)  # the caller's state, not a divergence
+            check_like("state", state, state)  # a non-finite state of the caller is no divergence
             raise diverged(optimizer, error, lr) from error
     return StepResult(loss, norm, after)
 

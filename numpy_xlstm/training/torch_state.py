@@ -237,7 +237,8 @@ def read_torch_state(path: str | Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``state`` and ``param_groups``, for ``load_state_dict`` of this package or of PyTorch.
+        ``state``, with NumPy arrays, and ``param_groups``, for ``load_state_dict`` of this package.
+        PyTorch needs the arrays as tensors.
 
     Raises
     ------

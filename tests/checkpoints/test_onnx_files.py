@@ -81,6 +81,8 @@ def test_the_content_of_a_file(tmp_path: Path) -> None:
     found = {each.key: each.value for each in proto.metadata_props}
     assert json.loads(found["numpy_xlstm"])["config"] == model.config.to_dict()
     assert "xLSTMLarge with" in proto.doc_string
+    assert "Each run takes any number of steps." in proto.doc_string
+    assert "Each run takes exactly one step." in to_onnx(model, step=True).doc_string
     assert "licence" in proto.doc_string
     inputs = [each.name for each in proto.graph.input]
     assert inputs == ["tokens", *(f"state.{n}.{s}" for n in range(2) for s in "Cnm")]

@@ -26,8 +26,8 @@ LARGEST = 2**31 - 2**20
 CARD = """\
 {kind} with {count:,} parameters, written by numpy_xlstm {version}.
 Inputs are {first} and the state before it; a state of zeros is the empty state. Outputs are the
-results and the state after it: next_NAME is to be passed as NAME to the next run, with any number
-of further steps. The metadata 'numpy_xlstm' has the configuration, the special tokens and the
+results and the state after it: next_NAME is to be passed as NAME to the next run.
+Each run takes {steps}. The metadata 'numpy_xlstm' has the configuration, the special tokens and the
 tokenizer. The parameters have the licence of the model from which they come."""
 """Text of the model in the file."""
 
@@ -83,7 +83,7 @@ def to_onnx(
 
 
 def _write(model: Any, path: Path, options: Saving) -> None:
-    """Write the graph of :func:`to_onnx` to a file, and large parameters to ``NAME.data``."""
+    """Write the graph of :func:`to_onnx`; parameters of a large model go to ``NAME.data``."""
     proto, kept = _described(model, options.dtype, options.step, options.tokenizer)
     data_file = data_path(path)
     external = sum(array.nbytes for array in kept) > LARGEST
@@ -133,7 +133,11 @@ def _described(
     proto.producer_name, proto.producer_version = HEADER_KEY, __version__
     first = proto.graph.input[0].name
     proto.doc_string = CARD.format(
-        kind=type(model).__name__, count=model.num_parameters, version=__version__, first=first
+        kind=type(model).__name__,
+        count=model.num_parameters,
+        version=__version__,
+        first=first,
+        steps="exactly one step" if step else "any number of steps",
     )
     checked = ModelProto()
     checked.CopyFrom(proto)

@@ -117,7 +117,10 @@ class Graph:
         return helper.make_tensor_value_info(name, self.float, shape)
 
     def rename(self, found: Iterable[Name], outputs: Iterable[Name]) -> None:
-        """Give tensors the names of outputs; copy one that is not made here or is two outputs."""
+        """Give tensors the names of outputs.
+
+        A tensor that was not made here, or that is used for two outputs, is copied.
+        """
         made, new = {name for node in self.nodes for name in node.output}, dict[Name, Name]()
         for name, output in zip(found, outputs, strict=True):
             if name in made and name not in new:

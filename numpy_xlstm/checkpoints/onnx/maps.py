@@ -13,7 +13,7 @@ from numpy_xlstm.layers.activations import ALPHA, SCALE
 from numpy_xlstm.layers.norms import Norm
 
 WIDTH = 32
-"""Width below which blocks of a block-diagonal matrix are joined."""
+"""Largest width of the joined blocks of a block-diagonal matrix."""
 
 
 def by_head(g: Graph, x: Name, NH: int) -> Name:

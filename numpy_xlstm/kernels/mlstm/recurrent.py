@@ -187,7 +187,7 @@ def through_steps(
 ) -> None:
     """Take all steps, and write C to ``kept`` after each segment.
 
-    After every other step C is written to the two arrays of ``turns``, alternately.
+    After all other steps, C is written to one of the two arrays of ``turns``, in alternation.
     """
     T, C = q.shape[1], kept[n, 0]
     for t in range(T):

@@ -11,8 +11,8 @@ and each form computes it in a different way. A form is a function ::
 
 of keys that have been divided by √DK, and of the logs of the gates. Rows and heads are one axis of
 N = B·NH, the first. The logs are at least float64, because an absolute error of x is a relative
-error of e^x. The cache has a method for the backward. As its argument q it gets q/den, so that
-h = num/den takes the place of num. ::
+error of e^x. The cache has a method for the backward. It gets q/den instead of q, and as dnum the
+cotangent of h = num/den. ::
 
     dq, dk, dv, dlog_i, dlog_f, dC = cache.backward(dnum, q, dC)
 
