@@ -40,9 +40,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--learning", action="store_true", help="train models until they have learnt a task"
     )
+    parser.addoption("--long", action="store_true", help="also run the tests marked as long")
     parser.addoption(
         "--trials", type=int, default=1, help="check N times as many cases where tests sample"
     )
     parser.addoption(
         "--seeds", type=int, default=1, help="over how many seeds ports must pass the kit"
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip long tests without ``--long``."""
+    if not config.getoption("--long"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes long: needs --long"))

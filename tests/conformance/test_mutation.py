@@ -125,6 +125,7 @@ def tried(subject: str, dtype: str, trials: int) -> list[Bug]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("subject", "dtype"), POINTS)
 def test_every_mistake_is_seen_and_named(subject: str, dtype: str, trials: int) -> None:
     named = {

@@ -11,8 +11,10 @@ ALL = ("complex", "difference", "adjoint")
 
 @pytest.mark.parametrize(
     ("dtype", "methods"),
-    [(np.float64, ALL), (np.float32, ("complex", "adjoint"))],  # differences are of float64 in both
-    ids=["float64", "float32"],
+    [
+        pytest.param(np.float64, ALL, marks=pytest.mark.long, id="float64"),
+        pytest.param(np.float32, ("complex", "adjoint"), id="float32"),  # differences need float64
+    ],
 )
 @pytest.mark.parametrize("name", cases())
 def test_every_gradient(name: str, dtype: type, methods: tuple[str, ...], trials: int) -> None:

@@ -32,6 +32,7 @@ def test_it_passes_in_float32(compiled: Path, tmp_path: Path, seed_of_cases: int
     assert report.passed, report
 
 
+@pytest.mark.long
 def test_no_sanitizer_complains(tmp_path: Path) -> None:
     folder, vectors = build(tmp_path, "read_set", flags=SANITISED), tmp_path / "vectors"
     assert len(list(conformance.write_vectors(vectors, cases()))) == len(cases())
@@ -64,6 +65,7 @@ WRONG = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_copy_fails(name: str, compiled: Path, tmp_path: Path) -> None:
     changes = WRONG[name]

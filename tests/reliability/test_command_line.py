@@ -106,6 +106,7 @@ def test_a_long_number_in_yaml() -> None:
         parse_yaml(b"x: " + b"1:" * 300 + b"1.5")
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 @pytest.mark.parametrize("closed", [">&-", "<&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(closed: str, training: Path, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ sys.exit(main(sys.argv[3:]))
 """Let one rank die without notice after some seconds."""
 
 
+@pytest.mark.long
 @with_mpi
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals that kill")
 def test_a_rank_that_dies(tmp_path: Path, trials: int, record_property: Record) -> None:

@@ -75,7 +75,7 @@ def scaled(call: Call, scale: float) -> dict[str, Any]:
 CALLS = public.calls()
 
 
-@pytest.fixture(params=[np.float64, np.float32])
+@pytest.fixture(params=[pytest.param(np.float64, marks=pytest.mark.long), np.float32])
 def dtype(request: pytest.FixtureRequest) -> Any:
     return request.param
 

@@ -47,6 +47,7 @@ def prepared(kind: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_save_that_is_killed_at_system_calls(
     kind: str, tmp_path: Path, trials: int, record_property: Record
@@ -111,6 +112,7 @@ def finish(command: list[str]) -> None:
     assert answer.code == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_training_that_is_killed_at_random(
     name: str, tmp_path: Path, trials: int, record_property: Record

@@ -166,6 +166,7 @@ GROUPS = [NAMES[start::12] for start in range(12)]
 """Groups of names, each of which runs in a separate process."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("group", range(len(GROUPS)))
 def test_wrong_arguments(group: int, trials: int, record_property: Record) -> None:
     for trial in range(trials):
