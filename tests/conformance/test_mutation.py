@@ -211,6 +211,7 @@ def m_not_looked_at(inputs: Arrays) -> Arrays:
     return inputs | {name: np.full_like(inputs[name], -np.inf) for name in given}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [bias_alone_in_another_order, m_not_looked_at])
 def test_a_few_results_do_not_speak_for_a_mistake(change: Callable[[Arrays], Arrays]) -> None:
     failed, passed = [], []

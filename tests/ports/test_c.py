@@ -174,6 +174,7 @@ def test_wrong_inputs_are_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_the_commands_of_the_page_run(tmp_path: Path, trials: int) -> None:
     """In one trial with the cases of single steps, in two with those of sequences too."""
     pytest.importorskip("rich", reason="rich (the extra 'cli') is not installed")

@@ -75,7 +75,7 @@ def scaled(call: Call, scale: float) -> dict[str, Any]:
 CALLS = public.calls()
 
 
-@pytest.fixture(params=[pytest.param(np.float64, marks=pytest.mark.long), np.float32])
+@pytest.fixture(params=[np.float64, np.float32])
 def dtype(request: pytest.FixtureRequest) -> Any:
     return request.param
 
@@ -133,6 +133,7 @@ def at_once(work: Callable[[], str]) -> set[str]:
         return set(pool.map(one, range(THREADS)))
 
 
+@pytest.mark.long
 def test_on_eight_threads(dtype: Any, trials: int, record_property: Record) -> None:
     """Where a call changes nothing, all with the same arguments; else each with its own.
 

@@ -153,6 +153,7 @@ def test_files_that_hypothesis_draws(
 CASES = [(kind, row, pattern) for row in rows() for kind, pattern in row.cases()]
 
 
+@pytest.mark.long
 def test_files_of_the_table(tmp_path: Path, trials: int, record_property: Record) -> None:
     """The changes of ``tests/checkpoints/hostile.txt``, drawn from other seeds; a third a trial."""
     for trial in range(trials):

@@ -103,6 +103,7 @@ def params(file: Path) -> dict[str, Any]:
     return {n: a for n, a in read_arrays(file)[0].items() if not n.startswith("optimizer.")}
 
 
+@pytest.mark.long
 @with_mpi
 def test_a_run_goes_on_with_another_number_of_ranks(options: list[str], tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
