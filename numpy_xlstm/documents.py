@@ -97,7 +97,7 @@ def check_bounded(text: bytes) -> None:
 
 
 def _check(name: str, value: Any, depth: int) -> None:
-    """Raise :class:`ValueError` for an invalid value; ``name`` is its field, the innermost one."""
+    """Raise :class:`ValueError` for an invalid value within the field ``name``, the innermost."""
     if isinstance(value, dict | list):
         if not depth:
             raise ValueError(f"values nested more than {MAX_DEPTH} deep")

@@ -189,7 +189,7 @@ def _sequence(layer: Callable[..., Any], **options: Any) -> Case:
 
 
 def _unrolled(cell: type[Any], *sizes: int, **options: Any) -> layers.SequenceLayer:
-    """Make an unrolled layer of a cell."""
+    """Make a sequence layer of a cell, which runs its kernel if there is one."""
     return layers.SequenceLayer(cell(*sizes, **options))
 
 

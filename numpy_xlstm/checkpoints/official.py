@@ -43,7 +43,7 @@ def open_official(
     described: Described,
     derived: Mapping[str, str | None] | None = None,
 ) -> Pretrained:
-    """Open a model of an official package. ``derived`` are parameters that may be absent.
+    """Open a model of an official package. ``derived`` are parameters that the file does not have.
 
     Raises
     ------

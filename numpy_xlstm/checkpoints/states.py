@@ -75,9 +75,8 @@ def from_official_state(model: Any, state: Mapping[Any, Any], *, keep_m: bool = 
         the CPU.
     keep_m : bool
         Whether an mLSTM with an empty memory keeps m = 0. The official *steps* start with m = 0.
-        The official sequences and this package start with m = −∞. The two
-        results h differ by at most a relative ε e^m, where ε is the ``eps`` of the model, and m is
-        the larger of the two.
+        The official sequences and this package start with m = −∞. The two results h differ by at
+        most a relative ε e^m, where ε is the ``eps`` of the model, and m the larger stabiliser.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """State dicts of ``torch.nn.LSTM``, ``GRU`` and ``RNN``.
 
-They are recognised by the name of an array. Shapes determine the class and its options.
+They are recognised by the name of an array. Shapes determine the class and most of its options.
 """
 
 import re

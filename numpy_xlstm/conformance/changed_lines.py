@@ -96,7 +96,7 @@ class ChangedLines:
                 yield changes.bug(number)
 
     def _lines(self, wrong: list[Wrong], made: Made, changes: Changes) -> list[range]:
-        """Return the changes of each line on which all wrong entries depend, the likeliest first.
+        """Return the changes of each line on which most wrong entries depend, the likeliest first.
 
         Lines with an option that only failed cases have come first; among equals, those on which
         the fewest other entries depend; among these, the later ones.

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from numpy_xlstm.conformance.case import Case
 
 SHORTLIST = 8
-"""Number of mistakes that are tried on all cases, those that best explain the first case."""
+"""Number of mistakes that are tried on a case for each combination of flags: those that best
+explain the first case."""
 STARTS = 3
 """Number of mistakes with each of which a search is started."""
 MOST = 6
@@ -237,7 +238,7 @@ class Search:
         return made if self._better(made, made[:-1]) else made[:-1]
 
     def _better(self, after: Made, before: Made) -> bool:
-        """Return whether the last mistake explains more results than it spoils."""
+        """Return whether the last mistake explains more than twice as many results as it spoils."""
         then, now = (self.port.explained(each) for each in (after, before))
         return after != before and len(then - now) > 2 * len(now - then)
 

@@ -114,7 +114,7 @@ class Evidence:
         self.one_of_each = one_of_each(self.failed) + one_of_each(passed)
 
     def open(self, made: Made) -> list[Checked]:
-        """Return the failed cases in which these mistakes do not explain all results."""
+        """Return the failed cases, one per set of flags, that these mistakes do not explain."""
         return [each for each in one_of_each(self.failed) if self.unexplained(made, each)]
 
     def wrong(self, each: Checked, made: Made) -> Wrong:
@@ -139,7 +139,7 @@ class Evidence:
         return {name: mask for name, mask in off.items() if mask.any()}
 
     def unexplained(self, made: Made, each: Checked) -> set[str]:
-        """Return the results of a case that the specification with these mistakes lacks."""
+        """Return the names of the results of a case that these mistakes do not explain."""
         case, got = each
         there = {name for name, a in case.expected.items() if comparable(got.get(name), a)}
         now, _ = self.numbers(made, case)

@@ -39,7 +39,7 @@ def rounding(specification: Any, noise: RoundedLogGate) -> Any:
 
 
 def with_functions(specification: Any, method: str, **functions: Any) -> Any:
-    """Return the cell with the functions that a method calls replaced, or unchanged."""
+    """Return the cell with these functions replaced in a method; unchanged if it calls none."""
     found = inspect.unwrap(getattr(specification, method, specification))
     if not isinstance(found, FunctionType) or not functions.keys() & set(found.__code__.co_names):
         return specification

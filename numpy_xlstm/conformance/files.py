@@ -35,7 +35,7 @@ CASE_FOLDERS = ("inputs", "results", "bounds")
 FILE = record({"path": TEXT, "sha256": TEXT})
 CASE = record({"id": TEXT, "files": record(dict.fromkeys(CASE_FOLDERS, FILE))}, closed=False)
 VERSIONED = record({"version": TEXT, "sha256": TEXT, "cases": each(MAPPING)}, closed=False)
-"""Fields of a manifest that are read. The others are for programs in other languages."""
+"""Fields that a manifest must have. Others of a case are compared with the case itself."""
 
 
 def write_tensors(path: Path, arrays: Arrays, metadata: Mapping[str, str]) -> None:

@@ -37,7 +37,7 @@ FLAGS = {
     ),
     "large-pre-activations": Flag(
         "overflow",
-        "Pre-activations of gates up to ±100 in float32 and ±1000 in float64: e^x overflows "
+        "Pre-activations of gates of about 100 in float32 and 1000 in float64: e^x overflows "
         "without a stabiliser, and log σ(x) is infinite if σ(x) is computed first and "
         "becomes 0.",
     ),

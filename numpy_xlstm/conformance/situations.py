@@ -91,7 +91,7 @@ def zero_memory(draft: Draft) -> None:
 
 
 def empty_row(draft: Draft) -> None:
-    """Give row 0 an empty state and an almost closed input gate; keep the other rows."""
+    """Give row 0 an empty state, and almost close some input gates: by biases those of all rows."""
     for name, array in draft.inputs.items():
         if name.startswith("state."):
             array[0] = -np.inf if name.endswith("m") else 0
@@ -112,7 +112,7 @@ def closed(draft: Draft) -> None:
 
 
 def large(draft: Draft) -> None:
-    """Make pre-activations of the two gates large: up to ±100 in float32, ±1000 in float64."""
+    """Make pre-activations of the two gates large: about 100 in float32 and 1000 in float64."""
     for gate in draft.two_gates:
         for weight in draft.rows(gate, "W"):
             weight *= draft.largest

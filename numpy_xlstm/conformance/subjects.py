@@ -41,8 +41,8 @@ class Subject:
     ----------
     name : str
         Name such as ``slstm.sequence``.
-    specification : type
-        Cell that computes the results.
+    specification : Any
+        Class or function that computes the results, such as a cell, or a tuple of them.
     make : Callable[[Any, Options], Any]
         Function that makes a module with ``forward`` and ``backward`` from a specification and
         options.

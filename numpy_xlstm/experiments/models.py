@@ -105,8 +105,8 @@ BODIES = MODELS | ABLATION
 class SmallModel(LanguageModel):
     """A model of an experiment, which a checkpoint builds again from its name and vocabulary.
 
-    Embedding and head are those of the official model if the body is made of official blocks, and
-    as in PyTorch if it is made of layers. Without a vocabulary, the inputs are points with values,
+    Embedding and head are those of the official model if the body is a stack of blocks, and as in
+    PyTorch if it is made of layers. Without a vocabulary, the inputs are points with values,
     (B, T, 3), the outputs are values, (B, T, 1), and a linear map takes the place of the embedding.
     Parameters whose names contain one of ``fixed`` are not trained: weights of gates stay 0.
     """

@@ -144,7 +144,7 @@ def result(
 ) -> dict[str, Any]:
     """Return the result of a trial as JSON values; only ``seconds`` differs in a repetition.
 
-    ``facts`` are name, model, seed and steps. The curve has the steps and errors of all
+    ``facts`` are name, model, seed, steps and minutes. The curve has the steps and errors of all
     validations. The errors are those on new sequences of the lengths of training and test.
     """
     lengths = {"train": experiment.train, "test": experiment.test}

@@ -204,7 +204,7 @@ class HuggingFaceTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     def encode(self, text: str) -> IndexArray:
-        """Return the ids of a text, shape (N,); raise TextError for a text that has none."""
+        """Return the ids of a text, shape (N,); raise TextError if it cannot be encoded."""
         _utf8(text)
         with _refused(TextError, "text: expected a text that the tokenizer can encode"):
             return np.array(self._tokenizer.encode(text, add_special_tokens=False).ids, np.int64)

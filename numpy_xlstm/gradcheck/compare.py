@@ -152,7 +152,7 @@ def _settled(point: Point, probe: Probe, tolerance: float) -> tuple[float, bool]
 
 
 def _vacuous(judged: list[Probe], rtol: float) -> bool:
-    """Return whether the references are negligible, and the gradients wrong relative to them."""
+    """Return whether the references are too small to show whether the gradients are right."""
     largest = max(abs(p.reference) for p in judged)
     right = largest > 0 and max(p.distance for p in judged) <= rtol * largest
     return not right and all(abs(p.reference) <= rtol * p.scale for p in judged)

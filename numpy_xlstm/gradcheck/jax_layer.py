@@ -17,8 +17,9 @@ def from_jax(target: Callable[..., Any]) -> AutodiffLayer:
     """Make a layer from a JAX function or module, whose backward is that of ``jax.vjp``.
 
     The check includes everything that JAX calls: a ``custom_vjp``, a kernel, a wrong
-    ``stop_gradient``. The function is run in float64, and compiled if possible. References are
-    differences, because there is no complex step.
+    ``stop_gradient``. The function is run in the dtype of its arguments (parameters are float64 by
+    default), and compiled if possible. References are differences, because there is no complex
+    step.
 
     Parameters
     ----------

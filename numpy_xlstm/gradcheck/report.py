@@ -24,7 +24,8 @@ class Row:
     Attributes
     ----------
     tensor, shape : str, tuple of int
-        A parameter, an input or a part of the initial state.
+        A parameter, an input or a part of the initial state; in adjoint rows the checked identity;
+        in contract rows also an output, or "backward".
     method : str
         "complex", "difference", "adjoint", or "contract" for other requirements.
     checked : str

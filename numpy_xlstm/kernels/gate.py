@@ -48,7 +48,7 @@ def loop(normed: Any, a: Any, skip: Any, z: Any, least: Any, found: Any) -> None
 def loop_backward(
     dy: Any, a: Any, read: Any, gate: Any, s: Any, dz: Any, dread: Any, dskip: Any
 ) -> None:
-    """Write the gradients of z, r and s."""
+    """Write the gradients of z, r and the skip weight; the argument s is σ(z)."""
     dskip[:] = 0
     for n in range(len(a)):
         for j in range(len(dskip)):
@@ -77,7 +77,7 @@ def forward(normed: Array, a: Array, skip: Array, z: Array) -> tuple[Array, ...]
 
 
 def backward(dy: Array, a: Array, read: Array, gate: Array, s: Array) -> tuple[Array, ...]:
-    """Return the gradients of z, r and s."""
+    """Return the gradients of z, r and the skip weight; the argument s is σ(z)."""
     if not compiled(a.dtype):
         dz, dread = gated_backward(dy, read, gate, s)
         return dz, dread, np.einsum("btd,btd->d", dread, a)  # [mblock.10]

@@ -50,7 +50,7 @@ State = TypeVar("State", covariant=True)
 
 
 class Cell(Protocol[State]):
-    """The method of a cell that gives a type checker the type of the state of its layer."""
+    """A cell as seen by a type checker: ``init_state`` gives the type of the layer's state."""
 
     def init_state(self, batch_size: int) -> State:
         """Return the empty state."""

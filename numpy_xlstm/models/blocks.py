@@ -4,7 +4,7 @@ import copy
 from collections import namedtuple
 from dataclasses import replace
 from functools import partial, reduce
-from operator import iadd
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -198,7 +198,8 @@ StackCache = namedtuple("StackCache", "parts")
 
 WORTH_THREADS = 2**17
 """Smallest size of an input (B, T, D) for which a stack computes the halves of the batch on two
-threads. Kernels and large products have threads of their own, but they are a third of the work."""
+threads. Kernels and large products have threads of their own, but they are a third of the work.
+The backward then holds the gradients of all parameters twice."""
 
 
 PaperState = mLSTMBlockState | sLSTMBlockState
@@ -270,7 +271,7 @@ class BlockStack(Recurrent[tuple[S, ...]]):
         if len(cache.parts) == 1:
             return run(cache.parts[0])
         dxs, dstates, grads = zip(*parallel_map(run, cache.parts), strict=True)
-        sums = parallel_map(lambda name: reduce(iadd, [each[name] for each in grads]), [*grads[0]])
+        sums = parallel_map(lambda name: reduce(add, [each[name] for each in grads]), [*grads[0]])
         return join_states(dxs), join_states(dstates), Grads(zip(grads[0], sums, strict=True))
 
     def _rows_backward(

@@ -22,7 +22,7 @@ class xLSTMLargeConfig(Config):
     embedding_dim, num_heads, num_blocks, vocab_size : int
         Width D, and numbers of heads, blocks and tokens.
     use_bias : bool
-        Whether linear maps and norms have biases; the gates of the mLSTM always do.
+        Whether linear maps and norms of the body have biases; the gates of the mLSTM always do.
     norm_eps : float
         ε of all norms.
     add_out_norm : bool

@@ -117,7 +117,7 @@ def modulus(x: Array) -> Array:
 def dot(a: Array, b: Array) -> Array:
     """Return the sum of products over the last axis, with BLAS if possible, without conjugates."""
     if a.dtype.kind == "c":
-        product: Array = np.einsum("...i,...i->...", a, b)
+        product: Array = (a * b).sum(axis=-1)  # einsum of NumPy 2.4 writes beyond an empty result
     else:
         product = np.vecdot(a, b)
     return product[..., None]

@@ -7,11 +7,8 @@ import sys
 KEPT = 2**29
 """Number of free bytes at the end of the heap that are kept."""
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Parameters of ``mallopt``, see its manual page."""
-
-HEAP = 2**26
-"""Size in bytes of a heap of a thread. An empty one is kept if it is not larger than M_TOP_PAD."""
 
 LARGEST = 2**25
 """Size in bytes from which arrays are mapped by the system instead of stored in the heap. It is the
@@ -33,5 +30,4 @@ def keep_freed_memory() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT)
-        mallopt(M_TOP_PAD, HEAP)
         mallopt(M_MMAP_THRESHOLD, LARGEST)

@@ -54,7 +54,7 @@ def num_cores() -> int:
 def num_threads() -> int:
     """Return the number of threads that may be used now: BLAS's number before it is limited.
 
-    It is 1 without ``threadpoolctl``, and within the work of :func:`parallel_map`.
+    It is 1 without ``threadpoolctl``, and within the work of :func:`parallel_map` on several parts.
     """
     if _in_a_thread.get():
         return 1
@@ -100,7 +100,7 @@ if hasattr(os, "register_at_fork"):
 def matmul(a: Array, b: Array) -> Array:
     """Return a @ b, with the rows or matrices of ``a`` on several threads if it is large.
 
-    Within the work of :func:`parallel_map` it is a single product, which is faster.
+    Within the work of :func:`parallel_map` on several parts, one product is faster.
     """
     if _in_a_thread.get() or a.size * b.shape[-1] < WORTH_THREADS:
         return a @ b

@@ -278,7 +278,7 @@ class AdamW(ExplainsTorchNames):
         ----------
         arrays : Mapping[str, Any]
             State in either format. PyTorch's format may contain tensors and also sets the options;
-            its learning rate is that before the schedule.
+            the learning rate is then ``initial_lr``, if a PyTorch schedule has stored one.
         order : sequence of str, optional
             Names from ``named_parameters()``, needed if the groups have no names. There must be one
             group, or two: the parameters that decay, then the others, each in this order of names.

@@ -5,8 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from numpy_xlstm.layers import Recurrent, RMSNorm
+from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.models import blocks
-from numpy_xlstm.numerics import threads
+from numpy_xlstm.models.blocks import ResidualBlock
+from numpy_xlstm.numerics import Array, threads
 from tests.models.build import EVERY_MODEL, T, V, assert_same, build, distance, draw_tokens, run
 from tests.models.test_models_recomputed import with_dropout
 from tests.samples import draw_like, random_state
@@ -59,3 +62,40 @@ def test_dropout_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
     again, *_ = model.forward(tokens, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(again, whole)
+
+
+class Shift(Recurrent[Array]):
+    """y = x + a + b; both gradients are one read-only array, and the state counts the calls."""
+
+    Cache = tuple
+
+    def __init__(self, width: int) -> None:
+        self.in_features = self.out_features = width
+        self.params = {"a": np.ones(width), "b": np.ones(width)}
+
+    def init_state(self, batch_size: int) -> Array:
+        return np.zeros((batch_size, 1))
+
+    def compute(self, x: Array, state: Any, options: RunOptions = EVALUATION) -> Any:
+        return x + self.params["a"] + self.params["b"], state + 1, ()
+
+    def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> Any:
+        gradient = dy.sum(axis=(0, 1))
+        gradient.flags.writeable = False
+        return dy, dstate, {"a": gradient, "b": gradient}
+
+
+def test_the_gradients_of_a_custom_block_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = blocks.BlockStack([ResidualBlock(Shift(3), RMSNorm(3))], None, "")
+    rng = np.random.default_rng(5)
+    x, dy = rng.standard_normal((2, ROWS, T, 3))
+
+    def ran() -> dict[str, Any]:
+        y, after, cache = stack.forward(x, (np.arange(5.0)[:, None],))
+        dx, before, grads = stack.backward(dy, cache, (-np.arange(5.0)[:, None],))
+        return {"y": y, "after": after[0], "dx": dx, "before": before[0]} | grads
+
+    whole = ran()
+    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    error, place = distance(ran(), whole)
+    assert error < 1e-14, place

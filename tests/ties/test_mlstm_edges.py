@@ -1,5 +1,7 @@
 """Edge cases of mLSTM: large |q·n|, ties, near ties, caches, threads."""
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -259,3 +261,19 @@ def test_the_exponential_forget_gate_is_as_well_conditioned_as_is_said(block: in
         apart.append(np.abs(found["chunkwise"] - h).max() / np.abs(h).max())
     assert max(apart) <= 1e-11
     assert np.mean(np.array(apart) <= 1e-12) >= 0.9
+
+
+NO_STEP = """
+import numpy as np
+from numpy_xlstm import mlstm_recurrent, mlstm_recurrent_backward
+for _ in range(200):
+    shapes = [(1, 2, 0, 6)] * 3 + [(1, 2, 0)] * 2
+    h, _, cache = mlstm_recurrent(*(np.zeros(shape, np.clongdouble) for shape in shapes))
+    mlstm_recurrent_backward(h, cache)
+    others = [np.empty(size, np.uint8) for size in range(1, 1000, 37)]
+"""
+
+
+def test_a_backward_without_steps_writes_nothing() -> None:
+    """For such arrays, ``np.einsum`` of NumPy 2.4 writes a number next to the result."""
+    subprocess.run([sys.executable, "-c", NO_STEP], check=True, timeout=120)

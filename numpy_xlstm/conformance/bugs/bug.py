@@ -20,7 +20,7 @@ Edit = tuple[list[str], list[str]]
 
 KERNELS = "numpy_xlstm.kernels."
 CELL = re.compile(r"numpy_xlstm\.cells\.(?!unroll)")
-"""Modules of which a subject runs only the cell."""
+"""Modules of cells. If no other module is changed, only the cell is taken from the copy."""
 DOCSTRING = re.compile(r'"""[\s\S]*?"""')
 
 

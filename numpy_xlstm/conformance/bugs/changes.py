@@ -248,7 +248,7 @@ def _others(node: Any, names: set[str]) -> Iterator[Any]:
 
 
 def _other_names(name: str, names: set[str]) -> Iterator[ast.expr]:
-    """Yield similar names, gates without their stabiliser, and a bias that is added once more."""
+    """Yield similar names, gates without their stabiliser, and a pre-activation plus 1."""
     yield from (ast.Name(other) for other in sorted(names) if _alike(name, other))
     if name.endswith("_pre"):
         yield _parsed(f"{name} + 1")

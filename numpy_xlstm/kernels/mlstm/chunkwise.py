@@ -55,8 +55,8 @@ def mlstm_chunkwise(
     for each chunk of L ≤ ``chunk_size`` steps. D̃, b and m are as in :func:`mlstm_parallel`, with
     the steps of the chunk counted from 1. The result is that of :func:`mlstm_recurrent`.
 
-    Time grows as T·(L·(DK + DV) + DK·DV). The residuals are the inputs, the state before each chunk
-    and the weights within it: T·(2 DK + DV + L) + (T/L)·DK·DV numbers per batch row and head.
+    Time grows as T·(L·(DK + DV) + DK·DV). The residuals are inputs, outputs, the state before each
+    chunk and the weights within it: T·(2 DK + 2 DV + L) + (T/L)·DK·DV numbers per row and head.
 
     Parameters
     ----------
