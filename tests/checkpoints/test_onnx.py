@@ -189,12 +189,13 @@ def test_greedy_ids_of_blocks(name: str, source: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", list(CONFIGS))
 def test_every_configuration(name: str) -> None:
     model, tokens = build(name, dtype=np.float32), draw_tokens(66)
-    state = random_state(model.init_state(2), np.random.default_rng(5))
-    exact = model.astype(np.float64)
-    wide = tree_map(lambda a: a.astype(np.float64), state)
-    expected = exact(tokens, wide)
-    ours, found = far(model(tokens, state), expected), far(Session(model)(tokens, state), expected)
-    assert found <= max(3 * ours, 2e-6)
+    exact, session, ours, found = model.astype(np.float64), Session(model), [], []
+    for seed in range(5, 8):  # the largest error of one state alone depends on chance
+        state = random_state(model.init_state(2), np.random.default_rng(seed))
+        expected = exact(tokens, tree_map(lambda a: a.astype(np.float64), state))
+        ours.append(far(model(tokens, state), expected))
+        found.append(far(session(tokens, state), expected))
+    assert max(found) <= max(3 * max(ours), 2e-6)
 
 
 def test_narrow_parameters_are_computed_in_float32() -> None:
