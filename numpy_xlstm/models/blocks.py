@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.kernels import compiled
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
 from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
 from numpy_xlstm.layers.norms import Norm
@@ -187,8 +188,7 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
 
 
 Recomputed = namedtuple("Recomputed", "x state options")
-"""Arguments of a block's forward. They are kept instead of its residuals, which are later computed
-from them again."""
+"""Arguments of a block's forward, from which the backward computes its residuals again."""
 
 RowsCache = namedtuple("RowsCache", "rows blocks norm")
 """Residuals of some rows of a batch: those of each block, or what they can be computed from."""
@@ -197,9 +197,8 @@ StackCache = namedtuple("StackCache", "parts")
 """Residuals of a stack: those of the whole batch, or of its two halves."""
 
 WORTH_THREADS = 2**17
-"""Smallest size of an input (B, T, D) for which a stack computes the halves of the batch on two
-threads. Kernels and large products have threads of their own, but they are a third of the work.
-The backward then holds the gradients of all parameters twice."""
+"""Smallest size of an input (B, T, D) for which a stack with compiled kernels computes the halves of
+the batch on two threads. The backward then holds the gradients of all parameters twice."""
 
 
 PaperState = mLSTMBlockState | sLSTMBlockState
@@ -243,7 +242,7 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     ) -> tuple[Array, Any, StackCache]:
         """Compute the forward without checks."""
         # The halves do not depend on the number of threads, and so neither does rounding.
-        split = x.size >= WORTH_THREADS and options.rng is None
+        split = x.size >= WORTH_THREADS and compiled(x.dtype) and options.rng is None
         run = partial(self._rows, x, state, options)
         done = parallel_map(run, spread(len(x), 2)) if split else [run(slice(None))]
         ys, states, parts = zip(*done, strict=True)

@@ -18,6 +18,12 @@ ROWS = 5
 LENGTHS = np.array([T, 3, 0, T - 1, 2])
 
 
+def halve(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compute halves of every batch, also without compiled kernels."""
+    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    monkeypatch.setattr(blocks, "compiled", lambda dtype: True)
+
+
 def results(name: str, lengths: Any, recompute: bool = False) -> dict[str, Any]:
     """Return everything that a forward and a backward of five rows give."""
     model, rng = build(name), np.random.default_rng(21)
@@ -34,7 +40,7 @@ def test_halves_give_what_the_batch_gives(
     name: str, lengths: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = results(name, lengths)
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    halve(monkeypatch)
     halves = results(name, lengths)
     error, place = distance(halves, whole)
     assert error < 1e-12, place
@@ -46,7 +52,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("threadpoolctl", reason="threadpoolctl (the extra 'fast') is missing")
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    halve(monkeypatch)
     monkeypatch.setattr(threads, "WORTH_THREADS", 0)
     with threads.blas_library().limit(limits=1):
         one = results(name, None)
@@ -59,7 +65,7 @@ def test_results_do_not_depend_on_the_number_of_threads(
 def test_dropout_is_drawn_for_the_whole_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model, tokens = with_dropout(), draw_tokens(rows=ROWS)
     whole, *_ = model.forward(tokens, rng=np.random.default_rng(1))
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    halve(monkeypatch)
     again, *_ = model.forward(tokens, rng=np.random.default_rng(1))
     np.testing.assert_array_equal(again, whole)
 
@@ -96,6 +102,6 @@ def test_the_gradients_of_a_custom_block_are_left_alone(monkeypatch: pytest.Monk
         return {"y": y, "after": after[0], "dx": dx, "before": before[0]} | grads
 
     whole = ran()
-    monkeypatch.setattr(blocks, "WORTH_THREADS", 0)
+    halve(monkeypatch)
     error, place = distance(ran(), whole)
     assert error < 1e-14, place
