@@ -197,8 +197,8 @@ StackCache = namedtuple("StackCache", "parts")
 """Residuals of a stack: those of the whole batch, or of its two halves."""
 
 WORTH_THREADS = 2**17
-"""Smallest size of an input (B, T, D) for which a stack with compiled kernels computes the halves of
-the batch on two threads. The backward then holds the gradients of all parameters twice."""
+"""Smallest size of an input (B, T, D) for which a stack with compiled kernels computes the halves
+of the batch on two threads. The backward then holds the gradients of all parameters twice."""
 
 
 PaperState = mLSTMBlockState | sLSTMBlockState
