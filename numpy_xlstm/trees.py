@@ -62,7 +62,7 @@ def zeros_like(tree: Any) -> Any:
 
 
 def rows_of(tree: Any, rows: slice) -> Any:
-    """Return the entries ``rows`` of the first axis of every array; the inverse of joining."""
+    """Return some rows of every array of a state; :func:`join_states` joins them again."""
     return tree if rows == slice(None) else tree_map(lambda array: array[rows], tree)
 
 

@@ -1,4 +1,4 @@
-"""Skip connection and gate of an mLSTM layer, (ĥ + s ∘ a) ∘ SiLU(z), in one pass.
+"""Skip connection and gate of an mLSTM layer, (ĥ + skip ∘ a) ∘ SiLU(z), in one pass.
 
 Derived in ``docs/blocks/mlstm-block.md``.
 """
@@ -16,7 +16,7 @@ from numpy_xlstm.numerics.activations import lowest
 
 @pointwise
 def gated(normed: Any, a: Any, skip: Any, z: Any, least: Any) -> Any:
-    """Return r SiLU(z), r = ĥ + s a, SiLU(z) and σ(z)."""
+    """Return r SiLU(z), r = skip a + ĥ, SiLU(z) and σ(z)."""
     read = skip * a + normed  # [mblock.6]
     gate, s = value_and_gate(z, least)
     return read * gate, read, gate, s

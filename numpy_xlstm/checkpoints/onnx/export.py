@@ -131,14 +131,7 @@ def _described(
     metadata[CHECKSUM] = "".join(f"{crc:08x}" for crc in crcs)
     helper.set_model_props(proto, metadata)
     proto.producer_name, proto.producer_version = HEADER_KEY, __version__
-    first = proto.graph.input[0].name
-    proto.doc_string = CARD.format(
-        kind=type(model).__name__,
-        count=model.num_parameters,
-        version=__version__,
-        first=first,
-        steps="exactly one step" if step else "any number of steps",
-    )
+    proto.doc_string = _card(model, proto.graph.input[0].name, step)
     checked = ModelProto()
     checked.CopyFrom(proto)
     for tensor in tensors:  # the checker would need their numbers
@@ -149,6 +142,17 @@ def _described(
     del proto.graph.initializer[:]
     proto.graph.initializer.extend([*tensors, *constants])
     return proto, kept
+
+
+def _card(model: Any, first: str, step: bool) -> str:
+    """Return the text of a graph whose first input has this name."""
+    return CARD.format(
+        kind=type(model).__name__,
+        count=model.num_parameters,
+        version=__version__,
+        first=first,
+        steps="exactly one step" if step else "any number of steps",
+    )
 
 
 def _metadata(model: Any, dtype: str, tokenizer: Tokenizer | None) -> dict[str, str]:
