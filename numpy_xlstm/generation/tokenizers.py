@@ -90,6 +90,8 @@ class CharacterTokenizer:
     ------
     OptionError
         If the symbols are not distinct or not in this order; :meth:`of` accepts any text.
+    TextError
+        If a text is not a string.
 
     Examples
     --------
@@ -160,6 +162,10 @@ class HuggingFaceTokenizer:
     ------
     OptionError, MissingExtraError
         If the content is invalid, or the extra is not installed.
+    CheckpointError
+        If the file is too large, or is no regular file.
+    TextError
+        If a text is not a string.
 
     Examples
     --------

@@ -1,18 +1,23 @@
-"""Every public object has a page with parameters, results and errors.
+"""Every public object has a page with parameters, results and errors of its own.
 
-The docstring is the source of the page. It has parameters with shapes, results, errors, and an
-example that runs (see ``conftest.py``).
+The docstring is the source of the page. It has parameters with shapes, results, an example that
+runs (see ``conftest.py``), and the errors that ``docs/api/errors.md`` does not describe for all.
 """
 
+import ast
 import importlib
 import inspect
 import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import numpy_xlstm
+from numpy_xlstm import errors
 from numpy_xlstm.numerics import Array
 
 numpydoc = pytest.importorskip("numpydoc.docscrape", reason="needs the docs extra")
@@ -21,18 +26,15 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs/api").glob("*.md"))
 ENTRY = re.compile(r"^   ([\w.]+)$", flags=re.M)
 LISTED = [name for page in PAGES for name in ENTRY.findall(page.read_text("utf-8"))]
+ERRORS = ROOT / "docs/api/errors.md"
+COMMON = set(re.findall(r"^### (\w+)$", ERRORS.read_text("utf-8"), flags=re.M))
+"""Errors of the common checks, which are described on their page."""
+OWN = {name for name, error in vars(errors).items() if isinstance(error, type)} - COMMON
 
 
 def _public(name: str) -> Any:
     module, _, last = f"numpy_xlstm.{name}".rpartition(".")
     return getattr(importlib.import_module(module), last)
-
-
-def _is_record(thing: Any) -> bool:
-    """Return whether a class is a state or a result, whose fields are not validated."""
-    settings = getattr(thing, "__dataclass_params__", None)
-    frozen = settings is not None and settings.frozen
-    return isinstance(thing, type) and (issubclass(thing, tuple) or frozen)
 
 
 def _names(section: list[Any]) -> set[str]:
@@ -44,7 +46,8 @@ def missing(thing: Any) -> list[str]:
     doc = numpydoc.get_doc_object(thing)
     found = [] if doc["Summary"] and doc["Summary"][0] else ["summary"]
     found += [] if any(line.startswith(">>>") for line in doc["Examples"]) else ["example"]
-    found += [] if doc["Raises"] or _is_record(thing) else ["errors"]
+    raises = _words(doc["Raises"])
+    found += [f"error {name}" for name in sorted(raised(thing) & OWN) if name not in raises]
     described = doc["Parameters"] + doc["Attributes"]
     signature = inspect.signature(thing)
     found += [name for name in signature.parameters if name not in _names(described)]
@@ -55,6 +58,36 @@ def missing(thing: Any) -> list[str]:
     ]
     returns = signature.return_annotation not in (None, "None") and not isinstance(thing, type)
     return found + (["results"] if returns and not doc["Returns"] + doc["Yields"] else [])
+
+
+def _words(section: list[Any]) -> set[str]:
+    return set(re.findall(r"\w+", " ".join(f"{entry.name} {entry.type}" for entry in section)))
+
+
+def raised(thing: Any) -> set[str]:
+    """Return the names of errors that a function or class, or a function it calls, raises."""
+    own = _code(thing)
+    return {name for code in [own, *map(_code, _called(thing, own))] for name in _errors(code)}
+
+
+def _code(thing: Any) -> ast.AST:
+    return ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(thing))))
+
+
+def _called(thing: Any, code: ast.AST) -> Iterator[Callable[..., Any]]:
+    """Yield the functions of the package that ``code``, the source of ``thing``, names."""
+    names = vars(sys.modules[inspect.unwrap(thing).__module__])
+    for node in ast.walk(code):
+        value = names.get(node.id) if isinstance(node, ast.Name) else None
+        if inspect.isfunction(value) and value.__module__.startswith("numpy_xlstm"):
+            yield value
+
+
+def _errors(code: ast.AST) -> Iterator[str]:
+    for node in ast.walk(code):
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            yield ast.unparse(error).rpartition(".")[2]
 
 
 def _has_shape(description: list[str]) -> bool:
@@ -90,6 +123,10 @@ def test_what_is_left_out_is_found() -> None:
             Numbers.
         """
 
-    assert missing(forward) == ["example", "errors", "eps", "shape of x"]
+        if x.ndim != 1:
+            raise errors.ShapeError(f"x: expected shape (N,); got {x.shape}")
+        raise errors.CheckpointError(f"x: expected {eps}")
+
+    assert missing(forward) == ["example", "error CheckpointError", "eps", "shape of x"]
     forward.__doc__ = ""
-    assert missing(forward) == ["summary", "example", "errors", "x", "eps"]
+    assert missing(forward) == ["summary", "example", "error CheckpointError", "x", "eps"]
