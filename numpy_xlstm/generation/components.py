@@ -126,11 +126,6 @@ ADDED: dict[str, Check] = {
 
 def checked_tokenizer(text: Any) -> tuple[dict[str, Any], int | None]:
     """Return the checked content of a ``tokenizer.json``, and the special token before a text.
-
-    Raises
-    ------
-    OptionError
-        If it is not the content of such a file, or a component is not accepted.
     """
     if not isinstance(text, str):
         raise _wrong("the content of a tokenizer.json", type(text).__name__)

@@ -30,7 +30,8 @@ class GenerationConfig:
         Largest number of tokens to generate, without the prompt.
     do_sample : bool
         Whether tokens are drawn at random. Otherwise the likeliest token is taken, and the lowest
-        id among equally likely ones.
+        id among equally likely ones; ``temperature``, ``top_k`` and ``top_p`` must then be omitted,
+        where transformers only warns that they have no effect.
     temperature : float
         τ ≥ 0. With 1, tokens are drawn from the model's probabilities; smaller values prefer
         likelier tokens, and 0, which transformers refuses, takes the likeliest.
@@ -50,12 +51,6 @@ class GenerationConfig:
         Ids that end a row. The id itself is the last one of the row.
     pad_token_id : int, optional
         Padding of rows that end before others; the first ``eos_token_id`` if omitted.
-
-    Raises
-    ------
-    OptionError
-        If a value is out of range, or if ``temperature``, ``top_k`` or ``top_p`` is given without
-        ``do_sample``, where transformers warns that it has no effect.
 
     Examples
     --------

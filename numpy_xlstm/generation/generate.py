@@ -60,13 +60,6 @@ def generate(
         The prompt and the new ids, int64 (B, T + N). A row that ends before others is padded with
         ``pad_token_id``.
 
-    Raises
-    ------
-    OptionError
-        If an option is unknown or out of range, or there is neither a prompt nor a BOS.
-    DTypeError, ShapeError, IndexError
-        If ``ids`` are invalid.
-
     Examples
     --------
     >>> from numpy_xlstm import LSTM, LanguageModel

@@ -115,11 +115,6 @@ class StopFilter:
     stopped : bool
         Whether a stop string has occurred.
 
-    Raises
-    ------
-    OptionError
-        If ``stop`` is not a sequence of strings, or one of them is empty.
-
     Examples
     --------
     >>> filter = StopFilter(["END"])

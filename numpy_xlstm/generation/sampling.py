@@ -48,12 +48,6 @@ def probabilities(logits: Array, history: History, config: GenerationConfig) -> 
     np.ndarray
         P, shape (B, V), in float64; each row sums to 1.
 
-    Raises
-    ------
-    DTypeError, ShapeError, NonFiniteError, IndexError
-        If ``logits`` is not a real (B, V) array, or contains NaN, +inf or a row of −inf; if
-        ``history`` does not have B rows, or contains an id outside 0 … V − 1.
-
     Notes
     -----
     The penalty is that of Keskar et al. (2019), "CTRL: A Conditional Transformer Language Model for

@@ -31,12 +31,12 @@ def stream(
     """Continue a prompt and yield pieces of the text as soon as they are final.
 
     Pieces consist of whole characters, and contain no end token and no part of a stop string that
-    occurs.
+    occurs. Errors are raised by the call, not by the first piece.
 
     Parameters
     ----------
     model : TokenModel
-        As in :func:`generate`. Logits beyond ``tokenizer.size`` are ignored.
+        As in :func:`generate`, with at least ``tokenizer.size`` logits; those beyond are ignored.
     tokenizer : Tokenizer
         Tokenizer of the model.
     prompt : str
@@ -54,14 +54,6 @@ def stream(
     -------
     Iterator[str]
         Non-empty pieces of the text after the prompt.
-
-    Raises
-    ------
-    OptionError
-        If an option is out of range, the prompt has no token or an unknown character, or all ids
-        are suppressed. It is raised by the call, not by the first piece.
-    ShapeError
-        If the model has fewer logits than the tokenizer has ids.
 
     Examples
     --------
@@ -114,11 +106,6 @@ def generate_text(
     -------
     str or list of str
         The text for one prompt, or a list of texts for several.
-
-    Raises
-    ------
-    OptionError, ShapeError
-        As in :func:`stream`, or if the states of the model cannot be joined.
 
     Examples
     --------

@@ -40,11 +40,6 @@ class ResidualBlock(Recurrent[S]):
 
     The state is that of the layer. ``parts`` contains the names of the parts. ``ffn_dropout`` is
     the probability that an output of the feed-forward layer is dropped in training.
-
-    Raises
-    ------
-    OptionError
-        If only one of ``ffn`` and ``ffn_norm`` is given.
     """
 
     Cache = BlockCache
@@ -116,11 +111,6 @@ class mLSTMBlock(ResidualBlock[mLSTMBlockState]):
     **options
         ``num_blocks``, ``dtype`` and ``rng``, as in :class:`~numpy_xlstm.mLSTMLayer`.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If ``config`` has another type or lacks a size, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np
@@ -147,11 +137,6 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
         Configuration of both layers; ``slstm.embedding_dim`` must be set.
     block, num_blocks, dtype, rng
         As in :class:`~numpy_xlstm.sLSTMLayer`.
-
-    Raises
-    ------
-    OptionError, DTypeError
-        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------
@@ -209,11 +194,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     """Blocks in sequence, ``blocks.0``, ``blocks.1``, …, followed by an optional norm.
 
     The state is a tuple of the states of the blocks.
-
-    Raises
-    ------
-    OptionError, ShapeError
-        If there are no blocks, or their widths differ.
     """
 
     Cache = StackCache
@@ -301,11 +281,6 @@ class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
         a complex step, complex128 or clongdouble.
     rng : np.random.Generator or int, optional
         Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
-
-    Raises
-    ------
-    OptionError, DTypeError
-        If ``config`` has another type or lacks a size, or an option is invalid.
 
     Examples
     --------

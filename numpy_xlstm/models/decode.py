@@ -61,11 +61,6 @@ class PreparedModel:
             Shape (B, V); equal to those of ``model(tokens[:, None], state)`` up to rounding.
         state
             The state after the tokens.
-
-        Raises
-        ------
-        DTypeError, ShapeError, IndexError, NonFiniteError, StateError
-            If tokens or state are invalid.
         """
         check_indices("tokens", tokens, len(self._table))
         if tokens.ndim != 1:

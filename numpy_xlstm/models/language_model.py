@@ -99,13 +99,6 @@ class LanguageModel(StateDict, Recurrent[S]):
         ``embedding.weight`` (V, D), ``cell.…`` with the body's names and shapes, ``head.weight``
         (V, H), ``head.bias`` (V,).
 
-    Raises
-    ------
-    ShapeError
-        If the input width of the body, or its output width if W is E, is not ``embedding_size``.
-    OptionError
-        If the body is not a recurrent layer, or if it also reads the text in reverse.
-
     Examples
     --------
     >>> import numpy as np
@@ -198,11 +191,6 @@ class LanguageModel(StateDict, Recurrent[S]):
             For a body of blocks: keep only the input of each block, and compute its residuals again
             in the backward. This takes about a third more time and a fraction of the memory. The
             result is the same, bit for bit.
-
-        Raises
-        ------
-        DTypeError, ShapeError, IndexError, NonFiniteError, OptionError, StateError
-            If an argument is invalid.
         """
         check_recompute(self, recompute)
         return self._checked_forward(tokens, state, RunOptions(rng, lengths, recompute))
@@ -220,11 +208,6 @@ class LanguageModel(StateDict, Recurrent[S]):
             The cache that :meth:`forward` returned. It is not modified and can be used again.
         dstate : tuple, optional
             Cotangent of the state after the last step; zero if omitted.
-
-        Raises
-        ------
-        CacheError, ShapeError, DTypeError, NonFiniteError
-            If the cache was made by another kind of model, or a cotangent does not fit it.
         """
         _, dstate0, grads = super().backward(dy, cache, dstate)
         return None, dstate0, grads

@@ -136,11 +136,6 @@ class xLSTMLargeBlock(ResidualBlock[mLSTMState]):
     config, dtype, rng
         As in :class:`xLSTMLarge`. A state is an :class:`mLSTMState`.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If ``config`` has another type or lacks a size, or an option is invalid.
-
     Examples
     --------
     >>> import numpy as np

@@ -45,11 +45,6 @@ class xLSTMLargeConfig(Config):
     chunkwise_kernel, sequence_kernel, step_kernel, mode, return_last_states
         Ignored, see the notes.
 
-    Raises
-    ------
-    OptionError
-        If a value does not have the type of its field, or is out of range.
-
     Notes
     -----
     Ignored fields select kernels and number formats of the official package. They are accepted so

@@ -49,18 +49,13 @@ class mLSTMLayerConfig(UpProjConfig):
     conv1d_kernel_size : int
         Number of steps in the window of the causal convolution, at least 1.
     qkv_proj_blocksize : int
-        Width of a block of the maps to q, k and v.
+        Width of a block of the maps to q, k and v; must divide the inner width.
     num_heads : int
         Number NH of heads; must divide the inner width.
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
         The inner width, see :meth:`proj_up_dim`.
     embedding_dim, bias, dropout, context_length
         Set by the stack; only a layer on its own needs ``embedding_dim``.
-
-    Raises
-    ------
-    OptionError
-        If a value does not have the type of its field, or is out of range.
 
     Examples
     --------
@@ -86,11 +81,6 @@ class mLSTMBlockConfig(Config):
     ----------
     mlstm : mLSTMLayerConfig
         The layer.
-
-    Raises
-    ------
-    OptionError
-        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------
@@ -120,11 +110,6 @@ class FeedForwardConfig(UpProjConfig):
         "ffn_gated", the only value.
     proj_factor, round_proj_up_dim_up, round_proj_up_to_multiple_of
         The inner width, see :meth:`proj_up_dim`.
-
-    Raises
-    ------
-    OptionError
-        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------
@@ -173,11 +158,6 @@ class sLSTMLayerConfig(Config):
         Ignored.
     enable_automatic_mixed_precision
         Ignored.
-
-    Raises
-    ------
-    OptionError
-        As in :class:`mLSTMLayerConfig`.
 
     Notes
     -----
@@ -237,11 +217,6 @@ class sLSTMBlockConfig(Config):
         The layer.
     feedforward : FeedForwardConfig or None
         The feed-forward layer; None for a block without one.
-
-    Raises
-    ------
-    OptionError
-        As in :class:`mLSTMLayerConfig`.
 
     Examples
     --------

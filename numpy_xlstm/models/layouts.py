@@ -40,11 +40,6 @@ def found_layouts(
         Shapes of R and b, and of R in the model.
     layout : {"vanilla", "cuda"}, optional
         Layout of b, if it is known; otherwise that of R.
-
-    Raises
-    ------
-    ShapeError
-        If a shape does not occur in an sLSTM of this size, or the layout of b is ambiguous.
     """
     NH, DH = ours[0], ours[2]
     known = {each: shapes(each, NH, DH) for each in (*LAYOUTS, "canonical")}

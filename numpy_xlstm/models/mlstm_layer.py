@@ -81,11 +81,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     rng : np.random.Generator or int, optional
         Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
 
-    Raises
-    ------
-    OptionError
-        If the inner width is not a multiple of ``num_heads`` or ``qkv_proj_blocksize``.
-
     Examples
     --------
     >>> import numpy as np

@@ -23,11 +23,6 @@ EMBEDDINGS = "backbone.embeddings.", "embedding."
 def unwrapped(named: Mapping[str, T]) -> dict[str, T]:
     """Remove the prefixes of wrappers from the names.
 
-    Raises
-    ------
-    ShapeError
-        If two names are equal without their prefixes.
-
     Examples
     --------
     >>> unwrapped({"module._orig_mod.lm_head.weight": 1, "module._orig_mod.x": 2})

@@ -33,11 +33,6 @@ class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):
         Parameters with the official names and shapes, shown by ``print(model)``. A tied head has no
         separate entry.
 
-    Raises
-    ------
-    OptionError, DTypeError
-        If ``config`` has another type or lacks a size, or an option is invalid.
-
     Notes
     -----
     Initial parameters are as after the official ``reset_parameters()``, with "small init" for
@@ -95,11 +90,6 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
     dtype, rng
         As in :class:`~numpy_xlstm.xLSTMLMModel`. The names in ``params`` are official names here,
         too.
-
-    Raises
-    ------
-    OptionError, DTypeError
-        As in :class:`~numpy_xlstm.xLSTMLMModel`.
 
     Notes
     -----

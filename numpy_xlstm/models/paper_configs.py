@@ -32,11 +32,6 @@ class xLSTMBlockStackConfig(Config):
     slstm_at : list of int or "all"
         Indices of the sLSTM blocks, from 0.
 
-    Raises
-    ------
-    OptionError
-        If a value does not have the type of its field, is out of range, or contradicts another.
-
     Examples
     --------
     xLSTM[1:1]:
@@ -140,11 +135,6 @@ class xLSTMLMModelConfig(xLSTMBlockStackConfig):
     mlstm_block, slstm_block, slstm_at, num_blocks, embedding_dim
         As in :class:`xLSTMBlockStackConfig`.
     context_length, add_post_blocks_norm, bias, dropout
-        As in :class:`xLSTMBlockStackConfig`.
-
-    Raises
-    ------
-    OptionError
         As in :class:`xLSTMBlockStackConfig`.
 
     Examples

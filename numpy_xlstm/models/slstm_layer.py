@@ -98,11 +98,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         with its checkpoints, ``fgate.weight`` belongs to the input gate and ``igate.weight`` to the
         forget gate.
 
-    Raises
-    ------
-    OptionError
-        If ``num_heads`` does not divide the width.
-
     Examples
     --------
     >>> import numpy as np

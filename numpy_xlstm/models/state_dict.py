@@ -43,7 +43,7 @@ class StateDict:
         return {name: array.copy() for name, array in arrays.items()}
 
     def load_state_dict(self, arrays: Mapping[str, Any], *, layout: str | None = None) -> None:
-        """Copy arrays with official names into the parameters, checking each name and shape.
+        """Copy arrays with official names into the parameters; after an error, none is changed.
 
         Parameters
         ----------
@@ -54,12 +54,6 @@ class StateDict:
         layout : {"vanilla", "cuda"}, optional
             Layout of b, which has the same shape in both layouts. By default it is the layout of R,
             which is found from the shape of R.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names or shapes differ, tied matrices are not equal, a number is not finite, the
-            layout of b is ambiguous, or a parameter is read-only. Then nothing is copied.
         """
         params = self.params
         found = official_arrays(arrays, params, self.shared, layout)

@@ -33,11 +33,6 @@ def with_weight_mode(model: xLSTMLarge, weight_mode: str) -> xLSTMLarge:
     xLSTMLarge
         A model that computes the same function, or ``model`` itself if it has this weight mode.
 
-    Raises
-    ------
-    OptionError
-        If an argument is invalid.
-
     Examples
     --------
     >>> config = xLSTMLargeConfig(16, num_heads=2, num_blocks=1, vocab_size=9)
