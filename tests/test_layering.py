@@ -11,6 +11,7 @@ ORDER = (
     "numerics",
     "disk",
     "documents",
+    "config",
     "trees",
     "outline",
     "module",

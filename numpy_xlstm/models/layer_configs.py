@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, Literal
 
+from numpy_xlstm.config import Config, Positive, Probability
 from numpy_xlstm.errors import OptionError
 from numpy_xlstm.layers.activations import ACTIVATIONS
-from numpy_xlstm.models.config import Config, Positive, Probability
 from numpy_xlstm.numerics import check_above_zero, check_choice, check_whole
 
 Dtype = Literal["bfloat16", "float16", "float32"]

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from numpy_xlstm.config import Config, Positive, Probability
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.models.config import Config, Positive, Probability
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
 
 
