@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
+from numpy_xlstm.errors import DTypeError, ShapeError
 from numpy_xlstm.kernels.parts import padding
 from numpy_xlstm.layers.cache import LayerCache
 from numpy_xlstm.module import Grads, Module
@@ -336,6 +337,18 @@ class Recurrent(Module, Generic[S]):
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""
         return array if self.batch_first else np.ascontiguousarray(array.swapaxes(0, 1))
+
+
+def check_fit(name: str, part: Any, in_features: int, out_features: int, dtype: Any) -> None:
+    """Raise an error unless a part of another layer has these widths and this dtype."""
+    widths, got = (in_features, out_features), (part.in_features, part.out_features)
+    if got != widths:
+        expected = f"in_features and out_features {widths}, the widths of the other parts"
+        raise ShapeError(f"{name}: expected {expected}; got {got}")
+    if part.dtype is not None and part.dtype != dtype:
+        raise DTypeError(
+            f"{name}: expected {dtype}, the dtype of the other parts; got {part.dtype}"
+        )
 
 
 def without_padding(array: Array, lengths: Array | None) -> Array:

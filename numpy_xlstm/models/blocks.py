@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numpy_xlstm.errors import OptionError, ShapeError
+from numpy_xlstm.errors import OptionError
 from numpy_xlstm.kernels import compiled
 from numpy_xlstm.layers import Dropout, GatedFeedForward, LayerNorm, Recurrent
-from numpy_xlstm.layers.base import EVALUATION, RunOptions, S
+from numpy_xlstm.layers.base import EVALUATION, RunOptions, S, check_fit
 from numpy_xlstm.layers.norms import Norm
 from numpy_xlstm.models.initialisation import small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMBlockConfig, sLSTMBlockConfig
@@ -58,8 +58,12 @@ class ResidualBlock(Recurrent[S]):
                 "ffn, ffn_norm: expected both or neither; got only "
                 + ("ffn" if ffn_norm is None else "ffn_norm")
             )
+        D = layer.in_features
+        for name, part in {"layer": layer, "norm": norm, "ffn": ffn, "ffn_norm": ffn_norm}.items():
+            if part is not None:
+                check_fit(name, part, D, D, layer.dtype or norm.dtype)
         self.layer, self.norm, self.ffn, self.ffn_norm = layer, norm, ffn, ffn_norm
-        self.in_features = self.out_features = layer.in_features
+        self.in_features = self.out_features = D
         self.drop, self.dropout = Dropout(ffn_dropout), max(layer.dropout, ffn_dropout)
         self.parts = {name: parts[name] for name in parts if getattr(self, name) is not None}
 
@@ -201,10 +205,13 @@ class BlockStack(Recurrent[tuple[S, ...]]):
     def __init__(self, blocks: list[ResidualBlock[S]], norm: Norm | None, norm_name: str) -> None:
         if not blocks:
             raise OptionError("blocks: expected at least one; got none")
-        if len(widths := {block.in_features for block in blocks}) > 1:
-            raise ShapeError(f"blocks: expected blocks of one width; got {sorted(widths)}")
+        D, dtype = blocks[0].in_features, blocks[0].dtype
+        for n, block in enumerate(blocks):
+            check_fit(f"blocks[{n}]", block, D, D, dtype)
+        if norm is not None:
+            check_fit("norm", norm, D, D, dtype)
         self.blocks, self.norm = blocks, norm
-        self.in_features = self.out_features = blocks[0].in_features
+        self.in_features = self.out_features = D
         self.dropout = max(block.dropout for block in blocks)
         self.parts = {"blocks": "blocks"} | ({} if norm is None else {"norm": norm_name})
 

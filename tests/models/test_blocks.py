@@ -2,6 +2,7 @@
 
 import copy
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import pytest
 
 import numpy_xlstm
 from numpy_xlstm import (
+    LSTM,
+    LanguageModel,
+    RMSNorm,
+    Stacked,
     mLSTMBlock,
     mLSTMLayer,
     sLSTM,
@@ -18,8 +23,8 @@ from numpy_xlstm import (
     xLSTMBlockStack,
     xLSTMLargeBlock,
 )
-from numpy_xlstm.errors import OptionError, ShapeError
-from numpy_xlstm.layers import GatedFeedForward, LayerNorm, base
+from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
+from numpy_xlstm.layers import GatedFeedForward, LayerNorm, LSTMSequence, base
 from numpy_xlstm.models import xLSTMLargeLayer
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
 from numpy_xlstm.trees import leaves
@@ -221,9 +226,75 @@ def test_parts_of_blocks_and_stacks_that_do_not_fit() -> None:
         ResidualBlock(layer, LayerNorm(4), ffn_norm=LayerNorm(4))
     with pytest.raises(OptionError, match="blocks: expected at least one; got none"):
         BlockStack([], None, "norm")
-    blocks = [ResidualBlock(sLSTM(width, width), LayerNorm(width)) for width in (4, 6)]
-    with pytest.raises(ShapeError, match=r"blocks: expected blocks of one width; got \[4, 6\]"):
-        BlockStack(blocks, None, "norm")
+
+
+def block_of(width: int, **others: Any) -> ResidualBlock:
+    parts: dict[str, Any] = {
+        "layer": sLSTM(width, width),
+        "norm": LayerNorm(width),
+        "ffn": GatedFeedForward(width, 8),
+        "ffn_norm": LayerNorm(width),
+    }
+    return ResidualBlock(**(parts | others))
+
+
+def stack_of(*widths: int, norm: int = 4) -> BlockStack:
+    return BlockStack([block_of(width) for width in widths], LayerNorm(norm), "norm")
+
+
+COMPOSITES: dict[str, tuple[Callable[..., Any], Callable[[int], dict[str, Any]]]] = {
+    "the layer of a block": (block_of, lambda D: {"layer": LSTMSequence(D, D)}),
+    "the output of a layer": (block_of, lambda D: {"layer": LSTMSequence(4, D)}),
+    "the norm of a block": (block_of, lambda D: {"norm": RMSNorm(D)}),
+    "the feed-forward layer": (block_of, lambda D: {"ffn": GatedFeedForward(D, 8)}),
+    "the norm before it": (block_of, lambda D: {"ffn_norm": LayerNorm(D)}),
+    "the norm of a stack": (lambda width, norm: stack_of(width, norm=norm), lambda D: {"norm": D}),
+    "a block of a stack": (lambda width, last: stack_of(width, last), lambda D: {"last": D}),
+    "a layer on a layer": (
+        lambda width, last: Stacked([[LSTMSequence(width, width)], [LSTMSequence(last, 4)]]),
+        lambda D: {"last": D},
+    ),
+    "two directions": (
+        lambda width, last: Stacked([[LSTMSequence(width, 4), LSTMSequence(last, 4)]]),
+        lambda D: {"last": D},
+    ),
+    "the body of a model": (
+        lambda width, body: LanguageModel(5, width, LSTM(body, 4)),
+        lambda D: {"body": D},
+    ),
+    "the body of a tied model": (
+        lambda width, body: LanguageModel(5, width, LSTM(width, body), tied=True),
+        lambda D: {"body": D},
+    ),
+}
+"""Composites of width 4, and the arguments that give one of their parts the width D."""
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_a_part_of_another_width(name: str, width: int) -> None:
+    """A width of 1 would broadcast."""
+    make, part = COMPOSITES[name]
+    make(4, **part(4))
+    with pytest.raises(ShapeError, match=r"expected .*width.*; got|expected .*_features"):
+        make(4, **part(width))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"layer": sLSTM(4, 4, dtype=np.float32)},
+        {"norm": LayerNorm(4, dtype=np.float32)},
+        {"ffn": GatedFeedForward(4, 8, dtype=np.float32)},
+        {"ffn_norm": LayerNorm(4, dtype=np.float32)},
+    ],
+)
+def test_a_part_of_another_dtype(part: dict[str, Any]) -> None:
+    with pytest.raises(DTypeError, match=r"expected float\d\d, the dtype of the other parts; got"):
+        block_of(4, **part)
+    other = block_of(4).astype(np.float32)
+    with pytest.raises(DTypeError, match=r"blocks\[1\]: expected float64"):
+        BlockStack([block_of(4), other], None, "norm")
 
 
 def test_the_number_of_a_block_is_below_their_count() -> None:
