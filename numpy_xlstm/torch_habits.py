@@ -5,6 +5,8 @@ from functools import wraps
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from numpy_xlstm.numerics import generator_or_new
+
 _CPU = "leave it out: all arrays are NumPy arrays in the memory of the CPU"
 _DROPOUT = "leave it out: entries are dropped only if forward gets rng=…"
 _ENTROPY = "write loss, cache = softmax_cross_entropy(logits, targets)"
@@ -83,10 +85,13 @@ def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def seed_as_rng(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with ``seed`` under the name ``rng``."""
-    if {"seed", "rng"} <= options.keys():
+    """Return options with a generator ``rng`` in place of ``seed``."""
+    if "seed" not in options:
+        return options
+    if "rng" in options:
         raise TypeError("expected rng or seed; got both")
-    return {"rng" if name == "seed" else name: value for name, value in options.items()}
+    others = {name: value for name, value in options.items() if name != "seed"}
+    return others | {"rng": generator_or_new(options["seed"], "seed")}
 
 
 class ExplainsTorchNames:

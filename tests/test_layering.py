@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "numpy_xlstm"
 ORDER = (
-    "torch_habits",
     "numerics",
+    "torch_habits",
     "disk",
     "documents",
     "config",

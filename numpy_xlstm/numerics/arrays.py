@@ -169,15 +169,15 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
         raise OptionError(f"{name}: expected {expected}; got {rng!r}{hint}")
 
 
-def generator_or_new(rng: Any) -> np.random.Generator:
+def generator_or_new(rng: Any, name: str = "rng") -> np.random.Generator:
     """Return ``rng``, or a new generator with this seed, or an unseeded one for None.
 
-    Raises :class:`OptionError` for anything else.
+    Raises :class:`OptionError` for anything else, under the argument's ``name``.
     """
     if is_whole(rng):
-        check_whole("rng", rng)
+        check_whole(name, rng)
     else:
-        check_generator("rng", rng)
+        check_generator(name, rng)
     return np.random.default_rng(rng)
 
 
