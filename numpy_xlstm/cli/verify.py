@@ -142,7 +142,7 @@ def _report(arguments: argparse.Namespace, every: list[Case], cases: list[Case])
         return Report(report.verdicts, unmatched(folder, every))
     # so that SIGTERM raises KeyboardInterrupt, which also ends the program of --run
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         port = conformance.from_command(arguments.program, Path(scratch), arguments.timeout)
         return conformance.verify(cases, _shown(port, len(cases)), **excused)
 

@@ -20,7 +20,7 @@ if how == "fail":
 if how == "lack":
     sys.exit(77)
 if how == "hang":
-    time.sleep(60)
+    time.sleep(600)
 if how == "crash":
     os.kill(os.getpid(), 9)
 if how != "nothing":

@@ -30,7 +30,7 @@ def test_a_program(tmp_path: Path, how: str, note: str) -> None:
     program = tmp_path / "a port.py"
     program.write_text(PROGRAM, "utf-8")
     command = f"'{sys.executable}' '{program}' {{in}} {{out}} {how}"
-    port = from_command(command, tmp_path, 0.5 if how == "hang" else 60)
+    port = from_command(command, tmp_path, 0.5 if how == "hang" else 600)
     for verdict in verify(CASES[:2], port).verdicts:
         found = [row.note for row in verdict.rows if not row.passed]
         assert bool(found) == bool(note)
@@ -42,7 +42,7 @@ def test_a_program(tmp_path: Path, how: str, note: str) -> None:
 def test_the_first_and_the_last_that_a_program_says(tmp_path: Path) -> None:
     program = tmp_path / "port.py"
     program.write_text("import sys; sys.exit('panicked\\n' + 'at ...\\n' * 100 + 'note')", "utf-8")
-    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 60)
+    port = from_command(f"'{sys.executable}' '{program}' {{in}} {{out}}", tmp_path, 600)
     note = verify([CASE], port).verdicts[0].rows[0].note
     assert note.startswith("the program has ended with exit status 1: panicked at ...")
     assert note.endswith("at ... note")
@@ -53,7 +53,7 @@ def test_a_program_of_no_format(tmp_path: Path) -> None:
     program = tmp_path / "port"
     program.write_bytes(b"\x7fno program")
     program.chmod(0o755)
-    port = from_command(f"'{program}' {{in}} {{out}}", tmp_path, 60)
+    port = from_command(f"'{program}' {{in}} {{out}}", tmp_path, 600)
     note = verify([CASE], port).verdicts[0].rows[0].note
     assert note.startswith("the program cannot be run: ")
 
@@ -87,7 +87,7 @@ def test_a_command_that_is_none(tmp_path: Path, command: str, message: str) -> N
 CHILD = f"""
 import pathlib, shutil, subprocess, sys, time
 into, out, late, rest = sys.argv[1:]
-code = "import pathlib, sys, time; time.sleep(4); pathlib.Path(sys.argv[1]).touch()"
+code = "import pathlib, sys, time; time.sleep(60); pathlib.Path(sys.argv[1]).touch()"
 subprocess.Popen([sys.executable, "-c", code, late], start_new_session=True)
 time.sleep(float(rest))
 name = pathlib.Path(into).name.removesuffix(".in.safetensors")
@@ -97,7 +97,7 @@ shutil.copy(pathlib.Path({str(SMALL)!r}, "results", name + ".safetensors"), out)
 
 
 @pytest.mark.parametrize(
-    ("rest", "seconds", "note"), [(60, 1, "stopped at the time limit of 1 s"), (0, 3, "")]
+    ("rest", "seconds", "note"), [(600, 1, "stopped at the time limit of 1 s"), (0, 600, "")]
 )
 def test_a_child_in_another_session_is_not_waited_for(
     tmp_path: Path, rest: int, seconds: float, note: str

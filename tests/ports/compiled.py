@@ -73,5 +73,5 @@ def _cases(family: str, dtype: str, seed: int) -> list[Case]:
 
 def verified(program: Path, chosen: list[Case], folder: Path) -> Report:
     """Return the report of a program."""
-    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=60)
+    port = conformance.from_command(f"{program} {{in}} {{out}}", folder, seconds=600)
     return conformance.verify(chosen, port)
