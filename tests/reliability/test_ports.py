@@ -77,6 +77,13 @@ def test_an_edited_manifest_is_noticed(vectors: Path, how: str) -> None:
         read_vectors(vectors)
 
 
+def test_a_sparse_file_of_tensors_is_not_read(vectors: Path) -> None:
+    file = next((vectors / "inputs").iterdir())
+    os.truncate(file, 1 << 42)
+    with pytest.raises(CheckpointError, match=rf"{file.name}: expected at most 100,000,000 bytes"):
+        read_vectors(vectors)
+
+
 def program(folder: Path, text: str) -> str:
     file = folder / "port.py"
     start = "import os, pathlib, subprocess, sys, time\ninto, out = sys.argv[1:]\n"
