@@ -14,6 +14,7 @@ class Factors(NamedTuple):
     shrink: float  # 1 − η λ, or 1
     rate: float  # η / (1 − β₁^t)
     root: float  # √(1 − β₂^t)
+    beta1: float
     rest1: float  # 1 − β₁
     beta2: float
     rest2: float  # 1 − β₂
@@ -23,9 +24,14 @@ class Factors(NamedTuple):
 @pointwise
 def updated(p: Any, g: Any, m: Any, v: Any, factors: Any) -> Any:
     """Return the new p, m and v, and the step subtracted from p; update arrays in place."""
-    shrink, rate, root, rest1, beta2, rest2, eps = factors
+    shrink, rate, root, beta1, rest1, beta2, rest2, eps = factors
     p *= shrink  # [adam.1]
-    m += rest1 * (g - m)  # [adam.2]
+    if rest1 < 0.5:  # [adam.2], in the form with the smaller rounding error
+        m += rest1 * (g - m)
+    else:
+        m -= g
+        m *= beta1
+        m += g
     v *= beta2
     v += rest2 * (g * g)  # [adam.3]
     step = rate * (m / (np.sqrt(v) / root + eps))

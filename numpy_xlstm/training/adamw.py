@@ -217,7 +217,9 @@ class AdamW(ExplainsTorchNames):
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         for name, array in params.items():
             shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
-            factors = adamw.Factors(shrink, rate, root, 1 - beta1, beta2, 1 - beta2, self.eps)
+            factors = adamw.Factors(
+                shrink, rate, root, beta1, 1 - beta1, beta2, 1 - beta2, self.eps
+            )
             size = 4 * BLOCK if compiled(array.dtype) else BLOCK
             for p, g, m, v in cut(size, array, grads[name], self.m[name], self.v[name]):
                 yield Block(name, p, g, m, v, scale, factors)

@@ -103,7 +103,7 @@ def scaled(grads: Mapping[str, Array], factor: float) -> dict[str, Array]:
     """Return the gradients multiplied by a factor."""
     wide = np.float64 if factor < TINY else None  # a float32 factor would lose digits
     return {
-        name: np.multiply(g, factor, dtype=wide).astype(g.dtype, copy=False)  # [clip.2]
+        name: np.asarray(np.multiply(g, factor, dtype=wide), g.dtype)  # [clip.2]
         for name, g in grads.items()
     }
 

@@ -284,5 +284,5 @@ def _gradient(
         mean, dy = loss_and_gradient(y, rows, share)
         _, _, new = model.backward(dy, cache)
         loss += share * mean
-        grads = {name: grads[name] + grad for name, grad in new.items()} if grads else new
+        grads = {n: np.asarray(grads[n] + grad) for n, grad in new.items()} if grads else new
     return loss, grads, join_states(states)

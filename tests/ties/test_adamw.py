@@ -33,15 +33,16 @@ def drawn(shape: tuple[int, ...], dtype: Any, seed: int) -> list[Array]:
     shape=SHAPES,
     dtype=st.sampled_from([np.float32, np.float64]),
     scale=st.sampled_from([1.0, 0.37]),
+    beta1=st.sampled_from([0.0, 0.3, 0.9]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_compiled_and_over_arrays(
-    shape: tuple[int, ...], dtype: Any, scale: float, seed: int
+    shape: tuple[int, ...], dtype: Any, scale: float, beta1: float, seed: int
 ) -> None:
     """Accept two roundings of the terms of each sum, because compiled sums round less."""
     if not compiled(dtype):
         pytest.skip("needs numba")
-    by = adamw.Factors(0.97, 0.013, 0.21, 0.1, 0.98, 0.02, 1e-6)
+    by = adamw.Factors(0.97, 0.013, 0.21, beta1, 1 - beta1, 0.98, 0.02, 1e-6)
     p, g, m, v = drawn(shape, dtype, seed)
     p1, m1, v1, step1 = adamw.updated(p.copy(), g * scale, m.copy(), v.copy(), by)
     p2, g2, m2, v2 = (array.copy(order="K") for array in (p, g, m, v))
@@ -80,16 +81,45 @@ def test_any_number_of_threads_has_the_same_bits(
         np.testing.assert_array_equal(arrays[2], arrays[0])
 
 
-def test_gradients_count_times_their_scale() -> None:
+@pytest.mark.parametrize("scale", [0.125, 0.5, 0.55, 0.75, 0.95, 0.999, 1.5])
+@pytest.mark.parametrize("kernel", ["compiled", "arrays"])
+def test_gradients_count_times_their_scale(
+    kernel: str, scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kernel == "arrays":
+        monkeypatch.setattr(adamw, "compiled", lambda dtype: False)
     rng = np.random.default_rng(0)
     params, grads = ({"w": rng.standard_normal((3, 4))} for _ in "pg")
     others = {"w": params["w"].copy()}
     one, two = AdamW(params, lr=0.1, eps=0.5), AdamW(others, lr=0.1, eps=0.5)
-    one.step(params, grads, scale=0.125)
-    two.step(others, {"w": 0.125 * grads["w"]})
+    one.step(params, grads, scale=scale)
+    two.step(others, {"w": scale * grads["w"]})
     np.testing.assert_allclose(params["w"], others["w"], rtol=1e-14)
     with pytest.raises(OptionError, match=r"scale: expected a number in \[0, inf\); got -1"):
         one.step(params, grads, scale=-1)
+
+
+BETAS = [0.0, 5e-324, 1e-10, 0.1, 0.4, 0.5, 0.6, 0.9, 0.999]
+
+
+@pytest.mark.parametrize("beta1", BETAS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", ["compiled", "arrays"])
+def test_a_spike_is_forgotten_at_any_rate(
+    kernel: str, dtype: Any, beta1: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After gradients of very different sizes, m is β₁ m + (1 − β₁) g within two roundings."""
+    if kernel == "arrays":
+        monkeypatch.setattr(adamw, "compiled", lambda dtype: False)
+    optimizer = AdamW({"w": np.ones(2, dtype)}, betas=(beta1, 0.5))
+    for g in np.array([[1e6, -3e-6], [3e-6, 1e6], [-2e-6, 4e-6], [1.0, 1.0]], dtype):
+        before = optimizer.m["w"].astype(np.longdouble)
+        optimizer.step({"w": g})
+        kept, added = before * beta1, g * (1 - np.longdouble(beta1))
+        bound = 2 * np.finfo(dtype).eps * (abs(kept) + abs(added))
+        assert (abs(optimizer.m["w"] - (kept + added)) <= bound).all()
+        if beta1 == 0:
+            np.testing.assert_array_equal(optimizer.m["w"], g)
 
 
 def test_only_the_scaled_gradient_needs_a_square() -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from numpy_xlstm.errors import NonFiniteError
 from numpy_xlstm.numerics import Array
-from numpy_xlstm.training import clip_grad_norm, global_norm
+from numpy_xlstm.training import AdamW, clip_grad_norm, global_norm
 
 
 def draw(seed: int, scale: float = 1.0) -> dict[str, Array]:
@@ -76,6 +78,20 @@ def test_nothing_to_clip() -> None:
     assert clip_grad_norm({"a": np.zeros(3)}, 1.0)[1] == 0.0
     assert clip_grad_norm({}, 1.0) == ({}, 0.0)
     assert global_norm({"a": np.zeros((0, 3))}) == 0.0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (0, 2)])
+@pytest.mark.parametrize(("largest", "limit"), [(4.0, 1.0), (3e38, 1.0), (4.0, np.inf)])
+def test_every_gradient_stays_an_array(
+    shape: Any, dtype: Any, largest: float, limit: float
+) -> None:
+    grads = {"a": np.full(shape, 3.0, dtype), "b": np.array(largest, dtype)}
+    clipped, _ = clip_grad_norm(grads, limit)
+    for name, array in clipped.items():
+        assert isinstance(array, np.ndarray)
+        assert (array.shape, array.dtype) == (grads[name].shape, dtype)
+    AdamW({name: np.ones_like(array) for name, array in grads.items()}).step(clipped)
 
 
 def test_gradients_stay_as_they_were() -> None:
