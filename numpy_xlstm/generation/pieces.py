@@ -66,19 +66,16 @@ class StreamDecoder:
             return self._utf8.decode(bytes([token]))
         if isinstance(self._tokenizer, CharacterTokenizer):
             return self._tokenizer.decode(np.array([token]))
-        if isinstance(self._tokenizer, HuggingFaceTokenizer):
-            if self._tokenizer.is_byte_level:
-                return self._utf8.decode(self._tokenizer.token_bytes(token))
-            return "" if token in self._tokenizer.special else self._of_last_ids(token)
         self._ids.append(token)
+        if isinstance(self._tokenizer, HuggingFaceTokenizer):
+            return self._of_last_ids()
         return self._new(self._text().rstrip(REPLACEMENT))
 
-    def _of_last_ids(self, token: int) -> str:
+    def _of_last_ids(self) -> str:
         """Return the new text. Only the ids of the last final text are kept.
 
         They are decoded again together with the next ids, whose text may depend on them.
         """
-        self._ids.append(token)
         text, late = self._text(), len(self._ids) - self._old > MAX_HELD
         new = self._new(text if late else text.rstrip(REPLACEMENT))
         if late or not text.endswith(REPLACEMENT):

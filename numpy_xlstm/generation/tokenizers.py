@@ -20,12 +20,6 @@ REPLACEMENT = "\ufffd"
 """Replacement for unknown characters and for bytes that are not UTF-8."""
 
 
-SHOWN = [*range(33, 127), *range(161, 173), *range(174, 256)]
-BYTES = {chr(byte): byte for byte in SHOWN}
-BYTES |= {chr(256 + n): byte for n, byte in enumerate(sorted({*range(256)} - {*SHOWN}))}
-"""Bytes and the characters that represent them in a byte-level tokenizer, as in GPT-2."""
-
-
 class Tokenizer(Protocol):
     """Interface of a map from text to ids from 0 to ``size − 1`` and back."""
 
@@ -224,24 +218,6 @@ class HuggingFaceTokenizer:
     def begins_with(self, token: int | None) -> bool:
         """Return whether the file inserts this special token before a text."""
         return token is not None and token == self.__dict__["_first"]
-
-    @cached_property
-    def special(self) -> set[int]:
-        """Ids of the special tokens, whose text is empty."""
-        added = self._tokenizer.get_added_tokens_decoder()
-        return {token for token, kind in added.items() if kind.special}
-
-    @cached_property
-    def is_byte_level(self) -> bool:
-        """Whether joining the bytes of the tokens gives the bytes of the text."""
-        return type(self._tokenizer.decoder).__name__ == "ByteLevel"
-
-    def token_bytes(self, token: int) -> bytes:
-        """Return the bytes of an id if the tokenizer is byte-level; none of a special token."""
-        text = None if token in self.special else self._tokenizer.id_to_token(token)
-        if text is None or not set(text) <= BYTES.keys():
-            return (text or "").encode()
-        return bytes(BYTES[symbol] for symbol in text)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file for a checkpoint."""
