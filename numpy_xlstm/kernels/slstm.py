@@ -98,6 +98,8 @@ def forward(
     forget_gate: str,
 ) -> tuple[Array, sLSTMState, sLSTMScanCache]:
     """Run :meth:`scan.Recurrence.forward` from a state that may have n = 0 with any m."""
+    if lengths is not None:
+        Wx[lengths == 0] = 0  # padding could overflow in the next line
     start = state._replace(m=emptied(Wx, params["R"], state, forget_gate))
     y, after, cache = CELL.forward(Wx, params, start, lengths, [forget_gate == "exp"])
     if lengths is not None:

@@ -109,7 +109,7 @@ def run_backward(dh: Array, cache: Cache, dstate: Any) -> Gradients:
     NH, (h, q, i, f) = dh.shape[1], (joined(array) for array in arrays)
     dh, dstate0 = joined(dh), each_part(joined, dstate)
     if live is not None:
-        dh = np.where(live[..., None], dh, 0)
+        dh, q = (np.where(live[..., None], array, 0) for array in (dh, q))
     if ms is None:
         dq, dk, dv, dlog_i, dlog_f, dC = form.backward(dh, q, dstate0.C)
         dstate0 = mLSTMState(dC, None, None)
