@@ -178,7 +178,7 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
         raise OptionError(
             f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
         )
-    kept = Run.resume(given["resume"], decays=trials.decays, comm=comm)
+    kept = Run.resume(given["resume"], comm=comm)
     chosen, curriculum = (kept.notes.get(name) for name in ("experiment", "curriculum"))
     if chosen is None:
         raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")

@@ -1,6 +1,6 @@
 """AdamW. The equations are in ``docs/derivations/layers.md``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, overload
 
@@ -54,14 +54,16 @@ class AdamW(ExplainsTorchNames):
         β₁ and β₂, in [0, 1), also after rounding to the dtype of a parameter.
     eps : float
         ε, outside the root, a positive normal number in the dtype of each parameter.
-    decays : Callable[[str, np.ndarray], bool]
-        Function of name and array that returns whether a parameter decays; by default, whether it
-        has two axes, (·, ·), or more.
+    decays : Callable[[str, np.ndarray], bool] or collection of str
+        Function of name and array that returns whether a parameter decays, or the names of those
+        that do. By default, an array decays if it has two axes, (·, ·), or more.
 
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
         The parameters in their shapes, not copied.
+    decays : list[str]
+        Names of the parameters that decay.
     m, v : dict[str, np.ndarray]
         First and second moment of each parameter's gradient, in its shape.
     t : int
@@ -99,7 +101,7 @@ class AdamW(ExplainsTorchNames):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
-        decays: DecayRule = is_matrix,
+        decays: DecayRule | Collection[str] = is_matrix,
     ) -> None:
         if not isinstance(params, Mapping):
             raise OptionError(
@@ -108,11 +110,9 @@ class AdamW(ExplainsTorchNames):
             )
         for name, array in params.items():
             check_floats(f"params[{name!r}]", array)
-        if not callable(decays):
-            raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         options = _checked_options(params, lr, betas, eps, weight_decay)
         self.lr, self.betas, self.eps, self.weight_decay = options
-        self.params, self.decays = params, decays
+        self.params, self.decays = params, _decaying(params, decays)
         self.m = {name: np.zeros_like(array) for name, array in params.items()}
         self.v = {name: np.zeros_like(array) for name, array in params.items()}
         self.t = 0
@@ -120,8 +120,9 @@ class AdamW(ExplainsTorchNames):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor as JSON values, except the decay rule."""
-        return {name: getattr(self, name) for name in ("lr", "betas", "eps", "weight_decay")}
+        """Options of the constructor as JSON values."""
+        names = ("lr", "betas", "eps", "weight_decay", "decays")
+        return {name: getattr(self, name) for name in names}
 
     @overload
     def step(
@@ -213,10 +214,10 @@ class AdamW(ExplainsTorchNames):
         self, params: Mapping[str, Array], grads: Mapping[str, Array], lr: float, scale: float
     ) -> Iterator["Block"]:
         """Split all arrays into blocks, with the factors of the next step."""
-        beta1, beta2 = self.betas
+        (beta1, beta2), decays = self.betas, {*self.decays}
         rate, root = lr / (1 - beta1 ** (self.t + 1)), (1 - beta2 ** (self.t + 1)) ** 0.5
         for name, array in params.items():
-            shrink = 1 - lr * self.weight_decay if self.decays(name, array) else 1.0
+            shrink = 1 - lr * self.weight_decay if name in decays else 1.0
             factors = adamw.Factors(
                 shrink, rate, root, beta1, 1 - beta1, beta2, 1 - beta2, self.eps
             )
@@ -312,6 +313,20 @@ class AdamW(ExplainsTorchNames):
         self.t = int(arrays["t"])
         for name, array in expected.items():
             array[...] = arrays[name]
+
+
+def _decaying(params: Mapping[str, Array], decays: DecayRule | Collection[str]) -> list[str]:
+    """Return the names of the parameters that decay, in the order of the parameters."""
+    if callable(decays):
+        return [name for name, array in params.items() if decays(name, array)]
+    if not isinstance(decays, Collection) or isinstance(decays, str):
+        expected = "a function of name and array, or names of parameters"
+        raise OptionError(f"decays: expected {expected}; got {decays!r}")
+    for name in decays:
+        if not isinstance(name, str) or name not in params:
+            raise OptionError(f"decays: expected names of parameters; got {name!r}")
+    decaying = {*decays}
+    return [name for name in params if name in decaying]
 
 
 def _checked_options(

@@ -8,7 +8,7 @@ from numpy_xlstm.numerics import Array
 
 
 class Optimizer(Protocol):
-    """An optimiser, made by ``kind(params, decays=…, **options)``.
+    """An optimiser, made by ``kind(params, **options)``.
 
     Attributes
     ----------
@@ -26,7 +26,7 @@ class Optimizer(Protocol):
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the constructor as JSON values, except the decay rule."""
+        """Options of the constructor as JSON values, which a resumed training uses again."""
         ...
 
     def step(

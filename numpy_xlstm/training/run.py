@@ -18,7 +18,6 @@ from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.decay import DecayRule
 from numpy_xlstm.training.lock import LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
 from numpy_xlstm.training.state import TrainingState
@@ -102,14 +101,13 @@ class Run:
         cls,
         directory: str | Path,
         *,
-        decays: DecayRule | None = None,
         comm: ranks.Comm | None = None,
         **options: Any,
     ) -> "Run":
         """Resume the training in a directory, and remove later steps from its log.
 
-        ``decays`` is as in :meth:`TrainingState.load`. Raises :class:`CheckpointError` if the
-        checkpoint is damaged, or the log is shorter than at the checkpoint.
+        Raises :class:`CheckpointError` if the checkpoint is damaged, or the log is shorter than at
+        the checkpoint.
         """
         file = checked_path("directory", directory) / CHECKPOINT
         if not file.exists():
@@ -117,7 +115,7 @@ class Run:
                 f"directory: expected a directory with a {CHECKPOINT}; got {directory}"
             )
         options["lock"] = _locked(Path(directory)) if ranks.writes(comm) else None
-        state, checkpoint = TrainingState.load(file, decays=decays, comm=comm)
+        state, checkpoint = TrainingState.load(file, comm=comm)
         found = checkpoint.training
         if "log_size" not in found:
             raise CheckpointError(

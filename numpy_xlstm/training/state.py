@@ -17,7 +17,6 @@ from numpy_xlstm.layers import Recurrent
 from numpy_xlstm.module import check_same_parameters
 from numpy_xlstm.numerics import Array, check_form, check_generator, check_has
 from numpy_xlstm.training import ranks
-from numpy_xlstm.training.decay import DecayRule, decay_rule
 from numpy_xlstm.training.optimizers import OPTIMIZERS
 from numpy_xlstm.training.protocol import Optimizer
 from numpy_xlstm.trees import join_states, leaves, rebuild, tree_map
@@ -137,20 +136,15 @@ class TrainingState:
             comm.Barrier()
 
     @classmethod
-    def load(
-        cls, path: str | Path, *, decays: DecayRule | None = None, comm: ranks.Comm | None = None
-    ) -> tuple[Self, Checkpoint]:
+    def load(cls, path: str | Path, *, comm: ranks.Comm | None = None) -> tuple[Self, Checkpoint]:
         """Load a state that :meth:`save` has written; return it and the checkpoint.
 
-        ``decays`` is the optimiser's decay rule, which is not stored; by default that of the kind
-        of model. The number of ranks may differ from that at saving. Raises
-        :class:`CheckpointError` if the file is damaged or contains no training.
+        The number of ranks may differ from that at saving. Raises :class:`CheckpointError` if the
+        file is damaged or contains no training.
         """
-        if decays is not None and not callable(decays):
-            raise OptionError(f"decays: expected a function of name and array; got {decays!r}")
         checkpoint = load_checkpoint(path)
         place, found = f"{Path(path).name}: training", checkpoint.training
-        state = cls._restored(place, checkpoint.model, found, checkpoint.arrays, decays, comm)
+        state = cls._restored(place, checkpoint.model, found, checkpoint.arrays, comm)
         return state, checkpoint
 
     @classmethod
@@ -160,17 +154,17 @@ class TrainingState:
         model: Any,
         found: Mapping[str, Any],
         arrays: Mapping[str, Array],
-        decays: DecayRule | None = None,
         comm: ranks.Comm | None = None,
     ) -> Self:
         """Make the state of stored values, or raise :class:`CheckpointError`."""
         TRAINING(place, found)
-        options = {"kind": "AdamW", **found["optimizer"]}  # older files have no kind
-        choice(OPTIMIZERS)("training.optimizer.kind", options["kind"])
+        options = dict(found["optimizer"])
+        choice(OPTIMIZERS)("training.optimizer.kind", kind := options.pop("kind", None))
         try:
-            optimizer = OPTIMIZERS[options.pop("kind")](
-                model.params, decays=decays or decay_rule(model), **options
-            )
+            optimizer = OPTIMIZERS[kind](model.params, **options)
+            if options.keys() != optimizer.options.keys():  # a default could be another one
+                expected = ", ".join(optimizer.options)
+                raise OptionError(f"optimizer: expected {expected}; got {', '.join(options)}")
             moments = [name for name in arrays if name.startswith(OPTIMIZER)]
             optimizer.load_state_dict({n.removeprefix(OPTIMIZER): arrays[n] for n in moments})
             return cls(

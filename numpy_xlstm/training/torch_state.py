@@ -80,7 +80,7 @@ def _groups(optimizer: "AdamW", order: Sequence[str] | None) -> list[tuple[float
     named = _our_names(optimizer, [*optimizer.m] if order is None else order)
     groups: dict[bool, dict[str, str]] = {True: {}, False: {}}
     for theirs, ours in named.items():
-        groups[bool(optimizer.decays(ours, optimizer.m[ours]))][theirs] = ours
+        groups[ours in optimizer.decays][theirs] = ours
     return [(optimizer.weight_decay * decays, group) for decays, group in groups.items() if group]
 
 
@@ -149,7 +149,7 @@ def _names(
 
 def _options(optimizer: "AdamW", named: Mapping[str, Place]) -> dict[str, Any]:
     """Return the options of all groups; the decay is that of the parameters that decay here."""
-    decaying = [name for name in named if optimizer.decays(name, optimizer.m[name])]
+    decaying = [name for name in named if name in optimizer.decays]
     options = {option: _option(next(iter(named.values())), option) for option in SHARED}
     options["weight_decay"] = optimizer.weight_decay
     if decaying:

@@ -156,10 +156,8 @@ def test_an_optimiser_that_could_fail_half_way_does_nothing() -> None:
         return 1 / (name != "z") > 0
 
     params = {"w": np.array([1.0, 2.0]), "z": np.ones(2)}
-    optimizer = AdamW(params, decays=decays)
     with pytest.raises(ZeroDivisionError):
-        optimizer.step(params, {"w": np.ones(2), "z": np.ones(2)})
-    assert (params["w"].tolist(), optimizer.t) == ([1, 2], 0)
+        AdamW(params, decays=decays)
 
 
 def test_parameters_are_read_and_copies_can_be_changed() -> None:

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from numpy_xlstm.models import (
     xLSTMLargeConfig,
     xLSTMLMModel,
 )
-from numpy_xlstm.training import AdamW, TrainingState, decay_rule
+from numpy_xlstm.training import AdamW, TrainingState, decay_rule, train_step
 from tests.models.build import lm_config
+from tests.training.build import draw_batches
 
 
 def xlstm(**options: Any) -> xLSTMLMModel:
@@ -66,11 +68,24 @@ def test_all_matrices_decay_around_a_cell() -> None:
 
 
 @pytest.mark.parametrize("build", [xlstm, large, cell])
-def test_the_rule_comes_back_with_the_kind_of_model(build: Any, tmp_path: Any) -> None:
+@pytest.mark.parametrize("rule", ["default", "of the model", "by hand"])
+def test_a_resumed_training_decays_as_before(rule: str, build: Any, tmp_path: Path) -> None:
+    """After two steps, two more are the same whether the training is resumed or not."""
     model = build()
-    TrainingState(model, AdamW(model.params), np.random.default_rng(0)).save(tmp_path / "a.npz")
-    optimizer = TrainingState.load(tmp_path / "a.npz")[0].optimizer
-    assert isinstance(optimizer, AdamW)
-    assert {name for name, a in model.params.items() if optimizer.decays(name, a)} == {
-        name for name, a in model.params.items() if decay_rule(model)(name, a)
+    rules: dict[str, Any] = {
+        "of the model": decay_rule(model),
+        "by hand": lambda name, _: "b" in name,
     }
+    options: Any = {} if rule == "default" else {"decays": rules[rule]}
+    optimizer = AdamW(model.params, weight_decay=0.5, **options)
+    state, batch = TrainingState(model, optimizer, np.random.default_rng(0)), next(draw_batches())
+    for _ in range(2):
+        train_step(model, optimizer, batch)
+    state.save(tmp_path / "a.npz")
+    resumed, _ = TrainingState.load(tmp_path / "a.npz")
+    assert resumed.optimizer.options == optimizer.options
+    for _ in range(2):
+        train_step(model, optimizer, batch)
+        train_step(resumed.model, resumed.optimizer, batch)
+    for name, array in model.params.items():
+        assert resumed.model.params[name].tobytes() == array.tobytes()
