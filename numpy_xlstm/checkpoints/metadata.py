@@ -199,7 +199,9 @@ TRAINING = record(
 RUN = record({"notes": MAPPING, "log_size": COUNT}, closed=False)
 """Additional fields of a run."""
 
-LOG_LINE = record({"step": COUNT, "bits": number()}, {"validation": number()}, closed=False)
+LOG_LINE = record(
+    {"step": COUNT, "loss": number(), "bits": number()}, {"validation": number()}, closed=False
+)
 """Fields that are read from each line of a log."""
 
 

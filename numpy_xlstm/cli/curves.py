@@ -1,6 +1,6 @@
 """Plots of the losses of a training: in the terminal, and as a picture."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +11,53 @@ from numpy_xlstm.numerics import Array
 
 SMOOTH = "training, smoothed"
 
-Curves = dict[str, Sequence[Array]]
+NARROW = 24
+"""Width in characters below which a terminal has no room for a plot."""
+
+Curves = Mapping[str, tuple[Array, Array]]
 """Steps and bits per character, by name."""
 
 
-def loss_curves(entries: Sequence[Mapping[str, Any]]) -> Curves:
-    """Return the curves of a log, which has at least one line."""
-    steps, bits = (np.array([entry[key] for entry in entries]) for key in ("step", "bits"))
-    found = [(e["step"], e["validation"]) for e in entries if e.get("validation") is not None]
-    curves: Curves = {"training": (steps, bits), SMOOTH: (steps, smoothed(bits, len(bits) / 50))}
-    return curves | ({"validation": list(np.array(found).T)} if found else {})
+def columns(entries: Iterable[Mapping[str, Any]], *names: str) -> Array:
+    """Return values of the lines of a log, an array (names, lines); an absent value is NaN."""
+    rows = (tuple(entry.get(name) for name in names) for entry in entries)
+    return np.fromiter(rows, np.dtype((float, len(names)))).T
 
 
-def show_curves(entries: Sequence[Mapping[str, Any]]) -> None:
-    """Print a plot of the loss over the steps, if the terminal has the characters for it."""
+def loss_curves(entries: Iterable[Mapping[str, Any]]) -> Curves:
+    """Return the curves of a log."""
+    steps, bits, validations = columns(entries, "step", "bits", "validation")
+    curves = {"training": (steps, bits), SMOOTH: (steps, smoothed(bits, len(bits) / 50))}
+    if (validated := np.isfinite(validations)).any():
+        curves["validation"] = steps[validated], validations[validated]
+    return curves
+
+
+def show_curves(curves: Curves) -> None:
+    """Print a plot of the loss over the steps, if the terminal has room and characters for it."""
     from rich.console import Console
     from uniplot import plot_to_string
 
     console = Console()
-    if len(entries) < 2 or not console.encoding.startswith("utf"):
+    if (
+        curves["training"][0].size < 2
+        or console.width < NARROW
+        or not console.encoding.startswith("utf")
+    ):
         return
-    curves = loss_curves(entries)
-    del curves["training"]
-    steps, bits = zip(*curves.values(), strict=True)
-    options: Any = {"legend_labels": list(curves), "color": console.is_terminal, "lines": True}
+    shown = {name: curve for name, curve in curves.items() if name != "training"}
+    steps, bits = zip(*shown.values(), strict=True)
+    options: Any = {"legend_labels": list(shown), "color": console.is_terminal, "lines": True}
     size: Any = {"width": min(console.width, 80) - 12, "height": 10}
     print(plot_to_string(bits, steps, title="bits/char over steps", **options, **size))
 
 
-def save_loss_picture(
-    path: Path, entries: Sequence[Mapping[str, Any]], levels: Mapping[str, float]
-) -> None:
-    """Plot bits per character over steps from the lines of a log, and levels for comparison."""
+def save_loss_picture(path: Path, curves: Curves, levels: Mapping[str, float]) -> None:
+    """Plot bits per character over steps, and levels for comparison."""
     from matplotlib.figure import Figure
 
-    if not entries:
+    if not curves["training"][0].size:
         return
-    curves = loss_curves(entries)
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
     axes.plot(*curves["training"], color="C0", alpha=0.25, linewidth=0.8)
@@ -67,7 +77,7 @@ def smoothed(values: Array, span: float) -> Array:
     from scipy.ndimage import gaussian_filter1d
 
     def around(numbers: Array) -> Array:
-        found: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
-        return found
+        means: Array = gaussian_filter1d(numbers, max(span / 4, 0.05), mode="constant")
+        return means
 
     return around(np.asarray(values, float)) / around(np.ones(len(values)))

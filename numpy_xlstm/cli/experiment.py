@@ -15,20 +15,20 @@ from numpy_xlstm.checkpoints.metadata import (
     COUNT,
     SECONDS,
     choice,
-    each,
-    number,
     optional,
     record,
 )
 from numpy_xlstm.cli import display
 from numpy_xlstm.cli.arguments import facts, flags, natural, positive, whole
-from numpy_xlstm.cli.curves import smoothed
+from numpy_xlstm.cli.curves import columns, smoothed
 from numpy_xlstm.cli.train import deferred_interrupt
 from numpy_xlstm.disk import replacing, write_text
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.experiments import catalogue, trials
 from numpy_xlstm.experiments.catalogue import EXPERIMENTS, Experiment
 from numpy_xlstm.experiments.models import ABLATION, BODIES, MODELS
+from numpy_xlstm.experiments.trials import Curriculum
+from numpy_xlstm.numerics import Array
 from numpy_xlstm.numerics.memory import keep_freed_memory
 from numpy_xlstm.training import Progress, Run, TrainingState, ranks, read_log
 
@@ -74,8 +74,6 @@ TRIAL = record(
     }
 )
 """Options that a run stores."""
-
-CURRICULUM = record({"longest": COUNT, "losses": each(number()), "grown": each(COUNT)})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,6 +121,7 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
         trial = trials.trial(experiment, state, curriculum, **known)
         for progress in trial if state.elapsed < seconds else ():
             if kept is not None:
+                kept.notes["curriculum"] = curriculum.to_dict()
                 kept.add(progress)
             show(progress)
             if ranks.total(interrupted(), comm) or state.elapsed >= seconds:
@@ -145,11 +144,11 @@ def _run(given: dict[str, Any], comm: ranks.Comm | None) -> int:
     print(f"{state.step} steps, {state.elapsed:.0f} seconds")
     if kept is not None and ranks.writes(comm):
         write_text(kept.directory / RESULT, json.dumps(found, indent=1) + "\n")
-        _save_picture(kept.directory / CURVE, found, read_log(kept.log))
+        _save_picture(kept.directory / CURVE, found, columns(read_log(kept.log), "step", "loss"))
     return 0
 
 
-Begun = tuple[dict[str, Any], TrainingState, dict[str, Any], Run | None]
+Begun = tuple[dict[str, Any], TrainingState, Curriculum, Run | None]
 """Chosen options, state, curriculum, and directory if there is one."""
 
 
@@ -165,10 +164,11 @@ def _begin(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
     catalogue.known("--model", chosen["model"], experiment.models)
     if "out" in given and Path(given["out"]).is_file():
         raise OptionError(f"--out: expected a folder; {given['out']} is a file")
-    state, curriculum = trials.begin(experiment, chosen["model"], chosen["seed"])
+    state = trials.begin(experiment, chosen["model"], chosen["seed"])
+    curriculum = Curriculum()
     if "out" not in given:
         return chosen, state, curriculum, None
-    notes = {"experiment": chosen, "curriculum": curriculum}
+    notes = {"experiment": chosen, "curriculum": curriculum.to_dict()}
     return chosen, state, curriculum, Run.begin(given["out"], state, notes=notes, comm=comm)
 
 
@@ -179,21 +179,24 @@ def _resume(given: dict[str, Any], comm: ranks.Comm | None) -> Begun:
             f"--resume: expected no other options, because the trial has them; got {flags(foreign)}"
         )
     kept = Run.resume(given["resume"], comm=comm)
-    chosen, curriculum = (kept.notes.get(name) for name in ("experiment", "curriculum"))
+    chosen = kept.notes.get("experiment")
     if chosen is None:
         raise CheckpointError(f"{kept.directory}: expected an experiment; got another training")
     TRIAL("training.notes.experiment", chosen)
-    CURRICULUM("training.notes.curriculum", curriculum)
+    try:
+        curriculum = Curriculum.from_dict(kept.notes.get("curriculum", {}))
+    except OptionError as error:
+        raise CheckpointError(f"training.notes.curriculum: {error}") from error
     if given.get("name", chosen["name"]) != chosen["name"]:
         raise OptionError(
             f"--resume: expected a trial of {given['name']}; got one of {chosen['name']} in "
             f"{kept.directory}"
         )
-    return chosen, kept.state, curriculum, kept  # type: ignore[return-value]
+    return chosen, kept.state, curriculum, kept
 
 
 def _display(
-    experiment: Experiment, steps: int, curriculum: dict[str, Any]
+    experiment: Experiment, steps: int, curriculum: Curriculum
 ) -> Callable[[Progress], None]:
     """Return a function that prints a line after each validation, and every few seconds."""
     due, low, high = time.monotonic(), *experiment.test
@@ -206,7 +209,7 @@ def _display(
         due = now + display.SECONDS_BETWEEN_LINES
         line = (
             f"step {progress.step} of {steps}  {progress.elapsed:.0f} s  lengths "
-            f"{experiment.train[0]} to {curriculum['longest']}  loss {progress.loss:.3f}"
+            f"{experiment.train[0]} to {curriculum.longest(experiment)}  loss {progress.loss:.3f}"
         )
         if error is not None:
             shown = trials.score(experiment.metric, error)
@@ -216,17 +219,16 @@ def _display(
     return show
 
 
-def _save_picture(path: Path, found: dict[str, Any], entries: list[dict[str, Any]]) -> None:
+def _save_picture(path: Path, found: dict[str, Any], log: Array) -> None:
     """Plot loss, result of the validations, and longest length over the steps of a trial."""
     from matplotlib.figure import Figure
 
-    if not entries:
+    steps, loss = log
+    if not steps.size:
         return
     metric, settings = found["metric"], found["settings"]
     figure = Figure(figsize=(7, 6), layout="constrained")
     losses, scores, lengths = figure.subplots(3, 1, sharex=True)
-    steps = [entry["step"] for entry in entries]
-    loss = np.array([entry["loss"] for entry in entries])
     losses.plot(steps, smoothed(loss, len(steps) / 50))
     losses.set(ylabel="loss", title=f"{found['name']}: {found['model']}, seed {found['seed']}")
     curve = [(step, trials.score(metric, error)) for step, error in found["curve"]]

@@ -277,6 +277,7 @@ def deferred_interrupt() -> Iterator[Callable[[], bool]]:
 
 def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None) -> None:
     options, split, state, run = session
+    kept = run if ranks.writes(comm) else None
     levels = {
         "unigram entropy": training.unigram_entropy(split.validation),
         "bigram entropy": training.bigram_entropy(split.validation),
@@ -290,13 +291,12 @@ def _report(session: Session, log: list[dict[str, Any]], comm: ranks.Comm | None
     step, best = min(state.validations, key=itemgetter(1), default=(0, bits))
     if best < bits:
         found[f"{model}, step {step:,}"] = best
-    if run is not None and ranks.writes(comm):
-        log = training.read_log(run.log)
-    curves.show_curves(log)
+    losses = curves.loss_curves(training.read_log(kept.log) if kept is not None else log)
+    curves.show_curves(losses)
     display.show_results(levels | found, state)
-    if run is not None and ranks.writes(comm):
-        if not run.best.exists():  # interrupted before the first validation
-            run.save_best()
-        drawn = run.directory / PICTURE
-        curves.save_loss_picture(drawn, log, levels)
-        display.show_files(run.directory, [run.best, run.checkpoint, run.log, drawn])
+    if kept is not None:
+        if not kept.best.exists():  # interrupted before the first validation
+            kept.save_best()
+        picture = kept.directory / PICTURE
+        curves.save_loss_picture(picture, losses, levels)
+        display.show_files(kept.directory, [kept.best, kept.checkpoint, kept.log, picture])

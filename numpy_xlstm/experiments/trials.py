@@ -3,11 +3,13 @@
 import math
 import platform
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from numpy_xlstm._version import __version__
+from numpy_xlstm.config import Config
 from numpy_xlstm.experiments.catalogue import Experiment
 from numpy_xlstm.experiments.models import build_model
 from numpy_xlstm.experiments.tasks import Length
@@ -49,33 +51,46 @@ def decays(name: str, array: Array) -> bool:
     return OFFICIAL(name, array) or name.rpartition(".")[2] in ("W", "R")
 
 
-def begin(experiment: Experiment, model: str, seed: int) -> tuple[TrainingState, dict[str, Any]]:
-    """Return the state and the curriculum before the first step, which depend on the seed only.
+@dataclass
+class Curriculum(Config):
+    """Growth of the sequences in a trial.
 
-    The curriculum consists of JSON values. ``longest`` is the longest length now, ``losses`` are
-    the last losses at this length, and ``grown`` has the steps after which it has grown.
+    Attributes
+    ----------
+    losses : list[float]
+        The last losses at the present length.
+    grown : list[int]
+        Steps after which the longest length has grown.
     """
+
+    losses: list[float] = field(default_factory=list)
+    grown: list[int] = field(default_factory=list)
+
+    def longest(self, experiment: Experiment) -> int:
+        """Return the longest length now."""
+        return min(experiment.train[1], experiment.first + experiment.grow * len(self.grown))
+
+    def add(self, experiment: Experiment, step: int, loss: float) -> None:
+        """Add the loss of a step, and let the sequences grow if it is time."""
+        self.losses = [*self.losses, loss][-WINDOW:]
+        is_short = self.longest(experiment) < experiment.train[1]
+        if is_short and len(self.losses) == WINDOW and np.mean(self.losses) < experiment.below:
+            self.losses = []
+            self.grown.append(step)
+
+
+def begin(experiment: Experiment, model: str, seed: int) -> TrainingState:
+    """Return the state before the first step, which depends on the seed only."""
     rng = np.random.default_rng(seed)
     built = build_model(model, experiment.vocabulary, rng=rng)
     optimizer = AdamW(built.params, lr=experiment.lr, weight_decay=0.1, decays=decays)
-    longest = min(experiment.first, experiment.train[1])
-    return TrainingState(built, optimizer, rng), {"longest": longest, "losses": [], "grown": []}
-
-
-def grow(experiment: Experiment, curriculum: dict[str, Any], step: int, loss: float) -> None:
-    """Add the loss of a step to a curriculum, and let the sequences grow if it is time."""
-    longest, most = curriculum["longest"], experiment.train[1]
-    losses = [*curriculum["losses"], loss][-WINDOW:]
-    curriculum["losses"] = losses
-    if longest < most and len(losses) == WINDOW and np.mean(losses) < experiment.below:
-        curriculum.update(longest=min(most, longest + experiment.grow), losses=[])
-        curriculum["grown"].append(step)
+    return TrainingState(built, optimizer, rng)
 
 
 def trial(
     experiment: Experiment,
     state: TrainingState,
-    curriculum: dict[str, Any],
+    curriculum: Curriculum,
     steps: int,
     comm: ranks.Comm | None = None,
 ) -> Iterator[Progress]:
@@ -89,13 +104,13 @@ def trial(
 
     def batches() -> Iterator[Batch]:
         while True:
-            length = experiment.train[0], curriculum["longest"]
+            length = experiment.train[0], curriculum.longest(experiment)
             batch = experiment.sample(state.rng, experiment.batch, length)
             yield _like(batch, state.model)
 
     options: Any = {"schedule": warmup_cosine(0.1, 0.01), "max_norm": 1.0, "comm": comm}
     for progress in train(state, batches(), Budget(steps), **options):
-        grow(experiment, curriculum, progress.step, progress.loss)
+        curriculum.add(experiment, progress.step, progress.loss)
         if progress.step % VALIDATE_EVERY and progress.fraction < 1:
             yield progress
             continue
@@ -139,7 +154,7 @@ def result(
     experiment: Experiment,
     facts: dict[str, Any],
     state: TrainingState,
-    curriculum: dict[str, Any],
+    curriculum: Curriculum,
     comm: ranks.Comm | None = None,
 ) -> dict[str, Any]:
     """Return the result of a trial as JSON values; only ``seconds`` differs in a repetition.
@@ -165,8 +180,8 @@ def result(
         "parameters": state.model.num_parameters,
         "trained_steps": state.step,
         "tokens": state.tokens,
-        "longest": curriculum["longest"],
-        "grown": curriculum["grown"],
+        "longest": curriculum.longest(experiment),
+        "grown": curriculum.grown,
         "curve": state.validations,
         "seconds": round(state.elapsed, 1),
         "versions": {

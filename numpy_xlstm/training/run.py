@@ -5,7 +5,10 @@ import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from io import BufferedReader
+from itertools import count
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,14 @@ from numpy_xlstm.disk import open_in_place, open_regular, read_regular, refuse_l
 from numpy_xlstm.documents import MAX_BYTES, parse_json
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import Tokenizer
-from numpy_xlstm.numerics import check_has, check_interval, check_kind, check_positive, checked_path
+from numpy_xlstm.numerics import (
+    check_has,
+    check_interval,
+    check_kind,
+    check_positive,
+    checked_path,
+    existing_file,
+)
 from numpy_xlstm.training import ranks
 from numpy_xlstm.training.lock import LOCK, DirectoryLock
 from numpy_xlstm.training.loop import Progress
@@ -24,6 +34,9 @@ from numpy_xlstm.training.state import TrainingState
 
 CHECKPOINT, BEST, LOG, PICTURE = "checkpoint.npz", "best.npz", "log.jsonl", "loss.svg"
 """Names of the files in the directory, next to that of the lock."""
+
+MAX_LINE = 10_000
+"""Largest size of a line of the log in bytes."""
 
 HOLDER = re.compile(rb"(process [0-9]+ on .*)?")
 """Content of the lock."""
@@ -185,19 +198,30 @@ class Run:
         self._saved = self.state.step, self.clock()
 
 
-def read_log(path: str | Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a log; raise :class:`CheckpointError` if one is invalid."""
-    with open_regular("log", path) as file:
-        lines = file.read().split(b"\n")[:-1]
-    try:
-        entries: list[dict[str, Any]] = [parse_json(line) for line in lines]
-    except ValueError as error:
-        raise CheckpointError(
-            f"{Path(path).name}: expected JSON in every line; got {error}"
-        ) from error
-    for number, entry in enumerate(entries, 1):
-        LOG_LINE(f"{Path(path).name}: line {number}", entry)
-    return entries
+def read_log(path: str | Path) -> Iterator[dict[str, Any]]:
+    """Yield the complete lines of a log, which may be longer than the memory.
+
+    Raises :class:`CheckpointError` at a line that is invalid.
+    """
+    return _entries(existing_file("log", path))
+
+
+def _entries(path: Path) -> Iterator[dict[str, Any]]:
+    name = path.name
+    with open_regular("log", path) as file, BufferedReader(file) as lines:  # type: ignore[type-var]
+        for number in count(1):
+            if not (line := lines.readline(MAX_LINE)).endswith(b"\n"):
+                if len(line) < MAX_LINE:  # the end, or the beginning of a line
+                    return
+                raise CheckpointError(f"{name}: line {number}: expected at most {MAX_LINE:,} bytes")
+            try:
+                entry = parse_json(line)
+            except ValueError as error:
+                raise CheckpointError(
+                    f"{name}: expected JSON in every line; got {error} in line {number}"
+                ) from error
+            LOG_LINE(f"{name}: line {number}", entry)
+            yield entry
 
 
 def _locked(directory: Path) -> DirectoryLock:

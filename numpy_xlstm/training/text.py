@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from numpy_xlstm.disk import open_regular
+from numpy_xlstm.disk import read_regular
 from numpy_xlstm.errors import OptionError, ShapeError, TextError
 from numpy_xlstm.generation import CharacterTokenizer, Tokenizer
 from numpy_xlstm.generation.tokenizers import check_text, code_points
@@ -21,6 +21,9 @@ from numpy_xlstm.numerics import (
     is_number,
 )
 from numpy_xlstm.training.step import Batch
+
+MAX_TEXT = 2**31
+"""Largest size of a text in bytes. Its ids take eight times as much memory."""
 
 NOTHING = -1
 """Target of positions without a prediction."""
@@ -37,12 +40,11 @@ def read_text(path: str | Path | None = None) -> str:
     """Read a UTF-8 text file, or return :func:`default_text` if no path is given.
 
     Raises :class:`TextError` if the file is empty or binary, that is, contains NUL bytes or is not
-    UTF-8, and :class:`CheckpointError` if it is a device or a pipe.
+    UTF-8, and :class:`CheckpointError` if it is a device or a pipe, or larger than 2 GiB.
     """
     if path is None:
         return default_text()
-    with open_regular("text", path) as file:
-        data = file.read()
+    data = read_regular("text", path, MAX_TEXT)
     if b"\0" in data:
         where = data.index(b"\0")
         raise TextError(f"text: expected a text file; {path} is binary (a NUL byte at {where})")

@@ -73,37 +73,38 @@ def test_a_killed_and_resumed_trial_has_the_result_of_one_without_a_break(
     options = ["--model", "lstm", "--steps", "45"]
     assert main(["experiment", name, *options, "--out", str(whole)]) == 0
     experiment = catalogue.find(name)
-    state, curriculum = trials.begin(experiment, "lstm", 0)
+    state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum()
     chosen = {"name": name, "model": "lstm", "seed": 0, "steps": 45, "minutes": None}
-    notes = {"experiment": chosen, "curriculum": curriculum}
+    notes = {"experiment": chosen, "curriculum": curriculum.to_dict()}
     run = Run.begin(parts, state, notes=notes, save_every=17)
     for progress in trials.trial(experiment, state, curriculum, 45):
+        run.notes["curriculum"] = curriculum.to_dict()
         run.add(progress)
         if progress.step == 30:  # killed after the checkpoint of step 17
             break
     del run
-    assert len(read_log(parts / "log.jsonl")) == 30
+    assert len([*read_log(parts / "log.jsonl")]) == 30
     assert main(["experiment", "--resume", str(parts)]) == 0
     assert outcome(parts) == outcome(whole)
-    assert len(read_log(parts / "log.jsonl")) == 45
+    assert len([*read_log(parts / "log.jsonl")]) == 45
     assert main(["experiment", name, "--resume", str(parts)]) == 0  # ended: nothing to do
     assert outcome(parts) == outcome(whole)
 
 
 def test_the_sequences_grow_after_enough_small_losses() -> None:
     experiment = EXPERIMENTS["parity"]._replace(first=4, grow=2, train=(3, 7), below=0.5)
-    curriculum: dict[str, Any] = {"longest": 4, "losses": [], "grown": []}
+    curriculum = trials.Curriculum()
     losses = [1.0] * 5 + [0.4] * 60
     for step, loss in enumerate(losses, 1):
-        trials.grow(experiment, curriculum, step, loss)
+        curriculum.add(experiment, step, loss)
     # The mean of 20 losses is below 0.5 from the 22nd step on, with 3 of the large ones.
-    assert curriculum["grown"] == [22, 42]
-    assert curriculum["longest"] == 7
+    assert curriculum.grown == [22, 42]
+    assert curriculum.longest(experiment) == 7
 
 
 def test_a_solved_task_ends_the_training() -> None:
     experiment = EXPERIMENTS["parity"]._replace(solved=2.0)
-    state, curriculum = trials.begin(experiment, "lstm", 0)
+    state, curriculum = trials.begin(experiment, "lstm", 0), trials.Curriculum()
     reports = list(trials.trial(experiment, state, curriculum, 100))
     assert len(reports) == 10
     assert reports[-1].validation == state.validations[-1][1]
@@ -112,7 +113,7 @@ def test_a_solved_task_ends_the_training() -> None:
 
 def test_the_rescaled_accuracy_of_a_guess_is_near_0() -> None:
     experiment = EXPERIMENTS["parity"]
-    state, _ = trials.begin(experiment, "lstm", 0)
+    state = trials.begin(experiment, "lstm", 0)
     assert abs(1 - trials.measure(experiment, state, (40, 60), 1, 1024)) < 0.15
 
 
@@ -140,7 +141,7 @@ def test_a_model_is_loaded_from_a_checkpoint(name: str, tmp_path: Path) -> None:
 def test_fixed_gates_do_not_learn(model: str, parts: list[str]) -> None:
     """The gates of the mLSTM blocks alone: the sLSTM block has all its gradients."""
     experiment = EXPERIMENTS["ablation"]._replace(batch=2, train=(9, 9), test=(9, 9))
-    state, curriculum = trials.begin(experiment, model, 0)
+    state, curriculum = trials.begin(experiment, model, 0), trials.Curriculum()
     fixed = {n for n in state.model.params if any(f"mlstm_cell.{part}" in n for part in parts)}
     before = {name: array.copy() for name, array in state.model.params.items()}
     next(trials.trial(experiment, state, curriculum, 3))
@@ -165,7 +166,7 @@ def test_two_ranks_do_what_one_process_does(tmp_path: Path) -> None:
     program = f"import sys; from {__name__} import *; sys.exit(main_of_small_ones(sys.argv[1:]))"
     done = launch(2, "-c", program, *command, str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
-    one, two = (read_log(tmp_path / name / "log.jsonl") for name in ("one", "two"))
+    one, two = ([*read_log(tmp_path / name / "log.jsonl")] for name in ("one", "two"))
     for mine, theirs in zip(one, two, strict=True):
         assert theirs["loss"] == pytest.approx(mine["loss"], rel=1e-4)
     assert two[-1]["validation"] == pytest.approx(one[-1]["validation"], rel=1e-4)
@@ -216,7 +217,7 @@ def test_the_folder_of_another_training_is_not_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     experiment = EXPERIMENTS["parity"]
-    state, _ = trials.begin(experiment, "lstm", 0)
+    state = trials.begin(experiment, "lstm", 0)
     run = Run.begin(tmp_path / "run", state)
     del run
     assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
@@ -225,16 +226,38 @@ def test_the_folder_of_another_training_is_not_resumed(
 
 @pytest.mark.parametrize(
     ("part", "value"),
-    [("name", "juggling"), ("model", "gpt"), ("seed", -1), ("steps", "many"), ("minutes", -2)],
+    [
+        ("experiment.name", "juggling"),
+        ("experiment.model", "gpt"),
+        ("experiment.seed", -1),
+        ("experiment.steps", "many"),
+        ("experiment.minutes", -2),
+        ("curriculum", 3),
+        ("curriculum", {"longest": 10**6, "losses": [], "grown": []}),
+        ("curriculum.losses", ["1"]),
+        ("curriculum.losses", 2**62),
+        ("curriculum.grown", [1.5]),
+    ],
 )
 def test_damaged_notes(
     part: str, value: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    state, curriculum = trials.begin(EXPERIMENTS["parity"], "lstm", 0)
-    chosen = {"name": "parity", "model": "lstm", "seed": 0, "steps": 3, "minutes": None}
-    notes = {"experiment": chosen | {part: value}, "curriculum": curriculum}
+    state = trials.begin(EXPERIMENTS["parity"], "lstm", 0)
+    notes: dict[str, Any] = {
+        "experiment": {"name": "parity", "model": "lstm", "seed": 0, "steps": 3, "minutes": None},
+        "curriculum": {"losses": [], "grown": []},
+    }
+    first, _, second = part.partition(".")
+    notes[first] = notes[first] | {second: value} if second else value
     Run.begin(tmp_path / "run", state, notes=notes).save()
     assert main(["experiment", "--resume", str(tmp_path / "run")]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
-    assert f"training.notes.experiment.{part}: expected" in lines[0]
+    assert re.search(rf"training\.notes\.{first}[.:] ?(Curriculum|{second}): expected", lines[0])
+
+
+@pytest.mark.parametrize("count", [0, 1, 10**5])
+def test_no_stored_curriculum_makes_sequences_longer_than_the_experiment(count: int) -> None:
+    for experiment in EXPERIMENTS.values():
+        curriculum = trials.Curriculum.from_dict({"losses": [], "grown": [2**62] * count})
+        assert 1 <= curriculum.longest(experiment) <= experiment.train[1]

@@ -37,7 +37,7 @@ def error_after(
 ) -> float:
     """Return the error of the test after some steps, with a broken gradient if one is given."""
     experiment = EXPERIMENTS[name]._replace(**changes)
-    state, curriculum = trials.begin(experiment, model, 0)
+    state, curriculum = trials.begin(experiment, model, 0), trials.Curriculum()
     if broken:
         break_gradient(state.model, broken, factor)
     for progress in trials.trial(experiment, state, curriculum, experiment.steps):

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 
 from numpy_xlstm import LSTM
 from numpy_xlstm.checkpoints import load_checkpoint
+from numpy_xlstm.cli.curves import columns
 from numpy_xlstm.errors import CheckpointError, OptionError
 from numpy_xlstm.generation import ByteTokenizer
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.training import AdamW, Progress, Run, TrainingState
 from numpy_xlstm.training.lock import DirectoryLock
 from numpy_xlstm.training.run import read_log
+from numpy_xlstm.training.text import read_text
 
 
 def start() -> TrainingState:
@@ -135,7 +138,7 @@ def test_a_run_is_not_overwritten(tmp_path: Path) -> None:
     take(Run.begin(tmp_path, start()), 2)
     with pytest.raises(OptionError, match="directory: expected one without a training; got "):
         Run.begin(tmp_path, start())
-    assert len(read_log(tmp_path / "log.jsonl")) == 2
+    assert len([*read_log(tmp_path / "log.jsonl")]) == 2
 
 
 @pytest.mark.parametrize("log", [None, b"", b"{}"])
@@ -179,13 +182,13 @@ def test_a_save_that_fails_loses_nothing(
     del run
     again = Run.resume(tmp_path)
     assert again.state.step == 2
-    assert len(read_log(again.log)) == 2
+    assert len([*read_log(again.log)]) == 2
 
 
 def test_a_log_that_is_not_json(tmp_path: Path) -> None:
-    (tmp_path / "log.jsonl").write_text('{"step": 1}\nstep 2\n')
+    (tmp_path / "log.jsonl").write_text('{"step": 1, "loss": 1, "bits": 1}\nstep 2\n')
     with pytest.raises(CheckpointError, match=r"log\.jsonl: expected JSON in every line"):
-        read_log(tmp_path / "log.jsonl")
+        list(read_log(tmp_path / "log.jsonl"))
 
 
 OTHER = """
@@ -298,13 +301,47 @@ def test_a_line_that_is_not_written_whole_is_not_written(
     ("line", "message"),
     [
         ("3", "line 1: expected a mapping of values; got 3"),
-        ('{"step": 1}', r"line 1\.bits: expected a value"),
+        ('{"step": 1, "bits": 2.0}', r"line 1\.loss: expected a value"),
+        ('{"step": 1, "loss": 1}', r"line 1\.bits: expected a value"),
         ('{"step": "1", "bits": 2}', r"line 1\.step: expected a whole number"),
         ('{"step": 1, "bits": NaN}', "expected JSON in every line; got bits: expected a finite"),
-        ("[" * 9999, "expected JSON in every line"),
+        ("[" * 9998, "expected JSON in every line; got .* in line 1"),
+        ('{"step": 1, "loss": 1, "bits": 2}\n{', "expected JSON in every line; got .* in line 2"),
+        (" " * 10_000, "line 1: expected at most 10,000 bytes"),
     ],
 )
 def test_a_log_of_others(line: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text(line + "\n")
     with pytest.raises(CheckpointError, match=rf"log\.jsonl: {message}"):
-        read_log(tmp_path / "log.jsonl")
+        list(read_log(tmp_path / "log.jsonl"))
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_memory_does_not_grow_with_the_lines_of_a_log(ended: bool, tmp_path: Path) -> None:
+    """The arrays of a log take 24 bytes a line; before, its entries took 25 times the file."""
+    path, line = tmp_path / "log.jsonl", b'{"step":1,"loss":1,"bits":1}\n'
+    path.write_bytes(line * 20_000 + line[: None if ended else -1])
+    tracemalloc.start()
+    try:
+        table = columns(read_log(path), "step", "bits", "validation")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert table.shape == (3, 20_000 + ended)
+    assert peak < 3 * path.stat().st_size
+
+
+def test_a_path_of_no_log() -> None:
+    with pytest.raises(OptionError, match="log: expected a path, as a string or a Path; got 3"):
+        read_log(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows would write the zeros")
+def test_a_sparse_terabyte_is_no_log_and_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    with path.open("wb") as file:
+        file.truncate(10**12)
+    with pytest.raises(CheckpointError, match=r"log\.jsonl: line 1: expected at most 10,000 byt"):
+        list(read_log(path))
+    with pytest.raises(CheckpointError, match=r"expected at most 2,147,483,648 bytes; got 1,000,"):
+        read_text(path)
