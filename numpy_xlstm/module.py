@@ -3,8 +3,9 @@
 import copy
 import html
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +18,13 @@ from numpy_xlstm.numerics import (
     check_separate,
     check_writable,
     checked_dtype,
-    own_error_state,
     plain_array,
 )
 from numpy_xlstm.outline import outline
-from numpy_xlstm.torch_habits import ExplainsTorchNames
+from numpy_xlstm.torch_habits import explained
 
 Grads = dict[str, Array]
 """Gradients of parameters, by the names of ``params``."""
-
-_latest_change = [object()]
-"""Identifies the last change of a part or of the own parameters of any module."""
 
 
 class Parameters(dict[str, Array]):
@@ -35,26 +32,23 @@ class Parameters(dict[str, Array]):
 
     def __setitem__(self, name: str, array: Array) -> None:
         """Accept only the same array, which an in-place operation assigns."""
-        if name not in self or self[name] is not array:
-            raise TypeError(
-                f"params: expected a change in place, params[{name!r}][...] = …, or with_params; "
-                "got another array"
-            )
+        if self.get(name) is not array or array is None:
+            self._refuse()
 
-    def _refuse(self, *args: Any, **kwargs: Any) -> Any:
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
         raise TypeError(
             "params: expected a change in place, params[name][...] = …, or with_params; "
-            "got a change of names"
+            "got other arrays or names"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Support copying and pickling."""
         return Parameters, (dict(self),)
 
-    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+    __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
 
 
-class Module(ExplainsTorchNames):
+class Module:
     """Named parameters, and parts that have parameters of their own.
 
     A cell sets ``params`` to a dict of arrays. A module made of other modules also sets ``parts``,
@@ -68,6 +62,9 @@ class Module(ExplainsTorchNames):
     leaves names unchanged. A list may have a list of prefixes, in which ``*`` represents the name:
     ``{"layers": ["*_l0", "*_l1"]}`` gives ``weight_l0`` and ``weight_l1``.
 
+    A module is frozen when ``params``, or ``dtype``, is read for the first time: arrays are then
+    changed in place, and :meth:`with_params` returns a module with other arrays.
+
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
@@ -80,7 +77,8 @@ class Module(ExplainsTorchNames):
     Raises
     ------
     TypeError
-        From ``params``, if two parameters have the same name.
+        If ``params``, ``parts`` or a part is set after ``params`` was read, or two parameters have
+        the same name.
 
     Examples
     --------
@@ -100,77 +98,41 @@ class Module(ExplainsTorchNames):
           └─ s  (1,) float64  1
     """
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Make each forward and backward independent of NumPy's error state."""
-        super().__init_subclass__(**options)
-        for name in {"forward", "backward", "__call__"} & vars(cls).keys():
-            setattr(cls, name, own_error_state(vars(cls)[name]))
-
     parts: Mapping[str, str | list[str]] = MappingProxyType({})
-    _arrays: Mapping[str, Array] = MappingProxyType({})
-    _params: Parameters
+    _own: Mapping[str, Array] = MappingProxyType({})
+    """Parameters that belong to no part."""
     _names: Mapping[str, list[dict[str, str]]]
-    _collected: object = None
+    """For each part, or each in a list, the names in ``params`` of its parameters."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute. If it is a part, every module collects its parameters again.
-
-        A list of parts, or ``parts`` itself, that is changed in place is not noticed: set it anew.
-        """
+        """Set an attribute; refuse parameters and parts of a frozen module."""
+        if name in ("params", "parts") or name in self.parts:
+            if "params" in vars(self):
+                raise TypeError(
+                    f"{name}: expected no other arrays or parts after params was read; got a new "
+                    f"value; write with_params(…) for a {type(self).__name__} with other arrays"
+                )
+            if name == "params":
+                name, value = "_own", _checked(value)
         object.__setattr__(self, name, value)
-        if name in ("_arrays", "parts") or name in self.parts:
-            _latest_change[0] = object()
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
 
         def __getattr__(self, name: str) -> Any:
-            """Raise the error for an unknown attribute."""
+            """Raise the error for an unknown attribute, or again the error raised in a property."""
+            try:
+                return object.__getattribute__(self, name)
+            except AttributeError as error:
+                message = explained(error, name)
             own = name.startswith("_") or name in self.parts or hasattr(type(self), name)
             if not own and name in self.params:
                 expected = f"{type(self).__name__}: expected params[{name!r}]"
-                raise AttributeError(f"{expected}; got an attribute {name}")
-            return super().__getattr__(name)
+                message = f"{expected}; got an attribute {name}"
+            raise AttributeError(message)
 
-    @property
-    def params(self) -> Parameters:  # noqa: D102 (each class documents its own)
-        self._collect()
-        return self._params
-
-    @params.setter
-    def params(self, params: Mapping[str, Array]) -> None:
-        """Set the module's own parameters, which belong to no part.
-
-        At first any arrays are accepted, and later arrays of the same names, shapes and dtypes.
-        """
-        if not isinstance(params, Mapping):
-            raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
-        if taken := sorted(params.keys() & (self.params.keys() - self._arrays.keys())):
-            raise TypeError(
-                f"params: expected no parameters of parts; got {taken}; use with_params for them"
-            )
-        if missing := self._arrays.keys() - params.keys():
-            raise ShapeError(f"params: expected {some(missing)} too; got only {some(params)}")
-        if self._arrays and (unknown := params.keys() - self._arrays.keys()):
-            raise ShapeError(
-                f"params: expected the names {some(self._arrays)}; got {some(unknown)}"
-            )
-        for name, array in params.items():
-            check_form(name, array, getattr(array, "shape", ()))
-            if (before := self._arrays.get(name)) is not None:
-                check_array(name, array, before.shape, before.dtype)
-        self._arrays = dict(params)
-
-    def _names_in(self, attribute: str) -> list[dict[str, str]]:
-        """Return the names in ``params`` of the parameters of a part, or of each part in a list."""
-        self._collect()
-        return self._names[attribute]
-
-    def _collect(self) -> None:
-        """Collect the dict of all parameters, and their names in each part, after any change."""
-        if self._collected is _latest_change[0]:
-            return
-        change = _latest_change[0]
-        params: dict[str, Array] = dict(self._arrays)
+    @cached_property
+    def params(self) -> dict[str, Array]:  # noqa: D102 (each class documents its own)
+        params: dict[str, Array] = dict(self._own)
         names: dict[str, list[dict[str, str]]] = {}
         for attribute, prefix in self.parts.items():
             for where, part in _entries(prefix, getattr(self, attribute)):
@@ -179,13 +141,14 @@ class Module(ExplainsTorchNames):
                     raise TypeError(f"parts: expected unique names; got {sorted(taken)} twice")
                 arrays = {joined[name]: array for name, array in part.params.items()}
                 if twice := {id(a) for a in params.values()} & {id(a) for a in arrays.values()}:
-                    names_of = [name for name, a in (params | arrays).items() if id(a) in twice]
-                    raise TypeError(f"parts: expected each module once; got {some(names_of)} twice")
+                    several = [name for name, a in (params | arrays).items() if id(a) in twice]
+                    raise TypeError(f"parts: expected each module once; got {some(several)} twice")
                 params |= arrays
                 names.setdefault(attribute, []).append(joined)
-        self.__dict__.update(_params=Parameters(params), _names=names, _collected=change)
+        vars(self)["_names"] = names
+        return Parameters(params)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any] | None:
         """Dtype of the parameters, which inputs must share; None without parameters."""
         return next((array.dtype for array in self.params.values()), None)
@@ -204,16 +167,7 @@ class Module(ExplainsTorchNames):
         return f"<pre>{html.escape(repr(self))}</pre>"
 
     def with_params(self, params: Mapping[str, Array]) -> Self:
-        """Return the same module with other arrays (not copied) of the same names and shapes.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If names or shapes differ, the arrays are not of one supported dtype, or a number is
-            NaN or infinite.
-        OptionError
-            If two arrays share memory, which an optimiser would then change twice.
-        """
+        """Return the same module with other arrays (not copied) of the same names and shapes."""
         check_same_parameters(self.params, params)
         for name, array in params.items():
             check_array(name, array, array.shape)
@@ -226,23 +180,20 @@ class Module(ExplainsTorchNames):
 
     def over(self, params: Mapping[str, Array]) -> Self:
         """Do the same as :meth:`with_params`, without checks, for validated arrays."""
-        self._collect()
+        own = {name: params[name] for name in self.params}
         clone = copy.copy(self)
-
-        def put(name: str, value: Any) -> None:
-            """Set an attribute without notice: no other module has the clone as a part yet."""
-            object.__setattr__(clone, name, value)
-
-        put("_arrays", {name: params[name] for name in self._arrays})
-        put("_params", Parameters({name: params[name] for name in self._params}))
+        for name in ("dtype", "made_by"):
+            vars(clone).pop(name, None)
+        vars(clone).update(params=Parameters(own), _own={name: own[name] for name in self._own})
         for attribute in self.parts:
-            found = getattr(self, attribute)
-            each = found if isinstance(found, list) else [found]
-            parts = [
-                part.over({name: params[joined] for name, joined in names.items()})
-                for names, part in zip(self._names[attribute], each, strict=True)
+            part = getattr(self, attribute)
+            several = part if isinstance(part, list) else [part]
+            clones = [
+                each.over({name: params[joined] for name, joined in names.items()})
+                for names, each in zip(self._names[attribute], several, strict=True)
             ]
-            put(attribute, parts if isinstance(found, list) else parts[0])
+            new = clones if isinstance(part, list) else clones[0]
+            object.__setattr__(clone, attribute, new)
         return clone
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
@@ -269,12 +220,6 @@ class Module(ExplainsTorchNames):
         ----------
         arrays : Mapping[str, array_like]
             Arrays with the names and shapes of ``params``, as in PyTorch's ``state_dict()``.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError
-            If names or shapes differ, a number is not a finite floating-point number, or a
-            parameter is read-only.
         """
         params = self.params
         found = like_parameters(params, arrays)
@@ -288,13 +233,22 @@ class Module(ExplainsTorchNames):
         Each argument has the name of a part and contains its gradients, or a list for a list of
         parts.
         """
+        self.params  # noqa: B018 (sets _names)
         grads: Grads = {}
-        for attribute, found in parts.items():
-            each = found if isinstance(found, list) else [found]
-            for names, part in zip(self._names_in(attribute), each, strict=True):
-                for name, array in part.items():
-                    grads[names[name]] = array
+        for attribute, part in parts.items():
+            several = part if isinstance(part, list) else [part]
+            for names, each in zip(self._names[attribute], several, strict=True):
+                grads |= {names[name]: array for name, array in each.items()}
         return grads
+
+
+def _checked(params: Any) -> dict[str, Array]:
+    """Return the parameters of a module that belong to no part, or raise an error."""
+    if not isinstance(params, Mapping):
+        raise ShapeError(f"params: expected a mapping of arrays; got {type(params).__name__}")
+    for name, array in params.items():
+        check_form(name, array, getattr(array, "shape", ()))
+    return dict(params)
 
 
 def _entries(prefix: str | list[str], part: Any) -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,5 @@
 """Names that users of PyTorch try, and that this package takes, has in another form, or lacks."""
 
-from collections.abc import Callable
-from functools import wraps
-from inspect import signature
-from typing import TYPE_CHECKING, Any
-
-from numpy_xlstm.numerics import generator_or_new
-
 _CPU = "leave it out: all arrays are NumPy arrays in the memory of the CPU"
 _DROPOUT = "leave it out: entries are dropped only if forward gets rng=…"
 _ENTROPY = "write loss, cache = softmax_cross_entropy(logits, targets)"
@@ -63,51 +56,3 @@ SENTENCES = {
 def explained(message: object, name: str) -> str:
     """Return the message of an error about a name, with the sentence for that name, if any."""
     return f"{message}; {SENTENCES[name]}" if name in SENTENCES else str(message)
-
-
-def _with_torch_options(init: Callable[..., None]) -> Callable[..., None]:
-    """Take ``seed`` for ``rng``, and add the sentence for an unknown option to the error."""
-    own = signature(init).parameters
-    takes_seed = "rng" in own and "seed" not in own
-
-    @wraps(init)
-    def wrapped(self: Any, *args: Any, **options: Any) -> None:
-        options = seed_as_rng(options) if takes_seed else options
-        try:
-            init(self, *args, **options)
-        except TypeError as error:
-            for name in options.keys() & SENTENCES:
-                if f"unexpected keyword argument {name!r}" in str(error):
-                    raise TypeError(explained(error, name)) from None
-            raise
-
-    return wrapped
-
-
-def seed_as_rng(options: dict[str, Any]) -> dict[str, Any]:
-    """Return options with a generator ``rng`` in place of ``seed``."""
-    if "seed" not in options:
-        return options
-    if "rng" in options:
-        raise TypeError("expected rng or seed; got both")
-    others = {name: value for name, value in options.items() if name != "seed"}
-    return others | {"rng": generator_or_new(options["seed"], "seed")}
-
-
-class ExplainsTorchNames:
-    """Base class of objects that take ``seed``, and explain names of PyTorch in their errors."""
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let the constructor take ``seed``, and explain options of PyTorch in its errors."""
-        super().__init_subclass__(**options)
-        if "__init__" in vars(cls):
-            cls.__init__ = _with_torch_options(cls.__init__)  # type: ignore[method-assign]
-
-    if not TYPE_CHECKING:  # a type checker would accept every attribute
-
-        def __getattr__(self, name: str) -> Any:
-            """Raise the error for an unknown attribute, or again the error raised in a property."""
-            try:
-                return object.__getattribute__(self, name)
-            except AttributeError as error:
-                raise AttributeError(explained(error, name)) from None

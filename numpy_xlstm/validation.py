@@ -18,12 +18,12 @@ Kept = TypeVar("Kept")
 """Residuals of a forward."""
 
 
-def check_like(name: str, tree: Any, like: Any, hint: str = "") -> Any:
+def check_like(name: str, tree: Any, like: Any, hint: Callable[[], str] = str) -> Any:
     """Validate a tree of arrays, such as a state, against the structure and shapes of ``like``.
 
     Returns the tree in the types of ``like``. Both are nested tuples of arrays and None. If
-    ``name`` begins with "state", an array ``m`` may contain −inf. ``hint`` is added to the message
-    about a wrong shape.
+    ``name`` begins with "state", an array ``m`` may contain −inf. ``hint()`` is added to the
+    message about a wrong shape.
 
     Examples
     --------

@@ -178,9 +178,8 @@ def test_plain_and_named_tuples_are_joined() -> None:
         join_states([reached("sLSTM"), reached("LSTMCell")])
 
 
-def test_parameters_are_replaced_and_changed_in_place() -> None:
+def test_parameters_are_changed_in_place() -> None:
     cell = LSTMCell(D, H, rng=rng())
-    cell.params = {n: array + 1 for n, array in cell.params.items()}
     cell.params["W"][...] = 2
     cell.params["W"] *= 2
     assert (cell.params["W"] == 4).all()

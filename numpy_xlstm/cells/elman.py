@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.gates import check_sizes
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_batch_size, check_choice, tanh_slope
+from numpy_xlstm.numerics import Array, check_batch_size, check_choice, own_error_state, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
 
@@ -100,6 +100,7 @@ class ElmanCell(Module):
         shape = check_batch_size(batch_size), self.hidden_size
         return ElmanState(np.zeros(shape, self.dtype))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, ElmanState, ElmanCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
@@ -109,6 +110,7 @@ class ElmanCell(Module):
         h = np.tanh(h_pre) if tanh else np.where(h_pre.real > 0, h_pre, 0)  # [elman.2]
         return h, ElmanState(h), ElmanCache(x, state, h_pre)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: ElmanCache, dstate: Any = None
     ) -> tuple[Array, ElmanState, Grads]:

@@ -10,6 +10,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_batch_size,
+    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -108,6 +109,7 @@ class GRUCell(Module):
         shape = check_batch_size(batch_size), self.hidden_size
         return GRUState(np.zeros(shape, self.dtype))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, GRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
@@ -121,6 +123,7 @@ class GRUCell(Module):
         h = u * n + z * h_prev  # [gru.7]
         return h, GRUState(h), GRUCache(x, state, (r_pre, z_pre, n_pre), s_n, r, z, u, n)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: GRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:

@@ -11,6 +11,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_batch_size,
+    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -103,6 +104,7 @@ class OriginalGRUCell(Module):
         shape = check_batch_size(batch_size), self.hidden_size
         return GRUState(np.zeros(shape, self.dtype))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, GRUState, OriginalGRUCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         (h_prev,) = state = enter(self, x, state)
@@ -117,6 +119,7 @@ class OriginalGRUCell(Module):
         cache = OriginalGRUCache(x, state, (r_pre, z_pre, n_pre), r, z, u, s, n)
         return h, GRUState(h), cache
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: OriginalGRUCache, dstate: Any = None
     ) -> tuple[Array, GRUState, Grads]:

@@ -17,6 +17,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_batch_size,
+    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -130,6 +131,7 @@ class LSTMCell(Module):
         shape = check_batch_size(batch_size), self.hidden_size
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
@@ -140,6 +142,7 @@ class LSTMCell(Module):
         h = o * np.tanh(c)  # [lstm.4]
         return h, LSTMState(h, c), LSTMCache(x, state, pre, i, f, z, o, c)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: LSTMCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:

@@ -13,6 +13,7 @@ from numpy_xlstm.numerics import (
     Array,
     check_batch_size,
     check_positive,
+    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -114,6 +115,7 @@ class LSTMPCell(Module):
         sizes = self.proj_size, self.hidden_size
         return LSTMState(*(np.zeros((B, size), self.dtype) for size in sizes))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, LSTMPCache]:
         """Take one step with x (B, D); return h (B, P), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
@@ -127,6 +129,7 @@ class LSTMPCell(Module):
         h = m @ p["W_hr"].T  # [lstmp.6]
         return h, LSTMState(h, c), LSTMPCache(x, state, pre, i, f, z, o, c, m)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: LSTMPCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:

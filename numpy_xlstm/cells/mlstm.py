@@ -21,6 +21,7 @@ from numpy_xlstm.numerics import (
     check_divides,
     check_eps,
     check_positive,
+    own_error_state,
 )
 from numpy_xlstm.numerics.activations import clip, maximum, modulus, sigmoid, sigmoid_slope
 from numpy_xlstm.numerics.available import check_fits
@@ -190,6 +191,7 @@ class mLSTMCell(Module):
         shape = batch_size, NH, self.qk_dim // NH, self.hidden_size // NH
         return empty_memory(shape, self.dtype, self.input_gate)
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, mLSTMState, mLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         state = enter(self, x, state)
@@ -218,6 +220,7 @@ class mLSTMCell(Module):
         cache = mLSTMCache(x, state, q, k, v, pre, log_i, A, i, f, o, C, n, m, qn, den, h_tilde)
         return h, after, cache
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: mLSTMCache, dstate: Any = None
     ) -> tuple[Array, mLSTMState, Grads]:

@@ -11,6 +11,7 @@ from numpy_xlstm.module import Grads, Module
 from numpy_xlstm.numerics import (
     Array,
     check_batch_size,
+    own_error_state,
     sigmoid,
     sigmoid_slope,
     tanh_slope,
@@ -101,6 +102,7 @@ class PeepholeLSTMCell(Module):
         shape = check_batch_size(batch_size), self.hidden_size
         return LSTMState(np.zeros(shape, self.dtype), np.zeros(shape, self.dtype))
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, LSTMState, PeepholeCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev = state = enter(self, x, state)
@@ -116,6 +118,7 @@ class PeepholeLSTMCell(Module):
         pre = i_pre, f_pre, z_pre, o_pre
         return h, LSTMState(h, c), PeepholeCache(x, state, pre, i, f, z, o, c)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: PeepholeCache, dstate: Any = None
     ) -> tuple[Array, LSTMState, Grads]:

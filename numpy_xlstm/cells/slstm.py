@@ -22,7 +22,7 @@ from numpy_xlstm.cells.gates import (
     underflows,
 )
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_batch_size, check_choice
+from numpy_xlstm.numerics import Array, check_batch_size, check_choice, own_error_state
 from numpy_xlstm.numerics.activations import maximum, sigmoid, sigmoid_slope, tanh_slope
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import enter, enter_backward
@@ -180,6 +180,7 @@ class sLSTMCell(Module):
         """Return the empty state: h = c = n = 0 and m = −inf."""
         return empty_memory(batch_size, self.hidden_size, self.dtype)
 
+    @own_error_state
     def forward(self, x: Array, state: Any = None) -> tuple[Array, sLSTMState, sLSTMCache]:
         """Take one step with x (B, D); return h (B, H), the state after the step and the cache."""
         h_prev, c_prev, n_prev, m_prev = state = enter(self, x, state)
@@ -197,6 +198,7 @@ class sLSTMCell(Module):
         h = o * (c / n)  # [slstm.5]
         return h, sLSTMState(h, c, n, m), sLSTMCache(x, state, pre, A, i, f, z, o, c, n)
 
+    @own_error_state
     def backward(
         self, dh: Array, cache: sLSTMCache, dstate: Any = None
     ) -> tuple[Array, sLSTMState, Grads]:

@@ -10,8 +10,7 @@ from numpy_xlstm.layers.activations import (
     silu,
     silu_backward,
 )
-from numpy_xlstm.layers.base import Layer, Recurrent
-from numpy_xlstm.layers.cache import LayerCache
+from numpy_xlstm.layers.base import Layer, LayerCache, Recurrent
 from numpy_xlstm.layers.conv import CausalConv1d, CausalConv1dCache
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.layers.embedding import Embedding, EmbeddingCache

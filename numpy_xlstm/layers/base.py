@@ -5,15 +5,22 @@ pair, ``compute`` and ``compute_backward``, which does not. Stacks, blocks and m
 pair of their parts, so that arguments are checked once.
 """
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple
 
 import numpy as np
 
-from numpy_xlstm.errors import DTypeError, ShapeError
+from numpy_xlstm.errors import CacheError, DTypeError, ShapeError
 from numpy_xlstm.kernels.parts import padding
-from numpy_xlstm.layers.cache import LayerCache
-from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_array, check_batch, check_generator, check_lengths
+from numpy_xlstm.module import Grads, Module, some
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_batch,
+    check_generator,
+    check_lengths,
+    own_error_state,
+)
 from numpy_xlstm.numerics.threads import one_blas_thread
 from numpy_xlstm.trees import zeros_like
 from numpy_xlstm.validation import check_cache, check_like
@@ -59,66 +66,89 @@ EVALUATION = RunOptions()
 """Options without dropout and without padding."""
 
 
-class Layer(Module):
-    """A map of the last axis: y, cache = forward(x); dx, grads = backward(dy, cache).
+class LayerCache(NamedTuple):
+    """Residuals of a layer, and a description of the layer and of the outputs."""
+
+    kept: Any  # residuals that ``compute`` returned
+    lengths: Array | None  # of the rows; None if all rows are full, or if there is no time axis
+    shape: tuple[int, ...]  # of y, in the layout of the caller
+    made_by: dict[str, Any]  # type, dtype, options and parameter shapes of the layer
+
+
+class _Checked(Module):
+    """A module whose ``forward`` and ``backward`` check their arguments.
 
     Attributes
     ----------
-    Cache : type
-        Type of the residuals that ``compute`` returns.
     cached_options : tuple[str, ...]
         Names of options that the residuals depend on but do not contain.
     in_features, out_features : int
         Widths of the input and of the output.
     """
 
-    Cache: ClassVar[type]
     cached_options: ClassVar[tuple[str, ...]] = ()
     in_features: int
     out_features: int
 
+    @cached_property
+    def made_by(self) -> dict[str, Any]:
+        """Properties of the layer that its cache depends on."""
+        options = {name: getattr(self, name) for name in self.cached_options}
+        shapes: dict[str, Any] = {name: array.shape for name, array in self.params.items()}
+        return shapes | {"type": type(self).__name__, "dtype": self.dtype} | options
+
+    def check_backward(self, dy: Any, cache: Any) -> None:
+        """Raise an error unless this layer made the cache, and dy has the shape of the outputs."""
+        check_cache(cache, LayerCache)
+        own, others = self.made_by, cache.made_by
+        if own is not others and own != others:
+            differ = [name for name in own | others if own.get(name) != others.get(name)]
+            names = ["type"] if "type" in differ else differ
+            wanted, got = (
+                some([f"{name} {made_by[name]}" for name in names if name in made_by])
+                for made_by in (own, others)
+            )
+            raise CacheError(
+                f"cache: expected one made by a {type(self).__name__} with {wanted}; "
+                f"got one made by a layer with {got}"
+            )
+        check_array("dy", dy, cache.shape, self.dtype)
+
+
+class Layer(_Checked):
+    """A map of the last axis: y, cache = forward(x); dx, grads = backward(dy, cache).
+
+    A subclass defines ``in_features``, ``out_features``, ``compute`` and ``compute_backward``, and
+    lists in ``cached_options`` the options that the residuals depend on but do not contain.
+    """
+
     def compute(self, x: Array) -> tuple[Array, Any]:
-        """Compute the forward without checks."""
+        """Return y and the residuals that the backward needs, without checks."""
         raise NotImplementedError
 
     def compute_backward(self, dy: Array, cache: Any) -> tuple[Array, Grads]:
-        """Compute the backward without checks."""
+        """Return the gradients of x and of the parameters, without checks."""
         raise NotImplementedError
 
     def __call__(self, x: Array) -> Array:
         """Return the output without a cache."""
         return self.forward(x)[0]
 
+    @own_error_state
     def forward(self, x: Array) -> tuple[Array, LayerCache]:
-        """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError
-            If x has another width, or another dtype than the parameters, or is not finite.
-        """
+        """Map x (..., ``in_features``) to y (..., ``out_features``), and return a cache."""
         check_array("x", x, (*getattr(x, "shape", ())[:-1], self.in_features), self.dtype)
         y, kept = self.compute(x)
-        return y, LayerCache.of(self, y, kept)
+        return y, LayerCache(kept, None, y.shape, self.made_by)
 
+    @own_error_state
     def backward(self, dy: Array, cache: LayerCache) -> tuple[Array, Grads]:
-        """Return the gradients of x and of the parameters, from dy (..., ``out_features``).
-
-        Raises
-        ------
-        CacheError
-            If ``cache`` was not made by a layer of this configuration.
-        ShapeError, DTypeError, NonFiniteError
-            If ``dy`` has another shape or dtype than the output, or is not finite.
-        """
-        check_cache(cache, LayerCache)
-        check_cache(cache.kept, self.Cache)
-        cache.check(self)
-        check_array("dy", dy, cache.shape, cache.dtype)
+        """Return the gradients of x and of the parameters, from dy (..., ``out_features``)."""
+        self.check_backward(dy, cache)
         return self.compute_backward(dy, cache.kept)
 
 
-class Recurrent(Module, Generic[S]):
+class Recurrent(_Checked, Generic[S]):
     """A map of sequences (B, T, ``in_features``) to (B, T, ``out_features``), with a state.
 
     This class validates arguments and converts them to one layout. The inner pair of a layer,
@@ -127,12 +157,6 @@ class Recurrent(Module, Generic[S]):
 
     Attributes
     ----------
-    Cache : type
-        Type of the residuals that ``compute`` returns.
-    cached_options : tuple[str, ...]
-        Names of options that the residuals depend on but do not contain.
-    in_features, out_features : int
-        Widths of the input and of the output.
     dropout : float
         Largest dropout probability in the layer.
     batch_first : bool
@@ -141,10 +165,7 @@ class Recurrent(Module, Generic[S]):
         Whether no output depends on a later input. False if a direction is reversed.
     """
 
-    Cache: ClassVar[type]
     cached_options: ClassVar[tuple[str, ...]] = ("batch_first",)
-    in_features: int
-    out_features: int
     dropout: float = 0.0
     batch_first: bool = True
     causal: bool = True
@@ -155,32 +176,22 @@ class Recurrent(Module, Generic[S]):
 
     def inner_start(self, batch_size: int) -> Any:
         """Return the empty state in the layout of ``compute``."""
-        return self.inner_state(self.init_state(batch_size))
-
-    def inner_state(self, state: Any) -> Any:
-        """Convert a state from the layout of ``forward`` to that of ``compute``, batch first."""
-        return state
-
-    def outer_state(self, state: Any) -> S:
-        """Invert :meth:`inner_state`."""
-        outer: S = state
-        return outer
+        return self.init_state(batch_size)
 
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
-        """Compute the forward without checks.
-
-        The returned state of each row is the state after its last step.
+        """Return y, the state of each row after its last step, and the residuals, without checks.
 
         In the padding, outputs are arbitrary finite numbers, and their cotangents are 0.
         """
         raise NotImplementedError
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
-        """Compute the backward without checks."""
+        """Return the gradients of x, of the first state and of the parameters, without checks."""
         raise NotImplementedError
 
+    @own_error_state
     def forward(
         self,
         x: Array,
@@ -212,14 +223,10 @@ class Recurrent(Module, Generic[S]):
         cache : LayerCache
             Residuals for :meth:`backward`. They share memory with inputs, outputs and parameters:
             do not modify these arrays until ``backward`` has run.
-
-        Raises
-        ------
-        ShapeError, DTypeError, NonFiniteError, OptionError, StateError
-            If an argument is not as described.
         """
         return self._checked_forward(x, state, RunOptions(rng, lengths))
 
+    @own_error_state
     def backward(self, dy: Array, cache: LayerCache, dstate: Any = None) -> tuple[Array, S, Grads]:
         """Return the vector-Jacobian product of :meth:`forward`.
 
@@ -240,28 +247,16 @@ class Recurrent(Module, Generic[S]):
             Gradient of the state before the first step.
         grads : dict[str, np.ndarray]
             Gradients of the parameters, under the names of ``params``.
-
-        Raises
-        ------
-        CacheError
-            If ``cache`` was not made by a layer of this configuration.
-        ShapeError, DTypeError, NonFiniteError
-            If a cotangent has another shape or dtype than the result of that forward, or is not
-            finite.
         """
-        check_cache(cache, LayerCache)
-        self.check_cache(cache.kept)
-        cache.check(self)
-        check_array("dy", dy, cache.shape, cache.dtype)
-        dy = without_padding(self._batch_major(dy), cache.lengths)
-        if dstate is None:
-            dstate = zeros_like(self.inner_start(len(dy)))
-        else:
-            dstate = self.inner_state(check_like("dstate", dstate, self.init_state(len(dy))))
+        self.check_backward(dy, cache)
+        dy = dy if self.batch_first else dy.swapaxes(0, 1)
+        dy = without_padding(dy, cache.lengths)
+        dstate = self.checked_cotangent(dstate, len(dy))
         with one_blas_thread():
             dx, dstate0, grads = self.compute_backward(dy, cache.kept, dstate)
-        return self._in_layout(dx), self.outer_state(dstate0), grads
+        return self._in_layout(dx), dstate0, grads
 
+    @own_error_state
     def __call__(
         self, x: Array, state: Any = None, *, lengths: Array | None = None
     ) -> tuple[Array, S]:
@@ -269,7 +264,7 @@ class Recurrent(Module, Generic[S]):
 
         For a causal layer, working memory does not grow with T.
         """
-        x, state, lengths = self._enter(x, state, lengths)
+        x, state, lengths = self._checked(x, state, lengths)
         y = np.empty((*x.shape[:2], self.out_features), self.dtype)
         steps = EVALUATION_BLOCK if self.causal else max(1, x.shape[1])
         for start in range(0, max(1, x.shape[1]), steps):
@@ -279,60 +274,67 @@ class Recurrent(Module, Generic[S]):
             with one_blas_thread():
                 out, state, _ = self.compute(now, state, RunOptions(lengths=left))
                 y[:, block] = without_padding(out, left)
-        return self._in_layout(y), self.outer_state(state)
+        return self._in_layout(y), state
 
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of this kind of layer made the residuals."""
-        check_cache(cache, self.Cache)
+    @property
+    def axes(self) -> tuple[str, str]:
+        """Names of the first two axes of x and y."""
+        return ("batch", "time") if self.batch_first else ("time", "batch")
 
     def check_input(self, x: Any) -> None:
         """Raise an error unless x is a batch of sequences in the caller's layout."""
-        check_array("x", x, (*self._order, self.in_features), self.dtype, hint=self._hint())
-        check_batch("x", x, axis=self._order.index("batch"))
+        check_array("x", x, (*self.axes, self.in_features), self.dtype, hint=self._input_hint)
+        check_batch("x", x, axis=0 if self.batch_first else 1)
 
     def check_state(self, state: Any) -> None:
         """Raise :class:`StateError` for an unreachable state (in the layout of ``compute``)."""
+
+    def checked_state(self, state: Any, batch_size: int) -> Any:
+        """Return a state in the layout of ``compute``, or raise an error; None is the empty one."""
+        if state is None:
+            return self.inner_start(batch_size)
+        state = check_like("state", state, self.init_state(batch_size), self._batch_hint)
+        self.check_state(state)
+        return state
+
+    def checked_cotangent(self, dstate: Any, batch_size: int) -> Any:
+        """Return the cotangent of the last state in the layout of ``compute``; None is zeros."""
+        if dstate is None:
+            return zeros_like(self.inner_start(batch_size))
+        return check_like("dstate", dstate, self.init_state(batch_size))
 
     def _checked_forward(
         self, x: Array, state: Any, options: RunOptions
     ) -> tuple[Array, S, LayerCache]:
         """Check the arguments and run."""
-        check_generator("rng", options.rng)
-        x, state, lengths = self._enter(x, state, options.lengths)
+        if options.rng is not None:
+            check_generator("rng", options.rng)
+        x, state, lengths = self._checked(x, state, options.lengths)
         with one_blas_thread():
             y, state, kept = self.compute(x, state, options._replace(lengths=lengths))
         y = self._in_layout(without_padding(y, lengths))
-        return y, self.outer_state(state), LayerCache.of(self, y, kept, lengths)
+        return y, state, LayerCache(kept, lengths, y.shape, self.made_by)
 
-    def _enter(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
+    def _checked(self, x: Array, state: Any, lengths: Any) -> tuple[Array, Any, Array | None]:
         """Check the arguments and return them in the layout of ``compute``."""
         self.check_input(x)
-        x = self._batch_major(x)
-        B, T = x.shape[:2]
-        hint = self._hint(f"x is read as ({', '.join(self._order)}, …)")
-        if state is None:
-            state = self.inner_start(B)
-        else:
-            state = self.inner_state(check_like("state", state, self.init_state(B), hint))
-            self.check_state(state)
-        if lengths is not None:
-            lengths = check_lengths(lengths, B, T, hint)
+        x = x if self.batch_first else x.swapaxes(0, 1)
+        state = self.checked_state(state, len(x))
+        if lengths is None:
+            return x, state, None
+        lengths = check_lengths(lengths, *x.shape[:2], hint=self._batch_hint)
         return without_padding(x, lengths), state, lengths
 
-    @property
-    def _order(self) -> tuple[str, str]:
-        """Names of the first two axes of x and y."""
-        return ("batch", "time") if self.batch_first else ("time", "batch")
-
-    def _hint(self, *parts: str) -> str:
-        """Join the parts of a hint about a wrong shape, and add the default of ``batch_first``."""
+    def _input_hint(self) -> str:
+        """Return the hint of an error about the shape of x: the default of ``batch_first``."""
+        is_default = self.batch_first and "batch_first" in vars(self)  # else it is no option
         default = "batch_first=True is the default here; for time-first x pass batch_first=False"
-        has_default = self.batch_first and "batch_first" in vars(self)  # else it is no option
-        return "; ".join([*parts, default] if has_default else parts)
+        return default if is_default else ""
 
-    def _batch_major(self, array: Array) -> Array:
-        """Return a view (B, T, ·) of an array in the caller's layout."""
-        return array if self.batch_first else array.swapaxes(0, 1)
+    def _batch_hint(self) -> str:
+        """Return the hint of an error about a batch that is not the one of x."""
+        hint = f"x is read as ({', '.join(self.axes)}, …); {Recurrent._input_hint(self)}"
+        return hint.removesuffix("; ")
 
     def _in_layout(self, array: Array) -> Array:
         """Return an array (B, T, ·) in the caller's layout."""

@@ -66,8 +66,6 @@ class CausalConv1d(Recurrent[Array]):
     array([13.])
     """
 
-    Cache = CausalConv1dCache
-
     def __init__(
         self,
         feature_dim: int,

@@ -7,7 +7,14 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.module import Grads, Module
-from numpy_xlstm.numerics import Array, check_array, check_positive, checked_dtype, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_array,
+    check_positive,
+    checked_dtype,
+    generator_or_new,
+    own_error_state,
+)
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.validation import check_cache
 
@@ -78,6 +85,7 @@ class Embedding(Module):
         """Return the vectors without a cache."""
         return self.forward(tokens)[0]
 
+    @own_error_state
     def forward(self, tokens: IndexArray) -> tuple[Array, EmbeddingCache]:
         """Map token ids (...) to vectors (..., D).
 
@@ -91,6 +99,7 @@ class Embedding(Module):
         check_indices("tokens", tokens, self.num_embeddings)
         return self.compute(tokens)
 
+    @own_error_state
     def backward(self, dy: Array, cache: EmbeddingCache) -> tuple[None, Grads]:
         """Return the gradient of the table from the cotangent dy (..., D).
 

@@ -68,7 +68,6 @@ class GatedFeedForward(Layer):
     ['proj_down.weight', 'proj_up.weight']
     """
 
-    Cache = FeedForwardCache
     cached_options = ("act_fn",)
 
     def __init__(

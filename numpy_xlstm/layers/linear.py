@@ -72,8 +72,6 @@ class Linear(Layer):
     ((4, 5, 3), ['bias', 'weight'])
     """
 
-    Cache = LinearCache
-
     def __init__(
         self,
         in_features: int,
@@ -239,8 +237,6 @@ class HeadwiseLinear(Layer):
     >>> y.shape, grads["weight"].shape
     ((4, 5, 6), (3, 2, 2))
     """
-
-    Cache = HeadwiseLinearCache
 
     def __init__(
         self,

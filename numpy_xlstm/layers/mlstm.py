@@ -104,7 +104,6 @@ class mLSTM(SequenceLayer[mLSTMState]):
     """
 
     cell: mLSTMCell
-    Cache = mLSTMSequenceCache
     num_heads, qk_dim, eps = of_cell("num_heads"), of_cell("qk_dim"), of_cell("eps")
     forget_gate, input_gate = of_cell("forget_gate"), of_cell("input_gate")
 

@@ -25,7 +25,6 @@ class NormCache(NamedTuple):
 class Norm(Layer):
     """A norm of each head of the last axis, followed by scale and shift of each feature."""
 
-    Cache = NormCache
     cached_options = ("num_heads", "in_features")
     centred: ClassVar[bool]
 

@@ -7,12 +7,10 @@ import numpy.typing as npt
 
 from numpy_xlstm.cells.elman import ElmanCell, ElmanState
 from numpy_xlstm.cells.gru import GRUCell, GRUState
-from numpy_xlstm.cells.lstm import LSTMState
+from numpy_xlstm.cells.lstm import LSTMCell, LSTMState
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.errors import OptionError
-from numpy_xlstm.layers.lstm import LSTMSequence
 from numpy_xlstm.layers.rnn_base import TWO_BIASES, RNNBase
-from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.numerics import Array, check_positive, check_whole
 
 
@@ -127,11 +125,11 @@ class LSTM(RNNBase[LSTMState]):
             rng=rng,
         )
 
-    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Make one direction of a layer, for inputs of this width."""
+    def make_cell(self, width: int, **options: Any) -> LSTMCell | LSTMPCell:
+        """Make the cell of one direction of a layer, for inputs of this width."""
         if self.proj_size == 0:
-            return LSTMSequence(width, self.hidden_size, **options)
-        return SequenceLayer(LSTMPCell(width, self.hidden_size, self.proj_size, **options))
+            return LSTMCell(width, self.hidden_size, **options)
+        return LSTMPCell(width, self.hidden_size, self.proj_size, **options)
 
 
 class GRU(RNNBase[Array]):
@@ -198,9 +196,9 @@ class GRU(RNNBase[Array]):
     State = GRUState
     biases = TWO_BIASES
 
-    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Make one direction of a layer, for inputs of this width."""
-        return SequenceLayer(GRUCell(width, self.hidden_size, **options))
+    def make_cell(self, width: int, **options: Any) -> GRUCell:
+        """Make the cell of one direction of a layer, for inputs of this width."""
+        return GRUCell(width, self.hidden_size, **options)
 
 
 class RNN(RNNBase[Array]):
@@ -289,7 +287,6 @@ class RNN(RNNBase[Array]):
             rng=rng,
         )
 
-    def sequence_layer(self, width: int, **options: Any) -> SequenceLayer:
-        """Make one direction of a layer, for inputs of this width."""
-        options["nonlinearity"] = self.nonlinearity
-        return SequenceLayer(ElmanCell(width, self.hidden_size, **options))
+    def make_cell(self, width: int, **options: Any) -> ElmanCell:
+        """Make the cell of one direction of a layer, for inputs of this width."""
+        return ElmanCell(width, self.hidden_size, nonlinearity=self.nonlinearity, **options)

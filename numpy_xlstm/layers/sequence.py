@@ -9,7 +9,7 @@ from numpy_xlstm.cells.lstm import LSTMCell
 from numpy_xlstm.cells.lstmp import LSTMPCell
 from numpy_xlstm.cells.peephole import PeepholeLSTMCell
 from numpy_xlstm.cells.slstm import sLSTMCell
-from numpy_xlstm.cells.unroll import UnrollCache, check_cell, unroll, unroll_backward
+from numpy_xlstm.cells.unroll import check_cell, unroll, unroll_backward
 from numpy_xlstm.kernels import elman, gru, lstm, lstmp, peephole, slstm
 from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
 from numpy_xlstm.module import Grads
@@ -36,13 +36,6 @@ KERNELS: dict[type, Kernel] = {
     ElmanCell: Kernel(elman, ("nonlinearity",)),
 }
 """Cells that have a kernel. Every other cell is unrolled."""
-
-
-class KernelCache(NamedTuple):
-    """Residuals of a layer whose cell has a kernel."""
-
-    x: Array
-    kept: Any
 
 
 State = TypeVar("State", covariant=True)
@@ -112,11 +105,6 @@ class SequenceLayer(Recurrent[S]):
         return None if self.unrolled else KERNELS.get(type(self.cell))
 
     @property
-    def Cache(self) -> type:  # type: ignore[override]
-        """Type of the residuals."""
-        return UnrollCache if self.kernel is None else KernelCache
-
-    @property
     def tensor_axes(self) -> Mapping[str, str]:
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return getattr(self.cell, "tensor_axes", {})
@@ -126,33 +114,46 @@ class SequenceLayer(Recurrent[S]):
         state: S = self.cell.init_state(batch_size)
         return state
 
+    def cell_params(self) -> Mapping[str, Array]:
+        """Return the parameters of the cell, by its names."""
+        params: Mapping[str, Array] = self.cell.params
+        return params
+
+    def current_cell(self) -> Any:
+        """Return the cell with the present parameters."""
+        return self.cell
+
+    def named(self, grads: Mapping[str, Array]) -> Grads:
+        """Return gradients of the cell's parameters under the names of ``params``."""
+        return {name: grads[name] for name in self.params}
+
     def compute(
         self, x: Array, state: Any, options: RunOptions = EVALUATION
     ) -> tuple[Array, Any, Any]:
         """Compute the forward without checks. There is no dropout."""
-        if self.kernel is None:
-            return unroll(self.cell, x, state, lengths=options.lengths)
-        (B, T, D), p, kernel = x.shape, self.params, self.kernel
-        Wx = matmul(x.reshape(-1, D), p["W"].T)
-        Wx += p["b"]
-        of_cell = {name: getattr(self.cell, name) for name in kernel.options}
-        y, state, kept = kernel.module.forward(
-            Wx.reshape(B, T, len(p["b"])), p, state, options.lengths, **of_cell
-        )
-        return y, state, KernelCache(x, kept)
+        cell, p, kernel = self.cell, self.cell_params(), self.kernel
+        if kernel is None:
+            return unroll(self.current_cell(), x, state, lengths=options.lengths)
+        (B, T, D), W, b = x.shape, p["W"], p["b"]
+        Wx = matmul(x.reshape(B * T, D), W.T)
+        Wx += b
+        more = {name: getattr(cell, name) for name in kernel.options}
+        Wx = Wx.reshape(B, T, len(b))
+        y, state, kept = kernel.module.forward(Wx, p, state, options.lengths, **more)
+        return y, state, (x, kept)
 
     def compute_backward(self, dy: Array, cache: Any, dstate: Any) -> tuple[Array, Any, Grads]:
         """Compute the backward without checks."""
         if self.kernel is None:
-            return unroll_backward(self.cell, dy, cache, dstate)
-        x, kept = cache
+            dx, dstate0, grads = unroll_backward(self.current_cell(), dy, cache, dstate)
+            return dx, dstate0, self.named(grads)
+        (x, kept), p = cache, self.cell_params()
         dWx, dstate0, grads = self.kernel.module.backward(dy, kept, dstate)
         rows = dWx.reshape(-1, dWx.shape[-1])
-        dx = matmul(rows, self.params["W"]).reshape(x.shape)  # [rec.4]
+        dx = matmul(rows, p["W"]).reshape(x.shape)  # [rec.4]
         dW = matmul(rows.T, x.reshape(-1, x.shape[-1]))  # [rec.5]
-        found = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
-        shaped = {name: found[name].reshape(array.shape) for name, array in self.params.items()}
-        return dx, dstate0, Grads(shaped)
+        grads = {"W": dW, "b": rows.sum(axis=0), **grads}  # [rec.7]
+        return dx, dstate0, self.named({n: grads[n].reshape(p[n].shape) for n in p})
 
 
 def of_cell(name: str) -> Any:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from numpy_xlstm.errors import DTypeError, OptionError, ShapeError
-from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions
+from numpy_xlstm.layers.base import EVALUATION, Recurrent, RunOptions, S
 from numpy_xlstm.layers.dropout import Dropout
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_bool, check_positive, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
-from numpy_xlstm.torch_habits import seed_as_rng
 
 
 class StackedCache(NamedTuple):
@@ -23,7 +22,7 @@ class StackedCache(NamedTuple):
     lengths: Array | None
 
 
-class Stacked(Recurrent[tuple[Any, ...]]):
+class Stacked(Recurrent[S]):
     """A stack of layers. Each is a sequence layer, or a pair of a forward and a reverse one.
 
     A reverse layer reads each row from its last step to its first, within the length of the row.
@@ -77,8 +76,6 @@ class Stacked(Recurrent[tuple[Any, ...]]):
     (16, 3)
     """
 
-    Cache = StackedCache
-
     def __init__(
         self,
         layers: Sequence[Sequence[Recurrent]],
@@ -102,9 +99,10 @@ class Stacked(Recurrent[tuple[Any, ...]]):
         """Names that :func:`~numpy_xlstm.gradcheck` gives to the axes of the parameters."""
         return self.named_grads(layers=[getattr(each, "tensor_axes", {}) for each in self.layers])
 
-    def init_state(self, batch_size: int) -> tuple[Any, ...]:
+    def init_state(self, batch_size: int) -> S:
         """Return the empty state, with one entry for each layer and direction."""
-        return tuple(layer.inner_start(batch_size) for layer in self.layers)
+        state: Any = tuple(layer.inner_start(batch_size) for layer in self.layers)
+        return state
 
     def check_state(self, state: tuple[Any, ...]) -> None:
         """Raise :class:`StateError` for an unreachable state."""
@@ -118,6 +116,9 @@ class Stacked(Recurrent[tuple[Any, ...]]):
         options: RunOptions = EVALUATION,
     ) -> tuple[Array, tuple[Any, ...], StackedCache]:
         """Compute the forward without checks."""
+        if len(self.layers) == 1:  # a stack of one layer is that layer
+            x, now, kept = self.layers[0].compute(x, state[0], options)
+            return x, (now,), StackedCache([kept], [None], None)
         lengths, after, each = options.lengths, [], zip(self.layers, state, strict=True)
         cache = StackedCache([], [], lengths)
         for level, directions in enumerate(self.directions):
@@ -137,6 +138,9 @@ class Stacked(Recurrent[tuple[Any, ...]]):
         self, dy: Array, cache: StackedCache, dstate: tuple[Any, ...]
     ) -> tuple[Array, tuple[Any, ...], Grads]:
         """Compute the backward without checks."""
+        if len(self.layers) == 1:
+            dx, dstate0, found = self.layers[0].compute_backward(dy, cache.kept[0], dstate[0])
+            return dx, (dstate0,), self.named_grads(layers=[found])
         before, grads = [], []
         each = reversed(list(zip(self.layers, cache.kept, dstate, strict=True)))
         for directions, dropped in reversed(list(zip(self.directions, cache.factors, strict=True))):
@@ -150,12 +154,6 @@ class Stacked(Recurrent[tuple[Any, ...]]):
                 grads.append(found)
             dy = self.between.compute_backward(sum(dxs[1:], dxs[0]), dropped)
         return dy, tuple(reversed(before)), self.named_grads(layers=grads[::-1])
-
-    def check_cache(self, cache: Any) -> None:
-        """Raise :class:`CacheError` unless ``compute`` of these layers made the residuals."""
-        super().check_cache(cache)
-        for layer, kept in zip(self.layers, cache.kept, strict=False):
-            layer.check_cache(kept)
 
 
 def stack_layers(
@@ -214,7 +212,6 @@ def stack_layers(
     """
     if not callable(layer):
         raise OptionError(f"layer: expected a callable; got {type(layer).__name__}")
-    options = seed_as_rng(options)
     try:
         signature(layer).bind(input_size, hidden_size, **options)
     except (TypeError, ValueError) as error:

@@ -42,8 +42,6 @@ class ResidualBlock(Recurrent[S]):
     the probability that an output of the feed-forward layer is dropped in training.
     """
 
-    Cache = BlockCache
-
     def __init__(
         self,
         layer: Recurrent[S],
@@ -69,7 +67,7 @@ class ResidualBlock(Recurrent[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state of the layer, with the batch first: zeros, and m = −inf."""
-        state: S = self.layer.inner_state(self.layer.init_state(batch_size))
+        state: S = self.layer.inner_start(batch_size)
         return state
 
     def check_state(self, state: Any) -> None:
@@ -199,8 +197,6 @@ class BlockStack(Recurrent[tuple[S, ...]]):
 
     The state is a tuple of the states of the blocks.
     """
-
-    Cache = StackCache
 
     def __init__(self, blocks: list[ResidualBlock[S]], norm: Norm | None, norm_name: str) -> None:
         if not blocks:

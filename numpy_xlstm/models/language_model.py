@@ -24,6 +24,7 @@ from numpy_xlstm.numerics import (
     check_positive,
     check_whole,
     generator_or_new,
+    own_error_state,
 )
 
 
@@ -118,7 +119,6 @@ class LanguageModel(StateDict, Recurrent[S]):
     names: ClassVar[tuple[str, str, str]] = ("embedding", "cell", "head")
     """Names of embedding, body and head."""
 
-    Cache = LanguageModelCache
     _head: Linear
 
     def __init__(
@@ -161,10 +161,10 @@ class LanguageModel(StateDict, Recurrent[S]):
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state of the body."""
-        empty = self.body.init_state(check_batch_size(batch_size))
-        state: S = self.body.inner_state(empty)
+        state: S = self.body.inner_start(check_batch_size(batch_size))
         return state
 
+    @own_error_state
     def forward(
         self,
         tokens: IndexArray,
@@ -307,7 +307,7 @@ def _check_body(body: Any, width: int, tied: bool) -> None:
     expected = "body: expected a recurrent layer, such as LSTM(D, H); got"
     if isinstance(body, type):
         raise OptionError(f"{expected} the class {body.__name__}")
-    methods = "init_state", "compute", "compute_backward", "inner_state"
+    methods = "init_state", "compute", "compute_backward", "inner_start"
     for name in (*methods, "in_features", "out_features", "dtype", "causal"):
         if not hasattr(body, name):
             raise OptionError(f"{expected} {type(body).__name__}, which has no {name}")

@@ -57,8 +57,6 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
     """
 
-    Cache = xLSTMLargeLayerCache
-
     def __init__(
         self,
         config: xLSTMLargeConfig,

@@ -90,8 +90,6 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
     ((2, 5, 16), (2, 3, 64), (2, 4, 16, 16))
     """
 
-    Cache = mLSTMLayerCache
-
     def __init__(
         self,
         config: mLSTMLayerConfig,

@@ -107,7 +107,6 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
     ((2, 5, 8), (2, 3, 8), (2, 8))
     """
 
-    Cache = sLSTMLayerCache
     conv1d: CausalConv1d | None = None
 
     def __init__(

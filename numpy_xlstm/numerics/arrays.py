@@ -3,7 +3,7 @@
 import difflib
 import os
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import pairwise
 from pathlib import Path
@@ -55,25 +55,23 @@ def check_array(
     dtype: np.dtype[Any] | None = None,
     *,
     allow_minus_inf: bool = False,
-    hint: str = "",
+    hint: Callable[[], str] = str,
 ) -> Array:
     """Return ``value`` if it is a finite array of this shape and dtype, else raise an error.
 
     An ``int`` in ``shape`` must match; a ``str`` is the name of an arbitrary size. Without a dtype,
     any supported dtype is valid. ``allow_minus_inf`` allows −inf, as in m of an empty state.
-    ``hint`` is added to the message about a wrong shape.
+    ``hint()`` is added to the message about a wrong shape.
     """
     array = check_form(name, value, shape, dtype, hint)
-    if ANY_NUMBERS.get():
-        return array
-    finite = np.isfinite(value)
+    finite = np.isfinite(array)
     if allow_minus_inf:
-        finite |= value.real == -np.inf
-    if not finite.all():
+        finite |= array.real == -np.inf
+    if not finite.all() and not ANY_NUMBERS.get():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
         raise NonFiniteError(
-            f"{name}: expected finite numbers; got {value[where]} at index {where} "
-            f"({np.count_nonzero(~finite)} of {value.size} entries are not finite)"
+            f"{name}: expected finite numbers; got {array[where]} at index {where} "
+            f"({np.count_nonzero(~finite)} of {array.size} entries are not finite)"
         )
     return array
 
@@ -83,13 +81,25 @@ def check_form(
     value: Any,
     shape: tuple[int | str, ...],
     dtype: np.dtype[Any] | None = None,
-    hint: str = "",
+    hint: Callable[[], str] = str,
 ) -> Array:
     """Do the same as :func:`check_array`, but do not check that the numbers are finite."""
-    _check_dtype(name, value, dtype)
-    _check_shape(name, value, shape, hint)
+    if type(value) is not np.ndarray or dtype is None or value.dtype != dtype:
+        _check_dtype(name, value, dtype)
+    fits = value.ndim == len(shape)
+    for wanted, size in zip(shape, value.shape, strict=False):
+        fits = fits and (wanted == size or isinstance(wanted, str))
+    if not fits:
+        expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+        message = f"{name}: expected shape {expected}; got {value.shape}"
+        raise ShapeError(with_hint(message, hint))
     array: Array = value
     return array
+
+
+def with_hint(message: str, hint: Callable[[], str]) -> str:
+    """Return a message with the hint, if it is not empty."""
+    return "; ".join(filter(None, (message, hint())))
 
 
 def check_plain(name: str, value: Any) -> None:
@@ -106,6 +116,7 @@ def plain_array(name: str, value: Any) -> Array:
 
 
 def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
+    """Raise an error unless the value is a plain array of a supported dtype, or of this one."""
     check_plain(name, value)
     if not isinstance(value, np.ndarray):
         to = "" if dtype is None else f", dtype=np.{dtype_names([dtype])}"
@@ -126,17 +137,6 @@ def _check_dtype(name: str, value: Any, dtype: np.dtype[Any] | None) -> None:
         raise DTypeError(
             f"{name}: expected {want}, the dtype of the other arrays; got {got}; "
             f"write {name}.astype(np.{want}), or make the layer or model with dtype=np.{got}"
-        )
-
-
-def _check_shape(name: str, value: Array, shape: tuple[int | str, ...], hint: str) -> None:
-    fits = value.ndim == len(shape) and all(
-        isinstance(want, str) or want == got for want, got in zip(shape, value.shape, strict=True)
-    )
-    if not fits:
-        expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
-        raise ShapeError(
-            f"{name}: expected shape {expected}; got {value.shape}{hint and '; '}{hint}"
         )
 
 
@@ -169,15 +169,17 @@ def check_generator(name: str, rng: Any, *, required: bool = False) -> None:
         raise OptionError(f"{name}: expected {expected}; got {rng!r}{hint}")
 
 
-def generator_or_new(rng: Any, name: str = "rng") -> np.random.Generator:
+def generator_or_new(rng: Any) -> np.random.Generator:
     """Return ``rng``, or a new generator with this seed, or an unseeded one for None.
 
-    Raises :class:`OptionError` for anything else, under the argument's ``name``.
+    Raises :class:`OptionError` for anything else.
     """
+    if isinstance(rng, np.random.Generator):
+        return rng
     if is_whole(rng):
-        check_whole(name, rng)
+        check_whole("rng", rng)
     else:
-        check_generator(name, rng)
+        check_generator("rng", rng)
     return np.random.default_rng(rng)
 
 
@@ -220,7 +222,7 @@ def check_positive(name: str, value: Any) -> int:
 
 def check_batch_size(value: Any) -> int:
     """Return ``value`` if it is a whole number from 1 to 2³¹ − 1, else raise an error."""
-    if check_positive("batch_size", value) >= 2**31:
+    if check_whole("batch_size", value, 1) >= 2**31:
         raise SizeError(f"batch_size: expected a number below {2**31}; got {value}")
     return int(value)
 
@@ -234,7 +236,7 @@ def check_divides(name: str, value: Any, of: str, size: int) -> int:
 
 def check_whole(name: str, value: Any, least: int = 0) -> int:
     """Return ``value`` if it is a whole number ≥ ``least``, else raise :class:`OptionError`."""
-    if not is_whole(value) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OptionError(f"{name}: expected a whole number, at least {least}; got {value!r}")
     return int(value)
 
@@ -313,18 +315,18 @@ def check_callable(name: str, value: Any) -> None:
         raise OptionError(f"{name}: expected a callable; got {type(value).__name__}")
 
 
-def check_lengths(lengths: Any, B: int, T: int, hint: str = "") -> Array:
-    """Return the lengths as integers (B,), or raise an error if they are invalid.
+def check_lengths(lengths: Any, B: int, T: int, hint: Callable[[], str] = str) -> Array:
+    """Return the lengths as integers (B,), or raise an error.
 
-    ``hint`` is added to the message about a wrong shape.
+    ``hint()`` is added to the message about a wrong shape.
     """
     try:
         array = plain_array("lengths", lengths)
     except ValueError as error:  # a ragged list
         raise ShapeError(f"lengths: expected shape ({B},); got {lengths!r}") from error
     if array.shape != (B,):
-        expected = f"shape ({B},), one per batch row"
-        raise ShapeError(f"lengths: expected {expected}; got {array.shape}{hint and '; '}{hint}")
+        message = f"lengths: expected shape ({B},), one per batch row; got {array.shape}"
+        raise ShapeError(with_hint(message, hint))
     if array.dtype.kind not in "iu":
         raise DTypeError(f"lengths: expected integers; got {array.dtype}")
     if array.min() < 0 or array.max() > T:

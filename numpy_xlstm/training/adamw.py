@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from numpy_xlstm.numerics import (
     check_writable,
     is_number,
 )
-from numpy_xlstm.torch_habits import ExplainsTorchNames
+from numpy_xlstm.torch_habits import explained
 from numpy_xlstm.training.adamw_block import BLOCK, Block, cut, largest, on_threads
 from numpy_xlstm.training.clipping import check_floats
 from numpy_xlstm.training.decay import DecayRule, is_matrix
@@ -33,7 +33,7 @@ ABSENT: Mapping[str, Array] = MappingProxyType({})
 """Default of an argument for which None is an error."""
 
 
-class AdamW(ExplainsTorchNames):
+class AdamW:
     r"""Adam with decoupled weight decay.
 
     At step t, for every parameter θ with gradient g:
@@ -123,6 +123,12 @@ class AdamW(ExplainsTorchNames):
         """Options of the constructor as JSON values."""
         names = ("lr", "betas", "eps", "weight_decay", "decays")
         return {name: getattr(self, name) for name in names}
+
+    if not TYPE_CHECKING:  # a type checker would accept every attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Raise the error for an unknown attribute."""
+            raise AttributeError(explained(f"'AdamW' object has no attribute {name!r}", name))
 
     @overload
     def step(

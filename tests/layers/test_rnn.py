@@ -1,6 +1,7 @@
 """LSTM, GRU, RNN and stacks of any layer: without a batch, dropout, names, dtypes and bad input."""
 
 import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_dropout_is_between_the_layers_and_in_training_alone() -> None:
     y, _, _ = layer.forward(x)
     assert_close(layer(x)[0], y, 1e-14)
     dropped, state, cache = layer.forward(x, rng=np.random.default_rng(5))
-    first, second = layer._stack.layers
+    first, second = layer.layers
     below, low, _ = first.compute(x, first.init_state(2))
     factors = 2.0 * (np.random.default_rng(5).random(below.shape) >= 0.5)
     above, high, _ = second.compute(below * factors, second.init_state(2))
@@ -109,11 +110,9 @@ def test_arrays_of_a_changed_dtype_are_all_that_is_kept() -> None:
         y, state = changed(np.ones((2, 3, 3), dtype))
         assert {a.dtype for _, a in leaves("", (y, state))} == {np.dtype(dtype)}
         for name, array in changed.params.items():
-            assert changed._stack.params[owner_name(name) + name[-3:]] is array
-
-
-def owner_name(name: str) -> str:
-    return {"weight_ih": "W", "weight_hh": "R", "weight_hr": "W_hr"}[name[:9]]
+            direction = changed.layers[int(name[-1])]
+            assert any(used is array for used in direction.cell_params().values())
+            assert all(used.dtype == dtype for used in direction.cell.params.values())
 
 
 def test_state_dicts_are_loaded_whole_or_not_at_all() -> None:
@@ -149,24 +148,44 @@ def test_a_stack_of_an_unrolled_cell_is_that_of_its_kernel() -> None:
     assert_close(fast(x, lengths=lengths), slow(x, lengths=lengths), 1e-13, 1e-15)
 
 
-def test_parameters_that_are_replaced_are_used() -> None:
+@pytest.mark.parametrize("unrolled", [False, True])
+def test_parameters_changed_in_place_and_replaced_are_used(unrolled: bool) -> None:
     rng = np.random.default_rng(8)
     layer, x = LSTM(2, 3, rng=rng), rng.standard_normal((1, 4, 2))
-    copied = copy.copy(layer)
-    before = layer(x)[0]
-    copied.params = {name: 2 * array for name, array in layer.params.items()}
-    assert_close(copied(x)[0], layer.with_params(dict(copied.params))(x)[0], 0)
-    assert np.abs(copied(x)[0] - before).max() > 1e-3
+    layer.layers[0].unrolled = unrolled
+    before, doubled = layer(x)[0], layer.with_params({n: 2 * a for n, a in layer.params.items()})
     assert_close(layer(x)[0], before, 0)
-    stack: Any = stack_layers(sLSTM, 2, 4, 2, rng=rng)
-    assert stack.params["W_l0"].any()
-    stack.layers[0].cell.params = {
-        name: np.zeros_like(array) for name, array in stack.layers[0].cell.params.items()
-    }
-    assert not stack.params["W_l0"].any()
-    with pytest.raises(ShapeError, match="expected the names"):
-        stack.layers[0].cell.params = {**stack.layers[0].cell.params, "more": np.ones(2)}
+    for array in layer.params.values():
+        array *= 2
+    assert_close(layer(x)[0], doubled(x)[0], 0)
+    assert np.abs(layer(x)[0] - before).max() > 1e-3
+
+
+def test_a_module_is_frozen_when_its_parameters_have_been_read() -> None:
+    stack: Any = stack_layers(sLSTM, 2, 4, 2)
+    first = stack.params["W_l0"]
+    assert first is stack.layers[0].cell.params["W"]
+    frozen = "expected no other arrays or parts after params was read"
+    for module, name in ((stack, "layers"), (stack, "parts"), (stack.layers[0], "cell")):
+        with pytest.raises(TypeError, match=f"{name}: {frozen}"):
+            setattr(module, name, getattr(module, name))
+    with pytest.raises(TypeError, match=f"params: {frozen}"):
+        stack.layers[0].cell.params = {}
+    with pytest.raises(TypeError, match="expected a change in place"):
+        stack.params["typo"] = None
+    stack.params["W_l0"] += 1
+    assert stack.params["W_l0"] is first
     with pytest.raises(TypeError, match="expected each module once"):
         Stacked([[stack.layers[1]], [stack.layers[1]]]).params  # noqa: B018
-    with pytest.raises(TypeError, match="expected a change in place"):
-        layer.params["typo"] = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_of_a_module(copied: Any) -> None:
+    layer, x = LSTM(2, 3, 2, rng=0), np.ones((1, 4, 2))
+    other = copied(layer)
+    np.testing.assert_array_equal(other(x)[0], layer(x)[0])
+    other.params["bias_ih_l1"][...] = 1
+    np.testing.assert_array_equal(other.layers[1].params["bias_ih"], 1)
+    assert (other(x)[0] == layer(x)[0]).all() == (copied is copy.copy)

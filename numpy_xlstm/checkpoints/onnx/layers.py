@@ -32,7 +32,7 @@ from numpy_xlstm.checkpoints.onnx.maps import (
 from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, sigmoid, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import CausalConv1d, Stacked, mLSTM
-from numpy_xlstm.layers.rnn_base import RNNBase
+from numpy_xlstm.layers.rnn_base import TorchSequence
 from numpy_xlstm.layers.sequence import SequenceLayer
 from numpy_xlstm.models import LanguageModel
 from numpy_xlstm.models.blocks import BlockStack, ResidualBlock
@@ -185,13 +185,12 @@ def _(stack: Stacked, g: Graph, x: Name, state: Any) -> Result:
 
 
 @_emit.register
-def _(layer: RNNBase, g: Graph, x: Name, state: Any) -> Result:
-    layer = layer.over(layer.params)
+def _(layer: TorchSequence, g: Graph, x: Name, state: Any) -> Result:
+    cell = layer.current_cell()
     for name, terms in layer.terms.items():
         if len(terms) > 1:
-            total = g("Add", *(layer.params[term] for term in terms))
-            g.parameter(layer._stack.params[name], total)
-    return emit(layer._stack, g, x, state)
+            g.parameter(cell.params[name], g("Add", *(layer.params[term] for term in terms)))
+    return emit(cell, g, x, state)
 
 
 @_emit.register

@@ -35,7 +35,7 @@ def graph_of(model: Any, dtype: np.dtype[Any], stored: int, *, step: bool) -> Mo
 def interface(g: Graph, model: Any) -> tuple[list[ValueInfoProto], list[ValueInfoProto]]:
     """Describe the inputs (x or tokens, state) and the outputs (y or logits, state)."""
     axes = {"batch": "batch", "time": 1 if g.step else "time"}
-    order = [axes[name] for name in model._order]
+    order = [axes[name] for name in model.axes]
     shapes = state_shapes(model)
     x, y = names(model)
     if x == "tokens":
@@ -75,7 +75,7 @@ def steps(g: Graph, model: Any) -> list[Name]:
 
 def any_number_of_steps(g: Graph, model: Any) -> list[Name]:
     """Add a branch for one step, one for none and one for several."""
-    x, axis = names(model)[0], model._order.index("time")
+    x, axis = names(model)[0], model.axes.index("time")
     T = g.length = g("Shape", x, start=axis, end=axis + 1)
 
     def one(g: Graph) -> list[Name]:
@@ -96,7 +96,7 @@ def emit_outer(model: Any, g: Graph, x: Name, state: Any) -> Result:
     """Add a model; if it is itself an LSTM, GRU or RNN, join the states of its layers."""
     if not isinstance(model, RNNBase):
         return emit(model, g, x, state)
-    count, names = len(model._stack.layers), [name for _, name in places("", state)]
+    count, names = len(model.layers), [name for _, name in places("", state)]
     parts = [[g("Squeeze", x, [0]) for x in g.split(name, count, axis=0)] for name in names]
     y, after = emit(model, g, x, model.inner_state(rebuild(state, iter(parts))))
     each = [[g("Unsqueeze", x, [0]) for x in xs] for xs in zip(*after, strict=True)]
