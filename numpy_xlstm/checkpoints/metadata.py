@@ -6,7 +6,7 @@ from typing import Any
 
 from numpy_xlstm.checkpoints.safetensors import FLOATS
 from numpy_xlstm.errors import CheckpointError, OptionError
-from numpy_xlstm.generation.tokenizers import checked_description
+from numpy_xlstm.generation.tokenizers import TokenizerDescription
 
 Check = Callable[[str, Any], None]
 """Function of a place and a value that raises :class:`CheckpointError` if the value is invalid."""
@@ -124,7 +124,7 @@ def record(
 
 def _tokenizer(place: str, value: Any) -> None:
     try:
-        checked_description(value)
+        TokenizerDescription.from_dict(value)
     except OptionError as error:
         raise CheckpointError(str(error)) from error
 

@@ -113,13 +113,12 @@ class SmallModel(LanguageModel):
 
     def __init__(self, name: str, vocabulary: int | None, body: Recurrent, **known: Any) -> None:
         width, official = body.in_features, isinstance(body, BlockStack)
-        super().__init__(vocabulary or 1, width, body, head_bias=not official, **known)
+        start = small_init(width) if official and vocabulary is not None else None
+        options = {"head_bias": not official, "deviation": start} | known
+        super().__init__(vocabulary or 1, width, body, **options)
         self.name, self.vocabulary, self.fixed = name, vocabulary, FIXED_GATES.get(name, ())
         if vocabulary is None:
             self.embedding: Any = Linear(POINT, width, dtype=np.dtype(body.dtype), **known)
-        elif official:
-            self.embedding = small_init(self.embedding, width, known["rng"])
-            self.head = small_init(self.head, width, known["rng"])
 
     def check_input(self, tokens: Any) -> None:
         """Raise an error unless the inputs are a batch of sequences of tokens or points."""

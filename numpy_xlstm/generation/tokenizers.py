@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from numpy_xlstm.config import Config
 from numpy_xlstm.disk import read_regular
 from numpy_xlstm.documents import MAX_BYTES
 from numpy_xlstm.errors import MissingExtraError, OptionError, ShapeError, TextError
@@ -235,12 +236,28 @@ def _refused(kind: type[Exception], expected: str) -> Iterator[None]:
         raise kind(f"{expected}; got an error of the package tokenizers: {error}") from None
 
 
-KINDS: dict[str, Any] = {
-    "byte": ByteTokenizer,
-    "character": CharacterTokenizer,
-    "huggingface": HuggingFaceTokenizer,
-}
-"""Tokenizers by their kind. All their fields are text."""
+@dataclass
+class TokenizerDescription(Config):
+    """The ``to_dict()`` of a tokenizer: its kind, and the text that it is made from, if any."""
+
+    kind: Literal["byte", "character", "huggingface"]
+    symbols: str | None = None
+    json: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the types, and that there is the text that this kind needs and no other."""
+        super().__post_init__()
+        needed = {"character": "symbols", "huggingface": "json"}.get(self.kind)
+        for name in ("symbols", "json"):
+            if (getattr(self, name) is not None) != (name == needed):
+                expected = "a string" if name == needed else "nothing"
+                raise OptionError(f"tokenizer: expected {expected} as {name} of {self.kind!r}")
+
+    def load(self) -> Tokenizer:
+        """Make the tokenizer."""
+        if self.json is not None:
+            return HuggingFaceTokenizer(self.json)
+        return ByteTokenizer() if self.symbols is None else CharacterTokenizer(self.symbols)
 
 
 def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
@@ -248,32 +265,15 @@ def tokenizer_from_dict(d: Mapping[str, Any]) -> Tokenizer:
 
     Raises
     ------
-    OptionError, MissingExtraError
-        If ``d`` is not such a dict, or needs an extra that is not installed.
+    MissingExtraError
+        If it needs an extra that is not installed.
 
     Examples
     --------
     >>> tokenizer_from_dict({"kind": "character", "symbols": "abc"})
     CharacterTokenizer(symbols='abc')
     """
-    kind, given = checked_description(d)
-    tokenizer: Tokenizer = KINDS[kind](**given)
-    return tokenizer
-
-
-def checked_description(d: Any) -> tuple[str, dict[str, str]]:
-    """Return kind and fields of a ``to_dict()``, or raise :class:`OptionError`."""
-    given = dict(d) if isinstance(d, Mapping) else {}
-    kind = given.pop("kind", None)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise OptionError(f"tokenizer: expected one of the kinds {', '.join(KINDS)}; got {kind!r}")
-    expected = [field.name for field in fields(KINDS[kind])]
-    if [*given] != expected or not all(isinstance(text, str) for text in given.values()):
-        raise OptionError(
-            f"tokenizer: expected the fields {expected}, with strings, for the kind {kind}; "
-            f"got { ({name: type(value).__name__ for name, value in given.items()}) }"
-        )
-    return kind, given
+    return TokenizerDescription.from_dict(d).load()
 
 
 def code_points(text: str) -> np.ndarray[tuple[int], np.dtype[Any]]:

@@ -21,7 +21,6 @@ from numpy_xlstm.layers.linear import (
     Linear,
     LinearCache,
     LinearGroup,
-    LinearGroupCache,
 )
 from numpy_xlstm.layers.loss import (
     SoftmaxCrossEntropyCache,
@@ -65,7 +64,6 @@ __all__ = [
     "Linear",
     "LinearCache",
     "LinearGroup",
-    "LinearGroupCache",
     "MultiHeadLayerNorm",
     "MultiHeadRMSNorm",
     "NormCache",

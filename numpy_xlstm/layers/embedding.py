@@ -36,6 +36,8 @@ class Embedding(Module):
         Number V of tokens.
     embedding_dim : int
         Width D of each vector.
+    deviation : float
+        Standard deviation of the initial W; 1 as in ``torch.nn.Embedding``.
     dtype : dtype, default float64
         Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
         a complex step, complex128 or clongdouble.
@@ -45,7 +47,7 @@ class Embedding(Module):
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``weight`` is W, shape (V, D), drawn from N(0, 1), as in ``torch.nn.Embedding``.
+        ``weight`` is W, shape (V, D), initially normal.
 
     Raises
     ------
@@ -69,6 +71,7 @@ class Embedding(Module):
         num_embeddings: int,
         embedding_dim: int,
         *,
+        deviation: float = 1.0,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
@@ -78,7 +81,7 @@ class Embedding(Module):
         to, shape = checked_dtype(dtype), (self.num_embeddings, self.embedding_dim)
         rng = generator_or_new(rng)
         check_fits([shape], to, rng)
-        weight = rng.standard_normal(shape)
+        weight = rng.normal(0, deviation, shape)
         self.params = {"weight": weight.astype(to, copy=False)}
 
     def __call__(self, tokens: IndexArray) -> Array:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.layers.activations import ACTIVATIONS
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup, LinearGroupCache
+from numpy_xlstm.layers.linear import Linear, LinearCache, LinearGroup
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive, generator_or_new
 
@@ -15,7 +15,7 @@ from numpy_xlstm.numerics import Array, check_choice, check_kind, check_positive
 class FeedForwardCache(NamedTuple):
     """Residuals of :class:`GatedFeedForward`."""
 
-    up: LinearGroupCache
+    up: LinearCache
     gate: Array  # φ(W_g x), (..., U)
     activation: Any  # residuals of φ
     value: Array  # W_u x
@@ -42,6 +42,9 @@ class GatedFeedForward(Layer):
     fused : str, optional
         Name of a single matrix (2U, D) that contains the rows of W_g and then those of W_u. If
         None, they are two matrices ``proj_up_gate`` and ``proj_up``, each (U, D).
+    deviations : tuple of float, optional
+        Standard deviations of the initial W_g and W_u, and of W_d; as in
+        :class:`~numpy_xlstm.Linear` if omitted.
     dtype : dtype, default float64
         Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
         a complex step, complex128 or clongdouble.
@@ -78,6 +81,7 @@ class GatedFeedForward(Layer):
         bias: bool = False,
         *,
         fused: str | None = "proj_up",
+        deviations: tuple[float | None, float | None] = (None, None),
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
@@ -86,15 +90,21 @@ class GatedFeedForward(Layer):
         self.act_fn = check_choice("act_fn", act_fn, ACTIVATIONS)
         if fused is not None:
             check_kind("fused", fused, str)
-        rng = generator_or_new(rng)
-        widths = {"proj_up_gate": U, "proj_up": U}
-        self.up = LinearGroup(embedding_dim, widths, bias, fused=fused, dtype=dtype, rng=rng)
-        self.proj_down = Linear(U, embedding_dim, bias, dtype=dtype, rng=rng)
-        self.parts = {"up": "", "proj_down": "proj_down"}
+        (up, down), options = deviations, {"dtype": dtype, "rng": generator_or_new(rng)}
+        self.up: Linear | LinearGroup
+        if fused is None:
+            widths = {"proj_up_gate": U, "proj_up": U}
+            self.up = LinearGroup(embedding_dim, widths, bias, deviation=up, **options)
+        else:
+            self.up = Linear(embedding_dim, 2 * U, bias, deviation=up, **options)
+        self.proj_down = Linear(U, embedding_dim, bias, deviation=down, **options)
+        self.parts = {"up": fused or "", "proj_down": "proj_down"}
 
     def compute(self, x: Array) -> tuple[Array, FeedForwardCache]:
         """Compute the forward without checks."""
-        (pre, value), up = self.up.compute(x)
+        both, up = self.up.compute(x)
+        # Copies, so that the cache keeps only what the backward needs.
+        pre, value = (half.copy() for half in np.split(both, 2, axis=-1))
         gate, activation = ACTIVATIONS[self.act_fn].forward(pre)
         y, down = self.proj_down.compute(gate * value)  # [ffn.1]
         return y, FeedForwardCache(up, gate, activation, value, down)
@@ -105,5 +115,5 @@ class GatedFeedForward(Layer):
         activation = ACTIVATIONS[self.act_fn]
         dpre = activation.backward(dproduct * cache.value, cache.activation)  # [ffn.2]
         dvalue = dproduct * cache.gate  # [ffn.3]
-        dx, up = self.up.compute_backward([dpre, dvalue], cache.up)
+        dx, up = self.up.compute_backward(np.concatenate((dpre, dvalue), axis=-1), cache.up)
         return dx, self.named_grads(up=up, proj_down=down)

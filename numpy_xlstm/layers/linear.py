@@ -4,7 +4,6 @@ Derived in ``docs/derivations/layers.md``; the map per head in ``docs/derivation
 """
 
 from collections.abc import Mapping
-from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from numpy_xlstm.kernels.headwise import headwise, headwise_backward
 from numpy_xlstm.layers.base import Layer
-from numpy_xlstm.module import Grads, Module
+from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_bool,
@@ -42,6 +41,9 @@ class Linear(Layer):
         Widths D and O of the input and of the output.
     bias : bool
         Whether there is a bias b.
+    deviation : float, optional
+        Standard deviation of the initial W; b is then 0 at first. If omitted, both are drawn
+        uniformly from ±1/√D, as in ``torch.nn.Linear``.
     dtype : dtype
         Dtype of the parameters, which the inputs must share: float32, float64 or longdouble, and
         for a complex step complex128 or clongdouble.
@@ -51,8 +53,7 @@ class Linear(Layer):
     Attributes
     ----------
     params : Mapping[str, np.ndarray]
-        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one. Both are drawn
-        uniformly from ±1/√D, as in ``torch.nn.Linear``.
+        ``weight`` is W, shape (O, D); ``bias`` is b, shape (O,), if there is one.
 
     Raises
     ------
@@ -78,13 +79,22 @@ class Linear(Layer):
         out_features: int,
         bias: bool = True,
         *,
+        deviation: float | None = None,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
         self.in_features = D = check_positive("in_features", in_features)
         self.out_features = O = check_positive("out_features", out_features)  # noqa: E741
         shapes = {"weight": (O, D)} | ({"bias": (O,)} if check_bool("bias", bias) else {})
-        self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
+        if deviation is None:
+            self.params = drawn_uniformly(shapes, D**-0.5, dtype, rng)
+        else:
+            self.params = drawn_normally(shapes, deviation, dtype, rng)
+
+    @property
+    def linears(self) -> list["Linear"]:
+        """The map alone, as in a :class:`LinearGroup` of one."""
+        return [self]
 
     def compute(self, x: Array) -> tuple[Array, LinearCache]:
         """Compute the forward without checks."""
@@ -120,74 +130,55 @@ def drawn_uniformly(
     }
 
 
-LinearGroupCache = tuple[LinearCache, ...]
-"""Residuals of :class:`LinearGroup`."""
+def drawn_normally(
+    shapes: Mapping[str, tuple[int, ...]], deviation: float, dtype: npt.DTypeLike, rng: Any
+) -> dict[str, Array]:
+    """Draw a weight of this deviation, and set a bias to 0."""
+    to, rng = checked_dtype(dtype), generator_or_new(rng)
+    check_fits(shapes.values(), to, rng)
+    params = {"weight": rng.normal(0, deviation, shapes["weight"]).astype(to, copy=False)}
+    return params | ({"bias": np.zeros(shapes["bias"], to)} if "bias" in shapes else {})
 
 
-class LinearGroup(Module):
-    """Several affine maps of one x, each a :class:`~numpy_xlstm.Linear` with its own width.
+class LinearGroup(Layer):
+    """Several affine maps of one x, each stored as a :class:`~numpy_xlstm.Linear` of its own.
+
+    The output is that of a single map with the rows of all of them: their outputs side by side.
 
     Parameters
     ----------
     in_features : int
         Width of x.
     widths : Mapping[str, int]
-        Names and widths of the outputs, in order.
-    bias : bool
-        Whether there are biases.
-    fused : str, optional
-        Name of a single matrix that contains the rows of all maps in order. If omitted, each map is
-        stored under its own name. The outputs are the same.
-    dtype : dtype, default float64
-        Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
-        a complex step, complex128 or clongdouble.
-    rng : np.random.Generator or int, optional
-        Generator for the initial parameters, or its seed; a new, unseeded one if omitted.
+        Names and widths of the maps, in order.
+    bias, deviation, dtype, rng
+        As in :class:`~numpy_xlstm.Linear`.
     """
 
+    Cache = LinearCache
+
     def __init__(
-        self,
-        in_features: int,
-        widths: Mapping[str, int],
-        bias: bool = False,
-        *,
-        fused: str | None = None,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | int | None = None,
+        self, in_features: int, widths: Mapping[str, int], bias: bool = False, **options: Any
     ) -> None:
-        self.widths = dict(widths)
-        self.fused = fused
-        self.slices = [slice(a, b) for a, b in pairwise([0, *accumulate(self.widths.values())])]
-        stored = self.widths if fused is None else {fused: sum(widths.values())}
-        self.parts, rng = {name: name for name in stored}, generator_or_new(rng)
-        for name, width in stored.items():
-            setattr(self, name, Linear(in_features, width, bias, dtype=dtype, rng=rng))
+        self.in_features, self.out_features = in_features, sum(widths.values())
+        options["rng"] = generator_or_new(options.get("rng"))
+        self.linears = [Linear(in_features, width, bias, **options) for width in widths.values()]
+        self.parts = {"linears": [f"{name}.*" for name in widths]}
 
-    @property
-    def linears(self) -> list[Linear]:
-        """The maps as they are stored."""
-        return [getattr(self, name) for name in self.parts]
+    def compute(self, x: Array) -> tuple[Array, LinearCache]:
+        """Compute the forward without checks."""
+        y = np.concatenate([linear.compute(x)[0] for linear in self.linears], axis=-1)
+        return y, LinearCache(x)
 
-    def compute(self, x: Array) -> tuple[list[Array], LinearGroupCache]:
-        """Compute the outputs, in order, without checks."""
-        outputs, caches = zip(*[linear.compute(x) for linear in self.linears], strict=True)
-        if self.fused is not None:
-            outputs = tuple(outputs[0][..., part] for part in self.slices)
-        return list(outputs), caches
-
-    def compute_backward(self, dys: list[Array], cache: LinearGroupCache) -> tuple[Array, Grads]:
-        """Compute the backward from the cotangents of all outputs, without checks."""
-        # All maps as one, because one product is faster than several products and their sum.
+    def compute_backward(self, dy: Array, cache: LinearCache) -> tuple[Array, Grads]:
+        """Compute the backward without checks, as that of one map, which is faster."""
         stored = [linear.params for linear in self.linears]
         joined = {name: np.concatenate([one[name] for one in stored]) for name in stored[0]}
-        dx, grads = linear_backward(np.concatenate(dys, axis=-1), cache[0].x, joined)
-        if self.fused is not None:
-            return dx, self.named_grads(**{self.fused: grads})
-        each = {
-            name: {key: array[part] for key, array in grads.items()}
-            for name, part in zip(self.parts, self.slices, strict=True)
-        }
-        return dx, self.named_grads(**each)
+        dx, grads = linear_backward(dy, cache.x, joined)
+        stops = np.cumsum([linear.out_features for linear in self.linears])[:-1]
+        rows = {name: np.split(array, stops) for name, array in grads.items()}
+        parts = [dict(zip(rows, part, strict=True)) for part in zip(*rows.values(), strict=True)]
+        return dx, self.named_grads(linears=parts)
 
 
 class HeadwiseLinearCache(NamedTuple):
@@ -211,6 +202,8 @@ class HeadwiseLinear(Layer):
         Whether there is a bias b.
     out_features : int, optional
         Width O of the output; D if omitted.
+    deviation : float, optional
+        Standard deviation of the initial W; √(2/5) / √(D/NH) if omitted.
     dtype : dtype, default float64
         Dtype of the parameters, and of all inputs and results: float32, float64 or longdouble; for
         a complex step, complex128 or clongdouble.
@@ -220,8 +213,8 @@ class HeadwiseLinear(Layer):
     Attributes
     ----------
     params : dict[str, np.ndarray]
-        ``weight`` is W, shape (NH, O/NH, D/NH), initially normal with variance 2/(5 D/NH). If there
-        is a bias, ``bias`` is b, shape (O,), initially 0.
+        ``weight`` is W, shape (NH, O/NH, D/NH), initially normal. If there is a bias, ``bias`` is
+        b, shape (O,), initially 0.
 
     Raises
     ------
@@ -245,6 +238,7 @@ class HeadwiseLinear(Layer):
         bias: bool = False,
         *,
         out_features: int | None = None,
+        deviation: float | None = None,
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
@@ -253,12 +247,10 @@ class HeadwiseLinear(Layer):
         self.out_features = out = check_positive("out_features", wanted)
         self.num_heads = NH = check_divides("num_heads", num_heads, "in_features", D)
         check_divides("num_heads", num_heads, "out_features", out)
-        to, rng = checked_dtype(dtype), generator_or_new(rng)
-        check_fits([(out, D // NH)], to, rng)
-        weight = rng.normal(0, (2 / 5 / (D // NH)) ** 0.5, (NH, out // NH, D // NH))
-        weight = weight.astype(to, copy=False)
-        bias = check_bool("bias", bias)
-        self.params = {"weight": weight} | ({"bias": np.zeros(out, to)} if bias else {})
+        shapes = {"weight": (NH, out // NH, D // NH)}
+        shapes |= {"bias": (out,)} if check_bool("bias", bias) else {}
+        start = (2 / 5 / (D // NH)) ** 0.5 if deviation is None else deviation
+        self.params = drawn_normally(shapes, start, dtype, rng)
 
     def compute(self, x: Array) -> tuple[Array, HeadwiseLinearCache]:
         """Compute the forward without checks."""

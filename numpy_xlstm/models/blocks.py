@@ -2,7 +2,6 @@
 
 import copy
 from collections import namedtuple
-from dataclasses import replace
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -22,7 +21,7 @@ from numpy_xlstm.models.paper_configs import xLSTMBlockStackConfig
 from numpy_xlstm.models.slstm_layer import sLSTMBlockState, sLSTMLayer
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, generator_or_new
+from numpy_xlstm.numerics import Array, check_kind, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 from numpy_xlstm.numerics.threads import parallel_map, spread
 from numpy_xlstm.trees import join_states, rows_of
@@ -126,7 +125,8 @@ class mLSTMBlock(ResidualBlock[mLSTMBlockState]):
     """
 
     def __init__(self, config: mLSTMBlockConfig, **options: Any) -> None:
-        layer = mLSTMLayer(mLSTMBlockConfig.checked(config).mlstm, **options)
+        check_kind("config", config, mLSTMBlockConfig)
+        layer = mLSTMLayer(config.mlstm, **options)
         super().__init__(layer, LayerNorm(layer.in_features, dtype=layer.dtype))
 
 
@@ -161,16 +161,17 @@ class sLSTMBlock(ResidualBlock[sLSTMBlockState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        config, rng = sLSTMBlockConfig.checked(config), generator_or_new(rng)
+        check_kind("config", config, sLSTMBlockConfig)
+        rng = generator_or_new(rng)
         layer = sLSTMLayer(config.slstm, block=block, num_blocks=num_blocks, dtype=dtype, rng=rng)
         D, up = layer.in_features, config.feedforward
         norm = LayerNorm(D, dtype=dtype)
         if up is None:
             super().__init__(layer, norm)
             return
-        ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, dtype=dtype, rng=rng)
-        ffn.up = small_init(ffn.up, D, rng)
-        ffn.proj_down = wang_init(ffn.proj_down, D, num_blocks, rng)
+        start = small_init(D), wang_init(D, num_blocks)
+        options: dict[str, Any] = {"deviations": start, "dtype": dtype, "rng": rng}
+        ffn = GatedFeedForward(D, up.proj_up_dim(D), up.act_fn, up.bias, **options)
         super().__init__(layer, norm, ffn, LayerNorm(D, dtype=dtype), up.dropout)
 
 
@@ -305,24 +306,16 @@ class xLSTMBlockStack(StateDict, BlockStack[PaperState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = xLSTMBlockStackConfig.checked(config)
-        options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype}
-        options["rng"] = generator_or_new(rng)
-        shared: dict[str, Any] = {"embedding_dim": config.embedding_dim, "dropout": config.dropout}
-        blocks: list[ResidualBlock] = []
-        made = set[str]()
-        for n in range(config.num_blocks):
-            kind = config.kind(n)
-            if kind == "mlstm" and config.mlstm_block is not None:
-                mlstm = replace(config.mlstm_block.mlstm, bias=config.bias, **shared)
-                blocks.append(mLSTMBlock(mLSTMBlockConfig(mlstm), **options))
-            elif config.slstm_block is not None:
-                slstm = replace(config.slstm_block.slstm, **shared)
-                block = replace(config.slstm_block, slstm=slstm)
-                blocks.append(sLSTMBlock(block, block=n, **options))
-            if kind not in made:
-                numbers = blocks[-1].num_parameters
-                check_fits([(numbers,)], dtype, options["rng"], config.count(kind))
-                made.add(kind)
+        check_kind("config", config, xLSTMBlockStackConfig)
+        self.config, rng, blocks = config, generator_or_new(rng), list[ResidualBlock]()
+        options: dict[str, Any] = {"num_blocks": config.num_blocks, "dtype": dtype, "rng": rng}
+        (mlstm, slstm), kinds = config.block_configs(), config.kinds
+        for n, kind in enumerate(kinds):
+            if kind == "mlstm":
+                blocks.append(mLSTMBlock(mlstm, **options))
+            else:
+                blocks.append(sLSTMBlock(slstm, block=n, **options))
+            if kinds.index(kind) == n:  # the first of its kind has the size of all others
+                check_fits([(blocks[n].num_parameters,)], dtype, rng, config.count(kind))
         norm = LayerNorm(config.embedding_dim, dtype=dtype) if config.add_post_blocks_norm else None
         super().__init__(blocks, norm, "post_blocks_norm")

@@ -140,7 +140,7 @@ def _(block: ResidualBlock) -> Step:
 @_prepared.register
 def _(layer: mLSTMLayer) -> Step:
     I, NH = layer.inner, layer.config.num_heads  # noqa: E741
-    up, down, conv = affine(*layer.up.linears), affine(layer.proj_down), convolution(layer.conv1d)
+    up, down, conv = affine(layer.proj_up), affine(layer.proj_down), convolution(layer.conv1d)
     projections = headwise(layer.q_proj, layer.k_proj, layer.v_proj)
     gates, outnorm = affine(*layer.gates.linears), normed(layer.outnorm)
     skip = layer.params["learnable_skip"].copy()

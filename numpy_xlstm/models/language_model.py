@@ -1,7 +1,8 @@
 """The language model: embedding, recurrent body, linear head."""
 
 from collections import namedtuple
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from numpy_xlstm.layers.indices import IndexArray, check_indices
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward, check_cap
 from numpy_xlstm.models.blocks import BlockStack
 from numpy_xlstm.models.decode import PreparedModel
+from numpy_xlstm.models.skeleton import MetaInitialisation
 from numpy_xlstm.models.state_dict import StateDict
 from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
@@ -91,6 +93,8 @@ class LanguageModel(StateDict, Recurrent[S]):
         Soft cap of the logits, a tanh(x / a).
     embedding_dropout : float
         Probability that an entry of a token's vector is dropped in training.
+    deviation : float, optional
+        Standard deviation of the initial embedding and head; as in PyTorch if omitted.
     rng : np.random.Generator or int, optional
         Generator for the initial embedding and head, or its seed; unseeded if omitted.
 
@@ -131,6 +135,7 @@ class LanguageModel(StateDict, Recurrent[S]):
         head_bias: bool = True,
         cap: float | None = None,
         embedding_dropout: float = 0.0,
+        deviation: float | None = None,
         rng: np.random.Generator | int | None = None,
     ) -> None:
         V, D = check_positive("vocab_size", vocab_size), embedding_size
@@ -140,24 +145,26 @@ class LanguageModel(StateDict, Recurrent[S]):
         check_cap("cap", cap)
         rng, dtype = generator_or_new(rng), body.dtype or np.float64
         self.body, self.tied, self.cap = body, tied, cap
-        self.embedding = Embedding(V, D, dtype=dtype, rng=rng)
+        start = 1.0 if deviation is None else deviation
+        self.embedding = Embedding(V, D, deviation=start, dtype=dtype, rng=rng)
         self.embedding_dropout = Dropout(embedding_dropout)
         self.dropout = max(embedding_dropout, body.dropout)
         bias = check_bool("head_bias", head_bias) and not tied
-        self.head = Linear(body.out_features, V, bias, dtype=dtype, rng=rng)
+        if tied:
+            shapes_only = Linear(D, V, False, rng=MetaInitialisation())
+            self.head = shapes_only.over(self.embedding.params)
+        else:
+            options: dict[str, Any] = {"deviation": deviation, "dtype": dtype, "rng": rng}
+            self.head = Linear(body.out_features, V, bias, **options)
         embedding, cell, last = self.names
         self.parts = {"embedding": embedding, "body": cell} | ({} if tied else {"head": last})
 
-    @property
-    def head(self) -> Linear:
-        """Linear map of the outputs; a tied one has the matrix of the present embedding."""
-        if self.tied and self._head.params["weight"] is not self.embedding.params["weight"]:
-            self._head = self._head.over(self.embedding.params)
-        return self._head
-
-    @head.setter
-    def head(self, head: Linear) -> None:
-        self._head = head
+    def over(self, params: Mapping[str, Array]) -> Self:
+        """Return the same model with other arrays; a tied head has that of the embedding."""
+        model = super().over(params)
+        if model.tied:
+            model.head = model.head.over(model.embedding.params)
+        return model
 
     def init_state(self, batch_size: int) -> S:
         """Return the empty state of the body."""

@@ -23,10 +23,10 @@ from numpy_xlstm.layers import (
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
 from numpy_xlstm.layers.soft_cap import apply_cap, apply_cap_backward
 from numpy_xlstm.models.blocks import ResidualBlock
-from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
+from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, generator_or_new
+from numpy_xlstm.numerics import Array, check_kind, generator_or_new
 
 SIGMOID = ACTIVATIONS["sigmoid"]
 
@@ -64,29 +64,30 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = xLSTMLargeConfig.checked(config)
-        self.in_features = self.out_features = D = config.embedding_dim
-        NH, QK, V, bias = config.num_heads, config.qk_dim, config.v_dim, config.use_bias
-        self.options: dict[str, Any] = {
-            "eps": float(config.eps),
-            "chunk_size": config.chunk_size,
-        }
-        rng, fused = generator_or_new(rng), config.weight_mode == "fused"
-        widths = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
-        name = "qkv_opreact" if fused else None
-        self.qkvo = LinearGroup(D, widths, bias, fused=name, dtype=dtype, rng=rng)
-        widths = {"igate_preact": NH, "fgate_preact": NH}
-        name = "ifgate_preact" if fused else None
-        self.gates = LinearGroup(D, widths, True, fused=name, dtype=dtype, rng=rng)
+        check_kind("config", config, xLSTMLargeConfig)
+        D, NH, QK, V = config.embedding_dim, config.num_heads, config.qk_dim, config.v_dim
+        self.config, self.in_features, self.out_features = config, D, D
+        options: dict[str, Any] = {"dtype": dtype, "rng": generator_or_new(rng)}
+        small, bias = small_init(D), config.use_bias
+        maps = {"q": QK, "k": QK, "v": V, "ogate_preact": V}
+        gates = {"igate_preact": NH, "fgate_preact": NH}
+        self.qkvo: Linear | LinearGroup
+        self.gates: Linear | LinearGroup
+        if config.weight_mode == "fused":
+            self.qkvo = Linear(D, 2 * (QK + V), bias, deviation=small, **options)
+            self.gates = Linear(D, 2 * NH, True, deviation=0.0, **options)
+            self.parts = {"qkvo": "qkv_opreact", "gates": "ifgate_preact"}
+        else:
+            self.qkvo = LinearGroup(D, maps, bias, deviation=small, **options)
+            self.gates = LinearGroup(D, gates, True, deviation=0.0, **options)
+            self.parts = {"qkvo": "", "gates": ""}
+        set_gate_biases(self.gates, -10)
         self.multihead_norm = MultiHeadLayerNorm(
             NH, V // NH, config.norm_eps, bias=bias, residual_weight=False, dtype=dtype
         )
-        self.out_proj = Linear(V, D, bias, dtype=dtype, rng=rng)
-        self.parts = {"qkvo": "", "gates": ""}
+        down = wang_init(D, config.num_blocks)
+        self.out_proj = Linear(V, D, bias, deviation=down, **options)
         self.parts |= {name: name for name in ("multihead_norm", "out_proj")}
-        self.qkvo = small_init(self.qkvo, D, rng)
-        self.out_proj = wang_init(self.out_proj, D, config.num_blocks, rng)
-        self.gates = start_gates(self.gates, -10)
 
     def init_state(self, batch_size: int) -> mLSTMState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
@@ -97,16 +98,22 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         self, x: Array, state: mLSTMState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMState, xLSTMLargeLayerCache]:
         """Compute the forward without checks. There is no dropout."""
-        (q, k, v, o_pre), qkvo = self.qkvo.compute(x)  # [large.1]
+        config = self.config
+        maps, qkvo = self.qkvo.compute(x)  # [large.1]
+        stops = np.cumsum([config.qk_dim, config.qk_dim, config.v_dim])
+        q, k, v, o_pre = np.split(maps, stops, axis=-1)
+        q, o_pre = q.copy(), o_pre.copy()  # the cache keeps these two, and not all maps
         pre, gates = self.gates.compute(x)
-        (i, i_cap), (f, f_cap) = (apply_cap(g, self.config.gate_soft_cap) for g in pre)
+        capped, cap = apply_cap(pre, config.gate_soft_cap)
+        i, f = np.split(capped, 2, axis=-1)
+        constants = {"eps": float(config.eps), "chunk_size": config.chunk_size}
         h, state, memory = form.forward(  # [large.2]
-            q, k, v, i, f, state, lengths=options.lengths, **self.options
+            q, k, v, i, f, state, lengths=options.lengths, **constants
         )
         normed, norm = self.multihead_norm.compute(h)  # [large.3]
         o, sigmoid = SIGMOID.forward(o_pre)
         y, out = self.out_proj.compute(o * normed)  # [large.4]
-        kept = qkvo, gates, [i_cap, f_cap], memory, norm, normed, o, sigmoid, out
+        kept = qkvo, gates, cap, memory, norm, normed, o, sigmoid, out
         return y, state, xLSTMLargeLayerCache(*kept)
 
     def compute_backward(
@@ -118,9 +125,10 @@ class xLSTMLargeLayer(Recurrent[mLSTMState]):
         dnormed = dgated * cache.o  # [large.6]
         dh, norm = self.multihead_norm.compute_backward(dnormed, cache.norm)
         *dqkv, di, df, before = form.backward(dh, cache.mlstm, dstate)
-        pre = zip((di, df), cache.capped, strict=True)
-        dpre = [apply_cap_backward(dg, cap) for dg, cap in pre]  # [large.7]
-        dx, qkvo = self.qkvo.compute_backward([*dqkv, do_pre], cache.qkvo)
+        dcapped = np.concatenate((di, df), axis=-1)
+        dpre = apply_cap_backward(dcapped, cache.capped)  # [large.7]
+        dmaps = np.concatenate((*dqkv, do_pre), axis=-1)
+        dx, qkvo = self.qkvo.compute_backward(dmaps, cache.qkvo)
         from_gates, gates = self.gates.compute_backward(dpre, cache.gates)
         grads = self.named_grads(qkvo=qkvo, gates=gates, multihead_norm=norm, out_proj=out)
         return dx + from_gates, before, grads  # [large.8]
@@ -152,12 +160,12 @@ class xLSTMLargeBlock(ResidualBlock[mLSTMState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        config, rng = xLSTMLargeConfig.checked(config), generator_or_new(rng)
-        D, U, bias = config.embedding_dim, config.ffn_dim, config.use_bias
+        check_kind("config", config, xLSTMLargeConfig)
+        D, U, rng = config.embedding_dim, config.ffn_dim, generator_or_new(rng)
         fused = "proj_up_gate_z" if config.weight_mode == "fused" else None
-        ffn = GatedFeedForward(D, U, "swish", bias, fused=fused, dtype=dtype, rng=rng)
-        ffn.up = small_init(ffn.up, D, rng)
-        ffn.proj_down = wang_init(ffn.proj_down, D, config.num_blocks, rng)
+        start = small_init(D), wang_init(D, config.num_blocks)
+        options: dict[str, Any] = {"fused": fused, "deviations": start, "dtype": dtype, "rng": rng}
+        ffn = GatedFeedForward(D, U, "swish", config.use_bias, **options)
         layer = xLSTMLargeLayer(config, dtype=dtype, rng=rng)
         parts = {"norm": "norm_mlstm", "layer": "mlstm_layer", "ffn_norm": "norm_ffn", "ffn": "ffn"}
         super().__init__(layer, rms_norm(config, dtype), ffn, rms_norm(config, dtype), parts=parts)

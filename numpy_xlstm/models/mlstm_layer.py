@@ -4,7 +4,7 @@ Derived in ``docs/blocks/mlstm-block.md``, whose tags are cited here.
 """
 
 from collections import namedtuple
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,10 +23,16 @@ from numpy_xlstm.layers import (
     Recurrent,
 )
 from numpy_xlstm.layers.base import EVALUATION, RunOptions
-from numpy_xlstm.models.initialisation import small_init, start_gates, wang_init
+from numpy_xlstm.models.initialisation import set_gate_biases, small_init, wang_init
 from numpy_xlstm.models.layer_configs import mLSTMLayerConfig
 from numpy_xlstm.module import Grads
-from numpy_xlstm.numerics import Array, check_divides, check_positive, generator_or_new
+from numpy_xlstm.numerics import (
+    Array,
+    check_divides,
+    check_kind,
+    check_positive,
+    generator_or_new,
+)
 
 SILU = ACTIVATIONS["swish"]
 
@@ -98,30 +104,31 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = mLSTMLayerConfig.checked(config)
+        check_kind("config", config, mLSTMLayerConfig)
         D, width = check_positive("embedding_dim", config.embedding_dim), config.qkv_proj_blocksize
-        self.in_features = self.out_features = D
+        self.config, self.in_features, self.out_features = config, D, D
         self.inner = inner = config.proj_up_dim(D)
         NH, bias, rng = config.num_heads, config.bias, generator_or_new(rng)
         blocks = inner // check_divides("qkv_proj_blocksize", width, "the inner width", inner)
         check_divides("num_heads", NH, "the inner width", inner)
-        widths, gates = {"x": inner, "z": inner}, {"igate": NH, "fgate": NH}
-        self.up = LinearGroup(D, widths, bias, fused="proj_up", dtype=dtype, rng=rng)
+        options: dict[str, Any] = {"dtype": dtype, "rng": rng}
+        small = options | {"deviation": small_init(D)}
+        self.proj_up = Linear(D, 2 * inner, bias, **small)
         self.q_proj, self.k_proj, self.v_proj = (
-            HeadwiseLinear(inner, blocks, bias, dtype=dtype, rng=rng) for _ in "qkv"
+            HeadwiseLinear(inner, blocks, bias, **small) for _ in "qkv"
         )
-        self.conv1d = CausalConv1d(inner, config.conv1d_kernel_size, dtype=dtype, rng=rng)
-        self.gates = LinearGroup(3 * inner, gates, True, dtype=dtype, rng=rng)
+        self.conv1d = CausalConv1d(inner, config.conv1d_kernel_size, **options)
+        gates = {"igate": NH, "fgate": NH}
+        self.gates = LinearGroup(3 * inner, gates, True, deviation=0.0, **options)
+        set_gate_biases(self.gates, rng.normal(0, 0.1, NH))
         self.outnorm = MultiHeadLayerNorm(NH, inner // NH, dtype=dtype)
-        self.proj_down = Linear(inner, D, bias, dtype=dtype, rng=rng)
+        down = wang_init(D, num_blocks)
+        self.proj_down = Linear(inner, D, bias, deviation=down, **options)
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        self.parts = {"up": "", "gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
-        self.parts |= {n: n for n in ("q_proj", "k_proj", "v_proj", "conv1d", "proj_down")}
+        names = "proj_up", "q_proj", "k_proj", "v_proj", "conv1d", "proj_down"
+        self.parts = {"gates": "mlstm_cell", "outnorm": "mlstm_cell.outnorm"}
+        self.parts |= {name: name for name in names}
         self.params = {"learnable_skip": np.ones(inner, self.proj_down.dtype)}
-        for part in ("up", "q_proj", "k_proj", "v_proj"):
-            setattr(self, part, small_init(getattr(self, part), D, rng))
-        self.proj_down = wang_init(self.proj_down, D, num_blocks, rng)
-        self.gates = start_gates(self.gates, rng.normal(0, 0.1, NH))
 
     def init_state(self, batch_size: int) -> mLSTMBlockState:
         """Return the empty state, the state before a sequence: zeros, and m = −inf."""
@@ -133,15 +140,16 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         self, x: Array, state: mLSTMBlockState, options: RunOptions = EVALUATION
     ) -> tuple[Array, mLSTMBlockState, mLSTMLayerCache]:
         """Compute the forward without checks."""
-        (inner, z), up = self.up.compute(x)  # [mblock.1]
+        both, up = self.proj_up.compute(x)  # [mblock.1]
+        inner, z = both[..., : self.inner], both[..., self.inner :]
         convolved, conv_state, conv = self.conv1d.compute(inner, state.conv, options)
         a, active = SILU.forward(convolved)  # [mblock.2]
         q, q_cache = self.q_proj.compute(a)  # [mblock.3]
         k, k_cache = self.k_proj.compute(a)
         v, v_cache = self.v_proj.compute(inner)
         qkv = np.concatenate((q, k, v), axis=-1)
-        (i, f), gates = self.gates.compute(qkv)  # [mblock.4]
-        q, k, v = np.split(qkv, 3, axis=-1)
+        pre, gates = self.gates.compute(qkv)  # [mblock.4]
+        (q, k, v), (i, f) = np.split(qkv, 3, axis=-1), np.split(pre, 2, axis=-1)
         h, memory_state, memory = form.forward(q, k, v, i, f, state.mlstm, lengths=options.lengths)
         normed, norm = self.outnorm.compute(h)  # [mblock.5]
         y, *gated = gate.forward(normed, a, self.params["learnable_skip"], z)  # [mblock.6]
@@ -160,7 +168,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         dz, dread, dskip = gate.backward(dgated, cache.active.y, *cache.gated)  # [mblock.8]
         dh, outnorm = self.outnorm.compute_backward(dread, cache.norm)
         dq, dk, dv, di, df, before = form.backward(dh, cache.memory, dstate.mlstm)
-        from_gates, gates = self.gates.compute_backward([di, df], cache.gates)  # [mblock.11]
+        dpre = np.concatenate((di, df), axis=-1)
+        from_gates, gates = self.gates.compute_backward(dpre, cache.gates)  # [mblock.11]
         for d, more in zip((dq, dk, dv), np.split(from_gates, 3, axis=-1), strict=True):
             d += more  # [mblock.12]
         from_q, q_proj = self.q_proj.compute_backward(dq, q_cache)
@@ -170,7 +179,8 @@ class mLSTMLayer(Recurrent[mLSTMBlockState]):
         dconvolved = gate.backward_active(dread, skip, from_q, from_k, *cache.active)  # [mblock.13]
         from_conv, dconv, conv1d = self.conv1d.compute_backward(dconvolved, cache.conv, dstate.conv)
         from_v += from_conv  # [mblock.14]
-        dx, up = self.up.compute_backward([from_v, dz], cache.up)
-        grads = self.named_grads(up=up, conv1d=conv1d, gates=gates, outnorm=outnorm, proj_down=down)
-        grads |= self.named_grads(q_proj=q_proj, k_proj=k_proj, v_proj=v_proj)
+        dboth = np.concatenate((from_v, dz), axis=-1)
+        dx, proj_up = self.proj_up.compute_backward(dboth, cache.up)
+        grads = self.named_grads(proj_up=proj_up, q_proj=q_proj, k_proj=k_proj, v_proj=v_proj)
+        grads |= self.named_grads(conv1d=conv1d, gates=gates, outnorm=outnorm, proj_down=down)
         return dx, mLSTMBlockState(dconv, before), grads | {"learnable_skip": dskip}

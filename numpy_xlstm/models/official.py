@@ -10,7 +10,7 @@ from numpy_xlstm.models.language_model import LanguageModel
 from numpy_xlstm.models.large_block import rms_norm, xLSTMLargeBlock
 from numpy_xlstm.models.large_config import xLSTMLargeConfig
 from numpy_xlstm.models.paper_configs import xLSTMLMModelConfig
-from numpy_xlstm.numerics import generator_or_new
+from numpy_xlstm.numerics import check_kind, generator_or_new
 from numpy_xlstm.numerics.available import check_fits
 
 
@@ -67,16 +67,19 @@ class xLSTMLMModel(LanguageModel[tuple[PaperState, ...]]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = xLSTMLMModelConfig.checked(config)
-        rng, V, D = generator_or_new(rng), config.vocab_size, config.embedding_dim
+        check_kind("config", config, xLSTMLMModelConfig)
+        self.config, rng = config, generator_or_new(rng)
         stack = xLSTMBlockStack(config, dtype=dtype, rng=rng)
-        tied, dropout = config.tie_weights, config.dropout * config.add_embedding_dropout
         super().__init__(
-            V, D, stack, tied=tied, head_bias=False, embedding_dropout=dropout, rng=rng
+            config.vocab_size,
+            config.embedding_dim,
+            stack,
+            tied=config.tie_weights,
+            head_bias=False,
+            embedding_dropout=config.dropout if config.add_embedding_dropout else 0.0,
+            deviation=small_init(config.embedding_dim),
+            rng=rng,
         )
-        self.embedding = small_init(self.embedding, D, rng)
-        if not self.tied:
-            self.head = small_init(self.head, D, rng)
 
 
 class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
@@ -116,14 +119,19 @@ class xLSTMLarge(LanguageModel[tuple[mLSTMState, ...]]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = xLSTMLargeConfig.checked(config)
-        rng, D = generator_or_new(rng), config.embedding_dim
+        check_kind("config", config, xLSTMLargeConfig)
+        self.config, rng, D = config, generator_or_new(rng), config.embedding_dim
         blocks = [xLSTMLargeBlock(config, dtype=dtype, rng=rng)]
         check_fits([(blocks[0].num_parameters,)], dtype, rng, times=config.num_blocks)
         more = range(1, config.num_blocks)
         blocks += [xLSTMLargeBlock(config, dtype=dtype, rng=rng) for _ in more]
         norm = rms_norm(config, dtype) if config.add_out_norm else None
-        stack, cap = BlockStack(list(blocks), norm, "out_norm"), config.output_logit_soft_cap
-        super().__init__(config.vocab_size, D, stack, head_bias=False, cap=cap, rng=rng)
-        self.embedding = small_init(self.embedding, D, rng)
-        self.head = small_init(self.head, D, rng)
+        super().__init__(
+            config.vocab_size,
+            D,
+            BlockStack(list(blocks), norm, "out_norm"),
+            head_bias=False,
+            cap=config.output_logit_soft_cap,
+            deviation=small_init(D),
+            rng=rng,
+        )

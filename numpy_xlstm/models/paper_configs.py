@@ -1,7 +1,7 @@
 """Configurations of the xLSTM paper's models, with the official field names and defaults."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from numpy_xlstm.config import Config, Positive, Probability
@@ -85,6 +85,16 @@ class xLSTMBlockStackConfig(Config):
             _check_child(self.slstm_block.slstm, shared)
             if self.slstm_block.feedforward is not None:
                 _check_child(self.slstm_block.feedforward, width)
+
+    def block_configs(self) -> tuple[Any, Any]:
+        """Return the configurations of an mLSTM and of an sLSTM block with the stack's values."""
+        shared: dict[str, Any] = {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
+        mlstm, slstm = self.mlstm_block, self.slstm_block
+        if mlstm is not None:
+            mlstm = replace(mlstm, mlstm=replace(mlstm.mlstm, bias=self.bias, **shared))
+        if slstm is not None:
+            slstm = replace(slstm, slstm=replace(slstm.slstm, **shared))
+        return mlstm, slstm
 
     @property
     def kinds(self) -> tuple[str, ...]:

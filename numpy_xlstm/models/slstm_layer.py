@@ -4,7 +4,7 @@ Derived in ``docs/blocks/slstm-block.md``, whose tags are cited here.
 """
 
 from collections import namedtuple
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from numpy_xlstm.module import Grads
 from numpy_xlstm.numerics import (
     Array,
     check_divides,
+    check_kind,
     check_positive,
     check_whole,
     generator_or_new,
@@ -118,25 +119,24 @@ class sLSTMLayer(Recurrent[sLSTMBlockState]):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | int | None = None,
     ) -> None:
-        self.config = config = sLSTMLayerConfig.checked(config)
+        check_kind("config", config, sLSTMLayerConfig)
         D, NH = check_positive("embedding_dim", config.embedding_dim), config.num_heads
-        self.in_features = self.out_features = D
+        self.config, self.in_features, self.out_features = config, D, D
         self.head_dim, rng = D // check_divides("num_heads", NH, "width", D), generator_or_new(rng)
-        self.fgate, self.igate, self.zgate, self.ogate = (
-            HeadwiseLinear(D, NH, dtype=dtype, rng=rng) for _ in GATES
-        )
         if check_whole("block", block) >= check_positive("num_blocks", num_blocks):
             raise OptionError(f"block: expected an index from 0 to {num_blocks - 1}; got {block}")
+        options: dict[str, Any] = {"dtype": dtype, "rng": rng}
+        self.fgate, self.igate, self.zgate, self.ogate = (
+            HeadwiseLinear(D, NH, deviation=small_init(D), **options) for _ in GATES
+        )
         self.params = self._recurrent_start(block, num_blocks, rng)
         weighted = config.group_norm_weight
         self.group_norm = MultiHeadLayerNorm(NH, self.head_dim, weight=weighted, dtype=dtype)
         self.parts = {name: name for name in (*GATES, "group_norm")}
         if config.conv1d_kernel_size:
-            self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, dtype=dtype, rng=rng)
+            self.conv1d = CausalConv1d(D, config.conv1d_kernel_size, **options)
             self.parts |= {"conv1d": "conv1d"}
         self.drop, self.dropout = Dropout(config.dropout), config.dropout
-        for gate in GATES:
-            setattr(self, gate, small_init(getattr(self, gate), D, rng))
 
     def _recurrent_start(
         self, block: int, num_blocks: int, rng: np.random.Generator

@@ -92,7 +92,7 @@ def _(block: ResidualBlock, g: Graph, x: Name, state: Any) -> Result:
 @_emit.register
 def _(layer: mLSTMLayer, g: Graph, u: Name, state: mLSTMBlockState) -> Result:
     NH = layer.config.num_heads
-    x, z = g.split(affine(g, u, *layer.up.linears), 2)
+    x, z = g.split(affine(g, u, layer.proj_up), 2)
     convolved, conv = emit(layer.conv1d, g, x, state.conv)
     active = silu(g, convolved)
     qk = g.split(headwise(g, active, layer.q_proj, layer.k_proj), 2)
