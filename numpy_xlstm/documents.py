@@ -29,6 +29,10 @@ MAX_DEPTH = 32
 MAX_WHOLE = 2**256
 """Bound that whole numbers must be below."""
 
+MAX_DIGITS = 400
+"""Largest number of characters of a whole number in a YAML text, for example with 256 binary
+digits. Numbers in base 60, such as 1:20:30, take quadratic time."""
+
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 
 
@@ -68,11 +72,17 @@ def parse_yaml(text: bytes) -> Any:
             self.depth += 1
             node = super().compose_node(parent, index)
             self.depth -= 1
+            if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
+                raise ValueError(f"expected a number of at most {MAX_DIGITS} digits")
             return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             _no_name_twice([(str(name.value), None) for name, _ in node.value])
-            return super().construct_mapping(node, deep)
+            values = super().construct_mapping(node, deep)
+            for name in values:
+                if not isinstance(name, str):
+                    raise ValueError(f"expected names that are strings; got {name!r:.80}")
+            return values
 
     if len(text) > MAX_YAML:
         raise ValueError(f"expected at most {MAX_YAML:,} bytes; got {len(text):,}")
@@ -111,9 +121,11 @@ def _check(name: str, value: Any, depth: int) -> None:
 
 
 def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice}: expected one entry; got two")
-    return found
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = set[str]()
+        for name, _ in pairs:
+            if name in names:
+                raise ValueError(f"{name:.80}: expected one entry; got two")
+            names.add(name)
+    return values

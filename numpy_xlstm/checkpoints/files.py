@@ -9,7 +9,14 @@ import numpy as np
 
 from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import CODES, FLOATS, MAX_ARRAYS, write_safetensors
-from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, Tensors, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import (
+    HEADER_KEY,
+    METADATA,
+    Tensors,
+    check_memory,
+    check_total,
+    open_tensors,
+)
 from numpy_xlstm.disk import replacing
 from numpy_xlstm.documents import parse_json
 from numpy_xlstm.errors import CheckpointError
@@ -94,6 +101,7 @@ def read_arrays(
     _suffix(path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
+    check_memory(path.name, sum(stored.nbytes for stored in found.arrays.values()))
     metadata = our_metadata(path, found)
     return {name: stored.read() for name, stored in found.arrays.items()}, metadata
 

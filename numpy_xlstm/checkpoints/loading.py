@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Maps, Stored, total_size
+from numpy_xlstm.checkpoints.tensors import Maps, Stored, check_memory, total_size
 from numpy_xlstm.errors import CheckpointError, ShapeError
 from numpy_xlstm.models import MetaInitialisation
 from numpy_xlstm.models.layouts import (
@@ -112,6 +112,8 @@ def read_all(
 ) -> dict[str, Array]:
     """Read all parameters in the order of the files, one at a time, to save memory."""
     maps: Maps | None = {} if mapped else None
+    copied = [each.stored for each in sources.values() if not mapped or each.stored.dtype != dtype]
+    check_memory("parameters", sum(each.size for each in copied) * np.dtype(dtype).itemsize)
     total, done, found = sum(source.stored.nbytes for source in sources.values()), 0, {}
     for name in sorted(sources, key=lambda n: (sources[n].stored.path, sources[n].stored.start)):
         found[name] = sources[name].read(dtype, maps)

@@ -11,7 +11,7 @@ from numpy_xlstm.checkpoints.kinds import kind_of
 from numpy_xlstm.checkpoints.loading import check_size, matched, meta_initialisation
 from numpy_xlstm.checkpoints.metadata import CHECKPOINT_METADATA, FORMAT
 from numpy_xlstm.checkpoints.safetensors import FLOATS
-from numpy_xlstm.checkpoints.tensors import Stored, check_total, open_tensors
+from numpy_xlstm.checkpoints.tensors import Stored, check_memory, check_total, open_tensors
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.layers import Recurrent
@@ -187,6 +187,7 @@ def load_checkpoint(path: str | Path, *, max_bytes: int | None = None) -> Checkp
     path = checked_path("path", path)
     found = open_tensors(path)
     check_total(path.name, found.arrays, max_bytes)
+    check_memory(path.name, sum(stored.nbytes for stored in found.arrays.values()))
     opened = open_checkpoint(Content(path, found))
     arrays = {name: stored.read() for name, stored in opened.extra.items()}
     training = dict(opened.training or {})

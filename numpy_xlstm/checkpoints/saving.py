@@ -13,6 +13,11 @@ from numpy_xlstm.generation import Tokenizer
 from numpy_xlstm.models.layouts import LAYOUTS
 from numpy_xlstm.numerics import check_bool, check_choice, checked_path
 
+OTHER_FILES = frozenset(
+    ".bin .bz2 .ckpt .gguf .gz .h5 .json .npy .npz .pt .pth .tar .tgz .xz .yaml .yml .zip".split()  # noqa: SIM905
+)
+"""Suffixes of files that no format writes. A folder with such a name would be taken for a file."""
+
 UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -108,6 +113,12 @@ def check_saving(
     form = _format(model, path, wanted)
     if not path.absolute().parent.is_dir():
         raise CheckpointError(f"path: expected one in an existing folder; got {path.parent}")
+    if not form.suffix and path.suffix.lower() in OTHER_FILES:
+        files = " or ".join(sorted({each.suffix for each in FORMATS.values() if each.suffix}))
+        raise CheckpointError(
+            f"path: expected the name of a folder, or of a file that ends in {files}; "
+            f"got {path.name}"
+        )
     if not form.suffix and path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise CheckpointError(f"path: expected a new path or an empty folder; {path} exists")
     if tokenizer is not None and not isinstance(tokenizer, form.tokenizers):

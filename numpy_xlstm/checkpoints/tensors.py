@@ -32,6 +32,7 @@ from numpy_xlstm.checkpoints.safetensors import (
 from numpy_xlstm.disk import open_regular
 from numpy_xlstm.errors import CheckpointError, MissingExtraError
 from numpy_xlstm.numerics import Array, check_whole
+from numpy_xlstm.numerics.available import memory_limit
 
 METADATA = "__metadata__"
 """Name of the array with the metadata in an ``.npz`` of this package."""
@@ -246,6 +247,15 @@ def check_total(name: str, arrays: Mapping[str, Stored], max_bytes: int | None) 
         )
 
 
+def check_memory(name: str, nbytes: int) -> None:
+    """Refuse to read more bytes than there is memory, as the arrays of a sparse file may have."""
+    if nbytes > (limit := memory_limit()):
+        raise CheckpointError(
+            f"{name}: expected arrays that fit into the {limit / 2**30:,.1f} GiB of available "
+            f"memory; got {nbytes / 2**30:,.1f} GiB"
+        )
+
+
 def _damaged(path: Path, detail: str) -> CheckpointError:
     known = path.suffix if path.suffix in SUFFIXES else " or ".join(SUFFIXES)
     return CheckpointError(
@@ -262,6 +272,8 @@ def _refuse_others(path: Path, begin: bytes) -> None:
         raise _damaged(path, "an empty file")
     if begin.startswith(b"version https://git-lfs"):
         found = "a pointer of Git LFS; fetch the file itself with: git lfs pull"
+    elif begin.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        found = "a compressed archive; extract its files first, for example with: tar -xf"
     elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         found = "a web page, so the download has failed"
     elif (

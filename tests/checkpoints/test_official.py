@@ -39,6 +39,7 @@ yaml = pytest.importorskip("yaml", reason="PyYAML (the extra 'cli') is not insta
         ({"hidden_size": 24}, "expected one number for embedding_dim and hidden_size; got"),
         ({"num_hidden_layers": 3}, "expected 2, the number of blocks with arrays; got 3"),
         ({"model_type": "llama"}, "model_type: expected 'xlstm'; got 'llama'"),
+        ({"model_type": "llama", "num_hidden_layers": 9}, "model_type: expected 'xlstm'; got"),
         ({"num_head": 3}, "got 'num_head'; did you mean num_heads"),
         ({"rope_theta": 1e4}, "got 'rope_theta', which may change the results"),
         ({"quantization_config": {"bits": 4}}, "quantization_config: expected None; got"),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numpy_xlstm import from_pretrained, save_pretrained, xLSTMLMModel
+from numpy_xlstm import from_pretrained, load_checkpoint, save_pretrained, xLSTMLMModel
+from numpy_xlstm.checkpoints import read_arrays
 from numpy_xlstm.errors import CheckpointError, MissingExtraError, OptionError
-from tests.checkpoints.build import large, lstm, paper, place, stack
+from tests.checkpoints.build import large, lstm, paper, place, stack, write_safetensors
 from tests.models.build import mlstm_block, slstm_block
 
 ml_dtypes = pytest.importorskip("ml_dtypes", reason="ml_dtypes (checkpoints) is not installed")
@@ -98,6 +99,31 @@ def test_a_folder_of_the_user_that_looks_like_one_of_ours_stays(tmp_path: Path) 
     save_pretrained(large(), tmp_path / "model")
     assert mine.read_text() == "a year of it"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.partial"]
+
+
+@pytest.mark.parametrize("name", ["a.npz", ".tar.gz", "a.PT"])
+def test_a_folder_has_no_name_of_a_file(name: str, tmp_path: Path) -> None:
+    if name == "a.npz":
+        pytest.skip("a format for now")
+    refused(large(), tmp_path / name, CheckpointError, "expected the name of a folder, or of a fi")
+
+
+def test_a_sparse_terabyte(tmp_path: Path) -> None:
+    """What a file needs is compared with the memory before any of it is read."""
+    rows, path = 2**36, tmp_path / "a.safetensors"
+    places = [0, 4 * rows], [4 * rows, 8 * rows], [8 * rows, 12 * rows], [12 * rows, 16 * rows]
+    names = "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
+    header: dict[str, Any] = {"__metadata__": {"numpy_xlstm": "{}"}}
+    for name, offsets in zip(names, places, strict=True):
+        shape = [rows, 1] if "weight" in name else [rows]
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": list(offsets)}
+    write_safetensors(path, header, b"")
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size + 16 * rows)
+    readers: list[Any] = [read_arrays, load_checkpoint]
+    for read in readers:
+        with pytest.raises(CheckpointError, match=r"expected arrays that fit into .* 1,024.0 GiB"):
+            read(path)
 
 
 def test_nothing_is_left_of_what_could_not_be_written(

@@ -32,7 +32,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     options = [*SMALL, *CELL, "--steps", "2", "--sample-length", "3"]
     command = ["train", str(folder / "text.txt"), *options, "--out", str(folder / "run")]
-    assert ask(silent, command, limit=60).code == 0
+    assert ask(silent, command).code == 0
     return folder
 
 
@@ -70,7 +70,7 @@ def test_notes_of_a_run(
         metadata["training"]["notes"]["options"][name] = value
         write_arrays(run / "checkpoint.npz", arrays, metadata)
         command = ["train", str(training / "text.txt"), "--resume", str(run)]
-        answer = ask(silent, command, tmp_path / "said", limit=30)
+        answer = ask(silent, command, tmp_path / "said")
         text = (tmp_path / "said").read_text("utf-8")
         assert answer.code in (0, 2), (name, value, answer, text)
         assert "Traceback" not in text

@@ -47,7 +47,7 @@ def write(kind: str, folder: Path) -> None:
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     out = folder / "model"
     options = [*SMALL, *CELL, "--tbptt", "--steps", "2", "--out", str(out)]
-    assert ask(silent, ["train", str(folder / "text.txt"), *options], limit=60).code == 0
+    assert ask(silent, ["train", str(folder / "text.txt"), *options]).code == 0
 
 
 @pytest.fixture(scope="module", params=[*KINDS, RUN])

@@ -108,7 +108,7 @@ def again(command: list[str]) -> list[str]:
 
 
 def finish(command: list[str]) -> None:
-    answer = ask(silent, again(command), limit=60)
+    answer = ask(silent, again(command))
     assert answer.code == 0
 
 
@@ -118,7 +118,7 @@ def test_a_training_that_is_killed_at_random(
     name: str, tmp_path: Path, trials: int, record_property: Record
 ) -> None:
     rng, kills = np.random.default_rng(len(name)), 0
-    seconds = ask(silent, arguments(name, tmp_path, "whole", LONG), limit=60).seconds
+    seconds = ask(silent, arguments(name, tmp_path, "whole", LONG)).seconds
     while kills < trials:
         command = arguments(name, tmp_path, "parts", LONG)
         shutil.rmtree(tmp_path / "parts", ignore_errors=True)

@@ -55,7 +55,7 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.txt").write_text(TEXT, encoding="utf-8")
     options = [*SMALL, *CELL, "--steps", "2", "--sample-length", "0", "--validate-every", "1"]
     command = ["train", str(folder / "text.txt"), *options, "--out", str(folder / "run")]
-    assert ask(silent, command, limit=60).code == 0
+    assert ask(silent, command).code == 0
     (folder / "run" / "loss.svg").touch()
     return folder
 
@@ -84,7 +84,7 @@ def test_links_in_a_run_folder(
             refused += [name] if link is not hard or name in ("log.jsonl", "lock") else []
         before, said = contents(others), tmp_path / "said"
         command = ["train", "--resume", str(folder / "run"), str(folder / "text.txt")]
-        answer = ask(silent, [*command, "--steps", "3"], said, limit=60)
+        answer = ask(silent, [*command, "--steps", "3"], said)
         assert contents(others) == before
         text = said.read_text("utf-8")
         assert answer.code == (2 if refused else 0), text
@@ -118,7 +118,7 @@ def test_what_a_killed_begin_leaves_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_a_fork_does_not_train_in_the_folder_of_its_parent(tmp_path: Path) -> None:
-    assert ask(in_a_fork, tmp_path, limit=60).said == [
+    assert ask(in_a_fork, tmp_path).said == [
         "OptionError: directory: expected one that this process has locked;",
         "OptionError: directory: expected one that no other process trains in",
         "the parent saves",

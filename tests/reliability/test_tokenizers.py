@@ -27,7 +27,7 @@ MOST = 100
 
 
 def check(text: str) -> str:
-    answer = ask(use_in_proportion, text, limit=600)
+    answer = ask(use_in_proportion, text)
     assert answer.code == 0, (answer, text[:2000])
     assert answer.said.memory <= 2 * len(text.encode()) + EXTRA
     return str(answer.said.result)

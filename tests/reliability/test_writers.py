@@ -9,27 +9,25 @@ import pytest
 from numpy_xlstm import save_pretrained
 from numpy_xlstm.errors import CheckpointError
 from tests.cli.test_resume import assert_same
-from tests.reliability.children import CONTEXT, ask, silent, start
+from tests.reliability.children import CONTEXT, LIMIT, ask, silent, start
 from tests.reliability.loads import FILES, KINDS, digest_of, model_of, place, stored
 from tests.reliability.test_kills import LONG, SHORT, arguments
 
 Record = Any
 
 REFUSED = "one that no other process trains in; .* in use by|one without a training"
-SECONDS = 60
-"""Seconds that each process waits for the others."""
 
 
 def save_in_rounds(kind: str, folders: list[Path], number: int, barrier: Any, queue: Any) -> None:
     """Save a model into each folder, at the same time as other processes; return failures."""
     model, errors = model_of(kind, number), []
     for folder in folders:
-        barrier.wait(SECONDS)
+        barrier.wait(LIMIT)
         try:
             save_pretrained(model, place(kind, folder), **KINDS[kind][2])
         except (CheckpointError, OSError) as error:
             errors.append(f"{type(error).__name__}: {error}")
-        barrier.wait(SECONDS)
+        barrier.wait(LIMIT)
     queue.put(errors)
 
 
@@ -47,18 +45,18 @@ def test_several_save_at_once(
     children = [start(save_in_rounds, kind, folders, n, barrier, queue) for n in numbers]
     whole = [digest_of(kind, number) for number in numbers]
     for folder in folders:
-        barrier.wait(SECONDS)
+        barrier.wait(LIMIT)
         if place(kind, folder).exists():
             assert stored(kind, folder) in whole
-        barrier.wait(SECONDS)
+        barrier.wait(LIMIT)
         assert stored(kind, folder) in whole
         assert [path.name for path in folder.iterdir()] == [
             place(kind, folder).name
         ]  # no temporary files remain
-    errors = [error for _ in children for error in queue.get(timeout=SECONDS)]
+    errors = [error for _ in children for error in queue.get(timeout=LIMIT)]
     assert len(errors) == (0 if kind in FILES else (savers - 1) * rounds), set(errors)
     for child in children:
-        child.join(SECONDS)
+        child.join(LIMIT)
     record_property(f"times that {savers} have saved at once", rounds)
 
 
@@ -72,14 +70,14 @@ def test_several_begin_one_training_and_go_on_with_it(
     tmp_path: Path, trials: int, record_property: Record
 ) -> None:
     for command in commands(tmp_path, "whole"):
-        assert ask(silent, command, limit=60).code == 0
+        assert ask(silent, command).code == 0
     refused = 0
     for n in range(2 * trials):
         for command in commands(tmp_path, f"parts{n}"):
             said = [tmp_path / f"said{child}" for child in range(2)]
             children = [start(silent, command, path) for path in said]
             for child, path in zip(children, said, strict=True):
-                child.join(SECONDS)
+                child.join(LIMIT)
                 if child.exitcode:
                     text = " ".join(path.read_text("utf-8").split())
                     assert re.search(REFUSED, text)
