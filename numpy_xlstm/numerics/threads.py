@@ -1,22 +1,28 @@
 """Independent pieces of work on several cores, if ``threadpoolctl`` is installed.
 
 Within a layer, BLAS runs on one thread, and :func:`parallel_map` spreads work over several threads,
-because NumPy releases the interpreter lock. ``threadpoolctl`` limits BLAS: after a product on
-several threads, each thread of OpenBLAS waits in a loop that occupies a core for a tenth of a
-second, and would delay the threads of :func:`parallel_map`. The extras ``cli`` and ``fast`` install
-it.
+because NumPy releases the interpreter lock. ``threadpoolctl`` finds BLAS, which is then limited:
+after a product on several threads, each thread of OpenBLAS waits in a loop that occupies a core for
+a tenth of a second, and would delay the threads of :func:`parallel_map`. The extras ``cli`` and
+``fast`` install it.
+
+Ctrl-C may interrupt these functions at any call. Therefore nothing lasts that a later call would
+wait for. A thread ends with the call that has started it; it is no ``threading.Thread``, whose
+``start`` may not be interrupted. A caller of :class:`one_blas_thread` that no longer exists does
+not count.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from _thread import allocate_lock, start_new_thread
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
-from threading import Lock
-from typing import Any, TypeVar
+from threading import RLock
+from typing import Any, NamedTuple, TypeVar
+from weakref import ref
 
 import numpy as np
 
@@ -31,11 +37,12 @@ BLOCKS = 4
 WORTH_THREADS = 2**26
 """Smallest number of multiplications in a product for which several threads are faster than one."""
 
-_limits = Lock()
-_inside = 0
-"""Number of callers that limit BLAS now. The first caller stores the numbers of threads in
-``_found``, and the last one restores them."""
-_found: list[int] = []
+_limits = RLock()
+"""Guards the next two variables."""
+_callers: set[Any] = set()
+"""Weak references to all contexts :class:`one_blas_thread` that have been entered."""
+_unlimited: list[int] = []
+"""BLAS's numbers of threads before it was limited; empty while it is not."""
 _in_a_thread: ContextVar[bool] = ContextVar("_in_a_thread", default=False)
 
 
@@ -59,17 +66,19 @@ def num_threads() -> int:
     if _in_a_thread.get():
         return 1
     with _limits:
-        counts = _found if _inside else [library.num_threads for library in blas_libraries()]
-        return max(counts, default=1)
+        return max(_unlimited or counts(), default=1)
 
 
 def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Result]:
-    """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads."""
-    count = min(num_threads(), len(parts))
+    """Return the results of ``work`` on each part, in order, from :func:`num_threads` threads.
+
+    An error of any thread is raised after the other threads have stopped.
+    """
     with one_blas_thread():
         if len(parts) == 1:  # its work may itself use several threads
             return [work(parts[0])]
         results: dict[int, Result] = {}
+        errors: list[BaseException] = []
         left = iter(range(len(parts)))  # a thread that is free takes the next
 
         def take_parts() -> None:
@@ -77,24 +86,29 @@ def parallel_map(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[
             for n in left:
                 results[n] = work(parts[n])
 
-        others = [pool().submit(copy_context().run, take_parts) for _ in range(count - 1)]
+        def help_with_parts(done: Any) -> None:
+            try:
+                take_parts()
+            except BaseException as error:
+                errors.append(error)
+            done.release()
+
+        helpers = []
         try:
+            with suppress(RuntimeError):  # no thread can start, as when the interpreter ends
+                for _ in range(min(num_threads(), len(parts)) - 1):
+                    done = allocate_lock()
+                    done.acquire()
+                    start_new_thread(copy_context().run, (help_with_parts, done))
+                    helpers.append(done)
             copy_context().run(take_parts)
         finally:
-            wait(others)
-        for other in others:
-            other.result()
+            list(left)  # after an error, no thread takes another part
+            for done in helpers:
+                done.acquire()
+        if errors:
+            raise errors[0]
         return [results[n] for n in range(len(parts))]
-
-
-@cache
-def pool() -> ThreadPoolExecutor:
-    """Return the threads of this process."""
-    return ThreadPoolExecutor()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=pool.cache_clear)  # a child has no threads
 
 
 def matmul(a: Array, b: Array) -> Array:
@@ -109,31 +123,77 @@ def matmul(a: Array, b: Array) -> Array:
     return out
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread until all callers, in any thread, have left this context."""
-    global _inside, _found
-    libraries = blas_libraries()
-    with _limits:
-        if not _inside:
-            _found = [library.num_threads for library in libraries]
-            for library in libraries:
-                library.set_num_threads(1)
-        _inside += 1
-    try:
-        yield
-    finally:
+class one_blas_thread:
+    """Context that limits BLAS to one thread until all callers, in any thread, have left it."""
+
+    def __enter__(self) -> None:
+        global _unlimited
         with _limits:
-            _inside -= 1
-            if not _inside:
-                for library, count in zip(libraries, _found, strict=True):
-                    library.set_num_threads(count)
+            _callers.add(ref(self, leave))
+            if not _unlimited:
+                _unlimited = counts()
+                for library in libraries():
+                    library.set_count(1)
+
+    def __exit__(self, *error: object) -> None:
+        leave(ref(self))
 
 
-def blas_libraries() -> list[Any]:
-    """Return controllers of the BLAS libraries; none without ``threadpoolctl``."""
+def leave(caller: Any) -> None:
+    """Forget a caller that leaves :class:`one_blas_thread`; the last one restores BLAS's threads.
+
+    If an interrupt keeps a caller from leaving, this function is called when it ceases to exist.
+    """
+    global _unlimited
+    with _limits:
+        if not any(other != caller and other() is not None for other in tuple(_callers)):
+            for library, count in zip(libraries(), _unlimited, strict=False):
+                library.set_count(count)
+            _unlimited = []
+        _callers.discard(caller)
+
+
+def start_in_child() -> None:
+    """Forget the other threads of the parent process, which a forked child does not have."""
+    global _limits
+    _limits = RLock()
+    _callers.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=start_in_child)
+
+
+class Library(NamedTuple):
+    """Functions of a BLAS library that return and set its number of threads."""
+
+    get_count: Callable[[], int]
+    set_count: Callable[[int], Any]
+
+
+def counts() -> list[int]:
+    """Return BLAS's numbers of threads."""
+    return [library.get_count() for library in libraries()]
+
+
+@cache
+def libraries() -> list[Library]:
+    """Return NumPy's and SciPy's BLAS libraries; none without ``threadpoolctl``.
+
+    The functions of OpenBLAS are called directly, because ``threadpoolctl`` 3.7 ignores calls from
+    all threads but one.
+    """
     blas = blas_library()
-    return [] if blas is None else blas.lib_controllers
+    return [] if blas is None else [functions(library) for library in blas.lib_controllers]
+
+
+def functions(library: Any) -> Library:
+    """Return the functions of a library, given its controller of ``threadpoolctl``."""
+    for before, after in product(("", "scipy_"), ("", "64_", "_64")):
+        with suppress(AttributeError):
+            names = (f"{before}openblas_{verb}_num_threads{after}" for verb in ("get", "set"))
+            return Library(*(getattr(library.dynlib, name) for name in names))
+    return Library(library.get_num_threads, library.set_num_threads)
 
 
 @cache
@@ -159,5 +219,5 @@ def blas_library() -> Any:
 
 def limit_blas(count: int) -> None:
     """Limit the threads of BLAS in this process, if ``threadpoolctl`` is installed."""
-    if (blas := blas_library()) is not None:
-        blas.limit(limits=count)
+    for library in libraries():
+        library.set_count(count)
