@@ -1,7 +1,7 @@
 """Runs of exported graphs in ONNX Runtime or, where it lacks a kernel, in onnx's own evaluator."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,15 +21,25 @@ IN_FLOAT32 = {"Erf", "LSTM", "GRU", "RNN"}
 """Operators without a float64 kernel in ONNX Runtime."""
 
 
+def runtime_session(proto: Any) -> Any:
+    """Return a session of ONNX Runtime with one thread, which prints errors alone."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
 class Session:
     """An exported graph with the calls of the model."""
 
     def __init__(self, model: Any, **options: Any) -> None:
         reason = "{} is not installed"
         pytest.importorskip("onnx", reason=reason.format("onnx (the extra 'cli')"))
-        runtime = pytest.importorskip(
-            "onnxruntime", reason=reason.format("onnxruntime (the extra 'dev')")
-        )
+        pytest.importorskip("onnxruntime", reason=reason.format("onnxruntime (the extra 'dev')"))
         proto = to_onnx(model, **options)
         self.names = [each.name for each in proto.graph.output]
         self.first = proto.graph.input[0].name
@@ -48,12 +58,7 @@ class Session:
 
             self.session: Any = ReferenceEvaluator(proto, new_ops=[Erf])
         else:
-            quiet = runtime.SessionOptions()
-            quiet.log_severity_level = 3
-            quiet.intra_op_num_threads = 1
-            self.session = runtime.InferenceSession(
-                proto.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
-            )
+            self.session = runtime_session(proto)
 
     def __call__(self, x: Array, state: Any) -> tuple[Array, Any]:
         """Return y and the state after it, as the model does."""
@@ -65,6 +70,14 @@ class Session:
         after = [named.get(f"next_{name}", array) for name, array in leaves("state", state)]
         return found[0], rebuild(state, iter(after))
 
+    def in_pieces(self, tokens: Array, state: Any, cuts: Sequence[int]) -> Array:
+        """Return the logits of a sequence that is cut before these steps."""
+        logits = []
+        for piece in np.split(tokens, cuts, axis=1):
+            y, state = self(piece, state)
+            logits.append(y)
+        return np.concatenate(logits, axis=1)
+
     def pieces(self, model: Any, x: Array, state: Any, sizes: Sequence[int]) -> tuple[Array, Any]:
         """Do the same in pieces of these numbers of steps."""
         axis, ys = int(not model.batch_first), []
@@ -72,6 +85,21 @@ class Session:
             y, state = self(piece, state)
             ys.append(y)
         return np.concatenate(ys, axis=1 - axis), state
+
+
+def onnx_function(add: Callable[[Any, str], str], x: Array) -> Array:
+    """Return what the nodes that ``add(graph, "x")`` adds compute from x."""
+    from onnx import helper
+
+    from numpy_xlstm.checkpoints.onnx.graph import OPSET, Graph
+
+    g = Graph(x.dtype, step=True)
+    y = add(g, "x")
+    graph = helper.make_graph(g.nodes, "f", [g.info("x", x.shape)], [g.info(y)], g.initializers())
+    opsets = [helper.make_opsetid("", OPSET)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    result: Array = runtime_session(proto).run(None, {"x": x})[0]
+    return result
 
 
 def operators(graph: Any) -> set[str]:

@@ -27,9 +27,10 @@ from numpy_xlstm.checkpoints.onnx.maps import (
     mapped,
     merged,
     normed,
+    sigmoid,
     silu,
 )
-from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, sigmoid, slstm
+from numpy_xlstm.checkpoints.onnx.memories import END, Result, lstmp, mlstm, slstm
 from numpy_xlstm.errors import CheckpointError
 from numpy_xlstm.layers import CausalConv1d, Stacked, mLSTM
 from numpy_xlstm.layers.rnn_base import TorchSequence

@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from numpy_xlstm.checkpoints.onnx.graph import Graph, Name
 from numpy_xlstm.layers import HeadwiseLinear, Linear
-from numpy_xlstm.layers.activations import ALPHA, SCALE
+from numpy_xlstm.layers.activations import ALPHA, CUBIC, SCALE, SLOPE
 from numpy_xlstm.layers.norms import Norm
 
 WIDTH = 32
@@ -110,35 +110,59 @@ def capped(g: Graph, x: Name, cap: float | None) -> Name:
     return x if cap is None else g("Mul", g("Tanh", g("Div", x, float(cap))), float(cap))
 
 
+def sigmoid(g: Graph, x: Name) -> Name:
+    """Add σ(x) with all digits where it is small, unlike Sigmoid in ONNX Runtime."""
+    return g("Div", 1.0, one_plus_exp_minus(g, x))
+
+
+def one_plus_exp_minus(g: Graph, x: Name) -> Name:
+    """Add 1 + e^−x, which may overflow to infinity."""
+    return g("Add", g("Exp", g("Neg", x)), 1.0)
+
+
+def log_sigmoid(g: Graph, x: Name) -> Name:
+    """Add log σ(x) = min(x, 0) − log(1 + e) with e = e^−|x|, with all digits also where e is small.
+
+    Softplus in ONNX Runtime loses them, and has no float64 kernel. Of d = (1 + e) − 1, which is e
+    after rounding, log(1 + e) / d is exact to the last digits.
+    """
+    e = g("Exp", g("Neg", g("Abs", x)))
+    more = g("Add", e, 1.0)
+    d = g("Sub", more, 1.0)
+    log = g("Where", g("Equal", d, 0.0), e, g("Mul", g("Log", more), g("Div", e, d)))
+    return g("Sub", g("Min", x, 0.0), log)
+
+
 def silu(g: Graph, x: Name) -> Name:
     """Add x σ(x)."""
-    return g("Mul", x, g("Sigmoid", x))
+    return g("Div", x, one_plus_exp_minus(g, x))
 
 
-def gelu(g: Graph, x: Name, slope: Name) -> Name:
-    """Add x/2 (1 + slope)."""
-    return g("Mul", g("Mul", x, 0.5), g("Add", slope, 1.0))
+def gelu(g: Graph, x: Name) -> Name:
+    """Add x/2 (1 + erf(x / √2))."""
+    return g("Mul", g("Mul", x, 0.5), g("Add", g("Erf", g("Div", x, 2**0.5)), 1.0))
 
 
 def gelu_tanh(g: Graph, x: Name) -> Name:
-    """Add the approximation of GELU by a tanh."""
+    """Add the approximation x σ(2u) of GELU."""
     cube = g("Mul", g("Mul", x, x), x)
-    inner = g("Mul", g("Add", x, g("Mul", cube, 0.044715)), (2 / np.pi) ** 0.5)
-    return gelu(g, x, g("Tanh", inner))
+    twice_u = g("Mul", g("Add", x, g("Mul", cube, CUBIC)), SLOPE)
+    return g("Div", x, one_plus_exp_minus(g, twice_u))
 
 
 def selu(g: Graph, x: Name) -> Name:
     """Add SELU; the factors of Selu are float32."""
-    below = g("Mul", g("Sub", g("Exp", g("Min", x, 0.0)), 1.0), ALPHA)
+    t = g("Tanh", g("Mul", g("Min", x, 0.0), 0.5))  # eˣ − 1 is 2t / (1 − t), with all digits
+    below = g("Mul", g("Div", t, g("Sub", 1.0, t)), 2 * ALPHA)
     return g("Mul", g("Add", g("Relu", x), below), SCALE)
 
 
 ACTIVATIONS: dict[str, Callable[[Graph, Name], Name]] = {
-    "gelu": lambda g, x: gelu(g, x, g("Erf", g("Div", x, 2**0.5))),
+    "gelu": gelu,
     "gelu_tanh": gelu_tanh,
     "relu": lambda g, x: g("Relu", x),
     "relu^2": lambda g, x: g("Mul", *[g("Relu", x)] * 2),
-    "sigmoid": lambda g, x: g("Sigmoid", x),
+    "sigmoid": sigmoid,
     "swish": silu,
     "selu": selu,
 }

@@ -11,6 +11,7 @@ import numpy as np
 from onnx import TensorProto
 
 from numpy_xlstm.checkpoints.onnx.graph import Body, Graph, Name
+from numpy_xlstm.checkpoints.onnx.maps import log_sigmoid, sigmoid
 from numpy_xlstm.numerics.activations import lowest
 
 CHUNK = 64
@@ -24,17 +25,8 @@ Result = tuple[Name, Any]
 
 
 def log_gate(g: Graph, x: Name, gate: str) -> Name:
-    """Add the log of a gate: log σ(x), or x. ONNX Runtime has no Softplus in float64."""
-    if gate == "exp":
-        return x
-    if g.float == TensorProto.FLOAT:
-        return g("Neg", g("Softplus", g("Neg", x)))
-    return g("Sub", g("Min", x, 0.0), g("Log", g("Add", g("Exp", g("Neg", g("Abs", x))), 1.0)))
-
-
-def sigmoid(g: Graph, x: Name) -> Name:
-    """Add σ(x) with all digits of a closed gate, which Sigmoid in ONNX Runtime loses."""
-    return g("Div", 1.0, g("Add", g("Exp", g("Neg", x)), 1.0))
+    """Add the log of a gate: log σ(x), or x."""
+    return x if gate == "exp" else log_sigmoid(g, x)
 
 
 def transposed(g: Graph, x: Name) -> Name:
