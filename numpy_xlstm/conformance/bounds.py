@@ -84,7 +84,7 @@ def scales(subject: Subject, inputs: Arrays, expected: Arrays) -> Arrays:
     For gradients of inputs, which are products with parameters, it is multiplied by the largest
     parameter, if that is above 1.
     """
-    params = [magnitude(a).max(initial=1) for n, a in inputs.items() if n.startswith("params.")]
+    params = [magnitude(a).max(initial=1) for n, a in inputs.items() if is_parameter(n)]
     found = of_kind_and_row(subject, {name: magnitude(array) for name, array in expected.items()})
     return {n: a * max(params, default=1) if kind(n) == "inputs" else a for n, a in found.items()}
 
@@ -118,11 +118,18 @@ def _by_row(subject: Subject, name: str, ndim: int) -> bool:
     return subject.pattern(name, ndim).startswith("row")
 
 
+def is_parameter(name: str) -> bool:
+    """Return whether an input is a parameter, also the R that a function takes."""
+    return name.startswith("params.") or name == "R"
+
+
 def kind(name: str) -> str:
     """Return the kind of a gradient (parameters, state, inputs), or the name of another result."""
     first = name.split(".")[0]
     if first in ("grads", "dstate0"):
         return first
+    if is_parameter(name.removeprefix("d")):
+        return "grads"
     return "inputs" if first.startswith("d") else name
 
 

@@ -1,14 +1,13 @@
 """Cases: inputs for a port, with expected results and bounds on their errors."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import bounds, in_dtype, scales, truth
+from numpy_xlstm.conformance.case_data import CaseData, Content
 from numpy_xlstm.conformance.catalogue import SUBJECTS
 from numpy_xlstm.conformance.compare import compare, table
 from numpy_xlstm.conformance.diagnosis import diagnose
@@ -30,23 +29,7 @@ A case with a larger one is drawn again.
 DRAWS = 20
 
 
-def frozen(arrays: Arrays) -> Arrays:
-    """Make the arrays read-only, and return them."""
-    for array in arrays.values():
-        array.flags.writeable = False
-    return arrays
-
-
-class Content(NamedTuple):
-    """Tensors of a case."""
-
-    inputs: Arrays
-    expected: Arrays
-    bounds: Arrays
-
-
-@dataclass(frozen=True, eq=False)
-class Case:
+class Case(CaseData):
     """Inputs and results with which a port is checked.
 
     Attributes
@@ -72,56 +55,6 @@ class Case:
     ('lstm.step.ordinary.float64', (3, 5), ['dstate0.c', 'dstate0.h', 'dx'])
     >>> case.check(case.results())  # nothing, as it is right
     """
-
-    id: str
-    subject: Subject
-    dtype: str
-    options: Mapping[str, Any]
-    flags: tuple[str, ...]
-    content: Callable[[], Content]
-
-    def __str__(self) -> str:
-        return self.id
-
-    @property
-    def __name__(self) -> str:
-        """Name for pytest."""
-        return self.id
-
-    @property
-    def tags(self) -> set[str]:
-        """Names that select the case: id, subject, family, flags, and options as name=value."""
-        options = (f"{name}={value}" for name, value in self.options.items())
-        return {self.id, self.subject.name, self.subject.family, *self.flags, *options}
-
-    @cached_property
-    def _tensors(self) -> Content:
-        content = self.content()
-        return content._replace(inputs=frozen(content.inputs))
-
-    @property
-    def inputs(self) -> Arrays:
-        """Parameters, x, initial state and cotangents by name; the arrays are read-only."""
-        return self._tensors.inputs
-
-    @property
-    def expected(self) -> Arrays:
-        """Exact results by name, rounded to the dtype."""
-        return self._tensors.expected
-
-    @property
-    def bounds(self) -> Arrays:
-        """Bound on the error of each entry of each result, by name."""
-        return self._tensors.bounds
-
-    def pattern(self, name: str) -> str:
-        """Return the pattern of the entries of a tensor, as in :func:`numpy_xlstm.gradcheck`."""
-        array = self.inputs[name] if name in self.inputs else self.expected[name]
-        return self.subject.pattern(name, array.ndim).format(**self.options)
-
-    def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
-        """Compute the results for these inputs, by default with the specification itself."""
-        return (subject or self.subject).run(self.options, self.inputs, specification)
 
     def check(self, results: Mapping[str, Any]) -> None:
         """Raise ``AssertionError`` with a table and a diagnosis if a result is wrong."""

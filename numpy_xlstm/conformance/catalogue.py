@@ -1,14 +1,24 @@
-"""All subjects and their names."""
+"""The catalogue: all subjects of the conformance kit, of ``numpy-xlstm gradcheck`` and of tests."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
-from numpy_xlstm import cells
+from numpy_xlstm import cells, kernels, layers
 from numpy_xlstm.cells import mlstm, slstm
+from numpy_xlstm.cells.gates import KINDS
+from numpy_xlstm.conformance.block_subjects import BLOCKS_AND_MODELS
 from numpy_xlstm.conformance.given import GivenGates, GivenMemory
-from numpy_xlstm.conformance.models import MODELS
-from numpy_xlstm.conformance.stateless import LAYERS
-from numpy_xlstm.conformance.subjects import Subject, sequence, stack, step
-from numpy_xlstm.conformance.training import TRAINING
+from numpy_xlstm.conformance.layer_subjects import STATELESS
+from numpy_xlstm.conformance.subjects import RNG, Options, Subject, sequence, stack, step
+from numpy_xlstm.conformance.training_subjects import TRAINING
+from numpy_xlstm.kernels import mlstm as forms
+from numpy_xlstm.layers.stacked import stack_layers
+
+Pair = tuple[Callable[..., Any], Callable[..., Any]]
+"""A public function and its backward."""
+FUNCTION_OPTIONS = ("forget_gate", "input_gate", "eps", "chunk_size")
+"""Options that functions of given pre-activations may take."""
 
 D, NH, CHUNK = 5, 2, 3
 """Width of x, number of heads, and steps per chunk; all axes of a case have different sizes."""
@@ -46,7 +56,7 @@ GIVEN = {
     **dict.fromkeys("vy", "row head step value"),
     **dict.fromkeys("if", "row head step"),
 }
-FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in ("sigmoid", "exp")}
+FORGET = {gate: {**HEADS, "forget_gate": gate} for gate in KINDS}
 MLSTM = {gate: {**MEMORY, "eps": EPS, "forget_gate": gate} for gate in FORGET}
 MLSTMSIG = {gate: {**MEMORY, "input_gate": "sigmoid", "forget_gate": gate} for gate in FORGET}
 NONLINEARITY = {kind: {**PLAIN, "nonlinearity": kind} for kind in ("tanh", "relu")}
@@ -56,57 +66,109 @@ def _with(cell: Any) -> dict[str, str]:
     return {**GATED, **cell.tensor_axes}
 
 
-FAMILIES: dict[str, tuple[Any, dict[str, Any], dict[str, str]]] = {
-    "lstm": (cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell)),
-    "slstm": (cells.sLSTMCell, FORGET, SCALAR),
-    "mlstm": (cells.mLSTMCell, MLSTM, MATRIX),
-    "mlstmsig": (cells.mLSTMCell, MLSTMSIG, MATRIX),
-    "gru": (cells.GRUCell, {"": PLAIN}, _with(cells.GRUCell)),
-    "original-gru": (cells.OriginalGRUCell, {"": PLAIN}, _with(cells.OriginalGRUCell)),
-    "elman": (cells.ElmanCell, NONLINEARITY, _with(cells.ElmanCell)),
-    "peephole": (cells.PeepholeLSTMCell, {"": PLAIN}, _with(cells.PeepholeLSTMCell)),
-    "lstmp": (cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, _with(cells.LSTMPCell)),
+class Family(NamedTuple):
+    """A cell, and the layer that users call.
+
+    Attributes
+    ----------
+    cell : type
+        The specification.
+    variants : dict[str, Options]
+        Names of the variants, and their options.
+    axes : dict[str, str]
+        Axes of all tensors of a sequence, as in :class:`Subject`.
+    layer : callable, optional
+        Layer that users call; by default a :class:`~numpy_xlstm.SequenceLayer` of the cell.
+    """
+
+    cell: Any
+    variants: dict[str, dict[str, Any]]
+    axes: dict[str, str]
+    layer: Any = None
+
+
+FAMILIES = {
+    "lstm": Family(cells.LSTMCell, {"": PLAIN}, _with(cells.LSTMCell)),
+    "slstm": Family(cells.sLSTMCell, FORGET, SCALAR),
+    "mlstm": Family(cells.mLSTMCell, MLSTM, MATRIX, layers.mLSTM),
+    "mlstmsig": Family(cells.mLSTMCell, MLSTMSIG, MATRIX, layers.mLSTM),
+    "gru": Family(cells.GRUCell, {"": PLAIN}, _with(cells.GRUCell)),
+    "original-gru": Family(cells.OriginalGRUCell, {"": PLAIN}, _with(cells.OriginalGRUCell)),
+    "elman": Family(cells.ElmanCell, NONLINEARITY, _with(cells.ElmanCell)),
+    "peephole": Family(cells.PeepholeLSTMCell, {"": PLAIN}, _with(cells.PeepholeLSTMCell)),
+    "lstmp": Family(cells.LSTMPCell, {"": {**PLAIN, "proj_size": 4}}, _with(cells.LSTMPCell)),
 }
-"""Specification, variants and axes of each family."""
+"""All cells. Each gives three subjects: a step, a sequence and a stack."""
+
+OVER_GATES: dict[str, Pair] = {
+    "lstm": (kernels.lstm_recurrent, kernels.lstm_recurrent_backward),
+    "slstm": (kernels.slstm_recurrent, kernels.slstm_recurrent_backward),
+}
+"""Recurrences over given pre-activations."""
+
+OVER_MEMORY: dict[str, Pair] = {
+    "recurrent": (forms.mlstm_recurrent, forms.mlstm_recurrent_backward),
+    "parallel": (forms.mlstm_parallel, forms.mlstm_parallel_backward),
+    "chunkwise": (forms.mlstm_chunkwise, forms.mlstm_chunkwise_backward),
+}
+"""Recurrences over given q, k, v and gates."""
 
 
-def _subjects() -> list[Subject]:
-    found: list[Subject] = []
-    for family, (cell, variants, axes) in FAMILIES.items():
-        one_step = {n: a.replace(" step", "") if n in "xy" else a for n, a in axes.items()}
-        found.append(Subject(f"{family}.step", cell, step, variants, one_step, steps=False))
-        found.append(Subject(f"{family}.sequence", cell, sequence, variants, axes))
-        layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
-        found.append(
-            Subject(f"{family}.stack", cell, stack, layered, {**axes, "y": _both(axes["y"])})
-        )
-        if family in ("lstm", "slstm"):
-            given = {
-                n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()
-            }
-            name = f"{family}.recurrent"
-            found.append(GivenGates(name, cell, sequence, given, axes))
-        if family in ("mlstm", "mlstmsig"):
-            for form in ("recurrent", "parallel", "chunkwise"):
-                given = {n: _given(options, form) for n, options in variants.items()}
-                found.append(GivenMemory(f"{family}.{form}", cell, sequence, given, GIVEN))
-    return found
+def subjects_of(name: str, family: Family) -> list[Subject]:
+    """Return the step, the sequence and the stack of a cell."""
+    cell, variants, axes, _ = family
+    one_step = axes | {tensor: axes[tensor].replace(" step", "") for tensor in ("x", "y")}
+    layered = {n: {**o, **STACK} for n, o in variants.items() if not _unbounded(o)}
+    outputs = axes["y"].removeprefix("row step ").strip("()")
+    both = axes | {"y": f"row step (direction=2 {outputs})"}
+    layer = family.layer or partial(_layer, cell)
+    public, stacked = (partial(_public, make) for make in (layer, partial(stack_layers, layer)))
+    return [
+        Subject(f"{name}.step", cell, step, variants, one_step, steps=False),
+        Subject(f"{name}.sequence", cell, sequence, variants, axes, public=public),
+        Subject(f"{name}.stack", cell, stack, layered, both, public=stacked),
+    ]
 
 
-def _both(axes: str) -> str:
-    """Return the axes of the concatenated outputs of both directions."""
-    parts = axes.removeprefix("row step ").strip("()")
-    return f"row step (direction=2 {parts})"
+def _layer(cell: Any, *sizes: int, **options: Any) -> layers.SequenceLayer:
+    return layers.SequenceLayer(cell(*sizes, **options))
 
 
-def _unbounded(options: dict[str, Any]) -> bool:
+def _public(layer: Any, options: Options) -> Any:
+    return layer(**options, rng=RNG)
+
+
+def _given(name: str, family: Family) -> list[Subject]:
+    """Return the recurrences of a cell over given pre-activations, or over q, k, v and gates."""
+    cell, variants, axes, _ = family
+    given = {n: {k: v for k, v in o.items() if k != "input_size"} for n, o in variants.items()}
+    subjects: list[Subject] = []
+    if name in OVER_GATES:
+        public, axes = partial(_functions, OVER_GATES[name]), {**axes, "R": SCALAR["R"]}
+        place = f"{name}.recurrent"
+        subjects.append(GivenGates(place, cell, sequence, given, axes, public=public))
+    for form, pair in OVER_MEMORY.items() if cell is cells.mLSTMCell else ():
+        chunk = {"chunk_size": CHUNK} if form == "chunkwise" else {}
+        options = {n: o | chunk for n, o in given.items()}
+        public, place = partial(_functions, pair), f"{name}.{form}"
+        subjects.append(GivenMemory(place, cell, sequence, options, GIVEN, public=public))
+    return subjects
+
+
+def _functions(pair: Pair, options: Options) -> Pair:
+    """Return a pair of functions with the options that they take."""
+    known = {name: value for name, value in options.items() if name in FUNCTION_OPTIONS}
+    return partial(pair[0], **known), pair[1]
+
+
+def _unbounded(options: Options) -> bool:
     """Return whether the memory is unbounded, and so grows from layer to layer."""
     return options.get("forget_gate") == "exp" and options.get("input_gate") == "sigmoid"
 
 
-def _given(options: dict[str, Any], form: str) -> dict[str, Any]:
-    inner = {name: value for name, value in options.items() if name != "input_size"}
-    return inner | ({"chunk_size": CHUNK} if form == "chunkwise" else {})
+def _cells() -> list[Subject]:
+    each = [subjects_of(name, family) + _given(name, family) for name, family in FAMILIES.items()]
+    return [subject for subjects in each for subject in subjects]
 
 
-SUBJECTS = {each.name: each for each in (*_subjects(), *LAYERS, *MODELS, *TRAINING)}
+SUBJECTS = {each.name: each for each in (*_cells(), *STATELESS, *BLOCKS_AND_MODELS, *TRAINING)}

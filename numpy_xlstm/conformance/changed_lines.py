@@ -2,15 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy_xlstm.conformance.bugs import Bug
 from numpy_xlstm.conformance.bugs.changes import Changes, instrumented
+from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable
 from numpy_xlstm.conformance.evidence import Evidence, Made, same, tolerances
-
-if TYPE_CHECKING:
-    from numpy_xlstm.conformance.case import Case
 
 COVERED = 0.9
 """Least share of the wrong entries that must depend on a line for a change of it to be tried."""
@@ -73,7 +71,7 @@ class ChangedLines:
                 return contradicted
         return made
 
-    def _changes(self, case: "Case", made: Made) -> list[Changes]:
+    def _changes(self, case: CaseData, made: Made) -> list[Changes]:
         """Return the changes of the specification, and of the ports of known mistakes."""
         specification = case.subject.specification
         kinds = specification if isinstance(specification, tuple) else (specification,)

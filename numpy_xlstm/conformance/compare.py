@@ -2,17 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance
+from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.errors import ShapeError, printable
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
-
-if TYPE_CHECKING:
-    from numpy_xlstm.conformance.case import Case
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Row:
         return self.ratio <= 1
 
 
-def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
+def compare(case: CaseData, results: Mapping[str, Any]) -> list[Row]:
     """Compare all results with a case; missing and unknown results also get a row.
 
     Parameters
@@ -79,7 +77,7 @@ def compare(case: "Case", results: Mapping[str, Any]) -> list[Row]:
     ]
 
 
-def _row(case: "Case", name: str, found: Any) -> Row:
+def _row(case: CaseData, name: str, found: Any) -> Row:
     expected = case.expected[name]
     if found is None:
         return Row(case.id, name, np.inf, f"expected {_kind(expected)}; got none")
@@ -97,7 +95,7 @@ def _kind(array: Array) -> str:
     return f"{array.dtype} {array.shape}"
 
 
-def _wrong(case: "Case", name: str, found: Array, ratios: Array) -> str:
+def _wrong(case: CaseData, name: str, found: Array, ratios: Array) -> str:
     """Describe the number of wrong entries, their common place, and the first of them."""
     wrong = [tuple(map(int, index)) for index in np.argwhere(ratios > 1)]
     places, first = Places(name, found.shape, case.pattern(name)), wrong[0]

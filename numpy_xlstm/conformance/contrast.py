@@ -4,20 +4,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from numpy_xlstm.conformance.bounds import distance, kind
 from numpy_xlstm.conformance.bugs import Bug, results
+from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import part
 from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
-
-if TYPE_CHECKING:
-    from numpy_xlstm.conformance.case import Case
 
 MOST_NAMES = 60
 """Number of characters for names of tensors or cases."""
@@ -40,7 +38,7 @@ class Wrong:
 
     Attributes
     ----------
-    case, got : Case, Mapping[str, Any]
+    case, got : CaseData, Mapping[str, Any]
         The case and the results of the port.
     expected : Mapping[str, np.ndarray]
         The results that were expected, of the specification with the mistakes found so far.
@@ -48,7 +46,7 @@ class Wrong:
         For each wrong result, where it is wrong.
     """
 
-    case: "Case"
+    case: CaseData
     got: Mapping[str, Any]
     expected: Mapping[str, Array]
     tensors: Mapping[str, Array]
@@ -102,7 +100,7 @@ class Wrong:
         return float(both / max(own, 1)), float(both / max(all_, 1))
 
 
-def clues(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
+def clues(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> list[str]:
     """Return clues to the cause of wrong results, as sentences."""
     names = dict.fromkeys(name for each in wrong for name in each.tensors)
     forward = [name for name in names if not is_gradient(name)]
@@ -115,7 +113,7 @@ def clues(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> list[str]:
     return [said, *pattern([each.case for each in wrong], passed), *at(simplest), *gauge(wrong)]
 
 
-def pattern(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]:
+def pattern(failed: Sequence[CaseData], passed: Sequence[CaseData]) -> Iterator[str]:
     """Describe the cases that fail in contrast to those that pass."""
     if not passed:
         yield from shared_flags(failed, passed) if len(failed) > 1 else ()
@@ -144,14 +142,14 @@ def pattern(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]
     yield from shared_flags(failed, passed)
 
 
-def shared_flags(failed: Sequence["Case"], passed: Sequence["Case"]) -> Iterator[str]:
+def shared_flags(failed: Sequence[CaseData], passed: Sequence[CaseData]) -> Iterator[str]:
     """Yield the description of each flag that all failures share."""
     flags = set.intersection(*(set(case.flags) for case in failed))
     for flag in sorted(flags):
         yield f"each of these cases has the flag {flag}: {FLAGS[flag].description}"
 
 
-def traits(case: "Case") -> list[str]:
+def traits(case: CaseData) -> list[str]:
     """Return properties of a case as phrases."""
     inputs, options, found = case.inputs, case.options, [f"the dtype {case.dtype}"]
     if "dy" in inputs and inputs["dy"].ndim:
@@ -275,7 +273,7 @@ def is_gradient(name: str) -> bool:
     return kind(name) != name or name == "dstate0"
 
 
-def seven_digits(wrong: Sequence[Wrong], passed: Sequence["Case"]) -> bool:
+def seven_digits(wrong: Sequence[Wrong], passed: Sequence[CaseData]) -> bool:
     """Return whether float32 passes and float64 mostly fails, with errors as small as in float32.
 
     Near ties are ignored: in float32 they become ties.

@@ -10,10 +10,10 @@ changed number. What remains is described by :mod:`numpy_xlstm.conformance.contr
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from numpy_xlstm.conformance.bugs import BUGS, Bug
 from numpy_xlstm.conformance.bugs.bug import edits, halves
+from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.changed_lines import ChangedLines
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import (
@@ -25,9 +25,6 @@ from numpy_xlstm.conformance.contrast import (
     seven_digits,
 )
 from numpy_xlstm.conformance.evidence import RUNS, Checked, Evidence, Made, Runs, blank
-
-if TYPE_CHECKING:
-    from numpy_xlstm.conformance.case import Case
 
 SHORTLIST = 8
 """Number of mistakes that are tried on a case for each combination of flags: those that best
@@ -88,13 +85,13 @@ class Diagnosis:
     runs: Runs = field(default_factory=Runs)
     found: list[Bug] = field(default_factory=list)
 
-    def findings(self, failed: Iterable[Checked], passed: Iterable["Case"] = ()) -> list[Finding]:
+    def findings(self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()) -> list[Finding]:
         """Return the mistakes of a port in each subject, from its results in failed cases."""
         every = self.by_subject(failed, passed)
         return [finding for search in every for finding in search.findings()]
 
     def by_subject(
-        self, failed: Iterable[Checked], passed: Iterable["Case"] = ()
+        self, failed: Iterable[Checked], passed: Iterable[CaseData] = ()
     ) -> list["Search"]:
         """Return the outcome of the search in each subject that failed."""
         self.runs.left, self.runs.left_known, self.found = RUNS, RUNS, []
@@ -268,7 +265,7 @@ class Search:
         return sorted(name for name in names if all(each.get(name, True) for each in found))
 
 
-def diagnose(failed: Sequence[Checked], passed: Sequence["Case"] = ()) -> list[str]:
+def diagnose(failed: Sequence[Checked], passed: Sequence[CaseData] = ()) -> list[str]:
     """Return the diagnosis of failed cases and their results, as lines of text."""
     searches = Diagnosis().by_subject(failed, passed)
     found = {search.subject: search.sentences() for search in searches}

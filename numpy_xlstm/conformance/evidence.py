@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,11 +11,9 @@ from numpy_xlstm.conformance.bounds import SAFETY, distance, in_dtype, scales, s
 from numpy_xlstm.conformance.bugs import Bug, results
 from numpy_xlstm.conformance.bugs.bug import halves
 from numpy_xlstm.conformance.bugs.changes import Changes
+from numpy_xlstm.conformance.case_data import CaseData
 from numpy_xlstm.conformance.contrast import Wrong, comparable, is_gradient
 from numpy_xlstm.numerics import Array
-
-if TYPE_CHECKING:
-    from numpy_xlstm.conformance.case import Case
 
 RUNS = 1000
 """Largest number of runs of changed lines in a report, and number of runs of known mistakes after
@@ -29,7 +27,7 @@ SHAKES = 4
 RULES = {"tie", "near-tie", "kink"}
 """Flags of cases whose inputs must not be perturbed, but may be converted to float64."""
 
-Checked = tuple["Case", Mapping[str, Any]]
+Checked = tuple[CaseData, Mapping[str, Any]]
 """Case and results of a port."""
 Numbers = tuple[Mapping[str, Array], Mapping[str, Array]]
 """Results and tolerances."""
@@ -47,7 +45,7 @@ class Runs:
     left_known: int = RUNS
     """Number of runs of known mistakes that are left; a search that has begun is finished."""
 
-    def numbers(self, made: Made, case: "Case") -> Numbers:
+    def numbers(self, made: Made, case: CaseData) -> Numbers:
         """Return the results of the specification with these mistakes, and their tolerances.
 
         Without mistakes the tolerances are the bounds of the case.
@@ -62,7 +60,7 @@ class Runs:
             self.known[key] = numbers, tolerances(case, numbers)
         return self.known[key]
 
-    def measured(self, made: Made, case: "Case") -> Numbers:
+    def measured(self, made: Made, case: CaseData) -> Numbers:
         """Return the same, with tolerances that contain the rounding errors of the mistakes.
 
         A mistake may be worse conditioned than the specification, such as a division by a number
@@ -83,7 +81,7 @@ class Runs:
             self.known[key] = now, allowed
         return self.known[key]
 
-    def with_change(self, changes: Changes, number: int, case: "Case") -> dict[str, Any]:
+    def with_change(self, changes: Changes, number: int, case: CaseData) -> dict[str, Any]:
         """Return the results of a case with the change of a line."""
         key = (case.id, changes, number)
         if key not in self.changed:
@@ -209,7 +207,7 @@ def one_of_each(cases: Iterable[Checked]) -> list[Checked]:
     return list(first.values())
 
 
-def tolerances(case: "Case", results: Mapping[str, Array]) -> dict[str, Array]:
+def tolerances(case: CaseData, results: Mapping[str, Array]) -> dict[str, Array]:
     """Return the tolerances for a port with the same computation as ``results``."""
     right = {n: a for n, a in results.items() if a.shape == case.expected[n].shape}
     return {

@@ -20,8 +20,9 @@ from numpy_xlstm.checkpoints.metadata import MAPPING, TEXT, each, record
 from numpy_xlstm.checkpoints.npz import write_npz
 from numpy_xlstm.checkpoints.safetensors import write_safetensors
 from numpy_xlstm.checkpoints.tensors import HEADER_KEY, METADATA, check_total, open_tensors
-from numpy_xlstm.conformance.case import Case, Content
+from numpy_xlstm.conformance.case import Case
 from numpy_xlstm.conformance.case import cases as every_case
+from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.manifest import VERSION, describe, digest, facts, manifest, tensors
 from numpy_xlstm.conformance.subjects import Arrays
 from numpy_xlstm.disk import read_regular

@@ -16,60 +16,76 @@ OPEN = 1000.0
 
 
 class GivenGates(Subject):
-    """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, instead of x, W and b."""
+    """LSTM or sLSTM over W x + b: ``Wx`` (B, T, 4·H), gate by gate, instead of x, W and b.
+
+    ``R`` is (NH, 4·DH, DH), an argument as of the public functions.
+    """
+
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """Return a layer of the cell, whose x is ``Wx``."""
+        inner = {**options, "input_size": 4 * options["hidden_size"]}
+        return super().module(inner, specification)
 
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
-        found = super().blank(_inner(options), B, T)
-        for name in ("params.W", "params.b"):
-            del found[name]
-        return {("Wx" if name == "x" else name): array for name, array in found.items()}
+        arrays = super().blank(options, B, T)
+        given = {"Wx": arrays["x"], "R": _with_heads(arrays["params.R"])}
+        states = part_with_prefix(arrays, "state"), part_with_prefix(arrays, "dstate")
+        return {**given, **states[0], "dy": arrays["dy"], **states[1]}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
-        Wx, rows = inputs["Wx"], 4 * options["hidden_size"]
-        W, b = np.eye(rows, dtype=Wx.dtype), np.zeros(rows, Wx.dtype)
-        R = inputs["params.R"]
-        rest = {name: array for name, array in inputs.items() if name != "Wx"}
-        inner = rest | {"x": Wx, "params.W": W, "params.R": R, "params.b": b}
-        found = super().run(_inner(options), inner, specification)
+        Wx, R = inputs["Wx"], inputs["R"]
+        rows = Wx.shape[-1]
+        params = {"W": np.eye(rows, dtype=Wx.dtype), "b": np.zeros(rows, Wx.dtype)}
+        params["R"] = R.reshape(self.module(options).params["R"].shape)
+        rest = {name: array for name, array in inputs.items() if name not in ("Wx", "R")}
+        inner = {"x": Wx, **rest, **{f"params.{name}": array for name, array in params.items()}}
+        results = super().run(options, inner, specification)
         for name in ("grads.W", "grads.b"):
-            del found[name]
-        return {("dWx" if name == "dx" else name): array for name, array in found.items()}
+            del results[name]
+        results["dWx"], results["dR"] = results.pop("dx"), _with_heads(results.pop("grads.R"))
+        return results
 
 
-def _inner(options: Options) -> Options:
-    return {**options, "input_size": 4 * options["hidden_size"]}
+def _with_heads(R: Array) -> Array:
+    """Return R as (NH, 4·DH, DH), also that of a cell without heads."""
+    return R.reshape(-1, *R.shape[-2:])
 
 
 class GivenMemory(Subject):
     """mLSTM over q, k (B, NH, T, DK), v (B, NH, T, DV) and ĩ, f̃ (B, NH, T), without o."""
 
+    def module(self, options: Options, specification: Any = None) -> Any:
+        """Return a layer of the cell, whose x is q, k, v, ĩ and f̃ of all heads."""
+        inner = {name: value for name, value in options.items() if name != "chunk_size"}
+        inner["input_size"] = sum(_widths(options).values())
+        return super().module(inner, specification)
+
     def blank(self, options: Options, B: int, T: int) -> Arrays:
         """Return all inputs of a case, filled with zeros, as a template of names and shapes."""
         NH, widths = options["num_heads"], _widths(options)
-        found = super().blank(_memory_options(options), B, T)
-        given = {
-            g: np.zeros((B, NH, T) if g in "if" else (B, NH, T, widths[g] // NH)) for g in widths
-        }
-        given |= part_with_prefix(found, "state")
-        return {**given, "dy": np.zeros_like(given["v"]), **part_with_prefix(found, "dstate")}
+        arrays = super().blank(options, B, T)
+        given = {name: np.zeros((B, NH, T, widths[name] // NH)) for name in ("q", "k", "v")}
+        given |= {name: np.zeros((B, NH, T)) for name in ("i", "f")}
+        given |= part_with_prefix(arrays, "state")
+        return {**given, "dy": np.zeros_like(given["v"]), **part_with_prefix(arrays, "dstate")}
 
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
-        options, widths = _memory_options(options), _widths(options)
-        given = {g: _joined(inputs[g]) for g in widths}
+        widths = _widths(options)
+        given = {name: _joined(inputs[name]) for name in widths}
         x = np.concatenate(list(given.values()), axis=-1)
         rest = {name: array for name, array in inputs.items() if name not in given}
         inner = rest | {"x": x, "dy": _joined(inputs["dy"])}
-        inner |= {f"params.{name}": a for name, a in _pick(widths, x.dtype).items()}
-        found = super().run(options, inner, specification)
+        inner |= {f"params.{name}": array for name, array in _pick(widths, x.dtype).items()}
+        results = super().run(options, inner, specification)
         ends = np.cumsum(list(widths.values()))[:-1]
         NH = options["num_heads"]
-        dgiven = dict(zip(widths, np.split(found["dx"], ends, axis=-1), strict=True))
-        apart = {f"d{g}": _apart(d, NH, inputs[g].ndim) for g, d in dgiven.items()}
-        states = part_with_prefix(found, "final"), part_with_prefix(found, "dstate0")
-        return {"y": _apart(found["y"], NH, 4), **states[0], **apart, **states[1]}
+        gradients = dict(zip(widths, np.split(results["dx"], ends, axis=-1), strict=True))
+        apart = {f"d{name}": _apart(d, NH, inputs[name].ndim) for name, d in gradients.items()}
+        states = part_with_prefix(results, "final"), part_with_prefix(results, "dstate0")
+        return {"y": _apart(results["y"], NH, 4), **states[0], **apart, **states[1]}
 
 
 def part_with_prefix(arrays: Arrays, prefix: str) -> Arrays:
@@ -82,20 +98,14 @@ def _widths(options: Options) -> dict[str, int]:
     return {"q": QK, "k": QK, "v": H, "i": NH, "f": NH}
 
 
-def _memory_options(options: Options) -> dict[str, Any]:
-    """Return the options of the cell, without the chunk size, which only the port uses."""
-    inner = {name: value for name, value in options.items() if name != "chunk_size"}
-    return inner | {"input_size": sum(_widths(options).values())}
-
-
 def _pick(widths: dict[str, int], dtype: Any) -> Arrays:
     """Return parameters that select q, k, v, ĩ and f̃ from x, with an output gate of 1."""
     rows = np.split(
         np.eye(sum(widths.values()), dtype=dtype), np.cumsum(list(widths.values()))[:-1]
     )
-    params = {f"W_{g}": row for g, row in zip(widths, rows, strict=True)}
+    params = {f"W_{name}": row for name, row in zip(widths, rows, strict=True)}
     params["W_o"] = np.zeros((widths["v"], sum(widths.values())), dtype)
-    params |= {f"b_{g}": np.zeros(width, dtype) for g, width in widths.items()}
+    params |= {f"b_{name}": np.zeros(width, dtype) for name, width in widths.items()}
     return params | {"b_o": np.full(widths["v"], OPEN, dtype)}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from numpy_xlstm.conformance.bounds import is_parameter
 from numpy_xlstm.conformance.catalogue import CHUNK
 from numpy_xlstm.conformance.draft import Draft
 from numpy_xlstm.conformance.subjects import Subject
@@ -63,7 +64,7 @@ def ordinary(draft: Draft) -> None:
             array[...] = draft.rng.integers(draft.options[draft.subject.tokens], size=array.shape)
             continue
         array[...] = draft.uniform(-1.5, 1.5, array.shape)
-        if name.startswith("params."):
+        if is_parameter(name):
             array *= 0.6
         if name == "progress":
             array[...] = draft.uniform(0, 1, array.shape)

@@ -1,6 +1,7 @@
 """Subjects: the parts of the package that a port may implement, such as cells and sequences.
 
 A subject computes all results of a case with its *specification*, such as a class of ``cells/``.
+``numpy-xlstm gradcheck`` checks what users call instead, such as a layer that runs a kernel.
 """
 
 import re
@@ -26,7 +27,8 @@ Options = Mapping[str, Any]
 
 RNG = np.random.default_rng(0)
 """Generator for initial values of modules, all of which are replaced."""
-
+NOT_POSITIONAL = ("params", "state", "dy", "dstate", "lengths")
+"""Inputs, or the part of their names before the dot, that are no positional arguments."""
 
 DEFAULT_AXES = {"lengths": "row", "x": "row step input", "y": "row step unit"}
 PLAIN_AXES = {1: "unit", 2: "unit input", 3: "head unit input"}
@@ -57,6 +59,9 @@ class Subject:
         Option with the number of tokens, if x consists of tokens.
     situations : tuple[str, ...]
         Names of its situations; if empty, all situations that fit.
+    public : Callable[[Options], Any], optional
+        Function that makes what users call, a module or a pair of functions, from options. By
+        default that is the module of the specification.
 
     Examples
     --------
@@ -74,6 +79,7 @@ class Subject:
     steps: bool = True
     tokens: str = ""
     situations: tuple[str, ...] = ()
+    public: Callable[[Options], Any] | None = None
 
     @property
     def family(self) -> str:
@@ -107,16 +113,27 @@ class Subject:
             **{name: np.zeros(a.shape) for name, a in leaves("dstate", state)},
         }
 
+    def called(self, options: Options, inputs: Arrays) -> tuple[Any, tuple[Any, ...]]:
+        """Return what users call, a module or a pair of functions, and its arguments."""
+        target = self.public(options) if self.public else self.module(options)
+        if not isinstance(target, tuple):
+            target = target.with_params(part(inputs, "params"))
+        arguments: list[Any] = [inputs[name] for name in positional(inputs)]
+        if state := part(inputs, "state"):
+            empty = self.module(options).init_state(len(arguments[0]))
+            arguments.append(rebuild(empty, iter(state.values())))
+        return target, tuple(arguments)
+
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
         module = self.module(options, specification).with_params(part(inputs, "params"))
         if hasattr(module, "init_state"):
-            found = _run_recurrent(module, inputs)
+            results = _run_recurrent(module, inputs)
         else:
             y, cache = module.forward(inputs["x"])
             dx, grads = module.backward(inputs["dy"], cache)
-            found = {"y": y, "dx": dx, **{f"grads.{name}": array for name, array in grads.items()}}
-        return {name: array for name, array in found.items() if array is not None}
+            results = {"y": y, "dx": dx, **{f"grads.{name}": grad for name, grad in grads.items()}}
+        return {name: array for name, array in results.items() if array is not None}
 
 
 @lru_cache(maxsize=256)
@@ -136,8 +153,14 @@ def _run_recurrent(module: Any, inputs: Arrays) -> dict[str, Any]:
     else:
         y, final, cache = module.forward(inputs["x"], state)
         dx, dstate0, grads = module.backward(inputs["dy"], cache, dstate)
-    found = {"y": y, **dict(leaves("final", final)), "dx": dx, **dict(leaves("dstate0", dstate0))}
-    return found | {f"grads.{name}": grads[name] for name in module.params}
+    states = dict(leaves("final", final)), dict(leaves("dstate0", dstate0))
+    results = {"y": y, **states[0], "dx": dx, **states[1]}
+    return results | {f"grads.{name}": grads[name] for name in module.params}
+
+
+def positional(inputs: Arrays) -> list[str]:
+    """Return the names of the positional arguments of a forward, without the state."""
+    return [name for name in inputs if name.split(".")[0] not in NOT_POSITIONAL]
 
 
 def part(arrays: Mapping[str, Array], prefix: str) -> Arrays:
@@ -174,8 +197,7 @@ def stack(specification: Any, options: Options) -> Any:
     """Make a stack of layers of a cell, in one direction or both."""
 
     def layer(input_size: int, hidden_size: int, **more: Any) -> SequenceLayer:
-        return sequence(
-            specification, {"input_size": input_size, "hidden_size": hidden_size, **more}
-        )
+        sizes = {"input_size": input_size, "hidden_size": hidden_size}
+        return sequence(specification, sizes | more)
 
     return stack_layers(layer, **options)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from numpy_xlstm.conformance.case import PRECISIONS, Case, Content, frozen
+from numpy_xlstm.conformance.case import PRECISIONS, Case
+from numpy_xlstm.conformance.case_data import Content, frozen
 from numpy_xlstm.conformance.compare import Row, compare, listed, table
 from numpy_xlstm.conformance.diagnosis import diagnose
 from numpy_xlstm.conformance.manifest import VERSION

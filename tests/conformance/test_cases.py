@@ -12,17 +12,7 @@ from numpy_xlstm.gradcheck.report import Places
 from numpy_xlstm.numerics import Array
 from tests.conformance import ports
 
-KERNELS = [
-    *(f"{family}.sequence" for family in ports.LAYERS),
-    "lstm.recurrent",
-    "slstm.recurrent",
-    *(
-        f"{f}.{form}"
-        for f in ("mlstm", "mlstmsig")
-        for form in ("recurrent", "parallel", "chunkwise")
-    ),
-]
-PORTED = [case for name in KERNELS for case in conformance.cases(name)]
+PORTED = [case for name in ports.KERNELS for case in conformance.cases(name)]
 """Each in float64 and float32, one after the other."""
 
 
@@ -35,9 +25,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def test_the_kernels_pass(ported: Case) -> None:
-    case = ported
-    port = ports.layer if case.subject.name.endswith(".sequence") else ports.form
-    case.check(port(case))
+    ported.check(ports.kernel(ported))
 
 
 @pytest.mark.parametrize("subject", conformance.SUBJECTS.values(), ids=lambda s: s.name)

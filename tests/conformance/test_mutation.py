@@ -15,13 +15,12 @@ from numpy_xlstm import conformance
 from numpy_xlstm.conformance import SUBJECTS, Case, compare
 from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import BUGS, Bug, planted, results
-from numpy_xlstm.conformance.case import Content
+from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.diagnosis import Diagnosis, Finding
 from numpy_xlstm.conformance.flags import FLAGS
 from numpy_xlstm.conformance.subjects import Arrays
 from tests.conformance import ports
 from tests.conformance.shared import cases
-from tests.conformance.test_cases import KERNELS
 
 STACKS = ("lstm.stack",)
 """The stacks that are tested; one is enough, because they are slow and made of sequences."""
@@ -145,8 +144,8 @@ def test_every_mistake_is_tried() -> None:
 def right_ports(case: Case) -> Iterator[Arrays]:
     """Return the specification in the dtype of the case, and the kernel if there is one."""
     yield case.results()
-    if case.subject.name in KERNELS:
-        yield (ports.layer if case.subject.name.endswith(".sequence") else ports.form)(case)
+    if case.subject.name in ports.KERNELS:
+        yield dict(ports.kernel(case))
 
 
 @pytest.mark.parametrize("seed", range(1, 21))

@@ -20,7 +20,7 @@ from numpy_xlstm.conformance import (
 )
 from numpy_xlstm.conformance.bounds import in_dtype
 from numpy_xlstm.conformance.bugs import results
-from numpy_xlstm.conformance.case import Content
+from numpy_xlstm.conformance.case_data import Content
 from numpy_xlstm.conformance.compare import listed
 from numpy_xlstm.conformance.contrast import SEVEN_DIGITS
 from numpy_xlstm.conformance.files import header, write_tensors

@@ -145,4 +145,4 @@ def _models() -> list[Subject]:
     return [replace(s, situations=(*states, *["tie"] * (s.name in ties))) for s in found]
 
 
-MODELS = _models()
+BLOCKS_AND_MODELS = _models()

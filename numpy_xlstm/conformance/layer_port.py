@@ -4,13 +4,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from numpy_xlstm.conformance.case import Case
-from numpy_xlstm.conformance.subjects import Arrays, part
+from numpy_xlstm.conformance.subjects import Arrays, part, positional
 from numpy_xlstm.conformance.verify import Port, PortError, copied
 from numpy_xlstm.gradcheck.target import checked_target, over
 from numpy_xlstm.trees import leaves, rebuild
-
-NOT_GIVEN = ("dy", "lengths")
-"""Inputs without a dot in their names that are not positional arguments of a forward."""
 
 
 def from_layer(make: Callable[[Case], Any]) -> Port:
@@ -54,7 +51,7 @@ def from_layer(make: Callable[[Case], Any]) -> Port:
 
 def _results(inputs: Arrays, layer: Any) -> Arrays:
     """Return the names and arrays of all results."""
-    names = [name for name in inputs if "." not in name and name not in NOT_GIVEN]
+    names = positional(inputs)
     given, dfinal = [inputs[name] for name in names], part(inputs, "dstate")
     if dfinal:
         given.append(_state_before(inputs, layer))

@@ -54,6 +54,10 @@ class Loss(Subject):
         x = np.zeros((B, T, options["vocab_size"]))
         return {"x": x, "targets": np.zeros((B, T), np.int64), "dy": np.zeros(())}
 
+    def called(self, options: Options, inputs: Arrays) -> tuple[Any, tuple[Any, ...]]:
+        """Return the pair of functions, and its arguments."""
+        return self.specification, (inputs["x"], inputs["targets"])
+
     def run(self, options: Options, inputs: Arrays, specification: Any = None) -> Arrays:
         """Compute all results in the dtype of the inputs."""
         forward, backward = specification or self.specification
@@ -74,7 +78,7 @@ FUNCTIONS: dict[str, Any] = {
 BY_HEAD = dict.fromkeys("xy", "row step (head={num_heads} unit)")
 CONV = {"conv.weight": "unit group tap", "state": "row tap unit"}
 
-STATELESS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
+KINDS_OF_LAYERS: dict[str, tuple[Any, Any, dict[str, Options], dict[str, str]]] = {
     "linear": (layers.Linear, drawn, {"": {"in_features": D, "out_features": OUT}}, {}),
     "headwise-linear": (
         layers.HeadwiseLinear,
@@ -119,7 +123,7 @@ def _layers() -> list[Subject]:
             axes,
             situations=WITH_STATE if "state" in axes else ORDINARY,
         )
-        for name, (specification, make, variants, axes) in STATELESS.items()
+        for name, (specification, make, variants, axes) in KINDS_OF_LAYERS.items()
     ]
     token: Any = {"situations": ORDINARY}
     embedding = {"weight": "token unit", "x": "row step"}
@@ -139,4 +143,4 @@ def _layers() -> list[Subject]:
     return [*found, replace(loss, tokens="vocab_size", situations=("ordinary", "ignored"))]
 
 
-LAYERS = _layers()
+STATELESS = _layers()

@@ -1,0 +1,78 @@
+"""The data of a case: inputs of a port, expected results, and bounds on their errors."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from numpy_xlstm.conformance.subjects import Arrays, Subject
+
+
+def frozen(arrays: Arrays) -> Arrays:
+    """Make the arrays read-only, and return them."""
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+class Content(NamedTuple):
+    """Tensors of a case."""
+
+    inputs: Arrays
+    expected: Arrays
+    bounds: Arrays
+
+
+@dataclass(frozen=True, eq=False)
+class CaseData:
+    """The data of a :class:`Case`, which cannot compare results."""
+
+    id: str
+    subject: Subject
+    dtype: str
+    options: Mapping[str, Any]
+    flags: tuple[str, ...]
+    content: Callable[[], Content]
+
+    def __str__(self) -> str:
+        return self.id
+
+    @property
+    def __name__(self) -> str:
+        """Name for pytest."""
+        return self.id
+
+    @property
+    def tags(self) -> set[str]:
+        """Names that select the case: id, subject, family, flags, and options as name=value."""
+        options = (f"{name}={value}" for name, value in self.options.items())
+        return {self.id, self.subject.name, self.subject.family, *self.flags, *options}
+
+    @cached_property
+    def _tensors(self) -> Content:
+        content = self.content()
+        return content._replace(inputs=frozen(content.inputs))
+
+    @property
+    def inputs(self) -> Arrays:
+        """Parameters, x, initial state and cotangents by name; the arrays are read-only."""
+        return self._tensors.inputs
+
+    @property
+    def expected(self) -> Arrays:
+        """Exact results by name, rounded to the dtype."""
+        return self._tensors.expected
+
+    @property
+    def bounds(self) -> Arrays:
+        """Bound on the error of each entry of each result, by name."""
+        return self._tensors.bounds
+
+    def pattern(self, name: str) -> str:
+        """Return the pattern of the entries of a tensor, as in :func:`numpy_xlstm.gradcheck`."""
+        array = self.inputs[name] if name in self.inputs else self.expected[name]
+        return self.subject.pattern(name, array.ndim).format(**self.options)
+
+    def results(self, specification: Any = None, subject: Subject | None = None) -> Arrays:
+        """Compute the results for these inputs, by default with the specification itself."""
+        return (subject or self.subject).run(self.options, self.inputs, specification)
